@@ -1,0 +1,1 @@
+"""The data side of Hourglass: raw logs -> events -> sessions -> data sets."""

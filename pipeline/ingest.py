@@ -1,0 +1,246 @@
+"""Ingest: raw files -> ``events`` and ``quarantine``, and an account of every record.
+
+Commits go events, quarantine, filled_hours, source_files: a file counts as ingested only when all
+it held is in place, so a run killed in between is simply done again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange, contiguous
+from pipeline.lake import Lake
+from pipeline.landing import RawFile, find_raw_files, not_yet_ingested
+from pipeline.parsing import parse_files
+from pipeline.queries import query
+from pipeline.schemas import EVENTS, FILLED_HOURS, QUARANTINE, SOURCE_FILES
+from pipeline.settings import Settings
+from pipeline.sources import Source, source_for
+from pipeline.sources.lines import read_lines
+from pipeline.version import code_version
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+STEP = "ingest"
+_US = 1_000_000
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What one run of ingest did; ``hours`` are those whose events changed or were rewritten."""
+
+    files: int
+    known_files: int
+    records: int
+    accepted: int
+    duplicates: int
+    quarantined: int
+    hours: tuple[HourRange, ...]
+
+
+def ingest(
+    spark: SparkSession,
+    lake: Lake,
+    settings: Settings,
+    clock: datetime,
+    hours: HourRange | None = None,
+) -> IngestSummary:
+    """Take in all raw files that are new (of the given hours of arrival, where names tell them).
+
+    ``clock`` is the time of arrival of files whose names tell none; records that claim to be
+    later than their file's arrival, plus the tolerated skew, are quarantined.
+
+    Raises:
+        UsageError: the source or its folder is not what the settings say.
+        HourglassError: no file has a column that is needed, or records would not add up.
+    """
+    source = source_for(settings.source)
+    found = find_raw_files(settings.source.path, source.pattern, source.arrival_hour, clock, hours)
+    columns = ("source_file", "modified", "bytes", "sha256")
+    known = lake.arrow(SOURCE_FILES, columns=columns).to_pylist()
+    fresh = not_yet_ingested(found, (tuple(row[name] for name in columns) for row in known))
+    if not fresh:
+        return IngestSummary(0, len(found), 0, 0, 0, 0, ())
+    files = [file for file, _ in fresh]
+    _check_headers(files, source, settings)
+    staging = settings.path("scratch") / f"parsed-{uuid.uuid4().hex}"
+    try:
+        parsed = _parse_once(spark, files, source, settings, clock, staging)
+        return _commit(spark, lake, settings, fresh, len(found) - len(fresh), parsed)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _check_headers(files: list[RawFile], source: Source, settings: Settings) -> None:
+    """Refuse to start where no file at all has the columns: the settings are wrong then."""
+    if not source.has_header:
+        return
+    fault: HourglassError | None = None
+    for file in files:
+        lines = read_lines(file.path, settings.source.encoding, settings.ingest.max_record_chars)
+        header = next(lines, None)
+        if header is None:
+            continue
+        try:
+            source.parser(None if header.reason else header.text, file.source_file)
+        except HourglassError as error:
+            fault = fault or error
+        else:
+            return
+    if fault is not None:
+        raise fault
+
+
+def _parse_once(
+    spark: SparkSession,
+    files: list[RawFile],
+    source: Source,
+    settings: Settings,
+    clock: datetime,
+    staging: Path,
+) -> DataFrame:
+    """Parse into a scratch folder: three queries read the rows, and parsing is the slow part."""
+    rules = settings.ingest
+    rows = [
+        (
+            str(file.path),
+            file.source_file,
+            file.arrival.index,
+            int((file.arrival.end if file.arrival_is_named else clock).timestamp() * _US)
+            + rules.max_skew_s * _US,
+        )
+        for file in files
+    ]
+    schema = "path string, source_file string, arrival_hour bigint, latest_us bigint"
+    slices = min(len(rows), 4 * spark.sparkContext.defaultParallelism)
+    listed = spark.createDataFrame(rows, schema).repartition(slices)
+    parse_files(listed, source, settings.source.encoding, rules).write.parquet(str(staging))
+    return spark.read.parquet(str(staging))
+
+
+def _commit(
+    spark: SparkSession,
+    lake: Lake,
+    settings: Settings,
+    fresh: list[tuple[RawFile, str]],
+    known_files: int,
+    parsed: DataFrame,
+) -> IngestSummary:
+    made_by = {
+        "hourglass.step": STEP,
+        "hourglass.config": settings.digest("source", "ingest"),
+        "hourglass.code": code_version(),
+    }
+    events = parsed.where("kind = 'event'").select(*EVENTS.schema.names)
+    hours = _hours_of(events)
+    before = (
+        lake.read(spark, EVENTS, HourRange.covering(h for r in hours for h in r))
+        if (hours)
+        else lake.read(spark, EVENTS)
+    )
+    views = {"arrived": events, "known": _in_hours(before, hours)}
+    paths = lake.stage(query(spark, "deduplicate_events", views), EVENTS)
+    kept = spark.read.parquet(*paths) if paths else events.limit(0)
+    accounts = query(spark, "account_files", {"parsed": parsed, "kept": kept}).collect()
+    _check_conservation(accounts)
+    digests = query(spark, "digest_events", {"kept": kept}).collect()
+
+    lake.replace(EVENTS, hours, paths, made_by)
+    _commit_quarantine(spark, lake, parsed, made_by)
+    lake.record_filled(STEP, hours, _filled_rows(digests, made_by), made_by)
+    _commit_accounts(lake, fresh, accounts, made_by)
+    totals = {
+        name: sum(row[name] for row in accounts)
+        for name in ("records", "accepted", "duplicates", "quarantined")
+    }
+    return IngestSummary(len(fresh), known_files, hours=tuple(hours), **totals)
+
+
+def _hours_of(rows: DataFrame) -> list[HourRange]:
+    found = rows.selectExpr("UNIX_MICROS(hour) DIV 3600000000 AS hour_index").distinct().collect()
+    return contiguous(Hour(row.hour_index) for row in found)
+
+
+def _in_hours(frame: DataFrame, hours: list[HourRange]) -> DataFrame:
+    from pyspark.sql import functions as sf
+
+    wanted = sf.lit(False)
+    for part in hours:
+        wanted = wanted | (
+            (sf.col("hour") >= part.first.start) & (sf.col("hour") < part.stop.start)
+        )
+    return frame.where(wanted)
+
+
+def _check_conservation(accounts: Iterable[Any]) -> None:
+    for row in accounts:
+        accounted = row.accepted + row.duplicates + row.quarantined
+        if row.records != accounted:
+            raise HourglassError(
+                f"{row.source_file}: {row.records} records were read but {accounted} accounted "
+                "for; nothing was committed: please report this with the file"
+            )
+
+
+def _commit_quarantine(
+    spark: SparkSession, lake: Lake, parsed: DataFrame, made_by: dict[str, str]
+) -> None:
+    refused = parsed.where("kind = 'refused'").select(*QUARANTINE.schema.names)
+    hours = _hours_of(refused)
+    if not hours:
+        return
+    covering = HourRange.covering(h for r in hours for h in r)
+    known = _in_hours(lake.read(spark, QUARANTINE, covering), hours)
+    merged = query(spark, "merge_quarantine", {"refused": refused, "known": known})
+    lake.replace(QUARANTINE, hours, lake.stage(merged, QUARANTINE), made_by)
+
+
+def _filled_rows(digests: Iterable[Any], made_by: dict[str, str]) -> pa.Table:
+    rows = [
+        {
+            "hour": Hour(row.hour_index).start,
+            "step": STEP,
+            "input_digest": "",
+            "output_digest": row.digest,
+            "state_digest": "",
+            "config_digest": made_by["hourglass.config"],
+            "code_version": made_by["hourglass.code"],
+            "rows": row.row_count,
+        }
+        for row in digests
+    ]
+    return pa.Table.from_pylist(rows, schema=FILLED_HOURS.schema)
+
+
+def _commit_accounts(
+    lake: Lake,
+    fresh: list[tuple[RawFile, str]],
+    accounts: Iterable[Any],
+    made_by: dict[str, str],
+) -> None:
+    by_name = {row.source_file: row for row in accounts}
+    rows = [
+        {
+            "source_file": file.source_file,
+            "arrival": file.arrival.start,
+            "modified": file.modified,
+            "bytes": file.bytes,
+            "sha256": digest,
+            **{
+                name: by_name[file.source_file][name]
+                for name in ("records", "accepted", "duplicates", "quarantined")
+            },
+        }
+        for file, digest in fresh
+    ]
+    lake.append(SOURCE_FILES, pa.Table.from_pylist(rows, schema=SOURCE_FILES.schema), made_by)

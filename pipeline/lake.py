@@ -1,0 +1,309 @@
+"""The lake: Iceberg tables whose files Spark writes and PyIceberg commits.
+
+A step replaces the partitions of its hours in one transaction per table.  Steps that fill several
+tables commit ``filled_hours`` last, with the snapshot ids of all the others; who reads through
+:meth:`Lake.state` therefore sees every table as one step left it, never half of a step.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange
+from pipeline.schemas import ALL_TABLES, FILLED_HOURS, TableSpec
+from pipeline.staging import stage_by_hour
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.partitioning import PartitionSpec
+    from pyiceberg.schema import Schema
+    from pyiceberg.table import Table, TableScan, Transaction
+    from pyspark.sql import DataFrame, SparkSession
+
+NAMESPACE = "hourglass"
+STATE_PROPERTY = "hourglass.tables"
+State = Mapping[str, int | None]
+
+
+@dataclass(frozen=True)
+class FilledHour:
+    """What a step recorded of one hour."""
+
+    input_digest: str
+    output_digest: str
+    state_digest: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The catalog and the folder of the table files."""
+
+    catalog_uri: str
+    warehouse: Path
+    _opened: dict[str, SqlCatalog] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def catalog(self) -> SqlCatalog:
+        """The Iceberg catalog, opened (and on first use created) with all its tables."""
+        if "catalog" not in self._opened:
+            self._opened["catalog"] = _open_catalog(self.catalog_uri, self.warehouse)
+        return self._opened["catalog"]
+
+    def table(self, spec: TableSpec) -> Table:
+        """The current version of a table."""
+        return self.catalog.load_table(f"{NAMESPACE}.{spec.name}")
+
+    def snapshots(self) -> dict[str, int | None]:
+        """Current snapshot id of every table (None: still empty)."""
+        return {spec.name: _snapshot_id(self.table(spec)) for spec in ALL_TABLES}
+
+    def state(self) -> State:
+        """Snapshot ids of the tables as the last finished step left them."""
+        snapshot = self.table(FILLED_HOURS).current_snapshot()
+        if snapshot is None or snapshot.summary is None:
+            return dict.fromkeys((spec.name for spec in ALL_TABLES), None)
+        recorded: dict[str, int | None] = json.loads(snapshot.summary[STATE_PROPERTY] or "{}")
+        return recorded | {FILLED_HOURS.name: snapshot.snapshot_id}
+
+    def arrow(
+        self,
+        spec: TableSpec,
+        hours: HourRange | None = None,
+        state: State | None = None,
+        columns: tuple[str, ...] = ("*",),
+    ) -> pa.Table:
+        """Rows of a table (of some hours) in memory; for tables known to be small."""
+        scan = self._scan(spec, hours, state, columns)
+        kept = spec.schema if columns == ("*",) else pa.schema(map(spec.schema.field, columns))
+        # Iceberg reads back large strings; the schema is what the rest of the code relies on.
+        return kept.empty_table() if scan is None else scan.to_arrow().select(kept.names).cast(kept)
+
+    def read(
+        self,
+        spark: SparkSession,
+        spec: TableSpec,
+        hours: HourRange | None = None,
+        state: State | None = None,
+    ) -> DataFrame:
+        """Rows of a table (of some hours) as a Spark data frame."""
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        schema = from_arrow_schema(spec.schema)
+        paths = self.files(spec, hours, state)
+        if not paths:
+            return spark.createDataFrame([], schema)
+        return spark.read.schema(schema).parquet(*paths)
+
+    def files(
+        self, spec: TableSpec, hours: HourRange | None = None, state: State | None = None
+    ) -> list[str]:
+        """Paths of the Parquet files that hold the rows.
+
+        Raises:
+            HourglassError: another writer left row-level deletes, which plain Parquet readers
+                would not see.
+        """
+        scan = self._scan(spec, hours, state, ("*",))
+        tasks: list[Any] = [] if scan is None else list(scan.plan_files())
+        if any(task.delete_files for task in tasks):
+            raise HourglassError(
+                f"table {spec.name} has row-level deletes, which Hourglass never writes: "
+                "rewrite it with the program that made them"
+            )
+        return [task.file.file_path for task in tasks]
+
+    def stage(self, frame: DataFrame, spec: TableSpec) -> list[str]:
+        """Write a frame's rows as Parquet files of the table, one hour a file, uncommitted.
+
+        Returns the paths.  A kill here leaves files that no reader knows of.
+        """
+        return stage_by_hour(frame, spec.schema, f"{self._data(spec)}/{uuid.uuid4().hex}")
+
+    def _data(self, spec: TableSpec) -> str:
+        return f"{(self.warehouse.absolute() / spec.name / 'data').as_uri()}"
+
+    def replace(
+        self,
+        spec: TableSpec,
+        hours: Iterable[HourRange],
+        paths: list[str],
+        properties: Mapping[str, str],
+    ) -> None:
+        """Put staged files in the place of all rows of the given hours, in one transaction.
+
+        Raises:
+            HourglassError: another process committed to the table meanwhile.
+        """
+        with _committing(self.table(spec), spec) as tx:
+            for part in hours:
+                tx.delete(_within(part), snapshot_properties=dict(properties))
+            if paths:
+                tx.add_files(
+                    paths, snapshot_properties=dict(properties), check_duplicate_files=False
+                )
+
+    def overwrite(
+        self,
+        spec: TableSpec,
+        where: str,
+        rows: pa.Table,
+        properties: Mapping[str, str],
+    ) -> None:
+        """Put rows in the place of those that match, in one transaction (small tables)."""
+        with _committing(self.table(spec), spec) as tx:
+            tx.delete(where, snapshot_properties=dict(properties))
+            if rows.num_rows:
+                tx.append(rows.cast(spec.schema), snapshot_properties=dict(properties))
+
+    def append(self, spec: TableSpec, rows: pa.Table, properties: Mapping[str, str]) -> None:
+        """Add rows in one transaction (small tables)."""
+        with _committing(self.table(spec), spec) as tx:
+            tx.append(rows.cast(spec.schema), snapshot_properties=dict(properties))
+
+    def record_filled(
+        self,
+        step: str,
+        hours: Iterable[HourRange],
+        rows: pa.Table,
+        properties: Mapping[str, str],
+    ) -> None:
+        """Mark hours as filled by a step, and make what it committed visible as one state.
+
+        ``rows`` take the place of the step's former rows of these hours.
+        """
+        ranges = list(hours)
+        tables = {k: v for k, v in self.snapshots().items() if k != FILLED_HOURS.name}
+        recorded = {**properties, STATE_PROPERTY: json.dumps(tables)}
+        with _committing(self.table(FILLED_HOURS), FILLED_HOURS) as tx:
+            for part in ranges:
+                tx.delete(f"step == '{step}' AND {_within(part)}", snapshot_properties=recorded)
+            # Appended even when there is no row: the snapshot is what carries the new state.
+            tx.append(rows.cast(FILLED_HOURS.schema), snapshot_properties=recorded)
+
+    def filled(self, step: str, hours: HourRange | None = None) -> dict[Hour, FilledHour]:
+        """The hours that a step has filled, and what it recorded of them."""
+        rows = self.arrow(FILLED_HOURS, hours).to_pylist()
+        return {
+            Hour.of(row["hour"]): FilledHour(
+                row["input_digest"], row["output_digest"], row["state_digest"], row["rows"]
+            )
+            for row in rows
+            if row["step"] == step
+        }
+
+    def _scan(
+        self,
+        spec: TableSpec,
+        hours: HourRange | None,
+        state: State | None,
+        columns: tuple[str, ...],
+    ) -> TableScan | None:
+        table = self.table(spec)
+        snapshot_id = _snapshot_id(table) if state is None else state.get(spec.name)
+        if snapshot_id is None:
+            return None
+        scan = table.scan(snapshot_id=snapshot_id, selected_fields=columns)
+        return scan if hours is None else scan.filter(_within(hours))
+
+
+def _snapshot_id(table: Table) -> int | None:
+    snapshot = table.current_snapshot()
+    return None if snapshot is None else snapshot.snapshot_id
+
+
+def _within(hours: HourRange) -> str:
+    first, stop = hours.first.start.isoformat(), hours.stop.start.isoformat()
+    return f"hour >= '{first}' AND hour < '{stop}'"
+
+
+@contextmanager
+def _committing(table: Table, spec: TableSpec) -> Iterator[Transaction]:
+    """A transaction that ends in one commit, or in one sentence when somebody was faster."""
+    from pyiceberg.exceptions import CommitFailedException
+
+    try:
+        with warnings.catch_warnings():
+            # Replacing the rows of an hour that had none is what a first run does.
+            warnings.filterwarnings("ignore", message="Delete operation did not match")
+            with table.transaction() as tx:
+                yield tx
+    except CommitFailedException as error:
+        raise HourglassError(
+            f"table {spec.name}: another process committed at the same time; nothing was lost: "
+            "run the step again"
+        ) from error
+
+
+def _open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
+    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
+    from pyiceberg.schema import assign_fresh_schema_ids
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        warehouse.mkdir(parents=True, exist_ok=True)
+        catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=warehouse.absolute().as_uri())
+        present = {name for _, name in _tables(catalog)}
+        if not present:
+            catalog.create_namespace_if_not_exists(NAMESPACE)
+        for spec in ALL_TABLES:
+            if spec.name in present:
+                continue
+            schema = assign_fresh_schema_ids(catalog._convert_schema_if_needed(spec.schema))
+            # Another process may be opening the same new lake.
+            with suppress(NamespaceAlreadyExistsError, TableAlreadyExistsError):
+                catalog.create_table(
+                    (NAMESPACE, spec.name),
+                    schema=schema,
+                    partition_spec=_partition_spec(spec, schema),
+                    location=(warehouse.absolute() / spec.name).as_uri(),
+                    properties=_TABLE_PROPERTIES,
+                )
+    except (OSError, SQLAlchemyError) as error:
+        reason = " ".join(str(error).split()[:30])
+        raise HourglassError(f"cannot open the lake at {warehouse} ({uri}): {reason}") from error
+    return catalog
+
+
+# Without merging, every hourly commit would leave one more manifest to read for ever.
+_TABLE_PROPERTIES = {
+    "format-version": "2",
+    "commit.manifest-merge.enabled": "true",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+
+
+def _tables(catalog: SqlCatalog) -> list[tuple[str, ...]]:
+    from pyiceberg.exceptions import NoSuchNamespaceError
+
+    try:
+        return catalog.list_tables(NAMESPACE)
+    except NoSuchNamespaceError:
+        return []
+
+
+def _partition_spec(spec: TableSpec, schema: Schema) -> PartitionSpec:
+    from pyiceberg.partitioning import PartitionField, PartitionSpec
+    from pyiceberg.transforms import DayTransform, IdentityTransform
+
+    if spec.partition is None:
+        return PartitionSpec()
+    source = schema.find_field("hour").field_id
+    transform, name = (
+        (IdentityTransform(), "hour") if spec.partition == "hour" else (DayTransform(), "hour_day")
+    )
+    return PartitionSpec(
+        PartitionField(source_id=source, field_id=1000, transform=transform, name=name)
+    )

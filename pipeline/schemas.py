@@ -1,0 +1,172 @@
+"""The tables of the lake: their columns, and what a row is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+CONTEXT = pa.map_(pa.string(), pa.string())
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One Iceberg table; ``partition`` says how its ``hour`` column parts it, if it does."""
+
+    name: str
+    schema: pa.Schema
+    partition: Literal["hour", "day"] | None
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in columns.items()])
+
+
+_EVENT_FIELDS = {
+    "event_time": TIMESTAMP,
+    "user_id": pa.string(),
+    "item_id": pa.string(),
+    "event_type": pa.string(),
+    "value": pa.float64(),
+    "given_session": pa.string(),
+    "context": CONTEXT,
+    "event_key": pa.string(),
+}
+
+# One accepted interaction; `hour` is the hour of event_time.
+EVENTS = TableSpec(
+    "events",
+    _schema(hour=TIMESTAMP, **_EVENT_FIELDS, source_file=pa.string(), line=pa.int64()),
+    "hour",
+)
+
+# One refused raw record; `hour` is the hour in which its file arrived.
+QUARANTINE = TableSpec(
+    "quarantine",
+    _schema(
+        hour=TIMESTAMP,
+        reason=pa.string(),
+        source_file=pa.string(),
+        line=pa.int64(),
+        raw=pa.string(),
+    ),
+    "hour",
+)
+
+# One ingested raw file: records = accepted + duplicates + quarantined.
+SOURCE_FILES = TableSpec(
+    "source_files",
+    _schema(
+        source_file=pa.string(),
+        arrival=TIMESTAMP,
+        modified=TIMESTAMP,
+        bytes=pa.int64(),
+        sha256=pa.string(),
+        records=pa.int64(),
+        accepted=pa.int64(),
+        duplicates=pa.int64(),
+        quarantined=pa.int64(),
+    ),
+    None,
+)
+
+_IN_SESSION = {
+    "session_id": pa.string(),
+    "session_start": TIMESTAMP,
+    "position": pa.int32(),
+}
+
+# One event of a closed session; `hour` is the hour in which the session closed.
+SESSIONS = TableSpec(
+    "sessions",
+    _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, dwell_s=pa.float64()),
+    "hour",
+)
+
+# One event of a session still open at the end of `hour`.  `chain_start` is the first event since
+# the last silence: where an endless session is cut, its pieces are counted from there.
+OPEN_SESSIONS = TableSpec(
+    "open_sessions",
+    _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, chain_start=TIMESTAMP),
+    "hour",
+)
+
+ITEM_HOURS = TableSpec(
+    "item_hours",
+    _schema(hour=TIMESTAMP, item_id=pa.string(), events=pa.int64(), users=pa.int64()),
+    "hour",
+)
+
+# Mergeable moments of the dwell times of the sessions that closed in `hour`.
+DWELL_HOURS = TableSpec(
+    "dwell_hours",
+    _schema(
+        hour=TIMESTAMP,
+        n=pa.int64(),
+        mean_s=pa.float64(),
+        m2_s2=pa.float64(),
+        min_s=pa.float64(),
+        max_s=pa.float64(),
+    ),
+    "hour",
+)
+
+# One filled hour of one step: digests of what went in and came out, so that stale hours can be
+# found.  `state_digest` is of the open sessions alone: where it comes out as it was, later hours
+# stand.  Many rows fit a day's file, so a day is the partition.
+FILLED_HOURS = TableSpec(
+    "filled_hours",
+    _schema(
+        hour=TIMESTAMP,
+        step=pa.string(),
+        input_digest=pa.string(),
+        output_digest=pa.string(),
+        state_digest=pa.string(),
+        config_digest=pa.string(),
+        code_version=pa.string(),
+        rows=pa.int64(),
+    ),
+    "day",
+)
+
+_METADATA = {
+    "categories": pa.list_(pa.string()),
+    "numbers": pa.map_(pa.string(), pa.float64()),
+    "text": pa.string(),
+    "available_from": TIMESTAMP,
+    "available_to": TIMESTAMP,
+}
+ITEMS = TableSpec("items", _schema(item_id=pa.string(), **_METADATA), None)
+USERS = TableSpec("users", _schema(user_id=pa.string(), **_METADATA), None)
+
+# One recommended item of one user; `hour` is the hour whose start is `made_at`.
+RECOMMENDATIONS = TableSpec(
+    "recommendations",
+    _schema(
+        hour=TIMESTAMP,
+        user_id=pa.string(),
+        rank=pa.int32(),
+        item_id=pa.string(),
+        score=pa.float32(),
+        model=pa.string(),
+        model_version=pa.string(),
+        made_at=TIMESTAMP,
+    ),
+    "hour",
+)
+
+ALL_TABLES = (
+    EVENTS,
+    QUARANTINE,
+    SOURCE_FILES,
+    SESSIONS,
+    OPEN_SESSIONS,
+    ITEM_HOURS,
+    DWELL_HOURS,
+    FILLED_HOURS,
+    ITEMS,
+    USERS,
+    RECOMMENDATIONS,
+)

@@ -1,0 +1,283 @@
+"""All settings, from one YAML file and ``HOURGLASS_*`` environment variables.
+
+Environment variables override the file (``HOURGLASS_SPARK__MASTER=local[4]``), and a key that no
+class below names is an error, so that a misspelt setting never passes for its default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import parse_duration_h
+
+
+def _duration(text: str) -> str:
+    try:
+        parse_duration_h(text)
+    except HourglassError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the settings: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ColumnSettings(Section):
+    """Which column (delimited) or dotted path (JSON lines) feeds which field of an event."""
+
+    event_time: str = "event_time"
+    user_id: str = "user_id"
+    item_id: str = "item_id"
+    event_type: str | None = None
+    value: str | None = None
+    event_key: str | None = None
+    given_session: str | None = None
+    context: dict[str, str] = {}
+
+
+class SourceSettings(Section):
+    """Where raw logs lie and how they are read."""
+
+    name: str = "simulator"
+    path: Path = Path("work/landing")
+    pattern: str = Field("**/*", description="glob, below path, of the files to ingest")
+    encoding: str = "utf-8"
+    delimiter: str = Field(",", min_length=1, max_length=1)
+    header: bool = True
+    quote: str | None = '"'
+    field_names: tuple[str, ...] = Field((), description="names of a log without a header")
+    columns: ColumnSettings = ColumnSettings()
+    time_unit: Literal["s", "ms", "us", "iso8601"] = "s"
+    epoch: str = Field("1970-01-01T00", description="what a numeric time of 0 means")
+    default_event_type: str = "view"
+    event_types: tuple[str, ...] = Field((), description="the known types; empty accepts any")
+    items_path: Path | None = None
+    users_path: Path | None = None
+
+
+class IngestSettings(Section):
+    """What a record must be like to become an event."""
+
+    earliest: str = "1990-01-01T00"
+    max_skew_s: int = Field(300, ge=0, description="tolerated lead of a producer's clock")
+    max_id_chars: int = Field(512, ge=1)
+    max_record_chars: int = Field(65536, ge=64)
+
+
+class SessionSettings(Section):
+    """When one session ends and the next begins (SYSTEMS section 2)."""
+
+    gap_s: int = Field(3600, ge=1, description="this much silence, or more, starts a new session")
+    max_session_hours: int = Field(24, ge=1, description="longer sessions are cut")
+    given: bool = Field(False, description="the log's own session ids separate sessions too")
+
+
+class DatasetSettings(Section):
+    """What a model may learn from (SYSTEMS section 2)."""
+
+    window: Duration = "10h"
+    history: Duration = Field("7d", description="how far before the window context may reach")
+    max_history_events: int = Field(200, ge=0)
+    popularity_window: Duration = "24h"
+    min_item_events: int = Field(10, ge=1)
+    min_session_events: int = Field(2, ge=1)
+    min_user_sessions: int = Field(1, ge=1)
+    support_passes: Literal["single", "fixed_point"] = "single"
+    event_types: tuple[str, ...] = Field((), description="types to learn from; empty takes all")
+    max_dwell_bins: int = Field(64, ge=2, description="the last bin holds the tail")
+    users_per_shard: int = Field(50_000, ge=1)
+
+
+class ModelSettings(Section):
+    """One candidate: a system's name and the parameters it is built with."""
+
+    system: str
+    parameters: dict[str, Any] = {}
+
+
+class EvaluationSettings(Section):
+    """How systems are compared: over all items, next item, ties against the model."""
+
+    k: int = Field(20, ge=1)
+    horizon: Duration = "1h"
+    repeats: Literal["drop", "keep"] = Field(
+        "drop", description="whether an event on the user's previous item is a target"
+    )
+    targets: Literal["all", "within_session"] = "all"
+    bootstrap_samples: int = Field(1000, ge=100)
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+
+
+class GateSettings(Section):
+    """What a candidate must show before it goes live."""
+
+    metric: Literal["recall", "mrr", "ndcg"] = "mrr"
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    min_users: int = Field(30, ge=1)
+    min_targets: int = Field(200, ge=1)
+    floor: str = "recent_pop"
+    max_block_drop: Fraction = Field(
+        0.10, description="a candidate surely worse than the champion by more than this is blocked"
+    )
+
+
+class SparkSettings(Section):
+    """The Spark session; the same jobs run through spark-submit with another master."""
+
+    master: str = "local[*]"
+    driver_memory: str = "4g"
+    shuffle_partitions: int | None = Field(None, ge=1)
+
+
+class SimulatorSettings(Section):
+    """The simulated news site, whose truth is known (``hourglass simulate``)."""
+
+    seed: int = Field(0, ge=0)
+    start: str = Field("2026-01-05T00", description="first hour of the simulated world")
+    hours: int = Field(72, ge=1)
+    users: int = Field(4000, ge=1)
+    sessions_per_day: float = Field(1.3, gt=0, description="of a user, on average")
+    session_events: float = Field(4.5, ge=1, description="of a session, on average")
+    binge_share: Fraction = Field(0.1, description="users whose sessions are longer")
+    binge_factor: float = Field(3.0, ge=1, description="how much longer")
+    items_per_day: int = Field(150, ge=1)
+    item_peak_h: float = Field(4.0, gt=0, description="median age at the height of attention")
+    topics: int = Field(8, ge=1)
+    taste_dims: int = Field(8, ge=2)
+    taste_strength: float = Field(2.0, ge=0, description="weight of a user's taste in a choice")
+    session_strength: float = Field(2.0, ge=0, description="weight of the session's topic")
+    exposure_strength: float = Field(0.8, ge=0, description="choice falls as rank ** -this")
+    popularity_feedback: float = Field(1.0, ge=0, description="how clicks lift the front page")
+    related_share: Fraction = Field(0.4, description="clicks that follow the running story")
+    dwell_shape: float = Field(1.5, gt=0)
+    dwell_scale_s: float = Field(60.0, gt=0, le=300)
+    late_rate: Fraction = 0.02
+    late_max_h: int = Field(6, ge=1)
+    duplicate_rate: Fraction = 0.01
+    malformed_rate: Fraction = 0.005
+    robot_rate: Fraction = 0.02
+    robots: int = Field(2, ge=1)
+    files_per_hour: int = Field(1, ge=1, le=99)
+
+
+def _default_models() -> tuple[ModelSettings, ...]:
+    names = ("pop", "recent_pop", "p_pop", "item_knn", "vsknn", "hrnn")
+    return tuple(ModelSettings(system=name) for name in names)
+
+
+class Settings(BaseSettings):
+    """Everything a command may be told; each section is documented by its own class."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HOURGLASS_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    work: Path = Path("work")
+    catalog_uri: str | None = Field(None, description="default: SQLite in the work folder")
+    warehouse: str | None = Field(None, description="default: a folder in the work folder")
+    mlflow_uri: str | None = Field(None, description="default: SQLite in the work folder")
+    registered_model: str = "hourglass"
+    source: SourceSettings = SourceSettings()
+    ingest: IngestSettings = IngestSettings()
+    sessions: SessionSettings = SessionSettings()
+    dataset: DatasetSettings = DatasetSettings()
+    models: tuple[ModelSettings, ...] = Field(default_factory=_default_models)
+    candidate: str = "hrnn"
+    evaluation: EvaluationSettings = EvaluationSettings()
+    gate: GateSettings = GateSettings()
+    spark: SparkSettings = SparkSettings()
+    simulator: SimulatorSettings = SimulatorSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, which arrives as initial values."""
+        return env_settings, init_settings
+
+    @property
+    def resolved_warehouse(self) -> Path:
+        """Folder of the table files."""
+        return Path(self.warehouse) if self.warehouse else self.work.absolute() / "lake"
+
+    @property
+    def resolved_catalog_uri(self) -> str:
+        """SQLAlchemy address of the table catalog."""
+        return self.catalog_uri or f"sqlite:///{self.work.absolute() / 'lake' / 'catalog.db'}"
+
+    @property
+    def resolved_mlflow_uri(self) -> str:
+        """Address of MLflow's tracking store and registry."""
+        return self.mlflow_uri or f"sqlite:///{self.work.absolute() / 'mlflow.db'}"
+
+    def path(self, name: str) -> Path:
+        """A folder of the work folder: ``shards``, ``models``, ``decisions``, ``reports`` ..."""
+        return self.work.absolute() / name
+
+    def digest(self, *sections: str) -> str:
+        """Short hash of the named sections, recorded with whatever they shaped."""
+        parts = [f"{name}={getattr(self, name).model_dump_json()}" for name in sections]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) -> Settings:
+    """Read the YAML file (none: all defaults), then the overrides of the command line.
+
+    Raises:
+        UsageError: the file is missing or not YAML, or a key is unknown or has a wrong value.
+    """
+    content: Any = {}
+    name = "settings" if path is None else str(path)
+    if path is not None:
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise UsageError(f"{path}: cannot read the settings: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"{path}: not a YAML file: {reason}") from error
+        if not isinstance(content, dict):
+            raise UsageError(f"{path}: the settings must be a mapping of sections")
+    try:
+        return Settings(**merge(content, overrides or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UsageError(f"{name}: unknown key {where!r}: see the README's settings") from error
+        raise UsageError(
+            f"{name}: {where} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+        ) from error
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay one nested mapping over another; neither argument changes."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(value, dict) and isinstance(below, dict)
+        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged

@@ -1,0 +1,100 @@
+"""The Spark session of every job, with the settings that our tables rely on."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import HourglassError
+from pipeline.settings import SparkSettings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+MIN_JAVA = 17
+_JAVA_VERSION = re.compile(r'version "(\d+)')
+
+
+def find_java() -> tuple[str, int] | None:
+    """Path and major version of the Java that Spark would start, or None."""
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    if java is None:
+        return None
+    try:
+        said = subprocess.run(  # noqa: S603 - the path is Java's own, found above
+            [java, "-version"], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = _JAVA_VERSION.search(said.stderr + said.stdout)
+    return (java, int(match[1])) if match else None
+
+
+def require_java() -> None:
+    """Stop early, in one sentence, where Spark could not start.
+
+    Raises:
+        HourglassError: no Java of a version that Spark 4 takes.
+    """
+    java = find_java()
+    if java is None:
+        raise HourglassError(
+            f"no Java was found and Spark needs {MIN_JAVA} or newer: run `hourglass doctor --fix`"
+        )
+    if java[1] < MIN_JAVA:
+        raise HourglassError(
+            f"{java[0]} is Java {java[1]} and Spark needs {MIN_JAVA} or newer: "
+            "run `hourglass doctor --fix`, or point JAVA_HOME at a newer one"
+        )
+
+
+def start_spark(settings: SparkSettings, scratch: Path) -> SparkSession:
+    """Start (or join) the Spark session; ``scratch`` takes its spill and local files.
+
+    Raises:
+        HourglassError: no suitable Java.
+    """
+    require_java()
+    from pyspark.sql import SparkSession
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    # Workers must be this interpreter: another `python3` on the PATH lacks our packages.
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    log_rules = Path(__file__).with_name("log4j2.properties")
+    builder = (
+        SparkSession.builder.appName("hourglass")
+        .master(settings.master)
+        .config("spark.driver.memory", settings.driver_memory)
+        .config("spark.driver.extraJavaOptions", f"-Dlog4j2.configurationFile={log_rules}")
+        .config("spark.local.dir", str(scratch))
+        .config("spark.sql.warehouse.dir", str(scratch / "warehouse"))
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.ansi.enabled", "true")
+        # Iceberg wants microseconds; Spark's own default is INT96.
+        .config("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+        .config("spark.sql.parquet.compression.codec", "zstd")
+        .config("spark.sql.execution.arrow.pyspark.enabled", "true")
+        .config("spark.sql.adaptive.enabled", "true")
+        # Hours are small files: at the default of 4 MB each, a year of them is hundreds of tasks.
+        .config("spark.sql.files.openCostInBytes", str(256 * 1024))
+    )
+    if settings.master.startswith("local"):
+        # 200, the default, costs more in scheduling than small hours cost in work; adaptive
+        # execution merges what is still too small.
+        builder = builder.config(
+            "spark.sql.shuffle.partitions", settings.shuffle_partitions or (os.cpu_count() or 2) * 4
+        )
+    elif settings.shuffle_partitions:
+        builder = builder.config("spark.sql.shuffle.partitions", settings.shuffle_partitions)
+    return builder.getOrCreate()

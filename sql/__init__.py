@@ -1,0 +1,1 @@
+"""The SQL of every transform, one statement a file; ``reports`` is for people."""

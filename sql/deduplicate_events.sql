@@ -1,0 +1,34 @@
+-- Keep each event once: of its records the one whose file and line come first, so that the
+-- result does not depend on the order in which the files arrived.
+-- in:  arrived, known: rows of `events`, for the same hours
+-- out: rows of `events`
+WITH records AS (
+    SELECT * FROM known
+    UNION ALL
+    SELECT * FROM arrived
+),
+
+numbered AS (
+    SELECT
+        *,
+        ROW_NUMBER() OVER (
+            PARTITION BY hour, event_key
+            ORDER BY source_file, line
+        ) AS nth
+    FROM records
+)
+
+SELECT
+    hour,
+    event_time,
+    user_id,
+    item_id,
+    event_type,
+    value,
+    given_session,
+    context,
+    event_key,
+    source_file,
+    line
+FROM numbered
+WHERE nth = 1

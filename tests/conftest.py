@@ -1,0 +1,36 @@
+"""What every test may ask for: the real logs, and one Spark session for the whole run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def datasets_dir() -> Path:
+    """Folder of the real logs; the test is skipped where there are none."""
+    folder = Path(os.environ.get("HOURGLASS_DATASETS", ROOT.parent / "shared" / "datasets"))
+    if not folder.is_dir():
+        pytest.skip(f"no real logs at {folder}: set HOURGLASS_DATASETS to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """A Spark session in UTC, as the commands start it, small."""
+    from pipeline.settings import SparkSettings
+    from pipeline.spark import start_spark
+
+    settings = SparkSettings(master="local[2]", driver_memory="2g", shuffle_partitions=2)
+    session = start_spark(settings, tmp_path_factory.mktemp("spark"))
+    yield session
+    session.stop()
