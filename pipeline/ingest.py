@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.errors import HourglassError
+from pipeline.hour_files import read_by_hour
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.lake import Lake
 from pipeline.landing import RawFile, find_raw_files, not_yet_ingested
@@ -143,21 +144,18 @@ def _commit(
     }
     events = parsed.where("kind = 'event'").select(*EVENTS.schema.names)
     hours = _hours_of(events)
-    before = (
-        lake.read(spark, EVENTS, HourRange.covering(h for r in hours for h in r))
-        if (hours)
-        else lake.read(spark, EVENTS)
-    )
-    views = {"arrived": events, "known": _in_hours(before, hours)}
-    paths = lake.stage(query(spark, "deduplicate_events", views), EVENTS)
-    kept = spark.read.parquet(*paths) if paths else events.limit(0)
+    views = {"arrived": events, "known": lake.read(spark, EVENTS, hours)}
+    files = lake.stage(query(spark, "deduplicate_events", views), EVENTS)
+    kept = read_by_hour(spark, EVENTS.schema, files)
     accounts = query(spark, "account_files", {"parsed": parsed, "kept": kept}).collect()
     _check_conservation(accounts)
     digests = query(spark, "digest_events", {"kept": kept}).collect()
 
-    lake.replace(EVENTS, hours, paths, made_by)
+    if hours:
+        lake.replace(EVENTS, hours, files, made_by)
     _commit_quarantine(spark, lake, parsed, made_by)
-    lake.record_filled(STEP, hours, _filled_rows(digests, made_by), made_by)
+    if hours:
+        lake.record_filled(STEP, hours, _filled_rows(digests, made_by), made_by)
     _commit_accounts(lake, fresh, accounts, made_by)
     totals = {
         name: sum(row[name] for row in accounts)
@@ -169,17 +167,6 @@ def _commit(
 def _hours_of(rows: DataFrame) -> list[HourRange]:
     found = rows.selectExpr("UNIX_MICROS(hour) DIV 3600000000 AS hour_index").distinct().collect()
     return contiguous(Hour(row.hour_index) for row in found)
-
-
-def _in_hours(frame: DataFrame, hours: list[HourRange]) -> DataFrame:
-    from pyspark.sql import functions as sf
-
-    wanted = sf.lit(False)
-    for part in hours:
-        wanted = wanted | (
-            (sf.col("hour") >= part.first.start) & (sf.col("hour") < part.stop.start)
-        )
-    return frame.where(wanted)
 
 
 def _check_conservation(accounts: Iterable[Any]) -> None:
@@ -199,8 +186,7 @@ def _commit_quarantine(
     hours = _hours_of(refused)
     if not hours:
         return
-    covering = HourRange.covering(h for r in hours for h in r)
-    known = _in_hours(lake.read(spark, QUARANTINE, covering), hours)
+    known = lake.read(spark, QUARANTINE, hours)
     merged = query(spark, "merge_quarantine", {"refused": refused, "known": known})
     lake.replace(QUARANTINE, hours, lake.stage(merged, QUARANTINE), made_by)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.errors import HourglassError
+from pipeline.hour_files import read_by_hour, write_by_hour
 from pipeline.hours import Hour, HourRange
 from pipeline.schemas import ALL_TABLES, FILLED_HOURS, TableSpec
-from pipeline.staging import stage_by_hour
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.expressions import BooleanExpression
     from pyiceberg.partitioning import PartitionSpec
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table, TableScan, Transaction
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 NAMESPACE = "hourglass"
 STATE_PROPERTY = "hourglass.tables"
 State = Mapping[str, int | None]
+Hours = HourRange | Sequence[HourRange]
+# Path and size in bytes of a Parquet file.
+StagedFile = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class FilledHour:
     input_digest: str
     output_digest: str
     state_digest: str
+    config_digest: str
     rows: int
 
 
@@ -79,7 +84,7 @@ class Lake:
     def arrow(
         self,
         spec: TableSpec,
-        hours: HourRange | None = None,
+        hours: Hours | None = None,
         state: State | None = None,
         columns: tuple[str, ...] = ("*",),
     ) -> pa.Table:
@@ -93,22 +98,16 @@ class Lake:
         self,
         spark: SparkSession,
         spec: TableSpec,
-        hours: HourRange | None = None,
+        hours: Hours | None = None,
         state: State | None = None,
     ) -> DataFrame:
         """Rows of a table (of some hours) as a Spark data frame."""
-        from pyspark.sql.pandas.types import from_arrow_schema
-
-        schema = from_arrow_schema(spec.schema)
-        paths = self.files(spec, hours, state)
-        if not paths:
-            return spark.createDataFrame([], schema)
-        return spark.read.schema(schema).parquet(*paths)
+        return read_by_hour(spark, spec.schema, self.files(spec, hours, state))
 
     def files(
-        self, spec: TableSpec, hours: HourRange | None = None, state: State | None = None
-    ) -> list[str]:
-        """Paths of the Parquet files that hold the rows.
+        self, spec: TableSpec, hours: Hours | None = None, state: State | None = None
+    ) -> list[StagedFile]:
+        """Path and size in bytes of the Parquet files that hold the rows.
 
         Raises:
             HourglassError: another writer left row-level deletes, which plain Parquet readers
@@ -121,14 +120,14 @@ class Lake:
                 f"table {spec.name} has row-level deletes, which Hourglass never writes: "
                 "rewrite it with the program that made them"
             )
-        return [task.file.file_path for task in tasks]
+        return [(task.file.file_path, task.file.file_size_in_bytes) for task in tasks]
 
-    def stage(self, frame: DataFrame, spec: TableSpec) -> list[str]:
+    def stage(self, frame: DataFrame, spec: TableSpec) -> list[StagedFile]:
         """Write a frame's rows as Parquet files of the table, one hour a file, uncommitted.
 
-        Returns the paths.  A kill here leaves files that no reader knows of.
+        Returns paths and sizes.  A kill here leaves files that no reader knows of.
         """
-        return stage_by_hour(frame, spec.schema, f"{self._data(spec)}/{uuid.uuid4().hex}")
+        return write_by_hour(frame, spec.schema, f"{self._data(spec)}/{uuid.uuid4().hex}")
 
     def _data(self, spec: TableSpec) -> str:
         return f"{(self.warehouse.absolute() / spec.name / 'data').as_uri()}"
@@ -136,8 +135,8 @@ class Lake:
     def replace(
         self,
         spec: TableSpec,
-        hours: Iterable[HourRange],
-        paths: list[str],
+        hours: Hours,
+        files: Sequence[StagedFile],
         properties: Mapping[str, str],
     ) -> None:
         """Put staged files in the place of all rows of the given hours, in one transaction.
@@ -146,11 +145,12 @@ class Lake:
             HourglassError: another process committed to the table meanwhile.
         """
         with _committing(self.table(spec), spec) as tx:
-            for part in hours:
-                tx.delete(_within(part), snapshot_properties=dict(properties))
-            if paths:
+            tx.delete(_within(hours), snapshot_properties=dict(properties))
+            if files:
                 tx.add_files(
-                    paths, snapshot_properties=dict(properties), check_duplicate_files=False
+                    [path for path, _ in files],
+                    snapshot_properties=dict(properties),
+                    check_duplicate_files=False,
                 )
 
     def overwrite(
@@ -174,7 +174,7 @@ class Lake:
     def record_filled(
         self,
         step: str,
-        hours: Iterable[HourRange],
+        hours: Hours,
         rows: pa.Table,
         properties: Mapping[str, str],
     ) -> None:
@@ -182,21 +182,26 @@ class Lake:
 
         ``rows`` take the place of the step's former rows of these hours.
         """
-        ranges = list(hours)
+        from pyiceberg.expressions import And
+        from pyiceberg.expressions.parser import parse
+
         tables = {k: v for k, v in self.snapshots().items() if k != FILLED_HOURS.name}
         recorded = {**properties, STATE_PROPERTY: json.dumps(tables)}
         with _committing(self.table(FILLED_HOURS), FILLED_HOURS) as tx:
-            for part in ranges:
-                tx.delete(f"step == '{step}' AND {_within(part)}", snapshot_properties=recorded)
+            tx.delete(And(parse(f"step == '{step}'"), _within(hours)), snapshot_properties=recorded)
             # Appended even when there is no row: the snapshot is what carries the new state.
             tx.append(rows.cast(FILLED_HOURS.schema), snapshot_properties=recorded)
 
-    def filled(self, step: str, hours: HourRange | None = None) -> dict[Hour, FilledHour]:
+    def filled(self, step: str, hours: Hours | None = None) -> dict[Hour, FilledHour]:
         """The hours that a step has filled, and what it recorded of them."""
         rows = self.arrow(FILLED_HOURS, hours).to_pylist()
         return {
             Hour.of(row["hour"]): FilledHour(
-                row["input_digest"], row["output_digest"], row["state_digest"], row["rows"]
+                row["input_digest"],
+                row["output_digest"],
+                row["state_digest"],
+                row["config_digest"],
+                row["rows"],
             )
             for row in rows
             if row["step"] == step
@@ -205,7 +210,7 @@ class Lake:
     def _scan(
         self,
         spec: TableSpec,
-        hours: HourRange | None,
+        hours: Hours | None,
         state: State | None,
         columns: tuple[str, ...],
     ) -> TableScan | None:
@@ -222,9 +227,15 @@ def _snapshot_id(table: Table) -> int | None:
     return None if snapshot is None else snapshot.snapshot_id
 
 
-def _within(hours: HourRange) -> str:
-    first, stop = hours.first.start.isoformat(), hours.stop.start.isoformat()
-    return f"hour >= '{first}' AND hour < '{stop}'"
+def _within(hours: Hours) -> BooleanExpression:
+    """Rows of the hours; a range is two comparisons, scattered hours are one set."""
+    from pyiceberg.expressions import In
+    from pyiceberg.expressions.parser import parse
+
+    if isinstance(hours, HourRange):
+        first, stop = hours.first.start.isoformat(), hours.stop.start.isoformat()
+        return parse(f"hour >= '{first}' AND hour < '{stop}'")
+    return In(term="hour", literals={hour.start.isoformat() for part in hours for hour in part})
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,9 @@ def file_rows(
         # good ones is kept, line by line, for a person to look at.
         parse = refuse_all("the file's header lacks a needed column")
     earliest_us = Hour.parse(rules.earliest).index * _HOUR_US
+    if header is not None and header.reason:
+        # A first line that cannot be read is no header; it is kept like any other.
+        lines = chain([header], lines)
     for line in lines:
         records += 1
         event = Refusal(line.reason) if line.reason else parse(line.text)

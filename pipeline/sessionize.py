@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipeline import ingest
-from pipeline.errors import HourglassError
-from pipeline.hours import HOUR_S, Hour, HourRange
+from pipeline.hour_files import read_by_hour
+from pipeline.hours import HOUR_S, Hour, HourRange, contiguous
 from pipeline.lake import FilledHour, Lake
 from pipeline.queries import query
 from pipeline.schemas import (
@@ -26,7 +26,6 @@ from pipeline.schemas import (
     ITEM_HOURS,
     OPEN_SESSIONS,
     SESSIONS,
-    TableSpec,
 )
 from pipeline.settings import SessionSettings, Settings
 from pipeline.version import code_version
@@ -38,16 +37,19 @@ STEP = "sessionize"
 NOTHING = "0-0"
 _US = 1_000_000
 _FORWARD_STEP_H = 24
+_EVENTS_PER_STEP = 20_000_000
 
 
 @dataclass(frozen=True)
 class SessionizeSummary:
-    """What one run wrote; ``stopped_because`` says why no later hour was recomputed."""
+    """What one run wrote: the hours in the order they were filled, and what was counted."""
 
-    hours: HourRange
+    filled: tuple[HourRange, ...]
+    asked: int
+    missing_or_changed: int
+    carried_on: int
     events: int
     closed_events: int
-    stopped_because: str
 
 
 def place_events(
@@ -65,41 +67,79 @@ def place_events(
     )
 
 
-def sessionize(
-    spark: SparkSession, lake: Lake, settings: Settings, hours: HourRange
-) -> SessionizeSummary:
-    """Fill a range, then go on over the hours that were filled before, while they change.
+def stale_hours(lake: Lake, settings: Settings, stop: Hour) -> list[Hour]:
+    """Hours before ``stop`` that are unfilled, or filled from other events or other rules.
 
-    Raises:
-        HourglassError: the hour before the range is needed and not filled.
+    Every hour from the first event on is wanted: an empty one still carries open sessions.
+    """
+    arrived = lake.filled(ingest.STEP)
+    filled = lake.filled(STEP)
+    first = min(arrived, default=stop)
+    if stop <= first:
+        return []
+    rules = settings.digest("sessions")
+    return [
+        hour
+        for hour in HourRange(first, stop)
+        if hour not in filled
+        or filled[hour].config_digest != rules
+        or filled[hour].input_digest != input_digest(arrived, hour, state_digest(filled, hour - 1))
+    ]
+
+
+def sessionize(
+    spark: SparkSession,
+    lake: Lake,
+    settings: Settings,
+    hours: HourRange,
+    report: Callable[[HourRange], None] = lambda _hours: None,
+) -> SessionizeSummary:
+    """Fill a range, what is missing or has changed before it, and what that changes after it.
+
+    Hours follow from one another, so a range can only be right when all before it is.  The
+    recomputation goes forward over hours that were filled before, until the sessions left open
+    at an hour's end come out as they were.
     """
     arrived = lake.filled(ingest.STEP)
     before = lake.filled(STEP)
-    _require_previous(hours, arrived, before)
-    states, events, closed = _fill(spark, lake, settings, hours, arrived, before)
-    stop = hours.stop
-    reason = "no later hour had been filled"
-    while stop in before:
-        if states[stop - 1] == before[stop - 1].state_digest:
-            reason = f"the sessions open at the end of {stop - 1} came out as they were"
-            break
-        # A day at once: an hour is too little work for one Spark job.
-        following = HourRange(stop, min(stop + _FORWARD_STEP_H, max(before) + 1))
-        states, _, _ = _fill(spark, lake, settings, following, arrived, {**before, **states})
-        stop = following.stop
-        reason = "every later hour was recomputed"
-    return SessionizeSummary(HourRange(hours.first, stop), events, closed, reason)
+    asked = {hour for hour in hours if hour >= min(arrived, default=hours.first)}
+    stale = set(stale_hours(lake, settings, hours.stop)) - asked
+    pending = asked | stale
+    done: list[HourRange] = []
+    states: dict[Hour, FilledHour | str] = dict(before)
+    events = closed_events = 0
+    while pending:
+        step = _first_step(pending, arrived)
+        report(step)
+        made, counted, closed = _fill(spark, lake, settings, step, arrived, states)
+        states.update(made)
+        pending.difference_update(step)
+        done.append(step)
+        events += counted
+        closed_events += closed
+        after = step.stop
+        if after in before and made[after - 1] != before[after - 1].state_digest:
+            # A day at once: an hour is too little work for one Spark job.
+            pending.update(h for h in HourRange(after, after + _FORWARD_STEP_H) if h in before)
+    filled = sum(len(step) for step in done)
+    return SessionizeSummary(
+        tuple(contiguous(hour for step in done for hour in step)),
+        len(asked),
+        len(stale),
+        filled - len(asked | stale),
+        events,
+        closed_events,
+    )
 
 
-def _require_previous(
-    hours: HourRange, arrived: Mapping[Hour, FilledHour], filled: Mapping[Hour, Any]
-) -> None:
-    earliest = min(arrived, default=hours.first)
-    if earliest < hours.first and hours.first - 1 not in filled:
-        raise HourglassError(
-            f"hour {hours.first - 1} is not sessionized yet, and {hours.first} continues from it: "
-            f"run `hourglass backfill --from {earliest} --to {hours.stop}`"
-        )
+def _first_step(pending: set[Hour], arrived: Mapping[Hour, FilledHour]) -> HourRange:
+    """The earliest pending hours, as many in a row as one Spark job should take."""
+    first = stop = min(pending)
+    rows = 0
+    while stop in pending and (stop == first or rows < _EVENTS_PER_STEP):
+        rows += arrived[stop].rows if stop in arrived else 0
+        stop += 1
+    return HourRange(first, stop)
 
 
 def _fill(
@@ -122,14 +162,14 @@ def _fill(
     placed.persist(StorageLevel.MEMORY_AND_DISK)
     try:
         views = {"placed": placed}
-        closed_paths = lake.stage(query(spark, "closed_sessions", views, **bounds), SESSIONS)
-        open_paths = lake.stage(query(spark, "open_sessions", views, **bounds), OPEN_SESSIONS)
+        closed_files = lake.stage(query(spark, "closed_sessions", views, **bounds), SESSIONS)
+        open_files = lake.stage(query(spark, "open_sessions", views, **bounds), OPEN_SESSIONS)
     finally:
         placed.unpersist()
-    item_paths = lake.stage(query(spark, "item_hours", {"hour_events": events}), ITEM_HOURS)
-    closed = _staged(spark, SESSIONS, closed_paths)
-    opened = _staged(spark, OPEN_SESSIONS, open_paths)
-    dwell_paths = lake.stage(query(spark, "dwell_hours", {"closed": closed}), DWELL_HOURS)
+    item_files = lake.stage(query(spark, "item_hours", {"hour_events": events}), ITEM_HOURS)
+    closed = read_by_hour(spark, SESSIONS.schema, closed_files)
+    opened = read_by_hour(spark, OPEN_SESSIONS.schema, open_files)
+    dwell_files = lake.stage(query(spark, "dwell_hours", {"closed": closed}), DWELL_HOURS)
     closed_digests = _digests(spark, closed, "CAST(dwell_s AS STRING)")
     open_digests = _digests(spark, opened, "CAST(UNIX_MICROS(chain_start) AS STRING)")
 
@@ -141,13 +181,13 @@ def _fill(
             {spec.name: lake.snapshots()[spec.name] for spec in (EVENTS, OPEN_SESSIONS)}
         ),
     }
-    for spec, paths in (
-        (SESSIONS, closed_paths),
-        (OPEN_SESSIONS, open_paths),
-        (ITEM_HOURS, item_paths),
-        (DWELL_HOURS, dwell_paths),
+    for spec, files in (
+        (SESSIONS, closed_files),
+        (OPEN_SESSIONS, open_files),
+        (ITEM_HOURS, item_files),
+        (DWELL_HOURS, dwell_files),
     ):
-        lake.replace(spec, [hours], paths, made_by)
+        lake.replace(spec, hours, files, made_by)
     states = {hour: open_digests.get(hour, (NOTHING, 0))[0] for hour in hours}
     rows = []
     for hour in hours:
@@ -165,7 +205,7 @@ def _fill(
                 "rows": count,
             }
         )
-    lake.record_filled(STEP, [hours], pa.Table.from_pylist(rows, FILLED_HOURS.schema), made_by)
+    lake.record_filled(STEP, hours, pa.Table.from_pylist(rows, FILLED_HOURS.schema), made_by)
     counted = sum(arrived[hour].rows for hour in hours if hour in arrived)
     return states, counted, sum(count for _, count in closed_digests.values())
 
@@ -180,15 +220,6 @@ def input_digest(arrived: Mapping[Hour, FilledHour], hour: Hour, carried_state: 
     """Digest of all that an hour's step reads: its events and what was carried into it."""
     events = arrived[hour].output_digest if hour in arrived else NOTHING
     return hashlib.sha256(f"{events}|{carried_state}".encode()).hexdigest()[:16]
-
-
-def _staged(spark: SparkSession, spec: TableSpec, paths: list[str]) -> DataFrame:
-    from pyspark.sql.pandas.types import from_arrow_schema
-
-    schema = from_arrow_schema(spec.schema)
-    if not paths:
-        return spark.createDataFrame([], schema)
-    return spark.read.schema(schema).parquet(*paths)
 
 
 def _digests(spark: SparkSession, rows: DataFrame, edge: str) -> dict[Hour, tuple[str, int]]:

@@ -139,6 +139,21 @@ class GateSettings(Section):
     )
 
 
+class QualitySettings(Section):
+    """How validation is kept and read."""
+
+    suites: Path | None = Field(None, description="folder of your own expectation suites")
+    keep: int = Field(200, ge=1, description="validation results kept in Data Docs")
+    report_hours: int = Field(336, ge=1, description="how far back the report looks")
+
+
+class RecommendSettings(Section):
+    """What is recommended to whom."""
+
+    k: int = Field(20, ge=1)
+    exclude_seen: bool = Field(False, description="leave out what the user's history holds")
+
+
 class SparkSettings(Section):
     """The Spark session; the same jobs run through spark-submit with another master."""
 
@@ -203,6 +218,8 @@ class Settings(BaseSettings):
     candidate: str = "hrnn"
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
+    quality: QualitySettings = QualitySettings()
+    recommend: RecommendSettings = RecommendSettings()
     spark: SparkSettings = SparkSettings()
     simulator: SimulatorSettings = SimulatorSettings()
 

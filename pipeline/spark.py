@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 MIN_JAVA = 17
-_JAVA_VERSION = re.compile(r'version "(\d+)')
+_JAVA_VERSION = re.compile(r'version "(?:1\.)?(\d+)')
 
 
 def find_java() -> tuple[str, int] | None:
@@ -88,6 +90,8 @@ def start_spark(settings: SparkSettings, scratch: Path) -> SparkSession:
         .config("spark.sql.adaptive.enabled", "true")
         # Hours are small files: at the default of 4 MB each, a year of them is hundreds of tasks.
         .config("spark.sql.files.openCostInBytes", str(256 * 1024))
+        # By default every path is listed by a task of its own.
+        .config("spark.sql.sources.parallelPartitionDiscovery.parallelism", "16")
     )
     if settings.master.startswith("local"):
         # 200, the default, costs more in scheduling than small hours cost in work; adaptive
@@ -97,4 +101,23 @@ def start_spark(settings: SparkSettings, scratch: Path) -> SparkSession:
         )
     elif settings.shuffle_partitions:
         builder = builder.config("spark.sql.shuffle.partitions", settings.shuffle_partitions)
-    return builder.getOrCreate()
+    with _stderr_to(scratch / "spark.log"):
+        return builder.getOrCreate()
+
+
+@contextmanager
+def _stderr_to(log: Path) -> Iterator[None]:
+    """Let a child process started here inherit a log file as its stderr.
+
+    The JVM's notes and stack traces are for who looks for them; what a person at the terminal
+    needs to know arrives as an exception.
+    """
+    sys.stderr.flush()
+    own = os.dup(2)
+    with log.open("ab") as sink:
+        os.dup2(sink.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(own, 2)
+        os.close(own)

@@ -1,0 +1,53 @@
+# Hourglass: from a clean checkout, `make demo` and `make test` need Python 3.11+ and, for Spark,
+# Java 17+; `hourglass doctor` (run by both) says what is missing and how to get it.
+#
+# pip is told where to look by its own variables: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_PROXY ...
+# constraints.txt pins torch==2.13.0.  Where the registry's build of it is for CUDA, that means
+# several GB which a machine without a GPU cannot use: with PyTorch's own registry of CPU builds in
+# PIP_EXTRA_INDEX_URL, pip takes 2.13.0+cpu, which the pin accepts.
+
+SHELL := bash
+PYTHON ?=
+SOURCE ?=
+RAW ?=
+HOURS ?=
+PORT ?= 8080
+
+BIN := .venv/bin
+# Airflow and its tasks start further commands by name.
+RUN := PATH="$$PWD/$(BIN):$$PATH"
+# Nobody is asked before Java is installed in CI; elsewhere `make demo` mends, `make test` only says.
+DOCTOR_FIX := $(if $(CI),--fix)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check airflow clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  make demo SOURCE=name RAW=folder HOURS=n   the demo on logs of your own (see README.md)"
+	@echo "  make airflow PORT=8081                     when 8080 is taken"
+
+venv: ## create .venv with everything installed, once
+	@PYTHON='$(PYTHON)' .ci/venv
+
+demo: venv ## the whole loop on one data source, end to end
+	$(RUN) hourglass doctor --fix
+	$(RUN) hourglass demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(RAW),--raw '$(RAW)') $(if $(HOURS),--hours '$(HOURS)')
+
+test: venv ## doctor, lint, types and all tests
+	$(RUN) hourglass doctor $(DOCTOR_FIX)
+	@$(MAKE) --no-print-directory check
+	$(RUN) pytest
+
+check: venv ## lint and types only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+airflow: venv ## Airflow with both DAGs, on the lake of the demo
+	$(RUN) AIRFLOW__API__PORT='$(PORT)' dags/airflow.sh standalone
+
+clean: ## remove .venv and caches; work/ (the lake and the models) stays
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Airflow with this project's DAGs and settings:
+#   dags/airflow.sh standalone
+#   dags/airflow.sh dags test sessions_hourly 2016-03-14T13
+# HOURGLASS_WORK (default: work) holds Airflow's own state too; HOURGLASS_CONFIG names the settings.
+# Anything set in the environment already wins over dags/airflow.env.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+from=$PWD
+
+# Tasks run in the project's folder, so what the caller gave relative to its own is made absolute.
+for name in HOURGLASS_WORK HOURGLASS_CONFIG; do
+  given=${!name:-}
+  if [ -n "$given" ] && [ "${given#/}" = "$given" ]; then
+    export "$name=$from/$given"
+  fi
+done
+
+while IFS= read -r line || [ -n "$line" ]; do
+  case $line in '' | '#'*) continue ;; esac
+  name=${line%%=*}
+  if [ -z "${!name+set}" ]; then
+    export "$name=${line#*=}"
+  fi
+done <"$root/dags/airflow.env"
+
+export AIRFLOW_HOME="${AIRFLOW_HOME:-${HOURGLASS_WORK:-$root/work}/airflow}"
+export AIRFLOW__CORE__DAGS_FOLDER="${AIRFLOW__CORE__DAGS_FOLDER:-$root/dags}"
+# Tasks report to the API server at this address, which does not follow the port by itself.
+export AIRFLOW__API__BASE_URL="${AIRFLOW__API__BASE_URL:-http://localhost:${AIRFLOW__API__PORT:-8080}}"
+if [ -x "$root/.venv/bin/airflow" ] && ! command -v airflow >/dev/null; then
+  PATH="$root/.venv/bin:$PATH"
+fi
+if ! command -v airflow >/dev/null; then
+  echo "airflow is not installed: run 'make venv' in $root" >&2
+  exit 1
+fi
+mkdir -p "$AIRFLOW_HOME"
+
+if [ "${1:-}" = standalone ]; then
+  port=${AIRFLOW__API__PORT:-8080}
+  echo "Airflow will be at http://localhost:$port, user: admin, password: printed below on the"
+  echo "first start and kept in $AIRFLOW_HOME/simple_auth_manager_passwords.json.generated"
+  echo "Both DAGs start paused: switch on sessions_hourly and retrain.  Ctrl-C stops Airflow."
+fi
+cd "$root"
+exec airflow "$@"

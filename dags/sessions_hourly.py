@@ -1,0 +1,45 @@
+"""Hourly: raw files -> events -> sessions, for the hour that has just ended.
+
+Each task is a command a person can run by hand for the same hour, and running it again replaces
+the same hour with the same rows.  To fill past hours, `hourglass backfill` takes them in one
+Spark job; Airflow takes them one by one, in order, when told so (both ends are inclusive):
+
+    dags/airflow.sh backfill create --dag-id sessions_hourly \\
+        --from-date 2016-03-14T00 --to-date 2016-03-14T23 --max-active-runs 1
+
+Pause `retrain` meanwhile, or every hour filled starts a training run.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable
+from hourglass_tasks import DEFAULT_ARGS, SESSIONS, START, command
+
+HOUR = (
+    "--from {{ data_interval_start.strftime('%Y-%m-%dT%H') }}"
+    " --to {{ data_interval_end.strftime('%Y-%m-%dT%H') }}"
+)
+
+with DAG(
+    dag_id="sessions_hourly",
+    description="raw files -> events -> sessions, one hour at a time",
+    doc_md=__doc__,
+    # A cron text alone would give intervals of no length: the hour to compute would be lost.
+    schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
+    start_date=START,
+    catchup=False,
+    # An hour starts from the sessions that the hour before left open, so hours go one by one.
+    max_active_runs=1,
+    # A backfill has its own limit of runs, 10 unless told otherwise; this one holds for both.
+    default_args={**DEFAULT_ARGS, "max_active_tis_per_dag": 1},
+    dagrun_timeout=timedelta(hours=2),
+    tags=["hourglass", "data"],
+) as dag:
+    ingest = command("ingest", f"hourglass ingest {HOUR}")
+    # The same rows give the same verdict: a second try would only delay the alarm.
+    validate = command("validate", f"hourglass validate {HOUR}", retries=0)
+    sessionize = command("sessionize", f"hourglass sessionize {HOUR}", outlets=[SESSIONS])
+
+    ingest >> validate >> sessionize

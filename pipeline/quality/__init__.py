@@ -1,0 +1,1 @@
+"""Data quality: expectations as YAML, judged by Great Expectations, shown as Data Docs."""

@@ -1,0 +1,125 @@
+"""Facts about one hour that no single table holds, as a one-row frame for the suite ``hours``."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.hours import Hour, HourRange
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MIN_EVENTS = 100
+_Z_95 = 1.96
+
+
+def hour_facts(
+    hours: Hour | HourRange,
+    events: pa.Table,
+    source_files: pa.Table,
+    min_events: int = MIN_EVENTS,
+) -> pd.DataFrame:
+    """Summarise an hour, or a range of hours as one, in one row.
+
+    Args:
+        hours: the hour or the hours.
+        events: their rows of ``events`` (event_time, user_id, item_id, value and source_file).
+        source_files: ``source_files``.  The files that arrived in the hours count; where none did,
+            as in a log loaded in one piece, those that the events came in.
+        min_events: fewer events than this leave shares and lag empty (NaN).
+
+    Returns:
+        Columns hour, events, users, items, files, records, accepted, duplicates, quarantined,
+        unaccounted (sum over files of |records - accepted - duplicates - quarantined|),
+        nan_values, quarantine_rate, quarantine_rate_low (lower end of the 95 % Wilson interval),
+        duplicate_rate, share_of_top_user, share_of_top_item, latest_event_lag_s (the end of the
+        last hour minus the last event_time).
+    """
+    import pandas as pd
+
+    if isinstance(hours, Hour):
+        hours = HourRange(hours, hours + 1)
+    files = _files_of(hours, events, source_files)
+    names = ("records", "accepted", "duplicates", "quarantined")
+    counts = {name: int(pc.sum(files.column(name)).as_py() or 0) for name in names}
+    left = pc.subtract(files.column("records"), files.column("accepted"))
+    left = pc.subtract(pc.subtract(left, files.column("duplicates")), files.column("quarantined"))
+    n = events.num_rows
+    nan = float("nan")
+    judged = n >= min_events
+    lag_s = nan
+    if judged:
+        lag_s = (hours.stop.start - pc.max(events.column("event_time")).as_py()).total_seconds()
+    row: dict[str, Any] = {
+        "hour": pd.Timestamp(hours.first.start),
+        "events": n,
+        "users": pc.count_distinct(events.column("user_id")).as_py(),
+        "items": pc.count_distinct(events.column("item_id")).as_py(),
+        "files": files.num_rows,
+        **counts,
+        "unaccounted": int(pc.sum(pc.abs(left)).as_py() or 0),
+        "nan_values": int(pc.sum(pc.is_nan(events.column("value"))).as_py() or 0),
+        "quarantine_rate": _rate(counts["quarantined"], counts["records"]),
+        "quarantine_rate_low": wilson_low(counts["quarantined"], counts["records"]),
+        "duplicate_rate": _rate(counts["duplicates"], counts["records"]),
+        "share_of_top_user": _top_share(events.column("user_id")) if judged else nan,
+        "share_of_top_item": _top_share(events.column("item_id")) if judged else nan,
+        "latest_event_lag_s": lag_s,
+    }
+    return pd.DataFrame([row])
+
+
+def events_frame(events: pa.Table) -> pd.DataFrame:
+    """The columns of ``events`` that expectations look at (the context map stays behind)."""
+    frame: pd.DataFrame = _plain_columns(events).to_pandas()
+    return frame
+
+
+def sessions_frame(sessions: pa.Table) -> pd.DataFrame:
+    """``sessions`` without its context, plus ``age_s`` = event_time - session_start in seconds."""
+    frame: pd.DataFrame = _plain_columns(sessions).to_pandas()
+    frame["age_s"] = (frame["event_time"] - frame["session_start"]).dt.total_seconds()
+    return frame
+
+
+def wilson_low(hits: int, trials: int) -> float:
+    """Lower end of the two-sided 95 % Wilson interval of a proportion; 0 without trials."""
+    if not trials:
+        return 0.0
+    p, z2 = hits / trials, _Z_95**2
+    centre = p + z2 / (2 * trials)
+    spread = _Z_95 * sqrt(p * (1 - p) / trials + z2 / (4 * trials**2))
+    return max(0.0, (centre - spread) / (1 + z2 / trials))
+
+
+def _files_of(hours: HourRange, events: pa.Table, source_files: pa.Table) -> pa.Table:
+    arrival = source_files.column("arrival")
+    arrived = source_files.filter(
+        pc.and_(
+            pc.greater_equal(arrival, pa.scalar(hours.first.start, arrival.type)),
+            pc.less(arrival, pa.scalar(hours.stop.start, arrival.type)),
+        )
+    )
+    if arrived.num_rows:
+        return arrived
+    name = source_files.column("source_file")
+    # Readers differ in the string type they hand out, and columns without a value have none.
+    named = pc.unique(events.column("source_file")).cast(name.type)
+    return source_files.filter(pc.is_in(name, value_set=named))
+
+
+def _rate(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _top_share(column: pa.ChunkedArray) -> float:
+    counts = pc.value_counts(column).field("counts")
+    return float(pc.max(counts).as_py() / len(column))
+
+
+def _plain_columns(table: pa.Table) -> pa.Table:
+    return table.select([f.name for f in table.schema if not pa.types.is_nested(f.type)])

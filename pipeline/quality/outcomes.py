@@ -1,0 +1,71 @@
+"""What a validation said: one outcome per expectation, and the worst of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import HourglassError
+
+Severity = Literal["critical", "warning"]
+Verdict = Literal["ok", "warning", "critical"]
+
+
+@dataclass(frozen=True)
+class ExpectationOutcome:
+    """One expectation on one batch; ``sentence`` says it all, the rest is for tables.
+
+    ``examples`` are a few offending values as text: raw and hostile, escape them.
+    """
+
+    name: str
+    column: str | None
+    severity: Severity
+    success: bool
+    observed: str
+    limit: str
+    sentence: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ValidationOutcome:
+    """All outcomes of one suite on one batch, in the order of the suite, and their HTML page."""
+
+    suite: str
+    batch_name: str
+    results: tuple[ExpectationOutcome, ...]
+    page: Path
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst failure, or ``ok``."""
+        return worst(self.results)
+
+
+def worst(results: Iterable[ExpectationOutcome]) -> Verdict:
+    """The gravest severity among the failed expectations; ``ok`` where none failed."""
+    failed = {result.severity for result in results if not result.success}
+    if "critical" in failed:
+        return "critical"
+    return "warning" if failed else "ok"
+
+
+def refuse_critical(outcomes: Iterable[ValidationOutcome]) -> None:
+    """Let ``ok`` and ``warning`` pass.
+
+    Raises:
+        HourglassError: a critical expectation failed; the sentence is the first one's.
+    """
+    critical = [
+        result
+        for outcome in outcomes
+        for result in outcome.results
+        if not result.success and result.severity == "critical"
+    ]
+    if critical:
+        others = len(critical) - 1
+        more = f" (and {others} more critical {'failure' if others == 1 else 'failures'})"
+        raise HourglassError(critical[0].sentence + (more if others else ""))

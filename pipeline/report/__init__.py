@@ -1,0 +1,1 @@
+"""The HTML report of data quality and model health."""

@@ -1,0 +1,7 @@
+"""A news site whose truth is known: tastes, item lives, sessions, and the faults of its logs."""
+
+from __future__ import annotations
+
+from pipeline.simulator.writer import SimulationSummary, simulate
+
+__all__ = ["SimulationSummary", "simulate"]

@@ -1,0 +1,98 @@
+"""Every format of raw logs, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.errors import UsageError
+from pipeline.hours import Hour
+from pipeline.settings import SourceSettings
+from pipeline.sources import (
+    access_log,
+    deskdrop,
+    gharchive,
+    movielens,
+    simulator,
+    taobao,
+    wikipedia,
+    yoochoose,
+)
+from pipeline.sources.base import ParsedEvent, Parser, Refusal, Source
+from pipeline.sources.delimited import DelimitedSource
+from pipeline.sources.json_lines import JsonLinesSource
+
+__all__ = ["SOURCE_NAMES", "ParsedEvent", "Parser", "Refusal", "Source", "source_for"]
+
+
+def _delimited(settings: SourceSettings, pattern: str) -> Source:
+    return DelimitedSource(
+        "delimited",
+        pattern,
+        settings.columns,
+        delimiter=settings.delimiter,
+        quote=settings.quote,
+        has_header=settings.header,
+        field_names=settings.field_names,
+        time_unit=settings.time_unit,
+        epoch=Hour.parse(settings.epoch),
+        default_event_type=settings.default_event_type,
+        event_types=settings.event_types,
+    )
+
+
+def _json_lines(settings: SourceSettings, pattern: str) -> Source:
+    return JsonLinesSource(
+        "json_lines",
+        pattern,
+        settings.columns,
+        time_unit=settings.time_unit,
+        epoch=Hour.parse(settings.epoch),
+        default_event_type=settings.default_event_type,
+        event_types=settings.event_types,
+    )
+
+
+_DESCRIPTION = (
+    "columns",
+    "default_event_type",
+    "delimiter",
+    "epoch",
+    "field_names",
+    "header",
+    "quote",
+    "time_unit",
+)
+_JSON_HAS_NONE = ("delimiter", "field_names", "header", "quote")
+_NAMED = (access_log, deskdrop, gharchive, movielens, simulator, taobao, wikipedia, yoochoose)
+
+# name -> how it is built, its default pattern, the settings that it fixes itself
+_SOURCES: dict[str, tuple[Callable[[SourceSettings, str], Source], str, tuple[str, ...]]] = {
+    "delimited": (_delimited, "**/*", ()),
+    "json_lines": (_json_lines, "**/*", _JSON_HAS_NONE),
+    **{module.NAME: (module.source, module.PATTERN, _DESCRIPTION) for module in _NAMED},
+}
+_MAY_BE_SET = {wikipedia.NAME: {"epoch"}, access_log.NAME: {"header"}}
+
+SOURCE_NAMES: tuple[str, ...] = tuple(sorted(_SOURCES))
+
+
+def source_for(settings: SourceSettings) -> Source:
+    """The format that the settings name, with its file pattern settled.
+
+    Raises:
+        UsageError: no such format, or a setting describes a format that describes itself.
+    """
+    if settings.name not in _SOURCES:
+        raise UsageError(
+            f"source.name = {settings.name!r} is not a source: use one of {', '.join(SOURCE_NAMES)}"
+        )
+    build, own_pattern, fixed = _SOURCES[settings.name]
+    for key in sorted(set(fixed) - _MAY_BE_SET.get(settings.name, set())):
+        if getattr(settings, key) != SourceSettings.model_fields[key].get_default():
+            raise UsageError(
+                f"source.{key} is set, but source {settings.name!r} fixes it: remove the setting"
+                + ("" if settings.name == "json_lines" else ", or name the source 'delimited'")
+            )
+    default_pattern = SourceSettings.model_fields["pattern"].get_default()
+    pattern = own_pattern if settings.pattern == default_pattern else settings.pattern
+    return build(settings, pattern)

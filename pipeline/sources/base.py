@@ -1,0 +1,91 @@
+"""What a source of raw logs is: a named format that turns one line into an event or a refusal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour
+
+_HOUR_FOLDER = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
+
+
+class ParsedEvent(NamedTuple):
+    """One interaction as its line tells it.
+
+    ``event_time_us`` is microseconds since 1970 (UTC).  ``event_key`` is the log's own identity
+    of the record; None where it has none, and the pipeline then derives one from the content.
+    """
+
+    event_time_us: int
+    user_id: str
+    item_id: str
+    event_type: str
+    value: float | None
+    given_session: str | None
+    context: dict[str, str]
+    event_key: str | None
+
+
+class Refusal(NamedTuple):
+    """Why a line is not an event: short, and the same text for the same kind of fault."""
+
+    reason: str
+
+
+Parser = Callable[[str], ParsedEvent | Refusal]
+
+
+class Source(Protocol):
+    """A log format.  Sources are picklable; the parsers they hand out need not be."""
+
+    @property
+    def name(self) -> str:
+        """What ``source.name`` calls it."""
+
+    @property
+    def pattern(self) -> str:
+        """Glob of its files below ``source.path``: the settings' own, or else the format's."""
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the first line of each file names the columns (and so is not a record)."""
+
+    def parser(self, header_line: str | None, file_name: str) -> Parser:
+        """A function that reads the lines of one file and never raises on one.
+
+        Args:
+            header_line: the file's first line where ``has_header``; None where it has no
+                header, or none that can be read, and then every line is refused.
+            file_name: named in the error.
+
+        Raises:
+            HourglassError: the header lacks a column that is needed.
+        """
+
+    def arrival_hour(self, file_name: str) -> Hour | None:
+        """The hour in the file's path, where the landing zone names its files so."""
+
+
+def refuse_all(reason: str) -> Parser:
+    """A parser for a file none of whose lines can be understood."""
+    refusal = Refusal(reason)
+    return lambda _line: refusal
+
+
+def hour_of_folder(file_name: str) -> Hour | None:
+    """The hour of the innermost folder called like ``2016-03-14T13``, if there is one."""
+    for part in reversed(file_name.replace("\\", "/").split("/")[:-1]):
+        if _HOUR_FOLDER.fullmatch(part):
+            return hour_or_none(part)
+    return None
+
+
+def hour_or_none(text: str) -> Hour | None:
+    """The hour that a file's name tells, or None where it tells an impossible one."""
+    try:
+        return Hour.parse(text)
+    except HourglassError:
+        return None

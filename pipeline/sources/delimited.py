@@ -1,0 +1,125 @@
+"""Logs of delimited values (CSV, TSV), a record a line, with a header or with given names."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour
+from pipeline.settings import ColumnSettings
+from pipeline.sources.base import ParsedEvent, Parser, Refusal, hour_of_folder, refuse_all
+from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, TimeUnit, event_builder, time_reader
+
+OPEN_QUOTE = Refusal("a quote is not closed or is out of place")
+STRAY_RETURN = Refusal("holds a carriage return")
+
+SplitLine = Callable[[str], list[str] | Refusal]
+
+
+def line_splitter(delimiter: str, quote: str | None) -> SplitLine:
+    """A function from a line to its fields; without ``quote`` no character is special."""
+
+    def split(line: str) -> list[str] | Refusal:
+        if quote is None or quote not in line:
+            return line.split(delimiter)
+        if len(line) > csv.field_size_limit():
+            return Refusal(f"longer than {csv.field_size_limit()} characters, with quotes")
+        try:
+            (fields,) = csv.reader([line], delimiter=delimiter, quotechar=quote, strict=True)
+        except (csv.Error, ValueError):
+            return STRAY_RETURN if "\r" in line else OPEN_QUOTE
+        return fields
+
+    return split
+
+
+@dataclass(frozen=True)
+class DelimitedSource:
+    """A delimited format: how lines are split, and which column feeds which field.
+
+    ``field_names`` names the columns of a format without a header.  ``typed_header`` drops what
+    follows a colon in a header's names (``rating:float``).
+    """
+
+    name: str
+    pattern: str
+    columns: ColumnSettings
+    delimiter: str = ","
+    quote: str | None = '"'
+    has_header: bool = True
+    field_names: tuple[str, ...] = ()
+    typed_header: bool = False
+    time_unit: TimeUnit = "s"
+    epoch: Hour = UNIX_EPOCH
+    default_event_type: str = "view"
+    event_types: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.has_header and not self.field_names:
+            raise UsageError(
+                f"source {self.name!r} has no header: name its columns in source.field_names"
+            )
+
+    def parser(self, header_line: str | None, file_name: str) -> Parser:
+        """See :meth:`pipeline.sources.base.Source.parser`."""
+        names: Sequence[str] | Refusal = self.field_names
+        if self.has_header:
+            if header_line is None:
+                return refuse_all("the file has no header line that can be read")
+            names = line_splitter(self.delimiter, self.quote)(header_line)
+            if isinstance(names, Refusal):
+                raise HourglassError(f"{file_name}: its header {names.reason}")
+            names = [name.strip() for name in names]
+            if self.typed_header:
+                names = [name.partition(":")[0] for name in names]
+        return self._record_parser(names, file_name)
+
+    def arrival_hour(self, file_name: str) -> Hour | None:
+        """The hour of a folder called like ``2016-03-14T13``, else None."""
+        return hour_of_folder(file_name)
+
+    def _record_parser(self, names: Sequence[str], file_name: str) -> Parser:
+        width = len(names)
+
+        def place(column: str | None) -> int:
+            # One past the last field is the empty text that every record is given there.
+            return width if column is None else column_place(names, column, file_name)
+
+        pick = itemgetter(*(place(getattr(self.columns, field)) for field in FIELD_ORDER))
+        context_at = [(field, place(column)) for field, column in self.columns.context.items()]
+        split = line_splitter(self.delimiter, self.quote)
+        build = event_builder(
+            time_reader(self.time_unit, self.epoch), self.default_event_type, self.event_types
+        )
+
+        def parse(line: str) -> ParsedEvent | Refusal:
+            fields = split(line)
+            if isinstance(fields, Refusal):
+                return fields
+            if len(fields) != width:
+                # Some writers end each line in delimiters that the header does not have.
+                if len(fields) < width or any(fields[width:]):
+                    return Refusal(f"{len(fields)} fields where {width} were expected")
+                del fields[width:]
+            fields.append("")
+            context = {field: fields[at] for field, at in context_at if fields[at]}
+            return build(pick(fields), context)
+
+        return parse
+
+
+def column_place(names: Sequence[str], column: str, file_name: str) -> int:
+    """Where a column is in a header.
+
+    Raises:
+        HourglassError: the header does not have the column, or has it twice.
+    """
+    count = names.count(column)
+    if count == 1:
+        return names.index(column)
+    wrong = "no column" if not count else f"{count} columns called"
+    shown = ", ".join(names[:40])[:400]
+    raise HourglassError(f"{file_name}: {wrong} {column!r} among its columns: {shown}")

@@ -1,0 +1,129 @@
+"""Logs of JSON lines: one object a line, its fields found by dotted paths."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from pipeline.hours import Hour
+from pipeline.settings import ColumnSettings
+from pipeline.sources.base import ParsedEvent, Parser, Refusal, hour_of_folder, hour_or_none
+from pipeline.sources.fields import (
+    FIELD_ORDER,
+    UNIX_EPOCH,
+    TimeUnit,
+    event_builder,
+    is_storable,
+    time_reader,
+)
+
+NOT_JSON = Refusal("not valid JSON")
+NOT_AN_OBJECT = Refusal("not a JSON object")
+NOT_STORABLE = Refusal("a text holds a NUL or half a surrogate pair")
+
+ReadField = Callable[[dict[str, Any]], str | None]
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def json_decoder() -> json.JSONDecoder:
+    """A decoder that keeps fractions as they are written and refuses NaN and infinity."""
+    return json.JSONDecoder(parse_float=str, parse_constant=_refuse_constant)
+
+
+def field_reader(path: str | None) -> ReadField:
+    """A function from a record to the text at a dotted path.
+
+    It answers "" where the record has nothing there (or null), None where it has a list or an
+    object.  A key that itself has dots is found too, at the top level.
+    """
+    if path is None:
+        return lambda _record: ""
+    first, *below = path.split(".")
+
+    def read(record: dict[str, Any]) -> str | None:
+        if below and path in record:
+            value = record[path]
+        else:
+            value = record.get(first)
+            for key in below:
+                if not isinstance(value, dict):
+                    return ""
+                value = value.get(key)
+        if isinstance(value, str):
+            return value
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return str(value) if isinstance(value, int) else None
+
+    return read
+
+
+@dataclass(frozen=True)
+class JsonLinesSource:
+    """A JSON-lines format: which dotted path feeds which field.
+
+    ``file_hour``, when given, finds the arrival hour in a file's name: its first group is a date,
+    its second an hour of the day.
+    """
+
+    name: str
+    pattern: str
+    columns: ColumnSettings
+    time_unit: TimeUnit = "iso8601"
+    epoch: Hour = UNIX_EPOCH
+    default_event_type: str = "view"
+    event_types: tuple[str, ...] = ()
+    file_hour: re.Pattern[str] | None = None
+    has_header: bool = False
+
+    def parser(self, header_line: str | None, file_name: str) -> Parser:  # noqa: ARG002 - no header
+        """See :meth:`pipeline.sources.base.Source.parser`."""
+        readers = [field_reader(getattr(self.columns, field)) for field in FIELD_ORDER]
+        not_plain = [Refusal(f"{field} is a list or an object") for field in FIELD_ORDER]
+        context_readers = [
+            (field, field_reader(path)) for field, path in self.columns.context.items()
+        ]
+        decode = json_decoder().decode
+        build = event_builder(
+            time_reader(self.time_unit, self.epoch), self.default_event_type, self.event_types
+        )
+
+        def parse(line: str) -> ParsedEvent | Refusal:
+            try:
+                record = decode(line)
+            except (ValueError, RecursionError):
+                return NOT_JSON
+            if not isinstance(record, dict):
+                return NOT_AN_OBJECT
+            texts = []
+            for at, read in enumerate(readers):
+                text = read(record)
+                if text is None:
+                    return not_plain[at]
+                texts.append(text)
+            context = {}
+            for field, read in context_readers:
+                text = read(record)
+                if text:
+                    context[field] = text
+            # Only an escape can bring in what a line of valid text cannot hold.
+            if "\\u" in line and not all(map(is_storable, (*texts, *context.values()))):
+                return NOT_STORABLE
+            return build(texts, context)
+
+        return parse
+
+    def arrival_hour(self, file_name: str) -> Hour | None:
+        """The hour in the file's name, or of a folder called like ``2016-03-14T13``."""
+        match = self.file_hour.search(file_name) if self.file_hour else None
+        if match is None:
+            return hour_of_folder(file_name)
+        return hour_or_none(f"{match[1]}T{int(match[2]):02d}")

@@ -1,0 +1,146 @@
+"""The lines of a raw file, plain or gzip, whatever state the file is in."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from pipeline.errors import HourglassError, UsageError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_UTF8_BOM = b"\xef\xbb\xbf"
+_CHUNK_BYTES = 1 << 16
+_MOST_BYTES_PER_CHAR = 4
+
+
+class Line(NamedTuple):
+    """One physical line.
+
+    ``number`` counts from 1 and counts blank lines too.  ``reason`` is None on a line that can
+    be read; on one that cannot, ``text`` is what there is of it, odd bytes written as ``\\xff``.
+    """
+
+    number: int
+    text: str
+    reason: str | None
+
+
+def read_lines(
+    path: Path, encoding: str = "utf-8", max_record_chars: int = 65536
+) -> Iterator[Line]:
+    r"""Every line of a file that is not blank, in order, in bounded memory.
+
+    Lines end in ``\n`` or ``\r\n``, the last one possibly in neither.  Gzip is told by its first
+    bytes, not by the file's name, and may have several members.  A byte order mark is dropped.  A
+    line comes with a reason when it is not valid in the encoding, holds a NUL byte, or is longer
+    than ``max_record_chars`` (its first part is then its text).  Where a gzip stream ends early
+    or is damaged, the lines before that come as ever and one more, with a reason, closes them.
+
+    Raises:
+        HourglassError: the file cannot be opened or read.
+        UsageError: the encoding is unknown, or does not write a newline as one byte.
+    """
+    encoding = _line_encoding(encoding)
+    try:
+        with path.open("rb") as raw:
+            yield from _split(_chunks(raw), encoding, max_record_chars)
+    except OSError as error:
+        raise HourglassError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _line_encoding(encoding: str) -> str:
+    try:
+        name = codecs.lookup(encoding).name
+        ends_lines = "\n".encode(name) == b"\n"
+    except (LookupError, UnicodeError) as error:
+        raise UsageError(f"source.encoding = {encoding!r}: no such text encoding") from error
+    name = name.removesuffix("-sig")
+    if not ends_lines and name != "utf-8":
+        raise UsageError(
+            f"source.encoding = {encoding!r} does not end lines in one byte: "
+            "convert the files to utf-8"
+        )
+    return name
+
+
+class _Damage(NamedTuple):
+    """The end of a stream that should have gone on, and in what way."""
+
+    how: str
+
+
+def _chunks(raw: IO[bytes]) -> Iterator[bytes | _Damage]:
+    magic = raw.read(len(_GZIP_MAGIC))
+    raw.seek(0)
+    if magic != _GZIP_MAGIC:
+        while chunk := raw.read(_CHUNK_BYTES):
+            yield chunk
+        return
+    try:
+        with gzip.GzipFile(fileobj=raw) as stream:
+            # read1, because read would throw away what it has when the stream breaks off.
+            while chunk := stream.read1(_CHUNK_BYTES):
+                yield chunk
+    except EOFError:
+        yield _Damage("cut off")
+    except (zlib.error, gzip.BadGzipFile):
+        yield _Damage("damaged")
+
+
+def _split(chunks: Iterator[bytes | _Damage], encoding: str, most_chars: int) -> Iterator[Line]:
+    most_bytes = most_chars * _MOST_BYTES_PER_CHAR + 1
+    number = 0
+    rest = b""
+    first = True
+    for chunk in chunks:
+        if isinstance(chunk, _Damage):
+            text = _escaped(rest, encoding)[:most_chars]
+            yield Line(number + 1, text, f"gzip stream is {chunk.how} after line {number}")
+            return
+        lines = (rest + chunk).split(b"\n")
+        if first and (len(lines) > 1 or len(lines[0]) >= len(_UTF8_BOM)):
+            first = False
+            if encoding == "utf-8":
+                lines[0] = lines[0].removeprefix(_UTF8_BOM)
+        # What is cut here was too long already; its excess bytes are never all held at once.
+        rest = lines.pop()[:most_bytes]
+        for raw in lines:
+            number += 1
+            line = _line(number, raw, encoding, most_chars)
+            if line is not None:
+                yield line
+    line = _line(number + 1, rest, encoding, most_chars)
+    if line is not None:
+        yield line
+
+
+def _line(number: int, raw: bytes, encoding: str, most_chars: int) -> Line | None:
+    if raw.endswith(b"\r"):
+        raw = raw[:-1]
+    if not raw.strip(b" "):
+        return None
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError:
+        # Only the first part of a very long line was kept, and may end inside a character.
+        text = _escaped(raw, encoding)
+        too_long = len(raw) > most_chars * _MOST_BYTES_PER_CHAR
+        reason = _too_long(most_chars) if too_long else f"not valid {encoding}"
+        return Line(number, text[:most_chars], reason)
+    if len(text) > most_chars:
+        return Line(number, text[:most_chars].replace("\0", "\\x00"), _too_long(most_chars))
+    if "\0" in text:
+        return Line(number, text.replace("\0", "\\x00"), "holds a NUL byte")
+    return Line(number, text, None)
+
+
+def _too_long(most_chars: int) -> str:
+    return f"longer than {most_chars} characters"
+
+
+def _escaped(raw: bytes, encoding: str) -> str:
+    return raw.decode(encoding, "backslashreplace").replace("\0", "\\x00")

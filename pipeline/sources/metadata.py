@@ -1,0 +1,165 @@
+"""What is known of items and users: rows for the tables ``items`` and ``users``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import HourglassError
+from pipeline.sources.base import Refusal
+from pipeline.sources.delimited import column_place
+from pipeline.sources.fields import is_storable, read_iso8601, read_number
+from pipeline.sources.json_lines import json_decoder
+from pipeline.sources.lines import read_lines
+
+IdColumn = Literal["item_id", "user_id"]
+ReadRow = Callable[[str], dict[str, Any]]
+
+_MOST_CHARS = 1 << 20
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The .item and .user files write these counts and years as tokens.
+_NUMBER_TOKENS = frozenset({"age", "release_year"})
+_JSON_KEYS = frozenset({"categories", "numbers", "text", "available_from", "available_to"})
+
+
+def read_items(path: Path, encoding: str = "utf-8") -> Iterator[dict[str, Any]]:
+    """Rows with keys item_id, categories, numbers, text, available_from and available_to.
+
+    ``categories`` is a list of texts, ``numbers`` a dict of floats, ``text`` a text or None, and
+    the two times are aware datetimes or None.  The file is JSON lines with these keys (all but
+    the first optional, times in ISO 8601), or tab-separated with a typed header (``.item``).
+
+    Raises:
+        HourglassError: the file cannot be read, or a line is not such a row; it names the line.
+    """
+    return _read_rows(path, encoding, "item_id")
+
+
+def read_users(path: Path, encoding: str = "utf-8") -> Iterator[dict[str, Any]]:
+    """Rows as those of :func:`read_items`, with user_id in the place of item_id."""
+    return _read_rows(path, encoding, "user_id")
+
+
+class _BadRowError(Exception):
+    """What is wrong with one line; the reader adds which line it is."""
+
+
+def _read_rows(path: Path, encoding: str, id_column: IdColumn) -> Iterator[dict[str, Any]]:
+    lines = read_lines(path, encoding, _MOST_CHARS)
+    first = next(lines, None)
+    if first is None:
+        return
+    if first.text.lstrip().startswith("{"):
+        lines = chain([first], lines)
+        read_row = _json_row_reader(id_column)
+    else:
+        read_row = _typed_row_reader(first.text, id_column, path)
+    seen: set[str] = set()
+    for line in lines:
+        try:
+            if line.reason:
+                raise _BadRowError(line.reason)
+            row = read_row(line.text)
+            identity = row[id_column]
+            if not identity or identity.isspace():
+                raise _BadRowError(f"no {id_column}")
+            if identity in seen:
+                raise _BadRowError(f"{id_column} {identity!r} is there a second time")
+        except _BadRowError as error:
+            raise HourglassError(f"{path}: line {line.number}: {error}") from error
+        seen.add(identity)
+        yield row
+
+
+def _typed_row_reader(header: str, id_column: IdColumn, path: Path) -> ReadRow:
+    columns = [name.strip().partition(":")[::2] for name in header.split("\t")]
+    id_at = column_place([name for name, _ in columns], id_column, str(path))
+
+    def read(line: str) -> dict[str, Any]:
+        fields = line.split("\t")
+        if len(fields) != len(columns):
+            raise _BadRowError(f"{len(fields)} fields where {len(columns)} were expected")
+        row = _empty_row(id_column, fields[id_at])
+        for (name, kind), text in zip(columns, fields, strict=True):
+            if name != id_column and text:
+                _add_typed(row, name, kind, text)
+        return row
+
+    return read
+
+
+def _add_typed(row: dict[str, Any], name: str, kind: str, text: str) -> None:
+    if kind == "float" or name in _NUMBER_TOKENS:
+        number = read_number(text)
+        if number is not None:
+            row["numbers"][name] = number
+        elif kind == "float":
+            raise _BadRowError(f"{name} = {text!r} is not a finite number")
+    elif kind == "token_seq" and "title" in name:
+        row["text"] = text
+    elif kind == "token_seq":
+        row["categories"] += text.split()
+    else:
+        row["categories"].append(f"{name}={text}")
+
+
+def _json_row_reader(id_column: IdColumn) -> ReadRow:
+    decode = json_decoder().decode
+
+    def read(line: str) -> dict[str, Any]:
+        try:
+            content = decode(line)
+        except (ValueError, RecursionError) as error:
+            raise _BadRowError("not valid JSON") from error
+        if not isinstance(content, dict):
+            raise _BadRowError("not a JSON object")
+        unknown = sorted(content.keys() - _JSON_KEYS - {id_column})
+        if unknown:
+            raise _BadRowError(f"unknown key {unknown[0]!r}")
+        return _json_row(content, id_column)
+
+    return read
+
+
+def _json_row(content: dict[str, Any], id_column: IdColumn) -> dict[str, Any]:
+    row = _empty_row(id_column, _text(content.get(id_column, ""), id_column))
+    categories, numbers = content.get("categories") or [], content.get("numbers") or {}
+    if not isinstance(categories, list) or not isinstance(numbers, dict):
+        raise _BadRowError("categories must be a list and numbers an object")
+    row["categories"] = [_text(category, "categories") for category in categories]
+    for name, value in numbers.items():
+        number = None if isinstance(value, bool) else read_number(str(value))
+        if number is None:
+            raise _BadRowError(f"numbers.{name} = {value!r} is not a finite number")
+        row["numbers"][_text(name, "numbers")] = number
+    if content.get("text") is not None:
+        row["text"] = _text(content["text"], "text")
+    for key in ("available_from", "available_to"):
+        if content.get(key) is not None:
+            time_us = read_iso8601(_text(content[key], key))
+            if isinstance(time_us, Refusal):
+                raise _BadRowError(f"{key} = {content[key]!r} is not an ISO 8601 time")
+            row[key] = _EPOCH + timedelta(microseconds=time_us)
+    return row
+
+
+def _text(value: object, key: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise _BadRowError(f"{key} = {value!r} is not a text")
+    if not is_storable(str(value)):
+        raise _BadRowError(f"{key} holds a NUL or half a surrogate pair")
+    return str(value)
+
+
+def _empty_row(id_column: IdColumn, identity: str) -> dict[str, Any]:
+    return {
+        id_column: identity,
+        "categories": [],
+        "numbers": {},
+        "text": None,
+        "available_from": None,
+        "available_to": None,
+    }

@@ -1,0 +1,147 @@
+"""What every command works with: settings, the lake, Spark when it is needed, and an output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.lake import Lake
+from pipeline.locks import writing
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from rich.console import Console
+
+_LOCK_WAIT_S = 600.0
+
+
+@dataclass
+class Workspace:
+    """One invocation; ``clock`` is read once, by the command line."""
+
+    settings: Settings
+    clock: datetime
+    as_json: bool = False
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def lake(self) -> Lake:
+        """The tables; opened on first use."""
+        if "lake" not in self._kept:
+            self._kept["lake"] = Lake(
+                self.settings.resolved_catalog_uri, self.settings.resolved_warehouse
+            )
+        lake: Lake = self._kept["lake"]
+        return lake
+
+    @property
+    def spark(self) -> SparkSession:
+        """The Spark session; started on first use, and then kept."""
+        if "spark" not in self._kept:
+            from pipeline.spark import start_spark
+
+            with self.status("starting Spark"):
+                self._kept["spark"] = start_spark(
+                    self.settings.spark, self.settings.path("scratch")
+                )
+        session: SparkSession = self._kept["spark"]
+        return session
+
+    @property
+    def console(self) -> Console:
+        """Where people read: stdout, or stderr where stdout is for machines."""
+        if "console" not in self._kept:
+            from rich.console import Console
+
+            self._kept["console"] = Console(stderr=self.as_json, highlight=False, soft_wrap=True)
+        console: Console = self._kept["console"]
+        return console
+
+    @contextmanager
+    def status(self, doing: str) -> Iterator[None]:
+        """Show that something takes its time: a spinner in a terminal, a line elsewhere."""
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        if console.is_terminal:
+            with console.status(f"{doing} ..."):
+                yield
+        else:
+            print(f"{doing} ...", file=sys.stderr, flush=True)
+            yield
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the lake's only writer; a second one waits, then is told who holds it."""
+        with writing(self.settings.resolved_warehouse, _LOCK_WAIT_S):
+            yield
+
+    def say(self, sentence: str, facts: Mapping[str, Any]) -> None:
+        """The result of a command: a sentence for people, or one line of JSON for machines."""
+        if self.as_json:
+            print(json.dumps(facts, default=str), flush=True)
+        else:
+            self.console.print(sentence, markup=False)
+
+    def close(self) -> None:
+        """Stop Spark, if it was started."""
+        session = self._kept.pop("spark", None)
+        if session is not None:
+            session.stop()
+
+    def last_filled(self) -> Hour:
+        """The last hour that is sessionized.
+
+        Raises:
+            HourglassError: there is none yet.
+        """
+        from pipeline import sessionize
+        from pipeline.errors import HourglassError
+
+        filled = self.lake.filled(sessionize.STEP)
+        if not filled:
+            raise HourglassError(
+                "no hour is sessionized yet: run `hourglass ingest` and `hourglass backfill`"
+            )
+        return max(filled)
+
+    def as_of(self, text: str) -> Hour:
+        """Read ``--as-of``; ``last`` leaves one evaluation horizon of filled hours after it."""
+        if text == "last":
+            horizon_h = parse_duration_h(self.settings.evaluation.horizon)
+            return self.last_filled() + 1 - horizon_h
+        return Hour.parse(text)
+
+    def horizon_from(self, as_of: Hour) -> HourRange:
+        """The hours that judge what was frozen at ``as_of``."""
+        return HourRange(as_of, as_of + parse_duration_h(self.settings.evaluation.horizon))
+
+    def dataset(self, text: str) -> Path:
+        """Folder of a data set by its id; ``last`` is the one of the latest time.
+
+        Raises:
+            UsageError: there is no such data set.
+        """
+        from pipeline.errors import UsageError
+
+        shards = self.settings.path("shards")
+        if text != "last":
+            if not (shards / text / "manifest.json").is_file():
+                raise UsageError(f"no data set {text!r} in {shards}: run `hourglass dataset`")
+            return shards / text
+        made = sorted(
+            (json.loads(path.read_text("utf-8"))["as_of"], path.stat().st_mtime_ns, path.parent)
+            for path in shards.glob("[!.]*/manifest.json")
+        )
+        if not made:
+            raise UsageError(f"no data set in {shards} yet: run `hourglass dataset`")
+        folder: Path = made[-1][2]
+        return folder

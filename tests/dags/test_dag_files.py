@@ -1,0 +1,183 @@
+"""What the DAG files say, read by Airflow in a process of its own, as its DAG processor does."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from jinja2 import StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
+from workplace import ROOT, workplace
+
+# What Airflow itself imports is there before the DAG files are read: the difference is theirs.
+DESCRIBE = """
+import json, sys, time
+from pathlib import Path
+import airflow.models, airflow.sdk, airflow.providers.standard.operators.bash
+from airflow.dag_processing.dagbag import BundleDagBag
+before = set(sys.modules)
+begin = time.process_time()
+folder = Path("dags").resolve()
+bag = BundleDagBag(folder, bundle_path=folder, bundle_name="dags-folder")
+taken_s = time.process_time() - begin
+print("DESCRIBED" + json.dumps({
+    "errors": {str(path): error for path, error in bag.import_errors.items()},
+    "taken_s": taken_s,
+    "imported": sorted({name.partition(".")[0] for name in set(sys.modules) - before}),
+    "dags": {
+        dag.dag_id: {
+            "timetable": type(dag.timetable).__name__,
+            "catchup": dag.catchup,
+            "max_active_runs": dag.max_active_runs,
+            "tags": sorted(dag.tags),
+            "doc": dag.doc_md or "",
+            "tasks": {
+                task.task_id: {
+                    "command": task.bash_command,
+                    "cwd": task.cwd,
+                    "skip_on_exit_code": list(task.skip_on_exit_code),
+                    "owner": task.owner,
+                    "retries": task.retries,
+                    "timeout_s": task.execution_timeout and task.execution_timeout.total_seconds(),
+                    "outlets": [asset.uri for asset in task.outlets],
+                    "downstream": sorted(task.downstream_task_ids),
+                }
+                for task in dag.tasks
+            },
+        }
+        for dag in bag.dags.values()
+    },
+}))
+"""
+HEAVY = {"torch", "pyspark", "mlflow", "great_expectations", "matplotlib", "pipeline", "training"}
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    work = tmp_path_factory.mktemp("described")
+    place = workplace(work, AIRFLOW_HOME=str(work / "airflow"))
+    done = place.run("python", "-c", DESCRIBE)
+    assert "DESCRIBED" in done.stdout, done.stdout
+    answer: dict[str, Any] = json.loads(done.stdout.partition("DESCRIBED")[2].splitlines()[0])
+    return answer
+
+
+def tasks(described: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every task of every DAG, by ``dag.task``."""
+    return {
+        f"{dag_id}.{task_id}": task
+        for dag_id, dag in described["dags"].items()
+        for task_id, task in dag["tasks"].items()
+    }
+
+
+def test_both_dags_are_there_and_nothing_else_is_taken_for_one(described: dict[str, Any]) -> None:
+    assert described["errors"] == {}
+    assert set(described["dags"]) == {"sessions_hourly", "retrain"}
+
+
+def test_parsing_is_quick_and_imports_nothing_heavy(described: dict[str, Any]) -> None:
+    assert not HEAVY & set(described["imported"])
+    assert described["taken_s"] < 1
+
+
+def test_every_task_is_one_command_a_person_can_run(described: dict[str, Any]) -> None:
+    for name, task in tasks(described).items():
+        assert task["command"].startswith("hourglass "), name
+        assert not {";", "&", "|", "\n"} & set(without_templates(task["command"])), name
+
+
+def without_templates(command: str) -> str:
+    """The command with its templates rendered to nothing."""
+    while "{" in command:
+        begin = min(at for mark in ("{{", "{%") if (at := command.find(mark)) >= 0)
+        end = command.index("}}" if command[begin + 1] == "{" else "%}", begin)
+        command = command[:begin] + command[end + 2 :]
+    return command
+
+
+def test_every_task_has_an_owner_a_time_limit_and_retries_where_they_help(
+    described: dict[str, Any],
+) -> None:
+    once = {"sessions_hourly.validate", "retrain.gate"}  # a verdict does not change by asking again
+    for name, task in tasks(described).items():
+        assert task["owner"] == "hourglass", name
+        assert task["timeout_s"], name
+        assert (task["retries"] == 0) == (name in once), name
+
+
+def test_no_exit_code_of_a_command_passes_for_a_skipped_task(described: dict[str, Any]) -> None:
+    assert {tuple(task["skip_on_exit_code"]) for task in tasks(described).values()} == {()}
+
+
+def test_dags_are_tagged_documented_and_run_one_at_a_time(described: dict[str, Any]) -> None:
+    for dag_id, dag in described["dags"].items():
+        assert "hourglass" in dag["tags"], dag_id
+        assert len(dag["doc"]) > 100, dag_id
+        assert dag["max_active_runs"] == 1, dag_id
+        assert dag["catchup"] is False, dag_id
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "order"),
+    [
+        ("sessions_hourly", ["ingest", "validate", "sessionize"]),
+        (
+            "retrain",
+            ["dataset", "train", "evaluate", "gate", "promote", "recommend", "report"],
+        ),
+    ],
+)
+def test_the_tasks_are_one_chain(described: dict[str, Any], dag_id: str, order: list[str]) -> None:
+    after = {name: task["downstream"] for name, task in described["dags"][dag_id]["tasks"].items()}
+    following = [[name] for name in order[1:]] + [[]]
+    assert after == dict(zip(order, following, strict=True))
+
+
+def test_retraining_starts_from_the_sessions_of_an_hour(described: dict[str, Any]) -> None:
+    hourly, retrain = described["dags"]["sessions_hourly"], described["dags"]["retrain"]
+    assert hourly["timetable"] == "CronDataIntervalTimetable"
+    assert retrain["timetable"] == "AssetTriggeredTimetable"
+    outlets = {name: task["outlets"] for name, task in hourly["tasks"].items() if task["outlets"]}
+    assert outlets == {"sessionize": ["hourglass://lake/sessions"]}
+
+
+def event(hour: int | None) -> SimpleNamespace:
+    """An asset event of the run of that hour, or one that a person made by hand."""
+    if hour is None:
+        return SimpleNamespace(source_dag_run=None)
+    start = datetime(2016, 3, 14, hour, tzinfo=UTC)
+    run = SimpleNamespace(data_interval_start=start, data_interval_end=start + timedelta(hours=1))
+    return SimpleNamespace(source_dag_run=run)
+
+
+@pytest.mark.parametrize(
+    ("events", "start", "end"),
+    [
+        ({"sessions": [event(13)]}, "2016-03-14T13", "2016-03-14T14"),
+        ({"sessions": [event(13), event(15), event(14)]}, "2016-03-14T15", "2016-03-14T16"),
+        ({"sessions": [event(None), event(14)]}, "2016-03-14T14", "2016-03-14T15"),
+        ({"sessions": [event(None)]}, "last", "last"),
+        ({}, "last", "last"),
+    ],
+)
+def test_the_newest_triggering_hour_judges_the_models_and_then_serves_them(
+    described: dict[str, Any], events: dict[str, Any], start: str, end: str
+) -> None:
+    for task_id, as_of in (("dataset", start), ("recommend", end)):
+        command = described["dags"]["retrain"]["tasks"][task_id]["command"]
+        template = SandboxedEnvironment(undefined=StrictUndefined).from_string(command)
+        words = template.render(triggering_asset_events=events).split()
+        assert words[words.index("--as-of") + 1] == as_of
+
+
+def test_the_shared_settings_hold_for_every_command_of_airflow(tmp_path: Path) -> None:
+    listed = workplace(tmp_path).airflow("config", "list", "--section", "core", "--show-values")
+    for setting in ("load_examples = False", "executor = LocalExecutor", "parallelism = 2"):
+        assert f"\n{setting}\n" in listed.stdout, listed.stdout
+    assert f"\ndags_folder = {ROOT / 'dags'}\n" in listed.stdout
+    assert (tmp_path / "airflow").is_dir(), "Airflow's own state is in the work folder"

@@ -1,0 +1,85 @@
+"""Both DAGs run whole, by Airflow, on a small simulated lake."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from workplace import Workplace, workplace
+
+from pipeline.hours import HourRange
+from pipeline.lake import Lake
+from pipeline.schemas import EVENTS, OPEN_SESSIONS, RECOMMENDATIONS, SESSIONS, TableSpec
+from pipeline.settings import load_settings
+
+SETTINGS = """
+work: '{folder}/work'
+source: {{name: simulator, path: '{folder}/landing'}}
+simulator: {{users: 1200, items_per_day: 60, sessions_per_day: 6}}
+dataset: {{window: 6h, history: 12h, min_item_events: 3}}
+models: [{{system: recent_pop}}, {{system: item_knn}}]
+candidate: item_knn
+evaluation: {{bootstrap_samples: 100}}
+gate: {{min_users: 5, min_targets: 20}}
+spark: {{master: 'local[2]', driver_memory: 1g, shuffle_partitions: 2}}
+"""
+LAST_HOUR = HourRange.parse("2026-01-05T07", "2026-01-05T08")
+# `airflow dags test` takes the end of the hour, when Airflow's scheduler would start it.
+END = "2026-01-05T08:00:00"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A lake with seven of eight simulated hours filled, and Airflow beside it."""
+    folder = tmp_path_factory.mktemp("a lake")
+    settings = folder / "hourglass.yaml"
+    settings.write_text(SETTINGS.format(folder=folder), encoding="utf-8")
+    place = workplace(folder / "work", HOURGLASS_CONFIG=str(settings))
+    for command in (
+        ("hourglass", "simulate", "--hours", "8", "--seed", "1"),
+        ("hourglass", "backfill", "--from", "2026-01-05T00", "--to", "2026-01-05T07"),
+        ("bash", "dags/airflow.sh", "db", "migrate"),
+    ):
+        done = place.run(*command)
+        assert done.returncode == 0, done.stdout
+    return place
+
+
+def rows(place: Workplace, spec: TableSpec) -> pa.Table:
+    """The table's rows of the last hour, in an order of their own."""
+    settings = load_settings(place.work.parent / "hourglass.yaml")
+    table = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse).arrow(spec, LAST_HOUR)
+    return table.sort_by([(name, "ascending") for name in ("user_id", "event_time", "item_id")])
+
+
+def test_airflow_fills_an_hour_and_running_it_again_changes_nothing(place: Workplace) -> None:
+    tables = (EVENTS, SESSIONS, OPEN_SESSIONS)
+    assert {rows(place, spec).num_rows for spec in tables} == {0}
+    once = []
+    for _ in range(2):
+        done = place.airflow("dags", "test", "sessions_hourly", END)
+        assert done.returncode == 0, done.stdout
+        once.append([rows(place, spec) for spec in tables])
+    assert all(table.num_rows for table in once[0])
+    assert all(first.equals(second) for first, second in zip(*once, strict=True))
+
+
+def test_retraining_ends_in_a_decision_and_recommendations(place: Workplace) -> None:
+    """Follows the test above: the last hour is filled, and judges the candidates."""
+    done = place.airflow("dags", "test", "retrain", END)
+    assert done.returncode == 0, done.stdout
+    assert list((place.work / "decisions").glob("**/*.json"))
+    settings = load_settings(place.work.parent / "hourglass.yaml")
+    lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
+    recommended = lake.arrow(RECOMMENDATIONS)
+    assert recommended.num_rows
+    assert set(recommended["rank"].to_pylist()) >= {1}
+
+
+def test_a_failing_command_fails_its_task_and_stops_the_run(place: Workplace) -> None:
+    """An hour long before the simulated world has no files: nothing may pass for done."""
+    wrong = Workplace(place.work, place.environment | {"HOURGLASS_CONFIG": "/no/such.yaml"})
+    done = wrong.airflow("dags", "test", "sessions_hourly", END)
+    assert done.returncode != 0
+    assert "/no/such.yaml: cannot read the settings" in done.stdout

@@ -1,0 +1,196 @@
+"""Writes data set folders from plain lists, in the format that `read_dataset` reads."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.hours import HOUR_S, Hour
+from training.reader import sha256_of
+
+AS_OF = "2016-03-14T13"
+AS_OF_S = Hour.parse(AS_OF).index * HOUR_S
+
+
+class Event(NamedTuple):
+    """One event; ``time_s`` counts seconds from 1970 (`AS_OF_S` is the default as_of)."""
+
+    item: str
+    time_s: float
+    event_type: str = "view"
+    value: float | None = None
+
+
+PART_SCHEMA = pa.schema(
+    {
+        "user_id": pa.string(),
+        "n_context": pa.int32(),
+        "item": pa.list_(pa.int32()),
+        "time_us": pa.list_(pa.int64()),
+        "session_start": pa.list_(pa.bool_()),
+        "dwell_s": pa.list_(pa.float32()),
+        "dwell_bin": pa.list_(pa.int16()),
+        "event_type": pa.list_(pa.int16()),
+        "value": pa.list_(pa.float32()),
+    }
+)
+
+
+def write_dataset(
+    folder: Path,
+    users: Mapping[str, Sequence[Event | tuple[Any, ...]]],
+    *,
+    as_of: str = AS_OF,
+    window_start: str = "1970-01-01T00",
+    vocabulary: Sequence[str] | None = None,
+    base: Path | None = None,
+    gap_s: int = 3600,
+    dwell_width_s: float = 60.0,
+    dwell_bins: int = 16,
+    popularity_window_h: int = 24,
+    parts: int = 1,
+    popularity: Sequence[tuple[str, str, int]] | None = None,
+) -> Path:
+    """Write one folder and return it; its data set id is the folder's name.
+
+    - ``users``: user id -> events (item, time_s[, event_type[, value]]) in time order. Events
+      before ``window_start`` are context; sessions follow ``gap_s``.
+    - ``vocabulary``: item ids in index order; default: the sorted ids that occur. Events on
+      other items are left out, as the pipeline does.
+    - ``base``: folder of the training part; this folder is then its test part: vocabulary, dwell
+      bins and item support are the base's, and its as_of should be this ``window_start``.
+    - ``popularity``: (item id, hour, events); default: counted over the given events in
+      ``[as_of - popularity_window_h, as_of)``.
+    """
+    folder.mkdir(parents=True)
+    rows = {user: [Event(*event) for event in events] for user, events in users.items()}
+    base_manifest: dict[str, Any] = {}
+    if base:
+        base_manifest = json.loads((base / "manifest.json").read_text())
+        vocabulary = pq.read_table(base / "vocabulary.parquet")["item_id"].to_pylist()
+        dwell_width_s = base_manifest["dwell"]["width_s"]
+        dwell_bins = base_manifest["dwell"]["bins"]
+    if vocabulary is None:
+        vocabulary = sorted({event.item for events in rows.values() for event in events})
+    index = {item: number for number, item in enumerate(vocabulary, start=1)}
+    n_all = sum(len(events) for events in rows.values())
+    rows = {user: [e for e in events if e.item in index] for user, events in rows.items()}
+    kinds = sorted({e.event_type for events in rows.values() for e in events}) or ["view"]
+    start_s = Hour.parse(window_start).index * HOUR_S
+    stop = Hour.parse(as_of)
+
+    histories = [
+        {
+            "user_id": user,
+            "n_context": sum(event.time_s < start_s for event in rows[user]),
+            "item": [index[event.item] for event in rows[user]],
+            "time_us": [round(event.time_s * 1_000_000) for event in rows[user]],
+            "event_type": [kinds.index(event.event_type) for event in rows[user]],
+            "value": [event.value for event in rows[user]],
+            **_sessions([e.time_s for e in rows[user]], gap_s, dwell_width_s, dwell_bins),
+        }
+        for user in sorted(rows)
+        if rows[user]
+    ]
+    flat = [event for events in rows.values() for event in events]
+    if popularity is None:
+        counted = Counter((index[e.item], int(e.time_s // HOUR_S)) for e in flat)
+        first = stop.index - popularity_window_h
+        hourly = sorted((i, h, n) for (i, h), n in counted.items() if first <= h < stop.index)
+    else:
+        hourly = [(index[item], Hour.parse(hour).index, n) for item, hour, n in popularity]
+
+    names = []
+    size = max(1, -(-len(histories) // parts))
+    for number in range(parts):
+        names.append(f"part-{number:05d}.parquet")
+        piece = histories[number * size : (number + 1) * size]
+        pq.write_table(pa.Table.from_pylist(piece, PART_SCHEMA), folder / names[-1])
+    support = Counter(e.item for e in flat if e.time_s >= start_s)
+    if base:
+        support = Counter(dict(zip(vocabulary, _column(base, "events"), strict=True)))
+    _write(
+        folder / "vocabulary.parquet",
+        {
+            "item": pa.array(range(1, len(index) + 1), pa.int32()),
+            "item_id": pa.array(list(index), pa.string()),
+            "events": pa.array([support[item] for item in index], pa.int64()),
+        },
+    )
+    _write(
+        folder / "popularity.parquet",
+        {
+            "item": pa.array([row[0] for row in hourly], pa.int32()),
+            "hour_index": pa.array([row[1] for row in hourly], pa.int64()),
+            "events": pa.array([row[2] for row in hourly], pa.int64()),
+        },
+    )
+    names += ["vocabulary.parquet", "popularity.parquet"]
+    n_events = len(flat)
+    sessions = sum(sum(history["session_start"]) for history in histories)
+    manifest = {
+        "format": 1,
+        "dataset_id": folder.name,
+        "as_of": as_of,
+        "window_start": window_start,
+        "history_start": "1970-01-01T00",
+        "n_items": len(index),
+        "n_users": len(histories),
+        "n_events": n_events,
+        "n_targets": n_events - sum(history["n_context"] for history in histories),
+        "event_types": kinds,
+        "steps": [
+            {
+                "step": "window",
+                "events": n_events,
+                "items": len(index),
+                "users": len(histories),
+                "sessions": sessions,
+            }
+        ],
+        "dwell": {
+            "n": n_events,
+            "mean_s": 0.0,
+            "m2_s2": 0.0,
+            "width_s": dwell_width_s,
+            "bins": dwell_bins,
+        },
+        "popularity_window_h": popularity_window_h,
+        "max_session_hours": 24,
+        "gap_s": gap_s,
+        "snapshots": {"events": "1"},
+        "config_digest": "0" * 16,
+        "code_version": "test",
+        "files": {name: sha256_of(folder / name) for name in names},
+    }
+    if base_manifest:
+        manifest["base_dataset_id"] = base_manifest["dataset_id"]
+        manifest["left_out_events"] = n_all - n_events
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    return folder
+
+
+def _sessions(times_s: list[float], gap_s: int, width_s: float, bins: int) -> dict[str, Any]:
+    gaps = [after - before for before, after in itertools.pairwise(times_s)]
+    dwells = [gap if gap < gap_s else None for gap in gaps] + [None]
+    return {
+        "session_start": [True, *(gap >= gap_s for gap in gaps)],
+        "dwell_s": dwells,
+        "dwell_bin": [0 if d is None else min(int(d // width_s) + 1, bins) for d in dwells],
+    }
+
+
+def _write(path: Path, columns: Mapping[str, pa.Array]) -> None:
+    pq.write_table(pa.table(dict(columns)), path)
+
+
+def _column(folder: Path, name: str) -> list[int]:
+    values: list[int] = pq.read_table(folder / "vocabulary.parquet")[name].to_pylist()
+    return values

@@ -1,0 +1,159 @@
+"""From frozen data to a live model with real artefacts, sound and poisoned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from judging import GATE
+from synthetic import AS_OF, AS_OF_S, write_dataset
+
+from pipeline.settings import EvaluationSettings
+from training.artefact import WEIGHTS_NAME, load_model, save_model
+from training.decision import contestant, write_decision
+from training.evaluate import rank_targets
+from training.evidence import Evidence
+from training.gate import Decision, decide
+from training.ranks import write_ranks
+from training.reader import DataSet, read_dataset
+from training.soundness import examine
+from training.systems import SYSTEM_NAMES, build
+
+CHEAP = [name for name in SYSTEM_NAMES if not name.startswith("hrnn")]
+RULE = EvaluationSettings(bootstrap_samples=200, k=5)
+N_ITEMS = 40
+
+
+def walks(n_users: int, start_s: float, seed: int) -> dict[str, list[tuple[str, float]]]:
+    """Users who walk along a ring of items, so that what comes next depends on the last item."""
+    rng = np.random.default_rng(seed)
+    return {
+        f"user-{user:03d}": [
+            (f"item-{(first + step) % N_ITEMS:02d}", start_s + 30 * step) for step in range(8)
+        ]
+        for user, first in enumerate(rng.integers(0, N_ITEMS, n_users))
+    }
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training part, the hour after it, and one model of every cheap system."""
+    root = tmp_path_factory.mktemp("judgement")
+    base = write_dataset(root / "base", walks(200, AS_OF_S - 7200, seed=0))
+    write_dataset(
+        root / "frozen",
+        walks(60, AS_OF_S, seed=1),
+        as_of="2016-03-14T14",
+        window_start=AS_OF,
+        base=base,
+    )
+    data = read_dataset(base)
+    for name in CHEAP:
+        system = build(name, {})
+        metrics = system.fit(data, 0, lambda _: None)
+        save_model(root / "models", system, {}, data, 0, metrics, "test")
+    return root
+
+
+@pytest.fixture
+def frozen(folders: Path) -> DataSet:
+    return read_dataset(folders / "frozen")
+
+
+def model_folder(folders: Path, system: str) -> Path:
+    (folder,) = (folders / "models").glob(f"{system}-*")
+    return folder
+
+
+def judge(frozen: DataSet, work: Path, folders: dict[str, Path | None], examined: Path) -> Decision:
+    """What the commands evaluate and gate do, one after the other."""
+    people = {}
+    for role, folder in folders.items():
+        people[role] = None
+        if folder is not None:
+            model = load_model(folder)
+            ranks = rank_targets(
+                model.system, frozen, RULE, model_id=folder.name, item_ids=model.item_ids
+            )
+            write_ranks(ranks, work / "evaluations")
+            people[role] = contestant(model.card, work / "evaluations", ranks.frozen_id)
+    candidate, floor = people["candidate"], people["floor"]
+    assert candidate is not None
+    assert floor is not None
+    return decide(
+        Evidence(
+            frozen_id=frozen.manifest.dataset_id,
+            start=frozen.manifest.window_start,
+            candidate=candidate,
+            champion=people["champion"],
+            floor=floor,
+            soundness=examine(examined, frozen, RULE, load_model, seed=0),
+            quality_passed=True,
+            rule=RULE,
+            gate=GATE,
+            seed=0,
+        )
+    )
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_every_system_is_sound_and_sees_no_future(
+    folders: Path, frozen: DataSet, name: str
+) -> None:
+    found = examine(model_folder(folders, name), frozen, RULE, load_model, seed=0)
+    assert found.defects == ()
+    assert found.card_sha256 is not None
+
+
+def contest(folders: Path, candidate: str, champion: str | None) -> dict[str, Path | None]:
+    return {
+        "candidate": model_folder(folders, candidate),
+        "champion": model_folder(folders, champion) if champion else None,
+        "floor": model_folder(folders, "recent_pop"),
+    }
+
+
+def test_a_model_that_knows_the_ring_replaces_popularity(
+    folders: Path, frozen: DataSet, tmp_path: Path
+) -> None:
+    candidate = model_folder(folders, "item_knn")
+    decision = judge(frozen, tmp_path, contest(folders, "item_knn", "pop"), candidate)
+    assert decision.outcome.value == "promote"
+    path = write_decision(decision, tmp_path / "decisions")
+    assert path.name.startswith(f"2016-03-14T13-{candidate.name}-")
+
+
+def test_popularity_does_not_replace_the_model_that_knows_the_ring(
+    folders: Path, frozen: DataSet, tmp_path: Path
+) -> None:
+    decision = judge(
+        frozen, tmp_path, contest(folders, "pop", "item_knn"), model_folder(folders, "pop")
+    )
+    assert (decision.outcome.value, decision.reasons) == ("block", ("worse_than_champion",))
+
+
+def test_truncated_weights_are_blocked(folders: Path, frozen: DataSet, tmp_path: Path) -> None:
+    sound = model_folder(folders, "item_knn")
+    poisoned = tmp_path / sound.name
+    poisoned.mkdir()
+    for file in sound.iterdir():
+        data = file.read_bytes()
+        (poisoned / file.name).write_bytes(data[:-9] if file.name == WEIGHTS_NAME else data)
+    decision = judge(frozen, tmp_path, contest(folders, "item_knn", "pop"), poisoned)
+    assert (decision.outcome.value, decision.reasons) == ("block", ("not_loadable",))
+    assert WEIGHTS_NAME in decision.sentence
+
+
+def test_a_model_that_learned_the_test_hour_is_blocked_however_splendid(
+    folders: Path, frozen: DataSet, tmp_path: Path
+) -> None:
+    later = read_dataset(
+        write_dataset(tmp_path / "later", walks(60, AS_OF_S, seed=1), as_of="2016-03-14T14")
+    )
+    system = build("item_knn", {})
+    system.fit(later, 0, lambda _: None)
+    candidate = tmp_path / save_model(tmp_path, system, {}, later, 0, {}, "test")
+    models = contest(folders, "item_knn", "pop") | {"candidate": candidate}
+    decision = judge(frozen, tmp_path, models, candidate)
+    assert (decision.outcome.value, decision.reasons) == ("block", ("trained_on_the_future",))

@@ -1,0 +1,1 @@
+"""The model side of Hourglass: data sets -> models -> evaluation -> gate -> recommendations."""

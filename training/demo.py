@@ -1,0 +1,208 @@
+"""The demo: the whole loop once, by the same steps that Airflow runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour, HourRange
+from pipeline.settings import load_settings, merge
+from pipeline.workspace import Workspace
+from training.commands import (
+    decide,
+    evaluate_all,
+    registry_of,
+    show_leaderboard,
+    train_all,
+)
+
+_PRESETS = resources.files("pipeline") / "presets"
+
+
+def presets() -> list[str]:
+    """Sources that the demo knows good settings for."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _PRESETS.iterdir())
+
+
+def demo_settings(source: str, raw: Path | None, hours: int | None, work: Path) -> dict[str, Any]:
+    """The preset of a source as the content of a settings file.
+
+    Raises:
+        UsageError: no such preset, or real logs without their folder.
+    """
+    if source not in presets():
+        raise UsageError(
+            f"no demo for source {source!r}: use one of {', '.join(presets())}, "
+            "or write a hourglass.yaml (see the README)"
+        )
+    content: dict[str, Any] = yaml.safe_load((_PRESETS / f"{source}.yaml").read_text("utf-8"))
+    place = work.absolute() / source
+    if source == "simulator":
+        raw = raw or place / "landing"
+        if hours is not None:
+            content = merge(content, {"simulator": {"hours": hours}})
+    elif raw is None:
+        raise UsageError(f"the {source} demo needs its raw logs: pass --raw (make demo RAW=...)")
+    elif hours is not None:
+        content = merge(content, {"dataset": {"window": f"{hours}h"}})
+    return merge(content, {"work": str(place), "source": {"path": str(raw.absolute())}})
+
+
+def run_demo(
+    opened: Workspace, source: str, raw: Path | None, hours: int | None, work: Path
+) -> None:
+    """Run every step and say at the end where to look."""
+    content = demo_settings(source, raw, hours, work)
+    settings = load_settings(None, content)
+    space = Workspace(settings, opened.clock, opened.as_json)
+    settings_file = settings.work / "hourglass.yaml"
+    settings.work.mkdir(parents=True, exist_ok=True)
+    text = f"# Made by `hourglass demo --source {source}`.\n" + yaml.safe_dump(content)
+    for path in (settings_file, work / "hourglass.yaml"):
+        path.write_text(text, encoding="utf-8")
+    try:
+        _run_steps(space, source, raw)
+    finally:
+        space.close()
+    console = space.console
+    console.print("\nWhere to look", style="bold")
+    for label, place in _places(space):
+        console.print(f"  {label:<16}{place}", markup=False)
+
+
+def _run_steps(space: Workspace, source: str, raw: Path | None) -> None:
+    from pipeline import ingest, sessionize
+    from pipeline.dataset import freeze, read_manifest
+    from pipeline.quality.outcomes import refuse_critical
+    from pipeline.validation import validate
+    from training.health import write_report
+    from training.promotion import promote
+
+    settings, lake = space.settings, space.lake
+    steps = _Steps(space)
+    if source == "simulator" and raw is None:
+        with steps("simulate") as done:
+            done(_simulate(space))
+    with steps("start Spark") as done:
+        done(f"Spark {space.spark.version} at {settings.spark.master}")
+    spark = space.spark
+    with steps("ingest") as done, space.writing():
+        taken = ingest.ingest(spark, lake, settings, space.clock)
+        done(
+            f"{taken.records:,} records = {taken.accepted:,} accepted + {taken.duplicates:,} "
+            f"duplicates + {taken.quarantined:,} quarantined"
+            if taken.files
+            else f"nothing new in {taken.known_files} files"
+        )
+    arrived = lake.filled(ingest.STEP)
+    if not arrived:
+        raise HourglassError(f"{settings.source.path}: no record became an event: see quarantine")
+    hours = HourRange.covering(arrived)
+    with steps("sessionize") as done, space.writing():
+        stale = sessionize.stale_hours(lake, settings, hours.stop)
+        if stale:
+            made = sessionize.sessionize(spark, lake, settings, HourRange(stale[-1], hours.stop))
+            done(f"{made.events:,} events of {len(hours):,} hours in sessions")
+        else:
+            done(f"all {len(hours):,} hours are filled already")
+    as_of = space.as_of("last")
+    judged = space.horizon_from(as_of)
+    with steps("validate") as done, space.writing():
+        outcomes = validate(lake, settings, judged)
+        failed = [r for outcome in outcomes for r in outcome.results if not r.success]
+        checked = sum(len(outcome.results) for outcome in outcomes)
+        done(f"{checked} expectations on {judged}, {len(failed)} failed")
+        refuse_critical(outcomes)
+    with steps("dataset") as done:
+        folder = freeze(spark, lake, settings, as_of)
+        manifest = read_manifest(folder)
+        done(
+            f"{folder.name} as of {as_of}: {manifest['n_targets']:,} events, "
+            f"{manifest['n_users']:,} users, {manifest['n_items']:,} items"
+        )
+    with steps("train") as done:
+        trained = train_all(space, folder, [model.system for model in settings.models], seed=0)
+        done(", ".join(model.system for model in trained))
+    with steps("evaluate") as done:
+        found = evaluate_all(space, folder)
+        done(f"{found.n_targets:,} next events of {judged}")
+    with steps("gate") as done:
+        outcome, sentence, decision = decide(space, folder)
+        done(f"{outcome}: {sentence}")
+    registry = registry_of(space)
+    if outcome != "block":
+        with steps("promote") as done:
+            done(promote(registry, decision).sentence)
+    with steps("recommend") as done:
+        done(_recommend(space, hours.stop))
+    with steps("report") as done:
+        done(str(write_report(space, registry)))
+    show_leaderboard(space, found)
+    if outcome == "block":
+        raise HourglassError(f"the gate blocked the candidate: {sentence}")
+
+
+def _simulate(space: Workspace) -> str:
+    from pipeline.simulator import simulate
+
+    world = space.settings.simulator
+    landing = space.settings.source.path
+    first = Hour.parse(world.start)
+    hours = HourRange(first, first + world.hours)
+    truth = landing.with_name(landing.name + "-truth")
+    made = simulate(world, landing, truth, hours)
+    return f"{made.records:,} records in {made.files} hourly files"
+
+
+def _recommend(space: Workspace, as_of: Hour) -> str:
+    from pipeline.dataset import histories_at
+    from training.artefact import load_model
+    from training.recommend import recommend
+    from training.registry import champion
+
+    live = champion(registry_of(space))
+    if live is None:
+        raise HourglassError("no model is live: the gate should have installed the floor")
+    base = space.dataset(load_model(live.folder).card.dataset_id)
+    known = histories_at(space.spark, space.lake, space.settings, base, as_of)
+    with space.writing():
+        done = recommend(space.settings, space.lake, live, known, as_of, lambda _done, _all: None)
+    return f"{done.rows:,} rows for {done.users:,} users by {live.model_id}"
+
+
+class _Steps:
+    """Prints one line a step: its name, its time, what came of it."""
+
+    def __init__(self, space: Workspace) -> None:
+        self._space = space
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[Any]:
+        began = time.monotonic()
+        said: list[str] = []
+        with self._space.status(name):
+            yield said.append
+        took_s = time.monotonic() - began
+        self._space.console.print(f"{name:<12}{took_s:6.1f} s  {''.join(said)}", markup=False)
+
+
+def _places(space: Workspace) -> list[tuple[str, str]]:
+    from training.registry import ui_command
+
+    settings = space.settings
+    return [
+        ("Data Docs", str(settings.path("data_docs") / "index.html")),
+        ("report", str(settings.path("reports") / "report.html")),
+        ("recommendations", str(settings.path("recommendations"))),
+        ("decisions", str(settings.path("decisions"))),
+        ("MLflow", ui_command(settings.resolved_mlflow_uri, settings.path("mlflow"))),
+        ("Airflow", "make airflow"),
+        ("settings", str(settings.work / "hourglass.yaml")),
+    ]

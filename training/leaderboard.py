@@ -1,0 +1,65 @@
+"""The leaderboard: every system on one data set, one protocol, with intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from training.metrics import METRICS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from training.judgement import Evaluation
+    from training.ranks import SummaryRow
+
+TITLES = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
+
+
+def leaderboard_rows(found: Evaluation) -> list[dict[str, Any]]:
+    """One row a model, best MRR first: its name and each metric's mean and interval."""
+    models: dict[str, dict[str, SummaryRow]] = {}
+    for row in found.rows:
+        if row.slice_name == "all":
+            models.setdefault(row.model_id, {})[row.metric] = row
+    ordered = sorted(models.items(), key=lambda entry: (-entry[1]["mrr"].mean, entry[0]))
+    return [
+        {
+            "model": found.names[model_id],
+            "model_id": model_id,
+            **{
+                f"{TITLES[metric]}@{rows[metric].k}": (
+                    rows[metric].mean,
+                    rows[metric].lower,
+                    rows[metric].upper,
+                )
+                for metric in METRICS
+            },
+        }
+        for model_id, rows in ordered
+    ]
+
+
+def note(found: Evaluation) -> str:
+    """What the figures are of."""
+    users = max((row.n_users for row in found.rows if row.slice_name == "all"), default=0)
+    return (
+        f"{found.n_targets:,} next events of {users:,} users from {found.start} on, over all "
+        f"items, ties against the model; {found.left_out_events:,} events on items unknown at "
+        "that time are left out; 95 % intervals by resampling users"
+    )
+
+
+def render(found: Evaluation) -> Table:
+    """The table for a terminal."""
+    from rich.table import Table
+
+    rows = leaderboard_rows(found)
+    table = Table(caption=note(found), caption_justify="left")
+    table.add_column("model")
+    metrics = [key for key in (rows[0] if rows else {}) if key not in ("model", "model_id")]
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for row in rows:
+        cells = (f"{row[m][0]:.4f} [{row[m][1]:.4f}, {row[m][2]:.4f}]" for m in metrics)
+        table.add_row(row["model"], *(cell.replace("[", r"\[") for cell in cells))
+    return table

@@ -1,0 +1,100 @@
+"""Ranking metrics of next-item prediction, from the rank each target received.
+
+Shapes: ``n`` targets, ``V`` items.  Ranks are 1-based: rank 1 means no other item scored as high.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UsageError
+
+Metric = Literal["recall", "mrr", "ndcg"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+
+HEAD_SHARE = 0.2
+_SESSION_LENGTHS = (("1", 1, 1), ("2-5", 2, 5), ("6-25", 6, 25), ("26+", 26, None))
+
+
+def target_values(metric: Metric, rank: NDArray[np.int32], k: int) -> NDArray[np.float64]:
+    """What each target adds to a metric; the metric is the mean of these values.
+
+    With one target per request: recall@k is 1 for a rank within k, mrr@k is 1 / rank, ndcg@k is
+    1 / log2(1 + rank) (the ideal gain is 1); all three are 0 beyond k.
+
+    Args:
+        metric: recall, mrr or ndcg.
+        rank: (n,) 1-based.
+        k: length of the list that is shown.
+
+    Returns:
+        (n,) values in [0, 1].
+
+    Raises:
+        UsageError: the metric is unknown, k is below 1, or a rank is below 1.
+    """
+    if k < 1:
+        raise UsageError(f"k = {k}: a list must hold at least 1 item")
+    if rank.size and int(rank.min()) < 1:
+        raise UsageError(f"rank {int(rank.min())} is not a rank: ranks start at 1")
+    within = rank <= k
+    if metric == "recall":
+        return within.astype(np.float64)
+    if metric == "mrr":
+        return np.where(within, 1.0 / rank, 0.0)
+    if metric == "ndcg":
+        return np.where(within, 1.0 / np.log2(1.0 + rank), 0.0)
+    raise UsageError(f"metric {metric!r} is unknown: use one of {', '.join(METRICS)}")
+
+
+def mean_metric(metric: Metric, rank: NDArray[np.int32], k: int) -> float:
+    """The metric over all targets; NaN where there are none."""
+    values = target_values(metric, rank, k)
+    return float(values.mean()) if values.size else float("nan")
+
+
+def session_length_slices(length: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
+    """Targets by the number of events of their session: ``1``, ``2-5``, ``6-25``, ``26+``.
+
+    Args:
+        length: (n,) events in the session of each target.
+
+    Returns:
+        One (n,) mask per slice; each target is in exactly one.
+    """
+    return {
+        name: (length >= low) & ((length <= high) if high is not None else True)
+        for name, low, high in _SESSION_LENGTHS
+    }
+
+
+def session_place_slices(starts: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+    """Targets by their place: the ``first`` event of a session, or ``within`` one."""
+    return {"first": starts.copy(), "within": ~starts}
+
+
+def item_support_slices(
+    item: NDArray[np.int32], item_events: NDArray[np.int64], head_share: float = HEAD_SHARE
+) -> dict[str, NDArray[np.bool_]]:
+    """Targets by their item's support in the training window: ``head`` and ``tail``.
+
+    The head is the ``head_share`` of the vocabulary with the most events, at least one item; of
+    items with equal support the lower index is the more popular, so the head has a fixed size.
+
+    Args:
+        item: (n,) 1-based targets.
+        item_events: (V,) events of each item in the window.
+        head_share: share of the vocabulary, in (0, 1).
+
+    Returns:
+        One (n,) mask per slice; each target is in exactly one.
+    """
+    n_head = max(1, round(head_share * item_events.size))
+    order = np.argsort(-item_events, kind="stable")
+    in_head: NDArray[Any] = np.zeros(item_events.size, dtype=bool)  # (V,)
+    in_head[order[:n_head]] = True
+    head = in_head[item - 1]  # (n,)
+    return {"head": head, "tail": ~head}

@@ -1,0 +1,304 @@
+"""Runs, model versions and the two aliases, ``champion`` and ``previous``, in MLflow.
+
+An alias is a pointer that moves in one statement, so readers see one champion at any instant;
+``training.promotion`` is what moves them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import HourglassError, UsageError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+PREVIOUS = "previous"
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_PARAM_CHARS = 6000  # MLflow refuses longer values
+
+
+@dataclass(frozen=True)
+class Registry:
+    """An open registry: one registered model, whose artefacts lie in ``models``."""
+
+    client: MlflowClient
+    name: str
+    models: Path
+    artifacts: Path
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What is recorded of one training, enough to repeat it."""
+
+    model_id: str
+    system: str
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float | None]
+    dataset_id: str
+    as_of: str
+    snapshots: Mapping[str, Any]
+    config_digest: str
+    code_version: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model version that an alias points to."""
+
+    model_id: str
+    version: str
+    folder: Path
+    decision_sha256: str | None  # of the decision or record that made it live
+
+
+def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registry:
+    """Open MLflow's store, making its tables the first time (a few seconds).
+
+    Args:
+        uri: ``sqlite:///...`` or the address of an MLflow server.
+        name: of the registered model and the experiment.
+        models: folder of the artefacts, ``<models>/<model_id>``.
+        artifacts: folder for the files of runs, used when the experiment is made.
+
+    Raises:
+        UsageError: the name has characters that MLflow's queries cannot hold.
+        HourglassError: the store cannot be opened.
+    """
+    if not _SAFE_NAME.fullmatch(name):
+        raise UsageError(
+            f"registered_model = {name!r}: use only letters, digits, underscore, point and hyphen"
+        )
+    # Read when MLflow is imported; an hourly job must not wait for a usage report.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    for logger in ("mlflow", "alembic"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    with named_errors(f"open {uri}"):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return Registry(client=client, name=name, models=models.absolute(), artifacts=artifacts)
+
+
+def ui_command(uri: str, artifacts: Path) -> str:
+    """The command that shows runs and versions in a browser at http://localhost:5000."""
+    if uri.startswith(("http://", "https://")):
+        return f"python -m webbrowser {shlex.quote(uri)}"
+    root = shlex.quote(artifacts.absolute().as_uri())
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)} --default-artifact-root {root}"
+
+
+def log_training(registry: Registry, run: TrainingRun) -> str:
+    """Log a training run and register its artefact; again for the same model changes nothing.
+
+    Returns:
+        The version of the model, a number as text.
+
+    Raises:
+        HourglassError: the artefact is not in the models folder, or MLflow refuses.
+    """
+    folder = artefact_folder(registry, run.model_id)
+    with named_errors(f"record {run.model_id}"):
+        run_id = _finished_run(registry, run)
+        _make_registered_model(registry)
+        version = _version_of(registry, run.model_id)
+        if version is None:
+            version = registry.client.create_model_version(
+                registry.name,
+                folder.as_uri(),
+                run_id=run_id,
+                tags={"model_id": run.model_id, "system": run.system, "as_of": run.as_of},
+                await_creation_for=0,
+            )
+    return str(version.version)
+
+
+def log_evaluation(registry: Registry, model_id: str, metrics: Mapping[str, float]) -> None:
+    """Add figures of an evaluation, such as ``mrr_at_20``, to the model's run.
+
+    Raises:
+        HourglassError: the model was not registered, or MLflow refuses.
+    """
+    from mlflow.entities import Metric
+
+    version = registered_version(registry, model_id)
+    with named_errors(f"record the evaluation of {model_id}"):
+        run_id = str(version.run_id)
+        run = registry.client.get_run(run_id)
+        known = run.data.metrics
+        registry.client.log_batch(
+            run_id,
+            metrics=[
+                Metric(name, value, run.info.start_time, 0)
+                for name, value in metrics.items()
+                if known.get(name) != value
+            ],
+        )
+
+
+def champion(registry: Registry) -> LiveModel | None:
+    """The model that is live, or None where none was ever installed."""
+    return aliased(registry)[0]
+
+
+def previous(registry: Registry) -> LiveModel | None:
+    """The model a rollback would return to; None where there is none but the champion."""
+    return aliased(registry)[1]
+
+
+def aliased(registry: Registry) -> tuple[LiveModel | None, LiveModel | None]:
+    """Champion and previous, read together; a previous equal to the champion counts as none."""
+    from mlflow.exceptions import MlflowException
+
+    with named_errors(f"read {registry.name}"):
+        try:
+            aliases = registry.client.get_registered_model(registry.name).aliases
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None, None
+        now = _live(registry, aliases.get(CHAMPION))
+        before = _live(registry, aliases.get(PREVIOUS))
+    return now, None if now and before and before.version == now.version else before
+
+
+def _live(registry: Registry, version: str | None) -> LiveModel | None:
+    if version is None:
+        return None
+    tags = registry.client.get_model_version(registry.name, version).tags
+    return LiveModel(
+        model_id=tags["model_id"],
+        version=str(version),
+        folder=registry.models / tags["model_id"],
+        decision_sha256=tags.get("decision_sha256"),
+    )
+
+
+def registered_version(registry: Registry, model_id: str) -> ModelVersion:
+    """MLflow's version of a model.
+
+    Raises:
+        HourglassError: the model was not registered, or MLflow cannot be read.
+    """
+    with named_errors(f"find {model_id}"):
+        version = _version_of(registry, model_id)
+    if version is None:
+        raise HourglassError(f"{model_id} is not registered: run hourglass train")
+    return version
+
+
+def _version_of(registry: Registry, model_id: str) -> ModelVersion | None:
+    _check_model_id(model_id)
+    found: list[ModelVersion] = registry.client.search_model_versions(
+        f"name = '{registry.name}' and tag.model_id = '{model_id}'"
+    )
+    return min(found, key=lambda version: int(version.version), default=None)
+
+
+def _finished_run(registry: Registry, run: TrainingRun) -> str:
+    """The run of this model, made where there is none and completed where it was cut short."""
+    from mlflow.entities import Metric, Param
+
+    client = registry.client
+    experiment = client.get_experiment_by_name(registry.name)
+    experiment_id = (
+        experiment.experiment_id
+        if experiment
+        else client.create_experiment(registry.name, registry.artifacts.absolute().as_uri())
+    )
+    found = client.search_runs([experiment_id], f"tags.model_id = '{run.model_id}'", max_results=1)
+    if found and found[0].info.status == "FINISHED":
+        return str(found[0].info.run_id)
+    tags = {
+        "model_id": run.model_id,
+        "dataset_id": run.dataset_id,
+        "as_of": run.as_of,
+        "snapshots": json.dumps(dict(run.snapshots), sort_keys=True),
+        "config_digest": run.config_digest,
+        "code_version": run.code_version,
+        "seed": str(run.seed),
+    }
+    one = found[0] if found else client.create_run(experiment_id, run_name=run.model_id, tags=tags)
+    run_id, started = str(one.info.run_id), one.info.start_time
+    params = {"system": run.system, "seed": run.seed, **run.parameters}
+    client.log_batch(
+        run_id,
+        metrics=[
+            Metric(name, value, started, 0)
+            for name, value in run.metrics.items()
+            if value is not None and math.isfinite(value) and name not in one.data.metrics
+        ],
+        params=[Param(name, str(value)[:_PARAM_CHARS]) for name, value in params.items()],
+    )
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def _make_registered_model(registry: Registry) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        registry.client.create_registered_model(registry.name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def point(registry: Registry, alias: str, version: str) -> None:
+    """Move an alias to a version."""
+    registry.client.set_registered_model_alias(registry.name, alias, version)
+
+
+def tag(registry: Registry, version: str, **tags: str) -> None:
+    """Set tags of a version."""
+    for name, value in tags.items():
+        registry.client.set_model_version_tag(registry.name, version, name, value)
+
+
+def artefact_folder(registry: Registry, model_id: str) -> Path:
+    """The folder of a model.
+
+    Raises:
+        HourglassError: it is not there.
+    """
+    _check_model_id(model_id)
+    folder = registry.models / model_id
+    if not folder.is_dir():
+        raise HourglassError(f"{folder}: the artefact is missing: run hourglass train")
+    return folder
+
+
+def _check_model_id(model_id: str) -> None:
+    if not _SAFE_NAME.fullmatch(model_id):
+        raise HourglassError(f"{model_id!r} is not a model id: see the folders in models")
+
+
+@contextmanager
+def named_errors(action: str) -> Iterator[None]:
+    """Turn MLflow's and its database's errors into one sentence."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise HourglassError(
+            f"MLflow could not {action}: {reason}: check mlflow_uri in the settings"
+        ) from error

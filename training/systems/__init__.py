@@ -1,0 +1,41 @@
+"""The recommender systems by name; each lives in one file with its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from training.systems.base import System
+
+_CLASSES = {
+    "random": "Random",
+    "pop": "Pop",
+    "recent_pop": "RecentPop",
+    "p_pop": "PPop",
+    "item_knn": "ItemKnn",
+    "vsknn": "VSknn",
+    "hrnn": "Hrnn",
+    "hrnn_trend": "HrnnTrend",
+}
+SYSTEM_NAMES = tuple(_CLASSES)
+
+
+def build(name: str, parameters: Mapping[str, Any]) -> System:
+    """An unfitted system; parameters that are not given keep their defaults.
+
+    Raises:
+        UsageError: the name or a parameter is unknown, or a value is wrong.
+    """
+    if name not in _CLASSES:
+        raise UsageError(f"unknown system {name!r}: choose one of {', '.join(SYSTEM_NAMES)}")
+    # Imported on demand: PyTorch takes seconds, and most commands need no model.
+    from training.systems.base import parse_parameters
+
+    module = import_module(f"training.systems.{name}")
+    chosen = parse_parameters(getattr(module, f"{_CLASSES[name]}Parameters"), name, parameters)
+    system: System = getattr(module, _CLASSES[name])(chosen)
+    return system

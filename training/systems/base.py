@@ -1,0 +1,128 @@
+"""What every system offers, and what several of them share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import HOUR_S, Hour
+from training.reader import DataSet, Histories, Popularity, Requests
+
+US_PER_S = 1_000_000
+US_PER_HOUR = HOUR_S * US_PER_S
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """How far a fit has come; ``loss`` is the mean of the epoch so far."""
+
+    epoch: int  # 1 is the first
+    loss: float
+    events_per_s: float
+    fraction: float  # of the whole fit, 0 to 1
+
+
+Report = Callable[[FitProgress], None]
+Tensors = dict[str, NDArray[Any]]
+
+
+class System(Protocol):
+    """A recommender: fit on a data set, score all items for requests.
+
+    ``score`` returns (n, V) float32; column j scores item j + 1.  A request's scores use only
+    the user's first ``length`` events and ``now_us``.
+    """
+
+    name: ClassVar[str]
+
+    def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:
+        """Learn from the data set and return the final training metrics."""
+        ...
+
+    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+        """Score every item for every request, (n, V)."""
+        ...
+
+    def tensors(self) -> Tensors:
+        """Everything learned, by name."""
+        ...
+
+    def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what another instance with equal parameters learned."""
+        ...
+
+
+@runtime_checkable
+class FollowsTrends(Protocol):
+    """A system whose popularity can be renewed without fitting again (HRNN section 3.2)."""
+
+    def refresh(self, popularity: Popularity, as_of: Hour) -> None:
+        """Replace the recent popularity; its items are numbered as in the fitted vocabulary."""
+        ...
+
+
+def parse_parameters(kind: type[P], system: str, given: Mapping[str, Any]) -> P:
+    """Build a parameter dataclass from a mapping, refusing unknown names and wrong types.
+
+    Raises:
+        UsageError: a name is unknown, a value has the wrong type or is out of its range.
+    """
+    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name, value in given.items():
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise UsageError(f"{system}: unknown parameter {name!r}: it has {names}")
+        wanted = type(known[name].default)
+        whole_number = wanted is float and type(value) is int
+        if type(value) is not wanted and not whole_number:
+            raise UsageError(
+                f"{system}: parameter {name} = {value!r} is not of type {wanted.__name__}"
+            )
+    return kind(**given)
+
+
+def require(condition: bool, name: str, value: object, rule: str) -> None:
+    """Refuse a parameter that is out of its range.
+
+    Raises:
+        UsageError: the condition does not hold.
+    """
+    if not condition:
+        raise UsageError(f"parameter {name} = {value!r} must be {rule}")
+
+
+def require_items(system: str, data: DataSet) -> None:
+    """Refuse to fit on nothing.
+
+    Raises:
+        HourglassError: the data set has no event that may be learned from.
+    """
+    if not len(data.item_ids) or not data.histories.is_target.any():
+        raise HourglassError(
+            f"{system}: {data.manifest.dataset_id} holds no events to learn from: lengthen its "
+            "window or lower its support thresholds"
+        )
+
+
+def share(events: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Events of each item as a part of all, (V,); all zero where there are none."""
+    return (events / max(1, int(events.sum()))).astype(np.float32)
+
+
+def take_tensor(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    """One learned tensor.
+
+    Raises:
+        HourglassError: the model does not hold it.
+    """
+    if name not in tensors:
+        raise HourglassError(f"the model has no tensor {name!r}: train it again")
+    return tensors[name]
