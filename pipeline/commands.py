@@ -69,10 +69,12 @@ def simulate(
 def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None) -> None:
     """Take new raw files in: raw files -> events, quarantine."""
     from pipeline.ingest import ingest as run
+    from pipeline.metadata import load_metadata
 
     space: Workspace = context.obj
     hours = _maybe_range(first, stop)
     with space.writing():
+        load_metadata(space.lake, space.settings)
         spark = space.spark
         with space.status("ingesting"):
             done = run(spark, space.lake, space.settings, space.clock, hours)

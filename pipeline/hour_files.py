@@ -73,9 +73,11 @@ def _reader(
             for uri in batch.column("path").to_pylist():
                 store, path = pa_fs.FileSystem.from_uri(uri)
                 with store.open_input_file(path) as content:
-                    for rows in pq.ParquetFile(content).iter_batches(columns=schema.names):
-                        table = pa.Table.from_batches([rows]).select(schema.names).cast(schema)
-                        yield from table.to_batches()
+                    # Small, so read whole: threads and buffers would cost more than they save.
+                    rows = pq.ParquetFile(content, pre_buffer=False).read(
+                        columns=schema.names, use_threads=False
+                    )
+                    yield from rows.select(schema.names).cast(schema).to_batches()
 
     return read
 

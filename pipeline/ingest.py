@@ -1,7 +1,7 @@
 """Ingest: raw files -> ``events`` and ``quarantine``, and an account of every record.
 
-Commits go events, quarantine, filled_hours, source_files: a file counts as ingested only when all
-it held is in place, so a run killed in between is simply done again.
+Commits go events, quarantine, source_files, and last filled_hours, which makes them one state.
+What a killed run committed before that is taken back by the next one, which does it all again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.errors import HourglassError
-from pipeline.hour_files import read_by_hour
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.lake import Lake
 from pipeline.landing import RawFile, find_raw_files, not_yet_ingested
@@ -66,6 +65,7 @@ def ingest(
         HourglassError: no file has a column that is needed, or records would not add up.
     """
     source = source_for(settings.source)
+    lake.undo_unfinished()
     found = find_raw_files(settings.source.path, source.pattern, source.arrival_hour, clock, hours)
     columns = ("source_file", "modified", "bytes", "sha256")
     known = lake.arrow(SOURCE_FILES, columns=columns).to_pylist()
@@ -77,7 +77,8 @@ def ingest(
     staging = settings.path("scratch") / f"parsed-{uuid.uuid4().hex}"
     try:
         parsed = _parse_once(spark, files, source, settings, clock, staging)
-        return _commit(spark, lake, settings, fresh, len(found) - len(fresh), parsed)
+        changed = {row["source_file"] for row in known}.intersection(f.source_file for f in files)
+        return _commit(spark, lake, settings, fresh, len(found) - len(fresh), parsed, bool(changed))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -90,10 +91,11 @@ def _check_headers(files: list[RawFile], source: Source, settings: Settings) -> 
     for file in files:
         lines = read_lines(file.path, settings.source.encoding, settings.ingest.max_record_chars)
         header = next(lines, None)
-        if header is None:
+        if header is None or header.reason:
+            # Says nothing about the settings, good or bad.
             continue
         try:
-            source.parser(None if header.reason else header.text, file.source_file)
+            source.parser(header.text, file.source_file)
         except HourglassError as error:
             fault = fault or error
         else:
@@ -136,6 +138,7 @@ def _commit(
     fresh: list[tuple[RawFile, str]],
     known_files: int,
     parsed: DataFrame,
+    some_changed: bool,
 ) -> IngestSummary:
     made_by = {
         "hourglass.step": STEP,
@@ -145,18 +148,21 @@ def _commit(
     events = parsed.where("kind = 'event'").select(*EVENTS.schema.names)
     hours = _hours_of(events)
     views = {"arrived": events, "known": lake.read(spark, EVENTS, hours)}
-    files = lake.stage(query(spark, "deduplicate_events", views), EVENTS)
-    kept = read_by_hour(spark, EVENTS.schema, files)
-    accounts = query(spark, "account_files", {"parsed": parsed, "kept": kept}).collect()
+    kept = query(spark, "deduplicate_events", views).persist()
+    try:
+        files = lake.stage(kept, EVENTS)
+        accounts = query(spark, "account_files", {"parsed": parsed, "kept": kept}).collect()
+        digests = query(spark, "digest_events", {"kept": kept}).collect()
+    finally:
+        kept.unpersist()
     _check_conservation(accounts)
-    digests = query(spark, "digest_events", {"kept": kept}).collect()
 
     if hours:
         lake.replace(EVENTS, hours, files, made_by)
-    _commit_quarantine(spark, lake, parsed, made_by)
-    if hours:
-        lake.record_filled(STEP, hours, _filled_rows(digests, made_by), made_by)
+    _commit_quarantine(spark, lake, parsed, made_by, some_changed)
     _commit_accounts(lake, fresh, accounts, made_by)
+    # Also where no record became an event: the new state holds the refused ones and the accounts.
+    lake.record_filled(STEP, hours, _filled_rows(digests, made_by), made_by)
     totals = {
         name: sum(row[name] for row in accounts)
         for name in ("records", "accepted", "duplicates", "quarantined")
@@ -180,14 +186,21 @@ def _check_conservation(accounts: Iterable[Any]) -> None:
 
 
 def _commit_quarantine(
-    spark: SparkSession, lake: Lake, parsed: DataFrame, made_by: dict[str, str]
+    spark: SparkSession,
+    lake: Lake,
+    parsed: DataFrame,
+    made_by: dict[str, str],
+    some_changed: bool,
 ) -> None:
     refused = parsed.where("kind = 'refused'").select(*QUARANTINE.schema.names)
     hours = _hours_of(refused)
     if not hours:
         return
     known = lake.read(spark, QUARANTINE, hours)
-    merged = query(spark, "merge_quarantine", {"refused": refused, "known": known})
+    # What a file held before it grew may have arrived in any hour.
+    before = lake.read(spark, QUARANTINE) if some_changed else known
+    views = {"refused": refused, "known": known, "before": before}
+    merged = query(spark, "merge_quarantine", views)
     lake.replace(QUARANTINE, hours, lake.stage(merged, QUARANTINE), made_by)
 
 

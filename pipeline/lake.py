@@ -21,7 +21,7 @@ import pyarrow as pa
 from pipeline.errors import HourglassError
 from pipeline.hour_files import read_by_hour, write_by_hour
 from pipeline.hours import Hour, HourRange
-from pipeline.schemas import ALL_TABLES, FILLED_HOURS, TableSpec
+from pipeline.schemas import ALL_TABLES, FILLED_HOURS, STEP_TABLES, TableSpec
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
@@ -73,13 +73,54 @@ class Lake:
         """Current snapshot id of every table (None: still empty)."""
         return {spec.name: _snapshot_id(self.table(spec)) for spec in ALL_TABLES}
 
-    def state(self) -> State:
-        """Snapshot ids of the tables as the last finished step left them."""
-        snapshot = self.table(FILLED_HOURS).current_snapshot()
+    def properties(self, spec: TableSpec) -> Mapping[str, str]:
+        """What the table's last commit recorded of itself; empty before the first."""
+        snapshot = self.table(spec).current_snapshot()
         if snapshot is None or snapshot.summary is None:
+            return {}
+        return dict(snapshot.summary.additional_properties)
+
+    def state(self) -> State:
+        """Snapshot ids of the tables as the last finished step left them.
+
+        Raises:
+            HourglassError: another program committed to the table that records them.
+        """
+        snapshot = self.table(FILLED_HOURS).current_snapshot()
+        if snapshot is None:
             return dict.fromkeys((spec.name for spec in ALL_TABLES), None)
-        recorded: dict[str, int | None] = json.loads(snapshot.summary[STATE_PROPERTY] or "{}")
+        said = snapshot.summary[STATE_PROPERTY] if snapshot.summary else None
+        if said is None:
+            raise HourglassError(
+                f"table {FILLED_HOURS.name}: its snapshot {snapshot.snapshot_id} was committed by "
+                "another program: roll the table back to the snapshot before"
+            )
+        recorded: dict[str, int | None] = json.loads(said)
         return recorded | {FILLED_HOURS.name: snapshot.snapshot_id}
+
+    def undo_unfinished(self) -> list[str]:
+        """Take back what a step committed before it was killed; the names of the tables mended.
+
+        Only the lake's one writer may call this: what a living step has committed so far looks
+        the same.  The files that are given up stay where they are.
+        """
+        recorded = self.state()
+        undone = []
+        for spec in STEP_TABLES:
+            table = self.table(spec)
+            before = recorded.get(spec.name)
+            if _snapshot_id(table) in (None, before):
+                continue
+            if before is not None:
+                with _alone(spec), table.manage_snapshots() as snapshots:
+                    snapshots.set_current_snapshot(before)
+            elif any(True for _ in table.scan().plan_files()):
+                with _alone(spec):
+                    table.delete()
+            else:
+                continue
+            undone.append(spec.name)
+        return undone
 
     def arrow(
         self,
@@ -156,7 +197,7 @@ class Lake:
     def overwrite(
         self,
         spec: TableSpec,
-        where: str,
+        where: str | BooleanExpression,
         rows: pa.Table,
         properties: Mapping[str, str],
     ) -> None:
@@ -240,16 +281,22 @@ def _within(hours: Hours) -> BooleanExpression:
 
 @contextmanager
 def _committing(table: Table, spec: TableSpec) -> Iterator[Transaction]:
-    """A transaction that ends in one commit, or in one sentence when somebody was faster."""
-    from pyiceberg.exceptions import CommitFailedException
+    """A transaction that ends in one commit."""
+    with _alone(spec), warnings.catch_warnings():
+        # Replacing the rows of an hour that had none is what a first run does.
+        warnings.filterwarnings("ignore", message="Delete operation did not match")
+        with table.transaction() as tx:
+            yield tx
+
+
+@contextmanager
+def _alone(spec: TableSpec) -> Iterator[None]:
+    """Say it in one sentence when somebody else was faster to commit."""
+    from pyiceberg.exceptions import CommitFailedException, ValidationException
 
     try:
-        with warnings.catch_warnings():
-            # Replacing the rows of an hour that had none is what a first run does.
-            warnings.filterwarnings("ignore", message="Delete operation did not match")
-            with table.transaction() as tx:
-                yield tx
-    except CommitFailedException as error:
+        yield
+    except (CommitFailedException, ValidationException) as error:
         raise HourglassError(
             f"table {spec.name}: another process committed at the same time; nothing was lost: "
             "run the step again"

@@ -55,7 +55,8 @@ QUARANTINE = TableSpec(
     "hour",
 )
 
-# One ingested raw file: records = accepted + duplicates + quarantined.
+# One ingested raw file: records = accepted + duplicates + quarantined, as they stood at its
+# ingest.  A file that changes later is ingested again, and has a row for each of its contents.
 SOURCE_FILES = TableSpec(
     "source_files",
     _schema(
@@ -169,4 +170,15 @@ ALL_TABLES = (
     ITEMS,
     USERS,
     RECOMMENDATIONS,
+)
+
+# Filled together, several by one step; each of the others is complete after any one commit.
+STEP_TABLES = (
+    EVENTS,
+    QUARANTINE,
+    SOURCE_FILES,
+    SESSIONS,
+    OPEN_SESSIONS,
+    ITEM_HOURS,
+    DWELL_HOURS,
 )

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline import ingest
-from pipeline.hour_files import read_by_hour
 from pipeline.hours import HOUR_S, Hour, HourRange, contiguous
 from pipeline.lake import FilledHour, Lake
 from pipeline.queries import query
@@ -100,6 +99,7 @@ def sessionize(
     recomputation goes forward over hours that were filled before, until the sessions left open
     at an hour's end come out as they were.
     """
+    lake.undo_unfinished()
     arrived = lake.filled(ingest.STEP)
     before = lake.filled(STEP)
     asked = {hour for hour in hours if hour >= min(arrived, default=hours.first)}
@@ -161,17 +161,25 @@ def _fill(
     placed = place_events(spark, events, carried, settings.sessions)
     placed.persist(StorageLevel.MEMORY_AND_DISK)
     try:
+        # Everything below is read from `placed`: opening thousands of small files is what costs.
         views = {"placed": placed}
-        closed_files = lake.stage(query(spark, "closed_sessions", views, **bounds), SESSIONS)
-        open_files = lake.stage(query(spark, "open_sessions", views, **bounds), OPEN_SESSIONS)
+        closed = query(spark, "closed_sessions", views, **bounds)
+        opened = query(spark, "open_sessions", views, **bounds)
+        item_hours = query(spark, "item_hours", views, **bounds)
+        dwell_hours = query(spark, "dwell_hours", {"closed": closed})
+        staged = [
+            (spec, lake.stage(frame, spec))
+            for spec, frame in (
+                (SESSIONS, closed),
+                (OPEN_SESSIONS, opened),
+                (ITEM_HOURS, item_hours),
+                (DWELL_HOURS, dwell_hours),
+            )
+        ]
+        closed_digests = _digests(spark, closed, "CAST(dwell_s AS STRING)")
+        open_digests = _digests(spark, opened, "CAST(UNIX_MICROS(chain_start) AS STRING)")
     finally:
         placed.unpersist()
-    item_files = lake.stage(query(spark, "item_hours", {"hour_events": events}), ITEM_HOURS)
-    closed = read_by_hour(spark, SESSIONS.schema, closed_files)
-    opened = read_by_hour(spark, OPEN_SESSIONS.schema, open_files)
-    dwell_files = lake.stage(query(spark, "dwell_hours", {"closed": closed}), DWELL_HOURS)
-    closed_digests = _digests(spark, closed, "CAST(dwell_s AS STRING)")
-    open_digests = _digests(spark, opened, "CAST(UNIX_MICROS(chain_start) AS STRING)")
 
     made_by = {
         "hourglass.step": STEP,
@@ -181,12 +189,7 @@ def _fill(
             {spec.name: lake.snapshots()[spec.name] for spec in (EVENTS, OPEN_SESSIONS)}
         ),
     }
-    for spec, files in (
-        (SESSIONS, closed_files),
-        (OPEN_SESSIONS, open_files),
-        (ITEM_HOURS, item_files),
-        (DWELL_HOURS, dwell_files),
-    ):
+    for spec, files in staged:
         lake.replace(spec, hours, files, made_by)
     states = {hour: open_digests.get(hour, (NOTHING, 0))[0] for hour in hours}
     rows = []

@@ -194,7 +194,7 @@ class SimulatorSettings(Section):
 
 
 def _default_models() -> tuple[ModelSettings, ...]:
-    names = ("pop", "recent_pop", "p_pop", "item_knn", "vsknn", "hrnn")
+    names = ("pop", "recent_pop", "p_pop", "item_knn", "vsknn", "hrnn", "hrnn_trend")
     return tuple(ModelSettings(system=name) for name in names)
 
 
@@ -215,7 +215,7 @@ class Settings(BaseSettings):
     sessions: SessionSettings = SessionSettings()
     dataset: DatasetSettings = DatasetSettings()
     models: tuple[ModelSettings, ...] = Field(default_factory=_default_models)
-    candidate: str = "hrnn"
+    candidate: str = "hrnn_trend"
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     quality: QualitySettings = QualitySettings()

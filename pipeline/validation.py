@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -31,32 +32,37 @@ def validate(lake: Lake, settings: Settings, hours: HourRange) -> list[Validatio
     from pipeline.quality.suite import load_suite, suite_values
     from pipeline.quality.validate import Batch, validate_batches
 
+    lake.undo_unfinished()
     files = lake.arrow(SOURCE_FILES)
     parts = [HourRange(hour, hour + 1) for hour in hours] if len(hours) <= MOST_BATCHES else [hours]
-    outcomes: list[ValidationOutcome] = []
+    own = settings.quality.suites
+
+    def batches() -> Iterator[Batch]:
+        for part in parts:
+            events = lake.arrow(EVENTS, part, columns=_EVENT_COLUMNS)
+            sessions = lake.arrow(SESSIONS, part, columns=_SESSION_COLUMNS)
+            values = {**suite_values(part.stop - 1, settings), "hour_start": part.first.start}
+            frames = {
+                "events": events_frame(events),
+                "hours": hour_facts(part, events, files),
+                "sessions": sessions_frame(sessions),
+            }
+            for suite, frame in frames.items():
+                yield Batch(load_suite(suite, values, own), frame, batch_name(part))
+
+    outcomes = validate_batches(batches(), settings.path("data_docs"), settings.quality.keep)
     rows: list[dict[str, object]] = []
     for part in parts:
-        events = lake.arrow(EVENTS, part, columns=_EVENT_COLUMNS)
-        sessions = lake.arrow(SESSIONS, part, columns=_SESSION_COLUMNS)
-        last = part.stop - 1
-        values = {**suite_values(last, settings), "hour_start": part.first.start}
-        own = settings.quality.suites
-        name = str(part.first) if len(part) == 1 else f"{part.first}+{len(part)}h"
-        frames = {
-            "events": events_frame(events),
-            "hours": hour_facts(last, events, files),
-            "sessions": sessions_frame(sessions),
-        }
-        judged = validate_batches(
-            [Batch(load_suite(suite, values, own), frame, name) for suite, frame in frames.items()],
-            settings.path("data_docs"),
-            settings.quality.keep,
-        )
-        outcomes.extend(judged)
-        worst = max((outcome.verdict for outcome in judged), key=_VERDICTS.index)
+        verdicts = (o.verdict for o in outcomes if o.batch_name == batch_name(part))
+        worst = max(verdicts, key=_VERDICTS.index)
         rows.extend(_row(hour, worst, settings) for hour in part)
     lake.record_filled(STEP, hours, pa.Table.from_pylist(rows, FILLED_HOURS.schema), {})
     return outcomes
+
+
+def batch_name(part: HourRange) -> str:
+    """What Data Docs call a range of hours."""
+    return str(part.first) if len(part) == 1 else f"{part.first}+{len(part)}h"
 
 
 _VERDICTS = ("ok", "warning", "critical")

@@ -1,11 +1,18 @@
 -- Keep each event once: of its records the one whose file and line come first, so that the
--- result does not depend on the order in which the files arrived.
+-- result does not depend on the order in which the files arrived.  Of a line that has changed
+-- since its file was first ingested, the new wording stays.
 -- in:  arrived, known: rows of `events`, for the same hours
 -- out: rows of `events`
 WITH records AS (
-    SELECT * FROM known
+    SELECT
+        *,
+        1 AS age
+    FROM known
     UNION ALL
-    SELECT * FROM arrived
+    SELECT
+        *,
+        0 AS age
+    FROM arrived
 ),
 
 numbered AS (
@@ -13,7 +20,7 @@ numbered AS (
         *,
         ROW_NUMBER() OVER (
             PARTITION BY hour, event_key
-            ORDER BY source_file, line
+            ORDER BY source_file, line, age
         ) AS nth
     FROM records
 )

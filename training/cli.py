@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from pipeline import commands as data_commands
@@ -26,6 +25,8 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app)
 app.add_typer(model_commands.app)
+# The parser's own complaint about a command line: Typer exports only a kind of it.
+_BadCommandLine: type[Exception] = typer.BadParameter.__mro__[1]
 _GLOBAL_FLAGS = ("--json", "--debug")
 
 
@@ -65,9 +66,10 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             raise
         return _fail(str(error), error.exit_code)
-    except click.ClickException as error:
-        return _fail(error.format_message(), 2)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except _BadCommandLine as error:
+        said = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
+        return _fail(f"{said} See `hourglass --help`.", 2)
+    except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted: nothing half-done is visible; run the command again", 130)
     except Exception as error:
         if debug:

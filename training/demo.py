@@ -52,7 +52,13 @@ def demo_settings(source: str, raw: Path | None, hours: int | None, work: Path) 
         raise UsageError(f"the {source} demo needs its raw logs: pass --raw (make demo RAW=...)")
     elif hours is not None:
         content = merge(content, {"dataset": {"window": f"{hours}h"}})
-    return merge(content, {"work": str(place), "source": {"path": str(raw.absolute())}})
+    beside = {
+        key: str(raw.absolute() / content["source"][key])
+        for key in ("items_path", "users_path")
+        if key in content["source"]
+    }
+    source_settings = {"path": str(raw.absolute()), **beside}
+    return merge(content, {"work": str(place), "source": source_settings})
 
 
 def run_demo(
@@ -68,7 +74,7 @@ def run_demo(
     for path in (settings_file, work / "hourglass.yaml"):
         path.write_text(text, encoding="utf-8")
     try:
-        _run_steps(space, source, raw)
+        _model_steps(space, *_data_steps(space, source, raw))
     finally:
         space.close()
     console = space.console
@@ -77,13 +83,13 @@ def run_demo(
         console.print(f"  {label:<16}{place}", markup=False)
 
 
-def _run_steps(space: Workspace, source: str, raw: Path | None) -> None:
+def _data_steps(space: Workspace, source: str, raw: Path | None) -> tuple[Path, Hour]:
+    """From raw logs to a data set; returns its folder and the hour after the last event."""
     from pipeline import ingest, sessionize
     from pipeline.dataset import freeze, read_manifest
+    from pipeline.metadata import load_metadata
     from pipeline.quality.outcomes import refuse_critical
     from pipeline.validation import validate
-    from training.health import write_report
-    from training.promotion import promote
 
     settings, lake = space.settings, space.lake
     steps = _Steps(space)
@@ -93,6 +99,11 @@ def _run_steps(space: Workspace, source: str, raw: Path | None) -> None:
     with steps("start Spark") as done:
         done(f"Spark {space.spark.version} at {settings.spark.master}")
     spark = space.spark
+    with steps("metadata") as done, space.writing():
+        done(
+            ", ".join(f"{n:,} {what}" for what, n in load_metadata(lake, settings).items())
+            or "none"
+        )
     with steps("ingest") as done, space.writing():
         taken = ingest.ingest(spark, lake, settings, space.clock)
         done(
@@ -127,12 +138,22 @@ def _run_steps(space: Workspace, source: str, raw: Path | None) -> None:
             f"{folder.name} as of {as_of}: {manifest['n_targets']:,} events, "
             f"{manifest['n_users']:,} users, {manifest['n_items']:,} items"
         )
+    return folder, hours.stop
+
+
+def _model_steps(space: Workspace, folder: Path, end: Hour) -> None:
+    """From a data set to recommendations; prints the leaderboard last."""
+    from training.health import write_report
+    from training.promotion import promote
+
+    settings = space.settings
+    steps = _Steps(space)
     with steps("train") as done:
         trained = train_all(space, folder, [model.system for model in settings.models], seed=0)
         done(", ".join(model.system for model in trained))
     with steps("evaluate") as done:
         found = evaluate_all(space, folder)
-        done(f"{found.n_targets:,} next events of {judged}")
+        done(f"{found.n_targets:,} next events from {found.start} on")
     with steps("gate") as done:
         outcome, sentence, decision = decide(space, folder)
         done(f"{outcome}: {sentence}")
@@ -141,7 +162,7 @@ def _run_steps(space: Workspace, source: str, raw: Path | None) -> None:
         with steps("promote") as done:
             done(promote(registry, decision).sentence)
     with steps("recommend") as done:
-        done(_recommend(space, hours.stop))
+        done(_recommend(space, end))
     with steps("report") as done:
         done(str(write_report(space, registry)))
     show_leaderboard(space, found)

@@ -83,11 +83,10 @@ def _quality(space: Workspace, hours: HourRange) -> Light:
         )
     if not verdicts:
         return Light(name, "grey", "No hour of the report was validated.")
-    colour = "amber" if odd or len(verdicts) < len(hours) else "green"
     return Light(
         name,
-        "amber" if colour == "amber" else "green",
-        f"{len(verdicts)} of {len(hours)} hours validated, {len(odd)} with warnings, none critical.",
+        "amber" if odd or len(verdicts) < len(hours) else "green",
+        f"{len(verdicts)} of {len(hours)} hours validated: {len(odd)} warned, none critical.",
     )
 
 

@@ -142,10 +142,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Requests:
-    """Questions "what comes next for this user?": n rows.
-
-    An answer may use the user's first ``length`` events and the time of the request, no more.
-    """
+    """Questions "what comes next for this user?"; answers use ``length`` events and ``now_us``."""
 
     user: NDArray[np.int64]  # (n,) row in Histories
     length: NDArray[np.int64]  # (n,)

@@ -105,7 +105,7 @@ def test_item_knn_keeps_only_the_most_similar(data: DataSet) -> None:
     [
         {},
         {"neighbours": 3},
-        {"half_life_h": 0.0, "idf": True},
+        {"half_life_h": 0.0, "idf": False},
         {"half_life_h": 5.0, "last_events": 2, "repeats": True},
         {"sessions_per_item": 4},
     ],

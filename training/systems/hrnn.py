@@ -56,8 +56,8 @@ class HrnnParameters:
     epochs: int = 8
     batch_events: int = 1024
     min_batches: int = 40
-    learning_rate: float = 0.003
-    dropout: float = 0.25
+    learning_rate: float = 0.008
+    dropout: float = 0.4
     negatives: int = 2048
     negative_power: float = 0.75
     max_gradient_norm: float = 5.0

@@ -33,7 +33,7 @@ class HrnnTrendParameters(HrnnParameters):
     ``smoothing``: events that every item is granted, so that none is impossible.
     """
 
-    half_life_h: float = 24.0
+    half_life_h: float = 12.0
     smoothing: float = 0.1
 
     def __post_init__(self) -> None:

@@ -49,7 +49,7 @@ class VSknnParameters:
     neighbours: int = 100
     sessions_per_item: int = 500
     half_life_h: float = 48.0
-    idf: bool = False
+    idf: bool = True
     last_events: int = 20
     repeats: bool = False
 

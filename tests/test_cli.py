@@ -1,0 +1,182 @@
+"""Wrong input at the command line: one clear sentence, a non-zero exit, never a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from training.cli import run
+
+EVENTS = "ts;customer;sku\n1700000000;anna;shoe\n"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with settings for a small delimited log; the commands run in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOURGLASS_CONFIG", raising=False)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "clicks.csv").write_text(EVENTS)
+    (tmp_path / "hourglass.yaml").write_text(
+        "source:\n  name: delimited\n  path: raw\n  delimiter: ';'\n"
+        "  columns: {event_time: ts, user_id: customer, item_id: sku}\n"
+        "spark: {master: 'local[1]', driver_memory: 1g}\n"
+    )
+    return tmp_path
+
+
+def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit code and the sentence of a command that must fail."""
+    code = run(arguments)
+    said = capfd.readouterr()
+    sentence = said.err.strip().splitlines()[-1]
+    assert "Traceback" not in said.err + said.out
+    assert sentence.startswith("hourglass: ")
+    assert code != 0
+    return code, sentence
+
+
+def change(shop: Path, old: str, new: str) -> None:
+    settings = shop / "hourglass.yaml"
+    text = settings.read_text()
+    assert old in text
+    settings.write_text(text.replace(old, new))
+
+
+def test_an_unknown_key_is_named(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change(shop, "delimiter:", "delimeter:")
+    code, sentence = refused(capfd, "ingest")
+    assert code == 2
+    assert "hourglass.yaml: unknown key 'source.delimeter'" in sentence
+
+
+def test_a_wrong_value_is_shown(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change(shop, "spark:", "dataset: {window: ten hours}\nspark:")
+    code, sentence = refused(capfd, "dataset")
+    assert code == 2
+    assert "dataset.window = 'ten hours'" in sentence
+    assert "10h" in sentence
+
+
+def test_settings_that_are_not_there(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, sentence = refused(capfd, "--config", "no.yaml", "ingest")
+    assert code == 2
+    assert "no.yaml: cannot read the settings" in sentence
+
+
+def test_a_missing_column_is_named(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change(shop, "item_id: sku", "item_id: article")
+    _, sentence = refused(capfd, "ingest")
+    assert "clicks.csv" in sentence
+    assert "article" in sentence
+    assert "sku" in sentence
+
+
+def test_a_folder_that_is_not_there(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change(shop, "path: raw", "path: elsewhere")
+    code, sentence = refused(capfd, "ingest")
+    assert code == 2
+    assert "elsewhere: no such file or folder" in sentence
+
+
+def test_a_folder_that_cannot_be_read(
+    shop: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    # Root may read anything, so the refusal is put in by hand.
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    code, sentence = refused(capfd, "ingest")
+    assert code == 2
+    assert sentence.endswith("raw: cannot be read: Permission denied")
+
+
+def test_no_file_matches(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change(shop, "path: raw", "path: raw\n  pattern: '*.gz'")
+    code, sentence = refused(capfd, "ingest")
+    assert code == 2
+    assert "no file matches '*.gz'" in sentence
+
+
+@pytest.mark.parametrize("hour", ["2016-03-14", "14.3.2016 13:00", "2016-03-14T13:30", "tomorrow"])
+def test_an_hour_in_the_wrong_format(
+    shop: Path, capfd: pytest.CaptureFixture[str], hour: str
+) -> None:
+    code, sentence = refused(capfd, "sessionize", "--from", hour, "--to", "2016-03-15T00")
+    assert code == 2
+    assert repr(hour) in sentence
+    assert "2016-03-14T13" in sentence
+
+
+def test_an_empty_range(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    hour = "2016-03-14T13"
+    code, sentence = refused(capfd, "sessionize", "--from", hour, "--to", hour)
+    assert code == 2
+    assert "is empty" in sentence
+
+
+def test_a_range_that_ends_before_it_starts(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--from", "2016-03-14T13", "--to", "2016-03-13T13")
+    code, sentence = refused(capfd, "validate", *arguments)
+    assert code == 2
+    assert "ends before it starts" in sentence
+
+
+def test_no_java(
+    shop: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(shop / "no-java"))
+    _, sentence = refused(capfd, "ingest")
+    assert "no Java was found" in sentence
+    assert "hourglass doctor --fix" in sentence
+
+
+def test_an_unknown_command_and_a_missing_option(
+    shop: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, sentence = refused(capfd, "sesionize")
+    assert code == 2
+    assert "'sesionize'" in sentence
+    code, sentence = refused(capfd, "sessionize", "--from", "2016-03-14T13")
+    assert code == 2
+    assert "--to" in sentence
+
+
+def test_steps_out_of_order_say_what_to_run_first(
+    shop: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert "hourglass ingest" in refused(capfd, "dataset")[1]
+    assert "hourglass dataset" in refused(capfd, "train")[1]
+    assert "hourglass gate" in refused(capfd, "promote")[1]
+    assert "nothing is live" in refused(capfd, "rollback")[1]
+
+
+def test_a_full_plan_on_an_empty_lake(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert "no event was ingested yet" in refused(capfd, "backfill", "--plan")[1]
+
+
+def test_global_options_may_stand_after_the_command(
+    shop: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = run(["doctor", "--json", "--config", "hourglass.yaml"])
+    said = capfd.readouterr()
+    checks = json.loads(said.out.strip().splitlines()[-1])["checks"]
+    assert code in (0, 1)
+    assert any("Java" in check["name"] for check in checks)
+
+
+def test_an_unforeseen_error_is_one_line_unless_debugging(
+    shop: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("the disk\nis full")
+
+    monkeypatch.setattr("pipeline.doctor.run_doctor", broken)
+    code, sentence = refused(capfd, "doctor")
+    assert code == 1
+    assert sentence == "hourglass: RuntimeError: the disk is full (--debug shows where)"
+    with pytest.raises(RuntimeError):
+        run(["doctor", "--debug"])
