@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import HourglassError, UsageError
 from pipeline.settings import ModelSettings, Settings
 from pipeline.version import code_version
-from training.artefact import save_model
+from training.artefact import load_model, model_id_of, save_model
 from training.reader import DataSet, read_dataset
 from training.registry import Registry, TrainingRun, log_training
 from training.systems import build
@@ -62,11 +62,15 @@ def _train_one(
     seed: int,
     report: Callable[[str, FitProgress], None],
 ) -> Trained:
+    models, code = settings.path("models"), code_version()
+    dataset_id = data.manifest.dataset_id
     system = build(model.system, model.parameters)
-    metrics = system.fit(data, seed, lambda progress: report(model.system, progress))
-    model_id = save_model(
-        settings.path("models"), system, model.parameters, data, seed, metrics, code_version()
-    )
+    known = models / model_id_of(model.system, model.parameters, dataset_id, seed, code)
+    metrics = _metrics_of(known)
+    if metrics is None:
+        metrics = system.fit(data, seed, lambda progress: report(model.system, progress))
+        save_model(models, system, model.parameters, data, seed, metrics, code)
+    model_id = known.name
     version = log_training(
         registry,
         TrainingRun(
@@ -74,15 +78,24 @@ def _train_one(
             system=model.system,
             parameters=model.parameters,
             metrics=metrics,
-            dataset_id=data.manifest.dataset_id,
+            dataset_id=dataset_id,
             as_of=str(data.manifest.as_of),
             snapshots=lineage,
             config_digest=settings.digest("dataset", "sessions"),
-            code_version=code_version(),
+            code_version=code,
             seed=seed,
         ),
     )
     return Trained(model.system, model_id, version, metrics)
+
+
+def _metrics_of(model: Path) -> dict[str, float] | None:
+    """Training metrics of a model that is there and sound: the same would come out again."""
+    try:
+        card = load_model(model).card
+    except HourglassError:
+        return None
+    return {name: float("nan") if v is None else v for name, v in card.metrics.items()}
 
 
 def configured(settings: Settings, system: str) -> ModelSettings:

@@ -1,0 +1,158 @@
+"""What the session tables must hold, in plain Python, straight from the definitions.
+
+Nothing here comes from the pipeline.  A trail is one user's events in order (with given session
+ids: those of one id); at least ``gap_s`` of silence ends a chain; a chain is cut into pieces of
+``max_session_hours`` counted from its first event; a piece is a session.  A session that has been
+silent for ``gap_s`` closes in the hour in which that silence ends; until then it stands open at the
+end of every hour, with the events that had happened by then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+US = 1_000_000
+HOUR_US = 3600 * US
+
+
+@dataclass(frozen=True, order=True)
+class Event:
+    """One event; its order is that of the definitions: time, then key."""
+
+    time_us: int
+    key: str
+    user: str
+    item: str
+    event_type: str = "view"
+    value: float | None = None
+    given: str | None = None
+    context: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def hour(self) -> int:
+        return self.time_us // HOUR_US
+
+    @property
+    def said(self) -> tuple[object, ...]:
+        return (
+            *(self.time_us, self.user, self.item, self.event_type),
+            *(self.value, self.given, self.context, self.key),
+        )
+
+
+@dataclass(frozen=True)
+class Rules:
+    gap_s: int = 3600
+    max_session_hours: int = 24
+    given: bool = False
+
+
+Row = tuple[object, ...]
+
+
+@dataclass
+class Tables:
+    """Rows by table.  ``sessions`` ends in dwell_s, ``open_sessions`` in chain_start (us)."""
+
+    sessions: set[Row] = field(default_factory=set)
+    open_sessions: set[Row] = field(default_factory=set)
+    item_hours: set[Row] = field(default_factory=set)
+    dwells: dict[int, list[float]] = field(default_factory=dict)
+
+
+def trails(events: Iterable[Event], rules: Rules) -> Iterator[tuple[str, list[Event]]]:
+    found: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    for event in events:
+        found[event.user, (event.given or "") if rules.given else ""].append(event)
+    for (_, name), trail in found.items():
+        yield name, sorted(trail)
+
+
+def chains(trail: list[Event], rules: Rules) -> list[list[Event]]:
+    found: list[list[Event]] = []
+    for event in trail:
+        if found and event.time_us - found[-1][-1].time_us < rules.gap_s * US:
+            found[-1].append(event)
+        else:
+            found.append([event])
+    return found
+
+
+def pieces(chain: list[Event], rules: Rules) -> list[list[Event]]:
+    found: dict[int, list[Event]] = defaultdict(list)
+    for event in chain:
+        since_start = event.time_us - chain[0].time_us
+        found[since_start // (rules.max_session_hours * HOUR_US)].append(event)
+    return [found[place] for place in sorted(found)]
+
+
+def session_id(trail_name: str, session: list[Event]) -> str:
+    text = f"{session[0].user}\x1f{trail_name}\x1f{session[0].time_us}"
+    return hashlib.md5(text.encode()).hexdigest()  # noqa: S324 - a name, not a secret
+
+
+def session_tables(events: Iterable[Event], rules: Rules, first: int, stop: int) -> Tables:
+    """All four tables for hours ``[first, stop)``, from every event before ``stop``."""
+    known = [event for event in events if event.hour < stop]
+    made = Tables(dwells=defaultdict(list))
+    for name, trail in trails(known, rules):
+        for chain in chains(trail, rules):
+            for session in pieces(chain, rules):
+                _close(made, name, session, rules, first, stop)
+            _stand_open(made, name, chain, rules, first, stop)
+    users: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for event in known:
+        users[event.hour, event.item].append(event.user)
+    made.item_hours = {
+        (hour, item, len(seen), len(set(seen)))
+        for (hour, item), seen in users.items()
+        if hour >= first
+    }
+    return made
+
+
+def _close(
+    made: Tables, name: str, session: list[Event], rules: Rules, first: int, stop: int
+) -> None:
+    hour = (session[-1].time_us + rules.gap_s * US) // HOUR_US
+    if not first <= hour < stop:
+        return
+    for place, event in enumerate(session):
+        dwell_s = None
+        if event is not session[-1]:
+            dwell_s = (session[place + 1].time_us - event.time_us) / US
+            made.dwells[hour].append(dwell_s)
+        start = session[0].time_us
+        made.sessions.add(
+            (hour, session_id(name, session), start, place, *event.said, dwell_s)
+        )
+
+
+def _stand_open(
+    made: Tables, name: str, chain: list[Event], rules: Rules, first: int, stop: int
+) -> None:
+    last_us = chain[-1].time_us + rules.gap_s * US
+    for hour in range(max(first, chain[0].hour), min(stop, last_us // HOUR_US + 1)):
+        end_us = (hour + 1) * HOUR_US
+        seen = [event for event in chain if event.time_us < end_us]
+        for session in pieces(seen, rules):
+            if session[-1].time_us + rules.gap_s * US < end_us:
+                continue
+            start = session[0].time_us
+            made.open_sessions.update(
+                (hour, session_id(name, session), start, place, *event.said, chain[0].time_us)
+                for place, event in enumerate(session)
+            )
+
+
+def moments(values: list[float]) -> tuple[int, float, float, float, float]:
+    """n, mean, sum of squared deviations, least and greatest."""
+    mean = math.fsum(values) / len(values)
+    return (
+        *(len(values), mean, math.fsum((value - mean) ** 2 for value in values)),
+        *(min(values), max(values)),
+    )
