@@ -29,6 +29,8 @@ END_OF_HOUR = NEWEST.format(edge="data_interval_end")
 # Every later step names the data set of this run, so that a cleared old run is not mixed with a
 # newer data set.
 DATASET = "--dataset {{ macros.json.loads(ti.xcom_pull(task_ids='dataset'))['dataset_id'] }}"
+# And only this run's decision is carried out, whatever another run decided meanwhile.
+DECISION = "--decision '{{ macros.json.loads(ti.xcom_pull(task_ids='gate'))['decision'] }}'"
 
 with DAG(
     dag_id="retrain",
@@ -48,8 +50,8 @@ with DAG(
     train = command("train", f"hourglass train {DATASET}", execution_timeout=timedelta(hours=3))
     evaluate = command("evaluate", f"hourglass evaluate {DATASET}")
     # The same frozen events give the same decision: a second try would change nothing.
-    gate = command("gate", f"hourglass gate {DATASET}", retries=0)
-    promote = command("promote", "hourglass promote")
+    gate = command("gate", f"hourglass gate {DATASET} --json", retries=0, do_xcom_push=True)
+    promote = command("promote", f"hourglass promote {DECISION}")
     # Readers come after the hour: its clicks, which judged the models, now serve them.
     recommend = command("recommend", f"hourglass recommend {END_OF_HOUR}")
     report = command("report", "hourglass report")

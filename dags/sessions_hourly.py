@@ -21,6 +21,7 @@ HOUR = (
     "--from {{ data_interval_start.strftime('%Y-%m-%dT%H') }}"
     " --to {{ data_interval_end.strftime('%Y-%m-%dT%H') }}"
 )
+UP_TO_HOUR = "--to {{ data_interval_end.strftime('%Y-%m-%dT%H') }}"
 
 with DAG(
     dag_id="sessions_hourly",
@@ -37,7 +38,9 @@ with DAG(
     dagrun_timeout=timedelta(hours=2),
     tags=["hourglass", "data"],
 ) as dag:
-    ingest = command("ingest", f"hourglass ingest {HOUR}")
+    # All that has arrived by the end of the hour: a file that came too late for the run of its own
+    # hour, or while Airflow was down, is taken in by the next one.
+    ingest = command("ingest", f"hourglass ingest {UP_TO_HOUR}")
     # The same rows give the same verdict: a second try would only delay the alarm.
     validate = command("validate", f"hourglass validate {HOUR}", retries=0)
     sessionize = command("sessionize", f"hourglass sessionize {HOUR}", outlets=[SESSIONS])

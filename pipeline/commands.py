@@ -118,7 +118,8 @@ def validate(context: typer.Context, first: From, stop: To) -> None:
 @app.command()
 def sessionize(context: typer.Context, first: From, stop: To) -> None:
     """Compute sessions, open sessions, item hours and dwell hours of a range."""
-    _sessionize(context.obj, HourRange.parse(first, stop))
+    space: Workspace = context.obj
+    _sessionize(space, space.past(HourRange.parse(first, stop)))
 
 
 @app.command()
@@ -128,29 +129,43 @@ def backfill(
     stop: MaybeTo = None,
     plan: Annotated[bool, typer.Option("--plan", help="only show what would be done")] = False,
 ) -> None:
-    """Ingest what is new, then sessionize the hours that are missing or whose events changed."""
+    """Ingest what is new, then sessionize the hours that are missing or whose events changed.
+
+    Hours follow from one another: what is missing before the range is filled with it.
+    """
     from pipeline.hours import contiguous
     from pipeline.ingest import ingest as run_ingest
+    from pipeline.ingest import waiting_files
+    from pipeline.metadata import load_metadata
     from pipeline.sessionize import stale_hours
 
     space: Workspace = context.obj
     asked = _maybe_range(first, stop)
+    arrivals = HourRange(Hour(0), asked.stop) if asked else None
+    waiting = waiting_files(space.lake, space.settings, space.clock, arrivals) if plan else []
     if not plan:
         with space.writing():
+            load_metadata(space.lake, space.settings)
             spark = space.spark
             with space.status("ingesting"):
-                run_ingest(spark, space.lake, space.settings, space.clock, asked)
-    end = asked.stop if stop and asked else _after_last_event(space)
-    wanted = [h for h in stale_hours(space.lake, space.settings, end) if not asked or h in asked]
-    ranges = contiguous(wanted)
-    if plan or not wanted:
-        shown = "; ".join(str(part) for part in ranges) or "none"
+                run_ingest(spark, space.lake, space.settings, space.clock, arrivals)
+    end = space.past(asked).stop if stop and asked else _after_last_event(space, plan)
+    stale = stale_hours(space.lake, space.settings, end)
+    earlier = [hour for hour in stale if asked and hour < asked.first]
+    shown = "; ".join(str(part) for part in contiguous(stale)) or "none"
+    if plan or not stale:
         space.say(
-            f"{len(wanted)} hours before {end} are missing or have changed: {shown}",
-            {"hours": len(wanted), "ranges": [str(part) for part in ranges]},
+            f"{len(stale)} hours before {end} are missing or have changed: {shown}"
+            + (f"; {len(earlier)} of them are before --from" if earlier else "")
+            + (f"; {len(waiting)} files wait to be ingested" if waiting else ""),
+            {
+                "hours": len(stale),
+                "ranges": [str(part) for part in contiguous(stale)],
+                "waiting_files": [file.source_file for file in waiting],
+            },
         )
         return
-    _sessionize(space, ranges[-1])
+    _sessionize(space, contiguous(stale)[-1])
 
 
 def _sessionize(space: Workspace, hours: HourRange) -> None:
@@ -222,13 +237,13 @@ def _maybe_range(first: str | None, stop: str | None) -> HourRange | None:
     return HourRange.parse(first or "1970-01-01T00", stop or "9999-01-01T00")
 
 
-def _after_last_event(space: Workspace) -> Hour:
+def _after_last_event(space: Workspace, plan: bool) -> Hour:
     from pipeline import ingest as ingest_step
 
     arrived = space.lake.filled(ingest_step.STEP)
-    if not arrived:
+    if not arrived and not plan:
         raise UsageError("no event was ingested yet: see source.path in the settings")
-    return max(arrived) + 1
+    return max(arrived, default=Hour.of(space.clock) - 1) + 1
 
 
 def own_config() -> Path | None:

@@ -36,7 +36,16 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _HOUR_US = HOUR_S * 1_000_000
-_TRANSFORMS = ("history_events", "support_items", "support_sessions", "support_users", "histories")
+_TRANSFORMS = (
+    "history_events",
+    "support_items",
+    "support_sessions",
+    "support_users",
+    "histories",
+    "open_dwell",
+    "dwell_hours",
+    "window_popularity",
+)
 VOCABULARY = pa.schema(
     [
         pa.field("item", pa.int32()),
@@ -92,14 +101,17 @@ def freeze(
     rules = settings.dataset
     window_start = as_of - parse_duration_h(rules.window)
     frame = _Frame(window_start - parse_duration_h(rules.history), window_start, as_of)
+    popular = HourRange(as_of - parse_duration_h(rules.popularity_window), as_of)
     state = lake.state()
     base = [] if extend is None else _vocabulary_rows(extend)
+    base_types = [] if extend is None else read_manifest(extend)["event_types"]
     went_in = {
         "as_of": str(as_of),
         "dataset": rules.model_dump(mode="json"),
         "sessions": settings.sessions.model_dump(mode="json"),
         "base_vocabulary": [row["item_id"] for row in base],
-        **_inputs(lake, frame),
+        "base_event_types": base_types,
+        **_inputs(lake, settings, frame, popular, state),
     }
     folder = settings.path("shards") / _digest(went_in)
     if folder.exists():
@@ -116,18 +128,15 @@ def freeze(
                 f"({_attrition(steps)}): widen dataset.window or lower dataset.min_*"
             )
         context = events.where(f"event_us < {frame.window_start.index * _HOUR_US}")
-        moments = merged(
-            lake.arrow(DWELL_HOURS, HourRange(frame.window_start, as_of), state).to_pylist()
-        )
+        moments = _dwell_moments(spark, lake, frame, state)
         manifest = {
             "format": FORMAT,
             "dataset_id": folder.name,
             "as_of": str(as_of),
-            "event_types": _types(events),
+            "event_types": _appended(base_types, events),
             "steps": steps,
             "dwell": _bins(moments, rules),
         }
-        popular = HourRange(as_of - parse_duration_h(rules.popularity_window), as_of)
         part = _Part(folder, frame, state, context, kept, popular)
         return _write(spark, lake, settings, part, manifest, vocabulary)
     finally:
@@ -174,13 +183,17 @@ def _follow(
     rules = settings.dataset
     reach_h = parse_duration_h(rules.history) + parse_duration_h(rules.window)
     frame = _Frame(hours.first - reach_h, hours.first, hours.stop)
+    # Up to the end, because a system that follows popularity is served it fresh every hour; it may
+    # use only the hours before that of a request.
+    popular = HourRange(hours.first - parse_duration_h(rules.popularity_window), hours.stop)
     state = lake.state()
     went_in = {
         "base": base.name,
         "hours": str(hours),
         "keep_idle": keep_idle,
-        "history": [rules.history, rules.window, rules.max_history_events, rules.event_types],
-        **_inputs(lake, frame),
+        "dataset": rules.model_dump(mode="json"),
+        "sessions": settings.sessions.model_dump(mode="json"),
+        **_inputs(lake, settings, frame, popular, state),
     }
     folder = settings.path("frozen") / _digest(went_in)
     if folder.exists():
@@ -190,19 +203,15 @@ def _follow(
     try:
         start_us = frame.window_start.index * _HOUR_US
         window = events.where(f"event_us >= {start_us}")
-        known_types = base_manifest["event_types"]
         manifest = {
             **base_manifest,
             "dataset_id": folder.name,
             "base_dataset_id": base.name,
             "as_of": str(frame.as_of),
-            # Types that the data set never met come after those it knows.
-            "event_types": [*known_types, *(t for t in _types(events) if t not in known_types)],
+            "event_types": _appended(base_manifest["event_types"], events),
             "steps": [],
             "n_window_events": window.count(),
         }
-        # Popularity stands as at the start of the hours: what happens in them is the question.
-        popular = HourRange(hours.first - parse_duration_h(rules.popularity_window), hours.first)
         context = events.where(f"event_us < {start_us}")
         part = _Part(folder, frame, state, context, window, popular, keep_idle)
         vocabulary = pa.Table.from_pylist(_vocabulary_rows(base), VOCABULARY)
@@ -211,23 +220,27 @@ def _follow(
         events.unpersist()
 
 
-def _inputs(lake: Lake, frame: _Frame) -> dict[str, Any]:
-    """Digests of all that the hours hold, and that they are all filled.
+def _inputs(
+    lake: Lake, settings: Settings, frame: _Frame, popular: HourRange, state: State
+) -> dict[str, Any]:
+    """Digests of all that the hours hold, and that they are all filled by the present rules.
 
     Content is named, not snapshots, so that a rebuilt lake gives the same data sets.
     """
-    arrived = lake.filled(ingest.STEP)
-    filled = lake.filled(sessionize.STEP, frame.all_hours)
+    arrived = lake.filled(ingest.STEP, state=state)
     first = min(arrived, default=None)
     if first is None or first >= frame.as_of:
         raise HourglassError(f"no event is known before {frame.as_of}: ingest some first")
-    needed = HourRange(min(max(first, frame.history_start), frame.as_of), frame.as_of)
-    missing = [hour for hour in needed if hour not in filled]
+    missing = sessionize.stale_hours(lake, settings, frame.as_of, state)
     if missing:
         raise HourglassError(
-            f"{len(missing)} hours before {frame.as_of} are not sessionized, the first is "
-            f"{missing[0]}: run `hourglass backfill --from {missing[0]} --to {frame.as_of}`"
+            f"{len(missing)} hours before {frame.as_of} are not sessionized, or were from other "
+            f"events or rules; the first is {missing[0]}: "
+            f"run `hourglass backfill --from {missing[0]} --to {frame.as_of}`"
         )
+    reach = min(frame.history_start, popular.first)
+    needed = HourRange(max(first, reach), frame.as_of)
+    filled = lake.filled(sessionize.STEP, needed, state)
     return {
         "sessions_in": [filled[hour].output_digest for hour in needed],
         "open_in": [filled[hour].state_digest for hour in needed][-1:],
@@ -252,6 +265,16 @@ def _history(
         all_types=not rules.event_types,
         event_types="\x1f".join(rules.event_types),
     )
+
+
+def _dwell_moments(spark: SparkSession, lake: Lake, frame: _Frame, state: State) -> Moments:
+    """Moments of the window's dwell times: of sessions that closed in it, and of the open ones."""
+    window = HourRange(frame.window_start, frame.as_of)
+    last = HourRange(frame.as_of - 1, frame.as_of)
+    opened = query(spark, "open_dwell", {"opened": lake.read(spark, OPEN_SESSIONS, last, state)})
+    still_open = [row.asDict() for row in query(spark, "dwell_hours", {"closed": opened}).collect()]
+    hours = lake.arrow(DWELL_HOURS, window, state).sort_by("hour").to_pylist()
+    return merged([*hours, *still_open])
 
 
 def _extended(base: list[dict[str, Any]], kept: DataFrame) -> pa.Table:
@@ -310,6 +333,12 @@ def _write(
         rows = popularity.orderBy("hour_index", "item").toArrow().cast(POPULARITY)
         pq.write_table(rows, staging / "popularity.parquet")
         counts = _counts(staging)
+        if not counts["n_users"]:
+            raise HourglassError(
+                f"no event of {HourRange(frame.window_start, frame.as_of) or frame.all_hours} is "
+                f"on one of the {vocabulary.num_rows} items of data set "
+                f"{manifest['base_dataset_id']}: take more hours, or a data set of later ones"
+            )
         manifest = {
             **manifest,
             **counts,
@@ -376,8 +405,10 @@ def _bins(moments: Moments, rules: DatasetSettings) -> dict[str, Any]:
     }
 
 
-def _types(events: DataFrame) -> list[str]:
-    return sorted(row.event_type for row in events.select("event_type").distinct().collect())
+def _appended(known: list[str], events: DataFrame) -> list[str]:
+    """The types known before, in their order, then those that are met for the first time."""
+    met = {row.event_type for row in events.select("event_type").distinct().collect()}
+    return [*known, *sorted(met.difference(known))]
 
 
 def _attrition(steps: list[dict[str, Any]]) -> str:

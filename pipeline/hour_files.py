@@ -9,9 +9,10 @@ or repeated task leaves only files behind that nobody knows of.
 from __future__ import annotations
 
 import itertools
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +25,7 @@ _ROWS_PER_GROUP = 1 << 17
 _SMALL_BYTES = 1 << 20
 _BYTES_PER_TASK = 64 << 20
 _FILES_PER_TASK = 256
+_WILDCARD = re.compile(r"[][{}*?\\]")
 
 
 def write_by_hour(frame: DataFrame, schema: pa.Schema, folder_uri: str) -> list[tuple[str, int]]:
@@ -56,22 +58,36 @@ def read_by_hour(
     paths = [path for path, _ in files]
     total = sum(size for _, size in files)
     if total > _SMALL_BYTES * len(files):
-        return spark.read.schema(spark_schema).parquet(*paths)
+        return spark.read.schema(spark_schema).parquet(*map(literal_path, paths))
     tasks = max(total // _BYTES_PER_TASK, len(files) // _FILES_PER_TASK, 1)
     rows = spark.sparkContext.parallelize([(path,) for path in paths], int(tasks))
     return spark.createDataFrame(rows, "path string").mapInArrow(_reader(schema), spark_schema)
+
+
+def literal_path(path: str) -> str:
+    """A path for Spark's readers, which would take some of its characters for wildcards."""
+    return _WILDCARD.sub(r"\\\g<0>", path)
+
+
+def _store_of(location: str) -> tuple[Any, str]:
+    """The file system of a location, and the path within it; a plain path is a local one."""
+    import pyarrow.fs as pa_fs
+
+    if "://" not in location:
+        return pa_fs.LocalFileSystem(), location
+    store, path = pa_fs.FileSystem.from_uri(location)
+    return store, path
 
 
 def _reader(
     schema: pa.Schema,
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        import pyarrow.fs as pa_fs
         import pyarrow.parquet as pq
 
         for batch in batches:
             for uri in batch.column("path").to_pylist():
-                store, path = pa_fs.FileSystem.from_uri(uri)
+                store, path = _store_of(uri)
                 with store.open_input_file(path) as content:
                     # Small, so read whole: threads and buffers would cost more than they save.
                     rows = pq.ParquetFile(content, pre_buffer=False).read(
@@ -86,10 +102,9 @@ def _writer(
     schema: pa.Schema, folder_uri: str
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        import pyarrow.fs as pa_fs
         import pyarrow.parquet as pq
 
-        store, folder = pa_fs.FileSystem.from_uri(folder_uri)
+        store, folder = _store_of(folder_uri)
         paths: list[str] = []
         writer: pq.ParquetWriter | None = None
         current = None

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pipeline.errors import UsageError
 
 HOUR_S = 3600
+DAY_H = 24
 _HOUR = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 _DURATION = re.compile(r"(\d+)([hdw])")
 _UNIT_HOURS = {"h": 1, "d": 24, "w": 168}
@@ -75,7 +76,7 @@ class Hour:
         return Hour(self.index - hours)
 
     def __str__(self) -> str:
-        return self.start.strftime("%Y-%m-%dT%H")
+        return self.start.isoformat()[:13]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.errors import HourglassError
+from pipeline.hour_files import literal_path
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.lake import Lake
 from pipeline.landing import RawFile, find_raw_files, not_yet_ingested
@@ -66,10 +67,7 @@ def ingest(
     """
     source = source_for(settings.source)
     lake.undo_unfinished()
-    found = find_raw_files(settings.source.path, source.pattern, source.arrival_hour, clock, hours)
-    columns = ("source_file", "modified", "bytes", "sha256")
-    known = lake.arrow(SOURCE_FILES, columns=columns).to_pylist()
-    fresh = not_yet_ingested(found, (tuple(row[name] for name in columns) for row in known))
+    found, known, fresh = _look(lake, settings, source, clock, hours)
     if not fresh:
         return IngestSummary(0, len(found), 0, 0, 0, 0, ())
     files = [file for file, _ in fresh]
@@ -77,10 +75,33 @@ def ingest(
     staging = settings.path("scratch") / f"parsed-{uuid.uuid4().hex}"
     try:
         parsed = _parse_once(spark, files, source, settings, clock, staging)
-        changed = {row["source_file"] for row in known}.intersection(f.source_file for f in files)
+        changed = known.intersection(file.source_file for file in files)
         return _commit(spark, lake, settings, fresh, len(found) - len(fresh), parsed, bool(changed))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def waiting_files(
+    lake: Lake, settings: Settings, clock: datetime, hours: HourRange | None = None
+) -> list[RawFile]:
+    """The files that the next run of ingest would take in.
+
+    Raises:
+        UsageError: as :func:`ingest`.
+    """
+    _, _, fresh = _look(lake, settings, source_for(settings.source), clock, hours)
+    return [file for file, _ in fresh]
+
+
+def _look(
+    lake: Lake, settings: Settings, source: Source, clock: datetime, hours: HourRange | None
+) -> tuple[list[RawFile], set[str], list[tuple[RawFile, str]]]:
+    """Files found, names ingested before, and the files that are new or changed with digests."""
+    found = find_raw_files(settings.source.path, source.pattern, source.arrival_hour, clock, hours)
+    columns = ("source_file", "modified", "bytes", "sha256")
+    known = lake.arrow(SOURCE_FILES, state=lake.state(), columns=columns).to_pylist()
+    fresh = not_yet_ingested(found, (tuple(row[name] for name in columns) for row in known))
+    return found, {row["source_file"] for row in known}, fresh
 
 
 def _check_headers(files: list[RawFile], source: Source, settings: Settings) -> None:
@@ -128,7 +149,7 @@ def _parse_once(
     slices = min(len(rows), 4 * spark.sparkContext.defaultParallelism)
     listed = spark.createDataFrame(rows, schema).repartition(slices)
     parse_files(listed, source, settings.source.encoding, rules).write.parquet(str(staging))
-    return spark.read.parquet(str(staging))
+    return spark.read.parquet(literal_path(str(staging)))
 
 
 def _commit(
@@ -198,8 +219,8 @@ def _commit_quarantine(
         return
     known = lake.read(spark, QUARANTINE, hours)
     # What a file held before it grew may have arrived in any hour.
-    before = lake.read(spark, QUARANTINE) if some_changed else known
-    views = {"refused": refused, "known": known, "before": before}
+    earlier = lake.read(spark, QUARANTINE) if some_changed else known
+    views = {"refused": refused, "known": known, "earlier": earlier}
     merged = query(spark, "merge_quarantine", views)
     lake.replace(QUARANTINE, hours, lake.stage(merged, QUARANTINE), made_by)
 

@@ -8,6 +8,7 @@ tables commit ``filled_hours`` last, with the snapshot ids of all the others; wh
 from __future__ import annotations
 
 import json
+import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ import pyarrow as pa
 
 from pipeline.errors import HourglassError
 from pipeline.hour_files import read_by_hour, write_by_hour
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import DAY_H, Hour, HourRange, contiguous
 from pipeline.schemas import ALL_TABLES, FILLED_HOURS, STEP_TABLES, TableSpec
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Lake:
         return write_by_hour(frame, spec.schema, f"{self._data(spec)}/{uuid.uuid4().hex}")
 
     def _data(self, spec: TableSpec) -> str:
-        return f"{(self.warehouse.absolute() / spec.name / 'data').as_uri()}"
+        return str(self.warehouse.absolute() / spec.name / "data")
 
     def replace(
         self,
@@ -221,21 +222,39 @@ class Lake:
     ) -> None:
         """Mark hours as filled by a step, and make what it committed visible as one state.
 
-        ``rows`` take the place of the step's former rows of these hours.
+        ``rows`` take the place of the step's former rows of these hours.  Each touched day is
+        written anew as one file, so that hourly steps do not leave thousands of small ones.
         """
-        from pyiceberg.expressions import And
-        from pyiceberg.expressions.parser import parse
+        from pyiceberg.expressions import Or
 
+        parts = [hours] if isinstance(hours, HourRange) else list(hours)
+        replaced = {hour.start for part in parts for hour in part}
+        days = _days_of(parts)
+        former = self.arrow(FILLED_HOURS, days)
+        kept = [
+            not (row_step == step and row_hour in replaced)
+            for row_step, row_hour in zip(
+                former["step"].to_pylist(), former["hour"].to_pylist(), strict=True
+            )
+        ]
+        merged = pa.concat_tables([former.filter(pa.array(kept, pa.bool_())), rows])
         tables = {k: v for k, v in self.snapshots().items() if k != FILLED_HOURS.name}
         recorded = {**properties, STATE_PROPERTY: json.dumps(tables)}
+        whole_days = [_within(day) for day in days]
         with _committing(self.table(FILLED_HOURS), FILLED_HOURS) as tx:
-            tx.delete(And(parse(f"step == '{step}'"), _within(hours)), snapshot_properties=recorded)
+            if whole_days:
+                tx.delete(
+                    Or(*whole_days) if len(whole_days) > 1 else whole_days[0],
+                    snapshot_properties=recorded,
+                )
             # Appended even when there is no row: the snapshot is what carries the new state.
-            tx.append(rows.cast(FILLED_HOURS.schema), snapshot_properties=recorded)
+            tx.append(merged.cast(FILLED_HOURS.schema), snapshot_properties=recorded)
 
-    def filled(self, step: str, hours: Hours | None = None) -> dict[Hour, FilledHour]:
+    def filled(
+        self, step: str, hours: Hours | None = None, state: State | None = None
+    ) -> dict[Hour, FilledHour]:
         """The hours that a step has filled, and what it recorded of them."""
-        rows = self.arrow(FILLED_HOURS, hours).to_pylist()
+        rows = self.arrow(FILLED_HOURS, hours, state).to_pylist()
         return {
             Hour.of(row["hour"]): FilledHour(
                 row["input_digest"],
@@ -261,6 +280,12 @@ class Lake:
             return None
         scan = table.scan(snapshot_id=snapshot_id, selected_fields=columns)
         return scan if hours is None else scan.filter(_within(hours))
+
+
+def _days_of(parts: Sequence[HourRange]) -> list[HourRange]:
+    """The whole days, joined where they touch, that hold the hours."""
+    days = {hour.index // DAY_H for part in parts for hour in part}
+    return contiguous(Hour(day * DAY_H + h) for day in days for h in range(DAY_H))
 
 
 def _snapshot_id(table: Table) -> int | None:
@@ -303,34 +328,51 @@ def _alone(spec: TableSpec) -> Iterator[None]:
         ) from error
 
 
+_OPENING_ATTEMPTS = 4
+
+
 def _open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    attempts = 0
+    while True:
+        try:
+            return _complete_catalog(uri, warehouse)
+        except (OSError, SQLAlchemyError) as error:
+            attempts += 1
+            if attempts == _OPENING_ATTEMPTS:
+                reason = " ".join(str(error).split()[:30])
+                raise HourglassError(
+                    f"cannot open the lake at {warehouse} ({uri}): {reason}"
+                ) from error
+            # Most likely another process was making the same new lake, and was faster.
+            time.sleep(0.2)
+
+
+def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
+    """Open the catalog and create what it lacks."""
     from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
     from pyiceberg.schema import assign_fresh_schema_ids
-    from sqlalchemy.exc import SQLAlchemyError
 
-    try:
-        warehouse.mkdir(parents=True, exist_ok=True)
-        catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=warehouse.absolute().as_uri())
-        present = {name for _, name in _tables(catalog)}
-        if not present:
-            catalog.create_namespace_if_not_exists(NAMESPACE)
-        for spec in ALL_TABLES:
-            if spec.name in present:
-                continue
-            schema = assign_fresh_schema_ids(catalog._convert_schema_if_needed(spec.schema))
-            # Another process may be opening the same new lake.
-            with suppress(NamespaceAlreadyExistsError, TableAlreadyExistsError):
-                catalog.create_table(
-                    (NAMESPACE, spec.name),
-                    schema=schema,
-                    partition_spec=_partition_spec(spec, schema),
-                    location=(warehouse.absolute() / spec.name).as_uri(),
-                    properties=_TABLE_PROPERTIES,
-                )
-    except (OSError, SQLAlchemyError) as error:
-        reason = " ".join(str(error).split()[:30])
-        raise HourglassError(f"cannot open the lake at {warehouse} ({uri}): {reason}") from error
+    warehouse.mkdir(parents=True, exist_ok=True)
+    catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=str(warehouse.absolute()))
+    present = {name for _, name in _tables(catalog)}
+    if not present:
+        catalog.create_namespace_if_not_exists(NAMESPACE)
+    for spec in ALL_TABLES:
+        if spec.name in present:
+            continue
+        schema = assign_fresh_schema_ids(catalog._convert_schema_if_needed(spec.schema))
+        with suppress(NamespaceAlreadyExistsError, TableAlreadyExistsError):
+            catalog.create_table(
+                (NAMESPACE, spec.name),
+                schema=schema,
+                partition_spec=_partition_spec(spec, schema),
+                # A plain path: Iceberg would take the escapes of a file URI literally.
+                location=str(warehouse.absolute() / spec.name),
+                properties=_TABLE_PROPERTIES,
+            )
     return catalog
 
 

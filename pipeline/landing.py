@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
+from pipeline.sources.fields import is_storable
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def find_raw_files(
     (``*.tmp``, ``_*``), are passed over.
 
     Raises:
-        UsageError: the folder is missing or cannot be read, or nothing in it matches.
+        UsageError: the folder is missing or cannot be read, nothing in it matches, or a file's
+            name is not Unicode.
     """
     if not root.exists():
         raise UsageError(f"{root}: no such file or folder: set source.path, or pass --raw")
@@ -57,6 +60,8 @@ def find_raw_files(
             base, paths = root, sorted(p for p in root.glob(pattern) if _is_ready(root, p))
     except OSError as error:
         raise UsageError(f"{root}: cannot be read: {error.strerror}") from error
+    except (ValueError, NotImplementedError) as error:
+        raise UsageError(f"source.pattern = {pattern!r} is not a relative glob: {error}") from error
     if not paths:
         raise UsageError(f"{root}: no file matches {pattern!r}: see source.pattern")
     files = [_describe(base, path, arrival_hour, clock) for path in paths]
@@ -80,6 +85,8 @@ def _describe(
     base: Path, path: Path, arrival_hour: Callable[[str], Hour | None], clock: datetime
 ) -> RawFile:
     name = path.relative_to(base).as_posix()
+    if not is_storable(name):
+        raise UsageError(f"{os.fsencode(name)!r}: this file's name is not UTF-8: rename it")
     facts = path.stat()
     named = arrival_hour(name)
     return RawFile(

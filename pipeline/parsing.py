@@ -139,8 +139,9 @@ def content_key(event: ParsedEvent) -> str:
         event.value,
         event.given_session,
     )
-    # repr separates the fields unambiguously whatever characters they hold.
-    return hashlib.blake2b(repr(said).encode(), digest_size=16).hexdigest()
+    # Separates the fields unambiguously whatever characters they hold; repr would write letters
+    # that are new in Unicode otherwise in the next version of Python.
+    return hashlib.blake2b(ascii(said).encode(), digest_size=16).hexdigest()
 
 
 def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:

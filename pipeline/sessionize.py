@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from pipeline import ingest
 from pipeline.hours import HOUR_S, Hour, HourRange, contiguous
-from pipeline.lake import FilledHour, Lake
-from pipeline.queries import query
+from pipeline.lake import FilledHour, Lake, State
+from pipeline.queries import query, statement
 from pipeline.schemas import (
     DWELL_HOURS,
     EVENTS,
@@ -36,6 +36,7 @@ STEP = "sessionize"
 NOTHING = "0-0"
 _US = 1_000_000
 _FORWARD_STEP_H = 24
+_TRANSFORMS = ("sessionize", "closed_sessions", "open_sessions", "item_hours", "dwell_hours")
 _EVENTS_PER_STEP = 20_000_000
 
 
@@ -66,17 +67,26 @@ def place_events(
     )
 
 
-def stale_hours(lake: Lake, settings: Settings, stop: Hour) -> list[Hour]:
+def rules_digest(settings: Settings) -> str:
+    """Digest of all that decides how events become sessions: the settings and the transforms."""
+    rules = [settings.sessions.model_dump_json(), *map(statement, _TRANSFORMS)]
+    return hashlib.sha256("\n".join(rules).encode()).hexdigest()[:16]
+
+
+def stale_hours(
+    lake: Lake, settings: Settings, stop: Hour, state: State | None = None
+) -> list[Hour]:
     """Hours before ``stop`` that are unfilled, or filled from other events or other rules.
 
     Every hour from the first event on is wanted: an empty one still carries open sessions.
+    ``state`` asks it of the tables as they stood then.
     """
-    arrived = lake.filled(ingest.STEP)
-    filled = lake.filled(STEP)
+    arrived = lake.filled(ingest.STEP, state=state)
+    filled = lake.filled(STEP, state=state)
     first = min(arrived, default=stop)
     if stop <= first:
         return []
-    rules = settings.digest("sessions")
+    rules = rules_digest(settings)
     return [
         hour
         for hour in HourRange(first, stop)
@@ -118,7 +128,7 @@ def sessionize(
         events += counted
         closed_events += closed
         after = step.stop
-        if after in before and made[after - 1] != before[after - 1].state_digest:
+        if after in before and made[after - 1] != state_digest(before, after - 1):
             # A day at once: an hour is too little work for one Spark job.
             pending.update(h for h in HourRange(after, after + _FORWARD_STEP_H) if h in before)
     filled = sum(len(step) for step in done)
@@ -183,7 +193,7 @@ def _fill(
 
     made_by = {
         "hourglass.step": STEP,
-        "hourglass.config": settings.digest("sessions"),
+        "hourglass.config": rules_digest(settings),
         "hourglass.code": code_version(),
         "hourglass.inputs": json.dumps(
             {spec.name: lake.snapshots()[spec.name] for spec in (EVENTS, OPEN_SESSIONS)}

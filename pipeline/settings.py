@@ -30,6 +30,13 @@ def _duration(text: str) -> str:
     return text
 
 
+def _local(text: str) -> str:
+    if "://" in text:
+        raise ValueError("must be a folder: object stores are not supported yet")
+    return text
+
+
+LocalFolder = Annotated[str, AfterValidator(_local)]
 Duration = Annotated[str, AfterValidator(_duration)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -207,7 +214,7 @@ class Settings(BaseSettings):
 
     work: Path = Path("work")
     catalog_uri: str | None = Field(None, description="default: SQLite in the work folder")
-    warehouse: str | None = Field(None, description="default: a folder in the work folder")
+    warehouse: LocalFolder | None = Field(None, description="default: a folder in the work folder")
     mlflow_uri: str | None = Field(None, description="default: SQLite in the work folder")
     registered_model: str = "hourglass"
     source: SourceSettings = SourceSettings()

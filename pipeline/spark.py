@@ -79,8 +79,6 @@ def start_spark(settings: SparkSettings, scratch: Path) -> SparkSession:
         .config("spark.sql.warehouse.dir", str(scratch / "warehouse"))
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.ansi.enabled", "true")
         # Iceberg wants microseconds; Spark's own default is INT96.
@@ -94,6 +92,9 @@ def start_spark(settings: SparkSettings, scratch: Path) -> SparkSession:
         .config("spark.sql.sources.parallelPartitionDiscovery.parallelism", "16")
     )
     if settings.master.startswith("local"):
+        # Nothing but this machine takes part, whatever name the network gives it.
+        builder = builder.config("spark.driver.host", "127.0.0.1")
+        builder = builder.config("spark.driver.bindAddress", "127.0.0.1")
         # 200, the default, costs more in scheduling than small hours cost in work; adaptive
         # execution merges what is still too small.
         builder = builder.config(

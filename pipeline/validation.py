@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pipeline import ingest, sessionize
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake
+from pipeline.lake import FilledHour, Lake
 from pipeline.schemas import EVENTS, FILLED_HOURS, SESSIONS, SOURCE_FILES
 from pipeline.settings import Settings
 from pipeline.version import code_version
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
     from pipeline.quality.outcomes import ValidationOutcome
 
 STEP = "validate"
-# Above this many hours a range is judged as one batch: a page for each would help nobody.
+# A longer range is judged in batches of several hours: a page for each would help nobody.
 MOST_BATCHES = 48
 _EVENT_COLUMNS = tuple(name for name in EVENTS.schema.names if name not in ("hour", "context"))
 _SESSION_COLUMNS = tuple(name for name in SESSIONS.schema.names if name != "context")
 
 
 def validate(lake: Lake, settings: Settings, hours: HourRange) -> list[ValidationOutcome]:
-    """Judge every hour of the range (or the range as one batch, when it is long).
+    """Judge every hour of the range, or batches of hours when it is long.
+
+    Sessions are judged where the hours are sessionized already.
 
     Returns the outcomes; verdicts are kept in ``filled_hours``, where the gate looks for them.
     """
@@ -34,19 +37,22 @@ def validate(lake: Lake, settings: Settings, hours: HourRange) -> list[Validatio
 
     lake.undo_unfinished()
     files = lake.arrow(SOURCE_FILES)
-    parts = [HourRange(hour, hour + 1) for hour in hours] if len(hours) <= MOST_BATCHES else [hours]
+    parts = list(hours.steps(-(-len(hours) // MOST_BATCHES)))
+    arrived = lake.filled(ingest.STEP, hours)
+    sessionized = lake.filled(sessionize.STEP, hours)
     own = settings.quality.suites
 
     def batches() -> Iterator[Batch]:
         for part in parts:
             events = lake.arrow(EVENTS, part, columns=_EVENT_COLUMNS)
-            sessions = lake.arrow(SESSIONS, part, columns=_SESSION_COLUMNS)
             values = {**suite_values(part.stop - 1, settings), "hour_start": part.first.start}
             frames = {
                 "events": events_frame(events),
                 "hours": hour_facts(part, events, files),
-                "sessions": sessions_frame(sessions),
             }
+            if all(hour in sessionized for hour in part):
+                sessions = lake.arrow(SESSIONS, part, columns=_SESSION_COLUMNS)
+                frames["sessions"] = sessions_frame(sessions)
             for suite, frame in frames.items():
                 yield Batch(load_suite(suite, values, own), frame, batch_name(part))
 
@@ -55,7 +61,7 @@ def validate(lake: Lake, settings: Settings, hours: HourRange) -> list[Validatio
     for part in parts:
         verdicts = (o.verdict for o in outcomes if o.batch_name == batch_name(part))
         worst = max(verdicts, key=_VERDICTS.index)
-        rows.extend(_row(hour, worst, settings) for hour in part)
+        rows.extend(_row(hour, worst, content_of(arrived, hour), settings) for hour in part)
     lake.record_filled(STEP, hours, pa.Table.from_pylist(rows, FILLED_HOURS.schema), {})
     return outcomes
 
@@ -68,11 +74,11 @@ def batch_name(part: HourRange) -> str:
 _VERDICTS = ("ok", "warning", "critical")
 
 
-def _row(hour: Hour, verdict: str, settings: Settings) -> dict[str, object]:
+def _row(hour: Hour, verdict: str, content: str, settings: Settings) -> dict[str, object]:
     return {
         "hour": hour.start,
         "step": STEP,
-        "input_digest": "",
+        "input_digest": content,
         "output_digest": verdict,
         "state_digest": "",
         "config_digest": settings.digest("quality", "source", "ingest"),
@@ -81,9 +87,22 @@ def _row(hour: Hour, verdict: str, settings: Settings) -> dict[str, object]:
     }
 
 
-def quality_passed(lake: Lake, hours: HourRange) -> bool | None:
-    """Whether no hour was found critical; None where one was never validated."""
-    verdicts = lake.filled(STEP, hours)
-    if any(verdict.output_digest == "critical" for verdict in verdicts.values()):
+def content_of(arrived: Mapping[Hour, FilledHour], hour: Hour) -> str:
+    """Digest of the events that a verdict is about."""
+    return arrived[hour].output_digest if hour in arrived else sessionize.NOTHING
+
+
+def quality_passed(lake: Lake, learned: HourRange, judged: HourRange) -> bool | None:
+    """Whether the hours that a model learned from, and those that judge it, may be trusted.
+
+    False where one was found critical; None where one that judges was never validated, or has
+    changed since.
+    """
+    state = lake.state()
+    hours = HourRange(learned.first, judged.stop)
+    arrived = lake.filled(ingest.STEP, hours, state)
+    verdicts = lake.filled(STEP, hours, state)
+    current = {h: v for h, v in verdicts.items() if v.input_digest == content_of(arrived, h)}
+    if any(verdict.output_digest == "critical" for verdict in current.values()):
         return False
-    return True if len(verdicts) == len(hours) else None
+    return True if all(hour in current for hour in judged) else None

@@ -98,20 +98,36 @@ class Workspace:
             session.stop()
 
     def last_filled(self) -> Hour:
-        """The last hour that is sessionized.
+        """The last sessionized hour that is not after the last event.
+
+        Hours of silence after it may be filled too, but there is nothing to learn in them.
 
         Raises:
             HourglassError: there is none yet.
         """
-        from pipeline import sessionize
+        from pipeline import ingest, sessionize
         from pipeline.errors import HourglassError
 
-        filled = self.lake.filled(sessionize.STEP)
+        last = max(self.lake.filled(ingest.STEP), default=None)
+        filled = [h for h in self.lake.filled(sessionize.STEP) if last is not None and h <= last]
         if not filled:
             raise HourglassError(
                 "no hour is sessionized yet: run `hourglass ingest` and `hourglass backfill`"
             )
         return max(filled)
+
+    def past(self, hours: HourRange) -> HourRange:
+        """The hours, provided that they have begun.
+
+        Raises:
+            UsageError: the range ends in the future, where nothing can be computed.
+        """
+        from pipeline.errors import UsageError
+
+        now = Hour.of(self.clock)
+        if hours.stop > now + 1:
+            raise UsageError(f"--to {hours.stop} is in the future: the hour now is {now}")
+        return hours
 
     def as_of(self, text: str) -> Hour:
         """Read ``--as-of``; ``last`` leaves one evaluation horizon of filled hours after it."""

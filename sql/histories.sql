@@ -36,7 +36,7 @@ coded AS (
             IF(
                 both_parts.dwell_s IS NULL OR :width_s <= 0,
                 0,
-                LEAST(FLOOR(both_parts.dwell_s / :width_s) + 1, :bins)
+                FLOOR(LEAST(both_parts.dwell_s / :width_s, :bins - 1)) + 1
             ) AS SMALLINT
         ) AS dwell_bin,
         -- Only the latest context is kept, counted back from the window.

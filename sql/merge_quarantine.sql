@@ -1,6 +1,6 @@
 -- Add refused records to those of the same hours; ingesting a file again adds nothing.
 -- in:  refused, known: rows of `quarantine`, of the same hours
---      before: rows of `quarantine` among which a refused record may be already
+--      earlier: rows of `quarantine` among which a refused record may be already
 -- out: rows of `quarantine`
 SELECT
     hour,
@@ -17,9 +17,9 @@ SELECT
     refused.line,
     refused.raw
 FROM refused
-LEFT ANTI JOIN before
+LEFT ANTI JOIN earlier
     ON
-        refused.source_file = before.source_file
-        AND refused.line = before.line
-        AND refused.reason = before.reason
-        AND refused.raw = before.raw
+        refused.source_file = earlier.source_file
+        AND refused.line = earlier.line
+        AND refused.reason = earlier.reason
+        AND refused.raw = earlier.raw

@@ -44,9 +44,9 @@ def options(
 ) -> None:
     """Read the settings; these options may stand before or after the command."""
     named = config or (Path(value) if (value := os.environ.get("HOURGLASS_CONFIG")) else None)
-    # Doctor and demo must work where no settings, or broken ones, lie about.
-    own = None if context.invoked_subcommand == "demo" else data_commands.own_config()
-    settings = load_settings(named or own)
+    own = named or data_commands.own_config()
+    # The demo brings its own settings; whatever lies about must not keep it from running.
+    settings = load_settings(None if context.invoked_subcommand == "demo" else own)
     context.obj = Workspace(settings, datetime.now(UTC), as_json)
     context.call_on_close(context.obj.close)
 

@@ -143,6 +143,7 @@ def gate(context: typer.Context, dataset: DataSet = "last") -> None:
 
 def decide(space: Workspace, dataset: Path) -> tuple[Outcome, str, Path]:
     """Run the gate on the configured candidate."""
+    from pipeline.hours import HourRange
     from pipeline.validation import quality_passed
     from training.judgement import ensure_champion, hours_judged
     from training.judgement import gate as run
@@ -152,7 +153,12 @@ def decide(space: Workspace, dataset: Path) -> tuple[Outcome, str, Path]:
     registry = registry_of(space)
     at = space.clock.isoformat(timespec="seconds")
     ensure_champion(space.settings, registry, dataset, at)
-    passed = quality_passed(space.lake, hours_judged(read_dataset(part)))
+    learned = read_dataset(dataset).manifest
+    passed = quality_passed(
+        space.lake,
+        HourRange(learned.window_start, learned.as_of),
+        hours_judged(read_dataset(part)),
+    )
     with space.status("deciding"):
         decision, path = run(space.settings, registry, dataset, part, passed, at)
     return decision.outcome, decision.sentence, path

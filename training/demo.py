@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings import load_settings, merge
 from pipeline.workspace import Workspace
 from training.commands import (
@@ -125,11 +125,13 @@ def _data_steps(space: Workspace, source: str, raw: Path | None) -> tuple[Path, 
             done(f"all {len(hours):,} hours are filled already")
     as_of = space.as_of("last")
     judged = space.horizon_from(as_of)
+    window = parse_duration_h(settings.dataset.window)
+    learned = HourRange(max(as_of - window, hours.first), as_of)
     with steps("validate") as done, space.writing():
-        outcomes = validate(lake, settings, judged)
+        outcomes = validate(lake, settings, learned) + validate(lake, settings, judged)
         failed = [r for outcome in outcomes for r in outcome.results if not r.success]
         checked = sum(len(outcome.results) for outcome in outcomes)
-        done(f"{checked} expectations on {judged}, {len(failed)} failed")
+        done(f"{checked} expectations on {learned.first} to {judged.stop}, {len(failed)} failed")
         refuse_critical(outcomes)
     with steps("dataset") as done:
         folder = freeze(spark, lake, settings, as_of)

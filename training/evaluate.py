@@ -142,9 +142,10 @@ def rank_targets(
     for rows in blocks(requests.user, max(1, max_floats // width)):
         scores = system.score(histories, requests.take(rows))
         _check_scores(scores, targets.position[rows], model_id)
-        rank[rows] = rank_of_target(
-            take_columns(scores, columns, item_ids.size), targets.item[rows]
-        )
+        scores = take_columns(scores, columns, item_ids.size)
+        if rule.repeats == "drop":
+            mask_last_item(scores, frozen.histories, targets.requests.take(rows))
+        rank[rows] = rank_of_target(scores, targets.item[rows])
         if progress is not None:
             progress(rows.stop, n)
     return Ranks(
@@ -158,6 +159,16 @@ def rank_targets(
         item=targets.item,
         rank=rank,
     )
+
+
+def mask_last_item(scores: NDArray[np.float32], histories: Histories, requests: Requests) -> None:
+    """Rank the item a user has just seen last, in place, for every system alike.
+
+    Where repeats are no targets, a system that offers one would waste a place that others use.
+    """
+    (known,) = np.nonzero(requests.length > 0)
+    last = histories.offsets[requests.user[known]] + requests.length[known] - 1
+    scores[known, histories.item[last] - 1] = -np.inf
 
 
 def _check_scores(scores: NDArray[np.float32], position: NDArray[np.int64], model_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from training.promotion import install_first
 from training.ranks import Ranks, SummaryRow, ranks_path, read_ranks, summary, write_ranks
 from training.reader import DataSet, read_dataset
 from training.registry import LiveModel, Registry, champion, log_evaluation
-from training.soundness import examine
+from training.soundness import examine, one_line
 from training.systems.base import FollowsTrends
 from training.train import candidates
 
@@ -58,15 +59,17 @@ def evaluate(
     names = {model_id: system for system, model_id in models.items()}
     live = champion(registry)
     if live is not None and live.model_id not in names:
-        names[live.model_id] = f"champion ({live.model_id})"
+        names[live.model_id] = "champion"
     evaluations = settings.path("evaluations")
     ranked: dict[str, Ranks] = {}
     failures: dict[str, str] = {}
+    folder = evaluations / part.manifest.dataset_id
+    for stale in (_index(folder), *folder.glob("*.parquet")):
+        # Ranks of an earlier state of a model, or of another rule, must not stand in for these.
+        stale.unlink(missing_ok=True)
     for model_id, name in names.items():
-        # Ranks of an earlier, sounder state of the model must not stand in for it.
-        ranks_path(evaluations, part.manifest.dataset_id, model_id).unlink(missing_ok=True)
         try:
-            model = fresh(load_model(settings.path("models") / model_id), data)
+            model = fresh(load_model(settings.path("models") / model_id), part)
             ranks = rank_targets(
                 model.system,
                 part,
@@ -75,18 +78,20 @@ def evaluate(
                 item_ids=model.item_ids,
                 progress=lambda done, total, name=name: report(name, done, total),  # type: ignore[misc]
             )
-        except HourglassError as error:
-            failures[model_id] = str(error)
+        except Exception as error:  # whatever fails in one model must not spare the others
+            failures[model_id] = f"{name}: {one_line(error)}"
             continue
         write_ranks(ranks, evaluations)
         ranked[model_id] = ranks
     if not ranked:
         raise HourglassError(f"no model could be evaluated: {next(iter(failures.values()))}")
     rows = summarise(settings, part, ranked)
+    _index(folder).write_text(json.dumps({"names": names, "failures": failures}), encoding="utf-8")
     for model_id in ranked:
         log_evaluation(
             registry,
             model_id,
+            part.manifest.as_of,
             {
                 f"{row.metric}_at_{row.k}": row.mean
                 for row in rows
@@ -111,28 +116,35 @@ def standing(settings: Settings, dataset: Path, frozen: Path) -> Evaluation:
     Raises:
         HourglassError: there is none.
     """
-    data, part = read_dataset(dataset), read_dataset(frozen)
-    models = candidates(settings, data.manifest.dataset_id)
-    names = {model_id: system for system, model_id in models.items()}
+    part = read_dataset(frozen)
     folder = settings.path("evaluations") / part.manifest.dataset_id
-    ranked = {path.stem: read_ranks(path) for path in sorted(folder.glob("*.parquet"))}
-    if not ranked:
+    try:
+        made = json.loads(_index(folder).read_text("utf-8"))
+        ranked = {
+            model_id: read_ranks(ranks_path(folder.parent, folder.name, model_id))
+            for model_id in made["names"]
+            if model_id not in made["failures"]
+        }
+    except OSError as error:
         raise HourglassError(
-            f"data set {data.manifest.dataset_id} was not evaluated on {part.manifest.dataset_id} "
+            f"data set {dataset.name} was not evaluated on {part.manifest.dataset_id} "
             "yet: run `hourglass evaluate`"
-        )
-    for model_id in ranked:
-        names.setdefault(model_id, f"champion ({model_id})")
+        ) from error
     rows = summarise(settings, part, ranked)
     return Evaluation(
         part.manifest.dataset_id,
         str(part.manifest.window_start),
         next(iter(ranked.values())).n_targets,
         part.manifest.left_out_events or 0,
-        names,
+        made["names"],
         rows,
-        {},
+        made["failures"],
     )
+
+
+def _index(folder: Path) -> Path:
+    """What an evaluation was of: names and failures by model id."""
+    return folder / "evaluation.json"
 
 
 def summarise(settings: Settings, part: DataSet, ranked: dict[str, Ranks]) -> list[SummaryRow]:
@@ -143,14 +155,14 @@ def summarise(settings: Settings, part: DataSet, ranked: dict[str, Ranks]) -> li
     return summary(ranked, settings.evaluation, BOOTSTRAP_SEED, slice_masks(part, first))
 
 
-def fresh(model: LoadedModel, data: DataSet) -> LoadedModel:
-    """Give a model that follows trends the popularity known at the data set's time.
+def fresh(model: LoadedModel, part: DataSet) -> LoadedModel:
+    """Give a model that follows trends the hourly popularity of a part, as serving does.
 
-    The data set's, not the test part's: the latter may reach into the hours being judged.
+    The part's hours reach to its end; a system uses only those before the hour of a request.
     """
     if isinstance(model.system, FollowsTrends):
-        columns = positions(data.item_ids, model.item_ids)
-        model.system.refresh(translate_popularity(data.popularity, columns), data.manifest.as_of)
+        columns = positions(part.item_ids, model.item_ids)
+        model.system.refresh(translate_popularity(part.popularity, columns), part.manifest.as_of)
     return model
 
 
@@ -211,7 +223,7 @@ def gate(
             settings.path("models") / candidate,
             part,
             settings.evaluation,
-            lambda folder: fresh(load_model(folder), read_dataset(dataset)),
+            lambda folder: fresh(load_model(folder), part),
             seed=BOOTSTRAP_SEED,
         ),
         quality_passed=quality_passed,

@@ -44,8 +44,9 @@ def note(found: Evaluation) -> str:
     users = max((row.n_users for row in found.rows if row.slice_name == "all"), default=0)
     return (
         f"{found.n_targets:,} next events of {users:,} users from {found.start} on, over all "
-        f"items, ties against the model; {found.left_out_events:,} events on items unknown at "
-        "that time are left out; 95 % intervals by resampling users"
+        "items, ties against the model; popularity as known at the start of each event's hour. "
+        f"{found.left_out_events:,} events on items unknown at the data set's time are left out"
+        + "; brackets: percentile intervals by resampling users"
     )
 
 
@@ -56,7 +57,7 @@ def render(found: Evaluation) -> Table:
 
     rows = leaderboard_rows(found)
     table = Table(caption=note(found), caption_justify="left")
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     metrics = [key for key in (rows[0] if rows else {}) if key not in ("model", "model_id")]
     for metric in metrics:
         table.add_column(metric, justify="right")

@@ -114,6 +114,7 @@ def promote(registry: Registry, decision_file: Path) -> Promotion:
             new.version,
             decision_sha256=decision.record.sha256,
             decision_file=decision.record.path.name,
+            decision_as_of=str(decision.as_of),
             installed_by="promote",
         )
         if live is not None:
@@ -160,9 +161,16 @@ def rollback(registry: Registry, records: Path, reason: str, at: str | None = No
             live.version,
             rolled_back_decision=live.decision_sha256 or "",
             rolled_back_file=record.name,
+            rolled_back_as_of=_as_of_undone(registry, live),
         )
         point(registry, CHAMPION, back.version)
     return Rollback(left=live, champion=back, record=record)
+
+
+def _as_of_undone(registry: Registry, live: LiveModel) -> str:
+    """The latest hour whose decision on a model was ever rolled back."""
+    tags = registered_version(registry, live.model_id).tags
+    return max(tags.get("rolled_back_as_of", ""), tags.get("decision_as_of", ""))
 
 
 def _check_still_valid(
@@ -179,7 +187,11 @@ def _check_still_valid(
             f"{decision.champion_id or 'no champion'}, but {live_id or 'nothing'} is live: "
             "run hourglass gate again"
         )
-    if tags.get("rolled_back_decision") == decision.record.sha256:
+    undone_as_of = tags.get("rolled_back_as_of", "")
+    # ISO hours sort as text.  A decision on the same evidence, made again, is the same decision.
+    if tags.get("rolled_back_decision") == decision.record.sha256 or (
+        undone_as_of and str(decision.as_of) <= undone_as_of
+    ):
         raise HourglassError(
             f"{candidate} was promoted by {decision.record.path.name} and rolled back: "
             "gate it on a later hour"

@@ -13,11 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake import Lake
 from pipeline.schemas import RECOMMENDATIONS
 from pipeline.settings import Settings
 from training.artefact import load_model
+from training.evaluate import mask_last_item
 from training.judgement import fresh
 from training.reader import DataSet, Histories, Requests, read_dataset
 from training.registry import LiveModel
@@ -49,16 +51,24 @@ def recommend(
     again replaces it.
 
     Raises:
-        HourglassError: the model or the histories are damaged.
+        HourglassError: the model or the histories are damaged, or the model knows later hours.
     """
     data = read_dataset(known)
     model = fresh(load_model(live.folder), data)
+    if model.card.as_of > as_of:
+        raise HourglassError(
+            f"{live.model_id} was trained as of {model.card.as_of}, after {as_of}: "
+            "recommend for a later hour"
+        )
     users = len(data.histories.user_ids)
     tables = []
     for done, block in _blocks(users, len(model.item_ids)):
         now_us = np.full(len(block), as_of.index * _HOUR_US, dtype=np.int64)
         requests = Requests(block, data.histories.lengths[block], now_us)
         scores = model.system.score(data.histories, requests)  # (n, V)
+        if settings.evaluation.repeats == "drop":
+            # As the model was judged: what was just seen is not offered again.
+            mask_last_item(scores, data.histories, requests)
         if settings.recommend.exclude_seen:
             _mask_seen(scores, data.histories, block)
         top, best = top_k(scores, settings.recommend.k)
@@ -74,10 +84,13 @@ def recommend(
 
 
 def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Columns and scores of the k best items of each row, best first, ties by column: (n, k)."""
+    """Columns and scores of the k best items of each row, best first: (n, k).
+
+    Which of several items of equal score at the k-th place is taken is not promised.
+    """
     k = min(k, scores.shape[1])
     chosen = np.argpartition(-scores, k - 1, axis=1)[:, :k]  # (n, k)
-    chosen.sort(axis=1)  # so that the stable sort below breaks ties by column
+    chosen.sort(axis=1)  # so that the stable sort below shows equal scores in a fixed order
     found = np.take_along_axis(scores, chosen, axis=1)
     order = np.argsort(-found, axis=1, kind="stable")
     return np.take_along_axis(chosen, order, axis=1), np.take_along_axis(found, order, axis=1)

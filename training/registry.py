@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -129,8 +130,12 @@ def log_training(registry: Registry, run: TrainingRun) -> str:
     return str(version.version)
 
 
-def log_evaluation(registry: Registry, model_id: str, metrics: Mapping[str, float]) -> None:
-    """Add figures of an evaluation, such as ``mrr_at_20``, to the model's run.
+def log_evaluation(
+    registry: Registry, model_id: str, as_of: Hour, metrics: Mapping[str, float]
+) -> None:
+    """Add figures of an evaluation that ended at ``as_of``, such as ``mrr_at_20``, to the run.
+
+    Its hours are the steps of the curve, so that MLflow shows the latest hour, not the best.
 
     Raises:
         HourglassError: the model was not registered, or MLflow refuses.
@@ -140,14 +145,17 @@ def log_evaluation(registry: Registry, model_id: str, metrics: Mapping[str, floa
     version = registered_version(registry, model_id)
     with named_errors(f"record the evaluation of {model_id}"):
         run_id = str(version.run_id)
-        run = registry.client.get_run(run_id)
-        known = run.data.metrics
+        at_ms = int(as_of.start.timestamp() * 1000)
+        known = {
+            name: [(m.step, m.value) for m in registry.client.get_metric_history(run_id, name)]
+            for name in metrics
+        }
         registry.client.log_batch(
             run_id,
             metrics=[
-                Metric(name, value, run.info.start_time, 0)
+                Metric(name, value, at_ms, as_of.index)
                 for name, value in metrics.items()
-                if known.get(name) != value
+                if (as_of.index, value) not in known[name]
             ],
         )
 

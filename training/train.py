@@ -15,7 +15,7 @@ from pipeline.version import code_version
 from training.artefact import load_model, model_id_of, save_model
 from training.reader import DataSet, read_dataset
 from training.registry import Registry, TrainingRun, log_training
-from training.systems import build
+from training.systems import build, parameter_names
 from training.systems.base import FitProgress
 
 
@@ -47,7 +47,7 @@ def train(
     lineage = json.loads((dataset / "lineage.json").read_text("utf-8"))
     trained = []
     for name in systems:
-        model = configured(settings, name)
+        model = agreeing(configured(settings, name), settings.evaluation.repeats == "keep")
         trained.append(_train_one(settings, registry, data, lineage, model, seed, report))
         remember(settings, data.manifest.dataset_id, {name: trained[-1].model_id})
     return trained
@@ -109,6 +109,13 @@ def configured(settings: Settings, system: str) -> ModelSettings:
             return model
     names = ", ".join(model.system for model in settings.models)
     raise UsageError(f"system {system!r} is not among the configured models: {names}")
+
+
+def agreeing(model: ModelSettings, repeats: bool) -> ModelSettings:
+    """Let a system that can tell repeats from other events learn what it will be judged on."""
+    if "repeats" in model.parameters or "repeats" not in parameter_names(model.system):
+        return model
+    return model.model_copy(update={"parameters": {**model.parameters, "repeats": repeats}})
 
 
 def candidates(settings: Settings, dataset_id: str) -> dict[str, str]:

@@ -77,9 +77,13 @@ def test_retraining_ends_in_a_decision_and_recommendations(place: Workplace) -> 
     assert set(recommended["rank"].to_pylist()) >= {1}
 
 
-def test_a_failing_command_fails_its_task_and_stops_the_run(place: Workplace) -> None:
-    """An hour long before the simulated world has no files: nothing may pass for done."""
-    wrong = Workplace(place.work, place.environment | {"HOURGLASS_CONFIG": "/no/such.yaml"})
-    done = wrong.airflow("dags", "test", "sessions_hourly", END)
+def test_a_refusal_fails_its_task_and_stops_the_run(place: Workplace) -> None:
+    """`validate` is not tried again, so the run ends at once; nothing may pass for done."""
+    suites = place.work.parent / "suites"
+    suites.mkdir()
+    (suites / "events.yaml").write_text("suite: events\nexpectations: none\n", encoding="utf-8")
+    strict = Workplace(place.work, place.environment | {"HOURGLASS_QUALITY__SUITES": str(suites)})
+    done = strict.airflow("dags", "test", "sessions_hourly", END)
     assert done.returncode != 0
-    assert "/no/such.yaml: cannot read the settings" in done.stdout
+    assert "events.yaml" in done.stdout
+    assert "filled 2026" not in done.stdout

@@ -127,9 +127,7 @@ def _close(
             dwell_s = (session[place + 1].time_us - event.time_us) / US
             made.dwells[hour].append(dwell_s)
         start = session[0].time_us
-        made.sessions.add(
-            (hour, session_id(name, session), start, place, *event.said, dwell_s)
-        )
+        made.sessions.add((hour, session_id(name, session), start, place, *event.said, dwell_s))
 
 
 def _stand_open(

@@ -6,6 +6,7 @@ import hashlib
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ DAY_US = DAY.index * HOUR_US
 class Log:
     """A lake in a folder, and the events that have arrived in it so far."""
 
-    def __init__(self, work: Path, rules: Rules | None = None, **dataset: Any) -> None:
+    def __init__(self, work: Path, rules: Rules | None = None, **dataset: object) -> None:
         self.rules = rules or Rules()
         self.settings = Settings(
             work=work,
@@ -55,12 +56,17 @@ class Log:
                 by_hour[event.hour].append(event)
         files, filled = [], []
         for index, held in by_hour.items():
-            path = self.lake.warehouse.absolute() / EVENTS.name / "data" / f"{uuid.uuid4().hex}.parquet"
+            path = (
+                self.lake.warehouse.absolute()
+                / EVENTS.name
+                / "data"
+                / f"{uuid.uuid4().hex}.parquet"
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             # Sorted by a hash: no step may rely on the order of rows.
             rows = sorted(held, key=lambda event: hashlib.sha256(event.key.encode()).digest())
             pq.write_table(_event_rows(rows), path)
-            files.append((path.as_uri(), path.stat().st_size))
+            files.append((str(path), path.stat().st_size))
             filled.append(_filled(index, sorted(held)))
         hours = contiguous(Hour(index) for index in by_hour)
         self.lake.replace(EVENTS, hours, files, {})
@@ -115,7 +121,7 @@ def expected_dwell_hours(tables: Tables) -> dict[int, tuple[float, ...]]:
     return {hour: moments(values) for hour, values in tables.dwells.items()}
 
 
-def _us(instant: Any) -> int:
+def _us(instant: datetime) -> int:
     return Hour.of(instant).index * HOUR_US
 
 

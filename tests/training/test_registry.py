@@ -169,13 +169,20 @@ def test_a_recording_cut_short_is_completed_by_the_next(
     assert version.run_id == run.info.run_id
 
 
-def test_evaluations_are_added_to_the_run(registry: Registry) -> None:
+def test_the_latest_evaluation_is_shown_not_the_best(registry: Registry) -> None:
     register(registry, "hrnn-a")
-    log_evaluation(registry, "hrnn-a", {"mrr_at_20": 0.25})
-    log_evaluation(registry, "hrnn-a", {"mrr_at_20": 0.25, "recall_at_20": 0.5})
+    first, second = Hour.parse("2016-03-14T13"), Hour.parse("2016-03-14T14")
+    log_evaluation(registry, "hrnn-a", first, {"mrr_at_20": 0.25})
+    for _ in range(2):  # again changes nothing
+        log_evaluation(registry, "hrnn-a", second, {"mrr_at_20": 0.125, "recall_at_20": 0.5})
     (version,) = registry.client.search_model_versions(f"name = '{registry.name}'")
     metrics = registry.client.get_run(version.run_id).data.metrics
-    assert metrics == {"loss": 1.5, "mrr_at_20": 0.25, "recall_at_20": 0.5}
+    assert metrics == {"loss": 1.5, "mrr_at_20": 0.125, "recall_at_20": 0.5}
+    curve = registry.client.get_metric_history(version.run_id, "mrr_at_20")
+    assert [(point.step, point.value) for point in curve] == [
+        (first.index, 0.25),
+        (second.index, 0.125),
+    ]
 
 
 def test_an_artefact_that_is_not_there_is_not_registered(registry: Registry) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
@@ -30,12 +32,26 @@ def build(name: str, parameters: Mapping[str, Any]) -> System:
     Raises:
         UsageError: the name or a parameter is unknown, or a value is wrong.
     """
-    if name not in _CLASSES:
-        raise UsageError(f"unknown system {name!r}: choose one of {', '.join(SYSTEM_NAMES)}")
     # Imported on demand: PyTorch takes seconds, and most commands need no model.
     from training.systems.base import parse_parameters
 
-    module = import_module(f"training.systems.{name}")
+    module = _module(name)
     chosen = parse_parameters(getattr(module, f"{_CLASSES[name]}Parameters"), name, parameters)
     system: System = getattr(module, _CLASSES[name])(chosen)
     return system
+
+
+def parameter_names(name: str) -> set[str]:
+    """What a system can be told.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
+    kind = getattr(_module(name), f"{_CLASSES[name]}Parameters")
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def _module(name: str) -> ModuleType:
+    if name not in _CLASSES:
+        raise UsageError(f"unknown system {name!r}: choose one of {', '.join(SYSTEM_NAMES)}")
+    return import_module(f"training.systems.{name}")

@@ -76,10 +76,15 @@ def event_inputs(histories: Histories, rule: SessionRule) -> StepInputs:
 def request_inputs(histories: Histories, requests: Requests, rule: SessionRule) -> StepInputs:
     """The inputs of the step that answers each request, (n,)."""
     first = requests.length == 0
-    before = np.where(first, 0, histories.offsets[requests.user] + requests.length - 1)
-    elapsed_us = requests.now_us - histories.time_us[before]
+    before = histories.offsets[requests.user] + requests.length - 1
+    # Users without a known event have nothing before; there may not even be an event at all.
+    item = np.zeros(len(requests), np.int32)
+    time_us = requests.now_us.copy()
+    item[~first] = histories.item[before[~first]]
+    time_us[~first] = histories.time_us[before[~first]]
+    elapsed_us = requests.now_us - time_us
     starts = elapsed_us >= rule.gap_s * US_PER_S
-    return _inputs(histories.item[before], elapsed_us, first, starts, rule)
+    return _inputs(item, elapsed_us, first, starts, rule)
 
 
 def _inputs(
@@ -92,7 +97,11 @@ def _inputs(
     elapsed_us = np.maximum(elapsed_us, 0)
     starts = starts | first
     octave = np.floor(np.log2(1 + elapsed_us / US_PER_S)).astype(np.int64)
-    dwell = np.floor(elapsed_us / US_PER_S / rule.dwell_width_s).astype(np.int64) + 1
+    if rule.dwell_width_s > 0:
+        dwell = np.floor(elapsed_us / US_PER_S / rule.dwell_width_s).astype(np.int64) + 1
+    else:
+        # Dwell times that never vary have no bins: each is unknown, as in the data set.
+        dwell = np.zeros_like(elapsed_us)
     return StepInputs(
         item=np.where(first, START_ITEM, previous).astype(np.int64),
         session_start=starts,

@@ -140,7 +140,8 @@ class VSknn:
     ) -> sparse.csr_array:
         stop = histories.offsets[requests.user] + requests.length
         known = requests.length > 0
-        last = session[np.where(known, stop - 1, 0)]
+        last = np.zeros(len(requests), np.int64)
+        last[known] = session[stop[known] - 1]
         length = np.where(known, stop - np.searchsorted(session, last, side="left"), 0)
         length = np.minimum(length, self.parameters.last_events)
         row, event = ranges(stop - length, length)

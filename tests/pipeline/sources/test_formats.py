@@ -47,7 +47,7 @@ SCRAPS = (
 SCRAPS += ("2015-01-01T00:00:00Z", "[01/Jul/1995:00:00:01 -0400]", '{"id":', '{"ts":"')
 
 
-def parser(name: str, header_line: str | None = None, **settings: Any) -> Parser:  # noqa: ANN401
+def parser(name: str, header_line: str | None = None, **settings: Any) -> Parser:
     source = source_for(SourceSettings(name=name, **settings))
     return source.parser(header_line or HEADERS.get(name), "some/file")
 

@@ -1,0 +1,64 @@
+"""A landing zone, the lake that it is taken into, and what there is in both."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fuzzed_logs import H0, HEADER, RawLog, event_rows, settings_for
+
+from pipeline.hours import HourRange
+from pipeline.ingest import IngestSummary, ingest
+from pipeline.lake import Lake
+from pipeline.schemas import EVENTS, QUARANTINE, SOURCE_FILES, TableSpec
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Late enough for the files of both hours.
+CLOCK = H0.start + timedelta(hours=1, minutes=20)
+COUNTS = ("records", "accepted", "duplicates", "quarantined")
+
+
+class Place:
+    """A landing zone, the lake it goes to, and a hand to run ingest with."""
+
+    def __init__(self, folder: Path, spark: SparkSession) -> None:
+        self.landing = folder / "landing"
+        self.landing.mkdir(parents=True)
+        self.settings: Settings = settings_for(folder / "work", self.landing)
+        self.lake = Lake(self.settings.resolved_catalog_uri, self.settings.resolved_warehouse)
+        self.spark = spark
+
+    def put(self, name: str, *lines: str, header: str = HEADER) -> Path:
+        return RawLog(name, "\n".join((header, *lines, "")).encode()).put(self.landing)
+
+    def ingest(self, clock: datetime = CLOCK, hours: HourRange | None = None) -> IngestSummary:
+        return ingest(self.spark, self.lake, self.settings, clock, hours)
+
+    def rows(self, spec: TableSpec, **reading: Any) -> list[dict[str, Any]]:
+        return self.lake.arrow(spec, **reading).to_pylist()
+
+    def events(self) -> list[tuple[Any, ...]]:
+        return event_rows(self.rows(EVENTS))
+
+    def refused(self) -> list[tuple[str, int]]:
+        return sorted((row["source_file"], row["line"]) for row in self.rows(QUARANTINE))
+
+    def accounts(self) -> dict[str, tuple[int, ...]]:
+        rows = self.rows(SOURCE_FILES)
+        assert len({row["source_file"] for row in rows}) == len(rows)
+        return {row["source_file"]: tuple(row[name] for name in COUNTS) for row in rows}
+
+    def content(self) -> dict[str, Any]:
+        """All that does not depend on when and in what company a file arrived."""
+        return {
+            "events": sorted(map(repr, self.rows(EVENTS))),
+            "quarantine": sorted(map(repr, self.rows(QUARANTINE))),
+            "filled": {
+                hour: (filled.output_digest, filled.rows)
+                for hour, filled in self.lake.filled("ingest").items()
+            },
+        }

@@ -1,0 +1,217 @@
+"""Ingest that is killed: readers see whole states, and what runs next completes it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+import yaml
+from fuzzed_logs import H0, RawLog, event_rows, expected_events, fuzzed, refused_of
+from landing_place import CLOCK, Place
+
+from pipeline.lake import Lake
+from pipeline.schemas import EVENTS, QUARANTINE, SOURCE_FILES, STEP_TABLES
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "4"))
+
+Seen = tuple[Any, ...]
+
+
+def seen_by_readers(lake: Lake) -> Seen:
+    """Events, refused records and files as one state of the lake has them."""
+    state = lake.state()
+    quarantine = lake.arrow(QUARANTINE, state=state).to_pylist()
+    files = lake.arrow(SOURCE_FILES, state=state).column("source_file").to_pylist()
+    return (
+        event_rows(lake.arrow(EVENTS, state=state).to_pylist()),
+        sorted((row["source_file"], row["line"]) for row in quarantine),
+        sorted(files),
+    )
+
+
+def expected_of(logs: list[RawLog]) -> Seen:
+    return expected_events(logs), refused_of(logs), sorted(log.name for log in logs)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing that handles errors may handle it."""
+
+
+@contextmanager
+def dying_after(commits: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from pyiceberg.table import Transaction
+
+    commit = Transaction.commit_transaction
+    left = [commits]
+
+    def counted(tx: Transaction) -> Any:
+        if left[0] == 0:
+            raise Killed
+        left[0] -= 1
+        return commit(tx)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Transaction, "commit_transaction", counted)
+        yield
+
+
+def test_killed_between_any_two_commits_and_run_again_it_ends_as_if_undisturbed(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = fuzzed(seed=5, files=8), fuzzed(seed=6, files=16)
+    later = CLOCK + timedelta(hours=2)
+    quiet, disturbed = Place(tmp_path / "quiet", spark), Place(tmp_path / "disturbed", spark)
+    for place in (quiet, disturbed):
+        for log in first:
+            log.put(place.landing)
+        place.ingest()
+        for log in second:
+            log.put(place.landing)
+    assert disturbed.content() == quiet.content()
+    before = seen_by_readers(disturbed.lake)
+    assert before == expected_of(first)
+    # Between the commits that ingest makes, and while what was left of them is taken back: an
+    # attempt begins with as many commits as tables were left half-done by the one before.
+    for attempt, (commits, half_done) in enumerate([(2, 2), (5, 3), (2, 1)]):
+        # In another hour each, so that what it leaves behind lies elsewhere.
+        with dying_after(commits, monkeypatch):
+            disturbed.ingest(CLOCK + timedelta(minutes=30 * attempt))
+        assert seen_by_readers(disturbed.lake) == before
+        now, finished = disturbed.lake.snapshots(), disturbed.lake.state()
+        assert sum(now[spec.name] != finished[spec.name] for spec in STEP_TABLES) == half_done
+    quiet.ingest(later)
+    disturbed.ingest(later)
+    assert disturbed.content() == quiet.content()
+    assert disturbed.accounts() == quiet.accounts()
+    assert disturbed.lake.state() == disturbed.lake.snapshots()
+    assert seen_by_readers(disturbed.lake) == expected_of(first + second)
+
+
+class Reader(threading.Thread):
+    """Reads the lake's state over and over, and keeps each different thing it saw."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(daemon=True)
+        self.lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
+        self.seen: list[Seen] = []
+        self.fault: BaseException | None = None
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self.done.wait(0.05):
+                now = seen_by_readers(self.lake)
+                if not self.seen or self.seen[-1] != now:
+                    self.seen.append(now)
+        except Exception as error:
+            self.fault = error
+
+    def finish(self) -> list[Seen]:
+        self.done.set()
+        self.join(60)
+        assert self.fault is None, self.fault
+        return self.seen
+
+
+def run_and_kill(config: Path, wait_s: float) -> float | None:
+    """Start ``hourglass ingest``, kill it that long after it has begun; the time it needed or None.
+
+    Nothing of it is left: its JVM and workers are killed with it.
+    """
+    command = [sys.executable, "-m", "training.cli", "--config", str(config), "ingest"]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("ingesting"):
+                break
+        else:
+            _fail("".join(said))
+        begun = time.monotonic()
+        try:
+            process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return None
+        assert process.returncode == 0, "".join(said) + process.stderr.read()
+        return time.monotonic() - begun
+
+
+def _fail(said: str) -> NoReturn:
+    pytest.fail(f"it never began: {said}")
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant_readers_see_whole_states_and_a_rerun_completes(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    place = Place(tmp_path, spark)
+    logs = fuzzed(seed=9, files=6 * (KILLS + 1))
+    for log in logs:
+        # Their arrival in their names, so that the time of the run plays no part.
+        log.name = f"{H0}/{log.name.replace('/', '-')}"
+    batches = [logs[at : at + 6] for at in range(0, len(logs), 6)]
+    config = tmp_path / "hourglass.yaml"
+    settings = place.settings.model_dump(mode="json", include={"work", "source", "ingest"})
+    settings["source"]["columns"] = place.settings.source.columns.model_dump()
+    settings["spark"] = {"master": "local[2]", "driver_memory": "1g", "shuffle_partitions": 2}
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+
+    for log in batches[0]:
+        log.put(place.landing)
+    begun = time.monotonic()
+    place.ingest()
+    whole = [expected_of(batches[0])]
+    assert seen_by_readers(place.lake) == whole[0]
+
+    rng = random.Random(4)
+    longest_s = 3 * (time.monotonic() - begun)
+    arrived = list(batches[0])
+    for batch in batches[1:]:
+        for log in batch:
+            log.put(place.landing)
+        arrived += batch
+        whole.append(expected_of(arrived))
+        reader = Reader(place.settings)
+        reader.start()
+        needed_s = run_and_kill(config, rng.uniform(0, longest_s))
+        longest_s = needed_s or longest_s
+        last = seen_by_readers(place.lake)
+        assert last in whole
+        places = [whole.index(seen) for seen in (*reader.finish(), last)]
+        assert places == sorted(places)
+        if needed_s is not None:
+            assert last == whole[-1]
+    place.ingest()
+    assert seen_by_readers(place.lake) == whole[-1]
+    assert place.lake.state() == place.lake.snapshots()
+
+    quiet = Place(tmp_path / "quiet", spark)
+    for log in logs:
+        log.put(quiet.landing)
+    quiet.ingest()
+    assert place.content() == quiet.content()

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import UsageError
+from pipeline.settings import Settings, load_settings, merge
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("HOURGLASS_"):
+            monkeypatch.delenv(name)
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "hourglass.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(tmp_path: Path, text: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        load_settings(written(tmp_path, text))
+    said = str(caught.value)
+    assert "\n" not in said
+    assert said.startswith(f"{tmp_path / 'hourglass.yaml'}: ")
+    return said.removeprefix(f"{tmp_path / 'hourglass.yaml'}: ")
+
+
+def test_without_a_file_all_is_default(tmp_path: Path) -> None:
+    assert load_settings(None) == Settings()
+    assert load_settings(written(tmp_path, "")) == Settings()
+
+
+def test_the_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    settings = load_settings(
+        written(tmp_path, "work: /data/w\nsource: {name: delimited, delimiter: ';'}\n")
+    )
+    assert settings.source.name == "delimited"
+    assert settings.source.delimiter == ";"
+    assert settings.source.encoding == "utf-8"
+    assert settings.resolved_warehouse == Path("/data/w/lake")
+    assert settings.resolved_catalog_uri == "sqlite:////data/w/lake/catalog.db"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sorce: {}", "unknown key 'sorce': see the README's settings"),
+        ("source: {delimeter: ';'}", "unknown key 'source.delimeter': see the README's settings"),
+        (
+            "source: {columns: {user: u}}",
+            "unknown key 'source.columns.user': see the README's settings",
+        ),
+        ("ingest: {max_skew_s: -1}", "ingest.max_skew_s = -1: "),
+        ("dataset: {window: 10 hours}", "dataset.window = '10 hours': '10 hours' is not a dura"),
+        ("source: {delimiter: ab}", "source.delimiter = 'ab': "),
+        ("source: {time_unit: minutes}", "source.time_unit = 'minutes': "),
+        ("gate: {max_block_drop: 2}", "gate.max_block_drop = 2: "),
+        ("sessions: 5", "sessions = 5: "),
+        ("[a, b]", "the settings must be a mapping of sections"),
+        ("just words", "the settings must be a mapping of sections"),
+        ("a: [1", "not a YAML file: "),
+        ("a: b: c", "not a YAML file: "),
+    ],
+)
+def test_a_wrong_file_is_told_in_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    assert refusal(tmp_path, text).startswith(said)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.yaml: cannot read the settings: No such file"):
+        load_settings(tmp_path / "none.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match=r"binary\.yaml: not a YAML file"):
+        load_settings(tmp_path / "binary.yaml")
+
+
+def test_the_environment_beats_the_file_key_by_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "spark: {master: 'local[2]', driver_memory: 3g}\nwork: here\n")
+    monkeypatch.setenv("HOURGLASS_SPARK__MASTER", "local[7]")
+    monkeypatch.setenv("HOURGLASS_SESSIONS__GAP_S", "1800")
+    monkeypatch.setenv("HOURGLASS_WORK", "/there")
+    settings = load_settings(path)
+    assert settings.spark.master == "local[7]"
+    assert settings.spark.driver_memory == "3g"
+    assert settings.sessions.gap_s == 1800
+    assert settings.work == Path("/there")
+
+
+def test_a_wrong_environment_variable_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOURGLASS_SESSIONS__GAP_S", "soon")
+    with pytest.raises(UsageError, match=r"sessions\.gap_s = 'soon'"):
+        load_settings(None)
+
+
+def test_a_misspelt_environment_variable_below_a_section_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOURGLASS_SESSIONS__GAPS", "1800")
+    with pytest.raises(UsageError, match=r"unknown key 'sessions\.gaps'"):
+        load_settings(None)
+
+
+def test_the_command_line_beats_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "source: {name: delimited, header: false}\n")
+    settings = load_settings(path, {"source": {"name": "json_lines"}})
+    assert settings.source.name == "json_lines"
+    assert settings.source.header is False
+
+
+def test_settings_cannot_be_changed_by_accident() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings(None).source.name = "other"  # type: ignore[misc]
+
+
+def test_a_digest_follows_its_sections_and_no_other() -> None:
+    plain = load_settings(None)
+    other = load_settings(None, {"sessions": {"gap_s": 60}})
+    assert plain.digest("source", "ingest") == other.digest("source", "ingest")
+    assert plain.digest("sessions") != other.digest("sessions")
+
+
+NESTED = st.recursive(
+    st.dictionaries(st.sampled_from("abc"), st.integers(), max_size=3),
+    lambda below: st.dictionaries(st.sampled_from("abc"), below | st.integers(), max_size=3),
+    max_leaves=8,
+)
+
+
+def leaves(tree: dict[str, Any], at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    found: dict[tuple[str, ...], Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            found |= leaves(value, (*at, key))
+        else:
+            found[(*at, key)] = value
+    return found
+
+
+@given(NESTED, NESTED)
+def test_merging_keeps_every_upper_value_and_what_it_does_not_hide(
+    base: dict[str, Any], over: dict[str, Any]
+) -> None:
+    merged = merge(base, over)
+    upper, result = leaves(over), leaves(merged)
+    # An empty mapping says nothing.
+    assert {at: v for at, v in upper.items() if v != {}}.items() <= result.items()
+    for at, value in leaves(base).items():
+        if not any(at[: len(o)] == o or o[: len(at)] == at for o in upper):
+            assert result[at] == value
+
+
+def test_merging_changes_neither_side() -> None:
+    base, over = {"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": {}}
+    assert merge(base, over) == {"a": {"b": 3, "c": 2}, "d": {}}
+    assert base == {"a": {"b": 1, "c": 2}}
+    assert over == {"a": {"b": 3}, "d": {}}
