@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 STEP = "ingest"
 _US = 1_000_000
+_MOST_ACCOUNT_FILES = 64
 
 
 @dataclass(frozen=True)
@@ -263,4 +264,10 @@ def _commit_accounts(
         }
         for file, digest in fresh
     ]
-    lake.append(SOURCE_FILES, pa.Table.from_pylist(rows, schema=SOURCE_FILES.schema), made_by)
+    accounts_now = pa.Table.from_pylist(rows, schema=SOURCE_FILES.schema)
+    if len(lake.files(SOURCE_FILES)) < _MOST_ACCOUNT_FILES:
+        lake.append(SOURCE_FILES, accounts_now, made_by)
+    else:
+        # Hourly runs would leave thousands of small files, and each run reads them all.
+        known = lake.arrow(SOURCE_FILES)
+        lake.overwrite(SOURCE_FILES, "true", pa.concat_tables([known, accounts_now]), made_by)

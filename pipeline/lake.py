@@ -8,36 +8,36 @@ tables commit ``filled_hours`` last, with the snapshot ids of all the others; wh
 from __future__ import annotations
 
 import json
-import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipeline.catalog import NAMESPACE, open_catalog
 from pipeline.errors import HourglassError
 from pipeline.hour_files import read_by_hour, write_by_hour
-from pipeline.hours import DAY_H, Hour, HourRange, contiguous
-from pipeline.schemas import ALL_TABLES, FILLED_HOURS, STEP_TABLES, TableSpec
+from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
+from pipeline.schemas import ALL_TABLES, FILLED_HOURS, STEP_TABLES, TIMESTAMP, TableSpec
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.expressions import BooleanExpression
-    from pyiceberg.partitioning import PartitionSpec
-    from pyiceberg.schema import Schema
     from pyiceberg.table import Table, TableScan, Transaction
     from pyspark.sql import DataFrame, SparkSession
 
-NAMESPACE = "hourglass"
 STATE_PROPERTY = "hourglass.tables"
 State = Mapping[str, int | None]
+# A range, or ranges in order.
 Hours = HourRange | Sequence[HourRange]
 # Path and size in bytes of a Parquet file.
 StagedFile = tuple[str, int]
+_HOUR_US = HOUR_S * 1_000_000
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Lake:
     def catalog(self) -> SqlCatalog:
         """The Iceberg catalog, opened (and on first use created) with all its tables."""
         if "catalog" not in self._opened:
-            self._opened["catalog"] = _open_catalog(self.catalog_uri, self.warehouse)
+            self._opened["catalog"] = open_catalog(self.catalog_uri, self.warehouse)
         return self._opened["catalog"]
 
     def table(self, spec: TableSpec) -> Table:
@@ -131,10 +131,18 @@ class Lake:
         columns: tuple[str, ...] = ("*",),
     ) -> pa.Table:
         """Rows of a table (of some hours) in memory; for tables known to be small."""
-        scan = self._scan(spec, hours, state, columns)
         kept = spec.schema if columns == ("*",) else pa.schema(map(spec.schema.field, columns))
+        scattered = None if hours is None else _scattered(hours)
+        read = columns if scattered is None or columns == ("*",) else tuple({*columns, "hour"})
+        scan = self._scan(spec, hours, state, read)
+        if scan is None:
+            return kept.empty_table()
+        rows = scan.to_arrow()
+        if scattered is not None:
+            wanted = pa.array([hour.start for hour in scattered], TIMESTAMP)
+            rows = rows.filter(pc.is_in(rows["hour"], value_set=wanted))
         # Iceberg reads back large strings; the schema is what the rest of the code relies on.
-        return kept.empty_table() if scan is None else scan.to_arrow().select(kept.names).cast(kept)
+        return rows.select(kept.names).cast(kept)
 
     def read(
         self,
@@ -157,6 +165,10 @@ class Lake:
         """
         scan = self._scan(spec, hours, state, ("*",))
         tasks: list[Any] = [] if scan is None else list(scan.plan_files())
+        scattered = None if hours is None else _scattered(hours)
+        if scattered is not None and spec.partition == "hour":
+            starts_us = {hour.index * _HOUR_US for hour in scattered}
+            tasks = [task for task in tasks if task.file.partition[0] in starts_us]
         if any(task.delete_files for task in tasks):
             raise HourglassError(
                 f"table {spec.name} has row-level deletes, which Hourglass never writes: "
@@ -198,7 +210,7 @@ class Lake:
     def overwrite(
         self,
         spec: TableSpec,
-        where: str | BooleanExpression,
+        where: str,
         rows: pa.Table,
         properties: Mapping[str, str],
     ) -> None:
@@ -276,10 +288,22 @@ class Lake:
     ) -> TableScan | None:
         table = self.table(spec)
         snapshot_id = _snapshot_id(table) if state is None else state.get(spec.name)
-        if snapshot_id is None:
+        if snapshot_id is None or (hours is not None and not hours):
             return None
         scan = table.scan(snapshot_id=snapshot_id, selected_fields=columns)
-        return scan if hours is None else scan.filter(_within(hours))
+        if hours is None:
+            return scan
+        # Of scattered hours all from the first to the last: Iceberg would work through a set of
+        # them anew for each file, which takes minutes for a few thousand.
+        whole = hours if isinstance(hours, HourRange) else HourRange(hours[0].first, hours[-1].stop)
+        return scan.filter(_within(whole))
+
+
+def _scattered(hours: Hours) -> set[Hour] | None:
+    """The hours one by one where they are no single range."""
+    if isinstance(hours, HourRange) or len(hours) == 1:
+        return None
+    return {hour for part in hours for hour in part}
 
 
 def _days_of(parts: Sequence[HourRange]) -> list[HourRange]:
@@ -326,84 +350,3 @@ def _alone(spec: TableSpec) -> Iterator[None]:
             f"table {spec.name}: another process committed at the same time; nothing was lost: "
             "run the step again"
         ) from error
-
-
-_OPENING_ATTEMPTS = 4
-
-
-def _open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    attempts = 0
-    while True:
-        try:
-            return _complete_catalog(uri, warehouse)
-        except (OSError, SQLAlchemyError) as error:
-            attempts += 1
-            if attempts == _OPENING_ATTEMPTS:
-                reason = " ".join(str(error).split()[:30])
-                raise HourglassError(
-                    f"cannot open the lake at {warehouse} ({uri}): {reason}"
-                ) from error
-            # Most likely another process was making the same new lake, and was faster.
-            time.sleep(0.2)
-
-
-def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
-    """Open the catalog and create what it lacks."""
-    from pyiceberg.catalog.sql import SqlCatalog
-    from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
-    from pyiceberg.schema import assign_fresh_schema_ids
-
-    warehouse.mkdir(parents=True, exist_ok=True)
-    catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=str(warehouse.absolute()))
-    present = {name for _, name in _tables(catalog)}
-    if not present:
-        catalog.create_namespace_if_not_exists(NAMESPACE)
-    for spec in ALL_TABLES:
-        if spec.name in present:
-            continue
-        schema = assign_fresh_schema_ids(catalog._convert_schema_if_needed(spec.schema))
-        with suppress(NamespaceAlreadyExistsError, TableAlreadyExistsError):
-            catalog.create_table(
-                (NAMESPACE, spec.name),
-                schema=schema,
-                partition_spec=_partition_spec(spec, schema),
-                # A plain path: Iceberg would take the escapes of a file URI literally.
-                location=str(warehouse.absolute() / spec.name),
-                properties=_TABLE_PROPERTIES,
-            )
-    return catalog
-
-
-# Without merging, every hourly commit would leave one more manifest to read for ever.
-_TABLE_PROPERTIES = {
-    "format-version": "2",
-    "commit.manifest-merge.enabled": "true",
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "20",
-}
-
-
-def _tables(catalog: SqlCatalog) -> list[tuple[str, ...]]:
-    from pyiceberg.exceptions import NoSuchNamespaceError
-
-    try:
-        return catalog.list_tables(NAMESPACE)
-    except NoSuchNamespaceError:
-        return []
-
-
-def _partition_spec(spec: TableSpec, schema: Schema) -> PartitionSpec:
-    from pyiceberg.partitioning import PartitionField, PartitionSpec
-    from pyiceberg.transforms import DayTransform, IdentityTransform
-
-    if spec.partition is None:
-        return PartitionSpec()
-    source = schema.find_field("hour").field_id
-    transform, name = (
-        (IdentityTransform(), "hour") if spec.partition == "hour" else (DayTransform(), "hour_day")
-    )
-    return PartitionSpec(
-        PartitionField(source_id=source, field_id=1000, transform=transform, name=name)
-    )

@@ -14,6 +14,7 @@ from pipeline import ingest as ingest_module
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest import IngestSummary
+from pipeline.landing import RawFile
 from pipeline.schemas import EVENTS, FILLED_HOURS, QUARANTINE, SOURCE_FILES
 
 if TYPE_CHECKING:
@@ -177,6 +178,23 @@ def test_files_without_a_single_event_are_ingested_all_the_same(place: Place) ->
     # Readers of the state see the refused record and the accounts too.
     assert place.lake.state() == place.lake.snapshots()
     assert place.ingest().files == 0
+
+
+def test_accounts_of_many_runs_are_joined_into_one_file(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest_module, "_MOST_ACCOUNT_FILES", 2)
+    from pyspark.sql import Row
+
+    files = []
+    for n in range(5):
+        name = f"{n}.csv"
+        raw = RawFile(place.put(name), name, H0, False, CLOCK, n)
+        accounts = [Row(source_file=name, records=n, accepted=n, duplicates=0, quarantined=0)]
+        ingest_module._commit_accounts(place.lake, [(raw, f"digest {n}")], accounts, {})
+        files.append(len(place.lake.files(SOURCE_FILES)))
+    assert files == [1, 2, 1, 2, 1]
+    assert place.accounts() == {f"{n}.csv": (n, n, 0, 0) for n in range(5)}
 
 
 def test_a_lake_may_begin_without_an_event(place: Place) -> None:

@@ -159,6 +159,30 @@ def test_rank_counts_every_item_that_is_not_worse(
     assert rank_of_target(scores, item).tolist() == expected
 
 
+def test_what_was_just_seen_takes_no_place_where_repeats_are_no_targets(frozen: DataSet) -> None:
+    """A model whose best item is always the last one loses nothing by it, nor gains."""
+
+    class Echo(Follower):
+        def score(self, histories: Histories, requests: Requests) -> np.ndarray:
+            scores = np.array(super().score(histories, requests))
+            for row, (user, length) in enumerate(zip(requests.user, requests.length, strict=True)):
+                if length:
+                    scores[row, histories.item[histories.offsets[user] + length - 1] - 1] = 1e6
+            return scores
+
+    found = {
+        kind: rank_targets(
+            kind(frozen.item_ids.size),
+            frozen,
+            EvaluationSettings(),
+            model_id="m",
+            item_ids=frozen.item_ids,
+        ).rank.tolist()
+        for kind in (Follower, Echo)
+    }
+    assert found[Echo] == found[Follower]
+
+
 def test_a_constant_model_is_ranked_last_not_first() -> None:
     assert rank_of_target(np.zeros((2, 50), dtype=np.float32), np.array([1, 50])).tolist() == [
         50,

@@ -79,6 +79,7 @@ def decide_between(
     skills: tuple[float, float] = (0.6, 0.3),
     hour: str = "2016-03-14T13",
     sha256: str | None = None,
+    made_at: str | None = None,
 ) -> Path:
     """A decision file on a candidate against what is live."""
     case = evidence(skills[0], skills[1] if live else None)
@@ -95,7 +96,7 @@ def decide_between(
         champion=renamed(case.champion, live) if case.champion and live else None,
         soundness=Soundness(candidate, (), sha256, 64),
     )
-    return write_decision(decide(case), records)
+    return write_decision(decide(case), records, made_at)
 
 
 def live_ids(registry: Registry) -> tuple[str | None, str | None]:
@@ -421,6 +422,20 @@ def test_an_undone_decision_promotes_no_more_but_a_later_one_does(
     later = decide_between(promoted, records, "hrnn-b", "hrnn-a", hour="2016-03-14T15")
     assert promote(promoted, later).changed
     assert live_ids(promoted) == ("hrnn-b", "hrnn-a")
+
+
+def test_the_same_evidence_decided_again_stays_undone(promoted: Registry, records: Path) -> None:
+    rollback(promoted, records, "bad")
+    again = decide_between(promoted, records, "hrnn-b", "hrnn-a", made_at="2016-03-14T13:40:00")
+    with pytest.raises(HourglassError, match="and rolled back"):
+        promote(promoted, again)
+    # A second promotion and rollback, of a later hour, does not bring the first back.
+    later = decide_between(promoted, records, "hrnn-b", "hrnn-a", hour="2016-03-14T15")
+    promote(promoted, later)
+    rollback(promoted, records, "bad again")
+    with pytest.raises(HourglassError, match="and rolled back"):
+        promote(promoted, again)
+    assert live_ids(promoted) == ("hrnn-a", None)
 
 
 def test_a_rollback_cut_short_leaves_a_champion_and_is_completed(

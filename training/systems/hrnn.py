@@ -206,8 +206,9 @@ class Hrnn:
         net = self._fitted()
         net.eval()
         scores = np.empty((len(requests), net.item.num_embeddings - 1), np.float32)
-        earlier = event_inputs(histories, self._rule)
         last = request_inputs(histories, requests, self._rule)
+        # Without any event every request is one step, its last, and nothing is earlier.
+        earlier = event_inputs(histories, self._rule) if len(histories.item) else last
         # The last step comes from the request, the ones before it from known events.
         steps = np.minimum(requests.length, self.parameters.max_len - 1) + 1
         first = histories.offsets[requests.user] + requests.length + 1 - steps

@@ -1,0 +1,102 @@
+"""The Iceberg catalog: where it is kept, and how its tables are laid out."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import HourglassError
+from pipeline.schemas import ALL_TABLES, TableSpec
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.partitioning import PartitionSpec
+    from pyiceberg.schema import Schema
+
+NAMESPACE = "hourglass"
+_OPENING_ATTEMPTS = 4
+
+
+def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
+    """The Iceberg catalog at a SQLAlchemy address, with every table; made where it is missing.
+
+    Raises:
+        HourglassError: the folder or the database cannot be used.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    attempts = 0
+    while True:
+        try:
+            return _complete_catalog(uri, warehouse)
+        except (OSError, SQLAlchemyError) as error:
+            attempts += 1
+            if attempts == _OPENING_ATTEMPTS:
+                reason = " ".join(str(error).split()[:30])
+                raise HourglassError(
+                    f"cannot open the lake at {warehouse} ({uri}): {reason}"
+                ) from error
+            # Most likely another process was making the same new lake, and was faster.
+            time.sleep(0.2)
+
+
+def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
+    """Open the catalog and create what it lacks."""
+    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
+    from pyiceberg.schema import assign_fresh_schema_ids
+
+    warehouse.mkdir(parents=True, exist_ok=True)
+    catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=str(warehouse.absolute()))
+    present = {name for _, name in _tables(catalog)}
+    if not present:
+        catalog.create_namespace_if_not_exists(NAMESPACE)
+    for spec in ALL_TABLES:
+        if spec.name in present:
+            continue
+        schema = assign_fresh_schema_ids(catalog._convert_schema_if_needed(spec.schema))
+        with suppress(NamespaceAlreadyExistsError, TableAlreadyExistsError):
+            catalog.create_table(
+                (NAMESPACE, spec.name),
+                schema=schema,
+                partition_spec=_partition_spec(spec, schema),
+                # A plain path: Iceberg would take the escapes of a file URI literally.
+                location=str(warehouse.absolute() / spec.name),
+                properties=_TABLE_PROPERTIES,
+            )
+    return catalog
+
+
+# Without merging, every hourly commit would leave one more manifest to read for ever.
+_TABLE_PROPERTIES = {
+    "format-version": "2",
+    "commit.manifest-merge.enabled": "true",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+
+
+def _tables(catalog: SqlCatalog) -> list[tuple[str, ...]]:
+    from pyiceberg.exceptions import NoSuchNamespaceError
+
+    try:
+        return catalog.list_tables(NAMESPACE)
+    except NoSuchNamespaceError:
+        return []
+
+
+def _partition_spec(spec: TableSpec, schema: Schema) -> PartitionSpec:
+    from pyiceberg.partitioning import PartitionField, PartitionSpec
+    from pyiceberg.transforms import DayTransform, IdentityTransform
+
+    if spec.partition is None:
+        return PartitionSpec()
+    source = schema.find_field("hour").field_id
+    transform, name = (
+        (IdentityTransform(), "hour") if spec.partition == "hour" else (DayTransform(), "hour_day")
+    )
+    return PartitionSpec(
+        PartitionField(source_id=source, field_id=1000, transform=transform, name=name)
+    )
