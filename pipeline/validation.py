@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from pipeline.quality.outcomes import ValidationOutcome
 
 STEP = "validate"
-# A longer range is judged in batches of several hours: a page for each would help nobody.
-MOST_BATCHES = 48
+# Up to a day is judged hour by hour; a longer range in a few large batches, because a page for each
+# of its hours would help nobody.
+HOURLY_UP_TO_H = 24
+MOST_LARGE_BATCHES = 8
 _EVENT_COLUMNS = tuple(name for name in EVENTS.schema.names if name not in ("hour", "context"))
 _SESSION_COLUMNS = tuple(name for name in SESSIONS.schema.names if name != "context")
 
@@ -37,7 +39,8 @@ def validate(lake: Lake, settings: Settings, hours: HourRange) -> list[Validatio
 
     lake.undo_unfinished()
     files = lake.arrow(SOURCE_FILES)
-    parts = list(hours.steps(-(-len(hours) // MOST_BATCHES)))
+    large_h = -(-len(hours) // MOST_LARGE_BATCHES)
+    parts = list(hours.steps(1 if len(hours) <= HOURLY_UP_TO_H else large_h))
     arrived = lake.filled(ingest.STEP, hours)
     sessionized = lake.filled(sessionize.STEP, hours)
     own = settings.quality.suites
