@@ -154,8 +154,23 @@ def test_steps_out_of_order_say_what_to_run_first(
     assert "nothing is live" in refused(capfd, "rollback")[1]
 
 
-def test_a_full_plan_on_an_empty_lake(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert "no event was ingested yet" in refused(capfd, "backfill", "--plan")[1]
+def test_a_plan_on_an_empty_lake_lists_what_waits_and_does_nothing(
+    shop: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = run(["backfill", "--plan", "--json"])
+    said = json.loads(capfd.readouterr().out.strip().splitlines()[-1])
+    assert code == 0
+    assert said == {"hours": 0, "ranges": [], "waiting_files": ["clicks.csv"]}
+    again = run(["backfill", "--plan", "--json"])
+    assert again == 0
+    assert json.loads(capfd.readouterr().out.strip().splitlines()[-1]) == said
+
+
+def test_the_future_cannot_be_computed(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--from", "2016-03-14T13", "--to", "9999-01-01T00")
+    code, sentence = refused(capfd, "sessionize", *arguments)
+    assert code == 2
+    assert "is in the future" in sentence
 
 
 def test_global_options_may_stand_after_the_command(
