@@ -52,10 +52,11 @@ def evaluate(
     One model that fails does not keep the others from being judged.
 
     Raises:
-        HourglassError: the parts are damaged, nothing was trained, or every model failed.
+        HourglassError: the frozen part is damaged, or every model failed.
+        UsageError: nothing was trained on the data set.
     """
-    data, part = read_dataset(dataset), read_dataset(frozen)
-    models = dict(candidates(settings, data.manifest.dataset_id))
+    part = read_dataset(frozen)
+    models = candidates(settings, dataset.name)
     names = {model_id: system for system, model_id in models.items()}
     live = champion(registry)
     if live is not None and live.model_id not in names:
@@ -170,7 +171,7 @@ def ensure_champion(settings: Settings, registry: Registry, dataset: Path, at: s
     """Something is always live: before the first promotion it is the floor.
 
     Raises:
-        UsageError: the floor was not trained on the data set.
+        HourglassError: the floor was not trained on the data set.
     """
     live = champion(registry)
     if live is not None:
