@@ -64,7 +64,12 @@ def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
                 partition_spec=_partition_spec(spec, schema),
                 # A plain path: Iceberg would take the escapes of a file URI literally.
                 location=str(warehouse.absolute() / spec.name),
-                properties=_TABLE_PROPERTIES,
+                properties={
+                    **_TABLE_PROPERTIES,
+                    **(_HOURLY_PROPERTIES if spec.partition == "hour" else {}),
+                    # Our Parquet files name their columns and do not number them.
+                    "schema.name-mapping.default": schema.name_mapping.model_dump_json(),
+                },
             )
     return catalog
 
@@ -76,6 +81,8 @@ _TABLE_PROPERTIES = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }
+# Tried again on top of a commit beside it, a step's commit might fill the same hours twice.
+_HOURLY_PROPERTIES = {"commit.retry.num-retries": "0"}
 
 
 def _tables(catalog: SqlCatalog) -> list[tuple[str, ...]]:

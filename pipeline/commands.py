@@ -137,7 +137,7 @@ def backfill(
     from pipeline.ingest import ingest as run_ingest
     from pipeline.ingest import waiting_files
     from pipeline.metadata import load_metadata
-    from pipeline.sessionize import stale_hours
+    from pipeline.staleness import stale_hours
 
     space: Workspace = context.obj
     asked = _maybe_range(first, stop)

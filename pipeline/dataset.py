@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import ingest, sessionize
+from pipeline import ingest, staleness
 from pipeline.dwell import Moments, merged
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HOUR_S, Hour, HourRange, parse_duration_h
@@ -231,7 +231,7 @@ def _inputs(
     first = min(arrived, default=None)
     if first is None or first >= frame.as_of:
         raise HourglassError(f"no event is known before {frame.as_of}: ingest some first")
-    missing = sessionize.stale_hours(lake, settings, frame.as_of, state)
+    missing = staleness.stale_hours(lake, settings, frame.as_of, state)
     if missing:
         raise HourglassError(
             f"{len(missing)} hours before {frame.as_of} are not sessionized, or were from other "
@@ -240,10 +240,10 @@ def _inputs(
         )
     reach = min(frame.history_start, popular.first)
     needed = HourRange(max(first, reach), frame.as_of)
-    filled = lake.filled(sessionize.STEP, needed, state)
+    filled = lake.filled(staleness.STEP, needed, state)
     return {
-        "sessions_in": [filled[hour].output_digest for hour in needed],
-        "open_in": [filled[hour].state_digest for hour in needed][-1:],
+        "sessions_in": [filled[h].output_digest if h in filled else "" for h in needed],
+        "open_in": [staleness.state_digest(filled, hour) for hour in needed][-1:],
         "events_in": [arrived[h].output_digest if h in arrived else "" for h in needed],
         "transforms": [statement(name) for name in _TRANSFORMS],
     }

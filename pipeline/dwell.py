@@ -8,6 +8,14 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+_US = 10**6
+# Squares are summed exactly: numbers are split here, so that no sum of a block leaves 64 bits.
+_LOW_BITS = 21
+_BLOCK = 1 << 14
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -42,3 +50,28 @@ def merged(rows: Iterable[Mapping[str, Any]]) -> Moments:
     """Moments of all hours of ``dwell_hours`` rows together."""
     parts = (Moments(row["n"], row["mean_s"], row["m2_s2"]) for row in rows)
     return reduce(Moments.merge, parts, Moments())
+
+
+def moments_of_us(dwell_us: NDArray[np.int64]) -> dict[str, int | float]:
+    """A row of ``dwell_hours`` (without its hour) for dwell times in microseconds, (N,) with N > 0.
+
+    Summed in whole numbers, because sums of fractions would differ with the order of the values.
+    """
+    n, total, squares = len(dwell_us), 0, 0
+    for first in range(0, n, _BLOCK):
+        block = dwell_us[first : first + _BLOCK]
+        high, low = block >> _LOW_BITS, block & ((1 << _LOW_BITS) - 1)
+        total += int(block.sum())
+        squares += int((high * high).sum()) << (2 * _LOW_BITS)
+        squares += int((high * low).sum()) << (_LOW_BITS + 1)
+        squares += int((low * low).sum())
+    # About a whole number close to the mean, which the last term then moves to the mean.
+    middle = total // n
+    about_middle = squares - 2 * middle * total + n * middle * middle
+    return {
+        "n": n,
+        "mean_s": total / n / _US,
+        "m2_s2": (about_middle - (total - n * middle) ** 2 / n) / _US**2,
+        "min_s": int(dwell_us.min()) / _US,
+        "max_s": int(dwell_us.max()) / _US,
+    }

@@ -1,5 +1,9 @@
 """Errors that a person is meant to read: the thing, the value, and the mend."""
 
+from __future__ import annotations
+
+import errno
+
 
 class HourglassError(Exception):
     """A fault the user can mend; the command line prints its one sentence and exits 1.
@@ -14,3 +18,15 @@ class UsageError(HourglassError):
     """The command or its configuration was asked wrongly (exit code 2)."""
 
     exit_code = 2
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, tells of a disk without space."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno == errno.ENOSPC:
+            return True
+        if "No space left on device" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

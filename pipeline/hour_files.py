@@ -12,10 +12,12 @@ import itertools
 import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from pipeline.hours import Hour
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -28,8 +30,20 @@ _FILES_PER_TASK = 256
 _WILDCARD = re.compile(r"[][{}*?\\]")
 
 
-def write_by_hour(frame: DataFrame, schema: pa.Schema, folder_uri: str) -> list[tuple[str, int]]:
-    """Write the rows below ``folder_uri``, one hour a file; returns paths and sizes in bytes.
+class HourFile(NamedTuple):
+    """A Parquet file of a table: where it is, how large, how many rows, and of which hour.
+
+    ``hour`` is None where the table is not parted by hours.
+    """
+
+    path: str
+    bytes: int
+    rows: int
+    hour: Hour | None
+
+
+def write_by_hour(frame: DataFrame, schema: pa.Schema, folder_uri: str) -> list[HourFile]:
+    """Write the rows below ``folder_uri``, one hour a file.
 
     The frame must hold the columns of ``schema``, ``hour`` among them and never null.  Object
     stores work as far as Arrow has a file system for the scheme of the URI.
@@ -40,23 +54,21 @@ def write_by_hour(frame: DataFrame, schema: pa.Schema, folder_uri: str) -> list[
         frame.select(*schema.names)
         .repartition(tasks, "hour")
         .sortWithinPartitions("hour")
-        .mapInArrow(_writer(schema, folder_uri), "path string, bytes bigint")
+        .mapInArrow(_writer(schema, folder_uri), _WRITTEN)
         .collect()
     )
-    return sorted((row.path, row.bytes) for row in written)
+    return sorted(HourFile(row.path, row.bytes, row.rows, Hour(row.hour)) for row in written)
 
 
-def read_by_hour(
-    spark: SparkSession, schema: pa.Schema, files: Sequence[tuple[str, int]]
-) -> DataFrame:
-    """Rows of files given as path and size in bytes; the columns are those of ``schema``."""
+def read_by_hour(spark: SparkSession, schema: pa.Schema, files: Sequence[HourFile]) -> DataFrame:
+    """Rows of the files; the columns are those of ``schema``."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
     spark_schema = from_arrow_schema(schema)
     if not files:
         return spark.createDataFrame([], spark_schema)
-    paths = [path for path, _ in files]
-    total = sum(size for _, size in files)
+    paths = [file.path for file in files]
+    total = sum(file.bytes for file in files)
     if total > _SMALL_BYTES * len(files):
         return spark.read.schema(spark_schema).parquet(*map(literal_path, paths))
     tasks = max(total // _BYTES_PER_TASK, len(files) // _FILES_PER_TASK, 1)
@@ -79,21 +91,60 @@ def _store_of(location: str) -> tuple[Any, str]:
     return store, path
 
 
+def read_file(location: str, columns: Sequence[str]) -> pa.Table:
+    """Some columns of one small Parquet file, whole."""
+    import pyarrow.parquet as pq
+
+    store, path = _store_of(location)
+    with store.open_input_file(path) as content:
+        # Small, so read at once: threads and buffers would cost more than they save.
+        return pq.ParquetFile(content, pre_buffer=False).read(
+            columns=list(columns), use_threads=False
+        )
+
+
+class HourWriter:
+    """Writes the files of one task below a folder, each named after its hour."""
+
+    def __init__(self, folder_uri: str) -> None:
+        self._store, self._folder = _store_of(folder_uri)
+        self._uri = folder_uri
+        self._store.create_dir(self._folder, recursive=True)
+
+    def write(self, hour: Hour, parts: Iterator[pa.Table]) -> HourFile:
+        """One file of the rows of an hour, which arrive in one part or more."""
+        import pyarrow.parquet as pq
+
+        name = f"{hour}-{uuid.uuid4().hex}.parquet"
+        path = f"{self._folder}/{name}"
+        first = next(parts)
+        rows = 0
+        with pq.ParquetWriter(
+            path,
+            first.schema,
+            filesystem=self._store,
+            compression="zstd",
+            # Keys hardly repeat: a dictionary of them is built in vain.
+            use_dictionary=[name for name in first.column_names if name != "event_key"],
+        ) as writer:
+            for part in itertools.chain([first], parts):
+                writer.write_table(part, row_group_size=_ROWS_PER_GROUP)
+                rows += part.num_rows
+        size = self._store.get_file_info(path).size
+        return HourFile(f"{self._uri}/{name}", size, rows, hour)
+
+
+_WRITTEN = "path string, bytes bigint, rows bigint, hour bigint"
+
+
 def _reader(
     schema: pa.Schema,
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        import pyarrow.parquet as pq
-
         for batch in batches:
-            for uri in batch.column("path").to_pylist():
-                store, path = _store_of(uri)
-                with store.open_input_file(path) as content:
-                    # Small, so read whole: threads and buffers would cost more than they save.
-                    rows = pq.ParquetFile(content, pre_buffer=False).read(
-                        columns=schema.names, use_threads=False
-                    )
-                    yield from rows.select(schema.names).cast(schema).to_batches()
+            for location in batch.column("path").to_pylist():
+                rows = read_file(location, schema.names)
+                yield from rows.select(schema.names).cast(schema).to_batches()
 
     return read
 
@@ -102,31 +153,19 @@ def _writer(
     schema: pa.Schema, folder_uri: str
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        import pyarrow.parquet as pq
-
-        store, folder = _store_of(folder_uri)
-        paths: list[str] = []
-        writer: pq.ParquetWriter | None = None
-        current = None
-        for hour, part in _runs_of_one_hour(batches, schema):
-            if hour != current or writer is None:
-                if writer is not None:
-                    writer.close()
-                name = hour.strftime("%Y-%m-%dT%H")
-                store.create_dir(f"{folder}/{name}", recursive=True)
-                paths.append(f"{name}/{uuid.uuid4().hex}.parquet")
-                writer = pq.ParquetWriter(
-                    f"{folder}/{paths[-1]}", schema, filesystem=store, compression="zstd"
-                )
-                current = hour
-            writer.write_table(part, row_group_size=_ROWS_PER_GROUP)
-        if writer is not None:
-            writer.close()
-        sizes = [store.get_file_info(f"{folder}/{path}").size for path in paths]
+        writer = HourWriter(folder_uri)
+        files = [
+            writer.write(hour, (part for _, part in parts))
+            for hour, parts in itertools.groupby(
+                _runs_of_one_hour(batches, schema), key=lambda run: run[0]
+            )
+        ]
         yield pa.record_batch(
             {
-                "path": pa.array([f"{folder_uri}/{path}" for path in paths], pa.string()),
-                "bytes": pa.array(sizes, pa.int64()),
+                "path": pa.array([file.path for file in files], pa.string()),
+                "bytes": pa.array([file.bytes for file in files], pa.int64()),
+                "rows": pa.array([file.rows for file in files], pa.int64()),
+                "hour": pa.array([file.hour.index for file in files if file.hour], pa.int64()),
             }
         )
 
@@ -135,7 +174,7 @@ def _writer(
 
 def _runs_of_one_hour(
     batches: Iterator[pa.RecordBatch], schema: pa.Schema
-) -> Iterator[tuple[pa.Scalar, pa.Table]]:
+) -> Iterator[tuple[Hour, pa.Table]]:
     """Cut batches that are sorted by hour where the hour changes."""
     for batch in batches:
         if not batch.num_rows:
@@ -145,4 +184,4 @@ def _runs_of_one_hour(
         changes = pc.not_equal(hours.slice(1), hours.slice(0, len(hours) - 1))
         starts = [0, *(i + 1 for i in pc.indices_nonzero(changes).to_pylist()), len(hours)]
         for first, stop in itertools.pairwise(starts):
-            yield hours[first].as_py(), rows.slice(first, stop - first)
+            yield Hour.of(hours[first].as_py()), rows.slice(first, stop - first)

@@ -21,22 +21,22 @@ import pyarrow.compute as pc
 
 from pipeline.catalog import NAMESPACE, open_catalog
 from pipeline.errors import HourglassError
-from pipeline.hour_files import read_by_hour, write_by_hour
+from pipeline.hour_files import HourFile, read_by_hour, write_by_hour
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
 from pipeline.schemas import ALL_TABLES, FILLED_HOURS, STEP_TABLES, TIMESTAMP, TableSpec
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table, TableScan, Transaction
     from pyspark.sql import DataFrame, SparkSession
 
 STATE_PROPERTY = "hourglass.tables"
+_SETTLED_PROPERTY = "hourglass.settled"
 State = Mapping[str, int | None]
 # A range, or ranges in order.
 Hours = HourRange | Sequence[HourRange]
-# Path and size in bytes of a Parquet file.
-StagedFile = tuple[str, int]
 _HOUR_US = HOUR_S * 1_000_000
 
 
@@ -74,12 +74,25 @@ class Lake:
         """Current snapshot id of every table (None: still empty)."""
         return {spec.name: _snapshot_id(self.table(spec)) for spec in ALL_TABLES}
 
-    def properties(self, spec: TableSpec) -> Mapping[str, str]:
-        """What the table's last commit recorded of itself; empty before the first."""
-        snapshot = self.table(spec).current_snapshot()
+    def snapshot(self, spec: TableSpec) -> int | None:
+        """Current snapshot id of a table (None: still empty)."""
+        return _snapshot_id(self.table(spec))
+
+    def properties(self, spec: TableSpec, state: State | None = None) -> Mapping[str, str]:
+        """What the table's last commit (as of a state) recorded of itself; empty before any."""
+        table = self.table(spec)
+        snapshot_id = _snapshot_id(table) if state is None else state.get(spec.name)
+        snapshot = None if snapshot_id is None else table.snapshot_by_id(snapshot_id)
         if snapshot is None or snapshot.summary is None:
             return {}
         return dict(snapshot.summary.additional_properties)
+
+    def settled(self, rules: str, state: State | None = None) -> Hour | None:
+        """Hour before which all sessions were found to be right, made by these rules, if any."""
+        said = self.properties(FILLED_HOURS, state).get(_SETTLED_PROPERTY)
+        if said is None or said.split()[0] != rules:
+            return None
+        return Hour(int(said.split()[1]))
 
     def state(self) -> State:
         """Snapshot ids of the tables as the last finished step left them.
@@ -156,8 +169,8 @@ class Lake:
 
     def files(
         self, spec: TableSpec, hours: Hours | None = None, state: State | None = None
-    ) -> list[StagedFile]:
-        """Path and size in bytes of the Parquet files that hold the rows.
+    ) -> list[HourFile]:
+        """The Parquet files that hold the rows.
 
         Raises:
             HourglassError: another writer left row-level deletes, which plain Parquet readers
@@ -174,23 +187,24 @@ class Lake:
                 f"table {spec.name} has row-level deletes, which Hourglass never writes: "
                 "rewrite it with the program that made them"
             )
-        return [(task.file.file_path, task.file.file_size_in_bytes) for task in tasks]
+        return [_described(task.file, spec) for task in tasks]
 
-    def stage(self, frame: DataFrame, spec: TableSpec) -> list[StagedFile]:
+    def stage(self, frame: DataFrame, spec: TableSpec) -> list[HourFile]:
         """Write a frame's rows as Parquet files of the table, one hour a file, uncommitted.
 
-        Returns paths and sizes.  A kill here leaves files that no reader knows of.
+        A kill here leaves files that no reader knows of.
         """
-        return write_by_hour(frame, spec.schema, f"{self._data(spec)}/{uuid.uuid4().hex}")
+        return write_by_hour(frame, spec.schema, self.staging(spec))
 
-    def _data(self, spec: TableSpec) -> str:
-        return str(self.warehouse.absolute() / spec.name / "data")
+    def staging(self, spec: TableSpec) -> str:
+        """A new folder, not made yet, for files that :meth:`replace` may commit."""
+        return str(self.warehouse.absolute() / spec.name / "data" / uuid.uuid4().hex)
 
     def replace(
         self,
         spec: TableSpec,
         hours: Hours,
-        files: Sequence[StagedFile],
+        files: Sequence[HourFile],
         properties: Mapping[str, str],
     ) -> None:
         """Put staged files in the place of all rows of the given hours, in one transaction.
@@ -198,14 +212,15 @@ class Lake:
         Raises:
             HourglassError: another process committed to the table meanwhile.
         """
+        former = self.files(spec, hours)
+        if not former and not files:
+            return
         with _committing(self.table(spec), spec) as tx:
-            tx.delete(_within(hours), snapshot_properties=dict(properties))
+            # Deleting is a snapshot of its own, which new hours need not have.
+            if former:
+                tx.delete(_within(hours), snapshot_properties=dict(properties))
             if files:
-                tx.add_files(
-                    [path for path, _ in files],
-                    snapshot_properties=dict(properties),
-                    check_duplicate_files=False,
-                )
+                _add(tx, files, properties)
 
     def overwrite(
         self,
@@ -236,6 +251,8 @@ class Lake:
 
         ``rows`` take the place of the step's former rows of these hours.  Each touched day is
         written anew as one file, so that hourly steps do not leave thousands of small ones.
+        Sessions of hours from the first one on are no longer taken for settled, unless the
+        properties say until where they are.
         """
         from pyiceberg.expressions import Or
 
@@ -251,7 +268,8 @@ class Lake:
         ]
         merged = pa.concat_tables([former.filter(pa.array(kept, pa.bool_())), rows])
         tables = {k: v for k, v in self.snapshots().items() if k != FILLED_HOURS.name}
-        recorded = {**properties, STATE_PROPERTY: json.dumps(tables)}
+        settled = self._settled_before(min((part.first for part in parts), default=None))
+        recorded = {**settled, **properties, STATE_PROPERTY: json.dumps(tables)}
         whole_days = [_within(day) for day in days]
         with _committing(self.table(FILLED_HOURS), FILLED_HOURS) as tx:
             if whole_days:
@@ -262,22 +280,29 @@ class Lake:
             # Appended even when there is no row: the snapshot is what carries the new state.
             tx.append(merged.cast(FILLED_HOURS.schema), snapshot_properties=recorded)
 
+    def _settled_before(self, hour: Hour | None) -> dict[str, str]:
+        said = self.properties(FILLED_HOURS).get(_SETTLED_PROPERTY)
+        if said is None:
+            return {}
+        rules, index = said.split()
+        return settled_property(rules, min(Hour(int(index)), hour or Hour(int(index))))
+
+    def filled_steps(
+        self, since: Hour | None = None, state: State | None = None
+    ) -> dict[str, dict[Hour, FilledHour]]:
+        """By step, the hours from ``since`` on that it has filled, and what it recorded of them."""
+        hours = None if since is None else HourRange(since, Hour.parse("9999-01-01T00"))
+        steps: dict[str, dict[Hour, FilledHour]] = {}
+        for row in self.arrow(FILLED_HOURS, hours, state).to_pylist():
+            steps.setdefault(row["step"], {})[Hour.of(row["hour"])] = _filled_hour(row)
+        return steps
+
     def filled(
         self, step: str, hours: Hours | None = None, state: State | None = None
     ) -> dict[Hour, FilledHour]:
         """The hours that a step has filled, and what it recorded of them."""
         rows = self.arrow(FILLED_HOURS, hours, state).to_pylist()
-        return {
-            Hour.of(row["hour"]): FilledHour(
-                row["input_digest"],
-                row["output_digest"],
-                row["state_digest"],
-                row["config_digest"],
-                row["rows"],
-            )
-            for row in rows
-            if row["step"] == step
-        }
+        return {Hour.of(row["hour"]): _filled_hour(row) for row in rows if row["step"] == step}
 
     def _scan(
         self,
@@ -297,6 +322,57 @@ class Lake:
         # them anew for each file, which takes minutes for a few thousand.
         whole = hours if isinstance(hours, HourRange) else HourRange(hours[0].first, hours[-1].stop)
         return scan.filter(_within(whole))
+
+
+def settled_property(rules: str, until: Hour) -> dict[str, str]:
+    """What a commit of ``filled_hours`` says when all before an hour is right by these rules."""
+    return {_SETTLED_PROPERTY: f"{rules} {until.index}"}
+
+
+def _filled_hour(row: Mapping[str, Any]) -> FilledHour:
+    return FilledHour(
+        row["input_digest"],
+        row["output_digest"],
+        row["state_digest"],
+        row["config_digest"],
+        row["rows"],
+    )
+
+
+def _described(file: DataFile, spec: TableSpec) -> HourFile:
+    hour = Hour(file.partition[0] // _HOUR_US) if spec.partition == "hour" else None
+    return HourFile(file.file_path, file.file_size_in_bytes, file.record_count, hour)
+
+
+def _add(tx: Transaction, files: Sequence[HourFile], properties: Mapping[str, str]) -> None:
+    """Add files of known hours, without opening them all again to find out what they hold."""
+    from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+    from pyiceberg.typedef import Record
+
+    metadata = tx.table_metadata
+    hour_id = metadata.schema().find_field("hour").field_id
+    with tx.update_snapshot(snapshot_properties=dict(properties)).merge_append() as append:
+        for file in files:
+            if file.hour is None:
+                raise ValueError(f"{file.path}: only files of an hour can be added")
+            hour_us = file.hour.index * _HOUR_US
+            bound = hour_us.to_bytes(8, "little", signed=True)
+            append.append_data_file(
+                DataFile.from_args(
+                    _table_format_version=metadata.format_version,
+                    content=DataFileContent.DATA,
+                    file_path=file.path,
+                    file_format=FileFormat.PARQUET,
+                    partition=Record(hour_us),
+                    record_count=file.rows,
+                    file_size_in_bytes=file.bytes,
+                    value_counts={hour_id: file.rows},
+                    null_value_counts={hour_id: 0},
+                    lower_bounds={hour_id: bound},
+                    upper_bounds={hour_id: bound},
+                    spec_id=metadata.default_spec_id,
+                )
+            )
 
 
 def _scattered(hours: Hours) -> set[Hour] | None:

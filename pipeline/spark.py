@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 MIN_JAVA = 17
+_ERROR_LINE = re.compile(r"[A-Za-z_.]*(Error|Exception|Interrupt): ")
 _JAVA_VERSION = re.compile(r'version "(?:1\.)?(\d+)')
 
 
@@ -122,3 +123,19 @@ def _stderr_to(log: Path) -> Iterator[None]:
     finally:
         os.dup2(own, 2)
         os.close(own)
+
+
+def spark_is_alive(spark: SparkSession) -> bool:
+    """Whether the session's JVM still answers; after some failures it is gone."""
+    try:
+        return spark.sparkContext._jsc is not None and bool(spark.range(1).count() == 1)
+    except Exception:
+        return False
+
+
+def worker_error(error: BaseException) -> str:
+    """The last line that says what went wrong in a task, without the stack around it."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if _ERROR_LINE.match(line)]
+    last = said[-1] if said else next(filter(None, lines), type(error).__name__)
+    return last.removeprefix("pipeline.errors.HourglassError: ")[:300]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline import ingest, sessionize
+from pipeline import ingest, staleness
 from pipeline.hours import Hour, HourRange
 from pipeline.lake import FilledHour, Lake
 from pipeline.schemas import EVENTS, FILLED_HOURS, SESSIONS, SOURCE_FILES
+from pipeline.session_range import NOTHING
 from pipeline.settings import Settings
 from pipeline.version import code_version
 
@@ -42,7 +43,7 @@ def validate(lake: Lake, settings: Settings, hours: HourRange) -> list[Validatio
     large_h = -(-len(hours) // MOST_LARGE_BATCHES)
     parts = list(hours.steps(1 if len(hours) <= HOURLY_UP_TO_H else large_h))
     arrived = lake.filled(ingest.STEP, hours)
-    sessionized = lake.filled(sessionize.STEP, hours)
+    sessionized = lake.filled(staleness.STEP, hours)
     own = settings.quality.suites
 
     def batches() -> Iterator[Batch]:
@@ -53,7 +54,7 @@ def validate(lake: Lake, settings: Settings, hours: HourRange) -> list[Validatio
                 "events": events_frame(events),
                 "hours": hour_facts(part, events, files),
             }
-            if all(hour in sessionized for hour in part):
+            if all(hour in sessionized for hour in part if hour in arrived):
                 sessions = lake.arrow(SESSIONS, part, columns=_SESSION_COLUMNS)
                 frames["sessions"] = sessions_frame(sessions)
             for suite, frame in frames.items():
@@ -92,7 +93,7 @@ def _row(hour: Hour, verdict: str, content: str, settings: Settings) -> dict[str
 
 def content_of(arrived: Mapping[Hour, FilledHour], hour: Hour) -> str:
     """Digest of the events that a verdict is about."""
-    return arrived[hour].output_digest if hour in arrived else sessionize.NOTHING
+    return arrived[hour].output_digest if hour in arrived else NOTHING
 
 
 def quality_passed(lake: Lake, learned: HourRange, judged: HourRange) -> bool | None:

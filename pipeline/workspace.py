@@ -105,11 +105,11 @@ class Workspace:
         Raises:
             HourglassError: there is none yet.
         """
-        from pipeline import ingest, sessionize
+        from pipeline import ingest, staleness
         from pipeline.errors import HourglassError
 
         last = max(self.lake.filled(ingest.STEP), default=None)
-        filled = [h for h in self.lake.filled(sessionize.STEP) if last is not None and h <= last]
+        filled = [h for h in self.lake.filled(staleness.STEP) if last is not None and h <= last]
         if not filled:
             raise HourglassError(
                 "no hour is sessionized yet: run `hourglass ingest` and `hourglass backfill`"

@@ -85,7 +85,9 @@ def run_demo(
 
 def _data_steps(space: Workspace, source: str, raw: Path | None) -> tuple[Path, Hour]:
     """From raw logs to a data set; returns its folder and the hour after the last event."""
-    from pipeline import ingest, sessionize
+    from pipeline import ingest
+    from pipeline.sessionize import sessionize
+    from pipeline.staleness import stale_hours
     from pipeline.dataset import freeze, read_manifest
     from pipeline.metadata import load_metadata
     from pipeline.quality.outcomes import refuse_critical
@@ -117,9 +119,9 @@ def _data_steps(space: Workspace, source: str, raw: Path | None) -> tuple[Path, 
         raise HourglassError(f"{settings.source.path}: no record became an event: see quarantine")
     hours = HourRange.covering(arrived)
     with steps("sessionize") as done, space.writing():
-        stale = sessionize.stale_hours(lake, settings, hours.stop)
+        stale = stale_hours(lake, settings, hours.stop)
         if stale:
-            made = sessionize.sessionize(spark, lake, settings, HourRange(stale[-1], hours.stop))
+            made = sessionize(spark, lake, settings, HourRange(stale[-1], hours.stop))
             done(f"{made.events:,} events of {len(hours):,} hours in sessions")
         else:
             done(f"all {len(hours):,} hours are filled already")

@@ -91,8 +91,9 @@ def pieces(chain: list[Event], rules: Rules) -> list[list[Event]]:
 
 
 def session_id(trail_name: str, session: list[Event]) -> str:
-    text = f"{session[0].user}\x1f{trail_name}\x1f{session[0].time_us}"
-    return hashlib.md5(text.encode()).hexdigest()  # noqa: S324 - a name, not a secret
+    user = session[0].user
+    digest = hashlib.blake2b(f"{len(user)}:{user}{trail_name}".encode(), digest_size=16)
+    return digest.hexdigest()[:16] + format(session[0].time_us, "016x")
 
 
 def session_tables(events: Iterable[Event], rules: Rules, first: int, stop: int) -> Tables:

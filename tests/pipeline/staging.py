@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from session_oracle import HOUR_US, Event, Rules, Tables, moments
 
 from pipeline import ingest
+from pipeline.hour_files import HourFile
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.lake import Lake
 from pipeline.schemas import (
@@ -66,7 +67,7 @@ class Log:
             # Sorted by a hash: no step may rely on the order of rows.
             rows = sorted(held, key=lambda event: hashlib.sha256(event.key.encode()).digest())
             pq.write_table(_event_rows(rows), path)
-            files.append((str(path), path.stat().st_size))
+            files.append(HourFile(str(path), path.stat().st_size, len(rows), Hour(index)))
             filled.append(_filled(index, sorted(held)))
         hours = contiguous(Hour(index) for index in by_hour)
         self.lake.replace(EVENTS, hours, files, {})

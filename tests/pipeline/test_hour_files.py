@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import hour_files
-from pipeline.hour_files import read_by_hour, write_by_hour
+from pipeline.hour_files import HourFile, read_by_hour, write_by_hour
 from pipeline.hours import Hour
 from pipeline.schemas import EVENTS
 
@@ -61,31 +61,33 @@ def multiset(frame: DataFrame) -> Counter[str]:
 @pytest.fixture(scope="module")
 def staged(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[list[tuple[str, int]], Path]:
+) -> tuple[list[HourFile], Path]:
     # A folder such as people have.
     folder = tmp_path_factory.mktemp("hour files") / "lake ü 50% [1] #{x}"
     return write_by_hour(frame(spark), SCHEMA, str(folder)), folder
 
 
 def test_a_file_holds_one_hour_and_an_hour_of_a_task_one_file(
-    staged: tuple[list[tuple[str, int]], Path],
+    staged: tuple[list[HourFile], Path],
 ) -> None:
     files, folder = staged
     hours = []
-    for path, size in files:
-        assert Path(path).is_relative_to(folder)
-        assert Path(path).stat().st_size == size
-        table = pq.read_table(Path(path), partitioning=None)
+    for file in files:
+        path = Path(file.path)
+        assert path.is_relative_to(folder)
+        assert path.stat().st_size == file.bytes
+        table = pq.read_table(path, partitioning=None)
         assert table.schema.equals(SCHEMA)
         (hour,) = set(table.column("hour").to_pylist())
-        assert Path(path).parent.name == str(Hour.of(hour))
+        assert (Hour.of(hour), table.num_rows) == (file.hour, file.rows)
+        assert path.name.startswith(str(file.hour))
         hours.append(hour)
     assert sorted(hours) == sorted({row["hour"] for row in ROWS})
 
 
 def test_both_ways_of_reading_give_back_what_was_written(
     spark: SparkSession,
-    staged: tuple[list[tuple[str, int]], Path],
+    staged: tuple[list[HourFile], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files, _ = staged
@@ -98,9 +100,9 @@ def test_both_ways_of_reading_give_back_what_was_written(
 
 
 def test_a_subset_of_the_files_is_a_subset_of_the_hours(
-    spark: SparkSession, staged: tuple[list[tuple[str, int]], Path]
+    spark: SparkSession, staged: tuple[list[HourFile], Path]
 ) -> None:
-    files = [file for file in staged[0] if str(H0) in file[0]]
+    files = [file for file in staged[0] if file.hour == H0]
     lines = [row.line for row in read_by_hour(spark, SCHEMA, files).collect()]
     assert sorted(lines) == [2, 4]
 
@@ -133,7 +135,7 @@ def test_a_failing_task_names_no_file(spark: SparkSession, tmp_path: Path) -> No
 
     rows = frame(spark, parts=1)
     broken = rows.mapInArrow(fail_late, rows.schema)
-    named: list[tuple[str, int]] = []
+    named: list[HourFile] = []
     with pytest.raises(Exception, match="the power went"):
         named = write_by_hour(broken, SCHEMA, str(tmp_path))
     assert named == []

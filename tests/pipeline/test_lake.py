@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import lake as lake_module
 from pipeline.errors import HourglassError
+from pipeline.hour_files import HourFile
 from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.lake import STATE_PROPERTY, FilledHour, Lake, StagedFile
+from pipeline.lake import STATE_PROPERTY, FilledHour, Lake
 from pipeline.schemas import (
     ALL_TABLES,
     EVENTS,
@@ -48,7 +50,7 @@ def only(*hours: Hour) -> list[HourRange]:
     return contiguous(hours)
 
 
-def staged(lake: Lake, items: Iterable[tuple[Hour, str]]) -> list[StagedFile]:
+def staged(lake: Lake, items: Iterable[tuple[Hour, str]]) -> list[HourFile]:
     """Files of ``item_hours``, written without Spark: a row for each hour and item."""
     folder = lake.warehouse / ITEM_HOURS.name / "data"
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +60,7 @@ def staged(lake: Lake, items: Iterable[tuple[Hour, str]]) -> list[StagedFile]:
         path = folder / f"{uuid.uuid4().hex}.parquet"
         mine = [row for row in rows if row["hour"] == hour]
         pq.write_table(pa.Table.from_pylist(mine, ITEM_HOURS.schema), path)
-        files.append((str(path), path.stat().st_size))
+        files.append(HourFile(str(path), path.stat().st_size, len(mine), Hour.of(hour)))
     return files
 
 
@@ -199,23 +201,21 @@ def test_two_that_replace_other_hours_at_once_lose_nothing(tmp_path: Path) -> No
 
 
 def _replace_while(
-    lake: Lake, hours: HourRange, files: list[StagedFile], meanwhile: Callable[[], None]
+    lake: Lake, hours: HourRange, files: list[HourFile], meanwhile: Callable[[], None]
 ) -> None:
     """Replace, with something happening between its reading of the table and its commit."""
-    from pyiceberg.table import Transaction
+    add = lake_module._add
 
-    add_files = Transaction.add_files
-
-    def late(tx: Transaction, *arguments: Any, **options: Any) -> None:
-        add_files(tx, *arguments, **options)
-        Transaction.add_files = add_files  # type: ignore[method-assign]
+    def late(*arguments: Any) -> None:
+        add(*arguments)
+        lake_module._add = add
         meanwhile()
 
-    Transaction.add_files = late  # type: ignore[method-assign]
+    lake_module._add = late
     try:
         lake.replace(ITEM_HOURS, hours, files, {})
     finally:
-        Transaction.add_files = add_files  # type: ignore[method-assign]
+        lake_module._add = add
 
 
 def test_two_that_append_at_once_both_stay(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from staging import Log, expected_dwell_hours
 from pipeline import ingest
 from pipeline.hours import Hour, HourRange
 from pipeline.schemas import EVENTS
-from pipeline.sessionize import sessionize, stale_hours
+from pipeline.sessionize import sessionize
 from pipeline.settings import SourceSettings
+from pipeline.staleness import stale_hours
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -1,0 +1,155 @@
+"""Which session each event belongs to, over whole columns (SYSTEMS section 2, ASARS 3.1).
+
+A chain is a run of a trail's events without a silence of ``gap_us``; a session is a chain, cut into
+pieces of ``max_session_us`` counted from the chain's first event.  A trail is a user; where the log
+names its sessions, a user's events of one name.
+
+Only what decides about sessions is looked at here, and a trail goes by a digest of its name: the
+events themselves stay in their files until it is known where each of them goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.hours import HOUR_S
+
+HOUR_US = HOUR_S * 1_000_000
+_DIGEST_BYTES = 16
+_HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
+
+Ints = NDArray[np.int64]
+Digests = NDArray[np.uint64]
+
+# One event, as far as sessions go: its trail's digest (two halves), its time, where it is stored,
+# and for one that was carried in, the first event of its chain.
+MARKS = pa.schema(
+    [
+        pa.field("trail", pa.uint64(), nullable=False),
+        pa.field("trail_low", pa.uint64(), nullable=False),
+        pa.field("event_us", pa.int64(), nullable=False),
+        pa.field("source", pa.int32(), nullable=False),
+        pa.field("row", pa.int32(), nullable=False),
+        pa.field("chain_us", pa.int64(), nullable=False),
+    ]
+)
+#: ``chain_us`` of an event that no earlier hour has placed.
+NO_CHAIN = np.iinfo(np.int64).min
+
+# Where an event goes: dwell_us is negative on the last event of a session.
+PLACED = pa.schema(
+    [
+        pa.field("trail", pa.uint64(), nullable=False),
+        pa.field("source", pa.int32(), nullable=False),
+        pa.field("row", pa.int32(), nullable=False),
+        pa.field("hour", pa.int32(), nullable=False),
+        pa.field("close_hour", pa.int32(), nullable=False),
+        pa.field("position", pa.int32(), nullable=False),
+        pa.field("start_us", pa.int64(), nullable=False),
+        pa.field("chain_us", pa.int64(), nullable=False),
+        pa.field("dwell_us", pa.int64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SessionRules:
+    """When a session ends; both in microseconds."""
+
+    gap_us: int
+    max_session_us: int
+
+
+def trail_digests(names: Iterable[tuple[str, str]]) -> tuple[Digests, Digests]:
+    """The two halves of a 128-bit digest of each trail: (user_id, given session or nothing)."""
+    digests = b"".join(
+        # The length keeps ("a", "bc") and ("ab", "c") apart.
+        hashlib.blake2b(f"{len(user)}:{user}{session}".encode(), digest_size=_DIGEST_BYTES).digest()
+        for user, session in names
+    )
+    halves = np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2)
+    return halves[:, 0], halves[:, 1]
+
+
+def session_ids(trail: Digests, start_us: Ints) -> pa.StringArray:
+    """32 hexadecimal digits a row: half the trail's digest, then the session's start."""
+    bits = np.stack([trail, start_us.view(np.uint64)], axis=1)  # (N, 2)
+    octets = bits.astype(">u8").view(np.uint8)  # (N, 16)
+    digits = np.empty((len(octets), 32), np.uint8)
+    digits[:, 0::2] = _HEX[octets >> 4]
+    digits[:, 1::2] = _HEX[octets & 15]
+    offsets = np.arange(0, 32 * len(octets) + 1, 32, dtype=np.int32)
+    return pa.StringArray.from_buffers(
+        len(octets), pa.py_buffer(offsets), pa.py_buffer(digits.reshape(-1))
+    )
+
+
+def place(parts: Sequence[pa.Table], rules: SessionRules) -> pa.Table:
+    """Rows of :data:`PLACED`, by trail and time, for rows of :data:`MARKS`.
+
+    Each part is in order of trail, time and event key; no part holds a time before one of the
+    parts that stand before it.
+    """
+    marks = pa.concat_tables(parts)
+    column = {name: marks[name].to_numpy() for name in MARKS.names}
+    order = _by_trail(column["trail"], column["trail_low"])
+    trail, low, event_us = (column[name][order] for name in ("trail", "trail_low", "event_us"))
+    n = len(order)
+    first_of_trail = _changes(trail) | _changes(low)
+    silence_us = np.diff(event_us, prepend=event_us[:1])
+    first_of_chain = first_of_trail | (silence_us >= rules.gap_us)
+    carried_us = column["chain_us"][order]
+    chain_us = np.where(carried_us != NO_CHAIN, carried_us, event_us)[_firsts(first_of_chain)]
+
+    piece = (event_us - chain_us) // rules.max_session_us
+    first_of_session = first_of_chain | _changes(piece)
+    first = _firsts(first_of_session)
+    last_of_session = np.append(first_of_session[1:], True)[:n]
+    ends = np.flatnonzero(last_of_session)
+    sessions = np.cumsum(first_of_session) - 1
+    last_us = event_us[ends[sessions]] if n else event_us
+    next_us = np.append(event_us[1:], 0)[:n]
+    dwell_us = np.where(last_of_session, -1, next_us - event_us)
+    return pa.table(
+        {
+            "trail": trail,
+            "source": column["source"][order],
+            "row": column["row"][order],
+            "hour": (event_us // HOUR_US).astype(np.int32),
+            "close_hour": ((last_us + rules.gap_us) // HOUR_US).astype(np.int32),
+            "position": (np.arange(n) - first).astype(np.int32),
+            "start_us": event_us[first],
+            "chain_us": chain_us,
+            "dwell_us": dwell_us,
+        },
+        schema=PLACED,
+    )
+
+
+def _by_trail(trail: Digests, low: Digests) -> Ints:
+    """Order of rows by trail that leaves the order within a trail as it is."""
+    # Stable, and quick on what consists of a few ordered runs.
+    order = np.argsort(trail, kind="stable")
+    same = trail[order[1:]] == trail[order[:-1]]
+    if np.any(same & (low[order[1:]] != low[order[:-1]])):
+        # Half a digest has met its twin.
+        order = np.lexsort((low, trail))
+    return order
+
+
+def _changes(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Whether each row differs from the one before; the first does."""
+    differs = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=differs[1:])
+    return differs
+
+
+def _firsts(starts: NDArray[np.bool_]) -> Ints:
+    """For each row, where the run that it belongs to starts."""
+    return np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0))
