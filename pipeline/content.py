@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_DIGEST_BYTES = 8
+_HEX_DIGITS = 16
 
 
 class _Digest(Protocol):
@@ -18,12 +18,12 @@ class _Digest(Protocol):
 
 def content_digest(rows: pa.Table) -> str:
     """Number of rows, and 64 bits of a digest of all their values."""
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    digest = hashlib.sha256()
     for name in rows.column_names:
         digest.update(f"\n{name}:".encode())
         column = rows.column(name)
         _add(digest, column.combine_chunks() if column.num_chunks != 1 else column.chunk(0))
-    return f"{rows.num_rows}-{digest.hexdigest()}"
+    return f"{rows.num_rows}-{digest.hexdigest()[:_HEX_DIGITS]}"
 
 
 def _add(digest: _Digest, values: pa.Array) -> None:

@@ -29,7 +29,6 @@ from pipeline.session_kernel import (
     HOUR_US,
     MARKS,
     NO_CHAIN,
-    PLACED,
     Digests,
     Ints,
     SessionRules,
@@ -89,13 +88,11 @@ def scan(plan: Plan) -> Callable[[int], Iterator[Parcel]]:
     """First stage: events to marks, and the item counts of whole hours."""
 
     def run(task: int) -> Iterator[Parcel]:
-        sources = range(plan.scans[task], plan.scans[task + 1])
-        marks = _marks(plan, sources, carried=sources.start < plan.carried)
-        for bucket, part in _by_bucket(marks, plan.bucket_bits):
+        scanned = _scan(plan, range(plan.scans[task], plan.scans[task + 1]))
+        for bucket, part in _by_bucket(_marks(plan, scanned), plan.bucket_bits):
             yield bucket, task, MARKED, part
-        if sources.start >= plan.carried:
-            files = list(_item_hours(plan, sources))
-            yield 0, task, WRITTEN, _report(ITEM_HOURS, files)
+        if not scanned.carried:
+            yield 0, task, WRITTEN, _report(ITEM_HOURS, list(_item_hours(plan, scanned)))
 
     return run
 
@@ -133,26 +130,51 @@ def writing(plan: Plan) -> Callable[[int, Received], Iterator[Parcel]]:
     return run
 
 
-def _marks(plan: Plan, sources: range, carried: bool) -> pa.Table:
-    """Marks of the files, in order of trail, time and key."""
-    columns = ["user_id", "event_time", *(["given_session"] if plan.given else [])]
+@dataclass(frozen=True)
+class _Scanned:
+    """The columns of some files that decide about sessions, and where each row stands."""
+
+    carried: bool
+    rows: pa.Table
+    source: NDArray[np.int32]
+    row: NDArray[np.int32]
+    event_us: Ints
+    user: Ints
+    users: list[str]
+
+
+def _scan(plan: Plan, sources: range) -> _Scanned:
+    carried = sources.start < plan.carried
+    columns = ["user_id", "event_time", "chain_start" if carried else "item_id"]
     tables = [
-        read_file(plan.sources[i], [*columns, *(["chain_start"] if carried else [])])
+        read_file(plan.sources[i], [*columns, *(["given_session"] if plan.given else [])])
         for i in sources
     ]
-    if not tables:
-        return MARKS.empty_table()
-    source = np.repeat(np.array(sources, np.int32), [table.num_rows for table in tables])
-    row = np.concatenate([np.arange(table.num_rows, dtype=np.int32) for table in tables])
-    events = pa.concat_tables(tables).combine_chunks()
-    event_us = _microseconds(events, "event_time")
-    trail, low, rank = _trails(events, plan.given)
-    order = _ordered(rank, event_us, source, row, plan.sources)
-    chain_us = (
-        _microseconds(events, "chain_start") if carried else np.full(len(order), NO_CHAIN, np.int64)
+    rows = pa.concat_tables(tables).combine_chunks()
+    lengths = [table.num_rows for table in tables]
+    user, users = _codes(rows["user_id"])
+    return _Scanned(
+        carried,
+        rows,
+        np.repeat(np.array(sources, np.int32), lengths),
+        np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
+        _microseconds(rows, "event_time"),
+        user,
+        users,
     )
-    columns_now = (trail, low, event_us, source, row, chain_us)
-    return pa.Table.from_arrays([pa.array(c[order]) for c in columns_now], schema=MARKS)
+
+
+def _marks(plan: Plan, scanned: _Scanned) -> pa.Table:
+    """Marks in order of trail, time and key."""
+    trail, low, rank = _trails(plan, scanned)
+    order = _ordered(plan, scanned, rank)
+    chain_us = (
+        _microseconds(scanned.rows, "chain_start")
+        if scanned.carried
+        else np.full(len(order), NO_CHAIN, np.int64)
+    )
+    columns = (trail, low, scanned.event_us, scanned.source, scanned.row, chain_us)
+    return pa.Table.from_arrays([pa.array(c[order]) for c in columns], schema=MARKS)
 
 
 def _microseconds(events: pa.Table, name: str) -> Ints:
@@ -165,15 +187,15 @@ def _microseconds(events: pa.Table, name: str) -> Ints:
     return np.asarray(values.to_numpy())
 
 
-def _trails(events: pa.Table, given: bool) -> tuple[Digests, Digests, Ints]:
+def _trails(plan: Plan, scanned: _Scanned) -> tuple[Digests, Digests, Ints]:
     """Of each event its trail's two digests, and the rank of the trail by them."""
-    user, users = _codes(events["user_id"])
-    if given:
-        session, sessions = _codes(pc.fill_null(events["given_session"], ""))
-        pairs, code = np.unique(user * len(sessions) + session, return_inverse=True)
+    users = scanned.users
+    if plan.given:
+        session, sessions = _codes(pc.fill_null(scanned.rows["given_session"], ""))
+        pairs, code = np.unique(scanned.user * len(sessions) + session, return_inverse=True)
         names = [(users[pair // len(sessions)], sessions[pair % len(sessions)]) for pair in pairs]
     else:
-        code, names = user, [(name, "") for name in users]
+        code, names = scanned.user, [(name, "") for name in users]
     high, low = trail_digests(names)
     rank = np.empty(len(names), np.int64)
     rank[np.lexsort((low, high))] = np.arange(len(names))
@@ -192,11 +214,9 @@ def _codes(values: pa.ChunkedArray) -> tuple[Ints, list[str]]:
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def _ordered(
-    rank: Ints, event_us: Ints, source: NDArray[np.int32], row: NDArray[np.int32],
-    paths: Sequence[str],
-) -> Ints:  # fmt: skip
+def _ordered(plan: Plan, scanned: _Scanned, rank: Ints) -> Ints:
     """Order by trail, time and key; keys are read only where two times are equal."""
+    event_us, source, row = scanned.event_us, scanned.source, scanned.row
     if not len(rank):
         return np.empty(0, np.int64)
     since_us = event_us - event_us.min()
@@ -217,7 +237,7 @@ def _ordered(
     keys = np.empty(len(rows), object)
     for index in np.unique(source[rows]):
         here = np.flatnonzero(source[rows] == index)
-        column = read_file(paths[index], ["event_key"])["event_key"]
+        column = read_file(plan.sources[index], ["event_key"])["event_key"]
         keys[here] = column.take(pa.array(row[rows[here]])).to_pylist()
     ties = pa.table({"run": run, "key": pa.array(keys, pa.string())})
     by_key = pc.sort_indices(ties, [("run", "ascending"), ("key", "ascending")]).to_numpy()
@@ -242,13 +262,10 @@ def _runs(values: NDArray[np.generic]) -> Iterator[tuple[int, int, int]]:
             yield int(values[start]), start, stop - start
 
 
-def _item_hours(plan: Plan, sources: range) -> Iterator[HourFile]:
+def _item_hours(plan: Plan, scanned: _Scanned) -> Iterator[HourFile]:
     """Count events and users of each item and hour; the task holds whole hours."""
-    tables = [read_file(plan.sources[i], ["hour", "item_id", "user_id"]) for i in sources]
-    events = pa.concat_tables(tables)
-    hour = np.asarray(events["hour"].cast(pa.int64()).to_numpy()) // HOUR_US
-    user, users = _codes(events["user_id"])
-    item, items = _codes(events["item_id"])
+    hour, user, users = scanned.event_us // HOUR_US, scanned.user, scanned.users
+    item, items = _codes(scanned.rows["item_id"])
     by_name = np.argsort(np.array(items, object), kind="stable")
     rank = np.empty(len(items), np.int64)
     rank[by_name] = np.arange(len(items))
@@ -291,7 +308,7 @@ def _events_of(plan: Plan, placed: pa.Table) -> tuple[pa.Table, Ints]:
     """The events that places speak of, and which of them each place speaks of."""
     source = placed["source"].to_numpy().astype(np.int64)
     row = placed["row"].to_numpy().astype(np.int64)
-    wanted = np.unique(source)
+    wanted = np.flatnonzero(np.bincount(source))
     tables = [read_file(plan.sources[i], _EVENT_COLUMNS) for i in wanted]
     base = np.zeros(len(plan.sources), np.int64)
     base[wanted] = np.cumsum([0, *(table.num_rows for table in tables)])[:-1]
@@ -348,16 +365,19 @@ def _session_rows(
 ) -> pa.Table:  # fmt: skip
     """Rows of ``sessions`` or ``open_sessions`` for the chosen places."""
     moved = events.take(pa.array(rows[chosen]))
-    column = {name: placed[name].to_numpy()[chosen] for name in PLACED.names}
-    dwell_us = column["dwell_us"]
+    start_us = placed["start_us"].to_numpy()[chosen]
     made = {
         "hour": pa.array(hour.astype(np.int64) * HOUR_US).cast(TIMESTAMP),
-        "session_id": session_ids(column["trail"], column["start_us"]),
-        "session_start": pa.array(column["start_us"]).cast(TIMESTAMP),
-        "position": pa.array(column["position"]),
-        "chain_start": pa.array(column["chain_us"]).cast(TIMESTAMP),
-        "dwell_s": pa.array(dwell_us / _US_PER_S, mask=dwell_us < 0),
+        "session_id": session_ids(placed["trail"].to_numpy()[chosen], start_us),
+        "session_start": pa.array(start_us).cast(TIMESTAMP),
+        "position": placed["position"].take(pa.array(chosen)),
     }
+    if spec is SESSIONS:
+        dwell_us = placed["dwell_us"].to_numpy()[chosen]
+        made["dwell_s"] = pa.array(dwell_us / _US_PER_S, mask=dwell_us < 0)
+    else:
+        chain_us = placed["chain_us"].to_numpy()[chosen]
+        made["chain_start"] = pa.array(chain_us).cast(TIMESTAMP)
     return pa.table(
         {name: made[name] if name in made else moved[name] for name in spec.schema.names},
         schema=spec.schema,
@@ -365,7 +385,8 @@ def _session_rows(
 
 
 def _written(plan: Plan, spec: TableSpec, rows: pa.Table, hour: NDArray[np.generic]) -> pa.Table:
-    writer = HourWriter(plan.folders[spec.name])
+    # Open sessions are read once, by the next hour, and gone with it.
+    writer = HourWriter(plan.folders[spec.name], brief=spec is OPEN_SESSIONS)
     files, digests = [], []
     for index, start, length in _runs(hour):
         part = rows.slice(start, length)
