@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.errors import HourglassError, UsageError
+from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.ingest import IngestSummary
+    from pipeline.sessionize import SessionizeSummary
 
 app = typer.Typer()
 
@@ -78,15 +82,8 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
         spark = space.spark
         with space.status("ingesting"):
             done = run(spark, space.lake, space.settings, space.clock, hours)
-    if done.files == 0:
-        sentence = f"nothing new: all {done.known_files} files are ingested already"
-    else:
-        sentence = (
-            f"{done.files} files, {done.records:,} records = {done.accepted:,} accepted + "
-            f"{done.duplicates:,} duplicates + {done.quarantined:,} quarantined"
-        )
-    facts = {key: value for key, value in vars(done).items() if key != "hours"}
-    space.say(sentence, {**facts, "hours": [str(part) for part in done.hours]})
+    space.say(_taken_in(done), _ingest_facts(done))
+    _refuse_left_out(done)
 
 
 @app.command()
@@ -128,44 +125,71 @@ def backfill(
     first: MaybeFrom = None,
     stop: MaybeTo = None,
     plan: Annotated[bool, typer.Option("--plan", help="only show what would be done")] = False,
+    accept_late: Annotated[
+        bool,
+        typer.Option("--accept-late", help="let in what came later than ingest.max_lateness"),
+    ] = False,
 ) -> None:
-    """Ingest what is new, then sessionize the hours that are missing or whose events changed.
+    """Ingest what is new, then fill the hours that are missing or whose inputs changed.
 
     Hours follow from one another: what is missing before the range is filled with it.
     """
-    from pipeline.hours import contiguous
-    from pipeline.ingest import ingest as run_ingest
-    from pipeline.ingest import waiting_files
+    from pipeline.backfill import backfill as run
     from pipeline.metadata import load_metadata
-    from pipeline.staleness import stale_hours
 
     space: Workspace = context.obj
     asked = _maybe_range(first, stop)
-    arrivals = HourRange(Hour(0), asked.stop) if asked else None
-    waiting = waiting_files(space.lake, space.settings, space.clock, arrivals) if plan else []
-    if not plan:
-        with space.writing():
-            load_metadata(space.lake, space.settings)
-            spark = space.spark
-            with space.status("ingesting"):
-                run_ingest(spark, space.lake, space.settings, space.clock, arrivals)
-    end = space.past(asked).stop if stop and asked else _after_last_event(space, plan)
-    stale = stale_hours(space.lake, space.settings, end)
-    earlier = [hour for hour in stale if asked and hour < asked.first]
-    shown = "; ".join(str(part) for part in contiguous(stale)) or "none"
-    if plan or not stale:
-        space.say(
-            f"{len(stale)} hours before {end} are missing or have changed: {shown}"
-            + (f"; {len(earlier)} of them are before --from" if earlier else "")
-            + (f"; {len(waiting)} files wait to be ingested" if waiting else ""),
-            {
-                "hours": len(stale),
-                "ranges": [str(part) for part in contiguous(stale)],
-                "waiting_files": [file.source_file for file in waiting],
-            },
-        )
+    if stop and asked:
+        space.past(asked)
+    if plan:
+        _show_plan(space, asked)
         return
-    _sessionize(space, contiguous(stale)[-1])
+    with space.writing():
+        load_metadata(space.lake, space.settings)
+        spark = space.spark
+        with space.progress("backfilling") as report:
+            taken, done = run(
+                spark, space.lake, space.settings, space.clock, asked, accept_late, report
+            )
+    if done is None:
+        space.say(
+            f"{_taken_in(taken)}; no hour is missing or has changed",
+            {"ingest": _ingest_facts(taken), "filled": []},
+        )
+    else:
+        space.say(
+            f"{_taken_in(taken)}; {_filled(done)}",
+            {"ingest": _ingest_facts(taken), **_sessionize_facts(done)},
+        )
+        _refuse_failed(done)
+    _refuse_left_out(taken)
+
+
+def _show_plan(space: Workspace, asked: HourRange | None) -> None:
+    from rich.table import Table
+
+    from pipeline.backfill import plan_backfill
+
+    planned = plan_backfill(space.lake, space.settings, space.clock, asked)
+    if planned.ranges and not space.as_json:
+        table = Table("from", "to", "hours", "events", "why")
+        for part in planned.ranges:
+            ends = str(part.hours.first), str(part.hours.stop)
+            table.add_row(*ends, f"{len(part.hours):,}", f"{part.events:,}", part.why)
+        space.console.print(table)
+    waiting = len(planned.waiting_files)
+    space.say(
+        f"{planned.hours:,} hours are missing or have changed"
+        + (f"; {waiting:,} files wait to be ingested, and may change more" if waiting else ""),
+        {
+            "hours": planned.hours,
+            "ranges": [
+                {"from": p.hours.first, "to": p.hours.stop, "events": p.events, "why": p.why}
+                for p in planned.ranges
+            ],
+            "waiting_files": planned.waiting_files,
+        },
+    )
 
 
 def _sessionize(space: Workspace, hours: HourRange) -> None:
@@ -173,23 +197,10 @@ def _sessionize(space: Workspace, hours: HourRange) -> None:
 
     with space.writing():
         spark = space.spark
-        with space.status(f"sessionizing {hours}"):
-            done = run(spark, space.lake, space.settings, hours)
-    filled = ", ".join(str(part) for part in done.filled) or "nothing"
-    also = f"; {done.missing_or_changed} earlier ones were missing or had changed"
-    on = f"; {done.carried_on} later ones followed from them"
-    space.say(
-        f"filled {filled}: {done.events:,} events in, {done.closed_events:,} in closed sessions"
-        + (also if done.missing_or_changed else "")
-        + (on if done.carried_on else ""),
-        {
-            "filled": [str(part) for part in done.filled],
-            "events": done.events,
-            "closed_events": done.closed_events,
-            "missing_or_changed": done.missing_or_changed,
-            "carried_on": done.carried_on,
-        },
-    )
+        with space.progress(f"sessionizing {hours}") as report:
+            done = run(spark, space.lake, space.settings, hours, report)
+    space.say(_filled(done), _sessionize_facts(done))
+    _refuse_failed(done)
 
 
 @app.command()
@@ -237,13 +248,69 @@ def _maybe_range(first: str | None, stop: str | None) -> HourRange | None:
     return HourRange.parse(first or "1970-01-01T00", stop or "9999-01-01T00")
 
 
-def _after_last_event(space: Workspace, plan: bool) -> Hour:
-    from pipeline import ingest as ingest_step
+def _taken_in(done: IngestSummary) -> str:
+    if done.files == 0 and not done.unreadable:
+        return f"nothing new: all {done.known_files} files are ingested already"
+    late = f", {done.late:,} of them too late by ingest.max_lateness" if done.late else ""
+    return (
+        f"{done.files} files, {done.records:,} records = {done.accepted:,} accepted{late} + "
+        f"{done.duplicates:,} duplicates + {done.quarantined:,} quarantined"
+    )
 
-    arrived = space.lake.filled(ingest_step.STEP)
-    if not arrived and not plan:
-        raise UsageError("no event was ingested yet: see source.path in the settings")
-    return max(arrived, default=Hour.of(space.clock) - 1) + 1
+
+def _ingest_facts(done: IngestSummary) -> dict[str, Any]:
+    return {**vars(done), "hours": [str(part) for part in done.hours]}
+
+
+def _refuse_left_out(done: IngestSummary) -> None:
+    """Exit 1 where a file could not be taken in; the others were.
+
+    Raises:
+        HourglassError: naming the first of them.
+    """
+    left_out = [*done.unreadable, *(f"{name}: no longer there" for name in done.missing)]
+    if left_out:
+        raise HourglassError(
+            f"{len(left_out)} files were left out, all others were taken in; {left_out[0]}"
+        )
+
+
+def _filled(done: SessionizeSummary) -> str:
+    filled = ", ".join(str(part) for part in done.filled) or "nothing"
+    sentence = (
+        f"filled {filled}: {done.events:,} events in, {done.closed_events:,} in closed sessions"
+    )
+    if done.missing_or_changed:
+        sentence += f"; {done.missing_or_changed} earlier hours were missing or had changed"
+    if done.carried_on:
+        sentence += f"; {done.carried_on} later ones followed from them"
+    if done.settled_at:
+        hours = ", ".join(map(str, done.settled_at))
+        sentence += f"; stopped at {hours}, where the sessions carried in came out as they were"
+    return sentence
+
+
+def _sessionize_facts(done: SessionizeSummary) -> dict[str, Any]:
+    return {
+        **vars(done),
+        "filled": [str(part) for part in done.filled],
+        "settled_at": [str(hour) for hour in done.settled_at],
+        "failed": [{"hour": str(hour), "reason": reason} for hour, reason in done.failed],
+    }
+
+
+def _refuse_failed(done: SessionizeSummary) -> None:
+    """Exit 1 where an hour could not be computed; what does not follow from it was.
+
+    Raises:
+        HourglassError: naming the first of them and its reason.
+    """
+    if done.failed:
+        hour, reason = done.failed[0]
+        raise HourglassError(
+            f"{len(done.failed)} hours could not be computed and {done.waiting} wait for them, "
+            f"the rest is done; hour {hour}: {reason}"
+        )
 
 
 def own_config() -> Path | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 
 if TYPE_CHECKING:
@@ -98,15 +99,23 @@ def _store_of(location: str) -> tuple[Any, str]:
 
 
 def read_file(location: str, columns: Sequence[str]) -> pa.Table:
-    """Some columns of one small Parquet file, whole."""
+    """Some columns of one small Parquet file, whole.
+
+    Raises:
+        HourglassError: the file is gone or damaged.
+    """
     import pyarrow.parquet as pq
 
     store, path = _store_of(location)
-    with store.open_input_file(path) as content:
-        # Small, so read at once: threads and buffers would cost more than they save.
-        return pq.ParquetFile(content, pre_buffer=False).read(
-            columns=list(columns), use_threads=False
-        )
+    try:
+        with store.open_input_file(path) as content:
+            # Small, so read at once: threads and buffers would cost more than they save.
+            return pq.ParquetFile(content, pre_buffer=False).read(
+                columns=list(columns), use_threads=False
+            )
+    except (OSError, pa.ArrowInvalid) as error:
+        reason = " ".join(str(error).split())
+        raise HourglassError(f"{location}: this table file cannot be read: {reason}") from error
 
 
 class HourWriter:

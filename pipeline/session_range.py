@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,15 +52,20 @@ def compute(spark: SparkSession, lake: Lake, rules: SessionSettings, hours: Hour
     events = sorted(lake.files(EVENTS, hours), key=_by_hour)
     if not carried and not events:
         return Computed({spec.name: () for spec in OUTPUTS}, {}, {})
-    plan = _plan(lake, rules, hours, carried, events, spark.sparkContext.defaultParallelism)
+    folders = {spec.name: lake.staging(spec) for spec in OUTPUTS}
+    cores = spark.sparkContext.defaultParallelism
+    plan = make_plan(rules, hours, carried, events, folders, cores)
     marks = first_stage(spark, len(plan.scans) - 1, scan(plan))
     places = next_stage(marks, plan.buckets, placing(plan))
-    reports = pa.concat_tables(
-        collected(next_stage(places, len(plan.groups) - 1, writing(plan)), WRITTEN)
-    ).to_pylist()
+    written = next_stage(places, len(plan.groups) - 1, writing(plan))
+    return computed(collected(written, WRITTEN))
+
+
+def computed(reports: Iterable[pa.Table]) -> Computed:
+    """What the tasks' reports say."""
     files: dict[str, list[HourFile]] = {spec.name: [] for spec in OUTPUTS}
     digests: dict[str, dict[Hour, tuple[str, int]]] = {spec.name: {} for spec in OUTPUTS}
-    for row in reports:
+    for row in pa.concat_tables(reports).to_pylist():
         hour = Hour(row["hour"])
         files[row["table"]].append(HourFile(row["path"], row["bytes"], row["rows"], hour))
         if row["digest"]:
@@ -76,14 +81,15 @@ def commit(lake: Lake, hours: HourRange, computed: Computed, made_by: Mapping[st
         lake.replace(spec, hours, computed.files[spec.name], recorded)
 
 
-def _plan(
-    lake: Lake,
+def make_plan(
     rules: SessionSettings,
     hours: HourRange,
     carried: Sequence[HourFile],
     events: Sequence[HourFile],
+    folders: Mapping[str, str],
     cores: int,
 ) -> Plan:
+    """How the work on a range is parted; ``events`` are in the order of their hours."""
     n_carried, n_events = (sum(file.rows for file in files) for files in (carried, events))
     rows_per_scan = max(min(_ROWS_PER_SCAN, n_events // cores), _ROWS_WORTH_A_TASK)
     scans = [0, *([len(carried)] if carried else [])]
@@ -99,7 +105,7 @@ def _plan(
         scans=tuple(scans),
         bucket_bits=(wanted - 1).bit_length(),
         groups=_groups(hours, events, rows, cores),
-        folders={spec.name: lake.staging(spec) for spec in OUTPUTS},
+        folders=folders,
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.errors import disk_full
-from pipeline.hours import HOUR_S, Hour, HourRange, contiguous
+from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
 from pipeline.lake import FilledHour, Lake, settled_property
 from pipeline.schemas import FILLED_HOURS
 from pipeline.session_range import NOTHING, Computed, commit, compute
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _FORWARD_STEP_H = 24
-_EVENTS_PER_STEP = 40_000_000
+# A step is what is lost when a run is interrupted.
+_EVENTS_PER_STEP = 20_000_000
+_HOURS_PER_STEP = 31 * DAY_H
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,15 @@ def sessionize(
     lake: Lake,
     settings: Settings,
     hours: HourRange,
-    report: Callable[[HourRange], None] = lambda _hours: None,
+    report: Callable[[HourRange, int], None] = lambda _step, _left: None,
 ) -> SessionizeSummary:
     """Fill a range, what is missing or has changed before it, and what that changes after it.
 
     Hours follow from one another, so a range can only be right when all before it is.  The
     recomputation goes forward over hours that were filled before, until the sessions left open
     at an hour's end come out as they were.  A step that fails is halved until the hour is found
-    that cannot be computed; what does not follow from it is still done.
+    that cannot be computed; what does not follow from it is still done.  ``report`` is told of
+    each step before it is taken, and how many hours are left with it.
 
     Raises:
         HourglassError: the disk is full, Spark has ended, or another program wrote to the lake.
@@ -97,10 +100,10 @@ def sessionize(
     stale = set(stale_of(before, rules, hours.stop)) - asked
     last = max([hours.stop - 1, *before.filled])
     run = _Run(dict(before.filled), asked | stale)
-    longest = unhalved = len(hours) + len(run.pending)
+    longest = _HOURS_PER_STEP
     while run.pending:
         step = _first_step(run.pending, before.arrived, longest)
-        report(step)
+        report(step, len(run.pending))
         try:
             computed = compute(spark, lake, settings.sessions, step)
         except Exception as error:
@@ -110,7 +113,7 @@ def sessionize(
                 longest = len(step) // 2
             else:
                 _give_up(run, step.first, worker_error(error), settings.sessions.gap_s)
-                longest = unhalved
+                longest = _HOURS_PER_STEP
             continue
         _advance(run, before, step, computed, last, settings.sessions.gap_s)
         whole = not run.pending and not run.failed

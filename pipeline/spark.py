@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 MIN_JAVA = 17
-_ERROR_LINE = re.compile(r"[A-Za-z_.]*(Error|Exception|Interrupt): ")
+_ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*: ")
 _JAVA_VERSION = re.compile(r'version "(?:1\.)?(\d+)')
 
 
@@ -135,7 +135,7 @@ def spark_is_alive(spark: SparkSession) -> bool:
 
 def worker_error(error: BaseException) -> str:
     """The last line that says what went wrong in a task, without the stack around it."""
-    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line.rstrip() for line in str(error).splitlines()]
     said = [line for line in lines if _ERROR_LINE.match(line)]
     last = said[-1] if said else next(filter(None, lines), type(error).__name__)
     return last.removeprefix("pipeline.errors.HourglassError: ")[:300]

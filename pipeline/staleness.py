@@ -65,18 +65,23 @@ def stale_of(now: Standing, rules: str, stop: Hour) -> list[Hour]:
     return sorted(
         hour
         for hour in known
-        if hour < stop and (now.since is None or hour >= now.since) and _is_stale(now, rules, hour)
+        if hour < stop
+        and (now.since is None or hour >= now.since)
+        and why_stale(now, rules, hour) is not None
     )
 
 
-def _is_stale(now: Standing, rules: str, hour: Hour) -> bool:
+def why_stale(now: Standing, rules: str, hour: Hour) -> str | None:
+    """Why an hour with events, or with sessions carried into it, is to be filled; None if not."""
     filled = now.filled.get(hour)
     if filled is None:
-        return True
+        return "not filled"
+    if filled.config_digest != rules:
+        return "other settings"
     carried = state_digest(now.filled, hour - 1)
-    return filled.config_digest != rules or filled.input_digest != input_digest(
-        now.arrived, hour, carried
-    )
+    if filled.input_digest != input_digest(now.arrived, hour, carried):
+        return "inputs changed"
+    return None
 
 
 def state_digest(filled: Mapping[Hour, FilledHour | str], hour: Hour) -> str:

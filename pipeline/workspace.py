@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -77,6 +77,35 @@ class Workspace:
         else:
             print(f"{doing} ...", file=sys.stderr, flush=True)
             yield
+
+    @contextmanager
+    def progress(self, doing: str) -> Iterator[Callable[[HourRange, int], None]]:
+        """Show how far a step over many hours has come: a bar in a terminal, lines elsewhere.
+
+        Yields what is to be called before each part, with its hours and the number left with it.
+        """
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            print(f"{doing} ...", file=sys.stderr, flush=True)
+            yield lambda step, left: print(
+                f"hours {step} ({left:,} left) ...", file=sys.stderr, flush=True
+            )
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(doing, total=None)
+            before: list[int] = []
+
+            def report(step: HourRange, left: int) -> None:
+                before.append(left)
+                bar.update(task, description=f"hours {step}", total=before[0])
+                bar.update(task, completed=max(before[0] - left, 0))
+
+            yield report
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -66,7 +66,7 @@ class Log:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Sorted by a hash: no step may rely on the order of rows.
             rows = sorted(held, key=lambda event: hashlib.sha256(event.key.encode()).digest())
-            pq.write_table(_event_rows(rows), path)
+            pq.write_table(event_table(rows), path)
             files.append(HourFile(str(path), path.stat().st_size, len(rows), Hour(index)))
             filled.append(_filled(index, sorted(held)))
         hours = contiguous(Hour(index) for index in by_hour)
@@ -98,24 +98,28 @@ class Log:
         }
 
     def _rows(self, spec: TableSpec, hours: HourRange, last: str) -> set[tuple[Any, ...]]:
-        table = self.lake.arrow(spec, hours)
-        columns = {
-            name: (
-                column.cast(pa.int64()).to_pylist()
-                if pa.types.is_timestamp(column.type)
-                else column.to_pylist()
-            )
-            for name, column in zip(table.column_names, table.columns, strict=True)
-        }
-        columns["hour"] = [us // HOUR_US for us in columns["hour"]]
-        columns["context"] = [tuple(sorted(pairs)) for pairs in columns["context"]]
-        names = (
-            *("hour", "session_id", "session_start", "position", "event_time", "user_id"),
-            *("item_id", "event_type", "value", "given_session", "context", "event_key", last),
+        return session_rows(self.lake.arrow(spec, hours), last)
+
+
+def session_rows(table: pa.Table, last: str) -> set[tuple[Any, ...]]:
+    """Rows of ``sessions`` or ``open_sessions`` as the oracle gives them; no row twice."""
+    columns = {
+        name: (
+            column.cast(pa.int64()).to_pylist()
+            if pa.types.is_timestamp(column.type)
+            else column.to_pylist()
         )
-        rows = list(zip(*(columns[name] for name in names), strict=True))
-        assert len(set(rows)) == len(rows), f"{spec.name} holds a row twice"
-        return set(rows)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+    columns["hour"] = [us // HOUR_US for us in columns["hour"]]
+    columns["context"] = [tuple(sorted(pairs)) for pairs in columns["context"]]
+    names = (
+        *("hour", "session_id", "session_start", "position", "event_time", "user_id"),
+        *("item_id", "event_type", "value", "given_session", "context", "event_key", last),
+    )
+    rows = list(zip(*(columns[name] for name in names), strict=True))
+    assert len(set(rows)) == len(rows), "a row twice"
+    return set(rows)
 
 
 def expected_dwell_hours(tables: Tables) -> dict[int, tuple[float, ...]]:
@@ -126,7 +130,8 @@ def _us(instant: datetime) -> int:
     return Hour.of(instant).index * HOUR_US
 
 
-def _event_rows(events: list[Event]) -> pa.Table:
+def event_table(events: list[Event]) -> pa.Table:
+    """Events as rows of ``events``."""
     columns = {
         "hour": [event.hour * HOUR_US for event in events],
         "event_time": [event.time_us for event in events],

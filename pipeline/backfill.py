@@ -1,0 +1,106 @@
+"""Backfill: what is missing or has changed, shown as a plan and then filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from pipeline.hours import Hour, HourRange, contiguous
+from pipeline.ingest import IngestSummary, ingest, waiting_files
+from pipeline.lake import Lake
+from pipeline.sessionize import SessionizeSummary, sessionize
+from pipeline.settings import Settings
+from pipeline.staleness import Standing, rules_digest, stale_of, standing, why_stale
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class PlannedRange:
+    """Hours in a row that are to be filled for the same reason, and how many events they hold."""
+
+    hours: HourRange
+    why: str
+    events: int
+
+
+@dataclass(frozen=True)
+class BackfillPlan:
+    """What a backfill would do: files that wait to be taken in, and hours to fill in order.
+
+    What those files will change is not known before they are read.
+    """
+
+    waiting_files: tuple[str, ...]
+    ranges: tuple[PlannedRange, ...]
+
+    @property
+    def hours(self) -> int:
+        """How many hours are to be filled."""
+        return sum(len(part.hours) for part in self.ranges)
+
+
+def plan_backfill(
+    lake: Lake, settings: Settings, clock: datetime, asked: HourRange | None
+) -> BackfillPlan:
+    """What :func:`backfill` would do now; changes nothing.
+
+    Raises:
+        UsageError: the source or its folder is not what the settings say.
+    """
+    waiting = waiting_files(lake, settings, clock, _arrivals(asked))
+    now = standing(lake, settings)
+    ranges = _planned(now, rules_digest(settings), _end(now, asked))
+    return BackfillPlan(tuple(file.source_file for file in waiting), tuple(ranges))
+
+
+def backfill(
+    spark: SparkSession,
+    lake: Lake,
+    settings: Settings,
+    clock: datetime,
+    asked: HourRange | None,
+    accept_late: bool = False,
+    report: Callable[[HourRange, int], None] = lambda _step, _left: None,
+) -> tuple[IngestSummary, SessionizeSummary | None]:
+    """Take new files in, then fill the hours that are missing or whose inputs have changed.
+
+    Only hours before the end of ``asked`` are filled, and all of those: hours follow from one
+    another, so what is missing before a range belongs to it.  ``accept_late`` lets records of the
+    range in that came later than ``ingest.max_lateness``.  Each step is committed as it ends, so
+    an interrupted backfill goes on where it was.
+
+    Raises:
+        HourglassError: as :func:`pipeline.ingest.ingest` and
+            :func:`pipeline.sessionize.sessionize`.
+    """
+    late = (asked or HourRange(Hour(0), Hour.of(clock) + 1)) if accept_late else None
+    taken = ingest(spark, lake, settings, clock, _arrivals(asked), late)
+    now = standing(lake, settings)
+    stale = stale_of(now, rules_digest(settings), _end(now, asked))
+    if not stale:
+        return taken, None
+    return taken, sessionize(spark, lake, settings, contiguous(stale)[-1], report)
+
+
+def _arrivals(asked: HourRange | None) -> HourRange | None:
+    """Files of an hour hold events of earlier ones: all that arrived before the end matter."""
+    return None if asked is None else HourRange(Hour(0), asked.stop)
+
+
+def _end(now: Standing, asked: HourRange | None) -> Hour:
+    """The hour after the last that is wanted: what is asked for, or all that has events."""
+    latest = max([*now.arrived, *now.filled], default=Hour(-1)) + 1
+    return latest if asked is None else asked.stop
+
+
+def _planned(now: Standing, rules: str, end: Hour) -> Iterator[PlannedRange]:
+    stale = stale_of(now, rules, end)
+    for why, hours in groupby(stale, key=lambda hour: why_stale(now, rules, hour)):
+        for part in contiguous(hours):
+            events = sum(now.arrived[hour].rows for hour in part if hour in now.arrived)
+            yield PlannedRange(part, why or "", events)
