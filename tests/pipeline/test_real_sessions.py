@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -19,7 +19,7 @@ from pipeline import ingest
 from pipeline.hours import Hour, HourRange
 from pipeline.schemas import EVENTS
 from pipeline.sessionize import sessionize
-from pipeline.settings import SourceSettings
+from pipeline.settings import ColumnSettings, SourceSettings
 from pipeline.staleness import stale_hours
 
 if TYPE_CHECKING:
@@ -30,88 +30,130 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 @dataclass(frozen=True)
 class Raw:
-    """A raw log of its own format, and what reading it by hand counts."""
+    """A raw log, how to read it, its rules, and what reading it by hand gives."""
 
-    source: str
-    folder: Path
+    source: SourceSettings
     rules: Rules
     events: set[tuple[str, str, str, float]]
 
 
-def deskdrop(datasets: Path, work: Path) -> Raw:
-    """The first month, because Spark takes long for a year of small hours."""
-    until_s = Hour.parse("2016-04-14T00").index * 3600
-    folder = work / "raw"
-    folder.mkdir()
-    path = datasets / "deskdrop" / "users_interactions.csv.gz"
-    with (
-        gzip.open(path, "rt", encoding="utf-8", newline="") as whole,
-        gzip.open(folder / path.name, "wt", encoding="utf-8", newline="") as cut,
-    ):
-        rows = csv.DictReader(whole)
-        assert rows.fieldnames
-        kept = csv.DictWriter(cut, rows.fieldnames)
-        kept.writeheader()
-        events = set()
-        for row in rows:
-            if int(row["timestamp"]) < until_s:
-                kept.writerow(row)
-                fields = (row["personId"], row["contentId"], row["eventType"])
-                events.add((*fields, float(row["timestamp"])))
-    return Raw("deskdrop", folder, Rules(), events)
+def rows_of(path: Path, delimiter: str = ",", **options: Any) -> Iterator[dict[str, str]]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8", newline="") as lines:
+        yield from csv.DictReader(lines, delimiter=delimiter, **options)
 
 
-def yoochoose(datasets: Path, work: Path) -> Raw:
+def deskdrop(datasets: Path) -> Raw:
+    folder = datasets / "deskdrop"
+    events = {
+        (row["personId"], row["contentId"], row["eventType"], float(row["timestamp"]))
+        for row in rows_of(folder / "users_interactions.csv.gz")
+    }
+    return Raw(SourceSettings(name="deskdrop", path=folder), Rules(), events)
+
+
+def yoochoose(datasets: Path) -> Raw:
     folder = datasets / "yoochoose"
-    events = set()
-    for path in folder.glob("*.txt"):
-        with path.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines, delimiter="\t"):
-                fields = (row["SessionId"], row["ItemId"], "click")
-                events.add((*fields, float(row["Time"])))
-    return Raw("yoochoose", folder, Rules(given=True), events)
+    events = {
+        (row["SessionId"], row["ItemId"], "click", float(row["Time"]))
+        for path in folder.glob("*.txt")
+        for row in rows_of(path, "\t")
+    }
+    return Raw(SourceSettings(name="yoochoose", path=folder), Rules(given=True), events)
+
+
+def wikipedia(datasets: Path) -> Raw:
+    folder = datasets / "wikipedia"
+    epoch_s = Hour.parse("2018-04-01T00").index * 3600
+    events = {
+        (row["u"], row["i"], "edit", epoch_s + float(row["ts"]))
+        for row in rows_of(folder / "wikipedia.csv")
+    }
+    return Raw(SourceSettings(name="wikipedia", path=folder), Rules(), events)
+
+
+def taobao(datasets: Path) -> Raw:
+    folder = datasets / "taobao"
+    (path,) = folder.glob("*.csv")
+    names = ("user", "item", "category", "behaviour", "time")
+    events = {
+        (row["user"], row["item"], row["behaviour"], float(row["time"]))
+        for row in rows_of(path, fieldnames=names)
+    }
+    return Raw(SourceSettings(name="taobao", path=folder), Rules(), events)
+
+
+def nasa(datasets: Path) -> Raw:
+    """A web server's log as a table; robots and proxies are among its users."""
+    folder = datasets / "nasa-http"
+    events = {
+        (row["host"], row["url"], row["method"], float(row["time"]))
+        for path in folder.glob("*.tsv")
+        for row in rows_of(path, "\t", quoting=csv.QUOTE_NONE)
+    }
+    columns = ColumnSettings(event_time="time", user_id="host", item_id="url", event_type="method")
+    source = SourceSettings(
+        name="delimited", path=folder, pattern="*.tsv", delimiter="\t", quote=None, columns=columns
+    )
+    return Raw(source, Rules(), events)
 
 
 @pytest.mark.parametrize(
-    ("read", "n_events", "n_sessions"), [(deskdrop, 3_507, 1_792), (yoochoose, 83_845, 21_218)]
+    ("read", "n_events", "n_sessions", "n_hours"),
+    [
+        (deskdrop, 72_312, 30_000, 5_000),
+        (wikipedia, 157_474, 30_000, 744),
+        (taobao, 10_000, 1_000, 200),
+        (nasa, 19_998, 1_000, 50),
+        (yoochoose, 83_845, 21_218, 168),
+    ],
 )
 def test_sessions_of_a_real_log_equal_the_oracle(
     spark: SparkSession,
     datasets_dir: Path,
     tmp_path: Path,
-    read: Callable[[Path, Path], Raw],
+    read: Callable[[Path], Raw],
     n_events: int,
     n_sessions: int,
+    n_hours: int,
 ) -> None:
-    raw = read(datasets_dir, tmp_path)
+    raw = read(datasets_dir)
     log = Log(tmp_path / "work", raw.rules)
-    settings = log.settings.model_copy(
-        update={"source": SourceSettings(name=raw.source, path=raw.folder)}
-    )
+    settings = log.settings.model_copy(update={"source": raw.source})
     taken = ingest.ingest(spark, log.lake, settings, datetime(2025, 1, 1, tzinfo=UTC))
     events = _events(log)
     assert {(e.user, e.item, e.event_type, e.time_us) for e in events} == {
         (user, item, kind, round(at_s * US)) for user, item, kind, at_s in raw.events
     }
-    assert len(events) == taken.accepted == n_events
+    assert len(events) == taken.accepted
 
     # The last session closes within a gap of the last event.
     stop = max(event.hour for event in events) + 1 + raw.rules.gap_s // 3600
     first = min(event.hour for event in events)
     every = HourRange(Hour(first), Hour(stop))
-    sessionize(spark, log.lake, settings, every)
+    # In two ranges, so that sessions are carried from one to the other.
+    middle = Hour(first + (stop - first) // 2)
+    for part in (HourRange(every.first, middle), HourRange(middle, every.stop)):
+        sessionize(spark, log.lake, settings, part)
     assert stale_hours(log.lake, settings, every.stop) == []
 
     expected = session_tables(events, raw.rules, first, stop)
     found = log.tables(every)
-    assert len(found.sessions) == len(events)
     assert found.sessions == expected.sessions
     assert found.open_sessions == expected.open_sessions
     assert found.item_hours == expected.item_hours
     assert log.dwell_hours(every) == {
         hour: pytest.approx(row, rel=1e-9) for hour, row in expected_dwell_hours(expected).items()
     }
-    assert len({row[1] for row in found.sessions}) == n_sessions
+    assert (
+        len(events),
+        len({row[1] for row in found.sessions}),
+        len({e.hour for e in events}),
+    ) == (
+        n_events,
+        n_sessions,
+        n_hours,
+    )
 
 
 def _events(log: Log) -> list[Event]:
