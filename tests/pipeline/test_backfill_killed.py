@@ -1,0 +1,236 @@
+"""Backfill killed at any instant: readers see whole states, a rerun completes (P5).
+
+``HOURGLASS_TEST_KILLS=100`` kills more often.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+import yaml
+from fuzzed_logs import H0
+from landing_place import Place
+
+from pipeline.backfill import backfill
+from pipeline.content import content_digest
+from pipeline.hours import Hour, HourRange
+from pipeline.lake import Lake, State
+from pipeline.schemas import (
+    EVENTS,
+    OPEN_SESSIONS,
+    QUARANTINE,
+    SESSIONS,
+    SOURCE_FILES,
+    STEP_TABLES,
+    TableSpec,
+)
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "4"))
+CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
+NO_DIGEST = "0-0"
+
+
+def put_round(place: Place, rng: random.Random, nth: int) -> set[str]:
+    """Some files that arrive in one hour, of events up to a day old; one line in ten is broken."""
+    names = set()
+    for n in range(3):
+        name = f"{H0 + 26}/{nth:03d}-{n}.csv"
+        lines = []
+        for line in range(25):
+            at_s = H0.index * 3600 + rng.randrange(26 * 3600)
+            user = f"u{rng.randrange(12)}"
+            lines.append(
+                "broken" if rng.random() < 0.1 else f"{at_s},{user},i{rng.randrange(9)},,,{line}"
+            )
+        place.put(name, *lines, lines[0])
+        names.add(name)
+    return names
+
+
+def assert_whole(lake: Lake) -> frozenset[str]:
+    """Every table of one state agrees with what the steps recorded; the files that are in it."""
+    state = lake.state()
+    filled = lake.filled_steps(state=state)
+    accounts = lake.arrow(SOURCE_FILES, state=state).to_pylist()
+    events = Counter(_hours(lake.arrow(EVENTS, state=state)))
+    assert events == {h: f.rows for h, f in filled.get("ingest", {}).items() if f.rows}
+    assert sum(row["accepted"] for row in accounts) == events.total()
+    refused = lake.arrow(QUARANTINE, state=state).num_rows
+    assert sum(row["quarantined"] for row in accounts) == refused
+    sessions = filled.get("sessionize", {})
+    assert _digests(lake, SESSIONS, state) == _some(
+        {hour: record.output_digest for hour, record in sessions.items()}
+    )
+    assert _digests(lake, OPEN_SESSIONS, state) == _some(
+        {hour: record.state_digest for hour, record in sessions.items()}
+    )
+    return frozenset(row["source_file"] for row in accounts)
+
+
+def _hours(rows: pa.Table) -> list[Hour]:
+    return [Hour(us // 3_600_000_000) for us in rows["hour"].cast(pa.int64()).to_pylist()]
+
+
+def _digests(lake: Lake, spec: TableSpec, state: State) -> dict[Hour, str]:
+    rows = lake.arrow(spec, state=state)
+    hours = pa.array([hour.index for hour in _hours(rows)], pa.int64())
+    plain = rows.drop_columns(["hour"])
+    return {
+        Hour(index): content_digest(plain.filter(pa.compute.equal(hours, index)))
+        for index in set(hours.to_pylist())
+    }
+
+
+def _some(digests: dict[Hour, str]) -> dict[Hour, str]:
+    return {hour: digest for hour, digest in digests.items() if digest != NO_DIGEST}
+
+
+class Reader(threading.Thread):
+    """Looks at the lake over and over while others write to it and die."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(daemon=True)
+        self.lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
+        self.looks = 0
+        self.fault: BaseException | None = None
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self.done.wait(0.1):
+                assert_whole(self.lake)
+                self.looks += 1
+        except BaseException as error:
+            self.fault = error
+
+    def finish(self) -> int:
+        self.done.set()
+        self.join(120)
+        if self.fault is not None:
+            raise self.fault
+        return self.looks
+
+
+def run_and_kill(config: Path, wait_s: float) -> float | None:
+    """Kill ``hourglass backfill``, its JVM and workers so long after it has begun.
+
+    Returns the seconds it needed where it was quicker than that.
+    """
+    command = [sys.executable, "-m", "training.cli", "--config", str(config), "backfill"]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("backfilling"):
+                break
+        else:
+            pytest.fail(f"it never began: {''.join(said)}")
+        begun = time.monotonic()
+        try:
+            process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return None
+        assert process.returncode == 0, "".join(said) + process.stderr.read()
+        return time.monotonic() - begun
+
+
+def settings_file(place: Place, folder: Path) -> Path:
+    settings = place.settings.model_dump(mode="json", include={"work", "source", "ingest"})
+    settings["source"]["columns"] = place.settings.source.columns.model_dump()
+    settings["spark"] = {"master": "local[2]", "driver_memory": "1g", "shuffle_partitions": 2}
+    config = folder / "hourglass.yaml"
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return config
+
+
+@pytest.mark.slow
+def test_a_backfill_killed_at_any_instant_leaves_whole_states_and_the_next_completes_it(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    place = Place(tmp_path, spark)
+    config = settings_file(place, tmp_path)
+    rng = random.Random(8)
+    arrived = [frozenset(put_round(place, rng, 0))]
+    longest_s = run_and_kill(config, 300.0)
+    assert longest_s is not None
+    assert assert_whole(place.lake) == arrived[0]
+    reader = Reader(place.settings)
+    reader.start()
+    killed = half_done = 0
+    for nth in range(1, KILLS + 1):
+        arrived.append(arrived[-1] | put_round(place, rng, nth))
+        needed_s = run_and_kill(config, rng.uniform(0.0, longest_s))
+        longest_s = 0.5 * longest_s + 0.5 * needed_s if needed_s else longest_s
+        killed += needed_s is None
+        now, finished = place.lake.snapshots(), place.lake.state()
+        half_done += any(now[spec.name] != finished[spec.name] for spec in STEP_TABLES)
+        assert assert_whole(place.lake) in arrived
+    looks = reader.finish()
+    print(f"{killed} killed, {half_done} of them between commits; {looks} looks of a reader")
+    assert killed
+    assert looks
+
+    everything = (spark, place.lake, place.settings, CLOCK, None)
+    backfill(*everything)
+    assert assert_whole(place.lake) == arrived[-1]
+    assert place.lake.state() == place.lake.snapshots()
+    quiet = Place(tmp_path / "quiet", spark)
+    for path in place.landing.rglob("*.csv"):
+        copy = quiet.landing / path.relative_to(place.landing)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    backfill(spark, quiet.lake, quiet.settings, CLOCK, None)
+    found, expected = place.digests(), quiet.digests()
+    # When a file was seen on disk is no content, and which empty hours were looked at neither.
+    differing = {name for name in found if found[name] != expected[name]}
+    assert differing <= {"source_files", "filled_hours"}
+    assert place.accounts() == quiet.accounts()
+
+
+def test_two_backfills_at_once_do_the_work_once(spark: SparkSession, tmp_path: Path) -> None:
+    place = Place(tmp_path, spark)
+    config = settings_file(place, tmp_path)
+    put_round(place, random.Random(3), 0)
+    command = [sys.executable, "-m", "training.cli", "--config", str(config), "backfill", "--json"]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for process in both:
+        _, stderr = process.communicate(timeout=300)
+        assert process.returncode == 0, stderr.decode()
+    assert_whole(place.lake)
+    assert len(place.accounts()) == 3
+    every = HourRange(H0, H0 + 30)
+    assert {hour for hour in place.lake.filled("sessionize") if hour in every}
+    quiet = Place(tmp_path / "quiet", spark)
+    put_round(quiet, random.Random(3), 0)
+    backfill(spark, quiet.lake, quiet.settings, CLOCK, None)
+    for name in ("events", "sessions", "open_sessions", "item_hours", "dwell_hours", "quarantine"):
+        assert place.digests()[name] == quiet.digests()[name]
