@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -234,8 +235,8 @@ def _inputs(
     missing = staleness.stale_hours(lake, settings, frame.as_of, state)
     if missing:
         raise HourglassError(
-            f"{len(missing)} hours before {frame.as_of} are not sessionized, or were from other "
-            f"events or rules; the first is {missing[0]}: "
+            f"hours before {frame.as_of} are not sessionized, or were from other events or rules: "
+            f"{len(missing)} at least, from {missing[0]} on: "
             f"run `hourglass backfill --from {missing[0]} --to {frame.as_of}`"
         )
     reach = min(frame.history_start, popular.first)
@@ -320,7 +321,7 @@ def _write(
     staging = part.folder.with_name(f".{part.folder.name}-{uuid.uuid4().hex}")
     staging.mkdir(parents=True)
     try:
-        _write_shards(histories, staging, rules.users_per_shard)
+        _write_shards(histories, staging, rules.events_per_shard)
         pq.write_table(vocabulary, staging / "vocabulary.parquet")
         popularity = query(
             spark,
@@ -368,13 +369,20 @@ def _write(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _write_shards(histories: DataFrame, staging: Path, users_per_shard: int) -> None:
+def _write_shards(histories: DataFrame, staging: Path, events_per_shard: int) -> None:
+    """Write parts in the order of users, each with about as many events."""
+    from pyspark.sql import functions
+
     histories.persist()
     try:
-        shards = max(1, math.ceil(histories.count() / users_per_shard))
+        bounds = _shard_bounds(
+            histories.selectExpr("user_id", "SIZE(item) AS events").toArrow(), events_per_shard
+        )
+        reached = [functions.lit(bound) <= functions.col("user_id") for bound in bounds]
+        number_of = sum((each.cast("int") for each in reached), functions.lit(0))
         written = staging / "written"
         (
-            histories.repartition(shards, "user_id")
+            histories.repartitionById(len(bounds) + 1, number_of)
             .sortWithinPartitions("user_id")
             .write.parquet(str(written))
         )
@@ -383,6 +391,20 @@ def _write_shards(histories: DataFrame, staging: Path, users_per_shard: int) -> 
     for number, path in enumerate(sorted(written.glob("part-*.parquet"))):
         path.rename(staging / f"part-{number:05d}.parquet")
     shutil.rmtree(written)
+
+
+def _shard_bounds(users: pa.Table, events_per_shard: int) -> list[str]:
+    """First user of each shard after the first, so that all hold about the same number of events.
+
+    ``users`` has a row a user: user_id, events.  A user's history is never parted.
+    """
+    users = users.sort_by("user_id")
+    events = users["events"].to_numpy()
+    before = np.cumsum(events) - events
+    shards = max(1, math.ceil(int(events.sum()) / events_per_shard))
+    cuts = np.searchsorted(before, [n * events.sum() / shards for n in range(1, shards)])
+    firsts = {int(cut) for cut in cuts if 0 < cut < len(events)}
+    return [users["user_id"][cut].as_py() for cut in sorted(firsts)]
 
 
 def _counts(staging: Path) -> dict[str, int]:

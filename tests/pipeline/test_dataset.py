@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from dataset_oracle import (
     Frame,
@@ -24,11 +25,13 @@ from dataset_oracle import (
     vocabulary_of,
     width_s,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 from session_oracle import HOUR_US, US, Event, Rules
 from staging import DAY, DAY_US, Log
 
 from pipeline import ingest
-from pipeline.dataset import freeze, histories_at, hold_out, read_manifest
+from pipeline.dataset import _shard_bounds, freeze, histories_at, hold_out, read_manifest
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange
 from pipeline.sessionize import sessionize
@@ -142,7 +145,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
                 "support_passes": "fixed_point",
                 "min_session_events": 3,
                 "min_user_sessions": 2,
-                "users_per_shard": 7,
+                "events_per_shard": 60,
                 "max_history_events": 0,
                 "history": "20d",
             },
@@ -348,7 +351,7 @@ def test_a_test_part_starts_where_its_data_set_ends(
 def test_hours_that_are_not_filled_are_named(spark: SparkSession, log: Log, base: Path) -> None:
     with pytest.raises(HourglassError) as refused:
         freeze(spark, log.lake, log.settings, DAY + 58)
-    assert str(refused.value).startswith(f"2 hours before {DAY + 58} are not sessionized")
+    assert str(refused.value).startswith(f"hours before {DAY + 58} are not sessionized")
     assert f"`hourglass backfill --from {DAY + 56} --to {DAY + 58}`" in str(refused.value)
     with pytest.raises(HourglassError, match=f"the first is {DAY + 56}"):
         hold_out(spark, log.lake, log.settings, base, HourRange(DAY + T, DAY + 57))
@@ -390,6 +393,29 @@ def test_an_hour_without_a_known_item_is_no_test_part(spark: SparkSession, tmp_p
     }
     with pytest.raises(HourglassError, match=f"on one of the 1 items of data set {base.name}"):
         hold_out(spark, log.lake, log.settings, base, HourRange(DAY + 1, DAY + 2))
+
+
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=60),
+    st.integers(1, 200),
+)
+def test_shards_are_of_even_size(lengths: list[int], events_per_shard: int) -> None:
+    """No shard is further from an even share than the longest history is long."""
+    users = [f"u{n:03d}" for n in range(len(lengths))]
+    table = pa.table({"user_id": users, "events": lengths}).take(
+        pa.array(random.Random(1).sample(range(len(users)), len(users)))
+    )
+    bounds = _shard_bounds(table, events_per_shard)
+    assert bounds == sorted(set(bounds))
+    sizes = [0] * (len(bounds) + 1)
+    for user, length in zip(users, lengths, strict=True):
+        sizes[sum(bound <= user for bound in bounds)] += length
+    assert all(sizes)
+    wanted = -(-sum(lengths) // events_per_shard)
+    assert len(sizes) <= wanted
+    if len(sizes) == wanted:
+        share = sum(lengths) / wanted
+        assert all(abs(size - share) <= 2 * max(lengths) for size in sizes)
 
 
 def test_a_folder_without_a_data_set_is_named(tmp_path: Path) -> None:
