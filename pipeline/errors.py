@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# As the system, its quotas and SQLite say it; Spark only passes on the text.
+_FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 
 
 class HourglassError(Exception):
@@ -21,12 +27,36 @@ class UsageError(HourglassError):
 
 
 def disk_full(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, tells of a disk without space."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno == errno.ENOSPC:
+    """Whether an error, or one that it came from, says that a disk has no space left."""
+    seen: set[int] = set()
+    now: BaseException | None = error
+    while now is not None and id(now) not in seen:
+        seen.add(id(now))
+        if isinstance(now, OSError) and now.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if "No space left on device" in str(seen):
-            return True
-        seen = seen.__cause__ or seen.__context__
+        # The text of a Java error is asked of the JVM, which may be gone.
+        with suppress(Exception):
+            said = str(now)
+            if any(text in said for text in _FULL):
+                return True
+        now = now.__cause__ or now.__context__
     return False
+
+
+@contextmanager
+def telling_of_full_disk(*folders: Path) -> Iterator[None]:
+    """Say in one sentence that the disk of these folders is full, where that is what went wrong.
+
+    Raises:
+        HourglassError: no space is left; any other error passes as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not disk_full(error):
+            raise
+        places = " or ".join(dict.fromkeys(map(str, folders)))
+        raise HourglassError(
+            f"no space is left on the disk of {places}; what was committed before stands: "
+            "free some space and run the step again"
+        ) from error

@@ -1,7 +1,8 @@
 """Ingest: raw files -> ``events`` and ``quarantine``, and an account of every record.
 
-Commits go events, quarantine, source_files, and last filled_hours, which makes them one state.
-What a killed run committed before that is taken back by the next one, which does it all again.
+Commits go events, quarantine, source_files, late_ranges, and last filled_hours, which makes them
+one state.  What a killed run committed before that is taken back by the next one, which does it
+all again.
 """
 
 from __future__ import annotations
@@ -9,45 +10,69 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.errors import HourglassError
-from pipeline.hour_files import literal_path
+from pipeline.accounts import (
+    COUNTS,
+    Account,
+    Versions,
+    check_events,
+    check_records,
+    commit_accounts,
+    settle_all,
+)
+from pipeline.errors import HourglassError, telling_of_full_disk
 from pipeline.hours import Hour, HourRange, contiguous
+from pipeline.intake import (
+    FORMAT_PROPERTY,
+    Intake,
+    check_headers,
+    files_with_duplicates,
+    find_intake,
+)
 from pipeline.lake import Lake
-from pipeline.landing import RawFile, find_raw_files, not_yet_ingested
-from pipeline.parsing import parse_files
+from pipeline.landing import Arrival, RawFile, grown
+from pipeline.late import let_in_before, remember_let_in
+from pipeline.parsing import TOO_LATE
 from pipeline.queries import query
-from pipeline.schemas import EVENTS, FILLED_HOURS, QUARANTINE, SOURCE_FILES
+from pipeline.reading import Parcel, read_once
+from pipeline.schemas import EVENTS, FILLED_HOURS, QUARANTINE
 from pipeline.settings import Settings
 from pipeline.sources import Source, source_for
-from pipeline.sources.lines import read_lines
 from pipeline.version import code_version
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 STEP = "ingest"
-_US = 1_000_000
-_MOST_ACCOUNT_FILES = 64
 
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What one run of ingest did; ``hours`` are those whose events changed or were rewritten."""
+    """What one run of ingest did; ``hours`` are those whose events changed or were rewritten.
+
+    ``late`` counts the accepted records that had come too late and were let in on purpose.
+    ``unreadable`` says of each file that could not be read why (``a.csv: Permission denied``);
+    ``missing`` names files with records to let in that are no longer in the landing zone.  The
+    other files were taken in all the same.
+    """
 
     files: int
     known_files: int
-    records: int
-    accepted: int
-    duplicates: int
-    quarantined: int
-    hours: tuple[HourRange, ...]
+    records: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    hours: tuple[HourRange, ...] = ()
+    late: int = 0
+    unreadable: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def ingest(
@@ -56,30 +81,32 @@ def ingest(
     settings: Settings,
     clock: datetime,
     hours: HourRange | None = None,
+    late: HourRange | None = None,
 ) -> IngestSummary:
     """Take in all raw files that are new (of the given hours of arrival, where names tell them).
 
     ``clock`` is the time of arrival of files whose names tell none; records that claim to be
-    later than their file's arrival, plus the tolerated skew, are quarantined.
+    later than their file's arrival, plus the tolerated skew, are quarantined, and so are those
+    from more than ``ingest.max_lateness`` before an arrival that the name tells.
+
+    Records whose event_time is in ``late`` are let in however late they came: those of the files
+    taken in now, and those refused before, whose files are taken in once more.
 
     Raises:
         UsageError: the source or its folder is not what the settings say.
-        HourglassError: no file has a column that is needed, or records would not add up.
+        HourglassError: no file has a column that is needed, no file could be read, records would
+            not add up, or the disk is full.
     """
-    source = source_for(settings.source)
-    lake.undo_unfinished()
-    found, known, fresh = _look(lake, settings, source, clock, hours)
-    if not fresh:
-        return IngestSummary(0, len(found), 0, 0, 0, 0, ())
-    files = [file for file, _ in fresh]
-    _check_headers(files, source, settings)
-    staging = settings.path("scratch") / f"parsed-{uuid.uuid4().hex}"
-    try:
-        parsed = _parse_once(spark, files, source, settings, clock, staging)
-        changed = known.intersection(file.source_file for file in files)
-        return _commit(spark, lake, settings, fresh, len(found) - len(fresh), parsed, bool(changed))
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with telling_of_full_disk(settings.work, settings.resolved_warehouse):
+        source = source_for(settings.source)
+        lake.undo_unfinished()
+        intake = find_intake(lake, settings, source, clock, hours, late)
+        check_headers(lake, settings, source, intake.arrivals)
+        staging = settings.path("scratch") / f"parsed-{uuid.uuid4().hex}"
+        try:
+            return _take_in(spark, lake, settings, source, clock, intake, late, staging)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def waiting_files(
@@ -90,140 +117,179 @@ def waiting_files(
     Raises:
         UsageError: as :func:`ingest`.
     """
-    _, _, fresh = _look(lake, settings, source_for(settings.source), clock, hours)
-    return [file for file, _ in fresh]
+    intake = find_intake(lake, settings, source_for(settings.source), clock, hours)
+    return [arrival.file for arrival in intake.arrivals]
 
 
-def _look(
-    lake: Lake, settings: Settings, source: Source, clock: datetime, hours: HourRange | None
-) -> tuple[list[RawFile], set[str], list[tuple[RawFile, str]]]:
-    """Files found, names ingested before, and the files that are new or changed with digests."""
-    found = find_raw_files(settings.source.path, source.pattern, source.arrival_hour, clock, hours)
-    columns = ("source_file", "modified", "bytes", "sha256")
-    known = lake.arrow(SOURCE_FILES, state=lake.state(), columns=columns).to_pylist()
-    fresh = not_yet_ingested(found, (tuple(row[name] for name in columns) for row in known))
-    return found, {row["source_file"] for row in known}, fresh
-
-
-def _check_headers(files: list[RawFile], source: Source, settings: Settings) -> None:
-    """Refuse to start where no file at all has the columns: the settings are wrong then."""
-    if not source.has_header:
-        return
-    fault: HourglassError | None = None
-    for file in files:
-        lines = read_lines(file.path, settings.source.encoding, settings.ingest.max_record_chars)
-        header = next(lines, None)
-        if header is None or header.reason:
-            # Says nothing about the settings, good or bad.
-            continue
-        try:
-            source.parser(header.text, file.source_file)
-        except HourglassError as error:
-            fault = fault or error
-        else:
-            return
-    if fault is not None:
-        raise fault
-
-
-def _parse_once(
+def _take_in(
     spark: SparkSession,
-    files: list[RawFile],
-    source: Source,
+    lake: Lake,
     settings: Settings,
+    source: Source,
     clock: datetime,
+    intake: Intake,
+    late: HourRange | None,
     staging: Path,
-) -> DataFrame:
-    """Parse into a scratch folder: three queries read the rows, and parsing is the slow part."""
-    rules = settings.ingest
-    rows = [
-        (
-            str(file.path),
-            file.source_file,
-            file.arrival.index,
-            int((file.arrival.end if file.arrival_is_named else clock).timestamp() * _US)
-            + rules.max_skew_s * _US,
-        )
-        for file in files
-    ]
-    schema = "path string, source_file string, arrival_hour bigint, latest_us bigint"
-    slices = min(len(rows), 4 * spark.sparkContext.defaultParallelism)
-    listed = spark.createDataFrame(rows, schema).repartition(slices)
-    parse_files(listed, source, settings.source.encoding, rules).write.parquet(str(staging))
-    return spark.read.parquet(literal_path(str(staging)))
+) -> IngestSummary:
+    summary = IngestSummary(0, intake.known_files)
+    unreadable = intake.unreadable
+    if intake.arrivals:
+        let_in = let_in_before(lake)
+
+        def read(arrivals: list[Arrival], folder: str) -> Parcel:
+            return read_once(
+                spark, arrivals, source, settings, clock, let_in, late, staging / folder
+            )
+
+        parcel = read(intake.arrivals, "rows")
+        gone = _withdrawn(spark, lake, parcel, intake.versions)
+        if gone and (doubled := files_with_duplicates(intake)):
+            # Another file may have told of these events too, in a record that was a duplicate.
+            parcel = read([*intake.arrivals, *doubled], "rows and duplicates")
+            gone |= _withdrawn(spark, lake, parcel, intake.versions)
+        unreadable = [*unreadable, *parcel.unreadable]
+        if parcel.arrivals:
+            summary = _commit(spark, lake, settings, intake, parcel, gone, late)
+    said = tuple(map(str, unreadable))
+    if said and not summary.files and not summary.known_files:
+        raise HourglassError(f"{said[0]}: no file in {settings.source.path} can be read")
+    return replace(summary, unreadable=said, missing=tuple(intake.missing))
 
 
 def _commit(
     spark: SparkSession,
     lake: Lake,
     settings: Settings,
-    fresh: list[tuple[RawFile, str]],
-    known_files: int,
-    parsed: DataFrame,
-    some_changed: bool,
+    intake: Intake,
+    parcel: Parcel,
+    gone: set[Hour],
+    late: HourRange | None,
 ) -> IngestSummary:
     made_by = {
         "hourglass.step": STEP,
         "hourglass.config": settings.digest("source", "ingest"),
         "hourglass.code": code_version(),
+        FORMAT_PROPERTY: settings.digest("source"),
     }
-    events = parsed.where("kind = 'event'").select(*EVENTS.schema.names)
-    hours = _hours_of(events)
-    views = {"arrived": events, "known": lake.read(spark, EVENTS, hours)}
+    versions = intake.versions
+    renewed = grown(parcel.arrivals, versions)
+    hours = contiguous(parcel.event_hours | gone)
+    known = lake.read(spark, EVENTS, hours)
+    names = _names(spark, renewed)
+    views = {"arrived": parcel.events, "known": known, "grown": names}
     kept = query(spark, "deduplicate_events", views).persist()
     try:
         files = lake.stage(kept, EVENTS)
-        accounts = query(spark, "account_files", {"parsed": parsed, "kept": kept}).collect()
+        views = {"parsed": parcel.rows, "known": known, "kept": kept}
+        counted = query(spark, "account_files", views).collect()
         digests = query(spark, "digest_events", {"kept": kept}).collect()
     finally:
         kept.unpersist()
-    _check_conservation(accounts)
+    arrived = _accounts(parcel.arrivals, counted)
+    check_records(arrived)
+    settled = settle_all(
+        versions,
+        {row.source_file: row.displaced for row in counted if row.displaced},
+        {a.file.source_file: a.continues for a in parcel.arrivals if a.continues},
+    )
+    before = sum(filled.rows for filled in lake.filled(STEP, hours).values())
+    change = sum(row.row_count for row in digests) - before
+    rows = int(lake.properties(EVENTS).get("total-records", 0))
+    check_events(versions, settled, arrived, rows, rows + change)
 
     if hours:
         lake.replace(EVENTS, hours, files, made_by)
-    _commit_quarantine(spark, lake, parsed, made_by, some_changed)
-    _commit_accounts(lake, fresh, accounts, made_by)
+    let_in = [row.source_file for row in counted if row.late]
+    _commit_quarantine(spark, lake, parcel, versions, names, let_in, made_by)
+    commit_accounts(lake, versions, settled, arrived, made_by)
+    if late is not None:
+        remember_let_in(lake, let_in, late, made_by)
     # Also where no record became an event: the new state holds the refused ones and the accounts.
     lake.record_filled(STEP, hours, _filled_rows(digests, made_by), made_by)
-    totals = {
-        name: sum(row[name] for row in accounts)
-        for name in ("records", "accepted", "duplicates", "quarantined")
-    }
-    return IngestSummary(len(fresh), known_files, hours=tuple(hours), **totals)
+    totals = {name: sum(vars(account)[name] for account in arrived) for name in COUNTS}
+    late_records = sum(row.late or 0 for row in counted)
+    return IngestSummary(
+        len(arrived), intake.known_files, hours=tuple(hours), late=late_records, **totals
+    )
 
 
-def _hours_of(rows: DataFrame) -> list[HourRange]:
-    found = rows.selectExpr("UNIX_MICROS(hour) DIV 3600000000 AS hour_index").distinct().collect()
-    return contiguous(Hour(row.hour_index) for row in found)
+def _names(spark: SparkSession, files: Iterable[str]) -> DataFrame:
+    return spark.createDataFrame([(name,) for name in files], "source_file string")
 
 
-def _check_conservation(accounts: Iterable[Any]) -> None:
-    for row in accounts:
-        accounted = row.accepted + row.duplicates + row.quarantined
-        if row.records != accounted:
-            raise HourglassError(
-                f"{row.source_file}: {row.records} records were read but {accounted} accounted "
-                "for; nothing was committed: please report this with the file"
-            )
+def _withdrawn(spark: SparkSession, lake: Lake, parcel: Parcel, versions: Versions) -> set[Hour]:
+    """The hours of events that files which have grown no longer tell of."""
+    renewed = grown(parcel.arrivals, versions)
+    if not renewed:
+        return set()
+    owned = sum(account.accepted for name in renewed for account in versions[name])
+    views = {"grown": _names(spark, renewed), "arrived": parcel.events}
+
+    def found(hours: list[HourRange] | None) -> list[Any]:
+        known = lake.read(spark, EVENTS, hours)
+        return query(spark, "events_of_grown", {"known": known, **views}).collect()
+
+    rows = found(contiguous(parcel.event_hours))
+    if sum(row.row_count for row in rows) != owned:
+        # Some are in other hours, and only a look at all of them tells in which.
+        rows = found(None)
+    return {Hour(row.hour_index) for row in rows if row.withdrawn}
+
+
+def _accounts(arrivals: Iterable[Arrival], counted: Iterable[Any]) -> list[Account]:
+    by_name = {row.source_file: row for row in counted}
+    return [
+        Account(
+            source_file=arrival.file.source_file,
+            arrival=arrival.file.arrival.start,
+            modified=arrival.file.modified,
+            bytes=arrival.file.bytes,
+            sha256=arrival.sha256,
+            records=row.records,
+            accepted=row.accepted,
+            duplicates=row.events - row.accepted,
+            quarantined=row.quarantined,
+        )
+        for arrival in arrivals
+        for row in (by_name[arrival.file.source_file],)
+    ]
 
 
 def _commit_quarantine(
     spark: SparkSession,
     lake: Lake,
-    parsed: DataFrame,
+    parcel: Parcel,
+    versions: Versions,
+    renewed: DataFrame,
+    let_in: list[str],
     made_by: dict[str, str],
-    some_changed: bool,
 ) -> None:
-    refused = parsed.where("kind = 'refused'").select(*QUARANTINE.schema.names)
-    hours = _hours_of(refused)
+    hours = contiguous(parcel.refused_hours | _hours_in_quarantine(lake, parcel, versions))
     if not hours:
         return
-    known = lake.read(spark, QUARANTINE, hours)
-    # What a file held before it grew may have arrived in any hour.
-    earlier = lake.read(spark, QUARANTINE) if some_changed else known
-    views = {"refused": refused, "known": known, "earlier": earlier}
-    merged = query(spark, "merge_quarantine", views)
+    late_events = parcel.events.where(parcel.events.source_file.isin(let_in))
+    views = {
+        "refused": parcel.refused,
+        "known": lake.read(spark, QUARANTINE, hours),
+        "grown": renewed,
+        "let_in": late_events.select("source_file", "line"),
+    }
+    merged = query(spark, "merge_quarantine", views, too_late=TOO_LATE)
     lake.replace(QUARANTINE, hours, lake.stage(merged, QUARANTINE), made_by)
+
+
+def _hours_in_quarantine(lake: Lake, parcel: Parcel, versions: Versions) -> set[Hour]:
+    """The hours in which the files that came before have refused records."""
+    before = [a.file for a in parcel.arrivals if a.file.source_file in versions]
+    if not before:
+        return set()
+    # What a file held before it grew may have arrived in any hour, unless its name tells it.
+    named = all(file.arrival_is_named for file in before)
+    hours = contiguous(file.arrival for file in before) if named else None
+    rows = lake.arrow(QUARANTINE, hours, columns=("hour", "source_file"))
+    names = pa.array([file.source_file for file in before], pa.string())
+    found = rows.filter(pc.is_in(rows["source_file"], value_set=names))
+    return {Hour.of(hour) for hour in pc.unique(found["hour"]).to_pylist()}
 
 
 def _filled_rows(digests: Iterable[Any], made_by: dict[str, str]) -> pa.Table:
@@ -241,33 +307,3 @@ def _filled_rows(digests: Iterable[Any], made_by: dict[str, str]) -> pa.Table:
         for row in digests
     ]
     return pa.Table.from_pylist(rows, schema=FILLED_HOURS.schema)
-
-
-def _commit_accounts(
-    lake: Lake,
-    fresh: list[tuple[RawFile, str]],
-    accounts: Iterable[Any],
-    made_by: dict[str, str],
-) -> None:
-    by_name = {row.source_file: row for row in accounts}
-    rows = [
-        {
-            "source_file": file.source_file,
-            "arrival": file.arrival.start,
-            "modified": file.modified,
-            "bytes": file.bytes,
-            "sha256": digest,
-            **{
-                name: by_name[file.source_file][name]
-                for name in ("records", "accepted", "duplicates", "quarantined")
-            },
-        }
-        for file, digest in fresh
-    ]
-    accounts_now = pa.Table.from_pylist(rows, schema=SOURCE_FILES.schema)
-    if len(lake.files(SOURCE_FILES)) < _MOST_ACCOUNT_FILES:
-        lake.append(SOURCE_FILES, accounts_now, made_by)
-    else:
-        # Hourly runs would leave thousands of small files, and each run reads them all.
-        known = lake.arrow(SOURCE_FILES)
-        lake.overwrite(SOURCE_FILES, "true", pa.concat_tables([known, accounts_now]), made_by)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -15,16 +15,19 @@ from pipeline.hours import HOUR_S, Hour
 from pipeline.schemas import EVENTS, TIMESTAMP
 from pipeline.settings import IngestSettings
 from pipeline.sources.base import ParsedEvent, Refusal, Source, refuse_all
-from pipeline.sources.lines import read_lines
+from pipeline.sources.lines import UnreadableFileError, read_lines
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 _HOUR_US = HOUR_S * 1_000_000
 _ROWS_PER_BATCH = 20_000
+TOO_LATE = "event_time is more than ingest.max_lateness before the file's arrival"
 
 # An event (kind "event"), a refused record ("refused") or, last in each file, the number of
-# records that the reader saw ("file"), counted apart from what became of them.
+# records that the reader saw ("file"), counted apart from what became of them, and how many of
+# them were accepted though they came too late.  A file that could not be read to its end has an
+# "unreadable" instead, with the reason, and what rows it has are worth nothing.
 PARSED = pa.schema(
     [
         pa.field("kind", pa.string()),
@@ -32,14 +35,32 @@ PARSED = pa.schema(
         pa.field("reason", pa.string()),
         pa.field("raw", pa.string()),
         pa.field("records", pa.int64()),
+        pa.field("late", pa.int64()),
     ]
 )
+
+FILES = (
+    "path string, source_file string, arrival_hour bigint, "
+    "latest_us bigint, timely_us bigint, let_in array<array<bigint>>"
+)
+
+
+class Bounds(NamedTuple):
+    """Which times are believed of the records of one file, in microseconds since 1970.
+
+    From ``timely_us`` (None: from any time on) to ``latest_us``, both inclusive; besides them
+    those of the half-open ranges ``let_in``, which came too late but were let in on purpose.
+    """
+
+    latest_us: int
+    timely_us: int | None = None
+    let_in: Sequence[Sequence[int]] = ()
 
 
 def parse_files(
     files: DataFrame, source: Source, encoding: str, rules: IngestSettings
 ) -> DataFrame:
-    """Rows of :data:`PARSED` for files given as path, source_file, arrival_hour, latest_us."""
+    """Rows of :data:`PARSED` for files given as rows of :data:`FILES`."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
     return files.mapInArrow(_parser(source, encoding, rules), from_arrow_schema(PARSED))
@@ -55,7 +76,7 @@ def _parser(
                     Path(file["path"]),
                     file["source_file"],
                     Hour(file["arrival_hour"]),
-                    file["latest_us"],
+                    Bounds(file["latest_us"], file["timely_us"], file["let_in"]),
                     source,
                     encoding,
                     rules,
@@ -70,19 +91,35 @@ def file_rows(
     path: Path,
     source_file: str,
     arrival: Hour,
-    latest_us: int,
+    bounds: Bounds,
     source: Source,
     encoding: str,
     rules: IngestSettings,
 ) -> Iterator[tuple[Any, ...]]:
-    """The rows of one file, in the order of PARSED's columns.
-
-    ``latest_us`` is the latest event_time that is still believed.
-    """
-    lines = read_lines(path, encoding, rules.max_record_chars)
+    """The rows of one file, in the order of PARSED's columns."""
     arrival_us = arrival.index * _HOUR_US
     nothing = (None,) * 8
-    records = 0
+    try:
+        yield from _rows_of_records(path, source_file, arrival_us, bounds, source, encoding, rules)
+    except UnreadableFileError as error:
+        yield (
+            "unreadable", arrival_us, *nothing, source_file, None,
+            error.reason, None, None, None,
+        )  # fmt: skip
+
+
+def _rows_of_records(
+    path: Path,
+    source_file: str,
+    arrival_us: int,
+    bounds: Bounds,
+    source: Source,
+    encoding: str,
+    rules: IngestSettings,
+) -> Iterator[tuple[Any, ...]]:
+    lines = read_lines(path, encoding, rules.max_record_chars)
+    nothing = (None,) * 8
+    records = late = 0
     header = next(lines, None) if source.has_header else None
     try:
         parse = source.parser(header.text if header and not header.reason else None, source_file)
@@ -98,31 +135,37 @@ def file_rows(
         records += 1
         event = Refusal(line.reason) if line.reason else parse(line.text)
         if isinstance(event, ParsedEvent):
-            event = _believed(event, earliest_us, latest_us, rules.max_id_chars)
+            event = _believed(event, earliest_us, bounds, rules.max_id_chars)
         if isinstance(event, Refusal):
             yield (
                 "refused", arrival_us, *nothing, source_file, line.number,
-                event.reason, line.text, None,
+                event.reason, line.text, None, None,
             )  # fmt: skip
         else:
+            if bounds.timely_us is not None and event.event_time_us < bounds.timely_us:
+                late += 1
             yield (
                 "event", event.event_time_us // _HOUR_US * _HOUR_US, event.event_time_us,
                 event.user_id, event.item_id, event.event_type, event.value, event.given_session,
                 sorted(event.context.items()), event.event_key or content_key(event),
-                source_file, line.number, None, None, None,
+                source_file, line.number, None, None, None, None,
             )  # fmt: skip
-    yield ("file", arrival_us, *nothing, source_file, None, None, None, records)
+    yield ("file", arrival_us, *nothing, source_file, None, None, None, records, late)
 
 
 def _believed(
-    event: ParsedEvent, earliest_us: int, latest_us: int, max_id_chars: int
+    event: ParsedEvent, earliest_us: int, bounds: Bounds, max_id_chars: int
 ) -> ParsedEvent | Refusal:
     if event.event_time_us < earliest_us:
         return Refusal("event_time is before ingest.earliest")
-    if event.event_time_us > latest_us:
+    if event.event_time_us > bounds.latest_us:
         return Refusal("event_time is after the file's arrival")
     if len(event.user_id) > max_id_chars or len(event.item_id) > max_id_chars:
         return Refusal(f"an id is longer than {max_id_chars} characters")
+    # The last of the checks: a record refused for it is good in every other way.
+    timely = bounds.timely_us is None or event.event_time_us >= bounds.timely_us
+    if not timely and not any(first <= event.event_time_us < stop for first, stop in bounds.let_in):
+        return Refusal(TOO_LATE)
     return event
 
 

@@ -55,8 +55,9 @@ QUARANTINE = TableSpec(
     "hour",
 )
 
-# One ingested raw file: records = accepted + duplicates + quarantined, as they stood at its
-# ingest.  A file that changes later is ingested again, and has a row for each of its contents.
+# One ingested raw file: records = accepted + duplicates + quarantined, as they stand now.  A file
+# that changes is ingested again: what it has grown to takes the place of what it was, and one whose
+# content is another has a row for each.
 SOURCE_FILES = TableSpec(
     "source_files",
     _schema(
@@ -70,6 +71,14 @@ SOURCE_FILES = TableSpec(
         duplicates=pa.int64(),
         quarantined=pa.int64(),
     ),
+    None,
+)
+
+# A range of event times, [late_from, late_to), from which a file's records were let in on purpose
+# though they had come too late; they stay let in when the file is ingested again.
+LATE_RANGES = TableSpec(
+    "late_ranges",
+    _schema(source_file=pa.string(), late_from=TIMESTAMP, late_to=TIMESTAMP),
     None,
 )
 
@@ -162,6 +171,7 @@ ALL_TABLES = (
     EVENTS,
     QUARANTINE,
     SOURCE_FILES,
+    LATE_RANGES,
     SESSIONS,
     OPEN_SESSIONS,
     ITEM_HOURS,
@@ -177,6 +187,7 @@ STEP_TABLES = (
     EVENTS,
     QUARANTINE,
     SOURCE_FILES,
+    LATE_RANGES,
     SESSIONS,
     OPEN_SESSIONS,
     ITEM_HOURS,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.errors import disk_full
+from pipeline.errors import disk_full, telling_of_full_disk
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
 from pipeline.lake import FilledHour, Lake, settled_property
 from pipeline.schemas import FILLED_HOURS
@@ -105,8 +105,10 @@ def sessionize(
         step = _first_step(run.pending, before.arrived, longest)
         report(step, len(run.pending))
         try:
-            computed = compute(spark, lake, settings.sessions, step)
+            with telling_of_full_disk(settings.work, lake.warehouse):
+                computed = compute(spark, lake, settings.sessions, step)
         except Exception as error:
+            # What no smaller step would mend.
             if disk_full(error) or not spark_is_alive(spark):
                 raise
             if len(step) > 1:
@@ -117,7 +119,8 @@ def sessionize(
             continue
         _advance(run, before, step, computed, last, settings.sessions.gap_s)
         whole = not run.pending and not run.failed
-        _record(lake, rules, step, computed, before, run, settled if whole else None)
+        with telling_of_full_disk(settings.work, lake.warehouse):
+            _record(lake, rules, step, computed, before, run, settled if whole else None)
     filled = {hour for step in run.done for hour in step}
     return SessionizeSummary(
         filled=tuple(contiguous(filled)),

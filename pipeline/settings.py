@@ -85,6 +85,11 @@ class IngestSettings(Section):
 
     earliest: str = "1990-01-01T00"
     max_skew_s: int = Field(300, ge=0, description="tolerated lead of a producer's clock")
+    max_lateness: Duration | None = Field(
+        "7d",
+        description="how long before its file's arrival a record may have happened, where the "
+        "file's name tells the arrival; null: any time",
+    )
     max_id_chars: int = Field(512, ge=1)
     max_record_chars: int = Field(65536, ge=64)
 
@@ -110,7 +115,7 @@ class DatasetSettings(Section):
     support_passes: Literal["single", "fixed_point"] = "single"
     event_types: tuple[str, ...] = Field((), description="types to learn from; empty takes all")
     max_dwell_bins: int = Field(64, ge=2, description="the last bin holds the tail")
-    users_per_shard: int = Field(50_000, ge=1)
+    events_per_shard: int = Field(2_000_000, ge=1)
 
 
 class ModelSettings(Section):
@@ -159,6 +164,14 @@ class RecommendSettings(Section):
 
     k: int = Field(20, ge=1)
     exclude_seen: bool = Field(False, description="leave out what the user's history holds")
+
+
+class MaintainSettings(Section):
+    """How long upkeep leaves things alone, and how large it makes files."""
+
+    keep: Duration = Field("7d", description="how long a state stays readable after the next one")
+    grace: Duration = Field("1d", description="files that changed since are never removed")
+    target_mib: int = Field(128, ge=1, description="small files are joined up to this size")
 
 
 class SparkSettings(Section):
@@ -227,6 +240,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     quality: QualitySettings = QualitySettings()
     recommend: RecommendSettings = RecommendSettings()
+    maintain: MaintainSettings = MaintainSettings()
     spark: SparkSettings = SparkSettings()
     simulator: SimulatorSettings = SimulatorSettings()
 

@@ -1,28 +1,49 @@
--- What became of the records of each file.
--- in:  parsed: records that arrived, with their kind, and the reader's own count of them
---      kept: rows of `events` as they stand after these arrivals
--- out: source_file, records, accepted, duplicates, quarantined
-WITH fates AS (
+-- What became of the records of each file that arrived, and which files lost events to it.
+-- in:  parsed: records that arrived, with their kind, and the reader's own counts of them
+--      known: rows of `events` as they stood, of the hours of these records
+--      kept: rows of `events` as they stand now, with is_new
+-- out: source_file; of its records: records as the reader counted them, events, of these accepted
+--      once duplicates are out, quarantined, and late, let in though they had come too late;
+--      displaced: how many of its events no longer belong to the record that they belonged to
+WITH counted AS (
     SELECT
-        parsed.source_file,
-        parsed.records,
-        CAST(parsed.kind = 'event' AND kept.line IS NOT NULL AS INT) AS accepted,
-        CAST(parsed.kind = 'event' AND kept.line IS NULL AS INT) AS duplicate,
-        CAST(parsed.kind = 'refused' AS INT) AS refused
+        source_file,
+        records,
+        late,
+        INT(kind = 'event') AS event,
+        INT(kind = 'refused') AS refused,
+        0 AS accepted,
+        0 AS displaced
     FROM parsed
-    LEFT JOIN kept
-        ON
-            parsed.hour = kept.hour
-            AND parsed.event_key = kept.event_key
-            AND parsed.source_file = kept.source_file
-            AND parsed.line = kept.line
+    UNION ALL
+    SELECT
+        source_file,
+        NULL AS records,
+        NULL AS late,
+        0 AS event,
+        0 AS refused,
+        INT(is_new) AS accepted,
+        INT(is_new) - 1 AS displaced
+    FROM kept
+    UNION ALL
+    SELECT
+        source_file,
+        NULL AS records,
+        NULL AS late,
+        0 AS event,
+        0 AS refused,
+        0 AS accepted,
+        1 AS displaced
+    FROM known
 )
 
 SELECT
     source_file,
     SUM(records) AS records,
+    SUM(event) AS events,
     SUM(accepted) AS accepted,
-    SUM(duplicate) AS duplicates,
-    SUM(refused) AS quarantined
-FROM fates
+    SUM(refused) AS quarantined,
+    SUM(late) AS late,
+    SUM(displaced) AS displaced
+FROM counted
 GROUP BY source_file

@@ -2,12 +2,14 @@
 -- result does not depend on the order in which the files arrived.  Of a line that has changed
 -- since its file was first ingested, the new wording stays.
 -- in:  arrived, known: rows of `events`, for the same hours
--- out: rows of `events`
+--      grown: source_file of files that arrived with all that was known of them
+-- out: rows of `events`, and is_new: whether it is a row of `arrived`
 WITH records AS (
     SELECT
         *,
         1 AS age
     FROM known
+    LEFT ANTI JOIN grown ON known.source_file = grown.source_file
     UNION ALL
     SELECT
         *,
@@ -36,6 +38,7 @@ SELECT
     context,
     event_key,
     source_file,
-    line
+    line,
+    age = 0 AS is_new
 FROM numbered
 WHERE nth = 1

@@ -13,6 +13,7 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
+    from pipeline.upkeep import TrainedFrom
     from training.evidence import Outcome
     from training.judgement import Evaluation
     from training.registry import Registry
@@ -242,6 +243,46 @@ def report(context: typer.Context) -> None:
     with space.status("writing the report"):
         path = write_report(space, registry_of(space))
     space.say(f"report: {path}", {"report": path})
+
+
+@app.command()
+def maintain(
+    context: typer.Context,
+    plan: Annotated[bool, typer.Option("--plan", help="only show what would be done")] = False,
+    forget_models: Annotated[
+        bool,
+        typer.Option(
+            "--forget-models",
+            help="keep only what the live and the previous model were trained from",
+        ),
+    ] = False,
+) -> None:
+    """Expire old snapshots, join small files, remove what no reader and no model needs."""
+    from pipeline.upkeep import maintain as run
+    from pipeline.upkeep import survey
+    from training.lineage import trained_from
+
+    space: Workspace = context.obj
+    settings = space.settings
+
+    def needed() -> TrainedFrom:
+        return trained_from(
+            settings.resolved_mlflow_uri,
+            settings.registered_model,
+            settings.path("models"),
+            settings.path("mlflow"),
+            live_only=forget_models,
+        )
+
+    if plan:
+        with space.status("looking"):
+            found = survey(space.lake, settings, needed(), space.clock)
+        said = f"would do: {found.sentence}" if found.sentence else "nothing to do"
+    else:
+        with space.writing(), space.status("maintaining"):
+            found = run(space.lake, settings, needed(), space.clock)
+        said = found.sentence or "nothing to do: everything is needed"
+    space.say(said, {**found.facts, "plan": plan})
 
 
 @app.command()

@@ -86,11 +86,11 @@ def run_demo(
 def _data_steps(space: Workspace, source: str, raw: Path | None) -> tuple[Path, Hour]:
     """From raw logs to a data set; returns its folder and the hour after the last event."""
     from pipeline import ingest
-    from pipeline.sessionize import sessionize
-    from pipeline.staleness import stale_hours
     from pipeline.dataset import freeze, read_manifest
     from pipeline.metadata import load_metadata
     from pipeline.quality.outcomes import refuse_critical
+    from pipeline.sessionize import sessionize
+    from pipeline.staleness import stale_hours
     from pipeline.validation import validate
 
     settings, lake = space.settings, space.lake

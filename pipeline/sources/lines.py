@@ -17,6 +17,14 @@ _CHUNK_BYTES = 1 << 16
 _MOST_BYTES_PER_CHAR = 4
 
 
+class UnreadableFileError(HourglassError):
+    """A file that cannot be opened, or not be read to its end; ``reason`` is the system's word."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: cannot be read: {reason}")
+        self.reason = reason
+
+
 class Line(NamedTuple):
     """One physical line.
 
@@ -41,7 +49,7 @@ def read_lines(
     or is damaged, the lines before that come as ever and one more, with a reason, closes them.
 
     Raises:
-        HourglassError: the file cannot be opened or read.
+        UnreadableFileError: the file cannot be opened or read.
         UsageError: the encoding is unknown, or does not write a newline as one byte.
     """
     encoding = _line_encoding(encoding)
@@ -49,7 +57,7 @@ def read_lines(
         with path.open("rb") as raw:
             yield from _split(_chunks(raw), encoding, max_record_chars)
     except OSError as error:
-        raise HourglassError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise UnreadableFileError(path, error.strerror or str(error)) from error
 
 
 def _line_encoding(encoding: str) -> str:

@@ -75,9 +75,9 @@ def tasks(described: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_both_dags_are_there_and_nothing_else_is_taken_for_one(described: dict[str, Any]) -> None:
+def test_all_dags_are_there_and_nothing_else_is_taken_for_one(described: dict[str, Any]) -> None:
     assert described["errors"] == {}
-    assert set(described["dags"]) == {"sessions_hourly", "retrain"}
+    assert set(described["dags"]) == {"sessions_hourly", "retrain", "upkeep"}
 
 
 def test_parsing_is_quick_and_imports_nothing_heavy(described: dict[str, Any]) -> None:

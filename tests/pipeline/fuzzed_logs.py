@@ -25,6 +25,8 @@ class Record:
     raw: bytes
     event: tuple[Any, ...] | None = None
     device: str = ""
+    #: Whether it happened long before any of the hours that names tell.
+    old: bool = False
 
 
 @dataclass
@@ -42,8 +44,14 @@ class RawLog:
         return path
 
     @property
+    def events(self) -> dict[int, Record]:
+        """The lines that are events: old ones only where the name tells no hour of arrival."""
+        named = self.name.startswith((f"{H0}/", f"{H0 + 1}/"))
+        return {n: r for n, r in self.records.items() if r.event and not (r.old and named)}
+
+    @property
     def refused(self) -> set[tuple[str, int]]:
-        return {(self.name, line) for line, r in self.records.items() if r.event is None}
+        return {(self.name, line) for line in self.records.keys() - self.events.keys()}
 
 
 def settings_for(work: Path, landing: Path) -> Settings:
@@ -56,10 +64,9 @@ def expected_events(logs: Iterable[RawLog]) -> list[tuple[Any, ...]]:
     """Rows of ``events`` in order: of the records of one event the first by file and line."""
     first: dict[tuple[Any, ...], tuple[str, int, str]] = {}
     for log in logs:
-        for line, record in log.records.items():
-            if record.event is not None:
-                place = (log.name, line, record.device)
-                first[record.event] = min(first.get(record.event, place), place)
+        for line, record in log.events.items():
+            place = (log.name, line, record.device)
+            first[record.event] = min(first.get(record.event, place), place)
     rows = (
         (time_s, user, item, price, device, name, line)
         for (time_s, user, item, price), (name, line, device) in first.items()
@@ -73,7 +80,7 @@ def expected_accounts(logs: Iterable[RawLog]) -> dict[str, tuple[int, int, int, 
     kept = {(name, line) for *_, name, line in expected_events(logs)}
     accounts = {}
     for log in logs:
-        good = [line for line, record in log.records.items() if record.event is not None]
+        good = log.events
         accepted = sum((log.name, line) in kept for line in good)
         bad = len(log.records) - len(good)
         accounts[log.name] = (len(log.records), accepted, len(good) - accepted, bad)
@@ -115,6 +122,12 @@ def good(rng: random.Random) -> Record:
     return Record(text.encode(), (time_s, user, item, price), device)
 
 
+def old(rng: random.Random) -> Record:
+    """One of few events of which most names tell that they came too late."""
+    time_s = float(H0.index * 3600 - 170 * 3600 - rng.randrange(2))
+    return Record(f"{time_s:.0f},u1,i0,,,".encode(), (time_s, "u1", "i0", None), old=True)
+
+
 def bad(rng: random.Random) -> Record:
     """A line that nobody could take for an event."""
     now = H0.index * 3600
@@ -154,7 +167,8 @@ def _assembled(rng: random.Random, name: str, lines: int, bad_share: float, head
     for _ in range(lines):
         if rng.random() < 0.1:
             out.append(rng.choice([b"", b"  "]))
-        record = bad(rng) if rng.random() < bad_share else good(rng)
+        kind = bad if rng.random() < bad_share else old if rng.random() < 0.05 else good
+        record = kind(rng)
         out.append(record.raw)
         records[len(out)] = record
     mark = b"\xef\xbb\xbf" if rng.random() < 0.2 else b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ from fuzzed_logs import H0, HEADER, RawLog, event_rows, settings_for
 from pipeline.hours import HourRange
 from pipeline.ingest import IngestSummary, ingest
 from pipeline.lake import Lake
-from pipeline.schemas import EVENTS, QUARANTINE, SOURCE_FILES, TableSpec
+from pipeline.schemas import ALL_TABLES, EVENTS, QUARANTINE, SOURCE_FILES, TableSpec
+from pipeline.sessionize import sessionize
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,8 +37,20 @@ class Place:
     def put(self, name: str, *lines: str, header: str = HEADER) -> Path:
         return RawLog(name, "\n".join((header, *lines, "")).encode()).put(self.landing)
 
-    def ingest(self, clock: datetime = CLOCK, hours: HourRange | None = None) -> IngestSummary:
-        return ingest(self.spark, self.lake, self.settings, clock, hours)
+    def ingest(
+        self,
+        clock: datetime = CLOCK,
+        hours: HourRange | None = None,
+        late: HourRange | None = None,
+    ) -> IngestSummary:
+        return ingest(self.spark, self.lake, self.settings, clock, hours, late)
+
+    def sessionize(self, hours: HourRange) -> None:
+        sessionize(self.spark, self.lake, self.settings, hours)
+
+    def set_rules(self, **rules: Any) -> None:
+        changed = self.settings.ingest.model_copy(update=rules)
+        self.settings = self.settings.model_copy(update={"ingest": changed})
 
     def rows(self, spec: TableSpec, **reading: Any) -> list[dict[str, Any]]:
         return self.lake.arrow(spec, **reading).to_pylist()
@@ -50,7 +64,20 @@ class Place:
     def accounts(self) -> dict[str, tuple[int, ...]]:
         rows = self.rows(SOURCE_FILES)
         assert len({row["source_file"] for row in rows}) == len(rows)
+        assert sum(row["accepted"] for row in rows) == len(self.rows(EVENTS))
         return {row["source_file"]: tuple(row[name] for name in COUNTS) for row in rows}
+
+    def digests(self) -> dict[str, str]:
+        """Of each table, one of all its rows in an order of their own.
+
+        The digest of the settings is left out: the landing zone's folder is among them.
+        """
+        found = {}
+        for spec in ALL_TABLES:
+            rows = [{**row, "config_digest": None} for row in self.rows(spec)]
+            text = "\n".join(sorted(map(repr, rows)))
+            found[spec.name] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return found
 
     def content(self) -> dict[str, Any]:
         """All that does not depend on when and in what company a file arrived."""

@@ -17,6 +17,7 @@ from pipeline import backfill as backfill_module
 from pipeline import sessionize as sessionize_module
 from pipeline import staleness
 from pipeline.backfill import backfill, plan_backfill
+from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest import IngestSummary
 from pipeline.schemas import EVENTS, SESSIONS
@@ -145,7 +146,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_completes_it(
         tried.append(arguments[-1])
         raise RuntimeError("job aborted") from OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+    with monkeypatch.context() as patch, pytest.raises(HourglassError, match="no space is left"):
         patch.setattr(sessionize_module, "compute", full)
         fill(spark, log)
     assert len(tried) == 1, "a full disk is not tried again in halves"

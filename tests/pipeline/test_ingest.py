@@ -10,11 +10,10 @@ import pytest
 from fuzzed_logs import H0, HEADER, expected_accounts, expected_events, fuzzed, refused_of
 from landing_place import CLOCK, COUNTS, Place
 
-from pipeline import ingest as ingest_module
+from pipeline import reading
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest import IngestSummary
-from pipeline.landing import RawFile
 from pipeline.schemas import EVENTS, FILLED_HOURS, QUARANTINE, SOURCE_FILES
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def test_ingesting_again_changes_nothing(whole: Place) -> None:
     for path in whole.landing.rglob("*.csv"):
         os.utime(path, (1_500_000_000, 1_500_000_000))
     summary = whole.ingest(CLOCK + timedelta(days=1))
-    assert summary == IngestSummary(0, len(LOGS), 0, 0, 0, 0, ())
+    assert summary == IngestSummary(files=0, known_files=len(LOGS))
     assert whole.lake.snapshots() == before
     assert not list(whole.settings.path("scratch").glob("parsed-*"))
 
@@ -99,6 +98,7 @@ def test_any_order_and_splitting_of_arrival_ends_the_same(whole: Place, place: P
         for records, *fates in place.accounts().values():
             assert records == sum(fates)
     assert place.content() == whole.content()
+    assert place.accounts() == whole.accounts()
     # Taken in once more, as if never seen, over all that is there already.
     place.lake.overwrite(SOURCE_FILES, "true", SOURCE_FILES.schema.empty_table(), {})
     place.lake.record_filled("forget", [], FILLED_HOURS.schema.empty_table(), {})
@@ -180,23 +180,6 @@ def test_files_without_a_single_event_are_ingested_all_the_same(place: Place) ->
     assert place.ingest().files == 0
 
 
-def test_accounts_of_many_runs_are_joined_into_one_file(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ingest_module, "_MOST_ACCOUNT_FILES", 2)
-    from pyspark.sql import Row
-
-    files = []
-    for n in range(5):
-        name = f"{n}.csv"
-        raw = RawFile(place.put(name), name, H0, False, CLOCK, n)
-        accounts = [Row(source_file=name, records=n, accepted=n, duplicates=0, quarantined=0)]
-        ingest_module._commit_accounts(place.lake, [(raw, f"digest {n}")], accounts, {})
-        files.append(len(place.lake.files(SOURCE_FILES)))
-    assert files == [1, 2, 1, 2, 1]
-    assert place.accounts() == {f"{n}.csv": (n, n, 0, 0) for n in range(5)}
-
-
 def test_a_lake_may_begin_without_an_event(place: Place) -> None:
     (place.landing / "empty.csv").write_bytes(b"")
     assert place.ingest().records == 0
@@ -234,9 +217,9 @@ def test_records_that_do_not_add_up_are_never_committed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.put("a.csv", at(0, "u,i,,,"), at(1, "u,i,,,"))
-    parse = ingest_module.parse_files
+    parse = reading.parse_files
     monkeypatch.setattr(
-        ingest_module, "parse_files", lambda *of: parse(*of).where("line IS NULL OR line <> 2")
+        reading, "parse_files", lambda *of: parse(*of).where("line IS NULL OR line <> 2")
     )
     with pytest.raises(HourglassError, match=r"a\.csv: 2 records were read but 1 accounted"):
         place.ingest()

@@ -20,8 +20,9 @@ import yaml
 from fuzzed_logs import H0, RawLog, event_rows, expected_events, fuzzed, refused_of
 from landing_place import CLOCK, Place
 
+from pipeline.hours import HourRange
 from pipeline.lake import Lake
-from pipeline.schemas import EVENTS, QUARANTINE, SOURCE_FILES, STEP_TABLES
+from pipeline.schemas import EVENTS, LATE_RANGES, QUARANTINE, SOURCE_FILES, STEP_TABLES
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -101,6 +102,26 @@ def test_killed_between_any_two_commits_and_run_again_it_ends_as_if_undisturbed(
     assert disturbed.accounts() == quiet.accounts()
     assert disturbed.lake.state() == disturbed.lake.snapshots()
     assert seen_by_readers(disturbed.lake) == expected_of(first + second)
+
+
+def test_killed_while_late_records_are_let_in_it_is_as_if_nobody_had_asked(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, spark)
+    old = H0 - 8 * 24
+    place.put(f"{H0}/a.csv", f"{old.index * 3600},u,i,,,", f"{H0.index * 3600},u,i,,,")
+    place.ingest()
+    before, late = seen_by_readers(place.lake), HourRange(old, old + 1)
+    assert len(before[1]) == 1
+    # After the events, the quarantine, the accounts, and what is remembered of the asking.
+    for commits in (1, 4):
+        with dying_after(commits, monkeypatch):
+            place.ingest(late=late)
+        assert seen_by_readers(place.lake) == before
+        place.lake.undo_unfinished()
+    assert place.rows(LATE_RANGES) == []
+    assert place.ingest(late=late).accepted == 2
+    assert (len(place.events()), place.refused()) == (2, [])
 
 
 class Reader(threading.Thread):

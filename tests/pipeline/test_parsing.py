@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.parsing import PARSED, _batch, content_key, file_rows
+from pipeline.parsing import PARSED, TOO_LATE, Bounds, _batch, content_key, file_rows
 from pipeline.settings import ColumnSettings, IngestSettings, SourceSettings
 from pipeline.sources import ParsedEvent, source_for
 
@@ -17,6 +17,7 @@ HOUR = Hour.parse("2016-03-14T13")
 HOUR_US = 3_600_000_000
 NOW_S = HOUR.index * 3600
 LATEST_US = (NOW_S + 3600 + 300) * 1_000_000
+BELIEVED = Bounds(LATEST_US)
 
 CSV = source_for(
     SourceSettings(
@@ -29,10 +30,14 @@ JSON = source_for(SourceSettings(name="json_lines", time_unit="s"))
 
 
 def rows_of(
-    path: Path, content: str | bytes, source: Any = CSV, **rules: Any
+    path: Path,
+    content: str | bytes,
+    source: Any = CSV,
+    bounds: Bounds = BELIEVED,
+    **rules: Any,
 ) -> list[dict[str, Any]]:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    rows = file_rows(path, "in/a.csv", HOUR, LATEST_US, source, "utf-8", IngestSettings(**rules))
+    rows = file_rows(path, "in/a.csv", HOUR, bounds, source, "utf-8", IngestSettings(**rules))
     return [dict(zip(PARSED.names, row, strict=True)) for row in rows]
 
 
@@ -63,6 +68,7 @@ def test_a_line_becomes_an_event_in_the_hour_of_its_own_time(path: Path) -> None
         "reason": None,
         "raw": None,
         "records": None,
+        "late": None,
     }
     assert (footer["kind"], footer["records"], footer["source_file"]) == ("file", 1, "in/a.csv")
 
@@ -100,6 +106,41 @@ def test_times_are_believed_from_the_earliest_to_the_latest_inclusive(path: Path
         None,
         "event_time is after the file's arrival",
     ]
+
+
+def test_records_from_before_what_is_timely_are_too_late_unless_let_in(path: Path) -> None:
+    content = HEADER + "".join(f"{NOW_S + s},u,i,,,\n" for s in range(-4, 1)) + "2,u,i,,,\n"
+    second_us = 1_000_000
+    timely_us = NOW_S * second_us
+    bounds = Bounds(LATEST_US, timely_us)
+    rows = rows_of(path, content, bounds=bounds)
+    assert reasons(rows) == [TOO_LATE] * 4 + [None, "event_time is before ingest.earliest"]
+    assert (rows[-1]["records"], rows[-1]["late"]) == (6, 0)
+    # Ranges are half-open, and let in nothing that is refused for another reason.
+    second = [timely_us - 4 * second_us, timely_us - 3 * second_us]
+    fourth = [timely_us - 2 * second_us, timely_us - second_us]
+    rows = rows_of(path, content, bounds=bounds._replace(let_in=[second, fourth, [0, 10**7]]))
+    assert reasons(rows)[:4] == [None, TOO_LATE, None, TOO_LATE]
+    assert (rows[-1]["records"], rows[-1]["late"]) == (6, 2)
+
+
+def test_a_record_with_another_fault_is_not_refused_for_its_lateness(path: Path) -> None:
+    bounds = Bounds(LATEST_US, timely_us=LATEST_US)
+    rows = rows_of(path, HEADER + f"{NOW_S},uuuuuu,i,,,\n", bounds=bounds, max_id_chars=5)
+    assert reasons(rows) == ["an id is longer than 5 characters"]
+
+
+def test_a_file_that_cannot_be_read_says_so_in_place_of_its_count(tmp_path: Path) -> None:
+    def rows(path: Path) -> list[dict[str, Any]]:
+        rules = IngestSettings()
+        found = file_rows(path, "in/a.csv", HOUR, Bounds(LATEST_US), CSV, "utf-8", rules)
+        return [dict(zip(PARSED.names, row, strict=True)) for row in found]
+
+    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "x", "No such file")):
+        (row,) = rows(path)
+        assert (row["kind"], row["source_file"]) == ("unreadable", "in/a.csv")
+        assert row["reason"].startswith(reason)
+        assert _batch([tuple(row.values())]).num_rows == 1
 
 
 def test_the_earliest_time_is_a_setting(path: Path) -> None:

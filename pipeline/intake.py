@@ -1,0 +1,134 @@
+"""What the next run of ingest takes in: files that are new, have grown, or are asked for again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pipeline.accounts import Account, Versions, read_accounts, versions_of
+from pipeline.errors import HourglassError
+from pipeline.hours import HourRange
+from pipeline.lake import Lake
+from pipeline.landing import (
+    Arrival,
+    RawFile,
+    Unreadable,
+    arrival_of,
+    arrived_in,
+    find_raw_files,
+    not_yet_ingested,
+)
+from pipeline.late import files_too_late
+from pipeline.schemas import EVENTS
+from pipeline.settings import Settings
+from pipeline.sources import Source
+from pipeline.sources.lines import UnreadableFileError, read_lines
+
+FORMAT_PROPERTY = "hourglass.source"
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The files to take in, and what is known of all files so far.
+
+    ``landing`` are all files that are there, by name, whenever they arrived.  ``missing`` names
+    files that were to be taken in once more and are no longer there.
+    """
+
+    arrivals: list[Arrival]
+    landing: dict[str, RawFile]
+    accounts: list[Account]
+    known_files: int
+    unreadable: list[Unreadable]
+    missing: list[str]
+
+    @property
+    def versions(self) -> Versions:
+        """The accounts of each known file, its oldest content first."""
+        return versions_of(self.accounts)
+
+
+def find_intake(
+    lake: Lake,
+    settings: Settings,
+    source: Source,
+    clock: datetime,
+    hours: HourRange | None = None,
+    late: HourRange | None = None,
+) -> Intake:
+    """New and changed files (of some hours of arrival), and those with records of ``late``.
+
+    Raises:
+        UsageError: the source's folder is not what the settings say.
+    """
+    files, unreadable = find_raw_files(
+        settings.source.path, source.pattern, source.arrival_hour, clock
+    )
+    accounts = read_accounts(lake, lake.state())
+    asked = arrived_in(files, hours)
+    fresh, closed = not_yet_ingested(asked, accounts)
+    again: list[Arrival] = []
+    missing: list[str] = []
+    landing = {file.source_file: file for file in files}
+    if late is not None:
+        refused, missing = files_too_late(lake, settings, source, landing, late)
+        new = {arrival.file.source_file for arrival in fresh}
+        again, more_closed = _once_more([f for f in refused if f.source_file not in new], accounts)
+        closed += more_closed
+    known = len(asked) - len(fresh) - len(closed)
+    return Intake([*fresh, *again], landing, accounts, known, [*unreadable, *closed], missing)
+
+
+def files_with_duplicates(intake: Intake) -> list[Arrival]:
+    """Known files, still there as they were, with records that another file's stood for."""
+    new = {arrival.file.source_file for arrival in intake.arrivals}
+    doubled = [
+        intake.landing[name]
+        for name, known in intake.versions.items()
+        if name in intake.landing and name not in new and any(old.duplicates for old in known)
+    ]
+    arrivals, _ = _once_more(doubled, intake.accounts)
+    return [arrival for arrival in arrivals if arrival.sha256 in arrival.continues]
+
+
+def _once_more(
+    files: list[RawFile], accounts: list[Account]
+) -> tuple[list[Arrival], list[Unreadable]]:
+    versions = versions_of(accounts)
+    arrivals, unreadable = [], []
+    for file in files:
+        try:
+            arrivals.append(arrival_of(file, versions.get(file.source_file, [])))
+        except OSError as error:
+            unreadable.append(Unreadable(file.source_file, error.strerror or str(error)))
+    return arrivals, unreadable
+
+
+def check_headers(lake: Lake, settings: Settings, source: Source, arrivals: list[Arrival]) -> None:
+    """Refuse to start where no file at all has the columns: the settings are wrong then.
+
+    Raises:
+        HourglassError: so it is, and no event was ever read by these settings.
+    """
+    if not source.has_header:
+        return
+    if lake.properties(EVENTS).get(FORMAT_PROPERTY) == settings.digest("source"):
+        return
+    fault: HourglassError | None = None
+    for arrival in arrivals:
+        file = arrival.file
+        lines = read_lines(file.path, settings.source.encoding, settings.ingest.max_record_chars)
+        try:
+            header = next(lines, None)
+            if header is None or header.reason:
+                # Says nothing about the settings, good or bad.
+                continue
+            source.parser(header.text, file.source_file)
+        except UnreadableFileError:
+            continue
+        except HourglassError as error:
+            fault = fault or error
+        else:
+            return
+    if fault is not None:
+        raise fault

@@ -1,0 +1,49 @@
+"""Records = accepted + duplicates + quarantined, on a thousand files of every damage (P4)."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fuzzed_logs import expected_accounts, expected_events, fuzzed, refused_of
+from landing_place import COUNTS, Place
+
+from pipeline.schemas import EVENTS, QUARANTINE
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+SEED = int(os.environ.get("HOURGLASS_TEST_SEED", "0"))
+FILES = 1000
+RUNS = 4
+
+
+@pytest.mark.slow
+def test_nothing_of_a_thousand_files_is_lost(tmp_path: Path, spark: SparkSession) -> None:
+    place = Place(tmp_path, spark)
+    logs = fuzzed(seed=SEED + 77, files=FILES)
+    for run in range(RUNS):
+        # The files of a run lie among those of the others by name, so events change hands.
+        stop = (run + 1) * FILES // RUNS
+        arrived, part = logs[:stop], logs[run * FILES // RUNS : stop]
+        for log in part:
+            log.put(place.landing)
+        summary = place.ingest()
+        assert summary.files == len(part)
+        assert summary.unreadable == ()
+        assert summary.records == sum(len(log.records) for log in part)
+        assert place.accounts() == expected_accounts(arrived)
+    assert place.events() == expected_events(logs)
+    assert place.refused() == refused_of(logs)
+
+    # What was committed, counted by what else is committed.
+    owned = Counter(row["source_file"] for row in place.rows(EVENTS))
+    refused = Counter(row["source_file"] for row in place.rows(QUARANTINE))
+    for name, (records, accepted, duplicates, quarantined) in place.accounts().items():
+        assert records == accepted + duplicates + quarantined
+        assert (accepted, quarantined) == (owned[name], refused[name])
+    sums = [sum(fate) for fate in zip(*place.accounts().values(), strict=True)]
+    assert all(count > FILES / 3 for count in sums), dict(zip(COUNTS, sums, strict=True))
