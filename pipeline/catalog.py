@@ -44,12 +44,13 @@ def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
 
 def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
     """Open the catalog and create what it lacks."""
-    from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
     from pyiceberg.schema import assign_fresh_schema_ids
 
+    from pipeline.swift_iceberg import SwiftCatalog
+
     warehouse.mkdir(parents=True, exist_ok=True)
-    catalog = SqlCatalog(NAMESPACE, uri=uri, warehouse=str(warehouse.absolute()))
+    catalog = SwiftCatalog(NAMESPACE, uri=uri, warehouse=str(warehouse.absolute()))
     present = {name for _, name in _tables(catalog)}
     if not present:
         catalog.create_namespace_if_not_exists(NAMESPACE)

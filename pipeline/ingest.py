@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.accounts import (
     COUNTS,
@@ -39,10 +38,10 @@ from pipeline.intake import (
 from pipeline.lake import Lake
 from pipeline.landing import Arrival, RawFile, grown
 from pipeline.late import let_in_before, remember_let_in
-from pipeline.parsing import TOO_LATE
+from pipeline.quarantine import commit_quarantine
 from pipeline.queries import query
 from pipeline.reading import Parcel, read_once
-from pipeline.schemas import EVENTS, FILLED_HOURS, QUARANTINE
+from pipeline.schemas import EVENTS, FILLED_HOURS
 from pipeline.settings import Settings
 from pipeline.sources import Source, source_for
 from pipeline.version import code_version
@@ -200,7 +199,7 @@ def _commit(
     if hours:
         lake.replace(EVENTS, hours, files, made_by)
     let_in = [row.source_file for row in counted if row.late]
-    _commit_quarantine(spark, lake, parcel, versions, names, let_in, made_by)
+    commit_quarantine(spark, lake, parcel, versions, names, let_in, made_by)
     commit_accounts(lake, versions, settled, arrived, made_by)
     if late is not None:
         remember_let_in(lake, let_in, late, made_by)
@@ -253,43 +252,6 @@ def _accounts(arrivals: Iterable[Arrival], counted: Iterable[Any]) -> list[Accou
         for arrival in arrivals
         for row in (by_name[arrival.file.source_file],)
     ]
-
-
-def _commit_quarantine(
-    spark: SparkSession,
-    lake: Lake,
-    parcel: Parcel,
-    versions: Versions,
-    renewed: DataFrame,
-    let_in: list[str],
-    made_by: dict[str, str],
-) -> None:
-    hours = contiguous(parcel.refused_hours | _hours_in_quarantine(lake, parcel, versions))
-    if not hours:
-        return
-    late_events = parcel.events.where(parcel.events.source_file.isin(let_in))
-    views = {
-        "refused": parcel.refused,
-        "known": lake.read(spark, QUARANTINE, hours),
-        "grown": renewed,
-        "let_in": late_events.select("source_file", "line"),
-    }
-    merged = query(spark, "merge_quarantine", views, too_late=TOO_LATE)
-    lake.replace(QUARANTINE, hours, lake.stage(merged, QUARANTINE), made_by)
-
-
-def _hours_in_quarantine(lake: Lake, parcel: Parcel, versions: Versions) -> set[Hour]:
-    """The hours in which the files that came before have refused records."""
-    before = [a.file for a in parcel.arrivals if a.file.source_file in versions]
-    if not before:
-        return set()
-    # What a file held before it grew may have arrived in any hour, unless its name tells it.
-    named = all(file.arrival_is_named for file in before)
-    hours = contiguous(file.arrival for file in before) if named else None
-    rows = lake.arrow(QUARANTINE, hours, columns=("hour", "source_file"))
-    names = pa.array([file.source_file for file in before], pa.string())
-    found = rows.filter(pc.is_in(rows["source_file"], value_set=names))
-    return {Hour.of(hour) for hour in pc.unique(found["hour"]).to_pylist()}
 
 
 def _filled_rows(digests: Iterable[Any], made_by: dict[str, str]) -> pa.Table:

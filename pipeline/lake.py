@@ -407,10 +407,12 @@ def _within(hours: Hours) -> BooleanExpression:
 @contextmanager
 def _committing(table: Table, spec: TableSpec) -> Iterator[Transaction]:
     """A transaction that ends in one commit."""
+    from pipeline.swift_iceberg import SwiftTransaction
+
     with _alone(spec), warnings.catch_warnings():
         # Replacing the rows of an hour that had none is what a first run does.
         warnings.filterwarnings("ignore", message="Delete operation did not match")
-        with table.transaction() as tx:
+        with SwiftTransaction(table) as tx:
             yield tx
 
 

@@ -1,0 +1,55 @@
+"""PyIceberg without the work it repeats: what a commit costs should not grow with those before it.
+
+A table's metadata holds all its snapshots.  PyIceberg parses it at every look at a table, and
+within a transaction copies it, deeply, some thirty times; after a week of hourly commits that takes
+longer than an hour's step.  Both are kept here instead: a metadata file never changes once it is
+written, and a transaction's metadata changes only with its updates.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from pyiceberg.table import Table, Transaction
+
+if TYPE_CHECKING:
+    from pyiceberg.table.update import TableUpdate
+    from pyiceberg.table.metadata import TableMetadata
+
+# A few for each table of a lake.
+_MOST_KEPT = 64
+
+
+class SwiftCatalog(SqlCatalog):
+    """A SQL catalog that reads each metadata file once."""
+
+    _kept: OrderedDict[str, Table]
+
+    def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
+        if "_kept" not in self.__dict__:
+            self._kept = OrderedDict()
+        location = str(orm_table.metadata_location)
+        kept = self._kept.get(location)
+        if kept is None:
+            kept = super()._convert_orm_to_iceberg(orm_table)
+            self._kept[location] = kept
+            if len(self._kept) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+        # A table object moves on when it commits: everyone gets one of their own.
+        return Table(kept.name(), kept.metadata, kept.metadata_location, kept.io, self)
+
+
+class SwiftTransaction(Transaction):
+    """A transaction that applies its updates when they change, not at every look."""
+
+    _seen: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The table's metadata with this transaction's updates."""
+        base, updates = self._table.metadata, self._updates
+        if self._seen is None or self._seen[0] is not base or self._seen[1] is not updates:
+            self._seen = base, updates, super().table_metadata
+        return self._seen[2]
