@@ -15,8 +15,8 @@ from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.table import Table, Transaction
 
 if TYPE_CHECKING:
-    from pyiceberg.table.update import TableUpdate
     from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.table.update import TableUpdate
 
 # A few for each table of a lake.
 _MOST_KEPT = 64
