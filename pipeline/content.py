@@ -32,6 +32,7 @@ def _add(digest: _Digest, values: pa.Array) -> None:
     Buffers as such will not do: what lies under a null, or around a slice, is anything.
     """
     kind = values.type
+    digest.update(b"?" if values.null_count else b"=")
     if values.null_count:
         digest.update(np.packbits(pc.is_valid(values).to_numpy(zero_copy_only=False)).tobytes())
     if pa.types.is_map(kind):

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import ingest, staleness
-from pipeline.dwell import Moments, merged
+from pipeline.dwell import Moments, merged, moments_of_us
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HOUR_S, Hour, HourRange, parse_duration_h
 from pipeline.lake import Lake, State
@@ -44,7 +44,6 @@ _TRANSFORMS = (
     "support_users",
     "histories",
     "open_dwell",
-    "dwell_hours",
     "window_popularity",
 )
 VOCABULARY = pa.schema(
@@ -273,7 +272,8 @@ def _dwell_moments(spark: SparkSession, lake: Lake, frame: _Frame, state: State)
     window = HourRange(frame.window_start, frame.as_of)
     last = HourRange(frame.as_of - 1, frame.as_of)
     opened = query(spark, "open_dwell", {"opened": lake.read(spark, OPEN_SESSIONS, last, state)})
-    still_open = [row.asDict() for row in query(spark, "dwell_hours", {"closed": opened}).collect()]
+    dwell_us = opened.toArrow()["dwell_us"].drop_null().to_numpy()
+    still_open = [moments_of_us(dwell_us)] if len(dwell_us) else []
     hours = lake.arrow(DWELL_HOURS, window, state).sort_by("hour").to_pylist()
     return merged([*hours, *still_open])
 

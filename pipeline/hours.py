@@ -147,11 +147,6 @@ def contiguous(hours: Iterable[Hour]) -> list[HourRange]:
     return ranges
 
 
-def unfilled(wanted: HourRange, has_input: set[Hour], filled: set[Hour]) -> list[HourRange]:
-    """Which hours are wanted, have input, and are not filled."""
-    return contiguous(h for h in wanted if h in has_input and h not in filled)
-
-
 def parse_duration_h(text: str) -> int:
     """Read ``10h``, ``14d`` or ``2w`` as a number of hours.
 

@@ -246,13 +246,14 @@ class Lake:
         hours: Hours,
         rows: pa.Table,
         properties: Mapping[str, str],
+        unsettles: bool = True,
     ) -> None:
         """Mark hours as filled by a step, and make what it committed visible as one state.
 
         ``rows`` take the place of the step's former rows of these hours.  Each touched day is
         written anew as one file, so that hourly steps do not leave thousands of small ones.
-        Sessions of hours from the first one on are no longer taken for settled, unless the
-        properties say until where they are.
+        Sessions of hours from the first one on are no longer taken for settled, unless the step
+        changes nothing about sessions or the properties say until where they are.
         """
         from pyiceberg.expressions import Or
 
@@ -268,7 +269,8 @@ class Lake:
         ]
         merged = pa.concat_tables([former.filter(pa.array(kept, pa.bool_())), rows])
         tables = {k: v for k, v in self.snapshots().items() if k != FILLED_HOURS.name}
-        settled = self._settled_before(min((part.first for part in parts), default=None))
+        changed = [part.first for part in parts if unsettles]
+        settled = self._settled_before(min(changed, default=None))
         recorded = {**settled, **properties, STATE_PROPERTY: json.dumps(tables)}
         whole_days = [_within(day) for day in days]
         with _committing(self.table(FILLED_HOURS), FILLED_HOURS) as tx:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pipeline.errors import HourglassError
+
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
@@ -53,17 +55,22 @@ def next_stage(
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         received: dict[str, list[tuple[int, pa.Table]]] = defaultdict(list)
-        target = 0
+        target = None
         for batch in batches:
             for index in range(batch.num_rows):
-                target = batch["target"][index].as_py()
+                former, target = target, batch["target"][index].as_py()
+                if former not in (None, target):
+                    raise HourglassError(
+                        f"Spark sent the parcels of tasks {former} and {target} to one: this "
+                        "version parts rows otherwise than Hourglass asks it to"
+                    )
                 origin, kind = batch["origin"][index].as_py(), batch["kind"][index].as_py()
                 received[kind].append((origin, _opened(batch["table"][index].as_buffer())))
         ordered = {
             kind: [table for _, table in sorted(tables, key=lambda each: each[0])]
             for kind, tables in received.items()
         }
-        if ordered:
+        if target is not None:
             yield from map(_sealed, work(target, ordered))
 
     return parcels.repartitionById(tasks, "target").mapInArrow(run, _spark_schema())

@@ -18,10 +18,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.errors import HourglassError
 from pipeline.hours import HOUR_S
 
 HOUR_US = HOUR_S * 1_000_000
 _DIGEST_BYTES = 16
+# Arrow counts the bytes of a string array in 31 bits.
+_MOST_IDS = (2**31 - 1) // 32
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 Ints = NDArray[np.int64]
@@ -80,6 +83,9 @@ def session_ids(trail: Digests, start_us: Ints) -> pa.StringArray:
     """32 hexadecimal digits a row: half the trail's digest, then the session's start.
 
     Quickest where rows of a session follow one another.
+
+    Raises:
+        HourglassError: too many for one array.
     """
     starts = np.flatnonzero(_changes(trail) | _changes(start_us))
     bits = np.stack([trail[starts], start_us[starts].view(np.uint64)], axis=1)  # (S, 2)
@@ -88,6 +94,10 @@ def session_ids(trail: Digests, start_us: Ints) -> pa.StringArray:
     digits[:, 0::2] = _HEX[octets >> 4]
     digits[:, 1::2] = _HEX[octets & 15]
     n = len(trail)
+    if n > _MOST_IDS:
+        raise HourglassError(
+            f"{n} events of sessions in one hour are more than the {_MOST_IDS} that fit one file"
+        )
     rows = np.repeat(digits, np.diff(starts, append=n), axis=0)  # (N, 32)
     offsets = np.arange(0, 32 * n + 1, 32, dtype=np.int32)
     return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(rows.reshape(-1)))

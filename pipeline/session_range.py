@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 OUTPUTS = (SESSIONS, OPEN_SESSIONS, ITEM_HOURS, DWELL_HOURS)
 NOTHING = "0-0"
 _US = 1_000_000
-# What a task holds in memory at once: marks are 40 bytes a row, events some hundred.
+# What a task aims to hold at once (an hour's files, and a trail, are never parted): marks are 40
+# bytes a row, events some hundred.
 _ROWS_PER_SCAN = 1_000_000
 _ROWS_PER_BUCKET = 2_000_000
 _ROWS_PER_GROUP = 750_000

@@ -45,6 +45,7 @@ _EVENT_COLUMNS = (
     *("value", "given_session", "context", "event_key"),
 )
 _US_PER_S = 1e6
+_OPEN_ROWS_AT_ONCE = 1_500_000
 
 # What a task tells of the files it wrote; of session tables with a digest of the hour's rows.
 REPORT = pa.schema(
@@ -124,7 +125,8 @@ def writing(plan: Plan) -> Callable[[int, Received], Iterator[Parcel]]:
         first, stop = plan.groups[group], plan.groups[group + 1]
         events, rows = _events_of(plan, placed)
         yield 0, group, WRITTEN, _closed(plan, placed, events, rows, first, stop)
-        yield 0, group, WRITTEN, _opened(plan, placed, events, rows, first, stop)
+        for report in _opened(plan, placed, events, rows, first, stop):
+            yield 0, group, WRITTEN, report
         yield 0, group, WRITTEN, _dwells(plan, placed, first, stop)
 
     return run
@@ -334,21 +336,39 @@ def _closed(
 
 def _opened(
     plan: Plan, placed: pa.Table, events: pa.Table, rows: Ints, first: int, stop: int
-) -> pa.Table:
+) -> Iterator[pa.Table]:
     """A row stands open from its own hour to the one before its session closes.
 
     Within a session no silence is long enough to close it, so no hour between is left out.
     """
-    opens = np.maximum(placed["hour"].to_numpy(), first)
-    closes = np.minimum(placed["close_hour"].to_numpy(), stop)
-    times = np.maximum(closes - opens, 0)
-    chosen = np.repeat(np.arange(len(times)), times)
-    nth = np.arange(len(chosen)) - np.repeat(np.cumsum(times) - times, times)
-    hour = opens[chosen] + nth
-    order = _stable(hour, first)
-    chosen, hour = chosen[order], hour[order]
-    table = _session_rows(placed, events, rows, chosen, hour, OPEN_SESSIONS)
-    return _written(plan, OPEN_SESSIONS, table, hour)
+    hour, close = placed["hour"].to_numpy(), placed["close_hour"].to_numpy()
+    for part_first, part_stop in _open_parts(hour, close, first, stop):
+        opens = np.maximum(hour, part_first)
+        times = np.maximum(np.minimum(close, part_stop) - opens, 0)
+        chosen = np.repeat(np.arange(len(times)), times)
+        nth = np.arange(len(chosen)) - np.repeat(np.cumsum(times) - times, times)
+        open_hour = opens[chosen] + nth
+        order = _stable(open_hour, part_first)
+        chosen, open_hour = chosen[order], open_hour[order]
+        table = _session_rows(placed, events, rows, chosen, open_hour, OPEN_SESSIONS)
+        yield _written(plan, OPEN_SESSIONS, table, open_hour)
+
+
+def _open_parts(
+    hour: NDArray[np.int32], close: NDArray[np.int32], first: int, stop: int
+) -> Iterator[tuple[int, int]]:
+    """Hours in a row whose open rows fit into memory together: an event may stand open for many."""
+    span = stop - first
+    begins = np.bincount(np.clip(hour - first, 0, span), minlength=span + 1)
+    ends = np.bincount(np.clip(close - first, 0, span), minlength=span + 1)
+    standing = np.cumsum(begins - ends)[:span]
+    part_first, held = first, 0
+    for offset, count in enumerate(standing.tolist()):
+        if held and held + count > _OPEN_ROWS_AT_ONCE:
+            yield part_first, first + offset
+            part_first, held = first + offset, 0
+        held += count
+    yield part_first, stop
 
 
 def _stable(hour: NDArray[np.generic], first: int) -> Ints:

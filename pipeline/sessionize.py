@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.errors import disk_full, telling_of_full_disk
+from pipeline.errors import HourglassError, telling_of_full_disk
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
 from pipeline.lake import FilledHour, Lake, settled_property
 from pipeline.schemas import FILLED_HOURS
@@ -108,15 +108,17 @@ def sessionize(
             with telling_of_full_disk(settings.work, lake.warehouse):
                 computed = compute(spark, lake, settings.sessions, step)
         except Exception as error:
-            # What no smaller step would mend.
-            if disk_full(error) or not spark_is_alive(spark):
+            # What no smaller step would mend: a full disk, a table that is not as it should be.
+            if isinstance(error, HourglassError) or not spark_is_alive(spark):
                 raise
             if len(step) > 1:
                 longest = len(step) // 2
             else:
-                _give_up(run, step.first, worker_error(error), settings.sessions.gap_s)
-                longest = _HOURS_PER_STEP
+                reason = worker_error(error)
+                _give_up(run, before.arrived, step.first, reason, settings.sessions.gap_s)
             continue
+        # What was too much once may be again: only what went well makes steps longer.
+        longest = min(2 * longest, _HOURS_PER_STEP)
         _advance(run, before, step, computed, last, settings.sessions.gap_s)
         whole = not run.pending and not run.failed
         with telling_of_full_disk(settings.work, lake.warehouse):
@@ -152,6 +154,9 @@ def _advance(
 ) -> None:
     """Take a step's outcome in, and see which hours follow from it."""
     run.states.update({hour: computed.opened.get(hour, (NOTHING, 0))[0] for hour in step})
+    changed = any(
+        state_digest(run.states, hour) != state_digest(before.filled, hour) for hour in step
+    )
     run.pending.difference_update(step)
     run.done.append(step)
     run.closed_events += sum(rows for _, rows in computed.closed.values())
@@ -164,7 +169,7 @@ def _advance(
             # A day at once: an hour is too little work for one Spark job.
             following = HourRange(after, after + _FORWARD_STEP_H)
             run.pending.update(hour for hour in following if hour in before.filled)
-        else:
+        elif changed:
             run.settled_at.append(after)
     elif left_open != NOTHING and after <= last:
         # What stands open closes in hours of silence, which nobody has filled yet.
@@ -172,8 +177,13 @@ def _advance(
         run.pending.update(HourRange(after, min(close, last + 1)))
 
 
-def _give_up(run: _Run, hour: Hour, reason: str, gap_s: int) -> None:
-    """Leave an hour that cannot be computed, and those that sessions may reach from it."""
+def _give_up(
+    run: _Run, arrived: Mapping[Hour, FilledHour], hour: Hour, reason: str, gap_s: int
+) -> None:
+    """Leave an hour that cannot be computed, and those that sessions may reach from it.
+
+    After a silence as long as the gap nothing of it is open any more.
+    """
     run.pending.discard(hour)
     run.failed.append((hour, reason))
     silent_s = 0
@@ -182,9 +192,7 @@ def _give_up(run: _Run, hour: Hour, reason: str, gap_s: int) -> None:
         if after in run.pending:
             run.pending.discard(after)
             run.waiting += 1
-            silent_s = 0
-        else:
-            silent_s += HOUR_S
+        silent_s = 0 if after in arrived else silent_s + HOUR_S
         after += 1
 
 

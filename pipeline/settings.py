@@ -38,6 +38,7 @@ def _local(text: str) -> str:
 
 LocalFolder = Annotated[str, AfterValidator(_local)]
 Duration = Annotated[str, AfterValidator(_duration)]
+_YEAR_H = 366 * 24
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -97,8 +98,13 @@ class IngestSettings(Section):
 class SessionSettings(Section):
     """When one session ends and the next begins (SYSTEMS section 2)."""
 
-    gap_s: int = Field(3600, ge=1, description="this much silence, or more, starts a new session")
-    max_session_hours: int = Field(24, ge=1, description="longer sessions are cut")
+    gap_s: int = Field(
+        3600,
+        ge=1,
+        le=_YEAR_H * 3600,
+        description="this much silence, or more, starts a new session",
+    )
+    max_session_hours: int = Field(24, ge=1, le=_YEAR_H, description="longer sessions are cut")
     given: bool = Field(False, description="the log's own session ids separate sessions too")
 
 

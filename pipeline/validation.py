@@ -66,7 +66,8 @@ def validate(lake: Lake, settings: Settings, hours: HourRange) -> list[Validatio
         verdicts = (o.verdict for o in outcomes if o.batch_name == batch_name(part))
         worst = max(verdicts, key=_VERDICTS.index)
         rows.extend(_row(hour, worst, content_of(arrived, hour), settings) for hour in part)
-    lake.record_filled(STEP, hours, pa.Table.from_pylist(rows, FILLED_HOURS.schema), {})
+    verdicts_now = pa.Table.from_pylist(rows, FILLED_HOURS.schema)
+    lake.record_filled(STEP, hours, verdicts_now, {}, unsettles=False)
     return outcomes
 
 

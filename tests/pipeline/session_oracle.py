@@ -93,7 +93,7 @@ def pieces(chain: list[Event], rules: Rules) -> list[list[Event]]:
 def session_id(trail_name: str, session: list[Event]) -> str:
     user = session[0].user
     digest = hashlib.blake2b(f"{len(user)}:{user}{trail_name}".encode(), digest_size=16)
-    return digest.hexdigest()[:16] + format(session[0].time_us, "016x")
+    return digest.hexdigest()[:16] + format(session[0].time_us % 2**64, "016x")
 
 
 def session_tables(events: Iterable[Event], rules: Rules, first: int, stop: int) -> Tables:

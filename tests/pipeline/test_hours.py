@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.hours import Hour, HourRange, contiguous, parse_duration_h, unfilled
+from pipeline.hours import Hour, HourRange, contiguous, parse_duration_h
 
 # Year 1 to 9999, the years that a time stamp can be written in.
 HOURS = st.integers(-17_259_888, 70_389_527).map(Hour)
@@ -138,14 +138,6 @@ def test_contiguous_loses_no_hour_and_joins_all_neighbours(hours: list[Hour]) ->
     assert all(left.stop < right.first for left, right in pairwise(parts))
     if hours:
         assert HourRange.covering(hours) == HourRange(parts[0].first, parts[-1].stop)
-
-
-@given(ranges(), st.sets(NEAR), st.sets(NEAR))
-def test_unfilled_is_wanted_with_input_and_not_filled(
-    wanted: HourRange, has_input: set[Hour], filled: set[Hour]
-) -> None:
-    found = {hour for part in unfilled(wanted, has_input, filled) for hour in part}
-    assert found == (set(wanted) & has_input) - filled
 
 
 @pytest.mark.parametrize(
