@@ -8,11 +8,13 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.ingest import IngestSummary, ingest, waiting_files
+from pipeline.hours import HOUR_S, Hour, HourRange, contiguous
+from pipeline.ingest import IngestSummary, ingest
+from pipeline.intake import find_intake
 from pipeline.lake import Lake
 from pipeline.sessionize import SessionizeSummary, sessionize
 from pipeline.settings import Settings
+from pipeline.sources import source_for
 from pipeline.staleness import Standing, rules_digest, stale_of, standing, why_stale
 
 if TYPE_CHECKING:
@@ -32,10 +34,12 @@ class PlannedRange:
 class BackfillPlan:
     """What a backfill would do: files that wait to be taken in, and hours to fill in order.
 
-    What those files will change is not known before they are read.
+    What those files will change is not known before they are read.  ``unreadable`` says of files
+    that cannot be read why.
     """
 
     waiting_files: tuple[str, ...]
+    unreadable: tuple[str, ...]
     ranges: tuple[PlannedRange, ...]
 
     @property
@@ -45,17 +49,27 @@ class BackfillPlan:
 
 
 def plan_backfill(
-    lake: Lake, settings: Settings, clock: datetime, asked: HourRange | None
+    lake: Lake,
+    settings: Settings,
+    clock: datetime,
+    asked: HourRange | None,
+    accept_late: bool = False,
 ) -> BackfillPlan:
     """What :func:`backfill` would do now; changes nothing.
 
     Raises:
         UsageError: the source or its folder is not what the settings say.
     """
-    waiting = waiting_files(lake, settings, clock, _arrivals(asked))
+    source = source_for(settings.source)
+    late = _late(clock, asked, accept_late)
+    intake = find_intake(lake, settings, source, clock, _arrivals(asked), late)
     now = standing(lake, settings)
-    ranges = _planned(now, rules_digest(settings), _end(now, asked))
-    return BackfillPlan(tuple(file.source_file for file in waiting), tuple(ranges))
+    ranges = _planned(now, rules_digest(settings), _end(now, settings, clock, asked))
+    return BackfillPlan(
+        tuple(arrival.file.source_file for arrival in intake.arrivals),
+        tuple(map(str, intake.unreadable)),
+        tuple(ranges),
+    )
 
 
 def backfill(
@@ -78,13 +92,14 @@ def backfill(
         HourglassError: as :func:`pipeline.ingest.ingest` and
             :func:`pipeline.sessionize.sessionize`.
     """
-    late = (asked or HourRange(Hour(0), Hour.of(clock) + 1)) if accept_late else None
+    late = _late(clock, asked, accept_late)
     taken = ingest(spark, lake, settings, clock, _arrivals(asked), late)
     now = standing(lake, settings)
-    stale = stale_of(now, rules_digest(settings), _end(now, asked))
+    end = _end(now, settings, clock, asked)
+    stale = stale_of(now, rules_digest(settings), end)
     if not stale:
         return taken, None
-    return taken, sessionize(spark, lake, settings, contiguous(stale)[-1], report)
+    return taken, sessionize(spark, lake, settings, contiguous(stale)[-1], report, end)
 
 
 def _arrivals(asked: HourRange | None) -> HourRange | None:
@@ -92,10 +107,21 @@ def _arrivals(asked: HourRange | None) -> HourRange | None:
     return None if asked is None else HourRange(Hour(0), asked.stop)
 
 
-def _end(now: Standing, asked: HourRange | None) -> Hour:
-    """The hour after the last that is wanted: what is asked for, or all that has events."""
+def _late(clock: datetime, asked: HourRange | None, accept_late: bool) -> HourRange | None:
+    return (asked or HourRange(Hour(0), Hour.of(clock) + 1)) if accept_late else None
+
+
+def _end(now: Standing, settings: Settings, clock: datetime, asked: HourRange | None) -> Hour:
+    """The hour after the last that is wanted.
+
+    That is what is asked for, or else all that has events and, of the past, the hours in which
+    the last sessions close.
+    """
+    if asked is not None:
+        return asked.stop
     latest = max([*now.arrived, *now.filled], default=Hour(-1)) + 1
-    return latest if asked is None else asked.stop
+    close = latest + -(-settings.sessions.gap_s // HOUR_S)
+    return max(latest, min(close, Hour.of(clock)))
 
 
 def _planned(now: Standing, rules: str, end: Hour) -> Iterator[PlannedRange]:

@@ -142,7 +142,7 @@ def backfill(
     if stop and asked:
         space.past(asked)
     if plan:
-        _show_plan(space, asked)
+        _show_plan(space, asked, accept_late)
         return
     with space.writing():
         load_metadata(space.lake, space.settings)
@@ -165,12 +165,12 @@ def backfill(
     _refuse_left_out(taken)
 
 
-def _show_plan(space: Workspace, asked: HourRange | None) -> None:
+def _show_plan(space: Workspace, asked: HourRange | None, accept_late: bool) -> None:
     from rich.table import Table
 
     from pipeline.backfill import plan_backfill
 
-    planned = plan_backfill(space.lake, space.settings, space.clock, asked)
+    planned = plan_backfill(space.lake, space.settings, space.clock, asked, accept_late)
     if planned.ranges and not space.as_json:
         table = Table("from", "to", "hours", "events", "why")
         for part in planned.ranges:
@@ -180,7 +180,13 @@ def _show_plan(space: Workspace, asked: HourRange | None) -> None:
     waiting = len(planned.waiting_files)
     space.say(
         f"{planned.hours:,} hours are missing or have changed"
-        + (f"; {waiting:,} files wait to be ingested, and may change more" if waiting else ""),
+        + (
+            f"; {waiting:,} files wait to be ingested, from {planned.waiting_files[0]} to "
+            f"{planned.waiting_files[-1]}, and may change more"
+            if waiting
+            else ""
+        )
+        + "".join(f"; unreadable: {name}" for name in planned.unreadable),
         {
             "hours": planned.hours,
             "ranges": [
@@ -188,6 +194,7 @@ def _show_plan(space: Workspace, asked: HourRange | None) -> None:
                 for p in planned.ranges
             ],
             "waiting_files": planned.waiting_files,
+            "unreadable": planned.unreadable,
         },
     )
 

@@ -36,7 +36,7 @@ from pipeline.intake import (
     find_intake,
 )
 from pipeline.lake import Lake
-from pipeline.landing import Arrival, RawFile, grown
+from pipeline.landing import Arrival, grown
 from pipeline.late import let_in_before, remember_let_in
 from pipeline.quarantine import commit_quarantine
 from pipeline.queries import query
@@ -106,18 +106,6 @@ def ingest(
             return _take_in(spark, lake, settings, source, clock, intake, late, staging)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-
-
-def waiting_files(
-    lake: Lake, settings: Settings, clock: datetime, hours: HourRange | None = None
-) -> list[RawFile]:
-    """The files that the next run of ingest would take in.
-
-    Raises:
-        UsageError: as :func:`ingest`.
-    """
-    intake = find_intake(lake, settings, source_for(settings.source), clock, hours)
-    return [arrival.file for arrival in intake.arrivals]
 
 
 def _take_in(

@@ -80,6 +80,7 @@ def sessionize(
     settings: Settings,
     hours: HourRange,
     report: Callable[[HourRange, int], None] = lambda _step, _left: None,
+    until: Hour | None = None,
 ) -> SessionizeSummary:
     """Fill a range, what is missing or has changed before it, and what that changes after it.
 
@@ -87,7 +88,8 @@ def sessionize(
     recomputation goes forward over hours that were filled before, until the sessions left open
     at an hour's end come out as they were.  A step that fails is halved until the hour is found
     that cannot be computed; what does not follow from it is still done.  ``report`` is told of
-    each step before it is taken, and how many hours are left with it.
+    each step before it is taken, and how many hours are left with it.  What the range leaves open
+    is followed to its close as far as hours were filled before, or up to ``until``.
 
     Raises:
         HourglassError: the disk is full, Spark has ended, or another program wrote to the lake.
@@ -98,7 +100,7 @@ def sessionize(
     settled = max(hours.stop, lake.settled(rules) or hours.stop)
     asked = set(hours)
     stale = set(stale_of(before, rules, hours.stop)) - asked
-    last = max([hours.stop - 1, *before.filled])
+    last = max([hours.stop - 1, *before.filled, *([until - 1] if until else [])])
     run = _Run(dict(before.filled), asked | stale)
     longest = _HOURS_PER_STEP
     while run.pending:

@@ -110,7 +110,11 @@ class Workspace:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Be the lake's only writer; a second one waits, then is told who holds it."""
-        with writing(self.settings.resolved_warehouse, _LOCK_WAIT_S):
+
+        def say(sentence: str) -> None:
+            print(f"{sentence} to this lake ...", file=sys.stderr, flush=True)
+
+        with writing(self.settings.resolved_warehouse, _LOCK_WAIT_S, say):
             yield
 
     def say(self, sentence: str, facts: Mapping[str, Any]) -> None:

@@ -160,7 +160,12 @@ def test_a_plan_on_an_empty_lake_lists_what_waits_and_does_nothing(
     code = run(["backfill", "--plan", "--json"])
     said = json.loads(capfd.readouterr().out.strip().splitlines()[-1])
     assert code == 0
-    assert said == {"hours": 0, "ranges": [], "waiting_files": ["clicks.csv"]}
+    assert said == {
+        "hours": 0,
+        "ranges": [],
+        "waiting_files": ["clicks.csv"],
+        "unreadable": [],
+    }
     again = run(["backfill", "--plan", "--json"])
     assert again == 0
     assert json.loads(capfd.readouterr().out.strip().splitlines()[-1]) == said

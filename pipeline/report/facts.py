@@ -175,7 +175,9 @@ def hour_table(
     index = pd.DatetimeIndex([hour.start for hour in hours])
     event = events.select(["hour", "user_id", "item_id", "source_file"]).to_pandas()
     files = source_files.select(["source_file", "arrival", "duplicates"]).to_pandas()
-    arrival = event["source_file"].map(files.set_index("source_file")["arrival"])
+    arrival = event["source_file"].map(
+        files.drop_duplicates("source_file", keep="last").set_index("source_file")["arrival"]
+    )
     late = (arrival >= event["hour"] + pd.Timedelta(hours=1)) & (arrival < hours.stop.start)
     by_hour = event.groupby("hour")
     session = sessions.select(["hour", "session_id"]).to_pandas()

@@ -20,6 +20,7 @@ from pipeline.backfill import backfill, plan_backfill
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest import IngestSummary
+from pipeline.intake import Intake
 from pipeline.schemas import EVENTS, SESSIONS
 from pipeline.sessionize import SessionizeSummary, sessionize
 from pipeline.settings import SessionSettings
@@ -35,7 +36,8 @@ CLOCK = (DAY + 90).start + timedelta(minutes=30)
 def no_new_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Events are put into the lake by the tests themselves."""
     monkeypatch.setattr(backfill_module, "ingest", lambda *_: IngestSummary(0, 0))
-    monkeypatch.setattr(backfill_module, "waiting_files", lambda *_: [])
+    nothing = Intake([], {}, [], 0, [], [])
+    monkeypatch.setattr(backfill_module, "find_intake", lambda *_: nothing)
 
 
 def fill(spark: SparkSession, log: Log, asked: HourRange | None = None) -> SessionizeSummary | None:

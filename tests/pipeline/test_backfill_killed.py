@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "3"))
 CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 NO_DIGEST = "0-0"
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "3"))
 
 Seen = tuple[Any, ...]
 

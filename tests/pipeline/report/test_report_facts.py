@@ -172,7 +172,11 @@ def test_the_hour_table_counts_by_hand() -> None:
             {"hour": (HOUR + 2).start, "session_id": "a"},
             {"hour": (HOUR + 2).start, "session_id": "b"},
         ),
-        table(SOURCE_FILES, file("f0", 0, 3), file("f2", 2, 1), file("bulk", 900, 50)),
+        table(
+            SOURCE_FILES,
+            file("f2", 0, 0),  # what it held before it was rewritten
+            *(file("f0", 0, 3), file("f2", 2, 1), file("bulk", 900, 50)),
+        ),
         table(QUARANTINE, *({"hour": (HOUR + 1).start, "reason": "r"} for _ in range(4))),
     )
     assert found.columns.tolist() == [
