@@ -1,0 +1,115 @@
+"""Commits under ``kill -9``: a process that only commits dies again and again, readers look on.
+
+The tasks run in the process itself, without Spark, so that most kills fall between or within the
+commits.  ``HOURGLASS_TEST_COMMIT_KILLS=1000`` kills more often.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from session_oracle import Event, Rules, session_tables
+from staging import DAY, Log, expected_dwell_hours
+from test_backfill_killed import NO_DIGEST
+from test_session_tasks import compute
+from test_sessionize import random_log
+
+from pipeline import sessionize as sessionize_module
+from pipeline.content import content_digest
+from pipeline.hours import Hour, HourRange
+from pipeline.lake import Lake
+from pipeline.schemas import EVENTS, OPEN_SESSIONS, SESSIONS, STEP_TABLES
+from pipeline.sessionize import sessionize
+from pipeline.settings import SessionSettings
+
+KILLS = int(os.environ.get("HOURGLASS_TEST_COMMIT_KILLS", "24"))
+SPAN_H = 8
+EVERY = HourRange(DAY, DAY + SPAN_H + 2)
+RULES = Rules(max_session_hours=3)
+
+
+def compute_here(_: object, lake: Lake, rules: SessionSettings, hours: HourRange) -> Any:
+    carried = lake.files(OPEN_SESSIONS, HourRange(hours.first - 1, hours.first))
+    events = sorted(lake.files(EVENTS, hours), key=lambda file: (file.hour, file.path))
+    folder = lake.warehouse / f"computed-{os.getpid()}-{hours.first}"
+    return compute(folder, Rules(**vars(rules)), hours, carried, events)
+
+
+def take_in_and_sessionize(work: Path, events: set[Event]) -> None:
+    """What dies: it commits the events, then the sessions of some hours at a time."""
+    sessionize_module.compute = compute_here
+    sessionize_module._HOURS_PER_STEP = 3
+    log = Log(work, RULES)
+    log.lake.undo_unfinished()
+    log.arrive(events)
+    sessionize(None, log.lake, log.settings, EVERY)  # type: ignore[arg-type]
+
+
+def seen(lake: Lake) -> frozenset[str]:
+    """The keys of the events of one state, in which everything agrees with what is recorded."""
+    state = lake.state()
+    filled = lake.filled_steps(state=state)
+    events = lake.arrow(EVENTS, state=state)
+    counted = Counter(Hour.of(hour) for hour in events["hour"].to_pylist())
+    assert counted == {hour: record.rows for hour, record in filled.get("ingest", {}).items()}
+    sessions = filled.get("sessionize", {})
+    for spec, name in ((SESSIONS, "output_digest"), (OPEN_SESSIONS, "state_digest")):
+        recorded = {hour: getattr(record, name) for hour, record in sessions.items()}
+        for hour, digest in recorded.items():
+            rows = lake.arrow(spec, HourRange(hour, hour + 1), state).drop_columns(["hour"])
+            assert (content_digest(rows) if rows.num_rows else NO_DIGEST) == digest
+        hours = {Hour.of(hour) for hour in lake.arrow(spec, state=state)["hour"].to_pylist()}
+        assert hours <= set(recorded)
+    return frozenset(events["event_key"].to_pylist())
+
+
+@pytest.mark.slow
+def test_commits_killed_at_any_instant_are_whole_or_not_there(tmp_path: Path) -> None:
+    rng = random.Random(2)
+    spawn = multiprocessing.get_context("forkserver")
+    spawn.set_forkserver_preload(["test_sessionize_killed", "pyiceberg.catalog.sql"])
+    arrived: set[Event] = set()
+    known = [frozenset[str]()]
+    log = Log(tmp_path, RULES)
+    killed = half_done = 0
+    needed_s = 3.0
+    for nth in range(KILLS):
+        if nth % 4 == 0:
+            arrived |= random_log(100 + nth, 3, RULES, span_h=SPAN_H)
+            known.append(frozenset(event.key for event in arrived))
+        process = spawn.Process(target=take_in_and_sessionize, args=(tmp_path, arrived))
+        begun = time.monotonic()
+        process.start()
+        process.join(rng.uniform(0.1, 1.2) * needed_s)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            killed += 1
+        else:
+            assert process.exitcode == 0
+            needed_s = time.monotonic() - begun
+        now, finished = log.lake.snapshots(), log.lake.state()
+        half_done += any(now[spec.name] != finished[spec.name] for spec in STEP_TABLES)
+        assert seen(log.lake) in known
+    print(f"{killed} killed, {half_done} of them between two commits of a step")
+    assert killed > KILLS / 4
+    assert half_done
+
+    last = spawn.Process(target=take_in_and_sessionize, args=(tmp_path, arrived))
+    last.start()
+    last.join(120)
+    assert last.exitcode == 0
+    assert seen(log.lake) == known[-1]
+    expected = session_tables(arrived, RULES, DAY.index, EVERY.stop.index)
+    found = log.tables(EVERY)
+    assert found.sessions == expected.sessions
+    assert found.open_sessions == expected.open_sessions
+    assert found.item_hours == expected.item_hours
+    assert set(log.dwell_hours(EVERY)) == set(expected_dwell_hours(expected))
