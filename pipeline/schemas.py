@@ -141,6 +141,35 @@ FILLED_HOURS = TableSpec(
     "day",
 )
 
+# How an hour was distributed when it was validated: one row per bin of each distribution.  What
+# validation compares an hour with, and what the report calls drift, comes from here, so that
+# neither reads old events.  `weight` counts events, users, sessions ...; of the distribution
+# `fact` it is the fact's value.
+PROFILES = TableSpec(
+    "profiles",
+    _schema(hour=TIMESTAMP, distribution=pa.string(), bin=pa.string(), weight=pa.float64()),
+    "day",
+)
+
+# One expectation that an hour broke when it was last validated.  `accepted` is the reason that a
+# person gave for going on all the same.
+FAILED_EXPECTATIONS = TableSpec(
+    "failed_expectations",
+    _schema(
+        hour=TIMESTAMP,
+        batch=pa.string(),
+        suite=pa.string(),
+        expectation=pa.string(),
+        severity=pa.string(),
+        sentence=pa.string(),
+        observed=pa.string(),
+        limit=pa.string(),
+        examples=pa.list_(pa.string()),
+        accepted=pa.string(),
+    ),
+    "day",
+)
+
 _METADATA = {
     "categories": pa.list_(pa.string()),
     "numbers": pa.map_(pa.string(), pa.float64()),
@@ -176,6 +205,8 @@ ALL_TABLES = (
     OPEN_SESSIONS,
     ITEM_HOURS,
     DWELL_HOURS,
+    PROFILES,
+    FAILED_EXPECTATIONS,
     FILLED_HOURS,
     ITEMS,
     USERS,
@@ -192,4 +223,6 @@ STEP_TABLES = (
     OPEN_SESSIONS,
     ITEM_HOURS,
     DWELL_HOURS,
+    PROFILES,
+    FAILED_EXPECTATIONS,
 )
