@@ -27,6 +27,7 @@ done <"$root/dags/airflow.env"
 
 export AIRFLOW_HOME="${AIRFLOW_HOME:-${HOURGLASS_WORK:-$root/work}/airflow}"
 export AIRFLOW__CORE__DAGS_FOLDER="${AIRFLOW__CORE__DAGS_FOLDER:-$root/dags}"
+export AIRFLOW__CORE__PLUGINS_FOLDER="${AIRFLOW__CORE__PLUGINS_FOLDER:-$root/dags/plugins}"
 # Tasks report to the API server at this address, which does not follow the port by itself.
 export AIRFLOW__API__BASE_URL="${AIRFLOW__API__BASE_URL:-http://localhost:${AIRFLOW__API__PORT:-8080}}"
 if [ -x "$root/.venv/bin/airflow" ] && ! command -v airflow >/dev/null; then
@@ -43,6 +44,7 @@ if [ "${1:-}" = standalone ]; then
   echo "Airflow will be at http://localhost:$port, user: admin, password: printed below on the"
   echo "first start and kept in $AIRFLOW_HOME/simple_auth_manager_passwords.json.generated"
   echo "Both DAGs start paused: switch on sessions_hourly and retrain.  Ctrl-C stops Airflow."
+  echo "Its menu holds the report (Quality) and the Data Docs, every run those of its hour."
 fi
 cd "$root"
 exec airflow "$@"
