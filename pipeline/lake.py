@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table, TableScan, Transaction
+    from pyiceberg.table.update.snapshot import _SnapshotProducer
     from pyspark.sql import DataFrame, SparkSession
 
 STATE_PROPERTY = "hourglass.tables"
@@ -38,6 +39,8 @@ State = Mapping[str, int | None]
 # A range, or ranges in order.
 Hours = HourRange | Sequence[HourRange]
 _HOUR_US = HOUR_S * 1_000_000
+# More files than these are not replaced one by one: Iceberg names each of their partitions.
+_FEW_FILES = 64
 
 
 @dataclass(frozen=True)
@@ -176,18 +179,7 @@ class Lake:
             HourglassError: another writer left row-level deletes, which plain Parquet readers
                 would not see.
         """
-        scan = self._scan(spec, hours, state, ("*",))
-        tasks: list[Any] = [] if scan is None else list(scan.plan_files())
-        scattered = None if hours is None else _scattered(hours)
-        if scattered is not None and spec.partition == "hour":
-            starts_us = {hour.index * _HOUR_US for hour in scattered}
-            tasks = [task for task in tasks if task.file.partition[0] in starts_us]
-        if any(task.delete_files for task in tasks):
-            raise HourglassError(
-                f"table {spec.name} has row-level deletes, which Hourglass never writes: "
-                "rewrite it with the program that made them"
-            )
-        return [_described(task.file, spec) for task in tasks]
+        return [_described(file, spec) for file in self._data_files(spec, hours, state)]
 
     def stage(self, frame: DataFrame, spec: TableSpec) -> list[HourFile]:
         """Write a frame's rows as Parquet files of the table, one hour a file, uncommitted.
@@ -212,15 +204,22 @@ class Lake:
         Raises:
             HourglassError: another process committed to the table meanwhile.
         """
-        former = self.files(spec, hours)
+        former = self._data_files(spec, hours)
         if not former and not files:
             return
         with _committing(self.table(spec), spec) as tx:
-            # Deleting is a snapshot of its own, which new hours need not have.
+            if 0 < len(former) <= _FEW_FILES:
+                # One snapshot: each is a burden to all later commits.
+                with tx.update_snapshot(snapshot_properties=dict(properties)).overwrite() as swap:
+                    for file in former:
+                        swap.delete_data_file(file)
+                    _add(swap, tx, files)
+                return
             if former:
                 tx.delete(_within(hours), snapshot_properties=dict(properties))
             if files:
-                _add(tx, files, properties)
+                with tx.update_snapshot(snapshot_properties=dict(properties)).merge_append() as add:
+                    _add(add, tx, files)
 
     def overwrite(
         self,
@@ -255,32 +254,56 @@ class Lake:
         Sessions of hours from the first one on are no longer taken for settled, unless the step
         changes nothing about sessions or the properties say until where they are.
         """
-        from pyiceberg.expressions import Or
-
         parts = [hours] if isinstance(hours, HourRange) else list(hours)
-        replaced = {hour.start for part in parts for hour in part}
-        days = _days_of(parts)
-        former = self.arrow(FILLED_HOURS, days)
-        kept = [
-            not (row_step == step and row_hour in replaced)
-            for row_step, row_hour in zip(
-                former["step"].to_pylist(), former["hour"].to_pylist(), strict=True
-            )
-        ]
-        merged = pa.concat_tables([former.filter(pa.array(kept, pa.bool_())), rows])
         tables = {k: v for k, v in self.snapshots().items() if k != FILLED_HOURS.name}
         changed = [part.first for part in parts if unsettles]
         settled = self._settled_before(min(changed, default=None))
         recorded = {**settled, **properties, STATE_PROPERTY: json.dumps(tables)}
-        whole_days = [_within(day) for day in days]
-        with _committing(self.table(FILLED_HOURS), FILLED_HOURS) as tx:
-            if whole_days:
-                tx.delete(
-                    Or(*whole_days) if len(whole_days) > 1 else whole_days[0],
-                    snapshot_properties=recorded,
-                )
-            # Appended even when there is no row: the snapshot is what carries the new state.
-            tx.append(merged.cast(FILLED_HOURS.schema), snapshot_properties=recorded)
+
+        def of_step(former: pa.Table) -> pa.Array:
+            return pc.equal(former["step"], step)
+
+        self.rewrite_days(FILLED_HOURS, parts, rows, recorded, of_step)
+
+    def rewrite_days(
+        self,
+        spec: TableSpec,
+        hours: Hours,
+        rows: pa.Table,
+        properties: Mapping[str, str],
+        replaced: Callable[[pa.Table], pa.Array],
+    ) -> None:
+        """Put rows in the place of those former rows of the hours that ``replaced`` marks.
+
+        For tables whose partition is a day: each touched day becomes one file.
+        """
+        from pyiceberg.io.pyarrow import _dataframe_to_data_files
+
+        parts = [hours] if isinstance(hours, HourRange) else list(hours)
+        starts = pa.array([hour.start for part in parts for hour in part], TIMESTAMP)
+        days = _days_of(parts)
+        former = self.arrow(spec, days)
+        gone = pc.and_(pc.is_in(former["hour"], value_set=starts), replaced(former))
+        merged = pa.concat_tables([former.filter(pc.invert(gone)), rows.cast(spec.schema)])
+        files = self._data_files(spec, days)
+        with _committing(self.table(spec), spec) as tx:
+            if 0 < len(files) <= _FEW_FILES:
+                with tx.update_snapshot(snapshot_properties=dict(properties)).overwrite() as swap:
+                    for file in files:
+                        swap.delete_data_file(file)
+                    made = _dataframe_to_data_files(
+                        table_metadata=tx.table_metadata,
+                        df=merged,
+                        io=self.table(spec).io,
+                        write_uuid=swap.commit_uuid,
+                    )
+                    for file in made:
+                        swap.append_data_file(file)
+                return
+            for day in days if files else []:
+                tx.delete(_within(day), snapshot_properties=dict(properties))
+            # Even when there is no row: the snapshot may carry what the properties say.
+            tx.append(merged, snapshot_properties=dict(properties))
 
     def _settled_before(self, hour: Hour | None) -> dict[str, str]:
         said = self.properties(FILLED_HOURS).get(_SETTLED_PROPERTY)
@@ -305,6 +328,23 @@ class Lake:
         """The hours that a step has filled, and what it recorded of them."""
         rows = self.arrow(FILLED_HOURS, hours, state).to_pylist()
         return {Hour.of(row["hour"]): _filled_hour(row) for row in rows if row["step"] == step}
+
+    def _data_files(
+        self, spec: TableSpec, hours: Hours | None = None, state: State | None = None
+    ) -> list[DataFile]:
+        scan = self._scan(spec, hours, state, ("*",))
+        tasks: list[Any] = [] if scan is None else list(scan.plan_files())
+        scattered = None if hours is None else _scattered(hours)
+        if scattered is not None and spec.partition is not None:
+            by_hour = spec.partition == "hour"
+            wanted = {h.index * _HOUR_US if by_hour else h.index // DAY_H for h in scattered}
+            tasks = [task for task in tasks if task.file.partition[0] in wanted]
+        if any(task.delete_files for task in tasks):
+            raise HourglassError(
+                f"table {spec.name} has row-level deletes, which Hourglass never writes: "
+                "rewrite it with the program that made them"
+            )
+        return [task.file for task in tasks]
 
     def _scan(
         self,
@@ -346,35 +386,34 @@ def _described(file: DataFile, spec: TableSpec) -> HourFile:
     return HourFile(file.file_path, file.file_size_in_bytes, file.record_count, hour)
 
 
-def _add(tx: Transaction, files: Sequence[HourFile], properties: Mapping[str, str]) -> None:
+def _add(snapshot: _SnapshotProducer[Any], tx: Transaction, files: Sequence[HourFile]) -> None:
     """Add files of known hours, without opening them all again to find out what they hold."""
     from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
     from pyiceberg.typedef import Record
 
     metadata = tx.table_metadata
     hour_id = metadata.schema().find_field("hour").field_id
-    with tx.update_snapshot(snapshot_properties=dict(properties)).merge_append() as append:
-        for file in files:
-            if file.hour is None:
-                raise ValueError(f"{file.path}: only files of an hour can be added")
-            hour_us = file.hour.index * _HOUR_US
-            bound = hour_us.to_bytes(8, "little", signed=True)
-            append.append_data_file(
-                DataFile.from_args(
-                    _table_format_version=metadata.format_version,
-                    content=DataFileContent.DATA,
-                    file_path=file.path,
-                    file_format=FileFormat.PARQUET,
-                    partition=Record(hour_us),
-                    record_count=file.rows,
-                    file_size_in_bytes=file.bytes,
-                    value_counts={hour_id: file.rows},
-                    null_value_counts={hour_id: 0},
-                    lower_bounds={hour_id: bound},
-                    upper_bounds={hour_id: bound},
-                    spec_id=metadata.default_spec_id,
-                )
+    for file in files:
+        if file.hour is None:
+            raise ValueError(f"{file.path}: only files of an hour can be added")
+        hour_us = file.hour.index * _HOUR_US
+        bound = hour_us.to_bytes(8, "little", signed=True)
+        snapshot.append_data_file(
+            DataFile.from_args(
+                _table_format_version=metadata.format_version,
+                content=DataFileContent.DATA,
+                file_path=file.path,
+                file_format=FileFormat.PARQUET,
+                partition=Record(hour_us),
+                record_count=file.rows,
+                file_size_in_bytes=file.bytes,
+                value_counts={hour_id: file.rows},
+                null_value_counts={hour_id: 0},
+                lower_bounds={hour_id: bound},
+                upper_bounds={hour_id: bound},
+                spec_id=metadata.default_spec_id,
             )
+        )
 
 
 def _scattered(hours: Hours) -> set[Hour] | None:

@@ -28,6 +28,7 @@ from pipeline.staleness import (
     standing,
     state_digest,
 )
+from pipeline.verdicts import how_to_go_on, refused_hours
 from pipeline.version import code_version
 
 if TYPE_CHECKING:
@@ -87,9 +88,10 @@ def sessionize(
     Hours follow from one another, so a range can only be right when all before it is.  The
     recomputation goes forward over hours that were filled before, until the sessions left open
     at an hour's end come out as they were.  A step that fails is halved until the hour is found
-    that cannot be computed; what does not follow from it is still done.  ``report`` is told of
-    each step before it is taken, and how many hours are left with it.  What the range leaves open
-    is followed to its close as far as hours were filled before, or up to ``until``.
+    that cannot be computed; what does not follow from it is still done.  Hours whose events
+    validation found critical are left out like those.  ``report`` is told of each step before it
+    is taken, and how many hours are left with it.  What the range leaves open is followed to its
+    close as far as hours were filled before, or up to ``until``.
 
     Raises:
         HourglassError: the disk is full, Spark has ended, or another program wrote to the lake.
@@ -102,9 +104,14 @@ def sessionize(
     stale = set(stale_of(before, rules, hours.stop)) - asked
     last = max([hours.stop - 1, *before.filled, *([until - 1] if until else [])])
     run = _Run(dict(before.filled), asked | stale)
+    refused = _refused(lake, run.pending)
     longest = _HOURS_PER_STEP
     while run.pending:
-        step = _first_step(run.pending, before.arrived, longest)
+        hour = min(run.pending)
+        if hour in refused:
+            _give_up(run, before.arrived, hour, refused[hour], settings.sessions.gap_s)
+            continue
+        step = _first_step(run.pending - set(refused), before.arrived, longest)
         report(step, len(run.pending))
         try:
             with telling_of_full_disk(settings.work, lake.warehouse):
@@ -137,6 +144,15 @@ def sessionize(
         failed=tuple(run.failed),
         waiting=run.waiting,
     )
+
+
+def _refused(lake: Lake, pending: set[Hour]) -> dict[Hour, str]:
+    """Hours that are not to be computed, because their events are not to be trusted."""
+    if not pending:
+        return {}
+    # Later hours may follow from these.
+    refused = refused_hours(lake, "events", HourRange(min(pending), Hour.parse("9999-01-01T00")))
+    return {hour: f"{why}; {how_to_go_on(hour)}" for hour, why in refused.items()}
 
 
 def _first_step(pending: set[Hour], arrived: Mapping[Hour, FilledHour], longest: int) -> HourRange:

@@ -2,73 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline import ingest, staleness
+from pipeline import ingest
+from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import FilledHour, Lake
-from pipeline.schemas import EVENTS, FILLED_HOURS, SESSIONS, SOURCE_FILES
-from pipeline.session_range import NOTHING
+from pipeline.lake import Lake
+from pipeline.quality.outcomes import ValidationOutcome, worst
+from pipeline.schemas import EVENTS, PROFILES, SESSIONS, SOURCE_FILES
 from pipeline.settings import Settings
-from pipeline.version import code_version
+from pipeline.staleness import stale_hours
+from pipeline.verdict_log import SUITES, Judged, record
+from pipeline.verdicts import Kind, changed_hours
 
 if TYPE_CHECKING:
-    from pipeline.quality.outcomes import ValidationOutcome
+    from pipeline.quality.past import Past
+    from pipeline.quality.validate import Batch
 
-STEP = "validate"
 # Up to a day is judged hour by hour; a longer range in a few large batches, because a page for each
 # of its hours would help nobody.
 HOURLY_UP_TO_H = 24
 MOST_LARGE_BATCHES = 8
-_EVENT_COLUMNS = tuple(name for name in EVENTS.schema.names if name not in ("hour", "context"))
+_EVENT_COLUMNS = tuple(name for name in EVENTS.schema.names if name not in ("line",))
 _SESSION_COLUMNS = tuple(name for name in SESSIONS.schema.names if name != "context")
 
 
-def validate(lake: Lake, settings: Settings, hours: HourRange) -> list[ValidationOutcome]:
+@dataclass
+class _Judging:
+    """What one run reads and has found so far."""
+
+    lake: Lake
+    settings: Settings
+    files: pa.Table
+    past: Past
+    profiles: list[pa.Table] = field(default_factory=list)
+    outcomes: dict[tuple[Kind, HourRange], list[ValidationOutcome]] = field(default_factory=dict)
+
+
+def validate(
+    lake: Lake,
+    settings: Settings,
+    hours: HourRange,
+    kinds: Collection[Kind] = ("events", "sessions"),
+    accepted: str | None = None,
+) -> list[ValidationOutcome]:
     """Judge every hour of the range, or batches of hours when it is long.
 
-    Sessions are judged where the hours are sessionized already.
+    Hours before the range that were judged once and have changed since, because something came
+    late, are judged again.  A large batch that is critical is judged again hour by hour, so that
+    the verdict falls on the hours that earned it.  Sessions are judged where they are up to date.
+    ``accepted`` is a person's reason to let critical hours of the range pass.
 
-    Returns the outcomes; verdicts are kept in ``filled_hours``, where the gate looks for them.
+    Verdicts are kept in ``filled_hours``, what failed in ``failed_expectations``, and how each
+    hour was distributed in ``profiles``, with which later hours are compared.
+
+    Raises:
+        UsageError: ``accepted`` says nothing.
+        HourglassError: only sessions are asked for, and those of an hour are not up to date.
     """
-    from pipeline.quality.facts import events_frame, hour_facts, sessions_frame
-    from pipeline.quality.suite import load_suite, suite_values
-    from pipeline.quality.validate import Batch, validate_batches
-
+    if accepted is not None and not accepted.strip():
+        raise UsageError('--accept "": say why the hours may pass, it is kept with them')
     lake.undo_unfinished()
-    files = lake.arrow(SOURCE_FILES)
     large_h = -(-len(hours) // MOST_LARGE_BATCHES)
     parts = list(hours.steps(1 if len(hours) <= HOURLY_UP_TO_H else large_h))
-    arrived = lake.filled(ingest.STEP, hours)
-    sessionized = lake.filled(staleness.STEP, hours)
-    own = settings.quality.suites
-
-    def batches() -> Iterator[Batch]:
-        for part in parts:
-            events = lake.arrow(EVENTS, part, columns=_EVENT_COLUMNS)
-            values = {**suite_values(part.stop - 1, settings), "hour_start": part.first.start}
-            frames = {
-                "events": events_frame(events),
-                "hours": hour_facts(part, events, files),
-            }
-            if all(hour in sessionized for hour in part if hour in arrived):
-                sessions = lake.arrow(SESSIONS, part, columns=_SESSION_COLUMNS)
-                frames["sessions"] = sessions_frame(sessions)
-            for suite, frame in frames.items():
-                yield Batch(load_suite(suite, values, own), frame, batch_name(part))
-
-    outcomes = validate_batches(batches(), settings.path("data_docs"), settings.quality.keep)
-    rows: list[dict[str, object]] = []
-    for part in parts:
-        verdicts = (o.verdict for o in outcomes if o.batch_name == batch_name(part))
-        worst = max(verdicts, key=_VERDICTS.index)
-        rows.extend(_row(hour, worst, content_of(arrived, hour), settings) for hour in part)
-    verdicts_now = pa.Table.from_pylist(rows, FILLED_HOURS.schema)
-    lake.record_filled(STEP, hours, verdicts_now, {}, unsettles=False)
-    return outcomes
+    sound = _up_to_date(lake, settings, parts)
+    if tuple(kinds) == ("sessions",) and len(sound) < len(parts):
+        late = next(part for part in parts if part not in sound)
+        raise HourglassError(
+            f"the sessions of {late} are not up to date: run `hourglass sessionize` first"
+        )
+    work: list[tuple[Kind, HourRange]] = []
+    if "events" in kinds:
+        again = changed_hours(lake, "events", hours.first)
+        work += [("events", HourRange(hour, hour + 1)) for hour in again]
+        work += [("events", part) for part in parts]
+    if "sessions" in kinds:
+        work += [("sessions", part) for part in sound]
+    first = min([hours.first, *(part.first for _, part in work)])
+    run = _Judging(lake, settings, lake.arrow(SOURCE_FILES), _past(lake, first, hours.stop))
+    found = _judge(run, work)
+    critical = [
+        (kind, HourRange(hour, hour + 1))
+        for kind, part in work
+        if len(part) > 1 and _verdict(run.outcomes[kind, part]) == "critical"
+        for hour in part
+    ]
+    if critical:
+        found += _judge(run, critical)
+    judged = [
+        _judged(run, kind, part, hour, accepted if hour in hours else None)
+        for kind, part in work
+        for hour in part
+    ]
+    rules = settings.digest("quality", "source", "ingest")
+    record(lake, judged, run.profiles, rules)
+    return found
 
 
 def batch_name(part: HourRange) -> str:
@@ -76,38 +110,98 @@ def batch_name(part: HourRange) -> str:
     return str(part.first) if len(part) == 1 else f"{part.first}+{len(part)}h"
 
 
-_VERDICTS = ("ok", "warning", "critical")
+def _judge(run: _Judging, work: Sequence[tuple[Kind, HourRange]]) -> list[ValidationOutcome]:
+    from pipeline.quality.validate import validate_batches
+
+    quality = run.settings.quality
+    batches = chain.from_iterable(_batches(run, kind, part) for kind, part in work)
+    found = validate_batches(batches, run.settings.path("data_docs"), quality.keep)
+    left = iter(found)
+    for kind, part in work:
+        run.outcomes[kind, part] = [next(left) for _ in SUITES[kind]]
+    return found
 
 
-def _row(hour: Hour, verdict: str, content: str, settings: Settings) -> dict[str, object]:
-    return {
-        "hour": hour.start,
-        "step": STEP,
-        "input_digest": content,
-        "output_digest": verdict,
-        "state_digest": "",
-        "config_digest": settings.digest("quality", "source", "ingest"),
-        "code_version": code_version(),
-        "rows": 0,
+def _batches(run: _Judging, kind: Kind, part: HourRange) -> Iterator[Batch]:
+    from pipeline.quality.suite import load_suite, suite_values
+    from pipeline.quality.validate import Batch
+
+    frames = _event_frames(run, part) if kind == "events" else _session_frames(run, part)
+    values = {**suite_values(part.stop - 1, run.settings), "hour_start": part.first.start}
+    for suite, frame in zip(SUITES[kind], frames, strict=True):
+        loaded = load_suite(suite, values, run.settings.quality.suites)
+        yield Batch(loaded, frame, batch_name(part))
+
+
+def _event_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
+    from pipeline.quality.comparison import event_comparison
+    from pipeline.quality.facts import events_frame, hour_facts
+    from pipeline.quality.profiles import event_profile
+
+    events = run.lake.arrow(EVENTS, part, columns=_EVENT_COLUMNS)
+    profile = event_profile(part, events)
+    run.profiles.append(profile)
+    run.past.learn(profile)
+    facts = hour_facts(part, events, run.files)
+    # A batch of many hours has no hours before it that are like it.
+    hour = part.first if len(part) == 1 else None
+    return events_frame(events), facts.assign(**event_comparison(hour, run.past))
+
+
+def _session_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
+    from pipeline.quality.comparison import session_comparison
+    from pipeline.quality.facts import session_facts, sessions_frame
+    from pipeline.quality.profiles import session_profile
+
+    sessions = run.lake.arrow(SESSIONS, part, columns=_SESSION_COLUMNS)
+    profile = session_profile(part, sessions)
+    run.profiles.append(profile)
+    run.past.learn(profile)
+    hour = part.first if len(part) == 1 else None
+    facts = session_facts(part, sessions)
+    return sessions_frame(sessions), facts.assign(**session_comparison(hour, run.past))
+
+
+def _past(lake: Lake, first: Hour, stop: Hour) -> Past:
+    """What is known of the weeks before, and how many events the hours to be judged have."""
+    from pipeline.quality.past import COMPARED, PAST_H, Past
+
+    known = HourRange(first - PAST_H, stop)
+    arrived = lake.filled(ingest.STEP, known)
+    since = min(arrived, default=stop)
+    events = {
+        hour: float(arrived[hour].rows) if hour in arrived else 0.0
+        for hour in HourRange(since, stop)
     }
+    profiles = lake.arrow(PROFILES, HourRange(known.first, first))
+    compared = pc.is_in(profiles["distribution"], value_set=pa.array(COMPARED, pa.string()))
+    return Past(events, profiles.filter(compared))
 
 
-def content_of(arrived: Mapping[Hour, FilledHour], hour: Hour) -> str:
-    """Digest of the events that a verdict is about."""
-    return arrived[hour].output_digest if hour in arrived else NOTHING
+def _up_to_date(lake: Lake, settings: Settings, parts: Iterable[HourRange]) -> list[HourRange]:
+    """The parts whose sessions follow from the events that are there."""
+    parts = list(parts)
+    stop = max(part.stop for part in parts)
+    stale = set(stale_hours(lake, settings, stop))
+    return [part for part in parts if not any(hour in stale for hour in part)]
 
 
-def quality_passed(lake: Lake, learned: HourRange, judged: HourRange) -> bool | None:
-    """Whether the hours that a model learned from, and those that judge it, may be trusted.
+def _verdict(outcomes: Iterable[ValidationOutcome]) -> str:
+    return worst(result for outcome in outcomes for result in outcome.results)
 
-    False where one was found critical; None where one that judges was never validated, or has
-    changed since.
+
+def _judged(run: _Judging, kind: Kind, part: HourRange, hour: Hour, accepted: str | None) -> Judged:
+    """What is to be recorded of an hour.
+
+    Of a critical batch, the verdict is that on the hour alone, unless no hour alone is critical.
     """
-    state = lake.state()
-    hours = HourRange(learned.first, judged.stop)
-    arrived = lake.filled(ingest.STEP, hours, state)
-    verdicts = lake.filled(STEP, hours, state)
-    current = {h: v for h, v in verdicts.items() if v.input_digest == content_of(arrived, h)}
-    if any(verdict.output_digest == "critical" for verdict in current.values()):
-        return False
-    return True if all(hour in current for hour in judged) else None
+    alone = {h: run.outcomes.get((kind, HourRange(h, h + 1)), []) for h in part}
+    batch = part
+    if any(_verdict(found) == "critical" for found in alone.values()):
+        batch = HourRange(hour, hour + 1)
+    outcomes = run.outcomes[kind, batch]
+    verdict = _verdict(outcomes)
+    if verdict == "critical" and accepted:
+        return Judged(kind, hour, "accepted", tuple(outcomes), accepted)
+    # What a batch of many hours failed is told once, with its first hour.
+    return Judged(kind, hour, verdict, tuple(outcomes) if hour == batch.first else ())

@@ -145,7 +145,7 @@ def gate(context: typer.Context, dataset: DataSet = "last") -> None:
 def decide(space: Workspace, dataset: Path) -> tuple[Outcome, str, Path]:
     """Run the gate on the configured candidate."""
     from pipeline.hours import HourRange
-    from pipeline.validation import quality_passed
+    from pipeline.verdicts import quality_passed
     from training.judgement import ensure_champion, hours_judged
     from training.judgement import gate as run
     from training.reader import read_dataset

@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from pipeline.catalog import NAMESPACE
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.report.facts import (
-    GateDecision,
-    Interval,
-    Light,
-    Link,
-    ReportFacts,
-    dwell_times,
-    gate_light,
-    hour_table,
-    popularity,
-    quarantine_reasons,
-    session_lengths,
-)
+from pipeline.report.gather import data_facts
+from pipeline.report.lights import dataset_light, gate_light, support_light
 from pipeline.report.render import render_report
-from pipeline.schemas import (
-    DWELL_HOURS,
-    EVENTS,
-    ITEM_HOURS,
-    QUARANTINE,
-    SESSIONS,
-    SOURCE_FILES,
-)
-from pipeline.validation import STEP as VALIDATE
+from pipeline.report.values import GateDecision, Interval, Link
+from pipeline.schemas import QUARANTINE
 from pipeline.workspace import Workspace
 from training.decision import latest_decision, read_decision
 from training.judgement import Evaluation, standing
@@ -43,26 +29,23 @@ def write_report(space: Workspace, registry: Registry) -> Path:
     lake, settings = space.lake, space.settings
     last = space.last_filled() + 1
     first = max(last - settings.quality.report_hours, min(lake.filled("sessionize")))
-    hours = HourRange(first, last)
-    event_columns = ("hour", "user_id", "item_id", "source_file")
-    sessions = lake.arrow(SESSIONS, hours, columns=("hour", "session_id", "dwell_s"))
-    files = lake.arrow(SOURCE_FILES)
-    quarantine = lake.arrow(QUARANTINE)
+    out = settings.path("reports") / "report.html"
+    data = data_facts(
+        lake,
+        f"Hourglass: {settings.source.name}",
+        HourRange(first, last),
+        space.clock,
+        settings.path("data_docs"),
+        out,
+    )
     gate = _last_decision(space)
     evaluation = _last_evaluation(space)
-    steps = _filter_steps(space)
-    out = settings.path("reports") / "report.html"
-    facts = ReportFacts(
-        title=f"Hourglass: {settings.source.name}",
-        generated_for=str(hours),
-        lights=[_quality(space, hours), _conservation(files.to_pylist()), gate_light(gate)],
-        hours=hour_table(
-            hours, lake.arrow(EVENTS, hours, columns=event_columns), sessions, files, quarantine
-        ),
-        reasons=quarantine_reasons(quarantine),
-        dwell=dwell_times(lake.arrow(DWELL_HOURS, hours), sessions),
-        lengths=session_lengths(sessions),
-        popularity=popularity(lake.arrow(ITEM_HOURS, hours)),
+    dataset = _last_dataset(space)
+    steps = _read(dataset, "manifest.json").get("steps", [])
+    quality = _read(dataset, "quality.json") or None
+    facts = replace(
+        data,
+        lights=(*data.lights, support_light(steps), dataset_light(quality), gate_light(gate)),
         filter_steps=steps,
         leaderboard=_leaderboard(evaluation),
         leaderboard_note=note(evaluation) if evaluation else "",
@@ -70,36 +53,6 @@ def write_report(space: Workspace, registry: Registry) -> Path:
         links=_links(space, registry, out),
     )
     return render_report(facts, out)
-
-
-def _quality(space: Workspace, hours: HourRange) -> Light:
-    verdicts = space.lake.filled(VALIDATE, hours)
-    bad = sorted(h for h, verdict in verdicts.items() if verdict.output_digest == "critical")
-    odd = [h for h, verdict in verdicts.items() if verdict.output_digest == "warning"]
-    name = "Data quality"
-    if bad:
-        return Light(
-            name, "red", f"{len(bad)} hours failed a critical expectation, first {bad[0]}."
-        )
-    if not verdicts:
-        return Light(name, "grey", "No hour of the report was validated.")
-    return Light(
-        name,
-        "amber" if odd or len(verdicts) < len(hours) else "green",
-        f"{len(verdicts)} of {len(hours)} hours validated: {len(odd)} warned, none critical.",
-    )
-
-
-def _conservation(files: list[dict[str, int]]) -> Light:
-    names = ("records", "accepted", "duplicates", "quarantined")
-    totals = {name: sum(row[name] for row in files) for name in names}
-    held = totals["records"] == totals["accepted"] + totals["duplicates"] + totals["quarantined"]
-    return Light(
-        "Conservation",
-        "green" if held else "red",
-        f"{totals['records']:,} records = {totals['accepted']:,} accepted + "
-        f"{totals['duplicates']:,} duplicates + {totals['quarantined']:,} quarantined.",
-    )
 
 
 def _last_decision(space: Workspace) -> GateDecision | None:
@@ -143,13 +96,20 @@ def _leaderboard(found: Evaluation | None) -> list[dict[str, object]]:
     ]
 
 
-def _filter_steps(space: Workspace) -> list[dict[str, object]]:
+def _last_dataset(space: Workspace) -> Path | None:
     try:
-        folder = space.dataset("last")
+        return space.dataset("last")
     except HourglassError:
-        return []
-    steps: list[dict[str, object]] = json.loads((folder / "manifest.json").read_text())["steps"]
-    return steps
+        return None
+
+
+def _read(dataset: Path | None, name: str) -> dict[str, Any]:
+    """A file of the data set; empty where it has none."""
+    path = None if dataset is None else dataset / name
+    if path is None or not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
 
 
 def _links(space: Workspace, registry: Registry, out: Path) -> list[Link]:
@@ -157,11 +117,33 @@ def _links(space: Workspace, registry: Registry, out: Path) -> list[Link]:
     live = champion(registry)
     docs = os.path.relpath(settings.path("data_docs") / "index.html", out.parent)
     recommendations = os.path.relpath(settings.path("recommendations"), out.parent)
+    mlflow_uri = _shown(settings.resolved_mlflow_uri)
     return [
         Link("Data Docs: every validation", href=docs),
         Link("Recommendations", href=recommendations),
+        Link("Quarantine by reason and file", command=_quarantine_command(space)),
         Link(
             f"Runs and models in MLflow ({live.model_id if live else 'none'} is live)",
-            command=ui_command(settings.resolved_mlflow_uri, settings.path("mlflow")),
+            command=ui_command(mlflow_uri, settings.path("mlflow")),
         ),
+        Link("Runs of the hours in Airflow (sessions_hourly, retrain)", command="make airflow"),
     ]
+
+
+def _quarantine_command(space: Workspace) -> str:
+    """A command that counts what was refused, for a shell in the project's environment."""
+    uri = _shown(space.settings.resolved_catalog_uri)
+    code = (
+        "from pyiceberg.catalog.sql import SqlCatalog; "
+        f"catalog = SqlCatalog('hourglass', uri={uri!r}); "
+        f"refused = catalog.load_table('{NAMESPACE}.{QUARANTINE.name}').scan().to_pandas(); "
+        "print(refused.groupby(['reason', 'source_file']).size().to_string())"
+    )
+    return f"python -c {shlex.quote(code)}"
+
+
+def _shown(uri: str) -> str:
+    """An address fit for a page: without its password."""
+    from sqlalchemy.engine import make_url
+
+    return make_url(uri).render_as_string(hide_password=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import HourglassError
 from pipeline.hours import Hour
+from pipeline.quality.docs import IndexEntry, index_page, result_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     )
     from pyspark.sql import DataFrame as SparkFrame
 
-_SITE = "hourglass"
 _STORE = "validation_results_store"
+_INDEX = ".index"
 _HOUR = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 
 
@@ -51,8 +52,8 @@ class QualitySite:
         self._folder = self._site.parent / "validations"
         self._keep = keep
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._context = _context(self._site, self._folder)
-        self._stored: list[ValidationResultIdentifier] = []
+        self._context = _context(self._folder)
+        self._stored: dict[ValidationResultIdentifier, tuple[int, IndexEntry]] = {}
 
     def batch(self, suite: str, name: str, frame: pd.DataFrame | SparkFrame) -> GreatBatch:
         """Hand a frame to Great Expectations; its class decides the engine."""
@@ -89,48 +90,96 @@ class QualitySite:
         }
         with _locked(self._folder):
             self._context.validation_results_store.set(key, result)
-        self._stored.append(key)
-        return self._page(key)
+        file = self._folder / f"{self._name(key)}.json"
+        entry = IndexEntry(
+            result.suite_name,
+            name,
+            about["verdict"],
+            tuple(about["failed"]),
+            f"validations/{self._name(key)}.html",
+        )
+        self._stored[key] = file.stat().st_mtime_ns, entry
+        page = self._page(key)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        _write(page, result_page(result))
+        return page
 
     def build(self) -> None:
-        """Drop the results beyond ``keep`` and bring pages and index up to date.
+        """Drop the results beyond ``keep`` and bring the index up to date.
 
-        Raises:
-            HourglassError: a page did not come out.
+        No former result is opened: what this costs does not grow with their number, but for the
+        lines of the index.
         """
         with _locked(self._folder):
-            self._prune()
-            whole = not (self._site / "index.html").is_file()
-            self._context.build_data_docs(
-                site_names=[_SITE], resource_identifiers=None if whole else self._stored
-            )
-            # Fonts and pictures of the pages that ours stand in for.
-            shutil.rmtree(self._site / "static", ignore_errors=True)
-            kept = set(self._context.validation_results_store.list_keys())
-        pages = [self._site / "index.html", *(self._page(k) for k in self._stored if k in kept)]
-        # Great Expectations only logs a page that it cannot render.
-        missing = [page for page in pages if not page.is_file()]
-        if missing:
-            raise HourglassError(f"{missing[0]}: this page of the Data Docs could not be written")
+            kept = self._remembered() | {
+                self._name(key): entry for key, entry in self._stored.items()
+            }
+            for name in _beyond(kept, self._keep):
+                del kept[name]
+                (self._folder / f"{name}.json").unlink(missing_ok=True)
+                (self._site / "validations" / f"{name}.html").unlink(missing_ok=True)
+            self._site.mkdir(parents=True, exist_ok=True)
+            _write(self._site / "index.html", index_page(entry for _, entry in kept.values()))
+            order = [[name, at, asdict(entry)] for name, (at, entry) in sorted(kept.items())]
+            _write(self._folder / _INDEX, json.dumps(order, indent=0))
+
+    def _remembered(self) -> dict[str, tuple[int, IndexEntry]]:
+        """By name, when a result was stored and what the index says of it.
+
+        Where the list of them is gone or not readable, the results that are there are read.
+        """
+        try:
+            listed = json.loads((self._folder / _INDEX).read_text(encoding="utf-8"))
+            found = {name: (at, _entry(values)) for name, at, values in listed}
+        except (OSError, ValueError, TypeError, KeyError):
+            found = dict(map(self._read, self._folder.rglob("*.json")))
+        return {
+            name: entry
+            for name, entry in found.items()
+            if (self._folder / f"{name}.json").is_file()
+        }
+
+    def _read(self, file: Path) -> tuple[str, tuple[int, IndexEntry]]:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        name = file.relative_to(self._folder).with_suffix("").as_posix()
+        about = result["meta"]["batch_spec"]
+        batch = result["meta"]["run_id"]["run_name"]
+        href = f"validations/{name}.html"
+        entry = IndexEntry(
+            result["suite_name"], batch, about["verdict"], tuple(about["failed"]), href
+        )
+        return name, (file.stat().st_mtime_ns, entry)
+
+    def _name(self, key: ValidationResultIdentifier) -> str:
+        """Where a result and its page lie, below the folders and without the ending."""
+        parts: tuple[str, ...] = key.to_tuple()  # type: ignore[no-untyped-call]
+        return "/".join(parts)
 
     def _page(self, key: ValidationResultIdentifier) -> Path:
-        parts: tuple[str, ...] = key.to_tuple()  # type: ignore[no-untyped-call]
-        return self._site.joinpath("validations", *parts[:-1], f"{parts[-1]}.html")
-
-    def _prune(self) -> None:
-        """Keep the results written last: judging an old hour shows it, whatever its age."""
-        store = self._context.validation_results_store
-        by_suite: dict[str, list[tuple[int, tuple[str, ...], Any]]] = {}
-        for key in store.list_keys():
-            parts = key.to_tuple()
-            file = self._folder.joinpath(*parts[:-1], f"{parts[-1]}.json")
-            by_suite.setdefault(parts[0], []).append((file.stat().st_mtime_ns, parts, key))
-        for entries in by_suite.values():
-            for _, _, key in sorted(entries, key=lambda entry: entry[:2])[: -self._keep]:
-                store.remove_key(key)  # type: ignore[no-untyped-call]
+        return self._site / "validations" / f"{self._name(key)}.html"
 
 
-def _context(site: Path, folder: Path) -> AbstractDataContext:
+def _beyond(kept: Mapping[str, tuple[int, IndexEntry]], keep: int) -> Iterator[str]:
+    """All but the results of each suite stored last: an old hour judged now shows it."""
+    by_suite: dict[str, list[tuple[int, str]]] = {}
+    for name, (at, entry) in kept.items():
+        by_suite.setdefault(entry.suite, []).append((at, name))
+    for entries in by_suite.values():
+        yield from (name for _, name in sorted(entries)[:-keep])
+
+
+def _entry(values: dict[str, Any]) -> IndexEntry:
+    return IndexEntry(**{**values, "failed": tuple(values["failed"])})
+
+
+def _write(path: Path, text: str) -> None:
+    """A reader finds the former file or the new one."""
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def _context(folder: Path) -> AbstractDataContext:
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
         DataContextConfig,
@@ -138,33 +187,13 @@ def _context(site: Path, folder: Path) -> AbstractDataContext:
         ProgressBarsConfig,
     )
 
-    docs = "pipeline.quality.docs"
-    section = {
-        "renderer": {"module_name": docs, "class_name": "ResultRenderer"},
-        "view": {"module_name": docs, "class_name": "ResultView"},
-    }
     defaults = InMemoryStoreBackendDefaults()
     defaults.stores[_STORE] = {
         "class_name": "ValidationResultsStore",
         "store_backend": _files(folder),
     }
-    defaults.data_docs_sites = {
-        _SITE: {
-            "class_name": "SiteBuilder",
-            "show_how_to_buttons": False,
-            "store_backend": _files(site),
-            "site_index_builder": {
-                "class_name": "DefaultSiteIndexBuilder",
-                "renderer": {"module_name": docs, "class_name": "IndexRenderer"},
-                "view": {"module_name": docs, "class_name": "IndexView"},
-            },
-            "site_section_builders": {
-                "validations": section,
-                "expectations": "none",
-                "profiling": "none",
-            },
-        }
-    }
+    # Ours are made without its site builder: see pipeline.quality.docs.
+    defaults.data_docs_sites = {}
     config = DataContextConfig(
         store_backend_defaults=defaults,
         analytics_enabled=False,

@@ -175,6 +175,9 @@ def observed_text(result: ExpectationValidationResult) -> str:
     answer: Mapping[str, Any] = result.result or {}
     if "unexpected_count" in answer:
         bad, rows = answer["unexpected_count"], answer["element_count"]
+        column = configuration_of(result).kwargs.get("column")
+        if bad and rows == 1 and column:
+            return f"{column} is {_figure(answer['partial_unexpected_list'][0])}"
         empty = answer.get("missing_count") or 0
         shown = f"{bad:,} of {_rows(rows)}" if bad else _rows(rows)
         return f"{shown}; {empty:,} without a value" if empty else shown
@@ -189,8 +192,13 @@ def observed_text(result: ExpectationValidationResult) -> str:
     column = configuration_of(result).kwargs.get("column")
     if isinstance(value, list):
         return f"{len(value)} columns"
-    shown = "empty" if value is None else f"{value:.6g}" if isinstance(value, float) else f"{value}"
-    return f"{column} is {shown}" if column else _rows(int(value or 0))
+    return f"{column} is {_figure(value)}" if column else _rows(int(value or 0))
+
+
+def _figure(value: object) -> str:
+    if value is None:
+        return "empty"
+    return f"{value:.3g}" if isinstance(value, float) else _example(value)
 
 
 def _rows(n: int) -> str:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.hours import Hour
+from pipeline.hours import Hour, HourRange
+from pipeline.quality.comparison import event_comparison
+from pipeline.quality.facts import MIN_EVENTS, hour_facts
+from pipeline.quality.past import Past
 from pipeline.quality.suite import suite_values
-from pipeline.schemas import EVENTS, SESSIONS, SOURCE_FILES
+from pipeline.schemas import EVENTS, PROFILES, SESSIONS, SOURCE_FILES
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HOUR = Hour.parse("2016-03-14T13")
 SETTINGS = Settings.model_validate({"source": {"event_types": ["view", "like"]}})
@@ -55,6 +62,15 @@ def session_event(position: int, **changes: object) -> dict[str, object]:
 
 def sessions(*rows: dict[str, object]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=SESSIONS.schema)
+
+
+def hours_frame(
+    hours: Hour | HourRange, table: pa.Table, source_files: pa.Table, min_events: int = MIN_EVENTS
+) -> pd.DataFrame:
+    """The facts of an hour before which nothing is known."""
+    nothing = Past({}, PROFILES.schema.empty_table())
+    facts = hour_facts(hours, table, source_files, min_events)
+    return facts.assign(**event_comparison(None, nothing))
 
 
 def files(records: int, accepted: int, duplicates: int, quarantined: int) -> pa.Table:

@@ -1,0 +1,77 @@
+"""How an hour differs from what is usual, as the columns of a one-row frame."""
+
+from __future__ import annotations
+
+from pipeline.hours import Hour
+from pipeline.quality.past import UNKNOWN, Deviation, Past, deviation_from_usual
+
+SPAN_H = 6
+# A key of the context counts as usual when so large a share of events carries it.
+_USUAL_KEY = 0.5
+_FEWEST_VALUES = 50
+_NAN = float("nan")
+_SESSION_FACTS = ("events_per_session", "single_share", "dwell_median_s")
+_COMPARED = ("events", f"events_{SPAN_H}h", "users", f"users_{SPAN_H}h", "events_per_user", "value")
+_EVENT_COLUMNS = (
+    *(f"{name}_{figure}" for name in _COMPARED for figure in Deviation._fields),
+    "new_type_share",
+    "lost_context",
+)
+
+
+def event_comparison(hour: Hour | None, past: Past) -> dict[str, float]:
+    """Compare the events of an hour, whose profile ``past`` holds already, with earlier hours.
+
+    Returns:
+        ``events_ratio``, ``events_z``, ``users_ratio``, ``users_z`` and the same of the six hours
+        that end with this one (``events_6h_ratio`` ...); ``events_per_user_ratio`` and ``_z``;
+        ``value_ratio`` and ``_z``, of the median; ``new_type_share``, of events whose type the
+        week before did not have; ``lost_context``, how much of a usual context key is gone, as a
+        share of events, of the key that lost most.  NaN where too little is known, or where there
+        is no one hour.
+    """
+    if hour is None:
+        return dict.fromkeys(_EVENT_COLUMNS, _NAN)
+    row: dict[str, float] = {}
+    for name, volume in (("events", past.event_volume), ("users", past.user_volume)):
+        row |= _named(name, volume.deviation(hour))
+        row |= _named(f"{name}_{SPAN_H}h", volume.deviation(hour, SPAN_H))
+    row |= _named("events_per_user", _usual(past, hour, "fact", "events_per_user"))
+    values = sum(past.bins("value", hour).values())
+    enough = values >= _FEWEST_VALUES
+    row |= _named("value", _usual(past, hour, "fact", "value_median") if enough else UNKNOWN)
+    n = past.bins("count", hour).get("events", 0.0)
+    types = past.shares("event_type", "events", hour)
+    keys = past.shares("context", "events", hour)
+    row["new_type_share"] = row["lost_context"] = _NAN
+    if n and types is not None:
+        new = sum(m for name, m in past.bins("event_type", hour).items() if name not in types)
+        row["new_type_share"] = new / n
+    if n >= _FEWEST_VALUES and keys is not None:
+        now = past.bins("context", hour)
+        lost = [was - now.get(key, 0.0) / n for key, was in keys.items() if was >= _USUAL_KEY]
+        row["lost_context"] = max([0.0, *lost])
+    return row
+
+
+def session_comparison(hour: Hour | None, past: Past) -> dict[str, float]:
+    """Compare the sessions that closed in an hour, whose profile ``past`` holds, with earlier ones.
+
+    Returns:
+        ``events_per_session_ratio``, ``single_share_ratio``, ``dwell_median_ratio``, each with its
+        ``_z``.  NaN where too little is known, or where there is no one hour.
+    """
+    row: dict[str, float] = {}
+    for name in _SESSION_FACTS:
+        found = UNKNOWN if hour is None else _usual(past, hour, "session_fact", name)
+        row |= _named(name.removesuffix("_s"), found)
+    return row
+
+
+def _usual(past: Past, hour: Hour, distribution: str, name: str) -> Deviation:
+    figures = past.figures(distribution, name)
+    return deviation_from_usual(figures, hour, figures.get(hour, _NAN))
+
+
+def _named(name: str, found: Deviation) -> dict[str, float]:
+    return {f"{name}_ratio": found.ratio, f"{name}_z": found.z}

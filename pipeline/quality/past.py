@@ -1,0 +1,177 @@
+"""What an hour is compared with: the same hours of the days and weeks before it.
+
+Only hours before the one that is judged are looked at, so that judging an old hour again gives the
+same verdict as long as the hours before it are what they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import log, sqrt
+from statistics import median
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.hours import DAY_H, Hour
+from pipeline.quality.profiles import EVENT_DISTRIBUTIONS, SESSION_DISTRIBUTIONS
+
+WEEK_H = 7 * DAY_H
+# As far back as anything here looks: four weeks for what is usual, one for how it varies.
+PAST_H = 5 * WEEK_H
+_WEEKS = 4
+_DAYS = 7
+_FEWEST = 3
+# Day by day the same hour differs by about this much where nothing is wrong.
+_TOLERANCE = 0.1
+_SMALLEST_SPREAD = 0.1
+# The deviation of a normal distribution in terms of its median absolute one.
+_MAD_TO_SD = 1.4826
+_NAN = float("nan")
+
+
+class Deviation(NamedTuple):
+    """How far a figure is from what is usual: as a multiple, and in standard deviations.
+
+    Both are NaN where too little is known.
+    """
+
+    ratio: float
+    z: float
+
+
+UNKNOWN = Deviation(_NAN, _NAN)
+
+
+def usual_count(counts: Mapping[Hour, float], hour: Hour) -> float | None:
+    """Median count of the same hour of the week in the last four weeks, or else of the day.
+
+    Args:
+        counts: by hour; nothing is known of an hour that is not there.
+        hour: the hour; neither it nor any later one is looked at.
+
+    Returns:
+        None where there are neither three weeks nor three days before the hour.
+    """
+    for step_h, most in ((WEEK_H, _WEEKS), (DAY_H, _DAYS)):
+        same = [hour - step_h * n for n in range(1, most + 1)]
+        known = [counts[h] for h in same if h in counts]
+        if len(known) >= _FEWEST:
+            return median(known)
+    return None
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Counts by hour, and how they usually run."""
+
+    counts: Mapping[Hour, float]
+    _usual: dict[Hour, float | None] = field(default_factory=dict, compare=False, repr=False)
+
+    def deviation(self, hour: Hour, span_h: int = 1) -> Deviation:
+        """How the ``span_h`` hours that end with this one compare with the same hours before.
+
+        With n the sum of the counts and m that of :func:`usual_count`, the ratio is n / m and
+        z = (n - m) / sqrt(phi (m + 1) + (0.1 m)^2).  phi, at least 1, is how much more than a
+        Poisson count the spans of the week before varied: the mean of (n' - m')^2 / (m' + 1).
+        """
+        found = self._sums(hour, span_h)
+        if found is None:
+            return UNKNOWN
+        n, m = found
+        before = (self._sums(hour - back, span_h) for back in range(span_h, WEEK_H + span_h))
+        squares = [(n_ - m_) ** 2 / (m_ + 1) for n_, m_ in filter(None, before)]
+        if len(squares) < DAY_H:
+            return UNKNOWN
+        phi = max(1.0, sum(squares) / len(squares))
+        z = (n - m) / sqrt(phi * (m + 1) + (_TOLERANCE * m) ** 2)
+        return Deviation(n / m if m else _NAN, z)
+
+    def _sums(self, hour: Hour, span_h: int) -> tuple[float, float] | None:
+        n = m = 0.0
+        for back in range(span_h):
+            usual = self._usual_of(hour - back)
+            if usual is None or hour - back not in self.counts:
+                return None
+            n += self.counts[hour - back]
+            m += usual
+        return n, m
+
+    def _usual_of(self, hour: Hour) -> float | None:
+        if hour not in self._usual:
+            self._usual[hour] = usual_count(self.counts, hour)
+        return self._usual[hour]
+
+
+def deviation_from_usual(values: Mapping[Hour, float], hour: Hour, value: float) -> Deviation:
+    """How a positive figure of an hour compares with those of the same time of day before.
+
+    Of the last seven days the same hour and its two neighbours count, ten values at least.  The
+    ratio is to their median, and z = ln(ratio) / max(1.4826 median(|ln v - ln median|), 0.1).
+    """
+    near = [hour - DAY_H * day + shift for day in range(1, _DAYS + 1) for shift in (-1, 0, 1)]
+    known = [values[h] for h in near if values.get(h, 0.0) > 0]
+    if len(known) < _DAYS + _FEWEST or not value > 0:
+        return UNKNOWN
+    middle = median(known)
+    spread = _MAD_TO_SD * median(abs(log(v / middle)) for v in known)
+    return Deviation(value / middle, log(value / middle) / max(spread, _SMALLEST_SPREAD))
+
+
+# The distributions that an hour is compared by; the others are for the report alone.
+COMPARED = ("count", "fact", "event_type", "context", "value", "session_count", "session_fact")
+
+
+class Past:
+    """What is recorded of the hours up to some hour: their events, and their profiles.
+
+    Args:
+        events: the number of events of every hour since the first, silent ones too.
+        profiles: rows of ``profiles``.
+    """
+
+    def __init__(self, events: Mapping[Hour, float], profiles: pa.Table) -> None:
+        self.event_volume = Volume(events)
+        # By distribution, hour and bin.
+        self._weights: dict[str, dict[Hour, dict[str, float]]] = {}
+        self.learn(profiles)
+
+    def learn(self, profiles: pa.Table) -> None:
+        """Take profiles of hours in, in the place of what was known of them."""
+        kept = pc.is_in(profiles["distribution"], value_set=pa.array(COMPARED, pa.string()))
+        rows = profiles.filter(kept).to_pylist()
+        for kind in (EVENT_DISTRIBUTIONS, SESSION_DISTRIBUTIONS):
+            for hour in {row["hour"] for row in rows if row["distribution"] in kind}:
+                for distribution in kind:
+                    self._weights.get(distribution, {}).pop(Hour.of(hour), None)
+        for row in rows:
+            hours = self._weights.setdefault(row["distribution"], {})
+            hours.setdefault(Hour.of(row["hour"]), {})[row["bin"]] = row["weight"]
+        self.user_volume = Volume(self.figures("count", "users"))
+
+    def bins(self, distribution: str, hour: Hour) -> Mapping[str, float]:
+        """The bins of one distribution of one hour."""
+        return self._weights.get(distribution, {}).get(hour, {})
+
+    def figures(self, distribution: str, name: str) -> dict[Hour, float]:
+        """One bin of one distribution by hour."""
+        of_hours = self._weights.get(distribution, {})
+        return {hour: bins[name] for hour, bins in of_hours.items() if name in bins}
+
+    def shares(self, distribution: str, whole: str, hour: Hour) -> dict[str, float] | None:
+        """Each bin of the week before an hour as a share of that week's count ``whole``.
+
+        None where fewer than a day's hours of that week have profiles.
+        """
+        counts = self._weights.get("count", {})
+        week = [h for h in counts if hour - WEEK_H <= h < hour]
+        total = sum(counts[h].get(whole, 0.0) for h in week)
+        if len(week) < DAY_H or not total:
+            return None
+        sums: dict[str, float] = {}
+        for h in week:
+            for name, weight in self.bins(distribution, h).items():
+                sums[name] = sums.get(name, 0.0) + weight
+        return {name: weight / total for name, weight in sums.items()}
