@@ -1,153 +1,133 @@
-"""Small SVG charts that take their colours from the page they stand in."""
+"""Charts of hours, intake, the support filter, drift, and models."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.report.facts import DwellTimes, Popularity, SessionLengths
+from pipeline.hours import DAY_H
+from pipeline.quality.drift import Drift
+from pipeline.report.figure import BARS, GRID, LINE, SMALL, TEXT, hour_ticks, svg, thousands
+from pipeline.report.text import percent, visible
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-# Stand-ins that matplotlib accepts; the page's own colours take their place in the SVG.
-_TEXT, _BARS, _LINE, _GRID = "#010101", "#020202", "#030303", "#040404"
-_PAGE_COLOURS = {
-    _TEXT: "currentColor",
-    _BARS: "var(--bars)",
-    _LINE: "var(--accent)",
-    _GRID: "var(--line)",
-}
-# As wide as a phone, so that text keeps its size there.
-_SIZE_IN = (4.8, 2.9)
-
-
-def dwell_chart(dwell: DwellTimes) -> str:
-    """Histogram of dwell times as a density, with the fitted gamma over it."""
-    from scipy import stats
-
-    widths = np.diff(dwell.edges_s)
-    density = dwell.counts / max(1, dwell.counts.sum()) / widths
-    # The longest hundredth would squeeze the rest into a corner.
-    covered = np.searchsorted(np.cumsum(dwell.counts), 0.99 * dwell.counts.sum())
-    shown_s = float(dwell.edges_s[covered + 1])
-    x = np.linspace(widths[0] / 4, shown_s, 400)
-    curve = stats.gamma(dwell.gamma_shape, scale=dwell.gamma_scale_s).pdf(x)
-
-    def draw(axes: Axes) -> None:
-        axes.bar(dwell.edges_s[:-1], density, widths, align="edge", color=_BARS, label="observed")
-        axes.plot(x, curve, color=_LINE, linewidth=1.8, label="gamma, same moments")
-        # Near zero a gamma of shape < 1 shoots up; the bars say where the data are.
-        axes.set_ylim(0, 1.15 * max(density.max(), float(np.median(curve))))
-        axes.set_xlim(0, shown_s)
-        axes.set_xlabel("dwell time in seconds")
-        axes.set_ylabel("density per second")
-        axes.legend(frameon=False, labelcolor=_TEXT, fontsize=9)
-
-    return _svg("dwell", "Histogram of dwell times with the fitted gamma", draw)
-
-
-def length_chart(lengths: SessionLengths) -> str:
-    """Sessions by their number of events."""
-
-    def draw(axes: Axes) -> None:
-        places = range(len(lengths.counts))
-        axes.bar(places, lengths.counts, color=_BARS)
-        axes.set_xticks(places, lengths.labels)
-        axes.set_xlabel("events in the session")
-        axes.set_ylabel("sessions")
-
-    return _svg("lengths", "Sessions by number of events", draw)
-
-
-def popularity_chart(popularity: Popularity) -> str:
-    """Share of events taken by the most popular items."""
-
-    def draw(axes: Axes) -> None:
-        fraction = np.arange(1, popularity.items + 1) / popularity.items
-        # A curve of 200 points looks the same as one of a million and weighs less.
-        kept = np.unique(np.linspace(0, popularity.items - 1, 200).round().astype(int))
-        x = np.concatenate([[0], fraction[kept]])
-        y = np.concatenate([[0], popularity.shares[kept]])
-        axes.plot(100 * x, 100 * y, color=_LINE, linewidth=1.8)
-        axes.plot([0, 100], [0, 100], color=_GRID, linewidth=1, linestyle="--")
-        axes.set_xlim(0, 100)
-        axes.set_ylim(0, 101)
-        axes.set_xlabel("most popular items, %")
-        axes.set_ylabel("their share of events, %")
-
-    return _svg("popularity", "Share of events by share of items", draw)
+_MEASURES = ("events", "users", "items", "sessions")
+_MANY_BINS = 16
+_MANY_HOURS = 62 * 24
+_MOST_CHARS = 18
 
 
 def hours_chart(hours: pd.DataFrame) -> str:
-    """Events and users per hour."""
-
-    def draw(axes: Axes) -> None:
-        places = np.arange(len(hours))
-        axes.bar(places, hours["events"], width=1.0, color=_BARS, label="events")
-        axes.step(places, hours["users"], where="mid", color=_LINE, linewidth=1.5, label="users")
-        step = -(-len(hours) // 4)
-        names = [str(hour)[5:].replace("T", " ") + "h" for hour in hours["hour"]]
-        axes.set_xticks(places[::step], names[::step])
-        axes.set_xlabel("hour (UTC)")
-        axes.margins(x=0.01)
-        axes.legend(
-            frameon=False,
-            labelcolor=_TEXT,
-            fontsize=9,
-            ncols=2,
-            loc="lower right",
-            bbox_to_anchor=(1, 0.98),
-        )
-
-    return _svg("hours", "Events and users per hour", draw)
+    """Events, users, items and closed sessions per hour, one below the other."""
+    names = {"events": "events", "users": "users", "items": "items", "sessions_closed": "sessions"}
+    return _hourly("hours", "Events, users, items and sessions per hour", hours, names)
 
 
-def _svg(name: str, title: str, draw: Callable[[Axes], None]) -> str:
-    """Draw into an SVG element, the same bytes for the same data, ids unique by ``name``."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+def intake_chart(hours: pd.DataFrame) -> str:
+    """Late, duplicate and quarantined per hour, of those that there were; empty if none."""
+    names = {name: name for name in ("late", "duplicates", "quarantined") if hours[name].any()}
+    if not names:
+        return ""
+    return _hourly("intake", "Late, duplicate and quarantined records per hour", hours, names)
 
-    style: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        "font.size": 10,
-        "text.color": _TEXT,
-        "axes.labelcolor": _TEXT,
-        "axes.edgecolor": _GRID,
-        "xtick.color": _TEXT,
-        "ytick.color": _TEXT,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.grid.axis": "y",
-        "axes.axisbelow": True,
-        "grid.color": _GRID,
-        "grid.linewidth": 0.6,
-    }
-    with rc_context(style):
-        figure = Figure(figsize=_SIZE_IN, layout="constrained")
-        axes = figure.add_subplot()
-        draw(axes)
-        if axes.get_ylim()[1] >= 1000:  # noqa: PLR2004 - where a thousands separator starts
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    text = file.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' id="', f' id="{name}-', text)
-    text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", text)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1, flags=re.DOTALL)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1, flags=re.DOTALL)
-    text = text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
-    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
-    for stand_in, colour in _PAGE_COLOURS.items():
-        text = text.replace(stand_in, colour)
-    return text
+
+def _hourly(name: str, title: str, hours: pd.DataFrame, panels: Mapping[str, str]) -> str:
+    # Of a long range a step is a day: more steps than that nobody can tell apart.
+    step = DAY_H if len(hours) > _MANY_HOURS else 1
+    starts = np.arange(0, len(hours), step)
+
+    def draw(axes: list[Axes]) -> None:
+        for axis, (column, said) in zip(axes, panels.items(), strict=True):
+            counts = hours[column].to_numpy(dtype=float)
+            steps = np.add.reduceat(counts, starts) / np.diff(np.r_[starts, len(counts)])
+            axis.stairs(steps, fill=True, color=BARS)
+            axis.set_title(said, fontsize=SMALL, pad=2)
+            axis.set_ylim(0)
+            axis.locator_params(axis="y", nbins=3)
+            thousands(axis)
+        names = hours["hour"].to_list()[::step]
+        hour_ticks(axes[-1], names if step == 1 else [hour[:10] for hour in names])
+        axes[-1].set_xlabel("hour (UTC)" if step == 1 else "per hour, mean of the day (UTC)")
+
+    return svg(name, title, draw, len(panels), height_in=0.5 + 0.95 * len(panels), share_x=True)
+
+
+def attrition_chart(steps: Sequence[Mapping[str, Any]]) -> str:
+    """What each step of the support filter leaves and takes, of four measures."""
+    steps = [
+        step for place, step in enumerate(steps) if not place or _takes(steps[place - 1], step)
+    ]
+    names = [visible(str(step["step"]), _MOST_CHARS) for step in steps]
+
+    def draw(axes: list[Axes]) -> None:
+        places = np.arange(len(steps))
+        for axis, measure in zip(axes, _MEASURES, strict=True):
+            left = np.array([step[measure] for step in steps], dtype=float)
+            whole = max(left[0], 1.0)
+            taken = np.r_[0.0, left[:-1] - left[1:]]
+            axis.barh(places, 100 * left / whole, color=BARS)
+            axis.barh(places, 100 * taken / whole, left=100 * left / whole, color=LINE)
+            for place, count in enumerate(left):
+                said = f"{count:,.0f} ({percent(count, whole)})"
+                axis.text(103, place, said, va="center", fontsize=SMALL)
+            axis.set_title(measure, fontsize=SMALL, pad=2)
+            axis.set_xlim(0, 165)
+            axis.set_xticks([])
+            axis.grid(False)
+            axis.spines[["bottom", "left"]].set_visible(False)
+            axis.tick_params(axis="y", length=0, labelsize=SMALL)
+            axis.set_yticks(places, names)
+            axis.invert_yaxis()
+
+    height = 0.3 + len(_MEASURES) * (0.25 + 0.21 * len(steps))
+    return svg("attrition", "What each step of the filter leaves", draw, 4, height_in=height)
+
+
+def _takes(before: Mapping[str, Any], step: Mapping[str, Any]) -> bool:
+    return any(step[measure] != before[measure] for measure in _MEASURES)
+
+
+def drift_chart(drift: Drift, place: int) -> str:
+    """The shares of the bins on the last day beside those of the days before.
+
+    Of many bins those that moved most are shown, in their own order.
+    """
+    moved = np.argsort(-np.abs(drift.current - drift.before), kind="stable")[:_MANY_BINS]
+    shown = np.sort(moved)
+    places = np.arange(len(shown))
+
+    def draw(axes: list[Axes]) -> None:
+        (axis,) = axes
+        axis.bar(places - 0.2, 100 * drift.before[shown], 0.4, color=BARS, label="days before")
+        axis.bar(places + 0.2, 100 * drift.current[shown], 0.4, color=LINE, label="last day")
+        names = [visible(drift.bins[bin_], _MOST_CHARS) for bin_ in shown]
+        crowded = sum(map(len, names)) > 40  # noqa: PLR2004 - characters in the figure's width
+        axis.set_xticks(places, names, rotation=60 if crowded else 0, fontsize=8)
+        for label in axis.get_xticklabels():
+            label.set_horizontalalignment("right" if crowded else "center")
+            label.set_rotation_mode("anchor" if crowded else "default")
+        axis.set_xlim(-0.75, max(len(shown), 3) - 0.25)
+        axis.set_ylabel("share, %")
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
+
+    title = f"{drift.distribution}: last day and days before"
+    return svg(f"drift{place}", title, draw, height_in=2.6)
+
+
+def dep_l_chart(dep_l: Mapping[int, float]) -> str:
+    """Dependence on the long-term component by session length."""
+
+    def draw(axes: list[Axes]) -> None:
+        (axis,) = axes
+        axis.plot(list(dep_l), list(dep_l.values()), color=LINE, marker="o", markersize=3)
+        axis.axhline(0, color=GRID, linewidth=1)
+        axis.set_xlabel("events in the session")
+        axis.set_ylabel("dependence")
+        axis.tick_params(colors=TEXT)
+
+    return svg("depl", "Dependence on the long-term component by session length", draw)

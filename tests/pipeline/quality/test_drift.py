@@ -236,3 +236,18 @@ def test_hours_older_than_the_week_do_not_count() -> None:
     assert first is not None
     assert again is not None
     assert [d.p for d in first.drifts] == [d.p for d in again.drifts]
+
+
+def test_sessions_that_are_profiled_an_hour_later_are_compared_where_they_are() -> None:
+    weights = world(np.random.default_rng(19), 60)
+    late = {key: w for key, w in weights.items() if key[:2] != (0, 23) or key[2] == "event_type"}
+    found, whole = compare(profiles(late)), compare(profiles(weights))
+    assert found is not None
+    assert whole is not None
+    assert found.current == whole.current
+    for mine, other in zip(found.drifts, whole.drifts, strict=True):
+        # without its counterpart, the hour of the days before counts neither
+        kept = {k: w for k, w in weights.items() if k[1] != 23 or k[2] == "event_type"}
+        wanted = slow_distance(kept, {(0, h) for h in range(24)}, mine.distribution)
+        assert mine.distance == pytest.approx(wanted)
+        assert (mine.distance == other.distance) == (mine.distribution == "event_type")

@@ -6,68 +6,42 @@ import re
 from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report_example import EMPTY, FULL, HOSTILE, HOURS, PAGE
 
 from pipeline.errors import HourglassError
-from pipeline.report.facts import (
-    DwellTimes,
-    GateDecision,
-    Interval,
-    Light,
-    Link,
-    Popularity,
-    Reason,
-    Refused,
-    ReportFacts,
-    SessionLengths,
-)
-from pipeline.report.render import cell, number, render_report, report_html, safe_href, visible
+from pipeline.hours import Hour
+from pipeline.quality.drift import Comparison
+from pipeline.report import render
+from pipeline.report.facts import ReportFacts
+from pipeline.report.intake import Reason, Refused
+from pipeline.report.render import fit_word, render_report, report_html
+from pipeline.report.text import cell, chance, duration, number, safe_href, visible
+from pipeline.report.values import Interval
 
-HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;'
-EMPTY = ReportFacts("Hourglass", "2016-03-14T13 to 2016-03-15T13")
-FULL = ReportFacts(
-    title=f"Shop {HOSTILE}",
-    generated_for="2016-03-14T13 to 2016-03-15T19",
-    lights=(Light("Data quality", "red", f"broken {HOSTILE}"),),
-    hours=pd.DataFrame(
-        {
-            "hour": [f"2016-03-{14 + n // 24}T{n % 24:02d}" for n in range(30)],
-            "events": range(1000, 1030),
-            "users": range(30),
-            "items": range(30),
-            "sessions_closed": range(30),
-            "late": 0,
-            "duplicates": 0,
-            "quarantined": 0,
-        }
-    ),
-    reasons=(Reason(HOSTILE, 2, (Refused(HOSTILE, 7, HOSTILE + "\x00\x1b[31m\u202e"),)),),
-    dwell=DwellTimes(
-        4, 30.0, 20.0, 25.0, 1, np.array([0.0, 25, 50, 75]), np.array([1, 2, 1]), 2.25, 13.3
-    ),
-    lengths=SessionLengths(3, 2.0, 2.0, 3, ("1", "2", "3+"), (1, 1, 1)),
-    popularity=Popularity(2, 10, ((HOSTILE, 9, 0.9), ("cup", 1, 0.1)), np.array([0.9, 1.0])),
-    filter_steps=(
-        {"step": HOSTILE, "events": 200, "items": 20, "users": 10, "sessions": 40},
-        {"step": "support", "events": 50, "items": 5, "users": 4, "sessions": 12},
-    ),
-    leaderboard=(
-        {"system": HOSTILE, "mrr@20": Interval(0.25, 0.2, 0.3)},
-        {"system": "pop", "mrr@20": Interval(0.05, 0.04, 0.06), "note": "floor"},
-    ),
-    leaderboard_note="over targets",
-    gate=GateDecision("hold", HOSTILE, "2016-03-15T12", HOSTILE, None, (HOSTILE,)),
-    links=(
-        Link("Data Docs", "data_docs/index.html"),
-        Link("trap", "javascript:alert(3)"),
-        Link(HOSTILE, command=f"mlflow ui {HOSTILE}"),
-    ),
-)
+
+@pytest.fixture(autouse=True)
+def each_chart_once(monkeypatch: pytest.MonkeyPatch, drawn: dict[Any, Any]) -> None:
+    """Many pages here share their facts: a chart is drawn when it is first asked for."""
+    draw_anew = render._chart
+
+    def chart(draw: Any, facts: object) -> Any:
+        # The facts are kept too, so that no other object comes by their id.
+        if (draw, id(facts)) not in drawn:
+            drawn[draw, id(facts)] = (facts, draw_anew(draw, facts))
+        return drawn[draw, id(facts)][1]
+
+    monkeypatch.setattr(render, "_chart", chart)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[Any, Any]:
+    return {}
 
 
 class Tags(HTMLParser):
@@ -135,7 +109,7 @@ def test_the_page_needs_nothing_from_outside(page: str) -> None:
     for name, value in Tags(page).attributes:
         if name in fetching:
             assert value is not None
-            assert value.startswith("#") or value == "data_docs/index.html"
+            assert value.startswith("#") or value in ("data_docs/index.html", PAGE)
     assert "@import" not in page
     assert not re.findall(r"url\((?!#)", page)
 
@@ -150,7 +124,7 @@ def test_ids_are_unique_though_charts_share_a_page(page: str) -> None:
 
 def test_charts_take_the_pages_colours(page: str) -> None:
     charts = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
-    assert len(charts) == 4
+    assert len(charts) == 15  # every one, and one of the distribution that drifted
     for chart in charts:
         assert "currentColor" in chart
         assert set(re.findall(r"(?:fill|stroke): (#\w+)", chart)) == set()
@@ -168,6 +142,8 @@ def test_only_addresses_that_open_a_page_become_links(page: str) -> None:
 
 SENTENCES = {
     "lights": "shows no traffic lights",
+    "failures": "No expectation failed in these hours",
+    "drift": "No hour has been profiled yet",
     "hours": "No hour of this range has been ingested",
     "reasons": "No record was refused",
     "dwell": "No two dwell times differ",
@@ -201,13 +177,73 @@ def test_an_empty_hour_frame_is_no_hours() -> None:
     assert SENTENCES["hours"] in report_html(replace(FULL, hours=FULL.hours.iloc[:0]))
 
 
-def test_the_newest_day_is_open_and_older_hours_fold_away(page: str) -> None:
+def test_the_newest_hours_are_open_and_older_ones_fold_away(page: str) -> None:
     tables = re.findall(r"<tbody>(.*?)</tbody>", page, flags=re.DOTALL)
     newest, older = (re.findall(r"\d{4}-\d\d-\d\dT\d\d", table) for table in tables[:2])
     assert newest[0] == "2016-03-15T05"
-    assert (len(newest), len(older)) == (24, 6)
+    assert (len(newest), len(older)) == (12, 18)
     assert older[-1] == "2016-03-14T00"
-    assert "6 earlier hours" in page
+    assert "18 earlier hours" in page
+
+
+OPTIONAL = ("times", "repeats", "churn", "dep_l")
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_what_few_reports_have_is_passed_over_in_silence(name: str, page: str) -> None:
+    text = report_html(replace(FULL, **{name: None}))
+    assert 0 < text.count("<svg") < page.count("<svg")
+    assert not [said for said in SENTENCES.values() if said in text]
+
+
+def test_days_that_are_too_few_for_drift_are_said_to_be(page: str) -> None:
+    text = report_html(replace(FULL, drift=Comparison(HOURS, 2, ())))
+    assert "Too little to compare" in text
+    assert "Too little to compare" not in page
+
+
+def test_a_drifted_distribution_is_marked_and_drawn(page: str) -> None:
+    assert FULL.drift is not None
+    (drift,) = FULL.drift.drifts
+    usual = replace(FULL, drift=Comparison(HOURS, 7, (replace(drift, distance=0.14),)))
+    assert ">drifted<" in page
+    assert ">sure, but usual<" in (quiet := report_html(usual).replace("\n", ""))
+    assert quiet.count("<svg") == page.count("<svg") - 1
+
+
+def test_a_failure_that_is_accepted_says_why_and_links_to_its_page(page: str) -> None:
+    said = page[page.index('id="failed"') : page.index('id="hours"')]
+    assert f'href="{PAGE}"' in said
+    assert "Accepted: " in said
+    assert "partly accepted" in said
+    without = replace(FULL, failures=(replace(FULL.failures[0], page=None),))
+    assert PAGE not in report_html(without)
+
+
+def test_nothing_late_or_refused_is_a_sentence_instead_of_a_chart() -> None:
+    assert FULL.hours is not None
+    text = report_html(replace(FULL, hours=FULL.hours.assign(late=0)))
+    assert "Nothing was late, doubled or refused" in text
+
+
+def test_words_for_fit_chance_and_duration() -> None:
+    assert [fit_word(ks) for ks in (0.02, 0.1, 0.2)] == ["closely", "roughly", "badly"]
+    assert [chance(p) for p in (0.0002, 0.01234, 1.0)] == ["< 0.001", "0.012", "1.000"]
+    assert [duration(s) for s in (3.14159, 60, 90, 7200, 172_800)] == [
+        "3.14 s", "60 s", "1.5 min", "2 h", "2 days",
+    ]  # fmt: skip
+
+
+def test_a_year_is_drawn_by_days_and_its_page_stays_light() -> None:
+    assert FULL.hours is not None
+    first = Hour.parse("2016-03-14T13")
+    n = 365 * 24
+    year = pd.concat([FULL.hours] * (n // 30), ignore_index=True)
+    year = year.assign(hour=[str(first + place) for place in range(n)])
+    text = report_html(replace(FULL, hours=year))
+    assert "mean of the day" in text
+    assert "8,424 older hours are in the chart alone" in text
+    assert len(text) < 1_500_000
 
 
 def test_sums_leave_out_what_cannot_be_added(page: str) -> None:

@@ -1,0 +1,203 @@
+"""What came in, hour by hour, and what was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.hours import DAY_H, HourRange
+from pipeline.quality.facts import wilson_low
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One record as it came, from ``line`` of ``source_file``; ``raw`` is hostile text."""
+
+    source_file: str
+    line: int
+    raw: str
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A reason for quarantine, how many records it took, and a few of them."""
+
+    reason: str
+    records: int
+    examples: tuple[Refused, ...]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often a thing befell the last day's records, and those of the days before."""
+
+    name: str
+    hits: int
+    trials: int
+    before: float
+
+    @property
+    def last(self) -> float:
+        """The last day's rate."""
+        return self.hits / self.trials if self.trials else 0.0
+
+    @property
+    def low(self) -> float:
+        """Lower end of its 95 % interval: three bad records among ten are no trend."""
+        return wilson_low(self.hits, self.trials)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Events of the last 24 h beside those of each of the 24 h before, nearest first.
+
+    ``silent`` are the hours without an event whose like had at least one on every day before.
+    """
+
+    events: int
+    days: tuple[int, ...]
+    silent: tuple[str, ...]
+
+    @property
+    def usual(self) -> float:
+        """The median of the days before."""
+        return float(np.median(self.days))
+
+
+def hour_table(
+    hours: HourRange,
+    events: pa.Table,
+    sessions: pa.Table,
+    source_files: pa.Table,
+    quarantine: pa.Table,
+) -> pd.DataFrame:
+    """One row per hour of the range, with zeros where nothing happened.
+
+    Args:
+        hours: the hours of the report.
+        events: columns hour, user_id, item_id, source_file.
+        sessions: columns hour, session_id.
+        source_files: columns source_file, arrival, records, duplicates.
+        quarantine: column hour.
+
+    Returns:
+        Columns hour (text), events, users, items, sessions_closed, late, records, duplicates,
+        quarantined.  ``late`` counts events whose file arrived in a later hour of the range; a file
+        that arrived after the range is a bulk load, not a delay.  Records (as they came),
+        duplicates and quarantined records count in the hour of arrival.
+    """
+    import pandas as pd
+
+    index = pd.DatetimeIndex([hour.start for hour in hours])
+
+    def by_hour(table: pa.Table, *asked: tuple[str, str]) -> pd.DataFrame:
+        found = pa.TableGroupBy(table, "hour").aggregate(
+            [([], "count_all") if how == "count_all" else (name, how) for name, how in asked]
+        )
+        frame: pd.DataFrame = found.to_pandas().set_index("hour")
+        return frame.reindex(index, fill_value=0)
+
+    distinct = "count_distinct"
+    event = by_hour(
+        events.select(["hour", "user_id", "item_id"]),
+        ("", "count_all"),
+        ("user_id", distinct),
+        ("item_id", distinct),
+    )
+    closed = by_hour(sessions.select(["hour", "session_id"]), ("session_id", distinct))
+    late = by_hour(_late(hours, events, source_files), ("", "count_all"))
+    refused = by_hour(quarantine.select(["hour"]), ("", "count_all"))
+    files = source_files.select(["arrival", "records", "duplicates"]).to_pandas()
+    arrived = files.groupby(files.pop("arrival").dt.floor("h")).sum().reindex(index, fill_value=0)
+    return pd.DataFrame(
+        {
+            "hour": [str(hour) for hour in hours],
+            "events": event["count_all"].to_numpy(dtype="int64"),
+            "users": event["user_id_count_distinct"].to_numpy(dtype="int64"),
+            "items": event["item_id_count_distinct"].to_numpy(dtype="int64"),
+            "sessions_closed": closed["session_id_count_distinct"].to_numpy(dtype="int64"),
+            "late": late["count_all"].to_numpy(dtype="int64"),
+            "records": arrived["records"].to_numpy(dtype="int64"),
+            "duplicates": arrived["duplicates"].to_numpy(dtype="int64"),
+            "quarantined": refused["count_all"].to_numpy(dtype="int64"),
+        }
+    )
+
+
+def _late(hours: HourRange, events: pa.Table, source_files: pa.Table) -> pa.Table:
+    """The hours of events whose file arrived in a later hour of the range."""
+    files = source_files.select(["source_file", "arrival"]).to_pylist()
+    arrival = {row["source_file"]: row["arrival"] for row in files}  # the last row of a file counts
+    kind = events.schema.field("hour").type
+    names = pc.unique(events["source_file"])
+    arrivals = pa.array([arrival.get(name) for name in names.to_pylist()], kind)
+    came = arrivals.take(pc.index_in(events["source_file"], value_set=names).combine_chunks())
+    came_us = pc.cast(came, pa.int64())
+    delayed = pc.greater_equal(came_us, pc.add(pc.cast(events["hour"], pa.int64()), _HOUR_US))
+    inside = pc.less(came, pa.scalar(hours.stop.start, kind))
+    return events.select(["hour"]).filter(pc.fill_null(pc.and_(delayed, inside), False))
+
+
+def quarantine_reasons(
+    quarantine: pa.Table, top: int = 10, examples: int = 3
+) -> tuple[Reason, ...]:
+    """The most frequent reasons (ties by name), each with its first records by file and line."""
+    counted = pa.TableGroupBy(quarantine, "reason").aggregate([([], "count_all")])
+    counted = counted.sort_by([("count_all", "descending"), ("reason", "ascending")])
+    reasons = []
+    for row in counted.slice(0, top).to_pylist():
+        mine = quarantine.filter(pc.equal(quarantine.column("reason"), row["reason"]))
+        first = mine.sort_by([("source_file", "ascending"), ("line", "ascending")])
+        shown = first.select(["source_file", "line", "raw"]).slice(0, examples).to_pylist()
+        reasons.append(
+            Reason(row["reason"], row["count_all"], tuple(Refused(**record) for record in shown))
+        )
+    return tuple(reasons)
+
+
+def intake_rates(hours: pd.DataFrame) -> tuple[Rate, ...]:
+    """Late events, duplicates and quarantined records, from :func:`hour_table`.
+
+    Empty where no file arrived in these hours: a log loaded in one piece tells no rates.
+    """
+    if not hours["records"].sum():
+        return ()
+    rates = []
+    for name, of in (("late", "events"), ("duplicates", "records"), ("quarantined", "records")):
+        hits, trials = hours[name].to_numpy(), hours[of].to_numpy()
+        before = int(trials[:-DAY_H].sum())
+        rates.append(
+            Rate(
+                name,
+                int(hits[-DAY_H:].sum()),
+                int(trials[-DAY_H:].sum()),
+                int(hits[:-DAY_H].sum()) / before if before else 0.0,
+            )
+        )
+    return tuple(rates)
+
+
+def volume(hours: pd.DataFrame) -> Volume | None:
+    """Events by 24 h, from :func:`hour_table`; None where no whole day lies before the last."""
+    events = hours["events"].to_numpy()
+    days = len(events) // DAY_H
+    if days < 2:  # noqa: PLR2004 - the last day and one to compare it with
+        return None
+    by_day = events[len(events) - days * DAY_H :].reshape(days, DAY_H)
+    silent = (by_day[-1] == 0) & (by_day[:-1] > 0).all(axis=0)
+    names: Sequence[str] = hours["hour"].to_list()[-DAY_H:]
+    return Volume(
+        int(by_day[-1].sum()),
+        tuple(int(day.sum()) for day in by_day[-2::-1]),
+        tuple(name for name, is_silent in zip(names, silent, strict=True) if is_silent),
+    )

@@ -1,0 +1,169 @@
+"""How events are spread over items, and how long an item stays among the most popular."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.hours import DAY_H, Hour
+
+TOP = 20
+# Below this many events a top 20 of an hour is mostly chance.
+MIN_EVENTS_PER_HOUR = 500
+_MAX_LAGS = 48
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """How events are spread over items: ``shares`` (I,) cumulated from the most popular down."""
+
+    items: int
+    events: int
+    top: tuple[tuple[str, int, float], ...]
+    shares: NDArray[np.float64]
+
+    def share_of(self, fraction: float) -> float:
+        """Share of the events that the most popular ``fraction`` of the items takes."""
+        count = max(1, round(fraction * self.items))
+        return float(self.shares[count - 1])
+
+    @property
+    def gini(self) -> float:
+        """0 where all items have as many events, near 1 where one item has nearly all."""
+        rest = self.items - float(self.shares.sum()) + 1  # the Lorenz curve's sum, from below
+        return (self.items + 1 - 2 * rest) / self.items
+
+    @property
+    def half(self) -> int:
+        """How many items take half of the events."""
+        return int(np.searchsorted(self.shares, 0.5 - 1e-12) + 1)
+
+
+@dataclass(frozen=True)
+class Churn:
+    """How the most popular ``top`` items change from one hour or day to the next.
+
+    ``starts`` (U,) name the units that have events; ``overlap`` (U - 1,) is the Jaccard overlap of
+    the top of a unit and of the next unit, NaN where that one has no events.  ``stays`` (L,): the
+    share of a unit's top items that is in the top 1, 2, ... L units later.  ``half_life`` is where
+    that share falls to one half, in units; None where it does not within L.
+    """
+
+    unit: str
+    top: int
+    starts: tuple[str, ...]
+    overlap: NDArray[np.float64]
+    stays: NDArray[np.float64]
+    half_life: float | None
+
+    @property
+    def mean_overlap(self) -> float:
+        """Over the pairs that follow each other directly."""
+        return float(np.nanmean(self.overlap)) if np.isfinite(self.overlap).any() else 0.0
+
+
+def popularity(item_hours: pa.Table, top: int = 10) -> Popularity | None:
+    """Rank the items by their events (ties by id); None without events."""
+    if not item_hours.num_rows:
+        return None
+    items = pa.TableGroupBy(item_hours, "item_id").aggregate([("events", "sum")])
+    items = items.sort_by([("events_sum", "descending"), ("item_id", "ascending")])
+    events = items.column("events_sum").to_numpy()
+    total = int(events.sum())
+    first = zip(items.column("item_id").slice(0, top).to_pylist(), events[:top], strict=True)
+    return Popularity(
+        len(events),
+        total,
+        tuple((item, int(count), count / total) for item, count in first),
+        np.cumsum(events) / total,
+    )
+
+
+def churn(item_hours: pa.Table, top: int = TOP) -> Churn | None:
+    """Follow the top items from hour to hour, or from day to day where hours are thin.
+
+    Ties at the border of the top go by item id.  None with fewer than three units.
+
+    Args:
+        item_hours: columns hour, item_id, events.
+        top: how many items are the most popular.
+    """
+    if not item_hours.num_rows:
+        return None
+    hour = pc.cast(item_hours["hour"], pa.int64()).to_numpy() // 3_600_000_000
+    item = item_hours["item_id"].combine_chunks().dictionary_encode()
+    names = item.dictionary.to_pylist()
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    codes = rank[item.indices.to_numpy()]
+    events = item_hours["events"].to_numpy()
+    active = np.bincount(hour - hour.min(), weights=events)
+    hourly = float(np.median(active[active > 0])) >= MIN_EVENTS_PER_HOUR
+    units = hour if hourly else hour // DAY_H
+    tops = _tops(units, codes, events, len(names), top)
+    if len(tops) < 3:  # noqa: PLR2004 - fewer make no line
+        return None
+    starts = [str(Hour(unit if hourly else unit * DAY_H)) for unit in tops]
+    overlap = [
+        len(mine & tops[unit + 1]) / len(mine | tops[unit + 1]) if unit + 1 in tops else np.nan
+        for unit, mine in list(tops.items())[:-1]
+    ]
+    stays = _stays(tops)
+    return Churn(
+        "hour" if hourly else "day",
+        top,
+        tuple(start if hourly else start[:10] for start in starts),
+        np.array(overlap),
+        stays,
+        _half_life(stays),
+    )
+
+
+def _tops(
+    units: NDArray[np.int64],
+    codes: NDArray[np.int64],
+    events: NDArray[np.int64],
+    n_items: int,
+    top: int,
+) -> dict[int, frozenset[int]]:
+    """The most popular items of each unit, in order of time."""
+    cells, place = np.unique(units * n_items + codes, return_inverse=True)
+    sums = np.bincount(place, weights=events)
+    unit, item = cells // n_items, cells % n_items
+    order = np.lexsort((item, -sums, unit))
+    unit, item = unit[order], item[order]
+    firsts = np.flatnonzero(np.r_[True, unit[1:] != unit[:-1]])
+    ends = np.r_[firsts[1:], len(unit)]
+    return {
+        int(unit[first]): frozenset(item[first : min(end, first + top)].tolist())
+        for first, end in zip(firsts, ends, strict=True)
+    }
+
+
+def _stays(tops: dict[int, frozenset[int]]) -> NDArray[np.float64]:
+    """Mean share of a unit's top still in the top, by the number of units later."""
+    span = max(tops) - min(tops)
+    stays = []
+    # A lag seen from a third of the units at least: a few starts make no average.
+    for lag in range(1, min(_MAX_LAGS, max(1, 2 * span // 3)) + 1):
+        shares = [
+            len(mine & tops[unit + lag]) / len(mine)
+            for unit, mine in tops.items()
+            if unit + lag in tops
+        ]
+        stays.append(float(np.mean(shares)) if shares else np.nan)
+    return np.array(stays)
+
+
+def _half_life(stays: NDArray[np.float64]) -> float | None:
+    """Where the share crosses one half, straight between lags; it is 1 at lag 0."""
+    below = np.flatnonzero(stays <= 0.5)  # noqa: PLR2004 - the half
+    if not len(below):
+        return None
+    lag = int(below[0])
+    before = 1.0 if lag == 0 else stays[lag - 1]
+    return float(lag + (before - 0.5) / (before - stays[lag]))

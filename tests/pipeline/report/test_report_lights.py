@@ -1,0 +1,207 @@
+"""Each light in each of its colours, with a sentence that names what to do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_rows import HOUR
+
+from pipeline.hours import Hour, HourRange
+from pipeline.quality.drift import Comparison, Drift
+from pipeline.report import lights
+from pipeline.report.failures import Failure
+from pipeline.report.intake import Rate, Volume
+from pipeline.report.sessions import SessionLengths
+from pipeline.report.values import GateDecision
+
+COUNTS = {"records": 100, "accepted": 90, "duplicates": 6, "quarantined": 4}
+
+
+@pytest.mark.parametrize(
+    ("age_h", "colour", "said"),
+    [
+        (0.5, "green", "30 min old"),
+        (4.9, "green", "up to 5 h is usual"),
+        (9, "amber", "whether files still arrive"),
+        (11, "red", "11.0 h old, and 5 h is the longest"),
+        (49, "grey", "no new event is expected"),
+    ],
+)
+def test_freshness_goes_by_the_longest_silence(age_h: float, colour: str, said: str) -> None:
+    hours = pd.DataFrame({"events": [3] * 10 + [0] * 4 + [3] * 34})  # silent for four: five apart
+    newest = HOUR.start
+    light = lights.freshness_light(newest, newest + timedelta(hours=age_h), hours)
+    assert light.colour == colour
+    assert said in light.sentence
+    assert lights.freshness_light(None, newest, hours).colour == "grey"
+
+
+def rates(late: int, quarantined: int) -> list[Rate]:
+    return [Rate("late", late, 1000, 0.02), Rate("quarantined", quarantined, 1000, 0.001)]
+
+
+@pytest.mark.parametrize(
+    ("late", "quarantined", "colour", "said"),
+    [
+        (20, 1, "green", "2 % late (2 % before)"),
+        (40, 1, "green", "4 %"),  # may be chance
+        (70, 1, "amber", "files arrive late"),
+        (20, 30, "amber", "the reasons below"),
+        (20, 90, "red", "the reasons below"),
+    ],
+)
+def test_intake_compares_with_the_days_before(
+    late: int, quarantined: int, colour: str, said: str
+) -> None:
+    light = lights.intake_light(rates(late, quarantined), COUNTS)
+    assert light.colour == colour
+    assert said in light.sentence
+
+
+def test_intake_of_a_log_in_one_piece() -> None:
+    light = lights.intake_light((), COUNTS)
+    assert light.colour == "green"
+    assert "6 % were duplicates and 4 % quarantined" in light.sentence
+    assert lights.intake_light((), COUNTS | {"quarantined": 6}).colour == "amber"
+
+
+HOURS = HourRange(HOUR, HOUR + 3)
+
+
+def failure(severity: str, hours: int = 1, accepted: tuple[str, ...] = ()) -> Failure:
+    open_ = 0 if accepted else hours
+    told = f"{severity} promise broken"
+    return Failure(
+        "hours", severity, severity, hours, open_, str(HOUR), str(HOUR), told, (), accepted
+    )
+
+
+def verdicts(*said: str) -> dict[Hour, str]:
+    return {HOUR + place: verdict for place, verdict in enumerate(said)}
+
+
+@pytest.mark.parametrize(
+    ("said", "failed", "colour", "words"),
+    [
+        ((), [], "grey", "run hourglass validate"),
+        (("ok", "ok", "ok"), [], "green", "3 of 3 hours validated"),
+        (("ok", "ok"), [], "amber", "2 of 3 hours"),
+        (
+            ("ok", "warning", "warning"),
+            [failure("warning", 2)],
+            "amber",
+            "2 hours warned, most often hours.warning, last 2016-03-14T15",
+        ),
+        (
+            ("ok", "critical", "warning"),
+            [failure("warning"), failure("critical")],
+            "red",
+            "1 hour broke a critical promise, last 2016-03-14T14: critical promise broken.",
+        ),
+        (
+            ("ok", "accepted", "ok"),
+            [failure("critical", accepted=("known outage",))],
+            "amber",
+            '1 critical hour accepted because "known outage"',
+        ),
+        (("ok", "critical", "ok"), [], "red", "validate again to see why"),
+    ],
+)
+def test_expectations(
+    said: tuple[str, ...], failed: list[Failure], colour: str, words: str
+) -> None:
+    light = lights.expectations_light(HOURS, verdicts(*said), failed)
+    assert light.colour == colour
+    assert words in light.sentence
+
+
+@pytest.mark.parametrize(
+    ("found", "colour", "said"),
+    [
+        (None, "grey", "Less than two days"),
+        (Volume(1000, (900, 1100), ()), "green", "900 to 1,100, median 1,000"),
+        (Volume(800, (900, 1100), ()), "green", "800 events"),  # not far from the median
+        (Volume(500, (900, 1100), ()), "amber", "a file that is missing"),
+        (Volume(300, (900, 1100), ()), "red", "a file that is missing"),
+        (Volume(2000, (900, 1100), ()), "amber", "doubled delivery"),
+        (Volume(800, (900, 1100), ("2016-03-14T13",)), "red", "first 2016-03-14T13"),
+        (Volume(1000, (900, 1100), ("2016-03-14T13",)), "amber", "1 hour without an event"),
+        # a quiet weekend in the week hides nothing of a quiet Tuesday
+        (Volume(80, (20, 20, 200, 200, 200, 200, 200), ()), "amber", "week before had 200"),
+        (Volume(150, (20, 20, 200, 200, 200, 200, 200), ()), "green", "150 events"),
+    ],
+)
+def test_volume(found: Volume | None, colour: str, said: str) -> None:
+    light = lights.volume_light(found)
+    assert light.colour == colour
+    assert said in light.sentence
+
+
+def test_sessions_of_one_event_teach_nothing() -> None:
+    def light(single: int) -> str:
+        lengths = SessionLengths(10, 2.0, 2.0, 3, ("1", "2"), (single, 10 - single))
+        return lights.sessions_light(lengths, None).colour
+
+    assert (light(5), light(6)) == ("green", "amber")
+    assert lights.sessions_light(None, None).colour == "grey"
+
+
+def drift(distance: float, p: float = 0.001) -> Drift:
+    shares = np.array([0.5, 0.5])
+    return Drift("dwell_s", ("1", "2"), shares, shares, distance, 0.1, p, p)
+
+
+def test_drift() -> None:
+    def light(*drifts: Drift) -> lights.Light:
+        return lights.drift_light(Comparison(HOURS, 7, drifts))
+
+    assert lights.drift_light(None).colour == "grey"
+    assert "3 are needed" in light().sentence
+    assert light(drift(0.14), drift(0.4, p=0.02)).colour == "green"
+    found = light(drift(0.14), drift(0.4))
+    assert found.colour == "amber"
+    assert "1 of 2 distributions" in found.sentence
+    assert "dwell time is 40 %, up to 10 % is usual" in found.sentence
+
+
+def test_the_support_filter() -> None:
+    def steps(events: int) -> list[dict[str, object]]:
+        return [
+            {"step": "window", "events": 1000, "items": 100},
+            {"step": "items >= 10", "events": 990, "items": 40},
+            {"step": "sessions >= 2", "events": events, "items": 40},
+        ]
+
+    assert lights.support_light([]).colour == "grey"
+    assert lights.support_light(steps(600)).sentence == (
+        "The last data set kept 60 % of the events and 40 % of the items (40)."
+    )
+    amber, red = lights.support_light(steps(200)), lights.support_light(steps(50))
+    assert (amber.colour, red.colour) == ("amber", "red")
+    assert '"sessions >= 2" took 790' in amber.sentence
+
+
+def test_conservation() -> None:
+    assert lights.conservation_light(COUNTS).colour == "green"
+    broken = lights.conservation_light(COUNTS | {"accepted": 89})
+    assert broken.colour == "red"
+    assert "100 records are not 89 accepted" in broken.sentence
+
+
+def test_the_data_sets_own_verdict() -> None:
+    assert lights.dataset_light(None).colour == "grey"
+    assert lights.dataset_light({"verdict": "ok", "failed": []}).colour == "green"
+    found = lights.dataset_light({"verdict": "critical", "failed": ["few items.", "few users"]})
+    assert (found.colour, found.sentence) == ("red", "few items. (1 more failed.)")
+
+
+def test_the_gate() -> None:
+    assert lights.gate_light(None).colour == "grey"
+    for outcome, colour in {"promote": "green", "hold": "amber", "block": "red"}.items():
+        gate = GateDecision(outcome, "few targets; a against b", "2016-03-14T13", "a", None)
+        light = lights.gate_light(gate)
+        assert light.colour == colour
+        assert light.sentence == f"{outcome}: few targets; the figures stand below."
