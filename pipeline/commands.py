@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.errors import HourglassError
-from pipeline.hours import Hour, HourRange
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipeline.ingest import IngestSummary
     from pipeline.sessionize import SessionizeSummary
+    from pipeline.verdicts import Kind
 
 app = typer.Typer()
 
@@ -45,18 +46,38 @@ def doctor(
 
 
 @app.command()
+def where(context: typer.Context) -> None:
+    """Say where the pages for people lie: the report and the Data Docs."""
+    space: Workspace = context.obj
+    folders = {name: space.settings.path(name) for name in ("reports", "data_docs")}
+    pages = (folders["reports"] / "report.html", folders["data_docs"] / "index.html")
+    space.say(f"report: {pages[0]}\nData Docs: {pages[1]}", folders)
+
+
+@app.command()
 def simulate(
     context: typer.Context,
     hours: Annotated[int | None, typer.Option(help="how many hours, from simulator.start")] = None,
     seed: Annotated[int | None, typer.Option(help="of the simulated world")] = None,
+    scenario: Annotated[str | None, typer.Option(help="what goes wrong; see the README")] = None,
+    scenario_from: Annotated[str | None, typer.Option(help="its first hour")] = None,
+    scenario_hours: Annotated[int | None, typer.Option(help="how long it lasts", min=1)] = None,
 ) -> None:
     """Let the built-in news shop write its hourly logs into the landing zone (source.path)."""
+    from pipeline.simulator import SCENARIOS
     from pipeline.simulator import simulate as run
 
     space: Workspace = context.obj
-    world = space.settings.simulator
-    if seed is not None:
-        world = world.model_copy(update={"seed": seed})
+    if scenario is not None and scenario not in SCENARIOS:
+        raise UsageError(f"--scenario {scenario!r} is none of {', '.join(SCENARIOS)}")
+    asked = {
+        "seed": seed,
+        "scenario": scenario,
+        "scenario_from": scenario_from,
+        "scenario_hours": scenario_hours,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    world = space.settings.simulator.model_copy(update=given)
     first = Hour.parse(world.start)
     landing = space.settings.source.path
     truth = landing.with_name(landing.name + "-truth")
@@ -87,7 +108,17 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
 
 
 @app.command()
-def validate(context: typer.Context, first: From, stop: To) -> None:
+def validate(
+    context: typer.Context,
+    first: From,
+    stop: To,
+    only: Annotated[
+        str | None, typer.Option(help="events or sessions; default: both, as far as they are there")
+    ] = None,
+    accept: Annotated[
+        str | None, typer.Option(help="let critical hours pass, and keep this reason with them")
+    ] = None,
+) -> None:
     """Hold hours to their expectations and write Data Docs; exit 1 on a critical failure."""
     from pipeline.quality.outcomes import refuse_critical
     from pipeline.validation import validate as run
@@ -95,7 +126,7 @@ def validate(context: typer.Context, first: From, stop: To) -> None:
     space: Workspace = context.obj
     hours = HourRange.parse(first, stop)
     with space.writing(), space.status("validating"):
-        outcomes = run(space.lake, space.settings, hours)
+        outcomes = run(space.lake, space.settings, hours, _kinds(only), accept)
     failed = [r for outcome in outcomes for r in outcome.results if not r.success]
     checked = sum(len(outcome.results) for outcome in outcomes)
     docs = space.settings.path("data_docs") / "index.html"
@@ -106,10 +137,20 @@ def validate(context: typer.Context, first: From, stop: To) -> None:
         {
             "checked": checked,
             "failed": [{"severity": r.severity, "sentence": r.sentence} for r in failed],
+            "accepted": accept,
             "data_docs": docs,
         },
     )
-    refuse_critical(outcomes)
+    if accept is None:
+        refuse_critical(outcomes)
+
+
+def _kinds(only: str | None) -> tuple[Kind, ...]:
+    kinds: tuple[Kind, ...] = ("events", "sessions")
+    chosen = tuple(kind for kind in kinds if only in (None, kind))
+    if not chosen:
+        raise UsageError(f"--only {only}: use events or sessions")
+    return chosen
 
 
 @app.command()
@@ -221,21 +262,28 @@ def dataset(
 ) -> None:
     """Freeze what a model may know at an hour into Parquet shards."""
     from pipeline.dataset import freeze, read_manifest
+    from pipeline.dataset_quality import judge_dataset
+    from pipeline.quality.outcomes import refuse_critical
     from pipeline.settings import DatasetSettings
+    from pipeline.verdicts import refuse_learning_from
 
     space: Workspace = context.obj
     settings = space.settings
     if window is not None:
-        from pipeline.hours import parse_duration_h
-
         parse_duration_h(window)
         rules = DatasetSettings(**{**settings.dataset.model_dump(), "window": window})
         settings = settings.model_copy(update={"dataset": rules})
     time = space.as_of(as_of)
     base = space.dataset(extend) if extend else None
+    reach_h = parse_duration_h(settings.dataset.window) + parse_duration_h(settings.dataset.history)
+    refuse_learning_from(space.lake, HourRange(time - reach_h, time))
     spark = space.spark
     with space.status(f"freezing a data set as of {time}"):
         folder = freeze(spark, space.lake, settings, time, base)
+    outcome = judge_dataset(space.lake, settings, folder)
+    for result in outcome.results:
+        if not result.success:
+            space.console.print(f"{result.severity}: {result.sentence}", markup=False)
     manifest = read_manifest(folder)
     space.say(
         f"data set {folder.name} as of {time}: {manifest['n_targets']:,} events of "
@@ -244,9 +292,44 @@ def dataset(
             "dataset_id": folder.name,
             "as_of": str(time),
             "folder": folder,
+            "quality": outcome.verdict,
             **{name: manifest[name] for name in ("n_targets", "n_users", "n_items")},
         },
     )
+    refuse_critical([outcome])
+
+
+@app.command()
+def drill(
+    context: typer.Context,
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="one of them, repeatable; default: all")
+    ] = None,
+    quiet_days: Annotated[int, typer.Option(help="days in which nothing is wrong", min=1)] = 30,
+    seed: Annotated[int | None, typer.Option(help="of the simulated world")] = None,
+    work: Annotated[Path | None, typer.Option(help="a folder for the drill alone")] = None,
+) -> None:
+    """Try validation on simulated faults; exit 1 where one is missed or a false alarm raised."""
+    from pipeline.drill import Drill
+    from pipeline.drill_summary import complaint, drill_facts, drill_sentence, tables
+    from pipeline.simulator import SCENARIOS
+
+    space: Workspace = context.obj
+    names = scenario or list(SCENARIOS)
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        raise UsageError(f"--scenario {unknown[0]!r} is none of {', '.join(SCENARIOS)}")
+    settings = space.settings
+    if seed is not None:
+        world = settings.simulator.model_copy(update={"seed": seed})
+        settings = settings.model_copy(update={"simulator": world})
+    folder = (work or settings.path("drill")).absolute()
+    run = Drill(space.spark, settings, folder, quiet_days, status=space.status)
+    done = run.run([SCENARIOS[name] for name in names])
+    if not space.as_json:
+        space.console.print(*tables(done), sep="\n")
+    space.say(drill_sentence(done), drill_facts(done))
+    if wrong := complaint(done):
+        raise HourglassError(wrong)
 
 
 def _maybe_range(first: str | None, stop: str | None) -> HourRange | None:

@@ -188,6 +188,25 @@ class SparkSettings(Section):
     shuffle_partitions: int | None = Field(None, ge=1)
 
 
+ScenarioName = Literal[
+    "missing_field",
+    "missing_context",
+    "wrong_unit",
+    "wrong_time_unit",
+    "shifted_clock",
+    "fast_clock",
+    "doubled_batch",
+    "stuck_producer",
+    "repeating_producer",
+    "bot_flood",
+    "silent_drop",
+    "new_event_type",
+    "real_spike",
+    "real_night",
+    "late_delivery",
+]
+
+
 class SimulatorSettings(Section):
     """The simulated news site, whose truth is known (``hourglass simulate``)."""
 
@@ -217,6 +236,9 @@ class SimulatorSettings(Section):
     robot_rate: Fraction = 0.02
     robots: int = Field(2, ge=1)
     files_per_hour: int = Field(1, ge=1, le=99)
+    scenario: ScenarioName | None = Field(None, description="what goes wrong, or only seems to")
+    scenario_from: str | None = Field(None, description="its first hour, like 2026-01-20T12")
+    scenario_hours: int = Field(6, ge=1)
 
 
 def _default_models() -> tuple[ModelSettings, ...]:

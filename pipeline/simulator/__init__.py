@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.simulator.scenarios import SCENARIOS, Scenario
 from pipeline.simulator.writer import SimulationSummary, simulate
 
-__all__ = ["SimulationSummary", "simulate"]
+__all__ = ["SCENARIOS", "Scenario", "SimulationSummary", "simulate"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.settings import SimulatorSettings
 from pipeline.simulator.reading import Clicks
@@ -22,7 +23,8 @@ class Fault(IntEnum):
 
     A robot's records are well formed and on time.  A late one arrives in a later hour than it
     happened in.  A duplicate is the same bytes once more, now or up to two hours later.  A
-    malformed one is the wreck of a record that arrives whole besides.
+    malformed one is the wreck of a record that arrives whole besides.  One that a scenario changed,
+    moved or made up is of that kind, unless it is a duplicate or malformed.
     """
 
     CLEAN = 0
@@ -30,6 +32,7 @@ class Fault(IntEnum):
     DUPLICATE = 2
     MALFORMED = 3
     ROBOT = 4
+    SCENARIO = 5
 
 
 class Damage(IntEnum):
@@ -50,6 +53,11 @@ class Deliveries:
     click: Ints  # (R,)
     fault: Ints  # (R,) Fault
     damage: Ints  # (R,) Damage of the malformed, else -1
+    again: NDArray[np.bool_]  # (R,) whether in a file that is another one once more
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Deliveries:
+        """Some of the records."""
+        return Deliveries(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
 def deliver(
@@ -87,6 +95,7 @@ def deliver(
             [first, constant(Fault.DUPLICATE, repeated), constant(Fault.MALFORMED, wrecked)]
         ),
         damage=np.concatenate([constant(-1, rows), constant(-1, repeated), damage]),
+        again=np.zeros(n + len(repeated) + len(wrecked), dtype=np.bool_),
     )
 
 

@@ -59,6 +59,8 @@ class Stream(IntEnum):
     ITEMS = 2
     HOURS = 3
     FAULTS = 4
+    LOADS = 5
+    SCENARIO = 6
 
 
 def generator(seed: int, stream: Stream, index: int = 0) -> np.random.Generator:

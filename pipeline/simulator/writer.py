@@ -16,23 +16,23 @@ from numpy.typing import NDArray
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.settings import SimulatorSettings
-from pipeline.simulator.faults import (
-    Damage,
-    Deliveries,
-    Fault,
-    damaged,
-    deliver,
-    join_deliveries,
-)
-from pipeline.simulator.reading import Clicks, Readers, join_clicks
-from pipeline.simulator.world import DEVICES, HOUR_US, World, build_world, topic_name
+from pipeline.simulator.faults import Deliveries, Fault, join_deliveries
+from pipeline.simulator.incident import Incident
+from pipeline.simulator.reading import Readers, join_clicks
+from pipeline.simulator.records import Tellings, lines_of, load_times, user_ids
+from pipeline.simulator.scenarios import robot_count
+from pipeline.simulator.world import HOUR_US, Ints, World, build_world, topic_name
 
+_AGAIN = "-again"
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
 @dataclass(frozen=True)
 class SimulationSummary:
-    """What a simulation wrote; ``faults`` counts the records of the written hours by fault."""
+    """What a simulation wrote; ``faults`` counts the records of the written hours by fault.
+
+    Only a simulation with a scenario knows of the fault of that name.
+    """
 
     hours: int
     files: int
@@ -45,11 +45,15 @@ class SimulationSummary:
 
 @dataclass(frozen=True)
 class _Log:
-    """All that happened and all that was delivered before the end."""
+    """All that happened and all that was delivered before the end.
 
-    clicks: Clicks
-    event_ids: list[str]
+    ``fault`` and ``arrival_us`` are of a click's first whole record, whenever it arrives.
+    """
+
+    told: Tellings
     deliveries: Deliveries
+    fault: Ints  # (N,) Fault
+    arrival_us: Ints  # (N,)
 
 
 def simulate(
@@ -63,10 +67,12 @@ def simulate(
     and ``faults.json``: per hour of arrival, how many records there are of each fault.
 
     The same seed gives the same bytes, and a range gives the same files whether it is simulated
-    alone or as a part of a longer one.
+    alone or as a part of a longer one.  A scenario changes nothing before its first hour, and a
+    file that it delivers again is ``events-00-again.jsonl.gz``.
 
     Raises:
-        UsageError: the hours are none, or begin before ``simulator.start``.
+        UsageError: the hours are none, or begin before ``simulator.start``, or a scenario is named
+            without its first hour.
     """
     start = Hour.parse(settings.start)
     if not hours or hours.first < start:
@@ -74,92 +80,72 @@ def simulate(
             f"cannot simulate {hours}: the simulated world begins at {start} (simulator.start)"
         )
     world = build_world(settings, hours.stop)
-    log = _happen(settings, world, hours.stop)
-    lines = _lines(world, settings, log)
+    incident = Incident.of(settings, world)
+    log = _happen(settings, world, incident, hours.stop)
     file_of, line_of, files = _landing_files(settings, log.deliveries, start, hours.stop)
     written = 0
     arrival = log.deliveries.arrival_us // HOUR_US
-    bounds = np.searchsorted(file_of, np.arange(len(files) + 1))
+    in_hours = (arrival >= hours.first.index) & (arrival < hours.stop.index)
+    lines = lines_of(world, settings, log.told, log.deliveries.take(in_hours))
+    bounds = np.searchsorted(file_of[in_hours], np.arange(len(files) + 1))
     for at, name in enumerate(files):
-        if Hour.parse(name.split("/", 1)[0]) in hours:
+        hour = Hour.parse(name.split("/", 1)[0])
+        if hour in hours and (_AGAIN not in name or incident.delivers_again(hour)):
             content = lines[bounds[at] : bounds[at + 1]]
             _write(landing / name, _gzipped(b"".join(line + b"\n" for line in content)))
             written += 1
     items_path = landing / "items.jsonl"
     _write(items_path, _item_lines(world))
 
-    counts = _fault_counts(arrival, log.deliveries.fault, HourRange(start, hours.stop))
+    kinds = [fault for fault in Fault if fault != Fault.SCENARIO or settings.scenario]
+    counts = _fault_counts(arrival, log.deliveries.fault, HourRange(start, hours.stop), kinds)
     _write(truth / "faults.json", json.dumps(counts, indent=1).encode() + b"\n")
     _write_table(truth / "users.parquet", _user_table(world, settings))
     _write_table(truth / "items.parquet", _item_table(world))
     _write_table(truth / "events.parquet", _event_table(world, settings, log, hours.stop))
     _write_table(truth / "records.parquet", _record_table(log, files, file_of, line_of))
-    in_hours = (arrival >= hours.first.index) & (arrival < hours.stop.index)
     of_kind = np.bincount(log.deliveries.fault[in_hours], minlength=len(Fault))
     return SimulationSummary(
         hours=len(hours),
         files=written,
         records=int(in_hours.sum()),
-        faults={fault.name.lower(): int(of_kind[fault]) for fault in Fault},
+        faults={fault.name.lower(): int(of_kind[fault]) for fault in kinds},
         users=settings.users,
         items=len(world.items.ids),
         items_path=items_path,
     )
 
 
-def _happen(settings: SimulatorSettings, world: World, stop: Hour) -> _Log:
-    clicks: list[Clicks] = []
-    deliveries: list[Deliveries] = []
+def _happen(settings: SimulatorSettings, world: World, incident: Incident, stop: Hour) -> _Log:
+    told, load_s = [], []
     event_ids: list[str] = []
-    for hour, of_hour in Readers(world, settings).hours(stop):
+    for hour, clicks in Readers(world, settings).hours(stop):
         hours_before = hour.index - world.start.index
-        deliveries.append(deliver(settings, of_hour, hours_before, len(event_ids)))
-        clicks.append(of_hour)
-        event_ids += [f"{hours_before:05d}-{n:06d}" for n in range(len(of_hour))]
-    delivered = join_deliveries(deliveries)
-    order = np.argsort(delivered.arrival_us, kind="stable")
-    order = order[delivered.arrival_us[order] < stop.index * HOUR_US]
+        of_hour = incident.tell(hour, clicks, len(event_ids))
+        n = len(of_hour.clicks)
+        told.append(of_hour)
+        load_s.append(load_times(settings, hours_before, n))
+        event_ids += [f"{hours_before:05d}-{row:06d}" for row in range(n)]
+    delivered = join_deliveries([of_hour.deliveries for of_hour in told])
+    first = (delivered.fault != Fault.DUPLICATE) & (delivered.fault != Fault.MALFORMED)
+    firsts = delivered.take(first)
+    order = np.argsort(firsts.click)  # each click has exactly one
+    # A file that comes again follows the others of its hour.
+    by_file = (delivered.arrival_us, delivered.again, delivered.arrival_us // HOUR_US)
+    in_time = np.lexsort(by_file)
+    in_time = in_time[delivered.arrival_us[in_time] < stop.index * HOUR_US]
     return _Log(
-        join_clicks(clicks),
-        event_ids,
-        Deliveries(
-            delivered.arrival_us[order],
-            delivered.click[order],
-            delivered.fault[order],
-            delivered.damage[order],
+        Tellings(
+            join_clicks([of_hour.clicks for of_hour in told]),
+            event_ids,
+            np.concatenate([of_hour.time_us for of_hour in told]),
+            np.concatenate([of_hour.telling for of_hour in told]),
+            np.concatenate(load_s),
         ),
+        delivered.take(in_time),
+        firsts.fault[order],
+        firsts.arrival_us[order],
     )
-
-
-def _lines(world: World, settings: SimulatorSettings, log: _Log) -> list[bytes]:
-    """The line of each record, in order of arrival."""
-    clicks = log.clicks
-    times = np.datetime_as_string(clicks.time_us.astype("datetime64[us]"), timezone="UTC")
-    device = np.concatenate([world.users.device, np.ones(settings.robots, dtype=np.int64)])
-    user_ids = _user_ids(world, settings)
-    lines = []
-    for row, fault, damage in zip(
-        log.deliveries.click.tolist(),
-        log.deliveries.fault.tolist(),
-        log.deliveries.damage.tolist(),
-        strict=True,
-    ):
-        user = clicks.user[row]
-        rank = clicks.rank[row]
-        place = f'"front","rank":{rank}' if rank else '"story"'
-        line = (
-            f'{{"id":"{log.event_ids[row]}","ts":"{times[row]}","user":"{user_ids[user]}",'
-            f'"item":"{world.items.ids[clicks.item[row]]}",'
-            f'"type":"{"like" if clicks.liked[row] else "view"}",'
-            f'"device":"{DEVICES[device[user]]}","place":{place}}}'
-        ).encode()
-        lines.append(damaged(line, Damage(damage)) if fault == Fault.MALFORMED else line)
-    return lines
-
-
-def _user_ids(world: World, settings: SimulatorSettings) -> list[str]:
-    robots = range(settings.users, settings.users + settings.robots)
-    return world.users.ids + [f"u{robot:06d}" for robot in robots]
 
 
 def _landing_files(
@@ -168,27 +154,28 @@ def _landing_files(
     """For each record its file (rows never go back) and its line from 1; and the files' names."""
     of_hour = settings.files_per_hour
     names = [
-        f"{hour}/events-{part:02d}.jsonl.gz"
+        f"{hour}/events-{part:02d}{again}.jsonl.gz"
         for hour in HourRange(start, stop)
+        for again in ("", _AGAIN)
         for part in range(of_hour)
     ]
-    since = deliveries.arrival_us - start.index * HOUR_US
+    hour, since_us = np.divmod(deliveries.arrival_us - start.index * HOUR_US, HOUR_US)
     # Records are in order of arrival, so that a file holds a stretch of its hour.
-    file_of = since * of_hour // HOUR_US
+    file_of = (2 * hour + deliveries.again) * of_hour + since_us * of_hour // HOUR_US
     starts = np.searchsorted(file_of, np.arange(len(names)))
     line_of = np.arange(len(file_of)) - starts[file_of] + 1
     return file_of, line_of, names
 
 
 def _fault_counts(
-    arrival: NDArray[np.int64], fault: NDArray[np.int64], hours: HourRange
+    arrival: Ints, fault: Ints, hours: HourRange, kinds: list[Fault]
 ) -> dict[str, dict[str, int]]:
     counts = np.zeros((len(hours), len(Fault)), dtype=np.int64)
     np.add.at(counts, (arrival - hours.first.index, fault), 1)
     return {
         str(hour): {
             "records": int(row.sum()),
-            **{kind.name.lower(): int(row[kind]) for kind in Fault},
+            **{kind.name.lower(): int(row[kind]) for kind in kinds},
         }
         for hour, row in zip(hours, counts, strict=True)
     }
@@ -213,11 +200,11 @@ def _item_lines(world: World) -> bytes:
 
 def _user_table(world: World, settings: SimulatorSettings) -> pa.Table:
     users = world.users
-    people, robots = len(users.ids), settings.robots
+    people, robots = len(users.ids), robot_count(settings)
     no_number = [None] * robots
     return pa.table(
         {
-            "user_id": _user_ids(world, settings),
+            "user_id": user_ids(world, settings),
             "robot": [False] * people + [True] * robots,
             "cluster": users.cluster.tolist() + no_number,
             "taste": pa.array(users.taste.tolist() + no_number, pa.list_(pa.float64())),
@@ -245,23 +232,17 @@ def _item_table(world: World) -> pa.Table:
 
 
 def _event_table(world: World, settings: SimulatorSettings, log: _Log, stop: Hour) -> pa.Table:
-    happened = np.flatnonzero(log.clicks.time_us < stop.index * HOUR_US)
-    happened = happened[np.argsort(log.clicks.time_us[happened], kind="stable")]
-    clicks = log.clicks.take(happened)
-    user_ids, item_ids = np.array(_user_ids(world, settings)), np.array(world.items.ids)
-    fault = np.full(len(log.clicks), -1)
-    arrival_us = np.full(len(log.clicks), -1)
-    whole = (log.deliveries.fault != Fault.DUPLICATE) & (log.deliveries.fault != Fault.MALFORMED)
-    fault[log.deliveries.click[whole]] = log.deliveries.fault[whole]
-    arrival_us[log.deliveries.click[whole]] = log.deliveries.arrival_us[whole]
-    fault, arrival_us = fault[happened], arrival_us[happened]
-    # Only a late record can still be under way at the end.
-    fault_name = [Fault(kind).name.lower() if kind >= 0 else "late" for kind in fault.tolist()]
+    told = log.told
+    happened = np.flatnonzero(told.clicks.time_us < stop.index * HOUR_US)
+    happened = happened[np.argsort(told.clicks.time_us[happened], kind="stable")]
+    clicks = told.clicks.take(happened)
+    people_and_robots, item_ids = np.array(user_ids(world, settings)), np.array(world.items.ids)
+    arrival_us = log.arrival_us[happened]
     return pa.table(
         {
-            "event_id": [log.event_ids[row] for row in happened.tolist()],
+            "event_id": [told.event_ids[row] for row in happened.tolist()],
             "event_time": pa.array(clicks.time_us, _TIMESTAMP),
-            "user_id": user_ids[clicks.user],
+            "user_id": people_and_robots[clicks.user],
             "item_id": item_ids[clicks.item],
             "event_type": np.where(clicks.liked, "like", "view"),
             "session_start": pa.array(clicks.session, _TIMESTAMP),
@@ -269,8 +250,9 @@ def _event_table(world: World, settings: SimulatorSettings, log: _Log, stop: Hou
             "dwell_s": pa.array(clicks.dwell_s, from_pandas=True),
             "front_page_rank": pa.array(clicks.rank, mask=clicks.rank == 0),
             "affinity": pa.array(clicks.affinity, from_pandas=True),
-            "fault": fault_name,
-            "arrival": pa.array(arrival_us, _TIMESTAMP, mask=arrival_us < 0),
+            "load_s": told.load_s[happened],
+            "fault": [Fault(kind).name.lower() for kind in log.fault[happened].tolist()],
+            "arrival": pa.array(arrival_us, _TIMESTAMP, mask=arrival_us >= stop.index * HOUR_US),
         }
     )
 
@@ -282,7 +264,7 @@ def _record_table(
         {
             "file": np.array(files)[file_of],
             "line": line_of,
-            "event_id": [log.event_ids[row] for row in log.deliveries.click.tolist()],
+            "event_id": [log.told.event_ids[row] for row in log.deliveries.click.tolist()],
             "fault": [Fault(kind).name.lower() for kind in log.deliveries.fault.tolist()],
         }
     )

@@ -16,6 +16,7 @@ def source(settings: SourceSettings, pattern: str) -> JsonLinesSource:
         user_id="user",
         item_id="item",
         event_type="type",
+        value="load_s",
         event_key="id",
         context={"device": "device", "place": "place", "rank": "rank"},
     )

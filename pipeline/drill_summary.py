@@ -1,0 +1,112 @@
+"""What a drill found, for people (tables) and for machines (facts)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.drill_verdicts import MOST_CRITICAL_HOURS, Failure, Judgement
+from pipeline.hours import DAY_H
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pipeline.drill import DrillResult
+
+
+def tables(result: DrillResult) -> list[Table]:
+    """A row for each scenario, and one for each expectation that failed in quiet hours."""
+    return [_judgement_table(result), _quiet_table(result)]
+
+
+def _judgement_table(result: DrillResult) -> Table:
+    from rich.table import Table
+
+    table = Table("scenario", "expected", "caught by", "severity", "hours later", "also", "verdict")
+    for judgement in result.judgements:
+        caught, scenario = judgement.caught, judgement.scenario
+        table.add_row(
+            scenario.name,
+            scenario.catch,
+            caught.expectation if caught else "",
+            caught.severity if caught else "",
+            str(judgement.hours_later or ""),
+            ", ".join(judgement.others),
+            "good" if judgement.good else f"bad: {judgement.reason}",
+        )
+    return table
+
+
+def _quiet_table(result: DrillResult) -> Table:
+    from rich.table import Table
+
+    table = Table("failed in quiet hours", "severity", "hours", "of hours")
+    for name, severity, n in result.quiet.by_expectation():
+        table.add_row(name, severity, f"{n:,}", f"{n / result.quiet.hours:.1%}")
+    return table
+
+
+def drill_sentence(result: DrillResult) -> str:
+    """The outcome in one sentence."""
+    quiet = result.quiet
+    good = sum(judgement.good for judgement in result.judgements)
+    return (
+        f"{good} of {len(result.judgements)} scenarios as they must be; in "
+        f"{quiet.hours / DAY_H:g} quiet days {quiet.hours_with('critical')} hours were critical "
+        f"and {quiet.hours_with('warning')} had a warning, of {quiet.hours:,}; validating an hour "
+        f"took {result.validate_s_per_hour:.2f} s"
+    )
+
+
+def complaint(result: DrillResult) -> str:
+    """What is wrong first of all; empty where nothing is."""
+    bad = [judgement for judgement in result.judgements if not judgement.good]
+    if bad:
+        named = "; ".join(f"{judgement.scenario.name}: {judgement.reason}" for judgement in bad)
+        return f"{len(bad)} scenarios are not judged as they must be: {named}"
+    if not result.quiet.good:
+        critical = result.quiet.hours_with("critical")
+        return (
+            f"{critical} quiet hours were critical (limit {MOST_CRITICAL_HOURS}): look at the "
+            "limits of the expectations that failed"
+        )
+    return ""
+
+
+def drill_facts(result: DrillResult) -> dict[str, Any]:
+    """Everything, as plain values."""
+    quiet = result.quiet
+    return {
+        "good": result.good,
+        "validate_s_per_hour": round(result.validate_s_per_hour, 3),
+        "quiet": {
+            "hours": quiet.hours,
+            "critical_hours": quiet.hours_with("critical"),
+            "warning_hours": quiet.hours_with("warning"),
+            "by_expectation": [
+                {"expectation": name, "severity": severity, "hours": n}
+                for name, severity, n in quiet.by_expectation()
+            ],
+            "failures": [_failure(failure) for failure in quiet.failures],
+        },
+        "scenarios": [_judgement(judgement) for judgement in result.judgements],
+    }
+
+
+def _judgement(judgement: Judgement) -> dict[str, Any]:
+    scenario = judgement.scenario
+    return {
+        "scenario": scenario.name,
+        "happens": scenario.happens,
+        "expected": scenario.catch,
+        "because": scenario.because,
+        "caught": _failure(judgement.caught) if judgement.caught else None,
+        "hours_later": judgement.hours_later,
+        "others": list(judgement.others),
+        "failures": [_failure(failure) for failure in judgement.failures],
+        "good": judgement.good,
+        "reason": judgement.reason,
+    }
+
+
+def _failure(failure: Failure) -> dict[str, str]:
+    return {name: str(value) for name, value in vars(failure).items()}

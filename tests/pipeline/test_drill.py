@@ -1,0 +1,216 @@
+"""The drill: what counts as caught and as a false alarm, and a small one from end to end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+import yaml
+
+from pipeline.drill import Drill
+from pipeline.drill_summary import complaint, drill_facts, drill_sentence
+from pipeline.drill_verdicts import Failure, FalseAlarms, failures_of, judge
+from pipeline.errors import UsageError
+from pipeline.hours import Hour
+from pipeline.quality.outcomes import ExpectationOutcome, ValidationOutcome
+from pipeline.settings import QualitySettings, Settings, SimulatorSettings
+from pipeline.simulator import SCENARIOS
+from pipeline.simulator.scenarios import Scenario
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+BEGIN = Hour.parse("2026-01-20T12")
+QUIET = FalseAlarms(720, ())
+
+
+def failed(
+    hours_after: int, expectation: str, severity: Literal["warning", "critical"] = "critical"
+) -> Failure:
+    hour = BEGIN + hours_after
+    return Failure(hour, hour, expectation, severity, "2", "at most 1", "too many")
+
+
+def quiet(*failures: Failure, hours: int = 720) -> FalseAlarms:
+    return FalseAlarms(hours, failures)
+
+
+def kind(catch: Literal["quiet", "warning", "critical"]) -> Scenario:
+    return Scenario("real_night", "nothing", catch, catch, "so that it can be judged")
+
+
+class TestJudge:
+    def test_the_first_failure_that_is_grave_enough_counts(self) -> None:
+        failures = [failed(0, "a", "warning"), failed(1, "b"), failed(2, "c")]
+        judged = judge(kind("critical"), failures, BEGIN, QUIET)
+        assert judged.caught == failures[1]
+        # The hour that begins one hour after the fault is validated when it ends.
+        assert judged.hours_later == 2
+        assert judged.others == ("a", "c")
+        assert judged.good
+
+    def test_within_an_hour_the_gravest_counts(self) -> None:
+        failures = [failed(0, "a", "warning"), failed(0, "b")]
+        judged = judge(kind("critical"), failures, BEGIN, QUIET)
+        assert judged.caught == failures[1]
+        assert judged.hours_later == 1
+
+    def test_nothing_raised_is_not_caught(self) -> None:
+        judged = judge(kind("warning"), [], BEGIN, QUIET)
+        assert (judged.caught, judged.hours_later) == (None, None)
+        assert judged.reason == "not caught"
+        assert not judged.good
+
+    def test_a_warning_is_too_little_where_the_loop_must_stop(self) -> None:
+        judged = judge(kind("critical"), [failed(0, "a", "warning")], BEGIN, QUIET)
+        assert judged.caught == failed(0, "a", "warning")
+        assert judged.reason == "only warning"
+
+    def test_a_critical_is_too_much_where_a_warning_is_right(self) -> None:
+        failures = [failed(0, "a", "warning"), failed(3, "b")]
+        judged = judge(kind("warning"), failures, BEGIN, QUIET)
+        assert judged.caught == failures[1]
+        assert judged.reason == "critical, where at most warning is right"
+
+    def test_quiet_hours_excuse_warnings_but_no_critical(self) -> None:
+        noisy = quiet(failed(-9, "a", "warning"), failed(-5, "a"))
+        assert judge(kind("quiet"), [failed(0, "b", "warning")], BEGIN, noisy).good
+        assert not judge(kind("quiet"), [failed(0, "b", "warning")], BEGIN, QUIET).good
+        assert not judge(kind("quiet"), [failed(0, "a")], BEGIN, noisy).good
+        assert judge(kind("quiet"), [], BEGIN, QUIET).good
+
+    def test_an_hour_judged_again_counts_from_when_it_was(self) -> None:
+        late = replace(failed(-2, "a"), seen=BEGIN + 3)
+        assert judge(kind("critical"), [late], BEGIN, QUIET).hours_later == 4
+
+    def test_what_often_fails_for_nothing_catches_nothing(self) -> None:
+        """2 % of 100 hours may be chance; 3 % are a habit."""
+        seldom, often = (
+            quiet(*(failed(-n, "a", "warning") for n in range(1, 1 + times)), hours=100)
+            for times in (2, 3)
+        )
+        failures = [failed(0, "a", "warning")]
+        assert judge(kind("warning"), failures, BEGIN, seldom).good
+        judged = judge(kind("warning"), failures, BEGIN, often)
+        assert judged.reason == "not caught"
+        assert judged.failures == tuple(failures)
+        # Of another severity it is another matter.
+        assert judge(kind("critical"), [failed(0, "a")], BEGIN, often).good
+
+
+class TestFalseAlarms:
+    def test_an_hour_stops_the_loop_once_however_much_fails_in_it(self) -> None:
+        assert quiet(failed(-3, "a"), failed(-3, "b")).good
+        alarms = quiet(failed(-3, "a"), failed(-2, "a"), failed(-2, "w", "warning"))
+        assert not alarms.good
+        assert alarms.hours_with("critical") == 2
+        assert alarms.by_expectation() == [("a", "critical", 2), ("w", "warning", 1)]
+
+    def test_any_number_of_warnings_is_no_fault(self) -> None:
+        assert quiet(*(failed(-n, "a", "warning") for n in range(1, 500))).good
+
+
+def test_failures_are_read_from_outcomes() -> None:
+    right, wrong = (
+        ExpectationOutcome("volume", "events", "warning", success, "3", "at least 9", "few events")
+        for success in (True, False)
+    )
+    outcome = ValidationOutcome("hours", str(BEGIN), (right, wrong), Path("page.html"))
+    assert failures_of([outcome]) == [
+        Failure(BEGIN, BEGIN, "hours.volume", "warning", "3", "at least 9", "few events")
+    ]
+
+
+def few_expectations(folder: Path) -> Path:
+    """Suites that are quick to judge: of the hour's facts that few are refused, else nothing."""
+    folder.mkdir()
+    for suite in ("events", "sessions", "session_hours"):
+        anything = {
+            "name": "anything",
+            "promise": "there may be any number of rows",
+            "expect": "expect_table_row_count_to_be_between",
+            "severity": "warning",
+            "min_value": 0,
+        }
+        text = yaml.safe_dump({"suite": suite, "expectations": [anything]})
+        (folder / f"{suite}.yaml").write_text(text)
+    refused = {
+        "name": "refused",
+        "promise": "few records are refused",
+        "expect": "expect_column_max_to_be_between",
+        "severity": "critical",
+        "column": "quarantine_rate_low",
+        "max_value": 0.05,
+    }
+    text = yaml.safe_dump({"suite": "hours", "expectations": [refused]})
+    (folder / "hours.yaml").write_text(text)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_small_drill(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused records are caught in the first hour, and a quiet night stops nothing."""
+    settings = Settings(
+        simulator=SimulatorSettings(users=250, items_per_day=60),
+        quality=QualitySettings(suites=few_expectations(tmp_path / "suites")),
+    )
+    folder = tmp_path / "drill"
+    scenarios = [SCENARIOS["wrong_time_unit"], SCENARIOS["real_night"]]
+    done = Drill(spark, settings, folder, 2, fault_hours=1, hours_after=0).run(scenarios)
+    caught, night = done.judgements
+    assert done.quiet.hours == 48
+    assert caught.caught is not None
+    assert caught.caught.expectation == "hours.refused"
+    assert (caught.hours_later, caught.good) == (1, True)
+    assert (night.caught, night.good) == (None, True)
+    assert done.quiet.failures == ()
+    assert done.validate_s_per_hour > 0
+    assert drill_facts(done)["scenarios"][0]["scenario"] == "wrong_time_unit"
+    assert "2 quiet days" in drill_sentence(done)
+    assert done.good
+    assert complaint(done) == ""
+
+    # What is finished of the history is not made again; another world is another drill.
+    landing = folder / "history" / "landing" / "items.jsonl"
+    before = landing.stat().st_mtime_ns
+    monkeypatch.setattr("pipeline.drill.validate", lambda *_: [])
+    Drill(spark, settings, folder, 2).run([])
+    assert landing.stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="holds a drill of 2 quiet days"):
+        Drill(spark, settings, folder, 3).run([])
+
+
+class TestFolder:
+    def test_one_that_holds_something_else_is_refused(
+        self, spark: SparkSession, tmp_path: Path
+    ) -> None:
+        (tmp_path / "lake").mkdir()
+        with pytest.raises(UsageError, match="is not empty and holds no drill"):
+            Drill(spark, Settings(), tmp_path, 1).run([])
+        assert [path.name for path in tmp_path.iterdir()] == ["lake"]
+
+    def test_a_history_that_was_never_finished_is_made_anew(
+        self, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A drill killed while it ingests leaves a mark that promises nothing."""
+
+        class KilledError(Exception):
+            pass
+
+        def kill(*_: object) -> None:
+            raise KilledError
+
+        settings = Settings(simulator=SimulatorSettings(users=20, items_per_day=20))
+        drill = Drill(spark, settings, tmp_path / "drill", 1)
+        monkeypatch.setattr("pipeline.drill.ingest", kill)
+        with pytest.raises(KilledError):
+            drill.run([])
+        leftover = tmp_path / "drill" / "live" / "leftover"
+        leftover.write_text("of the first run")
+        with pytest.raises(KilledError):
+            drill.run([])
+        assert not leftover.exists()
