@@ -79,6 +79,7 @@ def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
 _TABLE_PROPERTIES = {
     "format-version": "2",
     "commit.manifest-merge.enabled": "true",
+    "commit.manifest.min-count-to-merge": "16",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }

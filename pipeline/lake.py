@@ -204,13 +204,15 @@ class Lake:
         Raises:
             HourglassError: another process committed to the table meanwhile.
         """
+        from pipeline.swift_iceberg import Swap
+
         former = self._data_files(spec, hours)
         if not former and not files:
             return
         with _committing(self.table(spec), spec) as tx:
             if 0 < len(former) <= _FEW_FILES:
                 # One snapshot: each is a burden to all later commits.
-                with tx.update_snapshot(snapshot_properties=dict(properties)).overwrite() as swap:
+                with Swap(tx, properties) as swap:
                     for file in former:
                         swap.delete_data_file(file)
                     _add(swap, tx, files)
@@ -279,6 +281,8 @@ class Lake:
         """
         from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
+        from pipeline.swift_iceberg import Swap
+
         parts = [hours] if isinstance(hours, HourRange) else list(hours)
         starts = pa.array([hour.start for part in parts for hour in part], TIMESTAMP)
         days = _days_of(parts)
@@ -288,7 +292,7 @@ class Lake:
         files = self._data_files(spec, days)
         with _committing(self.table(spec), spec) as tx:
             if 0 < len(files) <= _FEW_FILES:
-                with tx.update_snapshot(snapshot_properties=dict(properties)).overwrite() as swap:
+                with Swap(tx, properties) as swap:
                     for file in files:
                         swap.delete_data_file(file)
                     made = _dataframe_to_data_files(

@@ -3,23 +3,31 @@
 A table's metadata holds all its snapshots.  PyIceberg parses it at every look at a table, and
 within a transaction copies it, deeply, some thirty times; after a week of hourly commits that takes
 longer than an hour's step.  Both are kept here instead: a metadata file never changes once it is
-written, and a transaction's metadata changes only with its updates.
+written, and a transaction's metadata changes only with its updates.  And where it replaces files,
+it makes two snapshots of it and leaves a manifest behind that names only what is gone, which all
+later readers open; here it is one snapshot, and such manifests go with the next one.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
-from pyiceberg.table import Table, Transaction
+from pyiceberg.table import Table, TableProperties, Transaction
+from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 
 if TYPE_CHECKING:
+    from pyiceberg.manifest import ManifestFile
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.update import TableUpdate
 
 # A few for each table of a lake.
 _MOST_KEPT = 64
+# Each is a file to open at every look at a table.
+MOST_MANIFESTS = 16
 
 
 class SwiftCatalog(SqlCatalog):
@@ -55,3 +63,32 @@ class SwiftTransaction(Transaction):
         if self._seen is None or self._seen[0] is not base or self._seen[1] is not updates:
             self._seen = base, updates, super().table_metadata
         return self._seen[2]
+
+
+class Swap(_OverwriteFiles):
+    """Files in the place of others, in one snapshot; to be used as a context manager."""
+
+    def __init__(self, transaction: Transaction, properties: Mapping[str, str]) -> None:
+        super().__init__(
+            operation=Operation.OVERWRITE,
+            transaction=transaction,
+            io=transaction._table.io,
+            snapshot_properties=dict(properties),
+        )
+
+    def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
+        """Leave out what names nothing that is still there, and join the others when many."""
+        living = [
+            manifest
+            for manifest in manifests
+            if manifest.added_snapshot_id == self.snapshot_id
+            or manifest.has_added_files()
+            or manifest.has_existing_files()
+        ]
+        joining = _ManifestMergeManager(
+            target_size_bytes=TableProperties.MANIFEST_TARGET_SIZE_BYTES_DEFAULT,
+            min_count_to_merge=MOST_MANIFESTS,
+            merge_enabled=True,
+            snapshot_producer=self,
+        )
+        return joining.merge_manifests(living)
