@@ -2,7 +2,8 @@
 
 The data set is frozen at the *start* of the newest hour that triggered the run, and that hour's
 events, which no candidate has seen, judge every system.  A run started by hand has no triggering
-hour and takes the last filled one.  A blocked gate fails its task, so nothing is promoted and no
+hour and takes the last filled one.  A data set that learned from critical hours, or that is
+critical itself, fails its task.  A blocked gate fails its task, so nothing is promoted and no
 recommendations are written; a held one promotes nothing and lets the champion recommend.
 
 By hand, in this order: `hourglass dataset`, `train`, `evaluate`, `gate`, `promote`, `recommend`,

@@ -1,7 +1,9 @@
 """Hourly: raw files -> events -> sessions, for the hour that has just ended.
 
 Each task is a command a person can run by hand for the same hour, and running it again replaces
-the same hour with the same rows.  To fill past hours, `hourglass backfill` takes them in one
+the same hour with the same rows.  A critical expectation fails its task: the hour stays unfilled,
+and later ones wait for it, until the data are mended and the run is cleared, or a person lets the
+hour pass with `hourglass validate --accept "why"`.  To fill past hours, `hourglass backfill` takes them in one
 Spark job; Airflow takes them one by one, in order, when told so (both ends are inclusive):
 
     dags/airflow.sh backfill create --dag-id sessions_hourly \\
@@ -42,7 +44,14 @@ with DAG(
     # hour, or while Airflow was down, is taken in by the next one.
     ingest = command("ingest", f"hourglass ingest {UP_TO_HOUR}")
     # The same rows give the same verdict: a second try would only delay the alarm.
-    validate = command("validate", f"hourglass validate {HOUR}", retries=0)
-    sessionize = command("sessionize", f"hourglass sessionize {HOUR}", outlets=[SESSIONS])
+    validate = command("validate", f"hourglass validate {HOUR} --only events", retries=0)
+    sessionize = command("sessionize", f"hourglass sessionize {HOUR}")
+    # Models learn from sessions that were looked at, so the asset is this task's.
+    validate_sessions = command(
+        "validate_sessions",
+        f"hourglass validate {HOUR} --only sessions",
+        retries=0,
+        outlets=[SESSIONS],
+    )
 
-    ingest >> validate >> sessionize
+    ingest >> validate >> sessionize >> validate_sessions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pipeline import ingest
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake
+from pipeline.lake import FilledHour, Lake
 from pipeline.quality.outcomes import ValidationOutcome, worst
 from pipeline.schemas import EVENTS, PROFILES, SESSIONS, SOURCE_FILES
 from pipeline.settings import Settings
@@ -54,10 +54,10 @@ def validate(
 ) -> list[ValidationOutcome]:
     """Judge every hour of the range, or batches of hours when it is long.
 
-    Hours before the range that were judged once and have changed since, because something came
-    late, are judged again.  A large batch that is critical is judged again hour by hour, so that
-    the verdict falls on the hours that earned it.  Sessions are judged where they are up to date.
-    ``accepted`` is a person's reason to let critical hours of the range pass.
+    Hours of the five weeks before the range that were judged once and have changed since, because
+    something came late, are judged again.  A large batch that is critical is judged again hour by
+    hour, so that the verdict falls on the hours that earned it.  Sessions are judged where they are
+    up to date.  ``accepted`` is a person's reason to let critical hours of the range pass.
 
     Verdicts are kept in ``filled_hours``, what failed in ``failed_expectations``, and how each
     hour was distributed in ``profiles``, with which later hours are compared.
@@ -68,7 +68,10 @@ def validate(
     """
     if accepted is not None and not accepted.strip():
         raise UsageError('--accept "": say why the hours may pass, it is kept with them')
+    from pipeline.quality.past import PAST_H
+
     lake.undo_unfinished()
+    steps = lake.filled_steps(hours.first - 2 * PAST_H)
     large_h = -(-len(hours) // MOST_LARGE_BATCHES)
     parts = list(hours.steps(1 if len(hours) <= HOURLY_UP_TO_H else large_h))
     sound = _up_to_date(lake, settings, parts)
@@ -79,13 +82,16 @@ def validate(
         )
     work: list[tuple[Kind, HourRange]] = []
     if "events" in kinds:
-        again = changed_hours(lake, "events", hours.first)
+        again = changed_hours(steps, "events", hours.first)
+        again = [hour for hour in again if hour >= hours.first - PAST_H]
         work += [("events", HourRange(hour, hour + 1)) for hour in again]
         work += [("events", part) for part in parts]
     if "sessions" in kinds:
         work += [("sessions", part) for part in sound]
     first = min([hours.first, *(part.first for _, part in work)])
-    run = _Judging(lake, settings, lake.arrow(SOURCE_FILES), _past(lake, first, hours.stop))
+    arrived = steps.get(ingest.STEP, {})
+    past = _past(lake, arrived, HourRange(first - PAST_H, hours.stop), first)
+    run = _Judging(lake, settings, lake.arrow(SOURCE_FILES), past)
     found = _judge(run, work)
     critical = [
         (kind, HourRange(hour, hour + 1))
@@ -162,16 +168,14 @@ def _session_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
     return sessions_frame(sessions), facts.assign(**session_comparison(hour, run.past))
 
 
-def _past(lake: Lake, first: Hour, stop: Hour) -> Past:
+def _past(lake: Lake, arrived: Mapping[Hour, FilledHour], known: HourRange, first: Hour) -> Past:
     """What is known of the weeks before, and how many events the hours to be judged have."""
-    from pipeline.quality.past import COMPARED, PAST_H, Past
+    from pipeline.quality.past import COMPARED, Past
 
-    known = HourRange(first - PAST_H, stop)
-    arrived = lake.filled(ingest.STEP, known)
-    since = min(arrived, default=stop)
+    since = max(min(arrived, default=known.stop), known.first)
     events = {
         hour: float(arrived[hour].rows) if hour in arrived else 0.0
-        for hour in HourRange(since, stop)
+        for hour in HourRange(since, known.stop)
     }
     profiles = lake.arrow(PROFILES, HourRange(known.first, first))
     compared = pc.is_in(profiles["distribution"], value_set=pa.array(COMPARED, pa.string()))

@@ -38,9 +38,10 @@ def current_verdicts(
     }
 
 
-def changed_hours(lake: Lake, kind: Kind, before: Hour, state: State | None = None) -> list[Hour]:
-    """Hours before a time that were judged, but hold something else by now."""
-    steps = lake.filled_steps(None, state)
+def changed_hours(
+    steps: Mapping[str, Mapping[Hour, FilledHour]], kind: Kind, before: Hour
+) -> list[Hour]:
+    """The hours before a time that hold other things by now than when they were judged."""
     filled, verdicts = steps.get(JUDGED[kind], {}), steps.get(STEPS[kind], {})
     return sorted(
         hour

@@ -69,10 +69,16 @@ def train(
 
 
 def train_all(space: Workspace, dataset: Path, systems: list[str], seed: int) -> list[Trained]:
-    """Train with a progress bar."""
+    """Train with a progress bar.
+
+    Raises:
+        HourglassError: the data set failed a critical expectation.
+    """
+    from pipeline.dataset_quality import refuse_critical_dataset
     from training.systems.base import FitProgress
     from training.train import train as run
 
+    refuse_critical_dataset(dataset)
     with bar(space, "training") as (advance, describe):
 
         def report(name: str, progress: FitProgress) -> None:
@@ -144,6 +150,7 @@ def gate(context: typer.Context, dataset: DataSet = "last") -> None:
 
 def decide(space: Workspace, dataset: Path) -> tuple[Outcome, str, Path]:
     """Run the gate on the configured candidate."""
+    from pipeline.dataset_quality import dataset_verdict
     from pipeline.hours import HourRange
     from pipeline.verdicts import quality_passed
     from training.judgement import ensure_champion, hours_judged
@@ -160,6 +167,8 @@ def decide(space: Workspace, dataset: Path) -> tuple[Outcome, str, Path]:
         HourRange(learned.window_start, learned.as_of),
         hours_judged(read_dataset(part)),
     )
+    if dataset_verdict(dataset)[0] == "critical":
+        passed = False
     with space.status("deciding"):
         decision, path = run(space.settings, registry, dataset, part, passed, at)
     return decision.outcome, decision.sentence, path

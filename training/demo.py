@@ -87,6 +87,7 @@ def _data_steps(space: Workspace, source: str, raw: Path | None) -> tuple[Path, 
     """From raw logs to a data set; returns its folder and the hour after the last event."""
     from pipeline import ingest
     from pipeline.dataset import freeze, read_manifest
+    from pipeline.dataset_quality import judge_dataset
     from pipeline.metadata import load_metadata
     from pipeline.quality.outcomes import refuse_critical
     from pipeline.sessionize import sessionize
@@ -137,6 +138,7 @@ def _data_steps(space: Workspace, source: str, raw: Path | None) -> tuple[Path, 
         refuse_critical(outcomes)
     with steps("dataset") as done:
         folder = freeze(spark, lake, settings, as_of)
+        refuse_critical([judge_dataset(lake, settings, folder)])
         manifest = read_manifest(folder)
         done(
             f"{folder.name} as of {as_of}: {manifest['n_targets']:,} events, "

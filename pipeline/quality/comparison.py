@@ -10,12 +10,18 @@ SPAN_H = 6
 _USUAL_KEY = 0.5
 _FEWEST_VALUES = 50
 _NAN = float("nan")
+# An expectation can ask for both a large and a sure difference by its column alone.  (A condition
+# on the row would say it too, but Great Expectations takes far longer over those.)
+_LEVELS = (4, 5, 6)
 _SESSION_FACTS = ("events_per_session", "single_share", "dwell_median_s")
-_COMPARED = ("events", f"events_{SPAN_H}h", "users", f"users_{SPAN_H}h", "events_per_user", "value")
-_EVENT_COLUMNS = (
-    *(f"{name}_{figure}" for name in _COMPARED for figure in Deviation._fields),
-    "new_type_share",
-    "lost_context",
+_COMPARED = (
+    "events",
+    f"events_{SPAN_H}h",
+    "users",
+    f"users_{SPAN_H}h",
+    "events_per_user",
+    "share_of_top_user",
+    "value",
 )
 
 
@@ -25,18 +31,21 @@ def event_comparison(hour: Hour | None, past: Past) -> dict[str, float]:
     Returns:
         ``events_ratio``, ``events_z``, ``users_ratio``, ``users_z`` and the same of the six hours
         that end with this one (``events_6h_ratio`` ...); ``events_per_user_ratio`` and ``_z``;
-        ``value_ratio`` and ``_z``, of the median; ``new_type_share``, of events whose type the
-        week before did not have; ``lost_context``, how much of a usual context key is gone, as a
-        share of events, of the key that lost most.  NaN where too little is known, or where there
-        is no one hour.
+        ``share_of_top_user_ratio`` and ``_z``; ``value_ratio`` and ``_z``, of the median.  Of
+        each, ``_ratio_z4``, ``_z5`` and ``_z6`` are the ratio where the size of z is as large as
+        that, and empty elsewhere.  ``new_type_share``, of events whose type the week before did
+        not have; ``lost_context``, how much of a usual context key is gone, as a share of events,
+        of the key that lost most.  NaN where too little is known, or where there is no one hour.
     """
     if hour is None:
-        return dict.fromkeys(_EVENT_COLUMNS, _NAN)
+        nothing = {key: _NAN for name in _COMPARED for key in _named(name, UNKNOWN)}
+        return nothing | {"new_type_share": _NAN, "lost_context": _NAN}
     row: dict[str, float] = {}
     for name, volume in (("events", past.event_volume), ("users", past.user_volume)):
         row |= _named(name, volume.deviation(hour))
         row |= _named(f"{name}_{SPAN_H}h", volume.deviation(hour, SPAN_H))
-    row |= _named("events_per_user", _usual(past, hour, "fact", "events_per_user"))
+    for name in ("events_per_user", "share_of_top_user"):
+        row |= _named(name, _usual(past, hour, "fact", name))
     values = sum(past.bins("value", hour).values())
     enough = values >= _FEWEST_VALUES
     row |= _named("value", _usual(past, hour, "fact", "value_median") if enough else UNKNOWN)
@@ -74,4 +83,8 @@ def _usual(past: Past, hour: Hour, distribution: str, name: str) -> Deviation:
 
 
 def _named(name: str, found: Deviation) -> dict[str, float]:
-    return {f"{name}_ratio": found.ratio, f"{name}_z": found.z}
+    sure = {
+        f"{name}_ratio_z{level}": found.ratio if abs(found.z) >= level else _NAN
+        for level in _LEVELS
+    }
+    return {f"{name}_ratio": found.ratio, f"{name}_z": found.z, **sure}

@@ -24,8 +24,8 @@ PAST_H = 5 * WEEK_H
 _WEEKS = 4
 _DAYS = 7
 _FEWEST = 3
-# Day by day the same hour differs by about this much where nothing is wrong.
-_TOLERANCE = 0.1
+# By so much the same hour may differ from day to day where nothing is wrong.
+_TOLERANCE = 0.05
 _SMALLEST_SPREAD = 0.1
 # The deviation of a normal distribution in terms of its median absolute one.
 _MAD_TO_SD = 1.4826
@@ -74,14 +74,15 @@ class Volume:
         """How the ``span_h`` hours that end with this one compare with the same hours before.
 
         With n the sum of the counts and m that of :func:`usual_count`, the ratio is n / m and
-        z = (n - m) / sqrt(phi (m + 1) + (0.1 m)^2).  phi, at least 1, is how much more than a
-        Poisson count the spans of the week before varied: the mean of (n' - m')^2 / (m' + 1).
+        z = (n - m) / sqrt(phi (m + 1) + (0.05 m)^2).  phi, at least 1, is how much more than a
+        Poisson count the spans of a week varied: the mean of (n' - m')^2 / (m' + 1).  That week
+        ends a day before the hour, so that what goes wrong now does not pass for variation.
         """
         found = self._sums(hour, span_h)
         if found is None:
             return UNKNOWN
         n, m = found
-        before = (self._sums(hour - back, span_h) for back in range(span_h, WEEK_H + span_h))
+        before = (self._sums(hour - back, span_h) for back in range(DAY_H, DAY_H + WEEK_H))
         squares = [(n_ - m_) ** 2 / (m_ + 1) for n_, m_ in filter(None, before)]
         if len(squares) < DAY_H:
             return UNKNOWN

@@ -53,9 +53,10 @@ def event_profile(hours: HourRange, events: pa.Table) -> pa.Table:
 
     Returns:
         Rows of ``profiles``: ``count`` (events, users, items), ``fact`` (events_per_user,
-        value_median, share_of_top_item), ``event_type`` (events), ``context`` (events that carry
-        the key), ``value`` (events, by half octaves), ``user_events`` (users, by the number of
-        their events), ``item_events`` (events, by the number of events of their item).
+        value_median, share_of_top_user, share_of_top_item), ``event_type`` (events), ``context``
+        (events that carry the key), ``value`` (events, by half octaves), ``user_events`` (users,
+        by the number of their events), ``item_events`` (events, by the number of events of their
+        item).
     """
     hour = _hour_codes(hours, events)  # (N,)
     users, of_users = _pairs(hour, events["user_id"])
@@ -66,11 +67,10 @@ def event_profile(hours: HourRange, events: pa.Table) -> pa.Table:
         rows.add("count", name, np.bincount(codes, minlength=len(hours)), keep_zeros=True)
     n = np.bincount(hour, minlength=len(hours))
     n_users = np.bincount(users, minlength=len(hours))
-    top = np.zeros(len(hours))
-    np.maximum.at(top, items, of_items)
     with np.errstate(invalid="ignore", divide="ignore"):
         rows.add("fact", "events_per_user", n / n_users)
-        rows.add("fact", "share_of_top_item", top / n)
+        rows.add("fact", "share_of_top_user", _largest(hours, users, of_users) / n)
+        rows.add("fact", "share_of_top_item", _largest(hours, items, of_items) / n)
     rows.add("fact", "value_median", _medians(hours, hour, _floats(events["value"])))
     rows.add_binned("event_type", hour, *_names(events["event_type"]))
     for key, carrying in _carried_keys(hour, events["context"]):
@@ -219,6 +219,13 @@ def _pairs(hour: Ints, column: pa.ChunkedArray) -> tuple[Ints, Ints]:
     wide = max(len(values), 1)
     pairs, rows = np.unique(hour * wide + codes, return_counts=True)
     return pairs // wide, rows
+
+
+def _largest(hours: HourRange, hour: Ints, counts: Ints) -> Floats:
+    """Largest count of each hour. (H,)"""
+    largest = np.zeros(len(hours))
+    np.maximum.at(largest, hour, counts)
+    return largest
 
 
 def _names(column: pa.ChunkedArray) -> tuple[Ints, list[str]]:

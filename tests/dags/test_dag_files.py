@@ -103,7 +103,11 @@ def without_templates(command: str) -> str:
 def test_every_task_has_an_owner_a_time_limit_and_retries_where_they_help(
     described: dict[str, Any],
 ) -> None:
-    once = {"sessions_hourly.validate", "retrain.gate"}  # a verdict does not change by asking again
+    once = {  # a verdict does not change by asking again
+        "sessions_hourly.validate",
+        "sessions_hourly.validate_sessions",
+        "retrain.gate",
+    }
     for name, task in tasks(described).items():
         assert task["owner"] == "hourglass", name
         assert task["timeout_s"], name
@@ -125,7 +129,7 @@ def test_dags_are_tagged_documented_and_run_one_at_a_time(described: dict[str, A
 @pytest.mark.parametrize(
     ("dag_id", "order"),
     [
-        ("sessions_hourly", ["ingest", "validate", "sessionize"]),
+        ("sessions_hourly", ["ingest", "validate", "sessionize", "validate_sessions"]),
         (
             "retrain",
             ["dataset", "train", "evaluate", "gate", "promote", "recommend", "report"],
@@ -143,7 +147,7 @@ def test_retraining_starts_from_the_sessions_of_an_hour(described: dict[str, Any
     assert hourly["timetable"] == "CronDataIntervalTimetable"
     assert retrain["timetable"] == "AssetTriggeredTimetable"
     outlets = {name: task["outlets"] for name, task in hourly["tasks"].items() if task["outlets"]}
-    assert outlets == {"sessionize": ["hourglass://lake/sessions"]}
+    assert outlets == {"validate_sessions": ["hourglass://lake/sessions"]}
 
 
 def event(hour: int | None) -> SimpleNamespace:

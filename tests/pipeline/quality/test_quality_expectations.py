@@ -131,7 +131,8 @@ def test_each_bad_session_row_breaks_its_own_promise(
     [
         ((1000, 1000, 0, 0), set()),
         ((1000, 990, 0, 10), set()),
-        ((1000, 989, 0, 11), {"quarantine_rate_warning"}),
+        ((1000, 989, 0, 11), set()),
+        ((1000, 970, 0, 30), {"quarantine_rate_warning"}),
         ((1000, 900, 0, 100), {"quarantine_rate_warning", "quarantine_rate_critical"}),
         ((12, 11, 0, 1), {"quarantine_rate_warning"}),
         ((1000, 801, 199, 0), set()),

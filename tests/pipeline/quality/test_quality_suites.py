@@ -83,7 +83,7 @@ def test_a_wrong_file_is_told_where_it_is_wrong(tmp_path: Path, text: str, told:
 
 def test_an_unknown_suite_names_the_known_ones() -> None:
     with pytest.raises(
-        UsageError, match="built-in ones are events, hours, session_hours, sessions"
+        UsageError, match="built-in ones are datasets, events, hours, session_hours, sessions"
     ):
         load_suite("evnets", VALUES)
 
