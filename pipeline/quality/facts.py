@@ -29,7 +29,8 @@ def hour_facts(
         hours: the hour or the hours.
         events: their rows of ``events`` (event_time, user_id, item_id, value and source_file).
         source_files: ``source_files``.  The files that arrived in the hours count; where none did,
-            as in a log loaded in one piece, those that the events came in.
+            as in a log loaded in one piece, those that the events came in.  Of a file that was
+            delivered again with other content the last one counts.
         min_events: fewer events than this leave shares and lag empty (NaN).
 
     Returns:
@@ -46,10 +47,11 @@ def hour_facts(
         hours = HourRange(hours, hours + 1)
     arrived = _arrived(hours, source_files)
     files = arrived if arrived.num_rows else _files_behind(events, source_files)
+    every, files = files, _latest(files)
     names = ("records", "accepted", "duplicates", "quarantined")
     counts = {name: int(pc.sum(files.column(name)).as_py() or 0) for name in names}
-    left = pc.subtract(files.column("records"), files.column("accepted"))
-    left = pc.subtract(pc.subtract(left, files.column("duplicates")), files.column("quarantined"))
+    left = pc.subtract(every.column("records"), every.column("accepted"))
+    left = pc.subtract(pc.subtract(left, every.column("duplicates")), every.column("quarantined"))
     n = events.num_rows
     nan = float("nan")
     judged = n >= min_events
@@ -142,6 +144,17 @@ def _arrived(hours: HourRange, source_files: pa.Table) -> pa.Table:
             pc.less(arrival, pa.scalar(hours.stop.start, arrival.type)),
         )
     )
+
+
+def _latest(files: pa.Table) -> pa.Table:
+    """Each file as it came last: what was wrong with it before has been mended."""
+    rows = files.append_column("row", pa.array(range(files.num_rows), pa.int64()))
+    newest = rows.sort_by([("modified", "ascending"), ("row", "ascending")])
+    last = dict(zip(*(newest[c].to_pylist() for c in _KEYS), strict=True))
+    return files.take(pa.array(sorted(last.values()), pa.int64()))
+
+
+_KEYS = ("source_file", "row")
 
 
 def _files_behind(events: pa.Table, source_files: pa.Table) -> pa.Table:

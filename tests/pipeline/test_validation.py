@@ -1,0 +1,207 @@
+"""Bad hours stop the loop, mended ones let it go on, and readers see nothing half-made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from landing_place import Place
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour, HourRange
+from pipeline.lake import Lake
+from pipeline.quality.outcomes import worst
+from pipeline.schemas import FAILED_EXPECTATIONS, PROFILES, SESSIONS
+from pipeline.sessionize import SessionizeSummary, sessionize
+from pipeline.validation import validate
+from pipeline.verdicts import current_verdicts, quality_passed, refuse_learning_from
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+FIRST = Hour.parse("2016-03-14T13")
+HOURS = HourRange(FIRST, FIRST + 4)
+NOW = (FIRST + 4).start
+
+
+class Loop(Place):
+    """Four hours of a shop, and the hourly steps as the DAG runs them."""
+
+    def deliver(self, hour: Hour, bad: int = 0, item: str = "tea", name: str = "clicks") -> None:
+        """A file of the hour with twenty good records, and some without a user."""
+        start_s = hour.index * 3600
+        good = [f"{start_s + 60 * n},u{n % 4},{item},1,{hour}-{name}-{n},web" for n in range(20)]
+        wrecks = [f"{start_s},,{item},1,{hour}-{name}-bad-{n},web" for n in range(bad)]
+        self.put(f"{hour}/{name}.csv", *good, *wrecks)
+
+    def take_in(self, clock: datetime = NOW) -> None:
+        self.ingest(clock + timedelta(minutes=1))
+
+    def judge(self, hours: HourRange, accepted: str | None = None) -> str:
+        found = validate(self.lake, self.settings, hours, ("events",), accepted)
+        return worst(result for outcome in found for result in outcome.results)
+
+    def fill(self, hours: HourRange) -> SessionizeSummary:
+        return sessionize(self.spark, self.lake, self.settings, hours)
+
+    def closed(self) -> set[Hour]:
+        return {Hour.of(row["hour"]) for row in self.rows(SESSIONS)}
+
+    def verdicts(self) -> dict[Hour, str]:
+        return current_verdicts(self.lake, "events", HOURS)
+
+
+def only(hour: Hour) -> HourRange:
+    return HourRange(hour, hour + 1)
+
+
+@pytest.fixture
+def loop(tmp_path: Path, spark: SparkSession) -> Loop:
+    """The second hour is bad: fifteen of its thirty-five records name no user."""
+    loop = Loop(tmp_path, spark)
+    for hour in HOURS:
+        loop.deliver(hour, bad=15 if hour == FIRST + 1 else 0)
+    loop.take_in()
+    return loop
+
+
+def test_a_bad_hour_stays_unfilled_until_it_is_mended_and_a_rerun_goes_on(loop: Loop) -> None:
+    assert loop.judge(only(FIRST)) != "critical"
+    loop.fill(only(FIRST))
+    assert loop.judge(only(FIRST + 1)) == "critical"
+    before = loop.lake.state()
+
+    # What comes after it waits as well, though nothing is wrong with it.
+    assert loop.judge(only(FIRST + 2)) != "critical"
+    seen = loop.lake.snapshot(SESSIONS)
+    for hours in (only(FIRST + 1), only(FIRST + 2)):
+        done = loop.fill(hours)
+        assert [hour for hour, _ in done.failed] == [FIRST + 1]
+        assert "quarantine" in done.failed[0][1]
+        assert "--accept" in done.failed[0][1]
+        assert not done.filled
+    assert loop.lake.snapshot(SESSIONS) == seen == before["sessions"]
+    with pytest.raises(HourglassError, match=f"{FIRST + 1}"):
+        refuse_learning_from(loop.lake, HOURS)
+    assert quality_passed(loop.lake, HOURS, only(FIRST + 2)) is False
+
+    # The producer delivers the hour again, whole; the next run takes it in and goes on.
+    loop.deliver(FIRST + 1)
+    loop.take_in()
+    assert FIRST + 1 not in loop.verdicts() or loop.verdicts()[FIRST + 1] == "critical"
+    assert loop.judge(only(FIRST + 1)) != "critical"
+    done = loop.fill(only(FIRST + 3))
+    assert not done.failed
+    assert done.filled == (HourRange(FIRST + 1, FIRST + 4),)
+    refuse_learning_from(loop.lake, HOURS)
+
+
+def test_a_person_may_let_an_hour_pass_and_the_reason_is_kept(loop: Loop) -> None:
+    with pytest.raises(UsageError, match="say why"):
+        loop.judge(only(FIRST + 1), accepted=" ")
+    assert loop.judge(only(FIRST + 1), accepted="the shop was closed") == "critical"
+    assert loop.verdicts()[FIRST + 1] == "accepted"
+    kept = [
+        row
+        for row in loop.rows(FAILED_EXPECTATIONS)
+        if row["severity"] == "critical" and row["expectation"] == "quarantine_rate_critical"
+    ]
+    assert [row["accepted"] for row in kept] == ["the shop was closed"]
+    assert not loop.fill(HOURS).failed
+    assert quality_passed(loop.lake, HOURS, only(FIRST + 1)) is True
+    # Judged again without a reason, it is critical again.
+    assert loop.judge(only(FIRST + 1)) == "critical"
+    assert loop.verdicts()[FIRST + 1] == "critical"
+
+
+@pytest.fixture
+def picky(loop: Loop, tmp_path: Path) -> Iterator[Loop]:
+    """Bad is what sells poison; records without a user are nobody's business."""
+    suites = tmp_path / "suites"
+    suites.mkdir()
+    poison = (
+        "{name: p, promise: no poison, severity: critical, column: item_id, value_set: [poison]"
+    )
+    (suites / "events.yaml").write_text(
+        "suite: events\nexpectations:\n"
+        f"  - {poison}, expect: expect_column_values_to_not_be_in_set}}\n",
+        encoding="utf-8",
+    )
+    fine = "{name: f, promise: it is there, severity: warning, column: events"
+    (suites / "hours.yaml").write_text(
+        f"suite: hours\nexpectations:\n  - {fine}, expect: expect_column_values_to_not_be_null}}\n",
+        encoding="utf-8",
+    )
+    quality = loop.settings.quality.model_copy(update={"suites": suites})
+    loop.settings = loop.settings.model_copy(update={"quality": quality})
+    yield loop
+
+
+def test_what_comes_late_is_judged_with_the_hour_it_changes(picky: Loop) -> None:
+    assert picky.judge(HourRange(FIRST, FIRST + 3)) == "ok"
+    picky.fill(HourRange(FIRST, FIRST + 3))
+    # With the fourth hour's file comes one of the first hour.
+    picky.deliver(FIRST, item="poison", name="late")
+    picky.take_in()
+    assert FIRST not in picky.verdicts()
+    assert picky.judge(only(FIRST + 3)) == "critical"
+    assert picky.verdicts()[FIRST] == "critical"
+    assert {picky.verdicts()[FIRST + n] for n in (1, 2, 3)} == {"ok"}
+    assert picky.fill(only(FIRST + 3)).failed[0][0] == FIRST
+
+
+def test_the_verdict_on_a_long_range_falls_on_the_hours_that_earned_it(picky: Loop) -> None:
+    picky.deliver(FIRST + 2, item="poison", name="more")
+    picky.take_in()
+    # Thirty hours are judged in batches of four.
+    assert picky.judge(HourRange(FIRST, FIRST + 30)) == "critical"
+    assert picky.verdicts() == {
+        FIRST: "ok",
+        FIRST + 1: "ok",
+        FIRST + 2: "critical",
+        FIRST + 3: "ok",
+    }
+    failed = picky.rows(FAILED_EXPECTATIONS)
+    assert [(Hour.of(row["hour"]), row["expectation"]) for row in failed] == [(FIRST + 2, "p")]
+
+
+def test_judging_again_changes_nothing(loop: Loop) -> None:
+    once = []
+    for _ in range(2):
+        loop.judge(HOURS)
+        once.append([loop.rows(spec) for spec in (PROFILES, FAILED_EXPECTATIONS)])
+    assert once[0] == once[1]
+    assert once[0][0]
+
+
+def test_sessions_are_judged_where_they_are_up_to_date(loop: Loop) -> None:
+    judge = (loop.lake, loop.settings, only(FIRST + 2), ("sessions",))
+    with pytest.raises(HourglassError, match="not up to date"):
+        validate(*judge)  # type: ignore[arg-type]
+    loop.fill(HOURS)
+    outcomes = validate(*judge)  # type: ignore[arg-type]
+    assert [outcome.suite for outcome in outcomes] == ["sessions", "session_hours"]
+    assert current_verdicts(loop.lake, "sessions", HOURS) == {FIRST + 2: "ok"}
+
+
+def test_a_kill_between_its_commits_leaves_no_trace(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.judge(only(FIRST))
+    before = loop.rows(PROFILES)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Lake, "record_filled", killed)
+        loop.judge(only(FIRST + 1))
+    half = loop.rows(PROFILES)
+    assert len(half) > len(before)
+    state = loop.lake.state()
+    assert loop.rows(PROFILES, state=state) == before
+    assert loop.judge(only(FIRST + 1)) == "critical"
+    assert sorted(map(str, loop.rows(PROFILES))) == sorted(map(str, half))
