@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     asked = _arguments(arguments)
     asked.work = asked.work.resolve()
     asked.work.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = {"machine": _machine(), "limits": _limits(asked)}
+    results: dict[str, Any] = {"machine": machine(), "limits": _limits(asked)}
     print(json.dumps(results["machine"]), flush=True)
     try:
         if asked.events:
@@ -99,7 +99,8 @@ def _limits(asked: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What the results were measured on."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -340,10 +340,10 @@ def _maybe_range(first: str | None, stop: str | None) -> HourRange | None:
 
 def _taken_in(done: IngestSummary) -> str:
     if done.files == 0 and not done.unreadable:
-        return f"nothing new: all {done.known_files} files are ingested already"
+        return f"nothing new: {_count(done.known_files, 'file')} known already"
     late = f", {done.late:,} of them too late by ingest.max_lateness" if done.late else ""
     return (
-        f"{done.files} files, {done.records:,} records = {done.accepted:,} accepted{late} + "
+        f"{_count(done.files, 'file')}, {_count(done.records, 'record')} = {done.accepted:,} accepted{late} + "
         f"{done.duplicates:,} duplicates + {done.quarantined:,} quarantined"
     )
 
@@ -361,7 +361,7 @@ def _refuse_left_out(done: IngestSummary) -> None:
     left_out = [*done.unreadable, *(f"{name}: no longer there" for name in done.missing)]
     if left_out:
         raise HourglassError(
-            f"{len(left_out)} files were left out, all others were taken in; {left_out[0]}"
+            f"{_count(len(left_out), 'file')} left out, all others were taken in; {left_out[0]}"
         )
 
 
@@ -397,10 +397,15 @@ def _refuse_failed(done: SessionizeSummary) -> None:
     """
     if done.failed:
         hour, reason = done.failed[0]
+        waiting = f", {_count(done.waiting, 'hour')} after that waiting" if done.waiting else ""
         raise HourglassError(
-            f"{len(done.failed)} hours could not be computed and {done.waiting} wait for them, "
-            f"the rest is done; hour {hour}: {reason}"
+            f"{_count(len(done.failed), 'hour')} left out{waiting}, the rest is done; "
+            f"hour {hour}: {reason}"
         )
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
 def own_config() -> Path | None:

@@ -290,3 +290,14 @@ def test_a_range_of_hours_is_judged_as_one_batch(tmp_path: Path) -> None:
     broken = {r.name for outcome in outcomes for r in outcome.results if not r.success}
     assert broken == {"share_of_top_user", "share_of_top_item", "late_share"}
     assert all(outcome.page.is_file() for outcome in outcomes)
+
+
+def test_a_key_that_occurs_twice_is_found_among_very_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.quality.facts.MANY_EVENTS", 3)
+    good = [event(f"k{n}") for n in range(5)]
+    assert not failures("events", events_frame(events(*good)), tmp_path)
+    for key, broken in (("k3", "event_key_unique"), (None, "event_key_present")):
+        bad = events_frame(events(*good, event("x", event_key=key)))
+        assert set(failures("events", bad, tmp_path)) == {broken}

@@ -59,7 +59,7 @@ def test_only_the_batches_judged_last_stay(tmp_path: Path) -> None:
         assert pages == kept
     index = (site / "index.html").read_text(encoding="utf-8")
     assert set(re.findall(r"<strong>(.*?)</strong>", index)) == kept
-    links = re.findall(r'href="([^"#]+\.html)"', index)
+    links = re.findall(r'href="(validations/[^"#]+\.html)"', index)
     assert len(links) == 3
     assert all((site / link).is_file() for link in links)
 
