@@ -40,7 +40,8 @@ def hour_facts(
         nan_values, quarantine_rate, quarantine_rate_low (lower end of the 95 % Wilson interval),
         duplicate_rate, late_share (of the accepted records of the files that arrived in the hours,
         those that belong to other hours; empty where too few arrived), share_of_top_user,
-        share_of_top_item, latest_event_lag_s (the end of the last hour minus the last event_time).
+        share_of_top_item, latest_event_lag_s (the end of the hour minus the last event_time;
+        empty for several hours).
     """
     import pandas as pd
 
@@ -57,7 +58,7 @@ def hour_facts(
     nan = float("nan")
     judged = n >= min_events
     lag_s = nan
-    if judged:
+    if judged and len(hours) == 1:
         lag_s = (hours.stop.start - pc.max(events.column("event_time")).as_py()).total_seconds()
     row: dict[str, Any] = {
         "hour": pd.Timestamp(hours.first.start),

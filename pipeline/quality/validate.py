@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_EXAMPLES = 5
 _MAX_EXAMPLE_CHARS = 120
+_WHOLE_FROM = 1000
 _BATCH_NAME = re.compile(r"[\w][\w+:-]*")
 
 
@@ -198,7 +199,9 @@ def observed_text(result: ExpectationValidationResult) -> str:
 def _figure(value: object) -> str:
     if value is None:
         return "empty"
-    return f"{value:.3g}" if isinstance(value, float) else _example(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.3g}"
+    return _example(value)
 
 
 def _rows(n: int) -> str:
