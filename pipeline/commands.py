@@ -343,7 +343,8 @@ def _taken_in(done: IngestSummary) -> str:
         return f"nothing new: {_count(done.known_files, 'file')} known already"
     late = f", {done.late:,} of them too late by ingest.max_lateness" if done.late else ""
     return (
-        f"{_count(done.files, 'file')}, {_count(done.records, 'record')} = {done.accepted:,} accepted{late} + "
+        f"{_count(done.files, 'file')}, {_count(done.records, 'record')} = "
+        f"{done.accepted:,} accepted{late} + "
         f"{done.duplicates:,} duplicates + {done.quarantined:,} quarantined"
     )
 

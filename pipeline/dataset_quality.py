@@ -54,7 +54,10 @@ def judge_dataset(lake: Lake, settings: Settings, folder: Path) -> ValidationOut
     site, keep = settings.path("data_docs"), settings.quality.keep
     frame = pd.DataFrame([facts])
     outcome = validate_frame(suite, frame, f"{as_of}-{folder.name}", site, keep)
-    failed = [result.sentence for result in outcome.results if not result.success]
+    broken = [result for result in outcome.results if not result.success]
+    # Whoever is refused is told the first.
+    broken.sort(key=lambda result: result.severity != "critical")
+    failed = [result.sentence for result in broken]
     known = {name: value for name, value in facts.items() if not isnan(value)}
     verdict = {"verdict": outcome.verdict, "failed": failed, "facts": known}
     beside = folder / f".{_VERDICT}.tmp"
