@@ -3,8 +3,10 @@
 Each task is a command a person can run by hand for the same hour, and running it again replaces
 the same hour with the same rows.  A critical expectation fails its task: the hour stays unfilled,
 and later ones wait for it, until the data are mended and the run is cleared, or a person lets the
-hour pass with `hourglass validate --accept "why"`.  To fill past hours, `hourglass backfill` takes them in one
-Spark job; Airflow takes them one by one, in order, when told so (both ends are inclusive):
+hour pass with `hourglass validate --accept "why"`.
+
+To fill past hours, `hourglass backfill` takes them in one Spark job; Airflow takes them one by
+one, in order, when told so (both ends are inclusive):
 
     dags/airflow.sh backfill create --dag-id sessions_hourly \\
         --from-date 2016-03-14T00 --to-date 2016-03-14T23 --max-active-runs 1
@@ -54,4 +56,9 @@ with DAG(
         outlets=[SESSIONS],
     )
 
+    # Beside the others, because it is wanted most when they fail; were it after them, its success
+    # would pass for the run's.
+    report = command("report", "hourglass report", trigger_rule="all_done")
+
     ingest >> validate >> sessionize >> validate_sessions
+    validate >> report

@@ -131,18 +131,20 @@ def validate(
     checked = sum(len(outcome.results) for outcome in outcomes)
     docs = space.settings.path("data_docs") / "index.html"
     for result in failed:
-        space.console.print(f"{result.severity}: {result.sentence}", markup=False)
+        passed = " (accepted)" if result.accepted else ""
+        space.console.print(f"{result.severity}{passed}: {result.sentence}", markup=False)
     space.say(
         f"{checked} expectations, {len(failed)} failed; Data Docs: {docs}",
         {
             "checked": checked,
-            "failed": [{"severity": r.severity, "sentence": r.sentence} for r in failed],
-            "accepted": accept,
+            "failed": [
+                {"severity": r.severity, "sentence": r.sentence, "accepted": r.accepted}
+                for r in failed
+            ],
             "data_docs": docs,
         },
     )
-    if accept is None:
-        refuse_critical(outcomes)
+    refuse_critical(outcomes)
 
 
 def _kinds(only: str | None) -> tuple[Kind, ...]:

@@ -117,23 +117,36 @@ def dataset_verdict(folder: Path) -> tuple[str | None, tuple[str, ...]]:
 
 
 def refuse_critical_dataset(folder: Path) -> None:
-    """Let a data set pass that is not critical.
+    """Let a data set pass that was judged and is not critical.
 
     Raises:
-        HourglassError: it is; the sentence is that of its first failure.
+        HourglassError: it is, and why; or nobody has judged it.
     """
     verdict, failed = dataset_verdict(folder)
+    if verdict is None:
+        raise HourglassError(
+            f"data set {folder.name} was never judged: run `hourglass dataset` for its time again"
+        )
     if verdict == "critical":
         raise HourglassError(f"data set {folder.name} failed a critical expectation: {failed[0]}")
 
 
 def _dataset_before(folder: Path, as_of: Hour) -> Path | None:
-    """The data set of the latest time before this one's."""
+    """The data set of the latest time before this one's that was made alike and not refused."""
+    alike = _width_h(folder)
     made = [
         (Hour.parse(read_manifest(path.parent)["as_of"]), path.parent)
         for path in folder.parent.glob("[!.]*/manifest.json")
+        if _width_h(path.parent) == alike and dataset_verdict(path.parent)[0] != "critical"
     ]
     return max(((hour, path) for hour, path in made if hour < as_of), default=(None, None))[1]
+
+
+def _width_h(folder: Path) -> tuple[int, str]:
+    """How long a data set's window is, and by which settings it was made."""
+    manifest = read_manifest(folder)
+    window_h = Hour.parse(manifest["as_of"]).index - Hour.parse(manifest["window_start"]).index
+    return window_h, manifest["config_digest"]
 
 
 def _vocabulary(folder: Path) -> pa.Array:

@@ -21,7 +21,10 @@ def tables(result: DrillResult) -> list[Table]:
 def _judgement_table(result: DrillResult) -> Table:
     from rich.table import Table
 
-    table = Table("scenario", "expected", "caught by", "severity", "hours later", "also", "verdict")
+    table = Table("scenario", "expected", "caught by", "severity", "hours later", "verdict")
+    # Cut to the width of a file that it is written to, names would say nothing.
+    for column in table.columns:
+        column.no_wrap, column.overflow = True, "ignore"
     for judgement in result.judgements:
         caught, scenario = judgement.caught, judgement.scenario
         table.add_row(
@@ -30,7 +33,6 @@ def _judgement_table(result: DrillResult) -> Table:
             caught.expectation if caught else "",
             caught.severity if caught else "",
             str(judgement.hours_later or ""),
-            ", ".join(judgement.others),
             "good" if judgement.good else f"bad: {judgement.reason}",
         )
     return table

@@ -59,11 +59,6 @@ class FalseAlarms:
         )
 
     @property
-    def gravest_usual(self) -> Alarm:
-        """The gravest that quiet hours raise; a rare critical excuses no other."""
-        return "warning" if self.failures else "quiet"
-
-    @property
     def good(self) -> bool:
         """Whether the quiet hours stopped the loop once at most."""
         return self.hours_with("critical") <= MOST_CRITICAL_HOURS
@@ -121,7 +116,7 @@ def judge(
     first = next(iter(enough or told), None)
     raised: list[Alarm] = ["quiet", *(f.severity for f in told)]
     gravest = max(raised, key=_GRAVITY.__getitem__)
-    at_most = max(scenario.at_most, quiet.gravest_usual, key=_GRAVITY.__getitem__)
+    at_most = scenario.at_most
     if scenario.catch != "quiet" and not enough:
         reason = "not caught" if first is None else f"only {first.severity}"
     elif _GRAVITY[gravest] > _GRAVITY[at_most]:

@@ -104,7 +104,9 @@ def sessionize(
     stale = set(stale_of(before, rules, hours.stop)) - asked
     last = max([hours.stop - 1, *before.filled, *([until - 1] if until else [])])
     run = _Run(dict(before.filled), asked | stale)
-    refused = _refused(lake, run.pending)
+    refused = _refused(lake, before.since or Hour(0))
+    # One of which no record could be accepted would else pass for a silent hour.
+    run.pending |= {h for h in refused if h < hours.stop and h not in before.filled}
     longest = _HOURS_PER_STEP
     while run.pending:
         hour = min(run.pending)
@@ -146,12 +148,9 @@ def sessionize(
     )
 
 
-def _refused(lake: Lake, pending: set[Hour]) -> dict[Hour, str]:
+def _refused(lake: Lake, since: Hour) -> dict[Hour, str]:
     """Hours that are not to be computed, because their events are not to be trusted."""
-    if not pending:
-        return {}
-    # Later hours may follow from these.
-    refused = refused_hours(lake, "events", HourRange(min(pending), Hour.parse("9999-01-01T00")))
+    refused = refused_hours(lake, "events", HourRange(since, Hour.parse("9999-01-01T00")))
     return {hour: f"{why}; {how_to_go_on(hour)}" for hour, why in refused.items()}
 
 

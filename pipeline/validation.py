@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -11,24 +11,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import ingest
+from pipeline.acceptance import LetPass, accepted_before
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import FilledHour, Lake
+from pipeline.lake import Lake
 from pipeline.quality.outcomes import ValidationOutcome, worst
-from pipeline.schemas import EVENTS, PROFILES, SESSIONS, SOURCE_FILES
+from pipeline.schemas import EVENTS, PROFILES, SESSIONS, SOURCE_FILES, TIMESTAMP
 from pipeline.settings import Settings
 from pipeline.staleness import stale_hours
-from pipeline.verdict_log import SUITES, Judged, record
-from pipeline.verdicts import Kind, changed_hours
+from pipeline.validation_plan import alone, hours_again, parts_of
+from pipeline.verdict_log import SUITES, Judged, kind_of, record
+from pipeline.verdicts import Kind, Steps, standing_verdicts
 
 if TYPE_CHECKING:
     from pipeline.quality.past import Past
     from pipeline.quality.validate import Batch
 
-# Up to a day is judged hour by hour; a longer range in a few large batches, because a page for each
-# of its hours would help nobody.
-HOURLY_UP_TO_H = 24
-MOST_LARGE_BATCHES = 8
 # What suites and profiles look at: of an hour of millions of rows each further column tells.
 _EVENT_COLUMNS = (
     *("hour", "event_time", "user_id", "item_id", "event_type"),
@@ -62,9 +60,13 @@ def validate(
     """Judge every hour of the range, or batches of hours when it is long.
 
     Hours of the five weeks before the range that were judged once and have changed since, because
-    something came late, are judged again.  A large batch that is critical is judged again hour by
-    hour, so that the verdict falls on the hours that earned it.  Sessions are judged where they are
-    up to date.  ``accepted`` is a person's reason to let critical hours of the range pass.
+    something came late, are judged again, and so are critical ones that were compared with them.
+    A large batch that is critical is judged again hour by hour, so that the verdict falls on the
+    hours that earned it; and an hour that was critical is never judged but alone, because only a
+    single hour is compared with those before it.  Sessions are judged where they are up to date.
+
+    ``accepted`` is a person's reason to let critical hours of the range pass.  It holds until an
+    hour changes or breaks another critical promise.
 
     Verdicts are kept in ``filled_hours``, what failed in ``failed_expectations``, and how each
     hour was distributed in ``profiles``, with which later hours are compared.
@@ -79,43 +81,38 @@ def validate(
 
     lake.undo_unfinished()
     steps = lake.filled_steps(hours.first - 2 * PAST_H)
-    large_h = -(-len(hours) // MOST_LARGE_BATCHES)
-    parts = list(hours.steps(1 if len(hours) <= HOURLY_UP_TO_H else large_h))
-    sound = _up_to_date(lake, settings, parts)
-    if tuple(kinds) == ("sessions",) and len(sound) < len(parts):
-        late = next(part for part in parts if part not in sound)
+    stale = set(stale_hours(lake, settings, hours.stop))
+    if tuple(kinds) == ("sessions",) and (late := sorted(stale & set(hours))):
         raise HourglassError(
-            f"the sessions of {late} are not up to date: run `hourglass sessionize` first"
+            f"the sessions of {late[0]} are not up to date: run `hourglass sessionize` first"
         )
     work: list[tuple[Kind, HourRange]] = []
-    if "events" in kinds:
-        again = changed_hours(steps, "events", hours.first)
-        again = [hour for hour in again if hour >= hours.first - PAST_H]
-        work += [("events", HourRange(hour, hour + 1)) for hour in again]
-        work += [("events", part) for part in parts]
-    if "sessions" in kinds:
-        work += [("sessions", part) for part in sound]
+    for kind in kinds:
+        again = hours_again(steps, kind, HourRange(hours.first - PAST_H, hours.first))
+        parts = [*(alone(hour) for hour in again), *parts_of(steps, kind, hours)]
+        sound = [p for p in parts if kind == "events" or not any(h in stale for h in p)]
+        work += [(kind, part) for part in sound]
     first = min([hours.first, *(part.first for _, part in work)])
-    arrived = steps.get(ingest.STEP, {})
-    past = _past(lake, arrived, HourRange(first - PAST_H, hours.stop), first)
+    past = _past(lake, steps, HourRange(first - PAST_H, hours.stop), first)
     run = _Judging(lake, settings, lake.arrow(SOURCE_FILES), past)
     found = _judge(run, work)
     critical = [
-        (kind, HourRange(hour, hour + 1))
+        (kind, alone(hour))
         for kind, part in work
         if len(part) > 1 and _verdict(run.outcomes[kind, part]) == "critical"
         for hour in part
     ]
     if critical:
         found += _judge(run, critical)
-    judged = [
-        _judged(run, kind, part, hour, accepted if hour in hours else None)
-        for kind, part in work
-        for hour in part
-    ]
+    let_pass = LetPass(accepted, hours, accepted_before(lake, steps, HourRange(first, hours.stop)))
+    judged = [_judged(run, kind, part, hour, let_pass) for kind, part in work for hour in part]
     rules = settings.digest("quality", "source", "ingest")
     record(lake, judged, run.profiles, rules)
-    return found
+    passed = {(one.kind, str(one.hour)) for one in judged if one.verdict == "accepted"}
+    return [
+        outcome.let_pass() if (kind_of(outcome.suite), outcome.batch_name) in passed else outcome
+        for outcome in found
+    ]
 
 
 def batch_name(part: HourRange) -> str:
@@ -175,44 +172,54 @@ def _session_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
     return sessions_frame(sessions), facts.assign(**session_comparison(hour, run.past))
 
 
-def _past(lake: Lake, arrived: Mapping[Hour, FilledHour], known: HourRange, first: Hour) -> Past:
-    """What is known of the weeks before, and how many events the hours to be judged have."""
+def _past(lake: Lake, steps: Steps, known: HourRange, first: Hour) -> Past:
+    """What is known of the weeks before, and how many events the hours to be judged have.
+
+    Hours before the first to be judged that are critical are no example of what is usual.
+    """
     from pipeline.quality.past import COMPARED, Past
 
+    arrived = steps.get(ingest.STEP, {})
+    before = HourRange(known.first, first)
+    verdicts = standing_verdicts(steps, "events", before)
+    odd = {hour for hour, verdict in verdicts.items() if verdict == "critical"}
     since = max(min(arrived, default=known.stop), known.first)
     events = {
         hour: float(arrived[hour].rows) if hour in arrived else 0.0
         for hour in HourRange(since, known.stop)
+        if hour not in odd
     }
-    profiles = lake.arrow(PROFILES, HourRange(known.first, first))
-    compared = pc.is_in(profiles["distribution"], value_set=pa.array(COMPARED, pa.string()))
-    return Past(events, profiles.filter(compared))
-
-
-def _up_to_date(lake: Lake, settings: Settings, parts: Iterable[HourRange]) -> list[HourRange]:
-    """The parts whose sessions follow from the events that are there."""
-    parts = list(parts)
-    stop = max(part.stop for part in parts)
-    stale = set(stale_hours(lake, settings, stop))
-    return [part for part in parts if not any(hour in stale for hour in part)]
+    profiles = lake.arrow(PROFILES, before)
+    left_out = pa.array([hour.start for hour in odd], TIMESTAMP)
+    kept = pc.and_(
+        pc.is_in(profiles["distribution"], value_set=pa.array(COMPARED, pa.string())),
+        pc.invert(pc.is_in(profiles["hour"], value_set=left_out)),
+    )
+    return Past(events, profiles.filter(kept))
 
 
 def _verdict(outcomes: Iterable[ValidationOutcome]) -> str:
     return worst(result for outcome in outcomes for result in outcome.results)
 
 
-def _judged(run: _Judging, kind: Kind, part: HourRange, hour: Hour, accepted: str | None) -> Judged:
+def _judged(run: _Judging, kind: Kind, part: HourRange, hour: Hour, let_pass: LetPass) -> Judged:
     """What is to be recorded of an hour.
 
     Of a critical batch, the verdict is that on the hour alone, unless no hour alone is critical.
     """
-    alone = {h: run.outcomes.get((kind, HourRange(h, h + 1)), []) for h in part}
+    single = {h: run.outcomes.get((kind, alone(h)), []) for h in part}
     batch = part
-    if any(_verdict(found) == "critical" for found in alone.values()):
-        batch = HourRange(hour, hour + 1)
+    if any(_verdict(found) == "critical" for found in single.values()):
+        batch = alone(hour)
     outcomes = run.outcomes[kind, batch]
     verdict = _verdict(outcomes)
-    if verdict == "critical" and accepted:
-        return Judged(kind, hour, "accepted", tuple(outcomes), accepted)
+    critical = {
+        result.name
+        for outcome in outcomes
+        for result in outcome.results
+        if result.severity == "critical" and not result.success
+    }
+    if critical and (reason := let_pass.reason_for(kind, hour, critical)):
+        return Judged(kind, hour, "accepted", tuple(outcomes), reason)
     # What a batch of many hours failed is told once, with its first hour.
     return Judged(kind, hour, verdict, tuple(outcomes) if hour == batch.first else ())

@@ -24,6 +24,11 @@ SUITES: Mapping[Kind, tuple[str, ...]] = {
 }
 
 
+def kind_of(suite: str) -> Kind:
+    """What a suite is about."""
+    return "events" if suite in SUITES["events"] else "sessions"
+
+
 @dataclass(frozen=True)
 class Judged:
     """The verdict on one hour, and the outcomes that it owes to.

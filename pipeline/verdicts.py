@@ -16,6 +16,8 @@ Kind = Literal["events", "sessions"]
 # Worst last; `accepted` is critical, but a person let it pass.
 VERDICTS = ("ok", "warning", "accepted", "critical")
 STEPS: Mapping[Kind, str] = {"events": "validate", "sessions": "validate_sessions"}
+# By step and hour, what was recorded.
+Steps = Mapping[str, Mapping[Hour, FilledHour]]
 # The step whose outcome a verdict is about.
 JUDGED: Mapping[Kind, str] = {"events": ingest.STEP, "sessions": staleness.STEP}
 
@@ -25,22 +27,30 @@ def content_of(filled: Mapping[Hour, FilledHour], hour: Hour) -> str:
     return filled[hour].output_digest if hour in filled else NOTHING
 
 
-def current_verdicts(
-    lake: Lake, kind: Kind, hours: HourRange, state: State | None = None
-) -> dict[Hour, str]:
-    """Verdicts on hours, without those on what has changed since."""
-    steps = lake.filled_steps(hours.first, state)
+def standing_verdicts(steps: Steps, kind: Kind, hours: HourRange) -> dict[Hour, str]:
+    """Verdicts on hours that count: those on what they hold now, and any that is critical.
+
+    What a critical hour holds by now may have changed, but nobody has found it any better.
+    """
     filled = steps.get(JUDGED[kind], {})
     return {
         hour: verdict.output_digest
         for hour, verdict in steps.get(STEPS[kind], {}).items()
-        if hour in hours and verdict.input_digest == content_of(filled, hour)
+        if hour in hours
+        and (
+            verdict.output_digest == "critical" or verdict.input_digest == content_of(filled, hour)
+        )
     }
 
 
-def changed_hours(
-    steps: Mapping[str, Mapping[Hour, FilledHour]], kind: Kind, before: Hour
-) -> list[Hour]:
+def verdicts_of(
+    lake: Lake, kind: Kind, hours: HourRange, state: State | None = None
+) -> dict[Hour, str]:
+    """As :func:`standing_verdicts`, of what a lake has recorded."""
+    return standing_verdicts(lake.filled_steps(hours.first, state), kind, hours)
+
+
+def changed_hours(steps: Steps, kind: Kind, before: Hour) -> list[Hour]:
     """The hours before a time that hold other things by now than when they were judged."""
     filled, verdicts = steps.get(JUDGED[kind], {}), steps.get(STEPS[kind], {})
     return sorted(
@@ -55,7 +65,7 @@ def refused_hours(lake: Lake, kind: Kind, hours: HourRange) -> dict[Hour, str]:
     state = lake.state()
     critical = sorted(
         hour
-        for hour, verdict in current_verdicts(lake, kind, hours, state).items()
+        for hour, verdict in verdicts_of(lake, kind, hours, state).items()
         if verdict == "critical"
     )
     if not critical:
@@ -91,7 +101,7 @@ def refuse_learning_from(lake: Lake, hours: HourRange) -> None:
 def how_to_go_on(hour: Hour) -> str:
     """The two ways out of a critical hour."""
     return (
-        "mend the data and ingest them again, or let the hour pass with "
+        "mend the data, ingest and validate them again, or let the hour pass with "
         f'`hourglass validate --from {hour} --to {hour + 1} --accept "why"`'
     )
 
@@ -104,8 +114,8 @@ def quality_passed(lake: Lake, learned: HourRange, judged: HourRange) -> bool | 
     """
     state = lake.state()
     hours = HourRange(learned.first, judged.stop)
-    of_events = current_verdicts(lake, "events", hours, state)
-    of_sessions = current_verdicts(lake, "sessions", hours, state)
+    of_events = verdicts_of(lake, "events", hours, state)
+    of_sessions = verdicts_of(lake, "sessions", hours, state)
     if "critical" in {*of_events.values(), *of_sessions.values()}:
         return False
     return True if all(hour in of_events for hour in judged) else None

@@ -72,13 +72,21 @@ def train_all(space: Workspace, dataset: Path, systems: list[str], seed: int) ->
     """Train with a progress bar.
 
     Raises:
-        HourglassError: the data set failed a critical expectation.
+        HourglassError: the data set, or an hour that it learned from, is not to be trusted.
     """
+    from pipeline.dataset import read_manifest
     from pipeline.dataset_quality import refuse_critical_dataset
+    from pipeline.hours import Hour, HourRange
+    from pipeline.verdicts import refuse_learning_from
     from training.systems.base import FitProgress
     from training.train import train as run
 
     refuse_critical_dataset(dataset)
+    manifest = read_manifest(dataset)
+    refuse_learning_from(
+        space.lake,
+        HourRange(Hour.parse(manifest["history_start"]), Hour.parse(manifest["as_of"])),
+    )
     with bar(space, "training") as (advance, describe):
 
         def report(name: str, progress: FitProgress) -> None:

@@ -12,11 +12,13 @@ from typing import Any
 from pipeline.catalog import NAMESPACE
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
+from pipeline.ingest import STEP as INGEST
 from pipeline.report.gather import data_facts
 from pipeline.report.lights import dataset_light, gate_light, support_light
 from pipeline.report.render import render_report
 from pipeline.report.values import GateDecision, Interval, Link
 from pipeline.schemas import QUARANTINE
+from pipeline.verdicts import STEPS
 from pipeline.workspace import Workspace
 from training.decision import latest_decision, read_decision
 from training.judgement import Evaluation, standing
@@ -27,8 +29,13 @@ from training.registry import Registry, champion, ui_command
 def write_report(space: Workspace, registry: Registry) -> Path:
     """Write ``reports/report.html`` about the last hours, and return its path."""
     lake, settings = space.lake, space.settings
-    last = space.last_filled() + 1
-    first = max(last - settings.quality.report_hours, min(lake.filled("sessionize")))
+    arrived, judged = lake.filled(INGEST), lake.filled(STEPS["events"])
+    if not arrived:
+        raise HourglassError("no hour is ingested yet: run `hourglass ingest`")
+    # An hour that stopped the loop is judged but not filled, and the one to look at.  What was
+    # judged after the last event was most likely asked for, or is the silence to look at.
+    last = max(*arrived, *judged) + 1
+    first = max(last - settings.quality.report_hours, min(arrived))
     out = settings.path("reports") / "report.html"
     data = data_facts(
         lake,

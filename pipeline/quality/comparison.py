@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.hours import Hour
-from pipeline.quality.past import UNKNOWN, Deviation, Past, deviation_from_usual
+from statistics import median
+
+from pipeline.hours import DAY_H, Hour
+from pipeline.quality.past import UNKNOWN, WEEK_H, Deviation, Past, deviation_from_usual
 
 SPAN_H = 6
 # A key of the context counts as usual when so large a share of events carries it.
@@ -13,6 +15,7 @@ _NAN = float("nan")
 # An expectation can ask for both a large and a sure difference by its column alone.  (A condition
 # on the row would say it too, but Great Expectations takes far longer over those.)
 _LEVELS = (4, 5, 6)
+_ALONE = ("new_type_share", "lost_context", "lost_value")
 _SESSION_FACTS = ("events_per_session", "single_share", "dwell_median_s")
 _COMPARED = (
     "events",
@@ -35,11 +38,12 @@ def event_comparison(hour: Hour | None, past: Past) -> dict[str, float]:
         each, ``_ratio_z4``, ``_z5`` and ``_z6`` are the ratio where the size of z is as large as
         that, and empty elsewhere.  ``new_type_share``, of events whose type the week before did
         not have; ``lost_context``, how much of a usual context key is gone, as a share of events,
-        of the key that lost most.  NaN where too little is known, or where there is no one hour.
+        of the key that lost most; ``lost_value``, the same of the value.  NaN where too little is
+        known, or where there is no one hour.
     """
     if hour is None:
         nothing = {key: _NAN for name in _COMPARED for key in _named(name, UNKNOWN)}
-        return nothing | {"new_type_share": _NAN, "lost_context": _NAN}
+        return nothing | dict.fromkeys(_ALONE, _NAN)
     row: dict[str, float] = {}
     for name, volume in (("events", past.event_volume), ("users", past.user_volume)):
         row |= _named(name, volume.deviation(hour))
@@ -52,7 +56,11 @@ def event_comparison(hour: Hour | None, past: Past) -> dict[str, float]:
     n = past.bins("count", hour).get("events", 0.0)
     types = past.shares("event_type", "events", hour)
     keys = past.shares("context", "events", hour)
-    row["new_type_share"] = row["lost_context"] = _NAN
+    row |= dict.fromkeys(_ALONE, _NAN)
+    shares = past.figures("fact", "value_share")
+    week = [share for h, share in shares.items() if hour - WEEK_H <= h < hour]
+    if n >= _FEWEST_VALUES and len(week) >= DAY_H:
+        row["lost_value"] = median(week) - shares.get(hour, 0.0)
     if n and types is not None:
         new = sum(m for name, m in past.bins("event_type", hour).items() if name not in types)
         row["new_type_share"] = new / n

@@ -2,7 +2,9 @@
 
 What is compared are binned counts of each hour.  Under no drift the hours of one hour of the day
 are exchangeable among the days, so the label "current" is permuted within each hour of the day:
-the daily rhythm, and whatever makes the events of an hour hang together, stays as it is.
+the daily rhythm, and whatever makes the events of an hour hang together, stays as it is.  What the
+hours of a day share, weather or news, does not stay: where days differ by such things, most
+distances are significant, and it is the next rule that decides.
 
 A significant distance may still be a trifle: with a million events everything is significant.
 Drift is therefore reported only where the distance is also half as large again as that of any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,8 @@ Verdict = Literal["ok", "warning", "critical"]
 class ExpectationOutcome:
     """One expectation on one batch; ``sentence`` says it all, the rest is for tables.
 
-    ``examples`` are a few offending values as text: raw and hostile, escape them.
+    ``examples`` are a few offending values as text: raw and hostile, escape them.  ``accepted``
+    marks a failure that a person let pass.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ExpectationOutcome:
     limit: str
     sentence: str
     examples: tuple[str, ...] = ()
+    accepted: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,14 @@ class ValidationOutcome:
     def verdict(self) -> Verdict:
         """The worst failure, or ``ok``."""
         return worst(self.results)
+
+    def let_pass(self) -> ValidationOutcome:
+        """The same, its critical failures accepted."""
+        results = (
+            replace(result, accepted=not result.success and result.severity == "critical")
+            for result in self.results
+        )
+        return replace(self, results=tuple(results))
 
 
 def worst(results: Iterable[ExpectationOutcome]) -> Verdict:
@@ -63,7 +73,7 @@ def refuse_critical(outcomes: Iterable[ValidationOutcome]) -> None:
         result
         for outcome in outcomes
         for result in outcome.results
-        if not result.success and result.severity == "critical"
+        if not result.success and result.severity == "critical" and not result.accepted
     ]
     if critical:
         others = len(critical) - 1

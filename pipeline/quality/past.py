@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import log, sqrt
+from math import ceil, inf, isnan, log, sqrt
 from statistics import median
 from typing import NamedTuple
 
@@ -27,6 +27,10 @@ _FEWEST = 3
 # By so much the same hour may differ from day to day where nothing is wrong.
 _TOLERANCE = 0.05
 _SMALLEST_SPREAD = 0.1
+_USUAL_PART = 0.9
+# Mean of a chi-squared variable of one degree of freedom below its 90 % quantile:
+# F3(2.7055) / 0.9, with F3 the distribution function for three degrees of freedom.
+_MEAN_OF_USUAL_PART = 0.6231
 # The deviation of a normal distribution in terms of its median absolute one.
 _MAD_TO_SD = 1.4826
 _NAN = float("nan")
@@ -75,8 +79,10 @@ class Volume:
 
         With n the sum of the counts and m that of :func:`usual_count`, the ratio is n / m and
         z = (n - m) / sqrt(phi (m + 1) + (0.05 m)^2).  phi, at least 1, is how much more than a
-        Poisson count the spans of a week varied: the mean of (n' - m')^2 / (m' + 1).  That week
-        ends a day before the hour, so that what goes wrong now does not pass for variation.
+        Poisson count the spans of a week varied: the mean of the smaller nine tenths of
+        (n' - m')^2 / (m' + 1), divided by what that mean is where the counts are Poisson's.  The
+        week ends a day before the hour.  So neither what goes wrong now nor an incident of last
+        week passes for variation.
         """
         found = self._sums(hour, span_h)
         if found is None:
@@ -86,7 +92,8 @@ class Volume:
         squares = [(n_ - m_) ** 2 / (m_ + 1) for n_, m_ in filter(None, before)]
         if len(squares) < DAY_H:
             return UNKNOWN
-        phi = max(1.0, sum(squares) / len(squares))
+        usual = sorted(squares)[: ceil(_USUAL_PART * len(squares))]
+        phi = max(1.0, sum(usual) / len(usual) / _MEAN_OF_USUAL_PART)
         z = (n - m) / sqrt(phi * (m + 1) + (_TOLERANCE * m) ** 2)
         return Deviation(n / m if m else _NAN, z)
 
@@ -110,13 +117,16 @@ def deviation_from_usual(values: Mapping[Hour, float], hour: Hour, value: float)
     """How a positive figure of an hour compares with those of the same time of day before.
 
     Of the last seven days the same hour and its two neighbours count, ten values at least.  The
-    ratio is to their median, and z = ln(ratio) / max(1.4826 median(|ln v - ln median|), 0.1).
+    ratio is to their median, and z = ln(ratio) / max(1.4826 median(|ln v - ln median|), 0.1);
+    a figure that is not positive is infinitely far from them.
     """
     near = [hour - DAY_H * day + shift for day in range(1, _DAYS + 1) for shift in (-1, 0, 1)]
     known = [values[h] for h in near if values.get(h, 0.0) > 0]
-    if len(known) < _DAYS + _FEWEST or not value > 0:
+    if len(known) < _DAYS + _FEWEST or isnan(value):
         return UNKNOWN
     middle = median(known)
+    if value <= 0:
+        return Deviation(value / middle, -inf)
     spread = _MAD_TO_SD * median(abs(log(v / middle)) for v in known)
     return Deviation(value / middle, log(value / middle) / max(spread, _SMALLEST_SPREAD))
 

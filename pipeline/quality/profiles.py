@@ -53,10 +53,10 @@ def event_profile(hours: HourRange, events: pa.Table) -> pa.Table:
 
     Returns:
         Rows of ``profiles``: ``count`` (events, users, items), ``fact`` (events_per_user,
-        value_median, share_of_top_user, share_of_top_item), ``event_type`` (events), ``context``
-        (events that carry the key), ``value`` (events, by half octaves), ``user_events`` (users,
-        by the number of their events), ``item_events`` (events, by the number of events of their
-        item).
+        value_median, value_share (of the events), share_of_top_user, share_of_top_item),
+        ``event_type`` (events), ``context`` (events that carry the key), ``value`` (events, by half
+        octaves), ``user_events`` (users, by the number of their events), ``item_events`` (events,
+        by the number of events of their item).
     """
     hour = _hour_codes(hours, events)  # (N,)
     users, of_users = _pairs(hour, events["user_id"])
@@ -71,12 +71,15 @@ def event_profile(hours: HourRange, events: pa.Table) -> pa.Table:
         rows.add("fact", "events_per_user", n / n_users)
         rows.add("fact", "share_of_top_user", _largest(hours, users, of_users) / n)
         rows.add("fact", "share_of_top_item", _largest(hours, items, of_items) / n)
-    rows.add("fact", "value_median", _medians(hours, hour, _floats(events["value"])))
+    value = _floats(events["value"])
+    known = np.isfinite(value)
+    rows.add("fact", "value_median", _medians(hours, hour, value), keep_zeros=True)
+    with np.errstate(invalid="ignore"):
+        share = np.bincount(hour[known], minlength=len(hours)) / n
+    rows.add("fact", "value_share", share, keep_zeros=True)
     rows.add_binned("event_type", hour, *_names(events["event_type"]))
     for key, carrying in _carried_keys(hour, events["context"]):
         rows.add("context", key, np.bincount(carrying, minlength=len(hours)))
-    value = _floats(events["value"])
-    known = np.isfinite(value)
     rows.add_binned("value", hour[known], *_texts(half_octaves(value[known]), half_octave_text))
     rows.add_binned("user_events", users, *_texts(_octaves(of_users), octave_text))
     rows.add_binned("item_events", items, *_texts(_octaves(of_items), octave_text), of_items)
@@ -109,7 +112,7 @@ def session_profile(hours: HourRange, sessions: pa.Table) -> pa.Table:
         rows.add("session_fact", "events_per_session", n / n_sessions)
         rows.add("session_fact", "single_share", singles / n_sessions)
     dwell = _floats(sessions["dwell_s"])
-    rows.add("session_fact", "dwell_median_s", _medians(hours, hour, dwell))
+    rows.add("session_fact", "dwell_median_s", _medians(hours, hour, dwell), keep_zeros=True)
     known = np.isfinite(dwell)
     rows.add_binned("dwell_s", hour[known], *_texts(half_octaves(dwell[known]), half_octave_text))
     rows.add_binned("session_events", of_hour, *_texts(_octaves(length), octave_text))

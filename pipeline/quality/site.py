@@ -69,6 +69,10 @@ class QualitySite:
         whole = asset.add_batch_definition_whole_dataframe(name)
         return whole.get_batch({"dataframe": frame})
 
+    def forget(self, suite: str, name: str) -> None:
+        """Let go of a frame, which the context would keep until the end of the run."""
+        self._context.data_sources.delete(f"{suite}-{name}")
+
     def store(
         self, result: ExpectationSuiteValidationResult, name: str, about: dict[str, Any]
     ) -> Path:

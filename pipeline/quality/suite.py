@@ -93,6 +93,8 @@ def load_suite(name: str, values: Mapping[str, Any], folder: Path | None = None)
     own = folder / f"{name}.yaml" if folder else None
     path = own if own and own.is_file() else SUITE_FOLDER / f"{name}.yaml"
     text = _read(path)
+    if text.suite != name:
+        raise UsageError(f"{path}: suite: {text.suite}: must be {name}, like the file's name")
     checks: list[Check] = []
     for entry in text.expectations:
         where = f"{path}: expectation {entry.name!r}"

@@ -105,6 +105,7 @@ def _judge(quality: QualitySite, batch: Batch) -> ValidationOutcome:
     frame = quality.batch(batch.suite.name, batch.name, batch.frame)
     answer = {"result_format": "SUMMARY", "partial_unexpected_count": MAX_EXAMPLES}
     result = frame.validate(expectations, result_format=answer)
+    quality.forget(batch.suite.name, batch.name)
     results = outcomes_of(result, batch.suite, batch.name)
     failed = [outcome.sentence for outcome in results if not outcome.success]
     page = quality.store(result, batch.name, {"verdict": worst(results), "failed": failed})

@@ -29,7 +29,7 @@ from pipeline.schemas import (
     SESSIONS,
     SOURCE_FILES,
 )
-from pipeline.verdicts import STEPS, VERDICTS, current_verdicts
+from pipeline.verdicts import STEPS, VERDICTS, verdicts_of
 
 _EVENTS = ("hour", "event_time", "user_id", "item_id", "source_file")
 _SESSIONS = (
@@ -112,6 +112,6 @@ def _verdicts(lake: Lake, hours: HourRange, state: State) -> dict[Hour, str]:
     """The worse of the verdicts on an hour's events and on its sessions."""
     worst: dict[Hour, str] = {}
     for kind in STEPS:
-        for hour, verdict in current_verdicts(lake, kind, hours, state).items():
+        for hour, verdict in verdicts_of(lake, kind, hours, state).items():
             worst[hour] = max(worst.get(hour, VERDICTS[0]), verdict, key=VERDICTS.index)
     return worst

@@ -129,7 +129,7 @@ def test_dags_are_tagged_documented_and_run_one_at_a_time(described: dict[str, A
 @pytest.mark.parametrize(
     ("dag_id", "order"),
     [
-        ("sessions_hourly", ["ingest", "validate", "sessionize", "validate_sessions"]),
+        ("upkeep", ["maintain"]),
         (
             "retrain",
             ["dataset", "train", "evaluate", "gate", "promote", "recommend", "report"],
@@ -140,6 +140,19 @@ def test_the_tasks_are_one_chain(described: dict[str, Any], dag_id: str, order: 
     after = {name: task["downstream"] for name, task in described["dags"][dag_id]["tasks"].items()}
     following = [[name] for name in order[1:]] + [[]]
     assert after == dict(zip(order, following, strict=True))
+
+
+def test_an_hour_is_judged_before_and_after_it_is_sessionized(described: dict[str, Any]) -> None:
+    found = described["dags"]["sessions_hourly"]["tasks"]
+    assert {name: sorted(task["downstream"]) for name, task in found.items()} == {
+        "ingest": ["validate"],
+        "validate": ["report", "sessionize"],
+        "sessionize": ["validate_sessions"],
+        "validate_sessions": [],
+        # Of whatever becomes of the others there is a report, which cannot make the run a success:
+        # `validate_sessions` is a leaf as well.
+        "report": [],
+    }
 
 
 def test_retraining_starts_from_the_sessions_of_an_hour(described: dict[str, Any]) -> None:

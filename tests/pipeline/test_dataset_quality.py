@@ -17,6 +17,7 @@ from pipeline.dataset_quality import (
     refuse_critical_dataset,
 )
 from pipeline.errors import HourglassError
+from pipeline.hours import Hour
 from pipeline.lake import Lake
 from pipeline.settings import Settings
 
@@ -27,7 +28,8 @@ STEPS = [
 
 
 def manifest(as_of: str = "2018-05-01T00", **changes: object) -> dict[str, object]:
-    made = {"as_of": as_of, "n_targets": 60, "n_items": 4, "n_users": 8, "steps": STEPS}
+    start = {"window_start": str(Hour.parse(as_of) - 24), "config_digest": "c"}
+    made = {"as_of": as_of, **start, "n_targets": 60, "n_items": 4, "n_users": 8, "steps": STEPS}
     return made | changes
 
 
@@ -106,7 +108,8 @@ def test_the_reason_for_a_refusal_is_a_critical_one(settings: Settings) -> None:
 def test_a_data_set_that_was_never_judged_has_no_verdict(settings: Settings) -> None:
     folder = folder_of(settings, "old", ["a"])
     assert dataset_verdict(folder) == (None, ())
-    refuse_critical_dataset(folder)
+    with pytest.raises(HourglassError, match="never judged"):
+        refuse_critical_dataset(folder)
 
 
 def test_a_verdict_that_cannot_be_read_is_no_pass(settings: Settings) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -17,10 +18,10 @@ from old_lake import H0, OldLake, age, all_snapshots, listing, part
 
 from pipeline import compaction, upkeep
 from pipeline.errors import HourglassError
-from pipeline.hours import HourRange
+from pipeline.hours import Hour, HourRange
 from pipeline.lake import Lake, State
 from pipeline.orphans import orphans
-from pipeline.schemas import EVENTS, FILLED_HOURS, ITEM_HOURS, ITEMS, SOURCE_FILES
+from pipeline.schemas import EVENTS, FILLED_HOURS, ITEM_HOURS, ITEMS, PROFILES, SOURCE_FILES
 from pipeline.upkeep import TrainedFrom, Upkeep, maintain, survey
 
 if TYPE_CHECKING:
@@ -434,6 +435,21 @@ def test_data_sets_go_when_they_are_old_and_no_model_was_trained_from_them(
     assert [len(done.datasets), len(done.scratch)] == [3, 1]
     assert min(found.bytes for found in done.datasets) > 1000
     assert (work / "frozen" / "link").is_symlink()
+
+
+def test_tables_of_days_are_left_as_they_are(old: OldLake) -> None:
+    """Each of their commits writes whole days; five days are five files."""
+    first = Hour.parse("2016-03-01T00")
+    for day in range(6):
+        hours = HourRange(first + 24 * day, first + 24 * day + 1)
+        row = {"hour": hours.first.start, "distribution": "count", "bin": "events", "weight": 1.0}
+        rows = pa.Table.from_pylist([row], PROFILES.schema)
+        old.lake.rewrite_days(PROFILES, hours, rows, {}, lambda table: table["weight"].is_valid())
+        old.lake.record_filled("validate", hours, FILLED_HOURS.schema.empty_table(), {}, False)
+    files = old.lake.files(PROFILES)
+    assert len(files) == 6
+    keep_up(old)
+    assert old.lake.files(PROFILES) == files
 
 
 def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(old: OldLake) -> None:

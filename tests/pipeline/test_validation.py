@@ -13,11 +13,11 @@ from landing_place import Place
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake import Lake
-from pipeline.quality.outcomes import worst
+from pipeline.quality.outcomes import refuse_critical, worst
 from pipeline.schemas import FAILED_EXPECTATIONS, PROFILES, SESSIONS
 from pipeline.sessionize import SessionizeSummary, sessionize
 from pipeline.validation import validate
-from pipeline.verdicts import current_verdicts, quality_passed, refuse_learning_from
+from pipeline.verdicts import quality_passed, refuse_learning_from, verdicts_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -51,7 +51,7 @@ class Loop(Place):
         return {Hour.of(row["hour"]) for row in self.rows(SESSIONS)}
 
     def verdicts(self) -> dict[Hour, str]:
-        return current_verdicts(self.lake, "events", HOURS)
+        return verdicts_of(self.lake, "events", HOURS)
 
 
 def only(hour: Hour) -> HourRange:
@@ -91,7 +91,8 @@ def test_a_bad_hour_stays_unfilled_until_it_is_mended_and_a_rerun_goes_on(loop: 
     # The producer delivers the hour again, whole; the next run takes it in and goes on.
     loop.deliver(FIRST + 1)
     loop.take_in()
-    assert FIRST + 1 not in loop.verdicts() or loop.verdicts()[FIRST + 1] == "critical"
+    # Not better until somebody has found it better.
+    assert loop.fill(only(FIRST + 1)).failed
     assert loop.judge(only(FIRST + 1)) != "critical"
     done = loop.fill(only(FIRST + 3))
     assert not done.failed
@@ -112,8 +113,14 @@ def test_a_person_may_let_an_hour_pass_and_the_reason_is_kept(loop: Loop) -> Non
     assert [row["accepted"] for row in kept] == ["the shop was closed"]
     assert not loop.fill(HOURS).failed
     assert quality_passed(loop.lake, HOURS, only(FIRST + 1)) is True
-    # Judged again without a reason, it is critical again.
-    assert loop.judge(only(FIRST + 1)) == "critical"
+    # It holds when the hour is judged again, and no longer once the hour has changed.
+    again = validate(loop.lake, loop.settings, only(FIRST + 1))
+    refuse_critical(again)
+    assert loop.verdicts()[FIRST + 1] == "accepted"
+    loop.deliver(FIRST + 1, bad=20, name="more")
+    loop.take_in()
+    with pytest.raises(HourglassError, match="refused"):
+        refuse_critical(validate(loop.lake, loop.settings, only(FIRST + 3)))
     assert loop.verdicts()[FIRST + 1] == "critical"
 
 
@@ -168,6 +175,25 @@ def test_the_verdict_on_a_long_range_falls_on_the_hours_that_earned_it(picky: Lo
     assert [(Hour.of(row["hour"]), row["expectation"]) for row in failed] == [(FIRST + 2, "p")]
 
 
+def test_a_long_range_does_not_wash_a_critical_hour(loop: Loop) -> None:
+    """Among thirty hours its fifteen bad records would be few."""
+    assert loop.judge(only(FIRST + 1)) == "critical"
+    assert loop.judge(HourRange(FIRST - 26, FIRST + 4)) == "critical"
+    assert loop.verdicts()[FIRST + 1] == "critical"
+
+
+def test_an_hour_of_which_nothing_was_accepted_is_no_silent_hour(loop: Loop) -> None:
+    empty = FIRST + 4
+    bad = [f"{empty.index * 3600},,tea,1,bad-{n},web" for n in range(50)]
+    loop.put(f"{empty}/clicks.csv", *bad)
+    loop.take_in(empty.end)
+    assert loop.judge(only(FIRST + 1), accepted="known") == "critical"
+    assert loop.judge(only(empty)) == "critical"
+    done = loop.fill(HourRange(FIRST, FIRST + 6))
+    assert [hour for hour, _ in done.failed] == [empty]
+    assert done.filled == (HourRange(FIRST, empty),)
+
+
 def test_judging_again_changes_nothing(loop: Loop) -> None:
     once = []
     for _ in range(2):
@@ -184,7 +210,7 @@ def test_sessions_are_judged_where_they_are_up_to_date(loop: Loop) -> None:
     loop.fill(HOURS)
     outcomes = validate(*judge)  # type: ignore[arg-type]
     assert [outcome.suite for outcome in outcomes] == ["sessions", "session_hours"]
-    assert current_verdicts(loop.lake, "sessions", HOURS) == {FIRST + 2: "ok"}
+    assert verdicts_of(loop.lake, "sessions", HOURS) == {FIRST + 2: "ok"}
 
 
 def test_a_kill_between_its_commits_leaves_no_trace(

@@ -79,8 +79,10 @@ def slow_event_profile(rows: list[dict[str, object]]) -> Weights:
             found[hour, "fact", "share_of_top_user"] = max(users.values()) / len(mine)
             found[hour, "fact", "share_of_top_item"] = max(items.values()) / len(mine)
         values = [float(str(row["value"])) for row in mine if row["value"] is not None]
-        if values and median(values):
+        if values:
             found[hour, "fact", "value_median"] = median(values)
+        if mine:
+            found[hour, "fact", "value_share"] = len(values) / len(mine)
     return found
 
 
@@ -144,7 +146,7 @@ def test_sessions_are_counted_as_by_hand(gaps: list[list[int]]) -> None:
             mine = {bin_: n for (h, d, bin_), n in found.items() if (h, d) == (hour, distribution)}
             name = f"{hour} {distribution}"
             assert mine == {bin_: n for (where, bin_), n in tally.items() if where == name}
-        if any(dwells[hour]) and median(dwells[hour]):
+        if dwells[hour]:
             assert found[hour, "session_fact", "dwell_median_s"] == median(dwells[hour])
     n_sessions = sum(n for (_, d, b), n in found.items() if (d, b) == ("session_count", "sessions"))
     assert n_sessions == len(gaps)
