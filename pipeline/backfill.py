@@ -16,6 +16,7 @@ from pipeline.sessionize import SessionizeSummary, sessionize
 from pipeline.settings import Settings
 from pipeline.sources import source_for
 from pipeline.staleness import Standing, rules_digest, stale_of, standing, why_stale
+from pipeline.verdicts import refused_hours
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -64,7 +65,9 @@ def plan_backfill(
     late = _late(clock, asked, accept_late)
     intake = find_intake(lake, settings, source, clock, _arrivals(asked), late)
     now = standing(lake, settings)
-    ranges = _planned(now, rules_digest(settings), _end(now, settings, clock, asked))
+    end = _end(now, settings, clock, asked)
+    refused = set(refused_hours(lake, "events", HourRange(Hour(0), end)))
+    ranges = _planned(now, rules_digest(settings), end, refused)
     return BackfillPlan(
         tuple(arrival.file.source_file for arrival in intake.arrivals),
         tuple(map(str, intake.unreadable)),
@@ -124,9 +127,14 @@ def _end(now: Standing, settings: Settings, clock: datetime, asked: HourRange | 
     return max(latest, min(close, Hour.of(clock)))
 
 
-def _planned(now: Standing, rules: str, end: Hour) -> Iterator[PlannedRange]:
-    stale = stale_of(now, rules, end)
-    for why, hours in groupby(stale, key=lambda hour: why_stale(now, rules, hour)):
+def _planned(now: Standing, rules: str, end: Hour, refused: set[Hour]) -> Iterator[PlannedRange]:
+    """Ranges of one reason each; hours that will stay unfilled are told with them."""
+
+    def why_of(hour: Hour) -> str | None:
+        return "refused: critical" if hour in refused else why_stale(now, rules, hour)
+
+    hours_told = sorted({*stale_of(now, rules, end), *refused})
+    for why, hours in groupby(hours_told, key=why_of):
         for part in contiguous(hours):
             events = sum(now.arrived[hour].rows for hour in part if hour in now.arrived)
             yield PlannedRange(part, why or "", events)

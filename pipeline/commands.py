@@ -113,7 +113,8 @@ def validate(
     first: From,
     stop: To,
     only: Annotated[
-        str | None, typer.Option(help="events or sessions; default: both, as far as they are there")
+        str | None,
+        typer.Option(help="events (and what is known of the hour) or sessions; default: both"),
     ] = None,
     accept: Annotated[
         str | None, typer.Option(help="let critical hours pass, and keep this reason with them")
@@ -124,9 +125,10 @@ def validate(
     from pipeline.validation import validate as run
 
     space: Workspace = context.obj
-    hours = HourRange.parse(first, stop)
+    hours = space.past(HourRange.parse(first, stop))
+    kinds = _kinds(only)
     with space.writing(), space.status("validating"):
-        outcomes = run(space.lake, space.settings, hours, _kinds(only), accept)
+        outcomes = run(space.lake, space.settings, hours, kinds, accept)
     failed = [r for outcome in outcomes for r in outcome.results if not r.success]
     checked = sum(len(outcome.results) for outcome in outcomes)
     docs = space.settings.path("data_docs") / "index.html"

@@ -90,6 +90,8 @@ def load_suite(name: str, values: Mapping[str, Any], folder: Path | None = None)
     Raises:
         UsageError: there is no such suite, or the file is not one, or a placeholder has no value.
     """
+    if folder:
+        _refuse_unused(folder)
     own = folder / f"{name}.yaml" if folder else None
     path = own if own and own.is_file() else SUITE_FOLDER / f"{name}.yaml"
     text = _read(path)
@@ -119,6 +121,16 @@ def load_suite(name: str, values: Mapping[str, Any], folder: Path | None = None)
             )
         )
     return Suite(text.suite, tuple(checks))
+
+
+def _refuse_unused(folder: Path) -> None:
+    """Whatever would be passed over in a folder of own suites is a mistake in a name."""
+    if not folder.is_dir():
+        raise UsageError(f"quality.suites = {folder}: no such folder")
+    known = sorted(file.stem for file in SUITE_FOLDER.glob("*.yaml"))
+    for file in sorted(folder.glob("*.y*ml")):
+        if file.suffix != ".yaml" or file.stem not in known:
+            raise UsageError(f"{file}: no suite is called that: use one of {', '.join(known)}.yaml")
 
 
 def limit_text(arguments: Mapping[str, Any]) -> str:

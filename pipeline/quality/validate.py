@@ -14,6 +14,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isinf, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,10 +107,29 @@ def _judge(quality: QualitySite, batch: Batch) -> ValidationOutcome:
     answer = {"result_format": "SUMMARY", "partial_unexpected_count": MAX_EXAMPLES}
     result = frame.validate(expectations, result_format=answer)
     quality.forget(batch.suite.name, batch.name)
+    _note_figures(result, batch.frame)
     results = outcomes_of(result, batch.suite, batch.name)
     failed = [outcome.sentence for outcome in results if not outcome.success]
     page = quality.store(result, batch.name, {"verdict": worst(results), "failed": failed})
     return ValidationOutcome(batch.suite.name, batch.name, results, page)
+
+
+def _note_figures(
+    result: ExpectationSuiteValidationResult, frame: pd.DataFrame | SparkFrame
+) -> None:
+    """Of one row of facts, the fact is what was observed; the answers only count rows."""
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame) or len(frame) != 1:
+        return
+    for answer in result.results:
+        column = configuration_of(answer).kwargs.get("column")
+        if column not in frame or "element_count" not in (answer.result or {}):
+            continue
+        if pd.api.types.is_float_dtype(frame[column]):
+            value = float(frame[column].iloc[0])
+            if not isinf(value):
+                answer.result["fact"] = None if isnan(value) else value
 
 
 def _expectations(suite: Suite) -> ExpectationSuite:
@@ -178,8 +198,9 @@ def observed_text(result: ExpectationValidationResult) -> str:
     if "unexpected_count" in answer:
         bad, rows = answer["unexpected_count"], answer["element_count"]
         column = configuration_of(result).kwargs.get("column")
-        if bad and rows == 1 and column:
-            return f"{column} is {_figure(answer['partial_unexpected_list'][0])}"
+        if "fact" in answer:
+            known = answer["fact"] is not None
+            return f"{column} is {_figure(answer['fact'])}" if known else "nothing to judge by"
         empty = answer.get("missing_count") or 0
         shown = f"{bad:,} of {_rows(rows)}" if bad else _rows(rows)
         return f"{shown}; {empty:,} without a value" if empty else shown
