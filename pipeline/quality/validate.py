@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import isinf, isnan
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,13 +123,21 @@ def _note_figures(
     if not isinstance(frame, pd.DataFrame) or len(frame) != 1:
         return
     for answer in result.results:
-        column = configuration_of(answer).kwargs.get("column")
+        column = str(configuration_of(answer).kwargs.get("column"))
         if column not in frame or "element_count" not in (answer.result or {}):
             continue
         if pd.api.types.is_float_dtype(frame[column]):
-            value = float(frame[column].iloc[0])
-            if not isinf(value):
-                answer.result["fact"] = None if isnan(value) else value
+            answer.result["fact"] = _fact_text(column, frame)
+
+
+def _fact_text(column: str, frame: pd.DataFrame) -> str:
+    value = float(frame[column].iloc[0])
+    if not isnan(value):
+        return f"{column} is {_figure(value)}"
+    # `users_ratio_z5` is empty where `users_ratio` is nothing unusual.
+    whole = re.sub(r"_z\d$", "", column)
+    ratio = float(frame[whole].iloc[0]) if whole in frame else value
+    return "too little to judge by" if isnan(ratio) else f"{whole} is {_figure(ratio)}, as it may"
 
 
 def _expectations(suite: Suite) -> ExpectationSuite:
@@ -199,8 +207,7 @@ def observed_text(result: ExpectationValidationResult) -> str:
         bad, rows = answer["unexpected_count"], answer["element_count"]
         column = configuration_of(result).kwargs.get("column")
         if "fact" in answer:
-            known = answer["fact"] is not None
-            return f"{column} is {_figure(answer['fact'])}" if known else "nothing to judge by"
+            return str(answer["fact"])
         empty = answer.get("missing_count") or 0
         shown = f"{bad:,} of {_rows(rows)}" if bad else _rows(rows)
         return f"{shown}; {empty:,} without a value" if empty else shown

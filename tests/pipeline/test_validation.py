@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from landing_place import Place
 
+from pipeline.backfill import plan_backfill
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake import Lake
@@ -86,7 +87,8 @@ def test_a_bad_hour_stays_unfilled_until_it_is_mended_and_a_rerun_goes_on(loop: 
     assert loop.lake.snapshot(SESSIONS) == seen == before["sessions"]
     with pytest.raises(HourglassError, match=f"{FIRST + 1}"):
         refuse_learning_from(loop.lake, HOURS)
-    assert quality_passed(loop.lake, HOURS, only(FIRST + 2)) is False
+    planned = plan_backfill(loop.lake, loop.settings, NOW, HOURS).ranges
+    assert (planned[0].hours, planned[0].why) == (only(FIRST + 1), "refused: critical")
 
     # The producer delivers the hour again, whole; the next run takes it in and goes on.
     loop.deliver(FIRST + 1)

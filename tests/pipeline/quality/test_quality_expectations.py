@@ -301,3 +301,21 @@ def test_a_key_that_occurs_twice_is_found_among_very_many(
     for key, broken in (("k3", "event_key_unique"), (None, "event_key_present")):
         bad = events_frame(events(*good, event("x", event_key=key)))
         assert set(failures("events", bad, tmp_path)) == {broken}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "sure", "told"),
+    [
+        (0.4, 0.4, "users_ratio_z5 is 0.4"),
+        (0.9, math.nan, "users_ratio is 0.9, as it may"),
+        (math.nan, math.nan, "too little to judge by"),
+    ],
+)
+def test_of_one_row_the_fact_is_told(tmp_path: Path, ratio: float, sure: float, told: str) -> None:
+    frame = hours_frame(HOUR, events(), files(0, 0, 0, 0))
+    frame = frame.assign(users_ratio=ratio, users_ratio_z5=sure)
+    outcome = validate_frame(load_suite("hours", VALUES), frame, str(HOUR), tmp_path / "d", keep=5)
+    found = {result.name: result for result in outcome.results}["users_lost"]
+    assert found.observed == told
+    assert told in outcome.page.read_text(encoding="utf-8")
+    assert found.success is (told != "users_ratio_z5 is 0.4")

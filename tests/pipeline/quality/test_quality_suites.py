@@ -100,3 +100,20 @@ def test_an_unknown_suite_names_the_known_ones() -> None:
 )
 def test_limits_are_said_in_words(arguments: dict[str, object], words: str) -> None:
     assert limit_text(arguments) == words
+
+
+def test_what_would_be_passed_over_in_a_folder_of_own_suites_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        load_suite("hours", VALUES, tmp_path / "nowhere")
+    for name in ("hour.yaml", "hours.yml"):
+        file = tmp_path / name
+        file.write_text("suite: hours", encoding="utf-8")
+        with pytest.raises(UsageError, match=f"{name}: no suite is called that"):
+            load_suite("hours", VALUES, tmp_path)
+        file.unlink()
+    (tmp_path / "hours.yaml").write_text(
+        "suite: hour\nexpectations: [{name: a, promise: b, expect: expect_c, severity: warning}]",
+        encoding="utf-8",
+    )
+    with pytest.raises(UsageError, match="must be hours"):
+        load_suite("hours", VALUES, tmp_path)
