@@ -58,6 +58,9 @@ class Shelf:
     def undo_unfinished(self) -> list[str]:
         return []
 
+    def state(self) -> None:
+        """There is only one: as things stand."""
+
     def snapshot(self, _: TableSpec) -> int:
         return 1
 
