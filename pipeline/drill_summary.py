@@ -21,7 +21,7 @@ def tables(result: DrillResult) -> list[Table]:
 def _judgement_table(result: DrillResult) -> Table:
     from rich.table import Table
 
-    table = Table("scenario", "expected", "caught by", "severity", "hours later", "verdict")
+    table = Table("scenario", "expected", "caught by", "severity", "hours", "verdict")
     # Cut to the width of a file that it is written to, names would say nothing.
     for column in table.columns:
         column.no_wrap, column.overflow = True, "ignore"
