@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -38,6 +46,8 @@ def _local(text: str) -> str:
 
 LocalFolder = Annotated[str, AfterValidator(_local)]
 Duration = Annotated[str, AfterValidator(_duration)]
+# Names travel into SQL joined by U+001F.
+ContextName = Annotated[str, Field(min_length=1, pattern=r"^[^\x1f]+$")]
 _YEAR_H = 366 * 24
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -122,13 +132,59 @@ class DatasetSettings(Section):
     event_types: tuple[str, ...] = Field((), description="types to learn from; empty takes all")
     max_dwell_bins: int = Field(64, ge=2, description="the last bin holds the tail")
     events_per_shard: int = Field(2_000_000, ge=1)
+    context: tuple[ContextName, ...] = Field(
+        (),
+        description="context fields of events that models may use, of the coming request too: a "
+        "field that tells the item, like the page, would give the answer away",
+    )
+    max_context_values: int = Field(1000, ge=1, description="of a field; rarer ones are unknown")
+    cold_items: bool = Field(
+        False, description="items of the items table join the vocabulary without any support"
+    )
+    text_tokens: bool = Field(False, description="the words of an item's text are features too")
+    min_token_items: int = Field(2, ge=1, description="items (or users) that must share a feature")
+    max_tokens: int = Field(50_000, ge=1, description="the most frequent features are kept")
+
+    @field_validator("context")
+    @classmethod
+    def _names_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"names {twice[0]!r} twice")
+        return names
 
 
 class ModelSettings(Section):
-    """One candidate: a system's name and the parameters it is built with."""
+    """One candidate: a system, or a file that names one, and parameters that differ from its own.
 
-    system: str
+    A text alone stands for a file, or for a system that has none.
+    """
+
+    name: str = Field(
+        "", pattern=r"^[\w.-]*$", description="default: that of the system or of the file"
+    )
+    system: str | None = None
+    file: str | None = Field(
+        None, description="one of training/models, like hrnn, or the path of your own YAML file"
+    )
     parameters: dict[str, Any] = {}
+    keep_optimiser: bool = Field(
+        False, description="keep what --init-from needs to go on as if training had not stopped"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, given: object) -> object:
+        return {"file": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.system is None) == (self.file is None):
+            raise ValueError("a model needs a system or a file, one of the two")
+        if not self.name:
+            # Frozen from here on; later checks and readers rely on the name.
+            object.__setattr__(self, "name", self.system or Path(str(self.file)).stem)
+        return self
 
 
 class EvaluationSettings(Section):
@@ -271,6 +327,15 @@ class Settings(BaseSettings):
     maintain: MaintainSettings = MaintainSettings()
     spark: SparkSettings = SparkSettings()
     simulator: SimulatorSettings = SimulatorSettings()
+
+    @field_validator("models")
+    @classmethod
+    def _each_name_once(cls, models: tuple[ModelSettings, ...]) -> tuple[ModelSettings, ...]:
+        names = [model.name for model in models]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two models are called {twice[0]!r}: give one of them another name")
+        return models
 
     @classmethod
     def settings_customise_sources(

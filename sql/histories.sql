@@ -1,10 +1,10 @@
 -- One row a user: parallel lists of the user's events in time order.
 -- in:  context_events: known events before the window
---      window_events: those of the window
+--      window_events: those of the window; both with codes, the context as numbers
 --      vocabulary: item, item_id; events on other items are left out
 --      event_codes: event_type, code
--- out: user_id, n_context and the lists of the data set's format; users whose window is empty are
---      left out unless :keep_idle
+-- out: user_id, n_context and the lists of the data set's format (codes is a list of lists); users
+--      whose window is empty are left out unless :keep_idle
 WITH both_parts AS (
     SELECT
         *,
@@ -23,6 +23,7 @@ coded AS (
         both_parts.event_us,
         both_parts.event_key,
         both_parts.in_window,
+        both_parts.codes,
         vocabulary.item,
         event_codes.code,
         CAST(both_parts.value AS FLOAT) AS value,
@@ -62,7 +63,8 @@ sorted AS (
             'dwell_s', dwell_s,
             'dwell_bin', dwell_bin,
             'code', code,
-            'value', value
+            'value', value,
+            'codes', codes
         ))) AS history
     FROM coded
     WHERE in_window OR age <= :max_context
@@ -78,6 +80,7 @@ SELECT
     TRANSFORM(history, e -> e.dwell_s) AS dwell_s,
     TRANSFORM(history, e -> e.dwell_bin) AS dwell_bin,
     TRANSFORM(history, e -> e.code) AS event_type,
-    TRANSFORM(history, e -> e.value) AS value
+    TRANSFORM(history, e -> e.value) AS value,
+    TRANSFORM(history, e -> e.codes) AS codes
 FROM sorted
 WHERE n_window > 0 OR :keep_idle

@@ -2,7 +2,8 @@
 -- as they stood at the end of the last hour, the open ones.
 -- in:  closed: rows of `sessions` that closed before as_of
 --      opened: rows of `open_sessions` of the last hour before as_of
--- out: user_id, session_id, item_id, event_us, event_key, event_type, value, dwell_s
+-- out: user_id, session_id, item_id, event_us, event_key, event_type, value, dwell_s, told: the
+--      event's value of each of :context_fields, null where it has none
 WITH known AS (
     SELECT
         user_id,
@@ -12,6 +13,7 @@ WITH known AS (
         event_key,
         event_type,
         value,
+        context,
         dwell_s
     FROM closed
     UNION ALL
@@ -23,6 +25,7 @@ WITH known AS (
         event_key,
         event_type,
         value,
+        context,
         (
             LEAD(UNIX_MICROS(event_time)) OVER (
                 PARTITION BY user_id, session_id
@@ -32,7 +35,24 @@ WITH known AS (
     FROM opened
 )
 
-SELECT *
+SELECT
+    user_id,
+    session_id,
+    item_id,
+    event_us,
+    event_key,
+    event_type,
+    value,
+    dwell_s,
+    -- Where no field is asked for, the maps are not even read.
+    IF(
+        :context_fields = '',
+        CAST(ARRAY() AS ARRAY<STRING>),
+        TRANSFORM(
+            SPLIT(:context_fields, '\u001F'),
+            field -> TRY_ELEMENT_AT(context, field)
+        )
+    ) AS told
 FROM known
 WHERE
     event_us >= :since_us

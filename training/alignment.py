@@ -121,6 +121,10 @@ def translate(
             dwell_bin=histories.dwell_bin[known],
             event_type=histories.event_type[known],
             value=histories.value[known],
+            context=histories.context[known],
+            event_types=histories.event_types,
+            context_fields=histories.context_fields,
+            user_features=histories.user_features,
         ),
         kept,
     )
@@ -141,6 +145,7 @@ def translate_requests(
         user=requests.user,
         length=kept[start + requests.length] - kept[start],
         now_us=requests.now_us,
+        context=requests.context,
     )
 
 

@@ -1,7 +1,8 @@
 """Ranking the events of a frozen test part: the same questions for every model.
 
 Shapes: ``N`` events, ``U`` users, ``V`` items, ``n`` targets.  Each event past a user's context
-is a target; its request knows the user's events before it, and the time at which it happened.
+is a target; its request knows the user's events before it, the time at which it happened, and the
+context in which it did.
 """
 
 from __future__ import annotations
@@ -66,7 +67,11 @@ def find_targets(histories: Histories, rule: EvaluationSettings) -> Targets:
     position = np.flatnonzero(wanted)
     return Targets(
         requests=Requests(
-            user=user[position], length=index[position], now_us=histories.time_us[position]
+            user=user[position],
+            length=index[position],
+            now_us=histories.time_us[position],
+            # Whoever asks for recommendations tells the device, country ... it asks from.
+            context=histories.context[position],
         ),
         position=position,
         session=sessions(histories)[position],

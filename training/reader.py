@@ -2,89 +2,51 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour
+from training.flat import flat_columns
+from training.manifest import (
+    MANIFEST_NAME,
+    ContextField,
+    HourText,
+    Manifest,
+    NumberScale,
+    read_manifest,
+    sha256_of,
+    verify_files,
+)
+from training.shards import (
+    list_lengths,
+    list_values,
+    read_table,
+    read_user_ids,
+    table_column,
+)
 
-MANIFEST_NAME = "manifest.json"
-FORMAT = 1
-_CHUNK_BYTES = 1 << 20
-
-
-def _hour(value: object) -> Hour:
-    try:
-        return value if isinstance(value, Hour) else Hour.parse(str(value))
-    except HourglassError as error:
-        raise ValueError(str(error)) from error
-
-
-HourText = Annotated[Hour, PlainValidator(_hour), PlainSerializer(str)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class StepCounts(_Part):
-    """How much was left after one step of the filter."""
-
-    step: str
-    events: int
-    items: int
-    users: int
-    sessions: int
-
-
-class DwellBins(_Part):
-    """Moments of the dwell times and the bins made of them (ASARS eq. 8)."""
-
-    n: int
-    mean_s: float
-    m2_s2: float
-    width_s: float
-    bins: int
-
-
-class Manifest(_Part):
-    """What a data set was made from, and how much is in it."""
-
-    format: int
-    dataset_id: str
-    as_of: HourText
-    window_start: HourText
-    history_start: HourText
-    n_items: int
-    n_users: int
-    n_events: int
-    n_targets: int
-    event_types: tuple[str, ...]
-    steps: tuple[StepCounts, ...] = ()
-    dwell: DwellBins
-    popularity_window_h: int
-    max_session_hours: int
-    gap_s: int
-    snapshots: dict[str, Any] = {}
-    config_digest: str
-    code_version: str
-    files: dict[str, str]
-    base_dataset_id: str | None = None
-    left_out_events: int | None = None
+__all__ = [
+    "MANIFEST_NAME",
+    "ContextField",
+    "DataSet",
+    "Features",
+    "Histories",
+    "HourText",
+    "Manifest",
+    "Popularity",
+    "Requests",
+    "read_dataset",
+    "sha256_of",
+]
 
 
 @dataclass(frozen=True)
 class Histories:
-    """Every user's events in time order, end to end: U users, N events.
+    """Every user's events in time order, end to end: U users, N events, C context fields.
 
     Events ``offsets[u]`` to ``offsets[u + 1]`` are user u's; the first ``n_context[u]`` of them
     are context, never targets.
@@ -100,6 +62,12 @@ class Histories:
     dwell_bin: NDArray[np.int16]  # (N,) 0 = unknown
     event_type: NDArray[np.int16]  # (N,)
     value: NDArray[np.float32]  # (N,) NaN = none
+    context: NDArray[np.int32]  # (N, C) code of each context field of the event; 0 = unknown
+    # What the codes mean, and what is known of the users; a system scores histories whose data
+    # set it was not trained on.
+    event_types: tuple[str, ...] = ()
+    context_fields: tuple[ContextField, ...] = ()
+    user_features: Features | None = None  # row u is user u
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -129,8 +97,22 @@ class Popularity:
 
 
 @dataclass(frozen=True)
+class Features:
+    """What is known of R items or users: tokens as in a bag of words, and F numbers.
+
+    Tokens ``token[offsets[r]]`` to ``token[offsets[r + 1] - 1]`` are those of row r.
+    """
+
+    offsets: NDArray[np.int64]  # (R + 1,)
+    token: NDArray[np.int32]  # (M,) 0-based place in token_names
+    token_names: NDArray[np.object_]  # (K,)
+    numbers: NDArray[np.float32]  # (R, F) standardised by what was known at as_of; 0 = unknown
+    number_names: NDArray[np.object_]  # (F,)
+
+
+@dataclass(frozen=True)
 class DataSet:
-    """A data set folder in memory: V items."""
+    """A data set folder in memory: V items.  An item with no events in the window is cold."""
 
     folder: Path
     manifest: Manifest
@@ -138,6 +120,8 @@ class DataSet:
     item_ids: NDArray[np.object_]  # (V,) item_ids[j] is the id of item j + 1
     item_events: NDArray[np.int64]  # (V,) support in the window
     popularity: Popularity
+    item_features: Features | None = None  # row j is item j + 1
+    user_features: Features | None = None  # row u is user u of the histories
 
 
 @dataclass(frozen=True)
@@ -147,202 +131,87 @@ class Requests:
     user: NDArray[np.int64]  # (n,) row in Histories
     length: NDArray[np.int64]  # (n,)
     now_us: NDArray[np.int64]  # (n,)
+    context: NDArray[np.int32] | None = None  # (n, C) of the coming request; None = all unknown
 
     def __len__(self) -> int:
         return len(self.user)
 
     def take(self, rows: NDArray[np.int64] | slice) -> Requests:
         """The requests of those rows, in their order."""
-        return Requests(self.user[rows], self.length[rows], self.now_us[rows])
+        context = None if self.context is None else self.context[rows]
+        return Requests(self.user[rows], self.length[rows], self.now_us[rows], context)
 
 
 def read_dataset(folder: Path) -> DataSet:
-    """Read `part-*.parquet`, `vocabulary.parquet`, `popularity.parquet` and `manifest.json`.
+    """Read the files that `manifest.json` lists, each checked against its SHA-256.
 
-    Every file that the manifest lists is checked against its SHA-256 first.
+    `part-*.parquet`: a row a user, lists of events; `vocabulary.parquet`, `popularity.parquet`;
+    `{item,user}_features.parquet` and `{item,user}_tokens.parquet` where metadata is known.  The
+    columns of events are mapped from flat files that the first reading makes: `training.flat`.
 
     Raises:
-        HourglassError: the folder or a file is missing or damaged, the manifest is not of this
+        HourglassError: the folder or a file is missing or damaged, the manifest is not of a known
             format, there is no user, or the columns contradict one another.
     """
-    manifest = _read_manifest(folder)
-    _verify_files(folder, manifest.files)
-    parts = sorted(name for name in manifest.files if name.startswith("part-"))
-    vocabulary = _table(folder, "vocabulary.parquet", ("item", "item_id", "events"))
-    items = _column(vocabulary, "item", np.int64)
-    if not np.array_equal(items, np.arange(1, len(items) + 1)):
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest, manifest.files.keys() - set(manifest.parts))
+    vocabulary = read_table(folder, "vocabulary.parquet", ("item", "item_id", "events"))
+    items = table_column(vocabulary, "item", np.int64)
+    if not np.array_equal(items, np.arange(1, manifest.n_items + 1)):
         raise HourglassError(
-            f"{folder}/vocabulary.parquet: items are not numbered 1 to {len(items)} in row order: "
-            "build the data set again"
+            f"{folder}/vocabulary.parquet: items are not numbered 1 to {manifest.n_items} in row "
+            "order: build the data set again"
         )
-    popularity = _table(folder, "popularity.parquet", ("item", "hour_index", "events"))
-    histories = _join(_read_part(folder, name) for name in parts)
-    _verify_histories(folder, histories, len(items))
-    return DataSet(
-        folder=folder,
-        manifest=manifest,
-        histories=histories,
-        item_ids=_column(vocabulary, "item_id", np.object_),
-        item_events=_column(vocabulary, "events", np.int64),
-        popularity=Popularity(
-            item=_column(popularity, "item", np.int32),
-            hour_index=_column(popularity, "hour_index", np.int64),
-            events=_column(popularity, "events", np.int64),
-        ),
-    )
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal, read a piece at a time."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_CHUNK_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST_NAME
-    if not folder.is_dir():
-        raise HourglassError(f"{folder}: no such data set folder: build it with hourglass dataset")
-    if not path.is_file():
-        raise HourglassError(f"{path}: no manifest: build the data set again")
-    try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise HourglassError(
-            f"{path}: {where}: {first['msg']}: build the data set again"
-        ) from error
-    if manifest.format != FORMAT:
-        raise HourglassError(
-            f"{path}: format {manifest.format} is not {FORMAT}: build the data set again"
-        )
-    return manifest
-
-
-def _verify_files(folder: Path, files: dict[str, str]) -> None:
-    for name in ("vocabulary.parquet", "popularity.parquet"):
-        if name not in files:
-            raise HourglassError(
-                f"{folder}/{MANIFEST_NAME}: does not list {name}: build the data set again"
-            )
-    for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise HourglassError(f"{path}: the file is missing: build the data set again")
-        if sha256_of(path) != expected:
-            raise HourglassError(
-                f"{path}: the content does not match the manifest's SHA-256 {expected[:12]}: "
-                "build the data set again"
-            )
-
-
-def _table(folder: Path, name: str, columns: Sequence[str]) -> pa.Table:
-    try:
-        table = pq.read_table(folder / name)
-    except (pa.ArrowException, OSError) as error:
-        raise HourglassError(
-            f"{folder / name}: not a readable Parquet file: build the data set again"
-        ) from error
-    missing = [column for column in columns if column not in table.column_names]
-    if missing:
-        raise HourglassError(
-            f"{folder / name}: has no column {missing[0]!r}: build the data set again"
-        )
-    return table
-
-
-def _column(table: pa.Table, column: str, kind: type[Any]) -> NDArray[Any]:
-    values: NDArray[Any] = table[column].to_numpy().astype(kind, copy=False)
-    return values
-
-
-_LISTS: dict[str, type[Any]] = {
-    "item": np.int32,
-    "time_us": np.int64,
-    "session_start": np.bool_,
-    "dwell_s": np.float32,
-    "dwell_bin": np.int16,
-    "event_type": np.int16,
-    "value": np.float32,
-}
-_NULLABLE = frozenset({"dwell_s", "value"})
-
-
-def _read_part(folder: Path, name: str) -> Histories:
-    table = _table(folder, name, ("user_id", "n_context", *_LISTS)).combine_chunks()
-    flat: dict[str, NDArray[Any]] = {}
-    lengths: NDArray[np.int64] = np.empty(0, np.int64)
-    for column, kind in _LISTS.items():
-        chunked = table[column]
-        array = chunked.chunk(0) if chunked.num_chunks else pa.array([], chunked.type)
-        own_lengths = array.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
-        if column == "item":
-            lengths = own_lengths
-        elif not np.array_equal(own_lengths, lengths):
-            row = int(np.flatnonzero(own_lengths != lengths)[0])
-            user = table["user_id"][row].as_py()
-            raise HourglassError(
-                f"{folder / name}: user {user!r} has {lengths[row]} entries in item but "
-                f"{own_lengths[row]} in {column}: build the data set again"
-            )
-        values = array.flatten()
-        if values.null_count and column not in _NULLABLE:
-            raise HourglassError(
-                f"{folder / name}: {column} holds {values.null_count} nulls: "
-                "build the data set again"
-            )
-        flat[column] = values.to_numpy(zero_copy_only=False).astype(kind, copy=False)
-    return Histories(
-        user_ids=_column(table, "user_id", np.object_),
-        offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
-        n_context=_column(table, "n_context", np.int32),
-        **flat,
-    )
-
-
-def _join(parts: Iterable[Histories]) -> Histories:
-    read = list(parts)
-    starts = np.cumsum([0, *(part.offsets[-1] for part in read)])
-    offsets = [part.offsets[1:] + start for part, start in zip(read, starts, strict=False)]
-
-    def column(name: str, kind: type[Any]) -> NDArray[Any]:
-        empty = np.empty(0, kind)
-        return np.concatenate([getattr(part, name) for part in read]) if read else empty
-
-    return Histories(
-        user_ids=column("user_ids", np.object_),
-        offsets=np.concatenate([np.zeros(1, np.int64), *offsets]).astype(np.int64),
-        n_context=column("n_context", np.int32),
-        **{name: column(name, kind) for name, kind in _LISTS.items()},
-    )
-
-
-def _verify_histories(folder: Path, histories: Histories, n_items: int) -> None:
-    if not len(histories.user_ids):
+    if not manifest.n_users:
         raise HourglassError(
             f"{folder}: the data set is empty (0 users): lower its support thresholds or "
             "lengthen its window"
         )
-    item, offsets = histories.item, histories.offsets
-    if len(item) and not (item.min() >= 1 and item.max() <= n_items):
+    popularity = read_table(folder, "popularity.parquet", ("item", "hour_index", "events"))
+    columns = flat_columns(folder, manifest)
+    user_features = _features(folder, manifest, "user", manifest.n_users, manifest.user_numbers)
+    return DataSet(
+        folder=folder,
+        manifest=manifest,
+        histories=Histories(
+            user_ids=read_user_ids(folder, manifest),
+            **columns,
+            event_types=manifest.event_types,
+            context_fields=manifest.context_fields,
+            user_features=user_features,
+        ),
+        item_ids=table_column(vocabulary, "item_id", np.object_),
+        item_events=table_column(vocabulary, "events", np.int64),
+        popularity=Popularity(
+            item=table_column(popularity, "item", np.int32),
+            hour_index=table_column(popularity, "hour_index", np.int64),
+            events=table_column(popularity, "events", np.int64),
+        ),
+        item_features=_features(folder, manifest, "item", manifest.n_items, manifest.item_numbers),
+        user_features=user_features,
+    )
+
+
+def _features(
+    folder: Path, manifest: Manifest, of: str, rows: int, scales: tuple[NumberScale, ...]
+) -> Features | None:
+    name = f"{of}_features.parquet"
+    if name not in manifest.files:
+        return None
+    table = read_table(folder, name, ("tokens", "numbers"))
+    names = read_table(folder, f"{of}_tokens.parquet", ("name",))
+    numbers = list_values(folder / name, table, "numbers", np.float32)
+    token: NDArray[Any] = list_values(folder / name, table, "tokens", np.int32)
+    sound = table.num_rows == rows and (list_lengths(table, "numbers") == len(scales)).all()
+    if not sound or (len(token) and not 0 <= token.min() <= token.max() < names.num_rows):
         raise HourglassError(
-            f"{folder}: items run from {item.min()} to {item.max()} but the vocabulary holds "
-            f"1 to {n_items}: build the data set again"
+            f"{folder / name}: its rows, numbers or tokens are not those of the {rows} {of}s that "
+            "the manifest tells of: build the data set again"
         )
-    backwards = np.flatnonzero(np.diff(histories.time_us) < 0) + 1
-    backwards = backwards[~np.isin(backwards, offsets)]
-    if len(backwards):
-        user = histories.user_ids[np.searchsorted(offsets, backwards[0], side="right") - 1]
-        raise HourglassError(
-            f"{folder}: the events of user {user!r} are not in time order: build the data set again"
-        )
-    wrong = np.flatnonzero((histories.n_context < 0) | (histories.n_context > histories.lengths))
-    if len(wrong):
-        raise HourglassError(
-            f"{folder}: user {histories.user_ids[wrong[0]]!r} has n_context = "
-            f"{histories.n_context[wrong[0]]} of {histories.lengths[wrong[0]]} events: "
-            "build the data set again"
-        )
+    return Features(
+        offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(list_lengths(table, "tokens"))]),
+        token=token,
+        token_names=table_column(names, "name", np.object_),
+        numbers=np.nan_to_num(numbers).reshape(rows, len(scales)),
+        number_names=np.array([scale.name for scale in scales], dtype=np.object_),
+    )

@@ -64,7 +64,8 @@ def recommend(
     tables = []
     for done, block in _blocks(users, len(model.item_ids)):
         now_us = np.full(len(block), as_of.index * _HOUR_US, dtype=np.int64)
-        requests = Requests(block, data.histories.lengths[block], now_us)
+        context = last_context(data.histories, block)
+        requests = Requests(block, data.histories.lengths[block], now_us, context)
         scores = model.system.score(data.histories, requests)  # (n, V)
         if settings.evaluation.repeats == "drop":
             # As the model was judged: what was just seen is not offered again.
@@ -101,6 +102,17 @@ def _blocks(users: int, items: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
     for first in range(0, users, size):
         stop = min(first + size, users)
         yield stop, np.arange(first, stop, dtype=np.int64)
+
+
+def last_context(histories: Histories, block: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The context (n, C) in which each user was last seen: a user's next request is most like it.
+
+    A field that the last event does not tell stays unknown.
+    """
+    context = np.zeros((len(block), histories.context.shape[1]), np.int32)
+    (known,) = np.nonzero(histories.lengths[block] > 0)
+    context[known] = histories.context[histories.offsets[block[known] + 1] - 1]
+    return context
 
 
 def _mask_seen(scores: NDArray[np.float32], histories: Histories, block: NDArray[np.int64]) -> None:

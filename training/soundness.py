@@ -23,6 +23,7 @@ from training.alignment import (
     translate_requests,
 )
 from training.artefact import CARD_NAME
+from training.batches import ranges
 from training.evaluate import Scorer, find_targets
 from training.reader import DataSet, Histories, Requests, sha256_of
 
@@ -197,9 +198,11 @@ def _probe_requests(
 def scramble_future(
     histories: Histories, requests: Requests, n_items: int, rng: np.random.Generator
 ) -> Histories:
-    """The same histories with other items, types, values and dwell times from each request on.
+    """The same histories with everything else from each request on, but for what it knows.
 
-    Times stay: the target's own time is the time of the request, which a system may know.
+    Other items, types, values, dwell times and contexts from the target on; the events after it
+    happen later.  The target's own time stays, since that of the request is known; so does the
+    context in the request itself.
 
     Args:
         histories: N events.
@@ -207,10 +210,16 @@ def scramble_future(
         n_items: items are drawn from 1 to ``n_items``.
         rng: draws them.
     """
+    target = histories.offsets[requests.user] + requests.length  # (n,) flat position
+    stop = histories.offsets[requests.user + 1]
+    row, event = ranges(target, stop - target)
     later = np.zeros(histories.item.shape[0], dtype=bool)
-    for user, length in zip(requests.user, requests.length, strict=True):
-        later[histories.offsets[user] + length : histories.offsets[user + 1]] = True
-    n_later = int(later.sum())
+    later[event] = True
+    time_us = histories.time_us.copy()
+    # Stretched by a random factor, and a little more where nothing lies between: the order stays.
+    stretch = rng.integers(2, 10, size=len(requests))[row]
+    now_us = histories.time_us[target[row]]
+    time_us[event] = now_us + (time_us[event] - now_us) * stretch + (event > target[row])
 
     def changed(column: NDArray[Any], values: float | NDArray[Any]) -> NDArray[Any]:
         copy = column.copy()
@@ -219,11 +228,13 @@ def scramble_future(
 
     return replace(
         histories,
-        item=changed(histories.item, rng.integers(1, n_items + 1, n_later)),
+        item=changed(histories.item, rng.integers(1, n_items + 1, int(later.sum()))),
+        time_us=time_us,
         dwell_s=changed(histories.dwell_s, np.nan),
         dwell_bin=changed(histories.dwell_bin, 0),
         event_type=changed(histories.event_type, 0),
         value=changed(histories.value, np.nan),
+        context=changed(histories.context, 0),
     )
 
 

@@ -31,7 +31,8 @@ from session_oracle import HOUR_US, US, Event, Rules
 from staging import DAY, DAY_US, Log
 
 from pipeline import ingest
-from pipeline.dataset import _shard_bounds, freeze, histories_at, hold_out, read_manifest
+from pipeline.dataset import freeze, histories_at, hold_out, read_manifest
+from pipeline.dataset_files import shard_bounds
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange
 from pipeline.sessionize import sessionize
@@ -131,7 +132,7 @@ def as_stored(
 
 def files_of(folder: Path) -> dict[str, bytes]:
     return {
-        path.name: path.read_bytes() for path in folder.iterdir() if path.name != "lineage.json"
+        path.name: path.read_bytes() for path in folder.glob("[!.]*") if path.name != "lineage.json"
     }
 
 
@@ -405,7 +406,7 @@ def test_shards_are_of_even_size(lengths: list[int], events_per_shard: int) -> N
     table = pa.table({"user_id": users, "events": lengths}).take(
         pa.array(random.Random(1).sample(range(len(users)), len(users)))
     )
-    bounds = _shard_bounds(table, events_per_shard)
+    bounds = shard_bounds(table, events_per_shard)
     assert bounds == sorted(set(bounds))
     sizes = [0] * (len(bounds) + 1)
     for user, length in zip(users, lengths, strict=True):

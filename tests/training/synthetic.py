@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,6 +28,14 @@ class Event(NamedTuple):
     time_s: float
     event_type: str = "view"
     value: float | None = None
+    context: Mapping[str, str] = {}
+
+
+class Known(NamedTuple):
+    """What is known of an item or user."""
+
+    tokens: Sequence[str] = ()
+    numbers: Mapping[str, float] = {}
 
 
 PART_SCHEMA = pa.schema(
@@ -57,17 +67,23 @@ def write_dataset(
     popularity_window_h: int = 24,
     parts: int = 1,
     popularity: Sequence[tuple[str, str, int]] | None = None,
+    context: Sequence[str] = (),
+    items_known: Mapping[str, Known] | None = None,
+    users_known: Mapping[str, Known] | None = None,
 ) -> Path:
     """Write one folder and return it; its data set id is the folder's name.
 
-    - ``users``: user id -> events (item, time_s[, event_type[, value]]) in time order. Events
-      before ``window_start`` are context; sessions follow ``gap_s``.
+    - ``users``: user id -> events (item, time_s[, event_type[, value[, context]]]) in time order.
+      Events before ``window_start`` are context; sessions follow ``gap_s``.
     - ``vocabulary``: item ids in index order; default: the sorted ids that occur. Events on
       other items are left out, as the pipeline does.
     - ``base``: folder of the training part; this folder is then its test part: vocabulary, dwell
       bins and item support are the base's, and its as_of should be this ``window_start``.
     - ``popularity``: (item id, hour, events); default: counted over the given events in
       ``[as_of - popularity_window_h, as_of)``.
+    - ``context``: names of the context fields; their values are coded in alphabetical order.
+    - ``items_known``, ``users_known``: item or user id -> what is known; tokens are numbered in
+      alphabetical order.
     """
     folder.mkdir(parents=True)
     rows = {user: [Event(*event) for event in events] for user, events in users.items()}
@@ -80,6 +96,7 @@ def write_dataset(
     if vocabulary is None:
         vocabulary = sorted({event.item for events in rows.values() for event in events})
     index = {item: number for number, item in enumerate(vocabulary, start=1)}
+    fields = _context_fields(context, rows, base_manifest)
     n_all = sum(len(events) for events in rows.values())
     rows = {user: [e for e in events if e.item in index] for user, events in rows.items()}
     kinds = sorted({e.event_type for events in rows.values() for e in events}) or ["view"]
@@ -94,25 +111,21 @@ def write_dataset(
             "time_us": [round(event.time_s * 1_000_000) for event in rows[user]],
             "event_type": [kinds.index(event.event_type) for event in rows[user]],
             "value": [event.value for event in rows[user]],
+            **{
+                f"context_{place}": [_code(values, event.context.get(name)) for event in rows[user]]
+                for place, (name, values) in enumerate(fields.items())
+            },
             **_sessions([e.time_s for e in rows[user]], gap_s, dwell_width_s, dwell_bins),
         }
         for user in sorted(rows)
         if rows[user]
     ]
     flat = [event for events in rows.values() for event in events]
-    if popularity is None:
-        counted = Counter((index[e.item], int(e.time_s // HOUR_S)) for e in flat)
-        first = stop.index - popularity_window_h
-        hourly = sorted((i, h, n) for (i, h), n in counted.items() if first <= h < stop.index)
-    else:
+    hourly = _hourly(flat, index, stop, popularity_window_h)
+    if popularity is not None:
         hourly = [(index[item], Hour.parse(hour).index, n) for item, hour, n in popularity]
 
-    names = []
-    size = max(1, -(-len(histories) // parts))
-    for number in range(parts):
-        names.append(f"part-{number:05d}.parquet")
-        piece = histories[number * size : (number + 1) * size]
-        pq.write_table(pa.Table.from_pylist(piece, PART_SCHEMA), folder / names[-1])
+    names = _write_parts(folder, histories, parts, len(fields))
     support = Counter(e.item for e in flat if e.time_s >= start_s)
     if base:
         support = Counter(dict(zip(vocabulary, _column(base, "events"), strict=True)))
@@ -133,10 +146,16 @@ def write_dataset(
         },
     )
     names += ["vocabulary.parquet", "popularity.parquet"]
+    known_users = [history["user_id"] for history in histories]
+    scales = {
+        "item_numbers": _item_features(folder, base, base_manifest, list(index), items_known),
+        "user_numbers": _features(folder, "user", known_users, users_known),
+    }
+    names += sorted(path.name for path in folder.glob("*_[ft]*.parquet"))
     n_events = len(flat)
     sessions = sum(sum(history["session_start"]) for history in histories)
     manifest = {
-        "format": 1,
+        "format": 2,
         "dataset_id": folder.name,
         "as_of": as_of,
         "window_start": window_start,
@@ -168,6 +187,9 @@ def write_dataset(
         "snapshots": {"events": "1"},
         "config_digest": "0" * 16,
         "code_version": "test",
+        "context_fields": [{"name": name, "values": values} for name, values in fields.items()],
+        "n_cold_items": sum(support[item] == 0 for item in index),
+        **scales,
         "files": {name: sha256_of(folder / name) for name in names},
     }
     if base_manifest:
@@ -175,6 +197,83 @@ def write_dataset(
         manifest["left_out_events"] = n_all - n_events
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
     return folder
+
+
+def _context_fields(
+    names: Sequence[str], rows: Mapping[str, Sequence[Event]], base: dict[str, Any]
+) -> dict[str, list[str]]:
+    if base:
+        return {field["name"]: field["values"] for field in base["context_fields"]}
+    told = [event.context for events in rows.values() for event in events]
+    return {name: sorted({one[name] for one in told if name in one}) for name in names}
+
+
+def _code(values: list[str], value: str | None) -> int:
+    return 0 if value is None or value not in values else values.index(value) + 1
+
+
+def _hourly(
+    events: Sequence[Event], index: Mapping[str, int], stop: Hour, hours: int
+) -> list[tuple[int, int, int]]:
+    counted = Counter((index[event.item], int(event.time_s // HOUR_S)) for event in events)
+    first = stop.index - hours
+    return sorted((i, h, n) for (i, h), n in counted.items() if first <= h < stop.index)
+
+
+def _write_parts(
+    folder: Path, histories: Sequence[dict[str, Any]], parts: int, n_fields: int
+) -> list[str]:
+    schema = PART_SCHEMA
+    for place in range(n_fields):
+        schema = schema.append(pa.field(f"context_{place}", pa.list_(pa.int32())))
+    names = []
+    size = max(1, -(-len(histories) // parts))
+    for number in range(parts):
+        names.append(f"part-{number:05d}.parquet")
+        piece = histories[number * size : (number + 1) * size]
+        pq.write_table(pa.Table.from_pylist(list(piece), schema), folder / names[-1])
+    return names
+
+
+def _item_features(
+    folder: Path,
+    base: Path | None,
+    base_manifest: dict[str, Any],
+    ids: Sequence[str],
+    known: Mapping[str, Known] | None,
+) -> list[dict[str, Any]]:
+    if base is None:
+        return _features(folder, "item", ids, known)
+    for path in base.glob("item_*.parquet"):
+        shutil.copy(path, folder / path.name)
+    scales: list[dict[str, Any]] = base_manifest["item_numbers"]
+    return scales
+
+
+def _features(
+    folder: Path, of: str, ids: Sequence[str], known: Mapping[str, Known] | None
+) -> list[dict[str, Any]]:
+    """Write tokens and standardised numbers; returns how the numbers were standardised."""
+    if known is None:
+        return []
+    rows = [Known(*known.get(one, ())) for one in ids]
+    tokens = sorted({token for row in rows for token in row.tokens})
+    scales: list[dict[str, Any]] = []
+    numbers: list[list[float | None]] = [[] for _ in rows]
+    for name in sorted({name for row in rows for name in row.numbers}):
+        values = [row.numbers[name] for row in rows if name in row.numbers]
+        mean, std = float(np.mean(values)), float(np.std(values)) or 1.0
+        scales.append({"name": name, "n": len(values), "mean": mean, "std": std})
+        for row, found in zip(rows, numbers, strict=True):
+            found.append((row.numbers[name] - mean) / std if name in row.numbers else None)
+    places = [sorted(tokens.index(token) for token in row.tokens) for row in rows]
+    columns = {
+        "tokens": pa.array(places, pa.list_(pa.int32())),
+        "numbers": pa.array(numbers, pa.list_(pa.float32())),
+    }
+    _write(folder / f"{of}_features.parquet", columns)
+    _write(folder / f"{of}_tokens.parquet", {"name": pa.array(tokens, pa.string())})
+    return scales
 
 
 def _sessions(times_s: list[float], gap_s: int, width_s: float, bins: int) -> dict[str, Any]:

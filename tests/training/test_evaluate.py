@@ -102,6 +102,7 @@ def histories(rows: list[tuple[int, list[tuple[int, bool]]]]) -> Histories:
         dwell_bin=np.zeros(n, dtype=np.int16),
         event_type=np.zeros(n, dtype=np.int16),
         value=np.full(n, np.nan, dtype=np.float32),
+        context=np.arange(2 * n, dtype=np.int32).reshape(n, 2),
     )
 
 
@@ -125,6 +126,7 @@ def test_targets_equal_reading_event_by_event(
     columns = (found.requests.user, found.requests.length, found.position, found.item)
     assert [tuple(map(int, row)) for row in zip(*columns, strict=True)] == slow_targets(data, rule)
     np.testing.assert_array_equal(found.requests.now_us, data.time_us[found.position])
+    np.testing.assert_array_equal(found.requests.context, data.context[found.position])
 
 
 def test_targets_of_three_users(frozen: DataSet) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import AS_OF_S, PART_SCHEMA, write_dataset
+from synthetic import AS_OF_S, PART_SCHEMA, Known, write_dataset
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
@@ -99,6 +99,7 @@ def test_a_test_part_keeps_the_vocabulary_of_its_base(tmp_path: Path, folder: Pa
     assert test.manifest.left_out_events == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=6), min_size=1, max_size=6))
 def test_any_histories_come_back(
     tmp_path_factory: pytest.TempPathFactory, histories: list[list[int]]
@@ -119,6 +120,45 @@ def test_any_histories_come_back(
         )
     }
     assert read == {user: [event[0] for event in events] for user, events in users.items()}
+
+
+def test_features_of_items_and_users(tmp_path: Path) -> None:
+    items = {"tea": Known(["hot", "green"], {"price": 3.0}), "jam": Known(["red"], {"price": 1.0})}
+    folder = write_dataset(
+        tmp_path / "d", EVENTS, items_known=items, users_known={"bob": Known(["new"])}
+    )
+    data = read_dataset(folder)
+    found = data.item_features
+    assert found is not None
+    assert data.item_ids.tolist() == ["jam", "milk", "tea"]
+    assert found.offsets.tolist() == [0, 1, 1, 3]
+    assert found.token_names[found.token].tolist() == ["red", "green", "hot"]
+    assert found.number_names.tolist() == ["price"]
+    assert found.numbers.tolist() == [[-1], [0], [1]]
+    users = data.user_features
+    assert users is not None
+    assert data.histories.user_features is users
+    assert (users.offsets.tolist(), users.numbers.shape) == ([0, 0, 1, 1], (3, 0))
+
+
+@pytest.mark.parametrize(
+    ("column", "row"), [("tokens", [3]), ("tokens", [-1]), ("numbers", [1.0, 2.0])]
+)
+def test_features_that_contradict_the_manifest(tmp_path: Path, column: str, row: list[Any]) -> None:
+    items = {"tea": Known(["hot"], {"price": 3.0})}
+    folder = write_dataset(tmp_path / "d", EVENTS, items_known=items)
+    path = folder / "item_features.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    rows[0][column] = row
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][path.name] = sha256_of(path)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        HourglassError, match="rows, numbers or tokens are not those of the 3 items"
+    ):
+        read_dataset(folder)
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
@@ -177,7 +217,7 @@ def test_contradictions(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format": 2}, "format 2 is not 1"),
+        ({"format": 3}, "format 3 is not 2"),
         ({"as_of": "yesterday"}, "as_of: .*'yesterday' is not an hour"),
         ({"files": {}}, "does not list vocabulary.parquet"),
         ({"gap_s": None}, "gap_s: Input should be a valid integer"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from pipeline.schemas import RECOMMENDATIONS
 from pipeline.settings import Settings, load_settings
 from training.artefact import save_model
 from training.reader import Histories, Requests, read_dataset
-from training.recommend import recommend, top_k
+from training.recommend import last_context, recommend, top_k
 from training.registry import LiveModel
 from training.systems import build
 
@@ -33,6 +34,17 @@ def test_top_k_gives_the_largest_scores_in_order(k: int) -> None:
     columns, found = top_k(scores, k)
     assert found.tolist() == best_one_by_one(scores, k)
     assert np.take_along_axis(scores, columns, axis=1).tolist() == found.tolist()
+
+
+def test_a_user_is_expected_in_the_context_of_the_last_event(tmp_path: Path) -> None:
+    rows = {
+        "anna": [("a", AS_OF_S - 9, "view", None, {"c": "x"}), ("b", AS_OF_S - 8)],
+        "bert": [("a", AS_OF_S - 9), ("b", AS_OF_S - 8, "view", None, {"c": "x"})],
+    }
+    known = read_dataset(write_dataset(tmp_path / "data", rows, context=("c", "d"))).histories
+    assert last_context(known, np.array([1, 0])).tolist() == [[1, 0], [0, 0]]
+    nothing = replace(known, offsets=np.array([0, 0, 4]))
+    assert last_context(nothing, np.array([0, 1])).tolist() == [[0, 0], [1, 0]]
 
 
 @pytest.fixture
@@ -124,6 +136,7 @@ def test_a_model_whose_items_are_all_unknown_here_still_answers(tmp_path: Path) 
         np.zeros(1, np.int32),
         *(np.empty(0, kind) for kind in (np.int32, np.int64, np.bool_)),
         *(np.empty(0, kind) for kind in (np.float32, np.int16, np.int16, np.float32)),
+        context=np.empty((0, 0), np.int32),
     )
     request = Requests(np.zeros(1, np.int64), np.zeros(1, np.int64), np.array([AS_OF_S * 10**6]))
     quick = {"hrnn": {"epochs": 1}, "hrnn_trend": {"epochs": 1}}
