@@ -1,15 +1,29 @@
-"""Draws follow the weights."""
+"""Draws follow the weights, and the alias table is exact."""
 
 from __future__ import annotations
+
+import math
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import chisquare
 
 from pipeline.errors import HourglassError
-from training.samplers import AliasSampler
+from training.samplers import AliasSampler, BatchSampler, LocalSampler, Sampler, UniformSampler
+
+MANY = 1_183_451  # items of a full-size log
+
+
+def implied(sampler: AliasSampler) -> NDArray[np.float64]:
+    """The distribution that the cells of the table add up to."""
+    v = len(sampler.probability)
+    assert sampler._keep.min() >= 0
+    assert sampler._keep.max() <= 1
+    return (sampler._keep + np.bincount(sampler._alias, 1 - sampler._keep, minlength=v)) / v
 
 
 @pytest.mark.parametrize(
@@ -23,28 +37,109 @@ def test_draws_follow_the_weights(weights: list[float]) -> None:
     assert len(weights) == 1 or chisquare(counts, expected).pvalue > 0.001
 
 
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=40).filter(lambda w: sum(w) > 1e-6))
+weight = st.one_of(
+    st.floats(0, 100),
+    st.integers(0, 3).map(float),  # cells that are exactly full, and exactly empty
+    st.floats(0, 1.7e308),
+)
+
+
+@given(st.lists(weight, min_size=1, max_size=60).filter(lambda w: max(w) > 1e-300))
 def test_the_table_holds_exactly_the_distribution(weights: list[float]) -> None:
     sampler = AliasSampler(np.array(weights))
-    chance = np.zeros(len(weights))
-    for cell, (keep, other) in enumerate(zip(sampler._keep, sampler._alias, strict=True)):
-        chance[cell] += keep / len(weights)
-        chance[other] += (1 - keep) / len(weights)
-    assert np.allclose(chance, np.array(weights) / sum(weights), atol=1e-9)
+    scaled = np.array(weights) / max(weights)
+    assert np.abs(implied(sampler) - scaled / math.fsum(scaled)).max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        1 / np.arange(1, MANY + 1),
+        np.random.default_rng(0).permutation(1 / np.arange(1, MANY + 1)),
+        np.ones(MANY),
+        np.where(np.arange(MANY) == 77, 1.0, 0.0),
+        np.where(np.arange(MANY) % 3, 0.0, np.arange(MANY)),
+        np.append(np.ones(MANY - 1), 0.0),
+    ],
+    ids=["zipf", "shuffled zipf", "uniform", "one hot", "with zeros", "all but one"],
+)
+def test_a_table_of_a_million_items_is_exact_and_quick(weights: NDArray[np.float64]) -> None:
+    started = time.process_time()
+    sampler = AliasSampler(weights)
+    took_s = time.process_time() - started
+    found = implied(sampler)
+    assert np.abs(found - weights / weights.sum()).max() < 1e-14
+    assert not found[weights == 0].any()
+    assert took_s < 2  # about 0.2; a loop over the items takes longer than this
 
 
 def test_an_item_of_weight_zero_is_never_drawn() -> None:
-    drawn = AliasSampler(np.array([0.0, 3.0, 0.0, 1.0])).draw(10_000, np.random.default_rng(0))
-    assert set(drawn.tolist()) == {1, 3}
+    sampler = AliasSampler(np.array([0.0, 3.0, 0.0, 1.0]))
+    assert set(sampler.draw(10_000, np.random.default_rng(0)).tolist()) == {1, 3}
+    assert sampler.log_probability(np.array([0, 1])).tolist() == [-math.inf, math.log(0.75)]
 
 
-def test_equal_generators_draw_equally() -> None:
-    sampler = AliasSampler(np.array([1.0, 2.0, 3.0]))
-    first = sampler.draw(100, np.random.default_rng(7))
-    assert np.array_equal(first, sampler.draw(100, np.random.default_rng(7)))
-
-
-@pytest.mark.parametrize("weights", [[0, 0], [1, -1], [1, np.nan], [1, np.inf]])
+@pytest.mark.parametrize("weights", [[], [0, 0], [1, -1], [1, np.nan], [1, np.inf]])
 def test_weights_that_are_no_distribution(weights: list[float]) -> None:
-    with pytest.raises(HourglassError, match="cannot sample from weights"):
+    with pytest.raises(HourglassError, match="cannot sample from"):
         AliasSampler(np.array(weights, float))
+
+
+def test_popularity_is_raised_to_a_power_and_unknown_items_count_once() -> None:
+    sampler = AliasSampler.of_popularity(np.array([16, 0, 1]), 0.75)
+    assert sampler.probability == pytest.approx([0.8, 0.1, 0.1])
+
+
+EVENTS = np.array([3, 0, 3, 5, 3, 0])
+FREQUENCY = np.array([0.5, 0.1, 0.0, 0.2, 0.1, 0.1])
+SAMPLERS: dict[str, Sampler] = {
+    "uniform": UniformSampler(6),
+    "alias": AliasSampler(np.array([1.0, 2.0, 3.0])),
+    "batch": BatchSampler(EVENTS, FREQUENCY),
+    "local": LocalSampler(EVENTS),
+}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+def test_equal_generators_draw_equally(sampler: Sampler) -> None:
+    first = sampler.draw(100, np.random.default_rng(7))
+    assert first.shape == (100,)
+    assert np.array_equal(first, sampler.draw(100, np.random.default_rng(7)))
+    assert not np.array_equal(first, sampler.draw(100, np.random.default_rng(8)))
+
+
+@pytest.mark.parametrize("name", ["uniform", "alias", "local"])
+def test_draws_are_as_probable_as_is_said(name: str) -> None:
+    sampler = SAMPLERS[name]
+    counts = np.bincount(sampler.draw(30_000, np.random.default_rng(2)))
+    items = np.flatnonzero(counts)
+    said = np.exp(sampler.log_probability(items))
+    assert said.sum() == pytest.approx(1)
+    assert chisquare(counts[items], 30_000 * said).pvalue > 0.001
+
+
+def test_a_batch_is_its_own_negatives_each_target_once_a_round() -> None:
+    sampler = BatchSampler(EVENTS, FREQUENCY)
+    rng = np.random.default_rng(0)
+    assert sorted(sampler.draw(6, rng)) == sorted(EVENTS)
+    assert sorted(sampler.draw(12, rng)) == sorted([*EVENTS, *EVENTS])
+    assert sampler.log_probability(np.array([0, 3])) == pytest.approx(np.log([0.5, 0.2]))
+
+
+def test_over_many_batches_the_frequency_is_what_a_draw_follows() -> None:
+    """So that 1 / (n q_j) per draw makes every item count once, its own row left out."""
+    rng = np.random.default_rng(3)
+    n, batches = 10, 4_000
+    items = AliasSampler(FREQUENCY)
+    counted = np.zeros(len(FREQUENCY))
+    for _ in range(batches):
+        sampler = BatchSampler(items.draw(n, rng), FREQUENCY)
+        drawn = sampler.draw(n, rng)
+        np.add.at(counted, drawn, 1 / (n * np.exp(sampler.log_probability(drawn))) / batches)
+    assert counted[FREQUENCY > 0] == pytest.approx(np.ones(5), abs=0.05)
+
+
+def test_local_draws_know_only_the_batch() -> None:
+    sampler = LocalSampler(EVENTS)
+    found = np.exp(sampler.log_probability(np.arange(8)))
+    assert found.tolist() == pytest.approx([2 / 6, 0, 0, 3 / 6, 0, 1 / 6, 0, 0])
