@@ -1,0 +1,93 @@
+"""Item tables: metadata mixed in as HRNN eq. 2 says, and gradients of the rows that were used."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from training.engine.items import FeatureRows, FeatureShape, ItemTable
+from training.reader import Features
+
+FEATURES = Features(
+    offsets=np.array([0, 2, 2, 3]),
+    token=np.array([0, 1, 1], np.int32),
+    token_names=np.array(["category:news", "category:sport"], np.object_),
+    numbers=np.array([[1.0], [-2.0], [0.0]], np.float32),
+    number_names=np.array(["price"], np.object_),
+)
+COLD = np.array([False, False, False, True])  # the third item; row 0 is the start token
+
+
+def described_table() -> ItemTable:
+    torch.manual_seed(0)
+    table = ItemTable(3, 4, sparse=False, tied=True, features=FeatureShape.of(FEATURES))
+    with torch.no_grad():
+        for parameter in table.parameters():
+            parameter.normal_()
+    table.describe(FEATURES, COLD)
+    return table
+
+
+def slow_row(table: ItemTable, item: int, mix: float) -> tuple[np.ndarray, float]:
+    """(1 - l) * (vector, bias) + l * (w(f), b(f)), one item at a time."""
+    weights = {name: value.detach().numpy() for name, value in table.named_parameters()}
+    vector, bias = weights["vector.weight"][item], weights["bias.weight"][item, 0]
+    if item == 0:
+        return vector, bias
+    tokens = FEATURES.token[FEATURES.offsets[item - 1] : FEATURES.offsets[item]]
+    said = np.zeros(5)
+    for token in tokens:
+        said += weights["encoder.token.weight"][token] / len(tokens)
+    said += weights["encoder.number.weight"] @ FEATURES.numbers[item - 1]
+    said += weights["encoder.number.bias"]
+    share = 1.0 if COLD[item] else mix
+    return (1 - share) * vector + share * said[:4], (1 - share) * bias + share * said[4]
+
+
+def test_rows_are_mixed_with_their_metadata() -> None:
+    table = described_table()
+    items = [2, 0, 3, 1, 3]
+    for mix in (0.0, 0.3, 1.0):
+        vectors, biases = table.rows(torch.tensor(items), mix)
+        for row, item in enumerate(items):
+            vector, bias = slow_row(table, item, mix)
+            np.testing.assert_allclose(vectors[row].detach().numpy(), vector, atol=1e-5)
+            np.testing.assert_allclose(biases[row].item(), bias, atol=1e-5)
+        everything, _ = table.everything(mix)
+        np.testing.assert_allclose(
+            everything[1].detach().numpy(), slow_row(table, 2, mix)[0], atol=1e-5
+        )
+
+
+def test_a_cold_item_is_its_metadata_alone() -> None:
+    table = described_table()
+    before = table.rows(torch.tensor([3]), 0.0)[0].clone()
+    with torch.no_grad():
+        table.vector.weight[3] += 100
+    assert torch.equal(table.rows(torch.tensor([3]), 0.0)[0], before)
+
+
+def test_gradients_hold_only_the_rows_that_were_looked_up() -> None:
+    table = ItemTable(1000, 4, sparse=True, tied=True, features=None)
+    vectors, biases = table.rows(torch.tensor([7, 3, 9]), 0.0)
+    (vectors.sum() + biases.sum()).backward()
+    assert table.vector.weight.grad is not None
+    assert table.vector.weight.grad.is_sparse
+    assert table.vector.weight.grad.coalesce().indices().tolist() == [[3, 7, 9]]
+
+
+def test_untied_tables_tell_and_score_by_different_vectors() -> None:
+    table = ItemTable(5, 4, sparse=False, tied=False, features=None)
+    items = torch.tensor([1, 2])
+    vectors, _ = table.rows(items, 0.0)
+    assert not torch.equal(table.entries(items, vectors), vectors)
+    tied = ItemTable(5, 4, sparse=False, tied=True, features=None)
+    vectors, _ = tied.rows(items, 0.0)
+    assert torch.equal(tied.entries(items, vectors), vectors)
+
+
+def test_rows_of_metadata_are_taken_in_any_order() -> None:
+    told = FeatureRows.of(FEATURES, torch.device("cpu")).take(torch.tensor([2, 0, 1, 0]))
+    assert told.offsets.tolist() == [0, 1, 3, 3, 5]
+    assert told.token.tolist() == [1, 0, 1, 0, 1]
+    assert told.numbers[:, 0].tolist() == [0.0, 1.0, -2.0, 1.0]

@@ -1,0 +1,1 @@
+"""What trains every gradient-trained system: plans of batches, the loop, checkpoints, scaling."""

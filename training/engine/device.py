@@ -1,0 +1,32 @@
+"""Which device a fit runs on."""
+
+from __future__ import annotations
+
+import torch
+
+from pipeline.errors import HourglassError
+from training.engine.parallel import local_rank
+
+
+def device_of(name: str) -> torch.device:
+    """The device a parameter names: ``cpu``, ``cuda``, or ``auto`` for whichever there is.
+
+    Of several processes that `torchrun` started on a machine, each gets a GPU of its own.
+
+    Raises:
+        HourglassError: ``cuda`` was asked for on a machine without it, or there are more processes
+            than GPUs.
+    """
+    if name == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        if name == "cuda":
+            raise HourglassError("device = 'cuda', but this machine has no usable GPU: use 'auto'")
+        return torch.device("cpu")
+    place, gpus = local_rank(), torch.cuda.device_count()
+    if place >= gpus:
+        raise HourglassError(
+            f"process {place + 1} of this machine finds {gpus} GPUs: start torchrun with "
+            f"--nproc-per-node {gpus}, or use device 'cpu'"
+        )
+    return torch.device("cuda", place)

@@ -1,0 +1,157 @@
+"""Several processes that train one model, each on its part of every batch.
+
+`torchrun` starts them and tells each its place by environment variables.  Gradients are summed, so
+what is learned is what one process would learn.  Every rank hears the same sums, bit for bit, and
+so comes to the same decisions.  R rows of a gradient, D width, P processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pipeline.errors import HourglassError
+
+_PATIENCE = timedelta(minutes=30)  # a rank may validate or write a checkpoint in the meantime
+
+
+def local_rank() -> int:
+    """Place of this process among those that `torchrun` started on this machine; 0 is alone."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """Take part in what `torchrun` started; without it, be alone.
+
+    GPUs talk through NCCL, everything else through Gloo.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield Processes.here()
+        return
+    gpus = torch.cuda.is_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=_PATIENCE)
+    try:
+        yield Processes.here()
+    finally:
+        dist.destroy_process_group()
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together; alone, every exchange gives back what it was given."""
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def here(cls) -> Processes:
+        """Those of PyTorch's process group, if there is one."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return cls()
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that reports and writes."""
+        return self.rank == 0
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each dense tensor by its sum over all ranks, in one exchange."""
+        if self.world == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def add_rows(
+        self, gradients: Sequence[Tensor | None], tables: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Sums over all ranks of row-sparse gradients of tables (V, D); None has no row.
+
+        Returns merged sparse gradients; their rows ascend, each once.
+        """
+        own = [_parts(gradient, table) for gradient, table in zip(gradients, tables, strict=True)]
+        if not own:
+            return []
+        counts = torch.tensor([len(rows) for rows, _ in own], device=tables[0].device)
+        of_all = [torch.empty_like(counts) for _ in range(self.world)]
+        dist.all_gather(of_all, counts)
+        sizes = torch.stack(of_all).tolist()  # (P, tables)
+        summed = []
+        for at, (rows, values) in enumerate(own):
+            size = [int(counted[at]) for counted in sizes]
+            all_rows, all_values = _gathered(rows, size), _gathered(values, size)
+            merged = torch.sparse_coo_tensor(
+                all_rows[None], all_values, tables[at].shape, check_invariants=False
+            )
+            summed.append(merged.coalesce())
+        return summed
+
+    def bytes_of_all(self, own: bytes) -> list[bytes]:
+        """What each rank gave, in the order of ranks."""
+        if self.world == 1:
+            return [own]
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
+        dist.all_gather(sizes, torch.tensor([len(own)]))
+        size = [int(one) for one in sizes]
+        content = _gathered(torch.frombuffer(bytearray(own or b"\0"), dtype=torch.uint8), size)
+        return [part.numpy().tobytes() for part in torch.split(content, size)]
+
+    def told_by_first(self, values: Sequence[float]) -> list[float]:
+        """The numbers of rank 0."""
+        if self.world == 1:
+            return list(values)
+        shared = torch.tensor(values, dtype=torch.float64)
+        dist.broadcast(shared, src=0)
+        told: list[float] = shared.tolist()
+        return told
+
+    def agree(self, text: str) -> bool:
+        """Whether all ranks gave the same text."""
+        return len(set(self.bytes_of_all(text.encode()))) == 1
+
+
+def _parts(gradient: Tensor | None, table: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (R,) and values (R, D) of a gradient that may be missing, or dense."""
+    if gradient is None:
+        rows = torch.empty(0, dtype=torch.int64, device=table.device)
+        return rows, table.new_empty(0, *table.shape[1:])
+    if not gradient.is_sparse:
+        return torch.arange(len(gradient), device=gradient.device), gradient
+    return gradient._indices()[0], gradient._values()
+
+
+def _gathered(own: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The tensors of all ranks, one after another; they differ in length only."""
+    longest = max(sizes)
+    if not longest:
+        return own[:0]
+    padded = own.new_zeros(longest, *own.shape[1:])
+    mine = sizes[dist.get_rank()]
+    padded[:mine] = own[:mine]
+    received = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(received, padded)
+    return torch.cat([part[:size] for part, size in zip(received, sizes, strict=True)])
+
+
+def stop_together(system: str, failure: Exception | None, anywhere: bool) -> None:
+    """End this process for its own failure, or because another one failed.
+
+    Raises:
+        Exception: ``failure``, if there is one.
+        HourglassError: only another process failed.
+    """
+    if failure is not None:
+        raise failure
+    if anywhere:
+        raise HourglassError(f"{system}: another process failed: its message says why")

@@ -1,0 +1,74 @@
+"""User states at requests: one pass over each user's history, then one step for each request.
+
+n requests, B rows, T steps, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.batches import padded, ranges, scoring_batches
+from training.engine.interface import Ints
+from training.engine.items import FeatureRows
+from training.engine.net import StateNet, StepTensors
+from training.reader import Histories, Requests
+from training.systems.inputs import EventSteps, SessionRule, ValueScale, request_inputs
+
+_CELLS = 16384  # padded steps whose states are in memory together; bounds memory, not results
+
+
+def request_states(
+    net: StateNet,
+    histories: Histories,
+    requests: Requests,
+    rule: SessionRule,
+    scale: ValueScale,
+    users: FeatureRows | None,
+    mix: float,
+) -> Iterator[tuple[Ints, Tensor]]:
+    """Rows of requests and their states (b, D); each request comes once.
+
+    The request's own step follows the state of the user's ``length`` - 1 earlier steps, so the
+    requests of a user share one pass over the history, however many they are.
+    """
+    device = net.items.vector.weight.device
+    steps = EventSteps(histories, rule, scale)
+    last = request_inputs(histories, requests, rule, scale)
+    order = np.argsort(requests.user, kind="stable")
+    user, first = np.unique(requests.user[order], return_index=True)
+    bounds = np.append(first, len(order))
+    longest = np.zeros(len(user), np.int64)
+    np.maximum.at(longest, np.searchsorted(user, requests.user), requests.length)
+    for rows in scoring_batches(longest, _CELLS):
+        cells, _ = padded(histories.offsets[user[rows]], longest[rows])  # (B, T)
+        row_of, place = ranges(bounds[rows], bounds[rows + 1] - bounds[rows])
+        mine = order[place]
+        length = torch.from_numpy(requests.length[mine]).to(device)
+        before = net.begin(len(mine))
+        if cells.shape[1]:
+            told = steps.at(cells)
+            keep = ~told.session_start if rule.forgets else None
+            states = net(
+                _inputs(net, StepTensors.of(told, device), users, mix),
+                net.begin(len(rows)),
+                None if keep is None else torch.from_numpy(keep).to(device),
+            )  # (B, T, D)
+            reached = states[torch.from_numpy(row_of).to(device), (length - 1).clamp_min(0)]
+            before = reached * (length > 0)[:, None]
+        asked = last.take(mine)
+        if rule.forgets:
+            before = before * torch.from_numpy(~asked.session_start).to(device)[:, None]
+        inputs = _inputs(net, StepTensors.of(asked, device), users, mix)
+        yield mine, net.cell(inputs, before)
+
+
+def _inputs(net: StateNet, steps: StepTensors, users: FeatureRows | None, mix: float) -> Tensor:
+    touched, where = torch.unique(steps.item, return_inverse=True)
+    vectors, _ = net.items.rows(touched, mix)
+    entries = net.items.entries(touched, vectors)
+    return net.inputs(functional.embedding(where, entries), steps, users)

@@ -1,0 +1,85 @@
+"""Which events are learned from, and which are kept apart to say when to stop.
+
+N events, n requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.errors import HourglassError
+from training.engine.interface import Bools, Ints
+from training.reader import Histories, Requests
+
+_FEWEST_VALIDATED = 50  # fewer say nothing about when to stop
+_MOST_VALIDATED = 4000
+
+
+@dataclass(frozen=True)
+class TargetSplit:
+    """Events that are learned from, and the later ones that are not."""
+
+    learned: Bools  # (N,)
+    validation: Ints  # event positions in order of time; empty: everything is learned from
+
+    def whole(self, targets: Bools) -> TargetSplit:
+        """Learning from all targets (N,)."""
+        return TargetSplit(targets, self.validation[:0])
+
+
+def learnable(system: str, histories: Histories, repeats: bool) -> Bools:
+    """Events that may be learned from (N,): past the context, and new unless ``repeats``.
+
+    Raises:
+        HourglassError: there is none.
+    """
+    targets = histories.is_target.copy()
+    if not repeats:
+        first = np.zeros(len(targets), np.bool_)
+        first[histories.offsets[:-1][histories.lengths > 0]] = True
+        repeated = np.zeros(len(targets), np.bool_)
+        repeated[1:] = histories.item[1:] == histories.item[:-1]
+        targets &= first | ~repeated
+    if not targets.any():
+        raise HourglassError(
+            f"{system}: every event repeats the user's previous item: set repeats to true"
+        )
+    return targets
+
+
+def split_targets(histories: Histories, targets: Bools, share: float) -> TargetSplit:
+    """Keep the latest ``share`` of the targets apart, by time; none where they would be too few.
+
+    Nothing that is learned from happened after the first event that is kept apart.
+    """
+    place = np.flatnonzero(targets)
+    time_us = np.asarray(histories.time_us)[place]
+    n_kept = int(len(place) * share)
+    if n_kept < _FEWEST_VALIDATED:
+        return TargetSplit(targets, place[:0])
+    begins_us = np.partition(time_us, len(place) - n_kept)[len(place) - n_kept]
+    late = time_us >= begins_us
+    if late.all():
+        return TargetSplit(targets, place[:0])
+    learned = targets.copy()
+    learned[place[late]] = False
+    return TargetSplit(learned, place[late][np.argsort(time_us[late], kind="stable")])
+
+
+def validation_requests(histories: Histories, validation: Ints) -> tuple[Requests, Ints]:
+    """Requests at some of the events, evenly spread over their time, and those events' positions.
+
+    They are sorted by position, so that a user's requests stand together.
+    """
+    step = max(1, -(-len(validation) // _MOST_VALIDATED))
+    event = np.sort(validation[::step])
+    user = np.searchsorted(histories.offsets, event, side="right") - 1
+    requests = Requests(
+        user=user,
+        length=event - histories.offsets[user],
+        now_us=np.asarray(histories.time_us)[event],
+        context=np.asarray(histories.context)[event],
+    )
+    return requests, event
