@@ -16,7 +16,8 @@ from training.systems import SYSTEM_NAMES, build
 from training.systems.base import System
 
 FAST = {"width": 8, "epochs": 1, "max_len": 6, "device": "cpu"}
-PARAMETERS = {"hrnn": FAST, "hrnn_trend": FAST}
+NEURAL = ("gru4rec", "hrnn", "hrnn_trend", "hrnn_meta", "hrnn_rating")
+PARAMETERS = dict.fromkeys(NEURAL, FAST)
 N_ITEMS = 12
 
 
@@ -28,7 +29,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
         times = AS_OF_S - 90_000 + np.cumsum(rng.exponential(2500, size=rng.integers(2, 15)))
         items = rng.integers(0, N_ITEMS, size=len(times))
         users[f"u{user:02d}"] = [
-            (f"i{item:02d}", float(time)) for item, time in zip(items, times, strict=True)
+            (f"i{item:02d}", float(time), ("view", "like")[item % 2], float(rng.integers(1, 6)))
+            for item, time in zip(items, times, strict=True)
         ]
     vocabulary = [f"i{item:02d}" for item in range(N_ITEMS)]
     return read_dataset(

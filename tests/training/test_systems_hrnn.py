@@ -13,11 +13,16 @@ from pipeline.errors import HourglassError
 from training.reader import DataSet, Requests, read_dataset
 from training.systems import build
 from training.systems.base import System
-from training.systems.inputs import SessionRule, event_inputs, request_inputs
+from training.systems.inputs import EventSteps, SessionRule, StepInputs, ValueScale, request_inputs
 
 HOUR_S = 3600
 RULE = SessionRule(gap_s=HOUR_S, dwell_width_s=60.0, dwell_bins=16)
-SMALL = {"width": 8, "epochs": 2, "device": "cpu"}
+PLAIN = ValueScale()
+SMALL = {"width": 8, "epochs": 2, "device": "cpu", "validation_share": 0.0}
+
+
+def inputs_of_all(data: DataSet, rule: SessionRule = RULE) -> StepInputs:
+    return EventSteps(data.histories, rule, PLAIN).at(np.arange(len(data.histories.item)))
 
 
 def fit(name: str, data: DataSet, seed: int = 0, **parameters: object) -> System:
@@ -50,7 +55,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
 
 
 def test_inputs_by_hand(tiny: DataSet) -> None:
-    inputs = event_inputs(tiny.histories, RULE)
+    inputs = inputs_of_all(tiny)
     # ann: nothing, 70 s, 3600 s, 4330 s before; bob: nothing before.
     assert inputs.item.tolist() == [0, 1, 2, 3, 0]
     assert inputs.session_start.tolist() == [True, False, True, True, True]
@@ -76,7 +81,7 @@ def test_inputs_of_a_request_by_hand(
 ) -> None:
     last_us = tiny.histories.time_us[max(0, length - 1)]
     request = Requests(np.array([0]), np.array([length]), last_us + np.array([later_s * 10**6]))
-    inputs = request_inputs(tiny.histories, request, RULE)
+    inputs = request_inputs(tiny.histories, request, RULE, PLAIN)
     found = (inputs.item[0], inputs.session_start[0], inputs.delta[0], inputs.dwell[0])
     assert found == (item, starts, delta, dwell)
 
@@ -98,8 +103,8 @@ def test_a_request_at_the_moment_of_an_event_has_its_inputs(mixed: DataSet) -> N
     h = mixed.histories
     event = np.arange(len(h.item))
     user = h.user_of_event
-    asked = request_inputs(h, Requests(user, event - h.offsets[user], h.time_us), RULE)
-    trained = event_inputs(h, RULE)
+    asked = request_inputs(h, Requests(user, event - h.offsets[user], h.time_us), RULE, PLAIN)
+    trained = inputs_of_all(mixed)
     assert np.array_equal(asked.item, trained.item)
     assert np.array_equal(asked.session_start, trained.session_start)
     assert np.array_equal(asked.delta, trained.delta)
@@ -109,10 +114,9 @@ def test_a_request_at_the_moment_of_an_event_has_its_inputs(mixed: DataSet) -> N
 def test_dwell_inputs_are_the_bins_of_the_data_set(mixed: DataSet) -> None:
     h = mixed.histories
     inside = np.flatnonzero(~h.session_start)
-    assert np.array_equal(event_inputs(h, RULE).dwell[inside], h.dwell_bin[inside - 1])
+    assert np.array_equal(inputs_of_all(mixed).dwell[inside], h.dwell_bin[inside - 1])
 
 
-@pytest.mark.parametrize("max_len", [4, 100])
 @pytest.mark.parametrize(
     "told",
     [
@@ -121,9 +125,9 @@ def test_dwell_inputs_are_the_bins_of_the_data_set(mixed: DataSet) -> None:
         {"dwell_input": False},
     ],
 )
-def test_scores_are_the_recurrence(mixed: DataSet, max_len: int, told: dict[str, bool]) -> None:
+def test_scores_are_the_recurrence(mixed: DataSet, told: dict[str, bool]) -> None:
     """One step at a time in plain numpy: gates, state, inner product with each item, bias."""
-    system = fit("hrnn", mixed, max_len=max_len, **SMALL, **told)
+    system = fit("hrnn", mixed, **SMALL, **told)
     w = system.tensors()
     requests, _ = requests_for_targets(mixed)
     requests = requests.take(np.arange(0, len(requests), 7))
@@ -132,25 +136,25 @@ def test_scores_are_the_recurrence(mixed: DataSet, max_len: int, told: dict[str,
     def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
         return 1 / (1 + np.exp(-x))
 
-    earlier = event_inputs(mixed.histories, RULE)
+    earlier = inputs_of_all(mixed)
     for row in range(len(requests)):
         first = mixed.histories.offsets[requests.user[row]]
         steps = range(first, first + requests.length[row] + 1)  # the last predicts the target
         state = np.zeros(8)
-        for step in list(steps)[-max_len:]:
-            x = [w["item.weight"][earlier.item[step]]]
-            if "delta.weight" in w:
-                x.append(w["delta.weight"][earlier.delta[step]])
+        for step in steps:
+            x = [w["items.vector.weight"][earlier.item[step]]]
             if told.get("session_input", True):
                 x.append([float(earlier.session_start[step])])
+            if "delta.weight" in w:
+                x.append(w["delta.weight"][earlier.delta[step]])
             if "dwell.weight" in w:
                 x.append(w["dwell.weight"][earlier.dwell[step]])
-            into = w["gru.weight_ih_l0"] @ np.concatenate(x) + w["gru.bias_ih_l0"]
-            back = w["gru.weight_hh_l0"] @ state + w["gru.bias_hh_l0"]
+            into = w["cell.weight_ih"] @ np.concatenate(x) + w["cell.bias_ih"]
+            back = w["cell.weight_hh"] @ state + w["cell.bias_hh"]
             reset, update = (sigmoid(into[k : k + 8] + back[k : k + 8]) for k in (0, 8))
             new = np.tanh(into[16:] + reset * back[16:])
             state = (1 - update) * new + update * state
-        expected = w["item.weight"][1:] @ state + w["bias.weight"][1:, 0]
+        expected = w["items.vector.weight"][1:] @ state + w["items.bias.weight"][1:, 0]
         assert np.allclose(scores[row], expected, atol=1e-4)
 
 
@@ -212,7 +216,7 @@ def test_the_seed_decides_the_weights_and_disturbs_no_one(mixed: DataSet) -> Non
     )
     assert torch.equal(torch.rand(1), expected)
     assert all(np.array_equal(one[name], same[name]) for name in one)
-    assert not np.array_equal(one["item.weight"], other["item.weight"])
+    assert not np.array_equal(one["items.vector.weight"], other["items.vector.weight"])
 
 
 def test_a_loss_that_is_no_number(mixed: DataSet) -> None:
@@ -227,7 +231,7 @@ def test_scoring_before_fitting(tiny: DataSet) -> None:
 
 def test_tensors_of_another_shape(mixed: DataSet) -> None:
     tensors = fit("hrnn", mixed, **SMALL).tensors()
-    with pytest.raises(HourglassError, match=r"tensor 'item.weight' has shape \(21, 8\)"):
+    with pytest.raises(HourglassError, match=r"tensor 'items.vector.weight' has shape \(21, 8\)"):
         build("hrnn", {"width": 9}).load(tensors)
 
 

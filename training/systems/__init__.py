@@ -20,8 +20,11 @@ _CLASSES = {
     "p_pop": "PPop",
     "item_knn": "ItemKnn",
     "vsknn": "VSknn",
+    "gru4rec": "Gru4Rec",
     "hrnn": "Hrnn",
     "hrnn_trend": "HrnnTrend",
+    "hrnn_meta": "HrnnMeta",
+    "hrnn_rating": "HrnnRating",
 }
 SYSTEM_NAMES = tuple(_CLASSES)
 

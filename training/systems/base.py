@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HOUR_S, Hour
 from training.reader import DataSet, Histories, Popularity, Requests
+
+if TYPE_CHECKING:
+    from training.engine.interface import FitOptions
 
 US_PER_S = 1_000_000
 US_PER_HOUR = HOUR_S * US_PER_S
@@ -26,8 +29,10 @@ class FitProgress:
 
     epoch: int  # 1 is the first
     loss: float
-    events_per_s: float
+    events_per_s: float  # over the latest seconds
     fraction: float  # of the whole fit, 0 to 1
+    seconds_left: float | None = None  # at that speed, if every epoch is run
+    validation_loss: float | None = None  # of the latest epoch that was validated
 
 
 Report = Callable[[FitProgress], None]
@@ -69,6 +74,21 @@ class FollowsTrends(Protocol):
         ...
 
 
+@runtime_checkable
+class GradientTrained(Protocol):
+    """A system whose fit can be resumed, moved to another device, or begun from a model."""
+
+    def fit_with(
+        self, data: DataSet, seed: int, report: Report, options: FitOptions
+    ) -> dict[str, float]:
+        """As `System.fit`, which is this with the default options."""
+        ...
+
+    def optimiser_tensors(self) -> Tensors:
+        """State of the optimiser after the fit, by name; `Start` hands it to the next one."""
+        ...
+
+
 def parse_parameters(kind: type[P], system: str, given: Mapping[str, Any]) -> P:
     """Build a parameter dataclass from a mapping, refusing unknown names and wrong types.
 
@@ -80,13 +100,18 @@ def parse_parameters(kind: type[P], system: str, given: Mapping[str, Any]) -> P:
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
             raise UsageError(f"{system}: unknown parameter {name!r}: it has {names}")
-        wanted = type(known[name].default)
+        wanted = type(_default_of(known[name]))
         whole_number = wanted is float and type(value) is int
         if type(value) is not wanted and not whole_number:
             raise UsageError(
                 f"{system}: parameter {name} = {value!r} is not of type {wanted.__name__}"
             )
     return kind(**given)
+
+
+def _default_of(field: dataclasses.Field[Any]) -> object:
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
 
 
 def require(condition: bool, name: str, value: object, rule: str) -> None:

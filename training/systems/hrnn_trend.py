@@ -18,21 +18,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.hours import Hour
+from training.engine.learner import Prior
 from training.reader import DataSet, Popularity, Requests
 from training.systems.base import US_PER_HOUR, Tensors, require, take_tensor
-from training.systems.hrnn import Hrnn, HrnnParameters
+from training.systems.neural import NeuralSystem
+from training.systems.neural_parameters import RecurrentParameters
 from training.systems.trend import HourCounts, TrendRule, TrendTable, log_q_at
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class HrnnTrendParameters(HrnnParameters):
-    """``half_life_h``: after so long an event counts half.
+class TrendParameters(RecurrentParameters):
+    """``trend``: whether q is told apart at all.
 
+    ``half_life_h``: after so long an event counts half.
     ``smoothing``: events that every item is granted, so that none is impossible.
     """
 
+    trend: bool = True
     half_life_h: float = 12.0
     smoothing: float = 0.1
 
@@ -42,50 +44,49 @@ class HrnnTrendParameters(HrnnParameters):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
 
 
-class HrnnTrend(Hrnn):
+class TrendSystem(NeuralSystem):
     """Each training target sees q as of the start of its own hour."""
 
-    name: ClassVar[str] = "hrnn_trend"
-    _has_prior: ClassVar[bool] = True
-
-    def __init__(self, parameters: HrnnTrendParameters) -> None:
+    def __init__(self, parameters: TrendParameters) -> None:
         super().__init__(parameters)
-        self._trend = TrendRule(parameters.half_life_h, parameters.smoothing)
-        self._table: TrendTable | None = None
+        self._trends = parameters.trend
+        self._rule = TrendRule(parameters.half_life_h, parameters.smoothing)
         self._counts = HourCounts(*(np.empty(0, np.int64) for _ in range(3)))
         self._as_of = 0
 
+    @property
+    def _follows_trend(self) -> bool:
+        return self._trends
+
     def _prepare(self, data: DataSet) -> None:
-        histories = data.histories
-        own = HourCounts.of_events(histories)
-        hours = histories.time_us // US_PER_HOUR
-        self._table = TrendTable.at(own, hours, len(data.item_ids), self._trend)
         self._as_of = data.manifest.as_of.index
-        self._counts = own.before(self._as_of)
+        self._counts = HourCounts.of_events(data.histories).before(self._as_of)
         self.refresh(data.popularity, data.manifest.as_of)
+
+    def _prior(self, data: DataSet) -> Prior | None:
+        if not self._trends:
+            return super()._prior(data)
+        hours = np.asarray(data.histories.time_us) // US_PER_HOUR
+        # The counts that serving begins with, so that taste is learned beside the q it will meet.
+        return TrendTable.at(self._counts, hours, len(data.item_ids), self._rule)
 
     def refresh(self, popularity: Popularity, as_of: Hour) -> None:
         """Renew the popularity from its first hour on; older hours stay as they were."""
         self._counts = self._counts.renewed(HourCounts.of_popularity(popularity))
         self._as_of = as_of.index
 
-    def _with_prior(self, scores: Tensor, event: Ints, column: Ints | slice) -> Tensor:
-        assert self._table is not None  # noqa: S101 - `_prepare` ran before training
-        return scores + self._tempered(self._table.log_q[self._table.row[event], column])
-
     def _with_request_prior(self, scores: Tensor, requests: Requests) -> Tensor:
+        temperature = self._fitted().temperature
+        if temperature is None:
+            return scores
         # Hours at or after as_of are unknown; counts only fade while a request waits for news.
         hours, row = np.unique(requests.now_us // US_PER_HOUR, return_inverse=True)
         known = self._counts.before(self._as_of)
-        return scores + self._tempered(log_q_at(known, hours, scores.shape[1], self._trend)[row])
-
-    def _tempered(self, log_q: NDArray[np.float32]) -> Tensor:
-        temperature = self._fitted().temperature
-        assert temperature is not None  # noqa: S101 - `_has_prior` built it
-        return temperature * torch.from_numpy(log_q).to(temperature.device)
+        log_q = log_q_at(known, hours, scores.shape[1], self._rule)[row]
+        return scores + temperature * torch.from_numpy(log_q).to(temperature.device)
 
     def tensors(self) -> Tensors:
-        """HRNN's tensors, the hourly counts and the hour they reach to."""
+        """The network's tensors, the hourly counts and the hour they reach to."""
         return {
             **super().tensors(),
             "trend.item": self._counts.item,
@@ -100,3 +101,14 @@ class HrnnTrend(Hrnn):
         columns = (take_tensor(tensors, f"trend.{name}") for name in ("item", "hour", "events"))
         self._counts = HourCounts(*columns)
         self._as_of = int(take_tensor(tensors, "trend.as_of")[0])
+
+
+@dataclass(frozen=True)
+class HrnnTrendParameters(TrendParameters):
+    """The defaults of systems that follow trends."""
+
+
+class HrnnTrend(TrendSystem):
+    """HRNN whose scores are taste and fashion, told apart."""
+
+    name: ClassVar[str] = "hrnn_trend"

@@ -111,3 +111,7 @@ class TrendTable:
             step *= 2
             distinct, row = np.unique(hours // step * step, return_inverse=True)
         return cls(log_q_at(counts, distinct, n_items, rule), row.astype(np.int64))
+
+    def of(self, event: Ints, column: Ints | slice) -> NDArray[np.float32]:
+        """log q at events' hours of the items column + 1; the two are broadcast together."""
+        return self.log_q[self.row[event], column]

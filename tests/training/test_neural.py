@@ -1,0 +1,249 @@
+"""Recurrent systems as a whole: carried states, stopping, resuming, continuing."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from synthetic import AS_OF_S, Known, write_dataset
+from torch.nn import functional
+
+from pipeline.errors import HourglassError
+from training.engine.interface import Batch, FitOptions, Start
+from training.engine.pieces import plan_of
+from training.engine.targets import TargetSplit
+from training.reader import DataSet, Requests, read_dataset
+from training.systems import build
+from training.systems.base import FitProgress, GradientTrained, System
+
+N_ITEMS = 15
+SMALL: dict[str, Any] = {
+    "width": 12,
+    "epochs": 3,
+    "batch_events": 200,
+    "bptt_steps": 5,
+    "learning_rate": 0.02,
+    "dropout": 0.2,
+    "input_dropout": 0.2,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def walks(n_users: int, seed: int, names: list[str]) -> dict[str, list[tuple[str, float]]]:
+    """Users who walk through the items in a fixed order, with jumps."""
+    rng = np.random.default_rng(seed)
+    follower = np.random.default_rng(99).permutation(len(names))
+    users = {}
+    for user in range(n_users):
+        item, time, events = int(rng.integers(len(names))), AS_OF_S - rng.uniform(5e4, 9e4), []
+        for _ in range(int(rng.integers(2, 40))):
+            item = int(follower[item] if rng.random() < 0.9 else rng.integers(len(names)))
+            time += float(rng.exponential(900))
+            if time < AS_OF_S:
+                events.append((names[item], time))
+        if events:
+            users[f"u{user:03d}"] = events
+    return users
+
+
+NAMES = [f"i{item:02d}" for item in range(N_ITEMS)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    folder = tmp_path_factory.mktemp("walks") / "d"
+    return read_dataset(write_dataset(folder, walks(60, 1, NAMES), vocabulary=NAMES))
+
+
+def quiet(progress: FitProgress) -> None:
+    """Nobody looks."""
+
+
+def requests_of(data: DataSet) -> tuple[Requests, Any]:
+    h = data.histories
+    event = np.flatnonzero(h.is_target)
+    user = h.user_of_event[event]
+    return Requests(user, event - h.offsets[user], h.time_us[event]), h.item[event]
+
+
+@pytest.mark.parametrize("name", ["hrnn", "gru4rec", "hrnn_trend"])
+@pytest.mark.parametrize("negatives", [0, 10])
+def test_states_are_carried_from_batch_to_batch(data: DataSet, name: str, negatives: int) -> None:
+    """The dense loss of every step on lanes is that of the request asked at that moment."""
+    told = {"dropout": 0.0, "input_dropout": 0.0, "epochs": 1, "validation_share": 0.0}
+    system = build(name, {**SMALL, **told, "negatives": negatives, "repeats": True})
+    system.fit(data, 0, quiet)
+    requests, item = requests_of(data)
+    log_p = functional.log_softmax(torch.from_numpy(system.score(data.histories, requests)), dim=1)
+    expected = -log_p[torch.arange(len(item)), torch.from_numpy(item.astype(np.int64)) - 1]
+
+    dense = build(name, {**SMALL, **told, "negatives": 0, "repeats": True})
+    dense.load(system.tensors())
+    targets = data.histories.is_target
+    learner = dense._learner(data, TargetSplit(targets, np.empty(0, np.int64)))
+    dense._net.eval()
+    plan = plan_of(dense.parameters, data.histories, targets, 0)
+    total, rng = 0.0, np.random.default_rng(0)
+    with torch.no_grad():
+        for batch in plan.batches(1):
+            total += float(learner.loss(batch, rng))
+    assert total == pytest.approx(float(expected.sum()), rel=1e-4)
+
+
+def test_a_batch_without_rows_costs_nothing(data: DataSet) -> None:
+    system = build("hrnn", {**SMALL, "epochs": 1})
+    system.fit(data, 0, quiet)
+    nothing = TargetSplit(data.histories.is_target, np.empty(0, np.int64))
+    learner = system._learner(data, nothing)
+    cells, mask = np.zeros((0, 5), np.int64), np.zeros((0, 5), bool)
+    loss = learner.loss(Batch(cells, mask, mask, mask, True, 7), np.random.default_rng(0))
+    assert float(loss) == 0.0
+
+
+def test_learning_stops_when_the_latest_events_are_met_no_better(data: DataSet) -> None:
+    told: list[FitProgress] = []
+    system = build("hrnn", {**SMALL, "epochs": 30, "learning_rate": 0.05, "patience": 2})
+    metrics = system.fit(data, 0, told.append)
+    assert 1 <= metrics["best_epoch"] < 30
+    assert metrics["epochs"] == metrics["best_epoch"]  # the second fit, on everything
+    assert 0.3 < metrics["validation_mrr_20"] <= 1
+    search = build("hrnn", {**SMALL, "epochs": 30, "learning_rate": 0.05, "patience": 2,
+                            "refit": False}).fit(data, 0, quiet)  # fmt: skip
+    assert search["best_epoch"] == metrics["best_epoch"]
+    assert search["epochs"] <= search["best_epoch"] + 2
+
+
+class StopError(Exception):
+    """Raised in the middle of a fit."""
+
+
+@pytest.mark.parametrize("stop_at", [2, 9, 14])
+def test_a_fit_that_was_cut_off_ends_in_the_same_weights(
+    data: DataSet, tmp_path: Path, stop_at: int
+) -> None:
+    parameters = {**SMALL, "negatives": 8, "checkpoint_s": 1e-9}
+    whole = build("hrnn_trend", parameters)
+    expected = whole.fit(data, 5, quiet)
+
+    class Interrupted:
+        reports = 0
+
+        def __call__(self, progress: FitProgress) -> None:
+            self.reports += 1
+            if self.reports == stop_at:
+                raise StopError
+
+    options = FitOptions(checkpoints=tmp_path / "c")
+    with pytest.raises(StopError):
+        build("hrnn_trend", parameters).fit_with(data, 5, Interrupted(), options)
+    assert any((tmp_path / "c").rglob("*.safetensors"))
+    again = build("hrnn_trend", parameters)
+    assert again.fit_with(data, 5, quiet, options) == expected
+    for name, tensor in whole.tensors().items():
+        assert np.array_equal(again.tensors()[name], tensor), name
+    for name, tensor in whole.optimiser_tensors().items():
+        assert np.array_equal(again.optimiser_tensors()[name], tensor), name
+
+
+def start_of(system: System, data: DataSet) -> Start:
+    assert isinstance(system, GradientTrained)
+    return Start("before-1", system.tensors(), data.item_ids, system.optimiser_tensors())
+
+
+def test_going_on_from_a_model_keeps_what_it_knows(data: DataSet, tmp_path: Path) -> None:
+    """The new vocabulary has the items in another order, one less and three more."""
+    before = build("hrnn", {**SMALL, "epochs": 8, "negatives": 0})
+    before.fit(data, 0, quiet)
+    names = [*NAMES[:0:-1], "new1", "new2", "new3"]
+    later = read_dataset(write_dataset(tmp_path / "later", walks(60, 1, NAMES), vocabulary=names))
+    started = build("hrnn", {**SMALL, "negatives": 0})
+    net, optimiser = None, None
+    told: list[FitProgress] = []
+    options = FitOptions(start=start_of(before, data))
+    started.fit_with(later, 0, told.append, options)
+    fresh: list[FitProgress] = []
+    build("hrnn", {**SMALL, "negatives": 0}).fit(later, 0, fresh.append)
+    assert told[0].loss < 0.6 * fresh[0].loss
+
+    net, optimiser = started._built(later, 3, options.start)
+    known = before.tensors()["items.vector.weight"]
+    place = {name: at for at, name in enumerate(["", *NAMES])}
+    for row, name in enumerate(["", *names]):
+        vector = net.items.vector.weight[row].detach().numpy()
+        if name in place:
+            assert np.array_equal(vector, known[place[name]])
+        else:
+            assert not any(np.array_equal(vector, one) for one in known)
+    assert optimiser is not None
+    moment = optimiser["items.vector.weight/exp_avg"]
+    assert np.array_equal(moment[1], before.optimiser_tensors()["items.vector.weight/exp_avg"][15])
+    assert not moment[-3:].any()
+
+
+def test_going_on_with_other_sizes_is_refused(data: DataSet) -> None:
+    before = build("hrnn", {**SMALL, "epochs": 1})
+    before.fit(data, 0, quiet)
+    options = FitOptions(start=start_of(before, data))
+    with pytest.raises(HourglassError, match=r"before-1 cannot be continued: its tensor .* has sh"):
+        build("hrnn", {**SMALL, "width": 9}).fit_with(data, 0, quiet, options)
+    with pytest.raises(HourglassError, match=r"before-1 has no tensor 'temperature'"):
+        build("hrnn_trend", SMALL).fit_with(data, 0, quiet, options)
+
+
+def test_metadata_travel_with_the_model(tmp_path: Path) -> None:
+    known = {
+        name: Known((f"kind:{name[-1]}",), {"price": float(at)}) for at, name in enumerate(NAMES)
+    }
+    made = write_dataset(tmp_path / "d", walks(30, 2, NAMES), vocabulary=NAMES, items_known=known)
+    data = read_dataset(made)
+    system = build("hrnn_meta", {**SMALL, "epochs": 1})
+    system.fit(data, 0, quiet)
+    other = build("hrnn_meta", {**SMALL, "epochs": 1})
+    other.load(system.tensors())
+    requests, _ = requests_of(data)
+    bare = dataclasses.replace(data.histories, user_features=None)
+    assert np.array_equal(other.score(bare, requests), system.score(data.histories, requests))
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"loss": "bpr"},
+        {"loss": "top1"},
+        {"loss": "hinge"},
+        {"loss": "bpr_max"},
+        {"loss": "one_against_all"},
+        {"sampler": "uniform"},
+        {"sampler": "batch"},
+        {"sampler": "local"},
+        {"optimiser": "adagrad", "learning_rate": 0.1},
+        {"tied": False},
+        {"sequence_dropout": 0.2},
+        {"precision": "bfloat16"},
+        {"plan": "windows", "max_len": 8},
+        {"plan": "sessions"},
+        {"negatives": 0, "loss": "bpr_max"},
+    ],
+    ids=str,
+)
+def test_every_choice_learns_what_follows_what(data: DataSet, chosen: dict[str, Any]) -> None:
+    told = {"epochs": 14, "dropout": 0.0, "input_dropout": 0.0, "validation_share": 0.0}
+    system = build("hrnn", {**SMALL, **told, "negatives": 10, "learning_rate": 0.02, **chosen})
+    system.fit(data, 0, quiet)
+    requests, item = requests_of(data)
+    best = system.score(data.histories, requests).argmax(axis=1) + 1
+    # Nine of ten events follow the order.  What users have met is no local negative: with so few
+    # items they learn little of what does not follow.
+    assert np.mean(best == item) > (0.4 if chosen.get("sampler") == "local" else 0.6)

@@ -1,0 +1,338 @@
+"""What all recurrent ranking systems share: how they are fitted, kept, continued and asked.
+
+A system of this kind is its parameters: a plan of batches, what steps are told, a loss and a
+popularity prior.  N events, V items, n requests, D width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.errors import HourglassError
+from training.engine.continuing import Continuation
+from training.engine.device import device_of
+from training.engine.interface import Bools, FitOptions, Ints, Start
+from training.engine.items import FeatureRows
+from training.engine.learner import Lesson, Prior, RankingLearner, StateLearner
+from training.engine.loop import FitResult, Schedule, run_fit
+from training.engine.memory import Memory
+from training.engine.net import NetOptions, StateNet
+from training.engine.pieces import FrequencyPrior, negatives_of, plan_of, rewards_of
+from training.engine.scoring import request_states
+from training.engine.targets import TargetSplit, learnable, split_targets, validation_requests
+from training.evaluate import mask_last_item, rank_of_target
+from training.losses import loss_named
+from training.metrics import mean_metric
+from training.reader import DataSet, Histories, Requests
+from training.systems.base import Report, Tensors, require_items, take_tensor
+from training.systems.inputs import EventSteps
+from training.systems.neural_parameters import RecurrentParameters
+
+_MEMORY = "memory"
+_SCORED_FLOATS = 1 << 24  # scores in memory together while validating
+_K = 20  # of the MRR that decides when learning stops
+
+
+class NeuralSystem:
+    """Learns from every prefix of every history whose next event is a target."""
+
+    name: ClassVar[str]
+    _figure: ClassVar[str] = f"validation_mrr_{_K}"
+
+    def __init__(self, parameters: RecurrentParameters) -> None:
+        self.parameters = parameters
+        self._net: StateNet | None = None
+        self._memory: Memory | None = None
+        self._optimiser: Tensors = {}
+
+    def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:
+        """Train from scratch; on the CPU equal seeds give equal weights."""
+        return self.fit_with(data, seed, report, FitOptions())
+
+    def fit_with(
+        self, data: DataSet, seed: int, report: Report, options: FitOptions
+    ) -> dict[str, float]:
+        """Train, from scratch or from another model, perhaps going on with an earlier attempt.
+
+        With a validation part there are two fits: one finds the best number of epochs, one runs
+        that many on everything.
+
+        Raises:
+            HourglassError: there is nothing to learn from, the loss is no longer a number, or the
+                model to continue from has another shape.
+        """
+        require_items(self.name, data)
+        chosen = self.parameters
+        self._memory = Memory.of(
+            data,
+            forgets=chosen.plan == "sessions",
+            context=chosen.context_input,
+            items=chosen.item_features,
+            users=chosen.user_features,
+        )
+        targets = self._learnable(data.histories)
+        split = split_targets(data.histories, targets, chosen.validation_share)
+        found: dict[str, float] = {}
+        epochs = chosen.epochs
+        if len(split.validation):
+            result = self._fit_part(data, split, epochs, seed, report, options, "search")
+            epochs = max(1, round(result.metrics["best_epoch"]))
+            found = {
+                "best_epoch": float(epochs),
+                self._figure: self._reported(result.metrics["validation_loss"]),
+            }
+        if chosen.refit or not found:
+            result = self._fit_part(
+                data, split.whole(targets), epochs, seed, report, options, "fit"
+            )
+        self._optimiser = result.optimiser
+        return {"loss": result.metrics["loss"], "epochs": result.metrics["epochs"], **found}
+
+    def optimiser_tensors(self) -> Tensors:
+        """State of the optimiser after the last fit."""
+        return self._optimiser
+
+    def _fit_part(
+        self,
+        data: DataSet,
+        split: TargetSplit,
+        epochs: int,
+        seed: int,
+        report: Report,
+        options: FitOptions,
+        part: str,
+    ) -> FitResult:
+        chosen = self.parameters
+        device = device_of(options.device or chosen.device)
+        net, optimiser = self._built(data, seed, options.start)
+        self._net = net.to(device)
+        self._prepare(data)
+        if options.checkpoints is not None:
+            options = dataclasses.replace(options, checkpoints=options.checkpoints / part)
+        schedule = Schedule(
+            epochs=epochs,
+            learning_rate=chosen.learning_rate,
+            optimiser=chosen.optimiser,
+            max_gradient_norm=chosen.max_gradient_norm,
+            patience=chosen.patience if len(split.validation) else 0,
+            precision=chosen.precision,
+            checkpoint_s=chosen.checkpoint_s,
+        )
+        begun = options.start.model_id if options.start else "nothing"
+        return run_fit(
+            self.name,
+            self._learner(data, split),
+            plan_of(chosen, data.histories, split.learned, seed),
+            schedule,
+            seed,
+            report,
+            options,
+            f"{data.manifest.dataset_id} from {begun}, {part}: {chosen}",
+            optimiser,
+        )
+
+    def _built(
+        self, data: DataSet, seed: int, start: Start | None
+    ) -> tuple[StateNet, Tensors | None]:
+        """A network with its first weights, which depend on the seed and the start alone.
+
+        With it comes what the start kept of its optimiser.
+        """
+        memory, n_items = self._remembered(), len(data.item_ids)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = StateNet(memory.shape(n_items), self._net_options(n_items))
+        cold, optimiser = np.concatenate([[False], data.item_events == 0]), None
+        if start is not None:
+            before = Memory.from_array(take_tensor(start.tensors, _MEMORY))
+            continuation = Continuation(start, before, data.item_ids, memory)
+            continuation.weights(net)
+            cold, optimiser = continuation.cold(data.item_events), continuation.optimiser(net)
+        if self.parameters.item_features and data.item_features is not None:
+            net.items.describe(data.item_features, cold)
+        return net, optimiser
+
+    def _net_options(self, n_items: int) -> NetOptions:
+        chosen = self.parameters
+        return NetOptions(
+            width=chosen.width,
+            tied=chosen.tied,
+            sparse=0 < chosen.negatives < n_items,
+            input_dropout=chosen.input_dropout,
+            sequence_dropout=chosen.sequence_dropout,
+            dropout=chosen.dropout,
+            session=chosen.session_input,
+            delta=chosen.delta_input,
+            dwell=chosen.dwell_input,
+            feedback=chosen.feedback_input,
+            prior=self._follows_trend,
+        )
+
+    def _learnable(self, histories: Histories) -> Bools:
+        """Events that may be learned from, (N,)."""
+        return learnable(self.name, histories, self.parameters.repeats)
+
+    def _lesson(self, data: DataSet, split: TargetSplit) -> Lesson:
+        memory, histories = self._remembered(), data.histories
+        return Lesson(
+            steps=EventSteps(histories, memory.rule, memory.scale),
+            item=histories.item,
+            users=self._users(histories),
+            validate=lambda: self._validation(histories, split.validation),
+        )
+
+    def _learner(self, data: DataSet, split: TargetSplit) -> StateLearner:
+        chosen, net, offsets = self.parameters, self._fitted(), data.histories.offsets
+        return RankingLearner(
+            net,
+            self._lesson(data, split),
+            lambda event: np.searchsorted(offsets, event, side="right") - 1,
+            loss_named(chosen.loss, chosen.score_penalty),
+            negatives_of(chosen, data) if net.items.vector.sparse else None,
+            self._prior(data),
+            rewards_of(chosen, data.histories),
+        )
+
+    def _validation(self, histories: Histories, validation: Ints) -> float | None:
+        """1 - MRR@20 on events that are not learned from, asked as in serving."""
+        if not len(validation):
+            return None
+        requests, event = validation_requests(histories, validation)
+        rows = max(1, _SCORED_FLOATS // self._fitted().items.n_items)
+        ranks = []
+        for first in range(0, len(event), rows):
+            part = slice(first, first + rows)
+            scores = self.score(histories, requests.take(part))
+            if not self.parameters.repeats:
+                mask_last_item(scores, histories, requests.take(part))
+            ranks.append(rank_of_target(scores, histories.item[event[part]]))
+        return 1.0 - mean_metric("mrr", np.concatenate(ranks), _K)
+
+    def _reported(self, validation_loss: float) -> float:
+        """The figure that people know, from what is made small."""
+        return 1.0 - validation_loss
+
+    @property
+    def _follows_trend(self) -> bool:
+        """Whether log q of the hour counts, as strongly as the network learns."""
+        return False
+
+    def _prepare(self, data: DataSet) -> None:
+        """Let a variant get ready before training starts."""
+
+    def _prior(self, data: DataSet) -> Prior | None:
+        """What a variant adds to the scores of training targets."""
+        temperature = self.parameters.ips_temperature
+        return FrequencyPrior(data.item_events, temperature) if temperature > 0 else None
+
+    def _with_request_prior(self, scores: Tensor, requests: Requests) -> Tensor:  # noqa: ARG002
+        """Let a variant add to the scores (n, V) of requests."""
+        return scores
+
+    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+        """Score all items for each request, (n, V)."""
+        scores = np.empty((len(requests), self._fitted().items.n_items), np.float32)
+        with self._asking():
+            for rows, affinity in self._affinities(histories, requests):
+                ranked = self._with_request_prior(affinity, requests.take(rows))
+                scores[rows] = ranked.cpu().numpy()
+        return scores
+
+    def affinities(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+        """Scores without any popularity prior, (n, V): what was learned of taste."""
+        scores = np.empty((len(requests), self._fitted().items.n_items), np.float32)
+        with self._asking():
+            for rows, affinity in self._affinities(histories, requests):
+                scores[rows] = affinity.cpu().numpy()
+        return scores
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Nothing is dropped and nothing is learned."""
+        net = self._fitted()
+        was_training = net.training
+        net.eval()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            net.train(was_training)
+
+    def _affinities(
+        self, histories: Histories, requests: Requests
+    ) -> Iterator[tuple[Ints, Tensor]]:
+        """Rows of requests and state . vector + bias of all items, (b, V)."""
+        table, bias = self._fitted().items.everything(self.parameters.warm_mix)
+        for rows, states in self._states(histories, requests):
+            yield rows, functional.linear(states, table, bias)
+
+    def _states(self, histories: Histories, requests: Requests) -> Iterator[tuple[Ints, Tensor]]:
+        """Rows of requests and their states, (b, D)."""
+        memory = self._remembered()
+        if requests.context is not None:
+            context = memory.terms.read_context(requests.context, histories.context_fields)
+            requests = dataclasses.replace(requests, context=context)
+        known = memory.terms.read(histories)
+        return request_states(
+            self._fitted(),
+            known,
+            requests,
+            memory.rule,
+            memory.scale,
+            self._users(known),
+            self.parameters.warm_mix,
+        )
+
+    def _users(self, histories: Histories) -> FeatureRows | None:
+        features = self._remembered().read_users(histories.user_features)
+        device = self._fitted().items.vector.weight.device
+        return None if features is None else FeatureRows.of(features, device)
+
+    def _fitted(self) -> StateNet:
+        if self._net is None:
+            raise HourglassError(f"{self.name} has not been trained: fit or load it first")
+        return self._net
+
+    def _remembered(self) -> Memory:
+        if self._memory is None:
+            raise HourglassError(f"{self.name} has not been trained: fit or load it first")
+        return self._memory
+
+    def tensors(self) -> Tensors:
+        """Weights by their names in the network, and what its codes mean."""
+        weights = {k: v.cpu().numpy() for k, v in self._fitted().state_dict().items()}
+        return {**weights, _MEMORY: self._remembered().to_array()}
+
+    def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Take over weights.
+
+        Raises:
+            HourglassError: a weight is missing or has another shape than the parameters say.
+        """
+        memory = Memory.from_array(take_tensor(tensors, _MEMORY))
+        n_items = len(take_tensor(tensors, "items.vector.weight")) - 1
+        net = StateNet(memory.shape(n_items), self._net_options(n_items))
+        weights = {}
+        for name, expected in net.state_dict().items():
+            weight = take_tensor(tensors, name)
+            # How many tokens all items have together is no size of the network.
+            if name != "items.token" and weight.shape != tuple(expected.shape):
+                raise HourglassError(
+                    f"{self.name}: tensor {name!r} has shape {weight.shape}, its parameters say "
+                    f"{tuple(expected.shape)}: train it again"
+                )
+            weights[name] = torch.from_numpy(np.array(weight))
+        if net.items.encoder is not None:
+            net.items.token = weights["items.token"]
+        net.load_state_dict(weights)
+        self._memory = memory
+        self._net = net.to(device_of(self.parameters.device))
