@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +248,21 @@ def test_every_choice_learns_what_follows_what(data: DataSet, chosen: dict[str, 
     # Nine of ten events follow the order.  What users have met is no local negative: with so few
     # items they learn little of what does not follow.
     assert np.mean(best == item) > (0.4 if chosen.get("sampler") == "local" else 0.6)
+
+
+def test_a_compiled_network_learns_the_same(data: DataSet) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("no C++ compiler")
+    told = {**SMALL, "epochs": 1, "dropout": 0.0, "input_dropout": 0.0, "validation_share": 0.0}
+    plain, compiled = (build("hrnn", {**told, "compile": wish}) for wish in (False, True))
+    for system in (plain, compiled):
+        system.fit(data, 0, quiet)
+    requests, _ = requests_of(data)
+    one, other = (each.score(data.histories, requests) for each in (plain, compiled))
+    assert np.allclose(one, other, atol=1e-4)
+
+
+def test_compiling_without_a_compiler(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(HourglassError, match="hrnn: compile = true needs a C\\+\\+ compiler"):
+        build("hrnn", {**SMALL, "compile": True}).fit(data, 0, quiet)

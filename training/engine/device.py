@@ -1,6 +1,9 @@
-"""Which device a fit runs on."""
+"""Which device a fit runs on, and what it needs there."""
 
 from __future__ import annotations
+
+import os
+import shutil
 
 import torch
 
@@ -30,3 +33,17 @@ def device_of(name: str) -> torch.device:
             f"--nproc-per-node {gpus}, or use device 'cpu'"
         )
     return torch.device("cuda", place)
+
+
+def require_compiler(system: str) -> None:
+    """Refuse ``compile`` on a machine that cannot compile.
+
+    Raises:
+        HourglassError: there is no C++ compiler, which PyTorch calls.
+    """
+    names = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
+    if not any(shutil.which(name) for name in names):
+        raise HourglassError(
+            f"{system}: compile = true needs a C++ compiler, and there is no {' or '.join(names)}: "
+            "install g++, or set compile to false"
+        )

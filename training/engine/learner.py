@@ -105,7 +105,7 @@ class StateLearner(ABC):
         at_input, at_target, at_other = torch.split(where, [len(one) for one in asked])
         vectors, biases = net.items.rows(touched, mix)
         told = functional.embedding(at_input, net.items.entries(touched, vectors))
-        inputs = net.inputs(told.view(*batch.cells.shape, -1), steps, self._lesson.users)
+        inputs = net.tell(told.view(*batch.cells.shape, -1), steps, self._lesson.users)
         states = self._states(batch, inputs)[_mask(batch.target, device)]
         return _Answers(net.dropout(states), vectors, biases, at_target, at_other)
 

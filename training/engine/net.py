@@ -50,6 +50,7 @@ class NetOptions:
     feedback: bool
     prior: bool
     rates: bool = False
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ class StateNet(nn.Module):
         self.strength = nn.Parameter(torch.full((), 0.1)) if options.rates else None
         # How strongly log q counts (HRNN 3.2); learned from a start at face value.
         self.temperature = nn.Parameter(torch.ones(())) if options.prior else None
+        # The GRU is written out already; what is left to fuse is what leads up to it.
+        self.tell = torch.compile(self.inputs, dynamic=True) if options.compiled else self.inputs
 
     def begin(self, rows: int) -> Tensor:
         """The state before a history, (rows, D)."""

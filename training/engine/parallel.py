@@ -78,7 +78,8 @@ class Processes:
     ) -> list[Tensor]:
         """Sums over all ranks of row-sparse gradients of tables (V, D); None has no row.
 
-        Returns merged sparse gradients; their rows ascend, each once.
+        Returns sparse gradients with the rows of all ranks, in the same order on each; a row that
+        several ranks looked up comes several times.
         """
         own = [_parts(gradient, table) for gradient, table in zip(gradients, tables, strict=True)]
         if not own:
@@ -91,10 +92,11 @@ class Processes:
         for at, (rows, values) in enumerate(own):
             size = [int(counted[at]) for counted in sizes]
             all_rows, all_values = _gathered(rows, size), _gathered(values, size)
-            merged = torch.sparse_coo_tensor(
-                all_rows[None], all_values, tables[at].shape, check_invariants=False
+            summed.append(
+                torch.sparse_coo_tensor(
+                    all_rows[None], all_values, tables[at].shape, check_invariants=False
+                )
             )
-            summed.append(merged.coalesce())
         return summed
 
     def bytes_of_all(self, own: bytes) -> list[bytes]:

@@ -122,10 +122,11 @@ def _shared_out(lengths: Ints, n_lanes: int, seed: int) -> NDArray[np.int32]:
     shuffled = np.random.default_rng([seed % 2**64]).permutation(len(lengths))
     by_size = shuffled[np.argsort(-size[shuffled], kind="stable")]
     bounds = np.flatnonzero(np.diff(size[by_size])) + 1
-    for level in np.split(by_size, bounds):
+    for members in np.split(by_size, bounds):
+        level = members
         if len(level) <= n_lanes:
-            emptiest = np.argsort(load, kind="stable")[: len(level)]
-            chosen = emptiest[np.argsort(np.argsort(-lengths[level], kind="stable"))]
+            level = level[np.argsort(-lengths[level], kind="stable")]
+            chosen = np.argsort(load, kind="stable")[: len(level)]  # the longest to the emptiest
         else:
             room = np.cumsum(np.maximum(fair - load, 0))
             # Each takes a part of what room there is, and the lane where its middle lies.

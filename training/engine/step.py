@@ -112,7 +112,6 @@ class Stepper:
                     value = self._learner.validation_loss()
             except Exception as error:
                 failure = error
-        self._learner.net.train()
         told = [float(failure is not None), float(value is not None), value or 0.0]
         failed, exists, loss = self._processes.told_by_first(told)
         stop_together(self._system, failure, bool(failed))

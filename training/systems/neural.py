@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from pipeline.errors import HourglassError
 from training.engine.continuing import Continuation
-from training.engine.device import device_of
+from training.engine.device import device_of, require_compiler
 from training.engine.interface import Bools, FitOptions, Ints, Start
 from training.engine.items import FeatureRows
 from training.engine.learner import Lesson, Prior, RankingLearner, StateLearner
@@ -72,6 +72,8 @@ class NeuralSystem:
         """
         require_items(self.name, data)
         chosen = self.parameters
+        if chosen.compile:
+            require_compiler(self.name)
         self._memory = Memory.of(
             data,
             forgets=chosen.plan == "sessions",
@@ -175,6 +177,7 @@ class NeuralSystem:
             dwell=chosen.dwell_input,
             feedback=chosen.feedback_input,
             prior=self._follows_trend,
+            compiled=chosen.compile,
         )
 
     def _learnable(self, histories: Histories) -> Bools:
