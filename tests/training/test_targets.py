@@ -86,8 +86,19 @@ def test_too_few_to_validate_on(tmp_path: Path) -> None:
 def test_requests_know_what_came_before_them_and_no_more(tmp_path: Path) -> None:
     histories = histories_of(tmp_path / "d", many(2))
     event = np.flatnonzero(learnable("s", histories, repeats=True))[::3]
-    requests, asked = validation_requests(histories, event[::-1].copy())
+    requests, asked = validation_requests(histories, event[::-1].copy(), 6)
     assert np.array_equal(asked, event)
     for row, at in enumerate(asked):
         assert histories.offsets[requests.user[row]] + requests.length[row] == at
         assert histories.time_us[at] == requests.now_us[row]
+
+
+def test_of_very_many_items_fewer_requests_are_asked(tmp_path: Path) -> None:
+    histories = histories_of(tmp_path / "d", many(2, n_users=200))
+    event = np.flatnonzero(learnable("s", histories, repeats=True))
+    assert len(event) > 900
+    _, all_of_them = validation_requests(histories, event, 1000)
+    _, some = validation_requests(histories, event, 1_183_451)
+    assert len(all_of_them) == len(event)
+    assert 400 <= len(some) <= 500
+    assert np.diff(np.searchsorted(event, some)).max() <= 3  # spread, not cut off

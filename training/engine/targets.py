@@ -14,7 +14,8 @@ from training.engine.interface import Bools, Ints
 from training.reader import Histories, Requests
 
 _FEWEST_VALIDATED = 50  # fewer say nothing about when to stop
-_MOST_VALIDATED = 4000
+_MOST_VALIDATED, _ENOUGH_VALIDATED = 4000, 500
+_MOST_SCORES = 400_000_000  # of one validation: a few seconds of a core
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,16 @@ def split_targets(histories: Histories, targets: Bools, share: float) -> TargetS
     return TargetSplit(learned, place[late][np.argsort(time_us[late], kind="stable")])
 
 
-def validation_requests(histories: Histories, validation: Ints) -> tuple[Requests, Ints]:
+def validation_requests(
+    histories: Histories, validation: Ints, n_items: int
+) -> tuple[Requests, Ints]:
     """Requests at some of the events, evenly spread over their time, and those events' positions.
 
-    They are sorted by position, so that a user's requests stand together.
+    They are sorted by position, so that a user's requests stand together; of many items there are
+    fewer, because each scores all ``n_items``.
     """
-    step = max(1, -(-len(validation) // _MOST_VALIDATED))
+    most = min(_MOST_VALIDATED, max(_ENOUGH_VALIDATED, _MOST_SCORES // max(1, n_items)))
+    step = max(1, -(-len(validation) // most))
     event = np.sort(validation[::step])
     user = np.searchsorted(histories.offsets, event, side="right") - 1
     requests = Requests(

@@ -61,7 +61,8 @@ class HrnnRating(NeuralSystem):
         """Root of the mean squared error on events that are not learned from."""
         if not len(validation):
             return None
-        requests, event = validation_requests(histories, validation)
+        n_items = self._fitted().items.n_items
+        requests, event = validation_requests(histories, validation, n_items)
         found = self.predict(histories, requests, np.asarray(histories.item)[event])
         return float(np.sqrt(np.mean((found - np.asarray(histories.value)[event]) ** 2)))
 

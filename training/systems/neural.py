@@ -209,8 +209,9 @@ class NeuralSystem:
         """1 - MRR@20 on events that are not learned from, asked as in serving."""
         if not len(validation):
             return None
-        requests, event = validation_requests(histories, validation)
-        rows = max(1, _SCORED_FLOATS // self._fitted().items.n_items)
+        n_items = self._fitted().items.n_items
+        requests, event = validation_requests(histories, validation, n_items)
+        rows = max(1, _SCORED_FLOATS // n_items)
         ranks = []
         for first in range(0, len(event), rows):
             part = slice(first, first + rows)
