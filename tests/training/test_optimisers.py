@@ -104,6 +104,16 @@ def test_touching_all_rows_in_every_step_is_the_dense_optimiser(kind: str) -> No
         torch.testing.assert_close(one, other)
 
 
+def test_a_step_that_does_not_look_into_a_table_counts_for_it() -> None:
+    """So that equal batches give equal steps, whether a table was looked into for no row or not."""
+    net = Tables()
+    optimiser = Optimiser(net, "adam")
+    learn(net, optimiser, [0])
+    optimiser.clear()
+    optimiser.step(RATE)
+    assert float(optimiser.tensors()["item.weight/step"]) == 2.0
+
+
 def test_rows_are_merged_only_if_they_repeat() -> None:
     values = torch.tensor([[1.0], [2.0], [4.0]])
 
