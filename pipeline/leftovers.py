@@ -14,10 +14,11 @@ from typing import Any
 
 from pipeline.orphans import Found
 
-SHARDS, FROZEN = "shards", "frozen"
+SHARDS, FROZEN, CHECKPOINTS = "shards", "frozen", "checkpoints"
 _SCRATCH = re.compile(r"(parsed|spark|blockmgr)-.+")
 _PART = re.compile(r"[^.].*")
 _REMOVED = ".removed-"
+_CHECKPOINT = re.compile(r"[^.].*|" + re.escape(_REMOVED) + ".+")
 _STAGED = re.compile(r"\.[0-9a-f]{16}-[0-9a-f]{32}|" + re.escape(_REMOVED) + ".+")
 
 
@@ -39,13 +40,14 @@ def old_datasets(work: Path, pinned: Set[str], older_than_s: float) -> list[Foun
 
 
 def old_scratch(work: Path, older_than_s: float) -> list[Found]:
-    """What killed runs left: parsed files, Spark's own folders, data sets half written.
+    """What killed runs left: parsed files, Spark's folders, data sets half written, checkpoints.
 
     A folder in which anything changed since is of a living run.  What a killed upkeep had begun to
     remove is old at once.
     """
     left = [
         *_folders(work / "scratch", _SCRATCH),
+        *_folders(work / CHECKPOINTS, _CHECKPOINT),
         *_folders(work / SHARDS, _STAGED),
         *_folders(work / FROZEN, _STAGED),
     ]

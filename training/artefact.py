@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,47 +16,44 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import HourglassError
-from training.reader import DataSet, Histories, HourText, Requests, sha256_of
+from training.card import (
+    CARD_NAME,
+    FORMAT,
+    ModelCard,
+    TensorShape,
+    read_card,
+    read_tensors,
+    verify_file,
+    verify_finite,
+    verify_shapes,
+)
+from training.reader import DataSet, Histories, Requests, sha256_of
 from training.systems import build
 
 if TYPE_CHECKING:
+    from training.engine.interface import Start
     from training.systems.base import System
 
-CARD_NAME = "model.json"
 WEIGHTS_NAME = "weights.safetensors"
 VOCABULARY_NAME = "vocabulary.parquet"
-FORMAT = 1
+OPTIMISER_NAME = "optimiser.safetensors"  # only where it was asked for; scoring needs none
+FACTS_NAME = "facts.json"
 
 
-class TensorShape(BaseModel):
-    """Type and shape of one learned tensor."""
+@dataclass(frozen=True)
+class Extras:
+    """What a fit leaves beside the model.
 
-    model_config = ConfigDict(frozen=True)
+    ``facts`` are how fast and on what machine it went, which is no part of the model: they lie in a
+    file of their own, so that the same fit gives the same card everywhere.
+    """
 
-    dtype: str
-    shape: tuple[int, ...]
-
-
-class ModelCard(BaseModel):
-    """Everything needed to build the same model again, and to know that it is unharmed."""
-
-    model_config = ConfigDict(frozen=True)
-
-    format: int
-    model_id: str
-    system: str
-    parameters: dict[str, Any]
-    dataset_id: str
-    as_of: HourText
-    seed: int
-    code_version: str
-    metrics: dict[str, float | None]
-    n_items: int
-    tensors: dict[str, TensorShape]
-    files: dict[str, str]
+    optimiser: Mapping[str, NDArray[Any]] | None = None
+    continued_from: str | None = None
+    optimiser_continued: bool = False  # the optimiser's state was taken over too
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,10 +66,18 @@ class LoadedModel:
 
 
 def model_id_of(
-    system: str, parameters: Mapping[str, Any], dataset_id: str, seed: int, code_version: str
+    system: str,
+    parameters: Mapping[str, Any],
+    dataset_id: str,
+    seed: int,
+    code_version: str,
+    continued_from: str | None = None,
+    optimiser_continued: bool = False,
 ) -> str:
     """The name of the model that these would give: ``hrnn-0123456789ab``."""
-    made_from = [dataset_id, system, dict(parameters), seed, code_version]
+    made_from: list[Any] = [dataset_id, system, dict(parameters), seed, code_version]
+    if continued_from is not None:
+        made_from += [continued_from, optimiser_continued]
     text = json.dumps(made_from, sort_keys=True)
     return f"{system}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -85,6 +90,7 @@ def save_model(
     seed: int,
     metrics: Mapping[str, float],
     code_version: str,
+    extras: Extras | None = None,
 ) -> str:
     """Write ``<folder>/<model_id>/`` whole or not at all, and return the model id.
 
@@ -98,22 +104,35 @@ def save_model(
         seed: what it was fitted with.
         metrics: what ``fit`` returned.
         code_version: of the code that fitted it.
+        extras: what else is to be kept or said.
 
     Raises:
         HourglassError: a tensor is not finite, or the folder cannot be written.
     """
     dataset_id = data.manifest.dataset_id
-    model_id = model_id_of(system.name, parameters, dataset_id, seed, code_version)
+    extras = extras or Extras()
+    model_id = model_id_of(
+        system.name,
+        parameters,
+        dataset_id,
+        seed,
+        code_version,
+        extras.continued_from,
+        extras.optimiser_continued,
+    )
     target = folder / model_id
-    tensors = {name: np.asarray(t, order="C") for name, t in system.tensors().items()}
-    _verify_finite(model_id, tensors)
+    files = {WEIGHTS_NAME: _contiguous(system.tensors())}
+    if extras.optimiser is not None:
+        files[OPTIMISER_NAME] = _contiguous(extras.optimiser)
+    for tensors in files.values():
+        verify_finite(model_id, tensors)
     if target.exists() and _is_sound(target):
         return model_id
     try:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{model_id}-", dir=folder))
         try:
-            _write_files(unfinished, tensors, data)
+            _write_files(unfinished, files, data)
             card = ModelCard(
                 format=FORMAT,
                 model_id=model_id,
@@ -126,10 +145,14 @@ def save_model(
                 metrics={k: v if np.isfinite(v) else None for k, v in metrics.items()},
                 n_items=len(data.item_ids),
                 tensors={
-                    k: TensorShape(dtype=str(t.dtype), shape=t.shape) for k, t in tensors.items()
+                    k: TensorShape(dtype=str(t.dtype), shape=t.shape)
+                    for k, t in files[WEIGHTS_NAME].items()
                 },
-                files={n: sha256_of(unfinished / n) for n in (WEIGHTS_NAME, VOCABULARY_NAME)},
+                files={n: sha256_of(unfinished / n) for n in (*files, VOCABULARY_NAME)},
+                continued_from=extras.continued_from,
+                optimiser_continued=extras.optimiser_continued,
             )
+            (unfinished / FACTS_NAME).write_text(json.dumps(dict(extras.facts), indent=1) + "\n")
             (unfinished / CARD_NAME).write_text(card.model_dump_json(indent=2) + "\n")
             unfinished.chmod(0o755)
             if target.exists():
@@ -149,9 +172,9 @@ def load_model(folder: Path) -> LoadedModel:
         HourglassError: a file is missing or altered, the card is not of this format, a tensor is
             missing, misshapen or not finite, or the vocabulary has another size than the model.
     """
-    card = _read_card(folder)
+    card = read_card(folder)
     for name in (WEIGHTS_NAME, VOCABULARY_NAME):
-        _verify_file(folder / name, card.files.get(name))
+        verify_file(folder / name, card.files.get(name))
     item_ids: NDArray[np.object_] = (
         pq.read_table(folder / VOCABULARY_NAME)["item_id"].to_numpy().astype(object)
     )
@@ -160,9 +183,9 @@ def load_model(folder: Path) -> LoadedModel:
             f"{folder / VOCABULARY_NAME}: holds {len(item_ids)} items, the card says "
             f"{card.n_items}: train the model again"
         )
-    tensors = _read_tensors(folder / WEIGHTS_NAME)
-    _verify_shapes(folder / WEIGHTS_NAME, tensors, card)
-    _verify_finite(str(folder / WEIGHTS_NAME), tensors)
+    tensors = read_tensors(folder / WEIGHTS_NAME)
+    verify_shapes(folder / WEIGHTS_NAME, tensors, card)
+    verify_finite(str(folder / WEIGHTS_NAME), tensors)
     system = build(card.system, card.parameters)
     system.load(tensors)
     columns = system.score(_nobody(), _no_requests()).shape[1]
@@ -174,10 +197,32 @@ def load_model(folder: Path) -> LoadedModel:
     return LoadedModel(system, card, item_ids)
 
 
-def _write_files(folder: Path, tensors: dict[str, NDArray[Any]], data: DataSet) -> None:
+def load_start(folder: Path) -> tuple[Start, ModelCard]:
+    """A model to continue from, with the state of its optimiser if that was kept.
+
+    Raises:
+        HourglassError: as `load_model`; or the optimiser's file is missing or altered.
+    """
+    from training.engine.interface import Start
+
+    model = load_model(folder)
+    optimiser = None
+    if OPTIMISER_NAME in model.card.files:
+        verify_file(folder / OPTIMISER_NAME, model.card.files[OPTIMISER_NAME])
+        optimiser = read_tensors(folder / OPTIMISER_NAME)
+    tensors = model.system.tensors()
+    return Start(model.card.model_id, tensors, model.item_ids, optimiser), model.card
+
+
+def _contiguous(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+
+
+def _write_files(folder: Path, files: Mapping[str, dict[str, NDArray[Any]]], data: DataSet) -> None:
     from safetensors.numpy import save_file
 
-    save_file(tensors, folder / WEIGHTS_NAME)
+    for name, tensors in files.items():
+        save_file(tensors, folder / name)
     vocabulary = {
         "item": pa.array(np.arange(1, len(data.item_ids) + 1), pa.int32()),
         "item_id": pa.array(data.item_ids, pa.string()),
@@ -194,68 +239,6 @@ def _is_sound(folder: Path) -> bool:
     return True
 
 
-def _read_card(folder: Path) -> ModelCard:
-    path = folder / CARD_NAME
-    if not folder.is_dir():
-        raise HourglassError(f"{folder}: no such model: train it with hourglass train")
-    if not path.is_file():
-        raise HourglassError(f"{path}: the model has no card: train it again")
-    try:
-        card = ModelCard.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise HourglassError(f"{path}: {where}: {first['msg']}: train the model again") from error
-    if card.format != FORMAT:
-        raise HourglassError(f"{path}: format {card.format} is not {FORMAT}: train the model again")
-    return card
-
-
-def _verify_file(path: Path, expected: str | None) -> None:
-    if not path.is_file():
-        raise HourglassError(f"{path}: the file is missing: train the model again")
-    if sha256_of(path) != expected:
-        raise HourglassError(
-            f"{path}: the content does not match the card's SHA-256 {str(expected)[:12]}: "
-            "train the model again"
-        )
-
-
-def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors: dict[str, NDArray[Any]] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise HourglassError(f"{path}: not a safetensors file: train the model again") from error
-    return tensors
-
-
-def _verify_shapes(path: Path, tensors: dict[str, NDArray[Any]], card: ModelCard) -> None:
-    for name in sorted(card.tensors.keys() | tensors.keys()):
-        if name not in tensors or name not in card.tensors:
-            where = "file" if name not in tensors else "card"
-            raise HourglassError(
-                f"{path}: tensor {name!r} is missing from the {where}: train the model again"
-            )
-        found, said = tensors[name], card.tensors[name]
-        if found.shape != said.shape or str(found.dtype) != said.dtype:
-            raise HourglassError(
-                f"{path}: tensor {name!r} is {found.dtype} {found.shape}, the card says "
-                f"{said.dtype} {said.shape}: train the model again"
-            )
-
-
-def _verify_finite(where: str, tensors: Mapping[str, NDArray[Any]]) -> None:
-    for name, tensor in tensors.items():
-        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-            raise HourglassError(
-                f"{where}: tensor {name!r} holds {int((~np.isfinite(tensor)).sum())} values that "
-                "are not finite: lower the learning rate and train again"
-            )
-
-
 def _nobody() -> Histories:
     return Histories(
         user_ids=np.empty(0, np.object_),
@@ -268,8 +251,10 @@ def _nobody() -> Histories:
         dwell_bin=np.empty(0, np.int16),
         event_type=np.empty(0, np.int16),
         value=np.empty(0, np.float32),
+        context=np.empty((0, 0), np.int32),
     )
 
 
 def _no_requests() -> Requests:
-    return Requests(*(np.empty(0, np.int64) for _ in range(3)))
+    none = np.empty(0, np.int64)
+    return Requests(none, none, none)

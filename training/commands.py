@@ -11,32 +11,20 @@ import typer
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.workspace import Workspace
+from training.registry import registry_of
+from training.train_command import train
 
 if TYPE_CHECKING:
     from pipeline.upkeep import TrainedFrom
     from training.evidence import Outcome
     from training.judgement import Evaluation
-    from training.registry import Registry
-    from training.train import Trained
 
 app = typer.Typer()
+app.command()(train)
 
 _Advance = Callable[[float], None]
 _Describe = Callable[[str], None]
 DataSet = Annotated[str, typer.Option("--dataset", help="id of a data set; last: the latest")]
-
-
-def registry_of(space: Workspace) -> Registry:
-    """The model registry of a workspace."""
-    from training.registry import open_registry
-
-    settings = space.settings
-    return open_registry(
-        settings.resolved_mlflow_uri,
-        settings.registered_model,
-        settings.path("models"),
-        settings.path("mlflow"),
-    )
 
 
 def frozen_part(space: Workspace, dataset: Path) -> Path:
@@ -47,56 +35,6 @@ def frozen_part(space: Workspace, dataset: Path) -> Path:
     hours = space.horizon_from(Hour.parse(read_manifest(dataset)["as_of"]))
     with space.status(f"freezing the events of {hours}"):
         return hold_out(space.spark, space.lake, space.settings, dataset, hours)
-
-
-@app.command()
-def train(
-    context: typer.Context,
-    dataset: DataSet = "last",
-    system: Annotated[str | None, typer.Option(help="one system; default: all configured")] = None,
-    seed: Annotated[int, typer.Option(help="of everything random")] = 0,
-) -> None:
-    """Fit the configured systems on a data set and register them."""
-    space: Workspace = context.obj
-    names = [system] if system else [model.system for model in space.settings.models]
-    for done in train_all(space, space.dataset(dataset), names, seed):
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
-        space.say(
-            f"{done.system}: {done.model_id}, version {done.version}"
-            + (f" ({figures})" if figures else ""),
-            vars(done),
-        )
-
-
-def train_all(space: Workspace, dataset: Path, systems: list[str], seed: int) -> list[Trained]:
-    """Train with a progress bar.
-
-    Raises:
-        HourglassError: the data set, or an hour that it learned from, is not to be trusted.
-    """
-    from pipeline.dataset import read_manifest
-    from pipeline.dataset_quality import refuse_critical_dataset
-    from pipeline.hours import Hour, HourRange
-    from pipeline.verdicts import refuse_learning_from
-    from training.systems.base import FitProgress
-    from training.train import train as run
-
-    refuse_critical_dataset(dataset)
-    manifest = read_manifest(dataset)
-    refuse_learning_from(
-        space.lake,
-        HourRange(Hour.parse(manifest["history_start"]), Hour.parse(manifest["as_of"])),
-    )
-    with bar(space, "training") as (advance, describe):
-
-        def report(name: str, progress: FitProgress) -> None:
-            describe(
-                f"training {name}: epoch {progress.epoch}, loss {progress.loss:.3f}, "
-                f"{progress.events_per_s:,.0f} events/s"
-            )
-            advance(progress.fraction)
-
-        return run(space.settings, registry_of(space), dataset, systems, seed, report)
 
 
 @app.command()

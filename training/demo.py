@@ -15,13 +15,9 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings import load_settings, merge
 from pipeline.workspace import Workspace
-from training.commands import (
-    decide,
-    evaluate_all,
-    registry_of,
-    show_leaderboard,
-    train_all,
-)
+from training.commands import decide, evaluate_all, show_leaderboard
+from training.registry import registry_of
+from training.train_command import train_all
 
 _PRESETS = resources.files("pipeline") / "presets"
 
@@ -150,13 +146,15 @@ def _data_steps(space: Workspace, source: str, raw: Path | None) -> tuple[Path, 
 def _model_steps(space: Workspace, folder: Path, end: Hour) -> None:
     """From a data set to recommendations; prints the leaderboard last."""
     from training.health import write_report
+    from training.model_files import chosen
     from training.promotion import promote
+    from training.train import TrainOptions
 
     settings = space.settings
     steps = _Steps(space)
     with steps("train") as done:
-        trained = train_all(space, folder, [model.system for model in settings.models], seed=0)
-        done(", ".join(model.system for model in trained))
+        trained = train_all(space, folder, chosen(settings, [], None), TrainOptions())
+        done(", ".join(model.name for model in trained))
     with steps("evaluate") as done:
         found = evaluate_all(space, folder)
         done(f"{found.n_targets:,} next events from {found.start} on")

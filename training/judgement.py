@@ -12,6 +12,7 @@ from pipeline.hours import HourRange
 from pipeline.settings import Settings
 from training.alignment import positions, translate_popularity
 from training.artefact import LoadedModel, load_model
+from training.candidates import candidates
 from training.decision import contestant, write_decision
 from training.evaluate import rank_targets, slice_masks
 from training.evidence import Evidence
@@ -22,7 +23,6 @@ from training.reader import DataSet, read_dataset
 from training.registry import LiveModel, Registry, champion, log_evaluation
 from training.soundness import examine, one_line
 from training.systems.base import FollowsTrends
-from training.train import candidates
 
 BOOTSTRAP_SEED = 0
 
@@ -57,7 +57,7 @@ def evaluate(
     """
     part = read_dataset(frozen)
     models = candidates(settings, dataset.name)
-    names = {model_id: system for system, model_id in models.items()}
+    names = {model_id: name for name, model_id in models.items()}
     live = champion(registry)
     if live is not None and live.model_id not in names:
         names[live.model_id] = "champion"
@@ -180,7 +180,7 @@ def ensure_champion(settings: Settings, registry: Registry, dataset: Path, at: s
     if settings.gate.floor not in models:
         raise HourglassError(
             f"the floor {settings.gate.floor!r} was not trained on data set {dataset.name}: "
-            f"run `hourglass train --dataset {dataset.name} --system {settings.gate.floor}`"
+            f"run `hourglass train --dataset {dataset.name} --model {settings.gate.floor}`"
         )
     return install_first(registry, models[settings.gate.floor], settings.path("decisions"), at)
 
@@ -201,11 +201,11 @@ def gate(
     """
     part = read_dataset(frozen)
     models = candidates(settings, dataset.name)
-    for role, system in (("candidate", settings.candidate), ("floor", settings.gate.floor)):
-        if system not in models:
+    for role, name in (("candidate", settings.candidate), ("floor", settings.gate.floor)):
+        if name not in models:
             raise HourglassError(
-                f"the {role} {system!r} was not trained on data set {dataset.name}: "
-                f"run `hourglass train --dataset {dataset.name} --system {system}`"
+                f"the {role} {name!r} was not trained on data set {dataset.name}: "
+                f"run `hourglass train --dataset {dataset.name} --model {name}`"
             )
     evaluations, frozen_id = settings.path("evaluations"), part.manifest.dataset_id
     live = champion(registry)

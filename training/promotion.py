@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HourglassError
-from training.artefact import CARD_NAME
+from training.card import CARD_NAME
 from training.decision import FORMAT, DecisionRecord, read_decision, write_record
 from training.evidence import Outcome
 from training.reader import sha256_of

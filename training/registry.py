@@ -1,4 +1,4 @@
-"""Runs, model versions and the two aliases, ``champion`` and ``previous``, in MLflow.
+"""Model versions and the two aliases, ``champion`` and ``previous``, in MLflow.
 
 An alias is a pointer that moves in one statement, so readers see one champion at any instant;
 ``training.promotion`` is what moves them.
@@ -6,9 +6,7 @@ An alias is a pointer that moves in one statement, so readers see one champion a
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import re
 import shlex
@@ -16,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
@@ -25,10 +23,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+    from pipeline.workspace import Workspace
+
 CHAMPION = "champion"
 PREVIOUS = "previous"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_PARAM_CHARS = 6000  # MLflow refuses longer values
 
 
 @dataclass(frozen=True)
@@ -39,22 +38,6 @@ class Registry:
     name: str
     models: Path
     artifacts: Path
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """What is recorded of one training, enough to repeat it."""
-
-    model_id: str
-    system: str
-    parameters: Mapping[str, Any]
-    metrics: Mapping[str, float | None]
-    dataset_id: str
-    as_of: str
-    snapshots: Mapping[str, Any]
-    config_digest: str
-    code_version: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -97,37 +80,27 @@ def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registr
     return Registry(client=client, name=name, models=models.absolute(), artifacts=artifacts)
 
 
+def registry_of(space: Workspace) -> Registry:
+    """The model registry of a workspace.
+
+    Raises:
+        UsageError, HourglassError: as `open_registry`.
+    """
+    settings = space.settings
+    return open_registry(
+        settings.resolved_mlflow_uri,
+        settings.registered_model,
+        settings.path("models"),
+        settings.path("mlflow"),
+    )
+
+
 def ui_command(uri: str, artifacts: Path) -> str:
     """The command that shows runs and versions in a browser at http://localhost:5000."""
     if uri.startswith(("http://", "https://")):
         return f"python -m webbrowser {shlex.quote(uri)}"
     root = shlex.quote(artifacts.absolute().as_uri())
     return f"mlflow ui --backend-store-uri {shlex.quote(uri)} --default-artifact-root {root}"
-
-
-def log_training(registry: Registry, run: TrainingRun) -> str:
-    """Log a training run and register its artefact; again for the same model changes nothing.
-
-    Returns:
-        The version of the model, a number as text.
-
-    Raises:
-        HourglassError: the artefact is not in the models folder, or MLflow refuses.
-    """
-    folder = artefact_folder(registry, run.model_id)
-    with named_errors(f"record {run.model_id}"):
-        run_id = _finished_run(registry, run)
-        _make_registered_model(registry)
-        version = _version_of(registry, run.model_id)
-        if version is None:
-            version = registry.client.create_model_version(
-                registry.name,
-                folder.as_uri(),
-                run_id=run_id,
-                tags={"model_id": run.model_id, "system": run.system, "as_of": run.as_of},
-                await_creation_for=0,
-            )
-    return str(version.version)
 
 
 def log_evaluation(
@@ -205,13 +178,14 @@ def registered_version(registry: Registry, model_id: str) -> ModelVersion:
         HourglassError: the model was not registered, or MLflow cannot be read.
     """
     with named_errors(f"find {model_id}"):
-        version = _version_of(registry, model_id)
+        version = version_of(registry, model_id)
     if version is None:
         raise HourglassError(f"{model_id} is not registered: run hourglass train")
     return version
 
 
-def _version_of(registry: Registry, model_id: str) -> ModelVersion | None:
+def version_of(registry: Registry, model_id: str) -> ModelVersion | None:
+    """MLflow's version of a model; None where it was never registered."""
     _check_model_id(model_id)
     found: list[ModelVersion] = registry.client.search_model_versions(
         f"name = '{registry.name}' and tag.model_id = '{model_id}'"
@@ -219,46 +193,8 @@ def _version_of(registry: Registry, model_id: str) -> ModelVersion | None:
     return min(found, key=lambda version: int(version.version), default=None)
 
 
-def _finished_run(registry: Registry, run: TrainingRun) -> str:
-    """The run of this model, made where there is none and completed where it was cut short."""
-    from mlflow.entities import Metric, Param
-
-    client = registry.client
-    experiment = client.get_experiment_by_name(registry.name)
-    experiment_id = (
-        experiment.experiment_id
-        if experiment
-        else client.create_experiment(registry.name, registry.artifacts.absolute().as_uri())
-    )
-    found = client.search_runs([experiment_id], f"tags.model_id = '{run.model_id}'", max_results=1)
-    if found and found[0].info.status == "FINISHED":
-        return str(found[0].info.run_id)
-    tags = {
-        "model_id": run.model_id,
-        "dataset_id": run.dataset_id,
-        "as_of": run.as_of,
-        "snapshots": json.dumps(dict(run.snapshots), sort_keys=True),
-        "config_digest": run.config_digest,
-        "code_version": run.code_version,
-        "seed": str(run.seed),
-    }
-    one = found[0] if found else client.create_run(experiment_id, run_name=run.model_id, tags=tags)
-    run_id, started = str(one.info.run_id), one.info.start_time
-    params = {"system": run.system, "seed": run.seed, **run.parameters}
-    client.log_batch(
-        run_id,
-        metrics=[
-            Metric(name, value, started, 0)
-            for name, value in run.metrics.items()
-            if value is not None and math.isfinite(value) and name not in one.data.metrics
-        ],
-        params=[Param(name, str(value)[:_PARAM_CHARS]) for name, value in params.items()],
-    )
-    client.set_terminated(run_id, "FINISHED")
-    return run_id
-
-
-def _make_registered_model(registry: Registry) -> None:
+def make_registered_model(registry: Registry) -> None:
+    """Have MLflow know the registered model."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -22,8 +22,8 @@ from training.alignment import (
     translate,
     translate_requests,
 )
-from training.artefact import CARD_NAME
 from training.batches import ranges
+from training.card import CARD_NAME
 from training.evaluate import Scorer, find_targets
 from training.reader import DataSet, Histories, Requests, sha256_of
 

@@ -1,92 +1,293 @@
-"""Train: fit the configured systems on a frozen data set, keep their artefacts, register them."""
+"""Train: fit the chosen models on a frozen data set, keep their artefacts, register them."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.errors import HourglassError, UsageError
-from pipeline.settings import ModelSettings, Settings
+from pipeline.errors import HourglassError
+from pipeline.settings import Settings
 from pipeline.version import code_version
-from training.artefact import load_model, model_id_of, save_model
+from training.artefact import Extras, load_model, model_id_of, save_model
+from training.attempts import Found, attempt, forget
+from training.candidates import remember
+from training.epochs import EpochEnd, Epochs
+from training.machine import machine_facts
+from training.model_files import Model, agreeing
+from training.origin import Origin, find_origin
 from training.reader import DataSet, read_dataset
-from training.registry import Registry, TrainingRun, log_training
-from training.systems import build, parameter_names
-from training.systems.base import FitProgress
+from training.registry import Registry
+from training.run_log import Point, RunLog, TrainingRun, log_training
+from training.soundness import one_line
+from training.systems import build
+from training.systems.base import FitProgress, GradientTrained, System
+
+if TYPE_CHECKING:
+    from training.engine.parallel import Processes
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train, beside what the models' parameters say."""
+
+    seed: int = 0
+    device: str | None = None  # cpu, cuda or auto; None leaves it to the models
+    fresh: bool = False  # forget what an attempt that was cut short left
+    init_from: str = "none"  # champion, previous, a model id, or none
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One fitted system."""
+    """One fitted model; ``seconds`` is what this fit took, 0 where the model was there already."""
 
+    name: str
     system: str
     model_id: str
     version: str
     metrics: dict[str, float]
+    seconds: float = 0.0
+    resumed_from: str | None = None
+    continued_from: str | None = None
+
+
+class Watcher(Protocol):
+    """Who shows people how a fit goes."""
+
+    def begin(self, model: Model, model_id: str, resumed_from: str | None) -> None:
+        """A fit begins, or goes on."""
+
+    def hear(self, progress: FitProgress, part: int) -> None:
+        """How far it has come; called often."""
+
+    def epoch(self, ended: EpochEnd) -> None:
+        """An epoch is over."""
+
+    def say(self, sentence: str) -> None:
+        """Something that people should know, and that stops nothing."""
 
 
 def train(
     settings: Settings,
-    registry: Registry,
+    registry: Registry | None,
     dataset: Path,
-    systems: Iterable[str],
-    seed: int,
-    report: Callable[[str, FitProgress], None],
+    models: Sequence[Model],
+    options: TrainOptions,
+    watcher: Watcher,
 ) -> list[Trained]:
-    """Fit each system with its configured parameters; the same ingredients give the same model.
+    """Fit each model; the same ingredients give the same model, and one that is there is kept.
+
+    Where `torchrun` started several processes, all of them call this; only the first one writes,
+    registers and is answered.
+
+    Args:
+        settings: of the work folder.
+        registry: open in the first process, None in the others.
+        dataset: folder of the data set.
+        models: what to fit.
+        options: how.
+        watcher: is told how it goes.
 
     Raises:
-        UsageError: a system is not among the configured models.
+        UsageError: the model to continue from does not exist or cannot be continued.
         HourglassError: the data set is damaged or empty, or a fit does not come to an end.
     """
+    from training.engine.device import device_of
+    from training.engine.parallel import Processes
+
+    if options.device is not None:
+        device_of(options.device)
     data = read_dataset(dataset)
+    processes = Processes.here()
+    models = [agreeing(model, settings.evaluation.repeats == "keep") for model in models]
+    origin = find_origin(settings, registry, options.init_from, data, models, processes)
     lineage = json.loads((dataset / "lineage.json").read_text("utf-8"))
+    training = _Training(
+        settings, registry, data, lineage, options, origin, processes, watcher, code_version()
+    )
     trained = []
-    for name in systems:
-        model = agreeing(configured(settings, name), settings.evaluation.repeats == "keep")
-        trained.append(_train_one(settings, registry, data, lineage, model, seed, report))
-        remember(settings, data.manifest.dataset_id, {name: trained[-1].model_id})
+    for done in filter(None, map(training.run, models)):
+        trained.append(done)
+        remember(settings, data.manifest.dataset_id, {done.name: done.model_id})
     return trained
 
 
-def _train_one(
-    settings: Settings,
-    registry: Registry,
-    data: DataSet,
-    lineage: dict[str, Any],
-    model: ModelSettings,
-    seed: int,
-    report: Callable[[str, FitProgress], None],
-) -> Trained:
-    models, code = settings.path("models"), code_version()
-    dataset_id = data.manifest.dataset_id
-    system = build(model.system, model.parameters)
-    known = models / model_id_of(model.system, model.parameters, dataset_id, seed, code)
-    metrics = _metrics_of(known)
-    if metrics is None:
-        metrics = system.fit(data, seed, lambda progress: report(model.system, progress))
-        save_model(models, system, model.parameters, data, seed, metrics, code)
-    model_id = known.name
-    version = log_training(
-        registry,
-        TrainingRun(
+@dataclass(frozen=True)
+class _Training:
+    settings: Settings
+    registry: Registry | None
+    data: DataSet
+    lineage: dict[str, Any]
+    options: TrainOptions
+    origin: Origin | None
+    processes: Processes
+    watcher: Watcher
+    code: str
+
+    def run(self, model: Model) -> Trained | None:
+        """Fit one model, or find it; None in all processes but the first."""
+        system = build(model.system, model.parameters)
+        origin = self.origin if self.origin and self.origin.fits(model) else None
+        model_id = self._model_id(model, origin)
+        together = isinstance(system, GradientTrained)
+        if self.registry is None:
+            if together and not self._agreed(False):
+                self._fit(system, model_id, origin, lambda _: None)
+            return None
+        metrics = _metrics_of(self.settings.path("models") / model_id)
+        checkpoints = self.settings.path("checkpoints") / model_id
+        run = self._run_of(model, model_id, origin, system)
+        if metrics is not None:
+            forget(checkpoints)
+            if together:
+                self._agreed(True)
+            version = log_training(self.registry, replace(run, metrics=metrics))
+            return self._trained(model, model_id, version, metrics, origin)
+        held: AbstractContextManager[Found] = (
+            attempt(checkpoints, self.options.fresh) if together else nullcontext(Found(0, None))
+        )
+        with held as found:
+            log = RunLog(self.registry, run, self.watcher.say)
+            self.watcher.begin(model, model_id, found.place)
+            began_s = time.monotonic()
+            try:
+                if together:
+                    self._agreed(False)
+                metrics, per_s = self._watched(system, model_id, origin, found, log)
+                seconds = time.monotonic() - began_s
+                facts = {**run.facts, "seconds": seconds, "events_per_s": per_s}
+                self._save(model, system, metrics, origin, facts)
+            except KeyboardInterrupt:
+                log.fail("interrupted", "KILLED")
+                raise
+            except Exception as error:
+                log.fail(one_line(error))
+                raise
+            version = log.finish(metrics)
+            if together:
+                forget(checkpoints)
+        return self._trained(
+            model, model_id, version, metrics, origin, seconds=seconds, resumed_from=found.place
+        )
+
+    def _agreed(self, known: bool) -> bool:
+        """What the first process found out, which the others wait for."""
+        return bool(self.processes.told_by_first([float(known)])[0])
+
+    def _watched(
+        self, system: System, model_id: str, origin: Origin | None, found: Found, log: RunLog
+    ) -> tuple[dict[str, float], float | None]:
+        """Training metrics, and how fast it went in the end."""
+        epochs = Epochs(found.parts)
+
+        def tell(ended: EpochEnd | None) -> None:
+            if ended is not None:
+                log.epoch(Point(ended.progress.epoch, ended.curves))
+                self.watcher.epoch(ended)
+
+        def report(progress: FitProgress) -> None:
+            tell(epochs.hear(progress))
+            self.watcher.hear(progress, epochs.part)
+
+        metrics = self._fit(system, model_id, origin, report)
+        last = epochs.stop()
+        tell(last)
+        return metrics, last.progress.events_per_s if last else None
+
+    def _fit(
+        self,
+        system: System,
+        model_id: str,
+        origin: Origin | None,
+        report: Callable[[FitProgress], None],
+    ) -> dict[str, float]:
+        from training.engine.interface import FitOptions
+
+        if not isinstance(system, GradientTrained):
+            return system.fit(self.data, self.options.seed, report)
+        options = FitOptions(
+            device=self.options.device,
+            checkpoints=self.settings.path("checkpoints") / model_id,
+            start=origin.start if origin else None,
+        )
+        return system.fit_with(self.data, self.options.seed, report, options)
+
+    def _save(
+        self,
+        model: Model,
+        system: System,
+        metrics: dict[str, float],
+        origin: Origin | None,
+        facts: dict[str, Any],
+    ) -> None:
+        optimiser = None
+        if model.keep_optimiser and isinstance(system, GradientTrained):
+            optimiser = system.optimiser_tensors()
+        extras = Extras(
+            optimiser=optimiser,
+            continued_from=origin.model_id if origin else None,
+            optimiser_continued=bool(origin and origin.has_optimiser),
+            facts=facts,
+        )
+        models, seed = self.settings.path("models"), self.options.seed
+        save_model(models, system, model.parameters, self.data, seed, metrics, self.code, extras)
+
+    def _model_id(self, model: Model, origin: Origin | None) -> str:
+        return model_id_of(
+            model.system,
+            model.parameters,
+            self.data.manifest.dataset_id,
+            self.options.seed,
+            self.code,
+            origin.model_id if origin else None,
+            bool(origin and origin.has_optimiser),
+        )
+
+    def _run_of(
+        self, model: Model, model_id: str, origin: Origin | None, system: System
+    ) -> TrainingRun:
+        device = self.options.device or str(model.parameters.get("device", "auto"))
+        return TrainingRun(
             model_id=model_id,
             system=model.system,
             parameters=model.parameters,
+            metrics={},
+            dataset_id=self.data.manifest.dataset_id,
+            as_of=str(self.data.manifest.as_of),
+            snapshots=self.lineage,
+            config_digest=self.settings.digest("dataset", "sessions"),
+            code_version=self.code,
+            seed=self.options.seed,
+            name=model.name,
+            continued_from=origin.model_id if origin else None,
+            facts=machine_facts(system, device, self.processes.world),
+        )
+
+    @staticmethod
+    def _trained(
+        model: Model,
+        model_id: str,
+        version: str,
+        metrics: dict[str, float],
+        origin: Origin | None,
+        *,
+        seconds: float = 0.0,
+        resumed_from: str | None = None,
+    ) -> Trained:
+        return Trained(
+            name=model.name,
+            system=model.system,
+            model_id=model_id,
+            version=version,
             metrics=metrics,
-            dataset_id=dataset_id,
-            as_of=str(data.manifest.as_of),
-            snapshots=lineage,
-            config_digest=settings.digest("dataset", "sessions"),
-            code_version=code,
-            seed=seed,
-        ),
-    )
-    return Trained(model.system, model_id, version, metrics)
+            seconds=round(seconds, 3),
+            resumed_from=resumed_from,
+            continued_from=origin.model_id if origin else None,
+        )
 
 
 def _metrics_of(model: Path) -> dict[str, float] | None:
@@ -96,53 +297,3 @@ def _metrics_of(model: Path) -> dict[str, float] | None:
     except HourglassError:
         return None
     return {name: float("nan") if v is None else v for name, v in card.metrics.items()}
-
-
-def configured(settings: Settings, system: str) -> ModelSettings:
-    """The configured model of a system.
-
-    Raises:
-        UsageError: there is none.
-    """
-    for model in settings.models:
-        if model.system == system:
-            return model
-    names = ", ".join(model.system for model in settings.models)
-    raise UsageError(f"system {system!r} is not among the configured models: {names}")
-
-
-def agreeing(model: ModelSettings, repeats: bool) -> ModelSettings:
-    """Let a system that can tell repeats from other events learn what it will be judged on."""
-    if "repeats" in model.parameters or "repeats" not in parameter_names(model.system):
-        return model
-    return model.model_copy(update={"parameters": {**model.parameters, "repeats": repeats}})
-
-
-def candidates(settings: Settings, dataset_id: str) -> dict[str, str]:
-    """Model id of each system last trained on a data set.
-
-    Raises:
-        UsageError: none was.
-    """
-    path = _index(settings, dataset_id)
-    if not path.is_file():
-        raise UsageError(
-            f"nothing was trained on data set {dataset_id} yet: "
-            f"run `hourglass train --dataset {dataset_id}`"
-        )
-    found: dict[str, str] = json.loads(path.read_text("utf-8"))
-    return found
-
-
-def remember(settings: Settings, dataset_id: str, models: dict[str, str]) -> None:
-    """Note which model of each system is the data set's candidate."""
-    path = _index(settings, dataset_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps({**known, **models}, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)
-
-
-def _index(settings: Settings, dataset_id: str) -> Path:
-    return settings.path("candidates") / f"{dataset_id}.json"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.hours import Hour
 from pipeline.settings import EvaluationSettings, GateSettings
-from training.artefact import CARD_NAME
+from training.card import CARD_NAME
 from training.evidence import Contestant, Evidence
 from training.ranks import Ranks, rule_key
 from training.soundness import Soundness

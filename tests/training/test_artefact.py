@@ -16,18 +16,21 @@ from safetensors.numpy import load_file, save_file
 from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
-from training.artefact import load_model, model_id_of, save_model
+from training.artefact import Extras, load_model, load_start, model_id_of, save_model
 from training.reader import DataSet, Requests, read_dataset, sha256_of
 from training.systems import SYSTEM_NAMES, build
-from training.systems.base import System
+from training.systems.base import GradientTrained, System, Tensors
 
-SMALL = {"width": 4, "epochs": 1, "device": "cpu"}
+SMALL = {"width": 4, "epochs": 1, "device": "cpu", "validation_share": 0.0}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
     users = {
-        f"u{user}": [(f"i{(user * step) % 7}", AS_OF_S - 4000 + 100 * step) for step in range(1, 9)]
+        f"u{user}": [
+            (f"i{(user * step) % 7}", AS_OF_S - 4000 + 100 * step, "view", step % 3 + 1.0)
+            for step in range(1, 9)
+        ]
         for user in range(6)
     }
     return read_dataset(write_dataset(tmp_path_factory.mktemp("artefact") / "d", users))
@@ -40,11 +43,14 @@ def save(
     seed: int = 0,
     code_version: str = "abc",
     metrics: dict[str, float] | None = None,
+    extras: Extras | None = None,
 ) -> tuple[System, str]:
-    parameters = SMALL if name.startswith("hrnn") else {}
+    parameters = SMALL if isinstance(build(name, {}), GradientTrained) else {}
     system = build(name, parameters)
     found = system.fit(data, seed, lambda progress: None)
-    model_id = save_model(folder, system, parameters, data, seed, metrics or found, code_version)
+    model_id = save_model(
+        folder, system, parameters, data, seed, metrics or found, code_version, extras
+    )
     return system, model_id
 
 
@@ -70,11 +76,11 @@ def test_the_folder_holds_only_plain_files(tmp_path: Path, data: DataSet) -> Non
     assert len(model_id) == len("hrnn-") + 12
     assert [path.name for path in tmp_path.iterdir()] == [model_id]
     names = {path.name for path in (tmp_path / model_id).iterdir()}
-    assert names == {"weights.safetensors", "model.json", "vocabulary.parquet"}
+    assert names == {"weights.safetensors", "model.json", "vocabulary.parquet", "facts.json"}
     card = json.loads((tmp_path / model_id / "model.json").read_text())
     assert card["parameters"] == SMALL
     assert card["as_of"] == "2016-03-14T13"
-    assert card["tensors"]["bias.weight"] == {"dtype": "float32", "shape": [8, 1]}
+    assert card["tensors"]["items.bias.weight"] == {"dtype": "float32", "shape": [8, 1]}
 
 
 def test_the_id_names_what_the_model_was_made_from() -> None:
@@ -89,6 +95,55 @@ def test_the_id_names_what_the_model_was_made_from() -> None:
         ("hrnn", {"width": 4, "epochs": 1}, "d", 0, "abd"),
     ]
     assert len({model_id_of(*made), *(model_id_of(*other) for other in others)}) == 6
+
+
+def test_the_id_names_what_the_model_was_continued_from() -> None:
+    made = ("hrnn", {"width": 4}, "d", 0, "abc")
+    anew = model_id_of(*made)
+    ids = {anew, *(model_id_of(*made, *more) for more in [("a",), ("b",), ("a", True)])}
+    assert len(ids) == 4
+
+
+def test_how_a_fit_went_is_no_part_of_the_model(tmp_path: Path, data: DataSet) -> None:
+    _, model_id = save(tmp_path / "a", data, extras=Extras(facts={"seconds": 1.0, "device": "cpu"}))
+    save(tmp_path / "b", data, extras=Extras(facts={"seconds": 2.0, "device": "H200"}))
+    cards = [(tmp_path / at / model_id / "model.json").read_bytes() for at in "ab"]
+    assert cards[0] == cards[1]
+    facts = json.loads((tmp_path / "b" / model_id / "facts.json").read_text())
+    assert facts == {"seconds": 2.0, "device": "H200"}
+
+
+OPTIMISER: Tensors = {"a/step": np.array([7.0], np.float32), "a/mean": np.ones((2, 3), np.float32)}
+
+
+def test_the_optimiser_is_kept_where_it_is_wanted(tmp_path: Path, data: DataSet) -> None:
+    system, model_id = save(tmp_path, data, extras=Extras(OPTIMISER, "hrnn-before"))
+    start, card = load_start(tmp_path / model_id)
+    assert card.continued_from == "hrnn-before"
+    assert start.model_id == model_id
+    assert start.item_ids.tolist() == data.item_ids.tolist()
+    assert start.optimiser is not None
+    assert {name: part.tolist() for name, part in start.optimiser.items()} == {
+        name: part.tolist() for name, part in OPTIMISER.items()
+    }
+    for name, tensor in system.tensors().items():
+        assert np.array_equal(start.tensors[name], tensor)
+
+
+def test_without_an_optimiser_a_start_has_none(tmp_path: Path, data: DataSet) -> None:
+    _, model_id = save(tmp_path, data)
+    assert load_start(tmp_path / model_id)[0].optimiser is None
+
+
+def test_a_damaged_optimiser_is_refused_but_scoring_needs_none(
+    tmp_path: Path, data: DataSet
+) -> None:
+    _, model_id = save(tmp_path, data, extras=Extras(OPTIMISER))
+    file = tmp_path / model_id / "optimiser.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert load_model(tmp_path / model_id).card.model_id == model_id
+    with pytest.raises(HourglassError, match=r"optimiser\.safetensors: the content does not match"):
+        load_start(tmp_path / model_id)
 
 
 def test_saving_again_changes_nothing(tmp_path: Path, data: DataSet) -> None:
@@ -195,9 +250,18 @@ def test_weights_that_are_no_safetensors(model: Path) -> None:
 @pytest.mark.parametrize(
     ("tensors", "sentence"),
     [
-        ({"bias.weight": np.full((8, 1), np.nan, np.float32)}, "holds 8 values that are not fin"),
-        ({"bias.weight": np.zeros((9, 1), np.float32)}, r"is float32 \(9, 1\), the card says"),
-        ({"bias.weight": np.zeros((8, 1), np.float64)}, r"is float64 \(8, 1\), the card says"),
+        (
+            {"items.bias.weight": np.full((8, 1), np.nan, np.float32)},
+            "holds 8 values that are not fin",
+        ),
+        (
+            {"items.bias.weight": np.zeros((9, 1), np.float32)},
+            r"is float32 \(9, 1\), the card says",
+        ),
+        (
+            {"items.bias.weight": np.zeros((8, 1), np.float64)},
+            r"is float64 \(8, 1\), the card says",
+        ),
         ({"more": np.zeros(1, np.float32)}, "tensor 'more' is missing from the card"),
     ],
 )

@@ -181,6 +181,8 @@ def test_windows_learn_each_target_once_with_enough_before_it(
     for batch in plan.batches(1):
         assert len(batch.cells) == 1 or batch.cells.size <= batch_events
         assert not batch.carries
+        assert not batch.keep[:, 0].any()
+        assert batch.keep[:, 1:].all()
 
 
 def every_plan(case: Case, seed: int = 0) -> list[Any]:
@@ -336,6 +338,14 @@ def test_uneven_segments_fill_lanes_evenly() -> None:
     assert waste["windows"].padding < 0.1
     # Windows of long histories see events twice.
     assert waste["sessions"].targets > waste["windows"].targets
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_longest_go_to_the_emptiest_lanes(seed: int) -> None:
+    lengths = [60, 100, 36, 70]
+    case = Case(histories_of(lengths), np.ones(sum(lengths), np.bool_))
+    plan = lanes(case, batch_events=200, bptt_steps=100, min_batches=1, warm_up=0, seed=seed)
+    assert plan.n_cells == 2 * (100 + 36)
 
 
 @pytest.mark.parametrize(("n_users", "fewest"), [(1000, 1), (50, 10), (50, 40), (10, 40)])

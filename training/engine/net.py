@@ -102,6 +102,10 @@ class StateNet(nn.Module):
             nn.Embedding(size + 1, _CODE_WIDTH) for size in shape.context_sizes
         )
         self.user = None if shape.users is None else FeatureEncoder(shape.users, _USER_WIDTH)
+        # As small as item vectors: PyTorch's own start would drown what they say.
+        for table in (self.delta, self.dwell, self.feedback, *self.context):
+            if table is not None:
+                nn.init.normal_(table.weight, std=width**-0.5)
         told = (
             options.session
             + _DELTA_WIDTH * options.delta

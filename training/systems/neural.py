@@ -97,7 +97,8 @@ class NeuralSystem:
                 data, split.whole(targets), epochs, seed, report, options, "fit"
             )
         self._optimiser = result.optimiser
-        return {"loss": result.metrics["loss"], "epochs": result.metrics["epochs"], **found}
+        told = ("loss", "epochs", "padding")
+        return {**{name: result.metrics[name] for name in told}, **found}
 
     def optimiser_tensors(self) -> Tensors:
         """State of the optimiser after the last fit."""
@@ -130,10 +131,11 @@ class NeuralSystem:
             checkpoint_s=chosen.checkpoint_s,
         )
         begun = options.start.model_id if options.start else "nothing"
-        return run_fit(
+        plan = plan_of(chosen, data.histories, split.learned, seed)
+        result = run_fit(
             self.name,
             self._learner(data, split),
-            plan_of(chosen, data.histories, split.learned, seed),
+            plan,
             schedule,
             seed,
             report,
@@ -141,6 +143,7 @@ class NeuralSystem:
             f"{data.manifest.dataset_id} from {begun}, {part}: {chosen}",
             optimiser,
         )
+        return dataclasses.replace(result, metrics={**result.metrics, "padding": plan.padding})
 
     def _built(
         self, data: DataSet, seed: int, start: Start | None

@@ -1,0 +1,40 @@
+"""Which model of each name was trained last on a data set."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pipeline.errors import UsageError
+from pipeline.settings import Settings
+
+
+def candidates(settings: Settings, dataset_id: str) -> dict[str, str]:
+    """Model id of each model last trained on a data set, by its name.
+
+    Raises:
+        UsageError: none was.
+    """
+    path = _index(settings, dataset_id)
+    if not path.is_file():
+        raise UsageError(
+            f"nothing was trained on data set {dataset_id} yet: "
+            f"run `hourglass train --dataset {dataset_id}`"
+        )
+    found: dict[str, str] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def remember(settings: Settings, dataset_id: str, models: dict[str, str]) -> None:
+    """Note which model of each name is the data set's candidate."""
+    path = _index(settings, dataset_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(json.dumps({**known, **models}, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _index(settings: Settings, dataset_id: str) -> Path:
+    return settings.path("candidates") / f"{dataset_id}.json"

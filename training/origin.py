@@ -1,0 +1,119 @@
+"""The model that training continues from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.settings import Settings
+from training.artefact import load_start
+from training.model_files import Model
+from training.reader import DataSet
+from training.registry import Registry, champion, previous
+from training.systems import build
+from training.systems.base import GradientTrained
+
+if TYPE_CHECKING:
+    from training.engine.interface import Start
+    from training.engine.parallel import Processes
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A model that others of its system may be continued from."""
+
+    system: str
+    start: Start
+
+    @property
+    def model_id(self) -> str:
+        """Of the model."""
+        return self.start.model_id
+
+    @property
+    def has_optimiser(self) -> bool:
+        """Whether the state of its optimiser goes on too."""
+        return self.start.optimiser is not None
+
+    def fits(self, model: Model) -> bool:
+        """Whether a model is of its system."""
+        return model.system == self.system
+
+
+def find_origin(
+    settings: Settings,
+    registry: Registry | None,
+    asked: str,
+    data: DataSet,
+    models: Sequence[Model],
+    processes: Processes,
+) -> Origin | None:
+    """The model to continue from; of ``models``, those of its system will go on from it.
+
+    Args:
+        settings: of the work folder.
+        registry: None in all processes but the first, which tells them.
+        asked: ``champion``, ``previous``, a model id, or ``none``.
+        data: what is to be learned from.
+        models: what is to be trained.
+        processes: that train together.
+
+    Raises:
+        UsageError: there is no such model, it cannot be continued, it is of a system that is not
+            to be trained, or it knows what came after the data set's time (P6).
+        HourglassError: its artefact is damaged.
+    """
+    if asked == NONE:
+        return None
+    own = _model_id(registry, asked) if registry is not None else ""
+    model_id = processes.bytes_of_all(own.encode())[0].decode()
+    folder = settings.path("models") / model_id
+    if not _is_name(model_id) or not folder.is_dir():
+        raise UsageError(
+            f"--init-from {asked}: there is no model {model_id!r} in {folder.parent}: "
+            "use champion, previous, or the name of a folder there"
+        )
+    try:
+        start, card = load_start(folder)
+    except HourglassError as error:
+        raise HourglassError(f"--init-from {asked}: {error}") from error
+    if not isinstance(build(card.system, card.parameters), GradientTrained):
+        raise UsageError(
+            f"--init-from {asked}: {model_id} is a {card.system}, which is always fitted anew: "
+            "leave --init-from out"
+        )
+    if not any(model.system == card.system for model in models):
+        wanted = ", ".join(dict.fromkeys(model.system for model in models))
+        raise UsageError(
+            f"--init-from {asked}: {model_id} is a {card.system}, but what is to be trained is "
+            f"{wanted}: name a model of that system with --model"
+        )
+    if card.as_of > data.manifest.as_of:
+        raise UsageError(
+            f"--init-from {asked}: {model_id} knows all up to {card.as_of}, later than "
+            f"{data.manifest.dataset_id} as of {data.manifest.as_of}: continue from an older "
+            "model, or leave --init-from out"
+        )
+    return Origin(card.system, start)
+
+
+def _model_id(registry: Registry, asked: str) -> str:
+    if asked not in ("champion", "previous"):
+        return asked
+    live = champion(registry) if asked == "champion" else previous(registry)
+    if live is None:
+        raise UsageError(
+            f"--init-from {asked}: there is no {asked} model yet: leave --init-from out until "
+            "`hourglass promote` has made one"
+        )
+    return live.model_id
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text is one folder's name, not a way out of the folder above."""
+    return bool(text) and Path(text).name == text

@@ -1,0 +1,128 @@
+"""``hourglass train``: what people ask for, turned into models and options."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import UsageError
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from training.model_files import Model
+    from training.train import Trained, TrainOptions
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    AUTO = "auto"
+
+
+def train(
+    context: typer.Context,
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="id of a data set; last: the latest")
+    ] = "last",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="a configured model, one of training/models, or a YAML file; may be repeated; "
+            "default: all configured"
+        ),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="the configured models of one system")] = None,
+    seed: Annotated[int, typer.Option(help="of everything random", min=0)] = 0,
+    device: Annotated[
+        Device | None, typer.Option(help="where to train; default: as the models say")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--fresh", help="go on with what a killed run of the same fit left, or not"
+        ),
+    ] = True,
+    init_from: Annotated[
+        str,
+        typer.Option(
+            help="continue from champion, previous or a model id, for models of its system; none"
+        ),
+    ] = "none",
+    processes: Annotated[int, typer.Option(help="train in so many processes", min=1)] = 1,
+) -> None:
+    """Fit the configured models on a data set and register them."""
+    from training.launch import is_one_of_several, launch
+    from training.model_files import chosen
+    from training.train import TrainOptions
+
+    space: Workspace = context.obj
+    models = chosen(space.settings, model or [], system)
+    folder = space.dataset(dataset)
+    if processes > 1:
+        if is_one_of_several():
+            raise UsageError("--processes starts torchrun itself: leave one of the two out")
+        launch(processes, _without_processes(context, folder.name))
+        return
+    options = TrainOptions(seed, device and device.value, not resume, init_from)
+    for done in train_all(space, folder, models, options):
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
+        origin = f", continued from {done.continued_from}" if done.continued_from else ""
+        space.say(
+            f"{done.name}: {done.model_id}, version {done.version}{origin}"
+            + (f" ({figures})" if figures else ""),
+            dataclasses.asdict(done),
+        )
+
+
+def train_all(
+    space: Workspace, dataset: Path, models: Sequence[Model], options: TrainOptions
+) -> list[Trained]:
+    """Train, and show how it goes; empty in all processes but the first.
+
+    Raises:
+        HourglassError: the data set, or an hour that it learned from, is not to be trusted; or as
+            `training.train.train`.
+    """
+    from pipeline.dataset import read_manifest
+    from pipeline.dataset_quality import refuse_critical_dataset
+    from pipeline.hours import Hour, HourRange
+    from pipeline.verdicts import refuse_learning_from
+    from training.engine.parallel import joined
+    from training.registry import registry_of
+    from training.train import train as run
+    from training.train_display import display
+
+    with joined() as processes:
+        # The others would say the same, and wait for the first.
+        if processes.leads:
+            refuse_critical_dataset(dataset)
+            manifest = read_manifest(dataset)
+            first, as_of = Hour.parse(manifest["history_start"]), Hour.parse(manifest["as_of"])
+            refuse_learning_from(space.lake, HourRange(first, as_of))
+        registry = registry_of(space) if processes.leads else None
+        with display(silent=not processes.leads) as watcher:
+            return run(space.settings, registry, dataset, models, options, watcher)
+
+
+def _without_processes(context: typer.Context, dataset: str) -> list[str]:
+    """The command line of this call for one of several processes."""
+    whole = context.parent.params if context.parent else {}
+    asked = context.params
+    line: list[str] = []
+    if whole.get("config") is not None:
+        line += ["--config", str(whole["config"])]
+    line += [flag for flag, name in (("--json", "as_json"),) if whole.get(name)]
+    line += ["train", "--dataset", dataset, "--seed", str(asked["seed"])]
+    for name in asked["model"] or ():
+        line += ["--model", name]
+    for option in ("system", "device", "init_from"):
+        if asked[option] is not None:
+            line += [f"--{option.replace('_', '-')}", str(asked[option])]
+    return [*line, "--resume" if asked["resume"] else "--fresh"]
