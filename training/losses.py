@@ -33,7 +33,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from pipeline.errors import HourglassError
-from training.negatives import Excluded, accidental_hits, importance_log_weight
+from training.negatives import Excluded
 
 _NEVER = -1e30  # a log weight that counts for nothing; finite, so that no row turns into NaN
 

@@ -19,6 +19,7 @@ from tests.training.learning import (
     one_thread,
     weights_of,
 )
+from training.engine.checkpoint import Checkpoint
 from training.engine.interface import Batch, FitOptions
 from training.engine.loop import Schedule, run_fit
 from training.engine.optimisers import Optimiser
@@ -217,3 +218,28 @@ def test_a_validation_loss_that_is_no_number_ends_the_fit() -> None:
 def test_metrics_hold_nothing_that_depends_on_the_machine(tmp_path: Path) -> None:
     found = fit_quietly(BestInTheMiddle(), PLAN, SCHEDULE, tmp_path)
     assert set(found.metrics) == {"loss", "epochs", "best_epoch", "validation_loss"}
+
+
+def test_checkpoints_that_take_longer_than_epochs_are_rare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.engine import keeper
+
+    clock, kept = [0.0], []
+
+    def slow_save(folder: Path, identity: object, found: Checkpoint) -> None:
+        clock[0] += 3.0
+        kept.append((found.place.epoch, found.place.finished))
+
+    def a_second_an_epoch(learner: NextItem) -> None:
+        clock[0] += 1.0
+
+    monkeypatch.setattr(keeper, "save_checkpoint", slow_save)
+    monkeypatch.setattr(keeper.time, "monotonic", lambda: clock[0])
+    learner = NextItem()
+    monkeypatch.setattr(
+        learner, "validation_loss", lambda: a_second_an_epoch(learner), raising=False
+    )
+    fit_quietly(learner, Lanes(), Schedule(40, 0.02, checkpoint_s=1e9), tmp_path / "c")
+    assert kept[-1] == (40, True)
+    assert 2 <= len(kept) <= 5  # 40 s of work pay for one of 3 s every 30 s

@@ -266,3 +266,9 @@ def test_compiling_without_a_compiler(data: DataSet, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(HourglassError, match="hrnn: compile = true needs a C\\+\\+ compiler"):
         build("hrnn", {**SMALL, "compile": True}).fit(data, 0, quiet)
+
+
+def test_a_short_fit_that_diverges(data: DataSet) -> None:
+    told = {**SMALL, "epochs": 1, "validation_share": 0.0, "learning_rate": 1e6}
+    with pytest.raises(HourglassError, match=r"hrnn: the fit diverges: the mean loss of epoch 1"):
+        build("hrnn", told).fit(data, 0, quiet)

@@ -73,8 +73,7 @@ class Guards:
         Raises:
             HourglassError: the fit diverges.
         """
-        opening = place.opening_loss
-        limit = opening + _RISE * max(1.0, abs(opening))
+        opening, limit = place.opening_loss, _limit(place)
         place.window_batches += 1
         place.window_above += loss > limit
         if place.window_batches < WINDOW_BATCHES:
@@ -85,6 +84,20 @@ class Guards:
                 f"{self.system}: the fit diverges: in {above} of {WINDOW_BATCHES} batches up to "
                 f"{step}, the mean loss was above {limit:.4g}; it was {opening:.4g} before "
                 f"anything was learned: {self.advice}"
+            )
+
+    def epoch(self, place: Place) -> None:
+        """Refuse an epoch whose mean loss is that far above; a short fit has no 100 batches.
+
+        Raises:
+            HourglassError: the fit diverges.
+        """
+        mean = place.loss_sum / max(1, place.loss_targets)
+        if mean > _limit(place):
+            raise HourglassError(
+                f"{self.system}: the fit diverges: the mean loss of epoch {place.epoch} was "
+                f"{mean:.4g}; it was {place.opening_loss:.4g} before anything was learned: "
+                f"{self.advice}"
             )
 
     def validation(self, epoch: int, loss: float) -> None:
@@ -98,3 +111,7 @@ class Guards:
                 f"{self.system}: the validation loss became {loss} after epoch {epoch}: "
                 f"{self.advice}"
             )
+
+
+def _limit(place: Place) -> float:
+    return place.opening_loss + _RISE * max(1.0, abs(place.opening_loss))

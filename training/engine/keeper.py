@@ -22,6 +22,8 @@ from training.engine.interface import Learner
 from training.engine.optimisers import Optimiser
 from training.engine.parallel import Processes, stop_together
 
+_WORTH = 10.0  # times its own cost must have passed since the last checkpoint
+
 
 class Keeper:
     """The checkpoints of one fit.
@@ -45,6 +47,7 @@ class Keeper:
         self._system, self._folder, self._identity = system, folder, identity
         self._processes, self._every_s = processes, every_s
         self._kept_s = time.monotonic()
+        self._cost_s = 0.0  # of the last checkpoint
 
     @property
     def is_due(self) -> bool:
@@ -52,6 +55,17 @@ class Keeper:
         if self._folder is None or not self._processes.leads:
             return False
         return time.monotonic() - self._kept_s >= self._every_s
+
+    def is_worth_it(self) -> bool:
+        """Whether another checkpoint would cost little beside the work since the last; all agree.
+
+        Of a large catalogue a checkpoint takes seconds, and an epoch of an hour's events no more.
+        """
+        if self._folder is None:
+            return False
+        since_s = time.monotonic() - self._kept_s
+        (said,) = self._processes.told_by_first([float(since_s >= _WORTH * self._cost_s)])
+        return bool(said)
 
     def keep(
         self, place: Place, learner: Learner, optimiser: Optimiser, best: Mapping[str, Tensor]
@@ -66,6 +80,7 @@ class Keeper:
         # Between epochs nothing is carried, whatever the learner still remembers.
         carried = self._of_all(learner.carried() if place.batch else {})
         failure: Exception | None = None
+        began_s = time.monotonic()
         if self._processes.leads:
             weights = learner.net.state_dict()
             found = Checkpoint(place, weights, optimiser.tensors(), carried, best)
@@ -76,6 +91,7 @@ class Keeper:
         (failed,) = self._processes.told_by_first([float(failure is not None)])
         stop_together(self._system, failure, bool(failed))
         self._kept_s = time.monotonic()
+        self._cost_s = self._kept_s - began_s
 
     def find(self) -> Checkpoint | None:
         """The checkpoint to go on from, with what this rank carried; None starts afresh.

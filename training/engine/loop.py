@@ -155,13 +155,15 @@ class _Fit:
             if self._meter.is_due():
                 self._tell()
         self._settle(0)
+        self._guards.epoch(place)
         self._validate()
         self._tell()
         place.finished = place.epoch == self._schedule.epochs or self._is_stale()
         if not place.finished:
             place.epoch, place.batch = place.epoch + 1, 0
             place.loss_sum, place.loss_targets = 0.0, 0
-        self._keeper.keep(place, self._learner, self._optimiser, self._best)
+        if place.finished or self._keeper.is_worth_it():
+            self._keeper.keep(place, self._learner, self._optimiser, self._best)
 
     def result(self) -> FitResult:
         """Leave the best epoch's weights in the network, and say how it went."""
@@ -237,5 +239,6 @@ class _Fit:
                 fraction=min(1.0, place.done / self._total),
                 seconds_left=left_s,
                 validation_loss=place.validation_loss,
+                learning_rate=self._schedule.rate(place.done, 0, self._total),
             )
         )

@@ -33,6 +33,7 @@ class FitProgress:
     fraction: float  # of the whole fit, 0 to 1
     seconds_left: float | None = None  # at that speed, if every epoch is run
     validation_loss: float | None = None  # of the latest epoch that was validated
+    learning_rate: float | None = None  # of the next batch
 
 
 Report = Callable[[FitProgress], None]
