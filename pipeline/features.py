@@ -177,12 +177,13 @@ def _tokens(
 
 
 def _numbers(metadata: Metadata) -> tuple[NDArray[np.int64], pa.Array, NDArray[np.float64]]:
-    """Row, name and value of each number that is known."""
+    """Row, name and value of each number that is known; NaN and infinity are not."""
     kind = metadata.numbers.type
     lists = metadata.numbers.cast(pa.list_(pa.struct([kind.key_field, kind.item_field])))
     pairs = pc.list_flatten(lists)
     keys, values = pc.struct_field(pairs, 0), pc.struct_field(pairs, 1)
-    known = pc.is_valid(values)
+    # One of them would make the mean of its column, and so all of it, no number.
+    known = pc.fill_null(pc.is_finite(values), False)
     row = _parents(lists)[known.to_numpy(zero_copy_only=False)]
     return row, keys.filter(known), values.filter(known).to_numpy(zero_copy_only=False)
 

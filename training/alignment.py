@@ -146,6 +146,7 @@ def translate_requests(
         length=kept[start + requests.length] - kept[start],
         now_us=requests.now_us,
         context=requests.context,
+        starts=requests.starts,
     )
 
 

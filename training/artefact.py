@@ -31,6 +31,7 @@ from training.card import (
 )
 from training.reader import DataSet, Histories, Requests, sha256_of
 from training.systems import build
+from training.systems.base import US_PER_S
 
 if TYPE_CHECKING:
     from training.engine.interface import Start
@@ -211,7 +212,9 @@ def load_start(folder: Path) -> tuple[Start, ModelCard]:
         verify_file(folder / OPTIMISER_NAME, model.card.files[OPTIMISER_NAME])
         optimiser = read_tensors(folder / OPTIMISER_NAME)
     tensors = model.system.tensors()
-    return Start(model.card.model_id, tensors, model.item_ids, optimiser), model.card
+    as_of_us = int(model.card.as_of.start.timestamp()) * US_PER_S
+    start = Start(model.card.model_id, tensors, model.item_ids, optimiser, as_of_us)
+    return start, model.card
 
 
 def _contiguous(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

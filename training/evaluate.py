@@ -72,6 +72,7 @@ def find_targets(histories: Histories, rule: EvaluationSettings) -> Targets:
             now_us=histories.time_us[position],
             # Whoever asks for recommendations tells the device, country ... it asks from.
             context=histories.context[position],
+            starts=histories.session_start[position],
         ),
         position=position,
         session=sessions(histories)[position],

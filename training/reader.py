@@ -132,6 +132,9 @@ class Requests:
     length: NDArray[np.int64]  # (n,)
     now_us: NDArray[np.int64]  # (n,)
     context: NDArray[np.int32] | None = None  # (n, C) of the coming request; None = all unknown
+    # (n,) whether it begins a session; None = as the silence before it says.  A log may name its
+    # sessions, and what lies between may be an item that is not known.
+    starts: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -139,7 +142,8 @@ class Requests:
     def take(self, rows: NDArray[np.int64] | slice) -> Requests:
         """The requests of those rows, in their order."""
         context = None if self.context is None else self.context[rows]
-        return Requests(self.user[rows], self.length[rows], self.now_us[rows], context)
+        starts = None if self.starts is None else self.starts[rows]
+        return Requests(self.user[rows], self.length[rows], self.now_us[rows], context, starts)
 
 
 def read_dataset(folder: Path) -> DataSet:

@@ -14,12 +14,16 @@ from synthetic import AS_OF_S, Known, write_dataset
 from torch.nn import functional
 
 from pipeline.errors import HourglassError
+from pipeline.settings import EvaluationSettings
 from training.engine.interface import Batch, FitOptions, Start
-from training.engine.pieces import plan_of
+from training.engine.memory import Memory
+from training.engine.pieces import negatives_of, plan_of
 from training.engine.targets import TargetSplit
+from training.evaluate import find_targets
 from training.reader import DataSet, Requests, read_dataset
 from training.systems import build
 from training.systems.base import FitProgress, GradientTrained, System
+from training.systems.inputs import EventSteps, SessionRule, ValueScale, request_inputs
 
 N_ITEMS = 15
 SMALL: dict[str, Any] = {
@@ -178,7 +182,7 @@ def test_going_on_from_a_model_keeps_what_it_knows(data: DataSet, tmp_path: Path
     build("hrnn", {**SMALL, "negatives": 0}).fit(later, 0, fresh.append)
     assert told[0].loss < 0.6 * fresh[0].loss
 
-    net, optimiser = started._built(later, 3, options.start)
+    net, optimiser = started._built(later, later.item_events, 3, options.start)
     known = before.tensors()["items.vector.weight"]
     place = {name: at for at, name in enumerate(["", *NAMES])}
     for row, name in enumerate(["", *names]):
@@ -272,3 +276,164 @@ def test_a_short_fit_that_diverges(data: DataSet) -> None:
     told = {**SMALL, "epochs": 1, "validation_share": 0.0, "learning_rate": 1e6}
     with pytest.raises(HourglassError, match=r"hrnn: the fit diverges: the mean loss of epoch 1"):
         build("hrnn", told).fit(data, 0, quiet)
+
+
+def test_the_second_fit_has_the_rates_that_were_found_good(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.systems import neural
+
+    schedules = []
+    run_fit = neural.run_fit
+
+    def watched(system: str, learner: Any, plan: Any, schedule: Any, *rest: Any) -> Any:
+        schedules.append(schedule)
+        return run_fit(system, learner, plan, schedule, *rest)
+
+    monkeypatch.setattr(neural, "run_fit", watched)
+    told = {**SMALL, "epochs": 30, "learning_rate": 0.05}
+    best = int(build("hrnn", told).fit(data, 0, quiet)["best_epoch"])
+    search, refit = schedules
+    assert (search.epochs, refit.epochs) == (30, best)
+    for share in (0.0, 0.5, 0.9):
+        done = round(share * best * 1000)
+        assert refit.rate(done, 1, refit.decay_epochs * 1000) == pytest.approx(
+            search.rate(done, 1, (search.decay_epochs or search.epochs) * 1000)
+        )
+
+
+def test_half_precision_is_validated_like_any(data: DataSet) -> None:
+    metrics = build("hrnn", {**SMALL, "precision": "bfloat16"}).fit(data, 0, quiet)
+    assert 0 < metrics["validation_mrr_20"] <= 1
+
+
+def test_what_a_model_has_learned_is_not_validated_on_again(data: DataSet) -> None:
+    """Going on from a model of the same events: there is nothing new to say when to stop."""
+    before = build("hrnn", {**SMALL, "epochs": 4})
+    before.fit(data, 0, quiet)
+    as_of_us = int(data.manifest.as_of.start.timestamp()) * 1_000_000
+    start = dataclasses.replace(start_of(before, data), as_of_us=as_of_us)
+    metrics = build("hrnn", SMALL).fit_with(data, 0, quiet, FitOptions(start=start))
+    assert "validation_mrr_20" not in metrics
+    assert metrics["epochs"] == SMALL["epochs"]
+    older = dataclasses.replace(start, as_of_us=int(data.histories.time_us.min()))
+    assert "validation_mrr_20" in build("hrnn", SMALL).fit_with(
+        data, 0, quiet, FitOptions(start=older)
+    )
+
+
+def test_a_log_that_names_its_sessions_is_asked_as_it_was_learned(tmp_path: Path) -> None:
+    """The second session begins ten minutes after the first: no silence tells."""
+    users = {"u": [("a", AS_OF_S - 5000.0), ("b", AS_OF_S - 4990.0), ("c", AS_OF_S - 4390.0)]}
+    made = read_dataset(write_dataset(tmp_path / "d", users))
+    named = dataclasses.replace(made.histories, session_start=np.array([True, False, True]))
+    data = dataclasses.replace(made, histories=named)
+    rule = SessionRule(3600, 60.0, 16, forgets=True)
+    learned = EventSteps(named, rule, ValueScale()).at(np.array([2]))
+    targets = find_targets(named, EvaluationSettings())
+    asked = request_inputs(named, targets.requests.take(np.array([2])), rule, ValueScale())
+    for field in dataclasses.fields(learned):
+        one, other = getattr(learned, field.name), getattr(asked, field.name)
+        assert np.array_equal(one, other, equal_nan=field.name == "value"), field.name
+    assert data.histories.session_start[2]
+
+
+@pytest.mark.parametrize("sampler", ["batch", "local"])
+def test_the_batchs_own_negatives_need_one_process(
+    data: DataSet, sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.engine import pieces
+
+    monkeypatch.setattr(pieces.Processes, "here", classmethod(lambda cls: cls(0, 2)))
+    with pytest.raises(HourglassError, match=f"sampler = '{sampler}' draws from the whole batch"):
+        pieces.negatives_of(
+            build("hrnn", {**SMALL, "sampler": sampler}).parameters,
+            data,
+            TargetSplit(data.histories.is_target, np.empty(0, np.int64)),
+        )
+
+
+def test_weights_of_the_batchs_own_negatives_add_up_to_all_items(tmp_path: Path) -> None:
+    """Context events are no targets: they are never drawn, and must not be corrected for."""
+    rng = np.random.default_rng(0)
+    old = [(f"x{rng.integers(5)}", AS_OF_S - 90_000.0 + step) for step in range(400)]
+    users = {
+        f"u{user}": [*old, *((NAMES[rng.integers(10)], AS_OF_S - 50.0 + s) for s in range(20))]
+        for user in range(10)
+    }
+    made = write_dataset(tmp_path / "d", users, window_start="2016-03-14T12")
+    data = read_dataset(made)
+    split = TargetSplit(data.histories.is_target, np.empty(0, np.int64))
+    parameters = build("hrnn", {**SMALL, "sampler": "batch", "negatives": 14}).parameters
+    event = np.flatnonzero(split.learned)
+    target = data.histories.item[event].astype(np.int64)
+    drawn = negatives_of(parameters, data, split).draw(
+        np.zeros(len(event), np.int64), event, target, target, rng
+    )
+    wanted = dataclasses.replace(parameters, negatives=len(target))
+    whole = negatives_of(wanted, data, split).draw(
+        np.zeros(len(event), np.int64), event, target, target, rng
+    )
+    assert len(drawn.item) == 14
+    assert whole.log_weight is not None
+    assert float(whole.log_weight.exp().sum()) == pytest.approx(len(np.unique(target)))
+
+
+def test_local_negatives_know_only_what_was_met_before(data: DataSet) -> None:
+    split = TargetSplit(data.histories.is_target, np.empty(0, np.int64))
+    parameters = build("hrnn", {**SMALL, "sampler": "local", "negatives": 200}).parameters
+    h = data.histories
+    event = np.flatnonzero(split.learned)[::5]
+    user = h.user_of_event[event]
+    target = h.item[event].astype(np.int64)
+    drawn = negatives_of(parameters, data, split).draw(
+        user, event, target, h.item.astype(np.int64), np.random.default_rng(1)
+    )
+    excluded = drawn.excluded
+    assert isinstance(excluded, torch.Tensor)
+    for row in range(len(event)):
+        met = set(h.item[h.offsets[user[row]] : event[row]].tolist()) | {int(target[row])}
+        expected = [int(item) in met for item in drawn.item]
+        assert excluded[row].tolist() == expected
+
+
+def test_numbers_of_metadata_keep_their_weights_in_any_order(tmp_path: Path) -> None:
+    def made(name: str, numbers: list[dict[str, float]]) -> DataSet:
+        known = {item: Known((), numbers[at % 2]) for at, item in enumerate(NAMES)}
+        users = walks(30, 2, NAMES)
+        folder = write_dataset(tmp_path / name, users, vocabulary=NAMES, items_known=known)
+        return read_dataset(folder)
+
+    first = made("a", [{"age": 1.0, "price": 3.0}, {"age": 2.0, "price": -3.0}])
+    second = made("b", [{"price": 3.0, "zage": 1.0}, {"price": -3.0, "zage": 2.0}])
+    before = build("hrnn_meta", {**SMALL, "epochs": 1})
+    before.fit(first, 0, quiet)
+    after = build("hrnn_meta", {**SMALL, "epochs": 1})
+    after._memory = Memory.of(second, forgets=False, context=True, items=True, users=True)
+    net, _ = after._built(second, second.item_events, 0, start_of(before, first))
+    weight = net.items.encoder.number.weight.detach().numpy()
+    price = before.tensors()["items.encoder.number.weight"][:, 1]
+    assert np.array_equal(weight[:, 0], price)
+    assert not weight[:, 1].any()
+
+
+def test_a_long_history_is_read_in_pieces(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = build("hrnn", {**SMALL, "epochs": 1})
+    system.fit(data, 0, quiet)
+    requests, _ = requests_of(data)
+    expected = system.score(data.histories, requests)
+    from training.engine import scoring
+
+    monkeypatch.setattr(scoring, "_CELLS", 7)
+    assert np.allclose(system.score(data.histories, requests), expected, atol=1e-5)
+
+
+def test_a_model_made_on_a_gpu_can_be_asked_without_one(data: DataSet) -> None:
+    system = build("hrnn", {**SMALL, "epochs": 1})
+    system.fit(data, 0, quiet)
+    other = build("hrnn", {**SMALL, "device": "cuda"})
+    other.load(system.tensors())
+    requests, _ = requests_of(data)
+    assert np.array_equal(
+        other.score(data.histories, requests), system.score(data.histories, requests)
+    )

@@ -270,3 +270,16 @@ def test_ratings_need_values(tmp_path: Path) -> None:
     data = read_dataset(write_dataset(tmp_path / "d", users))
     with pytest.raises(HourglassError, match="hrnn_rating: no event has a value"):
         build("hrnn_rating", {}).fit(data, 0, lambda progress: None)
+
+
+def test_two_corrections_at_once_are_refused() -> None:
+    with pytest.raises(UsageError, match="trend and ips_temperature both take popularity out"):
+        build("hrnn_meta", {"trend": True, "ips_temperature": 0.5})
+
+
+def test_rewards_of_events_that_do_not_exist(tmp_path: Path) -> None:
+    users = {"u": [("a", AS_OF_S - 50), ("b", AS_OF_S - 10)]}
+    data = read_dataset(write_dataset(tmp_path / "d", users))
+    told = {**NOTHING, "loss": "one_against_all", "rewards": {"purchase": 1.0}}
+    with pytest.raises(UsageError, match=r"rewards\.purchase: there are no such events, only view"):
+        fit(data, **told)

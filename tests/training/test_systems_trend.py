@@ -70,7 +70,7 @@ def test_where_hours_do_not_fit_they_know_less_never_more(monkeypatch: pytest.Mo
     rule = TrendRule(5.0, 0.1)
     counts = [(1 + hour % N_ITEMS, hour, 1 + hour) for hour in range(10)]
     hours = np.array([9, 0, 3, 5, 8, 3])
-    table = TrendTable.at(hour_counts(counts), hours, N_ITEMS, rule)
+    table = TrendTable.at(hour_counts(counts), hours, np.ones(len(hours), bool), N_ITEMS, rule)
     assert table.log_q.shape == (3, N_ITEMS)
     for hour, row in zip(hours, table.row, strict=True):
         known_until = hour // 4 * 4

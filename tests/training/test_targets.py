@@ -102,3 +102,26 @@ def test_of_very_many_items_fewer_requests_are_asked(tmp_path: Path) -> None:
     assert len(all_of_them) == len(event)
     assert 400 <= len(some) <= 500
     assert np.diff(np.searchsorted(event, some)).max() <= 3  # spread, not cut off
+
+
+def test_what_is_known_while_validating_ends_where_validation_begins(tmp_path: Path) -> None:
+    histories = histories_of(tmp_path / "d", many(4, n_users=150))
+    wanted = learnable("s", histories, repeats=True)
+    all_events = np.bincount(histories.item - 1, minlength=6)
+    split = split_targets(histories, wanted, 0.2)
+    assert split.begins_us is not None
+    counted = np.zeros(6, int)
+    for item, time_us in zip(histories.item, histories.time_us, strict=True):
+        counted[item - 1] += time_us < split.begins_us
+    assert np.array_equal(split.item_events(histories, all_events), counted)
+    assert np.array_equal(split.whole(wanted).item_events(histories, all_events), all_events)
+
+
+def test_nothing_known_already_is_kept_apart(tmp_path: Path) -> None:
+    histories = histories_of(tmp_path / "d", many(4, n_users=150))
+    wanted = learnable("s", histories, repeats=True)
+    late_us = int(np.quantile(histories.time_us, 0.7))
+    kept = split_targets(histories, wanted, 0.5, known_us=late_us).validation
+    assert len(kept)
+    assert histories.time_us[kept].min() >= late_us
+    assert not len(split_targets(histories, wanted, 0.5, int(histories.time_us.max())).validation)

@@ -54,6 +54,11 @@ class Continuation:
         self._rows["items.encoder.token.weight"] = _places(before.item_tokens, now.item_tokens)
         self._rows["user.token.weight"] = _places(before.user_tokens, now.user_tokens)
 
+        self._columns = {
+            "items.encoder.number.weight": _places(before.item_numbers, now.item_numbers),
+            "user.number.weight": _places(before.user_numbers, now.user_numbers),
+        }
+
     def weights(self, net: StateNet) -> None:
         """Write the model's weights into the network; rows that it lacks stay as they are.
 
@@ -101,6 +106,9 @@ class Continuation:
 
     def _placed(self, name: str, found: NDArray[Any], fresh: NDArray[Any]) -> NDArray[Any]:
         rows = self._rows.get(name)
+        columns = self._columns.get(name)
+        if columns is not None:
+            return self._by_column(name, columns, found, fresh)
         if rows is None or found.ndim == 0:
             if found.shape != fresh.shape:
                 raise self._refusal(name, found, fresh)
@@ -110,6 +118,19 @@ class Continuation:
         known = np.flatnonzero(rows >= 0)
         fresh[known] = found[rows[known]]
         return fresh
+
+    def _by_column(
+        self, name: str, columns: NDArray[np.int64], found: NDArray[Any], fresh: NDArray[Any]
+    ) -> NDArray[Any]:
+        """A map of numbers: each keeps its weights, new ones begin at 0."""
+        if not len(columns):  # a map of no numbers has one column, of zeros
+            return fresh
+        if found.shape[0] != fresh.shape[0] or len(columns) != fresh.shape[1]:
+            raise self._refusal(name, found, fresh)
+        known = np.flatnonzero((columns >= 0) & (columns < found.shape[1]))
+        placed = np.zeros_like(fresh)
+        placed[:, known] = found[:, columns[known]]
+        return placed
 
     def _found(self, name: str, tensors: Mapping[str, Any], part: str = "") -> NDArray[Any]:
         field = self._context_now.get(name)

@@ -91,6 +91,7 @@ class Start:
     tensors: Tensors
     item_ids: NDArray[np.object_]  # (W,) its vocabulary
     optimiser: Tensors | None = None  # what `GradientTrained.optimiser_tensors` gave, if kept
+    as_of_us: int | None = None  # it has learned from what happened before
 
 
 @dataclass(frozen=True)

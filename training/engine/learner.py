@@ -161,6 +161,7 @@ class RankingLearner(StateLearner):
         item = self._lesson.item
         drawn = self._negatives.draw(
             self._user_of(event),
+            event,
             item[event].astype(np.int64),
             item[batch.cells[batch.real]].astype(np.int64),
             rng,

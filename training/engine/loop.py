@@ -111,6 +111,7 @@ class _Fit:
         self.stepper = Stepper(system, learner, self._optimiser, processes, schedule, seed)
         self._guards = Guards(system, schedule.advice)
         self._total = schedule.epochs * plan.n_targets
+        self._decay = (schedule.decay_epochs or schedule.epochs) * plan.n_targets
         self.place = Place()
         self._best: dict[str, Tensor] = {}
         self._pending: deque[tuple[Step, int, Tensor]] = deque()
@@ -184,7 +185,7 @@ class _Fit:
 
     def _learn(self, batch: Batch) -> None:
         place, targets = self.place, batch.n_targets
-        rate = self._schedule.rate(place.done, targets, self._total)
+        rate = self._schedule.rate(place.done, targets, self._decay)
         figures = self.stepper.learn(batch, place.epoch, place.batch, self._keeper.is_due)
         place.batch += 1
         place.done += targets
@@ -239,6 +240,6 @@ class _Fit:
                 fraction=min(1.0, place.done / self._total),
                 seconds_left=left_s,
                 validation_loss=place.validation_loss,
-                learning_rate=self._schedule.rate(place.done, 0, self._total),
+                learning_rate=self._schedule.rate(place.done, 0, self._decay),
             )
         )

@@ -6,6 +6,7 @@ travel as one tensor of JSON text, so that a model stays a set of named tensors.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import asdict, dataclass
 
@@ -66,6 +67,16 @@ class Memory:
             items=sizes(self.item_tokens, self.item_numbers),
             users=sizes(self.user_tokens, self.user_numbers),
         )
+
+    def measured_as(self, before: Memory) -> Memory:
+        """This memory with the bins and the scale of a model that is continued.
+
+        Its rows of dwell bins and its use of values mean what they meant when they were learned.
+        """
+        rule = dataclasses.replace(
+            self.rule, dwell_width_s=before.rule.dwell_width_s, dwell_bins=before.rule.dwell_bins
+        )
+        return dataclasses.replace(self, rule=rule, scale=before.scale)
 
     def read_users(self, features: Features | None) -> Features | None:
         """Features of users in this memory's tokens and numbers; unknown ones are left out."""

@@ -128,11 +128,15 @@ def rows_of(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """
     if not gradient.is_sparse:
         return torch.arange(len(gradient), device=gradient.device), gradient
+    gradient = merged(gradient)
+    return gradient._indices()[0], gradient._values()
+
+
+def merged(gradient: Tensor) -> Tensor:
+    """A sparse gradient whose rows ascend and are there once."""
     rows = gradient._indices()[0]
     # Sorting is most of the work of merging, and batches look rows up in order, each once.
-    if bool((rows[1:] <= rows[:-1]).any()):
-        gradient = gradient.coalesce()
-    return gradient._indices()[0], gradient._values()
+    return gradient.coalesce() if bool((rows[1:] <= rows[:-1]).any()) else gradient
 
 
 def _adam_rows(

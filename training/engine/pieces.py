@@ -13,8 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.errors import HourglassError, UsageError
 from training.engine.interface import Bools, Ints, Plan
+from training.engine.parallel import Processes
 from training.engine.plan import lanes_plan, windows_plan
+from training.engine.targets import TargetSplit
 from training.negatives import Excluded, accidental_hits, importance_log_weight, union
 from training.reader import DataSet, Histories
 from training.samplers import AliasSampler, BatchSampler, LocalSampler, Sampler, UniformSampler
@@ -69,7 +72,7 @@ class Negatives:
     """Draws the negatives of a batch, shared by all its targets.
 
     ``sampler``: the distribution, given the batch's targets (n,) and all its items (m,), 0-based.
-    ``seen``: leaves out what a target's user has met, besides the target itself.
+    ``seen``: leaves out what a target's user has met before, besides the target itself.
     """
 
     n: int
@@ -77,15 +80,20 @@ class Negatives:
     corrected: bool
     seen: SeenItems | None
 
-    def draw(self, user: Ints, target: Ints, items: Ints, rng: np.random.Generator) -> Drawn:
-        """Negatives of targets (n,) of users (n,); ``items`` (m,) are all of the batch, 1-based."""
+    def draw(
+        self, user: Ints, event: Ints, target: Ints, items: Ints, rng: np.random.Generator
+    ) -> Drawn:
+        """Negatives of targets (n,), 1-based, of users (n,) at events (n,).
+
+        ``items`` (m,) are all of the batch, 1-based.
+        """
         sampler = self.sampler(target - 1, items - 1)
         drawn = sampler.draw(self.n, rng)  # (S,) 0-based
         item = torch.from_numpy(drawn + 1)
         hits = accidental_hits(torch.from_numpy(target), item)
         excluded: Excluded = hits
         if self.seen is not None:
-            excluded = union(torch.from_numpy(self.seen.member(user, drawn)), hits)
+            excluded = union(torch.from_numpy(self.seen.member(user, drawn, event)), hits)
         log_weight = None
         if self.corrected:
             log_q = torch.from_numpy(sampler.log_probability(drawn)).float()
@@ -93,14 +101,25 @@ class Negatives:
         return Drawn(item, log_weight, excluded)
 
 
-def negatives_of(chosen: NeuralParameters, data: DataSet) -> Negatives:
-    """The negatives that the parameters name."""
+def negatives_of(chosen: NeuralParameters, data: DataSet, split: TargetSplit) -> Negatives:
+    """The negatives that the parameters name.
+
+    Raises:
+        HourglassError: they come from the batch, of which each of several processes has a part.
+    """
+    if chosen.sampler in ("batch", "local") and Processes.here().world > 1:
+        raise HourglassError(
+            f"sampler = {chosen.sampler!r} draws from the whole batch, of which each process has "
+            "a part: use 'frequency' or 'uniform', or one process"
+        )
     n_items = len(data.item_ids)
-    events = np.bincount(np.asarray(data.histories.item) - 1, minlength=n_items)
+    targets = np.asarray(data.histories.item)[split.learned] - 1
+    events = np.bincount(targets, minlength=n_items)
     if chosen.sampler == "uniform":
         fixed: Sampler = UniformSampler(n_items)
     else:
-        fixed = AliasSampler.of_popularity(data.item_events, chosen.negative_power)
+        known = split.item_events(data.histories, data.item_events)
+        fixed = AliasSampler.of_popularity(known, chosen.negative_power)
     frequency = events / max(1, int(events.sum()))
     makers: dict[str, Callable[[Ints, Ints], Sampler]] = {
         "frequency": lambda _targets, _items: fixed,
@@ -120,9 +139,17 @@ def negatives_of(chosen: NeuralParameters, data: DataSet) -> Negatives:
 
 
 def rewards_of(chosen: NeuralParameters, histories: Histories) -> NDArray[np.float32] | None:
-    """r of each event (N,) by its type, 1 where none is given (HRNN 3.3); None without rewards."""
+    """r of each event (N,) by its type, 1 where none is given (HRNN 3.3); None without rewards.
+
+    Raises:
+        UsageError: a type does not occur.
+    """
     if not chosen.rewards:
         return None
+    for name in chosen.rewards:
+        if name not in histories.event_types:
+            known = ", ".join(histories.event_types)
+            raise UsageError(f"rewards.{name}: there are no such events, only {known}")
     by_code = np.array([chosen.rewards.get(name, 1.0) for name in histories.event_types])
     rewards: NDArray[np.float32] = by_code.astype(np.float32)[histories.event_type]
     return rewards

@@ -15,6 +15,8 @@ PRECISIONS = ("float32", "bfloat16")
 class Schedule:
     """How long and how fast to learn; the rate falls linearly to 0 over all epochs.
 
+    ``decay_epochs``: or over that many, so that a fit which is known to be best cut short has the
+    rates that it had when this was found; 0: over all.
     ``optimiser``: adam or adagrad.  ``patience``: epochs to wait for a better validation loss
     before stopping; 0 runs all epochs.  ``warmup_events``: targets over which the rate rises
     linearly from 0.  ``precision``: of products; weights stay float32.  ``checkpoint_s``: seconds
@@ -29,6 +31,7 @@ class Schedule:
     warmup_events: int = 0
     precision: str = "float32"
     checkpoint_s: float = 300.0
+    decay_epochs: int = 0
 
     @property
     def name(self) -> str:
@@ -49,10 +52,17 @@ class Schedule:
         return rate
 
 
-def seeded(seed: int, epoch: int, batch: int, device: torch.device) -> np.random.Generator:
-    """Seed PyTorch for a batch on a device, and give NumPy's generator of the same batch."""
+def seeded(
+    seed: int, epoch: int, batch: int, device: torch.device, rank: int = 0
+) -> np.random.Generator:
+    """Seed PyTorch for a batch on a device, and give NumPy's generator of the same batch.
+
+    NumPy's is the same on every rank: all are to draw the same negatives.  PyTorch's is not: what
+    is dropped of a row is to have nothing to do with what is dropped of another rank's.
+    """
     sequence = np.random.SeedSequence([seed % 2**64, epoch, batch])
-    number = int(sequence.generate_state(1, np.uint64)[0]) >> 1
+    own = sequence if rank == 0 else np.random.SeedSequence([seed % 2**64, epoch, batch, rank])
+    number = int(own.generate_state(1, np.uint64)[0]) >> 1
     # `torch.manual_seed` asks for every kind of device there may be, which takes milliseconds.
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":

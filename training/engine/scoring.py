@@ -51,13 +51,16 @@ def request_states(
         length = torch.from_numpy(requests.length[mine]).to(device)
         before = net.begin(len(mine))
         if cells.shape[1]:
-            told = steps.at(cells)
-            keep = ~told.session_start if rule.forgets else None
-            states = net(
-                _inputs(net, StepTensors.of(told, device), users, mix),
-                net.begin(len(rows)),
-                None if keep is None else torch.from_numpy(keep).to(device),
-            )  # (B, T, D)
+            states = torch.empty(*cells.shape, net.options.width, device=device)  # (B, T, D)
+            state = net.begin(len(rows))
+            length_of_part = max(1, _CELLS // len(rows))
+            for begins in range(0, cells.shape[1], length_of_part):
+                part = slice(begins, begins + length_of_part)
+                told = steps.at(cells[:, part])
+                keep = torch.from_numpy(~told.session_start).to(device) if rule.forgets else None
+                inputs = _inputs(net, StepTensors.of(told, device), users, mix)
+                states[:, part] = net(inputs, state, keep)
+                state = states[:, part][:, -1]
             reached = states[torch.from_numpy(row_of).to(device), (length - 1).clamp_min(0)]
             before = reached * (length > 0)[:, None]
         asked = last.take(mine)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from training.engine.guards import OPENING_TARGETS
 from training.engine.interface import Batch, Learner, Plan
-from training.engine.optimisers import Optimiser
+from training.engine.optimisers import Optimiser, merged
 from training.engine.parallel import Processes, stop_together
 from training.engine.schedule import Schedule, seeded
 
@@ -70,12 +70,22 @@ class Stepper:
             gradients = processes.add_rows([table.grad for table in tables], tables)
             for table, gradient in zip(tables, gradients, strict=True):
                 table.grad = gradient
-        largest = self._schedule.max_gradient_norm
-        gauge = nn.utils.clip_grad_norm_(optimiser.dense.values(), largest).to(loss)
-        for table in tables:
+        return Figures(torch.stack([loss, self._clip().to(loss)]), is_due)
+
+    def _clip(self) -> Tensor:
+        """Shorten the gradient to its largest norm, tables and all; its norm before that."""
+        gradients = [p.grad for p in self._optimiser.dense.values() if p.grad is not None]
+        for table in self._optimiser.tables.values():
             if table.grad is not None:
-                gauge = gauge + (table.grad._values() if table.grad.is_sparse else table.grad).sum()
-        return Figures(torch.stack([loss, gauge]), is_due)
+                if table.grad.is_sparse:
+                    table.grad = merged(table.grad)
+                gradients.append(table.grad._values() if table.grad.is_sparse else table.grad)
+        norm = nn.utils.get_total_norm(gradients)
+        # A factor of at most 1, without asking the device what the norm is.
+        factor = (self._schedule.max_gradient_norm / (norm + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(factor)
+        return norm
 
     def opening_loss(self, plan: Plan) -> float:
         """Mean loss of the first batches before anything is learned.
@@ -108,8 +118,8 @@ class Stepper:
         if self._processes.leads:
             seeded(self._seed, 0, 0, self.device)  # epochs count from 1: no batch has this seed
             try:
-                with self._autocast():
-                    value = self._learner.validation_loss()
+                # As in serving: in full precision.
+                value = self._learner.validation_loss()
             except Exception as error:
                 failure = error
         told = [float(failure is not None), float(value is not None), value or 0.0]
@@ -124,7 +134,7 @@ class Stepper:
         nothing = torch.zeros((), device=self.device)
         if not len(batch.cells):
             return nothing, None
-        rng = seeded(self._seed, epoch, number, self.device)
+        rng = seeded(self._seed, epoch, number, self.device, self._processes.rank)
         try:
             with self._autocast():
                 loss = self._learner.loss(batch, rng)

@@ -24,10 +24,21 @@ class TargetSplit:
 
     learned: Bools  # (N,)
     validation: Ints  # event positions in order of time; empty: everything is learned from
+    begins_us: int | None = None  # what happened from then on is not known while learning
 
     def whole(self, targets: Bools) -> TargetSplit:
         """Learning from all targets (N,)."""
         return TargetSplit(targets, self.validation[:0])
+
+    def item_events(self, histories: Histories, all_events: Ints) -> Ints:
+        """Events of each item that are known, (V,); ``all_events`` where all are."""
+        if self.begins_us is None:
+            return all_events
+        known = np.asarray(histories.time_us) < self.begins_us
+        counts: Ints = np.bincount(
+            np.asarray(histories.item)[known] - 1, minlength=len(all_events)
+        ).astype(np.int64)
+        return counts
 
 
 def learnable(system: str, histories: Histories, repeats: bool) -> Bools:
@@ -50,23 +61,28 @@ def learnable(system: str, histories: Histories, repeats: bool) -> Bools:
     return targets
 
 
-def split_targets(histories: Histories, targets: Bools, share: float) -> TargetSplit:
+def split_targets(
+    histories: Histories, targets: Bools, share: float, known_us: int | None = None
+) -> TargetSplit:
     """Keep the latest ``share`` of the targets apart, by time; none where they would be too few.
 
-    Nothing that is learned from happened after the first event that is kept apart.
+    Nothing that is learned from happened after the first event that is kept apart.  Nothing that
+    happened before ``known_us`` is kept apart: a model that is continued has learned it already.
     """
     place = np.flatnonzero(targets)
     time_us = np.asarray(histories.time_us)[place]
     n_kept = int(len(place) * share)
     if n_kept < _FEWEST_VALIDATED:
         return TargetSplit(targets, place[:0])
-    begins_us = np.partition(time_us, len(place) - n_kept)[len(place) - n_kept]
+    begins_us = int(np.partition(time_us, len(place) - n_kept)[len(place) - n_kept])
+    begins_us = max(begins_us, begins_us if known_us is None else known_us)
     late = time_us >= begins_us
-    if late.all():
+    if late.all() or late.sum() < _FEWEST_VALIDATED:
         return TargetSplit(targets, place[:0])
     learned = targets.copy()
     learned[place[late]] = False
-    return TargetSplit(learned, place[late][np.argsort(time_us[late], kind="stable")])
+    order = np.argsort(time_us[late], kind="stable")
+    return TargetSplit(learned, place[late][order], begins_us)
 
 
 def validation_requests(
@@ -86,5 +102,6 @@ def validation_requests(
         length=event - histories.offsets[user],
         now_us=np.asarray(histories.time_us)[event],
         context=np.asarray(histories.context)[event],
+        starts=np.asarray(histories.session_start)[event],
     )
     return requests, event

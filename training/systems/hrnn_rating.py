@@ -51,7 +51,7 @@ class HrnnRating(NeuralSystem):
 
     def _net_options(self, n_items: int) -> NetOptions:
         options = super()._net_options(n_items)
-        return NetOptions(**{**vars(options), "rates": True, "sparse": False})
+        return NetOptions(**{**vars(options), "rates": True, "sparse": True})
 
     def _learner(self, data: DataSet, split: TargetSplit) -> StateLearner:
         scaled = self._remembered().scale.apply(np.asarray(data.histories.value))

@@ -17,8 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from training.engine.learner import Prior
+from training.engine.targets import TargetSplit
 from training.reader import DataSet, Popularity, Requests
 from training.systems.base import US_PER_HOUR, Tensors, require, take_tensor
 from training.systems.neural import NeuralSystem
@@ -42,6 +44,11 @@ class TrendParameters(RecurrentParameters):
         super().__post_init__()
         for name in ("half_life_h", "smoothing"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        if self.trend and self.ips_temperature > 0:
+            raise UsageError(
+                "trend and ips_temperature both take popularity out of what is learned: set trend "
+                "to false, or ips_temperature to 0"
+            )
 
 
 class TrendSystem(NeuralSystem):
@@ -63,12 +70,12 @@ class TrendSystem(NeuralSystem):
         self._counts = HourCounts.of_events(data.histories).before(self._as_of)
         self.refresh(data.popularity, data.manifest.as_of)
 
-    def _prior(self, data: DataSet) -> Prior | None:
+    def _prior(self, data: DataSet, split: TargetSplit) -> Prior | None:
         if not self._trends:
-            return super()._prior(data)
+            return super()._prior(data, split)
         hours = np.asarray(data.histories.time_us) // US_PER_HOUR
         # The counts that serving begins with, so that taste is learned beside the q it will meet.
-        return TrendTable.at(self._counts, hours, len(data.item_ids), self._rule)
+        return TrendTable.at(self._counts, hours, split.learned, len(data.item_ids), self._rule)
 
     def refresh(self, popularity: Popularity, as_of: Hour) -> None:
         """Renew the popularity from its first hour on; older hours stay as they were."""

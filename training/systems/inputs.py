@@ -156,6 +156,9 @@ def request_inputs(
     # Users without a known event have nothing before; there may not even be an event at all.
     elapsed_us = np.zeros(len(requests), np.int64)
     elapsed_us[~first] = requests.now_us[~first] - histories.time_us[before[~first]]
+    starts = requests.starts
+    if starts is None:
+        starts = elapsed_us >= rule.gap_s * US_PER_S
     context = requests.context
     if context is None:
         context = np.zeros((len(requests), histories.context.shape[1]), np.int32)
@@ -165,7 +168,7 @@ def request_inputs(
         before=before,
         first=first,
         elapsed_us=elapsed_us,
-        starts=elapsed_us >= rule.gap_s * US_PER_S,
+        starts=starts,
         context=context,
         rule=rule,
         scale=scale,

@@ -38,7 +38,7 @@ from training.systems.inputs import EventSteps
 from training.systems.neural_parameters import RecurrentParameters
 
 _MEMORY = "memory"
-_SCORED_FLOATS = 1 << 24  # scores in memory together while validating
+_SCORED_FLOATS = 1 << 24  # scores in memory together
 _K = 20  # of the MRR that decides when learning stops
 
 
@@ -53,6 +53,8 @@ class NeuralSystem:
         self._net: StateNet | None = None
         self._memory: Memory | None = None
         self._optimiser: Tensors = {}
+        # Vectors and biases of all items, metadata mixed in, from one question to the next.
+        self._catalogue: tuple[Tensor, Tensor] | None = None
 
     def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:
         """Train from scratch; on the CPU equal seeds give equal weights."""
@@ -82,9 +84,11 @@ class NeuralSystem:
             users=chosen.user_features,
         )
         targets = self._learnable(data.histories)
-        split = split_targets(data.histories, targets, chosen.validation_share)
+        known_us = None if options.start is None else options.start.as_of_us
+        split = split_targets(data.histories, targets, chosen.validation_share, known_us)
         found: dict[str, float] = {}
         epochs = chosen.epochs
+        result: FitResult | None = None
         if len(split.validation):
             result = self._fit_part(data, split, epochs, seed, report, options, "search")
             epochs = max(1, round(result.metrics["best_epoch"]))
@@ -92,10 +96,11 @@ class NeuralSystem:
                 "best_epoch": float(epochs),
                 self._figure: self._reported(result.metrics["validation_loss"]),
             }
-        if chosen.refit or not found:
-            result = self._fit_part(
-                data, split.whole(targets), epochs, seed, report, options, "fit"
-            )
+        if chosen.refit or result is None:
+            # The state of the first fit's optimiser is as large as the model: let go of it.
+            self._net = result = None
+            whole = split.whole(targets)
+            result = self._fit_part(data, whole, epochs, seed, report, options, "fit")
         self._optimiser = result.optimiser
         told = ("loss", "epochs", "padding")
         return {**{name: result.metrics[name] for name in told}, **found}
@@ -116,14 +121,16 @@ class NeuralSystem:
     ) -> FitResult:
         chosen = self.parameters
         device = device_of(options.device or chosen.device)
-        net, optimiser = self._built(data, seed, options.start)
-        self._net = net.to(device)
+        events = split.item_events(data.histories, data.item_events)
+        net, optimiser = self._built(data, events, seed, options.start)
+        self._net, self._catalogue = net.to(device), None
         self._prepare(data)
         if options.checkpoints is not None:
             options = dataclasses.replace(options, checkpoints=options.checkpoints / part)
         schedule = Schedule(
             epochs=epochs,
             learning_rate=chosen.learning_rate,
+            decay_epochs=chosen.epochs,
             optimiser=chosen.optimiser,
             max_gradient_norm=chosen.max_gradient_norm,
             patience=chosen.patience if len(split.validation) else 0,
@@ -131,6 +138,7 @@ class NeuralSystem:
             checkpoint_s=chosen.checkpoint_s,
         )
         begun = options.start.model_id if options.start else "nothing"
+        lasting = dataclasses.replace(chosen, checkpoint_s=1.0)  # what changes no weight
         plan = plan_of(chosen, data.histories, split.learned, seed)
         result = run_fit(
             self.name,
@@ -140,28 +148,31 @@ class NeuralSystem:
             seed,
             report,
             options,
-            f"{data.manifest.dataset_id} from {begun}, {part}: {chosen}",
+            f"{data.manifest.dataset_id} from {begun}, {part}: {lasting}",
             optimiser,
         )
+        self._catalogue = None
         return dataclasses.replace(result, metrics={**result.metrics, "padding": plan.padding})
 
     def _built(
-        self, data: DataSet, seed: int, start: Start | None
+        self, data: DataSet, item_events: Ints, seed: int, start: Start | None
     ) -> tuple[StateNet, Tensors | None]:
         """A network with its first weights, which depend on the seed and the start alone.
 
-        With it comes what the start kept of its optimiser.
+        With it comes what the start kept of its optimiser.  Items without ``item_events`` (V,) are
+        cold.
         """
         memory, n_items = self._remembered(), len(data.item_ids)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = StateNet(memory.shape(n_items), self._net_options(n_items))
-        cold, optimiser = np.concatenate([[False], data.item_events == 0]), None
+        cold, optimiser = np.concatenate([[False], item_events == 0]), None
         if start is not None:
             before = Memory.from_array(take_tensor(start.tensors, _MEMORY))
+            memory = self._memory = memory.measured_as(before)
             continuation = Continuation(start, before, data.item_ids, memory)
             continuation.weights(net)
-            cold, optimiser = continuation.cold(data.item_events), continuation.optimiser(net)
+            cold, optimiser = continuation.cold(item_events), continuation.optimiser(net)
         if self.parameters.item_features and data.item_features is not None:
             net.items.describe(data.item_features, cold)
         return net, optimiser
@@ -203,8 +214,8 @@ class NeuralSystem:
             self._lesson(data, split),
             lambda event: np.searchsorted(offsets, event, side="right") - 1,
             loss_named(chosen.loss, chosen.score_penalty),
-            negatives_of(chosen, data) if net.items.vector.sparse else None,
-            self._prior(data),
+            negatives_of(chosen, data, split) if net.items.vector.sparse else None,
+            self._prior(data, split),
             rewards_of(chosen, data.histories),
         )
 
@@ -214,15 +225,16 @@ class NeuralSystem:
             return None
         n_items = self._fitted().items.n_items
         requests, event = validation_requests(histories, validation, n_items)
-        rows = max(1, _SCORED_FLOATS // n_items)
-        ranks = []
-        for first in range(0, len(event), rows):
-            part = slice(first, first + rows)
-            scores = self.score(histories, requests.take(part))
-            if not self.parameters.repeats:
-                mask_last_item(scores, histories, requests.take(part))
-            ranks.append(rank_of_target(scores, histories.item[event[part]]))
-        return 1.0 - mean_metric("mrr", np.concatenate(ranks), _K)
+        ranks = np.empty(len(event), np.int32)
+        self._catalogue = None
+        with self._asking():
+            for rows, scored in self._scored(histories, requests):
+                scores = scored.cpu().numpy()
+                if not self.parameters.repeats:
+                    mask_last_item(scores, histories, requests.take(rows))
+                ranks[rows] = rank_of_target(scores, histories.item[event[rows]])
+        self._catalogue = None
+        return 1.0 - mean_metric("mrr", ranks, _K)
 
     def _reported(self, validation_loss: float) -> float:
         """The figure that people know, from what is made small."""
@@ -236,10 +248,12 @@ class NeuralSystem:
     def _prepare(self, data: DataSet) -> None:
         """Let a variant get ready before training starts."""
 
-    def _prior(self, data: DataSet) -> Prior | None:
+    def _prior(self, data: DataSet, split: TargetSplit) -> Prior | None:
         """What a variant adds to the scores of training targets."""
         temperature = self.parameters.ips_temperature
-        return FrequencyPrior(data.item_events, temperature) if temperature > 0 else None
+        if temperature == 0:
+            return None
+        return FrequencyPrior(split.item_events(data.histories, data.item_events), temperature)
 
     def _with_request_prior(self, scores: Tensor, requests: Requests) -> Tensor:  # noqa: ARG002
         """Let a variant add to the scores (n, V) of requests."""
@@ -249,10 +263,14 @@ class NeuralSystem:
         """Score all items for each request, (n, V)."""
         scores = np.empty((len(requests), self._fitted().items.n_items), np.float32)
         with self._asking():
-            for rows, affinity in self._affinities(histories, requests):
-                ranked = self._with_request_prior(affinity, requests.take(rows))
-                scores[rows] = ranked.cpu().numpy()
+            for rows, scored in self._scored(histories, requests):
+                scores[rows] = scored.cpu().numpy()
         return scores
+
+    def _scored(self, histories: Histories, requests: Requests) -> Iterator[tuple[Ints, Tensor]]:
+        """Rows of requests and the scores of all items, (b, V)."""
+        for rows, affinity in self._affinities(histories, requests):
+            yield rows, self._with_request_prior(affinity, requests.take(rows))
 
     def affinities(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
         """Scores without any popularity prior, (n, V): what was learned of taste."""
@@ -278,9 +296,14 @@ class NeuralSystem:
         self, histories: Histories, requests: Requests
     ) -> Iterator[tuple[Ints, Tensor]]:
         """Rows of requests and state . vector + bias of all items, (b, V)."""
-        table, bias = self._fitted().items.everything(self.parameters.warm_mix)
+        if self._catalogue is None:
+            self._catalogue = self._fitted().items.everything(self.parameters.warm_mix)
+        vectors, biases = self._catalogue
+        block = max(1, _SCORED_FLOATS // max(1, len(vectors)))
         for rows, states in self._states(histories, requests):
-            yield rows, functional.linear(states, table, bias)
+            for first in range(0, len(rows), block):
+                part = slice(first, first + block)
+                yield rows[part], functional.linear(states[part], vectors, biases)
 
     def _states(self, histories: Histories, requests: Requests) -> Iterator[tuple[Ints, Tensor]]:
         """Rows of requests and their states, (b, D)."""
@@ -341,5 +364,6 @@ class NeuralSystem:
         if net.items.encoder is not None:
             net.items.token = weights["items.token"]
         net.load_state_dict(weights)
-        self._memory = memory
-        self._net = net.to(device_of(self.parameters.device))
+        self._memory, self._catalogue = memory, None
+        # Whoever asks a model may have no GPU, even if it was trained on one.
+        self._net = net.to(device_of("cpu" if self.parameters.device == "cpu" else "auto"))

@@ -38,9 +38,10 @@ class HourCounts:
     def of_events(cls, histories: Histories) -> HourCounts:
         """Count the events of all users, context included."""
         hour = histories.time_us // US_PER_HOUR
-        pairs = np.stack([hour, histories.item.astype(np.int64)], axis=1)
-        distinct, events = np.unique(pairs, axis=0, return_counts=True)
-        return cls._sorted(distinct[:, 1], distinct[:, 0], events)
+        beyond = int(np.max(histories.item, initial=0)) + 1
+        # One number a pair sorts ten times as fast as two.
+        distinct, events = np.unique(hour * beyond + histories.item, return_counts=True)
+        return cls._sorted(distinct % beyond, distinct // beyond, events)
 
     @classmethod
     def _sorted(cls, item: NDArray[np.integer], hour: Ints, events: Ints) -> HourCounts:
@@ -96,22 +97,36 @@ class TrendTable:
     """log q at the hours of many targets, looked up by row."""
 
     log_q: NDArray[np.float32]  # (H, V)
-    row: Ints  # (N,) the row of each given hour
+    row: NDArray[np.int32]  # (N,) the row of each given hour, -1 where none was wanted
 
     @classmethod
-    def at(cls, counts: HourCounts, hours: Ints, n_items: int, rule: TrendRule) -> TrendTable:
-        """Tabulate the distinct ones of ``hours`` (N,).
+    def at(
+        cls,
+        counts: HourCounts,
+        hours: Ints,
+        wanted: NDArray[np.bool_],
+        n_items: int,
+        rule: TrendRule,
+    ) -> TrendTable:
+        """Tabulate the distinct ones of ``hours`` (N,) where they are ``wanted`` (N,).
 
         Where that many hours and items would not fit, neighbouring hours share the row of the
         earliest of them, which knows less but never more than it may.
         """
         step = 1
-        distinct, row = np.unique(hours, return_inverse=True)
+        distinct, found = np.unique(hours[wanted], return_inverse=True)
         while len(distinct) * n_items > _MAX_CELLS and len(distinct) > 1:
             step *= 2
-            distinct, row = np.unique(hours // step * step, return_inverse=True)
-        return cls(log_q_at(counts, distinct, n_items, rule), row.astype(np.int64))
+            distinct, found = np.unique(hours[wanted] // step * step, return_inverse=True)
+        row = np.full(len(hours), -1, np.int32)
+        row[wanted] = found
+        return cls(log_q_at(counts, distinct, n_items, rule), row)
 
     def of(self, event: Ints, column: Ints | slice) -> NDArray[np.float32]:
         """log q at events' hours of the items column + 1; the two are broadcast together."""
-        return self.log_q[self.row[event], column]
+        if isinstance(column, slice) or event.ndim == 1:
+            return self.log_q[self.row[event], column]
+        # A batch has few hours: its draws are looked up once for each of them.
+        rows, of_event = np.unique(self.row[event[:, 0]], return_inverse=True)
+        looked_up: NDArray[np.float32] = self.log_q[rows[:, None], column][of_event]
+        return looked_up
