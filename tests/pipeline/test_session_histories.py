@@ -32,7 +32,7 @@ from pipeline.sessionize import SessionizeSummary, sessionize
 from pipeline.settings import SessionSettings, Settings
 from pipeline.staleness import STEP, Standing, rules_digest, stale_of, standing
 
-HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "16"))
+HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "10"))
 AFTER_ALL = Hour(10**7)
 
 

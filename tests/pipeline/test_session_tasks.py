@@ -34,7 +34,7 @@ from pipeline.session_tasks import WRITTEN, placing, scan, writing
 from pipeline.settings import SessionSettings
 
 SPAN_H = 30
-EXAMPLES = int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "30"))
 EVERY = HourRange(DAY, DAY + SPAN_H)
 
 

@@ -29,7 +29,7 @@ from pipeline.schemas import EVENTS, OPEN_SESSIONS, SESSIONS, STEP_TABLES
 from pipeline.sessionize import sessionize
 from pipeline.settings import SessionSettings
 
-KILLS = int(os.environ.get("HOURGLASS_TEST_COMMIT_KILLS", "16"))
+KILLS = int(os.environ.get("HOURGLASS_TEST_COMMIT_KILLS", "10"))
 SPAN_H = 8
 EVERY = HourRange(DAY, DAY + SPAN_H + 2)
 RULES = Rules(max_session_hours=3)
