@@ -17,22 +17,33 @@ from pipeline.lake import Lake
 from pipeline.schemas import SESSIONS
 from pipeline.settings import load_settings
 from training.cli import app
+from training.model_files import resolve
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 
 
+def blocks(language: str) -> list[str]:
+    """The code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
 def block(language: str) -> str:
     """The one code block of a language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
-    return str(found)
+    (found,) = blocks(language)
+    return found
 
 
-def test_the_example_of_settings_is_valid(tmp_path: Path) -> None:
-    (tmp_path / "hourglass.yaml").write_text(block("yaml"), encoding="utf-8")
+def test_the_examples_of_settings_are_valid(tmp_path: Path) -> None:
+    own, models = blocks("yaml")
+    (tmp_path / "hourglass.yaml").write_text(own, encoding="utf-8")
     settings = load_settings(tmp_path / "hourglass.yaml")
     assert settings.source.columns.user_id == "customer"
     assert settings.source.event_types == ("view", "cart", "buy")
+    (tmp_path / "hourglass.yaml").write_text(models, encoding="utf-8")
+    listed = load_settings(tmp_path / "hourglass.yaml").models
+    assert [resolve(model).system for model in listed[:2]] == ["recent_pop", "hrnn_trend"]
+    assert [resolve(model).name for model in listed[3:]] == ["wide", "quick"]
 
 
 def test_every_command_is_listed_and_no_other() -> None:

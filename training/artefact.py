@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from training.systems.base import System
 
 WEIGHTS_NAME = "weights.safetensors"
+_CHANGES_NO_WEIGHT = ("checkpoint_s",)
 VOCABULARY_NAME = "vocabulary.parquet"
 OPTIMISER_NAME = "optimiser.safetensors"  # only where it was asked for; scoring needs none
 FACTS_NAME = "facts.json"
@@ -76,7 +78,8 @@ def model_id_of(
     optimiser_continued: bool = False,
 ) -> str:
     """The name of the model that these would give: ``hrnn-0123456789ab``."""
-    made_from: list[Any] = [dataset_id, system, dict(parameters), seed, code_version]
+    deciding = {k: v for k, v in parameters.items() if k not in _CHANGES_NO_WEIGHT}
+    made_from: list[Any] = [dataset_id, system, deciding, seed, code_version]
     if continued_from is not None:
         made_from += [continued_from, optimiser_continued]
     text = json.dumps(made_from, sort_keys=True)
@@ -152,6 +155,7 @@ def save_model(
                 files={n: sha256_of(unfinished / n) for n in (*files, VOCABULARY_NAME)},
                 continued_from=extras.continued_from,
                 optimiser_continued=extras.optimiser_continued,
+                all_parameters=_all_parameters(system),
             )
             (unfinished / FACTS_NAME).write_text(json.dumps(dict(extras.facts), indent=1) + "\n")
             (unfinished / CARD_NAME).write_text(card.model_dump_json(indent=2) + "\n")
@@ -221,11 +225,19 @@ def _contiguous(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
 
 
+def _all_parameters(system: System) -> dict[str, Any]:
+    """Those that were given and those that were not, since defaults may change."""
+    chosen = getattr(system, "parameters", None)
+    return dataclasses.asdict(chosen) if dataclasses.is_dataclass(chosen) else {}  # type: ignore[arg-type]
+
+
 def _write_files(folder: Path, files: Mapping[str, dict[str, NDArray[Any]]], data: DataSet) -> None:
     from safetensors.numpy import save_file
 
     for name, tensors in files.items():
         save_file(tensors, folder / name)
+        # Whoever may read the card may read the weights: the library keeps them to its user.
+        (folder / name).chmod(0o644)
     vocabulary = {
         "item": pa.array(np.arange(1, len(data.item_ids) + 1), pa.int32()),
         "item_id": pa.array(data.item_ids, pa.string()),

@@ -45,6 +45,7 @@ class ModelCard(BaseModel):
     files: dict[str, str]
     continued_from: str | None = None
     optimiser_continued: bool = False
+    all_parameters: dict[str, Any] = {}  # with the defaults of the time
 
 
 def read_card(folder: Path) -> ModelCard:

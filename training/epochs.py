@@ -22,7 +22,11 @@ class EpochEnd:
         """Figures of the epoch by the names of their curves."""
         prefix = "refit" if self.part else "epoch"
         known = dataclasses.asdict(self.progress)
-        return {f"{prefix}_{n}": known[n] for n in _CURVES if known.get(n) is not None}
+        curves = {f"{prefix}_{n}": known[n] for n in _CURVES if known.get(n) is not None}
+        if known["figure"] is not None:
+            name = known["figure"].lower().replace("@", "_")
+            curves[f"{prefix}_validation_{name}"] = known["figure_value"]
+        return curves
 
 
 class Epochs:

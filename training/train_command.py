@@ -74,6 +74,7 @@ def train(
     for done in train_all(space, folder, models, options):
         figures = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
         origin = f", continued from {done.continued_from}" if done.continued_from else ""
+        origin += "" if done.seconds else ", was there already"
         space.say(
             f"{done.name}: {done.model_id}, version {done.version}{origin}"
             + (f" ({figures})" if figures else ""),

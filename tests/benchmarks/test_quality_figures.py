@@ -42,13 +42,13 @@ def test_a_table_tells_systems_and_pairs() -> None:
 
 
 def film_log(n_users: int, n_items: int, seed: int) -> FilmLog:
-    """Ratings at whole minutes, many of them at the same time."""
+    """Ratings at half hours, many of them at the same time."""
     rng = np.random.default_rng(seed)
     n = n_users * 12
     log = log_of(
         rng.integers(n_users, size=n),
         rng.integers(n_items, size=n),
-        rng.integers(4000, size=n) * 60_000_000,
+        rng.integers(60, size=n) * (HOUR_US // 2),
         "rating",
         rng.integers(1, 6, size=n).astype(np.float32),
     )

@@ -34,6 +34,9 @@ class FitProgress:
     seconds_left: float | None = None  # at that speed, if every epoch is run
     validation_loss: float | None = None  # of the latest epoch that was validated
     learning_rate: float | None = None  # of the next batch
+    # The figure that people know, of what the validation loss is made small from: MRR, RMSE.
+    figure: str | None = None
+    figure_value: float | None = None
 
 
 Report = Callable[[FitProgress], None]

@@ -40,6 +40,7 @@ class HrnnRating(NeuralSystem):
 
     name: ClassVar[str] = "hrnn_rating"
     _figure: ClassVar[str] = "validation_rmse"
+    _figure_said: ClassVar[str] = "RMSE"
 
     def _learnable(self, histories: Histories) -> Bools:
         targets = super()._learnable(histories) & np.isfinite(histories.value)

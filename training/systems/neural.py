@@ -33,7 +33,7 @@ from training.evaluate import mask_last_item, rank_of_target
 from training.losses import loss_named
 from training.metrics import mean_metric
 from training.reader import DataSet, Histories, Requests
-from training.systems.base import Report, Tensors, require_items, take_tensor
+from training.systems.base import FitProgress, Report, Tensors, require_items, take_tensor
 from training.systems.inputs import EventSteps
 from training.systems.neural_parameters import RecurrentParameters
 
@@ -47,6 +47,7 @@ class NeuralSystem:
 
     name: ClassVar[str]
     _figure: ClassVar[str] = f"validation_mrr_{_K}"
+    _figure_said: ClassVar[str] = f"MRR@{_K}"
 
     def __init__(self, parameters: RecurrentParameters) -> None:
         self.parameters = parameters
@@ -73,7 +74,7 @@ class NeuralSystem:
                 model to continue from has another shape.
         """
         require_items(self.name, data)
-        chosen = self.parameters
+        chosen, report = self.parameters, self._with_figure(report)
         if chosen.compile:
             require_compiler(self.name)
         self._memory = Memory.of(
@@ -104,6 +105,17 @@ class NeuralSystem:
         self._optimiser = result.optimiser
         told = ("loss", "epochs", "padding")
         return {**{name: result.metrics[name] for name in told}, **found}
+
+    def _with_figure(self, report: Report) -> Report:
+        def say(progress: FitProgress) -> None:
+            loss = progress.validation_loss
+            if loss is not None:
+                value = self._reported(loss)
+                said = self._figure_said
+                progress = dataclasses.replace(progress, figure=said, figure_value=value)
+            report(progress)
+
+        return say
 
     def optimiser_tensors(self) -> Tensors:
         """State of the optimiser after the last fit."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.errors import UsageError
+from training.losses import LOSS_NAMES
 from training.systems.base import require
 
 PLANS = ("users", "sessions", "windows")
@@ -90,6 +91,7 @@ class NeuralParameters:
         power = self.negative_power
         require(0 <= power <= 1, "negative_power", power, "between 0 and 1")
         choices = {
+            "loss": LOSS_NAMES,
             "plan": PLANS,
             "sampler": SAMPLERS,
             "optimiser": OPTIMISERS,
