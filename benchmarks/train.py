@@ -62,6 +62,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--events", type=_count, default=1_000_000)
     parser.add_argument("--items", type=_count, default=37_000)
     parser.add_argument("--many-items", type=_count, default=1_183_451)
+    parser.add_argument("--width", type=_count, default=100)
     parser.add_argument("--negatives", type=_count, default=2048)
     parser.add_argument("--batch-events", type=_count, default=1024)
     parser.add_argument(
@@ -119,7 +120,7 @@ def _speed(asked: argparse.Namespace) -> dict[str, Any]:
     loop = _median(runs["bare loop"], "events_per_s")
     print(
         f"events/s, {asked.events:,} events, {asked.items:,} items, {asked.negatives} negatives, "
-        f"width 100, {asked.threads} threads\n"
+        f"width {asked.width}, {asked.threads} threads\n"
         f"{'':<12}{'median':>9}{'a CPU s':>9}{'x bare':>8}{'reading s':>11}  all runs"
     )
     for name, found in runs.items():
@@ -217,7 +218,7 @@ def _reading(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _sampled(asked: argparse.Namespace, batch_events: int) -> dict[str, Any]:
-    return {"width": 100, "negatives": asked.negatives, "batch_events": batch_events}
+    return {"width": asked.width, "negatives": asked.negatives, "batch_events": batch_events}
 
 
 def _in_turns(asked: argparse.Namespace, orders: dict[str, dict[str, Any]]) -> Runs:
@@ -232,7 +233,7 @@ def _in_turns(asked: argparse.Namespace, orders: dict[str, dict[str, Any]]) -> R
 
 
 def _median(runs: list[dict[str, Any]], key: str) -> float:
-    return statistics.median(run[key] for run in runs)
+    return float(statistics.median(run[key] for run in runs))
 
 
 def _ratio(runs: Runs, one: str, other: str, key: str) -> None:
