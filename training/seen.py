@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.batches import ranges
+
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 _NOT_MET = np.iinfo(np.int32).max
@@ -64,7 +66,7 @@ class SeenItems:
     def _met(self, users: Ints, items: Ints) -> tuple[Ints, Ints, NDArray[np.int32]]:
         """Rows, columns and first places of the items (S,) that distinct users (m,) have met."""
         lengths = self.starts[users + 1] - self.starts[users]
-        pair = _ranges(self.starts[users], lengths)
+        _, pair = ranges(self.starts[users], lengths)
         row = np.repeat(np.arange(len(users)), lengths)
         drawn, times = np.unique(items, return_counts=True)  # (d,)
         # One look-up per pair; only the pages that are touched cost anything.
@@ -76,12 +78,6 @@ class SeenItems:
         # An item that was drawn several times has several columns.
         order, begin = np.argsort(items, kind="stable"), np.cumsum(times) - times
         times = times[slot]
-        column = order[_ranges(begin[slot], times)]
+        _, drawn_at = ranges(begin[slot], times)
+        column = order[drawn_at]
         return np.repeat(row[hit], times), column, np.repeat(self.first[pair[hit]], times)
-
-
-def _ranges(start: Ints, length: Ints) -> Ints:
-    """The numbers from each start on, as many as its length, end to end."""
-    ends = np.cumsum(length)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(start - ends + length, length)
