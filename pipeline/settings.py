@@ -171,6 +171,11 @@ class ModelSettings(Section):
     keep_optimiser: bool = Field(
         False, description="keep what --init-from needs to go on as if training had not stopped"
     )
+    init_from: Literal["none", "champion", "previous", "self"] = Field(
+        "none",
+        description="continue from the live model, the one before it, or this entry's own latest; "
+        "where there is none of its system yet, it begins anew",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -211,6 +216,34 @@ class GateSettings(Section):
     max_block_drop: Fraction = Field(
         0.10, description="a candidate surely worse than the champion by more than this is blocked"
     )
+    period: Duration = Field(
+        "7d", description="looks of one such period share the risk of one false promotion"
+    )
+    slice_margin: Fraction = Field(
+        0.20, description="a share of the champion's figure that a slice may lose unproven"
+    )
+    min_slice_users: int = Field(100, ge=2, description="smaller slices are told, not judged")
+    approval: bool = Field(False, description="whether a person must agree to each promotion")
+    approval_timeout: Duration = Field("1h", description="without an answer until then: rejected")
+
+
+class WatchSettings(Section):
+    """When the live model is taken back (after each hour)."""
+
+    confidence: float = Field(0.99, gt=0.5, lt=1)
+    min_users: int = Field(30, ge=2)
+    hours: int = Field(1, ge=1, description="the latest hours that are judged together")
+
+
+class RetrainSettings(Section):
+    """Which hours are worth a new model; `skip` alone lets one pass."""
+
+    skip: bool = Field(False, description="whether hours in which little changed are skipped")
+    max_age: Duration = Field("24h", description="a live model older than this is always retrained")
+    max_unseen_share: Fraction = Field(0.05, description="events on items that it does not know")
+    max_shift: Fraction = Field(0.15, description="total variation of popularity since then")
+    max_metric_drop: Fraction = Field(0.05, description="of its own figures after its promotion")
+    refit: bool = Field(False, description="promote a fit that learned from the judged hour too")
 
 
 class QualitySettings(Section):
@@ -234,6 +267,13 @@ class MaintainSettings(Section):
     keep: Duration = Field("7d", description="how long a state stays readable after the next one")
     grace: Duration = Field("1d", description="files that changed since are never removed")
     target_mib: int = Field(128, ge=1, description="small files are joined up to this size")
+
+
+class ReplaySettings(Section):
+    """How `hourglass replay` rolls history."""
+
+    step: Duration = Field("1h", description="between two retrainings, and what each is judged on")
+    seed: int = Field(0, ge=0)
 
 
 class SparkSettings(Section):
@@ -320,6 +360,9 @@ class Settings(BaseSettings):
     dataset: DatasetSettings = DatasetSettings()
     models: tuple[ModelSettings, ...] = Field(default_factory=_default_models)
     candidate: str = "hrnn_trend"
+    watch: WatchSettings = WatchSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    replay: ReplaySettings = ReplaySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     quality: QualitySettings = QualitySettings()
