@@ -37,6 +37,7 @@ class Model:
     system: str
     parameters: dict[str, Any]
     keep_optimiser: bool = False
+    init_from: str = "none"
 
 
 def shipped() -> list[str]:
@@ -67,7 +68,7 @@ def resolve(asked: ModelSettings) -> Model:
             f"choose one of {', '.join(SYSTEM_NAMES)}"
         )
     parameters = {**found.parameters, **asked.parameters}
-    return Model(asked.name, found.system, parameters, asked.keep_optimiser)
+    return Model(asked.name, found.system, parameters, asked.keep_optimiser, asked.init_from)
 
 
 def configured(settings: Settings, name: str) -> Model:

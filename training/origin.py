@@ -1,8 +1,8 @@
-"""The model that training continues from."""
+"""The model that training continues from: one that was asked for, or one of a line's own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from pipeline.errors import HourglassError, UsageError
 from pipeline.settings import Settings
 from training.artefact import load_start
+from training.card import ModelCard, read_card
+from training.lines import latest_of_line
 from training.model_files import Model
 from training.reader import DataSet
 from training.registry import Registry, champion, previous
@@ -21,6 +23,18 @@ if TYPE_CHECKING:
     from training.engine.parallel import Processes
 
 NONE = "none"
+# What a network is built of: a model that differs in one of them cannot go on from another.
+_SHAPING = (
+    "width",
+    "tied",
+    "session_input",
+    "delta_input",
+    "dwell_input",
+    "feedback_input",
+    "context_input",
+    "user_features",
+    "item_features",
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,74 @@ def find_origin(
             "model, or leave --init-from out"
         )
     return Origin(card.system, start)
+
+
+def find_own_origins(
+    settings: Settings,
+    registry: Registry | None,
+    data: DataSet,
+    models: Sequence[Model],
+    processes: Processes,
+    say: Callable[[str], None],
+) -> dict[str, Origin]:
+    """What each line goes on from by its own ``init_from``, by its name.
+
+    Nothing is demanded here: where there is no such model, or none that it could go on from, the
+    line begins anew, and ``say`` is told why.
+
+    Args:
+        settings: of the work folder.
+        registry: None in all processes but the first, which tells them.
+        data: what is to be learned from.
+        models: what is to be trained.
+        processes: that train together.
+        say: is told of lines that begin anew.
+    """
+    found: dict[str, Origin] = {}
+    for model in models:
+        if model.init_from == NONE:
+            continue
+        own = _own(settings, registry, data, model) if registry is not None else ("", "")
+        model_id, why_not = (processes.bytes_of_all(part.encode())[0].decode() for part in own)
+        if why_not:
+            say(f"{model.name} begins anew: {why_not}")
+            continue
+        start, card = load_start(settings.path("models") / model_id)
+        found[model.name] = Origin(card.system, start)
+    return found
+
+
+def _own(settings: Settings, registry: Registry, data: DataSet, model: Model) -> tuple[str, str]:
+    """Id of the model that a line goes on from, or why there is none."""
+    as_of = data.manifest.as_of
+    if model.init_from == "self":
+        model_id = latest_of_line(settings, model.name, as_of)
+    else:
+        live = champion(registry) if model.init_from == "champion" else previous(registry)
+        model_id = live.model_id if live else None
+    if model_id is None:
+        return "", f"there is no model of {model.init_from} yet"
+    try:
+        card = read_card(settings.path("models") / model_id)
+    except HourglassError as error:
+        return "", str(error)
+    why_not = _why_not(card, model, data)
+    return (model_id, "") if why_not is None else ("", why_not)
+
+
+def _why_not(card: ModelCard, model: Model, data: DataSet) -> str | None:
+    if card.system != model.system:
+        return f"{card.model_id} is a {card.system}"
+    if card.as_of > data.manifest.as_of:
+        return f"{card.model_id} knows all up to {card.as_of}"
+    system = build(model.system, model.parameters)
+    if not isinstance(system, GradientTrained):
+        return f"a {card.system} is always fitted anew"
+    told = vars(system.parameters) if hasattr(system, "parameters") else {}
+    for name in _SHAPING:
+        if name in told and card.all_parameters.get(name, told[name]) != told[name]:
+            return f"{card.model_id} has another {name}"
+    return None
 
 
 def _model_id(registry: Registry, asked: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from training.candidates import remember
 from training.epochs import EpochEnd, Epochs
 from training.machine import machine_facts
 from training.model_files import Model, agreeing
-from training.origin import Origin, find_origin
+from training.origin import NONE, Origin, find_origin, find_own_origins
 from training.reader import DataSet, read_dataset
 from training.registry import Registry
 from training.run_log import Point, RunLog, TrainingRun, log_training
@@ -38,7 +38,7 @@ class TrainOptions:
     seed: int = 0
     device: str | None = None  # cpu, cuda or auto; None leaves it to the models
     fresh: bool = False  # forget what an attempt that was cut short left
-    init_from: str = "none"  # champion, previous, a model id, or none
+    init_from: str | None = None  # champion, previous, a model id, none; None: as the models say
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,16 @@ def train(
     data = read_dataset(dataset)
     processes = Processes.here()
     models = [agreeing(model, settings.evaluation.repeats == "keep") for model in models]
-    origin = find_origin(settings, registry, options.init_from, data, models, processes)
+    asked = options.init_from
+    origin = find_origin(settings, registry, asked or NONE, data, models, processes)
+    own = (
+        find_own_origins(settings, registry, data, models, processes, watcher.say)
+        if asked is None
+        else {}
+    )
     lineage = json.loads((dataset / "lineage.json").read_text("utf-8"))
     training = _Training(
-        settings, registry, data, lineage, options, origin, processes, watcher, code_version()
+        settings, registry, data, lineage, options, origin, own, processes, watcher, code_version()
     )
     trained = []
     for done in filter(None, map(training.run, models)):
@@ -124,6 +130,7 @@ class _Training:
     lineage: dict[str, Any]
     options: TrainOptions
     origin: Origin | None
+    own_origins: Mapping[str, Origin]
     processes: Processes
     watcher: Watcher
     code: str
@@ -132,6 +139,7 @@ class _Training:
         """Fit one model, or find it; None in all processes but the first."""
         system = build(model.system, model.parameters)
         origin = self.origin if self.origin and self.origin.fits(model) else None
+        origin = origin or self.own_origins.get(model.name)
         model_id = self._model_id(model, origin)
         together = isinstance(system, GradientTrained)
         if self.registry is None:

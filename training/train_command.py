@@ -50,11 +50,12 @@ def train(
         ),
     ] = True,
     init_from: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="continue from champion, previous or a model id, for models of its system; none"
+            help="continue from champion, previous or a model id, for models of its system; none: "
+            "begin anew; default: as each model's init_from says"
         ),
-    ] = "none",
+    ] = None,
     processes: Annotated[int, typer.Option(help="train in so many processes", min=1)] = 1,
 ) -> None:
     """Fit the configured models on a data set and register them."""

@@ -1,0 +1,95 @@
+"""Lines that go on from a model by themselves, hour after hour."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shop import SMALL, Shop
+
+from pipeline.settings import load_settings
+from training.cli import run
+from training.lines import latest_of_line
+from training.reader import read_dataset
+
+QUICK = {**SMALL, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    made = Shop(
+        tmp_path_factory.mktemp("lines"),
+        [
+            {"name": "own", "system": "hrnn", "parameters": QUICK, "init_from": "self"},
+            {"name": "live", "system": "hrnn", "parameters": QUICK, "init_from": "champion"},
+            {"name": "counts", "system": "pop", "init_from": "self"},
+        ],
+    )
+    for later in (0, 1, 2):
+        made.add_dataset(f"hour-{later}", hours_later=later)
+    return made
+
+
+def trained(shop: Shop, capfd: pytest.CaptureFixture[str], *said: str) -> tuple[Any, str]:
+    capfd.readouterr()
+    assert run(shop.arguments(*said)) == 0
+    found = capfd.readouterr()
+    return json.loads(found.out.splitlines()[-1]), found.err
+
+
+def test_a_line_goes_on_from_its_own_latest_model(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, said = trained(shop, capfd, "--dataset", "hour-0", "--model", "own")
+    assert first["continued_from"] is None
+    assert "own begins anew: there is no model of self yet" in said
+    second, said = trained(shop, capfd, "--dataset", "hour-1", "--model", "own")
+    assert second["continued_from"] == first["model_id"]
+    assert "begins anew" not in said
+    third, _ = trained(shop, capfd, "--dataset", "hour-2", "--model", "own")
+    assert third["continued_from"] == second["model_id"]
+    # A past hour goes on from what was there before it, not from what came since (P6, P2).
+    again, _ = trained(shop, capfd, "--dataset", "hour-1", "--model", "own")
+    assert again == {**second, "seconds": 0.0}
+    # Whoever asks for a fresh one gets it.
+    anew, _ = trained(shop, capfd, "--dataset", "hour-1", "--model", "own", "--init-from", "none")
+    assert anew["continued_from"] is None
+    assert anew["model_id"] != second["model_id"]
+
+
+def test_a_line_without_anything_to_go_on_from_begins_anew(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done, said = trained(shop, capfd, "--dataset", "hour-0", "--model", "live")
+    assert done["continued_from"] is None
+    assert "live begins anew: there is no model of champion yet" in said
+    for hour in ("hour-0", "hour-1"):
+        _, said = trained(shop, capfd, "--dataset", hour, "--model", "counts")
+    assert "counts begins anew: a pop is always fitted anew" in said
+
+
+def test_another_width_begins_anew(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
+    trained(shop, capfd, "--dataset", "hour-0", "--model", "own")
+    wider = {**QUICK, "width": 9}
+    shop.configure([{"name": "own", "system": "hrnn", "parameters": wider, "init_from": "self"}])
+    done, said = trained(shop, capfd, "--dataset", "hour-2", "--model", "own")
+    assert done["continued_from"] is None
+    assert "has another width" in said
+
+
+def test_models_that_are_gone_or_damaged_do_not_count(
+    shop: Shop, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    settings = load_settings(shop.config)
+    first, _ = trained(shop, capfd, "--dataset", "hour-0", "--model", "own")
+    as_of = read_dataset(shop.work / "shards" / "hour-1").manifest.as_of
+    assert latest_of_line(settings, "own", as_of) == first["model_id"]
+    assert latest_of_line(settings, "own", as_of - 1) is None
+    card = shop.work / "models" / first["model_id"] / "model.json"
+    kept = card.read_text()
+    card.write_text(kept[:100])
+    assert latest_of_line(settings, "own", as_of) is None
+    card.write_text(kept)
+    assert latest_of_line(load_settings(None, {"work": str(tmp_path)}), "own", as_of) is None
