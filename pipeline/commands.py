@@ -259,6 +259,10 @@ def _sessionize(space: Workspace, hours: HourRange) -> None:
 def dataset(
     context: typer.Context,
     as_of: Annotated[str, typer.Option(help="hour at whose start the data set freezes")] = "last",
+    judged_until: Annotated[
+        str | None,
+        typer.Option(help="instead of --as-of: the end of the hours whose events are to judge it"),
+    ] = None,
     window: Annotated[str | None, typer.Option(help="hours to learn from, like 10h")] = None,
     extend: Annotated[
         str | None, typer.Option(help="data set whose vocabulary comes first")
@@ -277,7 +281,11 @@ def dataset(
         parse_duration_h(window)
         rules = DatasetSettings(**{**settings.dataset.model_dump(), "window": window})
         settings = settings.model_copy(update={"dataset": rules})
+    if judged_until is not None and as_of != "last":
+        raise UsageError("--as-of and --judged-until say one time in two ways: use one of them")
     time = space.as_of(as_of)
+    if judged_until not in (None, "last"):
+        time = Hour.parse(str(judged_until)) - parse_duration_h(settings.evaluation.horizon)
     base = space.dataset(extend) if extend else None
     reach_h = parse_duration_h(settings.dataset.window) + parse_duration_h(settings.dataset.history)
     refuse_learning_from(space.lake, HourRange(time - reach_h, time))

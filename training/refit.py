@@ -1,0 +1,71 @@
+"""Refit: what was judged as of the start of an hour learns from that hour too, and goes live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, parse_duration_h
+from pipeline.settings import Settings
+from training.card import read_card
+from training.decision import DecisionRecord
+from training.evidence import Outcome
+from training.model_files import Model, configured
+from training.reader import read_dataset
+from training.registry import Registry
+from training.train import Trained, TrainOptions, Watcher, train
+
+
+def wants_refit(settings: Settings, decision: DecisionRecord) -> bool:
+    """Whether a decision's model is to learn from the hours that judged it before it goes live."""
+    return settings.retrain.refit and decision.outcome is Outcome.PROMOTE
+
+
+def end_of_judged(settings: Settings, decision: DecisionRecord) -> Hour:
+    """The hour after those whose events judged the candidate."""
+    return decision.as_of + parse_duration_h(settings.evaluation.horizon)
+
+
+def refit(
+    settings: Settings,
+    registry: Registry,
+    decision: DecisionRecord,
+    dataset: Path,
+    watcher: Watcher,
+) -> Trained:
+    """Fit the decision's line on a data set as of the end of the judged hours.
+
+    It is the very model that the next hour's training would make of that line, so that nothing is
+    fitted twice.
+
+    Args:
+        settings: of the work folder.
+        registry: keeps the model.
+        decision: to promote a candidate.
+        dataset: frozen as of the end of the judged hours.
+        watcher: is told how it goes.
+
+    Raises:
+        HourglassError: the data set is of another time, or the line's parameters have changed
+            since the candidate was made.
+    """
+    card = read_card(settings.path("models") / decision.candidate_id)
+    end = end_of_judged(settings, decision)
+    as_of = read_dataset(dataset).manifest.as_of
+    if as_of != end:
+        raise HourglassError(
+            f"data set {dataset.name} is as of {as_of}: a refit of {decision.candidate_id} learns "
+            f"all up to {end}"
+        )
+    model = _line(settings, decision)
+    (made,) = train(settings, registry, dataset, [model], TrainOptions(seed=card.seed), watcher)
+    return made
+
+
+def _line(settings: Settings, decision: DecisionRecord) -> Model:
+    name = decision.record.content.get("line")
+    if not name:
+        raise HourglassError(
+            f"{decision.record.path.name} does not name its line: run `hourglass gate` again"
+        )
+    return configured(settings, str(name))

@@ -1,0 +1,63 @@
+"""``hourglass stale`` and ``hourglass refit``: what comes before and after a retraining."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.workspace import Workspace
+
+
+def stale(
+    context: typer.Context,
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="id of a data set; last: the latest")
+    ] = "last",
+) -> None:
+    """Say whether retraining on a data set is worth it, by signs that cost next to nothing."""
+    from training.registry import registry_of
+    from training.retraining import look
+
+    space: Workspace = context.obj
+    folder = space.dataset(dataset)
+    worth = look(space, registry_of(space), folder)
+    skips = space.settings.retrain.skip and not worth.retrain
+    what = "this data set is skipped" if skips else "this data set is trained on"
+    space.say(
+        f"{worth.sentence}; {what}",
+        {
+            "dataset_id": folder.name,
+            "retrain": worth.retrain,
+            "skip": skips,
+            "reasons": worth.reasons,
+            "sentence": worth.sentence,
+            **asdict(worth.signs),
+        },
+    )
+
+
+def refit(
+    context: typer.Context,
+    decision: Annotated[
+        Path | None, typer.Option(help="decision file; default: the latest one")
+    ] = None,
+) -> None:
+    """Let the model of a decision learn from the judged hours too, where `retrain.refit` is set."""
+    from training.decision import latest_decision, read_decision
+    from training.registry import registry_of
+    from training.retraining import refitted
+
+    space: Workspace = context.obj
+    made = read_decision(decision or latest_decision(space.settings.path("decisions")))
+    found = refitted(space, registry_of(space), made)
+    if found is None:
+        why = "retrain.refit is off" if not space.settings.retrain.refit else "nothing is promoted"
+        space.say(f"no refit: {why}", {"model_id": None, "why": why})
+        return
+    space.say(
+        f"{found.model_id}, version {found.version}, has learned from the judged hours too",
+        {"model_id": found.model_id, "why": None, **asdict(found)},
+    )

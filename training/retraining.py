@@ -1,0 +1,68 @@
+"""Retraining of one hour as the commands and the loop share it: look, train, refit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.hours import Hour
+from pipeline.workspace import Workspace
+from training.registry import Registry
+from training.signs import record_worth, signs_at
+from training.staleness import Worth, worth_retraining
+
+if TYPE_CHECKING:
+    from training.decision import DecisionRecord
+    from training.model_files import Model
+    from training.train import Trained
+
+
+def look(space: Workspace, registry: Registry, dataset: Path) -> Worth:
+    """Whether retraining on a data set is worth it; what was found is kept.
+
+    Raises:
+        HourglassError: the live model's card or vocabulary cannot be read.
+    """
+    from pipeline.dataset import read_manifest
+
+    as_of = Hour.parse(read_manifest(dataset)["as_of"])
+    signs = signs_at(space.settings, space.lake, registry, as_of)
+    worth = worth_retraining(signs, space.settings.retrain)
+    record_worth(space.settings, dataset.name, worth)
+    return worth
+
+
+def lines_to_train(space: Workspace, worth: Worth | None) -> list[Model]:
+    """All configured lines or, of an hour that is skipped, the floor alone.
+
+    The floor costs nothing to fit, and the live model is watched against it every hour.
+    """
+    from training.model_files import chosen, configured
+
+    settings = space.settings
+    if worth is not None and settings.retrain.skip and not worth.retrain:
+        return [configured(settings, settings.gate.floor)]
+    return chosen(settings, [], None)
+
+
+def refitted(space: Workspace, registry: Registry, decision: DecisionRecord) -> Trained | None:
+    """The refit of a decision's candidate; None where none is wanted.
+
+    Raises:
+        HourglassError: as `pipeline.dataset.freeze`, `training.refit.refit`, or the data set is
+            not to be trusted.
+    """
+    from pipeline.dataset import freeze
+    from pipeline.dataset_quality import judge_dataset
+    from pipeline.quality.outcomes import refuse_critical
+    from training.refit import end_of_judged, refit, wants_refit
+    from training.train_display import display
+
+    if not wants_refit(space.settings, decision):
+        return None
+    end = end_of_judged(space.settings, decision)
+    with space.status(f"freezing a data set as of {end}"):
+        dataset = freeze(space.spark, space.lake, space.settings, end)
+    refuse_critical([judge_dataset(space.lake, space.settings, dataset)])
+    with display() as watcher:
+        return refit(space.settings, registry, decision, dataset, watcher)

@@ -1,0 +1,126 @@
+"""The signs of `training.staleness`, gathered from the lake and from past evaluations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.lake import Lake
+from pipeline.schemas import ITEM_HOURS
+from pipeline.settings import Settings
+from training.artefact import VOCABULARY_NAME
+from training.card import read_card
+from training.model_files import configured
+from training.registry import Registry, champion
+from training.staleness import Signs, Worth, metric_drop, popularity_shift, unseen_share
+
+SEED = 0
+_FOLDER = "retrain"
+
+
+def signs_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) -> Signs:
+    """What speaks for or against a new model at an hour; nothing at or after it is read.
+
+    Raises:
+        HourglassError: the live model's card or vocabulary cannot be read.
+    """
+    live = champion(registry)
+    nothing = Signs(None, None, None, None)
+    if live is None:
+        return nothing
+    card = read_card(live.folder)
+    if card.system == configured(settings, settings.gate.floor).system:
+        return nothing
+    window_h = parse_duration_h(settings.dataset.popularity_window)
+    since = HourRange(max(card.as_of, as_of - window_h), max(card.as_of, as_of))
+    recent = item_events(lake, since)
+    return Signs(
+        age_h=as_of.index - card.as_of.index,
+        unseen_share=unseen_share(recent, _vocabulary(live.folder)),
+        shift=popularity_shift(
+            item_events(lake, HourRange(card.as_of - window_h, card.as_of)),
+            item_events(lake, HourRange(as_of - window_h, as_of)),
+            SEED,
+        ),
+        metric_drop=metric_drop(looks_at(settings, live.model_id, as_of)),
+    )
+
+
+def item_events(lake: Lake, hours: HourRange) -> dict[str, int]:
+    """Events by item in the hours."""
+    if not len(hours):
+        return {}
+    rows = lake.arrow(ITEM_HOURS, hours, columns=("item_id", "events"))
+    summed = rows.group_by("item_id").aggregate([("events", "sum")])
+    return dict(zip(summed["item_id"].to_pylist(), summed["events_sum"].to_pylist(), strict=True))
+
+
+def _vocabulary(model: Path) -> set[str]:
+    try:
+        return set(pq.read_table(model / VOCABULARY_NAME)["item_id"].to_pylist())
+    except (OSError, ValueError) as error:
+        raise HourglassError(
+            f"{model / VOCABULARY_NAME}: cannot be read: roll back to the previous model"
+        ) from error
+
+
+def looks_at(settings: Settings, model_id: str, before: Hour) -> list[tuple[float, int]]:
+    """Mean of the gate's metric and number of targets of each hour that a model was judged on."""
+    found: list[tuple[Hour, float, int]] = []
+    for path in settings.path("evaluations").glob("*/evaluation.json"):
+        made = json.loads(path.read_text("utf-8"))
+        if "as_of" not in made or Hour.parse(made["as_of"]) > before:
+            continue
+        found += [
+            (Hour.parse(made["as_of"]), row["mean"], row["n_targets"])
+            for row in made.get("rows", ())
+            if (row["model_id"], row["metric"], row["slice_name"])
+            == (model_id, settings.gate.metric, "all")
+        ]
+    return [(mean, targets) for _, mean, targets in sorted(found)]
+
+
+def record_worth(settings: Settings, dataset_id: str, worth: Worth) -> Path:
+    """Keep what was found for a data set, so that the gate and the report know."""
+    path = _record(settings, dataset_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "retrain": worth.retrain,
+        "reasons": worth.reasons,
+        "sentence": worth.sentence,
+        "signs": asdict(worth.signs),
+    }
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+    return path
+
+
+def recorded_worth(settings: Settings, dataset_id: str) -> Worth | None:
+    """What was found for a data set; None where nobody looked.
+
+    Raises:
+        HourglassError: the record is damaged.
+    """
+    path = _record(settings, dataset_id)
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return Worth(
+            bool(content["retrain"]),
+            tuple(content["reasons"]),
+            str(content["sentence"]),
+            Signs(**content["signs"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise HourglassError(f"{path}: damaged: run `hourglass stale` again") from error
+
+
+def _record(settings: Settings, dataset_id: str) -> Path:
+    return settings.path(_FOLDER) / f"{dataset_id}.json"

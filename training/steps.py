@@ -1,0 +1,28 @@
+"""Steps that a person watches: what is done, how long it took, what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pipeline.workspace import Workspace
+
+
+class Steps:
+    """Prints one line a step, and keeps the seconds of each."""
+
+    def __init__(self, space: Workspace) -> None:
+        self._space = space
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[Callable[[str], None]]:
+        """Yields what is to be called with the sentence about the step's outcome."""
+        began_s = time.monotonic()
+        said: list[str] = []
+        with self._space.status(name):
+            yield said.append
+        took_s = time.monotonic() - began_s
+        self.seconds[name] = self.seconds.get(name, 0.0) + took_s
+        self._space.console.print(f"{name:<12}{took_s:6.1f} s  {''.join(said)}", markup=False)
