@@ -14,20 +14,26 @@ from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.ingest import STEP as INGEST
 from pipeline.report.gather import data_facts
-from pipeline.report.lights import dataset_light, gate_light, support_light
+from pipeline.report.lights import dataset_light, support_light
+from pipeline.report.model_values import ModelHealth
 from pipeline.report.render import render_report
-from pipeline.report.values import GateDecision, Interval, Link
+from pipeline.report.values import Interval, Light, Link
 from pipeline.schemas import QUARANTINE
 from pipeline.verdicts import STEPS
 from pipeline.workspace import Workspace
-from training.decision import latest_decision, read_decision
-from training.judgement import Evaluation, standing
+from training.evaluation import Evaluation
 from training.leaderboard import leaderboard_rows, note
-from training.registry import Registry, champion, ui_command
+from training.registry import Registry, ui_command
+from training.report.gather import model_health
 
 
 def write_report(space: Workspace, registry: Registry) -> Path:
     """Write ``reports/report.html`` about the last hours, and return its path."""
+    return make_report(space, registry)[0]
+
+
+def make_report(space: Workspace, registry: Registry) -> tuple[Path, list[Light]]:
+    """Write ``reports/report.html`` about the last hours; returns its path and the lights."""
     lake, settings = space.lake, space.settings
     arrived, judged = lake.filled(INGEST), lake.filled(STEPS["events"])
     if not arrived:
@@ -36,58 +42,31 @@ def write_report(space: Workspace, registry: Registry) -> Path:
     # judged after the last event was most likely asked for, or is the silence to look at.
     last = max(*arrived, *judged) + 1
     first = max(last - settings.quality.report_hours, min(arrived))
+    hours = HourRange(first, last)
     out = settings.path("reports") / "report.html"
     data = data_facts(
         lake,
         f"Hourglass: {settings.source.name}",
-        HourRange(first, last),
+        hours,
         space.clock,
         settings.path("data_docs"),
         out,
     )
-    gate = _last_decision(space)
-    evaluation = _last_evaluation(space)
+    health, model_lights, evaluation = model_health(settings, registry, hours, space.clock, out)
     dataset = _last_dataset(space)
     steps = _read(dataset, "manifest.json").get("steps", [])
     quality = _read(dataset, "quality.json") or None
     facts = replace(
         data,
-        lights=(*data.lights, support_light(steps), dataset_light(quality), gate_light(gate)),
+        lights=(*data.lights, support_light(steps), dataset_light(quality)),
+        model_lights=model_lights,
+        health=health,
         filter_steps=steps,
         leaderboard=_leaderboard(evaluation),
         leaderboard_note=note(evaluation) if evaluation else "",
-        gate=gate,
-        links=_links(space, registry, out),
+        links=_links(space, health, out),
     )
-    return render_report(facts, out)
-
-
-def _last_decision(space: Workspace) -> GateDecision | None:
-    try:
-        decision = read_decision(latest_decision(space.settings.path("decisions")))
-    except HourglassError:
-        return None
-    return GateDecision(
-        outcome=str(decision.outcome),
-        sentence=decision.sentence,
-        as_of=str(decision.as_of),
-        candidate=decision.candidate_id,
-        champion=decision.champion_id,
-    )
-
-
-def _last_evaluation(space: Workspace) -> Evaluation | None:
-    """The newest evaluation, from the frozen part that its ranks lie under."""
-    settings = space.settings
-    parts = sorted(settings.path("evaluations").glob("*"), key=lambda path: path.stat().st_mtime_ns)
-    if not parts:
-        return None
-    frozen = settings.path("frozen") / parts[-1].name
-    try:
-        manifest = json.loads((frozen / "manifest.json").read_text("utf-8"))
-        return standing(settings, settings.path("shards") / manifest["base_dataset_id"], frozen)
-    except (OSError, HourglassError):
-        return None
+    return render_report(facts, out), [*model_lights, *facts.lights]
 
 
 def _leaderboard(found: Evaluation | None) -> list[dict[str, object]]:
@@ -119,9 +98,9 @@ def _read(dataset: Path | None, name: str) -> dict[str, Any]:
     return content
 
 
-def _links(space: Workspace, registry: Registry, out: Path) -> list[Link]:
+def _links(space: Workspace, health: ModelHealth, out: Path) -> list[Link]:
     settings = space.settings
-    live = champion(registry)
+    live = health.live
     docs = os.path.relpath(settings.path("data_docs") / "index.html", out.parent)
     recommendations = os.path.relpath(settings.path("recommendations"), out.parent)
     mlflow_uri = _shown(settings.resolved_mlflow_uri)

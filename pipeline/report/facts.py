@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.quality.drift import Comparison
 from pipeline.report.failures import Failure
 from pipeline.report.intake import Reason
+from pipeline.report.model_values import ModelHealth
 from pipeline.report.popularity import Churn, Popularity
 from pipeline.report.repeats import Repeats
 from pipeline.report.sessions import DwellTimes, SessionLengths, SessionTimes
-from pipeline.report.values import GateDecision, Light, Link
+from pipeline.report.values import Light, Link
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,5 +46,6 @@ class ReportFacts:
     dep_l: Mapping[int, float] | None = None
     leaderboard: Sequence[Mapping[str, Any]] = ()
     leaderboard_note: str = ""
-    gate: GateDecision | None = None
+    model_lights: Sequence[Light] = ()
+    health: ModelHealth = field(default_factory=ModelHealth)
     links: Sequence[Link] = ()

@@ -23,6 +23,7 @@ _PAGE_COLOURS = {
     GRID: "var(--line)",
     SECOND: "var(--second)",
 }
+_DIGITS = re.compile(r"(\.\d\d)\d+")
 # As wide as a phone, so that text keeps its size there.
 _WIDTH_IN = 4.8
 SMALL = 9
@@ -146,6 +147,8 @@ def _in_page(text: str, name: str, title: str) -> str:
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1, flags=re.DOTALL)
     text = text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
+    # A hundredth of a point is finer than any screen; more digits only weigh.
+    text = re.sub(r' d="[^"]+"', lambda path: _DIGITS.sub(r"\1", path[0]), text)
     for stand_in, colour in _PAGE_COLOURS.items():
         text = text.replace(stand_in, colour)
     return text

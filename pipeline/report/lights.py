@@ -16,7 +16,7 @@ from pipeline.report.failures import Failure
 from pipeline.report.intake import Rate, Volume
 from pipeline.report.sessions import DwellTimes, SessionLengths
 from pipeline.report.text import counted, percent, plain
-from pipeline.report.values import Colour, GateDecision, Light
+from pipeline.report.values import Colour, Light
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -258,16 +258,6 @@ def dataset_light(quality: Mapping[str, Any] | None) -> Light:
         more = f" ({len(failed) - 1} more failed.)" if len(failed) > 1 else ""
         said = f"{failed[0]}.{more}"
     return Light("Data set", colours.get(str(quality.get("verdict")), "grey"), said)
-
-
-def gate_light(gate: GateDecision | None) -> Light:
-    """Green for promote, amber for hold, red for block, grey for none."""
-    if gate is None:
-        return Light("Gate", "grey", "The gate has not decided yet.")
-    colours: dict[str, Colour] = {"promote": "green", "hold": "amber", "block": "red"}
-    first, _, figures = gate.sentence.partition("; ")
-    more = "; the figures stand below." if figures else ""
-    return Light("Gate", colours.get(gate.outcome, "grey"), f"{gate.outcome}: {first}{more}")
 
 
 def _long(hours: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,8 +13,9 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.errors import HourglassError
-from pipeline.report import charts, popularity_charts, session_charts, text
+from pipeline.report import charts, model_charts, popularity_charts, session_charts, text
 from pipeline.report.facts import ReportFacts
+from pipeline.report.model_values import ModelHealth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +50,33 @@ def render_report(facts: ReportFacts, out: Path) -> Path:
 
 def report_html(facts: ReportFacts) -> str:
     """The page as text: styles and charts inline, every value escaped."""
+    hours = facts.hours if facts.hours is not None and len(facts.hours) else None
+    newest = [] if hours is None else hours.iloc[::-1].to_dict("records")
+    leaderboard_columns = list(dict.fromkeys(key for row in facts.leaderboard for key in row))
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            facts=facts,
+            columns=[] if hours is None else list(hours.columns),
+            totals=_totals(hours),
+            newest=newest[:_SHOWN_HOURS],
+            older=newest[_SHOWN_HOURS:_TABLE_HOURS],
+            untold=max(0, len(newest) - _TABLE_HOURS),
+            leaderboard_columns=leaderboard_columns,
+            turns=model_charts.TURNS,
+            charts=_charts(facts, hours) | _model_charts(facts.health),
+            drift_charts=[
+                (drift, Markup(charts.drift_chart(drift, place)))  # noqa: S704 - our own SVG
+                for place, drift in enumerate(facts.drift.drifted if facts.drift else ())
+            ],
+        )
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """The templates and what they may call; compiled once."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -60,6 +89,10 @@ def report_html(facts: ReportFacts) -> str:
         for name in (
             "number",
             "cell",
+            "signed",
+            "odds",
+            "stamp",
+            "counted",
             "percent",
             "chance",
             "duration",
@@ -69,23 +102,7 @@ def report_html(facts: ReportFacts) -> str:
         )
     }
     environment.filters["fit_word"] = fit_word
-    hours = facts.hours if facts.hours is not None and len(facts.hours) else None
-    newest = [] if hours is None else hours.iloc[::-1].to_dict("records")
-    leaderboard_columns = list(dict.fromkeys(key for row in facts.leaderboard for key in row))
-    return environment.get_template("report.html").render(
-        facts=facts,
-        columns=[] if hours is None else list(hours.columns),
-        totals=_totals(hours),
-        newest=newest[:_SHOWN_HOURS],
-        older=newest[_SHOWN_HOURS:_TABLE_HOURS],
-        untold=max(0, len(newest) - _TABLE_HOURS),
-        leaderboard_columns=leaderboard_columns,
-        charts=_charts(facts, hours),
-        drift_charts=[
-            (drift, Markup(charts.drift_chart(drift, place)))  # noqa: S704 - our own SVG
-            for place, drift in enumerate(facts.drift.drifted if facts.drift else ())
-        ],
-    )
+    return environment
 
 
 def fit_word(ks: float) -> str:
@@ -112,6 +129,17 @@ def _charts(facts: ReportFacts, hours: pd.DataFrame | None) -> dict[str, Markup]
         "popularity": _chart(popularity_charts.popularity_chart, facts.popularity),
         "overlap": _chart(popularity_charts.overlap_chart, facts.churn),
         "stays": _chart(popularity_charts.stays_chart, facts.churn),
+    }
+
+
+def _model_charts(health: ModelHealth) -> dict[str, Markup]:
+    """The charts of models; empty ones where there is nothing to draw."""
+    curves = health.curves if health.curves and health.curves.curves else None
+    placed = any(one.start is not None for one in health.served)
+    return {
+        "curves": _chart(model_charts.curves_chart, curves),
+        "growth": _chart(model_charts.growth_chart, health if health.growth else None),
+        "served": _chart(model_charts.served_chart, health if placed else None),
     }
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 _MAX_RAW_CHARS = 300
 _INTERVAL_PARTS = 3
+_MANY = 1_000_000
 _NOTHING = "\N{EN DASH}"
 _PLAIN = {
     "context": "context keys",
@@ -41,6 +42,24 @@ def cell(value: object) -> str:
     return number(value)
 
 
+def signed(value: object) -> str:
+    """A difference with its sign; a triple is a difference and its interval."""
+    if isinstance(value, tuple):
+        figure, low, high = map(signed, value)
+        return f"{figure} [{low}, {high}]"
+    known = isinstance(value, int | float) and math.isfinite(value)
+    return f"{value:+.4f}" if known else _NOTHING
+
+
+def odds(value: float | None) -> str:
+    """Odds with two digits or so; a million stands for more."""
+    if value is None:
+        return _NOTHING
+    if value >= _MANY:
+        return "over a million"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"  # noqa: PLR2004 - two digits
+
+
 def percent(part: float, whole: float = 1.0) -> str:
     """A fraction as a percentage of three digits or so."""
     return f"{100 * part / whole:.3g} %" if whole else _NOTHING
@@ -62,6 +81,11 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * unit_s:
             return f"{seconds / unit_s:.3g} {unit}"
     return f"{seconds:.3g} s"
+
+
+def stamp(instant: str) -> str:
+    """A time of the clock to the minute, as ISO 8601 writes it but readable."""
+    return instant[:16].replace("T", " ")
 
 
 def plain(distribution: str) -> str:

@@ -26,18 +26,6 @@ class Light:
 
 
 @dataclass(frozen=True)
-class GateDecision:
-    """The last decision: outcome ``promote``, ``hold`` or ``block``, and why."""
-
-    outcome: str
-    sentence: str
-    as_of: str
-    candidate: str
-    champion: str | None
-    reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Link:
     """Where to go on: an address (relative, http or https), or a command to run."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from model_example import HEALTH, HOSTILE
 
 from pipeline.hours import Hour, HourRange
 from pipeline.quality.drift import Comparison, Drift
@@ -13,9 +14,9 @@ from pipeline.report.intake import Reason, Refused
 from pipeline.report.popularity import Churn, Popularity
 from pipeline.report.repeats import Repeats
 from pipeline.report.sessions import DwellTimes, Gamma, SessionLengths, SessionTimes, Spread
-from pipeline.report.values import GateDecision, Interval, Light, Link
+from pipeline.report.values import Interval, Light, Link
 
-HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;'
+__all__ = ["EMPTY", "FULL", "HOSTILE", "HOURS", "PAGE"]
 EMPTY = ReportFacts("Hourglass", "2016-03-14T13 to 2016-03-15T13")
 PAGE = "../data_docs/page.html"
 SPREAD = Spread(4, 1, 60.0, 10.0, 600.0, np.array([1.0, 60.0, 3600.0]), np.array([1, 2]))
@@ -95,7 +96,7 @@ FULL = ReportFacts(
         {"system": "pop", "mrr@20": Interval(0.05, 0.04, 0.06), "note": "floor"},
     ),
     leaderboard_note="over targets",
-    gate=GateDecision("hold", HOSTILE, "2016-03-15T12", HOSTILE, None, (HOSTILE,)),
+    health=HEALTH,
     links=(
         Link("Data Docs", "data_docs/index.html"),
         Link("trap", "javascript:alert(3)"),

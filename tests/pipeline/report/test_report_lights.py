@@ -15,7 +15,6 @@ from pipeline.report import lights
 from pipeline.report.failures import Failure
 from pipeline.report.intake import Rate, Volume
 from pipeline.report.sessions import SessionLengths
-from pipeline.report.values import GateDecision
 
 COUNTS = {"records": 100, "accepted": 90, "duplicates": 6, "quarantined": 4}
 
@@ -196,12 +195,3 @@ def test_the_data_sets_own_verdict() -> None:
     assert lights.dataset_light({"verdict": "ok", "failed": []}).colour == "green"
     found = lights.dataset_light({"verdict": "critical", "failed": ["few items.", "few users"]})
     assert (found.colour, found.sentence) == ("red", "few items. (1 more failed.)")
-
-
-def test_the_gate() -> None:
-    assert lights.gate_light(None).colour == "grey"
-    for outcome, colour in {"promote": "green", "hold": "amber", "block": "red"}.items():
-        gate = GateDecision(outcome, "few targets; a against b", "2016-03-14T13", "a", None)
-        light = lights.gate_light(gate)
-        assert light.colour == colour
-        assert light.sentence == f"{outcome}: few targets; the figures stand below."

@@ -1,0 +1,240 @@
+"""A work folder as hours of retraining leave it: evaluations, decisions, watch and live records."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from pipeline.hours import Hour, HourRange
+from pipeline.settings import Settings
+from training.live_record import LiveEvent, ModelRef, write_event
+from training.record import write_record
+from training.registry import Registry
+from training.sequential import Sums
+from training.watch_record import Watched, WatchNumbers, WatchOutcome, write_watched
+
+FIRST = Hour.parse("2016-03-14T00")
+FLOOR = "recent_pop"
+
+
+@dataclass
+class Client:
+    """As much of MLflow as asking for the champion takes."""
+
+    live: ModelRef | None = None
+    record: str | None = None
+
+    def get_model_version_by_alias(self, name: str, alias: str) -> SimpleNamespace:
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+
+        if alias != "champion" or self.live is None:
+            raise MlflowException("no such alias", RESOURCE_DOES_NOT_EXIST)
+        tags = {"model_id": self.live.model_id}
+        if self.record:
+            tags["live_record"] = self.record
+        return SimpleNamespace(version=self.live.version, tags=tags, run_id=None)
+
+    def get_model_version(self, name: str, version: str) -> SimpleNamespace:
+        return self.get_model_version_by_alias(name, "champion")
+
+
+@dataclass
+class World:
+    """Writes what the commands of an hour would have written."""
+
+    root: Path
+    client: Client = field(default_factory=Client)
+    versions: int = 0
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(work=self.root, candidate="hrnn_trend")
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.client, "shop", self.root / "models", self.root / "mlflow")  # type: ignore[arg-type]
+
+    def model(self, name: str, hour: Hour) -> ModelRef:
+        self.versions += 1
+        return ModelRef(f"{name}-{hour.index:012x}", str(self.versions), name)
+
+    def goes_live(self, kind: str, model: ModelRef, hour: Hour | None, **said: Any) -> str:
+        """Write the record and move the champion."""
+        before = self.client.live
+        reasons = {"bootstrap": "bootstrap", "promotion": "promoted", "rollback": "below_floor"}
+        event = LiveEvent(
+            kind=kind,  # type: ignore[arg-type]
+            champion=model,
+            before=before,
+            stack=(before,) if before else (),
+            after=self.client.record,
+            reason=said.get("reason", reasons[kind]),
+            sentence=said.get("sentence", f"{model.model_id} went live."),
+            at=said.get("at", f"{hour}:10:00+00:00" if hour else None),
+            as_of=hour,
+            decision=said.get("decision"),
+        )
+        self.client.live, self.client.record = (
+            model,
+            write_event(self.root / "decisions", event).name,
+        )
+        return self.client.record
+
+    def card(self, model: ModelRef, as_of: Hour) -> None:
+        folder = self.root / "models" / model.model_id
+        folder.mkdir(parents=True)
+        card = {
+            "format": 1, "model_id": model.model_id, "system": model.name, "parameters": {},
+            "dataset_id": "d", "as_of": str(as_of), "seed": 0, "code_version": "1", "metrics": {},
+            "n_items": 3, "tensors": {}, "files": {},
+        }  # fmt: skip
+        (folder / "model.json").write_text(json.dumps(card))
+
+
+def row(model: ModelRef, mean: float, slice_name: str = "all", n: int = 400) -> dict[str, Any]:
+    return {
+        "model_id": model.model_id, "metric": "mrr", "k": 20, "slice_name": slice_name,
+        "mean": mean, "lower": mean - 0.02, "upper": mean + 0.02,
+        "n_targets": n, "n_users": n // 4,
+    }  # fmt: skip
+
+
+def write_evaluation(
+    root: Path,
+    hour: Hour,
+    models: dict[str, tuple[ModelRef, str]],
+    rows: list[dict[str, Any]],
+    failures: dict[str, str] | None = None,
+) -> Path:
+    """``models``: name in tables -> model and its role."""
+    path = root / "evaluations" / f"f{hour.index}" / "evaluation.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "as_of": str(hour),
+        "hours": 1,
+        "n_targets": 400,
+        "left_out_events": 0,
+        "champion_version": None,
+        "not_ranked": {},
+        "names": {model.model_id: name for name, (model, _) in models.items()},
+        "roles": {model.model_id: [role] for model, role in models.values()},
+        "failures": failures or {},
+        "rows": rows,
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def decision(
+    hour: Hour, line: str, model: ModelRef, champion: ModelRef | None, **said: Any
+) -> dict[str, Any]:
+    gain = said.get("gain", 0.01)
+    limits = {"mean": gain, "lower": gain - 0.02, "upper": gain + 0.02}
+    return {
+        "format": 1,
+        "kind": "decision",
+        "as_of": str(hour),
+        "line": line,
+        "evaluation_id": f"f{hour.index}",
+        "outcome": said.get("outcome", "hold"),
+        "reasons": said.get("reasons", ["not_proven_yet"]),
+        "sentence": said.get("sentence", f"{model.model_id} is not proven better."),
+        "checks": [
+            {"name": "beats_champion", "outcome": "hold", "reason": "not_proven_yet",
+             "sentence": f"{line} is not proven better yet",
+             "numbers": {"looks": 3, "fixed_sample": limits}},
+        ],
+        "candidate": {"model_id": model.model_id, "system": line, "n_targets": 400, "n_users": 100},
+        "champion": champion and {"model_id": champion.model_id, "version": champion.version},
+        "soundness": None,
+        "evaluation_settings": {"k": 20},
+        "gate_settings": {"metric": "mrr"},
+        "earlier_looks": said.get("earlier", []),
+        "sequential": {
+            "statistic": said.get("statistic", 1.0), "bound": math.log(20),
+            "difference": limits, "looks": 3, "targets": 1200, "users": 300,
+            "lower": said.get("lower", gain - 0.03),
+        },
+    }  # fmt: skip
+
+
+def write_decision(root: Path, content: dict[str, Any]) -> Path:
+    prefix = f"{content['as_of']}-{content['candidate']['model_id']}"
+    return write_record(root / "decisions", prefix, content)
+
+
+def watched(hour: Hour, model: ModelRef, **said: Any) -> Watched:
+    gain, mean = said.get("gain", 0.05), said.get("mean", 0.25)
+    numbers = WatchNumbers(
+        sums=Sums(), looks=1, users=100, targets=400, live=mean, floor=mean - gain, difference=gain,
+        lower=gain - 0.02, upper=gain + 0.02, confidence=0.99, statistic=-1.0, bound=5.0,
+    )  # fmt: skip
+    return Watched(
+        first=hour, stop=hour + 1, model=model, since_record=None, floor_id="recent_pop-x",
+        frozen_id=f"f{hour.index}", rule={"metric": "mrr"},
+        outcome=WatchOutcome(said.get("outcome", "kept")),
+        reason=said.get("reason", "not_below_floor"),
+        sentence=said.get("sentence", f"{model.model_id} is not below the floor."),
+        at=said.get("at"),
+        numbers=said.get("numbers", numbers),
+    )  # fmt: skip
+
+
+def write_watch(root: Path, hour: Hour, model: ModelRef, **said: Any) -> Path:
+    return write_watched(root / "watch", watched(hour, model, **said))
+
+
+def long_history(root: Path, n_hours: int, lines: int = 5) -> tuple[World, HourRange]:
+    """Hours with two promotions, a replacement by the watch, and a night without any judgement."""
+    world = World(root)
+    names = ["hrnn_trend", "hrnn", "vsknn", "item_knn", "hrnn_meta"][:lines]
+    floor = world.model(FLOOR, FIRST)
+    world.goes_live("bootstrap", floor, FIRST)
+    live, live_line = floor, FLOOR
+    quarter = n_hours // 4
+    for place in range(n_hours):
+        hour = FIRST + place
+        if 40 <= place < 46:
+            continue
+        wave = 0.03 * math.sin(place / 4) + 0.01 * math.sin(place * 2.7)
+        now_floor = world.model(FLOOR, hour)
+        models: dict[str, tuple[ModelRef, str]] = {FLOOR: (now_floor, "floor")}
+        rows = [row(now_floor, 0.16 + wave / 2)]
+        if live.model_id != floor.model_id:
+            models["champion"] = (live, "champion")
+        rows += [row(live, (0.24 if live_line != FLOOR else 0.15) + wave)]
+        for i, line in enumerate(names):
+            model = world.model(line, hour)
+            models[line] = (model, "candidate")
+            rows += [row(model, 0.25 - 0.015 * i + wave)]
+            rows += [
+                row(model, 0.2 - 0.01 * i, part, n)
+                for part, n in (("item/head", 300), ("item/new", 80), ("session/short", 500))
+            ]
+            promoted = i == 0 and place in (n_hours // 4, n_hours // 2)
+            written = write_decision(
+                root,
+                decision(hour, line, model, live, outcome="promote" if promoted else "hold",
+                         reasons=["better_than_champion"] if promoted else ["not_proven_yet"],
+                         statistic=3.2 if promoted else place % quarter * 3 / quarter - 0.5 * i,
+                         gain=0.01 + wave / 10),
+            )  # fmt: skip
+            if promoted:
+                write_watch(root, hour, live)
+                live, live_line = model, line
+                world.goes_live("promotion", model, hour + 1, decision=written.name)
+        write_evaluation(root, hour, models, rows)
+        if place == 3 * n_hours // 4:
+            write_watch(root, hour, live, outcome="replaced", gain=-0.05, reason="below_floor",
+                        sentence=f"{live.model_id} fell below its floor")  # fmt: skip
+            live, live_line = now_floor, FLOOR
+            world.goes_live("rollback", live, hour + 1)
+        elif place not in (n_hours // 4, n_hours // 2):
+            write_watch(root, hour, live)
+    world.card(live, FIRST + 3 * n_hours // 4)
+    return world, HourRange(FIRST, FIRST + n_hours)

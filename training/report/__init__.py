@@ -1,0 +1,1 @@
+"""What the report says about models: gathered from the registry, decisions and evaluations."""

@@ -1,0 +1,105 @@
+"""Reads what the hours left behind; a file that cannot be read is named, not hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange
+from training.evaluation import Evaluation, read_evaluation
+from training.record import Record, hour_of_name, read_record
+from training.watch_record import Watched, read_watched
+
+T = TypeVar("T")
+
+
+def decisions(folder: Path, hours: HourRange, at_least: int) -> tuple[list[Record], list[str]]:
+    """Decisions on the hours, newest first, and older ones where these are few.
+
+    Args:
+        folder: of the decisions.
+        hours: of the report.
+        at_least: how many there should be, even of hours before those.
+
+    Returns:
+        The records, and one sentence for each file that is damaged.
+    """
+    found, damaged = _read_all(_files_of(folder, hours, at_least), read_record)
+    return [record for record in found if record.content.get("kind") == "decision"], damaged
+
+
+def watched(folder: Path, hours: HourRange) -> tuple[list[Watched], list[str]]:
+    """What the watch found of the hours, newest first, at least the last; and what is damaged.
+
+    Of several findings about an hour the one made last comes first.
+    """
+    found, damaged = _read_all(_files_of(folder, hours, 1), read_watched)
+    return sorted(found, key=lambda one: (one.first, one.at or ""), reverse=True), damaged
+
+
+def _read_all(paths: list[Path], read: Callable[[Path], T]) -> tuple[list[T], list[str]]:
+    found: list[T] = []
+    damaged: list[str] = []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except HourglassError as error:
+            # The file's name alone: where the folder lies is the reader's own.
+            damaged.append(str(error).replace(str(path), f"{path.parent.name}/{path.name}"))
+    return found, damaged
+
+
+def _files_of(folder: Path, hours: HourRange, at_least: int) -> list[Path]:
+    """Records by the hour in their name, the newest first; of one hour, the last written."""
+    dated = ((hour_of_name(path), path) for path in folder.glob("*.json"))
+    paths = sorted(
+        ((hour, path) for hour, path in dated if hour is not None and hour < hours.stop),
+        key=lambda entry: (entry[0], entry[1].stat().st_mtime_ns, entry[1].name),
+        reverse=True,
+    )
+    within = sum(hour >= hours.first for hour, _ in paths)
+    return [path for _, path in paths[: max(within, at_least)]]
+
+
+def evaluations(folder: Path, hours: HourRange) -> tuple[list[Evaluation], list[str]]:
+    """The evaluations of the hours in their order, at least the last, and what is damaged.
+
+    Of several on the same hours the one made last comes last.  Those of an older format, which do
+    not tell their hours, are counted in one sentence.
+    """
+    found: list[tuple[Hour, int, int, Evaluation]] = []
+    damaged: list[str] = []
+    older: list[str] = []
+    for path in sorted(folder.glob("*/evaluation.json")):
+        try:
+            one = read_evaluation(path.parent)
+            judged = judged_hours(one)
+            found.append((judged.first, len(judged), path.stat().st_mtime_ns, one))
+        except KeyError:
+            older.append(path.parent.name)
+        except (OSError, ValueError, TypeError, AttributeError, HourglassError):
+            damaged.append(
+                f"evaluations/{path.parent.name}: the evaluation cannot be read: "
+                "run hourglass evaluate for its data set again"
+            )
+    if older:
+        several = f"{len(older)} evaluations, such as" if len(older) > 1 else "the evaluation"
+        damaged.append(
+            f"{several} evaluations/{older[-1]}, made by an older version: evaluate again to see "
+            "it here"
+        )
+    ordered = [one for *_, one in sorted(found, key=lambda entry: entry[:3])]
+    return [one for one in ordered if judged_hours(one).intersect(hours)] or ordered[-1:], damaged
+
+
+def judged_hours(found: Evaluation) -> HourRange:
+    """The hours whose events an evaluation asked for."""
+    first = Hour.parse(found.start)
+    return HourRange(first, first + found.hours)
+
+
+def models_as(found: Evaluation, *roles: str) -> list[str]:
+    """The models of an evaluation in any of the roles, in their order."""
+    return [one for one in found.names if set(roles) & set(found.roles.get(one, ()))]

@@ -1,0 +1,28 @@
+"""The picture of the newest replay."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+from pipeline.report.model_values import Picture
+from training.replay_command import newest_picture
+
+_MOST_BYTES = 400_000
+
+
+def replay_picture(folder: Path, page: Path) -> Picture | None:
+    """The picture of the replay that ended last, carried in the page where it is light enough.
+
+    Args:
+        folder: of the replays, ``<work>/replay``.
+        page: where the report will lie.
+    """
+    newest = newest_picture(folder)
+    if newest is None:
+        return None
+    data = None
+    if newest.stat().st_size <= _MOST_BYTES:
+        data = f"data:image/png;base64,{base64.b64encode(newest.read_bytes()).decode()}"
+    return Picture(newest.parent.name, os.path.relpath(newest, page.parent), data)
