@@ -1,4 +1,4 @@
-"""What both DAGs share: their defaults, the asset between them, and how a task is one command."""
+"""What the DAGs share: defaults, an asset, how a task is one command, how a person is asked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.sdk import Asset
 
 # Relative paths of the settings (`work`, `hourglass.yaml`) mean the same here as in a terminal.
@@ -43,3 +44,44 @@ def command(
         skip_on_exit_code=None,
         **{"do_xcom_push": False, **options},
     )
+
+
+class AskPerson(HITLBranchOperator):
+    """Asks a person to choose one of two branches; without an answer in time it is the second.
+
+    ``until``, a template, is the time until which there may be an answer: what the settings say of
+    it is known only when a run asks.  The XCom ``answer`` then holds who chose, and when.
+    """
+
+    template_fields = (*HITLBranchOperator.template_fields, "until")
+
+    def __init__(
+        self,
+        *,
+        until: str,
+        branches: tuple[tuple[str, str], tuple[str, str]],
+        **options: Any,  # noqa: ANN401 - they are the operator's own
+    ) -> None:
+        super().__init__(
+            options=[option for option, _ in branches],
+            options_mapping=dict(branches),
+            defaults=branches[1][0],
+            # It limits the execution, which ends when the waiting begins.
+            execution_timeout=None,
+            **options,
+        )
+        self.until = until
+
+    def execute(self, context: Any) -> Any:  # noqa: ANN401 - the signature is Airflow's
+        """Ask, and wait for an answer, at least for a second."""
+        left = datetime.fromisoformat(self.until) - datetime.now(UTC)
+        self.response_timeout = max(left, timedelta(seconds=1))
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, event: Any) -> Any:  # noqa: ANN401 - as above
+        """Go on in the branch that was chosen."""
+        by = (event.get("responded_by_user") or {}).get("name")
+        at = event.get("responded_at")
+        answer = {"by": by or "nobody", "at": at.isoformat() if at else None}
+        context["ti"].xcom_push(key="answer", value=answer)
+        return super().execute_complete(context, event)

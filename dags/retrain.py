@@ -3,10 +3,16 @@
 The data set is frozen at the *start* of the newest hour that triggered the run, and that hour's
 events, which no candidate has seen, judge every system.  A run started by hand has no triggering
 hour and takes the last filled one.  A data set that learned from critical hours, or that is
-critical itself, fails its task.  A blocked gate fails its task, so nothing is promoted and no
-recommendations are written; a held one promotes nothing and lets the champion recommend.
+critical itself, fails its task.  A blocked gate fails its task and the run: nothing is promoted.
+A held one promotes nothing.  Whatever becomes of the candidates, the live model recommends.
 
-By hand, in this order: `hourglass dataset`, `train`, `evaluate`, `gate`, `promote`, `recommend`,
+Before the gate the watch judges the model that was live during the hour, and takes it back if it
+must.  Where the settings say `gate: {approval: true}`, a person is asked before a promotion (in
+Airflow's menu under Required Actions); without an answer in time, or with a no, the champion stays
+and recommends.
+
+By hand: `hourglass loop`, or in this order `hourglass dataset`, `stale`, `train --as-needed`,
+`evaluate`, `watch`, `gate`, `approve` where that is asked for, `refit`, `promote`, `recommend`,
 `report`.  To go back to the previous model: `hourglass rollback`.
 """
 
@@ -14,24 +20,42 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG
-from hourglass_tasks import DEFAULT_ARGS, SESSIONS, START, command
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, task
+from hourglass_tasks import DEFAULT_ARGS, SESSIONS, START, AskPerson, command
 
 # Runs triggered by an asset have no data interval: the hours are those of the runs that made it.
 # One run may be given several hours; the newest knows everything the others knew.
-NEWEST = (
-    "--as-of {{% set hours = triggering_asset_events.values() | sum(start=[])"
+END_OF_HOUR = (
+    "{% set hours = triggering_asset_events.values() | sum(start=[])"
     " | map(attribute='source_dag_run') | select"
-    " | map(attribute='{edge}') | select | list %}}"
-    "{{{{ (hours | max).strftime('%Y-%m-%dT%H') if hours else 'last' }}}}"
+    " | map(attribute='data_interval_end') | select | list %}"
+    "{{ (hours | max).strftime('%Y-%m-%dT%H') if hours else 'last' }}"
 )
-START_OF_HOUR = NEWEST.format(edge="data_interval_start")
-END_OF_HOUR = NEWEST.format(edge="data_interval_end")
 # Every later step names the data set of this run, so that a cleared old run is not mixed with a
 # newer data set.
 DATASET = "--dataset {{ macros.json.loads(ti.xcom_pull(task_ids='dataset'))['dataset_id'] }}"
 # And only this run's decision is carried out, whatever another run decided meanwhile.
-DECISION = "--decision '{{ macros.json.loads(ti.xcom_pull(task_ids='gate'))['decision'] }}'"
+GATE = "macros.json.loads(ti.xcom_pull(task_ids='gate'))"
+DECISION = f"--decision '{{{{ {GATE}['decision'] }}}}'"
+MODEL = "macros.json.loads(ti.xcom_pull(task_ids='refit'))['model_id']"
+REFIT = f"{{{{ '--refit ' ~ {MODEL} if {MODEL} else '' }}}}"
+# A person's name reaches the command by the environment, where no shell reads it.
+ANSWER = "(ti.xcom_pull(task_ids='approval', key='answer') or {})"
+ANSWER_BY = f"{{{{ {ANSWER}.get('by') }}}}"
+ANSWER_AT = f"{{{{ {ANSWER}.get('at') }}}}"
+
+
+@task.branch
+def ask(ti=None):  # noqa: ANN001, ANN201 - Airflow hands over the task instance
+    """Whether a person is to be asked is in the gate's answer, and so in the settings alone."""
+    import json
+
+    decided = json.loads(ti.xcom_pull(task_ids="gate"))
+    if decided.get("outcome") == "skipped":
+        return "nothing_new"
+    return "approval" if decided.get("needs_approval") else "not_asked"
+
 
 with DAG(
     dag_id="retrain",
@@ -47,14 +71,54 @@ with DAG(
     dagrun_timeout=timedelta(hours=6),
     tags=["hourglass", "models"],
 ) as dag:
-    dataset = command("dataset", f"hourglass dataset {START_OF_HOUR} --json", do_xcom_push=True)
-    train = command("train", f"hourglass train {DATASET}", execution_timeout=timedelta(hours=3))
+    dataset = command(
+        "dataset", f"hourglass dataset --judged-until {END_OF_HOUR} --json", do_xcom_push=True
+    )
+    stale = command("stale", f"hourglass stale {DATASET}")
+    train = command(
+        "train", f"hourglass train {DATASET} --as-needed", execution_timeout=timedelta(hours=3)
+    )
     evaluate = command("evaluate", f"hourglass evaluate {DATASET}")
+    # What must be taken back is taken back before anything is compared with it.
+    watch = command("watch", f"hourglass watch {DATASET}")
     # The same frozen events give the same decision: a second try would change nothing.
     gate = command("gate", f"hourglass gate {DATASET} --json", retries=0, do_xcom_push=True)
-    promote = command("promote", f"hourglass promote {DECISION}")
-    # Readers come after the hour: its clicks, which judged the models, now serve them.
-    recommend = command("recommend", f"hourglass recommend {END_OF_HOUR}")
-    report = command("report", "hourglass report")
+    asked = ask()
+    approval = AskPerson(
+        task_id="approval",
+        subject="Promote what the gate found better?",
+        body=f"{{{{ {GATE}['sentence'] }}}}\n\nDecision: {{{{ {GATE}['decision'] }}}}",
+        branches=(("Approve", "approved"), ("Reject", "rejected")),
+        until=f"{{{{ {GATE}['approval_until'] }}}}",
+    )
+    answer = f'hourglass approve {DECISION} --by "$ANSWER_BY" --at "$ANSWER_AT"'
+    said = {"env": {"ANSWER_BY": ANSWER_BY, "ANSWER_AT": ANSWER_AT}, "append_env": True}
+    approved = command("approved", answer, **said)
+    rejected = command("rejected", f"{answer} --reject", **said)
+    not_asked = EmptyOperator(task_id="not_asked")
+    # An hour that was not worth a new model: the live one goes on.
+    nothing_new = EmptyOperator(task_id="nothing_new")
+    # One of the two ways must have led here; after a rejection neither did.
+    refit = command(
+        "refit",
+        f"hourglass refit {DECISION} --json",
+        do_xcom_push=True,
+        execution_timeout=timedelta(hours=3),
+        trigger_rule="none_failed_min_one_success",
+    )
+    promote = command("promote", f"hourglass promote {DECISION} {REFIT}")
+    # Fails with whatever failed before it, so that the run does, though the live model recommends.
+    settled = EmptyOperator(task_id="settled", trigger_rule="none_failed")
+    # Readers come after the hour: its clicks, which judged the models, now serve them.  The live
+    # model serves them whatever became of its challengers.
+    recommend = command(
+        "recommend", f"hourglass recommend --as-of {END_OF_HOUR}", trigger_rule="all_done"
+    )
+    report = command("report", "hourglass report", trigger_rule="all_done")
 
-    dataset >> train >> evaluate >> gate >> promote >> recommend >> report
+    dataset >> stale >> train >> evaluate >> watch >> gate >> asked
+    asked >> [approval, not_asked, nothing_new]
+    approval >> [approved, rejected]
+    [approved, not_asked] >> refit >> promote
+    [promote, rejected, nothing_new] >> settled
+    [promote, rejected, nothing_new] >> recommend >> report

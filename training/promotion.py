@@ -1,39 +1,40 @@
-"""Moving the champion: by a decision file, by going back, or for the first time.
-
-The champion alias always moves last and alone, so that whatever is cut short leaves a champion
-live and can be run again.
-"""
+"""Carrying out a decision: the candidate that was proven better, or its refit, goes live."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import HourglassError
-from training.card import CARD_NAME
-from training.decision import FORMAT, DecisionRecord, read_decision, write_record
+from pipeline.hours import Hour, parse_duration_h
+from training.approval import refuse_unapproved
+from training.card import CARD_NAME, read_card
+from training.decision import DecisionRecord, read_decision
 from training.evidence import Outcome
+from training.installation import install_first, loadable, make_live, show_previous, without
+from training.live_lock import WAIT_S, changing
+from training.live_record import LiveEvent, ModelRef
 from training.reader import sha256_of
 from training.registry import (
-    CHAMPION,
-    PREVIOUS,
     LiveModel,
     Registry,
-    aliased,
     artefact_folder,
     champion,
-    named_errors,
-    point,
-    registered_version,
-    tag,
+    live_events,
+    live_model,
+    model_ref,
+    steps_back,
 )
+from training.rollback import rollback
+from training.supersession import refuse_superseded
+
+__all__ = ["Promotion", "install_first", "promote", "rollback"]
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What became of a decision; ``changed`` is False where the aliases stayed as they were."""
+    """What became of a decision; ``changed`` is False where the champion stayed."""
 
     changed: bool
     champion: LiveModel | None
@@ -41,162 +42,128 @@ class Promotion:
     sentence: str
 
 
-@dataclass(frozen=True)
-class Rollback:
-    """A return to the previous model and the record of it."""
-
-    left: LiveModel
-    champion: LiveModel
-    record: Path
-
-
-def install_first(
-    registry: Registry, model_id: str, records: Path, at: str | None = None
-) -> LiveModel:
-    """Make a registered model, the floor, the first champion; with a champion, do nothing.
-
-    Args:
-        registry: holds the model.
-        model_id: of the floor.
-        records: folder for the record, ``<work>/decisions``.
-        at: the time to record, if any.
-
-    Returns:
-        The champion, whichever it is.
-
-    Raises:
-        HourglassError: the model was not registered or its artefact is gone.
-    """
-    live = champion(registry)
-    if live is not None:
-        return live
-    version = str(registered_version(registry, model_id).version)
-    artefact_folder(registry, model_id)
-    content = {"kind": "bootstrap", "model_id": model_id, "version": version, "at": at}
-    _, digest = _write_event(records, f"bootstrap-{model_id}", content)
-    with named_errors(f"install {model_id}"):
-        tag(registry, version, decision_sha256=digest, installed_by="bootstrap")
-        point(registry, CHAMPION, version)
-    return LiveModel(model_id, version, registry.models / model_id, digest)
-
-
-def promote(registry: Registry, decision_file: Path) -> Promotion:
+def promote(
+    registry: Registry,
+    decision_file: Path,
+    refit: str | None = None,
+    *,
+    at: str | None = None,
+    approval: bool = False,
+    wait_s: float = WAIT_S,
+) -> Promotion:
     """Do what a decision file says; a held one changes nothing.
 
-    The champion alias moves last, so that a promotion cut short leaves the old champion live and
-    can be run again; run after it is complete, it changes nothing.
-
-    Raises:
-        HourglassError: the decision blocks, was changed, was made against another champion than
-            the live one, or was rolled back; or the candidate is not the artefact it judged.
-    """
-    decision = read_decision(decision_file)
-    if decision.outcome is Outcome.BLOCK:
-        raise HourglassError(f"{decision.candidate_id} is blocked: {decision.sentence}")
-    live, before = aliased(registry)
-    if decision.outcome is Outcome.HOLD:
-        return Promotion(
-            False, live, before, f"{decision.candidate_id} is held: {decision.sentence}"
-        )
-    version = registered_version(registry, decision.candidate_id)
-    if live is not None and live.version == str(version.version):
-        return Promotion(False, live, before, f"{live.model_id} is the champion already.")
-    _check_still_valid(registry, decision, live, version.tags)
-    new = LiveModel(
-        decision.candidate_id,
-        str(version.version),
-        registry.models / decision.candidate_id,
-        decision.record.sha256,
-    )
-    with named_errors(f"promote {new.model_id}"):
-        tag(
-            registry,
-            new.version,
-            decision_sha256=decision.record.sha256,
-            decision_file=decision.record.path.name,
-            decision_as_of=str(decision.as_of),
-            installed_by="promote",
-        )
-        if live is not None:
-            point(registry, PREVIOUS, live.version)
-        point(registry, CHAMPION, new.version)
-    return Promotion(True, new, live, f"{new.model_id} is live: {decision.sentence}")
-
-
-def rollback(registry: Registry, records: Path, reason: str, at: str | None = None) -> Rollback:
-    """Go back to the previous model: one pointer moves.
-
-    The decision that had made the left model live cannot promote it again; a later one can.
+    Run again after it was cut short, it completes; after it is complete, it changes nothing.
 
     Args:
-        registry: holds both models.
-        records: folder for the record, ``<work>/decisions``.
-        reason: why, for the record.
+        registry: holds the candidate and the champion.
+        decision_file: written by the gate.
+        refit: a fit of the same system and parameters that learned from the judged hours too, to
+            go live in the candidate's stead.
         at: the time to record, if any.
+        approval: whether a person must have agreed; a decision made under settings that ask for
+            it needs it anyway.
+        wait_s: how long to wait for another process that changes the live model.
 
     Raises:
-        HourglassError: nothing is live, there is no previous model, or its artefact is gone.
+        HourglassError: the decision blocks, was changed, lacks an approval, was followed by a
+            newer one, was made against another champion than the live one, or was rolled back; or
+            the model is not the artefact it judged, is no refit of it, or cannot be loaded.
     """
-    live, back = aliased(registry)
-    if live is None:
-        raise HourglassError("nothing is live: run hourglass promote first")
-    if back is None:
-        raise HourglassError(
-            f"{live.model_id} (version {live.version}) has no previous model to go back to: "
-            "promote another model instead"
-        )
-    artefact_folder(registry, back.model_id)
-    content = {
-        "kind": "rollback",
-        "from": {"model_id": live.model_id, "version": live.version},
-        "to": {"model_id": back.model_id, "version": back.version},
-        "undone_decision_sha256": live.decision_sha256,
-        "reason": reason,
-        "at": at,
-    }
-    record, _ = _write_event(records, f"rollback-{live.model_id}", content)
-    with named_errors(f"go back to {back.model_id}"):
-        tag(
-            registry,
-            live.version,
-            rolled_back_decision=live.decision_sha256 or "",
-            rolled_back_file=record.name,
-            rolled_back_as_of=_as_of_undone(registry, live),
-        )
-        point(registry, CHAMPION, back.version)
-    return Rollback(left=live, champion=back, record=record)
-
-
-def _as_of_undone(registry: Registry, live: LiveModel) -> str:
-    """The latest hour whose decision on a model was ever rolled back."""
-    tags = registered_version(registry, live.model_id).tags
-    return max(tags.get("rolled_back_as_of", ""), tags.get("decision_as_of", ""))
-
-
-def _check_still_valid(
-    registry: Registry,
-    decision: DecisionRecord,
-    live: LiveModel | None,
-    tags: Mapping[str, str],
-) -> None:
+    decision = read_decision(decision_file)
     candidate = decision.candidate_id
-    live_id = live.model_id if live else None
-    if live_id != decision.champion_id:
-        raise HourglassError(
-            f"{decision.record.path.name} compared {candidate} with "
-            f"{decision.champion_id or 'no champion'}, but {live_id or 'nothing'} is live: "
-            "run hourglass gate again"
+    if decision.outcome is Outcome.BLOCK:
+        raise HourglassError(f"{candidate} is blocked: {decision.sentence}")
+    if decision.outcome is Outcome.HOLD:
+        live = champion(registry)
+        return Promotion(
+            False, live, _previous(registry, live), f"{candidate} is held: {decision.sentence}"
         )
-    undone_as_of = tags.get("rolled_back_as_of", "")
-    # ISO hours sort as text.  A decision on the same evidence, made again, is the same decision.
-    if tags.get("rolled_back_decision") == decision.record.sha256 or (
-        undone_as_of and str(decision.as_of) <= undone_as_of
-    ):
-        raise HourglassError(
-            f"{candidate} was promoted by {decision.record.path.name} and rolled back: "
-            "gate it on a later hour"
+    records = registry.records
+    with changing(records, f"promoting {candidate}", wait_s):
+        live = champion(registry)
+        events = live_events(registry, live)
+        done = bool(events) and events[0][1].decision == decision.record.path.name
+        if live is not None and (done or live.model_id in (candidate, refit)):
+            show_previous(registry, steps_back(registry, live))
+            sentence = f"{live.model_id} is the champion already."
+            return Promotion(False, live, _previous(registry, live), sentence)
+        _check_same_champion(decision, live)
+        _check_not_undone(decision, [event for _, event in events])
+        refuse_superseded(decision)
+        refuse_unapproved(decision, approval)
+        _check_artefact(registry, decision)
+        new = loadable(registry, candidate)
+        until = _end_of_judged(decision)
+        if refit is not None:
+            new = _checked_refit(registry, decision, refit, until)
+        before = model_ref(registry, live.version) if live else None
+        behind = [one for one in steps_back(registry, live) if one != before]
+        sentence = f"{new.model_id} is live: {decision.sentence}"
+        if refit is not None:
+            sentence = (
+                f"{refit}, a refit of {candidate} up to {until}, is live: {decision.sentence}"
+            )
+        event = LiveEvent(
+            kind="promotion",
+            champion=new,
+            before=before,
+            stack=without([*([before] if before else []), *behind], new),
+            after=live.live_record if live else None,
+            reason="promoted",
+            sentence=sentence,
+            at=at,
+            as_of=until,
+            decision=decision.record.path.name,
+            candidate=candidate,
+            judged_from=decision.as_of,
         )
-    card = artefact_folder(registry, candidate) / CARD_NAME
+        installed, _ = make_live(registry, records, event)
+    return Promotion(True, installed, live, sentence)
+
+
+def _previous(registry: Registry, live: LiveModel | None) -> LiveModel | None:
+    behind = steps_back(registry, live)
+    return live_model(registry, behind[0]) if behind else None
+
+
+def _end_of_judged(decision: DecisionRecord) -> Hour:
+    """The hour after those whose events judged the candidate."""
+    horizon = decision.record.content["evaluation_settings"]["horizon"]
+    return decision.as_of + parse_duration_h(horizon)
+
+
+def _check_same_champion(decision: DecisionRecord, live: LiveModel | None) -> None:
+    judged = decision.record.content["champion"] or {}
+    same = decision.champion_id == (live.model_id if live else None)
+    if live is not None and judged.get("version") is not None:
+        same = same and str(judged["version"]) == live.version
+    if not same:
+        raise HourglassError(
+            f"{decision.record.path.name} compared {decision.candidate_id} with "
+            f"{decision.champion_id or 'no champion'}, but {live.model_id if live else 'nothing'} "
+            "is live: run hourglass gate again"
+        )
+
+
+def _check_not_undone(decision: DecisionRecord, events: Sequence[LiveEvent]) -> None:
+    """A decision is good once; one on the same evidence, made again, is the same decision."""
+    for later, event in zip([None, *events], events, strict=False):
+        if event.decision == decision.record.path.name or (
+            later is not None
+            and later.kind == "rollback"
+            and event.candidate == decision.candidate_id
+            and event.judged_from is not None
+            and decision.as_of <= event.judged_from
+        ):
+            raise HourglassError(
+                f"{decision.candidate_id} was promoted by {event.decision} and rolled back or "
+                "replaced since: gate it on a later hour"
+            )
+
+
+def _check_artefact(registry: Registry, decision: DecisionRecord) -> None:
+    card = artefact_folder(registry, decision.candidate_id) / CARD_NAME
     if not card.is_file() or sha256_of(card) != decision.candidate_card_sha256:
         raise HourglassError(
             f"{card}: not the artefact that {decision.record.path.name} judged: "
@@ -204,6 +171,20 @@ def _check_still_valid(
         )
 
 
-def _write_event(records: Path, prefix: str, content: dict[str, Any]) -> tuple[Path, str]:
-    path = write_record(records, prefix, {"format": FORMAT, **content})
-    return path, sha256_of(path)
+def _checked_refit(
+    registry: Registry, decision: DecisionRecord, refit: str, until: Hour
+) -> ModelRef:
+    new = loadable(registry, refit)
+    judged = read_card(registry.models / decision.candidate_id)
+    card = read_card(registry.models / refit)
+    if (card.system, card.parameters) != (judged.system, judged.parameters):
+        raise HourglassError(
+            f"{refit} is no refit of {judged.model_id}: system or parameters differ; "
+            "promote without it"
+        )
+    if card.as_of != until:
+        raise HourglassError(
+            f"{refit} learned up to {card.as_of}, but {judged.model_id} was judged up to {until}: "
+            "refit as of that hour, or promote without it"
+        )
+    return new

@@ -1,7 +1,8 @@
-"""Model versions and the two aliases, ``champion`` and ``previous``, in MLflow.
+"""Model versions in MLflow, and the alias ``champion``, which alone says what is live.
 
 An alias is a pointer that moves in one statement, so readers see one champion at any instant;
-``training.promotion`` is what moves them.
+``training.promotion`` is what moves it.  The model before it is what the champion's record says;
+the alias ``previous`` only shows it to people.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
+from training.live_record import LiveEvent, ModelRef, history
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
+LIVE_RECORD = "live_record"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -39,15 +42,20 @@ class Registry:
     models: Path
     artifacts: Path
 
+    @property
+    def records(self) -> Path:
+        """Folder of decisions and of the records of what went live."""
+        return self.models.parent / "decisions"
+
 
 @dataclass(frozen=True)
 class LiveModel:
-    """A model version that an alias points to."""
+    """A model version that is live, or was and may be again."""
 
     model_id: str
     version: str
     folder: Path
-    decision_sha256: str | None  # of the decision or record that made it live
+    live_record: str | None  # that made it live; None where it is not live, or was before records
 
 
 def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registry:
@@ -135,7 +143,7 @@ def log_evaluation(
 
 def champion(registry: Registry) -> LiveModel | None:
     """The model that is live, or None where none was ever installed."""
-    return aliased(registry)[0]
+    return _aliased(registry, CHAMPION)
 
 
 def previous(registry: Registry) -> LiveModel | None:
@@ -144,31 +152,69 @@ def previous(registry: Registry) -> LiveModel | None:
 
 
 def aliased(registry: Registry) -> tuple[LiveModel | None, LiveModel | None]:
-    """Champion and previous, read together; a previous equal to the champion counts as none."""
+    """Champion and previous, read together."""
+    live = champion(registry)
+    behind = steps_back(registry, live)
+    return live, live_model(registry, behind[0]) if behind else None
+
+
+def live_events(registry: Registry, live: LiveModel | None) -> list[tuple[Path, LiveEvent]]:
+    """How a model came to be live, latest first; empty where that was not recorded."""
+    return history(registry.records, live.live_record if live else None)
+
+
+def steps_back(registry: Registry, live: LiveModel | None) -> tuple[ModelRef, ...]:
+    """The models that rollbacks from ``live`` return to, nearest first."""
+    if live is None:
+        return ()
+    events = history(registry.records, live.live_record, limit=1)
+    if events:
+        return events[0][1].stack
+    # Installed before there were records, or its record is lost.
+    before = _aliased(registry, PREVIOUS)
+    if before is None or before.version == live.version:
+        return ()
+    return (model_ref(registry, before.version),)
+
+
+def _aliased(registry: Registry, alias: str) -> LiveModel | None:
     from mlflow.exceptions import MlflowException
 
     with named_errors(f"read {registry.name}"):
         try:
-            aliases = registry.client.get_registered_model(registry.name).aliases
+            version = registry.client.get_model_version_by_alias(registry.name, alias)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            missing = error.error_code == "RESOURCE_DOES_NOT_EXIST" or (
+                error.error_code == "INVALID_PARAMETER_VALUE" and "not found" in str(error)
+            )
+            if not missing:
                 raise
-            return None, None
-        now = _live(registry, aliases.get(CHAMPION))
-        before = _live(registry, aliases.get(PREVIOUS))
-    return now, None if now and before and before.version == now.version else before
-
-
-def _live(registry: Registry, version: str | None) -> LiveModel | None:
-    if version is None:
-        return None
-    tags = registry.client.get_model_version(registry.name, version).tags
+            return None
+    model_id = version.tags["model_id"]
     return LiveModel(
-        model_id=tags["model_id"],
-        version=str(version),
-        folder=registry.models / tags["model_id"],
-        decision_sha256=tags.get("decision_sha256"),
+        model_id,
+        str(version.version),
+        registry.models / model_id,
+        version.tags.get(LIVE_RECORD),
     )
+
+
+def live_model(registry: Registry, ref: ModelRef) -> LiveModel:
+    """A recorded model as one that may be live."""
+    return LiveModel(ref.model_id, ref.version, registry.models / ref.model_id, None)
+
+
+def model_ref(registry: Registry, version: str) -> ModelRef:
+    """Model id and line of a version.
+
+    Raises:
+        HourglassError: MLflow has no such version, or cannot be read.
+    """
+    with named_errors(f"read version {version} of {registry.name}"):
+        found = registry.client.get_model_version(registry.name, version)
+        run_tags = registry.client.get_run(found.run_id).data.tags if found.run_id else {}
+    name = run_tags.get("model") or found.tags.get("system") or found.tags["model_id"]
+    return ModelRef(found.tags["model_id"], str(version), name)
 
 
 def registered_version(registry: Registry, model_id: str) -> ModelVersion:
@@ -207,6 +253,11 @@ def make_registered_model(registry: Registry) -> None:
 def point(registry: Registry, alias: str, version: str) -> None:
     """Move an alias to a version."""
     registry.client.set_registered_model_alias(registry.name, alias, version)
+
+
+def drop(registry: Registry, alias: str) -> None:
+    """Remove an alias, if it is there."""
+    registry.client.delete_registered_model_alias(registry.name, alias)
 
 
 def tag(registry: Registry, version: str, **tags: str) -> None:

@@ -13,8 +13,7 @@ from pipeline.errors import HourglassError
 from pipeline.upkeep import TrainedFrom
 from training.cli import run
 from training.lineage import trained_from
-from training.promotion import CHAMPION
-from training.registry import Registry, open_registry, point
+from training.registry import CHAMPION, Registry, open_registry, point
 from training.run_log import TrainingRun, log_training
 
 RUN = TrainingRun(

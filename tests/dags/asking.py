@@ -1,0 +1,81 @@
+"""Runs the DAG `retrain` in Airflow with a stand-in for `hourglass`, and answers when it asks.
+
+``python asking.py approve|reject|silence`` prints the state of every task as JSON.  Answers go
+through the route of Airflow's API; silence through the scheduler's own check of what is overdue.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import airflow.models
+from airflow import settings
+
+airflow.models.import_all_models()
+
+from airflow.api_fastapi.app import create_app, get_auth_manager  # noqa: E402
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser  # noqa: E402
+from airflow.dag_processing.dagbag import BundleDagBag  # noqa: E402
+from airflow.jobs.job import Job  # noqa: E402
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner  # noqa: E402
+from airflow.models.taskinstance import TaskInstance  # noqa: E402
+from airflow.utils.session import create_session  # noqa: E402
+from airflow.utils.state import TaskInstanceState  # noqa: E402
+from fastapi.testclient import TestClient  # noqa: E402
+from sqlalchemy import select  # noqa: E402
+
+PATIENCE_S = 300
+
+
+def waiting() -> str | None:
+    """The run whose task waits for a person."""
+    with create_session() as session:
+        state = TaskInstance.state == TaskInstanceState.AWAITING_INPUT
+        return session.scalar(select(TaskInstance.run_id).where(state))
+
+
+def answer(client: TestClient, run_id: str, choice: str) -> None:
+    path = f"/api/v2/dags/retrain/dagRuns/{run_id}/taskInstances/approval/-1/hitlDetails"
+    done = client.patch(path, json={"chosen_options": [choice], "params_input": {}})
+    assert done.status_code == 200, done.text
+
+
+def respond(what: str, client: TestClient) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while (run_id := waiting()) is None and time.monotonic() < until:
+        time.sleep(0.2)
+    assert run_id is not None, "nobody was asked"
+    if what != "silence":
+        answer(client, run_id, what.capitalize())
+        return
+    scheduler = SchedulerJobRunner(Job())
+    while waiting() is not None and time.monotonic() < until:
+        time.sleep(0.5)
+        scheduler.check_awaiting_input_timeouts()
+
+
+def main(what: str) -> dict[str, Any]:
+    app = create_app(apps="core")
+    admin = SimpleAuthManagerUser(username="ann'; rm -rf $HOME; '", role="ADMIN")
+    token = get_auth_manager().generate_jwt(admin, expiration_time_in_seconds=600)
+    client = TestClient(app, headers={"Authorization": f"Bearer {token}"})
+    folder = Path("dags").resolve()
+    bag = BundleDagBag(folder, bundle_path=folder, bundle_name="dags-folder")
+    assert not bag.import_errors, bag.import_errors
+    thread = threading.Thread(target=respond, args=(what, client), daemon=True)
+    if what != "nobody":
+        thread.start()
+    run = bag.dags["retrain"].test()
+    with create_session() as session:
+        found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == run.run_id)).all()
+        return {"run": str(run.state), "tasks": {one.task_id: str(one.state) for one in found}}
+
+
+if __name__ == "__main__":
+    assert settings.engine is not None
+    print("ANSWERED" + json.dumps(main(sys.argv[1])))

@@ -1,0 +1,143 @@
+"""Small registries with real models that load, and decision files about them."""
+
+from __future__ import annotations
+
+import functools
+import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import AS_OF, AS_OF_S, write_dataset
+
+from pipeline.hours import Hour
+from training.artefact import save_model
+from training.card import CARD_NAME, ModelCard
+from training.reader import read_dataset, sha256_of
+from training.record import FORMAT, write_record
+from training.registry import Registry, champion, open_registry, previous
+from training.run_log import TrainingRun, log_training
+from training.systems import build
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One SQLite store for all tests, since making its tables takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'new' / 'mlflow.db'}"
+
+
+@pytest.fixture
+def registry(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Registry:
+    """A registered model of its own for each test."""
+    name = re.sub(r"[^\w.-]", "-", request.node.nodeid.rpartition("/")[2])
+    return open_registry(store, name, tmp_path / "models", tmp_path / "runs")
+
+
+@functools.cache
+def _fitted() -> dict[str, bytes]:
+    """The files of one small model."""
+    root = Path(tempfile.mkdtemp(prefix="hourglass-lives-"))
+    walk = [(f"item-{step}", AS_OF_S - 600 + 30 * step) for step in range(5)]
+    data = read_dataset(write_dataset(root / "base", {"ann": walk, "bob": walk}))
+    system = build("item_knn", {})
+    metrics = system.fit(data, 0, lambda _: None)
+    folder = root / save_model(root, system, {}, data, 0, metrics, "test")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def write_model(models: Path, model_id: str, **card: Any) -> Path:
+    """An artefact that loads, under any name; ``card`` changes what its card says."""
+    folder = models / model_id
+    folder.mkdir(parents=True)
+    for name, content in _fitted().items():
+        (folder / name).write_bytes(content)
+    read = ModelCard.model_validate_json((folder / CARD_NAME).read_bytes())
+    changed = read.model_copy(update={"model_id": model_id, **card})
+    (folder / CARD_NAME).write_text(changed.model_dump_json())
+    return folder
+
+
+def training(model_id: str) -> TrainingRun:
+    """A run of the line that the model id begins with."""
+    line = model_id.split("-", maxsplit=1)[0]
+    return TrainingRun(
+        model_id=model_id,
+        system=line,
+        parameters={},
+        metrics={},
+        dataset_id="base",
+        as_of=AS_OF,
+        snapshots={"events": 42},
+        config_digest="d" * 16,
+        code_version="0.1.0",
+        seed=7,
+        name=f"my_{line}",
+    )
+
+
+def register(registry: Registry, *model_ids: str) -> None:
+    for model_id in model_ids:
+        write_model(registry.models, model_id)
+        log_training(registry, training(model_id))
+
+
+def decided(
+    registry: Registry,
+    candidate: str,
+    *,
+    hour: str = AS_OF,
+    outcome: str = "promote",
+    against: str | None = "",
+    **content: Any,
+) -> Path:
+    """A decision file on a candidate against what is live, unless told ``against`` whom."""
+    live = champion(registry)
+    champion_id = (live.model_id if live else None) if against == "" else against
+    version = {"version": live.version} if live and against == "" else {}
+    card = registry.models / candidate / CARD_NAME
+    sha256 = sha256_of(card) if card.is_file() else "e" * 64
+    line = candidate.split("-", maxsplit=1)[0]
+    return write_record(
+        registry.records,
+        f"{Hour.parse(hour)}-{candidate}",
+        {
+            "format": FORMAT,
+            "kind": "decision",
+            "as_of": hour,
+            "outcome": outcome,
+            "reasons": ["better"],
+            "sentence": f"{candidate} was compared.",
+            "candidate": {"model_id": candidate, "system": line},
+            "champion": {"model_id": champion_id, **version} if champion_id else None,
+            "line": line,
+            "soundness": {"card_sha256": sha256},
+            "evaluation_settings": {"horizon": "1h"},
+            "gate_settings": {"approval": False, "approval_timeout": "1h"},
+            **content,
+        },
+    )
+
+
+def live_ids(registry: Registry) -> tuple[str | None, str | None]:
+    now, before = champion(registry), previous(registry)
+    return now.model_id if now else None, before.model_id if before else None
+
+
+class Dying:
+    """A client that dies at the n-th call of one method, before doing it."""
+
+    def __init__(self, client: object, method: str, call: int) -> None:
+        self._client, self._method, self._left = client, method, call
+
+    def __getattr__(self, name: str) -> object:
+        if name == self._method:
+            self._left -= 1
+            if not self._left:
+                raise KeyboardInterrupt
+        return getattr(self._client, name)
+
+
+def dying(registry: Registry, method: str, call: int = 1) -> Registry:
+    return replace(registry, client=Dying(registry.client, method, call))  # type: ignore[arg-type]

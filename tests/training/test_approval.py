@@ -1,0 +1,108 @@
+"""A person's answer to a decision, and what promotion makes of it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lives import decided, live_ids, register, registry, store
+
+from pipeline.errors import HourglassError
+from training.approval import approve
+from training.promotion import install_first, promote
+from training.record import read_record, write_record
+from training.registry import Registry
+
+__all__ = ["registry", "store"]
+MADE = datetime(2016, 3, 14, 14, 2, tzinfo=UTC)
+SOON, LATE = MADE + timedelta(minutes=59), MADE + timedelta(minutes=61)
+
+
+@pytest.fixture
+def decision(registry: Registry) -> Path:
+    """To promote hrnn-b, open for approval for an hour."""
+    register(registry, "recent-a", "hrnn-b")
+    install_first(registry, "recent-a", registry.records)
+    return asking(registry)
+
+
+def asking(registry: Registry, **content: Any) -> Path:
+    gate = {"approval": True, "approval_timeout": "1h"}
+    made = MADE.isoformat(timespec="seconds")
+    return decided(registry, "hrnn-b", **{"gate_settings": gate, "made_at": made, **content})
+
+
+def test_without_an_approval_nothing_is_promoted(registry: Registry, decision: Path) -> None:
+    sentence = "needs a person's approval: .* until 2016-03-14T15:02:00"
+    with pytest.raises(HourglassError, match=sentence):
+        promote(registry, decision)
+    assert live_ids(registry) == ("recent-a", None)
+
+
+def test_an_approval_in_time_lets_it_pass_and_is_kept(registry: Registry, decision: Path) -> None:
+    answer = approve(decision, "ann", SOON, why="looks good")
+    assert answer.record.parent == decision.parent
+    content = read_record(answer.record).content
+    assert (content["kind"], content["decision"]) == ("approval", decision.name)
+    assert (content["by"], content["why"]) == ("ann", "looks good")
+    assert content["at"] == "2016-03-14T15:01:00+00:00"
+    assert promote(registry, decision).changed
+    assert approve(decision, "ann", LATE) == answer  # once more changes nothing
+
+
+def test_an_approval_comes_too_late(registry: Registry, decision: Path) -> None:
+    with pytest.raises(HourglassError, match="was open for approval until"):
+        approve(decision, "ann", LATE)
+    answer = approve(decision, "ann", SOON)
+    late = json.loads(answer.record.read_text()) | {"at": LATE.isoformat()}
+    answer.record.unlink()
+    write_record(decision.parent, answer.record.name[:-18], late)
+    with pytest.raises(HourglassError, match=r"was approved by ann at .*, after"):
+        promote(registry, decision)
+
+
+def test_a_rejection_is_final(registry: Registry, decision: Path) -> None:
+    approve(decision, "ann", SOON)
+    approve(decision, "bob", LATE, reject=True, why="holiday")
+    with pytest.raises(HourglassError, match=r"rejected by bob \(holiday\): the champion stays"):
+        promote(registry, decision)
+    with pytest.raises(HourglassError, match="was rejected by bob"):
+        approve(decision, "carl", SOON)
+
+
+def test_a_changed_answer_is_none(registry: Registry, decision: Path) -> None:
+    record = approve(decision, "ann", SOON, reject=True).record
+    record.chmod(0o644)
+    record.write_text(record.read_text().replace('"approved": false', '"approved": true'))
+    with pytest.raises(HourglassError, match="changed after it was written"):
+        promote(registry, decision)
+
+
+def test_settings_may_ask_for_it_later_than_the_decision(registry: Registry) -> None:
+    register(registry, "recent-a", "hrnn-b")
+    install_first(registry, "recent-a", registry.records)
+    decision = asking(registry, gate_settings={"approval": False, "approval_timeout": "1h"})
+    with pytest.raises(HourglassError, match="needs a person's approval"):
+        promote(registry, decision, approval=True)
+    assert promote(registry, decision).changed
+
+
+def test_there_is_nothing_to_approve_in_what_is_not_to_be_promoted(registry: Registry) -> None:
+    register(registry, "hrnn-b")
+    held = asking(registry, outcome="hold")
+    with pytest.raises(HourglassError, match="says hold: there is nothing to approve"):
+        approve(held, "ann", SOON)
+    with pytest.raises(HourglassError, match="needs a name"):
+        approve(held, " ", SOON)
+
+
+def test_a_decision_of_unknown_age_cannot_be_approved(registry: Registry) -> None:
+    register(registry, "hrnn-b")
+    undated = decided(registry, "hrnn-b", gate_settings={"approval": True})
+    with pytest.raises(HourglassError, match="does not say when it was made"):
+        approve(undated, "ann", SOON)
+    with pytest.raises(HourglassError, match="does not say when it was made"):
+        promote(registry, undated)

@@ -1,0 +1,88 @@
+"""Promotions and rollbacks killed at random instants, while a reader asks what is live."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from kills import MODELS, NothingBehindError, change, go_back, opened, read
+from lives import register
+
+from training.live import tenures
+from training.promotion import install_first, promote
+from training.registry import Registry, aliased, champion, live_events
+
+KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "8"))
+CHANGES = 3  # let through before a kill, so that it hits promotions as well as rollbacks
+
+pytestmark = pytest.mark.slow
+# Children are forked from a server that has imported MLflow, which takes longer than all the rest.
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["kills", "mlflow.store.model_registry.sqlalchemy_store"])
+Started = tuple[multiprocessing.context.ForkServerProcess, Connection]
+
+
+def start(what: Callable[[Path, Connection], None], work: Path) -> Started:
+    ours, theirs = FORKED.Pipe()
+    process = FORKED.Process(target=what, args=(work, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def test_readers_always_find_one_live_model_that_loads(tmp_path: Path) -> None:
+    registry = opened(tmp_path)
+    register(registry, *MODELS)
+    install_first(registry, MODELS[0], registry.records)
+    rng = random.Random(0)
+    reader, ask = start(read, tmp_path)
+    cut_short = 0
+    for _ in range(KILLS):
+        changer, answers = start(change, tmp_path)
+        for step in range(CHANGES):
+            assert answers.recv() == "done"
+            if step == 0:
+                began_s = time.monotonic()
+        one_s = (time.monotonic() - began_s) / (CHANGES - 1)
+        time.sleep(rng.uniform(0, 3 * one_s))
+        changer.kill()
+        changer.join()
+        assert changer.exitcode == -9, "it ended by itself"
+        story = tenures(registry, registry.records)
+        live, _ = aliased(registry)
+        assert live is not None
+        assert story[-1].version == live.version
+        reached = {step.record.name for step in story if step.record}
+        recorded = {path.name for path in registry.records.glob("[bpr]*.json")}
+        assert reached <= recorded
+        cut_short += len(recorded - reached)  # done again, it is the same record
+        complete(registry)
+        assert reader.is_alive(), "the reader found something wrong: see its traceback"
+    ask.send("stop")
+    asked = ask.recv()
+    assert asked > KILLS
+    print(f"{KILLS} kills, {cut_short} changes cut short after their record, {asked} times read")
+
+
+def complete(registry: Registry) -> None:
+    """What was cut short is done again: the newest decision, or a step back from it."""
+    newest = max(registry.records.glob("[0-9]*.json"))
+    decision = json.loads(newest.read_text())
+    live = champion(registry)
+    assert live is not None
+    used = any(event.decision == newest.name for _, event in live_events(registry, live))
+    if used:
+        with suppress(NothingBehindError):
+            go_back(registry)
+    else:
+        assert decision["champion"]["version"] == live.version
+        assert promote(registry, newest).changed
+        assert not promote(registry, newest).changed

@@ -1,0 +1,269 @@
+"""Carrying out decisions, and refusing those that do not hold any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lives import decided, dying, live_ids, register, registry, store, training, write_model
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour
+from training.artefact import WEIGHTS_NAME
+from training.card import CARD_NAME
+from training.live import tenures
+from training.live_lock import changing
+from training.live_record import read_event
+from training.promotion import install_first, promote, rollback
+from training.registry import (
+    CHAMPION,
+    PREVIOUS,
+    Registry,
+    aliased,
+    champion,
+    open_registry,
+    point,
+    previous,
+)
+from training.run_log import log_training
+
+__all__ = ["registry", "store"]
+
+
+@pytest.fixture
+def floored(registry: Registry) -> Registry:
+    """recent-a is live as the floor; hrnn-b and hrnn-c are registered."""
+    register(registry, "recent-a", "hrnn-b", "hrnn-c")
+    install_first(registry, "recent-a", registry.records, at="2016-03-14T12:50:00")
+    return registry
+
+
+def test_at_first_nothing_is_live(registry: Registry) -> None:
+    assert live_ids(registry) == (None, None)
+    assert tenures(registry, registry.records) == []
+
+
+def test_the_floor_goes_live_when_nothing_is_and_only_then(floored: Registry) -> None:
+    live = champion(floored)
+    assert live is not None
+    assert live.folder == floored.models / "recent-a"
+    assert live.live_record is not None
+    event = read_event(floored.records / live.live_record)
+    assert (event.kind, event.reason, event.before, event.stack) == (
+        *("bootstrap", "bootstrap"),
+        *(None, ()),
+    )
+    assert install_first(floored, "hrnn-b", floored.records) == live
+
+
+def test_promotion_records_why_before_the_alias_moves(floored: Registry) -> None:
+    decision = decided(floored, "hrnn-b")
+    done = promote(floored, decision, at="2016-03-14T14:02:00")
+    assert done.changed
+    assert done.sentence == "hrnn-b is live: hrnn-b was compared."
+    assert live_ids(floored) == ("hrnn-b", "recent-a")
+    live = champion(floored)
+    assert live == done.champion
+    assert live is not None
+    assert live.live_record is not None
+    event = read_event(floored.records / live.live_record)
+    assert (event.champion.model_id, event.champion.name) == ("hrnn-b", "my_hrnn")
+    assert event.before is not None
+    assert event.before.model_id == "recent-a"
+    assert (event.at, event.as_of) == ("2016-03-14T14:02:00", Hour.parse("2016-03-14T14"))
+    assert (event.reason, event.decision) == ("promoted", decision.name)
+    # For people MLflow shows the previous model too.
+    shown = floored.client.get_model_version_by_alias(floored.name, PREVIOUS)
+    assert shown.tags["model_id"] == "recent-a"
+
+
+def test_promoting_twice_changes_nothing(floored: Registry) -> None:
+    decision = decided(floored, "hrnn-b")
+    promote(floored, decision)
+    before = sorted(floored.records.iterdir())
+    again = promote(floored, decision)
+    assert not again.changed
+    assert again.sentence == "hrnn-b is the champion already."
+    assert sorted(floored.records.iterdir()) == before
+
+
+def test_a_first_promotion_needs_no_champion(registry: Registry) -> None:
+    register(registry, "hrnn-a")
+    assert promote(registry, decided(registry, "hrnn-a")).changed
+    assert live_ids(registry) == ("hrnn-a", None)
+
+
+def test_a_held_decision_says_so_and_changes_nothing(floored: Registry) -> None:
+    done = promote(floored, decided(floored, "hrnn-b", outcome="hold"))
+    assert not done.changed
+    assert done.sentence == "hrnn-b is held: hrnn-b was compared."
+    assert live_ids(floored) == ("recent-a", None)
+
+
+def refuses(registry: Registry, decision: Path, sentence: str, refit: str | None = None) -> None:
+    before = live_ids(registry)
+    with pytest.raises(HourglassError, match=sentence):
+        promote(registry, decision, refit)
+    assert live_ids(registry) == before
+
+
+def test_a_blocked_decision_is_refused(floored: Registry) -> None:
+    refuses(floored, decided(floored, "hrnn-b", outcome="block"), "hrnn-b is blocked")
+
+
+def test_a_tampered_decision_is_refused(floored: Registry) -> None:
+    held = decided(floored, "hrnn-b", outcome="hold")
+    held.chmod(0o644)
+    held.write_text(held.read_text().replace('"outcome": "hold"', '"outcome": "promote"'))
+    refuses(floored, held, "changed after it was written")
+
+
+def test_a_decision_against_another_champion_is_stale(floored: Registry) -> None:
+    stale = decided(floored, "pop-c", against="recent-a")
+    promote(floored, decided(floored, "hrnn-b"))
+    refuses(floored, stale, "compared pop-c with recent-a, but hrnn-b is live")
+    refuses(floored, decided(floored, "pop-c", against=None), "no champion, but hrnn-b is live")
+
+
+def test_a_decision_against_another_version_of_the_champion_is_stale(floored: Registry) -> None:
+    other = {"model_id": "recent-a", "version": "7"}
+    refuses(floored, decided(floored, "hrnn-b", champion=other), "run hourglass gate again")
+
+
+def test_a_decision_is_out_of_date_when_a_newer_one_is_there(floored: Registry) -> None:
+    older = decided(floored, "hrnn-b", made_at="2016-03-14T14:00:00")
+    newer = decided(floored, "hrnn-c", hour="2016-03-14T14", outcome="hold")
+    refuses(floored, older, f"out of date: {newer.name}")
+    again = decided(floored, "hrnn-b", made_at="2016-03-14T14:05:00", outcome="hold")
+    newer.unlink()
+    refuses(floored, older, f"out of date: {again.name}")
+
+
+def test_a_newer_decision_about_another_line_is_none_about_this_one(floored: Registry) -> None:
+    decision = decided(floored, "hrnn-b")
+    decided(floored, "pop-x", hour="2016-03-14T14", outcome="hold")
+    assert promote(floored, decision).changed
+
+
+def test_a_candidate_that_changed_vanished_or_was_never_registered_is_refused(
+    floored: Registry,
+) -> None:
+    decision = decided(floored, "hrnn-b")
+    card = floored.models / "hrnn-b" / CARD_NAME
+    card.write_text("{}")
+    refuses(floored, decision, "not the artefact that")
+    card.unlink()
+    refuses(floored, decision, "not the artefact that")
+    for file in card.parent.iterdir():
+        file.unlink()
+    card.parent.rmdir()
+    refuses(floored, decision, "hrnn-b: the artefact is missing")
+    write_model(floored.models, "pop-z")
+    refuses(floored, decided(floored, "pop-z"), "pop-z is not registered: run hourglass train")
+
+
+def test_an_artefact_damaged_since_it_was_judged_is_refused(floored: Registry) -> None:
+    decision = decided(floored, "hrnn-b")
+    weights = floored.models / "hrnn-b" / WEIGHTS_NAME
+    weights.write_bytes(weights.read_bytes()[:-8])
+    refuses(floored, decision, "does not match the card's SHA-256")
+
+
+# A refit that learned from the judged hour too
+
+
+def refit(registry: Registry, model_id: str, **card: object) -> str:
+    write_model(registry.models, model_id, **{"as_of": Hour.parse("2016-03-14T14"), **card})
+    log_training(registry, training(model_id))
+    return model_id
+
+
+def test_a_refit_goes_live_in_the_candidates_stead(floored: Registry) -> None:
+    decision = decided(floored, "hrnn-b")
+    done = promote(floored, decision, refit(floored, "hrnn-r"))
+    assert done.sentence.startswith("hrnn-r, a refit of hrnn-b up to 2016-03-14T14, is live")
+    assert live_ids(floored) == ("hrnn-r", "recent-a")
+    assert not promote(floored, decision, "hrnn-r").changed
+    assert not promote(floored, decision).changed
+    assert live_ids(floored) == ("hrnn-r", "recent-a")
+
+
+def test_what_is_no_refit_is_refused(floored: Registry) -> None:
+    decision = decided(floored, "hrnn-b")
+    other = refit(floored, "hrnn-x", parameters={"reach": 3})
+    refuses(floored, decision, "hrnn-x is no refit of hrnn-b", other)
+    older = refit(floored, "hrnn-y", as_of=Hour.parse("2016-03-14T13"))
+    refuses(floored, decision, "hrnn-y learned up to 2016-03-14T13, but", older)
+    refuses(floored, decision, "hrnn-q is not registered", "hrnn-q")
+
+
+def test_the_decision_behind_a_refit_is_good_once(floored: Registry) -> None:
+    decision = decided(floored, "hrnn-b")
+    new = refit(floored, "hrnn-r")
+    promote(floored, decision, new)
+    rollback(floored, floored.records, "bad")
+    refuses(floored, decision, "and rolled back", new)
+    refuses(floored, decision, "and rolled back")
+
+
+# Cut short
+
+
+@pytest.mark.parametrize(
+    "method", ["set_model_version_tag", "set_registered_model_alias", "second alias"]
+)
+def test_a_promotion_cut_short_leaves_a_champion_and_is_completed(
+    floored: Registry, method: str
+) -> None:
+    decision = decided(floored, "hrnn-b")
+    call = 2 if method == "second alias" else 1
+    method = "set_registered_model_alias" if method == "second alias" else method
+    with pytest.raises(KeyboardInterrupt):
+        promote(dying(floored, method, call), decision)
+    moved = call == 2
+    assert live_ids(floored) == (("hrnn-b", "recent-a") if moved else ("recent-a", None))
+    assert promote(floored, decision).changed is not moved
+    assert live_ids(floored) == ("hrnn-b", "recent-a")
+    assert [one.model_id for one in tenures(floored, floored.records)] == ["recent-a", "hrnn-b"]
+    shown = floored.client.get_model_version_by_alias(floored.name, PREVIOUS)
+    assert shown.tags["model_id"] == "recent-a"
+
+
+def test_only_one_process_at_a_time_changes_what_is_live(floored: Registry) -> None:
+    decision = decided(floored, "hrnn-b")
+    with changing(floored.records, "rolling back"), pytest.raises(HourglassError) as refusal:
+        promote(floored, decision, wait_s=0.3)
+    assert "being changed by process" in str(refusal.value)
+    assert "rolling back" in str(refusal.value)
+    assert live_ids(floored) == ("recent-a", None)
+    assert promote(floored, decision).changed
+
+
+# Registries made before there were records
+
+
+def test_a_registry_without_records_goes_on_working(store: str, tmp_path: Path) -> None:
+    old = open_registry(store, "without-records", tmp_path / "models", tmp_path / "runs")
+    register(old, "hrnn-a", "hrnn-b", "hrnn-c")
+    point(old, PREVIOUS, "1")
+    assert live_ids(old) == (None, None)
+    point(old, CHAMPION, "2")
+    assert live_ids(old) == ("hrnn-b", "hrnn-a")
+    assert [one.reason for one in tenures(old, old.records)] == ["unknown"]
+    promote(old, decided(old, "hrnn-c"))
+    assert [one.model_id for one in tenures(old, old.records)] == ["hrnn-b", "hrnn-c"]
+    for expected in ("hrnn-b", "hrnn-a"):
+        assert rollback(old, old.records, "bad").champion.model_id == expected
+    point(old, PREVIOUS, "1")  # the champion itself is none
+    assert previous(old) is None
+
+
+def test_a_lost_record_takes_nobody_off_the_air(floored: Registry) -> None:
+    promote(floored, decided(floored, "hrnn-b"))
+    for path in floored.records.glob("promotion-*.json"):
+        path.unlink()
+    live, before = aliased(floored)
+    assert live is not None
+    assert before is not None
+    assert (live.model_id, before.model_id) == ("hrnn-b", "recent-a")
+    assert [one.record for one in tenures(floored, floored.records)] == [None]

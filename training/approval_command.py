@@ -1,0 +1,44 @@
+"""``hourglass approve``: a person agrees to a promotion, or does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.workspace import Workspace
+
+
+def approve(
+    context: typer.Context,
+    by: Annotated[str, typer.Option(help="who answers; kept in the record")],
+    decision: Annotated[
+        Path | None,
+        typer.Option(help="decision file, or its name in the work folder; default: the latest"),
+    ] = None,
+    reject: Annotated[bool, typer.Option("--reject", help="the answer is no")] = False,
+    why: Annotated[str, typer.Option(help="kept in the record")] = "",
+    at: Annotated[str | None, typer.Option(help="when it was said, ISO 8601; default: now")] = None,
+) -> None:
+    """Approve what the gate decided to promote, or reject it; `promote` then obeys."""
+    from training.approval import approve as run
+    from training.approval import instant
+    from training.decision import latest_decision
+
+    space: Workspace = context.obj
+    folder = space.settings.path("decisions")
+    file = decision or latest_decision(folder)
+    if not file.is_file() and (folder / file.name).is_file():
+        file = folder / file.name
+    answer = run(file, by, instant(at) if at else space.clock, reject=reject, why=why)
+    verb = "approved" if answer.approved else "rejected"
+    space.say(
+        f"{file.name} is {verb} by {answer.by}; {answer.record}",
+        {
+            "approved": answer.approved,
+            "by": answer.by,
+            "decision": file,
+            "record": answer.record,
+        },
+    )

@@ -1,0 +1,105 @@
+"""Making a model live: the record first, then the version's tag, then the alias, which decides.
+
+The alias ``champion`` moves in one transaction: whatever is cut short before that changes nothing
+that readers see, and can be run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.hours import Hour
+from training.live_lock import changing
+from training.live_record import MAX_STEPS_BACK, LiveEvent, ModelRef, write_event
+from training.registry import (
+    CHAMPION,
+    LIVE_RECORD,
+    PREVIOUS,
+    LiveModel,
+    Registry,
+    artefact_folder,
+    champion,
+    drop,
+    model_ref,
+    named_errors,
+    point,
+    registered_version,
+    tag,
+)
+
+
+def install_first(
+    registry: Registry,
+    model_id: str,
+    records: Path,
+    at: str | None = None,
+    as_of: Hour | None = None,
+) -> LiveModel:
+    """Make a registered model, the floor, the first champion; with a champion, do nothing.
+
+    Args:
+        registry: holds the model.
+        model_id: of the floor.
+        records: folder for the record, ``<work>/decisions``.
+        at: the time to record, if any.
+        as_of: the hour from which it serves, if that is known.
+
+    Returns:
+        The champion, whichever it is.
+
+    Raises:
+        HourglassError: the model was not registered, or its artefact is gone or damaged.
+    """
+    with changing(records, f"installing {model_id}"):
+        live = champion(registry)
+        if live is not None:
+            return live
+        new = loadable(registry, model_id)
+        event = LiveEvent(
+            kind="bootstrap",
+            champion=new,
+            before=None,
+            stack=(),
+            after=None,
+            reason="bootstrap",
+            sentence=f"{model_id} is live: nothing was before, and it is the floor.",
+            at=at,
+            as_of=as_of,
+        )
+        return make_live(registry, records, event)[0]
+
+
+def make_live(registry: Registry, records: Path, event: LiveEvent) -> tuple[LiveModel, Path]:
+    """The one place where the alias moves; the caller holds the lock."""
+    record = write_event(records, event)
+    new = event.champion
+    with named_errors(f"make {new.model_id} live"):
+        tag(registry, new.version, **{LIVE_RECORD: record.name})
+        point(registry, CHAMPION, new.version)
+    show_previous(registry, event.stack)
+    folder = registry.models / new.model_id
+    return LiveModel(new.model_id, new.version, folder, record.name), record
+
+
+def show_previous(registry: Registry, stack: tuple[ModelRef, ...]) -> None:
+    """Let the alias ``previous`` show people what the champion's record says."""
+    with named_errors("show the previous model"):
+        if stack:
+            point(registry, PREVIOUS, stack[0].version)
+        else:
+            drop(registry, PREVIOUS)
+
+
+def without(stack: Sequence[ModelRef], new: ModelRef) -> tuple[ModelRef, ...]:
+    """Nobody goes back to where he is."""
+    return tuple(one for one in stack if one.version != new.version)[:MAX_STEPS_BACK]
+
+
+def loadable(registry: Registry, model_id: str) -> ModelRef:
+    """A registered model whose artefact is whole."""
+    from training.artefact import load_model
+
+    version = registered_version(registry, model_id)
+    load_model(artefact_folder(registry, model_id))
+    return model_ref(registry, str(version.version))
