@@ -57,13 +57,15 @@ def freeze(
     rules = settings.dataset
     window_start = as_of - parse_duration_h(rules.window)
     frame = Frame(window_start - parse_duration_h(rules.history), window_start, as_of)
-    popular = HourRange(as_of - parse_duration_h(rules.popularity_window), as_of)
+    # Each event that is learned from has a whole popularity window before it.
+    popular = HourRange(window_start - parse_duration_h(rules.popularity_window), as_of)
     state = _state(lake)
     base = [] if extend is None else _vocabulary_rows(extend)
     terms = _NO_TERMS if extend is None else _terms(read_manifest(extend))
     items, users = (_known(lake, spec, as_of, state) for spec in (ITEMS, USERS))
     went_in = {
         "as_of": str(as_of),
+        "popular": str(popular),
         "dataset": rules.model_dump(mode="json"),
         "sessions": settings.sessions.model_dump(mode="json"),
         "base_vocabulary": [row["item_id"] for row in base],
@@ -195,7 +197,8 @@ def _follow(
             "event_types": event_types(terms["event_types"], events),
             "context_fields": terms["context_fields"],
             "steps": [],
-            "n_window_events": window.count(),
+            # Recommending looks at no hours: nothing there needs counting.
+            "n_window_events": window.count() if hours else 0,
         }
         vocabulary = pa.Table.from_pylist(_vocabulary_rows(base), VOCABULARY)
         part = Part(

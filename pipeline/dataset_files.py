@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset_terms import with_codes
 from pipeline.errors import HourglassError, UsageError
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.lake import Lake, State
 from pipeline.queries import query
 from pipeline.schemas import ITEM_HOURS
@@ -99,7 +99,9 @@ def write_part(
                 "vocabulary": terms,
             },
         )
-        rows = popularity.orderBy("hour_index", "item").toArrow().cast(POPULARITY)
+        # Sorted here: Spark would compute everything once more to find out where to cut it.
+        rows = popularity.toArrow().cast(POPULARITY)
+        rows = rows.sort_by([("hour_index", "ascending"), ("item", "ascending")])
         pq.write_table(rows, staging / "popularity.parquet")
         counts = _counts(staging)
         if not counts["n_users"]:
@@ -114,7 +116,7 @@ def write_part(
             **part.features(staging, _users(staging)),
             "n_items": part.vocabulary.num_rows,
             "n_cold_items": pc.sum(pc.equal(part.vocabulary["events"], 0)).as_py(),
-            "popularity_window_h": len(part.popular_hours),
+            "popularity_window_h": parse_duration_h(rules.popularity_window),
             "window_start": str(frame.window_start),
             "history_start": str(frame.history_start),
             "gap_s": settings.sessions.gap_s,

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.dataset_files import read_manifest
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.hours import Hour, HourRange
 from pipeline.lake import Lake
 from pipeline.schemas import ITEM_HOURS
 from pipeline.settings import Settings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SUITE = "datasets"
 _VERDICT = "quality.json"
 _NAN = float("nan")
+_LATEST_H = 24
 
 
 def judge_dataset(lake: Lake, settings: Settings, folder: Path) -> ValidationOutcome:
@@ -39,9 +40,8 @@ def judge_dataset(lake: Lake, settings: Settings, folder: Path) -> ValidationOut
 
     manifest = read_manifest(folder)
     as_of = Hour.parse(manifest["as_of"])
-    popular_h = parse_duration_h(settings.dataset.popularity_window)
     latest = lake.arrow(
-        ITEM_HOURS, HourRange(as_of - popular_h, as_of), columns=("item_id", "events")
+        ITEM_HOURS, HourRange(as_of - _LATEST_H, as_of), columns=("item_id", "events")
     )
     before = _dataset_before(folder, as_of)
     facts = dataset_facts(

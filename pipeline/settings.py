@@ -124,7 +124,9 @@ class DatasetSettings(Section):
     window: Duration = "10h"
     history: Duration = Field("7d", description="how far before the window context may reach")
     max_history_events: int = Field(200, ge=0)
-    popularity_window: Duration = "24h"
+    popularity_window: Duration = Field(
+        "72h", description="how far before an event its hourly popularity is known"
+    )
     min_item_events: int = Field(10, ge=1)
     min_session_events: int = Field(2, ge=1)
     min_user_sessions: int = Field(1, ge=1)
@@ -219,8 +221,11 @@ class GateSettings(Section):
     period: Duration = Field(
         "7d", description="looks of one such period share the risk of one false promotion"
     )
+    hour_swing: Fraction = Field(
+        0.20, description="of the champion's figure: what the luck of one look may move it for all"
+    )
     slice_margin: Fraction = Field(
-        0.20, description="a share of the champion's figure that a slice may lose unproven"
+        0.20, description="of the champion's figure there: a slice must surely not lose as much"
     )
     min_slice_users: int = Field(100, ge=2, description="smaller slices are told, not judged")
     approval: bool = Field(False, description="whether a person must agree to each promotion")
@@ -230,8 +235,10 @@ class GateSettings(Section):
 class WatchSettings(Section):
     """When the live model is taken back (after each hour)."""
 
-    confidence: float = Field(0.99, gt=0.5, lt=1)
-    min_users: int = Field(30, ge=2)
+    confidence: float = Field(
+        0.99, gt=0.5, lt=1, description="that a model as good as the floor stays one gate.period"
+    )
+    min_users: int = Field(30, ge=2, description="with fewer, an hour condemns nobody")
     hours: int = Field(1, ge=1, description="the latest hours that are judged together")
 
 
@@ -258,7 +265,30 @@ class RecommendSettings(Section):
     """What is recommended to whom."""
 
     k: int = Field(20, ge=1)
-    exclude_seen: bool = Field(False, description="leave out what the user's history holds")
+    exclude_seen: Literal["none", "session", "history"] = Field(
+        "none",
+        description="leave out what the session still going on holds, or the user's whole history; "
+        "true means history",
+    )
+    exclude_unavailable: bool = Field(
+        True, description="leave out items that the items table says cannot be had at that time"
+    )
+    max_item_age: Duration | None = Field(
+        None, description="leave out items that became available longer ago"
+    )
+    max_item_silence: Duration | None = Field(
+        None, description="leave out items on which nobody did anything for so long"
+    )
+    popular_hours: Duration = Field("24h", description="what counts as popular, for new users")
+    min_context_events: int = Field(
+        100, ge=1, description="fewer in a context, and new users there get what is popular overall"
+    )
+
+    @field_validator("exclude_seen", mode="before")
+    @classmethod
+    def _of_bool(cls, given: object) -> object:
+        text = str(given).lower()
+        return {"true": "history", "false": "none"}.get(text, given)
 
 
 class MaintainSettings(Section):
@@ -269,11 +299,54 @@ class MaintainSettings(Section):
     target_mib: int = Field(128, ge=1, description="small files are joined up to this size")
 
 
+class ArmSettings(Section):
+    """One arm of a replay: a model, and when and on what it is fitted."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    model: str = Field(
+        "", description="a configured model, a system, one of training/models, or a YAML file"
+    )
+    parameters: dict[str, Any] = Field({}, description="that differ from the model's own")
+    first_parameters: dict[str, Any] = Field({}, description="that differ in the first fit alone")
+    mode: Literal["offline", "fresh", "continued"] = Field(
+        "fresh", description="fitted once, anew each time, or on from its own previous weights"
+    )
+    every: int = Field(1, ge=1, description="steps from one fit to the next")
+    popularity: Literal["fresh", "frozen"] = Field(
+        "fresh", description="whether recent popularity reaches a model that is not fitted"
+    )
+    window: Duration | None = Field(None, description="default: dataset.window")
+    first_window: Duration | None = Field(None, description="of the first fit; default: window")
+    min_item_events: int | None = Field(None, ge=1, description="default: dataset.min_item_events")
+    skip_when_stale: bool = Field(
+        False, description="whether fits that are not worth it are left out"
+    )
+
+    @model_validator(mode="after")
+    def _model_of_its_name(self) -> Self:
+        if not self.model:
+            object.__setattr__(self, "model", self.name)
+        return self
+
+
 class ReplaySettings(Section):
     """How `hourglass replay` rolls history."""
 
     step: Duration = Field("1h", description="between two retrainings, and what each is judged on")
     seed: int = Field(0, ge=0)
+    arms: tuple[ArmSettings, ...] = Field(
+        (),
+        description="default: floors, neighbours, and hrnn with and without trend and retraining",
+    )
+
+    @field_validator("arms")
+    @classmethod
+    def _each_arm_once(cls, arms: tuple[ArmSettings, ...]) -> tuple[ArmSettings, ...]:
+        names = [arm.name for arm in arms]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two arms are called {twice[0]!r}: give one of them another name")
+        return arms
 
 
 class SparkSettings(Section):
@@ -359,7 +432,9 @@ class Settings(BaseSettings):
     sessions: SessionSettings = SessionSettings()
     dataset: DatasetSettings = DatasetSettings()
     models: tuple[ModelSettings, ...] = Field(default_factory=_default_models)
-    candidate: str = "hrnn_trend"
+    candidate: str | tuple[str, ...] = Field(
+        "hrnn_trend", description="the models that may go live, by name; the gate judges each"
+    )
     watch: WatchSettings = WatchSettings()
     retrain: RetrainSettings = RetrainSettings()
     replay: ReplaySettings = ReplaySettings()
@@ -380,6 +455,14 @@ class Settings(BaseSettings):
             raise ValueError(f"two models are called {twice[0]!r}: give one of them another name")
         return models
 
+    @field_validator("candidate")
+    @classmethod
+    def _each_candidate_once(cls, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        names = (given,) if isinstance(given, str) else given
+        if not names or "" in names or len(set(names)) < len(names):
+            raise ValueError("name at least one model, each once")
+        return given
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -391,6 +474,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file, which arrives as initial values."""
         return env_settings, init_settings
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Names of the models that may go live."""
+        return (self.candidate,) if isinstance(self.candidate, str) else self.candidate
 
     @property
     def resolved_warehouse(self) -> Path:

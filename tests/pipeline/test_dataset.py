@@ -191,7 +191,9 @@ def test_a_data_set_is_what_loops_make_of_the_events(
     assert told(data) == as_stored(expected)
     assert len(list(data.folder.glob("part-*"))) > (1 if changed else 0)
     assert manifest.n_targets == len(kept) == data.histories.is_target.sum()
-    assert_popular(data, log, T - 6, T)
+    # Of 20 hours of window, the first too is preceded by 6 hours of popularity.
+    assert manifest.popularity_window_h == 6
+    assert_popular(data, log, T - 26, T)
 
 
 def assert_popular(data: DataSet, log: Log, first: int, stop: int) -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.hours import Hour
 from training.reader import DataSet, Popularity, Requests, read_dataset
 from training.systems import build, trend
-from training.systems.base import US_PER_HOUR, System
-from training.systems.trend import HourCounts, TrendRule, TrendTable, log_q_at
+from training.systems.base import US_PER_HOUR, FollowsTrends, System
+from training.systems.trend import HourCounts, TrendRule, TrendTable, age_h_at, log_q_at
 
 HOUR_S = 3600
 N_ITEMS = 4
@@ -25,7 +25,7 @@ def slow_log_q(counts: list[tuple[int, int, int]], hour: int, rule: TrendRule) -
     """``counts``: (item, hour, events)."""
     faded = [rule.smoothing] * N_ITEMS
     for item, counted, events in counts:
-        if counted < hour:
+        if hour - rule.window_h <= counted < hour:
             faded[item - 1] += events * 2 ** (-(hour - 1 - counted) / rule.half_life_h)
     return [math.log(value / sum(faded)) for value in faded]
 
@@ -41,33 +41,50 @@ count_lists = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(
     count_lists,
-    st.lists(st.integers(-5, 80), min_size=1, max_size=8, unique=True),
+    st.integers(-5, 80),
     st.sampled_from([0.5, 3.0, 24.0]),
     st.sampled_from([0.1, 2.0]),
+    st.sampled_from([1, 7, 100]),
 )
 def test_log_q_is_the_equation(
-    counts: list[tuple[int, int, int]], hours: list[int], half_life_h: float, smoothing: float
+    counts: list[tuple[int, int, int]],
+    hour: int,
+    half_life_h: float,
+    smoothing: float,
+    window_h: int,
 ) -> None:
-    rule = TrendRule(half_life_h, smoothing)
-    found = log_q_at(hour_counts(counts), np.array(sorted(hours)), N_ITEMS, rule)
-    expected = [slow_log_q(counts, hour, rule) for hour in sorted(hours)]
-    assert np.allclose(found, expected, rtol=1e-4, atol=1e-5)
+    rule = TrendRule(half_life_h, smoothing, window_h)
+    found = log_q_at(hour_counts(counts), hour, N_ITEMS, rule)
+    assert np.allclose(found, slow_log_q(counts, hour, rule), rtol=1e-4, atol=1e-5)
+
+
+@settings(deadline=None)
+@given(count_lists, st.integers(-5, 80), st.sampled_from([1, 7, 100]))
+def test_an_item_is_as_old_as_its_first_event_in_the_window(
+    counts: list[tuple[int, int, int]], hour: int, window_h: int
+) -> None:
+    found = age_h_at(hour_counts(counts), hour, N_ITEMS, window_h)
+    for item in range(1, N_ITEMS + 1):
+        known = [h for i, h, _ in counts if i == item and hour - window_h <= h < hour]
+        assert found[item - 1] == (hour - min(known) if known else window_h)
 
 
 def test_a_target_never_sees_its_own_hour() -> None:
-    rule = TrendRule(24.0, 0.1)
+    rule = TrendRule(24.0, 0.1, 24)
     flat = math.log(1 / N_ITEMS)
-    found = log_q_at(hour_counts([(2, 7, 100)]), np.array([7, 8]), N_ITEMS, rule)
-    assert np.allclose(found[0], flat)
-    assert found[1].argmax() == 1
-    assert found[1][1] > -0.01
+    counts = hour_counts([(2, 7, 100)])
+    assert np.allclose(log_q_at(counts, 7, N_ITEMS, rule), flat)
+    after = log_q_at(counts, 8, N_ITEMS, rule)
+    assert after.argmax() == 1
+    assert after[1] > -0.01
 
 
 def test_where_hours_do_not_fit_they_know_less_never_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trend, "_MAX_CELLS", 3 * N_ITEMS)
-    rule = TrendRule(5.0, 0.1)
+    rule = TrendRule(5.0, 0.1, 6)
     counts = [(1 + hour % N_ITEMS, hour, 1 + hour) for hour in range(10)]
     hours = np.array([9, 0, 3, 5, 8, 3])
     table = TrendTable.at(hour_counts(counts), hours, np.ones(len(hours), bool), N_ITEMS, rule)
@@ -77,19 +94,16 @@ def test_where_hours_do_not_fit_they_know_less_never_more(monkeypatch: pytest.Mo
         assert np.allclose(table.log_q[row], slow_log_q(counts, known_until, rule), rtol=1e-4)
 
 
-def test_newer_counts_replace_from_their_first_hour_on() -> None:
-    old = hour_counts([(1, 3, 5), (2, 4, 6), (3, 5, 7)])
-    newer = hour_counts([(4, 4, 1), (1, 6, 2)])
-    merged = old.renewed(newer)
-    rows = list(zip(merged.item, merged.hour, merged.events, strict=True))
-    assert rows == [(1, 3, 5), (4, 4, 1), (1, 6, 2)]
-    assert old.renewed(hour_counts([])) is old
-
-
 FAST = {"width": 8, "epochs": 1, "device": "cpu", "half_life_h": 6.0}
 
 
-def test_scores_are_taste_plus_tempered_log_q(tmp_path: Path) -> None:
+def known_counts(popularity: Popularity) -> list[tuple[int, int, int]]:
+    columns = (popularity.item, popularity.hour_index, popularity.events)
+    return [(int(i), int(h), int(n)) for i, h, n in zip(*columns, strict=True)]
+
+
+def test_scores_are_taste_plus_tempered_log_q_of_the_latest_known_hour(tmp_path: Path) -> None:
+    """With counts of its own, and with those that a much later hour brings."""
     rng = np.random.default_rng(2)
     users = {
         f"u{user}": [
@@ -99,31 +113,47 @@ def test_scores_are_taste_plus_tempered_log_q(tmp_path: Path) -> None:
         for user in range(5)
     }
     data = read_dataset(write_dataset(tmp_path / "d", users, popularity_window_h=10))
-    system = build("hrnn_trend", FAST)
+    system = build("hrnn_trend", {**FAST, "mixture": False})
     system.fit(data, 0, lambda progress: None)
     tensors = system.tensors()
     plain = build("hrnn", {"width": 8, "device": "cpu"})
     plain.load({name: tensor for name, tensor in tensors.items() if name != "temperature"})
+    assert "mixture.weight" not in tensors  # too few events to fit any: the published form
+    rule = TrendRule(6.0, 0.1, 10)
+
+    def check(as_of: int, popularity: Popularity) -> None:
+        late_h = np.array([-4, 0, 0, 1, 30])
+        now_us = (as_of + late_h) * US_PER_HOUR + 1_800_000_000
+        requests = Requests(np.arange(5), np.full(5, 20), now_us)
+        added = system.score(data.histories, requests) - plain.score(data.histories, requests)
+        for row, late in enumerate(late_h):
+            hour = as_of + min(int(late), 0)
+            log_q = np.array(slow_log_q(known_counts(popularity), hour, rule))
+            assert np.allclose(added[row], tensors["temperature"] * log_q, atol=1e-4)
 
     as_of = data.manifest.as_of.index
-    own = [
-        (int(item), int(time) // US_PER_HOUR, 1)
-        for item, time in zip(data.histories.item, data.histories.time_us, strict=True)
-        if time // US_PER_HOUR < as_of - 10
-    ]
-    window = zip(
-        data.popularity.item, data.popularity.hour_index, data.popularity.events, strict=True
-    )
-    known = own + list(window)
-    late_h = np.array([-4, 0, 0, 1, 30])
-    requests = Requests(
-        np.arange(5), np.full(5, 20), (as_of + late_h) * US_PER_HOUR + 1_800_000_000
-    )
-    added = system.score(data.histories, requests) - plain.score(data.histories, requests)
-    rule = TrendRule(6.0, 0.1)
-    for row, late in enumerate(late_h):
-        log_q = np.array(slow_log_q(known, as_of + late, rule))
-        assert np.allclose(added[row], tensors["temperature"] * log_q, atol=1e-4)
+    check(as_of, data.popularity)
+    # Days later, with the hours before that alone: no hole where nothing is known, no old counts.
+    pairs = np.array([(item, as_of + 90 - back) for item in (1, 2, 4) for back in range(16)])
+    events = rng.integers(1, 9, len(pairs))
+    later = Popularity(pairs[:, 0].astype(np.int32), pairs[:, 1], events)
+    assert isinstance(system, FollowsTrends)
+    system.refresh(later, Hour(as_of + 90))
+    check(as_of + 90, later)
+
+
+def test_the_temperature_is_chosen_where_nothing_was_learned(tmp_path: Path) -> None:
+    """What the network settled on while learning is only where the choice begins."""
+    base, _ = fashion_log(tmp_path)
+    learn = {**FAST, "epochs": 3, "half_life_h": 2.0, "mixture": False}
+    system = build("hrnn_trend", learn)
+    system.fit(base, 0, lambda progress: None)
+    chosen = system.tensors()["mixture.weight"][:, 1]
+    assert (chosen > 0.3).all()
+    assert np.abs(chosen - system.tensors()["temperature"]).min() > 1e-3
+    whole = build("hrnn_trend", {**learn, "validation_share": 0.0})
+    whole.fit(base, 0, lambda progress: None)
+    assert "mixture.weight" not in whole.tensors()
 
 
 def fashion_log(folder: Path) -> tuple[DataSet, DataSet]:
@@ -155,7 +185,7 @@ def test_trends_follow_fashion_without_retraining(tmp_path: Path) -> None:
     base, test = fashion_log(tmp_path)
     learn = {"width": 16, "epochs": 6, "learning_rate": 0.01, "device": "cpu"}
     plain = build("hrnn", learn)
-    trendy = build("hrnn_trend", {**learn, "half_life_h": 2.0})
+    trendy = build("hrnn_trend", {**learn, "half_life_h": 2.0, "mixture": False})
     for system in (plain, trendy):
         system.fit(base, 0, lambda progress: None)
 
@@ -199,7 +229,7 @@ def test_training_sees_popularity_only_from_before_each_target(tmp_path: Path) -
             for hour in hours
         ]
     data = read_dataset(write_dataset(tmp_path / "d", users))
-    system = build("hrnn_trend", {"width": 8, "epochs": 8, "device": "cpu", "half_life_h": 1.0})
+    system = build("hrnn_trend", {**FAST, "epochs": 8, "half_life_h": 1.0})
     system.fit(data, 0, lambda progress: None)
     # The present hour's item is always new, so popularity must have learned to count against.
     assert system.tensors()["temperature"] < 0.95

@@ -45,7 +45,9 @@ def request_states(
     longest = np.zeros(len(user), np.int64)
     np.maximum.at(longest, np.searchsorted(user, requests.user), requests.length)
     for rows in scoring_batches(longest, _CELLS):
-        cells, _ = padded(histories.offsets[user[rows]], longest[rows])  # (B, T)
+        # The history of a last user without events begins after the last event of all.
+        begin = np.minimum(histories.offsets[user[rows]], max(0, len(histories.item) - 1))
+        cells, _ = padded(begin, longest[rows])  # (B, T)
         row_of, place = ranges(bounds[rows], bounds[rows + 1] - bounds[rows])
         mine = order[place]
         length = torch.from_numpy(requests.length[mine]).to(device)

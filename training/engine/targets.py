@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import HourglassError
+from pipeline.hours import HOUR_S
 from training.engine.interface import Bools, Ints
-from training.reader import Histories, Requests
+from training.reader import DataSet, Histories, Requests
 
 _FEWEST_VALIDATED = 50  # fewer say nothing about when to stop
 _MOST_VALIDATED, _ENOUGH_VALIDATED = 4000, 500
@@ -59,6 +60,13 @@ def learnable(system: str, histories: Histories, repeats: bool) -> Bools:
             f"{system}: every event repeats the user's previous item: set repeats to true"
         )
     return targets
+
+
+def latest(data: DataSet, targets: Bools, hours: int) -> Bools:
+    """Those of the targets (N,) that lie in the last ``hours`` before as_of; all if none does."""
+    since_us = (data.manifest.as_of.index - hours) * HOUR_S * 1_000_000
+    late: Bools = targets & (np.asarray(data.histories.time_us) >= since_us)
+    return late if late.any() else targets
 
 
 def split_targets(

@@ -1,15 +1,18 @@
-"""HRNN with the item-trend decomposition (HRNN sections 3.2 and 4.5, eq. 5).
+"""HRNN with the item-trend decomposition (HRNN sections 3.2 and 4.5, eq. 5), and other evidence.
 
     p(j | history, t)  is proportional to  exp(state . item_j + bias_j) * q(j | t) ** temperature
 
 The network learns taste while q follows fashion: at scoring q comes from the latest known hours,
-and `refresh` renews it without training.
+and `refresh` renews it without training.  With ``mixture`` the scores weigh more that is plain to
+see, `training.systems.mixture`.  Weights, the temperature among them, are fitted on events that the
+network has not learned from: the validation part, or, in a model that is continued, what happened
+since.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,28 +20,55 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.errors import UsageError
+from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
+from training.engine.interface import FitOptions, Ints, Start
 from training.engine.learner import Prior
 from training.engine.targets import TargetSplit
-from training.reader import DataSet, Popularity, Requests
-from training.systems.base import US_PER_HOUR, Tensors, require, take_tensor
+from training.reader import DataSet, Histories, Popularity, Requests
+from training.systems.base import US_PER_HOUR, Report, Tensors, require, take_tensor
+from training.systems.inputs import begins_session
+from training.systems.mixture import AFFINITY, LOG_Q, TERMS, Evidence, Neighbours, add_terms
 from training.systems.neural import NeuralSystem
 from training.systems.neural_parameters import RecurrentParameters
-from training.systems.trend import HourCounts, TrendRule, TrendTable, log_q_at
+from training.systems.trend import HourCounts, TrendRule, TrendTable
+from training.systems.weighing import Belief, Choices, Shared, fitted, log_weights
+
+_PLAIN = (AFFINITY, LOG_Q)  # the published form
+# About what the first halves of three logs agreed on: where little is known, it is the best guess.
+_AGREED = {
+    AFFINITY: 0.5,
+    LOG_Q: 0.5,
+    "log_q_short": 0.1,
+    "met": 0.5,
+    "times_met": 0.4,
+    "met_lately": 0.3,
+    "followed": 0.14,
+    "preceded": 0.1,
+    "near": 0.2,
+}
+_STRENGTH = 10.0  # of the belief before any fit; terms are logarithms, so weights are below 1
+_REMEMBERED = 0.95  # of what the model that is continued believed
+_FEWEST, _MOST = 20, 600  # requests that weights are fitted on, of each kind
+_COLUMNS = 4096
+_NEIGHBOURS = tuple(
+    f"{name}.{part}" for name in ("followed", "near") for part in ("count", "column", "row_start")
+)
 
 
 @dataclass(frozen=True)
 class TrendParameters(RecurrentParameters):
-    """``trend``: whether q is told apart at all.
+    """``trend``: whether q is told apart at all; without it there is no mixture either.
 
     ``half_life_h``: after so long an event counts half.
     ``smoothing``: events that every item is granted, so that none is impossible.
+    ``mixture``: whether repetition, neighbours, age and other half-lives of q are weighed too.
     """
 
     trend: bool = True
     half_life_h: float = 12.0
     smoothing: float = 0.1
+    mixture: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,60 +84,209 @@ class TrendParameters(RecurrentParameters):
 class TrendSystem(NeuralSystem):
     """Each training target sees q as of the start of its own hour."""
 
+    parameters: TrendParameters
+
     def __init__(self, parameters: TrendParameters) -> None:
         super().__init__(parameters)
-        self._trends = parameters.trend
-        self._rule = TrendRule(parameters.half_life_h, parameters.smoothing)
-        self._counts = HourCounts(*(np.empty(0, np.int64) for _ in range(3)))
-        self._as_of = 0
+        self._terms = TERMS if parameters.mixture else _PLAIN
+        self._evidence: Evidence | None = None
+        # Of requests within a session, and of those that begin one.
+        self._beliefs: tuple[Belief, Belief] | None = None
+        self._searching = self._weighed = False
+        self._seed = 0
 
     @property
     def _follows_trend(self) -> bool:
-        return self._trends
+        return self.parameters.trend
 
-    def _prepare(self, data: DataSet) -> None:
-        self._as_of = data.manifest.as_of.index
-        self._counts = HourCounts.of_events(data.histories).before(self._as_of)
-        self.refresh(data.popularity, data.manifest.as_of)
+    def fit_with(
+        self, data: DataSet, seed: int, report: Report, options: FitOptions
+    ) -> dict[str, float]:
+        """As `NeuralSystem.fit_with`; the weights of the terms are fitted on the way."""
+        self._seed = seed
+        self._beliefs = None
+        if self._follows_trend and options.start is not None:
+            self._beliefs = self._read_beliefs(options.start.tensors)
+        self._weighed = False
+        return super().fit_with(data, seed, report, options)
+
+    def _prepare(self, data: DataSet, split: TargetSplit, start: Start | None) -> None:
+        if not self._follows_trend:
+            return
+        self._searching = len(split.validation) > 0
+        chosen = self.parameters
+        n_items = len(data.item_ids)
+        counts = HourCounts.of_popularity(data.popularity)
+        rule = TrendRule(chosen.half_life_h, chosen.smoothing, data.manifest.popularity_window_h)
+        neighbours = self._neighbours(data, split.begins_us)
+        self._evidence = Evidence(counts, data.manifest.as_of.index, rule, n_items, neighbours)
+        if start is None or start.as_of_us is None or self._weighed or self._searching:
+            return
+        # The first thing that is asked of a model's successor is what the model does not know.
+        new = split.learned & (np.asarray(data.histories.time_us) >= start.as_of_us)
+        self._weigh(data, np.flatnonzero(new), start.as_of_us)
+
+    def _neighbours(self, data: DataSet, before_us: int | None) -> Neighbours:
+        if not self.parameters.mixture:
+            return Neighbours.none(len(data.item_ids))
+        return Neighbours.of(data.histories, len(data.item_ids), before_us)
+
+    def _searched(self, data: DataSet, split: TargetSplit) -> None:
+        if self._follows_trend and split.begins_us is not None:
+            self._weigh(data, np.sort(split.validation), split.begins_us)
+
+    def _weigh(self, data: DataSet, event: Ints, begins_us: int) -> None:
+        """Fit the weights on targets ``event`` from ``begins_us`` on, by what was known before.
+
+        Candidates are the items that were known then: serving has no others either, and where
+        younger ones take part, to know nothing of an item would seem a virtue.
+        """
+        self._weighed = True
+        histories, known = data.histories, np.asarray(data.histories.time_us) < begins_us
+        item = np.asarray(histories.item).astype(np.int64) - 1
+        events = np.bincount(item[known], minlength=len(data.item_ids))
+        event = event[events[item[event]] > 0]
+        user = np.searchsorted(histories.offsets, event, side="right") - 1
+        starts = np.asarray(histories.session_start)[event] | (event == histories.offsets[user])
+        before = replace(self._known(), neighbours=self._neighbours(data, begins_us))
+        fallback = self._first_belief()
+        beliefs = [one.fading(fallback, _REMEMBERED) for one in self._beliefs or (fallback,) * 2]
+        for kind in (0, 1):
+            asked = event[starts == bool(kind)]
+            if len(asked) < _FEWEST:
+                continue
+            asked = asked[:: -(-len(asked) // _MOST)]
+            choices = self._choices(data, asked, events, before)
+            beliefs[kind] = fitted(choices, beliefs[kind])
+        self._beliefs = (beliefs[0], beliefs[1])
+
+    def _choices(
+        self, data: DataSet, event: Ints, item_events: Ints, evidence: Evidence
+    ) -> Choices:
+        histories = data.histories
+        user = np.searchsorted(histories.offsets, event, side="right") - 1
+        requests = Requests(
+            user=user,
+            length=event - histories.offsets[user],
+            now_us=np.asarray(histories.time_us)[event],
+            context=np.asarray(histories.context)[event],
+            starts=np.asarray(histories.session_start)[event],
+        )
+        target = np.asarray(histories.item)[event].astype(np.int64) - 1
+        shared = Shared.of(item_events, _COLUMNS, np.random.default_rng(self._seed % 2**64))
+        last = np.full(len(event), -1)
+        if not self.parameters.repeats:
+            told = requests.length > 0
+            last[told] = np.asarray(histories.item)[event[told] - 1] - 1
+        terms = evidence.terms_of(histories, requests, target, shared.column)
+        with self._asking():
+            for rows, scored in self._affinities(histories, requests):
+                affinity = scored.cpu().numpy()
+                terms[rows, 0, 0] = affinity[np.arange(len(rows)), target[rows]]
+                terms[rows, 1:, 0] = affinity[:, shared.column]
+        chosen = [TERMS.index(name) for name in self._terms]
+        return Choices(terms[..., chosen], log_weights(shared, target, last))
+
+    def _first_belief(self) -> Belief:
+        """What the logs agreed on, or the published form: log q as strong as was learned."""
+        # When to stop is found in the published form: it costs less to ask.
+        if self.parameters.mixture and (self._weighed or not self._searching):
+            told = _AGREED
+        else:
+            temperature = self._fitted().temperature
+            assert temperature is not None  # noqa: S101 - only asked where the trend is told apart
+            told = {AFFINITY: 1.0, LOG_Q: float(temperature.detach())}
+        return Belief.about(np.array([told.get(name, 0.0) for name in self._terms]), _STRENGTH)
+
+    def _weights(self) -> NDArray[np.float64]:
+        """Of all `TERMS`, (2, K): within a session, and at its beginning."""
+        beliefs = self._beliefs or (self._first_belief(),) * 2
+        weights = np.zeros((2, len(TERMS)))
+        chosen = [TERMS.index(name) for name in self._terms]
+        weights[:, chosen] = [belief.mean for belief in beliefs]
+        return weights
+
+    def _known(self) -> Evidence:
+        if self._evidence is None:
+            raise HourglassError(f"{self.name} has not been trained: fit or load it first")
+        return self._evidence
 
     def _prior(self, data: DataSet, split: TargetSplit) -> Prior | None:
-        if not self._trends:
+        if not self._follows_trend:
             return super()._prior(data, split)
         hours = np.asarray(data.histories.time_us) // US_PER_HOUR
-        # The counts that serving begins with, so that taste is learned beside the q it will meet.
-        return TrendTable.at(self._counts, hours, split.learned, len(data.item_ids), self._rule)
+        known = self._known()
+        return TrendTable.at(known.counts, hours, split.learned, known.n_items, known.rule)
 
     def refresh(self, popularity: Popularity, as_of: Hour) -> None:
-        """Renew the popularity from its first hour on; older hours stay as they were."""
-        self._counts = self._counts.renewed(HourCounts.of_popularity(popularity))
-        self._as_of = as_of.index
+        """Replace the hourly counts by those known at ``as_of``."""
+        if self._follows_trend:
+            self._evidence = replace(
+                self._known(),
+                counts=HourCounts.of_popularity(popularity),
+                as_of=as_of.index,
+                _of_hour={},
+            )
 
-    def _with_request_prior(self, scores: Tensor, requests: Requests) -> Tensor:
-        temperature = self._fitted().temperature
-        if temperature is None:
-            return scores
-        # Hours at or after as_of are unknown; counts only fade while a request waits for news.
-        hours, row = np.unique(requests.now_us // US_PER_HOUR, return_inverse=True)
-        known = self._counts.before(self._as_of)
-        log_q = log_q_at(known, hours, scores.shape[1], self._rule)[row]
-        return scores + temperature * torch.from_numpy(log_q).to(temperature.device)
+    def _with_evidence(self, affinity: Tensor, histories: Histories, requests: Requests) -> Tensor:
+        if not self._follows_trend:
+            return affinity
+        starts = begins_session(histories, requests, self._remembered().rule.gap_s)
+        weights = self._weights()[starts.astype(np.int64)]  # (n, K)
+        scores = affinity.cpu().numpy()
+        scores *= weights[:, :1].astype(np.float32)
+        add_terms(scores, self._known(), histories, requests, weights)
+        return torch.from_numpy(scores)
 
     def tensors(self) -> Tensors:
-        """The network's tensors, the hourly counts and the hour they reach to."""
+        """The network's tensors, and what the terms are computed from and weighed by."""
+        if not self._follows_trend:
+            return super().tensors()
+        known = self._known()
+        neighbours = known.neighbours.tensors()
+        beliefs: Tensors = {}
+        if self._beliefs is not None:
+            beliefs["mixture.weight"] = np.stack([belief.mean for belief in self._beliefs])
+            beliefs["mixture.precision"] = np.stack([one.precision for one in self._beliefs])
         return {
             **super().tensors(),
-            "trend.item": self._counts.item,
-            "trend.hour": self._counts.hour,
-            "trend.events": self._counts.events,
-            "trend.as_of": np.array([self._as_of]),
+            **beliefs,
+            **{f"mixture.{name}": neighbours[name] for name in _NEIGHBOURS},
+            "trend.item": known.counts.item,
+            "trend.hour": known.counts.hour,
+            "trend.events": known.counts.events,
+            "trend.as_of": np.array([known.as_of]),
+            "trend.window_h": np.array([known.rule.window_h]),
         }
 
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over weights and counts."""
         super().load(tensors)
-        columns = (take_tensor(tensors, f"trend.{name}") for name in ("item", "hour", "events"))
-        self._counts = HourCounts(*columns)
-        self._as_of = int(take_tensor(tensors, "trend.as_of")[0])
+        if not self._follows_trend:
+            return
+        chosen = self.parameters
+        window_h = int(take_tensor(tensors, "trend.window_h")[0])
+        self._evidence = Evidence(
+            HourCounts(*(take_tensor(tensors, f"trend.{n}") for n in ("item", "hour", "events"))),
+            int(take_tensor(tensors, "trend.as_of")[0]),
+            TrendRule(chosen.half_life_h, chosen.smoothing, window_h),
+            self._fitted().items.n_items,
+            Neighbours.from_tensors(
+                {name: take_tensor(tensors, f"mixture.{name}") for name in _NEIGHBOURS}
+            ),
+        )
+        self._beliefs = self._read_beliefs(tensors)
+
+    def _read_beliefs(self, tensors: Mapping[str, NDArray[Any]]) -> tuple[Belief, Belief] | None:
+        if "mixture.weight" not in tensors:
+            return None
+        means, precisions = tensors["mixture.weight"], take_tensor(tensors, "mixture.precision")
+        if means.shape != (2, len(self._terms)):
+            raise HourglassError(
+                f"{self.name}: tensor 'mixture.weight' has shape {means.shape}, its parameters "
+                f"say {(2, len(self._terms))}: train it again"
+            )
+        return Belief(means[0], precisions[0]), Belief(means[1], precisions[1])
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,19 @@ class EventSteps:
         )
 
 
+def begins_session(histories: Histories, requests: Requests, gap_s: int) -> NDArray[np.bool_]:
+    """Whether each request begins a session, (n,): as it says itself, or after a silence."""
+    first: NDArray[np.bool_] = requests.length == 0
+    if requests.starts is not None:
+        starts: NDArray[np.bool_] = requests.starts | first
+        return starts
+    silent = first.copy()
+    last = histories.offsets[requests.user[~first]] + requests.length[~first] - 1
+    elapsed_us = requests.now_us[~first] - histories.time_us[last]
+    silent[~first] = elapsed_us >= gap_s * US_PER_S
+    return silent
+
+
 def request_inputs(
     histories: Histories, requests: Requests, rule: SessionRule, scale: ValueScale
 ) -> StepInputs:
@@ -156,9 +169,6 @@ def request_inputs(
     # Users without a known event have nothing before; there may not even be an event at all.
     elapsed_us = np.zeros(len(requests), np.int64)
     elapsed_us[~first] = requests.now_us[~first] - histories.time_us[before[~first]]
-    starts = requests.starts
-    if starts is None:
-        starts = elapsed_us >= rule.gap_s * US_PER_S
     context = requests.context
     if context is None:
         context = np.zeros((len(requests), histories.context.shape[1]), np.int32)
@@ -168,7 +178,7 @@ def request_inputs(
         before=before,
         first=first,
         elapsed_us=elapsed_us,
-        starts=starts,
+        starts=begins_session(histories, requests, rule.gap_s),
         context=context,
         rule=rule,
         scale=scale,

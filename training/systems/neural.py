@@ -28,7 +28,13 @@ from training.engine.memory import Memory
 from training.engine.net import NetOptions, StateNet
 from training.engine.pieces import FrequencyPrior, negatives_of, plan_of, rewards_of
 from training.engine.scoring import request_states
-from training.engine.targets import TargetSplit, learnable, split_targets, validation_requests
+from training.engine.targets import (
+    TargetSplit,
+    latest,
+    learnable,
+    split_targets,
+    validation_requests,
+)
 from training.evaluate import mask_last_item, rank_of_target
 from training.losses import loss_named
 from training.metrics import mean_metric
@@ -86,9 +92,13 @@ class NeuralSystem:
         )
         targets = self._learnable(data.histories)
         known_us = None if options.start is None else options.start.as_of_us
-        split = split_targets(data.histories, targets, chosen.validation_share, known_us)
+        epochs, share = chosen.epochs, chosen.validation_share
+        if options.start is not None and chosen.continue_h:
+            # A short step from a model that is known to be good: there is no search.
+            targets = latest(data, targets, chosen.continue_h)
+            epochs, share = chosen.continue_epochs, 0.0
+        split = split_targets(data.histories, targets, share, known_us)
         found: dict[str, float] = {}
-        epochs = chosen.epochs
         result: FitResult | None = None
         if len(split.validation):
             result = self._fit_part(data, split, epochs, seed, report, options, "search")
@@ -97,6 +107,7 @@ class NeuralSystem:
                 "best_epoch": float(epochs),
                 self._figure: self._reported(result.metrics["validation_loss"]),
             }
+            self._searched(data, split)
         if chosen.refit or result is None:
             # The state of the first fit's optimiser is as large as the model: let go of it.
             self._net = result = None
@@ -136,7 +147,7 @@ class NeuralSystem:
         events = split.item_events(data.histories, data.item_events)
         net, optimiser = self._built(data, events, seed, options.start)
         self._net, self._catalogue = net.to(device), None
-        self._prepare(data)
+        self._prepare(data, split, options.start)
         if options.checkpoints is not None:
             options = dataclasses.replace(options, checkpoints=options.checkpoints / part)
         schedule = Schedule(
@@ -257,8 +268,11 @@ class NeuralSystem:
         """Whether log q of the hour counts, as strongly as the network learns."""
         return False
 
-    def _prepare(self, data: DataSet) -> None:
-        """Let a variant get ready before training starts."""
+    def _prepare(self, data: DataSet, split: TargetSplit, start: Start | None) -> None:
+        """Let a variant get ready before training starts; weights are those it begins with."""
+
+    def _searched(self, data: DataSet, split: TargetSplit) -> None:
+        """Let a variant choose what it can on the validation part, not learned from so far."""
 
     def _prior(self, data: DataSet, split: TargetSplit) -> Prior | None:
         """What a variant adds to the scores of training targets."""
@@ -267,9 +281,14 @@ class NeuralSystem:
             return None
         return FrequencyPrior(split.item_events(data.histories, data.item_events), temperature)
 
-    def _with_request_prior(self, scores: Tensor, requests: Requests) -> Tensor:  # noqa: ARG002
-        """Let a variant add to the scores (n, V) of requests."""
-        return scores
+    def _with_evidence(
+        self,
+        affinity: Tensor,
+        histories: Histories,  # noqa: ARG002
+        requests: Requests,  # noqa: ARG002
+    ) -> Tensor:
+        """Let a variant turn what was learned of taste (n, V) into the scores of requests."""
+        return affinity
 
     def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
         """Score all items for each request, (n, V)."""
@@ -282,7 +301,7 @@ class NeuralSystem:
     def _scored(self, histories: Histories, requests: Requests) -> Iterator[tuple[Ints, Tensor]]:
         """Rows of requests and the scores of all items, (b, V)."""
         for rows, affinity in self._affinities(histories, requests):
-            yield rows, self._with_request_prior(affinity, requests.take(rows))
+            yield rows, self._with_evidence(affinity, histories, requests.take(rows))
 
     def affinities(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
         """Scores without any popularity prior, (n, V): what was learned of taste."""

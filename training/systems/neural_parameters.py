@@ -40,6 +40,9 @@ class NeuralParameters:
     targets is kept apart, learning stops after ``patience`` epochs without a better MRR on it, and
     with ``refit`` a new fit on everything then runs for the best number of epochs.
 
+    ``continue_h``: above 0, a model that is continued learns from targets of this many latest hours
+    only, for ``continue_epochs`` and without a validation part; 0: as if it were trained afresh.
+
     ``precision``: of products, float32 or bfloat16; ``compile``: fuse what leads up to the GRU,
     which costs seconds at the start and saves a tenth of the time at most on a CPU;
     ``checkpoint_s``: seconds between checkpoints; ``device``: cpu, cuda or auto.
@@ -73,20 +76,30 @@ class NeuralParameters:
     patience: int = 2
     refit: bool = True
     repeats: bool = False
+    continue_h: int = 0
+    continue_epochs: int = 2
     precision: str = "float32"
     compile: bool = False
     checkpoint_s: float = 120.0
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("width", "max_len", "epochs", "batch_events", "bptt_steps", "min_batches"):
+        for name in (
+            "width",
+            "max_len",
+            "epochs",
+            "continue_epochs",
+            "batch_events",
+            "bptt_steps",
+            "min_batches",
+        ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("learning_rate", "max_gradient_norm", "checkpoint_s"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         for name in ("dropout", "input_dropout", "sequence_dropout", "validation_share"):
             share = getattr(self, name)
             require(0 <= share < 1, name, share, "0 or more and below 1")
-        for name in ("negatives", "patience", "ips_temperature", "score_penalty"):
+        for name in ("negatives", "patience", "continue_h", "ips_temperature", "score_penalty"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         power = self.negative_power
         require(0 <= power <= 1, "negative_power", power, "between 0 and 1")

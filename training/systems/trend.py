@@ -1,9 +1,11 @@
 """Item popularity that fades: the exposure rate q(item | t) of HRNN eq. 5.
 
-    C_t(j)   = sum over hours s < t of events(s, j) * 2 ** (-(t - 1 - s) / half_life)
+    C_t(j)   = sum over hours t - window <= s < t of events(s, j) * 2 ** (-(t - 1 - s) / half_life)
     q(j | t) = (C_t(j) + smoothing) / (sum over items of C_t + smoothing * V)
 
-The hour t itself never counts, so a target cannot see its own hour.
+The hour t itself never counts, so a target cannot see its own hour.  Nothing but hourly counts goes
+in, and none that lies further back than the window: training and serving, an old model and a new
+one, know the same q of an hour.
 """
 
 from __future__ import annotations
@@ -13,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.reader import Histories, Popularity
-from training.systems.base import US_PER_HOUR
+from training.reader import Popularity
 
 _MAX_CELLS = 64_000_000  # of one hour x item table: 256 MB
 
@@ -30,66 +31,54 @@ class HourCounts:
     events: Ints  # (P,)
 
     @classmethod
+    def none(cls) -> HourCounts:
+        """No counts at all."""
+        return cls(*(np.empty(0, np.int64) for _ in range(3)))
+
+    @classmethod
     def of_popularity(cls, popularity: Popularity) -> HourCounts:
         """The same counts, sorted."""
-        return cls._sorted(popularity.item, popularity.hour_index, popularity.events)
-
-    @classmethod
-    def of_events(cls, histories: Histories) -> HourCounts:
-        """Count the events of all users, context included."""
-        hour = histories.time_us // US_PER_HOUR
-        beyond = int(np.max(histories.item, initial=0)) + 1
-        # One number a pair sorts ten times as fast as two.
-        distinct, events = np.unique(hour * beyond + histories.item, return_counts=True)
-        return cls._sorted(distinct % beyond, distinct // beyond, events)
-
-    @classmethod
-    def _sorted(cls, item: NDArray[np.integer], hour: Ints, events: Ints) -> HourCounts:
-        order = np.argsort(hour, kind="stable")
-        return cls(item[order].astype(np.int64), hour[order], events[order].astype(np.int64))
-
-    def renewed(self, newer: HourCounts) -> HourCounts:
-        """The newer counts, and these of the hours before the first of them."""
-        if not len(newer.hour):
-            return self
-        old = slice(0, int(np.searchsorted(self.hour, newer.hour[0])))
-        return HourCounts(
-            np.concatenate([self.item[old], newer.item]),
-            np.concatenate([self.hour[old], newer.hour]),
-            np.concatenate([self.events[old], newer.events]),
+        order = np.argsort(popularity.hour_index, kind="stable")
+        return cls(
+            popularity.item[order].astype(np.int64),
+            popularity.hour_index[order].astype(np.int64),
+            popularity.events[order].astype(np.int64),
         )
 
-    def before(self, hour: int) -> HourCounts:
-        """Only the hours before that one."""
-        kept = slice(0, int(np.searchsorted(self.hour, hour)))
+    def within(self, first: int, stop: int) -> HourCounts:
+        """Only the hours [first, stop)."""
+        kept = slice(*np.searchsorted(self.hour, (first, stop)).tolist())
         return HourCounts(self.item[kept], self.hour[kept], self.events[kept])
 
 
 @dataclass(frozen=True)
 class TrendRule:
-    """How counts become q."""
+    """How counts become q; ``window_h``: hours before t that count."""
 
     half_life_h: float
     smoothing: float
+    window_h: int
 
 
-def log_q_at(counts: HourCounts, hours: Ints, n_items: int, rule: TrendRule) -> NDArray[np.float32]:
-    """log q of every item at each of the hours, which must ascend: (H, V)."""
-    table = np.empty((len(hours), n_items), np.float32)
-    faded = np.zeros(n_items)
-    before = int(hours[0]) if len(hours) else 0
-    used = 0
-    for row, hour in enumerate(hours.tolist()):
-        faded *= 2.0 ** (-(hour - before) / rule.half_life_h)
-        before = hour
-        stop = int(np.searchsorted(counts.hour, hour))
-        new = slice(used, stop)
-        weight = counts.events[new] * np.exp2(-(hour - 1 - counts.hour[new]) / rule.half_life_h)
-        faded += np.bincount(counts.item[new] - 1, weights=weight, minlength=n_items)
-        used = stop
-        smoothed = faded + rule.smoothing
-        table[row] = np.log(smoothed / smoothed.sum())
-    return table
+def log_q_at(counts: HourCounts, hour: int, n_items: int, rule: TrendRule) -> NDArray[np.float32]:
+    """log q of every item at an hour, (V,)."""
+    known = counts.within(hour - rule.window_h, hour)
+    weight = known.events * np.exp2(-(hour - 1 - known.hour) / rule.half_life_h)
+    smoothed = np.bincount(known.item - 1, weights=weight, minlength=n_items) + rule.smoothing
+    log_q: NDArray[np.float32] = np.log(smoothed / smoothed.sum()).astype(np.float32)
+    return log_q
+
+
+def age_h_at(counts: HourCounts, hour: int, n_items: int, window_h: int) -> NDArray[np.float32]:
+    """Hours since the first event of every item within the window before an hour, (V,).
+
+    An item without one is as old as the window.
+    """
+    known = counts.within(hour - window_h, hour)
+    first = np.full(n_items, hour - window_h, np.int64)
+    # Of several entries of an item the last one assigned stays, which is the earliest.
+    first[known.item[::-1] - 1] = known.hour[::-1]
+    return (hour - first).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,10 @@ class TrendTable:
             distinct, found = np.unique(hours[wanted] // step * step, return_inverse=True)
         row = np.full(len(hours), -1, np.int32)
         row[wanted] = found
-        return cls(log_q_at(counts, distinct, n_items, rule), row)
+        table = np.empty((len(distinct), n_items), np.float32)
+        for place, hour in enumerate(distinct.tolist()):
+            table[place] = log_q_at(counts, hour, n_items, rule)
+        return cls(table, row)
 
     def of(self, event: Ints, column: Ints | slice) -> NDArray[np.float32]:
         """log q at events' hours of the items column + 1; the two are broadcast together."""

@@ -1,0 +1,275 @@
+"""The terms of the mixture, each against a loop over its definition, and what they are for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import AS_OF_S, write_dataset
+
+from pipeline.errors import HourglassError
+from training.engine.interface import FitOptions, Start
+from training.reader import DataSet, Histories, Requests, read_dataset
+from training.systems import build
+from training.systems.base import US_PER_HOUR, System
+from training.systems.hrnn_trend import HrnnTrend
+from training.systems.mixture import ITEM_TERMS, PAIR_TERMS, TERMS, Evidence, Neighbours, add_terms
+from training.systems.trend import HourCounts, TrendRule
+
+N_ITEMS = 9
+NAMES = [f"i{item}" for item in range(N_ITEMS)]
+RULE = TrendRule(6.0, 0.1, 10)
+FAST = {"width": 8, "epochs": 1, "device": "cpu", "negatives": 0}
+
+
+def walks(
+    users: int, seed: int, events: int = 12, stop_s: float = AS_OF_S
+) -> dict[str, list[tuple[str, float]]]:
+    """Item after item: mostly the next one round, so that order tells what comes."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for user in range(users):
+        step = np.where(rng.random(events) < 0.8, 1, rng.integers(0, N_ITEMS, events))
+        item = np.cumsum(step) % N_ITEMS
+        time = np.sort(stop_s - rng.uniform(0, 30, events) * 3600)
+        found[f"u{user:02d}"] = [(NAMES[i], float(t)) for i, t in zip(item, time, strict=True)]
+    return found
+
+
+def data_of(folder: Path, users: int = 20, seed: int = 1) -> DataSet:
+    return read_dataset(write_dataset(folder, walks(users, seed), vocabulary=NAMES))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return data_of(tmp_path_factory.mktemp("mixture") / "d")
+
+
+def evidence_of(data: DataSet) -> Evidence:
+    return Evidence(
+        HourCounts.of_popularity(data.popularity),
+        data.manifest.as_of.index,
+        RULE,
+        N_ITEMS,
+        Neighbours.of(data.histories, N_ITEMS),
+    )
+
+
+def asked(data: DataSet, n: int = 50, seed: int = 0) -> Requests:
+    rng = np.random.default_rng(seed)
+    user = rng.integers(0, len(data.histories.user_ids), n)
+    length = rng.integers(0, data.histories.lengths[user] + 1)
+    last = data.histories.offsets[user] + np.maximum(length - 1, 0)
+    return Requests(user, length, data.histories.time_us[last] + rng.integers(0, 9 * 10**9, n))
+
+
+def slow_counts(histories: Histories, reach: int, before_us: float = math.inf) -> np.ndarray:
+    """How often each item came 1 to ``reach`` steps after each other one."""
+    counts = np.zeros((N_ITEMS, N_ITEMS))
+    for first, stop in zip(histories.offsets[:-1], histories.offsets[1:], strict=True):
+        for a in range(first, stop):
+            for b in range(a + 1, min(stop, a + reach + 1)):
+                i, j = histories.item[a] - 1, histories.item[b] - 1
+                if i != j and histories.time_us[b] < before_us:
+                    counts[i, j] += 1
+    return counts
+
+
+def slow_terms(data: DataSet, user: int, length: int, now_us: int) -> np.ndarray:
+    """All terms but the affinity, (V, K - 1)."""
+    known, h = data.popularity, data.histories
+    hour = min(now_us // US_PER_HOUR, data.manifest.as_of.index)
+    rows = list(zip(known.item - 1, known.hour_index, known.events, strict=True))
+    rows = [row for row in rows if hour - 10 <= row[1] < hour]
+    terms: dict[str, np.ndarray] = {}
+    for name, half_life in zip(ITEM_TERMS, (6.0, 1.0), strict=False):
+        faded = np.full(N_ITEMS, 0.1)
+        for item, counted, events in rows:
+            faded[item] += events * 2 ** (-(hour - 1 - counted) / half_life)
+        terms[name] = np.log(faded / faded.sum())
+    firsts = [
+        min([h for i, h, _ in rows if i == item], default=hour - 10) for item in range(N_ITEMS)
+    ]
+    terms["age"] = np.log2([hour - first for first in firsts])
+    for name in PAIR_TERMS:
+        terms[name] = np.zeros(N_ITEMS)
+    start = h.offsets[user]
+    items = (h.item[start : start + length] - 1).tolist()
+    q = np.exp(terms["log_q"])
+    near, followed = slow_counts(h, 10), slow_counts(h, 1)
+    if items:
+        for j in set(items):
+            places = [at for at, item in enumerate(items) if item == j]
+            terms["just_seen"][j] = items[-1] == j
+            terms["met"][j] = 1
+            terms["times_met"][j] = math.log(len(places))
+            terms["met_lately"][j] = 1 / (length - places[-1])
+        terms["followed"] = np.log(1 + followed[items[-1]] / q)
+        terms["preceded"] = np.log(1 + followed[:, items[-1]] / q)
+        around = sum(
+            0.7**back * (near[item] + near[:, item]) for back, item in enumerate(items[:-6:-1])
+        )
+        terms["near"] = np.log(1 + around / q)
+    return np.column_stack([terms[name] for name in TERMS[1:]])
+
+
+def test_terms_are_their_definitions(data: DataSet) -> None:
+    requests = asked(data)
+    target = np.random.default_rng(5).integers(0, N_ITEMS, len(requests))
+    columns = np.array([0, 3, 4, 8])
+    found = evidence_of(data).terms_of(data.histories, requests, target, columns)
+    assert not found[..., 0].any()
+    for row, asks in enumerate(zip(requests.user, requests.length, requests.now_us, strict=True)):
+        expected = slow_terms(data, *asks)
+        assert np.allclose(found[row, 0, 1:], expected[target[row]], rtol=1e-4, atol=1e-5)
+        assert np.allclose(found[row, 1:, 1:], expected[columns], rtol=1e-4, atol=1e-5)
+
+
+def test_scores_are_the_weighted_sum_of_the_terms(data: DataSet) -> None:
+    rng = np.random.default_rng(0)
+    requests = asked(data)
+    weights = rng.normal(size=(2, len(TERMS)))[rng.integers(0, 2, len(requests))]
+    scores = np.zeros((len(requests), N_ITEMS), np.float32)
+    add_terms(scores, evidence_of(data), data.histories, requests, weights)
+    for row, asks in enumerate(zip(requests.user, requests.length, requests.now_us, strict=True)):
+        assert np.allclose(scores[row], slow_terms(data, *asks) @ weights[row, 1:], atol=2e-3)
+
+
+def test_neighbours_before_a_time_are_counted_from_events_before_it(data: DataSet) -> None:
+    before_us = int(np.median(data.histories.time_us))
+    found = Neighbours.of(data.histories, N_ITEMS, before_us)
+    assert np.array_equal(found.followed.toarray(), slow_counts(data.histories, 1, before_us))
+    assert np.array_equal(found.near.toarray(), slow_counts(data.histories, 10, before_us))
+    assert np.array_equal(found.preceded.toarray(), slow_counts(data.histories, 1, before_us).T)
+
+
+def test_of_many_events_the_latest_are_counted(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.systems import mixture
+
+    monkeypatch.setattr(mixture, "_MOST_EVENTS", 60)
+    latest = np.sort(data.histories.time_us)[-60]
+    kept = data.histories.time_us >= latest
+    user, item = data.histories.user_of_event[kept], data.histories.item[kept] - 1
+    expected = np.zeros((N_ITEMS, N_ITEMS))
+    for a, b in zip(range(59), range(1, 60), strict=True):
+        expected[item[a], item[b]] += user[a] == user[b] and item[a] != item[b]
+    assert np.array_equal(Neighbours.of(data.histories, N_ITEMS).followed.toarray(), expected)
+
+
+@pytest.fixture(scope="module")
+def weighed(data: DataSet) -> HrnnTrend:
+    """A system whose every weight counts."""
+    system = build("hrnn_trend", FAST)
+    system.fit(data, 0, lambda progress: None)
+    rng = np.random.default_rng(1)
+    weights = rng.normal(size=(2, len(TERMS)))
+    precision = np.stack([np.eye(len(TERMS))] * 2)
+    told = {**system.tensors(), "mixture.weight": weights, "mixture.precision": precision}
+    other = build("hrnn_trend", FAST)
+    other.load(told)
+    assert isinstance(other, HrnnTrend)
+    return other
+
+
+def test_later_events_change_nothing(weighed: HrnnTrend, data: DataSet) -> None:
+    requests, h = asked(data), data.histories
+    before = weighed.score(h, requests)
+    rng = np.random.default_rng(9)
+    for row in range(len(requests)):
+        first = h.offsets[requests.user[row]] + requests.length[row]
+        later = slice(first, h.offsets[requests.user[row] + 1])
+        columns = {name: getattr(h, name).copy() for name in ("item", "time_us", "session_start")}
+        columns["item"][later] = rng.integers(1, N_ITEMS + 1, later.stop - later.start)
+        columns["time_us"][later] += 10**9
+        columns["session_start"][later] = rng.random(later.stop - later.start) < 0.5
+        after = weighed.score(replace(h, **columns), requests)
+        assert np.array_equal(after[row], before[row])
+
+
+def test_all_that_is_kept_is_loaded(weighed: HrnnTrend, data: DataSet) -> None:
+    other = build("hrnn_trend", FAST)
+    other.load(weighed.tensors())
+    requests = asked(data)
+    assert np.array_equal(
+        other.score(data.histories, requests), weighed.score(data.histories, requests)
+    )
+    for name, tensor in weighed.tensors().items():
+        assert np.array_equal(other.tensors()[name], tensor), name
+
+
+def test_weights_of_other_terms_are_refused(weighed: HrnnTrend) -> None:
+    with pytest.raises(HourglassError, match=r"'mixture.weight' has shape \(2, 11\).*\(2, 2\)"):
+        build("hrnn_trend", {**FAST, "mixture": False}).load(weighed.tensors())
+
+
+def recall(system: System, test: DataSet, k: int = 2) -> float:
+    h = test.histories
+    event = np.flatnonzero(h.is_target)
+    event = event[h.item[event] != h.item[event - 1]]
+    user = h.user_of_event[event]
+    scores = system.score(h, Requests(user, event - h.offsets[user], h.time_us[event]))
+    target = scores[np.arange(len(event)), h.item[event] - 1]
+    return float(np.mean((scores >= target[:, None]).sum(axis=1) <= k))
+
+
+def test_what_the_network_is_too_young_to_know_the_mixture_sees(tmp_path: Path) -> None:
+    train = read_dataset(write_dataset(tmp_path / "d", walks(80, 2), vocabulary=NAMES))
+    test = read_dataset(
+        write_dataset(
+            tmp_path / "t",
+            walks(40, 3, stop_s=AS_OF_S + 20 * 3600),
+            base=tmp_path / "d",
+            window_start="2016-03-14T13",
+            as_of="2016-03-15T09",
+        )
+    )
+    plain = build("hrnn_trend", {**FAST, "mixture": False})
+    mixed = build("hrnn_trend", FAST)
+    for system in (plain, mixed):
+        system.fit(train, 0, lambda progress: None)
+    assert recall(mixed, test) > 0.75
+    assert recall(plain, test) < 0.6
+    weights = dict(zip(TERMS, mixed.tensors()["mixture.weight"][0], strict=True))
+    assert weights["followed"] > weights["preceded"]
+
+
+def test_a_successor_is_first_asked_what_its_model_does_not_know(tmp_path: Path) -> None:
+    """Without a validation part, only what happened since then changes the weights."""
+    before = data_of(tmp_path / "before", users=60)
+    told = {**FAST, "validation_share": 0.0, "learning_rate": 1e-9}
+    first = build("hrnn_trend", FAST)
+    first.fit(before, 0, lambda progress: None)
+    known = first.tensors()
+
+    def following(as_of_us: int) -> np.ndarray:
+        start = Start("m", known, before.item_ids, None, as_of_us)
+        system = build("hrnn_trend", told)
+        assert isinstance(system, HrnnTrend)
+        system.fit_with(before, 0, lambda progress: None, FitOptions(start=start))
+        weights: np.ndarray = system.tensors()["mixture.weight"]
+        return weights
+
+    nothing_new = following(int(before.histories.time_us.max()) + 1)
+    assert np.array_equal(nothing_new, known["mixture.weight"])
+    some_new = following(int(np.quantile(before.histories.time_us, 0.7)))
+    assert not np.allclose(some_new[0], known["mixture.weight"][0])
+    assert np.abs(some_new - known["mixture.weight"]).max() < 1
+
+
+def test_a_successor_knows_new_items(tmp_path: Path) -> None:
+    before = data_of(tmp_path / "before", users=60)
+    first = build("hrnn_trend", FAST)
+    first.fit(before, 0, lambda progress: None)
+    names = [*NAMES[::-1], "new"]
+    later = read_dataset(write_dataset(tmp_path / "later", walks(60, 4), vocabulary=names))
+    start = Start("m", first.tensors(), before.item_ids, None, (AS_OF_S - 9000) * 1_000_000)
+    system = build("hrnn_trend", FAST)
+    assert isinstance(system, HrnnTrend)
+    system.fit_with(later, 0, lambda progress: None, FitOptions(start=start))
+    assert system.score(later.histories, asked(later)).shape == (50, N_ITEMS + 1)
+    assert system.tensors()["mixture.followed.row_start"].shape == (N_ITEMS + 2,)

@@ -1,0 +1,263 @@
+"""Evidence beside taste: what a request's score is a weighted sum of (HRNN eq. 5, extended).
+
+    score_j = w_affinity * affinity_j + sum over the other terms of w * term_j
+
+Terms of an item at an hour t: log q_j by two half-lives, and log2 of its age in hours.  Terms
+of a request and an item, 0 for most pairs, with L the user's last item and k steps since it was
+met:
+
+    just_seen       1 where j is L
+    met             1 where the user has met j
+    times_met       log of how often
+    met_lately      1 / k of the latest time
+    followed        log(1 + c(L, j) / q_j), c(i, j) = how often j came right after i
+    preceded        log(1 + c(j, L) / q_j)
+    near            log(1 + n_j / q_j), n_j = sum over the last items, fading, of how often j came
+                    within a few steps before or after them
+
+log(c / q + 1) is log(c + q) - log q: added to log q, a count that is smoothed towards q.  Weights
+are one set for requests within a session and one for those that begin one.
+
+n requests, V items, K terms, E pairs of request and item.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from training.batches import known_events, ranges
+from training.reader import Histories, Requests
+from training.systems.base import US_PER_HOUR, Tensors
+from training.systems.trend import HourCounts, TrendRule, age_h_at, log_q_at
+
+AFFINITY, LOG_Q = "affinity", "log_q"
+ITEM_TERMS = (LOG_Q, "log_q_short", "age")
+PAIR_TERMS = (
+    "just_seen",
+    "met",
+    "times_met",
+    "met_lately",
+    "followed",
+    "preceded",
+    "near",
+)
+TERMS = (AFFINITY, *ITEM_TERMS, *PAIR_TERMS)
+_SHORT = 1 / 6  # of the half-life
+_MET_EVENTS = 100  # of a history that are looked at
+_REACH = 10  # steps within which items are near
+_LAST_ITEMS, _FADE = 5, 0.7
+_MOST_EVENTS = 2_000_000  # the latest ones: neighbours are counted in seconds
+_CACHED_CELLS = 32_000_000
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """How often items came after one another in the histories, counted before some time."""
+
+    followed: sparse.csr_array  # (V, V) row i: what came right after i
+    near: sparse.csr_array  # (V, V) row i: what came up to `_REACH` steps after i
+    preceded: sparse.csr_array = field(init=False)  # (V, V)
+    around: sparse.csr_array = field(init=False)  # (V, V)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "preceded", self.followed.T.tocsr())
+        object.__setattr__(self, "around", (self.near + self.near.T).tocsr())
+
+    @classmethod
+    def none(cls, n_items: int) -> Neighbours:
+        """No item came after another."""
+        nothing = sparse.csr_array((n_items, n_items), dtype=np.float32)
+        return cls(nothing, nothing)
+
+    @classmethod
+    def of(cls, histories: Histories, n_items: int, before_us: int | None = None) -> Neighbours:
+        """Count steps between different items, among events before ``before_us`` only."""
+        time_us = np.asarray(histories.time_us)
+        known = np.ones(len(time_us), np.bool_) if before_us is None else time_us < before_us
+        if known.sum() > _MOST_EVENTS:
+            place = np.sum(known) - _MOST_EVENTS
+            known &= time_us >= np.partition(time_us[known], place)[place]
+        user = histories.user_of_event[known]
+        item = np.asarray(histories.item)[known].astype(np.int64) - 1
+        near = sparse.csr_array((n_items, n_items), dtype=np.float32)
+        followed = near
+        for apart in range(1, _REACH + 1):
+            pair = (user[apart:] == user[:-apart]) & (item[apart:] != item[:-apart])
+            cells = (item[:-apart][pair], item[apart:][pair])
+            ones = np.ones(len(cells[0]), np.float32)
+            near = near + sparse.coo_array((ones, cells), shape=near.shape).tocsr()
+            followed = near if apart == 1 else followed
+        return cls(followed, near)
+
+    def tensors(self) -> Tensors:
+        """Both matrices in compressed rows."""
+        found: Tensors = {}
+        for name, counts in (("followed", self.followed), ("near", self.near)):
+            found[f"{name}.count"] = counts.data
+            found[f"{name}.column"] = counts.indices.astype(np.int64)
+            found[f"{name}.row_start"] = counts.indptr.astype(np.int64)
+        return found
+
+    @classmethod
+    def from_tensors(cls, tensors: Tensors) -> Neighbours:
+        """What `tensors` gave."""
+        matrices = []
+        for name in ("followed", "near"):
+            start = tensors[f"{name}.row_start"]
+            rows = (tensors[f"{name}.count"], tensors[f"{name}.column"], start)
+            matrices.append(sparse.csr_array(rows, shape=(len(start) - 1, len(start) - 1)))
+        return cls(*matrices)
+
+
+@dataclass(frozen=True)
+class PairTerm:
+    """Values of one term where it is not 0; a pair comes once."""
+
+    name: str
+    row: Ints  # (E,) request
+    column: Ints  # (E,) item, 0-based
+    value: Floats  # (E,)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the terms are computed from, apart from the network.
+
+    ``as_of``: the hour from which on nothing is known; later requests see what was known then.
+    """
+
+    counts: HourCounts
+    as_of: int
+    rule: TrendRule
+    n_items: int
+    neighbours: Neighbours
+    _of_hour: dict[int, Floats] = field(default_factory=dict, repr=False, compare=False)
+
+    def hours(self, requests: Requests) -> Ints:
+        """The hour whose popularity a request is answered with, (n,)."""
+        hours: Ints = np.minimum(requests.now_us // US_PER_HOUR, self.as_of)
+        return hours
+
+    def item_terms(self, hour: int) -> Floats:
+        """`ITEM_TERMS` of all items at an hour, (len(ITEM_TERMS), V)."""
+        if hour not in self._of_hour:
+            if (len(self._of_hour) + 1) * len(ITEM_TERMS) * self.n_items > _CACHED_CELLS:
+                self._of_hour.clear()
+            rule, n_items = self.rule, self.n_items
+            short = replace(rule, half_life_h=_SHORT * rule.half_life_h)
+            rows = [log_q_at(self.counts, hour, n_items, one) for one in (rule, short)]
+            age_h = age_h_at(self.counts, hour, n_items, rule.window_h)
+            self._of_hour[hour] = np.stack([*rows, np.log2(age_h)])
+        return self._of_hour[hour]
+
+    def pair_terms(self, histories: Histories, requests: Requests) -> list[PairTerm]:
+        """`PAIR_TERMS` of requests; each uses only its own first events."""
+        return [*self._met(histories, requests), *self._neighbouring(histories, requests)]
+
+    def terms_of(
+        self, histories: Histories, requests: Requests, target: Ints, columns: Ints
+    ) -> Floats:
+        """`TERMS` of each request's target (n,) and of shared columns (S,), (n, 1 + S, K).
+
+        The affinity is left at 0: it is the network's to say.
+        """
+        terms = np.zeros((len(requests), 1 + len(columns), len(TERMS)), np.float32)
+        items = slice(1, 1 + len(ITEM_TERMS))
+        hours = self.hours(requests)
+        for hour in np.unique(hours).tolist():
+            rows = np.flatnonzero(hours == hour)
+            of_items = self.item_terms(hour).T  # (V, len(ITEM_TERMS))
+            terms[rows, 0, items] = of_items[target[rows]]
+            terms[rows, 1:, items] = of_items[columns]
+        place = np.full(self.n_items, -1)
+        place[columns] = np.arange(1, 1 + len(columns))
+        for k, term in enumerate(self.pair_terms(histories, requests), start=items.stop):
+            shared = place[term.column] >= 0
+            terms[term.row[shared], place[term.column[shared]], k] = term.value[shared]
+            own = term.column == target[term.row]
+            terms[term.row[own], 0, k] = term.value[own]
+        return terms
+
+    def _met(self, histories: Histories, requests: Requests) -> list[PairTerm]:
+        request, event = known_events(histories, requests, _MET_EVENTS)
+        item = histories.item[event].astype(np.int64) - 1
+        stop = histories.offsets[requests.user] + requests.length  # (n,)
+        pair = request * self.n_items + item
+        # The latest time of each pair, in the order of the pairs.
+        distinct, back, times = np.unique(pair[::-1], return_index=True, return_counts=True)
+        latest = event[len(event) - 1 - back]
+        row, column = distinct // self.n_items, distinct % self.n_items
+        since = stop[row] - latest
+        ones = np.ones(len(row), np.float32)
+
+        def term(name: str, value: NDArray[np.floating], kept: NDArray[np.bool_]) -> PairTerm:
+            return PairTerm(name, row[kept], column[kept], value[kept].astype(np.float32))
+
+        return [
+            term("just_seen", ones, since == 1),
+            term("met", ones, since >= 1),
+            term("times_met", np.log(times), times > 1),
+            term("met_lately", 1 / since, since >= 1),
+        ]
+
+    def _neighbouring(self, histories: Histories, requests: Requests) -> list[PairTerm]:
+        known = self.neighbours
+        last = self._last_items(histories, requests, 1)
+        recent = self._last_items(histories, requests, _LAST_ITEMS)
+        hours, of_request = np.unique(self.hours(requests), return_inverse=True)
+        log_q = np.stack([self.item_terms(hour)[0] for hour in hours.tolist()])  # (H, V)
+        terms = []
+        for name, counts in (
+            ("followed", last @ known.followed),
+            ("preceded", last @ known.preceded),
+            ("near", recent @ known.around),
+        ):
+            row, entry = ranges(counts.indptr[:-1].astype(np.int64), np.diff(counts.indptr))
+            column = counts.indices[entry].astype(np.int64)
+            rarity = np.exp(-log_q[of_request[row], column])
+            terms.append(PairTerm(name, row, column, np.log1p(counts.data[entry] * rarity)))
+        return terms
+
+    def _last_items(self, histories: Histories, requests: Requests, most: int) -> sparse.csr_array:
+        request, event = known_events(histories, requests, most)
+        back = histories.offsets[requests.user[request]] + requests.length[request] - 1 - event
+        weight = np.float32(_FADE) ** back.astype(np.float32)
+        cells = (request, histories.item[event].astype(np.int64) - 1)
+        return sparse.csr_array((weight, cells), shape=(len(requests), self.n_items))
+
+
+def add_terms(
+    scores: Floats,
+    evidence: Evidence,
+    histories: Histories,
+    requests: Requests,
+    weights: NDArray[np.float64],
+) -> None:
+    """Add all terms but the affinity to scores (n, V), in place.
+
+    Args:
+        scores: (n, V).
+        evidence: what the terms are computed from.
+        histories: of the users.
+        requests: (n,).
+        weights: (n, K) of each request, in the order of `TERMS`.
+    """
+    stop = 1 + len(ITEM_TERMS)
+    told = np.column_stack([evidence.hours(requests), weights[:, 1:stop]])
+    sets, of_request = np.unique(told, axis=0, return_inverse=True)
+    added = [chosen[1:].astype(np.float32) @ evidence.item_terms(int(chosen[0])) for chosen in sets]
+    # Row by row: a selection of rows would copy them.
+    for row, which in enumerate(of_request.reshape(-1).tolist()):
+        scores[row] += added[which]
+    if not weights[:, stop:].any():
+        return
+    for place, term in enumerate(evidence.pair_terms(histories, requests), start=stop):
+        weighed = weights[term.row, place].astype(np.float32) * term.value
+        scores[term.row, term.column] += weighed
