@@ -1,0 +1,1 @@
+"""Replay: history rolled step by step, several arms side by side."""

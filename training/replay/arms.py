@@ -1,0 +1,235 @@
+"""Arms: models that are fitted, or not, as history goes on, and asked at every step."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour, HourRange
+from pipeline.settings import ArmSettings, DatasetSettings, ModelSettings, Settings
+from training.model_files import Model, agreeing, configured, resolve
+from training.replay.cut import Cut, places, popularity
+from training.replay.cuts import Cuts
+from training.replay.log import FlatLog, start_us
+from training.replay.terms import Terms
+from training.systems import SYSTEM_NAMES, build
+from training.systems.base import FollowsTrends, GradientTrained, System, Tensors
+
+if TYPE_CHECKING:
+    from training.engine.interface import Start
+
+#: How often each item was next to the last one, before or after it: no similarity, one step.
+NEIGHBOURS = {
+    "reach": 1,
+    "directed": False,
+    "exponent": 0.0,
+    "shrinkage": 0.0,
+    "last_items": 1,
+}
+_DEFAULT = (
+    ArmSettings(name="recent_pop"),
+    ArmSettings(name="vsknn"),
+    ArmSettings(name="neighbours", model="item_knn", parameters=NEIGHBOURS, min_item_events=1),
+    ArmSettings(name="hrnn_trend", mode="continued"),
+    ArmSettings(name="hrnn_trend-offline", model="hrnn_trend", mode="offline"),
+    ArmSettings(name="hrnn", mode="continued"),
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm, ready to be fitted."""
+
+    settings: ArmSettings
+    model: Model
+    first_model: Model
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.settings.name
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides what the arm does, its name apart."""
+        said = self.settings.model_dump(mode="json", exclude={"name", "model"})
+        models = [dataclasses.asdict(one) for one in (self.model, self.first_model)]
+        for one in models:
+            one.pop("name")
+        text = json.dumps([said, models], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class ArmState:
+    """What an arm has learned so far: its system as serving would load it, and its terms."""
+
+    system: System
+    tensors: Tensors
+    optimiser: Tensors | None
+    terms: Terms
+    as_of: Hour
+    fits: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one fit cost, and on how much it was; ``seconds`` has that of the cut apart."""
+
+    seconds: float
+    cut_s: float
+    learned_events: int
+
+
+#: Whether an arm that has a model should be fitted on a new cut; the state is the model's.
+WorthIt = Callable[[ArmState, Cut], bool]
+
+
+def always(state: ArmState, cut: Cut) -> bool:  # noqa: ARG001 - the signature is WorthIt
+    """Fit at every step that is due."""
+    return True
+
+
+def arms_of(settings: Settings, names: Sequence[str]) -> list[Arm]:
+    """The arms of those names, or all that are configured.
+
+    Raises:
+        UsageError: there is no such arm, or its model does not exist or refuses its parameters.
+    """
+    known = settings.replay.arms or _DEFAULT
+    unknown = [name for name in names if name not in {arm.name for arm in known}]
+    if unknown:
+        said = ", ".join(arm.name for arm in known)
+        raise UsageError(f"no arm {unknown[0]!r}: use one of {said}")
+    return [_arm(settings, arm) for arm in known if not names or arm.name in names]
+
+
+def _arm(settings: Settings, asked: ArmSettings) -> Arm:
+    given = asked.model
+    if given in {one.name for one in settings.models} or given not in SYSTEM_NAMES:
+        model = configured(settings, given)
+    else:
+        model = resolve(ModelSettings(file=given))
+
+    def with_parameters(own: dict[str, object]) -> Model:
+        laid_over = {**model.parameters, **asked.parameters, **own}
+        named = dataclasses.replace(model, name=asked.name, parameters=laid_over)
+        found = agreeing(named, settings.evaluation.repeats == "keep")
+        build(found.system, found.parameters)
+        return found
+
+    arm = Arm(asked, with_parameters({}), with_parameters(asked.first_parameters))
+    system = build(arm.model.system, arm.model.parameters)
+    if asked.mode == "continued" and not isinstance(system, GradientTrained):
+        raise UsageError(
+            f"arm {asked.name!r}: {arm.model.system} is always fitted anew: use mode fresh"
+        )
+    return arm
+
+
+def dataset_of(arm: Arm, settings: Settings, first: bool) -> DatasetSettings:
+    """What the arm learns from: the settings' rules with its own window."""
+    own, rules = arm.settings, settings.dataset
+    window = (own.first_window if first else None) or own.window or rules.window
+    least = own.min_item_events or rules.min_item_events
+    return rules.model_copy(update={"window": window, "min_item_events": least})
+
+
+def is_due(arm: Arm, state: ArmState | None, step: int) -> bool:
+    """Whether the arm is to be fitted at a step, the first being 0."""
+    if state is None:
+        return True
+    return arm.settings.mode != "offline" and step % arm.settings.every == 0
+
+
+def fitted(
+    arm: Arm,
+    state: ArmState | None,
+    cuts: Cuts,
+    as_of: Hour,
+    worth_it: WorthIt = always,
+) -> tuple[ArmState, Fit | None]:
+    """Fit the arm on what was known at ``as_of``; None where it kept the model that it had.
+
+    Raises:
+        HourglassError: the very first window holds nothing to learn from, or the fit fails.
+    """
+    own, settings, first = arm.settings, cuts.settings, state is None
+    continues = own.mode == "continued" and state is not None
+    before = state.terms if continues and state is not None else None
+    try:
+        cut, cut_s = cuts.train(dataset_of(arm, settings, first), as_of, before)
+    except HourglassError as error:
+        if state is None:
+            raise HourglassError(f"arm {arm.name!r}: {error}") from error
+        return state, None
+    if state is not None and own.skip_when_stale and not worth_it(state, cut):
+        return state, None
+    began_s = time.perf_counter()
+    model = arm.first_model if first else arm.model
+    system = build(model.system, model.parameters)
+    optimiser = None
+    if isinstance(system, GradientTrained):
+        from training.engine.interface import FitOptions
+
+        start = _start(state, cuts.log) if continues and state is not None else None
+        options = FitOptions(start=start)
+        system.fit_with(cut.data, settings.replay.seed, lambda _: None, options)
+        if model.keep_optimiser and own.mode == "continued":
+            optimiser = system.optimiser_tensors()
+    else:
+        system.fit(cut.data, settings.replay.seed, lambda _: None)
+    # Asked as it would be served, which is also how a run that was killed goes on.
+    tensors = {name: tensor.copy() for name, tensor in system.tensors().items()}
+    made = ArmState(
+        loaded(model, tensors),
+        tensors,
+        optimiser,
+        cut.terms,
+        as_of,
+        (0 if state is None else state.fits) + 1,
+    )
+    seconds = time.perf_counter() - began_s
+    return made, Fit(seconds, cut_s, cut.data.manifest.n_targets)
+
+
+def loaded(model: Model, tensors: Tensors) -> System:
+    """A system from what it has learned."""
+    system = build(model.system, model.parameters)
+    system.load(tensors)
+    return system
+
+
+def renew(arm: Arm, state: ArmState, log: FlatLog, hours: HourRange, since: Hour) -> None:
+    """Give a model that follows trends the hourly popularity up to the end of a step.
+
+    Args:
+        arm: whose popularity may be frozen.
+        state: of the arm.
+        log: of all events.
+        hours: of the step; a system uses only those before the hour of a request.
+        since: first hour to tell of; hours since the fit are told in any case.
+    """
+    if arm.settings.popularity == "frozen" or not isinstance(state.system, FollowsTrends):
+        return
+    told = HourRange(min(since, state.as_of), hours.stop)
+    counts = popularity(log, told, places(log, state.terms.items))
+    state.system.refresh(counts, hours.stop)
+
+
+def _start(state: ArmState, log: FlatLog) -> Start:
+    from training.engine.interface import Start
+
+    return Start(
+        model_id=f"replay-{state.as_of}",
+        tensors=state.tensors,
+        item_ids=log.item_ids[state.terms.items],
+        optimiser=state.optimiser,
+        as_of_us=start_us(state.as_of),
+    )

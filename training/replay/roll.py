@@ -1,0 +1,272 @@
+"""Rolling history: at each step every arm is fitted on what was known, then all are asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import ingest
+from pipeline.dataset_files import Frame
+from pipeline.dataset_inputs import inputs
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import HourRange, parse_duration_h
+from pipeline.lake import Lake, State
+from pipeline.schemas import ITEMS, USERS
+from pipeline.settings import Settings
+from pipeline.version import code_version
+from training.evaluate import rank_targets
+from training.replay.arms import (
+    Arm,
+    ArmState,
+    WorthIt,
+    always,
+    fitted,
+    is_due,
+    renew,
+)
+from training.replay.cut import Cut, held_out, places
+from training.replay.cuts import Cuts
+from training.replay.log import FlatLog, start_us
+from training.replay.run_folder import (
+    COLUMNS,
+    Asked,
+    StepResult,
+    read_state,
+    read_step,
+    step_path,
+    tidy,
+    write_state,
+    write_step,
+)
+
+_SETTINGS = ("dataset", "sessions", "evaluation")
+_THRESHOLDS = ("min_item_events", "min_session_events", "min_user_sessions")
+#: Told before each step of each arm: its hours, the arm's name, steps done and steps in all.
+Report = Callable[[HourRange, str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One replay: what is rolled, by which rules, and where its results lie."""
+
+    settings: Settings
+    hours: HourRange
+    step_h: int
+    folder: Path
+    read_hours: HourRange
+    state: State
+
+    @property
+    def steps(self) -> list[HourRange]:
+        """The hours of each step."""
+        return list(self.hours.steps(self.step_h))
+
+    def arm_folder(self, arm: Arm) -> Path:
+        """Where the results of an arm lie."""
+        return self.folder / "arms" / f"{arm.model.system}-{arm.digest}"
+
+
+def plan(lake: Lake, settings: Settings, hours: HourRange, arms: Sequence[Arm]) -> Run:
+    """The run of these hours; the same settings, events and code make the same run.
+
+    Raises:
+        UsageError: the hours begin before the first event, so that nothing is known.
+        HourglassError: an hour is missing in the lake, or was filled by other rules.
+    """
+    state = {**lake.state(), **{spec.name: lake.snapshot(spec) for spec in (ITEMS, USERS)}}
+    if not arms:
+        raise UsageError("a replay needs arms: list some under replay.arms")
+    first = min(lake.filled(ingest.STEP, state=state), default=hours.first)
+    if first >= hours.first:
+        raise UsageError(
+            f"--from {hours.first}: no event is known before it: begin later, or run "
+            "`hourglass ingest` and `hourglass backfill`"
+        )
+    # All of it, whatever the arms look at: their results are kept side by side, in one log's codes.
+    reached = HourRange(first, hours.stop)
+    frame = Frame(first, hours.first, hours.stop)
+    went_in = {
+        **inputs(lake, settings, frame, reached, state),
+        "metadata": [state[spec.name] for spec in (ITEMS, USERS)],
+        "settings": {name: getattr(settings, name).model_dump(mode="json") for name in _SETTINGS},
+        "seed": settings.replay.seed,
+        "step": settings.replay.step,
+        "hours": str(hours),
+        "code": code_version(),
+    }
+    digest = hashlib.sha256(json.dumps(went_in, sort_keys=True).encode()).hexdigest()[:16]
+    step_h = parse_duration_h(settings.replay.step)
+    return Run(settings, hours, step_h, settings.path("replay") / digest, reached, state)
+
+
+@dataclass(frozen=True)
+class _Questions:
+    """The frozen events of one step, cut when the first arm asks for them."""
+
+    cuts: Cuts
+    hours: HourRange
+
+    @cached_property
+    def part(self) -> Cut | None:
+        """In a vocabulary of all items seen before the end of the step; None without an event."""
+        log, settings = self.cuts.log, self.cuts.settings
+        seen = np.flatnonzero(log.item_first_us < start_us(self.hours.stop))
+        if settings.dataset.cold_items:
+            # An arm may recommend what nobody has met yet: it costs it a place as any other.
+            seen = np.arange(len(log.item_ids))
+        base = self._base()
+        part = None if base is None else held_out(log, settings, base, self.hours, seen)
+        return part if part is not None and len(part.data.histories.item) else None
+
+    def _base(self) -> Cut | None:
+        """A cut that names event types, contexts, features; models have the rest of their own."""
+        rules = self.cuts.settings.dataset
+        reach_h = parse_duration_h(rules.window) + parse_duration_h(rules.history)
+        wider = {"window": f"{reach_h}h", **dict.fromkeys(_THRESHOLDS, 1)}
+        for one in (rules, rules.model_copy(update=wider)):
+            with suppress(HourglassError):
+                return self.cuts.train(one, self.hours.first)[0]
+        return None
+
+
+def roll(
+    run: Run,
+    read: Callable[[], FlatLog],
+    arms: Sequence[Arm],
+    report: Report = lambda _hours, _arm, _done, _all: None,
+    worth_it: WorthIt = always,
+) -> None:
+    """Do all steps that are not done yet.
+
+    Args:
+        run: what is rolled.
+        read: reads the log, which is needed only where something is left to do.
+        arms: side by side.
+        report: is told how it goes.
+        worth_it: asked of arms that skip fits.
+
+    Raises:
+        HourglassError: an arm's first window holds nothing to learn from, or a fit fails.
+    """
+    steps = run.steps
+    begin = {arm.name: _done(run, arm, steps) for arm in arms}
+    total = len(steps) * len(arms)
+    if sum(begin.values()) == total:
+        return
+    log = read()
+    states = {arm.name: _found(run, arm, steps, begin[arm.name], log) for arm in arms}
+    done = sum(begin.values())
+    cuts = Cuts(log, run.settings)
+    for number, hours in enumerate(steps):
+        questions = _Questions(cuts, hours)
+        for arm in arms:
+            if number < begin[arm.name]:
+                continue
+            report(hours, arm.name, done, total)
+            states[arm.name] = _one(run, arm, states[arm.name], number, questions, worth_it)
+            done += 1
+
+
+def _one(
+    run: Run,
+    arm: Arm,
+    state: ArmState | None,
+    number: int,
+    questions: _Questions,
+    worth_it: WorthIt,
+) -> ArmState:
+    """One step of one arm: fit where it is due, ask, write down."""
+    folder, fit = run.arm_folder(arm), None
+    cuts, hours = questions.cuts, questions.hours
+    if is_due(arm, state, number):
+        state, fit = fitted(arm, state, cuts, hours.first, worth_it)
+    if state is None:
+        raise AssertionError("the first step is always due")
+    weights = f"{state.as_of}.safetensors"
+    if fit is not None and _is_kept(arm):
+        weights = write_state(folder, state, cuts.log)
+    part = questions.part
+    began_s = time.perf_counter()
+    asked = _nothing() if part is None else _asked(arm, state, cuts, hours, part)
+    facts: dict[str, Any] = {
+        "arm": arm.name,
+        "hours": str(hours),
+        "fitted": fit is not None,
+        "fit_s": fit.seconds if fit else 0.0,
+        "cut_s": fit.cut_s if fit else 0.0,
+        "learned_events": fit.learned_events if fit else 0,
+        "score_s": time.perf_counter() - began_s,
+        "n_items": len(state.terms.items),
+        "model_as_of": str(state.as_of),
+        "weights": weights if _is_kept(arm) else None,
+    }
+    write_step(folder, hours.first, StepResult(asked, facts))
+    tidy(folder, weights)
+    return state
+
+
+def _nothing() -> Asked:
+    empty = {name: np.empty(0, kind) for name, kind in COLUMNS.items()}
+    return Asked(**empty)
+
+
+def _asked(arm: Arm, state: ArmState, cuts: Cuts, hours: HourRange, part: Cut) -> Asked:
+    log, settings = cuts.log, cuts.settings
+    since = hours.first - part.data.manifest.popularity_window_h
+    renew(arm, state, log, hours, since)
+    ranks = rank_targets(
+        state.system,
+        part.data,
+        settings.evaluation,
+        model_id=arm.name,
+        item_ids=log.item_ids[state.terms.items],
+    )
+    user_codes = np.searchsorted(log.user_ids, part.data.histories.user_ids)
+    item = part.terms.items[ranks.item - 1]
+    # Where there are few items, the last of all would still be one of the first k.
+    is_miss = places(log, state.terms.items)[item] < 0
+    rank = np.where(is_miss, np.maximum(ranks.rank, settings.evaluation.k + 1), ranks.rank)
+    return Asked(
+        user=user_codes[ranks.user].astype(np.int32),
+        time_us=ranks.time_us,
+        item=item.astype(np.int32),
+        known=log.item_first_us[item] < start_us(hours.first),
+        rank=rank.astype(np.int32),
+    )
+
+
+def _is_kept(arm: Arm) -> bool:
+    """Whether a later step may need what the arm learned at an earlier one."""
+    own = arm.settings
+    return own.mode != "fresh" or own.every > 1 or own.skip_when_stale
+
+
+def _done(run: Run, arm: Arm, steps: Sequence[HourRange]) -> int:
+    """How many steps of an arm are done, from the first on."""
+    folder = run.arm_folder(arm)
+    for number, hours in enumerate(steps):
+        if not step_path(folder, hours.first).is_file():
+            return number
+    return len(steps)
+
+
+def _found(
+    run: Run, arm: Arm, steps: Sequence[HourRange], done: int, log: FlatLog
+) -> ArmState | None:
+    """What an arm had learned when it was left."""
+    if not done or done == len(steps):
+        return None
+    folder = run.arm_folder(arm)
+    weights = read_step(folder, steps[done - 1].first).facts["weights"]
+    if weights is not None:
+        return read_state(folder, weights, arm, log)
+    return None

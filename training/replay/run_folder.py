@@ -1,0 +1,187 @@
+"""The folder of a run: what each arm came to at each step, whole files only.
+
+``<work>/replay/<run id>/arms/<digest of the arm>/<hour>.parquet`` holds a row a target with its
+rank, and in its metadata what the step cost.  Beside it lies what the arm had learned by then, if a
+later step needs it; a step names the file that it stands on, so that a run which was killed goes
+on where it was.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour
+from training.replay.arms import Arm, ArmState, loaded
+from training.replay.log import FlatLog
+from training.replay.terms import Terms
+
+COLUMNS: dict[str, type[Any]] = {
+    "user": np.int32,
+    "time_us": np.int64,
+    "item": np.int32,
+    "known": np.bool_,
+    "rank": np.int32,
+}
+_OPTIMISER = "optimiser:"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The targets of one step and their ranks by one arm; users and items are the log's codes."""
+
+    user: NDArray[np.int32]  # (n,)
+    time_us: NDArray[np.int64]  # (n,)
+    item: NDArray[np.int32]  # (n,)
+    known: NDArray[np.bool_]  # (n,) whether the item was seen before the step
+    rank: NDArray[np.int32]  # (n,) 1-based
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one arm came to at one step."""
+
+    asked: Asked
+    facts: dict[str, Any]
+
+
+def step_path(folder: Path, hour: Hour) -> Path:
+    """Where the result of a step lies in the folder of an arm."""
+    return folder / f"{hour}.parquet"
+
+
+def write_step(folder: Path, hour: Hour, result: StepResult) -> None:
+    """Write the result of a step, whole or not at all."""
+    table = pa.table({name: getattr(result.asked, name) for name in COLUMNS})
+    table = table.replace_schema_metadata({"facts": json.dumps(result.facts)})
+    _whole(step_path(folder, hour), lambda path: pq.write_table(table, path, compression="zstd"))
+
+
+def read_step(folder: Path, hour: Hour) -> StepResult:
+    """Read what `write_step` wrote.
+
+    Raises:
+        HourglassError: the file is missing or damaged.
+    """
+    path = step_path(folder, hour)
+    try:
+        table = pq.read_table(path)
+        facts = json.loads(table.schema.metadata[b"facts"])
+        columns: dict[str, Any] = {
+            name: table[name].to_numpy().astype(kind, copy=False) for name, kind in COLUMNS.items()
+        }
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as error:
+        raise HourglassError(
+            f"{path}: the step cannot be read: run `hourglass replay --fresh`"
+        ) from error
+    return StepResult(Asked(**columns), facts)
+
+
+def write_state(folder: Path, state: ArmState, log: FlatLog) -> str:
+    """Write what an arm has learned; returns the file's name."""
+    from safetensors.numpy import save_file
+
+    name = f"{state.as_of}.safetensors"
+    optimiser = {_OPTIMISER + key: value for key, value in (state.optimiser or {}).items()}
+    tensors = {k: np.asarray(v, order="C") for k, v in {**state.tensors, **optimiser}.items()}
+    said = {
+        "terms": json.dumps(state.terms.to_json(log)),
+        "facts": json.dumps({"as_of": str(state.as_of), "fits": state.fits}),
+    }
+    _whole(folder / name, lambda path: save_file(tensors, path, said))
+    return name
+
+
+def read_state(folder: Path, name: str, arm: Arm, log: FlatLog) -> ArmState:
+    """Read what `write_state` wrote.
+
+    Raises:
+        HourglassError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / name, "np") as file:
+            said = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        facts = json.loads(said["facts"])
+        terms = Terms.from_json(json.loads(said["terms"]), log)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise HourglassError(
+            f"{folder / name}: the weights cannot be read: run `hourglass replay --fresh`"
+        ) from error
+    start = len(_OPTIMISER)
+    optimiser = {k[start:]: v for k, v in tensors.items() if k.startswith(_OPTIMISER)}
+    own = {k: v for k, v in tensors.items() if not k.startswith(_OPTIMISER)}
+    model = arm.first_model if facts["fits"] == 1 else arm.model
+    return ArmState(
+        loaded(model, own), own, optimiser or None, terms, Hour.parse(facts["as_of"]), facts["fits"]
+    )
+
+
+def tidy(folder: Path, needed: str | None) -> None:
+    """Remove the weights that no later step needs, and what a killed process left half-done."""
+    for path in (*folder.glob("*.safetensors"), *folder.glob(".*")):
+        if path.name != needed:
+            path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    _whole(path, lambda staging: staging.write_text(text, encoding="utf-8"))
+
+
+def _whole(path: Path, write: Callable[[Path], object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        write(staging)
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(folder: Path, wait_s: float, say: Callable[[str], None]) -> Iterator[None]:
+    """Be the only process at a run; the system frees it even when the process is killed.
+
+    Raises:
+        HourglassError: another process still works at it after ``wait_s``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "holder").open("a+", encoding="utf-8") as lock:
+        deadline, said = time.monotonic() + wait_s, False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                if time.monotonic() >= deadline:
+                    raise HourglassError(
+                        f"another process (pid {holder}) runs the replay {folder.name}: "
+                        f"waited {wait_s:.0f} s; try again when it has finished"
+                    ) from error
+                if not said:
+                    say(f"waiting for process {holder}, which runs the replay {folder.name} ...")
+                    said = True
+                time.sleep(0.2)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

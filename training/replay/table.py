@@ -1,0 +1,244 @@
+"""What a replay came to: each arm's figures with intervals, what it cost, and the rows by step.
+
+Shapes: n targets, A arms.  A target on an item that was first seen within its own step is a miss
+for every arm; figures are given with those ("all") and without ("known").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from pipeline.hours import HourRange
+from pipeline.settings import EvaluationSettings
+from training.bootstrap import Interval, intervals
+from training.metrics import METRICS, target_values
+from training.replay.arms import Arm
+from training.replay.roll import Run
+from training.replay.run_folder import Asked, StepResult, read_step
+
+_COSTS = ("fit_s", "cut_s", "score_s", "learned_events")
+
+
+@dataclass(frozen=True)
+class Results:
+    """All steps of all arms; the targets are the same for each."""
+
+    names: tuple[str, ...]
+    steps: tuple[HourRange, ...]
+    by_arm: dict[str, list[StepResult]]
+
+    @property
+    def step(self) -> NDArray[np.int64]:
+        """Number of the step of each target, (n,)."""
+        lengths = [len(one.asked.user) for one in self.by_arm[self.names[0]]]
+        return np.repeat(np.arange(len(lengths)), lengths)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column of the targets, (n,)."""
+        joined: NDArray[Any] = np.concatenate(
+            [getattr(one.asked, name) for one in self.by_arm[self.names[0]]]
+        )
+        return joined
+
+    def rank(self, arm: str) -> NDArray[np.int32]:
+        """Rank of each target by an arm, (n,)."""
+        return np.concatenate([one.asked.rank for one in self.by_arm[arm]])
+
+
+def results_of(run: Run, arms: Sequence[Arm]) -> Results:
+    """Read all steps.
+
+    Raises:
+        HourglassError: a step is missing or damaged, or two arms were asked different questions.
+    """
+    by_arm = {
+        arm.name: [read_step(run.arm_folder(arm), hours.first) for hours in run.steps]
+        for arm in arms
+    }
+    found = Results(tuple(by_arm), tuple(run.steps), by_arm)
+    for name, steps in by_arm.items():
+        for one, first, hours in zip(steps, by_arm[found.names[0]], run.steps, strict=True):
+            if not _same_questions(one.asked, first.asked):
+                raise HourglassError(
+                    f"arms {found.names[0]!r} and {name!r} were asked differently in {hours}: "
+                    "run `hourglass replay --fresh`"
+                )
+    return found
+
+
+def _same_questions(one: Asked, other: Asked) -> bool:
+    names = ("user", "time_us", "item", "known")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def table_of(
+    found: Results, arms: Sequence[Arm], rule: EvaluationSettings, seed: int
+) -> dict[str, Any]:
+    """The table as plain values: figures, paired differences and costs of each arm.
+
+    Intervals are of resampled users.  ``against`` is the arm that the others are compared with.
+    """
+    known = found.column("known")
+    reference = reference_arm(arms)
+    rows = [_costs(arm, found.by_arm[arm.name]) for arm in arms]
+    said: dict[str, Any] = {
+        "hours": [str(found.steps[0].first), str(found.steps[-1].stop)],
+        "steps": len(found.steps),
+        "k": rule.k,
+        "confidence": rule.confidence,
+        "repeats": rule.repeats,
+        "targets": rule.targets,
+        "n_targets": len(known),
+        "n_known": int(known.sum()),
+        "n_users": len(np.unique(found.column("user"))),
+        "against": reference,
+        "arms": rows,
+    }
+    for which, mask in (("all", np.ones(len(known), np.bool_)), ("known", known)):
+        if not mask.any():
+            continue
+        figures, differences = _figures(found, mask, reference, rule, seed)
+        for row in rows:
+            row[which] = figures[row["arm"]]
+            if row["arm"] != reference:
+                row[f"{which}_difference"] = differences[row["arm"]]
+    return said
+
+
+def reference_arm(arms: Sequence[Arm]) -> str:
+    """The first arm with a trend that is retrained; else the first with one, else the first."""
+    trends = [arm for arm in arms if arm.model.system == "hrnn_trend"]
+    retrained = [arm for arm in trends if arm.settings.mode != "offline"]
+    return [*retrained, *trends, *arms][0].name
+
+
+def _figures(
+    found: Results, mask: NDArray[np.bool_], reference: str, rule: EvaluationSettings, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    values = {
+        name: np.stack(
+            [target_values(metric, found.rank(name)[mask], rule.k) for metric in METRICS], axis=1
+        )
+        for name in found.names
+    }  # (n, metrics) by arm
+    # Of the reference minus the other: above 0 speaks for the reference.
+    differences = {name: values[reference] - one for name, one in values.items()}
+    both = np.concatenate([*values.values(), *differences.values()], axis=1)
+    made = intervals(
+        both,
+        found.column("user")[mask],
+        samples=rule.bootstrap_samples,
+        confidence=rule.confidence,
+        seed=seed,
+    )
+    rows = [made[at : at + len(METRICS)] for at in range(0, len(made), len(METRICS))]
+    n = len(values)
+    return (
+        dict(zip(values, map(_named, rows[:n]), strict=True)),
+        dict(zip(values, map(_named, rows[n:]), strict=True)),
+    )
+
+
+def _named(row: Sequence[Interval]) -> dict[str, list[float | None]]:
+    def plain(value: float) -> float | None:
+        return round(value, 5) if np.isfinite(value) else None
+
+    return {
+        metric: [plain(one.mean), plain(one.lower), plain(one.upper)]
+        for metric, one in zip(METRICS, row, strict=True)
+    }
+
+
+def _costs(arm: Arm, steps: Sequence[StepResult]) -> dict[str, Any]:
+    facts = [one.facts for one in steps]
+    costs = {name: sum(one[name] for one in facts) for name in _COSTS}
+    return {
+        "arm": arm.name,
+        "system": arm.model.system,
+        "mode": arm.settings.mode,
+        "fits": sum(one["fitted"] for one in facts),
+        **{name: round(value, 3) for name, value in costs.items()},
+        "seconds_per_step": round(
+            (costs["fit_s"] + costs["cut_s"] + costs["score_s"]) / len(facts), 4
+        ),
+    }
+
+
+def step_rows(found: Results, rule: EvaluationSettings) -> dict[str, list[Any]]:
+    """One row per step and arm, as columns."""
+    rows: dict[str, list[Any]] = {}
+    for name in found.names:
+        for hours, result in zip(found.steps, found.by_arm[name], strict=True):
+            asked, facts = result.asked, result.facts
+            row: dict[str, Any] = {
+                "step": hours.first.start,
+                "step_hours": len(hours),
+                "arm": name,
+                "n_targets": len(asked.rank),
+                "n_known": int(asked.known.sum()),
+            }
+            for which, rank in (("all", asked.rank), ("known", asked.rank[asked.known])):
+                for metric in METRICS:
+                    values = target_values(metric, rank, rule.k)
+                    row[f"{metric}_{which}"] = float(values.mean()) if len(values) else None
+            row |= {key: facts[key] for key in ("fitted", *_COSTS, "n_items", "model_as_of")}
+            for key, value in row.items():
+                rows.setdefault(key, []).append(value)
+    return rows
+
+
+def markdown(said: dict[str, Any]) -> str:
+    """The table for people."""
+    k = said["k"]
+    new = said["n_targets"] - said["n_known"]
+    lines = [
+        f"# Replay of {said['hours'][0]} to {said['hours'][1]}, {said['steps']} steps",
+        "",
+        f"{said['n_targets']:,} targets ({said['targets']}, repeats {said['repeats']}) of "
+        f"{said['n_users']:,} users; {new:,} of them are on items first seen within their own "
+        f"step, which no arm can know.  {said['confidence']:.0%} intervals, users resampled.",
+        "",
+    ]
+    for which, title in (
+        ("all", "All events; an item that an arm does not know is a miss"),
+        ("known", "Events on items seen before their step"),
+    ):
+        lines += [f"## {title}", ""]
+        lines += [
+            f"| arm | Recall@{k} | MRR@{k} | NDCG@{k} | {said['against']} minus it, Recall@{k} "
+            f"| the same, MRR@{k} |",
+            "|---|---|---|---|---|---|",
+        ]
+        for row in said["arms"]:
+            figures, difference = row.get(which), row.get(f"{which}_difference")
+            if figures is None:
+                continue
+            cells = [_cell(figures[metric]) for metric in METRICS]
+            cells += [_cell(difference[m], "+") if difference else "" for m in METRICS[:2]]
+            lines.append(f"| {row['arm']} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += [
+        "## Cost",
+        "",
+        "| arm | mode | fits | fit, s | cut, s | scoring, s | events learned | s a step |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['arm']} | {row['mode']} | {row['fits']} | {row['fit_s']:.1f} | {row['cut_s']:.1f} "
+        f"| {row['score_s']:.1f} | {row['learned_events']:,} | {row['seconds_per_step']:.2f} |"
+        for row in said["arms"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(found: list[float | None], sign: str = "") -> str:
+    mean, lower, upper = found
+    if lower is None or upper is None:
+        return f"{mean:{sign}.4f}"
+    return f"{mean:{sign}.4f} [{lower:{sign}.4f}, {upper:{sign}.4f}]"
