@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
+from pipeline.schemas import ADDED_LATER
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -110,12 +111,21 @@ def read_file(location: str, columns: Sequence[str]) -> pa.Table:
     try:
         with store.open_input_file(path) as content:
             # Small, so read at once: threads and buffers would cost more than they save.
-            return pq.ParquetFile(content, pre_buffer=False).read(
+            rows = pq.ParquetFile(content, pre_buffer=False).read(
                 columns=list(columns), use_threads=False
             )
+            return with_added(rows, columns)
     except (OSError, pa.ArrowInvalid) as error:
         reason = " ".join(str(error).split())
         raise HourglassError(f"{location}: this table file cannot be read: {reason}") from error
+
+
+def with_added(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """The rows with nulls for those of the columns that tables of earlier versions lack."""
+    for name in columns:
+        if name in ADDED_LATER and name not in rows.column_names:
+            rows = rows.append_column(name, pa.nulls(rows.num_rows))
+    return rows
 
 
 class HourWriter:

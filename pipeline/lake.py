@@ -21,9 +21,16 @@ import pyarrow.compute as pc
 
 from pipeline.catalog import NAMESPACE, open_catalog
 from pipeline.errors import HourglassError
-from pipeline.hour_files import HourFile, read_by_hour, write_by_hour
+from pipeline.hour_files import HourFile, read_by_hour, with_added, write_by_hour
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
-from pipeline.schemas import ALL_TABLES, FILLED_HOURS, STEP_TABLES, TIMESTAMP, TableSpec
+from pipeline.schemas import (
+    ADDED_LATER,
+    ALL_TABLES,
+    FILLED_HOURS,
+    STEP_TABLES,
+    TIMESTAMP,
+    TableSpec,
+)
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
@@ -153,7 +160,7 @@ class Lake:
         scan = self._scan(spec, hours, state, read)
         if scan is None:
             return kept.empty_table()
-        rows = scan.to_arrow()
+        rows = with_added(scan.to_arrow(), kept.names)
         if scattered is not None:
             wanted = pa.array([hour.start for hour in scattered], TIMESTAMP)
             rows = rows.filter(pc.is_in(rows["hour"], value_set=wanted))
@@ -458,7 +465,20 @@ def _committing(table: Table, spec: TableSpec) -> Iterator[Transaction]:
         # Replacing the rows of an hour that had none is what a first run does.
         warnings.filterwarnings("ignore", message="Delete operation did not match")
         with SwiftTransaction(table) as tx:
+            _add_columns(tx, spec)
             yield tx
+
+
+def _add_columns(tx: Transaction, spec: TableSpec) -> None:
+    """Give a table of an earlier version the columns that came later."""
+    from pyiceberg.types import StringType
+
+    present = tx.table_metadata.schema().column_names
+    absent = ADDED_LATER.intersection(spec.schema.names).difference(present)
+    if absent:
+        with tx.update_schema() as update:
+            for name in sorted(absent):
+                update.add_column(name, StringType())
 
 
 @contextmanager

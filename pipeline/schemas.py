@@ -180,7 +180,9 @@ _METADATA = {
 ITEMS = TableSpec("items", _schema(item_id=pa.string(), **_METADATA), None)
 USERS = TableSpec("users", _schema(user_id=pa.string(), **_METADATA), None)
 
-# One recommended item of one user; `hour` is the hour whose start is `made_at`.
+# One recommended item of one user at `made_at`, which lies in `hour`.  `source` says whether the
+# model ranked it, or popularity where the model knows nothing of the user or may offer no more;
+# then `score` is the number of recent events.
 RECOMMENDATIONS = TableSpec(
     "recommendations",
     _schema(
@@ -192,9 +194,14 @@ RECOMMENDATIONS = TableSpec(
         model=pa.string(),
         model_version=pa.string(),
         made_at=TIMESTAMP,
+        source=pa.string(),
     ),
     "hour",
 )
+
+# Columns that a lake of an earlier version lacks: its rows hold null in them, and the next commit
+# to the table adds them.
+ADDED_LATER = frozenset({"source"})
 
 ALL_TABLES = (
     EVENTS,

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from numpy.typing import NDArray
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from pipeline.lake import Lake
-from pipeline.schemas import RECOMMENDATIONS
+from pipeline.schemas import ALL_TABLES, EVENTS, ITEM_HOURS, ITEMS, RECOMMENDATIONS, TableSpec
 from pipeline.settings import Settings, load_settings
 from training.artefact import save_model
 from training.reader import Histories, Requests, read_dataset
-from training.recommend import last_context, recommend, top_k
+from training.recommend import last_context, recommend
+from training.recommending.users import Asked
 from training.registry import LiveModel
 from training.systems import build
 
-
-def best_one_by_one(scores: NDArray[np.float32], k: int) -> list[list[float]]:
-    """Slow reference: the k largest scores of each row."""
-    return [sorted((float(s) for s in row), reverse=True)[:k] for row in scores]
-
-
-@pytest.mark.parametrize("k", [1, 3, 50])
-def test_top_k_gives_the_largest_scores_in_order(k: int) -> None:
-    scores = np.random.default_rng(k).normal(size=(7, 20)).astype(np.float32)
-    columns, found = top_k(scores, k)
-    assert found.tolist() == best_one_by_one(scores, k)
-    assert np.take_along_axis(scores, columns, axis=1).tolist() == found.tolist()
+NOW = Hour.parse(AS_OF)
 
 
 def test_a_user_is_expected_in_the_context_of_the_last_event(tmp_path: Path) -> None:
@@ -61,50 +53,210 @@ def live(tmp_path: Path, settings: Settings) -> tuple[LiveModel, Path]:
         for user, items in events.items()
     }
     folder = write_dataset(tmp_path / "data", rows, vocabulary="abcd")
+    return learned("pop", folder, settings), folder
+
+
+def learned(name: str, folder: Path, settings: Settings, **parameters: object) -> LiveModel:
+    """A model of that system, fitted on a data set."""
     data = read_dataset(folder)
-    system = build("pop", {})
+    system = build(name, parameters)
     metrics = system.fit(data, 0, lambda _progress: None)
     models = settings.path("models")
-    model_id = save_model(models, system, {}, data, 0, metrics, "test")
-    return LiveModel(model_id, "1", models / model_id, None), folder
+    model_id = save_model(models, system, parameters, data, 0, metrics, "test")
+    return LiveModel(model_id, "1", models / model_id, None)
+
+
+def ruled(settings: Settings, **rules: object) -> Settings:
+    return load_settings(None, {"work": str(settings.work), "recommend": {"k": 3, **rules}})
 
 
 def lake_of(settings: Settings) -> Lake:
     return Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
 
 
-def publish(settings: Settings, live: LiveModel, known: Path, as_of: str = AS_OF) -> list[dict]:
-    hour = Hour.parse(as_of)
-    recommend(settings, lake_of(settings), live, known, hour, lambda _done, _all: None)
+def publish(
+    settings: Settings,
+    live: LiveModel,
+    known: Path,
+    as_of: Hour | datetime = NOW,
+    asked: Asked | None = None,
+) -> list[dict]:
+    recommend(settings, lake_of(settings), live, known, as_of, lambda _done, _all: None, asked)
+    return published(settings)
+
+
+def published(settings: Settings) -> list[dict]:
     rows = lake_of(settings).arrow(RECOMMENDATIONS)
     return rows.sort_by([("user_id", "ascending"), ("rank", "ascending")]).to_pylist()
 
 
-def items_of(rows: list[dict], user: str) -> list[str]:
-    return [row["item_id"] for row in rows if row["user_id"] == user]
+def items_of(rows: list[dict], user: str) -> str:
+    """Items in their order, those by popularity in capitals."""
+    mine = [row for row in rows if row["user_id"] == user]
+    assert [row["rank"] for row in mine] == list(range(1, len(mine) + 1))
+    letters = [(row["item_id"], row["source"]) for row in mine]
+    return "".join(item.upper() if source == "popularity" else item for item, source in letters)
+
+
+def describe(settings: Settings, **available: tuple[str | None, str | None]) -> None:
+    """The items table: when each item can be had."""
+
+    def at(text: str | None) -> datetime | None:
+        return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+    rows = [
+        {"item_id": item, "available_from": at(since), "available_to": at(until)}
+        for item, (since, until) in available.items()
+    ]
+    lake_of(settings).overwrite(ITEMS, "true", pa.Table.from_pylist(rows, ITEMS.schema), {})
+
+
+def count(settings: Settings, **events: int) -> None:
+    """Events of the hour before."""
+    rows = [
+        {"hour": (NOW - 1).start, "item_id": item, "events": n, "users": 1}
+        for item, n in events.items()
+    ]
+    lake_of(settings).append(ITEM_HOURS, pa.Table.from_pylist(rows, ITEM_HOURS.schema), {})
+
+
+def asking(*users: str, **context: list[str | None]) -> Asked:
+    values = {name: np.array(texts, object) for name, texts in context.items()}
+    return Asked(np.array(users, object), values)
 
 
 def test_every_user_gets_what_is_popular_but_not_what_was_just_seen(
     settings: Settings, live: tuple[LiveModel, Path]
 ) -> None:
     rows = publish(settings, *live)
-    assert items_of(rows, "anna")[0] == "a"  # the last was b
-    assert "b" not in items_of(rows, "anna")
-    assert items_of(rows, "bert")[:2] == ["a", "b"]
-    assert items_of(rows, "cora") == ["a", "b", "c"]
+    assert {user: items_of(rows, user) for user in ("anna", "bert", "cora")} == {
+        "anna": "acd",  # the last was b
+        "bert": "abd",
+        "cora": "abc",
+    }
     assert {(row["model"], row["model_version"]) for row in rows} == {(live[0].model_id, "1")}
-    assert {row["made_at"] for row in rows} == {Hour.parse(AS_OF).start}
+    assert {row["made_at"] for row in rows} == {row["hour"] for row in rows} == {NOW.start}
 
 
-def test_seen_items_are_left_out_on_request(
+def test_what_was_seen_before_is_left_out_by_rule(
     settings: Settings, live: tuple[LiveModel, Path]
 ) -> None:
-    strict = load_settings(
-        None, {"work": str(settings.work), "recommend": {"k": 3, "exclude_seen": True}}
-    )
+    for said in ("history", True):
+        rows = publish(ruled(settings, exclude_seen=said), *live)
+        assert [items_of(rows, user) for user in ("anna", "bert", "cora")] == ["cd", "d", "abc"]
+
+
+def test_a_session_is_left_out_while_it_goes_on(
+    settings: Settings, live: tuple[LiveModel, Path]
+) -> None:
+    strict = ruled(settings, exclude_seen="session")
+    # The last events were 58 and 60 minutes ago; an hour of silence ends a session.
     rows = publish(strict, *live)
-    assert items_of(rows, "anna") == ["c", "d"] or items_of(rows, "anna") == ["d", "c"]
-    assert items_of(rows, "bert") == ["d"]
+    assert [items_of(rows, user) for user in ("anna", "cora")] == ["cd", "abc"]
+    rows = publish(strict, *live, as_of=NOW.start + timedelta(minutes=30))
+    assert [items_of(rows, user) for user in ("anna", "cora")] == ["acd", "abc"]
+
+
+def test_only_the_latest_session_is_left_out(tmp_path: Path, settings: Settings) -> None:
+    rows = {"anna": [("a", AS_OF_S - 9000), ("b", AS_OF_S - 600), ("c", AS_OF_S - 300)]}
+    folder = write_dataset(tmp_path / "data", rows, vocabulary="abcd")
+    live = learned("pop", folder, settings)
+    assert items_of(publish(ruled(settings, exclude_seen="session"), live, folder), "anna") == "ad"
+
+
+def test_items_that_cannot_be_had_are_left_out(
+    settings: Settings, live: tuple[LiveModel, Path]
+) -> None:
+    day = "2016-03-14"
+    describe(
+        settings,
+        a=(None, f"{day}T13:30"),
+        b=(f"{day}T13:15", None),
+        c=(f"{day}T10:00", f"{day}T23:00"),
+    )
+
+    def offered(minute: int, **rules: object) -> str:
+        at = NOW.start + timedelta(minutes=minute)
+        return items_of(publish(ruled(settings, **rules), *live, as_of=at), "cora")
+
+    assert offered(0) == "ac"  # b is not there yet
+    assert offered(15) == "ac"  # nor is it in the instant in which it comes
+    assert offered(16) == "abc"
+    assert offered(30) == "bc"
+    assert offered(30, exclude_unavailable=False) == "abc"
+    assert offered(16, max_item_age="2h") == "ab"
+
+
+def test_items_on_which_nothing_happens_are_left_out(
+    settings: Settings, live: tuple[LiveModel, Path]
+) -> None:
+    count(settings, a=1, d=2)
+    rows = publish(ruled(settings, max_item_silence="1h"), *live)
+    assert [items_of(rows, user) for user in ("anna", "cora")] == ["ad", "a"]
+
+
+def test_popularity_fills_what_the_rules_leave_empty(
+    settings: Settings, live: tuple[LiveModel, Path]
+) -> None:
+    count(settings, y=3, z=5, x=3, a=9)
+    strict = ruled(settings, exclude_seen="history")
+    rows = publish(strict, *live)
+    assert [items_of(rows, user) for user in ("anna", "bert", "cora")] == ["cdZ", "dZX", "abc"]
+    assert [row["score"] for row in rows if row["user_id"] == "bert"][1:] == [5.0, 3.0]
+    describe(settings, z=(None, "2016-03-14T12:00"))
+    assert items_of(publish(strict, *live), "bert") == "dXY"
+
+
+def test_new_users_get_what_is_popular_now(
+    settings: Settings, live: tuple[LiveModel, Path]
+) -> None:
+    count(settings, z=5, d=2)
+    rows = publish(settings, *live, asked=asking("dora", "anna"))
+    assert {row["user_id"] for row in rows} == {"anna", "dora"}
+    assert items_of(rows, "dora") == "ZDA"  # a has no recent event, but most in the window
+    assert items_of(rows, "anna") == "acd"
+
+
+def test_a_context_has_its_own_popularity_where_it_is_thick_enough(
+    settings: Settings, live: tuple[LiveModel, Path]
+) -> None:
+    count(settings, z=5, d=4)
+    happened = [("z", "de", "desk")] * 5 + [("d", "at", "phone")] * 3 + [("c", "at", "desk")]
+    rows = [
+        {"hour": (NOW - 1).start, "item_id": item, "context": [("land", land), ("device", device)]}
+        for item, land, device in happened
+    ]
+    lake_of(settings).append(EVENTS, pa.Table.from_pylist(rows, EVENTS.schema), {})
+    asked = asking(
+        "u1", "u2", "u3", "u4",
+        land=["at", "at", None, "fr"],
+        device=["phone", "desk", None, None],
+    )  # fmt: skip
+    found = publish(ruled(settings, min_context_events=3), *live, asked=asked)
+    assert items_of(found, "u1") == "DZA"
+    assert items_of(found, "u2") == "DCZ"  # one event of both: those of the country
+    assert items_of(found, "u3") == items_of(found, "u4") == "ZDA"
+
+
+def test_time_since_the_last_event_matters(tmp_path: Path, settings: Settings) -> None:
+    rng = np.random.default_rng(0)
+    rows = {
+        f"u{n}": [
+            ("abcdefgh"[int(rng.integers(8))], AS_OF_S - 6000 + 300 * step) for step in range(18)
+        ]
+        for n in range(12)
+    }
+    folder = write_dataset(tmp_path / "data", rows)
+    small = {"width": 8, "epochs": 4, "device": "cpu", "validation_share": 0.0, "repeats": True}
+    live = learned("hrnn", folder, settings, **small)
+    wide = ruled(settings, k=7)
+    soon, later = (
+        publish(wide, live, folder, as_of=NOW.start + timedelta(minutes=minutes))
+        for minutes in (0, 55)
+    )
+    assert [row["score"] for row in soon] != [row["score"] for row in later]
+    assert {row["made_at"] for row in later} == {NOW.start + timedelta(minutes=55)}
+    assert {row["hour"] for row in later} == {NOW.start}
 
 
 def test_publishing_again_replaces_the_hour(
@@ -113,8 +265,89 @@ def test_publishing_again_replaces_the_hour(
     once = publish(settings, *live)
     assert publish(settings, *live) == once
     path = settings.path("recommendations") / AS_OF / "recommendations.parquet"
-    assert pq.read_table(path).num_rows == len(once)
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    whole = pa.Table.from_pylist(once, RECOMMENDATIONS.schema).drop_columns(["hour"])
+    order = [("user_id", "ascending"), ("rank", "ascending")]
+    assert pq.read_table(path).sort_by(order).equals(whole)
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name, "summary.json"]
+
+
+def test_users_who_are_asked_for_replace_only_their_own(
+    settings: Settings, live: tuple[LiveModel, Path]
+) -> None:
+    before = publish(settings, *live)
+    rows = publish(ruled(settings, k=1), *live, asked=asking("bert", "dora"))
+    assert {user: items_of(rows, user) for user in ("anna", "bert", "cora", "dora")} == {
+        "anna": "acd",
+        "bert": "a",
+        "cora": "abc",
+        "dora": "A",
+    }
+    assert [r for r in rows if r["user_id"] == "anna"] == [
+        r for r in before if r["user_id"] == "anna"
+    ]
+    said = json.loads((settings.path("recommendations") / AS_OF / "summary.json").read_text())
+    assert (said["users"], said["new_users"], said["rows"]) == (2, 1, 2)
+    assert said["others_kept"] is True
+    assert said["model_id"] == live[0].model_id
+    assert said["users_per_s"] > 0
+
+
+class KilledError(Exception):
+    """Where a process would have died."""
+
+
+@pytest.mark.parametrize("at", ["pipeline.lake.Lake.replace", "os.replace"])
+def test_a_reader_never_finds_half_of_an_hour(
+    settings: Settings, live: tuple[LiveModel, Path], monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    before = publish(settings, *live)
+    path = settings.path("recommendations") / AS_OF / "recommendations.parquet"
+    old = pq.read_table(path)
+
+    def die(*_arguments: object, **_options: object) -> None:
+        raise KilledError
+
+    other = ruled(settings, k=2)
+    with monkeypatch.context() as killing, pytest.raises(KilledError):
+        killing.setattr(at, die)
+        # A killed process cleans nothing up.
+        killing.setattr("training.recommending.publishing.Publication.abandon", lambda _self: None)
+        publish(other, *live)
+    found = published(settings)
+    assert found in (before, [row for row in before if row["rank"] <= 2])
+    assert pq.read_table(path).equals(old)
+    assert publish(other, *live) == [row for row in before if row["rank"] <= 2]
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name, "summary.json"]
+
+
+def test_what_fails_leaves_nothing_behind(
+    settings: Settings, live: tuple[LiveModel, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise KilledError
+
+    monkeypatch.setattr("pipeline.lake.Lake.replace", fail)
+    with pytest.raises(KilledError):
+        publish(settings, *live)
+    assert not list((settings.path("recommendations") / AS_OF).iterdir())
+    assert not list(lake_of(settings).warehouse.rglob("*.parquet"))
+
+
+def test_an_older_lake_learns_where_an_item_comes_from(
+    settings: Settings, live: tuple[LiveModel, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = RECOMMENDATIONS.schema.get_field_index("source")
+    former = TableSpec("recommendations", RECOMMENDATIONS.schema.remove(place), "hour")
+    specs = tuple(former if spec.name == former.name else spec for spec in ALL_TABLES)
+    with monkeypatch.context() as past:
+        past.setattr("pipeline.catalog.ALL_TABLES", specs)
+        lake = lake_of(settings)
+        row = dict.fromkeys(former.schema.names)
+        row |= {"hour": (NOW - 1).start, "user_id": "anna", "rank": 1, "item_id": "a"}
+        lake.append(former, pa.Table.from_pylist([row], former.schema), {})
+    assert [row["source"] for row in published(settings)] == [None]
+    sources = [row["source"] for row in publish(settings, *live)]
+    assert sorted(sources, key=str) == [None, *["model"] * 9]
 
 
 def test_a_model_never_recommends_for_a_time_before_its_own(
@@ -123,7 +356,7 @@ def test_a_model_never_recommends_for_a_time_before_its_own(
     with pytest.raises(
         HourglassError, match="was trained as of 2016-03-14T13, after 2016-03-14T12"
     ):
-        publish(settings, *live, as_of="2016-03-14T12")
+        publish(settings, *live, as_of=NOW - 1)
 
 
 def test_a_model_whose_items_are_all_unknown_here_still_answers(tmp_path: Path) -> None:
