@@ -9,18 +9,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import HourglassError, UsageError
 from pipeline.workspace import Workspace
+from training.approval_command import approve
+from training.gate_command import gate
+from training.loop_command import loop
+from training.promote_command import promote, rollback
+from training.recommend_command import recommend
 from training.registry import registry_of
+from training.replay_command import replay
+from training.report_command import report
+from training.retrain_command import refit, stale
 from training.train_command import train
+from training.watch_command import watch
 
 if TYPE_CHECKING:
     from pipeline.upkeep import TrainedFrom
-    from training.evidence import Outcome
-    from training.judgement import Evaluation
+    from training.evaluation import Evaluation
 
 app = typer.Typer()
-app.command()(train)
+_HOURLY = (stale, train, watch, gate, approve, refit, promote, rollback, recommend)
+for command in (*_HOURLY, loop, replay, report):
+    app.command()(command)
 
 _Advance = Callable[[float], None]
 _Describe = Callable[[str], None]
@@ -46,7 +55,7 @@ def evaluate(context: typer.Context, dataset: DataSet = "last") -> None:
 
 def evaluate_all(space: Workspace, dataset: Path) -> Evaluation:
     """Evaluate with a progress bar."""
-    from training.judgement import evaluate as run
+    from training.evaluation import evaluate as run
 
     part = frozen_part(space, dataset)
     with bar(space, "evaluating") as (advance, describe):
@@ -64,7 +73,7 @@ def evaluate_all(space: Workspace, dataset: Path) -> Evaluation:
 @app.command()
 def leaderboard(context: typer.Context, dataset: DataSet = "last") -> None:
     """Show every system on one data set, one protocol, with confidence intervals."""
-    from training.judgement import standing
+    from training.evaluation import standing
 
     space: Workspace = context.obj
     folder = space.dataset(dataset)
@@ -79,125 +88,6 @@ def show_leaderboard(space: Workspace, found: Evaluation) -> None:
         space.say("", {"frozen_id": found.frozen_id, "rows": leaderboard_rows(found)})
     else:
         space.console.print(render(found))
-
-
-@app.command()
-def gate(context: typer.Context, dataset: DataSet = "last") -> None:
-    """Decide whether the candidate goes live; exit 1 when it is blocked."""
-    space: Workspace = context.obj
-    outcome, sentence, path = decide(space, space.dataset(dataset))
-    space.say(
-        f"{outcome}: {sentence}\n{path}",
-        {"outcome": str(outcome), "sentence": sentence, "decision": path},
-    )
-    if outcome == "block":
-        raise HourglassError(f"blocked: {sentence}")
-
-
-def decide(space: Workspace, dataset: Path) -> tuple[Outcome, str, Path]:
-    """Run the gate on the configured candidate."""
-    from pipeline.dataset_quality import dataset_verdict
-    from pipeline.hours import HourRange
-    from pipeline.verdicts import quality_passed
-    from training.judgement import ensure_champion, hours_judged
-    from training.judgement import gate as run
-    from training.reader import read_dataset
-
-    part = frozen_part(space, dataset)
-    registry = registry_of(space)
-    at = space.clock.isoformat(timespec="seconds")
-    ensure_champion(space.settings, registry, dataset, at)
-    learned = read_dataset(dataset).manifest
-    passed = quality_passed(
-        space.lake,
-        HourRange(learned.window_start, learned.as_of),
-        hours_judged(read_dataset(part)),
-    )
-    if dataset_verdict(dataset)[0] == "critical":
-        passed = False
-    with space.status("deciding"):
-        decision, path = run(space.settings, registry, dataset, part, passed, at)
-    return decision.outcome, decision.sentence, path
-
-
-@app.command()
-def promote(
-    context: typer.Context,
-    decision: Annotated[
-        Path | None, typer.Option(help="decision file; default: the latest one")
-    ] = None,
-) -> None:
-    """Do what a decision says: move the champion alias, or leave it."""
-    from training.decision import latest_decision
-    from training.promotion import promote as run
-
-    space: Workspace = context.obj
-    file = decision or latest_decision(space.settings.path("decisions"))
-    done = run(registry_of(space), file)
-    live = done.champion.model_id if done.champion else None
-    space.say(done.sentence, {"changed": done.changed, "champion": live, "decision": file})
-
-
-@app.command()
-def rollback(
-    context: typer.Context,
-    reason: Annotated[str, typer.Option(help="kept in the record")] = "by hand",
-) -> None:
-    """Go back to the previous model."""
-    from training.promotion import rollback as run
-
-    space: Workspace = context.obj
-    at = space.clock.isoformat(timespec="seconds")
-    done = run(registry_of(space), space.settings.path("decisions"), reason, at)
-    space.say(
-        f"{done.champion.model_id} is live again, {done.left.model_id} is not; {done.record}",
-        {"champion": done.champion.model_id, "left": done.left.model_id, "record": done.record},
-    )
-
-
-@app.command()
-def recommend(
-    context: typer.Context,
-    as_of: Annotated[
-        str, typer.Option(help="hour at whose start to recommend; last: after the last filled one")
-    ] = "last",
-) -> None:
-    """Write the live model's top items for every known user."""
-    from pipeline.dataset import histories_at
-    from pipeline.hours import Hour
-    from training.artefact import load_model
-    from training.recommend import recommend as run
-    from training.registry import champion
-
-    space: Workspace = context.obj
-    live = champion(registry_of(space))
-    if live is None:
-        raise UsageError("no model is live yet: run `hourglass gate`, which installs the floor")
-    time = space.last_filled() + 1 if as_of == "last" else Hour.parse(as_of)
-    base = space.dataset(load_model(live.folder).card.dataset_id)
-    with space.status(f"reading the histories as of {time}"):
-        known = histories_at(space.spark, space.lake, space.settings, base, time)
-    with bar(space, "recommending") as (advance, _), space.writing():
-        done = run(
-            space.settings, space.lake, live, known, time,
-            lambda users, total: advance(users / max(1, total)),
-        )  # fmt: skip
-    space.say(
-        f"{done.rows:,} recommendations for {done.users:,} users by {live.model_id} "
-        f"(version {live.version}) as of {time}: {done.path}",
-        {"users": done.users, "rows": done.rows, "path": done.path, "model_id": live.model_id},
-    )
-
-
-@app.command()
-def report(context: typer.Context) -> None:
-    """Write the HTML report of data quality and model health."""
-    from training.health import write_report
-
-    space: Workspace = context.obj
-    with space.status("writing the report"):
-        path = write_report(space, registry_of(space))
-    space.say(f"report: {path}", {"report": path})
 
 
 @app.command()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,9 +12,9 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings import load_settings, merge
 from pipeline.workspace import Workspace
-from training.commands import decide, evaluate_all, show_leaderboard
+from training.commands import show_leaderboard
 from training.registry import registry_of
-from training.train_command import train_all
+from training.steps import Steps
 
 _PRESETS = resources.files("pipeline") / "presets"
 
@@ -70,7 +67,8 @@ def run_demo(
     for path in (settings_file, work / "hourglass.yaml"):
         path.write_text(text, encoding="utf-8")
     try:
-        _model_steps(space, *_data_steps(space, source, raw))
+        steps = Steps(space)
+        _model_steps(space, *_data_steps(space, source, raw, steps), steps)
     finally:
         space.close()
     console = space.console
@@ -79,19 +77,17 @@ def run_demo(
         console.print(f"  {label:<16}{place}", markup=False)
 
 
-def _data_steps(space: Workspace, source: str, raw: Path | None) -> tuple[Path, Hour]:
+def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -> tuple[Path, Hour]:
     """From raw logs to a data set; returns its folder and the hour after the last event."""
     from pipeline import ingest
-    from pipeline.dataset import freeze, read_manifest
-    from pipeline.dataset_quality import judge_dataset
     from pipeline.metadata import load_metadata
     from pipeline.quality.outcomes import refuse_critical
     from pipeline.sessionize import sessionize
     from pipeline.staleness import stale_hours
     from pipeline.validation import validate
+    from training.loop import frozen_until
 
     settings, lake = space.settings, space.lake
-    steps = _Steps(space)
     if source == "simulator" and raw is None:
         with steps("simulate") as done:
             done(_simulate(space))
@@ -132,46 +128,20 @@ def _data_steps(space: Workspace, source: str, raw: Path | None) -> tuple[Path, 
         checked = sum(len(outcome.results) for outcome in outcomes)
         done(f"{checked} expectations on {learned.first} to {judged.stop}, {len(failed)} failed")
         refuse_critical(outcomes)
-    with steps("dataset") as done:
-        folder = freeze(spark, lake, settings, as_of)
-        refuse_critical([judge_dataset(lake, settings, folder)])
-        manifest = read_manifest(folder)
-        done(
-            f"{folder.name} as of {as_of}: {manifest['n_targets']:,} events, "
-            f"{manifest['n_users']:,} users, {manifest['n_items']:,} items"
-        )
-    return folder, hours.stop
+    return frozen_until(space, judged.stop, steps), hours.stop
 
 
-def _model_steps(space: Workspace, folder: Path, end: Hour) -> None:
+def _model_steps(space: Workspace, folder: Path, end: Hour, steps: Steps) -> None:
     """From a data set to recommendations; prints the leaderboard last."""
     from training.health import write_report
-    from training.model_files import chosen
-    from training.promotion import promote
-    from training.train import TrainOptions
+    from training.loop import learn
 
-    settings = space.settings
-    steps = _Steps(space)
-    with steps("train") as done:
-        trained = train_all(space, folder, chosen(settings, [], None), TrainOptions())
-        done(", ".join(model.name for model in trained))
-    with steps("evaluate") as done:
-        found = evaluate_all(space, folder)
-        done(f"{found.n_targets:,} next events from {found.start} on")
-    with steps("gate") as done:
-        outcome, sentence, decision = decide(space, folder)
-        done(f"{outcome}: {sentence}")
-    registry = registry_of(space)
-    if outcome != "block":
-        with steps("promote") as done:
-            done(promote(registry, decision).sentence)
-    with steps("recommend") as done:
-        done(_recommend(space, end))
-    with steps("report") as done:
-        done(str(write_report(space, registry)))
-    show_leaderboard(space, found)
-    if outcome == "block":
-        raise HourglassError(f"the gate blocked the candidate: {sentence}")
+    done = learn(space, folder, end, steps)
+    with steps("report") as said:
+        said(str(write_report(space, registry_of(space))))
+    show_leaderboard(space, done.evaluation)
+    if done.outcome == "block":
+        raise HourglassError(f"the gate blocked the candidate: {done.sentence}")
 
 
 def _simulate(space: Workspace) -> str:
@@ -184,38 +154,6 @@ def _simulate(space: Workspace) -> str:
     truth = landing.with_name(landing.name + "-truth")
     made = simulate(world, landing, truth, hours)
     return f"{made.records:,} records in {made.files} hourly files"
-
-
-def _recommend(space: Workspace, as_of: Hour) -> str:
-    from pipeline.dataset import histories_at
-    from training.artefact import load_model
-    from training.recommend import recommend
-    from training.registry import champion
-
-    live = champion(registry_of(space))
-    if live is None:
-        raise HourglassError("no model is live: the gate should have installed the floor")
-    base = space.dataset(load_model(live.folder).card.dataset_id)
-    known = histories_at(space.spark, space.lake, space.settings, base, as_of)
-    with space.writing():
-        done = recommend(space.settings, space.lake, live, known, as_of, lambda _done, _all: None)
-    return f"{done.rows:,} rows for {done.users:,} users by {live.model_id}"
-
-
-class _Steps:
-    """Prints one line a step: its name, its time, what came of it."""
-
-    def __init__(self, space: Workspace) -> None:
-        self._space = space
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[Any]:
-        began = time.monotonic()
-        said: list[str] = []
-        with self._space.status(name):
-            yield said.append
-        took_s = time.monotonic() - began
-        self._space.console.print(f"{name:<12}{took_s:6.1f} s  {''.join(said)}", markup=False)
 
 
 def _places(space: Workspace) -> list[tuple[str, str]]:

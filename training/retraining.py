@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.hours import Hour
+from pipeline.settings import Settings
 from pipeline.workspace import Workspace
 from training.registry import Registry
 from training.signs import record_worth, signs_at
@@ -32,15 +33,19 @@ def look(space: Workspace, registry: Registry, dataset: Path) -> Worth:
     return worth
 
 
-def lines_to_train(space: Workspace, worth: Worth | None) -> list[Model]:
+def is_skipped(settings: Settings, worth: Worth | None) -> bool:
+    """Whether the settings let an hour pass of which that was found."""
+    return settings.retrain.skip and worth is not None and not worth.retrain
+
+
+def lines_to_train(settings: Settings, worth: Worth | None) -> list[Model]:
     """All configured lines or, of an hour that is skipped, the floor alone.
 
     The floor costs nothing to fit, and the live model is watched against it every hour.
     """
     from training.model_files import chosen, configured
 
-    settings = space.settings
-    if worth is not None and settings.retrain.skip and not worth.retrain:
+    if is_skipped(settings, worth):
         return [configured(settings, settings.gate.floor)]
     return chosen(settings, [], None)
 

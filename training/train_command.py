@@ -56,16 +56,32 @@ def train(
             "begin anew; default: as each model's init_from says"
         ),
     ] = None,
+    as_needed: Annotated[
+        bool,
+        typer.Option(
+            "--as-needed",
+            help="only the floor, where retrain.skip is set and `hourglass stale` found that "
+            "little changed",
+        ),
+    ] = False,
     processes: Annotated[int, typer.Option(help="train in so many processes", min=1)] = 1,
 ) -> None:
     """Fit the configured models on a data set and register them."""
     from training.launch import is_one_of_several, launch
     from training.model_files import chosen
+    from training.retraining import lines_to_train
+    from training.signs import recorded_worth
     from training.train import TrainOptions
 
     space: Workspace = context.obj
     models = chosen(space.settings, model or [], system)
     folder = space.dataset(dataset)
+    if as_needed:
+        if model or system:
+            raise UsageError(
+                "--as-needed chooses the models itself: leave --model and --system out"
+            )
+        models = lines_to_train(space.settings, recorded_worth(space.settings, folder.name))
     if processes > 1:
         if is_one_of_several():
             raise UsageError("--processes starts torchrun itself: leave one of the two out")
@@ -127,4 +143,5 @@ def _without_processes(context: typer.Context, dataset: str) -> list[str]:
     for option in ("system", "device", "init_from"):
         if asked[option] is not None:
             line += [f"--{option.replace('_', '-')}", str(asked[option])]
+    line += ["--as-needed"] if asked["as_needed"] else []
     return [*line, "--resume" if asked["resume"] else "--fresh"]

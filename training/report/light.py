@@ -144,13 +144,13 @@ def decision_light(decisions: Sequence[Decided]) -> Light:
         )
     # Of several lines the nearest to its proof tells most; a promotion has the best.
     one = max(last, key=lambda one: (one.outcome == "promote", one.odds or 0.0))
-    codes = ", ".join(one.reasons)
+    why = ", ".join(one.reasons)
     if one.outcome == "promote":
-        return Light(name, "green", f"{hour}: {one.line} may go live ({codes}).")
+        return Light(name, "green", f"{hour}: {one.line} may go live ({why}).")
     return Light(
         name,
         "green",
-        f"{hour}: nothing was proven better, the live model stays (nearest: {one.line}, {codes}).",
+        f"{hour}: nothing was proven better, the live model stays (nearest: {one.line}, {why}).",
     )
 
 

@@ -1,0 +1,138 @@
+"""``hourglass gate``: what people and Airflow are told of a decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.errors import HourglassError
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from training.gate import Decision
+
+SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of the candidates of an hour; ``path`` is the decision to act on, if any."""
+
+    outcome: str  # promote, hold, block, or skipped
+    sentence: str
+    path: Path | None
+    candidate: str | None = None
+    decisions: tuple[tuple[Decision, Path], ...] = field(default=(), repr=False)
+
+    @property
+    def promotes(self) -> bool:
+        """Whether a candidate is to go live."""
+        return self.outcome == "promote"
+
+
+def gate(
+    context: typer.Context,
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="id of a data set; last: the latest")
+    ] = "last",
+) -> None:
+    """Decide whether a candidate goes live; exit 1 when one is blocked and none is promoted."""
+    space: Workspace = context.obj
+    verdict = decide(space, space.dataset(dataset))
+    if not space.as_json:
+        for decision, _ in verdict.decisions:
+            space.console.print(_table(decision))
+    space.say(f"{verdict.outcome}: {verdict.sentence}\n{verdict.path or ''}", _facts(verdict))
+    refuse_blocked(verdict)
+
+
+def decide(space: Workspace, dataset: Path) -> Verdict:
+    """Run the gate on every configured candidate.
+
+    Raises:
+        HourglassError: what the gate needs is missing; then nothing can be promoted.
+    """
+    from pipeline.dataset_quality import dataset_verdict
+    from pipeline.hours import HourRange
+    from pipeline.verdicts import quality_passed
+    from training.commands import frozen_part
+    from training.judgement import ensure_champion, hours_judged
+    from training.judgement import gate as run
+    from training.reader import read_dataset
+    from training.registry import registry_of
+    from training.retraining import is_skipped
+    from training.signs import recorded_worth
+
+    settings, registry = space.settings, registry_of(space)
+    part = frozen_part(space, dataset)
+    at = space.clock.isoformat(timespec="seconds")
+    ensure_champion(settings, registry, dataset, at)
+    worth = recorded_worth(settings, dataset.name)
+    if worth is not None and is_skipped(settings, worth):
+        return Verdict(SKIPPED, f"nothing was trained: {worth.sentence}", None)
+    learned = read_dataset(dataset).manifest
+    passed = quality_passed(
+        space.lake,
+        HourRange(learned.window_start, learned.as_of),
+        hours_judged(read_dataset(part)),
+    )
+    if dataset_verdict(dataset)[0] == "critical":
+        passed = False
+    with space.status("deciding"):
+        decisions = tuple(run(settings, registry, dataset, part, passed, at))
+    chosen, path = decisions[-1]
+    return Verdict(
+        str(chosen.outcome),
+        chosen.sentence,
+        path,
+        chosen.evidence.candidate.model_id,
+        decisions,
+    )
+
+
+def refuse_blocked(verdict: Verdict) -> None:
+    """Let a verdict pass that blocks nothing, or promotes in spite of another that is blocked.
+
+    Raises:
+        HourglassError: the candidate to act on is blocked.
+    """
+    if verdict.outcome == "block":
+        raise HourglassError(f"blocked: {verdict.sentence}")
+
+
+def _facts(verdict: Verdict) -> dict[str, Any]:
+    from training.approval import approval_facts
+
+    asks = approval_facts(verdict.path) if verdict.path else {"needs_approval": False}
+    return {
+        "outcome": verdict.outcome,
+        "sentence": verdict.sentence,
+        "candidate": verdict.candidate,
+        "decision": verdict.path,
+        **asks,
+        "decisions": [
+            {
+                "candidate": one.evidence.candidate.model_id,
+                "line": one.evidence.line,
+                "outcome": str(one.outcome),
+                "reasons": one.reasons,
+                "decision": path,
+            }
+            for one, path in verdict.decisions
+        ],
+    }
+
+
+def _table(decision: Decision) -> Any:  # noqa: ANN401 - a table of rich, imported when needed
+    from rich.table import Table
+
+    candidate = decision.evidence.candidate.model_id
+    table = Table(title=f"{decision.evidence.line}: {candidate}", title_justify="left")
+    for column in ("check", "outcome", "reason"):
+        table.add_column(column, no_wrap=True)
+    for check in decision.checks:
+        table.add_row(check.name, str(check.outcome), check.reason)
+    return table

@@ -1,0 +1,66 @@
+"""``hourglass loop``: whole hours, one after the other, by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange
+from pipeline.workspace import Workspace
+
+
+def loop(
+    context: typer.Context,
+    first: Annotated[
+        str | None, typer.Option("--from", help="first hour; default: the last filled one")
+    ] = None,
+    stop: Annotated[
+        str | None, typer.Option("--to", help="end, exclusive; default: one hour is done")
+    ] = None,
+    report: Annotated[bool, typer.Option(help="write the report at the end")] = True,
+) -> None:
+    """Do all steps of an hour, or of each of a range: from raw files to recommendations.
+
+    An hour that was done before ends as it did.  A blocked candidate is told at the end, with
+    exit code 1: nothing of it went live, and the live model recommended.
+    """
+    from training.health import write_report
+    from training.loop import run_hour
+    from training.registry import registry_of
+    from training.steps import Steps
+
+    space: Workspace = context.obj
+    hours = _hours(space, first, stop)
+    blocked: list[str] = []
+    for hour in hours:
+        if len(hours) > 1:
+            space.console.print(f"\nhour {hour}", style="bold")
+        done = run_hour(space, hour + 1, Steps(space))
+        if done.outcome == "block":
+            blocked.append(f"hour {hour}: {done.sentence}")
+        space.say(
+            f"{hour}: {done.outcome}; {done.champion} is live",
+            {
+                "hour": str(hour),
+                "dataset_id": done.dataset_id,
+                "outcome": done.outcome,
+                "sentence": done.sentence,
+                "champion": done.champion,
+                "recommendations": done.recommendations,
+                "seconds": done.seconds,
+            },
+        )
+    if report:
+        with space.status("writing the report"):
+            write_report(space, registry_of(space))
+    if blocked:
+        raise HourglassError(f"{len(blocked)} of {len(hours)} hours were blocked; {blocked[0]}")
+
+
+def _hours(space: Workspace, first: str | None, stop: str | None) -> HourRange:
+    begin = Hour.parse(first) if first is not None else None
+    if begin is None:
+        begin = space.last_filled() if stop is None else Hour.parse(stop) - 1
+    return space.past(HourRange(begin, begin + 1 if stop is None else Hour.parse(stop)))
