@@ -26,6 +26,17 @@ def candidates(settings: Settings, dataset_id: str) -> dict[str, str]:
     return found
 
 
+def configured(settings: Settings, dataset_id: str) -> dict[str, str]:
+    """As :func:`candidates`, without models that are no longer configured.
+
+    Raises:
+        UsageError: nothing was trained on the data set.
+    """
+    names = {model.name for model in settings.models}
+    names |= {settings.gate.floor, *settings.candidates}
+    return {n: model_id for n, model_id in candidates(settings, dataset_id).items() if n in names}
+
+
 def remember(settings: Settings, dataset_id: str, models: dict[str, str]) -> None:
     """Note which model of each name is the data set's candidate."""
     path = _index(settings, dataset_id)

@@ -1,42 +1,41 @@
 """Decision files: what the gate decided, on what, written once and never changed.
 
-A record is canonical JSON whose name ends in the beginning of its SHA-256, so that no one can
-change it unnoticed.  Decisions lie at
-``<work>/decisions/<as_of>-<candidate model_id>-<12 hex>.json``.
+Decisions lie at ``<work>/decisions/<as_of>-<candidate model_id>-<12 hex>.json``.  Each holds the
+sums of its own look and names the earlier decisions whose looks it counted, so every number in it
+can be computed again from files alone.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import os
-import re
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
+from training.card import CARD_NAME
 from training.evidence import Contestant, Outcome
 from training.gate import Decision
+from training.people import write_people
 from training.ranks import ranks_path, read_ranks
 from training.reader import sha256_of
+from training.record import FORMAT, Record, hour_of_name, is_record, read_record, write_record
 from training.soundness import Card
 
-FORMAT = 1
-_NAME = re.compile(r".+-([0-9a-f]{12})\.json")
-_MODE = 0o444
+__all__ = [
+    "FORMAT",
+    "DecisionRecord",
+    "Record",
+    "contestant",
+    "decision_content",
+    "latest_decision",
+    "read_decision",
+    "read_record",
+    "write_decision",
+    "write_record",
+]
 
-
-@dataclass(frozen=True)
-class Record:
-    """A verified record: where it lies, its whole SHA-256, and what it says."""
-
-    path: Path
-    sha256: str
-    content: dict[str, Any]
+_LIKING = {Outcome.PROMOTE: 2, Outcome.HOLD: 1, Outcome.BLOCK: 0}
 
 
 @dataclass(frozen=True)
@@ -51,18 +50,39 @@ class DecisionRecord:
     candidate_id: str
     candidate_card_sha256: str | None
     champion_id: str | None
+    champion_version: str | None
+    line: str
 
 
-def contestant(card: Card, evaluations: Path, frozen_id: str) -> Contestant:
+def contestant(
+    card: Card,
+    evaluations: Path,
+    frozen_id: str,
+    *,
+    models: Path | None = None,
+    version: str | None = None,
+    live_record: str | None = None,
+    failure: str | None = None,
+) -> Contestant:
     """A model together with its ranks on a frozen part; no ranks where they cannot be read.
 
     The gate blocks on missing ranks, so an unreadable file must not end in an exception here.
+
+    Args:
+        card: of the model.
+        evaluations: where ranks lie.
+        frozen_id: of the frozen part.
+        models: where the card's file lies; None: what is there now is not compared.
+        version: of the registry, where the model is live.
+        live_record: what made it live.
+        failure: why it has no ranks, where that is known.
     """
     path = ranks_path(evaluations, frozen_id, card.model_id)
     try:
         ranks, digest = read_ranks(path), sha256_of(path)
     except HourglassError:
         ranks, digest = None, None
+    file = models / card.model_id / CARD_NAME if models else None
     return Contestant(
         model_id=card.model_id,
         system=card.system,
@@ -70,49 +90,74 @@ def contestant(card: Card, evaluations: Path, frozen_id: str) -> Contestant:
         as_of=Hour.parse(str(card.as_of)),
         ranks=ranks,
         ranks_sha256=digest,
+        card_sha256=sha256_of(file) if file and file.is_file() else None,
+        version=version,
+        live_record=live_record,
+        failure=failure,
     )
 
 
-def decision_content(decision: Decision, made_at: str | None = None) -> dict[str, Any]:
+def decision_content(
+    decision: Decision, made_at: str | None = None, users: tuple[str, str] | None = None
+) -> dict[str, Any]:
     """Everything a decision used and found, as JSON values; NaN becomes null.
 
     Args:
         decision: from the gate.
         made_at: the time to record, if any; the same evidence without it gives the same file.
+        users: name and SHA-256 of the file of what each user added, if there is one.
     """
     evidence = decision.evidence
-    people = {
-        role: {
-            "model_id": one.model_id,
-            "system": one.system,
-            "dataset_id": one.dataset_id,
-            "as_of": str(one.as_of),
-            "ranks_sha256": one.ranks_sha256,
-            "n_targets": one.ranks.n_targets if one.ranks else None,
-            "n_users": one.ranks.n_users if one.ranks else None,
-        }
-        for role, one in evidence.contestants.items()
-    }
+    found = {check.name: check.numbers for check in decision.checks}
     content: dict[str, Any] = {
         "format": FORMAT,
         "kind": "decision",
         "as_of": str(evidence.start),
+        "line": evidence.line,
         "evaluation_id": evidence.frozen_id,
         "outcome": decision.outcome.value,
         "reasons": decision.reasons,
         "sentence": decision.sentence,
         "checks": [asdict(check) for check in decision.checks],
         "champion": None,
-        **people,
+        **{role: _told(one) for role, one in evidence.contestants.items()},
+        "ranked_champion": evidence.ranked_champion,
+        "look": decision.looks[-1].content(users) if decision.looks else None,
+        "earlier_looks": [
+            {"first": str(look.hours.first), "file": look.file, "sha256": look.sha256}
+            for look in decision.looks[:-1]
+        ],
+        "sequential": None,
+        "slices": found.get("harms_no_slice", {}).get("slices", {}),
+        "lines_sharing_the_risk": evidence.n_lines,
         "soundness": asdict(evidence.soundness) if evidence.soundness else None,
         "quality_passed": evidence.quality_passed,
         "evaluation_settings": evidence.rule.model_dump(mode="json"),
         "gate_settings": evidence.gate.model_dump(mode="json"),
         "seed": evidence.seed,
     }
+    if decision.proof is not None:
+        against = "beats_champion" if evidence.champion else "beats_floor"
+        fixed = found.get(against, {}).get("fixed_sample")
+        content["sequential"] = {**asdict(decision.proof), "difference": fixed}
     if made_at is not None:
         content["made_at"] = made_at
     return content
+
+
+def _told(one: Contestant) -> dict[str, Any]:
+    return {
+        "model_id": one.model_id,
+        "system": one.system,
+        "version": one.version,
+        "live_record": one.live_record,
+        "dataset_id": one.dataset_id,
+        "as_of": str(one.as_of),
+        "card_sha256": one.card_sha256,
+        "ranks_sha256": one.ranks_sha256,
+        "n_targets": one.ranks.n_targets if one.ranks else None,
+        "n_users": one.ranks.n_users if one.ranks else None,
+    }
 
 
 def write_decision(decision: Decision, folder: Path, made_at: str | None = None) -> Path:
@@ -122,66 +167,9 @@ def write_decision(decision: Decision, folder: Path, made_at: str | None = None)
         HourglassError: a file of that name holds something else.
     """
     prefix = f"{decision.evidence.start}-{decision.evidence.candidate.model_id}"
-    return write_record(folder, prefix, decision_content(decision, made_at))
-
-
-def write_record(folder: Path, prefix: str, content: dict[str, Any]) -> Path:
-    """Write ``<folder>/<prefix>-<12 hex>.json``, read-only, whole or not at all.
-
-    Raises:
-        HourglassError: a file of that name holds something else.
-    """
-    text = json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False)
-    data = (text + "\n").encode()
-    path = folder / f"{prefix}-{hashlib.sha256(data).hexdigest()[:12]}.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        if path.read_bytes() != data:
-            raise HourglassError(
-                f"{path}: holds something else than its name says: move it away and run again"
-            )
-        return path
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(_MODE)
-        # Two writers of one name write the same bytes, since the name is made from them.
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return path
-
-
-def read_record(path: Path) -> Record:
-    """Read a record and verify it against its name.
-
-    Raises:
-        HourglassError: the file is missing, changed, renamed or of another format.
-    """
-    match = _NAME.fullmatch(path.name)
-    if not match:
-        raise HourglassError(f"{path}: the name does not end in a checksum: give a decision file")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise HourglassError(
-            f"{path}: the decision cannot be read ({error.strerror}): run hourglass gate"
-        ) from error
-    sha256 = hashlib.sha256(data).hexdigest()
-    if not sha256.startswith(match[1]):
-        raise HourglassError(
-            f"{path}: changed after it was written (checksum {sha256[:12]}): run hourglass gate"
-        )
-    try:
-        content = json.loads(data)
-    except ValueError as error:
-        raise HourglassError(f"{path}: not JSON: run hourglass gate") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise HourglassError(f"{path}: not a record of format {FORMAT}: run hourglass gate")
-    return Record(path=path, sha256=sha256, content=content)
+    people = decision.looks[-1].people if decision.looks else None
+    users = write_people(people, folder, prefix) if people is not None else None
+    return write_record(folder, prefix, decision_content(decision, made_at, users))
 
 
 def read_decision(path: Path) -> DecisionRecord:
@@ -196,6 +184,7 @@ def read_decision(path: Path) -> DecisionRecord:
     if content.get("kind") != "decision":
         raise HourglassError(f"{path}: a {content.get('kind')} record, not a decision")
     try:
+        champion = content["champion"] or {}
         found = DecisionRecord(
             record=record,
             outcome=Outcome(content["outcome"]),
@@ -204,7 +193,9 @@ def read_decision(path: Path) -> DecisionRecord:
             as_of=Hour.parse(content["as_of"]),
             candidate_id=content["candidate"]["model_id"],
             candidate_card_sha256=(content["soundness"] or {}).get("card_sha256"),
-            champion_id=(content["champion"] or {}).get("model_id"),
+            champion_id=champion.get("model_id"),
+            champion_version=champion.get("version"),
+            line=content.get("line", ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError, HourglassError) as error:
         raise HourglassError(f"{path}: not a whole decision: run hourglass gate") from error
@@ -214,27 +205,23 @@ def read_decision(path: Path) -> DecisionRecord:
 
 
 def latest_decision(folder: Path) -> Path:
-    """The decision about the latest hour; of several, the one written last.
+    """The decision to act on: about the latest hour, and of those made last the chosen one.
+
+    Of several candidates judged together that is the promoted one, if any.
 
     Raises:
-        HourglassError: there is none.
+        HourglassError: there is none, or one about that hour was changed.
     """
-    found = [
-        (path.name[:13], path.stat().st_mtime_ns, path.name)
-        for path in folder.glob("[0-9]*.json")
-        if _NAME.fullmatch(path.name)
-    ]
+    hours = {path: hour_of_name(path) for path in folder.glob("[0-9]*.json") if is_record(path)}
+    last = max((hour for hour in hours.values() if hour is not None), default=None)
+    found = []
+    for path in (path for path, hour in hours.items() if hour is not None and hour == last):
+        record = read_record(path)
+        if record.content.get("kind") != "decision":
+            continue
+        liking = _LIKING[read_decision(path).outcome]
+        made = str(record.content.get("made_at") or "")
+        found.append((made, liking if made else 0, path.stat().st_mtime_ns, path.name))
     if not found:
         raise HourglassError(f"{folder}: no decision yet: run hourglass gate")
-    return folder / max(found)[2]
-
-
-def _plain(value: object) -> object:
-    """JSON has no NaN or infinity; both mean here that nothing is known."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return folder / max(found)[3]

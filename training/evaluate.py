@@ -24,7 +24,6 @@ from training.alignment import (
     translate,
     translate_requests,
 )
-from training.metrics import item_support_slices, session_length_slices, session_place_slices
 from training.ranks import Ranks, rule_key
 from training.reader import DataSet, Histories, Requests
 
@@ -118,6 +117,7 @@ def rank_targets(
     item_ids: NDArray[np.object_],
     max_floats: int = MAX_FLOATS,
     progress: Callable[[int, int], None] | None = None,
+    card_sha256: str | None = None,
 ) -> Ranks:
     """Ask a model for every target of a frozen part.
 
@@ -132,6 +132,7 @@ def rank_targets(
         item_ids: (W,) the model's own vocabulary.
         max_floats: bound on the scores held at a time.
         progress: called with (targets done, targets in all) after each block.
+        card_sha256: of the artefact, goes into the ranks.
 
     Raises:
         HourglassError: a score is not finite, or the scores do not cover the model's vocabulary.
@@ -164,6 +165,7 @@ def rank_targets(
         time_us=targets.requests.now_us,
         item=targets.item,
         rank=rank,
+        card_sha256=card_sha256,
     )
 
 
@@ -189,23 +191,3 @@ def _check_scores(scores: NDArray[np.float32], position: NDArray[np.int64], mode
             f"{model_id}: {int(bad.sum())} of {position.size} requests got a score that is not "
             f"finite, first at target {int(position[bad.argmax()])}: train it again"
         )
-
-
-def slice_masks(frozen: DataSet, ranks: Ranks) -> dict[str, NDArray[np.bool_]]:
-    """Masks over the targets by session length, place in the session and item support.
-
-    Returns:
-        ``session_length/2-5``, ``session_place/first``, ``item/head`` ... -> (n,) mask.
-    """
-    session = sessions(frozen.histories)
-    length = np.bincount(session)[ranks.session]  # (n,) events in the target's session
-    breakdowns = {
-        "session_length": session_length_slices(length),
-        "session_place": session_place_slices(frozen.histories.session_start[ranks.position]),
-        "item": item_support_slices(ranks.item, frozen.item_events),
-    }
-    return {
-        f"{breakdown}/{name}": mask
-        for breakdown, slices in breakdowns.items()
-        for name, mask in slices.items()
-    }

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
-from pipeline.hours import Hour
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings import EvaluationSettings, GateSettings
-from training.ranks import Ranks
+from training.looks import ALL, Look, LookKey, period_start
+from training.metrics import target_values
+from training.people import People, together
+from training.ranks import Ranks, rule_key
+from training.sequential import Sums
 from training.soundness import Soundness
 
 
@@ -31,6 +40,10 @@ class Contestant:
     as_of: Hour
     ranks: Ranks | None
     ranks_sha256: str | None
+    card_sha256: str | None = None  # as it lies there now; that of the ranks is in them
+    version: str | None = None  # in the registry, of what is live
+    live_record: str | None = None  # what made it live
+    failure: str | None = None  # why it has no ranks
 
 
 @dataclass(frozen=True)
@@ -47,12 +60,95 @@ class Evidence:
     rule: EvaluationSettings
     gate: GateSettings
     seed: int
+    line: str = ""  # configured name of the candidate
+    n_lines: int = 1  # lines that share the risk
+    base_dataset_id: str | None = None  # what the frozen events follow; None: any will do
+    ranked_champion: str | None = None  # version that was live at the evaluation
+    slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # (n,) each
+    user_ids: NDArray[np.object_] | None = None  # of the rows of the frozen part
+    # Reads the earlier looks that count together with one of this key.
+    earlier: Callable[[LookKey], tuple[Look, ...]] = lambda _: ()
 
     @property
     def contestants(self) -> dict[str, Contestant]:
         """By role: candidate, floor and, where there is one, champion."""
         roles = {"candidate": self.candidate, "floor": self.floor}
         return roles | ({"champion": self.champion} if self.champion else {})
+
+    @property
+    def hours(self) -> HourRange:
+        """The hours that are judged."""
+        return HourRange(self.start, self.start + parse_duration_h(self.rule.horizon))
+
+    @property
+    def alpha(self) -> float:
+        """Risk that this line may take in a period; the lines share that of the gate."""
+        return (1.0 - self.gate.confidence) / max(1, self.n_lines)
+
+    @cached_property
+    def look(self) -> Look:
+        """This look's sums.
+
+        Raises:
+            HourglassError: a contestant has no ranks.
+        """
+        champion = self.champion
+        user = ranks_of(self.candidate).user
+        mine, floor = self.values(self.candidate), self.values(self.floor)
+        found: dict[str, Sums] = {}
+        theirs = None if champion is None else self.values(champion)
+        if theirs is not None:
+            found[ALL] = Sums.of(mine, theirs, user)
+            for name, mask in self.slices.items():
+                if mask.any():
+                    found[name] = Sums.of(mine[mask], theirs[mask], user[mask])
+        return Look(
+            hours=self.hours,
+            key=LookKey(
+                line=self.line,
+                champion=(champion.version or champion.model_id) if champion else None,
+                live_record=champion.live_record if champion else None,
+                floor=self.gate.floor,
+                metric=self.gate.metric,
+                k=self.rule.k,
+                rule=rule_key(self.rule),
+                period=str(period_start(self.start, parse_duration_h(self.gate.period))),
+            ),
+            floor=Sums.of(mine, floor, user),
+            champion=found,
+            people=None
+            if self.user_ids is None
+            else People.of(self.user_ids, user, mine, theirs, floor),
+        )
+
+    @cached_property
+    def looks(self) -> tuple[Look, ...]:
+        """The looks that count together, this one last.
+
+        Raises:
+            HourglassError: an earlier one was changed or is gone.
+        """
+        return (*self.earlier(self.look.key), self.look)
+
+    def people(self, role: str) -> Sums | None:
+        """All looks added up user by user, against ``champion`` or ``floor``, where known."""
+        known = [look.people for look in self.looks if look.people is not None]
+        return together(known).sums(role) if len(known) == len(self.looks) else None
+
+    def values(self, contestant: Contestant) -> NDArray[np.float64]:
+        """What each target adds to the gate's metric, (n,)."""
+        return target_values(self.gate.metric, ranks_of(contestant).rank, self.rule.k)
+
+
+def ranks_of(contestant: Contestant) -> Ranks:
+    """The ranks of a contestant.
+
+    Raises:
+        HourglassError: it has none.
+    """
+    if contestant.ranks is None:
+        raise HourglassError(f"{contestant.model_id} has no ranks: run hourglass evaluate")
+    return contestant.ranks
 
 
 @dataclass(frozen=True)
@@ -67,3 +163,18 @@ class CheckResult:
 
 
 Check = Callable[[Evidence], CheckResult]
+
+
+def passed(name: str, reason: str, sentence: str, **numbers: object) -> CheckResult:
+    """Nothing against a promotion."""
+    return CheckResult(name, Outcome.PROMOTE, reason, sentence, numbers)
+
+
+def held(name: str, reason: str, sentence: str, **numbers: object) -> CheckResult:
+    """Not proven."""
+    return CheckResult(name, Outcome.HOLD, reason, sentence, numbers)
+
+
+def blocked(name: str, reason: str, sentence: str, **numbers: object) -> CheckResult:
+    """Something is wrong."""
+    return CheckResult(name, Outcome.BLOCK, reason, sentence, numbers)

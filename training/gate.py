@@ -4,15 +4,23 @@ A decision is a pure function of immutable evidence.  Each check says promote (n
 it), hold (not proven), or block (something is wrong); the worst outcome is the decision's.  A
 further check is one more function in :data:`COMPARISONS`.  The gate fails closed: whatever is
 missing, mismatched or raises, blocks.
+
+Each hour adds a look at the configured model's fit of that hour; a promotion needs all looks of
+the period together, by a test that may be looked at every hour (:mod:`training.sequential`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training import checks
-from training.evidence import Check, CheckResult, Evidence, Outcome
+from training import comparisons as compared
+from training.comparisons import against_champion
+from training.evidence import Check, CheckResult, Evidence, Outcome, blocked, held
+from training.looks import Look
+from training.sequential import Sequential
 from training.soundness import one_line
 
 _SEVERITY = {Outcome.PROMOTE: 0, Outcome.HOLD: 1, Outcome.BLOCK: 2}
@@ -24,11 +32,13 @@ PRECONDITIONS: tuple[Check, ...] = (
     checks.time_boundary,
     checks.data_quality,
     checks.same_questions,
+    checks.unchanged,
 )
 COMPARISONS: tuple[Check, ...] = (
-    checks.sample_size,
-    checks.beats_floor,
-    checks.beats_champion,
+    compared.sample_size,
+    compared.beats_floor,
+    compared.beats_champion,
+    compared.harms_no_slice,
 )
 
 
@@ -41,6 +51,14 @@ class Decision:
     sentence: str
     checks: tuple[CheckResult, ...]
     evidence: Evidence
+    looks: tuple[Look, ...] = ()  # that were counted together, this one last
+    proof: Sequential | None = None  # against the champion, or the floor where nothing is live
+
+    @property
+    def lower(self) -> float:
+        """What the candidate is better by at least; minus infinity where nothing is known."""
+        known = self.proof is not None and self.proof.lower == self.proof.lower
+        return self.proof.lower if self.proof and known else -math.inf
 
 
 def decide(
@@ -54,13 +72,23 @@ def decide(
     ``check_failed``; no comparison at all blocks with ``no_checks``.  Never raises.
     """
     results = [_run(check, evidence) for check in preconditions]
-    if not any(result.outcome is Outcome.BLOCK for result in results):
+    looks: tuple[Look, ...] = ()
+    proof = None
+    if not _blocks(results):
+        # Only what answered the same questions has a look that earlier ones can be added to.
+        results.append(_run(checks.earlier_evidence, evidence))
+    n_before = len(results)
+    if not _blocks(results):
         results += [_run(check, evidence) for check in comparisons]
         if not comparisons:
-            results.append(_blocked("decide", "no_checks", "No comparison was asked for"))
+            results.append(blocked("decide", "no_checks", "No comparison was asked for"))
+        # A look that was held before it was compared, as at the same events again, is none.
+        if not any(result.outcome is Outcome.HOLD for result in results[:n_before]):
+            looks = evidence.looks
+            proof = against_champion(evidence)
     worst = max((result.outcome for result in results), key=_SEVERITY.__getitem__)
     # Of a promotion, the comparisons are the reasons; that nothing is broken is not one.
-    telling = results[len(preconditions) :] if worst is Outcome.PROMOTE else results
+    telling = results[n_before:] if worst is Outcome.PROMOTE else results
     because = [result for result in telling if result.outcome is worst]
     return Decision(
         outcome=worst,
@@ -68,7 +96,43 @@ def decide(
         sentence="; ".join(result.sentence.rstrip(".") for result in because) + ".",
         checks=tuple(results),
         evidence=evidence,
+        looks=looks,
+        proof=proof,
     )
+
+
+def choose(decisions: Sequence[Decision]) -> list[Decision]:
+    """Of several candidates that would be promoted, hold all but the one that is surest better.
+
+    Returns:
+        The decisions, the one to act on last: the promoted one, else the least bad.
+    """
+    winners = [one for one in decisions if one.outcome is Outcome.PROMOTE]
+    best = max(winners, key=lambda one: (one.lower, one.evidence.candidate.model_id), default=None)
+    settled = [
+        _second_best(one, best) if best is not None and one in winners and one is not best else one
+        for one in decisions
+    ]
+    return sorted(settled, key=lambda one: -_SEVERITY[one.outcome])
+
+
+def _second_best(one: Decision, best: Decision) -> Decision:
+    better = best.evidence.candidate.model_id
+    sentence = (
+        f"{better} is better: by at least {best.lower:+.4f}, this one by at least {one.lower:+.4f}"
+    )
+    found = held("choice", "another_is_better", sentence, chosen=better, lower=best.lower)
+    return replace(
+        one,
+        outcome=Outcome.HOLD,
+        reasons=(found.reason,),
+        sentence=f"{sentence}.",
+        checks=(*one.checks, found),
+    )
+
+
+def _blocks(results: Sequence[CheckResult]) -> bool:
+    return any(result.outcome is Outcome.BLOCK for result in results)
 
 
 def _run(check: Check, evidence: Evidence) -> CheckResult:
@@ -76,8 +140,4 @@ def _run(check: Check, evidence: Evidence) -> CheckResult:
         return check(evidence)
     except Exception as error:  # an unforeseen error must block, not escape
         name = getattr(check, "__name__", repr(check))
-        return _blocked(name, "check_failed", f"the check {name} failed: {one_line(error)}")
-
-
-def _blocked(name: str, reason: str, sentence: str) -> CheckResult:
-    return CheckResult(name, Outcome.BLOCK, reason, sentence, {})
+        return blocked(name, "check_failed", f"the check {name} failed: {one_line(error)}")

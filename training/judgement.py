@@ -1,170 +1,43 @@
-"""Evaluate and gate: every candidate, the floor and the champion on the same frozen events."""
+"""Gate: each configured candidate against the floor and the champion, on what was evaluated."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.settings import Settings
-from training.alignment import positions, translate_popularity
-from training.artefact import LoadedModel, load_model
+from training.artefact import load_model
 from training.candidates import candidates
+from training.card import read_card
 from training.decision import contestant, write_decision
-from training.evaluate import rank_targets, slice_masks
-from training.evidence import Evidence
-from training.gate import Decision, decide
+from training.evaluation import (
+    BOOTSTRAP_SEED,
+    Evaluation,
+    evaluate,
+    fresh,
+    read_evaluation,
+    standing,
+)
+from training.evidence import Contestant, Evidence
+from training.gate import Decision, choose, decide
+from training.looks import earlier_looks
 from training.promotion import install_first
-from training.ranks import Ranks, SummaryRow, ranks_path, read_ranks, summary, write_ranks
 from training.reader import DataSet, read_dataset
-from training.registry import LiveModel, Registry, champion, log_evaluation
+from training.registry import LiveModel, Registry, champion
+from training.slices import first_seen_us, judged, slice_masks
 from training.soundness import examine, one_line
-from training.systems.base import FollowsTrends
 
-BOOTSTRAP_SEED = 0
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures of every model on one frozen part; ``failures`` are sentences by model id."""
-
-    frozen_id: str
-    start: str
-    n_targets: int
-    left_out_events: int
-    names: dict[str, str]  # model id -> what tables call it
-    rows: list[SummaryRow]
-    failures: dict[str, str]
-
-
-def evaluate(
-    settings: Settings,
-    registry: Registry,
-    dataset: Path,
-    frozen: Path,
-    report: Callable[[str, int, int], None],
-) -> Evaluation:
-    """Rank the targets of the frozen part by every candidate and by the champion.
-
-    One model that fails does not keep the others from being judged.
-
-    Raises:
-        HourglassError: the frozen part is damaged, or every model failed.
-        UsageError: nothing was trained on the data set.
-    """
-    part = read_dataset(frozen)
-    models = candidates(settings, dataset.name)
-    names = {model_id: name for name, model_id in models.items()}
-    live = champion(registry)
-    if live is not None and live.model_id not in names:
-        names[live.model_id] = "champion"
-    evaluations = settings.path("evaluations")
-    ranked: dict[str, Ranks] = {}
-    failures: dict[str, str] = {}
-    folder = evaluations / part.manifest.dataset_id
-    for stale in (_index(folder), *folder.glob("*.parquet")):
-        # Ranks of an earlier state of a model, or of another rule, must not stand in for these.
-        stale.unlink(missing_ok=True)
-    for model_id, name in names.items():
-        try:
-            model = fresh(load_model(settings.path("models") / model_id), part)
-            ranks = rank_targets(
-                model.system,
-                part,
-                settings.evaluation,
-                model_id=model_id,
-                item_ids=model.item_ids,
-                progress=lambda done, total, name=name: report(name, done, total),  # type: ignore[misc]
-            )
-        except Exception as error:  # whatever fails in one model must not spare the others
-            failures[model_id] = f"{name}: {one_line(error)}"
-            continue
-        write_ranks(ranks, evaluations)
-        ranked[model_id] = ranks
-    if not ranked:
-        raise HourglassError(f"no model could be evaluated: {next(iter(failures.values()))}")
-    rows = summarise(settings, part, ranked)
-    _index(folder).write_text(json.dumps({"names": names, "failures": failures}), encoding="utf-8")
-    for model_id in ranked:
-        log_evaluation(
-            registry,
-            model_id,
-            part.manifest.as_of,
-            {
-                f"{row.metric}_at_{row.k}": row.mean
-                for row in rows
-                if row.model_id == model_id and row.slice_name == "all"
-            },
-        )
-    first = next(iter(ranked.values()))
-    return Evaluation(
-        part.manifest.dataset_id,
-        str(part.manifest.window_start),
-        first.n_targets,
-        part.manifest.left_out_events or 0,
-        names,
-        rows,
-        failures,
-    )
-
-
-def standing(settings: Settings, dataset: Path, frozen: Path) -> Evaluation:
-    """The figures of an evaluation that was made before, from its stored ranks.
-
-    Raises:
-        HourglassError: there is none.
-    """
-    part = read_dataset(frozen)
-    folder = settings.path("evaluations") / part.manifest.dataset_id
-    try:
-        made = json.loads(_index(folder).read_text("utf-8"))
-        ranked = {
-            model_id: read_ranks(ranks_path(folder.parent, folder.name, model_id))
-            for model_id in made["names"]
-            if model_id not in made["failures"]
-        }
-    except OSError as error:
-        raise HourglassError(
-            f"data set {dataset.name} was not evaluated on {part.manifest.dataset_id} "
-            "yet: run `hourglass evaluate`"
-        ) from error
-    rows = summarise(settings, part, ranked)
-    return Evaluation(
-        part.manifest.dataset_id,
-        str(part.manifest.window_start),
-        next(iter(ranked.values())).n_targets,
-        part.manifest.left_out_events or 0,
-        made["names"],
-        rows,
-        made["failures"],
-    )
-
-
-def _index(folder: Path) -> Path:
-    """What an evaluation was of: names and failures by model id."""
-    return folder / "evaluation.json"
-
-
-def summarise(settings: Settings, part: DataSet, ranked: dict[str, Ranks]) -> list[SummaryRow]:
-    """Metrics with intervals, over all targets and by slice."""
-    first = next(iter(ranked.values()))
-    if not first.n_targets:
-        return []
-    return summary(ranked, settings.evaluation, BOOTSTRAP_SEED, slice_masks(part, first))
-
-
-def fresh(model: LoadedModel, part: DataSet) -> LoadedModel:
-    """Give a model that follows trends the hourly popularity of a part, as serving does.
-
-    The part's hours reach to its end; a system uses only those before the hour of a request.
-    """
-    if isinstance(model.system, FollowsTrends):
-        columns = positions(part.item_ids, model.item_ids)
-        model.system.refresh(translate_popularity(part.popularity, columns), part.manifest.as_of)
-    return model
+__all__ = [
+    "Evaluation",
+    "ensure_champion",
+    "evaluate",
+    "fresh",
+    "gate",
+    "hours_judged",
+    "standing",
+]
 
 
 def ensure_champion(settings: Settings, registry: Registry, dataset: Path, at: str) -> LiveModel:
@@ -177,12 +50,8 @@ def ensure_champion(settings: Settings, registry: Registry, dataset: Path, at: s
     if live is not None:
         return live
     models = candidates(settings, dataset.name)
-    if settings.gate.floor not in models:
-        raise HourglassError(
-            f"the floor {settings.gate.floor!r} was not trained on data set {dataset.name}: "
-            f"run `hourglass train --dataset {dataset.name} --model {settings.gate.floor}`"
-        )
-    return install_first(registry, models[settings.gate.floor], settings.path("decisions"), at)
+    floor = _trained(models, "floor", settings.gate.floor, dataset.name)
+    return install_first(registry, floor, settings.path("decisions"), at)
 
 
 def gate(
@@ -192,48 +61,98 @@ def gate(
     frozen: Path,
     quality_passed: bool | None,
     at: str,
-) -> tuple[Decision, Path]:
-    """Decide on the configured candidate, and write the decision down.
+) -> list[tuple[Decision, Path]]:
+    """Decide on each configured candidate, and write the decisions down.
+
+    A candidate that cannot be judged at all does not keep the others from being judged.
+
+    Returns:
+        Decisions and their files, the one to act on last: at most one of them promotes.
 
     Raises:
-        HourglassError: the candidate or the floor was not trained, or cannot even be read; then
+        HourglassError: no candidate, or not the floor or the champion, can even be read; then
             there is no decision, and nothing can be promoted.
     """
-    part = read_dataset(frozen)
+    part, learned = read_dataset(frozen), read_dataset(dataset)
     models = candidates(settings, dataset.name)
-    for role, name in (("candidate", settings.candidate), ("floor", settings.gate.floor)):
-        if name not in models:
-            raise HourglassError(
-                f"the {role} {name!r} was not trained on data set {dataset.name}: "
-                f"run `hourglass train --dataset {dataset.name} --model {name}`"
-            )
-    evaluations, frozen_id = settings.path("evaluations"), part.manifest.dataset_id
+    floor_id = _trained(models, "floor", settings.gate.floor, dataset.name)
+    failures, ranked_champion = _evaluated(settings, part)
     live = champion(registry)
 
-    def enter(model_id: str) -> LoadedModel:
-        return load_model(settings.path("models") / model_id)
+    def enter(model_id: str, who: LiveModel | None = None) -> Contestant:
+        return contestant(
+            read_card(settings.path("models") / model_id),
+            settings.path("evaluations"),
+            part.manifest.dataset_id,
+            models=settings.path("models"),
+            version=who.version if who else None,
+            live_record=who.live_record if who else None,
+            failure=failures.get(model_id),
+        )
 
-    candidate = models[settings.candidate]
-    evidence = Evidence(
-        frozen_id=frozen_id,
-        start=part.manifest.window_start,
-        candidate=contestant(enter(candidate).card, evaluations, frozen_id),
-        champion=contestant(enter(live.model_id).card, evaluations, frozen_id) if live else None,
-        floor=contestant(enter(models[settings.gate.floor]).card, evaluations, frozen_id),
-        soundness=examine(
-            settings.path("models") / candidate,
-            part,
-            settings.evaluation,
-            lambda folder: fresh(load_model(folder), part),
+    floor = enter(floor_id)
+    champ = enter(live.model_id, live) if live else None
+    seen_us = first_seen_us(learned)
+
+    def evidence(name: str) -> Evidence:
+        candidate = enter(_trained(models, "candidate", name, dataset.name))
+        start, folder = part.manifest.window_start, settings.path("decisions")
+        masks = slice_masks(part, candidate.ranks, seen_us) if candidate.ranks else {}
+        return Evidence(
+            frozen_id=part.manifest.dataset_id,
+            start=start,
+            candidate=candidate,
+            champion=champ,
+            floor=floor,
+            soundness=examine(
+                settings.path("models") / candidate.model_id,
+                part,
+                settings.evaluation,
+                lambda path: fresh(load_model(path), part),
+                seed=BOOTSTRAP_SEED,
+                learned=learned,
+            ),
+            quality_passed=quality_passed,
+            rule=settings.evaluation,
+            gate=settings.gate,
             seed=BOOTSTRAP_SEED,
-        ),
-        quality_passed=quality_passed,
-        rule=settings.evaluation,
-        gate=settings.gate,
-        seed=BOOTSTRAP_SEED,
-    )
-    decision = decide(evidence)
-    return decision, write_decision(decision, settings.path("decisions"), at)
+            line=name,
+            n_lines=len(settings.candidates),
+            base_dataset_id=dataset.name,
+            ranked_champion=ranked_champion,
+            slices=judged(masks),
+            user_ids=part.histories.user_ids,
+            earlier=lambda key: earlier_looks(folder, start, key),
+        )
+
+    decisions: list[Decision] = []
+    problems: list[str] = []
+    for name in settings.candidates:
+        try:
+            decisions.append(decide(evidence(name)))
+        except Exception as error:  # without a decision this one cannot be promoted
+            problems.append(f"{name} cannot be judged: {one_line(error)}")
+    if not decisions:
+        raise HourglassError("; ".join(problems))
+    return [(one, write_decision(one, settings.path("decisions"), at)) for one in choose(decisions)]
+
+
+def _trained(models: Mapping[str, str], role: str, name: str, dataset_id: str) -> str:
+    if name not in models:
+        raise HourglassError(
+            f"the {role} {name!r} was not trained on data set {dataset_id}: "
+            f"run `hourglass train --dataset {dataset_id} --model {name}`"
+        )
+    return models[name]
+
+
+def _evaluated(settings: Settings, part: DataSet) -> tuple[dict[str, str], str | None]:
+    """Why models have no ranks, and which version was live when they were ranked."""
+    try:
+        found = read_evaluation(settings.path("evaluations") / part.manifest.dataset_id)
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, None
+    return {**found.failures, **found.not_ranked}, found.champion_version
 
 
 def hours_judged(part: DataSet) -> HourRange:

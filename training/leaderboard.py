@@ -47,6 +47,7 @@ def note(found: Evaluation) -> str:
         "items, ties against the model; popularity as known at the start of each event's hour. "
         f"{found.left_out_events:,} events on items unknown at the data set's time are left out"
         + "; brackets: percentile intervals by resampling users"
+        + "".join(f"; {sentence}" for sentence in found.not_ranked.values())
     )
 
 

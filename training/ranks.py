@@ -28,8 +28,9 @@ _COLUMNS: dict[str, type[np.generic]] = {
     "item": np.int32,
     "rank": np.int32,
 }
-_FORMAT = "1"
+_FORMAT = "2"
 _META = ("model_id", "frozen_id", "rule")
+_CARD = "card_sha256"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Ranks:
     time_us: NDArray[np.int64]  # (n,)
     item: NDArray[np.int32]  # (n,) 1-based target
     rank: NDArray[np.int32]  # (n,) 1-based
+    card_sha256: str | None = None  # of the artefact that was asked
 
     @property
     def n_targets(self) -> int:
@@ -89,6 +91,7 @@ def write_ranks(ranks: Ranks, evaluations: Path) -> Path:
     path = ranks_path(evaluations, ranks.frozen_id, ranks.model_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = {"format": _FORMAT} | {name: getattr(ranks, name) for name in _META}
+    meta |= {_CARD: ranks.card_sha256} if ranks.card_sha256 else {}
     table = pa.table({name: getattr(ranks, name) for name in _COLUMNS})
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     os.close(handle)
@@ -135,7 +138,7 @@ def read_ranks(path: Path) -> Ranks:
         name: table.column(name).to_numpy().astype(dtype, copy=False)
         for name, dtype in _COLUMNS.items()
     }
-    return Ranks(**{name: meta[name] for name in _META}, **columns)
+    return Ranks(**{name: meta[name] for name in _META}, **columns, card_sha256=meta.get(_CARD))
 
 
 def check_same_targets(ranks: Mapping[str, Ranks]) -> None:

@@ -1,31 +1,26 @@
 """Whether an artefact may be judged at all: it loads, belongs to its vocabulary, sees no future.
 
-Nothing here looks at quality.  Shapes: ``n`` probe requests, ``V`` items.
+It must also tell users apart.  Nothing here looks at quality.  Shapes: ``n`` probe requests,
+``V`` items.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour
+from pipeline.hours import HOUR_S, Hour
 from pipeline.settings import EvaluationSettings
-from training.alignment import (
-    is_identity,
-    positions,
-    translate,
-    translate_requests,
-)
-from training.batches import ranges
 from training.card import CARD_NAME
-from training.evaluate import Scorer, find_targets
-from training.reader import DataSet, Histories, Requests, sha256_of
+from training.evaluate import Scorer
+from training.probes import differing, impersonal, probe_requests, scramble_future
+from training.reader import DataSet, sha256_of
 
 PROBES = 64
 
@@ -90,14 +85,18 @@ def examine(
     *,
     seed: int,
     probes: int = PROBES,
+    learned: DataSet | None = None,
 ) -> Soundness:
     """Load an artefact and probe it on a few requests of the frozen part.
 
     Codes of defects: ``not_loadable`` (missing, damaged, truncated or non-finite weights),
     ``wrong_model`` (the card names another model), ``vocabulary_mismatch`` (trained on this very
-    data set, yet with other items), ``scores_incomplete``, ``scores_not_finite``,
-    ``scores_failed`` (any error while scoring), ``sees_the_future`` (scores change when only
-    events after the request change), ``not_deterministic`` (scores change though nothing does).
+    data set, yet with other items or in another order), ``card_contradicts_data`` (its card tells
+    another time than its data set), ``trained_on_the_future`` (its data set holds test events),
+    ``scores_incomplete``, ``scores_not_finite``, ``scores_failed`` (any error while scoring),
+    ``sees_the_future`` (scores change when only events after the request change),
+    ``not_deterministic`` (scores change though nothing does), ``not_personal`` (whoever asks
+    within an hour gets the same list: popularity alone).
 
     Args:
         folder: ``<models>/<model_id>``.
@@ -106,6 +105,7 @@ def examine(
         load: the loader of artefacts, ``training.artefact.load_model``.
         seed: chooses the probed requests and the scrambled future.
         probes: at most this many requests, of different users.
+        learned: the data set that the frozen part follows, if it is to be held against the card.
     """
     model_id = folder.name
     card = folder / CARD_NAME
@@ -120,26 +120,49 @@ def examine(
         return found(Defect("not_loadable", f"{model_id} cannot be loaded: {one_line(error)}"))
     if model.card.model_id != model_id:
         return found(Defect("wrong_model", f"{folder} holds the model {model.card.model_id}"))
-    own_data = model.card.dataset_id == frozen.manifest.base_dataset_id
-    if own_data and not np.array_equal(model.item_ids, frozen.item_ids):
-        return found(
-            Defect(
-                "vocabulary_mismatch",
-                f"{model_id} was trained on {model.card.dataset_id} but its {model.item_ids.size} "
-                f"items are not that data set's {frozen.item_ids.size}",
-            )
-        )
+    if defect := _contradiction(model, frozen, learned):
+        return found(defect)
     try:
         return found(*_probe(model, frozen, rule, seed, probes))
     except Exception as error:  # whatever fails to score must not go live
         return found(Defect("scores_failed", f"{model_id} cannot score: {one_line(error)}"))
 
 
+def _contradiction(model: Loaded, frozen: DataSet, learned: DataSet | None) -> Defect | None:
+    """What a card says that its data set, if that is the one at hand, does not."""
+    card = model.card
+    if card.dataset_id != frozen.manifest.base_dataset_id:
+        return None
+    for data in (frozen, learned):
+        if data is not None and not np.array_equal(model.item_ids, data.item_ids):
+            return Defect(
+                "vocabulary_mismatch",
+                f"{card.model_id} was trained on {card.dataset_id} but its {model.item_ids.size} "
+                f"items are not that data set's {data.item_ids.size}, in that order",
+            )
+    if learned is None:
+        return None
+    if str(card.as_of) != str(learned.manifest.as_of):
+        return Defect(
+            "card_contradicts_data",
+            f"the card of {card.model_id} says {card.as_of}, its data set {card.dataset_id} is as "
+            f"of {learned.manifest.as_of}",
+        )
+    begins_us = frozen.manifest.window_start.index * HOUR_S * 1_000_000
+    if learned.histories.time_us.size and int(learned.histories.time_us.max()) >= begins_us:
+        return Defect(
+            "trained_on_the_future",
+            f"data set {card.dataset_id} of {card.model_id} holds events of the test hours, from "
+            f"{frozen.manifest.window_start} on",
+        )
+    return None
+
+
 def _probe(
     model: Loaded, frozen: DataSet, rule: EvaluationSettings, seed: int, probes: int
 ) -> list[Defect]:
     rng = np.random.default_rng(seed)
-    histories, requests = _probe_requests(frozen, rule, model.item_ids, rng, probes)
+    histories, requests = probe_requests(frozen, rule, model.item_ids, rng, probes)
     scores = np.array(model.system.score(histories, requests))  # a copy, (n, W)
     wanted = (len(requests), model.item_ids.size)
     if scores.shape != wanted:
@@ -153,10 +176,11 @@ def _probe(
         ]
     scrambled = scramble_future(histories, requests, model.item_ids.size, rng)
     again = model.system.score(scrambled, requests)
-    differs = _differing(scores, again)
+    differs = differing(scores, again)
     if not differs:
-        return []
-    repeated = _differing(scores, model.system.score(histories, requests))
+        alike = impersonal(scores, histories, requests, rule.k)
+        return [_popularity_alone(alike, min(rule.k, scores.shape[1]))] if alike else []
+    repeated = differing(scores, model.system.score(histories, requests))
     if repeated:
         return [
             Defect(
@@ -169,72 +193,10 @@ def _probe(
     ]
 
 
-def _differing(one: NDArray[np.float32], other: NDArray[np.float32]) -> int:
-    """Rows that differ by more than rounding, relative to the largest score of the row."""
-    tolerance = 1e-4 * np.abs(one).max(axis=1, keepdims=True)
-    return int((~(np.abs(one - other) <= tolerance)).any(axis=1).sum())
-
-
-def _probe_requests(
-    frozen: DataSet,
-    rule: EvaluationSettings,
-    item_ids: NDArray[np.object_],
-    rng: np.random.Generator,
-    probes: int,
-) -> tuple[Histories, Requests]:
-    """A random target of each of a few random users, in the model's own item numbers."""
-    requests = find_targets(frozen.histories, rule).requests
-    shuffled = rng.permutation(len(requests))
-    _, first = np.unique(requests.user[shuffled], return_index=True)
-    rows = shuffled[first]
-    requests = requests.take(np.sort(rng.permutation(rows)[:probes]))
-    columns = positions(frozen.item_ids, item_ids)
-    if is_identity(columns, item_ids.size):
-        return frozen.histories, requests
-    histories, kept = translate(frozen.histories, columns)
-    return histories, translate_requests(requests, frozen.histories.offsets, kept)
-
-
-def scramble_future(
-    histories: Histories, requests: Requests, n_items: int, rng: np.random.Generator
-) -> Histories:
-    """The same histories with everything else from each request on, but for what it knows.
-
-    Other items, types, values, dwell times and contexts from the target on; the events after it
-    happen later.  The target's own time stays, since that of the request is known; so does the
-    context in the request itself.
-
-    Args:
-        histories: N events.
-        requests: at most one per user; users without one keep their history.
-        n_items: items are drawn from 1 to ``n_items``.
-        rng: draws them.
-    """
-    target = histories.offsets[requests.user] + requests.length  # (n,) flat position
-    stop = histories.offsets[requests.user + 1]
-    row, event = ranges(target, stop - target)
-    later = np.zeros(histories.item.shape[0], dtype=bool)
-    later[event] = True
-    time_us = histories.time_us.copy()
-    # Stretched by a random factor, and a little more where nothing lies between: the order stays.
-    stretch = rng.integers(2, 10, size=len(requests))[row]
-    now_us = histories.time_us[target[row]]
-    time_us[event] = now_us + (time_us[event] - now_us) * stretch + (event > target[row])
-
-    def changed(column: NDArray[Any], values: float | NDArray[Any]) -> NDArray[Any]:
-        copy = column.copy()
-        copy[later] = values
-        return copy
-
-    return replace(
-        histories,
-        item=changed(histories.item, rng.integers(1, n_items + 1, int(later.sum()))),
-        time_us=time_us,
-        dwell_s=changed(histories.dwell_s, np.nan),
-        dwell_bin=changed(histories.dwell_bin, 0),
-        event_type=changed(histories.event_type, 0),
-        value=changed(histories.value, np.nan),
-        context=changed(histories.context, 0),
+def _popularity_alone(probes: int, k: int) -> Defect:
+    return Defect(
+        "not_personal",
+        f"{probes} probes of different users get the same {k} best items: popularity alone",
     )
 
 

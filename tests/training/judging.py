@@ -14,6 +14,7 @@ from pipeline.hours import Hour
 from pipeline.settings import EvaluationSettings, GateSettings
 from training.card import CARD_NAME
 from training.evidence import Contestant, Evidence
+from training.looks import earlier_looks
 from training.ranks import Ranks, rule_key
 from training.soundness import Soundness
 
@@ -132,3 +133,20 @@ def write_artefact(models: Path, model_id: str) -> Path:
     folder.mkdir(parents=True)
     (folder / CARD_NAME).write_text(json.dumps({"model_id": model_id}))
     return folder
+
+
+def at_hour(folder: Path, hour: int, case: Evidence) -> Evidence:
+    """The same case ``hour`` hours later, with the looks before it that lie in a folder."""
+    start = START + hour
+    ages = {
+        role: replace(one, as_of=start)
+        for role, one in case.contestants.items()
+        if role != "champion"
+    }
+    return replace(
+        case,
+        start=start,
+        line=case.line or "hrnn",
+        earlier=lambda key: earlier_looks(folder, start, key),
+        **ages,
+    )

@@ -3,15 +3,15 @@ from __future__ import annotations
 import json
 import os
 import stat
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from judging import GATE, RULE, START, Card, evidence, ranks_of, users
+from judging import GATE, RULE, START, Card, at_hour, evidence, ranks_of, users
 
 from pipeline.errors import HourglassError
-from training import decision as decision_module
+from training import record
 from training.decision import (
     contestant,
     latest_decision,
@@ -24,6 +24,7 @@ from training.evidence import Outcome
 from training.gate import decide
 from training.ranks import write_ranks
 from training.reader import sha256_of
+from training.sequential import Sums, scale_of, sequential
 
 PROMOTED = decide(evidence())
 
@@ -48,9 +49,36 @@ def test_every_number_and_setting_is_in_the_file(tmp_path: Path) -> None:
     assert content["candidate"]["ranks_sha256"] == "0" * 64
     checks = {check["name"]: check for check in content["checks"]}
     assert checks["sample_size"]["numbers"]["n_users"] == 150
-    gain = checks["beats_champion"]["numbers"]["difference"]
+    gain = checks["beats_champion"]["numbers"]["this_look"]["difference"]
     assert 0 < gain["lower"] < gain["mean"] < gain["upper"]
+    assert content["line"] == ""
+    assert content["earlier_looks"] == []
+    assert content["lines_sharing_the_risk"] == 1
     assert "made_at" not in content
+
+
+def test_a_decision_can_be_computed_again_from_its_files_alone(tmp_path: Path) -> None:
+    for hour in range(3):
+        case = at_hour(tmp_path, hour, evidence(0.5, 0.45, 0.0, seed=hour))
+        path = write_decision(decide(case), tmp_path, f"t{hour}")
+    content = read_record(path).content
+    files = [tmp_path / told["file"] for told in content["earlier_looks"]]
+    assert [sha256_of(file) for file in files] == [
+        told["sha256"] for told in content["earlier_looks"]
+    ]
+    looks = [read_record(file).content["look"] for file in files] + [content["look"]]
+    sums = [Sums.read(look["champion"]["all"]) for look in looks]
+    gate = content["gate_settings"]
+    again = sequential(
+        sums,
+        alpha=(1 - gate["confidence"]) / content["lines_sharing_the_risk"],
+        swing=gate["hour_swing"],
+        scale=scale_of(sums[0], gate["min_targets"]),
+    )
+    told = content["sequential"]
+    assert told.pop("difference")["mean"] == pytest.approx(again.mean)
+    assert told == pytest.approx(asdict(again))
+    assert len(looks) == 3
 
 
 def test_an_unknown_number_is_null_in_the_file(tmp_path: Path) -> None:
@@ -125,7 +153,7 @@ def test_a_write_that_dies_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     def die(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(decision_module.os, "fsync", die)
+    monkeypatch.setattr(record.os, "fsync", die)
     with pytest.raises(KeyboardInterrupt):
         write_decision(PROMOTED, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -144,6 +172,15 @@ def test_the_latest_decision_is_of_the_latest_hour_then_the_last_written(tmp_pat
     assert latest_decision(tmp_path) == newest
     newest.unlink()
     assert latest_decision(tmp_path) == second
+
+
+def test_of_candidates_judged_together_the_promoted_one_is_the_latest(tmp_path: Path) -> None:
+    chosen = write_decision(PROMOTED, tmp_path, "2016-03-14T14:00")
+    other = replace(evidence(0.5, 0.5), line="other", seed=5)
+    write_decision(decide(other), tmp_path, "2016-03-14T14:00")
+    assert latest_decision(tmp_path) == chosen
+    later = write_decision(decide(other), tmp_path, "2016-03-14T15:00")
+    assert latest_decision(tmp_path) == later
 
 
 def test_decisions_are_canonical_json(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ from training.alignment import (
     translate_popularity,
     translate_requests,
 )
-from training.evaluate import blocks, find_targets, rank_of_target, rank_targets, slice_masks
+from training.evaluate import blocks, find_targets, rank_of_target, rank_targets
 from training.ranks import check_same_targets, read_ranks, summary, write_ranks
 from training.reader import DataSet, Histories, Popularity, Requests, read_dataset
+from training.slices import slice_masks
 from training.soundness import examine
 
 EVERYTHING = EvaluationSettings(bootstrap_samples=100, repeats="keep")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from synthetic import AS_OF_S, Event, write_dataset
 
 from pipeline.settings import EvaluationSettings
+from training.probes import scramble_future
 from training.reader import DataSet, Histories, Requests, read_dataset
-from training.soundness import examine, scramble_future
+from training.soundness import examine
 
 COLUMNS = ("item", "time_us", "dwell_s", "dwell_bin", "event_type", "value", "context")
 

@@ -1,0 +1,163 @@
+"""Broken candidates through the real evaluation and gate, with a real registry."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lives import store
+from synthetic import AS_OF, AS_OF_S, write_dataset
+
+from benchmarks.gate_poison import AFTER, AT, BEFORE, FLOOR, LINE, World, judged
+from pipeline.errors import HourglassError
+from pipeline.settings import load_settings
+from training.decision import latest_decision, read_decision
+from training.judgement import ensure_champion, evaluate, gate, standing
+from training.reader import read_dataset
+from training.registry import open_registry
+from training.systems import build
+
+__all__ = ["store"]
+N_ITEMS = 40
+REASONS = {
+    "NaN weights": "not_loadable",
+    "shuffled vocabulary": "vocabulary_mismatch",
+    "vocabulary cut short": "not_loadable",
+    "truncated weights": "not_loadable",
+    "truncated weights, card made to agree": "not_loadable",
+    "popularity only": "not_personal",
+    "trained on the future": "trained_on_the_future",
+    "trained on the future, as_of denied": "stale_artefact",
+    "of an older data set": "stale_artefact",
+    "of an older data set, denied": "card_contradicts_data",
+    "candidate changed after ranking": "artefact_changed",
+    "truncated after ranking": "not_loadable",
+    "champion changed after ranking": "baseline_changed",
+}
+
+
+def walks(n_users: int, start_s: float, seed: int) -> dict[str, list[tuple[str, float]]]:
+    """Users who walk along a ring of items, so that what comes next depends on the last item."""
+    rng = np.random.default_rng(seed)
+    return {
+        f"user-{user:03d}": [
+            (f"item-{(first + step) % N_ITEMS:02d}", start_s + 30 * step) for step in range(8)
+        ]
+        for user, first in enumerate(rng.integers(0, N_ITEMS, n_users))
+    }
+
+
+@pytest.fixture(scope="module")
+def world(store: str, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Two data sets an hour apart, the hour after them, and a live floor."""
+    work = tmp_path_factory.mktemp("poison")
+    settings = load_settings(
+        None,
+        {
+            "work": str(work),
+            "candidate": [LINE],
+            "models": [{"system": LINE}, {"system": FLOOR}, {"system": "hrnn_rating"}],
+            "gate": {"floor": FLOOR},
+            "evaluation": {"bootstrap_samples": 100},
+        },
+    )
+    shards = settings.path("shards")
+    older = write_dataset(
+        shards / "older", walks(200, AS_OF_S - 9000, seed=0), as_of="2016-03-14T12"
+    )
+    base = write_dataset(shards / "base", walks(200, AS_OF_S - 7200, seed=0))
+    frozen = write_dataset(
+        settings.path("frozen") / "after",
+        walks(60, AS_OF_S, seed=1),
+        as_of="2016-03-14T14",
+        window_start=AS_OF,
+        base=base,
+    )
+    registry = open_registry(store, "poison", settings.path("models"), work / "mlflow")
+    made = World(settings, registry, base, older, frozen)
+    learned = read_dataset(base)
+    made.enter(FLOOR, FLOOR, learned)
+    made.enter(LINE, LINE, learned)
+    ensure_champion(settings, registry, base, AT)
+    return made
+
+
+def test_the_sound_candidate_is_promoted(world: World) -> None:
+    found = judged(world, "none")
+    assert found["outcome"] == "promote", found
+    path = latest_decision(world.settings.path("decisions"))
+    decision = read_decision(path)
+    assert decision.line == LINE
+    assert decision.champion_version == "1"
+    content = decision.record.content
+    assert content["slices"]["user/new"]["verdict"] == "too_small"
+    assert content["champion"]["live_record"].startswith("bootstrap-")
+    cards = [content[role]["card_sha256"] for role in ("candidate", "champion", "floor")]
+    assert all(len(card) == 64 for card in cards)
+
+
+@pytest.mark.parametrize("poison", [*BEFORE, *AFTER])
+def test_each_poison_is_blocked_by_its_reason(world: World, poison: str) -> None:
+    found = judged(world, poison)
+    assert found["outcome"] == "block", found
+    assert REASONS[poison] in found["reason"].split(", ")
+
+
+def test_one_candidate_that_cannot_be_judged_does_not_spoil_the_others(world: World) -> None:
+    evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
+    both = world.settings.model_copy(update={"candidate": ("ghost", LINE)})
+    found = gate(both, world.registry, world.dataset, world.frozen, True, AT)
+    assert [decision.evidence.line for decision, _ in found] == [LINE]
+    assert found[-1][0].proof.alpha == pytest.approx(0.025)
+    none = world.settings.model_copy(update={"candidate": "ghost"})
+    with pytest.raises(HourglassError, match="'ghost' was not trained"):
+        gate(none, world.registry, world.dataset, world.frozen, True, AT)
+
+
+def test_of_two_candidates_only_one_is_promoted(world: World) -> None:
+    twin = "item_knn_twin"
+    world.enter(twin, LINE, read_dataset(world.dataset), shrinkage=5.0)
+    both = world.settings.model_copy(update={"candidate": (LINE, twin)})
+    evaluate(both, world.registry, world.dataset, world.frozen, lambda *_: None)
+    found = gate(both, world.registry, world.dataset, world.frozen, True, "2026-01-01T01:00:00")
+    assert [decision.outcome.value for decision, _ in found] == ["hold", "promote"]
+    assert found[0][0].reasons == ("another_is_better",)
+    assert latest_decision(world.settings.path("decisions")) == found[-1][1]
+
+
+def test_an_evaluation_tells_roles_hours_and_slices_without_ranks(world: World) -> None:
+    made = evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
+    folder = world.settings.path("evaluations") / "after"
+    content = json.loads((folder / "evaluation.json").read_text())
+    roles = {name: content["roles"][model_id] for model_id, name in content["names"].items()}
+    assert roles == {LINE: ["candidate"], FLOOR: ["floor", "champion"]}
+    assert (content["as_of"], content["hours"]) == (AS_OF, 1)
+    for ranks in folder.glob("*.parquet"):
+        ranks.unlink()
+    again = standing(world.settings, world.dataset, world.frozen)
+    assert again == replace(made, rows=again.rows)
+    assert [row.slice_name for row in again.rows] == [row.slice_name for row in made.rows]
+    assert {"all", "user/new", "item/tail"} <= {row.slice_name for row in again.rows}
+
+
+def test_a_model_that_is_no_longer_configured_is_not_ranked(world: World) -> None:
+    world.enter("forgotten", "vsknn", read_dataset(world.dataset))
+    made = evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
+    assert sorted(made.names.values()) == [LINE, FLOOR]
+
+
+def test_an_evaluation_that_is_not_there_is_asked_for(world: World, tmp_path: Path) -> None:
+    elsewhere = world.settings.model_copy(update={"work": tmp_path})
+    with pytest.raises(HourglassError, match="was not evaluated"):
+        standing(elsewhere, world.dataset, world.frozen)
+
+
+def test_no_system_but_one_of_values_is_told_to_predict_them() -> None:
+    from training.evaluation import PredictsValues
+
+    assert isinstance(build("hrnn_rating", {}), PredictsValues)
+    assert not isinstance(build("hrnn", {}), PredictsValues)
+    assert not isinstance(build(LINE, {}), PredictsValues)
