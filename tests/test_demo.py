@@ -99,6 +99,32 @@ def test_the_decision_cannot_be_changed_unseen(settings: Settings) -> None:
         read_decision(copy)
 
 
+def test_the_loop_does_the_last_hour_again_and_changes_nothing(
+    settings: Settings, work: Path
+) -> None:
+    lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
+    before = lake.arrow(RECOMMENDATIONS)
+    shards, models = (sorted(settings.path(name).glob("[!.]*")) for name in ("shards", "models"))
+    command = [sys.executable, "-m", "training.cli", "--json", "loop"]
+    environment = os.environ | {
+        "HOURGLASS_CONFIG": str(work / "hourglass.yaml"),
+        "HOURGLASS_MODELS": json.dumps(MODELS),
+        "HOURGLASS_SPARK__MASTER": "local[2]",
+        "HOURGLASS_SPARK__DRIVER_MEMORY": "1g",
+        "HOURGLASS_EVALUATION__BOOTSTRAP_SAMPLES": "200",
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (told,) = map(json.loads, done.stdout.splitlines())
+    # Every step was there; what they had made before is what they find.
+    assert set(told["seconds"]) >= {"ingest", "dataset", "stale", "train", "watch", "gate"}
+    assert told["outcome"] in ("promote", "hold")
+    assert [settings.path("shards") / told["dataset_id"]] == shards
+    assert sorted(settings.path("models").glob("[!.]*")) == models
+    order = [("user_id", "ascending"), ("rank", "ascending")]
+    assert lake.arrow(RECOMMENDATIONS).sort_by(order).equals(before.sort_by(order))
+
+
 def test_a_second_run_goes_on_with_what_is_there(first: str, work: Path) -> None:
     again = demo(work)
     assert "nothing new in 12 files" in again
