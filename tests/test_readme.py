@@ -18,6 +18,7 @@ from pipeline.schemas import SESSIONS
 from pipeline.settings import load_settings
 from training.cli import app
 from training.model_files import resolve
+from training.replay.arms import arms_of
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -35,7 +36,7 @@ def block(language: str) -> str:
 
 
 def test_the_examples_of_settings_are_valid(tmp_path: Path) -> None:
-    own, models = blocks("yaml")
+    own, models, lines, arms = blocks("yaml")
     (tmp_path / "hourglass.yaml").write_text(own, encoding="utf-8")
     settings = load_settings(tmp_path / "hourglass.yaml")
     assert settings.source.columns.user_id == "customer"
@@ -44,6 +45,15 @@ def test_the_examples_of_settings_are_valid(tmp_path: Path) -> None:
     listed = load_settings(tmp_path / "hourglass.yaml").models
     assert [resolve(model).system for model in listed[:2]] == ["recent_pop", "hrnn_trend"]
     assert [resolve(model).name for model in listed[3:]] == ["wide", "quick"]
+    (tmp_path / "hourglass.yaml").write_text(lines, encoding="utf-8")
+    looped = load_settings(tmp_path / "hourglass.yaml")
+    assert [resolve(model).init_from for model in looped.models] == [
+        *("none", "self", "champion", "none"),
+    ]
+    assert set(looped.candidates) <= {model.name for model in looped.models}
+    (tmp_path / "hourglass.yaml").write_text(arms, encoding="utf-8")
+    rolled = arms_of(load_settings(tmp_path / "hourglass.yaml"), [])
+    assert [arm.settings.mode for arm in rolled[2:]] == ["continued", "offline", "offline"]
 
 
 def test_every_command_is_listed_and_no_other() -> None:
