@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.dataset_terms import with_codes
-from pipeline.errors import HourglassError, UsageError
+from pipeline.errors import NothingHappenedError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.lake import Lake, State
 from pipeline.queries import query
@@ -105,7 +105,7 @@ def write_part(
         pq.write_table(rows, staging / "popularity.parquet")
         counts = _counts(staging)
         if not counts["n_users"]:
-            raise HourglassError(
+            raise NothingHappenedError(
                 f"no event of {HourRange(frame.window_start, frame.as_of) or frame.all_hours} is "
                 f"on one of the {part.vocabulary.num_rows} items of data set "
                 f"{manifest['base_dataset_id']}: take more hours, or a data set of later ones"

@@ -26,6 +26,14 @@ class UsageError(HourglassError):
     exit_code = 2
 
 
+class NothingHappenedError(HourglassError):
+    """No event of the hours asked for can be judged on: no fault, but nothing to do either."""
+
+
+class SomeFailedError(HourglassError):
+    """Some parts of a step failed; the others were done."""
+
+
 def disk_full(error: BaseException) -> bool:
     """Whether an error, or one that it came from, says that a disk has no space left."""
     seen: set[int] = set()

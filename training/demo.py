@@ -139,7 +139,8 @@ def _model_steps(space: Workspace, folder: Path, end: Hour, steps: Steps) -> Non
     done = learn(space, folder, end, steps)
     with steps("report") as said:
         said(str(write_report(space, registry_of(space))))
-    show_leaderboard(space, done.evaluation)
+    if done.evaluation is not None:
+        show_leaderboard(space, done.evaluation)
     if done.outcome == "block":
         raise HourglassError(f"the gate blocked the candidate: {done.sentence}")
 

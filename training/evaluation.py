@@ -17,7 +17,7 @@ from training.artefact import LoadedModel, load_model
 from training.candidates import configured
 from training.card import CARD_NAME
 from training.evaluate import rank_targets
-from training.ranks import Ranks, SummaryRow, summary, write_ranks
+from training.ranks import Ranks, SummaryRow, ranks_path, summary, write_ranks
 from training.reader import DataSet, read_dataset, sha256_of
 from training.registry import Registry, champion, log_evaluation, previous
 from training.slices import first_seen_us, slice_masks
@@ -72,12 +72,14 @@ def evaluate(
     names, roles, version = _contestants(settings, registry, dataset.name)
     evaluations = settings.path("evaluations")
     folder = evaluations / part.manifest.dataset_id
-    for stale in (_index(folder), *folder.glob("*.parquet")):
-        # Ranks of an earlier state of a model, or of another rule, must not stand in for these.
+    # Ranks of an earlier state of a model, or of another rule, must not stand in for these.  Those
+    # of models that take no part any more stay: decisions of that time name them.
+    for stale in (_index(folder), *(ranks_path(evaluations, folder.name, one) for one in names)):
         stale.unlink(missing_ok=True)
     ranked: dict[str, Ranks] = {}
     failures: dict[str, str] = {}
     not_ranked: dict[str, str] = {}
+    in_sample: set[str] = set()
     for model_id, name in names.items():
         try:
             place = settings.path("models") / model_id
@@ -100,17 +102,21 @@ def evaluate(
             continue
         write_ranks(ranks, evaluations)
         ranked[model_id] = ranks
+        if model.card.as_of > part.manifest.window_start:
+            in_sample.add(model_id)
     if not ranked:
         why = next(iter((failures | not_ranked).values()), "no model is configured")
         raise HourglassError(f"no model could be evaluated: {why}")
     first = next(iter(ranked.values()))
+    # What learned from these very events has no figures on them, only ranks for the gate to refuse.
+    honest = {one: ranks for one, ranks in ranked.items() if one not in in_sample}
     found = Evaluation(
         frozen_id=part.manifest.dataset_id,
         start=str(part.manifest.window_start),
         n_targets=first.n_targets,
         left_out_events=part.manifest.left_out_events or 0,
         names=names,
-        rows=summarise(settings, part, learned, ranked),
+        rows=summarise(settings, part, learned, honest),
         failures=failures,
         hours=part.manifest.as_of.index - part.manifest.window_start.index,
         roles=roles,
@@ -118,7 +124,7 @@ def evaluate(
         not_ranked=not_ranked,
     )
     _write(_index(folder), found)
-    for model_id in ranked:
+    for model_id in honest:
         log_evaluation(
             registry,
             model_id,
@@ -217,8 +223,8 @@ def summarise(
     settings: Settings, part: DataSet, learned: DataSet, ranked: dict[str, Ranks]
 ) -> list[SummaryRow]:
     """Metrics with intervals, over all targets and by slice."""
-    first = next(iter(ranked.values()))
-    if not first.n_targets:
+    first = next(iter(ranked.values()), None)
+    if first is None or not first.n_targets:
         return []
     masks = slice_masks(part, first, first_seen_us(learned))
     return summary(ranked, settings.evaluation, BOOTSTRAP_SEED, masks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
@@ -14,7 +15,8 @@ def latest_of_line(settings: Settings, name: str, before: Hour) -> str | None:
     """Id of the line's model of the latest time before an hour; None where there is none.
 
     Models of that hour itself do not count, so that training the hour again goes on from the same
-    model as the first time.  Those whose artefact is gone or damaged do not count either.
+    model as the first time.  Neither do those whose artefact is gone or damaged, nor those that the
+    gate blocked: what is wrong with a model would live on in those that go on from it.
     """
     found: list[tuple[Hour, str]] = []
     for path in sorted(settings.path("candidates").glob("*.json")):
@@ -27,4 +29,19 @@ def latest_of_line(settings: Settings, name: str, before: Hour) -> str | None:
             continue
         if card.as_of < before:
             found.append((card.as_of, model_id))
-    return max(found)[1] if found else None
+    decisions = settings.path("decisions")
+    return next(
+        (one for _, one in sorted(found, reverse=True) if not _blocked(decisions, one)), None
+    )
+
+
+def _blocked(decisions: Path, model_id: str) -> bool:
+    """Whether the latest decision about a model blocks it; one that cannot be read does."""
+    found: list[tuple[str, bool]] = []
+    for path in decisions.glob(f"[0-9]*-{model_id}-*.json"):
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            found.append((str(content.get("made_at")), content["outcome"] == "block"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return True
+    return max(found)[1] if found else False

@@ -8,15 +8,17 @@ its name does, so that a person, Airflow and this loop end in the same state.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.verdicts import Kind
 from pipeline.workspace import Workspace
-from training.registry import champion, registry_of
+from training.registry import Registry, registry_of
 from training.steps import Steps
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ _SESSIONS: tuple[Kind, ...] = ("sessions",)
 
 @dataclass(frozen=True)
 class HourDone:
-    """What became of an hour; ``outcome`` is the gate's, or ``skipped``."""
+    """What became of an hour; ``outcome`` is the gate's, or skipped, quiet or failed."""
 
     stop: Hour
     dataset_id: str
@@ -37,7 +39,7 @@ class HourDone:
     sentence: str
     champion: str
     recommendations: Path
-    evaluation: Evaluation
+    evaluation: Evaluation | None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -114,56 +116,96 @@ def frozen_until(space: Workspace, stop: Hour, steps: Steps) -> Path:
 def learn(space: Workspace, dataset: Path, stop: Hour, steps: Steps) -> HourDone:
     """From a data set to recommendations as of ``stop``.
 
-    A blocked candidate leaves the champion, which recommends all the same; the outcome says so.
+    Whatever fails among the challengers, the live model is watched and recommends.
 
     Raises:
-        HourglassError: a step fails.
+        HourglassError: a step failed; the others are done.
     """
     from training.commands import evaluate_all
     from training.decision import read_decision
     from training.gate_command import decide
     from training.promote_command import promoted
-    from training.recommend_command import recommend_all
-    from training.retraining import lines_to_train, look, refitted
-    from training.train import TrainOptions
-    from training.train_command import train_all
+    from training.recommend_command import live_at, recommend_all
+    from training.retraining import refitted
     from training.watch_command import watched
 
     settings, registry = space.settings, registry_of(space)
-    with steps("stale") as done:
-        worth = look(space, registry, dataset)
-        done(worth.sentence)
-    with steps("train") as done:
-        lines = lines_to_train(settings, worth)
-        done(", ".join(one.name for one in train_all(space, dataset, lines, TrainOptions())))
-    with steps("evaluate") as done:
+    tries = _Tries(steps)
+    outcome, sentence, found = "failed", "", None
+    with tries("train") as done:
+        done(_trained(space, registry, dataset))
+    with tries("evaluate") as done:
         found = evaluate_all(space, dataset)
         done(f"{found.n_targets:,} next events from {found.start} on")
-    with steps("watch") as done:
-        done(watched(space, dataset).sentence)
-    with steps("gate") as done:
-        verdict = decide(space, dataset)
-        done(f"{verdict.outcome}: {verdict.sentence}")
-    if verdict.promotes and verdict.path is not None:
-        with steps("promote") as done:
-            if settings.gate.approval:
-                done(f"waits for `hourglass approve --decision {verdict.path.name} --by NAME`")
-            else:
-                refit = refitted(space, registry, read_decision(verdict.path))
-                done(promoted(space, verdict.path, refit.model_id if refit else None).sentence)
+    if found is not None:
+        with tries("watch") as done:
+            done(watched(space, dataset).sentence)
+        with tries("gate") as done:
+            verdict = decide(space, dataset)
+            outcome, sentence = verdict.outcome, verdict.sentence
+            done(f"{outcome}: {sentence}")
+        if outcome == "promote" and verdict.path is not None:
+            with tries("promote") as done:
+                if settings.gate.approval:
+                    done(f"waits for `hourglass approve --decision {verdict.path.name} --by NAME`")
+                else:
+                    refit = refitted(space, registry, read_decision(verdict.path))
+                    made = promoted(space, verdict.path, refit.model_id if refit else None)
+                    done(made.sentence)
+    elif tries.quiet:
+        outcome, sentence = "quiet", tries.quiet
     with steps("recommend") as done:
-        live = champion(registry)
-        if live is None:
-            raise HourglassError("no model is live: the gate should have installed the floor")
+        live = live_at(registry, stop)
         published = recommend_all(space, live, stop.start)
         done(f"{published.rows:,} rows for {published.users:,} users by {live.model_id}")
+    tries.refuse_failed()
     return HourDone(
         stop=stop,
         dataset_id=dataset.name,
-        outcome=verdict.outcome,
-        sentence=verdict.sentence,
+        outcome=outcome,
+        sentence=sentence,
         champion=live.model_id,
         recommendations=published.path,
         evaluation=found,
         seconds=dict(steps.seconds),
     )
+
+
+def _trained(space: Workspace, registry: Registry, dataset: Path) -> str:
+    from training.retraining import lines_to_train, look
+    from training.train import TrainOptions
+    from training.train_command import train_all
+
+    worth = look(space, registry, dataset)
+    lines = lines_to_train(space.settings, worth)
+    names = ", ".join(one.name for one in train_all(space, dataset, lines, TrainOptions()))
+    return f"{names}; {worth.sentence}" if space.settings.retrain.skip else names
+
+
+class _Tries:
+    """Steps that are allowed to fail; the first that did is told at the end."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._failed: list[HourglassError] = []
+        self.quiet = ""
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[Callable[[str], None]]:
+        try:
+            with self._steps(name) as done:
+                yield done
+        except NothingHappenedError as error:
+            self.quiet = str(error)
+        except HourglassError as error:
+            self._failed.append(error)
+            self._steps.say(name, f"failed: {error}")
+
+    def refuse_failed(self) -> None:
+        """Let an hour pass of which every step was done.
+
+        Raises:
+            HourglassError: the first that failed.
+        """
+        if self._failed:
+            raise self._failed[0]

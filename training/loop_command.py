@@ -14,7 +14,8 @@ from pipeline.workspace import Workspace
 def loop(
     context: typer.Context,
     first: Annotated[
-        str | None, typer.Option("--from", help="first hour; default: the last filled one")
+        str | None,
+        typer.Option("--from", help="first hour; default: the last one with events that is over"),
     ] = None,
     stop: Annotated[
         str | None, typer.Option("--to", help="end, exclusive; default: one hour is done")
@@ -60,7 +61,27 @@ def loop(
 
 
 def _hours(space: Workspace, first: str | None, stop: str | None) -> HourRange:
-    begin = Hour.parse(first) if first is not None else None
-    if begin is None:
-        begin = space.last_filled() if stop is None else Hour.parse(stop) - 1
+    if first is None and stop is None:
+        last = _last_arrived(space)
+        return HourRange(last, last + 1)
+    begin = Hour.parse(first) if first is not None else Hour.parse(str(stop)) - 1
     return space.past(HourRange(begin, begin + 1 if stop is None else Hour.parse(stop)))
+
+
+def _last_arrived(space: Workspace) -> Hour:
+    """The last hour with events that is over, of all that lies in the landing zone by now.
+
+    Raises:
+        HourglassError: there is none.
+    """
+    from pipeline import ingest
+    from pipeline.metadata import load_metadata
+
+    with space.writing(), space.status("taking in what has arrived"):
+        load_metadata(space.lake, space.settings)
+        ingest.ingest(space.spark, space.lake, space.settings, space.clock)
+    now = Hour.of(space.clock)
+    arrived = [hour for hour in space.lake.filled(ingest.STEP) if hour < now]
+    if not arrived:
+        raise HourglassError("no event has arrived yet: look at source.path and at quarantine")
+    return max(arrived)

@@ -146,7 +146,11 @@ def find_own_origins(
         if why_not:
             say(f"{model.name} begins anew: {why_not}")
             continue
-        start, card = load_start(settings.path("models") / model_id)
+        try:
+            start, card = load_start(settings.path("models") / model_id)
+        except HourglassError as error:
+            say(f"{model.name} begins anew: {error}")
+            continue
         found[model.name] = Origin(card.system, start)
     return found
 
@@ -163,6 +167,11 @@ def _own(settings: Settings, registry: Registry, data: DataSet, model: Model) ->
         return "", f"there is no model of {model.init_from} yet"
     try:
         card = read_card(settings.path("models") / model_id)
+        if card.as_of == as_of and card.continued_from is not None:
+            # A refit that went live knows this very data set already: what it went on from is what
+            # the line goes on from, so that the same fit comes out.
+            card = read_card(settings.path("models") / card.continued_from)
+            model_id = card.model_id
     except HourglassError as error:
         return "", str(error)
     why_not = _why_not(card, model, data)
@@ -172,7 +181,7 @@ def _own(settings: Settings, registry: Registry, data: DataSet, model: Model) ->
 def _why_not(card: ModelCard, model: Model, data: DataSet) -> str | None:
     if card.system != model.system:
         return f"{card.model_id} is a {card.system}"
-    if card.as_of > data.manifest.as_of:
+    if card.as_of >= data.manifest.as_of:
         return f"{card.model_id} knows all up to {card.as_of}"
     system = build(model.system, model.parameters)
     if not isinstance(system, GradientTrained):

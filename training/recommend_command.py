@@ -11,11 +11,12 @@ import typer
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.workspace import Workspace
+from training.registry import LiveModel
 
 if TYPE_CHECKING:
     from training.recommend import Recommended
     from training.recommending.users import Asked
-    from training.registry import LiveModel
+    from training.registry import Registry
 
 
 def recommend(
@@ -37,14 +38,12 @@ def recommend(
 ) -> None:
     """Write the live model's top items for every known user, or for a file of users."""
     from training.recommending.users import read_users
-    from training.registry import champion, registry_of
+    from training.registry import registry_of
 
     space: Workspace = context.obj
     asked = None if users is None else read_users(users)
-    live = champion(registry_of(space))
-    if live is None:
-        raise UsageError("no model is live yet: run `hourglass gate`, which installs the floor")
     at = (space.last_filled() + 1).start if as_of == "last" else time_of(as_of)
+    live = live_at(registry_of(space), Hour.of(at))
     done = recommend_all(space, live, at, asked)
     new = f", {done.new_users:,} of them new" if done.new_users else ""
     space.say(
@@ -86,6 +85,32 @@ def recommend_all(
             space.settings, space.lake, live, known, at,
             lambda users, total: advance(users / max(1, total)), asked,
         )  # fmt: skip
+
+
+def live_at(registry: Registry, hour: Hour) -> LiveModel:
+    """The live model or, of an hour before its time, the one that was live then.
+
+    Raises:
+        UsageError: there is none yet.
+        HourglassError: the model of that hour is not known or its artefact is gone.
+    """
+    from training.card import read_card
+    from training.live import live_during, tenures
+    from training.registry import artefact_folder, champion
+
+    live = champion(registry)
+    if live is None:
+        raise UsageError("no model is live yet: run `hourglass gate`, which installs the floor")
+    if read_card(live.folder).as_of <= hour:
+        return live
+    then = live_during(tenures(registry, registry.records), hour)
+    if then is None or then.model_id == live.model_id:
+        raise UsageError(
+            f"{live.model_id} knows what came after {hour}, and no model was live then: "
+            "recommend for a later hour"
+        )
+    folder = artefact_folder(registry, then.model_id)
+    return LiveModel(then.model_id, then.version, folder, then.record.name if then.record else None)
 
 
 def time_of(text: str) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, parse_duration_h
@@ -10,7 +11,7 @@ from pipeline.settings import Settings
 from training.card import read_card
 from training.decision import DecisionRecord
 from training.evidence import Outcome
-from training.model_files import Model, configured
+from training.model_files import Model, agreeing, configured
 from training.reader import read_dataset
 from training.registry import Registry
 from training.train import Trained, TrainOptions, Watcher, train
@@ -57,15 +58,23 @@ def refit(
             f"data set {dataset.name} is as of {as_of}: a refit of {decision.candidate_id} learns "
             f"all up to {end}"
         )
-    model = _line(settings, decision)
+    model = _line(settings, decision, card.system, card.parameters)
     (made,) = train(settings, registry, dataset, [model], TrainOptions(seed=card.seed), watcher)
     return made
 
 
-def _line(settings: Settings, decision: DecisionRecord) -> Model:
+def _line(
+    settings: Settings, decision: DecisionRecord, system: str, parameters: dict[str, Any]
+) -> Model:
     name = decision.record.content.get("line")
     if not name:
         raise HourglassError(
             f"{decision.record.path.name} does not name its line: run `hourglass gate` again"
         )
-    return configured(settings, str(name))
+    model = agreeing(configured(settings, str(name)), settings.evaluation.repeats == "keep")
+    if (model.system, model.parameters) != (system, parameters):
+        raise HourglassError(
+            f"{name} is configured in another way by now than {decision.candidate_id} was made: "
+            "judge the new one first"
+        )
+    return model

@@ -15,6 +15,7 @@ from pipeline.schemas import ITEM_HOURS
 from pipeline.settings import Settings
 from training.artefact import VOCABULARY_NAME
 from training.card import read_card
+from training.evaluation import read_evaluation
 from training.model_files import configured
 from training.registry import Registry, champion
 from training.staleness import Signs, Worth, metric_drop, popularity_shift, unseen_share
@@ -26,28 +27,31 @@ _FOLDER = "retrain"
 def signs_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) -> Signs:
     """What speaks for or against a new model at an hour; nothing at or after it is read.
 
-    Raises:
-        HourglassError: the live model's card or vocabulary cannot be read.
+    Of a live model that cannot be read, or that is of a later time, nothing can be told, which
+    speaks for a new one; to replace it is the watch's task.
     """
     live = champion(registry)
     nothing = Signs(None, None, None, None)
     if live is None:
         return nothing
-    card = read_card(live.folder)
-    if card.system == configured(settings, settings.gate.floor).system:
+    try:
+        card, known = read_card(live.folder), _vocabulary(live.folder)
+    except HourglassError:
+        return nothing
+    floor = configured(settings, settings.gate.floor)
+    if card.system == floor.system or card.as_of > as_of:
         return nothing
     window_h = parse_duration_h(settings.dataset.popularity_window)
-    since = HourRange(max(card.as_of, as_of - window_h), max(card.as_of, as_of))
-    recent = item_events(lake, since)
+    recent = item_events(lake, HourRange(max(card.as_of, as_of - window_h), as_of))
     return Signs(
         age_h=as_of.index - card.as_of.index,
-        unseen_share=unseen_share(recent, _vocabulary(live.folder)),
+        unseen_share=unseen_share(recent, known),
         shift=popularity_shift(
             item_events(lake, HourRange(card.as_of - window_h, card.as_of)),
             item_events(lake, HourRange(as_of - window_h, as_of)),
             SEED,
         ),
-        metric_drop=metric_drop(looks_at(settings, live.model_id, as_of)),
+        metric_drop=metric_drop(looks_at(settings, live.model_id, HourRange(card.as_of, as_of))),
     )
 
 
@@ -69,18 +73,28 @@ def _vocabulary(model: Path) -> set[str]:
         ) from error
 
 
-def looks_at(settings: Settings, model_id: str, before: Hour) -> list[tuple[float, int]]:
-    """Mean of the gate's metric and number of targets of each hour that a model was judged on."""
+def looks_at(settings: Settings, model_id: str, within: HourRange) -> list[tuple[float, int]]:
+    """Mean of the gate's metric and number of targets, of each evaluation of a model.
+
+    Args:
+        settings: of the work folder.
+        model_id: of the model.
+        within: from the model's own time, before which it was learning, to where nothing is known
+            yet; evaluations that reach out of it are left out.
+    """
     found: list[tuple[Hour, float, int]] = []
     for path in settings.path("evaluations").glob("*/evaluation.json"):
-        made = json.loads(path.read_text("utf-8"))
-        if "as_of" not in made or Hour.parse(made["as_of"]) > before:
+        try:
+            made = read_evaluation(path.parent)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        first = Hour.parse(made.start)
+        if first < within.first or first + made.hours > within.stop:
             continue
         found += [
-            (Hour.parse(made["as_of"]), row["mean"], row["n_targets"])
-            for row in made.get("rows", ())
-            if (row["model_id"], row["metric"], row["slice_name"])
-            == (model_id, settings.gate.metric, "all")
+            (first, row.mean, row.n_targets)
+            for row in made.rows
+            if (row.model_id, row.metric, row.slice_name) == (model_id, settings.gate.metric, "all")
         ]
     return [(mean, targets) for _, mean, targets in sorted(found)]
 

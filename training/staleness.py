@@ -40,8 +40,8 @@ class Worth:
     signs: Signs
 
 
-def unseen_share(recent: Mapping[str, int], known: set[str]) -> float | None:
-    """The part of recent events that are on items outside a vocabulary; None without events.
+def unseen_share(recent: Mapping[str, int], known: set[str]) -> float:
+    """The part of recent events that are on items outside a vocabulary; 0 without events.
 
     Args:
         recent: events by item.
@@ -49,7 +49,7 @@ def unseen_share(recent: Mapping[str, int], known: set[str]) -> float | None:
     """
     events = sum(recent.values())
     unknown = sum(count for item, count in recent.items() if item not in known)
-    return unknown / events if events else None
+    return unknown / events if events else 0.0
 
 
 def popularity_shift(then: Mapping[str, int], now: Mapping[str, int], seed: int) -> float | None:

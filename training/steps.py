@@ -26,3 +26,7 @@ class Steps:
         took_s = time.monotonic() - began_s
         self.seconds[name] = self.seconds.get(name, 0.0) + took_s
         self._space.console.print(f"{name:<12}{took_s:6.1f} s  {''.join(said)}", markup=False)
+
+    def say(self, name: str, sentence: str) -> None:
+        """A line about a step that did not come to its end."""
+        self._space.console.print(f"{name:<12}          {sentence}", markup=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, SomeFailedError, UsageError
 from pipeline.settings import Settings
 from pipeline.version import code_version
 from training.artefact import Extras, load_model, model_id_of, save_model
@@ -95,6 +95,7 @@ def train(
     Raises:
         UsageError: the model to continue from does not exist or cannot be continued.
         HourglassError: the data set is damaged or empty, or a fit does not come to an end.
+        LinesFailedError: so did some of several; the others were fitted all the same.
     """
     from training.engine.device import device_of
     from training.engine.parallel import Processes
@@ -115,11 +116,41 @@ def train(
     training = _Training(
         settings, registry, data, lineage, options, origin, own, processes, watcher, code_version()
     )
-    trained = []
-    for done in filter(None, map(training.run, models)):
-        trained.append(done)
-        remember(settings, data.manifest.dataset_id, {done.name: done.model_id})
+    trained: list[Trained] = []
+    failed: list[str] = []
+    for model in _floor_first(models, settings.gate.floor):
+        try:
+            done = training.run(model)
+        except UsageError:
+            raise
+        except Exception as error:
+            # Several processes would lose one another; of one line there is nothing to go on with.
+            if processes.world > 1 or len(models) == 1:
+                raise
+            failed.append(f"{model.name}: {one_line(error)}")
+            continue
+        if done is not None:
+            trained.append(done)
+            remember(settings, data.manifest.dataset_id, {done.name: done.model_id})
+    if failed:
+        raise LinesFailedError(
+            f"{len(failed)} of {len(models)} models failed, the others are trained; {failed[0]}",
+            trained,
+        )
     return trained
+
+
+def _floor_first(models: Sequence[Model], floor: str) -> list[Model]:
+    """Whatever fails, the live model can then be watched against the floor."""
+    return sorted(models, key=lambda model: model.name != floor)
+
+
+class LinesFailedError(SomeFailedError):
+    """Some models could not be fitted; ``trained`` are the others."""
+
+    def __init__(self, sentence: str, trained: list[Trained]) -> None:
+        super().__init__(sentence)
+        self.trained = trained
 
 
 @dataclass(frozen=True)

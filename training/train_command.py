@@ -71,7 +71,7 @@ def train(
     from training.model_files import chosen
     from training.retraining import lines_to_train
     from training.signs import recorded_worth
-    from training.train import TrainOptions
+    from training.train import LinesFailedError, TrainOptions
 
     space: Workspace = context.obj
     models = chosen(space.settings, model or [], system)
@@ -88,7 +88,12 @@ def train(
         launch(processes, _without_processes(context, folder.name))
         return
     options = TrainOptions(seed, device and device.value, not resume, init_from)
-    for done in train_all(space, folder, models, options):
+    failed: LinesFailedError | None = None
+    try:
+        trained = train_all(space, folder, models, options)
+    except LinesFailedError as error:
+        trained, failed = error.trained, error
+    for done in trained:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
         origin = f", continued from {done.continued_from}" if done.continued_from else ""
         origin += "" if done.seconds else ", was there already"
@@ -97,6 +102,8 @@ def train(
             + (f" ({figures})" if figures else ""),
             dataclasses.asdict(done),
         )
+    if failed is not None:
+        raise failed
 
 
 def train_all(

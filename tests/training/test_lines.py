@@ -93,3 +93,39 @@ def test_models_that_are_gone_or_damaged_do_not_count(
     assert latest_of_line(settings, "own", as_of) is None
     card.write_text(kept)
     assert latest_of_line(load_settings(None, {"work": str(tmp_path)}), "own", as_of) is None
+
+
+def test_what_the_gate_blocked_is_not_gone_on_from(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shop.configure([{"name": "own", "system": "hrnn", "parameters": QUICK, "init_from": "self"}])
+    settings = load_settings(shop.config)
+    first, _ = trained(shop, capfd, "--dataset", "hour-0", "--model", "own")
+    second, _ = trained(shop, capfd, "--dataset", "hour-1", "--model", "own")
+    as_of = read_dataset(shop.work / "shards" / "hour-2").manifest.as_of
+    assert latest_of_line(settings, "own", as_of) == second["model_id"]
+    decisions = settings.path("decisions")
+    decisions.mkdir()
+    said = {"outcome": "block", "made_at": "2026-01-01T00:00:00"}
+    file = decisions / f"2016-03-14T14-{second['model_id']}-0123456789ab.json"
+    file.write_text(json.dumps(said))
+    assert latest_of_line(settings, "own", as_of) == first["model_id"]
+    later = file.with_name(file.name.replace("-0123", "-4567"))
+    later.write_text(json.dumps({"outcome": "hold", "made_at": "2026-01-01T01:00:00"}))
+    assert latest_of_line(settings, "own", as_of) == second["model_id"]
+    file.write_text("{")  # nobody knows what it said
+    assert latest_of_line(settings, "own", as_of) == first["model_id"]
+
+
+def test_one_line_that_fails_does_not_keep_others_from_being_trained(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wild = {**QUICK, "learning_rate": 3e38}
+    shop.configure([{"name": "wild", "system": "gru4rec", "parameters": wild}, {"system": "pop"}])
+    capfd.readouterr()
+    assert run(shop.arguments("--dataset", "hour-2")) == 1
+    found = capfd.readouterr()
+    (told,) = map(json.loads, found.out.splitlines())
+    assert told["name"] == "pop"
+    last = found.err.strip().splitlines()[-1]
+    assert "1 of 2 models failed, the others are trained; wild: " in last

@@ -27,7 +27,7 @@ QUIET = Signs(age_h=3, unseen_share=0.01, shift=0.02, metric_drop=0.0)
 def test_the_unseen_share_counts_events(recent: dict[str, int], known: set[str]) -> None:
     events = [item for item, count in recent.items() for _ in range(count)]
     unseen = [item for item in events if item not in known]
-    expected = len(unseen) / len(events) if events else None
+    expected = len(unseen) / len(events) if events else 0.0
     assert unseen_share(recent, known) == expected
 
 
