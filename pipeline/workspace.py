@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,15 @@ _LOCK_WAIT_S = 600.0
 
 @dataclass
 class Workspace:
-    """One invocation; ``clock`` is read once, by the command line."""
+    """One invocation; ``clock`` is read once, by the command line.
+
+    ``clock`` tells what is past, so that all steps agree; ``now`` says when something was done.
+    """
 
     settings: Settings
     clock: datetime
     as_json: bool = False
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -161,6 +165,10 @@ class Workspace:
         if hours.stop > now + 1:
             raise UsageError(f"--to {hours.stop} is in the future: the hour now is {now}")
         return hours
+
+    def said_now(self) -> str:
+        """The time of an act, for its record."""
+        return self.now().isoformat(timespec="seconds")
 
     def as_of(self, text: str) -> Hour:
         """Read ``--as-of``; ``last`` leaves one evaluation horizon of filled hours after it."""

@@ -12,6 +12,7 @@ import typer
 from pipeline.workspace import Workspace
 from training.approval_command import approve
 from training.gate_command import gate
+from training.lines import judged_dataset
 from training.loop_command import loop
 from training.promote_command import promote, rollback
 from training.recommend_command import recommend
@@ -50,7 +51,7 @@ def frozen_part(space: Workspace, dataset: Path) -> Path:
 def evaluate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Rank the events after the data set's time by every candidate and by the champion."""
     space: Workspace = context.obj
-    show_leaderboard(space, evaluate_all(space, space.dataset(dataset)))
+    show_leaderboard(space, evaluate_all(space, judged_dataset(space, dataset)))
 
 
 def evaluate_all(space: Workspace, dataset: Path) -> Evaluation:
@@ -76,7 +77,7 @@ def leaderboard(context: typer.Context, dataset: DataSet = "last") -> None:
     from training.evaluation import standing
 
     space: Workspace = context.obj
-    folder = space.dataset(dataset)
+    folder = judged_dataset(space, dataset)
     show_leaderboard(space, standing(space.settings, folder, frozen_part(space, folder)))
 
 

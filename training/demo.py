@@ -13,6 +13,7 @@ from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings import load_settings, merge
 from pipeline.workspace import Workspace
 from training.commands import show_leaderboard
+from training.lines import check_lines
 from training.registry import registry_of
 from training.steps import Steps
 
@@ -60,6 +61,7 @@ def run_demo(
     """Run every step and say at the end where to look."""
     content = demo_settings(source, raw, hours, work)
     settings = load_settings(None, content)
+    check_lines(settings)
     space = Workspace(settings, opened.clock, opened.as_json)
     settings_file = settings.work / "hourglass.yaml"
     settings.work.mkdir(parents=True, exist_ok=True)

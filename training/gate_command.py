@@ -10,6 +10,7 @@ import typer
 
 from pipeline.errors import HourglassError
 from pipeline.workspace import Workspace
+from training.lines import judged_dataset
 
 if TYPE_CHECKING:
     from training.gate import Decision
@@ -41,7 +42,7 @@ def gate(
 ) -> None:
     """Decide whether a candidate goes live; exit 1 when one is blocked and none is promoted."""
     space: Workspace = context.obj
-    verdict = decide(space, space.dataset(dataset))
+    verdict = decide(space, judged_dataset(space, dataset))
     if not space.as_json:
         for decision, _ in verdict.decisions:
             space.console.print(_table(decision))
@@ -68,7 +69,7 @@ def decide(space: Workspace, dataset: Path) -> Verdict:
 
     settings, registry = space.settings, registry_of(space)
     part = frozen_part(space, dataset)
-    at = space.clock.isoformat(timespec="seconds")
+    at = space.said_now()
     ensure_champion(settings, registry, dataset, at)
     worth = recorded_worth(settings, dataset.name)
     if worth is not None and is_skipped(settings, worth):
@@ -86,11 +87,16 @@ def decide(space: Workspace, dataset: Path) -> Verdict:
     chosen, path = decisions[-1]
     return Verdict(
         str(chosen.outcome),
-        chosen.sentence,
+        "; ".join(_said(one) for one, _ in reversed(decisions)),
         path,
         chosen.evidence.candidate.model_id,
         decisions,
     )
+
+
+def _said(decision: Decision) -> str:
+    """The sentence of a decision, by the name of its line."""
+    return f"{decision.evidence.line}, {decision.outcome}: {decision.sentence.rstrip('.')}"
 
 
 def refuse_blocked(verdict: Verdict) -> None:
@@ -134,5 +140,6 @@ def _table(decision: Decision) -> Any:  # noqa: ANN401 - a table of rich, import
     for column in ("check", "outcome", "reason"):
         table.add_column(column, no_wrap=True)
     for check in decision.checks:
-        table.add_row(check.name, str(check.outcome), check.reason)
+        passed = "passed" if check.outcome == "promote" else str(check.outcome)
+        table.add_row(check.name, passed, check.reason)
     return table

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.settings import Settings
+from pipeline.workspace import Workspace
 from training.card import read_card
+from training.model_files import chosen
 
 
 def latest_of_line(settings: Settings, name: str, before: Hour) -> str | None:
@@ -33,6 +35,44 @@ def latest_of_line(settings: Settings, name: str, before: Hour) -> str | None:
     return next(
         (one for _, one in sorted(found, reverse=True) if not _blocked(decisions, one)), None
     )
+
+
+def check_lines(settings: Settings) -> None:
+    """Every line can be resolved, and floor and candidates are among them.
+
+    Raises:
+        UsageError: naming the first that is not.
+    """
+    names = [model.name for model in chosen(settings, [], None)]
+    for role, name in (("gate.floor", settings.gate.floor), *_candidates(settings)):
+        if name not in names:
+            raise UsageError(f"{role}: no line is called {name!r}: use one of {', '.join(names)}")
+
+
+def _candidates(settings: Settings) -> list[tuple[str, str]]:
+    return [("candidate", name) for name in settings.candidates]
+
+
+def judged_dataset(space: Workspace, text: str) -> Path:
+    """A data set by its id; ``last`` is the latest of which there is a floor to judge against.
+
+    A refit leaves a data set of the hour to come, on which nothing else was trained yet.
+
+    Raises:
+        UsageError: there is no such data set.
+    """
+    if text == "last":
+        made: list[tuple[str, Path]] = []
+        for path in space.settings.path("candidates").glob("*.json"):
+            manifest = space.settings.path("shards") / path.stem / "manifest.json"
+            if space.settings.gate.floor in json.loads(path.read_text("utf-8")) and (
+                manifest.is_file()
+            ):
+                as_of = str(json.loads(manifest.read_text("utf-8"))["as_of"])
+                made.append((as_of, manifest.parent))
+        if made:
+            return max(made)[1]
+    return space.dataset(text)
 
 
 def _blocked(decisions: Path, model_id: str) -> bool:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.workspace import Workspace
+from training.lines import check_lines
 
 
 def loop(
@@ -33,6 +34,7 @@ def loop(
     from training.steps import Steps
 
     space: Workspace = context.obj
+    check_lines(space.settings)
     hours = _hours(space, first, stop)
     blocked: list[str] = []
     for hour in hours:
@@ -65,7 +67,14 @@ def _hours(space: Workspace, first: str | None, stop: str | None) -> HourRange:
         last = _last_arrived(space)
         return HourRange(last, last + 1)
     begin = Hour.parse(first) if first is not None else Hour.parse(str(stop)) - 1
-    return space.past(HourRange(begin, begin + 1 if stop is None else Hour.parse(stop)))
+    hours = space.past(HourRange(begin, begin + 1 if stop is None else Hour.parse(stop)))
+    last = _last_arrived(space)
+    if hours.stop > last + 1:
+        raise UsageError(
+            f"--to {hours.stop}: the log ends with hour {last} so far: there is nothing to learn "
+            "from after it"
+        )
+    return hours
 
 
 def _last_arrived(space: Workspace) -> Hour:

@@ -164,7 +164,8 @@ def _own(settings: Settings, registry: Registry, data: DataSet, model: Model) ->
         live = champion(registry) if model.init_from == "champion" else previous(registry)
         model_id = live.model_id if live else None
     if model_id is None:
-        return "", f"there is no model of {model.init_from} yet"
+        said = {"self": f"no earlier fit of it before {as_of}", "champion": "nothing is live yet"}
+        return "", said.get(model.init_from, "nothing was live before the present model")
     try:
         card = read_card(settings.path("models") / model_id)
         if card.as_of == as_of and card.continued_from is not None:

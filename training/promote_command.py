@@ -46,7 +46,7 @@ def promoted(space: Workspace, decision: Path, refit: str | None = None) -> Prom
         registry_of(space),
         decision,
         refit,
-        at=space.clock.isoformat(timespec="seconds"),
+        at=space.said_now(),
         approval=space.settings.gate.approval,
     )
 
@@ -60,9 +60,9 @@ def rollback(
     from training.registry import registry_of
 
     space: Workspace = context.obj
-    at = space.clock.isoformat(timespec="seconds")
-    done = run(registry_of(space), space.settings.path("decisions"), reason, at)
+    done = run(registry_of(space), space.settings.path("decisions"), reason, space.said_now())
     space.say(
-        f"{done.champion.model_id} is live again, {done.left.model_id} is not; {done.record}",
+        f"{done.champion.model_id} is live again, {done.left.model_id} is not; {done.record}; "
+        "what it recommended stays until `hourglass recommend` replaces it",
         {"champion": done.champion.model_id, "left": done.left.model_id, "record": done.record},
     )

@@ -10,6 +10,8 @@ import typer
 
 from pipeline.workspace import Workspace
 
+_NOT_ASKED = ", since retrain.skip is off"
+
 
 def stale(
     context: typer.Context,
@@ -25,7 +27,7 @@ def stale(
     folder = space.dataset(dataset)
     worth = look(space, registry_of(space), folder)
     skips = space.settings.retrain.skip and not worth.retrain
-    what = "this data set is skipped" if skips else "this data set is trained on"
+    what = "skipped" if skips else "all lines are trained" + ("" if worth.retrain else _NOT_ASKED)
     space.say(
         f"{worth.sentence}; {what}",
         {
@@ -46,12 +48,16 @@ def refit(
     ] = None,
 ) -> None:
     """Let the model of a decision learn from the judged hours too, where `retrain.refit` is set."""
+    from training.approval import refuse_unapproved
     from training.decision import latest_decision, read_decision
+    from training.evidence import Outcome
     from training.registry import registry_of
     from training.retraining import refitted
 
     space: Workspace = context.obj
     made = read_decision(decision or latest_decision(space.settings.path("decisions")))
+    if made.outcome is Outcome.PROMOTE:
+        refuse_unapproved(made, space.settings.gate.approval)
     found = refitted(space, registry_of(space), made)
     if found is None:
         why = "retrain.refit is off" if not space.settings.retrain.refit else "nothing is promoted"

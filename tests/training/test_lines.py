@@ -44,7 +44,7 @@ def test_a_line_goes_on_from_its_own_latest_model(
 ) -> None:
     first, said = trained(shop, capfd, "--dataset", "hour-0", "--model", "own")
     assert first["continued_from"] is None
-    assert "own begins anew: there is no model of self yet" in said
+    assert "own begins anew: no earlier fit of it before 2016-03-14T13" in said
     second, said = trained(shop, capfd, "--dataset", "hour-1", "--model", "own")
     assert second["continued_from"] == first["model_id"]
     assert "begins anew" not in said
@@ -64,7 +64,7 @@ def test_a_line_without_anything_to_go_on_from_begins_anew(
 ) -> None:
     done, said = trained(shop, capfd, "--dataset", "hour-0", "--model", "live")
     assert done["continued_from"] is None
-    assert "live begins anew: there is no model of champion yet" in said
+    assert "live begins anew: nothing is live yet" in said
     for hour in ("hour-0", "hour-1"):
         _, said = trained(shop, capfd, "--dataset", hour, "--model", "counts")
     assert "counts begins anew: a pop is always fitted anew" in said
