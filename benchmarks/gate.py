@@ -2,6 +2,7 @@
 
 python -m benchmarks.gate aa --raw FOLDER        equal models over weeks of 168 hourly looks
 python -m benchmarks.gate power --raw FOLDER     a true lift: how often and how soon it is seen
+python -m benchmarks.gate lasting                 luck that lasts for hours or comes every day
 python -m benchmarks.gate poison                 real artefacts, broken one by one, through the gate
 """
 
@@ -21,10 +22,11 @@ from pipeline.settings import GateSettings
 
 
 def main(arguments: list[str]) -> int:
-    """Run one of the three; 2 where it cannot be."""
+    """Run one of the four; 2 where it cannot be."""
     given = _arguments(arguments)
+    run = {"poison": _poison, "lasting": _lasting}.get(given.what, _weeks)
     try:
-        found = _poison(given) if given.what == "poison" else _weeks(given)
+        found = run(given)
     except HourglassError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -66,6 +68,28 @@ def _show(said: dict[str, dict[str, Any]], title: str, naive_too: bool) -> None:
         )
 
 
+def _lasting(given: argparse.Namespace) -> list[dict[str, Any]]:
+    from benchmarks.gate_lasting import LUCKS, lasting
+
+    lifts = [float(x) for x in given.lifts.split(",")]
+    cases = [(luck, 0.0) for luck in LUCKS] + [("none", x) for x in lifts]
+    cases += [("ar 0.8", x) for x in lifts]
+    found = []
+    for day_swing in (0.0, GateSettings().day_swing):
+        gate = GateSettings(hour_swing=given.swing, day_swing=day_swing)
+        for users in (100, 400, 4000):
+            for luck, gain in cases:
+                one = lasting(luck, users, gain, gate, given.weeks, given.seed)
+                found.append(one)
+                looks = "" if one["median_looks"] is None else f" at {one['median_looks']:.0f}"
+                print(
+                    f"day_swing {day_swing:.0%}, {users:>4} users, {luck:<10} gain {gain:.0%}: "
+                    f"{one['share']:.1%} [{one['lower']:.1%}, {one['upper']:.1%}]{looks}",
+                    flush=True,
+                )
+    return found
+
+
 def _poison(given: argparse.Namespace) -> list[dict[str, Any]]:
     from benchmarks.gate_poison import poisoned
 
@@ -82,7 +106,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=["aa", "power", "poison"])
+    parser.add_argument("what", choices=["aa", "power", "lasting", "poison"])
     parser.add_argument("--raw", type=Path, default=Path(), help="folder of the raw logs' folders")
     parser.add_argument("--log", default="yoochoose", choices=["yoochoose", "wikipedia"])
     parser.add_argument("--pairs", default="seeds", help="seeds, systems, or both by comma")

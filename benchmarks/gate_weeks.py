@@ -22,9 +22,16 @@ from benchmarks.quality import logs
 from benchmarks.quality.parts import US_PER_HOUR, split_by_time
 from benchmarks.quality.ranking import freshened
 from pipeline.settings import EvaluationSettings, GateSettings
+from training.days import variance_of_days
 from training.evaluate import rank_targets
 from training.metrics import target_values
-from training.sequential import Sums, contrast, log_evidence, scale_of, squares
+from training.sequential import (
+    Sums,
+    contrast,
+    log_evidence,
+    scale_of,
+    squares,
+)
 from training.systems import build
 
 WEEK_H = 168
@@ -103,17 +110,22 @@ def week(
     """One simulated week of 168 looks; with ``lift``, the champion misses what makes that gain."""
     alpha, reach = 1.0 - gate.confidence, (1.0 + gate.confidence) / 2.0
     whole, apart, together, scale = Sums(), 0.0, 0.0, 0.0
+    by_day = np.zeros((3, WEEK_H // 24))  # d, c and n of each day
     found: dict[str, int | None] = {"sequential": None, "hour_alone": None, "peeking": None}
     for number in range(WEEK_H):
         of_day = hours[number % 24]
         one = look(of_day[int(rng.integers(len(of_day)))], rng, swap, lift)
         whole = whole + one
-        scale = scale_of(one, gate.min_targets) if number == 0 else scale
+        if not scale and one.dd > 0:
+            scale = scale_of(one, gate.min_targets, gate.day_swing)
         more = squares(one, gate.hour_swing)
         apart, together = apart + more[0], together + more[1]
+        by_day[:, number // 24] += one.d, one.c, one.n
+        d, c, n = by_day[:, : number // 24 + 1]
+        variance = max(apart, together, variance_of_days(d, c, n, gate.day_swing))
         enough = whole.users >= gate.min_users and whole.n >= gate.min_targets
         above = contrast(whole, reach).lower > 0
-        proven = log_evidence(whole.d, max(apart, together), scale) >= -math.log(alpha)
+        proven = bool(scale) and log_evidence(whole.d, variance, scale) >= -math.log(alpha)
         saw = {
             "sequential": enough and above and proven,
             "hour_alone": one.users >= gate.min_users and contrast(one, reach).lower > 0,

@@ -224,6 +224,9 @@ class GateSettings(Section):
     hour_swing: Fraction = Field(
         0.20, description="of the champion's figure: what the luck of one look may move it for all"
     )
+    day_swing: Fraction = Field(
+        0.05, description="of the champion's figure: the luck of a day, until days tell it"
+    )
     slice_margin: Fraction = Field(
         0.20, description="of the champion's figure there: a slice must surely not lose as much"
     )
@@ -336,7 +339,7 @@ class ReplaySettings(Section):
     seed: int = Field(0, ge=0)
     arms: tuple[ArmSettings, ...] = Field(
         (),
-        description="default: floors, neighbours, and hrnn with and without trend and retraining",
+        description="default: floors, neighbours, hrnn, and hrnn_trend hourly, offline, no network",
     )
 
     @field_validator("arms")

@@ -30,6 +30,7 @@ def thresholds(evidence: Evidence) -> CheckResult:
         "min_targets",
         "max_block_drop",
         "hour_swing",
+        "day_swing",
         "slice_margin",
         "min_slice_users",
     )
@@ -184,6 +185,14 @@ def earlier_evidence(evidence: Evidence) -> CheckResult:
             "overlaps_an_earlier_look",
             f"these events were looked at from {before[-1].hours.first} on already: the next look "
             f"that counts begins at {before[-1].hours.stop}",
+        )
+    first = evidence.first_of_hour(evidence.look.key)
+    if first is not None and first.candidate != evidence.candidate.model_id:
+        return held(
+            name,
+            "hour_was_judged_with_another_fit",
+            f"{first.candidate} was judged on this hour first ({first.file}): its look counts, and "
+            f"that of no other fit of {evidence.line}",
         )
     return passed(
         name, "earlier_evidence_whole", f"{len(looks) - 1} earlier looks.", looks=len(looks) - 1

@@ -13,14 +13,26 @@ from typing import Any
 import numpy as np
 
 from training.bootstrap import Interval, intervals, paired_difference
+from training.days import variance_by_day
 from training.evidence import CheckResult, Contestant, Evidence, blocked, held, passed, ranks_of
 from training.looks import ALL
-from training.sequential import Range, Sequential, Sums, contrast, scale_of, sequential, total
+from training.sequential import (
+    Range,
+    Sequential,
+    Sums,
+    contrast,
+    log_evidence,
+    scale_of,
+    sequential,
+    telling,
+    total,
+)
 
 _FEWEST_USERS = 2  # one user has no interval
 # A slice in which the champion finds next to nothing may lose this share of the overall figure's
 # margin: no finite sample shows that a fraction of nothing is not lost.
 _NEXT_TO_NOTHING = 0.1
+_DAY_H = 24
 
 
 def sample_size(evidence: Evidence) -> CheckResult:
@@ -52,7 +64,7 @@ def beats_champion(evidence: Evidence) -> CheckResult:
     champion = evidence.champion
     if champion is None:
         return passed("beats_champion", "no_champion", "Nothing is live yet.")
-    if champion.model_id == evidence.candidate.model_id:
+    if evidence.same_model:
         return held("beats_champion", "same_model", f"{champion.model_id} is the champion already")
     looks = [look.champion[ALL] for look in evidence.looks]
     return _beats(evidence, "champion", champion, looks, drop=True)
@@ -61,11 +73,12 @@ def beats_champion(evidence: Evidence) -> CheckResult:
 def harms_no_slice(evidence: Evidence) -> CheckResult:
     """No part of the users and items that is large enough to tell surely loses much.
 
-    A slice must show that it does not lose ``gate.slice_margin`` of the champion's figure in it.
+    A slice must show that it does not lose ``gate.slice_margin`` of the champion's figure in it, by
+    the test that may be looked at every hour.
     """
     name = "harms_no_slice"
     champion = evidence.champion
-    if champion is None or champion.model_id == evidence.candidate.model_id:
+    if champion is None or evidence.same_model:
         return passed(name, "no_champion", "There is no other model to lose against.")
     found = slice_figures(evidence)
     harmed = [key for key, one in found.items() if one["verdict"] == "harmed"]
@@ -82,36 +95,57 @@ def harms_no_slice(evidence: Evidence) -> CheckResult:
 
 def slice_figures(evidence: Evidence) -> dict[str, dict[str, Any]]:
     """Of every slice, over all looks: sample, figures, difference, what it may lose, verdict."""
-    gate = evidence.gate
-    whole = total(look.champion[ALL] for look in evidence.looks)
-    names = sorted({name for look in evidence.looks for name in look.champion} - {ALL})
+    gate, looks = evidence.gate, evidence.looks
+    bound = -math.log(1.0 - gate.confidence)
+    whole = total(look.champion[ALL] for look in looks)
+    # Who belongs to a slice is not kept; users are taken to come back there as they do in all.
+    people = evidence.people("champion") or whole
+    each_once = people.users / max(1, whole.users)
+    bond = max(1.0, people.dd / whole.dd) if whole.dd else 1.0
+    names = sorted({name for look in looks for name in look.champion} - {ALL})
     found: dict[str, dict[str, Any]] = {}
     for name in names:
-        sums = total(look.champion.get(name, Sums()) for look in evidence.looks)
+        parts = [look.champion.get(name, Sums()) for look in looks]
+        sums = total(parts)
         theirs = sums.c / sums.n
         least = _NEXT_TO_NOTHING * whole.c / whole.n
         own = theirs >= least
         # The champion's own figure is uncertain too, so its share goes into the contrast.
         weights = {"c": gate.slice_margin} if own else {"n": gate.slice_margin * least}
         excess = contrast(sums, gate.confidence, **weights)
+        harmless = _evidence_of_gain(evidence, [part.shifted(**weights) for part in parts], bond)
+        users = round(sums.users * each_once)
         found[name] = {
-            "users": sums.users,
+            "users": users,
             "targets": round(sums.n),
             "candidate": (sums.c + sums.d) / sums.n,
             "champion": theirs,
             "difference": asdict(contrast(sums, gate.confidence)),
             "tolerated_loss": gate.slice_margin * max(theirs, least),
             "excess_over_tolerated": asdict(excess),
-            "verdict": _verdict(sums, excess, gate.min_slice_users),
+            "statistic": harmless,
+            "bound": bound,
+            "verdict": "too_small"
+            if users < gate.min_slice_users
+            else _verdict(sums, excess, shown=harmless >= bound),
         }
     return found
 
 
-def _verdict(sums: Sums, excess: Range, least_users: int) -> str:
-    if sums.users < least_users:
-        return "too_small"
+def _evidence_of_gain(evidence: Evidence, parts: Sequence[Sums], bond: float) -> float:
+    """How surely the sums of a slice, one a look, are above zero.
+
+    Only users are taken for uncertain, ``bond`` >= 1 times as much as if nobody came back: an
+    hour's luck may be as large as what a slice may lose, so a test that allows for it would hold
+    every model for many hours.
+    """
+    whole, scale = total(parts), scale_of(telling(parts), evidence.gate.min_targets)
+    return log_evidence(whole.d, bond * whole.dd, scale)
+
+
+def _verdict(sums: Sums, excess: Range, *, shown: bool) -> str:
     # Two models that find nothing at all in a slice differ by exactly nothing.
-    if excess.lower > 0 or (sums.dd == 0 and excess.mean >= 0):
+    if shown or (sums.dd == 0 and excess.mean >= 0):
         return "harmless"
     return "harmed" if excess.upper < 0 else "not_shown_harmless"
 
@@ -128,10 +162,14 @@ def against_champion(evidence: Evidence) -> Sequential | None:
 
 def _sequential(evidence: Evidence, role: str, looks: Sequence[Sums]) -> Sequential:
     gate = evidence.gate
-    scale = scale_of(looks[0], gate.min_targets)
-    people = evidence.people(role)
+    days = [look.hours.first.index // _DAY_H for look in evidence.looks]
     return sequential(
-        looks, alpha=evidence.alpha, swing=gate.hour_swing, scale=scale, people=people
+        looks,
+        alpha=evidence.alpha,
+        swing=gate.hour_swing,
+        scale=scale_of(telling(looks), gate.min_targets, gate.day_swing),
+        people=evidence.people(role),
+        by_day=variance_by_day(looks, days, gate.day_swing),
     )
 
 

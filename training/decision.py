@@ -63,6 +63,7 @@ def contestant(
     version: str | None = None,
     live_record: str | None = None,
     failure: str | None = None,
+    definition: str = "",
 ) -> Contestant:
     """A model together with its ranks on a frozen part; no ranks where they cannot be read.
 
@@ -76,6 +77,7 @@ def contestant(
         version: of the registry, where the model is live.
         live_record: what made it live.
         failure: why it has no ranks, where that is known.
+        definition: digest of what its line is made of.
     """
     path = ranks_path(evaluations, frozen_id, card.model_id)
     try:
@@ -94,6 +96,7 @@ def contestant(
         version=version,
         live_record=live_record,
         failure=failure,
+        definition=definition,
     )
 
 

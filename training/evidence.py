@@ -44,6 +44,7 @@ class Contestant:
     version: str | None = None  # in the registry, of what is live
     live_record: str | None = None  # what made it live
     failure: str | None = None  # why it has no ranks
+    definition: str = ""  # digest of what its line is made of
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,19 @@ class Evidence:
     user_ids: NDArray[np.object_] | None = None  # of the rows of the frozen part
     # Reads the earlier looks that count together with one of this key.
     earlier: Callable[[LookKey], tuple[Look, ...]] = lambda _: ()
+    # Reads the look of this key at these very hours that was made first.
+    first_of_hour: Callable[[LookKey], Look | None] = lambda _: None
 
     @property
     def contestants(self) -> dict[str, Contestant]:
         """By role: candidate, floor and, where there is one, champion."""
         roles = {"candidate": self.candidate, "floor": self.floor}
         return roles | ({"champion": self.champion} if self.champion else {})
+
+    @property
+    def same_model(self) -> bool:
+        """Whether the candidate is what is live: then there is nothing to look at."""
+        return self.champion is not None and self.champion.model_id == self.candidate.model_id
 
     @property
     def hours(self) -> HourRange:
@@ -113,9 +121,12 @@ class Evidence:
                 k=self.rule.k,
                 rule=rule_key(self.rule),
                 period=str(period_start(self.start, parse_duration_h(self.gate.period))),
+                definition=self.candidate.definition,
+                floor_definition=self.floor.definition,
             ),
             floor=Sums.of(mine, floor, user),
             champion=found,
+            candidate=self.candidate.model_id,
             people=None
             if self.user_ids is None
             else People.of(self.user_ids, user, mine, theirs, floor),

@@ -82,8 +82,10 @@ def decide(
         results += [_run(check, evidence) for check in comparisons]
         if not comparisons:
             results.append(blocked("decide", "no_checks", "No comparison was asked for"))
-        # A look that was held before it was compared, as at the same events again, is none.
-        if not any(result.outcome is Outcome.HOLD for result in results[:n_before]):
+        # A look that was held before it was compared, as at the same events again, is none; nor is
+        # one of the champion at itself, whose zeros would set the scale of all later ones.
+        held_before = any(result.outcome is Outcome.HOLD for result in results[:n_before])
+        if not held_before and not evidence.same_model:
             looks = evidence.looks
             proof = against_champion(evidence)
     worst = max((result.outcome for result in results), key=_SEVERITY.__getitem__)

@@ -29,6 +29,12 @@ class Verdict:
     decisions: tuple[tuple[Decision, Path], ...] = field(default=(), repr=False)
 
     @property
+    def blocks(self) -> bool:
+        """Whether a candidate is blocked and none goes live."""
+        outcomes = {self.outcome, *(str(one.outcome) for one, _ in self.decisions)}
+        return "block" in outcomes and not self.promotes
+
+    @property
     def promotes(self) -> bool:
         """Whether a candidate is to go live."""
         return self.outcome == "promote"
@@ -103,9 +109,9 @@ def refuse_blocked(verdict: Verdict) -> None:
     """Let a verdict pass that blocks nothing, or promotes in spite of another that is blocked.
 
     Raises:
-        HourglassError: the candidate to act on is blocked.
+        HourglassError: a candidate is blocked, and none goes live.
     """
-    if verdict.outcome == "block":
+    if verdict.blocks:
         raise HourglassError(f"blocked: {verdict.sentence}")
 
 

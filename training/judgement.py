@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import HourglassError
-from pipeline.hours import HourRange
+from pipeline.hours import Hour, HourRange
 from pipeline.settings import Settings
 from training.artefact import load_model
 from training.candidates import candidates
@@ -22,12 +22,13 @@ from training.evaluation import (
 )
 from training.evidence import Contestant, Evidence
 from training.gate import Decision, choose, decide
-from training.looks import earlier_looks
+from training.live import Tenure, tenures
+from training.looks import definition, earlier_looks, first_look
 from training.promotion import install_first
 from training.reader import DataSet, read_dataset
 from training.registry import LiveModel, Registry, champion
 from training.slices import first_seen_us, judged, slice_masks
-from training.soundness import examine, one_line
+from training.soundness import Defect, Soundness, examine, one_line
 
 __all__ = [
     "Evaluation",
@@ -64,14 +65,15 @@ def gate(
 ) -> list[tuple[Decision, Path]]:
     """Decide on each configured candidate, and write the decisions down.
 
-    A candidate that cannot be judged at all does not keep the others from being judged.
+    A candidate that cannot be judged at all, because its card is damaged or it was not trained, is
+    blocked (``not_loadable``), and the others are judged as ever.
 
     Returns:
         Decisions and their files, the one to act on last: at most one of them promotes.
 
     Raises:
-        HourglassError: no candidate, or not the floor or the champion, can even be read; then
-            there is no decision, and nothing can be promoted.
+        HourglassError: no candidate was trained, or the floor or the champion cannot even be read;
+            then there is no decision, and nothing can be promoted.
     """
     part, learned = read_dataset(frozen), read_dataset(dataset)
     models = candidates(settings, dataset.name)
@@ -79,24 +81,38 @@ def gate(
     failures, ranked_champion = _evaluated(settings, part)
     live = champion(registry)
 
-    def enter(model_id: str, who: LiveModel | None = None) -> Contestant:
+    def enter(model_id: str, who: LiveModel | None = None, **made_by: object) -> Contestant:
+        card = read_card(settings.path("models") / model_id)
         return contestant(
-            read_card(settings.path("models") / model_id),
+            card,
             settings.path("evaluations"),
             part.manifest.dataset_id,
             models=settings.path("models"),
             version=who.version if who else None,
             live_record=who.live_record if who else None,
             failure=failures.get(model_id),
+            definition=definition(
+                system=card.system, parameters=card.all_parameters or card.parameters, **made_by
+            ),
         )
 
     floor = enter(floor_id)
     champ = enter(live.model_id, live) if live else None
     seen_us = first_seen_us(learned)
+    start, folder = part.manifest.window_start, settings.path("decisions")
+    since = live_since(tenures(registry, folder))
+    init_from = {model.name: model.init_from for model in settings.models}
 
-    def evidence(name: str) -> Evidence:
-        candidate = enter(_trained(models, "candidate", name, dataset.name))
-        start, folder = part.manifest.window_start, settings.path("decisions")
+    def evidence(name: str, model_id: str, unreadable: str | None = None) -> Evidence:
+        candidate = (
+            enter(
+                model_id,
+                init_from=init_from.get(name, "none"),
+                dataset=settings.dataset.model_dump(mode="json"),
+            )
+            if unreadable is None
+            else _unknown(model_id, part, dataset.name, unreadable)
+        )
         masks = slice_masks(part, candidate.ranks, seen_us) if candidate.ranks else {}
         return Evidence(
             frozen_id=part.manifest.dataset_id,
@@ -104,7 +120,9 @@ def gate(
             candidate=candidate,
             champion=champ,
             floor=floor,
-            soundness=examine(
+            soundness=Soundness(model_id, (Defect("not_loadable", unreadable),), None, 0)
+            if unreadable is not None
+            else examine(
                 settings.path("models") / candidate.model_id,
                 part,
                 settings.evaluation,
@@ -122,19 +140,44 @@ def gate(
             ranked_champion=ranked_champion,
             slices=judged(masks),
             user_ids=part.histories.user_ids,
-            earlier=lambda key: earlier_looks(folder, start, key),
+            earlier=lambda key: earlier_looks(folder, start, key, since),
+            first_of_hour=lambda key: first_look(folder, start, key),
         )
 
-    decisions: list[Decision] = []
-    problems: list[str] = []
-    for name in settings.candidates:
+    def judge(name: str) -> Decision:
+        model_id = models.get(name, name)
         try:
-            decisions.append(decide(evidence(name)))
-        except Exception as error:  # without a decision this one cannot be promoted
-            problems.append(f"{name} cannot be judged: {one_line(error)}")
-    if not decisions:
-        raise HourglassError("; ".join(problems))
-    return [(one, write_decision(one, settings.path("decisions"), at)) for one in choose(decisions)]
+            _trained(models, "candidate", name, dataset.name)
+            return decide(evidence(name, model_id))
+        except Exception as error:  # what cannot be judged is blocked by a decision that says so
+            problem = f"{name} cannot be judged: {one_line(error)}"
+            return decide(evidence(name, model_id, problem))
+
+    if not any(name in models for name in settings.candidates):
+        _trained(models, "candidate", settings.candidates[0], dataset.name)
+    decisions = choose([judge(name) for name in settings.candidates])
+    return [(one, write_decision(one, folder, at)) for one in decisions]
+
+
+def live_since(tenures: Sequence[Tenure]) -> Hour | None:
+    """The first hour that what is live now may be judged on; None where nothing says.
+
+    Of a change by hand the hour is not known: it counts from that of the change before.
+    """
+    return next((one.since_hour for one in reversed(tenures) if one.since_hour is not None), None)
+
+
+def _unknown(model_id: str, part: DataSet, dataset_id: str, problem: str) -> Contestant:
+    """Stands for a candidate whose card cannot be read; without ranks it can only be blocked."""
+    return Contestant(
+        model_id=model_id,
+        system="unknown",
+        dataset_id=dataset_id,
+        as_of=part.manifest.window_start,
+        ranks=None,
+        ranks_sha256=None,
+        failure=problem,
+    )
 
 
 def _trained(models: Mapping[str, str], role: str, name: str, dataset_id: str) -> str:

@@ -142,7 +142,8 @@ def learn(space: Workspace, dataset: Path, stop: Hour, steps: Steps) -> HourDone
             done(watched(space, dataset).sentence)
         with tries("gate") as done:
             verdict = decide(space, dataset)
-            outcome, sentence = verdict.outcome, verdict.sentence
+            outcome = "block" if verdict.blocks else verdict.outcome
+            sentence = verdict.sentence
             done(f"{outcome}: {sentence}")
         if outcome == "promote" and verdict.path is not None:
             with tries("promote") as done:

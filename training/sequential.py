@@ -12,13 +12,16 @@ is its mean over a half-normal lambda.  With V a sum of squares this is exact wh
 is as likely as its negative (de la Pena 1999), as between two equal models; no sample is too small.
 Ville's inequality bounds the chance that the mean ever reaches 1 / alpha, at whatever look, by
 alpha.
+
+That much needs luck that is independent from look to look.  Luck that lasts for hours, and what
+comes back every day, is met by a further term of V, which is an estimate: see `training.days`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -28,6 +31,7 @@ from numpy.typing import NDArray
 from pipeline.errors import HourglassError
 
 _FIRST_LOOKS = 2.0
+_LASTING_LOOKS = 3.0  # that luck is presumed to last for at least
 _USUAL_SQUARE = 0.05  # of a target's difference in MRR@20, of two decent models on real logs
 _USUAL_TARGETS = 100.0  # that a first look must hold to weigh as much as what is usual
 _HALVINGS = 50
@@ -95,6 +99,19 @@ class Sums:
                 raise HourglassError(f"the sum {name} of a look is {value!r}: judge its hour again")
         return cls(*values)  # type: ignore[arg-type]
 
+    def shifted(self, *, c: float = 0.0, n: float = 0.0) -> Sums:
+        """The sums where each user's d is ``d + c * other + n * targets``."""
+        return replace(
+            self,
+            d=self.d + c * self.c + n * self.n,
+            dd=self.dd
+            + c * c * self.cc
+            + n * n * self.nn
+            + 2.0 * (c * self.dc + n * self.dn + c * n * self.cn),
+            dc=self.dc + c * self.cc + n * self.cn,
+            dn=self.dn + c * self.cn + n * self.nn,
+        )
+
     def __add__(self, other: Sums) -> Sums:
         both = (getattr(self, f.name) + getattr(other, f.name) for f in fields(self))
         return Sums(*both)
@@ -156,35 +173,38 @@ def contrast(sums: Sums, confidence: float, *, c: float = 0.0, n: float = 0.0) -
     mean = (sums.d + c * sums.c + n * sums.n) / sums.n
     if sums.users < 2:  # noqa: PLR2004 - one user has no spread
         return Range(mean, math.nan, math.nan)
-    e = n - mean
-    square = sums.dd + c * c * sums.cc + e * e * sums.nn
-    square += 2 * (c * sums.dc + e * sums.dn + c * e * sums.cn)
+    square = sums.shifted(c=c, n=n - mean).dd
     variance = max(square, 0.0) * sums.users / (sums.users - 1) / sums.n**2
     reach = NormalDist().inv_cdf(confidence) * math.sqrt(variance)
     return Range(mean, mean - reach, mean + reach)
 
 
 def uncertainty(
-    looks: Iterable[Sums], swing: float, mean: float = 0.0, people: Sums | None = None
+    looks: Sequence[Sums],
+    swing: float,
+    mean: float = 0.0,
+    people: Sums | None = None,
+    by_day: float = 0.0,
 ) -> float:
     """V for the hypothesis that the mean difference per target is ``mean``.
 
     It is the sum of the squares of all users' differences, look by look; or that of the squares of
     the looks' sums where it is more, since what happens in an hour, and the luck of an hour's fit,
     moves all its users together; or that of the squares of the sums of users who came in many
-    looks.  The largest keeps the promise of the test whichever holds.  A common move
-    counts as noise only up to ``swing`` times the other model's own figure: a larger one is no
-    luck, and without that limit no model at all could be proven better within a look.
+    looks; or the variance of whole days.  The largest keeps the promise of the test whichever
+    holds.  A common move counts as noise only up to ``swing`` times the other model's own figure: a
+    larger one is no luck, and without that limit no model could be proven better within a look.
 
     Args:
         looks: one each.
         swing: a share, 0 takes users for independent.
         mean: of the hypothesis.
         people: all looks added up user by user, where that is known.
+        by_day: variance of the sum of days, where luck may last for hours: see `training.days`.
     """
     both = [squares(look, swing, mean) for look in looks]
     by_user = squares(people, 0.0, mean)[0] if people else 0.0
-    return max(sum(apart for apart, _ in both), sum(move for _, move in both), by_user)
+    return max(sum(apart for apart, _ in both), sum(move for _, move in both), by_user, by_day)
 
 
 def squares(look: Sums, swing: float, mean: float = 0.0) -> tuple[float, float]:
@@ -210,21 +230,32 @@ def log_evidence(gain_sum: float, variance: float, scale: float) -> float:
     return math.log(2.0) + 0.5 * math.log(scale / spread) + tail
 
 
-def scale_of(first: Sums, min_targets: int) -> float:
+def telling(looks: Sequence[Sums]) -> Sums:
+    """The first look at which the models differed at all: the one that may set the scale."""
+    return next((look for look in looks if look.dd > 0), looks[0])
+
+
+def scale_of(first: Sums, min_targets: int, day_swing: float = 0.0) -> float:
     """The mixture's scale: some looks like the first, or the least sample to decide on.
+
+    Where luck lasts it is at least the square of what that would move in three looks.
 
     The test is sharpest where V is a few times the scale; ten times off costs about 1.1 of the 3.0
     that the statistic needs at 95 %.  The first look may set it, because squares tell nothing of
     who was better: given all of them, the signs of two equal models are still a fair coin's.
 
     Args:
-        first: of all looks that count together.
+        first: :func:`telling`, of all looks that count together.
         min_targets: of the least sample.
+        day_swing: presumed luck of a day, a share of the figure: see `training.days`.
     """
     # A first look in the dead of night may hold one target with next to no difference.
     usual = _USUAL_SQUARE * _USUAL_TARGETS
     per_target = (first.dd + usual) / (first.n + _USUAL_TARGETS)
-    return _FIRST_LOOKS * per_target * max(first.n, min_targets, 1.0)
+    by_user = _FIRST_LOOKS * per_target * max(first.n, min_targets, 1.0)
+    # Of the mean of both models, which does not tell them apart either.
+    lasting = day_swing * _LASTING_LOOKS * (first.c + first.d / 2.0)
+    return max(by_user, lasting * lasting)
 
 
 def sequential(
@@ -234,6 +265,7 @@ def sequential(
     swing: float,
     scale: float,
     people: Sums | None = None,
+    by_day: float = 0.0,
 ) -> Sequential:
     """What the looks say together, at all times.
 
@@ -243,9 +275,10 @@ def sequential(
         swing: see :func:`uncertainty`.
         scale: see :func:`scale_of`.
         people: all looks added up user by user, where that is known.
+        by_day: variance of the sum of days, where luck may last for hours: see `training.days`.
     """
     whole = total(looks)
-    variance = uncertainty(looks, swing, 0.0, people)
+    variance = uncertainty(looks, swing, 0.0, people, by_day)
     return Sequential(
         looks=len(looks),
         users=people.users if people else whole.users,
@@ -257,18 +290,13 @@ def sequential(
         statistic=log_evidence(whole.d, variance, scale),
         bound=math.log(1.0 / alpha),
         mean=whole.d / whole.n if whole.n else math.nan,
-        lower=_lower(looks, whole, alpha, swing, scale, people),
+        lower=_lower(
+            whole, alpha, scale, lambda mean: uncertainty(looks, swing, mean, people, by_day)
+        ),
     )
 
 
-def _lower(
-    looks: Sequence[Sums],
-    whole: Sums,
-    alpha: float,
-    swing: float,
-    scale: float,
-    people: Sums | None,
-) -> float:
+def _lower(whole: Sums, alpha: float, scale: float, variance_at: Callable[[float], float]) -> float:
     """The largest difference per target below the mean that the test refutes; NaN for none.
 
     Differences lie within -1 and 1, where all metrics do.
@@ -278,8 +306,7 @@ def _lower(
     bound = math.log(1.0 / alpha)
 
     def refuted(mean: float) -> bool:
-        left = whole.d - mean * whole.n
-        return log_evidence(left, uncertainty(looks, swing, mean, people), scale) >= bound
+        return log_evidence(whole.d - mean * whole.n, variance_at(mean), scale) >= bound
 
     kept, step = whole.d / whole.n, 1e-4
     while not refuted(kept - step):

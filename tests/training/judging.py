@@ -14,7 +14,7 @@ from pipeline.hours import Hour
 from pipeline.settings import EvaluationSettings, GateSettings
 from training.card import CARD_NAME
 from training.evidence import Contestant, Evidence
-from training.looks import earlier_looks
+from training.looks import earlier_looks, first_look
 from training.ranks import Ranks, rule_key
 from training.soundness import Soundness
 
@@ -135,7 +135,7 @@ def write_artefact(models: Path, model_id: str) -> Path:
     return folder
 
 
-def at_hour(folder: Path, hour: int, case: Evidence) -> Evidence:
+def at_hour(folder: Path, hour: int, case: Evidence, since: Hour | None = None) -> Evidence:
     """The same case ``hour`` hours later, with the looks before it that lie in a folder."""
     start = START + hour
     ages = {
@@ -147,6 +147,7 @@ def at_hour(folder: Path, hour: int, case: Evidence) -> Evidence:
         case,
         start=start,
         line=case.line or "hrnn",
-        earlier=lambda key: earlier_looks(folder, start, key),
+        earlier=lambda key: earlier_looks(folder, start, key, since),
+        first_of_hour=lambda key: first_look(folder, start, key),
         **ages,
     )

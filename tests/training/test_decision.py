@@ -11,7 +11,9 @@ import pytest
 from judging import GATE, RULE, START, Card, at_hour, evidence, ranks_of, users
 
 from pipeline.errors import HourglassError
+from pipeline.hours import Hour
 from training import record
+from training.days import variance_by_day
 from training.decision import (
     contestant,
     latest_decision,
@@ -69,11 +71,13 @@ def test_a_decision_can_be_computed_again_from_its_files_alone(tmp_path: Path) -
     looks = [read_record(file).content["look"] for file in files] + [content["look"]]
     sums = [Sums.read(look["champion"]["all"]) for look in looks]
     gate = content["gate_settings"]
+    days = [Hour.parse(look["first"]).index // 24 for look in looks]
     again = sequential(
         sums,
         alpha=(1 - gate["confidence"]) / content["lines_sharing_the_risk"],
         swing=gate["hour_swing"],
-        scale=scale_of(sums[0], gate["min_targets"]),
+        scale=scale_of(sums[0], gate["min_targets"], gate["day_swing"]),
+        by_day=variance_by_day(sums, days, gate["day_swing"]),
     )
     told = content["sequential"]
     assert told.pop("difference")["mean"] == pytest.approx(again.mean)

@@ -24,9 +24,9 @@ from training.comparisons import beats_champion, slice_figures
 from training.decision import write_decision
 from training.evidence import CheckResult, Evidence, Outcome
 from training.gate import COMPARISONS, Decision, choose, decide
-from training.looks import LookKey, earlier_looks
+from training.looks import LookKey, definition, earlier_looks
 from training.metrics import target_values
-from training.sequential import Sums
+from training.sequential import Sums, log_evidence, scale_of
 from training.soundness import Defect, Soundness
 
 CLEAR = evidence()
@@ -220,6 +220,7 @@ def test_a_champion_that_came_back_meanwhile_but_was_ranked_is_compared() -> Non
         "min_targets",
         "max_block_drop",
         "hour_swing",
+        "day_swing",
         "slice_margin",
         "min_slice_users",
     ],
@@ -314,6 +315,47 @@ def test_slice_figures_are_those_of_the_slice() -> None:
     assert (found["users"], found["targets"]) == (200, new.sum())
 
 
+def test_a_slice_is_shown_harmless_by_a_test_that_may_be_looked_at_every_hour() -> None:
+    """What a fixed sample just shows is not shown yet to whoever asks every hour."""
+    verdicts = []
+    for lost in range(0, 20):
+        case = sliced(lost / 100)
+        new = case.slices["user/new"]
+        mine, theirs = case.values(case.candidate)[new], case.values(case.champion)[new]
+        excess = np.bincount(case.candidate.ranks.user[new], mine - 0.8 * theirs)
+        square = float(excess @ excess)
+        wanted = log_evidence(excess.sum(), square, scale_of(Sums(n=new.sum(), dd=square), 200))
+        found = slice_figures(case)["user/new"]
+        assert found["statistic"] == pytest.approx(wanted)
+        fixed = found["excess_over_tolerated"]["lower"] > 0
+        shown = found["verdict"] == "harmless"
+        assert shown == (wanted >= math.log(20))
+        verdicts.append((fixed, shown))
+    assert {(True, True), (True, False), (False, False)} == set(verdicts)
+
+
+def test_a_slice_counts_people(tmp_path: Path) -> None:
+    """Four looks at the same 150 users are 150 users, and their spread is that of people."""
+
+    def with_slice(hour: int, seed: int) -> Evidence:
+        case = at_hour(tmp_path, hour, evidence(0.5, 0.45, 0.0, n_users=150, seed=seed))
+        ids = np.array([f"user-{number}" for number in range(150)], dtype=object)
+        mask = np.ones(case.candidate.ranks.n_targets, dtype=bool)
+        return replace(case, user_ids=ids, slices={"device=all": mask})
+
+    # The same seed each hour: what each user adds is the same again, four times in all.
+    for hour in range(3):
+        write_decision(decide(with_slice(hour, 0)), tmp_path, f"t{hour}")
+    last = with_slice(3, 0)
+    found, once = (
+        slice_figures(last)["device=all"],
+        slice_figures(replace(last, earlier=lambda _: ())),
+    )
+    assert (found["users"], once["device=all"]["users"]) == (150, 150)
+    strangers = slice_figures(replace(last, user_ids=None))["device=all"]
+    assert found["statistic"] < strangers["statistic"]
+
+
 def test_a_slice_in_which_nobody_finds_anything_is_harmless() -> None:
     case = sliced(0.0)
     new = case.slices["user/new"]
@@ -328,6 +370,14 @@ def test_a_slice_in_which_nobody_finds_anything_is_harmless() -> None:
     assert found["tolerated_loss"] == pytest.approx(
         0.2 * 0.1 * both_lose.values(both_lose.champion).mean()
     )
+
+
+def test_a_gain_no_larger_than_the_luck_of_a_day_is_not_proven_in_one() -> None:
+    tossed = decide(replace(CLEAR, gate=GateSettings(day_swing=1.0)))
+    assert (tossed.outcome.value, tossed.proof.proven) == ("hold", False)
+    assert "not_yet_better_than_champion" in tossed.reasons
+    theirs = CLEAR.look.champion["all"].c
+    assert tossed.proof.uncertainty == pytest.approx(theirs**2)
 
 
 # Looks add up
@@ -356,13 +406,39 @@ def test_the_looks_that_count_are_those_of_hours_before(tmp_path: Path) -> None:
     assert [look.hours.first for look in replayed.looks] == [START + h for h in (1, 3, 4)]
 
 
-def test_an_hour_judged_twice_counts_once_by_its_last_decision(tmp_path: Path) -> None:
-    hourly(tmp_path, 1)
-    again = at_hour(tmp_path, 1, evidence(0.2, 0.3, 0.0, n_users=33, seed=9))
-    _, last = decide(again), write_decision(decide(again), tmp_path, "2016-03-20T00:00:59")
+def renamed(case: Evidence, model_id: str) -> Evidence:
+    """The same case with another fit as the candidate."""
+    one = with_ranks(case.candidate, model_id=model_id)
+    found = replace(case.soundness, model_id=model_id)
+    return replace(case, candidate=replace(one, model_id=model_id), soundness=found)
+
+
+def test_an_hour_judged_twice_counts_once_by_its_first_decision(tmp_path: Path) -> None:
+    """Nobody gains by fitting with another seed until the hour likes it."""
+    _, first = hourly(tmp_path, 1)
+    lucky = renamed(at_hour(tmp_path, 1, evidence(0.9, 0.1, 0.0, seed=9)), "hrnn-lucky")
+    decision = decide(lucky)
+    assert (decision.outcome.value, decision.reasons) == (
+        "hold",
+        ("hour_was_judged_with_another_fit",),
+    )
+    assert (decision.looks, decision.proof) == ((), None)
+    write_decision(decision, tmp_path, "2016-03-20T00:00:59")
+    again, _ = hourly(tmp_path, 1)  # the same fit may be judged again, as after a failed run
+    assert len(again.looks) == 1
     decision, _ = hourly(tmp_path, 2)
-    assert [look.file for look in decision.looks[:-1]] == [last.name]
-    assert decision.looks[0].champion["all"].users == 33
+    assert [look.file for look in decision.looks[:-1]] == [first.name]
+
+
+def test_of_two_looks_of_an_hour_the_one_made_first_counts(tmp_path: Path) -> None:
+    """Also where a second one was written, as older versions did."""
+    _, first = hourly(tmp_path, 1)
+    later = at_hour(tmp_path, 1, evidence(0.9, 0.1, 0.0, seed=9))
+    blind = replace(renamed(later, "hrnn-lucky"), first_of_hour=lambda _: None)
+    second = write_decision(decide(blind), tmp_path, "2016-03-20T00:00:59")
+    assert second.is_file()
+    decision, _ = hourly(tmp_path, 2)
+    assert [look.file for look in decision.looks[:-1]] == [first.name]
 
 
 @pytest.mark.parametrize(
@@ -380,6 +456,23 @@ def test_looks_of_another_kind_do_not_count(tmp_path: Path, changes: dict[str, o
     assert len(decision.looks) == 1
 
 
+@pytest.mark.parametrize("role", ["candidate", "floor"])
+def test_a_line_or_a_floor_that_is_made_otherwise_begins_anew(tmp_path: Path, role: str) -> None:
+    hourly(tmp_path, 1)
+    case = at_hour(tmp_path, 2, evidence(0.48, 0.45, 0.0, n_users=80, seed=2))
+    other = replace(case.contestants[role], definition=definition(parameters={"width": 100}))
+    assert len(decide(case).looks) == 2
+    assert len(decide(replace(case, **{role: other})).looks) == 1
+
+
+def test_a_definition_is_the_same_for_the_same_parts_only() -> None:
+    parts = {"system": "hrnn", "parameters": {"width": 100, "seed": None}, "init_from": "none"}
+    again = {name: parts[name] for name in reversed(parts)}
+    assert definition(**parts) == definition(**again)
+    for change in ({"system": "pop"}, {"parameters": {"width": 64}}, {"init_from": "self"}):
+        assert definition(**{**parts, **change}) != definition(**parts)
+
+
 def test_another_champion_begins_anew_even_if_the_old_one_comes_back(tmp_path: Path) -> None:
     def against(hour: int, version: str, record: str) -> int:
         case = at_hour(tmp_path, hour, evidence(0.5, 0.45, 0.0, n_users=60, seed=hour))
@@ -392,6 +485,36 @@ def test_another_champion_begins_anew_even_if_the_old_one_comes_back(tmp_path: P
     assert [against(hour, "2", "promotion") for hour in range(3, 5)] == [1, 2]
     assert against(5, "1", "rollback") == 1
     assert against(6, "1", "bootstrap") == 1
+
+
+def test_hours_before_the_champion_went_live_do_not_count(tmp_path: Path) -> None:
+    """As where hours are judged again after a person went back to the model before."""
+    for hour in range(4):
+        hourly(tmp_path, hour)
+    case = at_hour(tmp_path, 4, evidence(0.48, 0.45, 0.0, n_users=80, seed=4), START + 2)
+    assert [look.hours.first for look in decide(case).looks] == [START + h for h in (2, 3, 4)]
+
+
+def test_the_champion_itself_is_no_look_and_sets_no_scale(tmp_path: Path) -> None:
+    """The hour after a promotion, in which the line's latest fit is what is live."""
+    case = at_hour(tmp_path, 0, CLEAR)
+    same = decide(replace(case, champion=case.candidate))
+    assert (same.outcome.value, same.reasons) == ("hold", ("same_model",))
+    assert (same.looks, same.proof) == ((), None)
+    write_decision(same, tmp_path, "t0")
+    assert len(hourly(tmp_path, 1)[0].looks) == 1
+
+
+def test_a_first_look_at_equal_ranks_does_not_set_the_scale(tmp_path: Path) -> None:
+    twin = at_hour(tmp_path, 0, evidence(0.45, 0.45, 0.0, n_users=80))
+    ranks = replace(twin.candidate.ranks, model_id="hrnn-old")
+    write_decision(
+        decide(replace(twin, champion=replace(twin.champion, ranks=ranks))), tmp_path, "t0"
+    )
+    with_twin, _ = hourly(tmp_path, 1)
+    alone = decide(at_hour(tmp_path / "none", 1, with_twin.evidence))
+    assert [len(one.looks) for one in (with_twin, alone)] == [2, 1]
+    assert with_twin.proof.scale == alone.proof.scale
 
 
 def test_a_new_period_begins_anew(tmp_path: Path) -> None:

@@ -13,9 +13,15 @@ from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from benchmarks.gate_poison import AFTER, AT, BEFORE, FLOOR, LINE, World, judged
 from pipeline.errors import HourglassError
-from pipeline.settings import load_settings
+from pipeline.hours import Hour
+from pipeline.settings import Settings, load_settings
+from training import judgement
+from training.candidates import candidates
+from training.card import CARD_NAME
 from training.decision import latest_decision, read_decision
-from training.judgement import ensure_champion, evaluate, gate, standing
+from training.judgement import ensure_champion, evaluate, gate, live_since, standing
+from training.live import Tenure
+from training.looks import LookKey
 from training.reader import read_dataset
 from training.registry import open_registry
 from training.systems import build
@@ -110,11 +116,77 @@ def test_one_candidate_that_cannot_be_judged_does_not_spoil_the_others(world: Wo
     evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
     both = world.settings.model_copy(update={"candidate": ("ghost", LINE)})
     found = gate(both, world.registry, world.dataset, world.frozen, True, AT)
-    assert [decision.evidence.line for decision, _ in found] == [LINE]
-    assert found[-1][0].proof.alpha == pytest.approx(0.025)
+    assert [decision.evidence.line for decision, _ in found] == ["ghost", LINE]
+    (ghost, path), (sound, _) = found
+    assert (ghost.outcome.value, ghost.reasons[0]) == ("block", "not_loadable")
+    assert "the candidate 'ghost' was not trained" in ghost.sentence
+    assert read_decision(path).candidate_id == "ghost"
+    assert latest_decision(world.settings.path("decisions")) != path
+    assert sound.proof.alpha == pytest.approx(0.025)
     none = world.settings.model_copy(update={"candidate": "ghost"})
     with pytest.raises(HourglassError, match="'ghost' was not trained"):
         gate(none, world.registry, world.dataset, world.frozen, True, AT)
+
+
+def test_a_damaged_card_is_blocked_by_a_decision_beside_the_others(world: World) -> None:
+    world.enter("damaged", LINE, read_dataset(world.dataset), shrinkage=7.0)
+    both = world.settings.model_copy(update={"candidate": ("damaged", LINE)})
+    evaluate(both, world.registry, world.dataset, world.frozen, lambda *_: None)
+    models = candidates(both, world.dataset.name)
+    card = world.settings.path("models") / models["damaged"] / CARD_NAME
+    card.write_text(card.read_text()[:-40])
+    found = gate(both, world.registry, world.dataset, world.frozen, True, AT)
+    (damaged, path), (sound, _) = found
+    assert (damaged.outcome.value, damaged.reasons[0]) == ("block", "not_loadable")
+    assert f"{models['damaged']}/{CARD_NAME}" in damaged.sentence
+    assert (read_decision(path).line, sound.evidence.line) == ("damaged", LINE)
+    assert sound.outcome.value != "block"
+
+
+def test_a_look_knows_what_its_line_and_floor_are_made_of(world: World) -> None:
+    """Another window, parameter or start makes another line; another window leaves the floor."""
+    evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
+
+    def key(settings: Settings) -> LookKey:
+        ((decision, _),) = gate(settings, world.registry, world.dataset, world.frozen, True, AT)
+        return decision.evidence.look.key
+
+    here, rules = key(world.settings), world.settings.dataset.model_copy(update={"window": "9h"})
+    models = tuple(
+        model.model_copy(update={"init_from": "self"}) for model in world.settings.models
+    )
+    for changes in ({"dataset": rules}, {"models": models}):
+        there = key(world.settings.model_copy(update=changes))
+        assert there.definition != here.definition
+        assert there.floor_definition == here.floor_definition
+    assert key(world.settings) == here
+    assert len(here.definition) == len(here.floor_definition) == 16
+
+
+def test_what_is_live_is_judged_from_the_hour_of_its_tenure_on() -> None:
+    def tenure(hour: str | None) -> Tenure:
+        since = None if hour is None else Hour.parse(hour)
+        return Tenure("m", "1", LINE, None, since, None, None, "promoted", "", None)
+
+    first, second, by_hand = tenure("2016-03-14T07"), tenure("2016-03-14T09"), tenure(None)
+    assert live_since([]) is None
+    assert live_since([by_hand]) is None
+    assert live_since([first, second]) == Hour.parse("2016-03-14T09")
+    assert live_since([first, second, by_hand]) == Hour.parse("2016-03-14T09")
+
+
+def test_the_gate_counts_looks_of_the_present_tenure_and_the_first_of_the_hour(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    since = Hour.parse("2016-03-14T09")
+    live = Tenure("m", "1", LINE, None, since, None, None, "promoted", "", None)
+    monkeypatch.setattr(judgement, "tenures", lambda *_: [live])
+    monkeypatch.setattr(judgement, "earlier_looks", lambda *given: asked.append(given[-1]) or ())
+    monkeypatch.setattr(judgement, "first_look", lambda *given: asked.append(given[1]))
+    evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
+    gate(world.settings, world.registry, world.dataset, world.frozen, True, AT)
+    assert {str(one) for one in asked} == {"2016-03-14T09", AS_OF}
 
 
 def test_of_two_candidates_only_one_is_promoted(world: World) -> None:

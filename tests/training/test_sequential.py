@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import HourglassError
 from training.bootstrap import paired_difference
+from training.days import variance_by_day, variance_of_days
 from training.sequential import (
     Sums,
     contrast,
@@ -19,6 +20,7 @@ from training.sequential import (
     scale_of,
     sequential,
     squares,
+    telling,
     total,
     uncertainty,
 )
@@ -113,6 +115,65 @@ def test_uncertainty_equals_squaring_user_by_user(
         together += min((mine - theirs - mean).sum() ** 2, (swing * theirs.sum()) ** 2)
     found = uncertainty([Sums.of(*arrays(targets)) for targets in looks], swing, mean)
     assert found == pytest.approx(max(apart, together), abs=1e-9)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.floats(-5, 5), st.floats(1, 9)), min_size=1, max_size=9
+    ),
+    st.floats(0.01, 0.2),
+)
+def test_days_are_as_if_three_of_the_presumed_luck_had_been_seen(
+    looks: list[tuple[int, float, float]], swing: float
+) -> None:
+    sums = [Sums(d=d, c=c, n=10) for _, d, c in looks]
+    days = sorted({day for day, _, _ in looks})
+    mean = sum(d for _, d, _ in looks) / (10 * len(looks))
+    off = [sum(d - mean * 10 for day, d, _ in looks if day == one) for one in days]
+    c = [sum(c for day, _, c in looks if day == one) for one in days]
+    of_c = sum(x * x for x in c)
+    n_days = sum(c) ** 2 / of_c
+    wanted = (3 * swing**2 * of_c + n_days * sum(x * x for x in off)) / (3 + n_days - 1)
+    found = variance_by_day(sums, [day for day, _, _ in looks], swing)
+    assert found == pytest.approx(wanted, abs=1e-9)
+
+
+def test_one_day_is_presumed_and_many_days_tell_themselves() -> None:
+    one = np.ones(1)
+    assert variance_of_days(0.3 * one, one, one, 0.05) == pytest.approx(0.05**2)
+    # Sixty days, each off the mean by 0.01 of the figure: 60 x 0.01 squared, and a little more.
+    d = np.array([0.04, 0.06] * 30)
+    found = variance_of_days(d, np.ones(60), np.ones(60), 0.05)
+    assert 60 * 0.01**2 < found < 60 * 0.015**2
+    none = np.zeros(1)
+    assert variance_of_days(none, none, none, 0.05) == 0
+
+
+def test_the_day_of_the_looks_can_only_lessen_what_is_proven() -> None:
+    looks = [look([0.02] * 2000, c=0.3)] * 24
+    alone = sequential(looks, alpha=0.05, swing=0.2, scale=SCALE)
+    by_day = variance_by_day(looks, [0] * 24, 0.05)
+    one_day = sequential(looks, alpha=0.05, swing=0.2, scale=SCALE, by_day=by_day)
+    assert alone.proven
+    assert not one_day.proven
+    assert one_day.uncertainty == pytest.approx((0.05 * 0.3 * 2000 * 24) ** 2)
+    assert one_day.lower < 0 < alone.lower
+
+
+def test_the_scale_comes_of_the_first_look_that_differs_at_all() -> None:
+    none, some, more = look([0.0, 0.0]), look([0.5, -0.5]), look([1.0, -1.0])
+    assert telling([none, some, more]) is some
+    assert telling([none, none]) is none
+
+
+@given(TARGETS, st.floats(-1, 1), st.floats(-1, 1))
+def test_shifted_sums_are_those_of_shifted_users(
+    targets: list[tuple[int, float, float]], c: float, n: float
+) -> None:
+    mine, theirs, user = arrays(targets)
+    found = asdict(Sums.of(mine, theirs, user).shifted(c=c, n=n))
+    wanted = asdict(Sums.of(mine + c * theirs + n, theirs, user))
+    assert found == pytest.approx(wanted, abs=1e-9)
 
 
 def test_the_limit_is_where_the_test_begins_to_refute() -> None:
@@ -222,6 +283,47 @@ def test_equal_models_are_rarely_ever_proven_better(swap: str) -> None:
     assert weeks(300, 36, swap) <= 0.08
 
 
+def lasting(n: int, luck: str, swing: float | None, gain: float = 0.0) -> float:
+    """Share of weeks of 168 looks, 400 users each, in which luck that lasts proves a model better.
+
+    ``luck``: ``ar``, hours of a standard deviation of 5 % of the figure, each .8 of the one before;
+    ``cycle``, 10 % up by day and down by night.
+    """
+    rng, proven = np.random.default_rng(5), 0
+    for _ in range(n):
+        begin, before = int(rng.integers(24)), rng.normal()
+        d, c, of = np.zeros(9), np.zeros(9), 400 * 0.3
+        gain_sum = apart = together = scale = 0.0
+        for hour in range(168):
+            before = 0.8 * before + 0.6 * rng.normal()
+            move = 0.05 * before if luck == "ar" else 0.1 * math.sin(math.tau * hour / 24)
+            moved = of * (move + gain) + rng.normal() * math.sqrt(0.05 * 400)
+            one = Sums(users=400, n=400, d=moved, c=of, dd=0.05 * 400)
+            scale = scale if hour else scale_of(one, 200, swing or 0.0)
+            gain_sum += one.d
+            more = squares(one, 0.2)
+            apart, together = apart + more[0], together + more[1]
+            day = (begin + hour) // 24
+            d[day] += one.d
+            c[day] += one.c
+            by_day = variance_of_days(d[: day + 1], c[: day + 1], c[: day + 1] / 0.3, swing or 0.0)
+            variance = max(apart, together, by_day if swing else 0.0)
+            if log_evidence(gain_sum, variance, scale) >= math.log(20):
+                proven += 1
+                break
+    return proven / n
+
+
+@pytest.mark.parametrize("luck", ["ar", "cycle"])
+def test_luck_that_lasts_for_hours_is_rarely_taken_for_a_gain(luck: str) -> None:
+    assert lasting(60, luck, None) > 0.2  # what hours alone would do
+    assert lasting(60, luck, 0.05) <= 0.05
+
+
+def test_a_real_gain_is_proven_in_spite_of_days() -> None:
+    assert lasting(20, "ar", 0.05, gain=0.12) >= 0.9
+
+
 def test_a_real_gain_is_proven_in_most_weeks() -> None:
     assert weeks(40, 48, "user", gain=0.04) >= 0.8
 
@@ -233,3 +335,12 @@ def test_the_scale_is_that_of_two_first_looks_or_of_the_least_sample() -> None:
     assert scale_of(Sums(), 200) == pytest.approx(2 * 0.05 * 200)
     assert scale_of(look([1e-4]), 200) == pytest.approx(2 * 0.05 * 200, rel=0.02)
     assert scale_of(look([-0.5, -0.5]), 1) == scale_of(look([0.5, 0.5]), 1)
+
+
+def test_where_luck_lasts_the_scale_is_that_of_three_looks_of_it() -> None:
+    many = look([0.1] * 10_000, c=0.3)
+    assert scale_of(many, 200, 0.05) == pytest.approx((0.05 * 3 * 0.35 * 10_000) ** 2)
+    assert scale_of(look([0.1], c=0.3), 200, 0.05) == scale_of(look([0.1], c=0.3), 200)
+    # Who of the two is better does not show in it.
+    other = look([-0.1] * 10_000, c=0.4)
+    assert scale_of(other, 200, 0.05) == pytest.approx(scale_of(many, 200, 0.05))
