@@ -3,13 +3,18 @@
 The data set is frozen at the *start* of the newest hour that triggered the run, and that hour's
 events, which no candidate has seen, judge every system.  A run started by hand has no triggering
 hour and takes the last filled one.  A data set that learned from critical hours, or that is
-critical itself, fails its task.  A blocked gate fails its task and the run: nothing is promoted.
-A held one promotes nothing.  Whatever becomes of the candidates, the live model recommends.
+critical itself, fails its task.  A line that cannot be trained fails `train` and the run, but the
+others are evaluated, watched and gated.  A blocked gate fails its task and the run: nothing is
+promoted.  A held one promotes nothing.  Whatever becomes of the candidates, the live model
+recommends.
 
 Before the gate the watch judges the model that was live during the hour, and takes it back if it
 must.  Where the settings say `gate: {approval: true}`, a person is asked before a promotion (in
-Airflow's menu under Required Actions); without an answer in time, or with a no, the champion stays
-and recommends.
+Airflow's menu under Required Actions); without an answer in time, or with a no, the champion stays.
+Meanwhile the live model recommends, and when all is settled it does so again.  The hours that end
+while a person is asked wait, and one run then takes the newest of them: keep
+`gate.approval_timeout` (1h) about as long as the steps of the log, and never above a week, after
+which a run is ended whatever it waits for.
 
 By hand: `hourglass loop`, or in this order `hourglass dataset`, `stale`, `train --as-needed`,
 `evaluate`, `watch`, `gate`, `approve` where that is asked for, `refit`, `promote`, `recommend`,
@@ -54,7 +59,7 @@ def ask(ti=None):  # noqa: ANN001, ANN201 - Airflow hands over the task instance
     decided = json.loads(ti.xcom_pull(task_ids="gate"))
     if decided.get("outcome") == "skipped":
         return "nothing_new"
-    return "approval" if decided.get("needs_approval") else "not_asked"
+    return ["recommend_meanwhile", "approval"] if decided.get("needs_approval") else "not_asked"
 
 
 with DAG(
@@ -68,7 +73,9 @@ with DAG(
     # Hours that end while a run is busy wait; a later run takes the newest of those it is given.
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
-    dagrun_timeout=timedelta(hours=6),
+    # A week for a person, which no template could shorten, and a day for the work: all tasks but
+    # the question have limits of their own.
+    dagrun_timeout=timedelta(days=8),
     tags=["hourglass", "models"],
 ) as dag:
     dataset = command(
@@ -78,12 +85,20 @@ with DAG(
     train = command(
         "train", f"hourglass train {DATASET} --as-needed", execution_timeout=timedelta(hours=3)
     )
-    evaluate = command("evaluate", f"hourglass evaluate {DATASET}")
+    # One line that fails keeps no other from being judged, nor the live model from being watched;
+    # without the data set, of which `train` cannot succeed either, there is nothing to judge on.
+    evaluate = command(
+        "evaluate", f"hourglass evaluate {DATASET}", trigger_rule="all_done_min_one_success"
+    )
     # What must be taken back is taken back before anything is compared with it.
     watch = command("watch", f"hourglass watch {DATASET}")
     # The same frozen events give the same decision: a second try would change nothing.
     gate = command("gate", f"hourglass gate {DATASET} --json", retries=0, do_xcom_push=True)
     asked = ask()
+    # Readers come after the hour: its clicks, which judged the models, now serve them.  The live
+    # model serves them whatever became of its challengers, and while a person thinks about one.
+    serve = f"hourglass recommend --as-of {END_OF_HOUR}"
+    recommend_meanwhile = command("recommend_meanwhile", serve)
     approval = AskPerson(
         task_id="approval",
         subject="Promote what the gate found better?",
@@ -107,18 +122,16 @@ with DAG(
         trigger_rule="none_failed_min_one_success",
     )
     promote = command("promote", f"hourglass promote {DECISION} {REFIT}")
-    # Fails with whatever failed before it, so that the run does, though the live model recommends.
-    settled = EmptyOperator(task_id="settled", trigger_rule="none_failed")
-    # Readers come after the hour: its clicks, which judged the models, now serve them.  The live
-    # model serves them whatever became of its challengers.
-    recommend = command(
-        "recommend", f"hourglass recommend --as-of {END_OF_HOUR}", trigger_rule="all_done"
-    )
+    recommend = command("recommend", serve, trigger_rule="all_done")
     report = command("report", "hourglass report", trigger_rule="all_done")
+    # Fails with whatever failed before it, so that the run does, though later tasks went on.
+    settled = EmptyOperator(task_id="settled", trigger_rule="none_failed")
 
-    dataset >> stale >> train >> evaluate >> watch >> gate >> asked
-    asked >> [approval, not_asked, nothing_new]
+    dataset >> stale >> train
+    [dataset, train] >> evaluate >> watch >> gate >> asked
+    asked >> [recommend_meanwhile, approval, not_asked, nothing_new]
     approval >> [approved, rejected]
     [approved, not_asked] >> refit >> promote
-    [promote, rejected, nothing_new] >> settled
-    [promote, rejected, nothing_new] >> recommend >> report
+    # Two of them at once would write the same rows.
+    [recommend_meanwhile, promote, rejected, nothing_new] >> recommend >> report
+    [train, recommend_meanwhile, promote, rejected, nothing_new, recommend] >> settled

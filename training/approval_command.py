@@ -15,7 +15,9 @@ def approve(
     by: Annotated[str, typer.Option(help="who answers; kept in the record")],
     decision: Annotated[
         Path | None,
-        typer.Option(help="decision file, or its name in the work folder; default: the latest"),
+        typer.Option(
+            help="decision file, or its name in the work folder; default: what waits for it"
+        ),
     ] = None,
     reject: Annotated[bool, typer.Option("--reject", help="the answer is no")] = False,
     why: Annotated[str, typer.Option(help="kept in the record")] = "",
@@ -25,16 +27,19 @@ def approve(
     from training.approval import approve as run
     from training.approval import instant
     from training.decision import latest_decision
+    from training.supersession import waiting
 
     space: Workspace = context.obj
     folder = space.settings.path("decisions")
-    file = decision or latest_decision(folder)
+    said_at = instant(at) if at else space.clock
+    file = decision or waiting(folder, said_at) or latest_decision(folder)
     if not file.is_file() and (folder / file.name).is_file():
         file = folder / file.name
-    answer = run(file, by, instant(at) if at else space.clock, reject=reject, why=why)
+    answer = run(file, by, said_at, reject=reject, why=why)
     verb = "approved" if answer.approved else "rejected"
+    then = f"\nto carry it out: hourglass promote --decision {file}" if answer.approved else ""
     space.say(
-        f"{file.name} is {verb} by {answer.by}; {answer.record}",
+        f"{file.name} is {verb} by {answer.by}; {answer.record}{then}",
         {
             "approved": answer.approved,
             "by": answer.by,

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def promote(
     context: typer.Context,
     decision: Annotated[
-        Path | None, typer.Option(help="decision file; default: the latest one")
+        Path | None,
+        typer.Option(
+            help="decision file; default: the latest; `hourglass approve` names the one it answered"
+        ),
     ] = None,
     refit: Annotated[
         str | None,
@@ -27,7 +30,8 @@ def promote(
     from training.decision import latest_decision
 
     space: Workspace = context.obj
-    file = decision or latest_decision(space.settings.path("decisions"))
+    folder = space.settings.path("decisions")
+    file = decision or latest_decision(folder)
     done = promoted(space, file, refit)
     live = done.champion.model_id if done.champion else None
     space.say(done.sentence, {"changed": done.changed, "champion": live, "decision": file})
@@ -39,15 +43,35 @@ def promoted(space: Workspace, decision: Path, refit: str | None = None) -> Prom
     Raises:
         HourglassError: as `training.promotion.promote`.
     """
+    from training.artefact import load_model
+    from training.decision import read_decision
+    from training.evaluation import BOOTSTRAP_SEED, fresh
     from training.promotion import promote as run
+    from training.reader import read_dataset
     from training.registry import registry_of
+    from training.soundness import Soundness, examine
+
+    settings = space.settings
+
+    def probed(folder: Path) -> Soundness:
+        """A refit met no gate: it is asked what the gate asks of every candidate."""
+        frozen_id = read_decision(decision).record.content["evaluation_id"]
+        part = read_dataset(settings.path("frozen") / frozen_id)
+        return examine(
+            folder,
+            part,
+            settings.evaluation,
+            lambda path: fresh(load_model(path), part),
+            seed=BOOTSTRAP_SEED,
+        )
 
     return run(
         registry_of(space),
         decision,
         refit,
+        examine=probed,
         at=space.said_now(),
-        approval=space.settings.gate.approval,
+        approval=settings.gate.approval,
     )
 
 

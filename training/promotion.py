@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, parse_duration_h
 from training.approval import refuse_unapproved
-from training.card import CARD_NAME, read_card
+from training.card import CARD_NAME
 from training.decision import DecisionRecord, read_decision
 from training.evidence import Outcome
 from training.installation import install_first, loadable, make_live, show_previous, without
 from training.live_lock import WAIT_S, changing
-from training.live_record import LiveEvent, ModelRef
+from training.live_record import LiveEvent
 from training.reader import sha256_of
+from training.refit_check import checked_refit
 from training.registry import (
     LiveModel,
     Registry,
@@ -27,6 +28,7 @@ from training.registry import (
     steps_back,
 )
 from training.rollback import rollback
+from training.soundness import Soundness
 from training.supersession import refuse_superseded
 
 __all__ = ["Promotion", "install_first", "promote", "rollback"]
@@ -49,6 +51,7 @@ def promote(
     *,
     at: str | None = None,
     approval: bool = False,
+    examine: Callable[[Path], Soundness] | None = None,
     wait_s: float = WAIT_S,
 ) -> Promotion:
     """Do what a decision file says; a held one changes nothing.
@@ -58,11 +61,12 @@ def promote(
     Args:
         registry: holds the candidate and the champion.
         decision_file: written by the gate.
-        refit: a fit of the same system and parameters that learned from the judged hours too, to
-            go live in the candidate's stead.
+        refit: a fit of the same line that learned from the judged hours too, to go live in the
+            candidate's stead.
         at: the time to record, if any.
         approval: whether a person must have agreed; a decision made under settings that ask for
             it needs it anyway.
+        examine: probes the folder of the refit, which no gate has seen; None: it need only load.
         wait_s: how long to wait for another process that changes the live model.
 
     Raises:
@@ -90,13 +94,13 @@ def promote(
             return Promotion(False, live, _previous(registry, live), sentence)
         _check_same_champion(decision, live)
         _check_not_undone(decision, [event for _, event in events])
-        refuse_superseded(decision)
+        refuse_superseded(decision, approval, at)
         refuse_unapproved(decision, approval)
         _check_artefact(registry, decision)
         new = loadable(registry, candidate)
         until = _end_of_judged(decision)
         if refit is not None:
-            new = _checked_refit(registry, decision, refit, until)
+            new = checked_refit(registry, decision, refit, until, examine)
         before = model_ref(registry, live.version) if live else None
         behind = [one for one in steps_back(registry, live) if one != before]
         sentence = f"{new.model_id} is live: {decision.sentence}"
@@ -169,22 +173,3 @@ def _check_artefact(registry: Registry, decision: DecisionRecord) -> None:
             f"{card}: not the artefact that {decision.record.path.name} judged: "
             "run hourglass gate again"
         )
-
-
-def _checked_refit(
-    registry: Registry, decision: DecisionRecord, refit: str, until: Hour
-) -> ModelRef:
-    new = loadable(registry, refit)
-    judged = read_card(registry.models / decision.candidate_id)
-    card = read_card(registry.models / refit)
-    if (card.system, card.parameters) != (judged.system, judged.parameters):
-        raise HourglassError(
-            f"{refit} is no refit of {judged.model_id}: system or parameters differ; "
-            "promote without it"
-        )
-    if card.as_of != until:
-        raise HourglassError(
-            f"{refit} learned up to {card.as_of}, but {judged.model_id} was judged up to {until}: "
-            "refit as of that hour, or promote without it"
-        )
-    return new

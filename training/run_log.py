@@ -43,6 +43,7 @@ class TrainingRun:
     name: str = ""  # that of the settings or of the file; default: the system's
     continued_from: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)  # of the machine
+    init_from: str = ""  # the rule that said what it continues from
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,7 @@ def _open_run(registry: Registry, run: TrainingRun) -> str:
 
 def _tags_of(run: TrainingRun) -> dict[str, str]:
     continued = {"continued_from": run.continued_from} if run.continued_from else {}
+    continued |= {"init_from": run.init_from} if run.init_from else {}
     return {
         "model_id": run.model_id,
         "model": run.name or run.system,

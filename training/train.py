@@ -304,6 +304,7 @@ class _Training:
             name=model.name,
             continued_from=origin.model_id if origin else None,
             facts=machine_facts(system, device, self.processes.world),
+            init_from=self.options.init_from or model.init_from,
         )
 
     @staticmethod

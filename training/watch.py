@@ -8,14 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange, parse_duration_h
 from pipeline.settings import Settings
 from training.artefact import load_model
+from training.card import read_card
 from training.evaluation import Evaluation
 from training.live import Tenure
 from training.live_record import ModelRef
-from training.looks import period_start
 from training.ranks import Ranks, ranks_path, read_ranks, rule_key
 from training.registry import (
     LiveModel,
@@ -26,9 +29,9 @@ from training.registry import (
     steps_back,
 )
 from training.rollback import Rollback, take_back
-from training.sequential import Sums
 from training.soundness import one_line
-from training.watch_numbers import against_floor, is_below
+from training.watch_looks import earlier_looks, write_users
+from training.watch_numbers import Seen, is_below, judged, seen
 from training.watch_record import (
     Watched,
     WatchNumbers,
@@ -48,6 +51,7 @@ class Watch:
     registry: Registry
     evaluation: Evaluation
     hours: HourRange  # that were judged
+    user_ids: NDArray[np.object_]  # of the rows of the frozen part
     floor_id: str | None  # the floor's fit on the data set
     quality_passed: bool | None
     at: str | None
@@ -55,17 +59,22 @@ class Watch:
     def __call__(self, tenure: Tenure) -> tuple[Watched, Path]:
         """Judge the model that was live during the hours, replace it if it must be, and say so.
 
-        Done again after it replaced a model, it changes nothing.
+        Done again after it replaced a model, it changes nothing; nor does it where less is known
+        of the hour than before.
 
         Raises:
             HourglassError: the model must be replaced, but nothing that it could be replaced by
                 loads; or a record cannot be read or written.
         """
         folder = self.settings.path("watch")
-        for path, known in watched_between(folder, self.hours.first, self.hours.first + 1):
+        before = watched_between(folder, self.hours.first, self.hours.first + 1)
+        for path, known in before:
             if known.outcome is WatchOutcome.REPLACED:
                 return known, path
         found = self._judged(tenure)
+        for path, known in before:
+            if known.model == found.model and known.informed and not found.informed:
+                return known, path
         if found.outcome is WatchOutcome.REPLACED:
             found = self._replaced(found)
         return found, write_watched(folder, found)
@@ -84,6 +93,7 @@ class Watch:
                 "k": evaluation.k,
                 "rule": rule_key(evaluation),
                 "floor": gate.floor,
+                "hours": len(self.hours),
             },
             outcome=WatchOutcome.KEPT,
             reason="",
@@ -92,10 +102,14 @@ class Watch:
         )
         verdict = self._without_figures(tenure)
         if verdict is None:
-            numbers = self._numbers(tenure.model_id, self._earlier(found))
-            if numbers is not None:
-                found = replace(found, numbers=numbers)
-            verdict = self._by_figures(tenure.model_id, numbers)
+            folder = self.settings.path("watch")
+            now = self._seen(tenure.model_id)
+            if now is not None:
+                period_h = parse_duration_h(gate.period)
+                numbers = judged(self.settings, now, earlier_looks(folder, found, period_h))
+                users = write_users(folder, found, now.look.people)
+                found = replace(found, numbers=numbers, users=users)
+            verdict = self._by_figures(tenure.model_id, found.numbers)
         outcome, reason, sentence = verdict
         return replace(found, outcome=outcome, reason=reason, sentence=sentence)
 
@@ -114,6 +128,12 @@ class Watch:
                 WatchOutcome.UNJUDGED,
                 "bad_data" if bad else "data_not_validated",
                 f"{model_id} is not judged on {self.hours}: the data {why}.",
+            )
+        if self._knows_the_hours(model_id):
+            return (
+                WatchOutcome.UNJUDGED,
+                "learned_from_the_hour",
+                f"{model_id} is not judged on {self.hours}: it learned from them.",
             )
         return None
 
@@ -205,32 +225,24 @@ class Watch:
             return False
         if before.name == self.settings.gate.floor:
             return True
-        if self.quality_passed is not True:
+        if self.quality_passed is not True or self._knows_the_hours(before.model_id):
             return None
-        numbers = self._numbers(before.model_id, [])
-        return None if numbers is None else not is_below(numbers, self.settings.watch.min_users)
+        now = self._seen(before.model_id)
+        if now is None:
+            return None
+        return not is_below(judged(self.settings, now, []), self.settings.watch.min_users)
 
-    def _numbers(self, model_id: str, earlier: list[Sums]) -> WatchNumbers | None:
-        """A model against the floor; None where one of them was not evaluated."""
+    def _knows_the_hours(self, model_id: str) -> bool:
+        """Whether a model learned from what would judge it."""
+        return read_card(self.registry.models / model_id).as_of > self.hours.first
+
+    def _seen(self, model_id: str) -> Seen | None:
+        """A model beside the floor; None where one of them was not evaluated."""
         ranks = self._ranks(model_id)
         floor = self._ranks(self.floor_id) if self.floor_id else None
         if ranks is None or floor is None:
             return None
-        period_looks = max(1, parse_duration_h(self.settings.gate.period) // len(self.hours))
-        return against_floor(self.settings, ranks, floor, earlier, period_looks)
-
-    def _earlier(self, found: Watched) -> list[Sums]:
-        """The looks of this period at the same model since it went live, by the same rule."""
-        first = period_start(self.hours.first, parse_duration_h(self.settings.gate.period))
-        known = watched_between(self.settings.path("watch"), first, self.hours.first)
-        return [
-            one.numbers.sums
-            for _, one in known
-            if one.numbers is not None
-            and one.stop <= self.hours.first
-            and (one.model, one.since_record, one.rule)
-            == (found.model, found.since_record, found.rule)
-        ]
+        return seen(self.settings, self.hours, ranks, floor, self.user_ids)
 
     def _ranks(self, model_id: str) -> Ranks | None:
         """What `hourglass evaluate` stored of a model on the hours; None where it did not."""

@@ -67,6 +67,7 @@ def watched(space: Workspace, dataset: Path) -> Said:
     from training.commands import frozen_part
     from training.evaluation import standing
     from training.live import live_during, tenures
+    from training.reader import read_dataset
     from training.registry import registry_of
     from training.watch import Watch
 
@@ -75,11 +76,13 @@ def watched(space: Workspace, dataset: Path) -> Said:
     tenure = live_during(tenures(registry, registry.records), hours.first)
     if tenure is None:
         return Said(f"nothing was live during {hours}: there is nothing to watch yet")
+    part = frozen_part(space, dataset)
     judge = Watch(
         settings=settings,
         registry=registry,
-        evaluation=standing(settings, dataset, frozen_part(space, dataset)),
+        evaluation=standing(settings, dataset, part),
         hours=hours,
+        user_ids=read_dataset(part).histories.user_ids,
         floor_id=candidates(settings, dataset.name).get(settings.gate.floor),
         quality_passed=quality_passed(space.lake, HourRange(hours.first, hours.first), hours),
         at=space.clock.isoformat(timespec="seconds"),

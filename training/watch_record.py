@@ -1,6 +1,6 @@
 """Watch records: what was found of the live model in each judged hour, written once.
 
-``<work>/watch/<hour>-<model_id>-<12 hex>.json``.
+``<work>/watch/<hour>-<model_id>-<12 hex>.json``; ``users/`` beside them holds what each user added.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from training.record import FORMAT, read_record, write_record
 from training.sequential import Sums
 
 _HOUR_CHARS = 13
+# Reasons of a finding that knew too little; they say nothing against one that knew more.
+_UNINFORMED = frozenset({"not_evaluated", "learned_from_the_hour", "data_not_validated"})
 
 
 class WatchOutcome(StrEnum):
@@ -35,8 +37,8 @@ class WatchNumbers:
     ``sums`` are of floor minus live in this hour alone, for hours to come; ``difference``, of live
     minus floor, is over all ``looks`` that were judged together; its limits are of one side each,
     with ``confidence``.
-    ``statistic`` of all looks of the period says that the floor is better where it has reached
-    ``bound``.
+    ``statistic`` of all ``chain`` looks of the period that do not overlap says that the floor is
+    better where it has reached ``bound``.
     """
 
     sums: Sums
@@ -51,6 +53,15 @@ class WatchNumbers:
     confidence: float
     statistic: float
     bound: float
+    chain: int = 1
+
+
+@dataclass(frozen=True)
+class UsersFile:
+    """The file of what each user added to a look."""
+
+    file: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,12 @@ class Watched:
     numbers: WatchNumbers | None = None
     replaced_by: str | None = None
     live_record: str | None = None
+    users: UsersFile | None = None
+
+    @property
+    def informed(self) -> bool:
+        """Whether it knew what it had to know."""
+        return self.reason not in _UNINFORMED
 
 
 def write_watched(folder: Path, found: Watched) -> Path:
@@ -95,7 +112,7 @@ def read_watched(path: Path) -> Watched:
         kind, _ = content.pop("kind"), content.pop("format")
         if kind != "watch":
             raise HourglassError(f"{path}: a {kind} record, not one of the watch")
-        numbers = content.pop("numbers")
+        numbers, users = content.pop("numbers"), content.pop("users", None)
         if numbers is not None:
             numbers = WatchNumbers(**{**numbers, "sums": Sums.read(numbers["sums"])})
         return Watched(
@@ -107,13 +124,16 @@ def read_watched(path: Path) -> Watched:
                 "outcome": WatchOutcome(content["outcome"]),
             },
             numbers=numbers,
+            users=UsersFile(**users) if users else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise HourglassError(f"{path}: not a whole record of the watch") from error
 
 
 def watched_between(folder: Path, first: Hour, stop: Hour) -> list[tuple[Path, Watched]]:
-    """The findings about hours that begin in a range, in order; of one hour, the one made last.
+    """The findings about hours that begin in a range, in order.
+
+    Of one hour the one made last counts, of those that knew what they had to know if there are any.
 
     Raises:
         HourglassError: one of them was changed.
@@ -124,6 +144,10 @@ def watched_between(folder: Path, first: Hour, stop: Hour) -> list[tuple[Path, W
             continue
         watched = read_watched(path)
         known = found.get(watched.first)
-        if known is None or (known[1].at or "") <= (watched.at or ""):
+        if known is None or _weight(known[1]) <= _weight(watched):
             found[watched.first] = (path, watched)
     return [found[hour] for hour in sorted(found)]
+
+
+def _weight(watched: Watched) -> tuple[bool, str]:
+    return watched.informed, watched.at or ""

@@ -1,4 +1,4 @@
-"""A person is asked before a promotion: yes, no, no answer, and nobody to ask."""
+"""Whole runs of `retrain`: a person says yes, no or nothing, nobody is asked, a command fails."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 # Stands for the command line: notes what it is asked, and answers as the gate would.
 HOURGLASS = """#!/usr/bin/env bash
 printf '%s\\n' "$(printf '[%s]' "$@")" >> "$COMMANDS"
+grep -qx "$1" "$FAILING" && exit 1
 case $1 in
   dataset) echo '{"dataset_id": "d1"}' ;;
   gate) cat "$GATE" ;;
@@ -35,6 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
         folder / "work",
         COMMANDS=str(folder / "commands"),
         GATE=str(folder / "gate.json"),
+        FAILING=str(folder / "failing"),
         AIRFLOW_HOME=str(folder / "work" / "airflow"),
         AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "dags"),
         AIRFLOW__CORE__LOAD_EXAMPLES="False",
@@ -46,7 +48,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     return place
 
 
-def run(place: Workplace, what: str, wait_s: float = 600, **gate: Any) -> tuple[Any, list[str]]:
+def run(
+    place: Workplace, what: str, wait_s: float = 600, failing: str = "", **gate: Any
+) -> tuple[Any, list[str]]:
     """States of the tasks, and the commands that were given, in order."""
     until = (datetime.now(UTC) + timedelta(seconds=wait_s)).isoformat()
     said = {
@@ -59,11 +63,12 @@ def run(place: Workplace, what: str, wait_s: float = 600, **gate: Any) -> tuple[
     }
     folder = place.work.parent
     (folder / "gate.json").write_text(json.dumps(said))
+    (folder / "failing").write_text(failing + "\n")
     (folder / "commands").unlink(missing_ok=True)
     done = place.run("python", str(Path(__file__).with_name("asking.py")), what)
     assert "ANSWERED" in done.stdout, done.stdout[-5000:]
     states = json.loads(done.stdout.partition("ANSWERED")[2].splitlines()[0])
-    assert states["run"] == "success", done.stdout[-5000:]
+    assert states["run"] == ("failed" if failing else "success"), done.stdout[-5000:]
     return states["tasks"], (folder / "commands").read_text().splitlines()
 
 
@@ -81,7 +86,11 @@ def test_a_yes_promotes_and_is_kept_with_the_name(place: Workplace) -> None:
     assert "[--by][ann'; rm -rf $HOME; ']" in approve  # a name is a name, whatever it looks like
     assert f"[--at][{datetime.now(UTC).year}-" in approve
     assert "[--reject]" not in approve
+    # Once while the person thinks, once when all is settled.
+    assert tasks["recommend_meanwhile"] == "success"
     order = [line.partition("]")[0][1:] for line in commands]
+    assert order.count("recommend") == 2
+    order.remove("recommend")
     assert order == [
         *("dataset", "stale", "train", "evaluate", "watch", "gate"),
         *("approve", "refit", "promote", "recommend", "report"),
@@ -108,6 +117,7 @@ def test_nobody_is_asked_where_the_settings_do_not_say_so(place: Workplace) -> N
     tasks, commands = run(place, "nobody", needs_approval=False)
     assert tasks["promote"] == tasks["recommend"] == "success"
     assert tasks["approval"] == tasks["approved"] == tasks["rejected"] == "skipped"
+    assert tasks["recommend_meanwhile"] == "skipped"
     assert not [line for line in commands if line.startswith("[approve]")]
 
 
@@ -116,3 +126,28 @@ def test_an_hour_that_was_skipped_promotes_nothing_and_recommends(place: Workpla
     assert tasks["nothing_new"] == tasks["settled"] == tasks["recommend"] == "success"
     assert tasks["refit"] == tasks["promote"] == tasks["approval"] == "skipped"
     assert not [line for line in commands if line.startswith("[promote]")]
+
+
+def test_a_line_that_cannot_be_trained_keeps_nobody_from_being_watched(place: Workplace) -> None:
+    tasks, commands = run(place, "nobody", failing="train", needs_approval=False)
+    assert tasks["train"] == "failed"
+    for name in ("evaluate", "watch", "gate", "promote", "recommend", "report"):
+        assert tasks[name] == "success", name
+    assert tasks["settled"] == "upstream_failed"  # and so the run fails
+    assert given(commands, "watch") == "[watch][--dataset][d1]"
+
+
+def test_without_a_data_set_nothing_is_judged_and_the_live_model_recommends(
+    place: Workplace,
+) -> None:
+    tasks, commands = run(place, "nobody", failing="dataset")
+    for name in ("stale", "train", "evaluate", "watch", "gate", "promote", "settled"):
+        assert tasks[name] == "upstream_failed", name
+    assert tasks["recommend"] == tasks["report"] == "success"
+    assert [line.partition("]")[0] for line in commands] == ["[dataset", "[recommend", "[report"]
+
+
+def test_a_failed_recommendation_fails_the_run(place: Workplace) -> None:
+    tasks, _ = run(place, "nobody", failing="recommend", needs_approval=False)
+    assert tasks["recommend"] == "failed"
+    assert tasks["promote"] == tasks["report"] == "success"

@@ -34,6 +34,7 @@ print("DESCRIBED" + json.dumps({
             "catchup": dag.catchup,
             "max_active_runs": dag.max_active_runs,
             "tags": sorted(dag.tags),
+            "timeout_s": dag.dagrun_timeout and dag.dagrun_timeout.total_seconds(),
             "doc": dag.doc_md or "",
             "tasks": {
                 task.task_id: {
@@ -140,13 +141,14 @@ def test_retraining_asks_where_it_must_and_serves_whatever_comes_of_it(
 ) -> None:
     found = described["dags"]["retrain"]["tasks"]
     assert {name: task["downstream"] for name, task in found.items()} == {
-        "dataset": ["stale"],
+        "dataset": ["evaluate", "stale"],
         "stale": ["train"],
-        "train": ["evaluate"],
+        "train": ["evaluate", "settled"],
         "evaluate": ["watch"],
         "watch": ["gate"],
         "gate": ["ask"],
-        "ask": ["approval", "not_asked", "nothing_new"],
+        "ask": ["approval", "not_asked", "nothing_new", "recommend_meanwhile"],
+        "recommend_meanwhile": ["recommend", "settled"],
         "approval": ["approved", "rejected"],
         "approved": ["refit"],
         "not_asked": ["refit"],
@@ -154,7 +156,7 @@ def test_retraining_asks_where_it_must_and_serves_whatever_comes_of_it(
         "promote": ["recommend", "settled"],
         "rejected": ["recommend", "settled"],
         "nothing_new": ["recommend", "settled"],
-        "recommend": ["report"],
+        "recommend": ["report", "settled"],
         "report": [],
         "settled": [],
     }
@@ -164,7 +166,22 @@ def test_retraining_asks_where_it_must_and_serves_whatever_comes_of_it(
     # The live model serves whatever failed; and what failed still fails the run, by this leaf.
     assert found["recommend"]["trigger_rule"] == "all_done"
     assert found["settled"]["trigger_rule"] == "none_failed"
+    assert found["recommend_meanwhile"]["trigger_rule"] == "all_success"
+    assert found["recommend_meanwhile"]["command"] == found["recommend"]["command"]
+    # `train` cannot succeed without `dataset`: one success is that of the data set at least.
+    assert found["evaluate"]["trigger_rule"] == "all_done_min_one_success"
+    for name in ("watch", "gate"):
+        assert found[name]["trigger_rule"] == "all_success"
     assert {name: found[name.partition(".")[2]]["kind"] for name in ASKING} == ASKING
+
+
+def test_a_run_outlasts_a_person_and_its_work(described: dict[str, Any]) -> None:
+    """All tasks with limits, at their worst one after the other, in the day beside the week."""
+    retrain = described["dags"]["retrain"]
+    once_s = sum(task["timeout_s"] for task in retrain["tasks"].values() if task["command"])
+    assert once_s <= 24 * 3600
+    assert retrain["timeout_s"] == 7 * 24 * 3600 + 24 * 3600
+    assert "wait" in retrain["doc"]
 
 
 def test_upkeep_is_one_task(described: dict[str, Any]) -> None:
@@ -214,7 +231,12 @@ def event(hour: int | None) -> SimpleNamespace:
 def test_the_newest_triggering_hour_judges_the_models_and_then_serves_them(
     described: dict[str, Any], events: dict[str, Any], end: str
 ) -> None:
-    for task_id, option in (("dataset", "--judged-until"), ("recommend", "--as-of")):
+    options = {
+        "dataset": "--judged-until",
+        "recommend": "--as-of",
+        "recommend_meanwhile": "--as-of",
+    }
+    for task_id, option in options.items():
         command = described["dags"]["retrain"]["tasks"][task_id]["command"]
         template = SandboxedEnvironment(undefined=StrictUndefined).from_string(command)
         words = template.render(triggering_asset_events=events).split()

@@ -11,10 +11,12 @@ import pytest
 from lives import decided, live_ids, register, registry, store
 
 from pipeline.errors import HourglassError
+from pipeline.hours import Hour
 from training.approval import approve
 from training.promotion import install_first, promote
 from training.record import read_record, write_record
 from training.registry import Registry
+from training.supersession import waiting
 
 __all__ = ["registry", "store"]
 MADE = datetime(2016, 3, 14, 14, 2, tzinfo=UTC)
@@ -62,6 +64,70 @@ def test_an_approval_comes_too_late(registry: Registry, decision: Path) -> None:
     write_record(decision.parent, answer.record.name[:-18], late)
     with pytest.raises(HourglassError, match=r"was approved by ann at .*, after"):
         promote(registry, decision)
+
+
+# Hours go by while a person thinks
+
+
+def later(registry: Registry, hour: str, **content: Any) -> Path:
+    """A decision of the same line about a later hour, made an hour later each."""
+    made = f"{Hour.parse(hour) + 1}:02:00+00:00"
+    return asking(registry, **{"hour": hour, "made_at": made, **content})
+
+
+def test_hours_that_prove_nothing_do_not_void_what_waits(
+    registry: Registry, decision: Path
+) -> None:
+    later(registry, "2016-03-14T14", outcome="hold")
+    later(registry, "2016-03-14T15")  # nobody approved that one
+    approve(decision, "ann", SOON)
+    assert promote(registry, decision, at="2016-03-14T15:02:00").changed
+
+
+def test_an_hour_that_blocks_the_line_voids_what_waits(registry: Registry, decision: Path) -> None:
+    block = later(registry, "2016-03-14T14", outcome="block")
+    approve(decision, "ann", SOON)
+    with pytest.raises(HourglassError, match=f"out of date: {block.name}"):
+        promote(registry, decision)
+
+
+def test_a_newer_promotion_that_was_approved_goes_first(registry: Registry, decision: Path) -> None:
+    newer = later(registry, "2016-03-14T14")
+    approve(decision, "ann", SOON)
+    approve(newer, "ann", SOON)
+    with pytest.raises(HourglassError, match=f"out of date: {newer.name}"):
+        promote(registry, decision)
+    approve(newer, "bob", SOON, reject=True)
+    assert promote(registry, decision).changed
+
+
+def test_after_its_deadline_any_newer_decision_voids_it(registry: Registry, decision: Path) -> None:
+    approve(decision, "ann", SOON)
+    held = later(registry, "2016-03-14T14", outcome="hold")
+    with pytest.raises(HourglassError, match=f"out of date: {held.name}"):
+        promote(registry, decision, at=LATE.isoformat())
+
+
+def test_what_waits_does_so_for_one_champion(registry: Registry, decision: Path) -> None:
+    approve(decision, "ann", SOON)
+    register(registry, "pop-c")
+    promote(registry, decided(registry, "pop-c"))
+    with pytest.raises(HourglassError, match="but pop-c is live"):
+        promote(registry, decision)
+
+
+def test_what_waits_is_the_newest_that_is_open(registry: Registry, decision: Path) -> None:
+    folder = decision.parent
+    assert waiting(folder, SOON) == decision
+    assert waiting(folder, LATE) is None
+    later(registry, "2016-03-14T14", outcome="hold")
+    assert waiting(folder, SOON) == decision
+    newer = later(registry, "2016-03-14T15")
+    assert waiting(folder, SOON) == newer
+    approve(newer, "ann", SOON, reject=True)
+    assert waiting(folder, SOON) == decision
+    later(registry, "2016-03-14T16", outcome="block")
+    assert waiting(folder, SOON) is None
 
 
 def test_a_rejection_is_final(registry: Registry, decision: Path) -> None:

@@ -11,6 +11,7 @@ import typer
 from lives import decided, register, registry, store
 from typer.testing import CliRunner
 
+from pipeline.errors import HourglassError
 from pipeline.settings import Settings
 from pipeline.workspace import Workspace
 from training.approval import approval_facts
@@ -50,6 +51,16 @@ def test_the_latest_decision_is_approved_now(registry: Registry, decision: Path)
     content = read_record(Path(facts["record"])).content
     assert (content["by"], content["why"]) == ("ann", "looks good")
     assert content["at"] == NOW.isoformat()
+
+
+def test_what_waits_is_answered_though_a_later_hour_was_held(
+    registry: Registry, decision: Path
+) -> None:
+    decided(registry, "hrnn-b", hour="2016-03-14T14", outcome="hold")
+    assert asked(registry, "--by", "ann")["decision"] == str(decision)
+    # Now nothing waits any more, and the latest decision is none to approve.
+    with pytest.raises(HourglassError, match="says hold: there is nothing to approve"):
+        asked(registry, "--by", "ann")
 
 
 def test_a_decision_may_be_named_without_its_folder(registry: Registry, decision: Path) -> None:

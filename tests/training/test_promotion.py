@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lives import decided, dying, live_ids, register, registry, store, training, write_model
+from synthetic import write_dataset
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
@@ -24,8 +27,10 @@ from training.registry import (
     open_registry,
     point,
     previous,
+    registered_version,
 )
 from training.run_log import log_training
+from training.soundness import Defect, Soundness
 
 __all__ = ["registry", "store"]
 
@@ -139,6 +144,12 @@ def test_a_decision_is_out_of_date_when_a_newer_one_is_there(floored: Registry) 
     refuses(floored, older, f"out of date: {again.name}")
 
 
+def test_the_same_decision_made_again_is_no_newer_one(floored: Registry) -> None:
+    decision = decided(floored, "hrnn-b", made_at="2016-03-14T14:00:00")
+    decided(floored, "hrnn-b", made_at="2016-03-14T14:05:00")
+    assert promote(floored, decision).changed
+
+
 def test_a_newer_decision_about_another_line_is_none_about_this_one(floored: Registry) -> None:
     decision = decided(floored, "hrnn-b")
     decided(floored, "pop-x", hour="2016-03-14T14", outcome="hold")
@@ -172,9 +183,15 @@ def test_an_artefact_damaged_since_it_was_judged_is_refused(floored: Registry) -
 # A refit that learned from the judged hour too
 
 
-def refit(registry: Registry, model_id: str, **card: object) -> str:
-    write_model(registry.models, model_id, **{"as_of": Hour.parse("2016-03-14T14"), **card})
-    log_training(registry, training(model_id))
+def refit(registry: Registry, model_id: str, name: str = "my_hrnn", **card: object) -> str:
+    """A fit like that of hrnn-b on data up to the end of the judged hour; ``card`` differs."""
+    shards = registry.models.parent / "shards"
+    if not (shards / "later").exists():
+        write_dataset(shards / "later", {}, vocabulary=["a"], as_of="2016-03-14T14")
+        write_dataset(shards / "base", {}, vocabulary=["a"])
+    usual = {"as_of": Hour.parse("2016-03-14T14"), "dataset_id": "later"}
+    write_model(registry.models, model_id, **{**usual, **card})
+    log_training(registry, replace(training(model_id), name=name))
     return model_id
 
 
@@ -195,6 +212,56 @@ def test_what_is_no_refit_is_refused(floored: Registry) -> None:
     older = refit(floored, "hrnn-y", as_of=Hour.parse("2016-03-14T13"))
     refuses(floored, decision, "hrnn-y learned up to 2016-03-14T13, but", older)
     refuses(floored, decision, "hrnn-q is not registered", "hrnn-q")
+    early = refit(floored, "hrnn-v", dataset_id="base")
+    refuses(floored, decision, "hrnn-v learned up to 2016-03-14T13, but", early)
+    gone = refit(floored, "hrnn-w", dataset_id="gone")
+    refuses(floored, decision, "gone: no such data set folder", gone)
+    strange = refit(floored, "hrnn-s", name="other")
+    refuses(floored, decision, "it is of the line other, not of my_hrnn", strange)
+    seeded = refit(floored, "hrnn-t", seed=8)
+    refuses(floored, decision, "its seed is 8, not 0", seeded)
+    rule = {floored.models / "hrnn-b": "self", floored.models / "hrnn-r": "none"}
+    refit(floored, "hrnn-r")
+    for folder, said in rule.items():
+        with_rule(floored, folder.name, said)
+    refuses(floored, decision, "it was made with init_from none, not self", "hrnn-r")
+
+
+def with_rule(registry: Registry, model_id: str, rule: str) -> None:
+    run_id = registered_version(registry, model_id).run_id
+    registry.client.set_tag(str(run_id), "init_from", rule)
+
+
+def test_a_line_that_goes_on_from_its_own_does_so_in_the_refit(registry: Registry) -> None:
+    register(registry, "recent-a")
+    install_first(registry, "recent-a", registry.records)
+    write_model(registry.models, "hrnn-b", continued_from="hrnn-a")
+    log_training(registry, training("hrnn-b"))
+    decision = decided(registry, "hrnn-b")
+    refuses(registry, decision, "it began anew, while hrnn-b went on", refit(registry, "hrnn-x"))
+    good = refit(registry, "hrnn-y", continued_from="hrnn-b")
+    assert promote(registry, decision, good).changed
+
+
+def test_a_refit_is_probed_before_it_goes_live(floored: Registry) -> None:
+    decision = decided(floored, "hrnn-b")
+    new = refit(floored, "hrnn-r")
+    bad = Defect("not_personal", "hrnn-r gives everybody the same")
+
+    def examined(*defects: Defect) -> Callable[[Path], Soundness]:
+        return lambda folder: Soundness(folder.name, defects, None, 64)
+
+    with pytest.raises(HourglassError, match="everybody the same: promote hrnn-b itself"):
+        promote(floored, decision, new, examine=examined(bad))
+    assert live_ids(floored) == ("recent-a", None)
+    assert promote(floored, decision, new, examine=examined()).changed
+
+
+def test_a_damaged_refit_is_refused(floored: Registry) -> None:
+    decision = decided(floored, "hrnn-b")
+    new = refit(floored, "hrnn-r")
+    (floored.models / new / WEIGHTS_NAME).write_bytes(b"")
+    refuses(floored, decision, "does not match the card's SHA-256", new)
 
 
 def test_the_decision_behind_a_refit_is_good_once(floored: Registry) -> None:

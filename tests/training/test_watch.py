@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from judging import ranks_of
-from lives import decided, live_ids, register, registry, store
+from lives import decided, live_ids, register, registry, store, training, write_model
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
@@ -22,8 +22,10 @@ from training.live_record import read_event
 from training.promotion import install_first, promote, rollback
 from training.ranks import write_ranks
 from training.registry import Registry
+from training.run_log import log_training
+from training.sequential import sequential
 from training.watch import Watch
-from training.watch_record import Watched, read_watched
+from training.watch_record import Watched, read_watched, watched_between
 
 __all__ = ["registry", "store"]
 FLOOR, BEFORE, LIVE = "recent-a", "hrnn-b", "hrnn-c"
@@ -62,7 +64,7 @@ def watch(
 ) -> Watched:
     """Judge an hour on which models were evaluated with these ranks."""
     frozen_id = f"frozen-{hour}"
-    user = np.repeat(np.arange(N_USERS), 2)
+    user = changes.pop("user", np.repeat(np.arange(N_USERS), 2))
     for model_id, rank in ranks.items():
         stored = ranks_of(
             model_id, rank, user[: rank.size], frozen_id=frozen_id, rule=settings.evaluation
@@ -75,7 +77,8 @@ def watch(
         settings=settings,
         registry=registry,
         evaluation=found,
-        hours=HourRange(hour, hour + 1),
+        hours=HourRange(hour, hour + changes.pop("horizon", 1)),
+        user_ids=np.array([f"user-{row}" for row in range(N_USERS)], dtype=object),
         floor_id="recent-z",
         quality_passed=True,
         at=f"{hour + 1}:02:00",
@@ -238,3 +241,129 @@ def test_a_small_loss_is_seen_when_it_lasts(settings: Settings, shop: Registry) 
     assert found.numbers is not None
     assert found.numbers.upper > 0  # this hour alone would not have done
     assert found.numbers.statistic >= found.numbers.bound
+
+
+# Looks that count together
+
+
+def equal(n: int, skill_of_both: float = 0.4) -> dict[str, NDArray[np.int64]]:
+    """Ranks of two models that are as good as each other, in the n-th hour."""
+    return {LIVE: skill(skill_of_both, 2 * n), "recent-z": skill(skill_of_both, 2 * n + 1)}
+
+
+def test_looks_of_many_hours_that_overlap_count_their_events_once(
+    settings: Settings, shop: Registry
+) -> None:
+    found = [watch(settings, shop, equal(n), hour=HOUR + n, horizon=6) for n in range(14)]
+    numbers = [one.numbers for one in found if one.numbers is not None]
+    # Hours 15, 21 and 3 make one chain of looks, 16, 22 and 4 the next.
+    assert [one.chain for one in numbers] == [1] * 6 + [2] * 6 + [3] * 2
+    assert {one.targets for one in numbers} == {2 * N_USERS}
+    # Six such chains, and a look every hour of the week, share the risk.
+    assert numbers[0].bound == pytest.approx(np.log(6 / 0.005))
+    assert numbers[0].confidence == pytest.approx(1 - 0.005 / 168)
+
+
+def test_looks_of_another_length_begin_anew(settings: Settings, shop: Registry) -> None:
+    watch(settings, shop, equal(0))
+    found = watch(settings, shop, equal(1), hour=HOUR + 3, horizon=3)
+    assert found.numbers is not None
+    assert found.numbers.chain == 1
+
+
+def test_a_lasting_taste_of_users_who_return_is_no_proof(
+    settings: Settings, shop: Registry
+) -> None:
+    """Each user finds one of the models better, always the same one; in all they are equal."""
+    loves_floor = np.random.default_rng(26).random(N_USERS) < 0.5
+    come = np.flatnonzero(loves_floor)[:60].tolist() + np.flatnonzero(~loves_floor)[:40].tolist()
+    user = np.repeat(come, 2)
+    first = np.where(loves_floor[user], 1, 5)
+    ranks = {"recent-z": first, LIVE: np.where(first == 1, 5, 1)}
+    looks = []
+    for n in range(30):
+        found = watch(settings, shop, ranks, hour=HOUR + n, user=user)
+        assert told(found) == ("kept", "not_below_floor")
+        assert found.numbers is not None
+        looks.append(found.numbers.sums)
+    # Were they other users each hour, that 60 of 100 like the floor better would be sure.
+    as_strangers = sequential(looks, alpha=0.005, swing=0.0, scale=1.0)
+    assert as_strangers.proven
+    assert found.numbers is not None
+    assert found.numbers.statistic < found.numbers.bound
+
+
+def test_people_are_counted_not_their_hours(settings: Settings, shop: Registry) -> None:
+    day = settings.model_copy(update={"watch": WatchSettings(min_users=30, hours=24)})
+    few = {LIVE: skill(0.0)[:58], "recent-z": skill(1.0)[:58]}
+    for n in range(4):
+        found = watch(day, shop, few, hour=HOUR + n)
+        assert told(found) == ("unjudged", "few_users")
+    assert found.numbers is not None
+    assert (found.numbers.users, found.numbers.targets, found.numbers.looks) == (29, 4 * 58, 4)
+
+
+def test_what_users_added_must_still_be_there(settings: Settings, shop: Registry) -> None:
+    watch(settings, shop, equal(0))
+    (file,) = (settings.path("watch") / "users").iterdir()
+    file.chmod(0o644)
+    file.write_bytes(b"")
+    with pytest.raises(HourglassError, match="changed after it was written"):
+        watch(settings, shop, equal(1), hour=HOUR + 1)
+
+
+# What a finding must know
+
+
+def test_a_model_that_learned_from_the_hour_is_not_judged_on_it(
+    settings: Settings, registry: Registry
+) -> None:
+    register(registry, FLOOR, "recent-z")
+    write_model(registry.models, LIVE, as_of=HOUR + 1)
+    log_training(registry, training(LIVE))
+    install_first(registry, FLOOR, registry.records)
+    promote(registry, decided(registry, LIVE))
+    ranks = {LIVE: skill(0.9), "recent-z": skill(0.4, 1)}
+    found = watch(settings, registry, ranks)
+    assert told(found) == ("unjudged", "learned_from_the_hour")
+    assert found.numbers is None
+    assert told(watch(settings, registry, ranks, hour=HOUR + 1)) == ("kept", "not_below_floor")
+
+
+def test_a_previous_model_that_learned_from_the_hour_is_of_unknown_worth(
+    settings: Settings, registry: Registry
+) -> None:
+    register(registry, FLOOR, LIVE, "recent-z")
+    write_model(registry.models, BEFORE, as_of=HOUR + 1)
+    log_training(registry, training(BEFORE))
+    install_first(registry, FLOOR, registry.records)
+    promote(registry, decided(registry, BEFORE))
+    promote(registry, decided(registry, LIVE, hour="2016-03-14T14"))
+    ranks = {LIVE: skill(0.1), BEFORE: skill(0.9, 2), "recent-z": skill(0.4, 1)}
+    assert watch(settings, registry, ranks).replaced_by == "recent-z"
+
+
+def test_who_knows_less_of_an_hour_does_not_take_the_place_of_who_knew_more(
+    settings: Settings, shop: Registry
+) -> None:
+    good = watch(settings, shop, equal(0))
+    assert good.reason == "not_below_floor"
+    again = watch(settings, shop, {"recent-z": skill(0.4)}, at="later")
+    assert again == good
+    assert watch(settings, shop, equal(0), at="later", quality_passed=None) == good
+    assert len(list(settings.path("watch").glob("*.json"))) == 1
+    # That the data turned out to be bad is more than was known.
+    bad = watch(settings, shop, equal(0), at="later", quality_passed=False)
+    assert bad.reason == "bad_data"
+    ((_, counts),) = watched_between(settings.path("watch"), HOUR, HOUR + 1)
+    assert counts == bad
+
+
+def test_who_knows_more_of_an_hour_takes_the_place_of_who_knew_less(
+    settings: Settings, shop: Registry
+) -> None:
+    assert watch(settings, shop, {"recent-z": skill(0.4)}).reason == "not_evaluated"
+    good = watch(settings, shop, equal(0), at=None)
+    assert good.reason == "not_below_floor"
+    ((_, counts),) = watched_between(settings.path("watch"), HOUR, HOUR + 1)
+    assert counts == good
