@@ -50,10 +50,8 @@ def approve(
     for answer in answers(decision):
         if (answer.approved, answer.by) == (not reject, by):
             return answer
-        if not answer.approved and not reject:
-            raise HourglassError(
-                f"{name} was rejected by {answer.by} at {answer.at}: run hourglass gate again"
-            )
+    if not reject:
+        _refuse_rejected(decision)
     if not reject and at > deadline(decision):
         raise HourglassError(
             f"{name} was open for approval until {deadline(decision).isoformat()}: "
@@ -124,12 +122,9 @@ def refuse_unapproved(decision: DecisionRecord, approval: bool) -> None:
     Raises:
         HourglassError: it was rejected, nobody approved it, or only too late.
     """
+    _refuse_rejected(decision)
     said = answers(decision)
     name = decision.record.path.name
-    for answer in said:
-        if not answer.approved:
-            because = f" ({answer.why})" if answer.why else ""
-            raise HourglassError(f"{name} was rejected by {answer.by}{because}: the champion stays")
     if not (approval or needs_approval(decision)):
         return
     if not said:
@@ -142,6 +137,19 @@ def refuse_unapproved(decision: DecisionRecord, approval: bool) -> None:
             f"{name} was approved by {said[0].by} at {said[0].at}, after "
             f"{deadline(decision).isoformat()}: run hourglass gate again"
         )
+
+
+def _refuse_rejected(decision: DecisionRecord) -> None:
+    """A no is final for a model and an hour: the same decision made again is the same question."""
+    pattern = f"{decision.as_of}-{decision.candidate_id}-*.json"
+    for path in sorted(decision.record.path.parent.glob(pattern)):
+        for answer in answers(read_decision(path)):
+            if not answer.approved:
+                because = f" ({answer.why})" if answer.why else ""
+                raise HourglassError(
+                    f"{path.name} was rejected by {answer.by}{because}: the champion stays until "
+                    "a later hour proves another model better"
+                )
 
 
 def _prefix(decision: DecisionRecord) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _LOCK_WAIT_S = 10.0
 _LINE_S = 20.0
+_LINE_CHARACTERS = 120  # of the picture
 
 
 def replay(
@@ -43,7 +45,7 @@ def replay(
     from pipeline.hours import HourRange, parse_duration_h
     from training.replay.arms import arms_of
     from training.replay.log import read_log
-    from training.replay.roll import plan, roll
+    from training.replay.roll import done_steps, plan, roll
     from training.replay.run_folder import held
     from training.replay.worth import worth_by_signs
 
@@ -66,15 +68,27 @@ def replay(
         with _shown() as report:
             roll(run, read, arms, report, worth_by_signs(settings.retrain, settings.replay.seed))
         with space.status("drawing"):
-            text, said = write_results(run, arms)
+            # The folder is one run's: its table and picture are never those of a chosen few alone.
+            chosen = {one.digest for one in arms}
+            known = arms_of(settings, [])
+            ended = [
+                one
+                for one in known
+                if one.digest in chosen or done_steps(run, one) == len(run.steps)
+            ]
+            text, said = write_results(run, ended, [one.name for one in known if one not in ended])
     if space.as_json:
         space.say("", {"folder": run.folder, **said})
     else:
         space.say(f"{text}\n{run.folder}", {})
 
 
-def write_results(run: Run, arms: list[Arm]) -> tuple[str, dict[str, Any]]:
+def write_results(
+    run: Run, arms: list[Arm], unfinished: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
     """Write table, curves and steps into the run's folder; returns the table as text and values.
+
+    ``unfinished`` names arms that belong there too and are not done; table and picture say so.
 
     Raises:
         HourglassError: a step is missing or damaged.
@@ -88,7 +102,7 @@ def write_results(run: Run, arms: list[Arm]) -> tuple[str, dict[str, Any]]:
 
     rule, seed = run.settings.evaluation, run.settings.replay.seed
     found = results_of(run, arms)
-    said = {"source": run.settings.source.name, **table_of(found, arms, rule, seed)}
+    said = {"source": run.settings.source.name, **table_of(found, arms, rule, seed, unfinished)}
     text = markdown(said)
     write_text(run.folder / "table.json", json.dumps(said, indent=1) + "\n")
     write_text(run.folder / "table.md", text)
@@ -98,9 +112,12 @@ def write_results(run: Run, arms: list[Arm]) -> tuple[str, dict[str, Any]]:
     title = f"{run.settings.source.name}: who finds the next item?"
     subtitle = (
         f"Recall@{rule.k} of all events, {found.steps[0].first} to {found.steps[-1].stop}, steps "
-        f"of {run.settings.replay.step}, mean of the last {smooth}; bands: "
-        f"{rule.confidence:.0%} intervals, users resampled"
+        f"of {run.settings.replay.step}, mean of the last {smooth};\nbands: pointwise "
+        f"{rule.confidence:.0%} intervals, users resampled: of a single point, not of the curve"
     )
+    if unfinished:
+        missing = f"Not all arms: {', '.join(unfinished)} not rolled to the end"
+        subtitle = f"{subtitle}\n{textwrap.fill(missing, _LINE_CHARACTERS)}"
     files = [run.folder / f"curve.{kind}" for kind in ("png", "svg")]
     draw(curves, title, subtitle, f"Recall@{rule.k}", files)
     return text, said

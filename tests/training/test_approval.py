@@ -139,6 +139,17 @@ def test_a_rejection_is_final(registry: Registry, decision: Path) -> None:
         approve(decision, "carl", SOON)
 
 
+def test_the_same_question_asked_again_was_answered(registry: Registry, decision: Path) -> None:
+    """Whoever runs the gate once more gets another file, but no other answer."""
+    approve(decision, "ann", SOON, reject=True, why="sale starts")
+    again = asking(registry, made_at=(MADE + timedelta(minutes=5)).isoformat(timespec="seconds"))
+    assert again != decision
+    for act in (lambda: approve(again, "bob", SOON), lambda: promote(registry, again)):
+        with pytest.raises(HourglassError, match="was rejected by ann"):
+            act()
+    assert live_ids(registry) == ("recent-a", None)
+
+
 def test_a_changed_answer_is_none(registry: Registry, decision: Path) -> None:
     record = approve(decision, "ann", SOON, reject=True).record
     record.chmod(0o644)

@@ -7,12 +7,15 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from synthetic import AS_OF_S, write_dataset
 
 from training.reader import DataSet, Requests, read_dataset
 from training.systems import build
 from training.systems.base import System
+from training.systems.item_knn import ItemKnn, in_order
 
 N_ITEMS = 15
 DAY_US = 24 * 3_600_000_000
@@ -98,6 +101,49 @@ def test_item_knn_keeps_only_the_most_similar(data: DataSet) -> None:
     for row, every in zip(few, all_of_them, strict=True):
         assert np.count_nonzero(row) == min(2, np.count_nonzero(every))
         assert sorted(row)[-2:] == sorted(every)[-2:]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"reach": 1, "exponent": 0.0, "shrinkage": 0.0, "last_items": 1},
+        {"exponent": 0.0, "shrinkage": 0.0, "repeats": True},
+        {},
+    ],
+)
+def test_item_knn_breaks_ties_by_popularity(data: DataSet, parameters: dict[str, object]) -> None:
+    """Beside a count of hundreds, a millionth is nothing in single precision."""
+    system = fit("item_knn", data, **parameters)
+    assert isinstance(system, ItemKnn)
+    system._similar *= np.float32(1000)
+    requests = requests_of(data)
+    scores = system.score(data.histories, requests)
+    system._back_off = np.zeros_like(system._back_off)
+    similar = system.score(data.histories, requests)
+    ties = 0
+    for row in range(len(requests)):
+        exact = similar[row].astype(np.float64) + back_off(data)
+        assert np.array_equal(
+            scores[row][:, None] > scores[row][None, :], exact[:, None] > exact[None, :]
+        )
+        known = similar[row][similar[row] > 0]
+        ties += len(known) - len(np.unique(known))
+        assert np.allclose(scores[row], exact, rtol=1e-5, atol=1e-9)
+    assert ties > 50 or not parameters
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.floats(1e-9, 1e6), st.floats(0, 1e-6)), max_size=40)
+)
+def test_order_outlives_rounding(cells: list[tuple[int, float, float]]) -> None:
+    row = np.array([cell[0] for cell in cells], np.int64)
+    exact = np.array([cell[1] + cell[2] for cell in cells], np.float64)
+    found = in_order(row, exact)
+    assert found.dtype == np.float32
+    assert np.allclose(found, exact, rtol=1e-5)
+    for one in range(3):
+        mine, true = found[row == one], exact[row == one]
+        assert np.array_equal(mine[:, None] > mine[None, :], true[:, None] > true[None, :])
 
 
 @pytest.mark.parametrize(

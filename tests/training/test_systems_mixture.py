@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from synthetic import AS_OF_S, write_dataset
 
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, UsageError
 from training.engine.interface import FitOptions, Start
 from training.reader import DataSet, Histories, Requests, read_dataset
 from training.systems import build
 from training.systems.base import US_PER_HOUR, System
 from training.systems.hrnn_trend import HrnnTrend
 from training.systems.mixture import ITEM_TERMS, PAIR_TERMS, TERMS, Evidence, Neighbours, add_terms
-from training.systems.trend import HourCounts, TrendRule
+from training.systems.trend import HourCounts, TrendRule, age_h_at
 
 N_ITEMS = 9
 NAMES = [f"i{item}" for item in range(N_ITEMS)]
@@ -138,6 +138,39 @@ def test_scores_are_the_weighted_sum_of_the_terms(data: DataSet) -> None:
         assert np.allclose(scores[row], slow_terms(data, *asks) @ weights[row, 1:], atol=2e-3)
 
 
+def test_of_a_large_catalogue_one_hour_is_held_at_a_time_and_none_made_twice(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.systems import mixture
+
+    made: list[int] = []
+
+    def counting(counts: HourCounts, hour: int, n_items: int, window_h: int) -> np.ndarray:
+        made.append(hour)
+        return age_h_at(counts, hour, n_items, window_h)
+
+    requests = asked(data)
+    target = np.zeros(len(requests), np.int64)
+    weights = np.random.default_rng(2).normal(size=(len(requests), len(TERMS)))
+    evidence = evidence_of(data)
+    expected = evidence.terms_of(data.histories, requests, target, np.arange(N_ITEMS))
+    expected_scores = expected[:, 1:] @ weights[:, :, None]
+    monkeypatch.setattr(mixture, "_CACHED_CELLS", 0)
+    monkeypatch.setattr(mixture, "age_h_at", counting)
+    hours = np.unique(evidence.hours(requests)).tolist()
+    assert len(hours) > 5
+    small = evidence_of(data)
+    found = small.terms_of(data.histories, requests, target, np.arange(N_ITEMS))
+    assert np.array_equal(found, expected)
+    assert made == hours
+    assert len(small._of_hour) == 1
+    made.clear()
+    scores = np.zeros((len(requests), N_ITEMS), np.float32)
+    add_terms(scores, evidence_of(data), data.histories, requests, weights)
+    assert np.allclose(scores, expected_scores[..., 0], atol=2e-3)
+    assert made == hours
+
+
 def test_neighbours_before_a_time_are_counted_from_events_before_it(data: DataSet) -> None:
     before_us = int(np.median(data.histories.time_us))
     found = Neighbours.of(data.histories, N_ITEMS, before_us)
@@ -236,6 +269,50 @@ def test_what_the_network_is_too_young_to_know_the_mixture_sees(tmp_path: Path) 
     assert recall(plain, test) < 0.6
     weights = dict(zip(TERMS, mixed.tensors()["mixture.weight"][0], strict=True))
     assert weights["followed"] > weights["preceded"]
+
+
+def test_without_the_network_the_mixture_is_alone(tmp_path: Path) -> None:
+    data, alone = data_of(tmp_path / "d", users=60), {**FAST, "affinity": False}
+    made = [build("hrnn_trend", alone) for _ in range(2)]
+    for seed, system in enumerate(made):
+        system.fit(data, seed, lambda progress: None)
+    tensors = [system.tensors() for system in made]
+    assert not np.allclose(tensors[0]["items.vector.weight"], tensors[1]["items.vector.weight"])
+    requests = asked(data)
+    one, other = (system.score(data.histories, requests) for system in made)
+    assert np.allclose(one, other, atol=1e-5)
+    assert tensors[0]["mixture.weight"].shape == (2, len(TERMS) - 1)
+    # What is left are the terms, by those weights.
+    for row, asks in enumerate(zip(requests.user, requests.length, requests.now_us, strict=True)):
+        assert isinstance(made[0], HrnnTrend)
+        evidence = made[0]._known()
+        assert evidence.rule.half_life_h == 12
+        starts = int(asks[1] == 0)
+        if starts:
+            terms = evidence.terms_of(
+                data.histories, requests.take(np.array([row])), np.zeros(1, int), np.arange(N_ITEMS)
+            )
+            expected = terms[0, 1:, 1:] @ tensors[0]["mixture.weight"][1]
+            assert np.allclose(one[row], expected, atol=2e-3)
+    loaded = build("hrnn_trend", alone)
+    loaded.load(tensors[0])
+    assert np.array_equal(loaded.score(data.histories, requests), one)
+
+
+@pytest.mark.parametrize("other", ["mixture", "trend"])
+def test_without_network_and_mixture_nothing_is_left_to_say(other: str) -> None:
+    with pytest.raises(UsageError, match="affinity is false, but only the mixture says anything"):
+        build("hrnn_trend", {"affinity": False, other: False})
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_neighbours_that_are_served_are_counted_from_everything(refit: bool, data: DataSet) -> None:
+    system = build("hrnn_trend", {**FAST, "refit": refit, "validation_share": 0.3})
+    system.fit(data, 0, lambda progress: None)
+    assert isinstance(system, HrnnTrend)
+    found = system._known().neighbours
+    assert np.array_equal(found.followed.toarray(), slow_counts(data.histories, 1))
+    assert np.array_equal(found.near.toarray(), slow_counts(data.histories, 10))
 
 
 def test_a_successor_is_first_asked_what_its_model_does_not_know(tmp_path: Path) -> None:

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings import ArmSettings, DatasetSettings, ModelSettings, Settings
+from pipeline.settings import (
+    ArmSettings,
+    DatasetSettings,
+    ModelSettings,
+    RetrainSettings,
+    Settings,
+)
 from training.model_files import Model, agreeing, configured, resolve
 from training.replay.cut import Cut, places, popularity
 from training.replay.cuts import Cuts
@@ -32,13 +38,28 @@ NEIGHBOURS = {
     "shrinkage": 0.0,
     "last_items": 1,
 }
-_DEFAULT = (
-    ArmSettings(name="recent_pop"),
-    ArmSettings(name="vsknn"),
-    ArmSettings(name="neighbours", model="item_knn", parameters=NEIGHBOURS, min_item_events=1),
-    ArmSettings(name="hrnn_trend", mode="continued"),
-    ArmSettings(name="hrnn_trend-offline", model="hrnn_trend", mode="offline"),
-    ArmSettings(name="hrnn", mode="continued"),
+#: The mixture alone: its weights are fitted, and the network that it leaves out is not.
+WITHOUT_NETWORK = {"affinity": False, "epochs": 1}
+# All learn from the same window and know all of its items: none loses by a rare item.  Continued
+# ones keep those of earlier windows too; the table tells how many targets each knew.
+_DEFAULT = tuple(
+    ArmSettings(min_item_events=1, **arm)
+    for arm in (
+        {"name": "recent_pop"},
+        {"name": "p_pop"},
+        {"name": "item_knn"},
+        {"name": "vsknn"},
+        {"name": "neighbours", "model": "item_knn", "parameters": NEIGHBOURS},
+        {"name": "hrnn_trend", "mode": "continued"},
+        {
+            "name": "hrnn_trend-without-network",
+            "model": "hrnn_trend",
+            "mode": "continued",
+            "parameters": WITHOUT_NETWORK,
+        },
+        {"name": "hrnn_trend-offline", "model": "hrnn_trend", "mode": "offline"},
+        {"name": "hrnn", "mode": "continued"},
+    )
 )
 
 
@@ -49,6 +70,7 @@ class Arm:
     settings: ArmSettings
     model: Model
     first_model: Model
+    stale_rule: RetrainSettings
 
     @property
     def name(self) -> str:
@@ -59,6 +81,8 @@ class Arm:
     def digest(self) -> str:
         """Of all that decides what the arm does, its name apart."""
         said = self.settings.model_dump(mode="json", exclude={"name", "model"})
+        if self.settings.skip_when_stale:
+            said["stale_rule"] = self.stale_rule.model_dump(mode="json")
         models = [dataclasses.asdict(one) for one in (self.model, self.first_model)]
         for one in models:
             one.pop("name")
@@ -124,7 +148,8 @@ def _arm(settings: Settings, asked: ArmSettings) -> Arm:
         build(found.system, found.parameters)
         return found
 
-    arm = Arm(asked, with_parameters({}), with_parameters(asked.first_parameters))
+    models = with_parameters({}), with_parameters(asked.first_parameters)
+    arm = Arm(asked, *models, settings.retrain)
     system = build(arm.model.system, arm.model.parameters)
     if asked.mode == "continued" and not isinstance(system, GradientTrained):
         raise UsageError(

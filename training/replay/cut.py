@@ -7,9 +7,7 @@ event whose session went on after it, the dwell time is not known yet.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset_files import Frame
-from pipeline.dwell import Moments, merged, moments_of_us
 from pipeline.errors import HourglassError
 from pipeline.features import known_at
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings import DatasetSettings, Settings
 from training.manifest import FORMAT, DwellBins, Manifest
 from training.reader import DataSet, Features, Histories, Popularity
+from training.replay.dwell import bins_of, dwell_bins
 from training.replay.log import FlatLog, Ints, start_us
 from training.replay.support import filter_support
 from training.replay.terms import (
@@ -78,7 +76,7 @@ def train_cut(log: FlatLog, settings: Settings, as_of: Hour, before: Terms | Non
     of_kept = np.zeros(len(log), np.bool_)
     of_kept[kept] = True
     chosen = np.where(in_window, of_kept[event], place[log.item[event]] >= 0)
-    dwell = _dwell_bins(log, rules, frame)
+    dwell = dwell_bins(log, rules, frame)
     terms = Terms(
         found,
         event_types(log, event, before.event_types),
@@ -233,40 +231,12 @@ def _histories(log: FlatLog, rows: _Rows, max_context: int) -> Histories:
         time_us=log.time_us[event],
         session_start=starts,
         dwell_s=dwell_s.astype(np.float32),
-        dwell_bin=_bins(dwell_s, rows.dwell),
+        dwell_bin=bins_of(dwell_s, rows.dwell),
         event_type=kinds[log.kind[event]],
         value=log.value[event],
         context=context_codes(log, event, rows.terms.context_fields),
         event_types=rows.terms.event_types,
         context_fields=rows.terms.context_fields,
-    )
-
-
-def _bins(dwell_s: NDArray[np.float64], dwell: DwellBins) -> NDArray[np.int16]:
-    if dwell.width_s <= 0:
-        return np.zeros(len(dwell_s), np.int16)
-    bins = np.floor(np.minimum(dwell_s / dwell.width_s, dwell.bins - 1)) + 1
-    coded: NDArray[np.int16] = np.nan_to_num(bins).astype(np.int16)
-    return coded
-
-
-def _dwell_bins(log: FlatLog, rules: DatasetSettings, frame: Frame) -> DwellBins:
-    """Scott's bins of sessions that closed in the window, and of those that stand open."""
-    stop_us = start_us(frame.as_of)
-    first, stop = (
-        bisect_left(log.dwell_hours, hour.start, key=itemgetter("hour"))
-        for hour in (frame.window_start, frame.as_of)
-    )
-    still_open = (log.closes >= frame.as_of.index) & (log.next_us < stop_us)
-    dwell_us = (log.next_us - log.time_us)[still_open]
-    opened = [moments_of_us(dwell_us)] if len(dwell_us) else []
-    moments: Moments = merged([*log.dwell_hours[first:stop], *opened])
-    return DwellBins(
-        n=moments.n,
-        mean_s=moments.mean_s,
-        m2_s2=moments.m2_s2,
-        width_s=moments.scott_width_s,
-        bins=rules.max_dwell_bins,
     )
 
 

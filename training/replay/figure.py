@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which people who see few colours tell apart; the line styles differ too.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#000000", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F")
-_STYLES = ("-", "--", "-.", (0, (1, 1)))
+LineStyle = str | tuple[int, tuple[int, int]]
+_STYLES: tuple[LineStyle, ...] = ("-", "--", "-.", (0, (1, 1)))
 _SAMPLES = 200
 _NAMES: dict[str, str] = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
 _DAY_H = 24
+_HIGH = 0.75
 _LEAST_GAP = 0.042  # of the axis' height, between two labels
 
 Floats = NDArray[np.float64]
@@ -109,10 +111,11 @@ def draw(curves: Curves, title: str, subtitle: str, metric: str, files: Sequence
         alone = len(at) == 1
         for number, one in enumerate(curves.curves):
             colour = _COLOURS[number % len(_COLOURS)]
-            style = _STYLES[number % len(_STYLES)]
+            style = style_of(number)
             top.fill_between(at, one.lower, one.upper, color=colour, alpha=0.13, linewidth=0)
             top.plot(at, one.mean, color=colour, linestyle=style, linewidth=2,
                      marker="o" if alone else None)  # fmt: skip
+        top.set_ylim(bottom=axis_bottom(curves))
         _label(top, curves, at)
         below.fill_between(at, 0, curves.targets, step="pre", color="#9AA0A6", linewidth=0)
         below.set_ylabel("targets\na step", rotation=0, ha="right", va="center")
@@ -132,6 +135,22 @@ def draw(curves: Curves, title: str, subtitle: str, metric: str, files: Sequence
             dated = {"Date": None} if path.suffix == ".svg" else {"Software": None}
             figure.savefig(path, dpi=150, metadata=dated)
         plt.close(figure)
+
+
+def style_of(number: int) -> LineStyle:
+    """The line style of an arm; where the colours begin again, the styles have moved on."""
+    return _STYLES[(number + number // len(_COLOURS)) % len(_STYLES)]
+
+
+def axis_bottom(curves: Curves) -> float | None:
+    """Where the axis begins: at 0, unless all lie so high that it would hide what parts them.
+
+    None leaves it to the data: where the lowest band is above `_HIGH` of the highest.
+    """
+    bands = [np.concatenate([one.mean, one.lower, one.upper]) for one in curves.curves]
+    values = np.concatenate(bands)
+    values = values[~np.isnan(values)]
+    return None if len(values) and values.min() > _HIGH * values.max() else 0.0
 
 
 def _label(axes: Axes, curves: Curves, at: Floats) -> None:

@@ -42,6 +42,7 @@ from training.replay.run_folder import (
     StepResult,
     read_state,
     read_step,
+    state_name,
     step_path,
     tidy,
     write_state,
@@ -158,7 +159,7 @@ def roll(
         HourglassError: an arm's first window holds nothing to learn from, or a fit fails.
     """
     steps = run.steps
-    begin = {arm.name: _done(run, arm, steps) for arm in arms}
+    begin = {arm.name: done_steps(run, arm) for arm in arms}
     total = len(steps) * len(arms)
     if sum(begin.values()) == total:
         return
@@ -191,12 +192,12 @@ def _one(
         state, fit = fitted(arm, state, cuts, hours.first, worth_it)
     if state is None:
         raise AssertionError("the first step is always due")
-    weights = f"{state.as_of}.safetensors"
-    if fit is not None and _is_kept(arm):
-        weights = write_state(folder, state, cuts.log)
+    weights = state_name(state)
+    if fit is not None:
+        write_state(folder, state, cuts.log)
     part = questions.part
     began_s = time.perf_counter()
-    asked = _nothing() if part is None else _asked(arm, state, cuts, hours, part)
+    asked, n_known = _asked(arm, state, cuts, hours, part)
     facts: dict[str, Any] = {
         "arm": arm.name,
         "hours": str(hours),
@@ -207,19 +208,20 @@ def _one(
         "score_s": time.perf_counter() - began_s,
         "n_items": len(state.terms.items),
         "model_as_of": str(state.as_of),
-        "weights": weights if _is_kept(arm) else None,
+        "n_targets_it_knows": n_known,
+        "weights": weights,
     }
     write_step(folder, hours.first, StepResult(asked, facts))
     tidy(folder, weights)
     return state
 
 
-def _nothing() -> Asked:
-    empty = {name: np.empty(0, kind) for name, kind in COLUMNS.items()}
-    return Asked(**empty)
-
-
-def _asked(arm: Arm, state: ArmState, cuts: Cuts, hours: HourRange, part: Cut) -> Asked:
+def _asked(
+    arm: Arm, state: ArmState, cuts: Cuts, hours: HourRange, part: Cut | None
+) -> tuple[Asked, int]:
+    """The ranks of the targets, and how many of these the arm has in its vocabulary."""
+    if part is None:
+        return Asked(**{name: np.empty(0, kind) for name, kind in COLUMNS.items()}), 0
     log, settings = cuts.log, cuts.settings
     since = hours.first - part.data.manifest.popularity_window_h
     renew(arm, state, log, hours, since)
@@ -235,28 +237,23 @@ def _asked(arm: Arm, state: ArmState, cuts: Cuts, hours: HourRange, part: Cut) -
     # Where there are few items, the last of all would still be one of the first k.
     is_miss = places(log, state.terms.items)[item] < 0
     rank = np.where(is_miss, np.maximum(ranks.rank, settings.evaluation.k + 1), ranks.rank)
-    return Asked(
+    asked = Asked(
         user=user_codes[ranks.user].astype(np.int32),
         time_us=ranks.time_us,
         item=item.astype(np.int32),
         known=log.item_first_us[item] < start_us(hours.first),
         rank=rank.astype(np.int32),
     )
+    return asked, int((~is_miss).sum())
 
 
-def _is_kept(arm: Arm) -> bool:
-    """Whether a later step may need what the arm learned at an earlier one."""
-    own = arm.settings
-    return own.mode != "fresh" or own.every > 1 or own.skip_when_stale
-
-
-def _done(run: Run, arm: Arm, steps: Sequence[HourRange]) -> int:
+def done_steps(run: Run, arm: Arm) -> int:
     """How many steps of an arm are done, from the first on."""
     folder = run.arm_folder(arm)
-    for number, hours in enumerate(steps):
+    for number, hours in enumerate(run.steps):
         if not step_path(folder, hours.first).is_file():
             return number
-    return len(steps)
+    return len(run.steps)
 
 
 def _found(
@@ -266,7 +263,4 @@ def _found(
     if not done or done == len(steps):
         return None
     folder = run.arm_folder(arm)
-    weights = read_step(folder, steps[done - 1].first).facts["weights"]
-    if weights is not None:
-        return read_state(folder, weights, arm, log)
-    return None
+    return read_state(folder, read_step(folder, steps[done - 1].first).facts["weights"], arm, log)

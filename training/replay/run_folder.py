@@ -1,9 +1,9 @@
 """The folder of a run: what each arm came to at each step, whole files only.
 
 ``<work>/replay/<run id>/arms/<digest of the arm>/<hour>.parquet`` holds a row a target with its
-rank, and in its metadata what the step cost.  Beside it lies what the arm had learned by then, if a
-later step needs it; a step names the file that it stands on, so that a run which was killed goes
-on where it was.
+rank, and in its metadata what the step cost.  Beside it lies what the arm had learned by then: even
+an arm that is always fitted anew keeps its model where a window is empty.  A step names the file
+that it stands on, so that a run which was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -91,19 +91,22 @@ def read_step(folder: Path, hour: Hour) -> StepResult:
     return StepResult(Asked(**columns), facts)
 
 
-def write_state(folder: Path, state: ArmState, log: FlatLog) -> str:
-    """Write what an arm has learned; returns the file's name."""
+def state_name(state: ArmState) -> str:
+    """The file of what an arm had learned by the time of its fit."""
+    return f"{state.as_of}.safetensors"
+
+
+def write_state(folder: Path, state: ArmState, log: FlatLog) -> None:
+    """Write what an arm has learned, whole or not at all."""
     from safetensors.numpy import save_file
 
-    name = f"{state.as_of}.safetensors"
     optimiser = {_OPTIMISER + key: value for key, value in (state.optimiser or {}).items()}
     tensors = {k: np.asarray(v, order="C") for k, v in {**state.tensors, **optimiser}.items()}
     said = {
         "terms": json.dumps(state.terms.to_json(log)),
         "facts": json.dumps({"as_of": str(state.as_of), "fits": state.fits}),
     }
-    _whole(folder / name, lambda path: save_file(tensors, path, said))
-    return name
+    _whole(folder / state_name(state), lambda path: save_file(tensors, path, said))
 
 
 def read_state(folder: Path, name: str, arm: Arm, log: FlatLog) -> ArmState:
@@ -133,7 +136,7 @@ def read_state(folder: Path, name: str, arm: Arm, log: FlatLog) -> ArmState:
     )
 
 
-def tidy(folder: Path, needed: str | None) -> None:
+def tidy(folder: Path, needed: str) -> None:
     """Remove the weights that no later step needs, and what a killed process left half-done."""
     for path in (*folder.glob("*.safetensors"), *folder.glob(".*")):
         if path.name != needed:

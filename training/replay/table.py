@@ -78,11 +78,17 @@ def _same_questions(one: Asked, other: Asked) -> bool:
 
 
 def table_of(
-    found: Results, arms: Sequence[Arm], rule: EvaluationSettings, seed: int
+    found: Results,
+    arms: Sequence[Arm],
+    rule: EvaluationSettings,
+    seed: int,
+    unfinished: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The table as plain values: figures, paired differences and costs of each arm.
 
-    Intervals are of resampled users.  ``against`` is the arm that the others are compared with.
+    Intervals are of resampled users.  ``against`` is the arm that the others are compared with;
+    ``knew`` the share of the targets that an arm had in its vocabulary; ``unfinished`` names the
+    arms that are configured and have not been rolled to the end, so that the table lacks them.
     """
     known = found.column("known")
     reference = reference_arm(arms)
@@ -98,6 +104,7 @@ def table_of(
         "n_known": int(known.sum()),
         "n_users": len(np.unique(found.column("user"))),
         "against": reference,
+        "unfinished": list(unfinished),
         "arms": rows,
     }
     for which, mask in (("all", np.ones(len(known), np.bool_)), ("known", known)):
@@ -113,7 +120,11 @@ def table_of(
 
 def reference_arm(arms: Sequence[Arm]) -> str:
     """The first arm with a trend that is retrained; else the first with one, else the first."""
-    trends = [arm for arm in arms if arm.model.system == "hrnn_trend"]
+    trends = [
+        arm
+        for arm in arms
+        if arm.model.system == "hrnn_trend" and arm.model.parameters.get("affinity", True)
+    ]
     retrained = [arm for arm in trends if arm.settings.mode != "offline"]
     return [*retrained, *trends, *arms][0].name
 
@@ -156,6 +167,7 @@ def _named(row: Sequence[Interval]) -> dict[str, list[float | None]]:
 
 
 def _costs(arm: Arm, steps: Sequence[StepResult]) -> dict[str, Any]:
+    n_targets = sum(len(one.asked.rank) for one in steps)
     facts = [one.facts for one in steps]
     costs = {name: sum(one[name] for one in facts) for name in _COSTS}
     return {
@@ -163,6 +175,7 @@ def _costs(arm: Arm, steps: Sequence[StepResult]) -> dict[str, Any]:
         "system": arm.model.system,
         "mode": arm.settings.mode,
         "fits": sum(one["fitted"] for one in facts),
+        "knew": round(sum(one["n_targets_it_knows"] for one in facts) / max(1, n_targets), 5),
         **{name: round(value, 3) for name, value in costs.items()},
         "seconds_per_step": round(
             (costs["fit_s"] + costs["cut_s"] + costs["score_s"]) / len(facts), 4
@@ -205,6 +218,8 @@ def markdown(said: dict[str, Any]) -> str:
         f"step, which no arm can know.  {said['confidence']:.0%} intervals, users resampled.",
         "",
     ]
+    if said["unfinished"]:
+        lines += [f"Not all arms: {', '.join(said['unfinished'])} not rolled to the end.", ""]
     for which, title in (
         ("all", "All events; an item that an arm does not know is a miss"),
         ("known", "Events on items seen before their step"),
@@ -212,8 +227,8 @@ def markdown(said: dict[str, Any]) -> str:
         lines += [f"## {title}", ""]
         lines += [
             f"| arm | Recall@{k} | MRR@{k} | NDCG@{k} | {said['against']} minus it, Recall@{k} "
-            f"| the same, MRR@{k} |",
-            "|---|---|---|---|---|---|",
+            f"| the same, MRR@{k} |" + (" targets it knew |" if which == "all" else ""),
+            "|---|---|---|---|---|---|" + ("---|" if which == "all" else ""),
         ]
         for row in said["arms"]:
             figures, difference = row.get(which), row.get(f"{which}_difference")
@@ -221,6 +236,7 @@ def markdown(said: dict[str, Any]) -> str:
                 continue
             cells = [_cell(figures[metric]) for metric in METRICS]
             cells += [_cell(difference[m], "+") if difference else "" for m in METRICS[:2]]
+            cells += [f"{row['knew']:.1%}"] if which == "all" else []
             lines.append(f"| {row['arm']} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += [

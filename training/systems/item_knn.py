@@ -100,7 +100,10 @@ class ItemKnn:
         weight = np.float32(chosen.fade) ** age.astype(np.float32)
         shape = (len(requests), len(self._back_off))
         last = sparse.csr_array((weight, (request, histories.item[event] - 1)), shape=shape)
-        scores: NDArray[np.float32] = (last @ self._similar).toarray() + self._back_off
+        found = (last @ self._similar).tocoo()
+        exact = found.data.astype(np.float64) + self._back_off[found.col]
+        scores = np.broadcast_to(self._back_off, shape).copy()
+        scores[found.row, found.col] = in_order(found.row, exact)
         return scores
 
     def tensors(self) -> Tensors:
@@ -118,6 +121,23 @@ class ItemKnn:
         rows = [take_tensor(tensors, name) for name in ("similarity", "column", "row_start")]
         size = len(self._back_off)
         self._similar = sparse.csr_array(tuple(rows), shape=(size, size))
+
+
+def in_order(row: NDArray[Any], exact: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Single precision of values above 0; of each row, what differed still differs as it did.
+
+    A trace of popularity would be lost beside a whole number.  The bits of positive floats count
+    up with them: each value goes up by the fewest steps that keep it above those below it.
+    """
+    order = np.lexsort((exact, row))
+    ordered, of_row = exact[order], row[order].astype(np.int64)
+    # (n,) a row's bits lie in a range of their own.
+    bits = ordered.astype(np.float32).view(np.int32).astype(np.int64) + (of_row << 33)
+    nth = np.cumsum(np.diff(ordered, prepend=ordered[:1]) != 0)
+    bits = np.maximum.accumulate(bits - nth) + nth - (of_row << 33)
+    rounded = np.empty(len(row), np.float32)
+    rounded[order] = bits.astype(np.int32).view(np.float32)
+    return rounded
 
 
 def most_of_each_row(row: NDArray[Any], value: NDArray[Any], most: int) -> NDArray[np.int64]:

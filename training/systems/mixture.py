@@ -23,6 +23,7 @@ n requests, V items, K terms, E pairs of request and item.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -46,6 +47,18 @@ PAIR_TERMS = (
     "near",
 )
 TERMS = (AFFINITY, *ITEM_TERMS, *PAIR_TERMS)
+#: About what the first halves of three logs agreed on: the best guess where little is known.
+AGREED = {
+    AFFINITY: 0.5,
+    LOG_Q: 0.5,
+    "log_q_short": 0.1,
+    "met": 0.5,
+    "times_met": 0.4,
+    "met_lately": 0.3,
+    "followed": 0.14,
+    "preceded": 0.1,
+    "near": 0.2,
+}
 _SHORT = 1 / 6  # of the half-life
 _MET_EVENTS = 100  # of a history that are looked at
 _REACH = 10  # steps within which items are near
@@ -145,6 +158,12 @@ class Evidence:
         hours: Ints = np.minimum(requests.now_us // US_PER_HOUR, self.as_of)
         return hours
 
+    def by_hour(self, requests: Requests) -> Iterator[tuple[int, Ints]]:
+        """Each such hour with the rows of its requests: whoever goes by it needs one at a time."""
+        hours = self.hours(requests)
+        for hour in np.unique(hours).tolist():
+            yield hour, np.flatnonzero(hours == hour)
+
     def item_terms(self, hour: int) -> Floats:
         """`ITEM_TERMS` of all items at an hour, (len(ITEM_TERMS), V)."""
         if hour not in self._of_hour:
@@ -170,19 +189,19 @@ class Evidence:
         """
         terms = np.zeros((len(requests), 1 + len(columns), len(TERMS)), np.float32)
         items = slice(1, 1 + len(ITEM_TERMS))
-        hours = self.hours(requests)
-        for hour in np.unique(hours).tolist():
-            rows = np.flatnonzero(hours == hour)
+        place = np.full(self.n_items, -1)
+        place[columns] = np.arange(1, 1 + len(columns))
+        for hour, rows in self.by_hour(requests):
             of_items = self.item_terms(hour).T  # (V, len(ITEM_TERMS))
             terms[rows, 0, items] = of_items[target[rows]]
             terms[rows, 1:, items] = of_items[columns]
-        place = np.full(self.n_items, -1)
-        place[columns] = np.arange(1, 1 + len(columns))
-        for k, term in enumerate(self.pair_terms(histories, requests), start=items.stop):
-            shared = place[term.column] >= 0
-            terms[term.row[shared], place[term.column[shared]], k] = term.value[shared]
-            own = term.column == target[term.row]
-            terms[term.row[own], 0, k] = term.value[own]
+            of_pairs = self.pair_terms(histories, requests.take(rows))
+            for k, term in enumerate(of_pairs, start=items.stop):
+                row = rows[term.row]
+                shared = place[term.column] >= 0
+                terms[row[shared], place[term.column[shared]], k] = term.value[shared]
+                own = term.column == target[row]
+                terms[row[own], 0, k] = term.value[own]
         return terms
 
     def _met(self, histories: Histories, requests: Requests) -> list[PairTerm]:
@@ -211,9 +230,7 @@ class Evidence:
         known = self.neighbours
         last = self._last_items(histories, requests, 1)
         recent = self._last_items(histories, requests, _LAST_ITEMS)
-        hours, of_request = np.unique(self.hours(requests), return_inverse=True)
-        log_q = np.stack([self.item_terms(hour)[0] for hour in hours.tolist()])  # (H, V)
-        terms = []
+        hours, terms = self.hours(requests), []
         for name, counts in (
             ("followed", last @ known.followed),
             ("preceded", last @ known.preceded),
@@ -221,8 +238,14 @@ class Evidence:
         ):
             row, entry = ranges(counts.indptr[:-1].astype(np.int64), np.diff(counts.indptr))
             column = counts.indices[entry].astype(np.int64)
-            rarity = np.exp(-log_q[of_request[row], column])
-            terms.append(PairTerm(name, row, column, np.log1p(counts.data[entry] * rarity)))
+            terms.append(PairTerm(name, row, column, counts.data[entry].astype(np.float32)))
+        # Only the cells that are needed: hours x items would not fit for a large catalogue.
+        for hour in np.unique(hours).tolist():
+            log_q = self.item_terms(hour)[0]
+            for term in terms:
+                of_hour = np.flatnonzero(hours[term.row] == hour)
+                rarity = np.exp(-log_q[term.column[of_hour]])
+                term.value[of_hour] = np.log1p(term.value[of_hour] * rarity)
         return terms
 
     def _last_items(self, histories: Histories, requests: Requests, most: int) -> sparse.csr_array:
@@ -250,14 +273,16 @@ def add_terms(
         weights: (n, K) of each request, in the order of `TERMS`.
     """
     stop = 1 + len(ITEM_TERMS)
-    told = np.column_stack([evidence.hours(requests), weights[:, 1:stop]])
-    sets, of_request = np.unique(told, axis=0, return_inverse=True)
-    added = [chosen[1:].astype(np.float32) @ evidence.item_terms(int(chosen[0])) for chosen in sets]
-    # Row by row: a selection of rows would copy them.
-    for row, which in enumerate(of_request.reshape(-1).tolist()):
-        scores[row] += added[which]
-    if not weights[:, stop:].any():
-        return
-    for place, term in enumerate(evidence.pair_terms(histories, requests), start=stop):
-        weighed = weights[term.row, place].astype(np.float32) * term.value
-        scores[term.row, term.column] += weighed
+    for hour, rows in evidence.by_hour(requests):
+        of_items = evidence.item_terms(hour)
+        sets, of_row = np.unique(weights[rows, 1:stop], axis=0, return_inverse=True)
+        added = sets.astype(np.float32) @ of_items  # (sets, V)
+        # Row by row: a selection of rows would copy them.
+        for row, which in zip(rows.tolist(), of_row.reshape(-1).tolist(), strict=True):
+            scores[row] += added[which]
+        if not weights[rows, stop:].any():
+            continue
+        of_pairs = evidence.pair_terms(histories, requests.take(rows))
+        for place, term in enumerate(of_pairs, start=stop):
+            row = rows[term.row]
+            scores[row, term.column] += weights[row, place].astype(np.float32) * term.value

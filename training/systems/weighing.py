@@ -9,6 +9,7 @@ n requests, C candidates of each, S shared ones, V items.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,14 @@ class Belief:
         return Belief(self.mean, share * self.precision + (1 - share) * into.precision)
 
 
+def beliefs_as_tensors(beliefs: Sequence[Belief]) -> dict[str, Floats]:
+    """Means (B, K) and precisions (B, K, K) of B beliefs."""
+    return {
+        "weight": np.stack([one.mean for one in beliefs]),
+        "precision": np.stack([one.precision for one in beliefs]),
+    }
+
+
 @dataclass(frozen=True)
 class Shared:
     """Columns that stand for all items: each of them, or ``log_weight`` of how many."""
@@ -67,7 +76,7 @@ class Choices:
     terms: NDArray[np.float32]  # (n, C, K)
     log_weight: Floats  # (n, C) log of how many items a candidate stands for
 
-    def take(self, rows: NDArray[np.bool_]) -> Choices:
+    def take(self, rows: slice) -> Choices:
         """Those of some requests."""
         return Choices(self.terms[rows], self.log_weight[rows])
 

@@ -13,7 +13,17 @@ from replay_world import START
 
 from pipeline.hours import HourRange
 from pipeline.settings import EvaluationSettings
-from training.replay.figure import curves_of, draw, smooth_steps, spread
+from training.replay.figure import (
+    _COLOURS,
+    Curve,
+    Curves,
+    axis_bottom,
+    curves_of,
+    draw,
+    smooth_steps,
+    spread,
+    style_of,
+)
 from training.replay.run_folder import Asked, StepResult
 from training.replay.table import Results
 
@@ -70,6 +80,23 @@ def test_labels_keep_their_distance_and_their_order(places: list[float], least: 
     assert np.mean(moved) == pytest.approx(np.mean(places), abs=1e-9)
     if (np.diff(places) >= least).all():
         assert moved == pytest.approx(places)
+
+
+def test_no_two_arms_look_alike() -> None:
+    looks = {(_COLOURS[n % len(_COLOURS)], style_of(n)) for n in range(32)}
+    assert len(looks) == 32
+
+
+def test_the_axis_begins_at_0_unless_that_hides_what_parts_the_arms() -> None:
+    def bottom(low: float, high: float) -> float | None:
+        values = np.array([np.nan, low, high])
+        curve = Curve("one", values, values, values)
+        return axis_bottom(Curves((curve,), values, np.zeros(3, np.int64), 1))
+
+    assert bottom(0.3, 0.6) == 0
+    assert bottom(0.9, 0.95) is None
+    assert bottom(0.0, 0.0) == 0
+    assert bottom(np.nan, np.nan) == 0
 
 
 @pytest.mark.parametrize("lengths", [[5], [0, 0], [4, 2, 6, 3, 9]])

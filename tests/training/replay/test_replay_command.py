@@ -68,16 +68,33 @@ def test_a_replay_writes_table_picture_and_steps(log: Log) -> None:
             difference = row["all_difference"]["recall"][0]
             assert difference == pytest.approx(said["arms"][0]["all"]["recall"][0] - mean, abs=1e-4)
 
-    # Again: the same figures, from what lies there; and one arm alone is another table.
+    # Again: the same figures, from what lies there.
     before = {path: path.stat().st_mtime_ns for path in folder.glob("arms/*/*.parquet")}
     assert json.loads(run(settings, *hours, as_json=True)) == said
     assert {path: path.stat().st_mtime_ns for path in folder.glob("arms/*/*.parquet")} == before
-    alone = run(settings, *hours, "--arm", "item_knn")
-    assert "| item_knn | fresh | 6 |" in alone
-    assert "recent_pop" not in alone
+    # What one arm came to is shown with all the others that are done.
+    assert json.loads(run(settings, *hours, "--arm", "item_knn", as_json=True)) == said
+    assert json.loads((folder / "table.json").read_text())["unfinished"] == []
+    drawn = (folder / "curve.svg").read_text()
+    assert all(name in drawn for name in ("recent_pop", "item_knn", "stale", "pointwise"))
     run(settings, *hours, "--arm", "item_knn", "--fresh")
     after = {path: path.stat().st_mtime_ns for path in folder.glob("arms/*/*.parquet")}
     assert sum(after[path] != before[path] for path in before) == 6
+
+
+def test_a_picture_of_some_arms_says_so(log: Log) -> None:
+    settings = settings_of(log)
+    hours = ("--from", str(DAY + 31), "--to", str(DAY + 34))
+    said = json.loads(run(settings, *hours, "--arm", "item_knn", "--arm", "stale", as_json=True))
+    folder = settings.path("replay") / said["folder"].rsplit("/", 1)[1]
+    assert [row["arm"] for row in said["arms"]] == ["item_knn", "stale"]
+    assert said["unfinished"] == ["recent_pop"]
+    sentence = "Not all arms: recent_pop not rolled to the end"
+    assert sentence in (folder / "curve.svg").read_text()
+    assert sentence in (folder / "table.md").read_text()
+    text = run(settings, *hours, "--arm", "recent_pop")
+    assert "| stale |" in text
+    assert "Not all arms" not in text + (folder / "curve.svg").read_text()
 
 
 def test_another_step_is_another_run(log: Log) -> None:

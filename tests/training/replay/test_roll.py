@@ -14,12 +14,12 @@ import pytest
 from replay_world import SMALL, START, log_of, run_of, settings_of, stepping, walks
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.settings import ArmSettings, ReplaySettings, Settings
+from pipeline.settings import ArmSettings, ReplaySettings, RetrainSettings, Settings
 from training.replay.arms import ArmState, arms_of
 from training.replay.cut import Cut
 from training.replay.roll import Run, roll
 from training.replay.run_folder import StepResult, held, read_step
-from training.replay.table import results_of, table_of
+from training.replay.table import markdown, reference_arm, results_of, table_of
 
 HOURS = 30
 POP = {"name": "recent_pop", "model": "recent_pop", "parameters": {"k_h": 6}}
@@ -121,6 +121,9 @@ def test_an_item_first_seen_within_a_step_is_a_miss_and_told_apart(tmp_path: Pat
     said = table_of(results_of(run, arms), arms, settings.evaluation, 0)
     assert said["n_targets"] - said["n_known"] >= 2
     row = said["arms"][1]
+    vocabulary = np.concatenate([one.asked.known for one in found["item_knn"]])
+    assert row["knew"] == pytest.approx(vocabulary.mean(), abs=1e-5)
+    assert f"| {row['knew']:.1%} |" in markdown(said)
     assert row["all"]["recall"][0] < row["known"]["recall"][0]
     hits = row["known"]["recall"][0] * said["n_known"]
     assert row["all"]["recall"][0] == pytest.approx(hits / said["n_targets"], abs=1e-4)
@@ -231,7 +234,8 @@ def _roll(work: Path, arms: list[Any], wait_s: float) -> None:
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    arms = [POP, OFFLINE, CONTINUED, {**KNN, "every": 3}]
+    shorter = {**KNN, "name": "shorter", "window": "3h", "first_window": "8h"}
+    arms = [POP, OFFLINE, CONTINUED, {**KNN, "every": 3}, shorter]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     _roll(whole, arms, 0)
     context = multiprocessing.get_context("forkserver")
@@ -249,7 +253,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
         os.kill(process.pid, signal.SIGKILL)
         process.join()
     done = len(list(killed.glob("replay/run/arms/*/[!.]*.parquet")))
-    assert 18 <= done < 32
+    assert 18 <= done < 40
     _roll(killed, arms, 0)
     settings = settings_of(whole, arms)
     run, made = run_of(settings, 12, 20)
@@ -260,6 +264,46 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
             assert one.facts["learned_events"] == other.facts["learned_events"]
     left = {path.suffix for path in killed.glob("replay/run/arms/*/.*")}
     assert not left
+
+
+@pytest.mark.parametrize(
+    "own",
+    [{"first_window": "8h", "window": "3h"}, {"first_parameters": {"reach": 1}}],
+    ids=["first window", "first parameters"],
+)
+def test_what_is_for_the_first_fit_is_not_done_again_after_a_kill(
+    tmp_path: Path, own: dict[str, Any]
+) -> None:
+    arms = [{**KNN, **own}]
+    whole = rolled(settings_of(tmp_path / "whole", arms), walks(HOURS), 12, 18)
+    killed = settings_of(tmp_path / "killed", arms)
+    cut_short(killed, walks(HOURS), 12, 18, steps=3)
+    again = rolled(killed, walks(HOURS), 12, 18)
+    for one, other in zip(whole["item_knn"], again["item_knn"], strict=True):
+        np.testing.assert_array_equal(one.asked.rank, other.asked.rank)
+        assert one.facts["learned_events"] == other.facts["learned_events"]
+
+
+def test_a_model_is_kept_where_the_window_is_empty_after_a_kill(tmp_path: Path) -> None:
+    events = [e for e in walks(HOURS) if not 13 <= e[2] < 16]
+    settings = settings_of(tmp_path, [{**KNN, "window": "1h"}])
+    cut_short(settings, events, 12, 18, steps=3)
+    found = rolled(settings, events, 12, 18)["item_knn"]
+    assert [one.facts["fitted"] for one in found] == [True, True, False, False, False, True]
+    assert {one.facts["model_as_of"] for one in found[1:5]} == {str(START + 13)}
+
+
+def cut_short(settings: Settings, events: list[Any], first: int, stop: int, steps: int) -> None:
+    """Do some steps of the first arm, then leave."""
+    log = log_of(events, settings, HOURS)
+    run, arms = run_of(settings, first, stop)
+
+    def leave(_hours: object, _arm: str, done: int, _all: int) -> None:
+        if done == steps:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        roll(run, lambda: log, arms, leave)
 
 
 def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:
@@ -284,11 +328,28 @@ def test_arms_by_name(tmp_path: Path) -> None:
         ReplaySettings(arms=(ArmSettings(name="pop"), ArmSettings(name="pop", every=2)))
 
 
+def test_rules_of_when_to_skip_make_another_arm_of_those_that_skip(tmp_path: Path) -> None:
+    asked = settings_of(tmp_path, [{**KNN, "skip_when_stale": True}, {**KNN, "name": "always"}])
+    rule = RetrainSettings(max_unseen_share=0.9)
+    changed = asked.model_copy(update={"retrain": rule})
+    one, other = ([arm.digest for arm in arms_of(s, [])] for s in (asked, changed))
+    assert one[0] != other[0]
+    assert one[1] == other[1]
+
+
 def test_the_default_arms(tmp_path: Path) -> None:
     found = {arm.name: arm for arm in arms_of(settings_of(tmp_path, []), [])}
     assert list(found) == [
-        "recent_pop", "vsknn", "neighbours", "hrnn_trend", "hrnn_trend-offline", "hrnn",
+        "recent_pop", "p_pop", "item_knn", "vsknn", "neighbours",
+        "hrnn_trend", "hrnn_trend-without-network", "hrnn_trend-offline", "hrnn",
     ]  # fmt: skip
+    # None loses by its vocabulary: all know every item of the same window.
+    assert {(one.settings.min_item_events, one.settings.window) for one in found.values()} == {
+        (1, None)
+    }
+    without = found["hrnn_trend-without-network"]
+    assert without.model.parameters.items() >= {"affinity": False, "epochs": 1}.items()
+    assert reference_arm([without, found["hrnn_trend"]]) == "hrnn_trend"
     assert found["neighbours"].model.system == "item_knn"
     assert found["hrnn_trend"].settings.mode == "continued"
     # A copy by another name is the same arm: its results need not be made again.
