@@ -117,7 +117,7 @@ def test_the_loop_does_the_last_hour_again_and_changes_nothing(
     assert done.returncode == 0, done.stdout + done.stderr
     (told,) = map(json.loads, done.stdout.splitlines())
     # Every step was there; what they had made before is what they find.
-    assert set(told["seconds"]) >= {"ingest", "dataset", "stale", "train", "watch", "gate"}
+    assert set(told["seconds"]) >= {"ingest", "dataset", "train", "watch", "gate"}
     assert told["outcome"] in ("promote", "hold")
     assert [settings.path("shards") / told["dataset_id"]] == shards
     assert sorted(settings.path("models").glob("[!.]*")) == models
