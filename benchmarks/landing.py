@@ -117,7 +117,8 @@ def _fill(settings: dict[str, Any], work: Path, hour: Hour) -> None:
     run.command("backfill", ["backfill"])
     run.command("validate", ["validate", "--from", EPOCH, "--to", str(hour)])
     made = run.command("dataset", ["dataset", "--as-of", str(hour - 1)])
-    trained = run.command("train", ["train"])
+    run.command("train the floor", ["train", "--model", "recent_pop"])
+    trained = run.command("train", ["train", "--model", "hrnn_trend"])
     run.command("evaluate", ["evaluate"])
     run.command("gate", ["gate"])
     facts = {"dataset": made["said"]["dataset_id"], "model": trained["said"]["model_id"]}
