@@ -98,27 +98,12 @@ def test_a_yes_promotes_and_is_kept_with_the_name(place: Workplace) -> None:
     assert "[--refit][refit-1]" in given(commands, "promote")
 
 
-def test_a_no_leaves_the_champion_which_recommends(place: Workplace) -> None:
-    tasks, commands = run(place, "reject")
-    assert tasks["promote"] == tasks["approved"] == "skipped"
-    assert tasks["rejected"] == tasks["recommend"] == tasks["report"] == "success"
-    assert given(commands, "approve").endswith("[--reject]")
-
-
 def test_no_answer_in_time_is_a_no(place: Workplace) -> None:
     tasks, commands = run(place, "silence", wait_s=1)
     assert tasks["promote"] == "skipped"
     assert tasks["recommend"] == tasks["report"] == "success"
     assert "[--by][nobody]" in given(commands, "approve")
     assert given(commands, "approve").endswith("[--reject]")
-
-
-def test_nobody_is_asked_where_the_settings_do_not_say_so(place: Workplace) -> None:
-    tasks, commands = run(place, "nobody", needs_approval=False)
-    assert tasks["promote"] == tasks["recommend"] == "success"
-    assert tasks["approval"] == tasks["approved"] == tasks["rejected"] == "skipped"
-    assert tasks["recommend_meanwhile"] == "skipped"
-    assert not [line for line in commands if line.startswith("[approve]")]
 
 
 def test_an_hour_that_was_skipped_promotes_nothing_and_recommends(place: Workplace) -> None:
@@ -145,9 +130,3 @@ def test_without_a_data_set_nothing_is_judged_and_the_live_model_recommends(
         assert tasks[name] == "upstream_failed", name
     assert tasks["recommend"] == tasks["report"] == "success"
     assert [line.partition("]")[0] for line in commands] == ["[dataset", "[recommend", "[report"]
-
-
-def test_a_failed_recommendation_fails_the_run(place: Workplace) -> None:
-    tasks, _ = run(place, "nobody", failing="recommend", needs_approval=False)
-    assert tasks["recommend"] == "failed"
-    assert tasks["promote"] == tasks["report"] == "success"
