@@ -21,7 +21,7 @@ from training.reader import sha256_of
 from training.registry import Registry, open_registry, point, version_of
 
 ROOT = Path(__file__).resolve().parents[2]
-LONG = {**SMALL, "epochs": 30, "checkpoint_s": 0.2}
+LONG = {**SMALL, "epochs": 30, "checkpoint_s": 0.02}
 STILL = {**SMALL, "learning_rate": 1e-12, "epochs": 1}  # learns next to nothing
 
 
@@ -160,8 +160,8 @@ def test_a_killed_fit_resumes_to_the_same_weights(
         shop.config.write_text(own)
     assert resumed["model_id"] == whole["model_id"]
     assert resumed["resumed_from"].startswith("fit, epoch ")
-    # The end of an epoch is told before it is written down; a busy machine is killed in between.
-    assert int(resumed["resumed_from"].split()[2].strip(",")) >= 3
+    # The end of an epoch is told before it is written down: how many were is a matter of luck.
+    assert int(resumed["resumed_from"].split()[2].strip(",")) >= 2
     assert resumed["metrics"] == whole["metrics"]
     for name in ("weights.safetensors", "model.json"):
         both = [place.work / "models" / whole["model_id"] / name for place in (shop, undisturbed)]
