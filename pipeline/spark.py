@@ -57,6 +57,13 @@ def require_java() -> None:
         )
 
 
+def spark_is_running() -> bool:
+    """Whether this process has a Spark already, which `start_spark` would join."""
+    from pyspark import SparkContext
+
+    return SparkContext._active_spark_context is not None
+
+
 def start_spark(settings: SparkSettings, scratch: Path) -> SparkSession:
     """Start (or join) the Spark session; ``scratch`` takes its spill and local files.
 

@@ -48,10 +48,11 @@ class Workspace:
 
     @property
     def spark(self) -> SparkSession:
-        """The Spark session; started on first use, and then kept."""
+        """The Spark session; started or joined on first use, and then kept."""
         if "spark" not in self._kept:
-            from pipeline.spark import start_spark
+            from pipeline.spark import spark_is_running, start_spark
 
+            self._kept["spark is ours"] = not spark_is_running()
             with self.status("starting Spark"):
                 self._kept["spark"] = start_spark(
                     self.settings.spark, self.settings.path("scratch")
@@ -129,9 +130,9 @@ class Workspace:
             self.console.print(sentence, markup=False)
 
     def close(self) -> None:
-        """Stop Spark, if it was started."""
+        """Stop Spark, if it was started here: one that was joined has other users."""
         session = self._kept.pop("spark", None)
-        if session is not None:
+        if session is not None and self._kept.pop("spark is ours"):
             session.stop()
 
     def last_filled(self) -> Hour:
