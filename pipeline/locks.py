@@ -1,4 +1,4 @@
-"""One writer at a time on a lake."""
+"""One process at a time: on a lake, at the live model, at a replay."""
 
 from __future__ import annotations
 
@@ -11,44 +11,71 @@ from pathlib import Path
 
 from pipeline.errors import HourglassError
 
+_POLL_S = 0.1
+
 
 @contextmanager
-def writing(
-    folder: Path, wait_s: float, say: Callable[[str], None] = lambda _: None
+def held(
+    path: Path,
+    holder: str,
+    wait_s: float,
+    busy: Callable[[str], str],
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[None]:
-    """Hold the lake's writer lock; the system frees it even when the process is killed.
+    """Hold the lock of a file; the system frees it even when the process is killed.
 
-    ``say`` is told once when another process holds it.
+    Args:
+        path: of the file, made where it is missing.
+        holder: what others are told of this process while it holds the lock.
+        wait_s: how long to wait for another process.
+        busy: says who holds it, from what the holder told of itself.
+        say: is told that once, when waiting begins.
 
     Raises:
         HourglassError: another process still holds it after ``wait_s``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "writer.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as lock:
-        deadline = time.monotonic() + wait_s
-        said = False
+        deadline, said = time.monotonic() + wait_s, False
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError as error:
+                lock.seek(0)
+                sentence = busy(lock.read().strip() or "unknown")
                 if time.monotonic() >= deadline:
-                    lock.seek(0)
-                    holder = lock.read().strip() or "unknown"
                     raise HourglassError(
-                        f"another process (pid {holder}) is writing to the lake at {folder}: "
-                        f"waited {wait_s:.0f} s; try again when it has finished"
+                        f"{sentence}: waited {wait_s:.0f} s; try again when it has finished"
                     ) from error
                 if not said:
-                    lock.seek(0)
-                    say(f"waiting for process {lock.read().strip() or 'unknown'}, which is writing")
+                    say(sentence)
                     said = True
-                time.sleep(0.2)
+                time.sleep(_POLL_S)
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(holder)
         lock.flush()
         try:
             yield
         finally:
             lock.truncate(0)
+
+
+@contextmanager
+def writing(
+    folder: Path, wait_s: float, say: Callable[[str], None] = lambda _: None
+) -> Iterator[None]:
+    """Be the lake's only writer; ``say`` is told once when another process is.
+
+    Raises:
+        HourglassError: another process still writes after ``wait_s``.
+    """
+
+    def busy(pid: str) -> str:
+        return f"another process (pid {pid}) is writing to the lake at {folder}"
+
+    def waiting(sentence: str) -> None:
+        say(f"waiting: {sentence}")
+
+    with held(folder / "writer.lock", str(os.getpid()), wait_s, busy, waiting):
+        yield

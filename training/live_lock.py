@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import HourglassError
+from pipeline.locks import held
 
 WAIT_S = 30.0
-_POLL_S = 0.1
 
 
 @contextmanager
@@ -27,26 +24,9 @@ def changing(records: Path, doing: str, wait_s: float = WAIT_S) -> Iterator[None
     Raises:
         HourglassError: another process still holds it after ``wait_s``.
     """
-    records.mkdir(parents=True, exist_ok=True)
-    with (records / ".live.lock").open("a+", encoding="utf-8") as lock:
-        deadline = time.monotonic() + wait_s
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() >= deadline:
-                    lock.seek(0)
-                    holder = lock.read().strip() or "another process"
-                    raise HourglassError(
-                        f"the live model is being changed by {holder}: "
-                        f"waited {wait_s:.0f} s; try again when it has finished"
-                    ) from error
-                time.sleep(_POLL_S)
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()}, {doing}")
-        lock.flush()
-        try:
-            yield
-        finally:
-            lock.truncate(0)
+
+    def busy(holder: str) -> str:
+        return f"the live model is being changed by {holder}"
+
+    with held(records / ".live.lock", f"process {os.getpid()}, {doing}", wait_s, busy):
+        yield

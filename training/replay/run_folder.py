@@ -8,11 +8,8 @@ that it stands on, so that a run which was killed goes on where it was.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline import locks
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
+from training.durable import written_whole
 from training.replay.arms import Arm, ArmState, loaded
 from training.replay.log import FlatLog
 from training.replay.terms import Terms
@@ -68,7 +67,9 @@ def write_step(folder: Path, hour: Hour, result: StepResult) -> None:
     """Write the result of a step, whole or not at all."""
     table = pa.table({name: getattr(result.asked, name) for name in COLUMNS})
     table = table.replace_schema_metadata({"facts": json.dumps(result.facts)})
-    _whole(step_path(folder, hour), lambda path: pq.write_table(table, path, compression="zstd"))
+    written_whole(
+        step_path(folder, hour), lambda path: pq.write_table(table, path, compression="zstd")
+    )
 
 
 def read_step(folder: Path, hour: Hour) -> StepResult:
@@ -106,7 +107,7 @@ def write_state(folder: Path, state: ArmState, log: FlatLog) -> None:
         "terms": json.dumps(state.terms.to_json(log)),
         "facts": json.dumps({"as_of": str(state.as_of), "fits": state.fits}),
     }
-    _whole(folder / state_name(state), lambda path: save_file(tensors, path, said))
+    written_whole(folder / state_name(state), lambda path: save_file(tensors, path, said))
 
 
 def read_state(folder: Path, name: str, arm: Arm, log: FlatLog) -> ArmState:
@@ -143,21 +144,6 @@ def tidy(folder: Path, needed: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    _whole(path, lambda staging: staging.write_text(text, encoding="utf-8"))
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        write(staging)
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
-
-
 @contextmanager
 def held(folder: Path, wait_s: float, say: Callable[[str], None]) -> Iterator[None]:
     """Be the only process at a run; the system frees it even when the process is killed.
@@ -165,26 +151,12 @@ def held(folder: Path, wait_s: float, say: Callable[[str], None]) -> Iterator[No
     Raises:
         HourglassError: another process still works at it after ``wait_s``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "holder").open("a+", encoding="utf-8") as lock:
-        deadline, said = time.monotonic() + wait_s, False
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                lock.seek(0)
-                holder = lock.read().strip() or "unknown"
-                if time.monotonic() >= deadline:
-                    raise HourglassError(
-                        f"another process (pid {holder}) runs the replay {folder.name}: "
-                        f"waited {wait_s:.0f} s; try again when it has finished"
-                    ) from error
-                if not said:
-                    say(f"waiting for process {holder}, which runs the replay {folder.name} ...")
-                    said = True
-                time.sleep(0.2)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+
+    def busy(pid: str) -> str:
+        return f"another process (pid {pid}) runs the replay {folder.name}"
+
+    def waiting(sentence: str) -> None:
+        say(f"waiting: {sentence} ...")
+
+    with locks.held(folder / "holder", str(os.getpid()), wait_s, busy, waiting):
         yield
