@@ -17,7 +17,8 @@ from pipeline.settings import Settings, load_settings
 from training.artefact import VOCABULARY_NAME, WEIGHTS_NAME, save_model
 from training.candidates import candidates, remember
 from training.card import CARD_NAME, ModelCard, read_card, read_tensors
-from training.judgement import ensure_champion, evaluate, gate
+from training.evaluation import evaluate
+from training.judgement import ensure_champion, gate
 from training.reader import DataSet, read_dataset, sha256_of
 from training.registry import Registry, champion
 from training.run_log import TrainingRun, log_training

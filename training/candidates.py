@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.settings import Settings
+from training.durable import write_text
 
 
 def candidates(settings: Settings, dataset_id: str) -> dict[str, str]:
@@ -40,11 +40,8 @@ def configured(settings: Settings, dataset_id: str) -> dict[str, str]:
 def remember(settings: Settings, dataset_id: str, models: dict[str, str]) -> None:
     """Note which model of each name is the data set's candidate."""
     path = _index(settings, dataset_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps({**known, **models}, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_text(path, json.dumps({**known, **models}, indent=1) + "\n")
 
 
 def _index(settings: Settings, dataset_id: str) -> Path:

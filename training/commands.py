@@ -14,6 +14,7 @@ from training.approval_command import approve
 from training.gate_command import gate
 from training.lines import judged_dataset
 from training.loop_command import loop
+from training.options import DataSet
 from training.promote_command import promote, rollback
 from training.recommend_command import recommend
 from training.registry import registry_of
@@ -34,7 +35,6 @@ for command in (*_HOURLY, loop, replay, report):
 
 _Advance = Callable[[float], None]
 _Describe = Callable[[str], None]
-DataSet = Annotated[str, typer.Option("--dataset", help="id of a data set; last: the latest")]
 
 
 def frozen_part(space: Workspace, dataset: Path) -> Path:

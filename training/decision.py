@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour
+from pipeline.hours import Hour, parse_duration_h
 from training.card import CARD_NAME
 from training.evidence import Contestant, Outcome
 from training.gate import Decision
@@ -52,6 +52,12 @@ class DecisionRecord:
     champion_id: str | None
     champion_version: str | None
     line: str
+
+    @property
+    def end(self) -> Hour:
+        """The hour after those whose events judged the candidate."""
+        horizon = self.record.content["evaluation_settings"]["horizon"]
+        return self.as_of + parse_duration_h(horizon)
 
 
 def contestant(

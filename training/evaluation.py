@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from training.alignment import positions, translate_popularity
 from training.artefact import LoadedModel, load_model
 from training.candidates import configured
 from training.card import CARD_NAME
+from training.durable import write_text
 from training.evaluate import rank_targets
 from training.ranks import Ranks, SummaryRow, ranks_path, summary, write_ranks
 from training.reader import DataSet, read_dataset, sha256_of
@@ -209,10 +209,7 @@ def _write(path: Path, found: Evaluation) -> None:
         {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
         for row in content["rows"]
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _index(folder: Path) -> Path:

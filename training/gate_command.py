@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pipeline.errors import HourglassError
 from pipeline.workspace import Workspace
 from training.lines import judged_dataset
+from training.options import DataSet
 
 if TYPE_CHECKING:
     from training.gate import Decision
@@ -40,12 +41,7 @@ class Verdict:
         return self.outcome == "promote"
 
 
-def gate(
-    context: typer.Context,
-    dataset: Annotated[
-        str, typer.Option("--dataset", help="id of a data set; last: the latest")
-    ] = "last",
-) -> None:
+def gate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Decide whether a candidate goes live; exit 1 when one is blocked and none is promoted."""
     space: Workspace = context.obj
     verdict = decide(space, judged_dataset(space, dataset))

@@ -12,14 +12,7 @@ from training.artefact import load_model
 from training.candidates import candidates
 from training.card import read_card
 from training.decision import contestant, write_decision
-from training.evaluation import (
-    BOOTSTRAP_SEED,
-    Evaluation,
-    evaluate,
-    fresh,
-    read_evaluation,
-    standing,
-)
+from training.evaluation import BOOTSTRAP_SEED, fresh, read_evaluation
 from training.evidence import Contestant, Evidence
 from training.gate import Decision, choose, decide
 from training.live import Tenure, tenures
@@ -29,16 +22,6 @@ from training.reader import DataSet, read_dataset
 from training.registry import LiveModel, Registry, champion
 from training.slices import first_seen_us, judged, slice_masks
 from training.soundness import Defect, Soundness, examine, one_line
-
-__all__ = [
-    "Evaluation",
-    "ensure_champion",
-    "evaluate",
-    "fresh",
-    "gate",
-    "hours_judged",
-    "standing",
-]
 
 
 def ensure_champion(settings: Settings, registry: Registry, dataset: Path, at: str) -> LiveModel:

@@ -9,7 +9,7 @@ from training.metrics import METRICS
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from training.judgement import Evaluation
+    from training.evaluation import Evaluation
     from training.ranks import SummaryRow
 
 TITLES = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}

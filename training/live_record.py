@@ -8,7 +8,6 @@ not reach never took effect: its change was cut short before the alias moved.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,9 +65,7 @@ def write_event(records: Path, event: LiveEvent) -> Path:
     content["judged_from"] = None if event.judged_from is None else str(event.judged_from)
     stack = content.pop("stack")
     content["previous"], content["earlier"] = (stack[0] if stack else None), stack[1:]
-    path = write_record(records, f"{event.kind}-{event.champion.model_id}", content)
-    sync_folder(records)
-    return path
+    return write_record(records, f"{event.kind}-{event.champion.model_id}", content)
 
 
 def read_event(path: Path) -> LiveEvent:
@@ -114,15 +111,6 @@ def history(
         found.append((records / name, event))
         name = event.after
     return found
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names of new files in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _model(content: Mapping[str, Any] | None) -> ModelRef | None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
+from training.durable import written_whole
 from training.sequential import Sums
 
 FOLDER = "users"  # in the folder of the decisions
@@ -86,11 +87,7 @@ def write_people(people: People, decisions: Path, prefix: str) -> tuple[str, str
     sha256 = hashlib.sha256(data).hexdigest()
     path = decisions / FOLDER / f"{prefix}-{sha256[:12]}.parquet"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_bytes(data)
-        unfinished.chmod(0o444)
-        unfinished.replace(path)
+        written_whole(path, lambda place: place.write_bytes(data)).chmod(0o444)
     return path.name, sha256
 
 

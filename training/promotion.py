@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour, parse_duration_h
 from training.approval import refuse_unapproved
 from training.card import CARD_NAME
 from training.decision import DecisionRecord, read_decision
@@ -98,7 +97,7 @@ def promote(
         refuse_unapproved(decision, approval)
         _check_artefact(registry, decision)
         new = loadable(registry, candidate)
-        until = _end_of_judged(decision)
+        until = decision.end
         if refit is not None:
             new = checked_refit(registry, decision, refit, until, examine)
         before = model_ref(registry, live.version) if live else None
@@ -129,12 +128,6 @@ def promote(
 def _previous(registry: Registry, live: LiveModel | None) -> LiveModel | None:
     behind = steps_back(registry, live)
     return live_model(registry, behind[0]) if behind else None
-
-
-def _end_of_judged(decision: DecisionRecord) -> Hour:
-    """The hour after those whose events judged the candidate."""
-    horizon = decision.record.content["evaluation_settings"]["horizon"]
-    return decision.as_of + parse_duration_h(horizon)
 
 
 def _check_same_champion(decision: DecisionRecord, live: LiveModel | None) -> None:

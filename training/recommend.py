@@ -24,7 +24,7 @@ from pipeline.hours import Hour, parse_duration_h
 from pipeline.lake import Lake
 from pipeline.settings import Settings
 from training.artefact import LoadedModel, load_model
-from training.judgement import fresh
+from training.evaluation import fresh
 from training.reader import DataSet, Histories, Requests, read_dataset
 from training.recommending.popularity import (
     Catalogue,

@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
+from training.durable import flush
 
 FORMAT = 1
 _NAME = re.compile(r".+-([0-9a-f]{12})\.json")
@@ -35,7 +36,7 @@ class Record:
 
 
 def write_record(folder: Path, prefix: str, content: dict[str, Any]) -> Path:
-    """Write ``<folder>/<prefix>-<12 hex>.json``, read-only, whole or not at all.
+    """Write ``<folder>/<prefix>-<12 hex>.json``, read-only, whole or not at all, and for good.
 
     Raises:
         HourglassError: a file of that name holds something else.
@@ -59,6 +60,7 @@ def write_record(folder: Path, prefix: str, content: dict[str, Any]) -> Path:
         Path(temporary).chmod(_MODE)
         # Two writers of one name write the same bytes, since the name is made from them.
         Path(temporary).replace(path)
+        flush(folder)
     finally:
         Path(temporary).unlink(missing_ok=True)
     return path

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour, parse_duration_h
 from pipeline.settings import Settings
 from training.card import read_card
 from training.decision import DecisionRecord
@@ -20,11 +19,6 @@ from training.train import Trained, TrainOptions, Watcher, train
 def wants_refit(settings: Settings, decision: DecisionRecord) -> bool:
     """Whether a decision's model is to learn from the hours that judged it before it goes live."""
     return settings.retrain.refit and decision.outcome is Outcome.PROMOTE
-
-
-def end_of_judged(settings: Settings, decision: DecisionRecord) -> Hour:
-    """The hour after those whose events judged the candidate."""
-    return decision.as_of + parse_duration_h(settings.evaluation.horizon)
 
 
 def refit(
@@ -51,7 +45,7 @@ def refit(
             since the candidate was made.
     """
     card = read_card(settings.path("models") / decision.candidate_id)
-    end = end_of_judged(settings, decision)
+    end = decision.end
     as_of = read_dataset(dataset).manifest.as_of
     if as_of != end:
         raise HourglassError(
@@ -66,15 +60,10 @@ def refit(
 def _line(
     settings: Settings, decision: DecisionRecord, system: str, parameters: dict[str, Any]
 ) -> Model:
-    name = decision.record.content.get("line")
-    if not name:
-        raise HourglassError(
-            f"{decision.record.path.name} does not name its line: run `hourglass gate` again"
-        )
-    model = agreeing(configured(settings, str(name)), settings.evaluation.repeats == "keep")
+    model = agreeing(configured(settings, decision.line), settings.evaluation.repeats == "keep")
     if (model.system, model.parameters) != (system, parameters):
         raise HourglassError(
-            f"{name} is configured in another way by now than {decision.candidate_id} was made: "
-            "judge the new one first"
+            f"{decision.line} is configured in another way by now than {decision.candidate_id} was "
+            "made: judge the new one first"
         )
     return model

@@ -96,8 +96,8 @@ def write_results(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from training.durable import write_text
     from training.replay.figure import curves_of, draw, smooth_steps
-    from training.replay.run_folder import write_text
     from training.replay.table import markdown, results_of, step_rows, table_of
 
     rule, seed = run.settings.evaluation, run.settings.replay.seed

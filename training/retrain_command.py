@@ -9,16 +9,12 @@ from typing import Annotated
 import typer
 
 from pipeline.workspace import Workspace
+from training.options import DataSet
 
 _NOT_ASKED = ", since retrain.skip is off"
 
 
-def stale(
-    context: typer.Context,
-    dataset: Annotated[
-        str, typer.Option("--dataset", help="id of a data set; last: the latest")
-    ] = "last",
-) -> None:
+def stale(context: typer.Context, dataset: DataSet = "last") -> None:
     """Say whether retraining on a data set is worth it, by signs that cost next to nothing."""
     from training.registry import registry_of
     from training.retraining import look

@@ -15,6 +15,7 @@ from pipeline.schemas import ITEM_HOURS
 from pipeline.settings import Settings
 from training.artefact import VOCABULARY_NAME
 from training.card import read_card
+from training.durable import write_text
 from training.evaluation import read_evaluation
 from training.model_files import configured
 from training.registry import Registry, champion
@@ -101,18 +102,13 @@ def looks_at(settings: Settings, model_id: str, within: HourRange) -> list[tuple
 
 def record_worth(settings: Settings, dataset_id: str, worth: Worth) -> Path:
     """Keep what was found for a data set, so that the gate and the report know."""
-    path = _record(settings, dataset_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "retrain": worth.retrain,
         "reasons": worth.reasons,
         "sentence": worth.sentence,
         "signs": asdict(worth.signs),
     }
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)
-    return path
+    return write_text(_record(settings, dataset_id), json.dumps(content, indent=1) + "\n")
 
 
 def recorded_worth(settings: Settings, dataset_id: str) -> Worth | None:

@@ -12,6 +12,7 @@ import typer
 
 from pipeline.errors import UsageError
 from pipeline.workspace import Workspace
+from training.options import DataSet
 
 if TYPE_CHECKING:
     from training.model_files import Model
@@ -28,9 +29,7 @@ class Device(StrEnum):
 
 def train(
     context: typer.Context,
-    dataset: Annotated[
-        str, typer.Option("--dataset", help="id of a data set; last: the latest")
-    ] = "last",
+    dataset: DataSet = "last",
     model: Annotated[
         list[str] | None,
         typer.Option(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from pipeline.workspace import Workspace
+from training.lines import judged_dataset
+from training.options import DataSet
 
 if TYPE_CHECKING:
     from training.watch_record import Watched
@@ -23,18 +25,13 @@ class Said:
     record: Path | None = None
 
 
-def watch(
-    context: typer.Context,
-    dataset: Annotated[
-        str, typer.Option("--dataset", help="id of a data set; last: the latest")
-    ] = "last",
-) -> None:
+def watch(context: typer.Context, dataset: DataSet = "last") -> None:
     """Judge the model that was live during the hours after the data set's time.
 
     Surely below the floor, or unable to score, it is replaced by the previous one or by the floor.
     """
     space: Workspace = context.obj
-    said = watched(space, space.dataset(dataset))
+    said = watched(space, judged_dataset(space, dataset))
     found = said.found
     if found is None:
         space.say(said.sentence, {"outcome": None, "sentence": said.sentence})

@@ -27,7 +27,7 @@ from pipeline.settings import Settings
 from training.metrics import target_values
 from training.people import People, together
 from training.ranks import Ranks, check_same_targets
-from training.sequential import Sums, contrast, scale_of, sequential
+from training.sequential import Sums, contrast, scale_of, sequential, telling
 from training.watch_record import WatchNumbers
 
 
@@ -109,7 +109,7 @@ def judged(settings: Settings, now: Seen, earlier: Sequence[WatchLook]) -> Watch
         each,
         alpha=half / len(hours),
         swing=gate.hour_swing,
-        scale=scale_of(each[0], gate.min_targets),
+        scale=scale_of(telling(each), gate.min_targets),
         people=sums_of(together([one.people for one in looks])),
     )
     return WatchNumbers(

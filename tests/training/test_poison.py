@@ -19,7 +19,8 @@ from training import judgement
 from training.candidates import candidates
 from training.card import CARD_NAME
 from training.decision import latest_decision, read_decision
-from training.judgement import ensure_champion, evaluate, gate, live_since, standing
+from training.evaluation import evaluate, standing
+from training.judgement import ensure_champion, gate, live_since
 from training.live import Tenure
 from training.looks import LookKey
 from training.reader import read_dataset

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import HourglassError, telling_of_full_disk
+from training.durable import flush
 
 _NAME = "fit.safetensors"
 _UNFINISHED = "fit.unfinished"
@@ -90,9 +90,9 @@ def save_checkpoint(folder: Path, identity: Identity, checkpoint: Checkpoint) ->
         with telling_of_full_disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
             save_file(tensors, unfinished, about)
-            _flush(unfinished)
+            flush(unfinished)
             unfinished.replace(folder / _NAME)
-            _flush(folder)
+            flush(folder)
     except (OSError, SafetensorError) as error:
         raise HourglassError(
             f"{folder}: cannot write a checkpoint: {error}: make the folder writable, or name "
@@ -186,12 +186,3 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         apart[name] = tensor.clone() if place in seen else tensor.contiguous()
         seen.add(place)
     return apart
-
-
-def _flush(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder, before anything else happens."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -18,6 +18,7 @@ from pipeline.hour_files import HourFile
 from pipeline.hours import Hour, HourRange
 from pipeline.lake import Lake
 from pipeline.schemas import RECOMMENDATIONS
+from training.durable import write_text
 
 FILE = "recommendations.parquet"
 SUMMARY = "summary.json"
@@ -104,11 +105,7 @@ def publication(lake: Lake, hour: Hour, folder: Path) -> Iterator[Publication]:
 
 def write_summary(folder: Path, facts: Mapping[str, Any]) -> Path:
     """What was published, as JSON; it is whole whenever it is there."""
-    unfinished = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
-    unfinished.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    path = folder / SUMMARY
-    os.replace(unfinished, path)  # noqa: PTH105
-    return path
+    return write_text(folder / SUMMARY, json.dumps(facts, indent=1) + "\n")
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

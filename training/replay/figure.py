@@ -23,7 +23,6 @@ _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#000000", "#CC79A7", "#56B4E9", "#
 LineStyle = str | tuple[int, tuple[int, int]]
 _STYLES: tuple[LineStyle, ...] = ("-", "--", "-.", (0, (1, 1)))
 _SAMPLES = 200
-_NAMES: dict[str, str] = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
 _DAY_H = 24
 _HIGH = 0.75
 _LEAST_GAP = 0.042  # of the axis' height, between two labels
