@@ -139,6 +139,18 @@ class Requests:
     def __len__(self) -> int:
         return len(self.user)
 
+    @classmethod
+    def before(cls, histories: Histories, event: NDArray[np.int64]) -> Requests:
+        """At the times of the events in those places, with all that their users did before."""
+        user = np.searchsorted(histories.offsets, event, side="right") - 1
+        return cls(
+            user=user,
+            length=event - histories.offsets[user],
+            now_us=np.asarray(histories.time_us)[event],
+            context=np.asarray(histories.context)[event],
+            starts=np.asarray(histories.session_start)[event],
+        )
+
     def take(self, rows: NDArray[np.int64] | slice) -> Requests:
         """The requests of those rows, in their order."""
         context = None if self.context is None else self.context[rows]

@@ -104,12 +104,4 @@ def validation_requests(
     most = min(_MOST_VALIDATED, max(_ENOUGH_VALIDATED, _MOST_SCORES // max(1, n_items)))
     step = max(1, -(-len(validation) // most))
     event = np.sort(validation[::step])
-    user = np.searchsorted(histories.offsets, event, side="right") - 1
-    requests = Requests(
-        user=user,
-        length=event - histories.offsets[user],
-        now_us=np.asarray(histories.time_us)[event],
-        context=np.asarray(histories.context)[event],
-        starts=np.asarray(histories.session_start)[event],
-    )
-    return requests, event
+    return Requests.before(histories, event), event

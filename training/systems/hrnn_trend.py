@@ -177,14 +177,7 @@ class TrendSystem(NeuralSystem):
         self, data: DataSet, event: Ints, item_events: Ints, evidence: Evidence
     ) -> Choices:
         histories = data.histories
-        user = np.searchsorted(histories.offsets, event, side="right") - 1
-        requests = Requests(
-            user=user,
-            length=event - histories.offsets[user],
-            now_us=np.asarray(histories.time_us)[event],
-            context=np.asarray(histories.context)[event],
-            starts=np.asarray(histories.session_start)[event],
-        )
+        requests = Requests.before(histories, event)
         target = np.asarray(histories.item)[event].astype(np.int64) - 1
         shared = Shared.of(item_events, _COLUMNS, np.random.default_rng(self._seed % 2**64))
         last = np.full(len(event), -1)
