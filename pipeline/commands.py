@@ -269,11 +269,10 @@ def dataset(
     ] = None,
 ) -> None:
     """Freeze what a model may know at an hour into Parquet shards."""
-    from pipeline.dataset import freeze, read_manifest
-    from pipeline.dataset_quality import judge_dataset
+    from pipeline.dataset import read_manifest
+    from pipeline.freezing import freeze_and_judge
     from pipeline.quality.outcomes import refuse_critical
     from pipeline.settings import DatasetSettings
-    from pipeline.verdicts import refuse_learning_from
 
     space: Workspace = context.obj
     settings = space.settings
@@ -287,12 +286,7 @@ def dataset(
     if judged_until not in (None, "last"):
         time = Hour.parse(str(judged_until)) - parse_duration_h(settings.evaluation.horizon)
     base = space.dataset(extend) if extend else None
-    reach_h = parse_duration_h(settings.dataset.window) + parse_duration_h(settings.dataset.history)
-    refuse_learning_from(space.lake, HourRange(time - reach_h, time))
-    spark = space.spark
-    with space.status(f"freezing a data set as of {time}"):
-        folder = freeze(spark, space.lake, settings, time, base)
-    outcome = judge_dataset(space.lake, settings, folder)
+    folder, outcome = freeze_and_judge(space, settings, time, base)
     for result in outcome.results:
         if not result.success:
             space.console.print(f"{result.severity}: {result.sentence}", markup=False)

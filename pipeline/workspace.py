@@ -117,7 +117,7 @@ class Workspace:
         """Be the lake's only writer; a second one waits, then is told who holds it."""
 
         def say(sentence: str) -> None:
-            print(f"{sentence} to this lake ...", file=sys.stderr, flush=True)
+            print(f"{sentence} ...", file=sys.stderr, flush=True)
 
         with writing(self.settings.resolved_warehouse, _LOCK_WAIT_S, say):
             yield

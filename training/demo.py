@@ -70,7 +70,7 @@ def run_demo(
         path.write_text(text, encoding="utf-8")
     try:
         steps = Steps(space)
-        _model_steps(space, *_data_steps(space, source, raw, steps), steps)
+        _model_steps(space, _data_steps(space, source, raw, steps), steps)
     finally:
         space.close()
     console = space.console
@@ -79,15 +79,11 @@ def run_demo(
         console.print(f"  {label:<16}{place}", markup=False)
 
 
-def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -> tuple[Path, Hour]:
-    """From raw logs to a data set; returns its folder and the hour after the last event."""
-    from pipeline import ingest
-    from pipeline.metadata import load_metadata
+def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -> Hour:
+    """From raw logs to sessions; returns the hour after the last event."""
     from pipeline.quality.outcomes import refuse_critical
-    from pipeline.sessionize import sessionize
-    from pipeline.staleness import stale_hours
     from pipeline.validation import validate
-    from training.loop import frozen_until
+    from training.taking_in import ingested, sessionized
 
     settings, lake = space.settings, space.lake
     if source == "simulator" and raw is None:
@@ -95,31 +91,8 @@ def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -
             done(_simulate(space))
     with steps("start Spark") as done:
         done(f"Spark {space.spark.version} at {settings.spark.master}")
-    spark = space.spark
-    with steps("metadata") as done, space.writing():
-        done(
-            ", ".join(f"{n:,} {what}" for what, n in load_metadata(lake, settings).items())
-            or "none"
-        )
-    with steps("ingest") as done, space.writing():
-        taken = ingest.ingest(spark, lake, settings, space.clock)
-        done(
-            f"{taken.records:,} records = {taken.accepted:,} accepted + {taken.duplicates:,} "
-            f"duplicates + {taken.quarantined:,} quarantined"
-            if taken.files
-            else f"nothing new in {taken.known_files} files"
-        )
-    arrived = lake.filled(ingest.STEP)
-    if not arrived:
-        raise HourglassError(f"{settings.source.path}: no record became an event: see quarantine")
-    hours = HourRange.covering(arrived)
-    with steps("sessionize") as done, space.writing():
-        stale = stale_hours(lake, settings, hours.stop)
-        if stale:
-            made = sessionize(spark, lake, settings, HourRange(stale[-1], hours.stop))
-            done(f"{made.events:,} events of {len(hours):,} hours in sessions")
-        else:
-            done(f"all {len(hours):,} hours are filled already")
+    hours = ingested(space, steps)
+    sessionized(space, hours.stop, steps)
     as_of = space.as_of("last")
     judged = space.horizon_from(as_of)
     window = parse_duration_h(settings.dataset.window)
@@ -130,15 +103,15 @@ def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -
         checked = sum(len(outcome.results) for outcome in outcomes)
         done(f"{checked} expectations on {learned.first} to {judged.stop}, {len(failed)} failed")
         refuse_critical(outcomes)
-    return frozen_until(space, judged.stop, steps), hours.stop
+    return judged.stop
 
 
-def _model_steps(space: Workspace, folder: Path, end: Hour, steps: Steps) -> None:
-    """From a data set to recommendations; prints the leaderboard last."""
+def _model_steps(space: Workspace, end: Hour, steps: Steps) -> None:
+    """From sessions to recommendations; prints the leaderboard last."""
     from training.health import write_report
     from training.loop import learn
 
-    done = learn(space, folder, end, steps)
+    done = learn(space, end, steps)
     with steps("report") as said:
         said(str(write_report(space, registry_of(space))))
     if done.evaluation is not None:

@@ -20,6 +20,7 @@ from pipeline.verdicts import Kind
 from pipeline.workspace import Workspace
 from training.registry import Registry, registry_of
 from training.steps import Steps
+from training.taking_in import sessionized
 
 if TYPE_CHECKING:
     from training.evaluation import Evaluation
@@ -31,7 +32,7 @@ _SESSIONS: tuple[Kind, ...] = ("sessions",)
 
 @dataclass(frozen=True)
 class HourDone:
-    """What became of an hour; ``outcome`` is the gate's, or skipped, quiet or failed."""
+    """What became of an hour; ``outcome`` is the gate's, or skipped or quiet."""
 
     stop: Hour
     dataset_id: str
@@ -46,130 +47,130 @@ class HourDone:
 def run_hour(space: Workspace, stop: Hour, steps: Steps) -> HourDone:
     """The whole loop at the end of the hour before ``stop``; running it again changes nothing.
 
+    All that has arrived is taken in before (`training.taking_in.ingested`).
+
     Raises:
         HourglassError: a step refuses or fails; what was done before it stands.
     """
-    take_in(space, stop, steps)
-    return learn(space, frozen_until(space, stop, steps), stop, steps)
-
-
-def take_in(space: Workspace, stop: Hour, steps: Steps) -> None:
-    """Everything that arrived before ``stop``, validated and in sessions.
-
-    Raises:
-        HourglassError: the hours that are to judge are critical, or sessions cannot be made.
-    """
-    from pipeline import ingest
-    from pipeline.metadata import load_metadata
     from pipeline.quality.outcomes import refuse_critical
-    from pipeline.sessionize import sessionize
-    from pipeline.staleness import stale_hours
     from pipeline.validation import validate
 
     settings, lake = space.settings, space.lake
     judged = HourRange(stop - parse_duration_h(settings.evaluation.horizon), stop)
-    with steps("ingest") as done, space.writing():
-        load_metadata(lake, settings)
-        arrived = HourRange(Hour(0), stop)
-        taken = ingest.ingest(space.spark, lake, settings, space.clock, arrived)
-        done(f"{taken.accepted:,} new events from {taken.files:,} files")
     with steps("validate") as done, space.writing():
-        outcomes = validate(lake, settings, judged, _EVENTS)
-        refuse_critical(outcomes)
+        refuse_critical(validate(lake, settings, judged, _EVENTS))
         done(f"{judged}: no critical expectation failed")
-    with steps("sessionize") as done, space.writing():
-        stale = stale_hours(lake, settings, stop)
-        if stale:
-            made = sessionize(space.spark, lake, settings, HourRange(stale[0], stop))
-            done(f"{made.events:,} events of {len(stale):,} hours in sessions")
-        else:
-            done("all hours are filled already")
+    sessionized(space, stop, steps)
+    with space.writing():
         refuse_critical(validate(lake, settings, judged, _SESSIONS))
+    return learn(space, stop, steps)
 
 
-def frozen_until(space: Workspace, stop: Hour, steps: Steps) -> Path:
-    """The data set that the hours before ``stop`` judge.
+def learn(space: Workspace, stop: Hour, steps: Steps) -> HourDone:
+    """From sessions to recommendations as of ``stop``.
 
-    Raises:
-        HourglassError: an hour that it learns from, or it itself, is critical.
-    """
-    from pipeline.dataset import freeze, read_manifest
-    from pipeline.dataset_quality import judge_dataset
-    from pipeline.quality.outcomes import refuse_critical
-    from pipeline.verdicts import refuse_learning_from
-
-    rules = space.settings.dataset
-    as_of = stop - parse_duration_h(space.settings.evaluation.horizon)
-    reach_h = parse_duration_h(rules.window) + parse_duration_h(rules.history)
-    with steps("dataset") as done:
-        refuse_learning_from(space.lake, HourRange(as_of - reach_h, as_of))
-        folder = freeze(space.spark, space.lake, space.settings, as_of)
-        refuse_critical([judge_dataset(space.lake, space.settings, folder)])
-        manifest = read_manifest(folder)
-        done(
-            f"{folder.name} as of {as_of}: {manifest['n_targets']:,} events, "
-            f"{manifest['n_users']:,} users, {manifest['n_items']:,} items"
-        )
-    return folder
-
-
-def learn(space: Workspace, dataset: Path, stop: Hour, steps: Steps) -> HourDone:
-    """From a data set to recommendations as of ``stop``.
-
-    Whatever fails among the challengers, the live model is watched and recommends.
+    Whatever fails among the challengers, and even where there is no data set to judge them on, the
+    live model recommends.
 
     Raises:
-        HourglassError: a step failed; the others are done.
+        HourglassError: the first step that failed; those that do not need it are done.
     """
-    from training.commands import evaluate_all
-    from training.decision import read_decision
-    from training.gate_command import decide
-    from training.promote_command import promoted
     from training.recommend_command import live_at, recommend_all
-    from training.retraining import refitted
-    from training.watch_command import watched
 
-    settings, registry = space.settings, registry_of(space)
     tries = _Tries(steps)
-    outcome, sentence, found = "failed", "", None
-    with tries("train") as done:
-        done(_trained(space, registry, dataset))
-    with tries("evaluate") as done:
-        found = evaluate_all(space, dataset)
-        done(f"{found.n_targets:,} next events from {found.start} on")
-    if found is not None:
-        with tries("watch") as done:
-            done(watched(space, dataset).sentence)
-        with tries("gate") as done:
-            verdict = decide(space, dataset)
-            outcome = "block" if verdict.blocks else verdict.outcome
-            sentence = verdict.sentence
-            done(f"{outcome}: {sentence}")
-        if outcome == "promote" and verdict.path is not None:
-            with tries("promote") as done:
-                if settings.gate.approval:
-                    done(f"waits for `hourglass approve --decision {verdict.path.name} --by NAME`")
-                else:
-                    refit = refitted(space, registry, read_decision(verdict.path))
-                    made = promoted(space, verdict.path, refit.model_id if refit else None)
-                    done(made.sentence)
-    elif tries.quiet:
-        outcome, sentence = "quiet", tries.quiet
-    with steps("recommend") as done:
-        live = live_at(registry, stop)
-        published = recommend_all(space, live, stop.start)
-        done(f"{published.rows:,} rows for {published.users:,} users by {live.model_id}")
+    tried = _challenged(space, stop, tries)
+    try:
+        with steps("recommend") as done:
+            live = live_at(registry_of(space), stop)
+            published = recommend_all(space, live, stop.start)
+            done(f"{published.rows:,} rows for {published.users:,} users by {live.model_id}")
+    except HourglassError:
+        tries.refuse_failed()
+        raise
     tries.refuse_failed()
     return HourDone(
         stop=stop,
-        dataset_id=dataset.name,
-        outcome=outcome,
-        sentence=sentence,
+        dataset_id=tried.dataset_id,
+        outcome=tried.outcome,
+        sentence=tried.sentence,
         champion=live.model_id,
         recommendations=published.path,
-        evaluation=found,
+        evaluation=tried.evaluation,
         seconds=dict(steps.seconds),
     )
+
+
+@dataclass
+class _Tried:
+    """How far the challengers of an hour came."""
+
+    dataset_id: str = ""
+    outcome: str = "failed"
+    sentence: str = ""
+    evaluation: Evaluation | None = None
+
+
+def _challenged(space: Workspace, stop: Hour, tries: _Tries) -> _Tried:
+    """Freeze, train, evaluate, watch, gate and promote, as far as each can be done."""
+    from training.commands import evaluate_all
+    from training.gate_command import decide
+    from training.watch_command import watched
+
+    tried, dataset = _Tried(), None
+    with tries("dataset") as done:
+        dataset, sentence = _frozen(space, stop)
+        tried.dataset_id = dataset.name
+        done(sentence)
+    if dataset is None:
+        return tried
+    with tries("train") as done:
+        done(_trained(space, registry_of(space), dataset))
+    try:
+        with tries("evaluate") as done:
+            tried.evaluation = evaluate_all(space, dataset)
+            done(f"{tried.evaluation.n_targets:,} next events from {tried.evaluation.start} on")
+    except NothingHappenedError as error:
+        tried.outcome, tried.sentence = "quiet", str(error)
+    if tried.evaluation is None:
+        return tried
+    with tries("watch") as done:
+        done(watched(space, dataset).sentence)
+    with tries("gate") as done:
+        verdict = decide(space, dataset)
+        tried.outcome = "block" if verdict.blocks else verdict.outcome
+        tried.sentence = verdict.sentence
+        done(f"{tried.outcome}: {tried.sentence}")
+    if tried.outcome == "promote" and verdict.path is not None:
+        with tries("promote") as done:
+            done(_promoted(space, verdict.path))
+    return tried
+
+
+def _frozen(space: Workspace, stop: Hour) -> tuple[Path, str]:
+    """The data set that the hours before ``stop`` judge, and what is in it."""
+    from pipeline.dataset import read_manifest
+    from pipeline.freezing import freeze_and_judge
+    from pipeline.quality.outcomes import refuse_critical
+
+    as_of = stop - parse_duration_h(space.settings.evaluation.horizon)
+    folder, outcome = freeze_and_judge(space, space.settings, as_of)
+    refuse_critical([outcome])
+    held = read_manifest(folder)
+    return folder, (
+        f"{folder.name} as of {as_of}: {held['n_targets']:,} events, "
+        f"{held['n_users']:,} users, {held['n_items']:,} items"
+    )
+
+
+def _promoted(space: Workspace, decision: Path) -> str:
+    from training.decision import read_decision
+    from training.promote_command import promoted
+    from training.retraining import refitted
+
+    if space.settings.gate.approval:
+        return f"waits for `hourglass approve --decision {decision.name} --by NAME`"
+    refit = refitted(space, registry_of(space), read_decision(decision))
+    return promoted(space, decision, refit.model_id if refit else None).sentence
 
 
 def _trained(space: Workspace, registry: Registry, dataset: Path) -> str:
@@ -189,15 +190,14 @@ class _Tries:
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
         self._failed: list[HourglassError] = []
-        self.quiet = ""
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[Callable[[str], None]]:
         try:
             with self._steps(name) as done:
                 yield done
-        except NothingHappenedError as error:
-            self.quiet = str(error)
+        except NothingHappenedError:
+            raise
         except HourglassError as error:
             self._failed.append(error)
             self._steps.say(name, f"failed: {error}")

@@ -32,15 +32,18 @@ def loop(
     from training.loop import run_hour
     from training.registry import registry_of
     from training.steps import Steps
+    from training.taking_in import ingested
 
     space: Workspace = context.obj
     check_lines(space.settings)
-    hours = _hours(space, first, stop)
+    asked = _asked(space, first, stop)
+    steps = Steps(space)
+    hours = _hours(asked, ingested(space, steps), Hour.of(space.clock))
     blocked: list[str] = []
     for hour in hours:
         if len(hours) > 1:
             space.console.print(f"\nhour {hour}", style="bold")
-        done = run_hour(space, hour + 1, Steps(space))
+        done = run_hour(space, hour + 1, steps)
         if done.outcome == "block":
             blocked.append(f"hour {hour}: {done.sentence}")
         space.say(
@@ -55,6 +58,7 @@ def loop(
                 "seconds": done.seconds,
             },
         )
+        steps = Steps(space)
     if report:
         with space.status("writing the report"):
             write_report(space, registry_of(space))
@@ -62,35 +66,28 @@ def loop(
         raise HourglassError(f"{len(blocked)} of {len(hours)} hours were blocked; {blocked[0]}")
 
 
-def _hours(space: Workspace, first: str | None, stop: str | None) -> HourRange:
+def _asked(space: Workspace, first: str | None, stop: str | None) -> HourRange | None:
     if first is None and stop is None:
-        last = _last_arrived(space)
-        return HourRange(last, last + 1)
+        return None
     begin = Hour.parse(first) if first is not None else Hour.parse(str(stop)) - 1
-    hours = space.past(HourRange(begin, begin + 1 if stop is None else Hour.parse(stop)))
-    last = _last_arrived(space)
-    if hours.stop > last + 1:
-        raise UsageError(
-            f"--to {hours.stop}: the log ends with hour {last} so far: there is nothing to learn "
-            "from after it"
-        )
-    return hours
+    return space.past(HourRange(begin, begin + 1 if stop is None else Hour.parse(stop)))
 
 
-def _last_arrived(space: Workspace) -> Hour:
-    """The last hour with events that is over, of all that lies in the landing zone by now.
+def _hours(asked: HourRange | None, arrived: HourRange, now: Hour) -> HourRange:
+    """The hours to do: those that were asked for, or the last one with events that is over.
 
     Raises:
-        HourglassError: there is none.
+        HourglassError: no hour with events is over.
+        UsageError: hours after the log's end are asked for.
     """
-    from pipeline import ingest
-    from pipeline.metadata import load_metadata
-
-    with space.writing(), space.status("taking in what has arrived"):
-        load_metadata(space.lake, space.settings)
-        ingest.ingest(space.spark, space.lake, space.settings, space.clock)
-    now = Hour.of(space.clock)
-    arrived = [hour for hour in space.lake.filled(ingest.STEP) if hour < now]
-    if not arrived:
-        raise HourglassError("no event has arrived yet: look at source.path and at quarantine")
-    return max(arrived)
+    over = min(arrived.stop, now)
+    if over <= arrived.first:
+        raise HourglassError(f"the first hour with events, {arrived.first}, is not over yet")
+    if asked is None:
+        return HourRange(over - 1, over)
+    if asked.stop > over:
+        raise UsageError(
+            f"--to {asked.stop}: the log ends with hour {over - 1} so far: there is nothing to "
+            "learn from after it"
+        )
+    return asked

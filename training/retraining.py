@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.hours import Hour
 from pipeline.settings import Settings
 from pipeline.workspace import Workspace
 from training.registry import Registry
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 def look(space: Workspace, registry: Registry, dataset: Path) -> Worth:
-    """Whether retraining on a data set is worth it; what was found is kept.
-
-    Raises:
-        HourglassError: the live model's card or vocabulary cannot be read.
-    """
+    """Whether retraining on a data set is worth it; what was found is kept."""
     from pipeline.dataset import read_manifest
 
     as_of = Hour.parse(read_manifest(dataset)["as_of"])
@@ -57,21 +53,14 @@ def refitted(space: Workspace, registry: Registry, decision: DecisionRecord) -> 
         HourglassError: as `pipeline.dataset.freeze`, `training.refit.refit`, or the data set is
             not to be trusted.
     """
-    from pipeline.dataset import freeze
-    from pipeline.dataset_quality import judge_dataset
+    from pipeline.freezing import freeze_and_judge
     from pipeline.quality.outcomes import refuse_critical
-    from pipeline.verdicts import refuse_learning_from
-    from training.refit import end_of_judged, refit, wants_refit
+    from training.refit import refit, wants_refit
     from training.train_display import display
 
     if not wants_refit(space.settings, decision):
         return None
-    end = end_of_judged(space.settings, decision)
-    rules = space.settings.dataset
-    reach_h = parse_duration_h(rules.window) + parse_duration_h(rules.history)
-    refuse_learning_from(space.lake, HourRange(end - reach_h, end))
-    with space.status(f"freezing a data set as of {end}"):
-        dataset = freeze(space.spark, space.lake, space.settings, end)
-    refuse_critical([judge_dataset(space.lake, space.settings, dataset)])
+    dataset, outcome = freeze_and_judge(space, space.settings, decision.end)
+    refuse_critical([outcome])
     with display() as watcher:
         return refit(space.settings, registry, decision, dataset, watcher)

@@ -1,0 +1,58 @@
+"""The first steps of a loop and of the demo: what has arrived, and the sessions it makes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from training.steps import Steps
+
+
+def ingested(space: Workspace, steps: Steps) -> HourRange:
+    """Take in all that lies in the landing zone; returns the range of all hours with events.
+
+    Raises:
+        HourglassError: there is no event yet.
+    """
+    from pipeline import ingest
+    from pipeline.metadata import load_metadata
+
+    settings, lake = space.settings, space.lake
+    with steps("metadata") as done, space.writing():
+        loaded = load_metadata(lake, settings).items()
+        done(", ".join(f"{n:,} {what}" for what, n in loaded) or "none")
+    spark = space.spark
+    with steps("ingest") as done, space.writing():
+        taken = ingest.ingest(spark, lake, settings, space.clock)
+        done(
+            f"{taken.records:,} records = {taken.accepted:,} accepted + {taken.duplicates:,} "
+            f"duplicates + {taken.quarantined:,} quarantined"
+            if taken.files
+            else f"nothing new in {taken.known_files} files"
+        )
+    arrived = lake.filled(ingest.STEP)
+    if not arrived:
+        raise HourglassError(f"{settings.source.path}: no record became an event: see quarantine")
+    return HourRange.covering(arrived)
+
+
+def sessionized(space: Workspace, stop: Hour, steps: Steps) -> None:
+    """Fill every hour before ``stop`` whose sessions are missing or were made from other events.
+
+    Raises:
+        HourglassError: as `pipeline.sessionize.sessionize`.
+    """
+    from pipeline.sessionize import sessionize
+    from pipeline.staleness import stale_hours
+
+    with steps("sessionize") as done, space.writing():
+        stale = stale_hours(space.lake, space.settings, stop)
+        if stale:
+            made = sessionize(space.spark, space.lake, space.settings, HourRange(stale[0], stop))
+            done(f"{made.events:,} events of {len(stale):,} hours in sessions")
+        else:
+            done("all hours are filled already")
