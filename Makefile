@@ -19,6 +19,10 @@ RUN := PATH="$$PWD/$(BIN):$$PATH"
 # Nobody is asked before Java is installed in CI; elsewhere `make demo` mends, `make test` only says.
 DOCTOR_FIX := $(if $(CI),--fix)
 
+# Files of tests side by side, in their order: the long ones, which come first, would else be last.
+# Each process has a Spark of its own, about 3 GB with what it starts.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test check airflow clean
 
@@ -38,7 +42,7 @@ demo: venv ## the whole loop on one data source, end to end
 test: venv ## doctor, lint, types and all tests
 	$(RUN) hourglass doctor $(DOCTOR_FIX)
 	@$(MAKE) --no-print-directory check
-	$(RUN) pytest
+	$(RUN) pytest $(SIDE_BY_SIDE)
 
 check: venv ## lint and types only
 	$(BIN)/ruff check .
