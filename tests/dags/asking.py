@@ -1,7 +1,8 @@
 """Runs the DAG `retrain` in Airflow with a stand-in for `hourglass`, and answers when it asks.
 
-``python asking.py approve|reject|silence`` prints the state of every task as JSON.  Answers go
-through the route of Airflow's API; silence through the scheduler's own check of what is overdue.
+For each line of its input, approve, reject, silence or nobody, it runs the DAG once and prints the
+state of every task as JSON.  Answers go through the route of Airflow's API; silence through the
+scheduler's own check of what is overdue.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from airflow.dag_processing.dagbag import BundleDagBag  # noqa: E402
 from airflow.jobs.job import Job  # noqa: E402
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner  # noqa: E402
 from airflow.models.taskinstance import TaskInstance  # noqa: E402
+from airflow.sdk import DAG  # noqa: E402
 from airflow.utils.session import create_session  # noqa: E402
 from airflow.utils.state import TaskInstanceState  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 from sqlalchemy import select  # noqa: E402
 
 PATIENCE_S = 300
+ANSWERED = "ANSWERED"
 
 
 def waiting() -> str | None:
@@ -59,20 +62,28 @@ def respond(what: str, client: TestClient) -> None:
         scheduler.check_awaiting_input_timeouts()
 
 
-def main(what: str) -> dict[str, Any]:
+def prepared() -> tuple[TestClient, DAG]:
+    """Airflow's API as an administrator sees it, and the DAG."""
     app = create_app(apps="core")
     admin = SimpleAuthManagerUser(username="ann'; rm -rf $HOME; '", role="ADMIN")
-    token = get_auth_manager().generate_jwt(admin, expiration_time_in_seconds=600)
+    token = get_auth_manager().generate_jwt(admin, expiration_time_in_seconds=3600)
     client = TestClient(app, headers={"Authorization": f"Bearer {token}"})
     folder = Path("dags").resolve()
     bag = BundleDagBag(folder, bundle_path=folder, bundle_name="dags-folder")
     assert not bag.import_errors, bag.import_errors
     for task in bag.dags["retrain"].tasks:
         task.retries = 0  # between two tries lie minutes
+    return client, bag.dags["retrain"]
+
+
+def run_once(what: str, client: TestClient, dag: DAG) -> dict[str, Any]:
+    """States of the run and of its tasks."""
     thread = threading.Thread(target=respond, args=(what, client), daemon=True)
     if what != "nobody":
         thread.start()
-    run = bag.dags["retrain"].test()
+    run = dag.test()
+    if what != "nobody":
+        thread.join(PATIENCE_S)
     with create_session() as session:
         found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == run.run_id)).all()
         return {"run": str(run.state), "tasks": {one.task_id: str(one.state) for one in found}}
@@ -80,4 +91,6 @@ def main(what: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     assert settings.engine is not None
-    print("ANSWERED" + json.dumps(main(sys.argv[1])))
+    client, dag = prepared()
+    for line in sys.stdin:
+        print(ANSWERED + json.dumps(run_once(line.strip(), client, dag)), flush=True)

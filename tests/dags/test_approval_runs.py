@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,9 +28,47 @@ esac
 DECISION = "/w/decisions/2016-03-14T13-hrnn-b-0123456789ab.json"
 
 
+@dataclass(frozen=True)
+class Airflow:
+    """Airflow beside a stand-in for `hourglass`, in one process for all runs: it starts slowly."""
+
+    folder: Path
+    process: subprocess.Popen[str]
+
+    def run(
+        self, what: str, wait_s: float = 600, failing: str = "", **gate: Any
+    ) -> tuple[Any, list[str]]:
+        """States of the tasks, and the commands that were given, in order."""
+        until = (datetime.now(UTC) + timedelta(seconds=wait_s)).isoformat()
+        said = {
+            "outcome": "promote",
+            "sentence": "hrnn-b is better.",
+            "decision": DECISION,
+            "needs_approval": True,
+            "approval_until": until,
+            **gate,
+        }
+        (self.folder / "gate.json").write_text(json.dumps(said))
+        (self.folder / "failing").write_text(failing + "\n")
+        (self.folder / "commands").unlink(missing_ok=True)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        printed = []
+        for line in self.process.stdout:
+            printed.append(line)
+            if "ANSWERED" in line:
+                break
+        told = "".join(printed)[-5000:]
+        assert "ANSWERED" in told, told
+        states = json.loads(printed[-1].partition("ANSWERED")[2])
+        assert states["run"] == ("failed" if failing else "success"), told
+        return states["tasks"], (self.folder / "commands").read_text().splitlines()
+
+
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """Airflow beside a stand-in for `hourglass`."""
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     folder = tmp_path_factory.mktemp("asking")
     stand_in = folder / "bin" / "hourglass"
     stand_in.parent.mkdir()
@@ -45,31 +87,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     path = f"{stand_in.parent}:{place.environment['PATH']}"
     place = Workplace(place.work, place.environment | {"PATH": path})
     assert place.run("airflow", "db", "migrate").returncode == 0
-    return place
-
-
-def run(
-    place: Workplace, what: str, wait_s: float = 600, failing: str = "", **gate: Any
-) -> tuple[Any, list[str]]:
-    """States of the tasks, and the commands that were given, in order."""
-    until = (datetime.now(UTC) + timedelta(seconds=wait_s)).isoformat()
-    said = {
-        "outcome": "promote",
-        "sentence": "hrnn-b is better.",
-        "decision": DECISION,
-        "needs_approval": True,
-        "approval_until": until,
-        **gate,
-    }
-    folder = place.work.parent
-    (folder / "gate.json").write_text(json.dumps(said))
-    (folder / "failing").write_text(failing + "\n")
-    (folder / "commands").unlink(missing_ok=True)
-    done = place.run("python", str(Path(__file__).with_name("asking.py")), what)
-    assert "ANSWERED" in done.stdout, done.stdout[-5000:]
-    states = json.loads(done.stdout.partition("ANSWERED")[2].splitlines()[0])
-    assert states["run"] == ("failed" if failing else "success"), done.stdout[-5000:]
-    return states["tasks"], (folder / "commands").read_text().splitlines()
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("asking.py"))],
+        cwd=ROOT,
+        env=place.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        yield Airflow(folder, process)
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 def given(commands: list[str], name: str) -> str:
@@ -77,8 +106,8 @@ def given(commands: list[str], name: str) -> str:
     return found
 
 
-def test_a_yes_promotes_and_is_kept_with_the_name(place: Workplace) -> None:
-    tasks, commands = run(place, "approve")
+def test_a_yes_promotes_and_is_kept_with_the_name(airflow: Airflow) -> None:
+    tasks, commands = airflow.run("approve")
     assert tasks["promote"] == tasks["recommend"] == tasks["report"] == "success"
     assert tasks["rejected"] == tasks["not_asked"] == "skipped"
     approve = given(commands, "approve")
@@ -98,23 +127,38 @@ def test_a_yes_promotes_and_is_kept_with_the_name(place: Workplace) -> None:
     assert "[--refit][refit-1]" in given(commands, "promote")
 
 
-def test_no_answer_in_time_is_a_no(place: Workplace) -> None:
-    tasks, commands = run(place, "silence", wait_s=1)
+def test_a_no_leaves_the_champion_which_recommends(airflow: Airflow) -> None:
+    tasks, commands = airflow.run("reject")
+    assert tasks["promote"] == tasks["approved"] == "skipped"
+    assert tasks["rejected"] == tasks["recommend"] == tasks["report"] == "success"
+    assert given(commands, "approve").endswith("[--reject]")
+
+
+def test_no_answer_in_time_is_a_no(airflow: Airflow) -> None:
+    tasks, commands = airflow.run("silence", wait_s=1)
     assert tasks["promote"] == "skipped"
     assert tasks["recommend"] == tasks["report"] == "success"
     assert "[--by][nobody]" in given(commands, "approve")
     assert given(commands, "approve").endswith("[--reject]")
 
 
-def test_an_hour_that_was_skipped_promotes_nothing_and_recommends(place: Workplace) -> None:
-    tasks, commands = run(place, "nobody", outcome="skipped", decision=None, needs_approval=False)
+def test_nobody_is_asked_where_the_settings_do_not_say_so(airflow: Airflow) -> None:
+    tasks, commands = airflow.run("nobody", needs_approval=False)
+    assert tasks["promote"] == tasks["recommend"] == "success"
+    assert tasks["approval"] == tasks["approved"] == tasks["rejected"] == "skipped"
+    assert tasks["recommend_meanwhile"] == "skipped"
+    assert not [line for line in commands if line.startswith("[approve]")]
+
+
+def test_an_hour_that_was_skipped_promotes_nothing_and_recommends(airflow: Airflow) -> None:
+    tasks, commands = airflow.run("nobody", outcome="skipped", decision=None, needs_approval=False)
     assert tasks["nothing_new"] == tasks["settled"] == tasks["recommend"] == "success"
     assert tasks["refit"] == tasks["promote"] == tasks["approval"] == "skipped"
     assert not [line for line in commands if line.startswith("[promote]")]
 
 
-def test_a_line_that_cannot_be_trained_keeps_nobody_from_being_watched(place: Workplace) -> None:
-    tasks, commands = run(place, "nobody", failing="train", needs_approval=False)
+def test_a_line_that_cannot_be_trained_keeps_nobody_from_being_watched(airflow: Airflow) -> None:
+    tasks, commands = airflow.run("nobody", failing="train", needs_approval=False)
     assert tasks["train"] == "failed"
     for name in ("evaluate", "watch", "gate", "promote", "recommend", "report"):
         assert tasks[name] == "success", name
@@ -123,10 +167,16 @@ def test_a_line_that_cannot_be_trained_keeps_nobody_from_being_watched(place: Wo
 
 
 def test_without_a_data_set_nothing_is_judged_and_the_live_model_recommends(
-    place: Workplace,
+    airflow: Airflow,
 ) -> None:
-    tasks, commands = run(place, "nobody", failing="dataset")
+    tasks, commands = airflow.run("nobody", failing="dataset")
     for name in ("stale", "train", "evaluate", "watch", "gate", "promote", "settled"):
         assert tasks[name] == "upstream_failed", name
     assert tasks["recommend"] == tasks["report"] == "success"
     assert [line.partition("]")[0] for line in commands] == ["[dataset", "[recommend", "[report"]
+
+
+def test_a_failed_recommendation_fails_the_run(airflow: Airflow) -> None:
+    tasks, _ = airflow.run("nobody", failing="recommend", needs_approval=False)
+    assert tasks["recommend"] == "failed"
+    assert tasks["promote"] == tasks["report"] == "success"
