@@ -57,7 +57,8 @@ def spark_session(limits: Limits, scratch: Path) -> SparkSession:
     """Spark as the commands start it."""
     from pipeline.spark import start_spark
 
-    return start_spark(SparkSettings(driver_memory=limits.driver_memory), scratch)
+    settings = SparkSettings(driver_memory=limits.driver_memory)
+    return start_spark(settings, scratch, lasting=True)
 
 
 def engine(name: str, limits: Limits, scratch: Path) -> Engine:

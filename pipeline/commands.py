@@ -100,7 +100,7 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
     hours = _maybe_range(first, stop)
     with space.writing():
         load_metadata(space.lake, space.settings)
-        spark = space.spark
+        spark = space.spark_for(hours)
         with space.status("ingesting"):
             done = run(spark, space.lake, space.settings, space.clock, hours)
     space.say(_taken_in(done), _ingest_facts(done))
@@ -191,7 +191,7 @@ def backfill(
         return
     with space.writing():
         load_metadata(space.lake, space.settings)
-        spark = space.spark
+        spark = space.spark_for(asked)
         with space.progress("backfilling") as report:
             taken, done = run(
                 spark, space.lake, space.settings, space.clock, asked, accept_late, report
@@ -248,7 +248,7 @@ def _sessionize(space: Workspace, hours: HourRange) -> None:
     from pipeline.sessionize import sessionize as run
 
     with space.writing():
-        spark = space.spark
+        spark = space.spark_for(hours)
         with space.progress(f"sessionizing {hours}") as report:
             done = run(spark, space.lake, space.settings, hours, report)
     space.say(_filled(done), _sessionize_facts(done))

@@ -64,8 +64,13 @@ def spark_is_running() -> bool:
     return SparkContext._active_spark_context is not None
 
 
-def start_spark(settings: SparkSettings, scratch: Path) -> SparkSession:
-    """Start (or join) the Spark session; ``scratch`` takes its spill and local files.
+def start_spark(settings: SparkSettings, scratch: Path, lasting: bool = False) -> SparkSession:
+    """Start (or join) the Spark session.
+
+    Args:
+        settings: of the session.
+        scratch: takes its spill and local files.
+        lasting: whether it will compute for many minutes.
 
     Raises:
         HourglassError: no suitable Java.
@@ -77,12 +82,15 @@ def start_spark(settings: SparkSettings, scratch: Path) -> SparkSession:
     # Workers must be this interpreter: another `python3` on the PATH lacks our packages.
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    log_rules = Path(__file__).with_name("log4j2.properties")
+    java = [f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}"]
+    if not lasting:
+        # The thorough compiler pays off after minutes; before, it only takes cores from the work.
+        java.append("-XX:TieredStopAtLevel=1")
     builder = (
         SparkSession.builder.appName("hourglass")
         .master(settings.master)
         .config("spark.driver.memory", settings.driver_memory)
-        .config("spark.driver.extraJavaOptions", f"-Dlog4j2.configurationFile={log_rules}")
+        .config("spark.driver.extraJavaOptions", " ".join(java))
         .config("spark.local.dir", str(scratch))
         .config("spark.sql.warehouse.dir", str(scratch / "warehouse"))
         .config("spark.ui.enabled", "false")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LOCK_WAIT_S = 600.0
+_SOON_DONE_H = 24  # more hours, and how many is not known, may take minutes
 
 
 @dataclass
@@ -49,13 +50,20 @@ class Workspace:
     @property
     def spark(self) -> SparkSession:
         """The Spark session; started or joined on first use, and then kept."""
+        return self._spark(lasting=False)
+
+    def spark_for(self, hours: HourRange | None) -> SparkSession:
+        """The session, ready soon for a day's hours and quick for more; None: any number."""
+        return self._spark(lasting=hours is None or len(hours) > _SOON_DONE_H)
+
+    def _spark(self, lasting: bool) -> SparkSession:
         if "spark" not in self._kept:
             from pipeline.spark import spark_is_running, start_spark
 
             self._kept["spark is ours"] = not spark_is_running()
             with self.status("starting Spark"):
                 self._kept["spark"] = start_spark(
-                    self.settings.spark, self.settings.path("scratch")
+                    self.settings.spark, self.settings.path("scratch"), lasting
                 )
         session: SparkSession = self._kept["spark"]
         return session
