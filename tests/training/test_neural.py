@@ -199,6 +199,26 @@ def test_going_on_from_a_model_keeps_what_it_knows(data: DataSet, tmp_path: Path
     assert not moment[-3:].any()
 
 
+def test_a_short_step_on_is_as_long_as_its_rate(data: DataSet) -> None:
+    """Without what the optimiser remembered, Adam's steps are of the length of the rate."""
+    before = build("hrnn", {**SMALL, "negatives": 0})
+    before.fit(data, 0, quiet)
+    start = dataclasses.replace(start_of(before, data), optimiser=None)
+    vectors = "items.vector.weight"
+
+    def moved(rate: float) -> float:
+        short = {"continue_h": 24, "continue_epochs": 1, "continue_rate": rate}
+        on = build("hrnn", {**SMALL, "negatives": 0, **short})
+        on.fit_with(data, 0, quiet, FitOptions(start=start))
+        return float(np.abs(on.tensors()[vectors] - before.tensors()[vectors]).mean())
+
+    assert 0 < moved(0.01) < 0.05 * moved(1.0)
+    # A fit from scratch knows no such thing.
+    slow = build("hrnn", {**SMALL, "negatives": 0, "continue_h": 24, "continue_rate": 0.01})
+    slow.fit(data, 0, quiet)
+    assert np.array_equal(slow.tensors()[vectors], before.tensors()[vectors])
+
+
 def test_going_on_with_other_sizes_is_refused(data: DataSet) -> None:
     before = build("hrnn", {**SMALL, "epochs": 1})
     before.fit(data, 0, quiet)

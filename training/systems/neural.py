@@ -93,7 +93,7 @@ class NeuralSystem:
         targets = self._learnable(data.histories)
         known_us = None if options.start is None else options.start.as_of_us
         epochs, share = chosen.epochs, chosen.validation_share
-        if options.start is not None and chosen.continue_h:
+        if self._steps_on(options):
             # A short step from a model that is known to be good: there is no search.
             targets = latest(data, targets, chosen.continue_h)
             epochs, share = chosen.continue_epochs, 0.0
@@ -116,6 +116,9 @@ class NeuralSystem:
         self._optimiser = result.optimiser
         told = ("loss", "epochs", "padding")
         return {**{name: result.metrics[name] for name in told}, **found}
+
+    def _steps_on(self, options: FitOptions) -> bool:
+        return options.start is not None and self.parameters.continue_h > 0
 
     def _with_figure(self, report: Report) -> Report:
         def say(progress: FitProgress) -> None:
@@ -152,7 +155,8 @@ class NeuralSystem:
             options = dataclasses.replace(options, checkpoints=options.checkpoints / part)
         schedule = Schedule(
             epochs=epochs,
-            learning_rate=chosen.learning_rate,
+            learning_rate=chosen.learning_rate
+            * (chosen.continue_rate if self._steps_on(options) else 1.0),
             decay_epochs=chosen.epochs,
             optimiser=chosen.optimiser,
             max_gradient_norm=chosen.max_gradient_norm,

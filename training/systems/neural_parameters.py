@@ -41,7 +41,9 @@ class NeuralParameters:
     with ``refit`` a new fit on everything then runs for the best number of epochs.
 
     ``continue_h``: above 0, a model that is continued learns from targets of this many latest hours
-    only, for ``continue_epochs`` and without a validation part; 0: as if it were trained afresh.
+    only, for ``continue_epochs`` and without a validation part, at ``continue_rate`` of the learning
+    rate; 0: as if it were trained afresh.  Every step also moves what the few new events do not
+    tell of: where items live long, a whole learning rate forgets them within days.
 
     ``precision``: of products, float32 or bfloat16; ``compile``: fuse what leads up to the GRU,
     which costs seconds at the start and saves a tenth of the time at most on a CPU;
@@ -78,6 +80,7 @@ class NeuralParameters:
     repeats: bool = False
     continue_h: int = 0
     continue_epochs: int = 2
+    continue_rate: float = 1.0
     precision: str = "float32"
     compile: bool = False
     checkpoint_s: float = 120.0
@@ -94,7 +97,7 @@ class NeuralParameters:
             "min_batches",
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("learning_rate", "max_gradient_norm", "checkpoint_s"):
+        for name in ("learning_rate", "continue_rate", "max_gradient_norm", "checkpoint_s"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         for name in ("dropout", "input_dropout", "sequence_dropout", "validation_share"):
             share = getattr(self, name)
