@@ -91,7 +91,7 @@ def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -
             done(_simulate(space))
     with steps("start Spark") as done:
         done(f"Spark {space.spark.version} at {settings.spark.master}")
-    hours = ingested(space, steps)
+    hours = HourRange.covering(ingested(space, steps))
     sessionized(space, hours.stop, steps)
     as_of = space.as_of("last")
     judged = space.horizon_from(as_of)

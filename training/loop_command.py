@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -73,21 +74,21 @@ def _asked(space: Workspace, first: str | None, stop: str | None) -> HourRange |
     return space.past(HourRange(begin, begin + 1 if stop is None else Hour.parse(stop)))
 
 
-def _hours(asked: HourRange | None, arrived: HourRange, now: Hour) -> HourRange:
+def _hours(asked: HourRange | None, arrived: Sequence[Hour], now: Hour) -> HourRange:
     """The hours to do: those that were asked for, or the last one with events that is over.
 
     Raises:
         HourglassError: no hour with events is over.
         UsageError: hours after the log's end are asked for.
     """
-    over = min(arrived.stop, now)
-    if over <= arrived.first:
-        raise HourglassError(f"the first hour with events, {arrived.first}, is not over yet")
+    last = max((hour for hour in arrived if hour < now), default=None)
+    if last is None:
+        raise HourglassError(f"the first hour with events, {arrived[0]}, is not over yet")
     if asked is None:
-        return HourRange(over - 1, over)
-    if asked.stop > over:
+        return HourRange(last, last + 1)
+    if asked.stop > last + 1:
         raise UsageError(
-            f"--to {asked.stop}: the log ends with hour {over - 1} so far: there is nothing to "
+            f"--to {asked.stop}: the log ends with hour {last} so far: there is nothing to "
             "learn from after it"
         )
     return asked

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from training.steps import Steps
 
 
-def ingested(space: Workspace, steps: Steps) -> HourRange:
-    """Take in all that lies in the landing zone; returns the range of all hours with events.
+def ingested(space: Workspace, steps: Steps) -> list[Hour]:
+    """Take in all that lies in the landing zone; returns all hours with events, in order.
 
     Raises:
         HourglassError: there is no event yet.
@@ -37,7 +37,7 @@ def ingested(space: Workspace, steps: Steps) -> HourRange:
     arrived = lake.filled(ingest.STEP)
     if not arrived:
         raise HourglassError(f"{settings.source.path}: no record became an event: see quarantine")
-    return HourRange.covering(arrived)
+    return sorted(arrived)
 
 
 def sessionized(space: Workspace, stop: Hour, steps: Steps) -> None:

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.errors import HourglassError
-from pipeline.hours import Hour
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour, HourRange
 from pipeline.settings import Settings
 from pipeline.workspace import Workspace
 from training.loop import learn
+from training.loop_command import _hours
 from training.steps import Steps
 
 STOP = Hour.parse("2016-03-14T13")
@@ -49,3 +50,30 @@ def test_without_a_data_set_the_live_model_recommends_and_the_hour_fails(
 def test_where_nothing_is_live_either_the_first_cause_is_told(space: Workspace) -> None:
     with pytest.raises(HourglassError, match="hours to learn from are critical"):
         learn(space, STOP, Steps(space))
+
+
+ARRIVED = [STOP - 5, STOP - 2, STOP + 3]
+
+
+@pytest.mark.parametrize(
+    ("asked", "hours"),
+    [
+        # What claims to be later than now does not make a quiet hour the last one.
+        (None, HourRange(STOP - 2, STOP - 1)),
+        (HourRange(STOP - 9, STOP - 3), HourRange(STOP - 9, STOP - 3)),
+        (HourRange(STOP - 3, STOP - 1), HourRange(STOP - 3, STOP - 1)),
+    ],
+)
+def test_the_last_hour_with_events_that_is_over_is_done_or_what_was_asked_for(
+    asked: HourRange | None, hours: HourRange
+) -> None:
+    assert _hours(asked, ARRIVED, STOP) == hours
+
+
+def test_hours_after_the_log_are_refused() -> None:
+    with pytest.raises(UsageError, match=f"the log ends with hour {STOP - 2}"):
+        _hours(HourRange(STOP - 2, STOP), ARRIVED, STOP)
+    with pytest.raises(
+        HourglassError, match=f"the first hour with events, {STOP + 3}, is not over"
+    ):
+        _hours(None, ARRIVED[-1:], STOP)
