@@ -73,7 +73,5 @@ def test_the_last_hour_with_events_that_is_over_is_done_or_what_was_asked_for(
 def test_hours_after_the_log_are_refused() -> None:
     with pytest.raises(UsageError, match=f"the log ends with hour {STOP - 2}"):
         _hours(HourRange(STOP - 2, STOP), ARRIVED, STOP)
-    with pytest.raises(
-        HourglassError, match=f"the first hour with events, {STOP + 3}, is not over"
-    ):
+    with pytest.raises(HourglassError, match=f"first hour with events, {STOP + 3}, is not over"):
         _hours(None, ARRIVED[-1:], STOP)

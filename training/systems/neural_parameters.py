@@ -41,7 +41,7 @@ class NeuralParameters:
     with ``refit`` a new fit on everything then runs for the best number of epochs.
 
     ``continue_h``: above 0, a model that is continued learns from targets of this many latest hours
-    only, for ``continue_epochs`` and without a validation part, at ``continue_rate`` of the learning
+    only, for ``continue_epochs``, without a validation part, at ``continue_rate`` of the learning
     rate; 0: as if it were trained afresh.  Every step also moves what the few new events do not
     tell of: where items live long, a whole learning rate forgets them within days.
 
