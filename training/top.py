@@ -29,7 +29,9 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 _FLOATS_AT_ONCE = 1 << 24  # scores in memory together
-_USERS_AT_ONCE = 8192  # histories that a system is handed together
+_USERS_AT_ONCE = 8192  # histories that a system is handed together, where their pairs are few
+_USERS_AT_FIRST = 1024  # while it is not known how many they are
+_PAIRS_AT_ONCE = 1 << 25  # of 20 bytes, some of them twice
 _ROWS, _COLUMNS = 256, 4096  # of a part of a product
 _ROWS_AGAIN = 32  # whose best blocks are looked at together
 _BLOCK = 64  # items of which only the best is remembered at first
@@ -76,22 +78,34 @@ def top(
     if system.name in _SAME_FOR_ALL:
         yield from _same_for_all(system, histories, requests, k, barred, n_items)
         return
-    for first in range(0, len(requests), _USERS_AT_ONCE):
-        stop = min(first + _USERS_AT_ONCE, len(requests))
+    first, size = 0, min(_USERS_AT_FIRST, _USERS_AT_ONCE)
+    while first < len(requests):
+        stop = min(first + size, len(requests))
         part, asked = of_users(histories, requests.take(slice(first, stop)))
+        factors = _factors(system, part, asked)
+        pairs = sum(len(term.row) for term in factors.pairs) if factors is not None else 0
         for rows, columns, found in _of_block(
-            system, part, asked, k, barred.within(first, stop), n_items
+            system, factors, part, asked, k, barred.within(first, stop), n_items
         ):
             yield first + rows, columns, found
+        # Next to popular items is nearly everything: thousands of pairs a user.
+        size = _PAIRS_AT_ONCE * (stop - first) // max(1, pairs)
+        size = max(1, min(size, _USERS_AT_ONCE))
+        first = stop
 
 
 def _of_block(
-    system: System, histories: Histories, requests: Requests, k: int, barred: Barred, n_items: int
+    system: System,
+    factors: Factors | None,
+    histories: Histories,
+    requests: Requests,
+    k: int,
+    barred: Barred,
+    n_items: int,
 ) -> Iterator[tuple[Ints, Ints, Floats]]:
     import torch
 
     with torch.inference_mode():
-        factors = _factors(system, histories, requests)
         if factors is not None:
             yield from _of_factors(system.name, factors, k, barred)
             return
@@ -109,11 +123,13 @@ def _of_block(
 
 
 def _factors(system: System, histories: Histories, requests: Requests) -> Factors | None:
+    import torch
+
     from training.systems.neural import NeuralSystem
 
     if not isinstance(system, NeuralSystem):
         return None
-    with system._asking():
+    with torch.inference_mode(), system._asking():
         return factors_of(system, histories, requests)
 
 

@@ -90,7 +90,7 @@ def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     if request.param == "many parts":
         for name, size in {
             "_ROWS": 7, "_ROWS_AGAIN": 3, "_COLUMNS": 8, "_BLOCK": 2,
-            "_USERS_AT_ONCE": 16, "_FLOATS_AT_ONCE": 40,
+            "_USERS_AT_ONCE": 16, "_FLOATS_AT_ONCE": 40, "_PAIRS_AT_ONCE": 200,
         }.items():  # fmt: skip
             monkeypatch.setattr(f"training.top.{name}", size)
         monkeypatch.setattr("training.selection._SORTED_WHOLE", 4)

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from training.batches import known_events, ranges
+from training.batches import known_events
 from training.reader import Histories, Requests
 from training.systems.base import US_PER_HOUR, Tensors
 from training.systems.trend import HourCounts, TrendRule, age_h_at, log_q_at
@@ -236,16 +236,18 @@ class Evidence:
             ("preceded", last @ known.preceded),
             ("near", recent @ known.around),
         ):
-            row, entry = ranges(counts.indptr[:-1].astype(np.int64), np.diff(counts.indptr))
-            column = counts.indices[entry].astype(np.int64)
-            terms.append(PairTerm(name, row, column, counts.data[entry].astype(np.float32)))
+            row = np.repeat(np.arange(len(requests)), np.diff(counts.indptr))
+            column = counts.indices.astype(np.int64)
+            terms.append(PairTerm(name, row, column, counts.data.astype(np.float32, copy=False)))
         # Only the cells that are needed: hours x items would not fit for a large catalogue.
-        for hour in np.unique(hours).tolist():
-            log_q = self.item_terms(hour)[0]
+        distinct = np.unique(hours).tolist()
+        one = len(distinct) == 1
+        for hour in distinct:
+            rarity = np.exp(-self.item_terms(hour)[0])
             for term in terms:
-                of_hour = np.flatnonzero(hours[term.row] == hour)
-                rarity = np.exp(-log_q[term.column[of_hour]])
-                term.value[of_hour] = np.log1p(term.value[of_hour] * rarity)
+                of_hour = slice(None) if one else np.flatnonzero(hours[term.row] == hour)
+                value = term.value[of_hour] * rarity[term.column[of_hour]]
+                term.value[of_hour] = np.log1p(value, out=value)
         return terms
 
     def _last_items(self, histories: Histories, requests: Requests, most: int) -> sparse.csr_array:
