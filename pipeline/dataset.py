@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 _NO_TERMS: dict[str, Any] = {"event_types": [], "context_fields": []}
-__all__ = ["freeze", "histories_at", "hold_out", "read_manifest"]
+__all__ = ["freeze", "held_out", "histories_at", "hold_out", "read_manifest"]
 
 
 def freeze(
@@ -132,34 +133,52 @@ def hold_out(
         UsageError: the hours do not begin where the data set ends.
         HourglassError: the hours are not sessionized, or hold no event on a known item.
     """
-    base_manifest = read_manifest(base)
-    if base_manifest["as_of"] != str(hours.first):
+    return _write_follower(spark, lake, settings, base, _test_part(lake, settings, base, hours))
+
+
+def held_out(lake: Lake, settings: Settings, base: Path, hours: HourRange) -> Path | None:
+    """The test part as `hold_out` made it before from the same events, if it did; needs no Spark.
+
+    Raises:
+        UsageError: the hours do not begin where the data set ends.
+        HourglassError: the hours are not sessionized.
+    """
+    folder = _test_part(lake, settings, base, hours).folder
+    return folder if folder.exists() else None
+
+
+def _test_part(lake: Lake, settings: Settings, base: Path, hours: HourRange) -> _Follower:
+    as_of = read_manifest(base)["as_of"]
+    if as_of != str(hours.first):
         raise UsageError(
-            f"data set {base.name} is as of {base_manifest['as_of']}: "
-            f"its test part cannot start at {hours.first}"
+            f"data set {base.name} is as of {as_of}: its test part cannot start at {hours.first}"
         )
-    return _follow(spark, lake, settings, base, base_manifest, hours, keep_idle=False)
+    return _follower(lake, settings, base, hours, keep_idle=False)
 
 
 def histories_at(
     spark: SparkSession, lake: Lake, settings: Settings, base: Path, as_of: Hour
 ) -> Path:
     """Every user's history as it stands at ``as_of``, in the terms of the data set ``base``."""
-    base_manifest = read_manifest(base)
-    return _follow(
-        spark, lake, settings, base, base_manifest, HourRange(as_of, as_of), keep_idle=True
-    )
+    follower = _follower(lake, settings, base, HourRange(as_of, as_of), keep_idle=True)
+    return _write_follower(spark, lake, settings, base, follower)
 
 
-def _follow(
-    spark: SparkSession,
-    lake: Lake,
-    settings: Settings,
-    base: Path,
-    base_manifest: dict[str, Any],
-    hours: HourRange,
-    keep_idle: bool,
-) -> Path:
+@dataclass(frozen=True)
+class _Follower:
+    """A part that is told in the terms of another data set, written or not."""
+
+    folder: Path
+    frame: Frame
+    popular: HourRange
+    state: State
+    users: Metadata
+    keep_idle: bool
+
+
+def _follower(
+    lake: Lake, settings: Settings, base: Path, hours: HourRange, keep_idle: bool
+) -> _Follower:
     rules = settings.dataset
     reach_h = parse_duration_h(rules.history) + parse_duration_h(rules.window)
     frame = Frame(hours.first - reach_h, hours.first, hours.stop)
@@ -167,7 +186,6 @@ def _follow(
     # use only the hours before that of a request.
     popular = HourRange(hours.first - parse_duration_h(rules.popularity_window), hours.stop)
     state = _state(lake)
-    terms = _terms(base_manifest)
     # As at the start of the hours, which is when the requests of a test part are answered.
     users = _known(lake, USERS, hours.first, state)
     went_in = {
@@ -180,8 +198,17 @@ def _follow(
         **inputs(lake, settings, frame, popular, state),
     }
     folder = settings.path("frozen") / _digest(went_in)
+    return _Follower(folder, frame, popular, state, users, keep_idle)
+
+
+def _write_follower(
+    spark: SparkSession, lake: Lake, settings: Settings, base: Path, made: _Follower
+) -> Path:
+    rules, folder, frame, state = settings.dataset, made.folder, made.frame, made.state
     if folder.exists():
         return folder
+    base_manifest = read_manifest(base)
+    terms = _terms(base_manifest)
     names = tuple(field["name"] for field in terms["context_fields"])
     events = known_events(spark, session_rows(spark, lake, frame, state), rules, names, frame)
     events.persist()
@@ -198,7 +225,7 @@ def _follow(
             "context_fields": terms["context_fields"],
             "steps": [],
             # Recommending looks at no hours: nothing there needs counting.
-            "n_window_events": window.count() if hours else 0,
+            "n_window_events": window.count() if frame.as_of > frame.window_start else 0,
         }
         vocabulary = pa.Table.from_pylist(_vocabulary_rows(base), VOCABULARY)
         part = Part(
@@ -207,13 +234,13 @@ def _follow(
             state=state,
             context=events.where(f"event_us < {start_us}"),
             window=window,
-            popular_hours=popular,
+            popular_hours=made.popular,
             vocabulary=vocabulary,
             known_items=vocabulary,
             features=lambda staging, user_ids: follow_features(
-                staging, base, base_manifest, users.of(user_ids)
+                staging, base, base_manifest, made.users.of(user_ids)
             ),
-            keep_idle=keep_idle,
+            keep_idle=made.keep_idle,
         )
         return write_part(spark, lake, settings, part, manifest)
     finally:

@@ -39,10 +39,14 @@ _Describe = Callable[[str], None]
 
 def frozen_part(space: Workspace, dataset: Path) -> Path:
     """The events that judge a data set's models, frozen on first use."""
-    from pipeline.dataset import hold_out, read_manifest
+    from pipeline.dataset import held_out, hold_out, read_manifest
     from pipeline.hours import Hour
 
     hours = space.horizon_from(Hour.parse(read_manifest(dataset)["as_of"]))
+    # Most commands of an hour find it made: Spark would take longer to start than they need.
+    before = held_out(space.lake, space.settings, dataset, hours)
+    if before is not None:
+        return before
     with space.status(f"freezing the events of {hours}"):
         return hold_out(space.spark, space.lake, space.settings, dataset, hours)
 

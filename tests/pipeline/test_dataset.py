@@ -31,7 +31,7 @@ from session_oracle import HOUR_US, US, Event, Rules
 from staging import DAY, DAY_US, Log
 
 from pipeline import ingest
-from pipeline.dataset import freeze, histories_at, hold_out, read_manifest
+from pipeline.dataset import freeze, held_out, histories_at, hold_out, read_manifest
 from pipeline.dataset_files import shard_bounds
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange
@@ -342,6 +342,19 @@ def test_recommendations_are_asked_for_everyone_who_is_known(
     assert told(asked) == as_stored(expected)
     assert not asked.histories.is_target.any()
     assert_popular(asked, log, 46, 52)
+
+
+def test_a_test_part_that_was_made_is_found_without_spark(
+    spark: SparkSession, log: Log, base: Path
+) -> None:
+    hours = HourRange(DAY + T, DAY + T + 2)
+    assert held_out(log.lake, log.settings, base, hours) is None
+    made = hold_out(spark, log.lake, log.settings, base, hours)
+    assert held_out(log.lake, log.settings, base, hours) == made
+    # Of other rules it is another one.
+    rules = DatasetSettings(**{**log.settings.dataset.model_dump(), "max_history_events": 3})
+    other = log.settings.model_copy(update={"dataset": rules})
+    assert held_out(log.lake, other, base, hours) is None
 
 
 def test_a_test_part_starts_where_its_data_set_ends(
