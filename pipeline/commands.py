@@ -329,7 +329,7 @@ def drill(
         world = settings.simulator.model_copy(update={"seed": seed})
         settings = settings.model_copy(update={"simulator": world})
     folder = (work or settings.path("drill")).absolute()
-    run = Drill(space.spark, settings, folder, quiet_days, status=space.status)
+    run = Drill(space.spark_for(None), settings, folder, quiet_days, status=space.status)
     done = run.run([SCENARIOS[name] for name in names])
     if not space.as_json:
         space.console.print(*tables(done), sep="\n")

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.spark import QUICK_JAVA
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parents[1]
 # Also for the long commands: in a test they last seconds.
-os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1")
+os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join(QUICK_JAVA))
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,8 @@ def loop(
     check_lines(space.settings)
     asked = _asked(space, first, stop)
     steps = Steps(space)
+    if asked is not None:
+        space.spark_for(asked)
     hours = _hours(asked, ingested(space, steps), Hour.of(space.clock))
     blocked: list[str] = []
     for hour in hours:
