@@ -20,8 +20,9 @@ RUN := PATH="$$PWD/$(BIN):$$PATH"
 DOCTOR_FIX := $(if $(CI),--fix)
 
 # Files of tests side by side, in their order: the long ones, which come first, would else be last.
-# Each process has a Spark of its own, about 3 GB with what it starts.
-SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Each process has a Spark of its own, about 4 GB with what it starts.
+MOST := $(shell awk '/^MemTotal/ {n = int($$2 / 4e6); print (n < 1 ? 1 : n > 4 ? 4 : n)}' /proc/meminfo 2>/dev/null)
+SIDE_BY_SIDE := -n logical --maxprocesses $(or $(MOST),2) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test check airflow clean

@@ -52,12 +52,7 @@ class DecisionRecord:
     champion_id: str | None
     champion_version: str | None
     line: str
-
-    @property
-    def end(self) -> Hour:
-        """The hour after those whose events judged the candidate."""
-        horizon = self.record.content["evaluation_settings"]["horizon"]
-        return self.as_of + parse_duration_h(horizon)
+    end: Hour  # after those whose events judged the candidate
 
 
 def contestant(
@@ -194,17 +189,19 @@ def read_decision(path: Path) -> DecisionRecord:
         raise HourglassError(f"{path}: a {content.get('kind')} record, not a decision")
     try:
         champion = content["champion"] or {}
+        as_of = Hour.parse(content["as_of"])
         found = DecisionRecord(
             record=record,
             outcome=Outcome(content["outcome"]),
             reasons=tuple(content["reasons"]),
             sentence=content["sentence"],
-            as_of=Hour.parse(content["as_of"]),
+            as_of=as_of,
             candidate_id=content["candidate"]["model_id"],
             candidate_card_sha256=(content["soundness"] or {}).get("card_sha256"),
             champion_id=champion.get("model_id"),
             champion_version=champion.get("version"),
             line=content.get("line", ""),
+            end=as_of + parse_duration_h(content["evaluation_settings"]["horizon"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, HourglassError) as error:
         raise HourglassError(f"{path}: not a whole decision: run hourglass gate") from error

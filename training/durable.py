@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and that a power cut leaves alone."""
+"""Files that are there whole or not at all; and what makes one outlast a power cut."""
 
 from __future__ import annotations
 

@@ -77,14 +77,18 @@ def learn(space: Workspace, stop: Hour, steps: Steps) -> HourDone:
     """
     from training.recommend_command import live_at, recommend_all
 
-    tries = _Tries(steps)
-    tried = _challenged(space, stop, tries)
+    tries, tried = _Tries(steps), _Tried()
+    try:
+        _challenge(space, stop, tries, tried)
+    except NothingHappenedError as error:
+        tried.outcome, tried.sentence = "quiet", str(error)
     try:
         with steps("recommend") as done:
             live = live_at(registry_of(space), stop)
             published = recommend_all(space, live, stop.start)
             done(f"{published.rows:,} rows for {published.users:,} users by {live.model_id}")
-    except HourglassError:
+    except HourglassError as error:
+        steps.say("recommend", f"failed: {error}")
         tries.refuse_failed()
         raise
     tries.refuse_failed()
@@ -110,29 +114,30 @@ class _Tried:
     evaluation: Evaluation | None = None
 
 
-def _challenged(space: Workspace, stop: Hour, tries: _Tries) -> _Tried:
-    """Freeze, train, evaluate, watch, gate and promote, as far as each can be done."""
+def _challenge(space: Workspace, stop: Hour, tries: _Tries, tried: _Tried) -> None:
+    """Freeze, train, evaluate, watch, gate and promote, as far as each can be done.
+
+    Raises:
+        NothingHappenedError: the hours hold nothing to judge anybody on.
+    """
     from training.commands import evaluate_all
     from training.gate_command import decide
     from training.watch_command import watched
 
-    tried, dataset = _Tried(), None
+    dataset = None
     with tries("dataset") as done:
         dataset, sentence = _frozen(space, stop)
         tried.dataset_id = dataset.name
         done(sentence)
     if dataset is None:
-        return tried
+        return
     with tries("train") as done:
         done(_trained(space, registry_of(space), dataset))
-    try:
-        with tries("evaluate") as done:
-            tried.evaluation = evaluate_all(space, dataset)
-            done(f"{tried.evaluation.n_targets:,} next events from {tried.evaluation.start} on")
-    except NothingHappenedError as error:
-        tried.outcome, tried.sentence = "quiet", str(error)
+    with tries("evaluate") as done:
+        tried.evaluation = evaluate_all(space, dataset)
+        done(f"{tried.evaluation.n_targets:,} next events from {tried.evaluation.start} on")
     if tried.evaluation is None:
-        return tried
+        return
     with tries("watch") as done:
         done(watched(space, dataset).sentence)
     with tries("gate") as done:
@@ -143,7 +148,6 @@ def _challenged(space: Workspace, stop: Hour, tries: _Tries) -> _Tried:
     if tried.outcome == "promote" and verdict.path is not None:
         with tries("promote") as done:
             done(_promoted(space, verdict.path))
-    return tried
 
 
 def _frozen(space: Workspace, stop: Hour) -> tuple[Path, str]:

@@ -87,7 +87,12 @@ def write_people(people: People, decisions: Path, prefix: str) -> tuple[str, str
     sha256 = hashlib.sha256(data).hexdigest()
     path = decisions / FOLDER / f"{prefix}-{sha256[:12]}.parquet"
     if not path.exists():
-        written_whole(path, lambda place: place.write_bytes(data)).chmod(0o444)
+
+        def write(place: Path) -> None:
+            place.write_bytes(data)
+            place.chmod(0o444)
+
+        written_whole(path, write)
     return path.name, sha256
 
 

@@ -50,6 +50,8 @@ def write_record(folder: Path, prefix: str, content: dict[str, Any]) -> Path:
             raise HourglassError(
                 f"{path}: holds something else than its name says: move it away and run again"
             )
+        # Whoever wrote it may have been killed before the disk held its name.
+        flush(folder)
         return path
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
     try:

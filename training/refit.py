@@ -60,6 +60,10 @@ def refit(
 def _line(
     settings: Settings, decision: DecisionRecord, system: str, parameters: dict[str, Any]
 ) -> Model:
+    if not decision.line:
+        raise HourglassError(
+            f"{decision.record.path.name} does not name its line: run `hourglass gate` again"
+        )
     model = agreeing(configured(settings, decision.line), settings.evaluation.repeats == "keep")
     if (model.system, model.parameters) != (system, parameters):
         raise HourglassError(

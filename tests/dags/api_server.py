@@ -137,7 +137,8 @@ def api_server(folder: Path) -> Iterator[Server]:
         )
     try:
         patience = time.monotonic() + 120
-        while not answers(port):
+        # Its facts come before its first answer: another process may have taken the port meanwhile.
+        while not (facts.is_file() and answers(port)):
             assert process.poll() is None, said.read_text()
             assert time.monotonic() < patience, said.read_text()
             time.sleep(0.1)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ case $1 in
   refit) echo '{"model_id": "refit-1"}' ;;
 esac
 """
+_PATIENCE_S = 600.0
 DECISION = "/w/decisions/2016-03-14T13-hrnn-b-0123456789ab.json"
 
 
@@ -56,10 +58,16 @@ class Airflow:
         self.process.stdin.write(what + "\n")
         self.process.stdin.flush()
         printed = []
-        for line in self.process.stdout:
-            printed.append(line)
-            if "ANSWERED" in line:
-                break
+        # Nothing waits for ever for a run that hangs.
+        watchdog = Timer(_PATIENCE_S, self.process.kill)
+        watchdog.start()
+        try:
+            for line in self.process.stdout:
+                printed.append(line)
+                if "ANSWERED" in line:
+                    break
+        finally:
+            watchdog.cancel()
         told = "".join(printed)[-5000:]
         assert "ANSWERED" in told, told
         states = json.loads(printed[-1].partition("ANSWERED")[2])
@@ -96,9 +104,10 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        yield Airflow(folder, process)
-        assert process.stdin is not None
-        process.stdin.close()
+        try:
+            yield Airflow(folder, process)
+        finally:
+            process.kill()
 
 
 def given(commands: list[str], name: str) -> str:

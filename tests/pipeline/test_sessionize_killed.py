@@ -92,6 +92,8 @@ def test_commits_killed_at_any_instant_are_whole_or_not_there(tmp_path: Path) ->
             process.kill()
             process.join()
             killed += 1
+            # A busy machine: else none would ever come to its commits.
+            needed_s *= 1.1
         else:
             assert process.exitcode == 0
             needed_s = time.monotonic() - begun

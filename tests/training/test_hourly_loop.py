@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.errors import HourglassError, UsageError
+from pipeline.errors import HourglassError, NothingHappenedError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.settings import Settings
 from pipeline.workspace import Workspace
@@ -30,20 +30,38 @@ def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return Workspace(Settings(work=tmp_path), datetime(2016, 3, 14, 14, tzinfo=UTC), as_json=True)
 
 
-def test_without_a_data_set_the_live_model_recommends_and_the_hour_fails(
-    space: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    served: list[object] = []
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
+    """Whom the live model recommended to, and when."""
+    found: list[object] = []
 
     def recommend(_: Workspace, live: SimpleNamespace, at: datetime) -> SimpleNamespace:
-        served.append((live.model_id, at))
+        found.append((live.model_id, at))
         return SimpleNamespace(rows=20, users=1, path=tmp_path)
 
     live = SimpleNamespace(model_id="hrnn-before")
     monkeypatch.setattr("training.recommend_command.live_at", lambda *_: live)
     monkeypatch.setattr("training.recommend_command.recommend_all", recommend)
+    return found
+
+
+def test_without_a_data_set_the_live_model_recommends_and_the_hour_fails(
+    space: Workspace, served: list[object]
+) -> None:
     with pytest.raises(HourglassError, match="hours to learn from are critical"):
         learn(space, STOP, Steps(space))
+    assert served == [("hrnn-before", STOP.start)]
+
+
+def test_an_hour_in_which_nothing_happened_is_quiet_and_served(
+    space: Workspace, served: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object) -> None:
+        raise NothingHappenedError("no event is on a known item")
+
+    monkeypatch.setattr("pipeline.freezing.freeze_and_judge", nothing)
+    done = learn(space, STOP, Steps(space))
+    assert (done.outcome, done.sentence) == ("quiet", "no event is on a known item")
     assert served == [("hrnn-before", STOP.start)]
 
 

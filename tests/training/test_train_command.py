@@ -24,7 +24,7 @@ from training.reader import sha256_of
 from training.registry import Registry, open_registry, point, version_of
 
 ROOT = Path(__file__).resolve().parents[2]
-LONG = {**SMALL, "epochs": 30, "checkpoint_s": 0.02}
+LONG = {**SMALL, "epochs": 60, "checkpoint_s": 0.02}
 STILL = {**SMALL, "learning_rate": 1e-12, "epochs": 1}  # learns next to nothing
 
 
@@ -178,7 +178,7 @@ def test_a_killed_fit_resumes_to_the_same_weights(
     assert found.info.status == "FINISHED"
     curve = registry.client.get_metric_history(found.info.run_id, "epoch_loss")
     steps = [at.step for at in curve]
-    assert set(range(1, 31)) - {*steps} <= {begun_at - 1}
+    assert set(range(1, 61)) - {*steps} <= {begun_at - 1}
     # What was learned for good before the kill is not learned, or told, twice.
     assert all(steps.count(epoch) == 1 for epoch in range(1, begun_at - 1))
 

@@ -37,7 +37,7 @@ class Publication:
         self._staged = Path(lake.staging(RECOMMENDATIONS)) / f"{hour}.parquet"
         self._staged.parent.mkdir(parents=True)
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{_UNFINISHED}*"):
+        for left in folder.glob(".*"):
             left.unlink()  # of a run that was killed: the lake has one writer at a time
         self._export = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
         schema = pa.schema(
