@@ -93,6 +93,8 @@ def _lasting(given: argparse.Namespace) -> list[dict[str, Any]]:
 def _poison(given: argparse.Namespace) -> list[dict[str, Any]]:
     from benchmarks.gate_poison import poisoned
 
+    if given.work is not None:
+        given.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.work) as work:
         found = poisoned(Path(work))
     for row in found:
