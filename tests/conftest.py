@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 # Also for the long commands: in a test they last seconds.
-os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join(QUICK_JAVA))
+os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join((*QUICK_JAVA, "-XX:+UseSerialGC")))
 
 
 @pytest.fixture(scope="session")
