@@ -40,6 +40,7 @@ def loop(
     asked = _asked(space, first, stop)
     steps = Steps(space)
     if asked is not None:
+        # Whoever asks first decides how Spark is started: many hours are worth the thorough way.
         space.spark_for(asked)
     hours = _hours(asked, ingested(space, steps), Hour.of(space.clock))
     blocked: list[str] = []
