@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from synthetic import AS_OF_S, write_dataset
 
+from pipeline.errors import HourglassError
 from training.reader import DataSet, Requests, read_dataset
 from training.systems import build
 from training.systems.base import System
-from training.systems.item_knn import ItemKnn, in_order
+from training.systems.item_knn import ItemKnn
+from training.systems.rows import in_order
+from training.systems.vsknn import VSknn
 
 N_ITEMS = 15
 DAY_US = 24 * 3_600_000_000
@@ -202,6 +205,27 @@ def test_vsknn_is_the_definition(data: DataSet, parameters: dict[str, object]) -
             expected[int(h.item[now[-1]]) - 1] = 0
         expected = expected / (expected.max() or 1) + back_off(data)
         assert np.allclose(scores[row], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_vsknn_breaks_ties_by_popularity(data: DataSet) -> None:
+    """Sessions without decay hold many items equally often."""
+    told = {"half_life_h": 0.0, "idf": False, "last_events": 1}
+    scores = fit("vsknn", data, **told).score(data.histories, requests_of(data))
+    without = fit("vsknn", data, **told)
+    assert isinstance(without, VSknn)
+    without._back_off = np.zeros_like(without._back_off)
+    held = without.score(data.histories, requests_of(data))
+    ties = 0
+    for row, mine in zip(scores, held, strict=True):
+        exact = mine.astype(np.float64) + back_off(data)
+        assert np.array_equal(row[:, None] > row[None, :], exact[:, None] > exact[None, :])
+        ties += np.count_nonzero(mine) - len(np.unique(mine[mine > 0]))
+    assert ties > 50
+
+
+def test_vsknn_that_was_not_fitted_says_so(data: DataSet) -> None:
+    with pytest.raises(HourglassError, match="vsknn has not been trained"):
+        build("vsknn", {}).score(data.histories, requests_of(data))
 
 
 def test_vsknn_at_a_session_start_uses_the_session_before(data: DataSet) -> None:

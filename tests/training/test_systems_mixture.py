@@ -11,17 +11,20 @@ import pytest
 from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError, UsageError
+from training.batches import session_of_event
 from training.engine.interface import FitOptions, Start
 from training.reader import DataSet, Histories, Requests, read_dataset
 from training.systems import build
 from training.systems.base import US_PER_HOUR, System
 from training.systems.hrnn_trend import HrnnTrend
 from training.systems.mixture import ITEM_TERMS, PAIR_TERMS, TERMS, Evidence, Neighbours, add_terms
+from training.systems.similar_sessions import Likeness, Sessions
 from training.systems.trend import HourCounts, TrendRule, age_h_at
 
 N_ITEMS = 9
 NAMES = [f"i{item}" for item in range(N_ITEMS)]
 RULE = TrendRule(6.0, 0.1, 10)
+LIKENESS = Likeness(neighbours=4, sessions_per_item=500, half_life_h=48.0, last_events=20)
 FAST = {"width": 8, "epochs": 1, "device": "cpu", "negatives": 0}
 
 
@@ -55,6 +58,7 @@ def evidence_of(data: DataSet) -> Evidence:
         RULE,
         N_ITEMS,
         Neighbours.of(data.histories, N_ITEMS),
+        Sessions.of(data.histories, N_ITEMS, LIKENESS),
     )
 
 
@@ -76,6 +80,32 @@ def slow_counts(histories: Histories, reach: int, before_us: float = math.inf) -
                 if i != j and histories.time_us[b] < before_us:
                     counts[i, j] += 1
     return counts
+
+
+def slow_held(data: DataSet, user: int, length: int, now_us: int) -> np.ndarray:
+    """What the four sessions most like the current one hold."""
+    h = data.histories
+    sessions: list[list[int]] = []
+    now: list[int] = []
+    for one, (first, stop) in enumerate(zip(h.offsets[:-1], h.offsets[1:], strict=True)):
+        for event in range(first, stop):
+            if event == first or h.session_start[event]:
+                sessions.append([])
+            sessions[-1].append(event)
+            if one == user and event < first + length:
+                now = list(sessions[-1])
+    place = {h.item[event] - 1: at for at, event in enumerate(now[-20:], start=1)}
+    similar = []
+    for events in sessions:
+        items = {int(h.item[event]) - 1 for event in events}
+        age_h = (now_us - h.time_us[events[-1]]) / 3.6e9
+        likeness = sum(at for item, at in place.items() if item in items) / max(1, len(now[-20:]))
+        if len(items) > 1 and age_h > 0 and likeness:
+            similar.append((likeness * 2 ** (-age_h / 48), sorted(items)))
+    held = np.zeros(N_ITEMS)
+    for likeness, items in sorted(similar, key=lambda pair: -pair[0])[:4]:
+        held[items] += likeness
+    return held
 
 
 def slow_terms(data: DataSet, user: int, length: int, now_us: int) -> np.ndarray:
@@ -113,6 +143,7 @@ def slow_terms(data: DataSet, user: int, length: int, now_us: int) -> np.ndarray
             0.7**back * (near[item] + near[:, item]) for back, item in enumerate(items[:-6:-1])
         )
         terms["near"] = np.log(1 + around / q)
+    terms["similar"] = np.log(1 + slow_held(data, user, length, now_us) / q)
     return np.column_stack([terms[name] for name in TERMS[1:]])
 
 
@@ -194,16 +225,19 @@ def test_of_many_events_the_latest_are_counted(
     assert np.array_equal(Neighbours.of(data.histories, N_ITEMS).followed.toarray(), expected)
 
 
+SIMILAR = {**FAST, "similar_sessions": 4}
+
+
 @pytest.fixture(scope="module")
 def weighed(data: DataSet) -> HrnnTrend:
     """A system whose every weight counts."""
-    system = build("hrnn_trend", FAST)
+    system = build("hrnn_trend", SIMILAR)
     system.fit(data, 0, lambda progress: None)
     rng = np.random.default_rng(1)
     weights = rng.normal(size=(2, len(TERMS)))
     precision = np.stack([np.eye(len(TERMS))] * 2)
     told = {**system.tensors(), "mixture.weight": weights, "mixture.precision": precision}
-    other = build("hrnn_trend", FAST)
+    other = build("hrnn_trend", SIMILAR)
     other.load(told)
     assert isinstance(other, HrnnTrend)
     return other
@@ -225,7 +259,7 @@ def test_later_events_change_nothing(weighed: HrnnTrend, data: DataSet) -> None:
 
 
 def test_all_that_is_kept_is_loaded(weighed: HrnnTrend, data: DataSet) -> None:
-    other = build("hrnn_trend", FAST)
+    other = build("hrnn_trend", SIMILAR)
     other.load(weighed.tensors())
     requests = asked(data)
     assert np.array_equal(
@@ -236,7 +270,7 @@ def test_all_that_is_kept_is_loaded(weighed: HrnnTrend, data: DataSet) -> None:
 
 
 def test_weights_of_other_terms_are_refused(weighed: HrnnTrend) -> None:
-    with pytest.raises(HourglassError, match=r"'mixture.weight' has shape \(2, 11\).*\(2, 2\)"):
+    with pytest.raises(HourglassError, match=r"'mixture.weight' has shape \(2, 12\).*\(2, 2\)"):
         build("hrnn_trend", {**FAST, "mixture": False}).load(weighed.tensors())
 
 
@@ -267,7 +301,7 @@ def test_what_the_network_is_too_young_to_know_the_mixture_sees(tmp_path: Path) 
         system.fit(train, 0, lambda progress: None)
     assert recall(mixed, test) > 0.75
     assert recall(plain, test) < 0.6
-    weights = dict(zip(TERMS, mixed.tensors()["mixture.weight"][0], strict=True))
+    weights = dict(zip(TERMS[:-1], mixed.tensors()["mixture.weight"][0], strict=True))
     assert weights["followed"] > weights["preceded"]
 
 
@@ -281,7 +315,7 @@ def test_without_the_network_the_mixture_is_alone(tmp_path: Path) -> None:
     requests = asked(data)
     one, other = (system.score(data.histories, requests) for system in made)
     assert np.allclose(one, other, atol=1e-5)
-    assert tensors[0]["mixture.weight"].shape == (2, len(TERMS) - 1)
+    assert tensors[0]["mixture.weight"].shape == (2, len(TERMS) - 2)
     # What is left are the terms, by those weights.
     for row, asks in enumerate(zip(requests.user, requests.length, requests.now_us, strict=True)):
         assert isinstance(made[0], HrnnTrend)
@@ -292,7 +326,7 @@ def test_without_the_network_the_mixture_is_alone(tmp_path: Path) -> None:
             terms = evidence.terms_of(
                 data.histories, requests.take(np.array([row])), np.zeros(1, int), np.arange(N_ITEMS)
             )
-            expected = terms[0, 1:, 1:] @ tensors[0]["mixture.weight"][1]
+            expected = terms[0, 1:, 1:-1] @ tensors[0]["mixture.weight"][1]
             assert np.allclose(one[row], expected, atol=2e-3)
     loaded = build("hrnn_trend", alone)
     loaded.load(tensors[0])
@@ -305,14 +339,53 @@ def test_without_network_and_mixture_nothing_is_left_to_say(other: str) -> None:
         build("hrnn_trend", {"affinity": False, other: False})
 
 
+@pytest.mark.parametrize("without", ["mixture", "trend"])
+def test_sessions_belong_to_the_mixture(data: DataSet, without: str) -> None:
+    """What leaves the mixture out leaves them out too, and keeps none of them."""
+    told = {**FAST, without: False, **({"mixture": False} if without == "trend" else {})}
+    scores = []
+    for sessions in (0, 4):
+        system = build("hrnn_trend", {**told, "similar_sessions": sessions})
+        system.fit(data, 0, lambda progress: None)
+        loaded = build("hrnn_trend", {**told, "similar_sessions": sessions})
+        loaded.load(system.tensors())
+        assert not any("similar" in name for name in system.tensors())
+        scores.append(loaded.score(data.histories, asked(data)))
+    assert np.array_equal(*scores)
+
+
+def test_fewer_than_no_sessions_are_refused() -> None:
+    with pytest.raises(UsageError, match="similar_sessions"):
+        build("hrnn_trend", {"similar_sessions": -1})
+
+
+def test_sessions_before_a_time_end_before_it(data: DataSet) -> None:
+    h, before_us = data.histories, int(np.median(data.histories.time_us))
+    cut = Sessions.of(h, N_ITEMS, LIKENESS, before_us)
+    events: dict[int, list[int]] = {}
+    for event, number in enumerate(session_of_event(h).tolist()):
+        if h.time_us[event] < before_us:
+            events.setdefault(number, []).append(event)
+    told = [(sorted({*h.item[one]}), h.time_us[one[-1]]) for one in events.values()]
+    expected = [pair for pair in told if len(pair[0]) > 1]
+    assert len(expected) > 10
+    found = [
+        (sorted(cut.items[[row]].indices + 1), end) for row, end in enumerate(cut.end_us.tolist())
+    ]
+    assert found == expected
+
+
 @pytest.mark.parametrize("refit", [False, True])
 def test_neighbours_that_are_served_are_counted_from_everything(refit: bool, data: DataSet) -> None:
-    system = build("hrnn_trend", {**FAST, "refit": refit, "validation_share": 0.3})
+    system = build("hrnn_trend", {**SIMILAR, "refit": refit, "validation_share": 0.3})
     system.fit(data, 0, lambda progress: None)
     assert isinstance(system, HrnnTrend)
     found = system._known().neighbours
     assert np.array_equal(found.followed.toarray(), slow_counts(data.histories, 1))
     assert np.array_equal(found.near.toarray(), slow_counts(data.histories, 10))
+    sessions, every = system._known().sessions, Sessions.of(data.histories, N_ITEMS, LIKENESS)
+    assert sessions is not None
+    assert np.array_equal(sessions.items.toarray(), every.items.toarray())
 
 
 def test_a_successor_is_first_asked_what_its_model_does_not_know(tmp_path: Path) -> None:

@@ -28,9 +28,19 @@ from training.engine.targets import TargetSplit
 from training.reader import DataSet, Histories, Popularity, Requests
 from training.systems.base import US_PER_HOUR, Report, Tensors, require, take_tensor
 from training.systems.inputs import begins_session
-from training.systems.mixture import AFFINITY, AGREED, LOG_Q, TERMS, Evidence, Neighbours, add_terms
+from training.systems.mixture import (
+    AFFINITY,
+    AGREED,
+    LOG_Q,
+    SIMILAR,
+    TERMS,
+    Evidence,
+    Neighbours,
+    add_terms,
+)
 from training.systems.neural import NeuralSystem
 from training.systems.neural_parameters import RecurrentParameters
+from training.systems.similar_sessions import SESSION_TENSORS, Likeness, Sessions
 from training.systems.trend import HourCounts, TrendRule, TrendTable
 from training.systems.weighing import (
     Belief,
@@ -46,6 +56,7 @@ _STRENGTH = 10.0  # of the belief before any fit; terms are logarithms, so weigh
 _REMEMBERED = 0.95  # of what the model that is continued believed
 _FEWEST, _MOST = 20, 600  # requests that weights are fitted on, of each kind
 _COLUMNS = 4096
+_SESSIONS_PER_ITEM, _HALF_LIFE_H, _LAST_EVENTS = 500, 48.0, 20  # as V-SkNN's
 _COUNTS = ("item", "hour", "events")
 _NEIGHBOURS = tuple(
     f"{name}.{part}" for name in ("followed", "near") for part in ("count", "column", "row_start")
@@ -61,6 +72,8 @@ class TrendParameters(RecurrentParameters):
     ``mixture``: whether repetition, neighbours, age and a second half-life of q are weighed too.
     ``affinity``: whether what the network learned of taste is weighed; without it the mixture is
     alone, which tells what the network adds.  One epoch is enough then.
+    ``similar_sessions``: how many sessions that resemble the current one the mixture looks at; 0
+    leaves them out.
     """
 
     trend: bool = True
@@ -68,11 +81,13 @@ class TrendParameters(RecurrentParameters):
     smoothing: float = 0.1
     mixture: bool = True
     affinity: bool = True
+    similar_sessions: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("half_life_h", "smoothing"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        require(self.similar_sessions >= 0, "similar_sessions", self.similar_sessions, "0 or more")
         if not self.affinity and not (self.trend and self.mixture):
             raise UsageError(
                 "parameter affinity is false, but only the mixture says anything without the "
@@ -93,7 +108,15 @@ class TrendSystem(NeuralSystem):
     def __init__(self, parameters: TrendParameters) -> None:
         super().__init__(parameters)
         terms = TERMS if parameters.mixture else _PLAIN
-        self._terms = tuple(t for t in terms if parameters.affinity or t != AFFINITY)
+        left_out = {
+            name
+            for name, told in (
+                (AFFINITY, parameters.affinity),
+                (SIMILAR, parameters.similar_sessions),
+            )
+            if not told
+        }
+        self._terms = tuple(term for term in terms if term not in left_out)
         self._evidence: Evidence | None = None
         # Of requests within a session, and of those that begin one.
         self._beliefs: tuple[Belief, Belief] | None = None
@@ -123,18 +146,31 @@ class TrendSystem(NeuralSystem):
         n_items = len(data.item_ids)
         counts = HourCounts.of_popularity(data.popularity)
         rule = TrendRule(chosen.half_life_h, chosen.smoothing, data.manifest.popularity_window_h)
-        neighbours = self._neighbours(data, split.begins_us)
-        self._evidence = Evidence(counts, data.manifest.as_of.index, rule, n_items, neighbours)
+        evidence = Evidence(
+            counts, data.manifest.as_of.index, rule, n_items, Neighbours.none(n_items)
+        )
+        self._evidence = self._counted(evidence, data, split.begins_us)
         if start is None or start.as_of_us is None or self._weighed or self._searching:
             return
         # The first thing that is asked of a model's successor is what the model does not know.
         new = split.learned & (np.asarray(data.histories.time_us) >= start.as_of_us)
         self._weigh(data, np.flatnonzero(new), start.as_of_us)
 
-    def _neighbours(self, data: DataSet, before_us: int | None) -> Neighbours:
+    @property
+    def _likeness(self) -> Likeness:
+        most = self.parameters.similar_sessions
+        return Likeness(most, _SESSIONS_PER_ITEM, _HALF_LIFE_H, _LAST_EVENTS)
+
+    def _counted(self, evidence: Evidence, data: DataSet, before_us: int | None) -> Evidence:
+        """The same with what came after what in the histories, before some time."""
         if not self.parameters.mixture:
-            return Neighbours.none(len(data.item_ids))
-        return Neighbours.of(data.histories, len(data.item_ids), before_us)
+            return evidence
+        histories, n_items = data.histories, len(data.item_ids)
+        sessions = None
+        if self.parameters.similar_sessions:
+            sessions = Sessions.of(histories, n_items, self._likeness, before_us)
+        neighbours = Neighbours.of(histories, n_items, before_us)
+        return replace(evidence, neighbours=neighbours, sessions=sessions)
 
     def _searched(self, data: DataSet, split: TargetSplit) -> None:
         if not self._follows_trend or split.begins_us is None:
@@ -142,8 +178,7 @@ class TrendSystem(NeuralSystem):
         self._weigh(data, np.sort(split.validation), split.begins_us)
         if not self.parameters.refit:
             # What is served knows the part that the weights were fitted on, as after a refit.
-            neighbours = self._neighbours(data, None)
-            self._evidence = replace(self._known(), neighbours=neighbours)
+            self._evidence = self._counted(self._known(), data, None)
 
     def _weigh(self, data: DataSet, event: Ints, begins_us: int) -> None:
         """Fit the weights on targets ``event`` from ``begins_us`` on, by what was known before.
@@ -158,7 +193,7 @@ class TrendSystem(NeuralSystem):
         event = event[events[item[event]] > 0]
         user = np.searchsorted(histories.offsets, event, side="right") - 1
         starts = np.asarray(histories.session_start)[event] | (event == histories.offsets[user])
-        before = replace(self._known(), neighbours=self._neighbours(data, begins_us))
+        before = self._counted(self._known(), data, begins_us)
         fallback = self._first_belief()
         beliefs = [one.fading(fallback, _REMEMBERED) for one in self._beliefs or (fallback,) * 2]
         asked = [event[starts == kind] for kind in (False, True)]
@@ -247,11 +282,13 @@ class TrendSystem(NeuralSystem):
         if not self._follows_trend:
             return super().tensors()
         known = self._known()
-        neighbours = known.neighbours.tensors()
+        kept = known.neighbours.tensors()
+        if known.sessions is not None:
+            kept |= {f"similar.{name}": each for name, each in known.sessions.tensors().items()}
         beliefs = {} if self._beliefs is None else beliefs_as_tensors(self._beliefs)
         return {
             **super().tensors(),
-            **{f"mixture.{name}": tensor for name, tensor in {**beliefs, **neighbours}.items()},
+            **{f"mixture.{name}": tensor for name, tensor in {**beliefs, **kept}.items()},
             **{f"trend.{name}": getattr(known.counts, name) for name in _COUNTS},
             "trend.as_of": np.array([known.as_of]),
             "trend.window_h": np.array([known.rule.window_h]),
@@ -270,8 +307,15 @@ class TrendSystem(NeuralSystem):
             TrendRule(chosen.half_life_h, chosen.smoothing, window_h),
             self._fitted().items.n_items,
             Neighbours.from_tensors({n: take_tensor(tensors, f"mixture.{n}") for n in _NEIGHBOURS}),
+            self._read_sessions(tensors),
         )
         self._beliefs = self._read_beliefs(tensors)
+
+    def _read_sessions(self, tensors: Mapping[str, NDArray[Any]]) -> Sessions | None:
+        if not (self.parameters.mixture and self.parameters.similar_sessions):
+            return None
+        told = {name: take_tensor(tensors, f"mixture.similar.{name}") for name in SESSION_TENSORS}
+        return Sessions.from_tensors(told, self._fitted().items.n_items, self._likeness)
 
     def _read_beliefs(self, tensors: Mapping[str, NDArray[Any]]) -> tuple[Belief, Belief] | None:
         if "mixture.weight" not in tensors:

@@ -14,6 +14,8 @@ met:
     preceded        log(1 + c(j, L) / q_j)
     near            log(1 + n_j / q_j), n_j = sum over the last items, fading, of how often j came
                     within a few steps before or after them
+    similar         log(1 + h_j / q_j), h_j = what sessions that resemble the current one hold,
+                    `training.systems.similar_sessions`; only where sessions are kept
 
 log(c / q + 1) is log(c + q) - log q: added to log q, a count that is smoothed towards q.  Weights
 are one set for requests within a session and one for those that begin one.
@@ -33,9 +35,10 @@ from scipy import sparse
 from training.batches import known_events
 from training.reader import Histories, Requests
 from training.systems.base import US_PER_HOUR, Tensors
+from training.systems.similar_sessions import Sessions
 from training.systems.trend import HourCounts, TrendRule, age_h_at, log_q_at
 
-AFFINITY, LOG_Q = "affinity", "log_q"
+AFFINITY, LOG_Q, SIMILAR = "affinity", "log_q", "similar"
 ITEM_TERMS = (LOG_Q, "log_q_short", "age")
 PAIR_TERMS = (
     "just_seen",
@@ -45,6 +48,7 @@ PAIR_TERMS = (
     "followed",
     "preceded",
     "near",
+    SIMILAR,
 )
 TERMS = (AFFINITY, *ITEM_TERMS, *PAIR_TERMS)
 #: About what the first halves of three logs agreed on: the best guess where little is known.
@@ -151,6 +155,7 @@ class Evidence:
     rule: TrendRule
     n_items: int
     neighbours: Neighbours
+    sessions: Sessions | None = None
     _of_hour: dict[int, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     def hours(self, requests: Requests) -> Ints:
@@ -177,7 +182,10 @@ class Evidence:
         return self._of_hour[hour]
 
     def pair_terms(self, histories: Histories, requests: Requests) -> list[PairTerm]:
-        """`PAIR_TERMS` of requests; each uses only its own first events."""
+        """`PAIR_TERMS` of requests, without the last where no sessions are kept.
+
+        Each request uses only its own first events.
+        """
         return [*self._met(histories, requests), *self._neighbouring(histories, requests)]
 
     def terms_of(
@@ -231,11 +239,14 @@ class Evidence:
         last = self._last_items(histories, requests, 1)
         recent = self._last_items(histories, requests, _LAST_ITEMS)
         hours, terms = self.hours(requests), []
-        for name, counts in (
-            ("followed", last @ known.followed),
-            ("preceded", last @ known.preceded),
-            ("near", recent @ known.around),
-        ):
+        found = {
+            "followed": last @ known.followed,
+            "preceded": last @ known.preceded,
+            "near": recent @ known.around,
+        }
+        if self.sessions is not None:
+            found[SIMILAR] = self.sessions.held(histories, requests)
+        for name, counts in found.items():
             row = np.repeat(np.arange(len(requests)), np.diff(counts.indptr))
             column = counts.indices.astype(np.int64)
             terms.append(PairTerm(name, row, column, counts.data.astype(np.float32, copy=False)))

@@ -1,10 +1,8 @@
 """V-SkNN: the items of sessions that resemble the current one, recent sessions first.
 
-Vector session nearest neighbours (Ludewig and Jannach) with STAN's decay by session age.  With the
-current session's items i at positions p(i) = 1 .. L, the latest position winning,
+    score(j) = idf(j) * held(j)
 
-    similarity(s) = 2 ** (-age(s) / half_life) * sum over i in s of p(i) / L
-    score(j)      = idf(j) * sum over the nearest sessions s that contain j of similarity(s)
+with what the nearest sessions hold by `training.systems.similar_sessions`.
 """
 
 from __future__ import annotations
@@ -15,23 +13,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from training.batches import known_events, ranges, session_of_event
+from pipeline.errors import HourglassError
+from training.batches import known_events
 from training.reader import DataSet, Histories, Requests
-from training.systems.base import (
-    US_PER_HOUR,
-    Report,
-    Tensors,
-    require,
-    require_items,
-    share,
-    take_tensor,
-)
-from training.systems.item_knn import most_of_each_row
+from training.systems.base import Report, Tensors, require, require_items, share, take_tensor
+from training.systems.rows import in_order
+from training.systems.similar_sessions import Likeness, Sessions
 
 _BACK_OFF = np.float32(1e-6)
-_CHUNK = 256  # requests whose neighbours are searched together; bounds memory, not results
+_CHUNK = 256  # requests that are scored together; bounds memory, not results
 
 
 @dataclass(frozen=True)
@@ -66,112 +57,57 @@ class VSknn:
 
     def __init__(self, parameters: VSknnParameters) -> None:
         self.parameters = parameters
-        self._session_items = sparse.csr_array((0, 0), dtype=np.float32)  # (S, V)
-        self._item_sessions = sparse.csr_array((0, 0), dtype=np.float32)  # (V, S)
-        self._end_us = np.empty(0, np.int64)  # (S,)
+        self._sessions: Sessions | None = None
         self._idf = np.empty(0, np.float32)  # (V,)
         self._back_off = np.empty(0, np.float32)  # (V,)
+
+    @property
+    def _likeness(self) -> Likeness:
+        p = self.parameters
+        return Likeness(p.neighbours, p.sessions_per_item, p.half_life_h, p.last_events)
 
     def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:  # noqa: ARG002
         """Keep every session of at least two different items, context included."""
         require_items(self.name, data)
-        histories, n_items = data.histories, len(data.item_ids)
-        session = session_of_event(histories)
-        end_us = histories.time_us[np.flatnonzero(np.diff(session, append=session[-1] + 1))]
-        pairs = np.unique(session * n_items + histories.item - 1)
-        row, column = pairs // n_items, pairs % n_items
-        kept = np.bincount(row, minlength=len(end_us)) >= 2  # noqa: PLR2004 - one item has no next
-        row, column = (np.cumsum(kept) - 1)[row[kept[row]]], column[kept[row]]
-        self._end_us = end_us[kept]
-        shape = (len(self._end_us), n_items)
-        ones = np.ones(len(row), np.float32)
-        self._session_items = sparse.csr_array((ones, (row, column)), shape=shape)
-        in_sessions = np.bincount(column, minlength=n_items)
-        rarity = np.log(max(1, shape[0]) / np.maximum(1, in_sessions)).astype(np.float32)
+        n_items = len(data.item_ids)
+        self._sessions = found = Sessions.of(data.histories, n_items, self._likeness)
+        count = len(found.end_us)
+        in_sessions = np.bincount(found.items.indices, minlength=n_items)
+        rarity = np.log(max(1, count) / np.maximum(1, in_sessions)).astype(np.float32)
         self._idf = rarity if self.parameters.idf else np.ones(n_items, np.float32)
         self._back_off = _BACK_OFF * share(data.item_events)
-        self._index()
-        return {"sessions": float(shape[0])}
-
-    def _index(self) -> None:
-        pairs = self._session_items.tocoo()
-        recency = np.argsort(np.argsort(self._end_us, kind="stable"), kind="stable")
-        latest = most_of_each_row(pairs.col, recency[pairs.row], self.parameters.sessions_per_item)
-        self._item_sessions = sparse.csr_array(
-            (pairs.data[latest], (pairs.col[latest], pairs.row[latest])),
-            shape=self._session_items.shape[::-1],
-        )
+        return {"sessions": float(count)}
 
     def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
         """Scores of the nearest sessions' items, plus a trace of POP, (n, V)."""
         scores = np.empty((len(requests), len(self._back_off)), np.float32)
-        session = session_of_event(histories)
         for first in range(0, len(requests), _CHUNK):
             rows = slice(first, first + _CHUNK)
-            scores[rows] = self._score_chunk(histories, session, requests.take(rows))
+            scores[rows] = self._score_chunk(histories, requests.take(rows))
         return scores
 
-    def _score_chunk(
-        self, histories: Histories, session: NDArray[np.int64], requests: Requests
-    ) -> NDArray[np.float32]:
-        now = self._current_sessions(histories, session, requests)  # (n, V)
-        near = (now @ self._item_sessions).tocsr()  # (n, S)
-        row = np.repeat(np.arange(len(requests)), np.diff(near.indptr))
-        age_us = requests.now_us[row] - self._end_us[near.indices]
-        weight = near.data
-        if self.parameters.half_life_h:
-            age_h = age_us / US_PER_HOUR
-            weight = weight * np.exp2(-age_h / self.parameters.half_life_h).astype(np.float32)
-        # A session that ends at the request or later is not known yet.
-        past = np.flatnonzero(age_us > 0)
-        kept = past[most_of_each_row(row[past], weight[past], self.parameters.neighbours)]
-        nearest = sparse.csr_array((weight[kept], (row[kept], near.indices[kept])), near.shape)
-        scores = (nearest @ self._session_items).toarray() * self._idf
+    def _score_chunk(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+        if self._sessions is None:
+            raise HourglassError(f"{self.name} has not been trained: fit or load it first")
+        scores = self._sessions.held(histories, requests).toarray() * self._idf
         if not self.parameters.repeats:
             asked, event = known_events(histories, requests, most=1)
             scores[asked, histories.item[event] - 1] = 0
         # Decayed weights may be tiny: scaled, the best item has 1 and POP stays a trace.
         top = scores.max(axis=1, keepdims=True)
-        ranked: NDArray[np.float32] = scores / np.where(top > 0, top, np.float32(1))
-        return ranked + self._back_off
-
-    def _current_sessions(
-        self, histories: Histories, session: NDArray[np.int64], requests: Requests
-    ) -> sparse.csr_array:
-        stop = histories.offsets[requests.user] + requests.length
-        known = requests.length > 0
-        last = np.zeros(len(requests), np.int64)
-        last[known] = session[stop[known] - 1]
-        length = np.where(known, stop - np.searchsorted(session, last, side="left"), 0)
-        length = np.minimum(length, self.parameters.last_events)
-        row, event = ranges(stop - length, length)
-        weight = ((event - (stop - length)[row] + 1) / length[row]).astype(np.float32)
-        # Later positions weigh more, so the best of an item is its latest.
-        item = histories.item[event] - 1
-        order = np.lexsort((-weight, item, row))
-        pair = row[order] * len(self._back_off) + item[order]
-        first = order[np.diff(pair, prepend=-1) != 0]
-        return sparse.csr_array(
-            (weight[first], (row[first], item[first])), (len(requests), len(self._back_off))
-        )
+        row, column = np.nonzero(scores)
+        exact = scores[row, column] / top[row, 0].astype(np.float64) + self._back_off[column]
+        ranked = np.broadcast_to(self._back_off, scores.shape).copy()
+        ranked[row, column] = in_order(row, exact)
+        return ranked
 
     def tensors(self) -> Tensors:
         """The sessions in compressed rows, their ends, and the item weights."""
-        return {
-            "item": self._session_items.indices.astype(np.int64),
-            "session_start": self._session_items.indptr.astype(np.int64),
-            "end_us": self._end_us,
-            "idf": self._idf,
-            "back_off": self._back_off,
-        }
+        sessions = {} if self._sessions is None else self._sessions.tensors()
+        return {**sessions, "idf": self._idf, "back_off": self._back_off}
 
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over the sessions."""
-        self._end_us = take_tensor(tensors, "end_us")
         self._idf = take_tensor(tensors, "idf")
         self._back_off = take_tensor(tensors, "back_off")
-        item, start = (take_tensor(tensors, name) for name in ("item", "session_start"))
-        shape = (len(self._end_us), len(self._back_off))
-        ones = np.ones(len(item), np.float32)
-        self._session_items = sparse.csr_array((ones, item, start), shape=shape)
-        self._index()
+        self._sessions = Sessions.from_tensors(tensors, len(self._back_off), self._likeness)

@@ -1,0 +1,34 @@
+"""Values of pairs of row and column, worked on row by row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def in_order(row: NDArray[Any], exact: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Single precision of values above 0; of each row, what differed still differs as it did.
+
+    A trace of popularity would be lost beside a whole number.  The bits of positive floats count
+    up with them: each value goes up by the fewest steps that keep it above those below it.
+    """
+    order = np.lexsort((exact, row))
+    ordered, of_row = exact[order], row[order].astype(np.int64)
+    # (n,) a row's bits lie in a range of their own.
+    bits = ordered.astype(np.float32).view(np.int32).astype(np.int64) + (of_row << 33)
+    nth = np.cumsum(np.diff(ordered, prepend=ordered[:1]) != 0)
+    bits = np.maximum.accumulate(bits - nth) + nth - (of_row << 33)
+    rounded = np.empty(len(row), np.float32)
+    rounded[order] = bits.astype(np.int32).view(np.float32)
+    return rounded
+
+
+def most_of_each_row(row: NDArray[Any], value: NDArray[Any], most: int) -> NDArray[np.int64]:
+    """Positions of the ``most`` largest values of each row; earlier positions win ties."""
+    order = np.lexsort((-value, row))
+    ordered = row[order]
+    first = np.searchsorted(ordered, ordered, side="left")
+    kept: NDArray[np.int64] = order[np.arange(len(order)) - first < most]
+    return kept
