@@ -20,8 +20,8 @@ RUN := PATH="$$PWD/$(BIN):$$PATH"
 DOCTOR_FIX := $(if $(CI),--fix)
 
 # Files of tests side by side, in their order: the long ones, which come first, would else be last.
-# Each process has a Spark of its own, about 4 GB with what it starts.
-MOST := $(shell awk '/^MemTotal/ {n = int($$2 / 4e6); print (n < 1 ? 1 : n > 4 ? 4 : n)}' /proc/meminfo 2>/dev/null)
+# Each process has a Spark of its own, up to 6 GB with what it starts.
+MOST := $(shell awk '/^MemTotal/ {n = int($$2 / 6e6); print (n < 1 ? 1 : n > 4 ? 4 : n)}' /proc/meminfo 2>/dev/null)
 SIDE_BY_SIDE := -n logical --maxprocesses $(or $(MOST),2) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help

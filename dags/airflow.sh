@@ -6,7 +6,7 @@
 # Anything set in the environment already wins over dags/airflow.env.
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 from=$PWD
 
 # Tasks run in the project's folder, so what the caller gave relative to its own is made absolute.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
 
 NAMESPACE = "hourglass"
-_OPENING_ATTEMPTS = 4
+_OPENING_ATTEMPTS = 10
+_BUSY_S = 60  # a file that another process writes is waited for; SQLite's own limit is 5
 
 
 def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
@@ -38,8 +40,9 @@ def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
                 raise HourglassError(
                     f"cannot open the lake at {warehouse} ({uri}): {reason}"
                 ) from error
-            # Most likely another process was making the same new lake, and was faster.
-            time.sleep(0.2)
+            # Most likely another process was making the same new lake, and was faster.  Those who
+            # wait equally long meet again.
+            time.sleep(random.uniform(0.1, 0.4))  # noqa: S311 - no secret
 
 
 def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
@@ -50,6 +53,8 @@ def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
     from pipeline.swift_iceberg import SwiftCatalog
 
     warehouse.mkdir(parents=True, exist_ok=True)
+    if uri.startswith("sqlite:") and "?" not in uri:
+        uri += f"?timeout={_BUSY_S}"
     catalog = SwiftCatalog(NAMESPACE, uri=uri, warehouse=str(warehouse.absolute()))
     present = {name for _, name in _tables(catalog)}
     if not present:

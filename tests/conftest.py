@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from pipeline.spark import QUICK_JAVA
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+# What derandomizes in CI stays; how long an example takes says something of the machine alone.
+settings.register_profile("project", parent=settings.default, deadline=None)
+settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parents[1]
 # Also for the long commands: in a test they last seconds.
@@ -34,7 +39,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from pipeline.settings import SparkSettings
     from pipeline.spark import start_spark
 
-    settings = SparkSettings(master="local[2]", driver_memory="2g", shuffle_partitions=2)
-    session = start_spark(settings, tmp_path_factory.mktemp("spark"))
+    chosen = SparkSettings(master="local[2]", driver_memory="2g", shuffle_partitions=2)
+    session = start_spark(chosen, tmp_path_factory.mktemp("spark"))
     yield session
     session.stop()

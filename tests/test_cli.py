@@ -22,7 +22,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "hourglass.yaml").write_text(
         "source:\n  name: delimited\n  path: raw\n  delimiter: ';'\n"
         "  columns: {event_time: ts, user_id: customer, item_id: sku}\n"
-        "spark: {master: 'local[1]', driver_memory: 1g}\n"
+        "spark: {master: 'local[1]', driver_memory: 1g, shuffle_partitions: 2}\n"
     )
     return tmp_path
 

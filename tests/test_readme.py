@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -83,6 +84,7 @@ def test_another_program_reads_sessions_per_hour(
     said = subprocess.run(
         [sys.executable, "-c", block("python")],
         cwd=tmp_path,
+        env={**os.environ, "TZ": "Asia/Tokyo"},
         capture_output=True,
         text=True,
         check=True,

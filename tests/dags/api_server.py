@@ -74,8 +74,10 @@ from airflow.utils.file import list_py_file_paths
 dags = [str(path) for path in list_py_file_paths(sys.argv[3])]
 with open(sys.argv[2], "w") as file:
     json.dump({"tokens": tokens, "dag_files": dags}, file)
+import socket
 import uvicorn
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
+listening = socket.socket(fileno=int(sys.argv[1]))
+uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listening])
 """
 PAGE = {"Accept": "text/html,application/xhtml+xml"}
 
@@ -114,9 +116,10 @@ class Server:
 def api_server(folder: Path) -> Iterator[Server]:
     """Serve the pages of ``folder/work``, as the settings ``folder/hourglass.yaml`` say."""
     work = folder / "work"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    # Bound here and handed on: a port that is let go may be another's when the server comes to it.
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    port = bound.getsockname()[1]
     place = workplace(
         work,
         HOURGLASS_CONFIG=str(folder / "hourglass.yaml"),
@@ -126,18 +129,18 @@ def api_server(folder: Path) -> Iterator[Server]:
         AIRFLOW__API__BASE_URL=f"http://127.0.0.1:{port}",
     )
     facts, said = folder / "facts.json", folder / "server.log"
-    with said.open("w") as log:
+    with said.open("w") as log, bound:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(port), str(facts), str(ROOT / "dags")],
+            [sys.executable, "-c", SERVE, str(bound.fileno()), str(facts), str(ROOT / "dags")],
             cwd=folder,
             env=place.environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            pass_fds=(bound.fileno(),),
         )
     try:
         patience = time.monotonic() + 120
-        # Its facts come before its first answer: another process may have taken the port meanwhile.
         while not (facts.is_file() and answers(port)):
             assert process.poll() is None, said.read_text()
             assert time.monotonic() < patience, said.read_text()

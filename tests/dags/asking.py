@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import airflow.models
 from airflow import settings
@@ -31,7 +31,6 @@ from airflow.utils.state import TaskInstanceState  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 from sqlalchemy import select  # noqa: E402
 
-PATIENCE_S = 300
 ANSWERED = "ANSWERED"
 
 
@@ -49,17 +48,13 @@ def answer(client: TestClient, run_id: str, choice: str) -> None:
 
 
 def respond(what: str, client: TestClient) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while (run_id := waiting()) is None and time.monotonic() < until:
-        time.sleep(0.2)
-    assert run_id is not None, "nobody was asked"
-    if what != "silence":
-        answer(client, run_id, what.capitalize())
-        return
-    scheduler = SchedulerJobRunner(Job())
-    while waiting() is not None and time.monotonic() < until:
+    run_id = waiting()
+    assert run_id is not None, "it waits, but nobody was asked"
+    if what == "silence":
         time.sleep(0.5)
-        scheduler.check_awaiting_input_timeouts()
+        SchedulerJobRunner(Job()).check_awaiting_input_timeouts()
+    else:
+        answer(client, run_id, what.capitalize())
 
 
 def prepared() -> tuple[TestClient, DAG]:
@@ -78,12 +73,13 @@ def prepared() -> tuple[TestClient, DAG]:
 
 def run_once(what: str, client: TestClient, dag: DAG) -> dict[str, Any]:
     """States of the run and of its tasks."""
-    thread = threading.Thread(target=respond, args=(what, client), daemon=True)
-    if what != "nobody":
-        thread.start()
-    run = dag.test()
-    if what != "nobody":
-        thread.join(PATIENCE_S)
+    # The run sleeps when nothing is left to do but to wait.  An answer from elsewhere could come
+    # while the state is written down that asks for it.
+    clock = mock.Mock(wraps=time)
+    clock.sleep.side_effect = lambda _: respond(what, client)
+    with mock.patch("airflow.sdk.definitions.dag.time", clock):
+        run = dag.test()
+    assert clock.sleep.called == (what != "nobody")
     with create_session() as session:
         found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == run.run_id)).all()
         return {"run": str(run.state), "tasks": {one.task_id: str(one.state) for one in found}}

@@ -116,13 +116,15 @@ def given(commands: list[str], name: str) -> str:
 
 
 def test_a_yes_promotes_and_is_kept_with_the_name(airflow: Airflow) -> None:
+    begun = datetime.now(UTC)
     tasks, commands = airflow.run("approve")
     assert tasks["promote"] == tasks["recommend"] == tasks["report"] == "success"
     assert tasks["rejected"] == tasks["not_asked"] == "skipped"
     approve = given(commands, "approve")
     assert f"[--decision][{DECISION}]" in approve
     assert "[--by][ann'; rm -rf $HOME; ']" in approve  # a name is a name, whatever it looks like
-    assert f"[--at][{datetime.now(UTC).year}-" in approve
+    at = approve.partition("[--at][")[2].partition("]")[0]
+    assert begun <= datetime.fromisoformat(at) <= datetime.now(UTC)
     assert "[--reject]" not in approve
     # Once while the person thinks, once when all is settled.
     assert tasks["recommend_meanwhile"] == "success"

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
-import yaml
 from fuzzed_logs import H0
+from killing import ROOT, run_and_kill, settings_file
 from landing_place import Place
 
 from pipeline.backfill import backfill
@@ -41,7 +39,6 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "3"))
 CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 NO_DIGEST = "0-0"
@@ -128,47 +125,6 @@ class Reader(threading.Thread):
         return self.looks
 
 
-def run_and_kill(config: Path, wait_s: float) -> float | None:
-    """Kill ``hourglass backfill``, its JVM and workers so long after it has begun.
-
-    Returns the seconds it needed where it was quicker than that.
-    """
-    command = [sys.executable, "-m", "training.cli", "--config", str(config), "backfill"]
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stderr is not None
-        said = []
-        for line in process.stderr:
-            said.append(line)
-            if line.startswith("backfilling"):
-                break
-        else:
-            pytest.fail(f"it never began: {''.join(said)}")
-        begun = time.monotonic()
-        try:
-            process.wait(wait_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            return None
-        assert process.returncode == 0, "".join(said) + process.stderr.read()
-        return time.monotonic() - begun
-
-
-def settings_file(place: Place, folder: Path) -> Path:
-    settings = place.settings.model_dump(mode="json", include={"work", "source", "ingest"})
-    settings["source"]["columns"] = place.settings.source.columns.model_dump()
-    settings["spark"] = {"master": "local[2]", "driver_memory": "1g", "shuffle_partitions": 2}
-    config = folder / "hourglass.yaml"
-    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    return config
-
-
 @pytest.mark.slow
 def test_a_backfill_killed_at_any_instant_leaves_whole_states_and_the_next_completes_it(
     spark: SparkSession, tmp_path: Path
@@ -177,7 +133,7 @@ def test_a_backfill_killed_at_any_instant_leaves_whole_states_and_the_next_compl
     config = settings_file(place, tmp_path)
     rng = random.Random(8)
     arrived = [frozenset(put_round(place, rng, 0))]
-    longest_s = run_and_kill(config, 300.0)
+    longest_s = run_and_kill(config, "backfill", "backfilling", 300.0)
     assert longest_s is not None
     assert assert_whole(place.lake) == arrived[0]
     reader = Reader(place.settings)
@@ -185,7 +141,7 @@ def test_a_backfill_killed_at_any_instant_leaves_whole_states_and_the_next_compl
     killed = half_done = 0
     for nth in range(1, KILLS + 1):
         arrived.append(arrived[-1] | put_round(place, rng, nth))
-        needed_s = run_and_kill(config, rng.uniform(0.0, longest_s))
+        needed_s = run_and_kill(config, "backfill", "backfilling", rng.uniform(0.0, longest_s))
         # What was left undone adds up: without more time none would ever come to its commits.
         longest_s = 0.5 * longest_s + 0.5 * needed_s if needed_s else 1.3 * longest_s
         killed += needed_s is None

@@ -251,4 +251,4 @@ def test_a_disk_that_really_is_full_is_told(place: Place, tmp_path: Path) -> Non
         assert len(place.rows(SOURCE_FILES)) == 1
     finally:
         # A worker whose task failed may hold its file for a moment still.
-        subprocess.run(["umount", "--lazy", str(small)], check=True)
+        subprocess.run(["umount", "-l", str(small)], check=True)

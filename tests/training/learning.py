@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -129,7 +130,7 @@ class Slow(BestInTheMiddle):
     """Leaves time to be killed."""
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
-        time.sleep(0.004)
+        time.sleep(0.015)
         return super().loss(batch, rng)
 
 
@@ -207,10 +208,17 @@ def started(target: Any, *arguments: Any) -> BaseProcess:
 
 def started_together(world: int, target: Any, *arguments: Any) -> list[BaseProcess]:
     """Processes that find the environment variables which torchrun sets."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     return [started(_as_rank, rank, world, port, target, *arguments) for rank in range(world)]
+
+
+def _free_port() -> int:
+    """Of those that nobody is given unasked: it is bound only when all have started."""
+    for port in range(20_000 + os.getpid() * 7 % 10_000, 32_000):
+        with contextlib.suppress(OSError), socket.socket() as free:
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def _as_rank(rank: int, world: int, port: int, target: Any, *arguments: Any) -> None:
@@ -220,5 +228,6 @@ def _as_rank(rank: int, world: int, port: int, target: Any, *arguments: Any) -> 
         "WORLD_SIZE": str(world),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": "lo",  # the name of this machine need not lead anywhere
     }
     target(*arguments)

@@ -145,7 +145,7 @@ def test_killed_at_any_instants_a_fit_ends_as_if_undisturbed(
 ) -> None:
     schedule = Schedule(4, 0.02, checkpoint_s=checkpoint_s)
     undisturbed = started(train_into, tmp_path / "whole", BestInTheMiddle, Lanes(), schedule, None)
-    undisturbed.join(60)
+    undisturbed.join(600)
     whole = outcome_of(tmp_path / "whole")
 
     rng, kills, folder, result = random.Random(5), 0, tmp_path / "kept", tmp_path / "killed"
@@ -156,7 +156,8 @@ def test_killed_at_any_instants_a_fit_ends_as_if_undisturbed(
         while process.is_alive() and _kept_at(folder) == last:
             time.sleep(0.001)
         process.join(rng.uniform(0, 0.1))
-        if process.exitcode is None:
+        # Where a checkpoint takes long, every kill costs about what was gained since the last.
+        if process.exitcode is None and kills < 8:
             process.kill()
             kills += 1
         process.join()

@@ -210,12 +210,13 @@ def _read_and_tell(folder: Path, queue: Any) -> None:
 
 
 def test_processes_that_read_at_once_agree(folder: Path) -> None:
-    spawn = multiprocessing.get_context("fork")
-    queue = spawn.Queue()
-    processes = [spawn.Process(target=_read_and_tell, args=(folder, queue)) for _ in range(4)]
+    # Forked from here a process would keep locks that other threads hold.
+    context = multiprocessing.get_context("forkserver")
+    queue = context.Queue()
+    processes = [context.Process(target=_read_and_tell, args=(folder, queue)) for _ in range(4)]
     for process in processes:
         process.start()
-    told = [queue.get(timeout=60) for _ in processes]
+    told = [queue.get(timeout=600) for _ in processes]
     for process in processes:
         process.join()
     assert told == [(True, [3, 2, 3, 2, 1, 3])] * 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -280,8 +281,9 @@ def test_every_choice_learns_what_follows_what(data: DataSet, chosen: dict[str, 
 
 
 def test_a_compiled_network_learns_the_same(data: DataSet) -> None:
-    if shutil.which("g++") is None:
-        pytest.skip("no C++ compiler")
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if shutil.which("g++") is None or not header.exists():
+        pytest.skip("no C++ compiler, or no headers of Python")
     told = {**SMALL, "epochs": 1, "dropout": 0.0, "input_dropout": 0.0, "validation_share": 0.0}
     plain, compiled = (build("hrnn", {**told, "compile": wish}) for wish in (False, True))
     for system in (plain, compiled):
@@ -453,7 +455,10 @@ def test_a_long_history_is_read_in_pieces(data: DataSet, monkeypatch: pytest.Mon
     assert np.allclose(system.score(data.histories, requests), expected, atol=1e-5)
 
 
-def test_a_model_made_on_a_gpu_can_be_asked_without_one(data: DataSet) -> None:
+def test_a_model_made_on_a_gpu_can_be_asked_without_one(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     system = build("hrnn", {**SMALL, "epochs": 1})
     system.fit(data, 0, quiet)
     other = build("hrnn", {**SMALL, "device": "cuda"})

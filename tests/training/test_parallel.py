@@ -35,7 +35,7 @@ SCHEDULE = Schedule(3, 0.02)
 def ended(processes: list[Any]) -> list[int | None]:
     """Exit codes; a process that waits for one that is gone would show as None."""
     for process in processes:
-        process.join(60)
+        process.join(600)
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()
@@ -55,7 +55,7 @@ def trained(
 def test_two_processes_learn_what_one_learns(tmp_path: Path, lanes: int) -> None:
     plan = Lanes(lanes=lanes)
     one, two = (trained(tmp_path, world, plan, partial(NextItem, dropout=0.0)) for world in (1, 2))
-    np.testing.assert_allclose(two.losses, one.losses, rtol=1e-6)
+    np.testing.assert_allclose(two.losses, one.losses, rtol=1e-5)
     assert len(one.losses) == 3
     assert one.losses[-1] < one.losses[0]
     assert two.tensors.keys() == one.tensors.keys()

@@ -110,8 +110,10 @@ def test_models_are_trained_and_found_by_name(
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(
-    shop: Shop, capfd: pytest.CaptureFixture[str]
+    shop: Shop, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Between the ends of epochs a line comes where one lasts longer.
+    monkeypatch.setattr("training.train_display._LINE_EVERY_S", 1e9)
     results(capfd, shop, "--dataset", "today", "--model", "small")
     capfd.readouterr()
     run(shop.arguments("--dataset", "today", "--model", "small", "--seed", "8"))

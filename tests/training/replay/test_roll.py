@@ -243,12 +243,12 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     for kill in range(3):
         process = context.Process(target=_roll, args=(killed, arms, 0.05))
         process.start()
-        deadline = time.monotonic() + 60
-        target = 4 + 7 * kill  # steps of arms
-        while process.is_alive() and time.monotonic() < deadline:
-            if len(list(killed.glob("replay/run/arms/*/[!.]*.parquet"))) >= target:
-                break
+        deadline = time.monotonic() + 600
+        target, done = 4 + 7 * kill, 0  # steps of arms
+        while process.is_alive() and time.monotonic() < deadline and done < target:
+            done = len(list(killed.glob("replay/run/arms/*/[!.]*.parquet")))
             time.sleep(0.005)
+        assert done >= target, "it was gone, or did not come so far"
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()

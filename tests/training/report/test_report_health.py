@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -225,6 +226,7 @@ def test_the_newest_replay_is_shown(tmp_path: Path) -> None:
     for run in ("first", "second"):
         (tmp_path / "replay" / run).mkdir(parents=True)
         (tmp_path / "replay" / run / "curve.png").write_text("<svg/>")
+    os.utime(tmp_path / "replay" / "first" / "curve.png", (1, 1))
     health, lights = health_of(world, HOURS)
     assert health.replay is not None
     assert health.replay.run == "second"
