@@ -47,9 +47,7 @@ def answer(client: TestClient, run_id: str, choice: str) -> None:
     assert done.status_code == 200, done.text
 
 
-def respond(what: str, client: TestClient) -> None:
-    run_id = waiting()
-    assert run_id is not None, "it waits, but nobody was asked"
+def respond(what: str, client: TestClient, run_id: str) -> None:
     if what == "silence":
         time.sleep(0.5)
         SchedulerJobRunner(Job()).check_awaiting_input_timeouts()
@@ -73,13 +71,26 @@ def prepared() -> tuple[TestClient, DAG]:
 
 def run_once(what: str, client: TestClient, dag: DAG) -> dict[str, Any]:
     """States of the run and of its tasks."""
+    asked = []
+
+    def wait(seconds: float) -> None:
+        run_id = waiting()
+        if run_id is None:
+            time.sleep(seconds)
+        else:
+            asked.append(run_id)
+            respond(what, client, run_id)
+
     # The run sleeps when nothing is left to do but to wait.  An answer from elsewhere could come
     # while the state is written down that asks for it.
     clock = mock.Mock(wraps=time)
-    clock.sleep.side_effect = lambda _: respond(what, client)
-    with mock.patch("airflow.sdk.definitions.dag.time", clock):
+    clock.sleep.side_effect = wait
+    sys.modules["time"] = clock  # imported by the run itself
+    try:
         run = dag.test()
-    assert clock.sleep.called == (what != "nobody")
+    finally:
+        sys.modules["time"] = time
+    assert bool(asked) == (what != "nobody")
     with create_session() as session:
         found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == run.run_id)).all()
         return {"run": str(run.state), "tasks": {one.task_id: str(one.state) for one in found}}
