@@ -58,6 +58,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--systems", type=lambda text: text.split(","),
                         default=["hrnn_trend", "recent_pop"])  # fmt: skip
     parser.add_argument("--width", type=int, default=100)
+    parser.add_argument("--similar-sessions", type=int, default=0, help="of hrnn_trend's mixture")
     parser.add_argument("--k", type=int, default=20)
     parser.add_argument("--exclude-seen", default="history")
     parser.add_argument("--repeats", type=int, default=3)
@@ -78,6 +79,7 @@ def _run(asked: argparse.Namespace, system: str, items: int, users: int) -> dict
         "items": items,
         "users": users,
         "width": asked.width,
+        "similar_sessions": asked.similar_sessions,
         "k": asked.k,
         "exclude_seen": asked.exclude_seen,
         "work": str(asked.work.resolve()),

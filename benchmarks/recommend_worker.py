@@ -38,6 +38,8 @@ def main(order: dict[str, Any]) -> dict[str, Any]:
     work, items = Path(order["work"]), order["items"]
     folder = dataset(work / "data", order["users"] * _EVENTS_PER_USER, items, 0)
     parameters = {"width": order["width"], "device": "cpu"}
+    if order["system"] == "hrnn_trend":
+        parameters["similar_sessions"] = order["similar_sessions"]
     model = _model(work, order["system"], folder, parameters)
     place = work / f"lake-{order['system']}-{items}"
     shutil.rmtree(place, ignore_errors=True)
@@ -76,7 +78,8 @@ def main(order: dict[str, Any]) -> dict[str, Any]:
 def _model(work: Path, name: str, folder: Path, parameters: dict[str, Any]) -> LiveModel:
     """A model of the right size; what its weights are makes no difference to the speed."""
     models = work / "models"
-    made = sorted(models.glob(f"{name}-*/of-{folder.name}-{parameters['width']}"))
+    label = f"of-{folder.name}-" + "-".join(str(value) for value in parameters.values())
+    made = sorted(models.glob(f"{name}-*/{label}"))
     if not made:
         data = read_dataset(folder)
         neural = name != "recent_pop"
@@ -84,7 +87,7 @@ def _model(work: Path, name: str, folder: Path, parameters: dict[str, Any]) -> L
         metrics = {} if _untrained(system, data) else system.fit(data, 0, lambda _progress: None)
         given = parameters if neural else {}
         model_id = save_model(models, system, given, data, 0, metrics, "benchmark")
-        made = [models / model_id / f"of-{folder.name}-{parameters['width']}"]
+        made = [models / model_id / label]
         made[0].touch()
     return LiveModel(made[0].parent.name, "1", made[0].parent, None)
 

@@ -29,13 +29,14 @@ def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
     """
     from sqlalchemy.exc import SQLAlchemyError
 
-    attempts = 0
+    attempts, began_s = 0, time.monotonic()
     while True:
         try:
             return _complete_catalog(uri, warehouse)
         except (OSError, SQLAlchemyError) as error:
             attempts += 1
-            if attempts == _OPENING_ATTEMPTS:
+            # What was waited for so long already is not about to be let go.
+            if attempts == _OPENING_ATTEMPTS or time.monotonic() - began_s >= _BUSY_S:
                 reason = " ".join(str(error).split()[:30])
                 raise HourglassError(
                     f"cannot open the lake at {warehouse} ({uri}): {reason}"
@@ -43,6 +44,16 @@ def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
             # Most likely another process was making the same new lake, and was faster.  Those who
             # wait equally long meet again.
             time.sleep(random.uniform(0.1, 0.4))  # noqa: S311 - no secret
+
+
+def _patient(uri: str) -> str:
+    """The address, with a time to wait for others where SQLite's own is not set."""
+    from sqlalchemy.engine import make_url
+
+    url = make_url(uri)
+    if url.get_backend_name() != "sqlite" or "timeout" in url.query:
+        return uri
+    return url.update_query_dict({"timeout": str(_BUSY_S)}).render_as_string(hide_password=False)
 
 
 def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
@@ -53,9 +64,7 @@ def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
     from pipeline.swift_iceberg import SwiftCatalog
 
     warehouse.mkdir(parents=True, exist_ok=True)
-    if uri.startswith("sqlite:") and "?" not in uri:
-        uri += f"?timeout={_BUSY_S}"
-    catalog = SwiftCatalog(NAMESPACE, uri=uri, warehouse=str(warehouse.absolute()))
+    catalog = SwiftCatalog(NAMESPACE, uri=_patient(uri), warehouse=str(warehouse.absolute()))
     present = {name for _, name in _tables(catalog)}
     if not present:
         catalog.create_namespace_if_not_exists(NAMESPACE)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from pipeline.spark import QUICK_JAVA
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 # What derandomizes in CI stays; how long an example takes says something of the machine alone.
-settings.register_profile("project", parent=settings.default, deadline=None)
+settings.register_profile(
+    "project", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -35,6 +35,15 @@ def known_events(
     return ranges(stops - lengths, lengths)
 
 
+def latest_known(time_us: Ints, before_us: int | None, most: int) -> NDArray[np.bool_]:
+    """Which events (N,) came before a time; the ``most`` latest of them, and ties with those."""
+    known = np.ones(len(time_us), np.bool_) if before_us is None else time_us < before_us
+    if known.sum() > most:
+        place = known.sum() - most
+        known &= time_us >= np.partition(time_us[known], place)[place]
+    return known
+
+
 def session_of_event(histories: Histories) -> Ints:
     """Number of each event's session over all users, (N,); a first event always starts one."""
     starts = histories.session_start.copy()

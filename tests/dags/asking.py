@@ -12,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import airflow.models
 from airflow import settings
@@ -69,28 +68,33 @@ def prepared() -> tuple[TestClient, DAG]:
     return client, bag.dags["retrain"]
 
 
-def run_once(what: str, client: TestClient, dag: DAG) -> dict[str, Any]:
-    """States of the run and of its tasks."""
-    asked = []
+class Clock:
+    """The module `time`, but whoever sleeps while a person is asked gives that person's answer.
 
-    def wait(seconds: float) -> None:
+    The run sleeps when nothing is left to do but to wait.  An answer from elsewhere could come
+    while the state is written down that asks for it.
+    """
+
+    def __init__(self, client: TestClient) -> None:
+        self.client, self.what, self.asked = client, "", 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def sleep(self, seconds: float) -> None:
         run_id = waiting()
         if run_id is None:
             time.sleep(seconds)
         else:
-            asked.append(run_id)
-            respond(what, client, run_id)
+            self.asked += 1
+            respond(self.what, self.client, run_id)
 
-    # The run sleeps when nothing is left to do but to wait.  An answer from elsewhere could come
-    # while the state is written down that asks for it.
-    clock = mock.Mock(wraps=time)
-    clock.sleep.side_effect = wait
-    sys.modules["time"] = clock  # imported by the run itself
-    try:
-        run = dag.test()
-    finally:
-        sys.modules["time"] = time
-    assert bool(asked) == (what != "nobody")
+
+def run_once(what: str, clock: Clock, dag: DAG) -> dict[str, Any]:
+    """States of the run and of its tasks."""
+    clock.what, clock.asked = what, 0
+    run = dag.test()
+    assert bool(clock.asked) == (what != "nobody")
     with create_session() as session:
         found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == run.run_id)).all()
         return {"run": str(run.state), "tasks": {one.task_id: str(one.state) for one in found}}
@@ -99,5 +103,7 @@ def run_once(what: str, client: TestClient, dag: DAG) -> dict[str, Any]:
 if __name__ == "__main__":
     assert settings.engine is not None
     client, dag = prepared()
+    clock = Clock(client)
+    sys.modules["time"] = clock  # type: ignore[assignment]  # a run imports it for itself
     for line in sys.stdin:
-        print(ANSWERED + json.dumps(run_once(line.strip(), client, dag)), flush=True)
+        print(ANSWERED + json.dumps(run_once(line.strip(), clock, dag)), flush=True)

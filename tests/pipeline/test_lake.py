@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -365,6 +369,26 @@ def test_a_lake_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     lake = Lake("sqlite:////no/such/folder/catalog.db", tmp_path / "file")
     with pytest.raises(HourglassError, match=r"cannot open the lake at .*file"):
         lake.snapshots()
+
+
+def test_a_catalog_that_another_holds_is_waited_for_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_lake(tmp_path).snapshots()
+    address = f"sqlite:///{tmp_path}/catalog.db"
+    with closing(sqlite3.connect(tmp_path / "catalog.db", check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr("pipeline.catalog._BUSY_S", 1)
+        began_s = time.monotonic()
+        with pytest.raises(HourglassError, match=r"cannot open the lake at .*database is locked"):
+            Lake(address, tmp_path).snapshots()
+        assert time.monotonic() - began_s >= 1
+        monkeypatch.setattr("pipeline.catalog._BUSY_S", 60)
+        # SQLite's own time is 5 s; whoever is done sooner is waited for.
+        let_go = threading.Timer(6.0, other.rollback)
+        let_go.start()
+        assert len(Lake(address, tmp_path).snapshots()) == len(ALL_TABLES)
+        let_go.join()
 
 
 def test_a_new_lake_may_be_opened_by_several_at_once(tmp_path: Path) -> None:

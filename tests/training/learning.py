@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -198,7 +199,7 @@ def outcome_of(result: Path) -> Outcome:
 
 
 def started(target: Any, *arguments: Any) -> BaseProcess:
-    """A fresh process that has PyTorch already; forked from a server without threads."""
+    """A fresh process, with PyTorch in it unless the server that it comes from began elsewhere."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     process = context.Process(target=target, args=arguments)
@@ -228,6 +229,8 @@ def _as_rank(rank: int, world: int, port: int, target: Any, *arguments: Any) -> 
         "WORLD_SIZE": str(world),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "GLOO_SOCKET_IFNAME": "lo",  # the name of this machine need not lead anywhere
+        "GLOO_SOCKET_IFNAME": "lo0"
+        if sys.platform == "darwin"
+        else "lo",  # the name of this machine need not lead anywhere
     }
     target(*arguments)

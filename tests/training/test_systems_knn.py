@@ -17,7 +17,7 @@ from training.reader import DataSet, Requests, read_dataset
 from training.systems import build
 from training.systems.base import System
 from training.systems.item_knn import ItemKnn
-from training.systems.rows import in_order
+from training.systems.rows import in_order, largest_of_each_row
 from training.systems.vsknn import VSknn
 
 N_ITEMS = 15
@@ -147,6 +147,21 @@ def test_order_outlives_rounding(cells: list[tuple[int, float, float]]) -> None:
     for one in range(3):
         mine, true = found[row == one], exact[row == one]
         assert np.array_equal(mine[:, None] > mine[None, :], true[:, None] > true[None, :])
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), max_size=9), max_size=4),
+    st.integers(1, 5),
+)
+def test_the_largest_of_each_row(rows: list[list[tuple[int, int]]], most: int) -> None:
+    cells = [(row, *cell) for row, cells in enumerate(rows) for cell in cells]
+    row, value, tie = (np.array([cell[at] for cell in cells], np.int64) for at in range(3))
+    found = largest_of_each_row(row, value, tie, most)
+    for one, cells_of_row in enumerate(rows):
+        best = sorted((-value, tie) for value, tie in cells_of_row)[:most]
+        mine = found[row[found] == one]
+        assert sorted((-value[at], tie[at]) for at in mine) == best
+    assert len(set(found.tolist())) == len(found)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,21 @@ from training.batches import session_of_event
 from training.engine.interface import FitOptions, Start
 from training.reader import DataSet, Histories, Requests, read_dataset
 from training.systems import build
-from training.systems.base import US_PER_HOUR, System
+from training.systems.base import US_PER_HOUR, System, Tensors
 from training.systems.hrnn_trend import HrnnTrend
-from training.systems.mixture import ITEM_TERMS, PAIR_TERMS, TERMS, Evidence, Neighbours, add_terms
+from training.systems.mixture import (
+    AGREED,
+    ITEM_TERMS,
+    PAIR_TERMS,
+    TERMS,
+    Evidence,
+    Neighbours,
+    add_terms,
+)
 from training.systems.similar_sessions import Likeness, Sessions
+from training.systems.term_beliefs import TermBeliefs
 from training.systems.trend import HourCounts, TrendRule, age_h_at
+from training.systems.weighing import Belief
 
 N_ITEMS = 9
 NAMES = [f"i{item}" for item in range(N_ITEMS)]
@@ -215,7 +226,7 @@ def test_of_many_events_the_latest_are_counted(
 ) -> None:
     from training.systems import mixture
 
-    monkeypatch.setattr(mixture, "_MOST_EVENTS", 60)
+    monkeypatch.setattr(mixture, "MOST_EVENTS", 60)
     latest = np.sort(data.histories.time_us)[-60]
     kept = data.histories.time_us >= latest
     user, item = data.histories.user_of_event[kept], data.histories.item[kept] - 1
@@ -236,7 +247,9 @@ def weighed(data: DataSet) -> HrnnTrend:
     rng = np.random.default_rng(1)
     weights = rng.normal(size=(2, len(TERMS)))
     precision = np.stack([np.eye(len(TERMS))] * 2)
-    told = {**system.tensors(), "mixture.weight": weights, "mixture.precision": precision}
+    beliefs = (Belief(weights[0], precision[0]), Belief(weights[1], precision[1]))
+    named = TermBeliefs(TERMS, beliefs).tensors()
+    told = {**system.tensors(), **{f"mixture.{name}": value for name, value in named.items()}}
     other = build("hrnn_trend", SIMILAR)
     other.load(told)
     assert isinstance(other, HrnnTrend)
@@ -270,7 +283,7 @@ def test_all_that_is_kept_is_loaded(weighed: HrnnTrend, data: DataSet) -> None:
 
 
 def test_weights_of_other_terms_are_refused(weighed: HrnnTrend) -> None:
-    with pytest.raises(HourglassError, match=r"'mixture.weight' has shape \(2, 12\).*\(2, 2\)"):
+    with pytest.raises(HourglassError, match=r"its weights are of affinity, log_q, .*similar, its"):
         build("hrnn_trend", {**FAST, "mixture": False}).load(weighed.tensors())
 
 
@@ -357,6 +370,149 @@ def test_sessions_belong_to_the_mixture(data: DataSet, without: str) -> None:
 def test_fewer_than_no_sessions_are_refused() -> None:
     with pytest.raises(UsageError, match="similar_sessions"):
         build("hrnn_trend", {"similar_sessions": -1})
+
+
+def test_weights_are_fitted_on_what_was_known_before(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither sessions nor neighbours of the time that the weights are fitted on; P6."""
+    seen: list[tuple[Evidence, int]] = []
+    whole = HrnnTrend._choices
+
+    def noting(self: HrnnTrend, data: DataSet, event: Any, events: Any, known: Evidence) -> Any:
+        seen.append((known, int(data.histories.time_us[event].min())))
+        return whole(self, data, event, events, known)
+
+    monkeypatch.setattr(HrnnTrend, "_choices", noting)
+    h, times = data.histories, np.sort(data.histories.time_us)
+    cut_us = int(times[int(0.7 * len(times))])
+    first = build("hrnn_trend", {**SIMILAR, "validation_share": 0.3})
+    first.fit(data, 0, lambda progress: None)
+    start = Start("m", first.tensors(), data.item_ids, None, cut_us)
+    second = build("hrnn_trend", {**SIMILAR, "validation_share": 0.0})
+    assert isinstance(second, HrnnTrend)
+    second.fit_with(data, 0, lambda progress: None, FitOptions(start=start))
+    assert len(seen) == 2
+    assert seen[1][1] >= cut_us
+    for evidence, asked_us in seen:
+        assert evidence.sessions is not None
+        assert len(evidence.sessions.end_us) > 5
+        assert evidence.sessions.end_us.max() < asked_us
+        followed = evidence.neighbours.followed.toarray()
+        assert np.array_equal(followed, slow_counts(h, 1, asked_us))
+
+
+def test_what_is_out_of_reach_changes_nothing(data: DataSet) -> None:
+    likeness = replace(LIKENESS, sessions_per_item=2)
+    every = Sessions.of(data.histories, N_ITEMS, likeness)
+    near = every.within_reach()
+    assert 0 < len(near.end_us) < len(every.end_us)
+    requests = asked(data)
+    one, other = (each.held(data.histories, requests).toarray() for each in (every, near))
+    assert one.any()
+    assert np.allclose(one, other)
+
+
+def test_requests_are_worked_on_in_parts(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions, requests = Sessions.of(data.histories, N_ITEMS, LIKENESS), asked(data)
+    expected = sessions.held(data.histories, requests).toarray()
+    monkeypatch.setattr("training.systems.similar_sessions._CHUNK", 3)
+    assert np.array_equal(sessions.held(data.histories, requests).toarray(), expected)
+    assert sessions.held(data.histories, requests.take(slice(0))).shape == (0, N_ITEMS)
+
+
+def test_of_sessions_only_the_latest_events_are_kept(data: DataSet) -> None:
+    latest = np.sort(data.histories.time_us)[-60]
+    found = Sessions.of(data.histories, N_ITEMS, LIKENESS, most_events=60)
+    kept = data.histories.time_us >= latest
+    number = session_of_event(data.histories)[kept]
+    several = [
+        one for one in np.unique(number) if len(set(data.histories.item[kept][number == one])) > 1
+    ]
+    assert found.items.shape == (len(several), N_ITEMS)
+    assert found.items.shape[0] > 3
+
+
+def test_a_log_without_sessions_is_told_nothing(tmp_path: Path) -> None:
+    users = {f"u{at}": [(NAMES[at % 3], AS_OF_S - 9000.0 * (at + 1))] for at in range(9)}
+    lonely = read_dataset(write_dataset(tmp_path / "d", users, vocabulary=NAMES))
+    sessions = Sessions.of(lonely.histories, N_ITEMS, LIKENESS).within_reach()
+    assert sessions.items.shape == (0, N_ITEMS)
+    assert sessions.held(lonely.histories, asked(lonely, 9)).nnz == 0
+
+
+def continued(data: DataSet, before: HrnnTrend, tensors: Tensors, **told: object) -> HrnnTrend:
+    """The successor of a model, that learns and is asked nothing new."""
+    start = Start("m", tensors, data.item_ids, None, int(data.histories.time_us.max()) + 1)
+    quiet = {**SIMILAR, "validation_share": 0.0, "learning_rate": 1e-9, **told}
+    system = build("hrnn_trend", quiet)
+    assert isinstance(system, HrnnTrend)
+    system.fit_with(data, 0, lambda progress: None, FitOptions(start=start))
+    return system
+
+
+@pytest.mark.parametrize(
+    "told", [{"similar_sessions": 0}, {"affinity": False}, {"mixture": False}], ids=str
+)
+def test_a_successor_with_other_terms_keeps_what_was_said_of_its_own(
+    weighed: HrnnTrend, data: DataSet, told: dict[str, object]
+) -> None:
+    tensors = weighed.tensors()
+    tensors["mixture.precision"] = np.stack([np.eye(len(TERMS)) * 50.0] * 2)
+    by_name = dict(zip(TERMS, tensors["mixture.weight"][0], strict=True))
+    after = continued(data, weighed, tensors, **told)
+    names = after._terms
+    assert set(names) < set(TERMS)
+    found = after.tensors()
+    assert found["mixture.weight"][0] == pytest.approx([by_name[name] for name in names])
+    # And back again: what was left out begins as it does in a new model.
+    again = continued(data, after, found)
+    whole = dict(zip(TERMS, again.tensors()["mixture.weight"][0], strict=True))
+    for name in TERMS:
+        expected = by_name[name] if name in names else AGREED.get(name, 0.0)
+        assert whole[name] == pytest.approx(expected), name
+
+
+@pytest.mark.parametrize(
+    ("told", "terms"),
+    [
+        ({"similar_sessions": 0}, TERMS[:11]),
+        ({"similar_sessions": 0, "affinity": False}, TERMS[1:11]),
+        ({"mixture": False}, TERMS[:2]),
+    ],
+    ids=["all", "without the network", "published"],
+)
+def test_models_from_before_terms_had_names_go_on(
+    weighed: HrnnTrend, data: DataSet, told: dict[str, object], terms: tuple[str, ...]
+) -> None:
+    old = continued(data, weighed, weighed.tensors(), **told).tensors()
+    weights = old["mixture.weight"]
+    del old["mixture.terms"]
+    assert weights.shape == (2, len(terms))
+    loaded = build("hrnn_trend", {**SIMILAR, **told})
+    loaded.load(old)
+    assert np.array_equal(loaded.tensors()["mixture.weight"], weights)
+    found = continued(data, weighed, old).tensors()["mixture.weight"][1]
+    assert found[[TERMS.index(name) for name in terms]] == pytest.approx(weights[1])
+
+
+def test_a_belief_about_fewer_terms_is_as_sure_as_before() -> None:
+    """The marginal of a normal distribution: its part of the covariance."""
+    rng = np.random.default_rng(4)
+    root = rng.normal(size=(12, 12))
+    covariance = root @ root.T + np.eye(12)
+    belief = Belief(rng.normal(size=12), np.linalg.inv(covariance))
+    kept = TermBeliefs(TERMS, (belief, belief))
+    (found, _) = kept.about(TERMS[2:7])
+    assert np.allclose(np.linalg.inv(found.precision), covariance[2:7, 2:7])
+    assert np.array_equal(found.mean, belief.mean[2:7])
+
+
+@pytest.mark.parametrize("terms", ["affinity\nlog_q", "a\nb\nc"])
+def test_weights_that_do_not_fit_their_names_are_refused(weighed: HrnnTrend, terms: str) -> None:
+    told = {**weighed.tensors(), "mixture.terms": np.frombuffer(terms.encode(), np.uint8)}
+    with pytest.raises(HourglassError, match="which are no weights of"):
+        build("hrnn_trend", SIMILAR).load(told)
 
 
 def test_sessions_before_a_time_end_before_it(data: DataSet) -> None:

@@ -32,6 +32,7 @@ from training.systems.mixture import (
     AFFINITY,
     AGREED,
     LOG_Q,
+    MOST_EVENTS,
     SIMILAR,
     TERMS,
     Evidence,
@@ -41,22 +42,20 @@ from training.systems.mixture import (
 from training.systems.neural import NeuralSystem
 from training.systems.neural_parameters import RecurrentParameters
 from training.systems.similar_sessions import SESSION_TENSORS, Likeness, Sessions
+from training.systems.term_beliefs import STRENGTH, TermBeliefs
 from training.systems.trend import HourCounts, TrendRule, TrendTable
 from training.systems.weighing import (
     Belief,
     Choices,
     Shared,
-    beliefs_as_tensors,
     fitted,
     log_weights,
 )
 
 _PLAIN = (AFFINITY, LOG_Q)  # the published form
-_STRENGTH = 10.0  # of the belief before any fit; terms are logarithms, so weights are below 1
 _REMEMBERED = 0.95  # of what the model that is continued believed
 _FEWEST, _MOST = 20, 600  # requests that weights are fitted on, of each kind
 _COLUMNS = 4096
-_SESSIONS_PER_ITEM, _HALF_LIFE_H, _LAST_EVENTS = 500, 48.0, 20  # as V-SkNN's
 _COUNTS = ("item", "hour", "events")
 _NEIGHBOURS = tuple(
     f"{name}.{part}" for name in ("followed", "near") for part in ("count", "column", "row_start")
@@ -108,15 +107,8 @@ class TrendSystem(NeuralSystem):
     def __init__(self, parameters: TrendParameters) -> None:
         super().__init__(parameters)
         terms = TERMS if parameters.mixture else _PLAIN
-        left_out = {
-            name
-            for name, told in (
-                (AFFINITY, parameters.affinity),
-                (SIMILAR, parameters.similar_sessions),
-            )
-            if not told
-        }
-        self._terms = tuple(term for term in terms if term not in left_out)
+        kept = {AFFINITY: parameters.affinity, SIMILAR: parameters.similar_sessions > 0}
+        self._terms = tuple(term for term in terms if kept.get(term, True))
         self._evidence: Evidence | None = None
         # Of requests within a session, and of those that begin one.
         self._beliefs: tuple[Belief, Belief] | None = None
@@ -134,7 +126,8 @@ class TrendSystem(NeuralSystem):
         self._seed = seed
         self._beliefs = None
         if self._follows_trend and options.start is not None:
-            self._beliefs = self._read_beliefs(options.start.tensors)
+            kept = TermBeliefs.from_tensors(options.start.tensors, self.name, "mixture.")
+            self._beliefs = kept.about(self._terms) if kept is not None else None
         self._weighed = False
         return super().fit_with(data, seed, report, options)
 
@@ -158,8 +151,7 @@ class TrendSystem(NeuralSystem):
 
     @property
     def _likeness(self) -> Likeness:
-        most = self.parameters.similar_sessions
-        return Likeness(most, _SESSIONS_PER_ITEM, _HALF_LIFE_H, _LAST_EVENTS)
+        return Likeness(self.parameters.similar_sessions)
 
     def _counted(self, evidence: Evidence, data: DataSet, before_us: int | None) -> Evidence:
         """The same with what came after what in the histories, before some time."""
@@ -168,7 +160,8 @@ class TrendSystem(NeuralSystem):
         histories, n_items = data.histories, len(data.item_ids)
         sessions = None
         if self.parameters.similar_sessions:
-            sessions = Sessions.of(histories, n_items, self._likeness, before_us)
+            sessions = Sessions.of(histories, n_items, self._likeness, before_us, MOST_EVENTS)
+            sessions = sessions.within_reach()
         neighbours = Neighbours.of(histories, n_items, before_us)
         return replace(evidence, neighbours=neighbours, sessions=sessions)
 
@@ -239,7 +232,7 @@ class TrendSystem(NeuralSystem):
             temperature = self._fitted().temperature
             assert temperature is not None  # noqa: S101 - only asked where the trend is told apart
             told = {AFFINITY: 1.0, LOG_Q: float(temperature.detach())}
-        return Belief.about(np.array([told.get(name, 0.0) for name in self._terms]), _STRENGTH)
+        return Belief.about(np.array([told.get(name, 0.0) for name in self._terms]), STRENGTH)
 
     def _weights(self) -> NDArray[np.float64]:
         """Of all `TERMS`, (2, K): within a session, and at its beginning."""
@@ -285,7 +278,7 @@ class TrendSystem(NeuralSystem):
         kept = known.neighbours.tensors()
         if known.sessions is not None:
             kept |= {f"similar.{name}": each for name, each in known.sessions.tensors().items()}
-        beliefs = {} if self._beliefs is None else beliefs_as_tensors(self._beliefs)
+        beliefs = TermBeliefs(self._terms, self._beliefs).tensors() if self._beliefs else {}
         return {
             **super().tensors(),
             **{f"mixture.{name}": tensor for name, tensor in {**beliefs, **kept}.items()},
@@ -309,24 +302,19 @@ class TrendSystem(NeuralSystem):
             Neighbours.from_tensors({n: take_tensor(tensors, f"mixture.{n}") for n in _NEIGHBOURS}),
             self._read_sessions(tensors),
         )
-        self._beliefs = self._read_beliefs(tensors)
+        beliefs = TermBeliefs.from_tensors(tensors, self.name, "mixture.")
+        if beliefs is not None and beliefs.terms != self._terms:
+            raise HourglassError(
+                f"{self.name}: its weights are of {', '.join(beliefs.terms)}, its parameters ask "
+                f"for {', '.join(self._terms)}: train it again"
+            )
+        self._beliefs = beliefs.both if beliefs is not None else None
 
     def _read_sessions(self, tensors: Mapping[str, NDArray[Any]]) -> Sessions | None:
         if not (self.parameters.mixture and self.parameters.similar_sessions):
             return None
         told = {name: take_tensor(tensors, f"mixture.similar.{name}") for name in SESSION_TENSORS}
         return Sessions.from_tensors(told, self._fitted().items.n_items, self._likeness)
-
-    def _read_beliefs(self, tensors: Mapping[str, NDArray[Any]]) -> tuple[Belief, Belief] | None:
-        if "mixture.weight" not in tensors:
-            return None
-        means, precisions = (take_tensor(tensors, f"mixture.{n}") for n in ("weight", "precision"))
-        if means.shape != (2, len(self._terms)):
-            raise HourglassError(
-                f"{self.name}: tensor 'mixture.weight' has shape {means.shape}, its parameters "
-                f"say {(2, len(self._terms))}: train it again"
-            )
-        return Belief(means[0], precisions[0]), Belief(means[1], precisions[1])
 
 
 @dataclass(frozen=True)

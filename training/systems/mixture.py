@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from training.batches import known_events
+from training.batches import known_events, latest_known
 from training.reader import Histories, Requests
 from training.systems.base import US_PER_HOUR, Tensors
 from training.systems.similar_sessions import Sessions
@@ -67,7 +67,7 @@ _SHORT = 1 / 6  # of the half-life
 _MET_EVENTS = 100  # of a history that are looked at
 _REACH = 10  # steps within which items are near
 _LAST_ITEMS, _FADE = 5, 0.7
-_MOST_EVENTS = 2_000_000  # the latest ones: neighbours are counted in seconds
+MOST_EVENTS = 2_000_000  # the latest ones: neighbours are counted in seconds
 _CACHED_CELLS = 32_000_000
 
 Ints = NDArray[np.int64]
@@ -96,11 +96,7 @@ class Neighbours:
     @classmethod
     def of(cls, histories: Histories, n_items: int, before_us: int | None = None) -> Neighbours:
         """Count steps between different items, among events before ``before_us`` only."""
-        time_us = np.asarray(histories.time_us)
-        known = np.ones(len(time_us), np.bool_) if before_us is None else time_us < before_us
-        if known.sum() > _MOST_EVENTS:
-            place = np.sum(known) - _MOST_EVENTS
-            known &= time_us >= np.partition(time_us[known], place)[place]
+        known = latest_known(np.asarray(histories.time_us), before_us, MOST_EVENTS)
         user = histories.user_of_event[known]
         item = np.asarray(histories.item)[known].astype(np.int64) - 1
         near = sparse.csr_array((n_items, n_items), dtype=np.float32)

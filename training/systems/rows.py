@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,3 +33,24 @@ def most_of_each_row(row: NDArray[Any], value: NDArray[Any], most: int) -> NDArr
     first = np.searchsorted(ordered, ordered, side="left")
     kept: NDArray[np.int64] = order[np.arange(len(order)) - first < most]
     return kept
+
+
+def largest_of_each_row(
+    row: NDArray[Any], value: NDArray[Any], tie: NDArray[Any], most: int
+) -> NDArray[np.int64]:
+    """Positions of the ``most`` largest values of each row; of equal ones those of smaller ``tie``.
+
+    For long rows of which few values are kept: `most_of_each_row` sorts them all.  Rows ascend.
+    """
+    bounds = [0, *(np.flatnonzero(np.diff(row, append=-1)) + 1).tolist()]
+    kept = []
+    for first, stop in pairwise(bounds):
+        places = np.arange(first, stop)
+        if stop - first > most:
+            mine = value[first:stop]
+            edge = np.partition(mine, -most)[-most]
+            above, level = np.flatnonzero(mine > edge), np.flatnonzero(mine == edge)
+            order = np.argsort(tie[first:stop][level], kind="stable")
+            places = first + np.concatenate([above, level[order[: most - len(above)]]])
+        kept.append(places)
+    return np.concatenate(kept) if kept else np.empty(0, np.int64)

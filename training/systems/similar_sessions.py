@@ -6,7 +6,11 @@ current session's items i at positions p(i) = 1 .. L, the latest position winnin
     similarity(s) = 2 ** (-age(s) / half_life) * sum over i in s of p(i) / L
     held(j)       = sum over the nearest sessions s that contain j of similarity(s)
 
-n requests, V items, S sessions, E events.
+A session that goes on is known by its first part, and is then the nearest of all.  Of an item only
+the latest sessions are searched, whatever is asked: requests are meant to be later than what was
+learned from.
+
+n requests, V items, S sessions.
 """
 
 from __future__ import annotations
@@ -20,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from training.batches import known_events, session_of_event
+from training.batches import known_events, latest_known, session_of_event
 from training.reader import Histories, Requests
 from training.systems.base import US_PER_HOUR, Tensors, take_tensor
-from training.systems.rows import most_of_each_row
+from training.systems.rows import largest_of_each_row, most_of_each_row
 
 _CHUNK = 256  # requests whose neighbours are searched together; bounds memory, not results
 
@@ -34,12 +38,18 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Likeness:
-    """How sessions are compared; the parameters of `VSknnParameters`."""
+    """How sessions are compared.
 
-    neighbours: int
-    sessions_per_item: int
-    half_life_h: float
-    last_events: int
+    ``neighbours``: the nearest ones that count.
+    ``sessions_per_item``: only so many of an item's latest sessions are searched.
+    ``half_life_h``: a session this much older is half as similar; 0 turns the decay off.
+    ``last_events``: at most so many events of the current session are compared.
+    """
+
+    neighbours: int = 100
+    sessions_per_item: int = 500
+    half_life_h: float = 48.0
+    last_events: int = 20
 
 
 @dataclass(frozen=True)
@@ -55,13 +65,18 @@ class Sessions:
 
     @classmethod
     def of(
-        cls, histories: Histories, n_items: int, likeness: Likeness, before_us: int | None = None
+        cls,
+        histories: Histories,
+        n_items: int,
+        likeness: Likeness,
+        before_us: int | None = None,
+        most_events: int | None = None,
     ) -> Sessions:
-        """Those of all histories, of events before ``before_us`` only."""
+        """Those of all histories, of events before ``before_us`` only, the latest where told."""
         session = session_of_event(histories)
         time_us, item = np.asarray(histories.time_us), np.asarray(histories.item)
-        if before_us is not None:
-            known = time_us < before_us
+        if before_us is not None or most_events is not None:
+            known = latest_known(time_us, before_us, most_events or len(time_us))
             session, time_us, item = session[known], time_us[known], item[known]
         last = np.flatnonzero(np.diff(session, append=-1))
         number = np.repeat(np.arange(len(last)), np.diff(last, prepend=-1))
@@ -83,6 +98,11 @@ class Sessions:
             (pairs.data[latest], (pairs.col[latest], pairs.row[latest])),
             shape=self.items.shape[::-1],
         )
+
+    def within_reach(self) -> Sessions:
+        """Those that may be near another: the latest of some item.  `held` stays what it is."""
+        kept = np.unique(self._latest.indices)
+        return Sessions(self.items[kept], self.end_us[kept], self.likeness)
 
     def held(self, histories: Histories, requests: Requests) -> sparse.csr_array:
         """What the nearest sessions hold, (n, V).
@@ -107,7 +127,9 @@ class Sessions:
             age_h = age_us / US_PER_HOUR
             weight = weight * np.exp2(-age_h / self.likeness.half_life_h).astype(np.float32)
         past = np.flatnonzero(age_us > 0)
-        kept = past[most_of_each_row(row[past], weight[past], self.likeness.neighbours)]
+        latest_first = -self.end_us[near.indices[past]]
+        most = self.likeness.neighbours
+        kept = past[largest_of_each_row(row[past], weight[past], latest_first, most)]
         nearest = sparse.csr_array((weight[kept], (row[kept], near.indices[kept])), near.shape)
         return nearest @ self.items
 

@@ -22,7 +22,7 @@ from training.systems.rows import in_order
 from training.systems.similar_sessions import Likeness, Sessions
 
 _BACK_OFF = np.float32(1e-6)
-_CHUNK = 256  # requests that are scored together; bounds memory, not results
+_CHUNK = 256  # requests whose scores are worked on together; bounds memory, not results
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class VSknnParameters:
     ``repeats``: whether the item just seen may be recommended again.
     """
 
-    neighbours: int = 100
-    sessions_per_item: int = 500
-    half_life_h: float = 48.0
+    neighbours: int = Likeness.neighbours
+    sessions_per_item: int = Likeness.sessions_per_item
+    half_life_h: float = Likeness.half_life_h
     idf: bool = True
-    last_events: int = 20
+    last_events: int = Likeness.last_events
     repeats: bool = False
 
     def __post_init__(self) -> None:
@@ -80,19 +80,21 @@ class VSknn:
 
     def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
         """Scores of the nearest sessions' items, plus a trace of POP, (n, V)."""
-        scores = np.empty((len(requests), len(self._back_off)), np.float32)
-        for first in range(0, len(requests), _CHUNK):
-            rows = slice(first, first + _CHUNK)
-            scores[rows] = self._score_chunk(histories, requests.take(rows))
-        return scores
-
-    def _score_chunk(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
         if self._sessions is None:
             raise HourglassError(f"{self.name} has not been trained: fit or load it first")
-        scores = self._sessions.held(histories, requests).toarray() * self._idf
+        held = self._sessions.held(histories, requests)
         if not self.parameters.repeats:
             asked, event = known_events(histories, requests, most=1)
-            scores[asked, histories.item[event] - 1] = 0
+            last = np.full(len(requests), -1)
+            last[asked] = histories.item[event] - 1
+            held.data[held.indices == np.repeat(last, np.diff(held.indptr))] = 0
+        scores = np.empty(held.shape, np.float32)
+        for first in range(0, len(requests), _CHUNK):
+            rows = slice(first, first + _CHUNK)
+            scores[rows] = self._ranked(held[rows].toarray() * self._idf)
+        return scores
+
+    def _ranked(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         # Decayed weights may be tiny: scaled, the best item has 1 and POP stays a trace.
         top = scores.max(axis=1, keepdims=True)
         row, column = np.nonzero(scores)
