@@ -50,7 +50,7 @@ check: venv ## lint and types only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-airflow: venv ## Airflow with both DAGs, on the lake of the demo
+airflow: venv ## Airflow with the DAGs, on the lake of the demo
 	$(RUN) AIRFLOW__API__PORT='$(PORT)' dags/airflow.sh standalone
 
 clean: ## remove .venv and caches; work/ (the lake and the models) stays

@@ -63,7 +63,7 @@ def simulate(
     scenario_from: Annotated[str | None, typer.Option(help="its first hour")] = None,
     scenario_hours: Annotated[int | None, typer.Option(help="how long it lasts", min=1)] = None,
 ) -> None:
-    """Let the built-in news shop write its hourly logs into the landing zone (source.path)."""
+    """Let the built-in news site write its hourly logs into the landing zone (source.path)."""
     from pipeline.simulator import SCENARIOS
     from pipeline.simulator import simulate as run
 

@@ -146,7 +146,7 @@ def _amount(name: str, amount: int, limits_gib: tuple[int, int], mend: str) -> C
 def _work(facts: Facts) -> Check:
     if facts.work_writable:
         return Check("work folder", "ok", f"{facts.work}", "writable")
-    mend = "name a folder of your own with --work or HOURGLASS_WORK"
+    mend = "name a folder of your own: work in the settings, or HOURGLASS_WORK"
     return Check("work folder", "fail", f"{facts.work} cannot be written to", "writable", mend)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,6 +33,12 @@ class NothingHappenedError(HourglassError):
 
 class SomeFailedError(HourglassError):
     """Some parts of a step failed; the others were done."""
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """A guess at what was meant, for the middle of a sentence; nothing where no name is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def disk_full(error: BaseException) -> bool:

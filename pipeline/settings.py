@@ -7,6 +7,7 @@ class below names is an error, so that a misspelt setting never passes for its d
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,7 +27,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from pipeline.errors import HourglassError, UsageError
+from pipeline.errors import HourglassError, UsageError, meant
 from pipeline.hours import parse_duration_h
 
 
@@ -532,10 +533,22 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise UsageError(f"{name}: unknown key {where!r}: see the README's settings") from error
+            hint = meant(str(first["loc"][-1]), _keys(Settings, first["loc"][:-1]))
+            raise UsageError(
+                f"{name}: unknown key {where!r}{hint}: all keys stand in pipeline/settings.py"
+            ) from error
         raise UsageError(
             f"{name}: {where} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
         ) from error
+
+
+def _keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """The keys of a section; none where what lies there is no section."""
+    if not path:
+        return list(model.model_fields)
+    field = model.model_fields.get(str(path[0]))
+    kind = None if field is None else field.annotation
+    return _keys(kind, path[1:]) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

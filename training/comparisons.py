@@ -223,8 +223,9 @@ def _figures(sums: Sums, proof: Sequential, metric: str) -> str:
 
 
 def _odds(log_odds: float) -> str:
-    odds = math.exp(min(log_odds, math.log(1e6)))
-    return f"{odds:.1f}" if odds < 1e6 else "over a million"  # noqa: PLR2004
+    if log_odds >= math.log(1e6):
+        return "over a million"
+    return f"{math.exp(log_odds):.1f}"
 
 
 def _this_look(evidence: Evidence, other: Contestant) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def loop(
         steps = Steps(space)
     if report:
         with space.status("writing the report"):
-            write_report(space, registry_of(space))
+            page = write_report(space, registry_of(space))
+        space.console.print(f"report: {page}")
     if blocked:
         raise HourglassError(f"{len(blocked)} of {len(hours)} hours were blocked; {blocked[0]}")
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, meant
 from pipeline.settings import ModelSettings, Settings
 from training.systems import SYSTEM_NAMES, parameter_names
 
@@ -152,7 +152,8 @@ def _parsed(where: str, text: str) -> _Content:
 
 
 def _unknown(name: str, configured_names: Sequence[str]) -> UsageError:
-    names = dict.fromkeys([*configured_names, *shipped()])
+    names = list(dict.fromkeys([*configured_names, *shipped(), *SYSTEM_NAMES]))
     return UsageError(
-        f"no model {name!r}: use one of {', '.join(names)}, or the path of a YAML file"
+        f"no model {name!r}{meant(name, names)}: use one of {', '.join(names)}, or the path of a "
+        "YAML file"
     )

@@ -54,12 +54,14 @@ def test_the_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("sorce: {}", "unknown key 'sorce': see the README's settings"),
-        ("source: {delimeter: ';'}", "unknown key 'source.delimeter': see the README's settings"),
+        ("sorce: {}", "unknown key 'sorce' (did you mean 'source'?): all keys stand in pipeline"),
+        ("source: {delimeter: ';'}", "unknown key 'source.delimeter' (did you mean 'delimiter'?): "),
         (
             "source: {columns: {user: u}}",
-            "unknown key 'source.columns.user': see the README's settings",
+            "unknown key 'source.columns.user' (did you mean 'user_id'?): all keys",
         ),
+        ("source: {columns: {zzz: u}}", "unknown key 'source.columns.zzz': all keys stand in"),
+        ("models: [{fiel: hrnn}]", "unknown key 'models.0.fiel': all keys stand in"),
         ("ingest: {max_skew_s: -1}", "ingest.max_skew_s = -1: "),
         ("dataset: {window: 10 hours}", "dataset.window = '10 hours': '10 hours' is not a dura"),
         ("source: {delimiter: ab}", "source.delimiter = 'ab': "),

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 import torch._dynamo  # PyTorch's optimisers want it at their first step: forked processes have it
 from safetensors import safe_open
@@ -31,15 +30,6 @@ from training.engine.parallel import joined
 from training.systems.base import FitProgress
 
 N_ITEMS, WIDTH, NEGATIVES = 60, 8, 20
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors of a few numbers are not worth a second thread; import it to have it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from tests.training.learning import (
     NextItem,
     Slow,
     fit_quietly,
-    one_thread,
     outcome_of,
     started,
     train_into,
@@ -37,7 +36,6 @@ from training.engine.checkpoint import (
 from training.engine.interface import Batch
 from training.engine.loop import Schedule
 
-__all__ = ["one_thread"]
 FIT = Identity("these data", 1, "four epochs", 1)
 
 

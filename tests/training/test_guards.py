@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import HourglassError
-from tests.training.learning import Lanes, NextItem, fit_quietly, one_thread, weights_of
+from tests.training.learning import Lanes, NextItem, fit_quietly, weights_of
 from training.engine.interface import Batch
 from training.engine.loop import Schedule
 
-__all__ = ["one_thread"]
 PLAN, SCHEDULE = Lanes(), Schedule(4, 0.02)
 
 

@@ -16,7 +16,6 @@ from tests.training.learning import (
     Lanes,
     NextItem,
     fit_quietly,
-    one_thread,
     weights_of,
 )
 from training.engine.checkpoint import Checkpoint
@@ -26,7 +25,6 @@ from training.engine.optimisers import Optimiser
 from training.engine.schedule import seeded
 from training.systems.base import FitProgress
 
-__all__ = ["one_thread"]
 PLAN, SCHEDULE = Lanes(), Schedule(4, 0.02)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -23,15 +23,6 @@ TARGET = torch.tensor([3, 29, 0, 3])
 REWARDS = torch.tensor([1.0, 0.0, 0.25, 0.7], dtype=torch.float64)
 SKEWED = np.exp(SCORES.numpy().mean(axis=0))
 every_loss = pytest.mark.parametrize("name", LOSS_NAMES)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads only wait for one another on tensors as small as these."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def sigmoid(x: float) -> float:

@@ -40,14 +40,6 @@ SMALL: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def walks(n_users: int, seed: int, names: list[str]) -> dict[str, list[tuple[str, float]]]:
     """Users who walk through the items in a fixed order, with jumps."""
     rng = np.random.default_rng(seed)

@@ -17,7 +17,6 @@ from tests.training.learning import (
     Lanes,
     NextItem,
     Outcome,
-    one_thread,
     outcome_of,
     started_together,
     train_into,
@@ -28,7 +27,6 @@ from training.engine.interface import Batch
 from training.engine.loop import Schedule
 from training.engine.parallel import Processes
 
-__all__ = ["one_thread"]
 SCHEDULE = Schedule(3, 0.02)
 
 

@@ -5,13 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.training.learning import Lanes, NextItem, fit_quietly, one_thread
+from tests.training.learning import Lanes, NextItem, fit_quietly
 from training.engine import progress
 from training.engine.loop import Schedule
 from training.engine.progress import Meter
 from training.systems.base import FitProgress
 
-__all__ = ["one_thread"]
 PLAN, SCHEDULE = Lanes(), Schedule(4, 0.02)
 
 
