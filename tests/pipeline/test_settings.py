@@ -55,7 +55,7 @@ def test_the_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("sorce: {}", "unknown key 'sorce' (did you mean 'source'?): all keys stand in pipeline"),
-        ("source: {delimeter: ';'}", "unknown key 'source.delimeter' (did you mean 'delimiter'?): "),
+        ("source: {delimeter: ';'}", "unknown key 'source.delimeter' (did you mean 'delimiter'?)"),
         (
             "source: {columns: {user: u}}",
             "unknown key 'source.columns.user' (did you mean 'user_id'?): all keys",
