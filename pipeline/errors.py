@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +36,8 @@ class SomeFailedError(HourglassError):
 
 def meant(word: str, known: Iterable[str]) -> str:
     """A guess at what was meant, for the middle of a sentence; nothing where no name is near."""
+    import difflib  # most commands guess at nothing
+
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 

@@ -66,7 +66,7 @@ def loop(
     if report:
         with space.status("writing the report"):
             page = write_report(space, registry_of(space))
-        space.console.print(f"report: {page}")
+        space.console.print(f"report: {page}", markup=False)
     if blocked:
         raise HourglassError(f"{len(blocked)} of {len(hours)} hours were blocked; {blocked[0]}")
 
