@@ -179,14 +179,16 @@ def zipped(rng: random.Random, name: str) -> RawLog:
     """Gzip of several members, cut where no line ends."""
     log = plain(rng, name + ".gz")
     at = rng.randrange(len(log.content))
-    log.content = gzip.compress(log.content[:at]) + gzip.compress(log.content[at:])
+    log.content = gzip.compress(log.content[:at], mtime=0) + gzip.compress(
+        log.content[at:], mtime=0
+    )
     return log
 
 
 def torn(rng: random.Random, name: str) -> RawLog:
     """Gzip of which the end is missing: the whole lines before count, what is left is refused."""
     log = plain(rng, name + ".gz", lines=40)
-    packed = gzip.compress(log.content)
+    packed = gzip.compress(log.content, mtime=0)
     log.content = packed[: rng.randrange(len(packed) // 3, len(packed))]
     whole = zlib.decompressobj(31).decompress(log.content).count(b"\n")
     log.records = {line: r for line, r in log.records.items() if line <= whole}
@@ -201,7 +203,7 @@ def spoilt(rng: random.Random, name: str) -> RawLog:
     """Gzip whose checksum is wrong, which is known only at its end."""
     log = plain(rng, name + ".gz", lines=6)
     log.content = log.content.rstrip(b"\r\n") + b"\n"
-    packed = bytearray(gzip.compress(log.content))
+    packed = bytearray(gzip.compress(log.content, mtime=0))
     packed[-8] ^= 1
     log.content = bytes(packed)
     log.records[max(log.records) + 1] = Record(b"")

@@ -155,7 +155,7 @@ def test_a_change_of_the_same_length_is_seen_by_its_time(tmp_path: Path) -> None
 def test_an_unchanged_file_is_not_even_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(tmp_path, "a.csv", gzip.compress(b"one"))
+    put(tmp_path, "a.csv", gzip.compress(b"one", mtime=0))
     before = known(find(tmp_path)[0])
     monkeypatch.setattr(RawFile, "sha256", lambda *_: pytest.fail("it was read"))
     assert fresh(find(tmp_path), [before]) == []
