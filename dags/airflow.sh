@@ -37,12 +37,25 @@ if ! command -v airflow >/dev/null; then
   echo "airflow is not installed: run 'make venv' in $root" >&2
   exit 1
 fi
+
+# Passwords, keys, logs and Airflow's database are for this user alone.  Tasks go back to the
+# caller's mask, since tables, models and reports may have other readers.
+export TASK_UMASK="${TASK_UMASK:-$(umask)}"
+umask 077
+passwords="${AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE:-}"
+passwords="${passwords:-$AIRFLOW_HOME/simple_auth_manager_passwords.json.generated}"
 mkdir -p "$AIRFLOW_HOME"
+for path in "$AIRFLOW_HOME" "$passwords" "$AIRFLOW_HOME"/{airflow.cfg,airflow.db*}; do
+  if [ -e "$path" ] && ! chmod go-rwx "$path"; then
+    echo "$path is open to other users and not yours to close: give it to $(id -un)" >&2
+    exit 1
+  fi
+done
 
 if [ "${1:-}" = standalone ]; then
   port=${AIRFLOW__API__PORT:-8080}
   echo "Airflow will be at http://localhost:$port, user: admin, password: printed below on the"
-  echo "first start and kept in $AIRFLOW_HOME/simple_auth_manager_passwords.json.generated"
+  echo "first start and kept in $passwords"
   echo "Both DAGs start paused: switch on sessions_hourly and retrain.  Ctrl-C stops Airflow."
   echo "Its menu holds the report (Quality) and the Data Docs, every run those of its hour."
 fi

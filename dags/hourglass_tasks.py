@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,19 +29,41 @@ DEFAULT_ARGS: dict[str, Any] = {
 }
 
 
+class Command(BashOperator):
+    """Runs a command whose files have the permissions that the user's own commands give them.
+
+    Airflow keeps its state to its user (`dags/airflow.sh`); tables and reports have other readers.
+    """
+
+    def execute(self, context: Any) -> Any:  # noqa: ANN401 - the signature is Airflow's
+        """Run it; the process is this task's own."""
+        wanted = os.environ.get("TASK_UMASK")
+        before = os.umask(int(wanted, 8)) if wanted else None
+        try:
+            return super().execute(context)
+        finally:
+            if before is not None:
+                os.umask(before)
+
+
 def command(
     task_id: str,
     line: str,
+    values: Mapping[str, str] | None = None,
     **options: Any,  # noqa: ANN401 - they are the operator's own
 ) -> BashOperator:
     """A task that is one command line, with this process's environment, in the project's folder.
 
+    ``line`` holds no template: what earlier tasks or people said is text that a shell would read.
+    It comes in ``values``, templates by the names of variables that the line quotes, ``"$NAME"``.
     ``options`` go to the operator.  Every non-zero exit fails the task, so that a refusal can
     never pass for a skipped task.
     """
-    return BashOperator(
+    return Command(
         task_id=task_id,
         bash_command=line,
+        env=dict(values or {}),
+        append_env=True,
         cwd=str(ROOT),
         skip_on_exit_code=None,
         **{"do_xcom_push": False, **options},

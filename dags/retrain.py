@@ -31,24 +31,28 @@ from hourglass_tasks import DEFAULT_ARGS, SESSIONS, START, AskPerson, command
 
 # Runs triggered by an asset have no data interval: the hours are those of the runs that made it.
 # One run may be given several hours; the newest knows everything the others knew.
-END_OF_HOUR = (
+HOURS_END = (
     "{% set hours = triggering_asset_events.values() | sum(start=[])"
     " | map(attribute='source_dag_run') | select"
     " | map(attribute='data_interval_end') | select | list %}"
     "{{ (hours | max).strftime('%Y-%m-%dT%H') if hours else 'last' }}"
 )
+END_OF_HOUR = {"END_OF_HOUR": HOURS_END}
 # Every later step names the data set of this run, so that a cleared old run is not mixed with a
 # newer data set.
-DATASET = "--dataset {{ macros.json.loads(ti.xcom_pull(task_ids='dataset'))['dataset_id'] }}"
+DATASET = {"DATASET": "{{ macros.json.loads(ti.xcom_pull(task_ids='dataset'))['dataset_id'] }}"}
+OF_DATASET = '--dataset "$DATASET"'
 # And only this run's decision is carried out, whatever another run decided meanwhile.
 GATE = "macros.json.loads(ti.xcom_pull(task_ids='gate'))"
-DECISION = f"--decision '{{{{ {GATE}['decision'] }}}}'"
+DECISION = {"DECISION": f"{{{{ {GATE}['decision'] }}}}"}
+OF_DECISION = '--decision "$DECISION"'
 MODEL = "macros.json.loads(ti.xcom_pull(task_ids='refit'))['model_id']"
-REFIT = f"{{{{ '--refit ' ~ {MODEL} if {MODEL} else '' }}}}"
-# A person's name reaches the command by the environment, where no shell reads it.
+REFIT = {"REFIT": f"{{{{ {MODEL} or '' }}}}"}
 ANSWER = "(ti.xcom_pull(task_ids='approval', key='answer') or {})"
-ANSWER_BY = f"{{{{ {ANSWER}.get('by') }}}}"
-ANSWER_AT = f"{{{{ {ANSWER}.get('at') }}}}"
+BY_AND_AT = {
+    "ANSWER_BY": f"{{{{ {ANSWER}.get('by') }}}}",
+    "ANSWER_AT": f"{{{{ {ANSWER}.get('at') }}}}",
+}
 
 
 @task.branch
@@ -79,26 +83,37 @@ with DAG(
     tags=["hourglass", "models"],
 ) as dag:
     dataset = command(
-        "dataset", f"hourglass dataset --judged-until {END_OF_HOUR} --json", do_xcom_push=True
+        "dataset",
+        'hourglass dataset --judged-until "$END_OF_HOUR" --json',
+        END_OF_HOUR,
+        do_xcom_push=True,
     )
-    stale = command("stale", f"hourglass stale {DATASET}")
+    stale = command("stale", f"hourglass stale {OF_DATASET}", DATASET)
     train = command(
-        "train", f"hourglass train {DATASET} --as-needed", execution_timeout=timedelta(hours=3)
+        "train",
+        f"hourglass train {OF_DATASET} --as-needed",
+        DATASET,
+        execution_timeout=timedelta(hours=3),
     )
     # One line that fails keeps no other from being judged, nor the live model from being watched;
     # without the data set, of which `train` cannot succeed either, there is nothing to judge on.
     evaluate = command(
-        "evaluate", f"hourglass evaluate {DATASET}", trigger_rule="all_done_min_one_success"
+        "evaluate",
+        f"hourglass evaluate {OF_DATASET}",
+        DATASET,
+        trigger_rule="all_done_min_one_success",
     )
     # What must be taken back is taken back before anything is compared with it.
-    watch = command("watch", f"hourglass watch {DATASET}")
+    watch = command("watch", f"hourglass watch {OF_DATASET}", DATASET)
     # The same frozen events give the same decision: a second try would change nothing.
-    gate = command("gate", f"hourglass gate {DATASET} --json", retries=0, do_xcom_push=True)
+    gate = command(
+        "gate", f"hourglass gate {OF_DATASET} --json", DATASET, retries=0, do_xcom_push=True
+    )
     asked = ask()
     # Readers come after the hour: its clicks, which judged the models, now serve them.  The live
     # model serves them whatever became of its challengers, and while a person thinks about one.
-    serve = f"hourglass recommend --as-of {END_OF_HOUR}"
-    recommend_meanwhile = command("recommend_meanwhile", serve)
+    serve = 'hourglass recommend --as-of "$END_OF_HOUR"'
+    recommend_meanwhile = command("recommend_meanwhile", serve, END_OF_HOUR)
     approval = AskPerson(
         task_id="approval",
         subject="Promote what the gate found better?",
@@ -106,23 +121,28 @@ with DAG(
         branches=(("Approve", "approved"), ("Reject", "rejected")),
         until=f"{{{{ {GATE}['approval_until'] }}}}",
     )
-    answer = f'hourglass approve {DECISION} --by "$ANSWER_BY" --at "$ANSWER_AT"'
-    said = {"env": {"ANSWER_BY": ANSWER_BY, "ANSWER_AT": ANSWER_AT}, "append_env": True}
-    approved = command("approved", answer, **said)
-    rejected = command("rejected", f"{answer} --reject", **said)
+    answer = f'hourglass approve {OF_DECISION} --by "$ANSWER_BY" --at "$ANSWER_AT"'
+    approved = command("approved", answer, DECISION | BY_AND_AT)
+    rejected = command("rejected", f"{answer} --reject", DECISION | BY_AND_AT)
     not_asked = EmptyOperator(task_id="not_asked")
     # An hour that was not worth a new model: the live one goes on.
     nothing_new = EmptyOperator(task_id="nothing_new")
     # One of the two ways must have led here; after a rejection neither did.
     refit = command(
         "refit",
-        f"hourglass refit {DECISION} --json",
+        f"hourglass refit {OF_DECISION} --json",
+        DECISION,
         do_xcom_push=True,
         execution_timeout=timedelta(hours=3),
         trigger_rule="none_failed_min_one_success",
     )
-    promote = command("promote", f"hourglass promote {DECISION} {REFIT}")
-    recommend = command("recommend", serve, trigger_rule="all_done")
+    # Where there is a refit it is named, where there is none the option is left out.
+    promote = command(
+        "promote",
+        f'hourglass promote {OF_DECISION} ${{REFIT:+--refit "$REFIT"}}',
+        DECISION | REFIT,
+    )
+    recommend = command("recommend", serve, END_OF_HOUR, trigger_rule="all_done")
     report = command("report", "hourglass report", trigger_rule="all_done")
     # Fails with whatever failed before it, so that the run does, though later tasks went on.
     settled = EmptyOperator(task_id="settled", trigger_rule="none_failed")

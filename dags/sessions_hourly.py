@@ -21,11 +21,10 @@ from datetime import timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable
 from hourglass_tasks import DEFAULT_ARGS, SESSIONS, START, command
 
-HOUR = (
-    "--from {{ data_interval_start.strftime('%Y-%m-%dT%H') }}"
-    " --to {{ data_interval_end.strftime('%Y-%m-%dT%H') }}"
-)
-UP_TO_HOUR = "--to {{ data_interval_end.strftime('%Y-%m-%dT%H') }}"
+FIRST = {"FIRST": "{{ data_interval_start.strftime('%Y-%m-%dT%H') }}"}
+STOP = {"STOP": "{{ data_interval_end.strftime('%Y-%m-%dT%H') }}"}
+HOUR = '--from "$FIRST" --to "$STOP"'
+ENDS = FIRST | STOP
 
 with DAG(
     dag_id="sessions_hourly",
@@ -44,14 +43,15 @@ with DAG(
 ) as dag:
     # All that has arrived by the end of the hour: a file that came too late for the run of its own
     # hour, or while Airflow was down, is taken in by the next one.
-    ingest = command("ingest", f"hourglass ingest {UP_TO_HOUR}")
+    ingest = command("ingest", 'hourglass ingest --to "$STOP"', STOP)
     # The same rows give the same verdict: a second try would only delay the alarm.
-    validate = command("validate", f"hourglass validate {HOUR} --only events", retries=0)
-    sessionize = command("sessionize", f"hourglass sessionize {HOUR}")
+    validate = command("validate", f"hourglass validate {HOUR} --only events", ENDS, retries=0)
+    sessionize = command("sessionize", f"hourglass sessionize {HOUR}", ENDS)
     # Models learn from sessions that were looked at, so the asset is this task's.
     validate_sessions = command(
         "validate_sessions",
         f"hourglass validate {HOUR} --only sessions",
+        ENDS,
         retries=0,
         outlets=[SESSIONS],
     )

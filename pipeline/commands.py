@@ -285,7 +285,7 @@ def dataset(
     time = space.as_of(as_of)
     if judged_until not in (None, "last"):
         time = Hour.parse(str(judged_until)) - parse_duration_h(settings.evaluation.horizon)
-    base = space.dataset(extend) if extend else None
+    base = space.dataset(extend, "--extend") if extend else None
     folder, outcome = freeze_and_judge(space, settings, time, base)
     for result in outcome.results:
         if not result.success:

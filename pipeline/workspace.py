@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.lake import Lake
 from pipeline.locks import writing
+from pipeline.names import plain_name
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -190,16 +191,17 @@ class Workspace:
         """The hours that judge what was frozen at ``as_of``."""
         return HourRange(as_of, as_of + parse_duration_h(self.settings.evaluation.horizon))
 
-    def dataset(self, text: str) -> Path:
+    def dataset(self, text: str, option: str = "--dataset") -> Path:
         """Folder of a data set by its id; ``last`` is the one of the latest time.
 
         Raises:
-            UsageError: there is no such data set.
+            UsageError: there is no such data set, or the text, which ``option`` names, is no id.
         """
         from pipeline.errors import UsageError
 
         shards = self.settings.path("shards")
         if text != "last":
+            plain_name(option, text)
             if not (shards / text / "manifest.json").is_file():
                 raise UsageError(f"no data set {text!r} in {shards}: run `hourglass dataset`")
             return shards / text

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.workspace import Workspace
+from training.options import decision_file
 
 
 def approve(
@@ -32,9 +33,10 @@ def approve(
     space: Workspace = context.obj
     folder = space.settings.path("decisions")
     said_at = instant(at) if at else space.clock
-    file = decision or waiting(folder, said_at) or latest_decision(folder)
-    if not file.is_file() and (folder / file.name).is_file():
-        file = folder / file.name
+    if decision is not None:
+        file = decision_file(folder, decision)
+    else:
+        file = waiting(folder, said_at) or latest_decision(folder)
     answer = run(file, by, said_at, reject=reject, why=why)
     verb = "approved" if answer.approved else "rejected"
     then = f"\nto carry it out: hourglass promote --decision {file}" if answer.approved else ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError, UsageError
+from pipeline.names import is_plain
 from pipeline.settings import Settings
 from training.artefact import load_start
 from training.card import ModelCard, read_card
@@ -87,7 +87,7 @@ def find_origin(
     own = _model_id(registry, asked) if registry is not None else ""
     model_id = processes.bytes_of_all(own.encode())[0].decode()
     folder = settings.path("models") / model_id
-    if not _is_name(model_id) or not folder.is_dir():
+    if not is_plain(model_id) or not folder.is_dir():
         raise UsageError(
             f"--init-from {asked}: there is no model {model_id!r} in {folder.parent}: "
             "use champion, previous, or the name of a folder there"
@@ -204,8 +204,3 @@ def _model_id(registry: Registry, asked: str) -> str:
             "`hourglass promote` has made one"
         )
     return live.model_id
-
-
-def _is_name(text: str) -> bool:
-    """Whether a text is one folder's name, not a way out of the folder above."""
-    return bool(text) and Path(text).name == text

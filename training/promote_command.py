@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.names import plain_name
 from pipeline.workspace import Workspace
+from training.options import decision_file
 
 if TYPE_CHECKING:
     from training.promotion import Promotion
@@ -31,7 +33,9 @@ def promote(
 
     space: Workspace = context.obj
     folder = space.settings.path("decisions")
-    file = decision or latest_decision(folder)
+    file = decision_file(folder, decision) if decision else latest_decision(folder)
+    if refit is not None:
+        plain_name("--refit", refit)
     done = promoted(space, file, refit)
     live = done.champion.model_id if done.champion else None
     space.say(done.sentence, {"changed": done.changed, "champion": live, "decision": file})

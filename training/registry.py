@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
+from pipeline.names import is_plain
 from training.live_record import LiveEvent, ModelRef, history
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def artefact_folder(registry: Registry, model_id: str) -> Path:
 
 
 def _check_model_id(model_id: str) -> None:
-    if not _SAFE_NAME.fullmatch(model_id):
+    if not is_plain(model_id):
         raise HourglassError(f"{model_id!r} is not a model id: see the folders in models")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline.workspace import Workspace
-from training.options import DataSet
+from training.options import DataSet, decision_file
 
 _NOT_ASKED = ", since retrain.skip is off"
 
@@ -51,7 +51,9 @@ def refit(
     from training.retraining import refitted
 
     space: Workspace = context.obj
-    made = read_decision(decision or latest_decision(space.settings.path("decisions")))
+    folder = space.settings.path("decisions")
+    file = decision_file(folder, decision) if decision else latest_decision(folder)
+    made = read_decision(file)
     if made.outcome is Outcome.PROMOTE:
         refuse_unapproved(made, space.settings.gate.approval)
     found = refitted(space, registry_of(space), made)

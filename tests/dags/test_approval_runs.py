@@ -27,7 +27,8 @@ case $1 in
 esac
 """
 _PATIENCE_S = 600.0
-DECISION = "/w/decisions/2016-03-14T13-hrnn-b-0123456789ab.json"
+# Whatever a file is called, no shell reads it.
+DECISION = "/w/2016-03-14T13; touch pwned; $(touch pwned) '\" -0123456789ab.json"
 
 
 @dataclass(frozen=True)

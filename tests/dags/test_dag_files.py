@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +42,8 @@ print("DESCRIBED" + json.dumps({
                 task.task_id: {
                     "kind": type(task).__name__,
                     "command": getattr(task, "bash_command", None),
+                    "values": getattr(task, "env", None),
+                    "cwd": getattr(task, "cwd", None),
                     "skip_on_exit_code": list(getattr(task, "skip_on_exit_code", [])),
                     "trigger_rule": task.trigger_rule.value,
                     "owner": task.owner,
@@ -97,16 +101,96 @@ def test_every_task_is_one_command_a_person_can_run(described: dict[str, Any]) -
             assert task["command"] is None, name
             continue
         assert task["command"].startswith("hourglass "), name
-        assert not {";", "&", "|", "\n"} & set(without_templates(task["command"])), name
+        assert not {";", "&", "|", "\n"} & set(task["command"]), name
+        # What others said comes by the environment alone: a shell would read it in the command.
+        assert "{{" not in task["command"], name
+        assert "{%" not in task["command"], name
 
 
-def without_templates(command: str) -> str:
-    """The command with its templates rendered to nothing."""
-    while "{" in command:
-        begin = min(at for mark in ("{{", "{%") if (at := command.find(mark)) >= 0)
-        end = command.index("}}" if command[begin + 1] == "{" else "%}", begin)
-        command = command[:begin] + command[end + 2 :]
-    return command
+HOSTILE = """x; touch pwned $(touch pwned) `touch pwned` '"; touch pwned; "' | > pwned {{ 1 }} *"""
+
+
+@pytest.mark.parametrize(
+    "text", [HOSTILE, "--reject", "../../etc"], ids=["shell", "option", "path"]
+)
+def test_what_earlier_tasks_and_people_said_is_never_run(
+    described: dict[str, Any], tmp_path: Path, text: str
+) -> None:
+    stand_in = tmp_path / "bin" / "hourglass"
+    stand_in.parent.mkdir()
+    stand_in.write_text('#!/usr/bin/env bash\nprintf "%s\\0" "$@" >> "$COMMANDS"\n')
+    stand_in.chmod(0o755)
+    said = {"dataset_id": text, "decision": text, "model_id": text, "by": text, "at": text}
+
+    def pull(task_ids: str, key: str = "return_value") -> Any:
+        return said if key == "answer" else json.dumps(said)
+
+    rendering = SandboxedEnvironment(undefined=StrictUndefined)
+    hour = datetime(2016, 3, 14, 13, tzinfo=UTC)
+    context = {
+        "macros": SimpleNamespace(json=json),
+        "ti": SimpleNamespace(xcom_pull=pull),
+        "triggering_asset_events": {},
+        "data_interval_start": hour,
+        "data_interval_end": hour,
+    }
+    for name, task in tasks(described).items():
+        if task["command"] is None:
+            continue
+        values = {
+            variable: rendering.from_string(template).render(context)
+            for variable, template in task["values"].items()
+        }
+        given = tmp_path / f"{name}.args"
+        path = f"{stand_in.parent}:{os.environ['PATH']}"
+        environment = {"PATH": path, "COMMANDS": str(given), **values}
+        folder = tmp_path / "empty"
+        folder.mkdir(exist_ok=True)
+        subprocess.run(["bash", "-c", task["command"]], env=environment, cwd=folder, check=True)
+        words = given.read_text().split("\0")
+        assert list(folder.iterdir()) == [], name
+        assert set(values.values()) <= set(words), name
+    assert sum(text in path.read_text() for path in tmp_path.glob("retrain.*.args")) >= 9
+
+
+def test_a_token_outlasts_the_longest_task(described: dict[str, Any], tmp_path: Path) -> None:
+    setting = ("--section", "execution_api", "--show-values")
+    listed = workplace(tmp_path).airflow("config", "list", *setting).stdout
+    (line,) = [one for one in listed.splitlines() if one.startswith("jwt_expiration_time = ")]
+    longest_s = max(task["timeout_s"] or 0 for task in tasks(described).values())
+    assert int(line.partition(" = ")[2]) >= longest_s + 600
+    # Docker's services read the same file, and nothing there says otherwise.
+    compose = (ROOT / "docker" / "compose.yaml").read_text()
+    assert "env_file: ../dags/airflow.env" in compose
+    assert "JWT_EXPIRATION_TIME" not in compose
+
+
+def test_what_airflow_keeps_is_for_its_user_alone_and_tasks_write_as_ever(tmp_path: Path) -> None:
+    """By a stand-in for `airflow` that writes a password, as the real one does at its start."""
+    home, command = tmp_path / "work" / "airflow", tmp_path / "bin" / "airflow"
+    passwords = home / "simple_auth_manager_passwords.json.generated"
+    home.mkdir(parents=True, mode=0o755)
+    passwords.write_text("{}")
+    for path, mode in ((home, 0o755), (passwords, 0o644)):
+        path.chmod(mode)
+    command.parent.mkdir()
+    command.write_text(
+        '#!/usr/bin/env bash\necho "$TASK_UMASK"\necho key > "$AIRFLOW_HOME/airflow.cfg"\n'
+    )
+    command.chmod(0o755)
+    place = workplace(tmp_path / "work")
+    path = f"{command.parent}:{place.environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", "umask 022 && bash dags/airflow.sh version"],
+        cwd=ROOT,
+        env=place.environment | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "0022\n"
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (home, *home.iterdir())}
+    assert modes == {"airflow": 0o700, passwords.name: 0o600, "airflow.cfg": 0o600}
 
 
 def test_every_task_has_an_owner_a_time_limit_and_retries_where_they_help(
@@ -237,10 +321,11 @@ def test_the_newest_triggering_hour_judges_the_models_and_then_serves_them(
         "recommend_meanwhile": "--as-of",
     }
     for task_id, option in options.items():
-        command = described["dags"]["retrain"]["tasks"][task_id]["command"]
-        template = SandboxedEnvironment(undefined=StrictUndefined).from_string(command)
-        words = template.render(triggering_asset_events=events).split()
-        assert words[words.index(option) + 1] == end
+        task = described["dags"]["retrain"]["tasks"][task_id]
+        assert f'{option} "$END_OF_HOUR"' in task["command"]
+        said = task["values"]["END_OF_HOUR"]
+        template = SandboxedEnvironment(undefined=StrictUndefined).from_string(said)
+        assert template.render(triggering_asset_events=events) == end
 
 
 def test_the_shared_settings_hold_for_every_command_of_airflow(tmp_path: Path) -> None:

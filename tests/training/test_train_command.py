@@ -254,6 +254,7 @@ def test_what_cannot_be_continued_is_refused(
     assert "there is no model 'hrnn-no'" in why("hrnn-no", "later", "still")
     assert "there is no previous model yet" in why("previous", "later", "still")
     assert "there is no model '../x'" in why("../x", "later", "still")
+    assert "there is no model '..'" in why("..", "later", "still")
     assert "has shape" in why(later["model_id"], "later", "wider")
 
 
