@@ -24,8 +24,13 @@ DOCTOR_FIX := $(if $(CI),--fix)
 MOST := $(shell awk '/^MemTotal/ {n = int($$2 / 6e6); print (n < 1 ? 1 : n > 4 ? 4 : n)}' /proc/meminfo 2>/dev/null)
 SIDE_BY_SIDE := -n logical --maxprocesses $(or $(MOST),2) --dist loadfile --no-loadscope-reorder
 
+# The tests start hundreds of processes: none of them compiles what another has compiled.
+COMPILED_ONCE := PYTHONDONTWRITEBYTECODE=
+OFTEN := HOURGLASS_TEST_KILLS=20 HOURGLASS_TEST_COMMIT_KILLS=40 HOURGLASS_TEST_DELIVERIES=9 \
+  HOURGLASS_TEST_EXAMPLES=300 HOURGLASS_TEST_FILES=1000 HOURGLASS_TEST_HISTORIES=50
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check airflow clean
+.PHONY: help venv demo test test-all check airflow clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -43,7 +48,12 @@ demo: venv ## the whole loop on one data source, end to end
 test: venv ## doctor, lint, types and all tests
 	$(RUN) hourglass doctor $(DOCTOR_FIX)
 	@$(MAKE) --no-print-directory check
-	$(RUN) pytest $(SIDE_BY_SIDE)
+	$(RUN) $(COMPILED_ONCE) pytest $(SIDE_BY_SIDE) -m 'not nightly'
+
+test-all: venv ## what make test does, and hours of repetition: more kills, deliveries, logs
+	$(RUN) hourglass doctor $(DOCTOR_FIX)
+	@$(MAKE) --no-print-directory check
+	$(RUN) $(COMPILED_ONCE) $(OFTEN) pytest $(SIDE_BY_SIDE)
 
 check: venv ## lint and types only
 	$(BIN)/ruff check .

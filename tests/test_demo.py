@@ -125,6 +125,7 @@ def test_the_loop_does_the_last_hour_again_and_changes_nothing(
     assert lake.arrow(RECOMMENDATIONS).sort_by(order).equals(before.sort_by(order))
 
 
+@pytest.mark.nightly
 def test_a_second_run_goes_on_with_what_is_there(first: str, work: Path) -> None:
     again = demo(work)
     assert "nothing new in 12 files" in again

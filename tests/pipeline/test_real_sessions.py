@@ -101,8 +101,8 @@ def nasa(datasets: Path) -> Raw:
 @pytest.mark.parametrize(
     ("read", "n_events", "n_sessions", "n_hours"),
     [
-        (deskdrop, 70_028, 36_684, 5_039),
-        (wikipedia, 157_474, 44_675, 744),
+        pytest.param(deskdrop, 70_028, 36_684, 5_039, marks=pytest.mark.nightly),
+        pytest.param(wikipedia, 157_474, 44_675, 744, marks=pytest.mark.nightly),
         (taobao, 10_000, 1_522, 210),
         (nasa, 19_995, 1_869, 12),
         (yoochoose, 83_845, 21_218, 168),

@@ -20,7 +20,7 @@ from training.live import tenures
 from training.promotion import install_first, promote
 from training.registry import Registry, aliased, champion, live_events
 
-KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "8"))
+KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "4"))
 CHANGES = 3  # let through before a kill, so that it hits promotions as well as rollbacks
 
 pytestmark = pytest.mark.slow
