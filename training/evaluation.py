@@ -17,6 +17,7 @@ from training.candidates import configured
 from training.card import CARD_NAME
 from training.durable import write_text
 from training.evaluate import rank_targets
+from training.model_store import available
 from training.ranks import Ranks, SummaryRow, ranks_path, summary, write_ranks
 from training.reader import DataSet, read_dataset, sha256_of
 from training.registry import Registry, champion, log_evaluation, previous
@@ -82,7 +83,7 @@ def evaluate(
     in_sample: set[str] = set()
     for model_id, name in names.items():
         try:
-            place = settings.path("models") / model_id
+            place = available(registry, model_id)
             card_sha256 = sha256_of(place / CARD_NAME) if (place / CARD_NAME).is_file() else None
             model = fresh(load_model(place), part)
             if isinstance(model.system, PredictsValues):
@@ -154,6 +155,8 @@ def _contestants(
     live, before = champion(registry), previous(registry)
     for role, one in (("champion", live), ("previous", before)):
         if one is not None:
+            # A server out of reach must not pass for a live model that cannot score.
+            available(registry, one.model_id)
             enter(one.model_id, role, role)
     return names, roles, live.version if live else None
 

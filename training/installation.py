@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.hours import Hour
 from training.live_lock import changing
 from training.live_record import MAX_STEPS_BACK, LiveEvent, ModelRef, write_event
+from training.model_store import available
 from training.registry import (
     CHAMPION,
     LIVE_RECORD,
@@ -101,5 +102,6 @@ def loadable(registry: Registry, model_id: str) -> ModelRef:
     from training.artefact import load_model
 
     version = registered_version(registry, model_id)
+    available(registry, model_id)
     load_model(artefact_folder(registry, model_id))
     return model_ref(registry, str(version.version))

@@ -17,6 +17,7 @@ from training.evidence import Contestant, Evidence
 from training.gate import Decision, choose, decide
 from training.live import Tenure, tenures
 from training.looks import definition, earlier_looks, first_look
+from training.model_store import available
 from training.promotion import install_first
 from training.reader import DataSet, read_dataset
 from training.registry import LiveModel, Registry, champion
@@ -65,7 +66,7 @@ def gate(
     live = champion(registry)
 
     def enter(model_id: str, who: LiveModel | None = None, **made_by: object) -> Contestant:
-        card = read_card(settings.path("models") / model_id)
+        card = read_card(available(registry, model_id))
         return contestant(
             card,
             settings.path("evaluations"),

@@ -14,6 +14,7 @@ from training.evidence import Outcome
 from training.installation import install_first, loadable, make_live, show_previous, without
 from training.live_lock import WAIT_S, changing
 from training.live_record import LiveEvent
+from training.model_store import available
 from training.reader import sha256_of
 from training.refit_check import checked_refit
 from training.registry import (
@@ -160,6 +161,7 @@ def _check_not_undone(decision: DecisionRecord, events: Sequence[LiveEvent]) -> 
 
 
 def _check_artefact(registry: Registry, decision: DecisionRecord) -> None:
+    available(registry, decision.candidate_id)
     card = artefact_folder(registry, decision.candidate_id) / CARD_NAME
     if not card.is_file() or sha256_of(card) != decision.candidate_card_sha256:
         raise HourglassError(

@@ -96,12 +96,13 @@ def live_at(registry: Registry, hour: Hour) -> LiveModel:
     """
     from training.card import read_card
     from training.live import live_during, tenures
+    from training.model_store import available
     from training.registry import artefact_folder, champion
 
     live = champion(registry)
     if live is None:
         raise UsageError("no model is live yet: run `hourglass gate`, which installs the floor")
-    if read_card(live.folder).as_of <= hour:
+    if read_card(available(registry, live.model_id)).as_of <= hour:
         return live
     then = live_during(tenures(registry, registry.records), hour)
     if then is None or then.model_id == live.model_id:
@@ -109,6 +110,7 @@ def live_at(registry: Registry, hour: Hour) -> LiveModel:
             f"{live.model_id} knows what came after {hour}, and no model was live then: "
             "recommend for a later hour"
         )
+    available(registry, then.model_id)
     folder = artefact_folder(registry, then.model_id)
     return LiveModel(then.model_id, then.version, folder, then.record.name if then.record else None)
 

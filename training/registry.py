@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 PREVIOUS = "previous"
 LIVE_RECORD = "live_record"
+CARD_SHA256 = "card_sha256"  # tag of a version: the digest of its card
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -42,6 +43,7 @@ class Registry:
     name: str
     models: Path
     artifacts: Path
+    at_server: bool = False  # which keeps the artefacts itself
 
     @property
     def records(self) -> Path:
@@ -66,7 +68,8 @@ def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registr
         uri: ``sqlite:///...`` or the address of an MLflow server.
         name: of the registered model and the experiment.
         models: folder of the artefacts, ``<models>/<model_id>``.
-        artifacts: folder for the files of runs, used when the experiment is made.
+        artifacts: folder for the files of runs, used when the experiment is made; a server has
+            a place of its own.
 
     Raises:
         UsageError: the name has characters that MLflow's queries cannot hold.
@@ -78,6 +81,10 @@ def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registr
         )
     # Read when MLflow is imported; an hourly job must not wait for a usage report.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Files of a model are few: a bar for each would only fill the log of a task.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Standard output is for results: a server's client would print the address of each run there.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
     for logger in ("mlflow", "alembic"):
@@ -86,7 +93,12 @@ def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registr
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     with named_errors(f"open {uri}"):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    return Registry(client=client, name=name, models=models.absolute(), artifacts=artifacts)
+    return Registry(client, name, models.absolute(), artifacts, is_server(uri))
+
+
+def is_server(uri: str) -> bool:
+    """Whether an address is that of an MLflow server, not of a store on this machine."""
+    return uri.startswith(("http://", "https://"))
 
 
 def registry_of(space: Workspace) -> Registry:
@@ -106,7 +118,7 @@ def registry_of(space: Workspace) -> Registry:
 
 def ui_command(uri: str, artifacts: Path) -> str:
     """The command that shows runs and versions in a browser at http://localhost:5000."""
-    if uri.startswith(("http://", "https://")):
+    if is_server(uri):
         return f"python -m webbrowser {shlex.quote(uri)}"
     root = shlex.quote(artifacts.absolute().as_uri())
     return f"mlflow ui --backend-store-uri {shlex.quote(uri)} --default-artifact-root {root}"

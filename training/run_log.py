@@ -10,7 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import HourglassError
+from training.card import CARD_NAME
+from training.model_store import stored
+from training.reader import sha256_of
 from training.registry import (
+    CARD_SHA256,
     Registry,
     artefact_folder,
     make_registered_model,
@@ -143,10 +147,11 @@ def log_training(registry: Registry, run: TrainingRun) -> str:
             continued = {"continued_from": run.continued_from} if run.continued_from else {}
             version = registry.client.create_model_version(
                 registry.name,
-                folder.as_uri(),
+                stored(registry, run_id, folder),
                 run_id=run_id,
                 tags={
                     "model_id": run.model_id,
+                    CARD_SHA256: sha256_of(folder / CARD_NAME),
                     "system": run.system,
                     "as_of": run.as_of,
                     **continued,
@@ -241,5 +246,6 @@ def _experiment_id(registry: Registry) -> str:
     experiment = client.get_experiment_by_name(registry.name)
     if experiment is not None:
         return str(experiment.experiment_id)
-    place = registry.artifacts.absolute().as_uri()
+    # A server knows no folder of this machine, and none of the others that use it.
+    place = None if registry.at_server else registry.artifacts.absolute().as_uri()
     return str(client.create_experiment(registry.name, place))

@@ -19,6 +19,7 @@ from training.card import read_card
 from training.evaluation import Evaluation
 from training.live import Tenure
 from training.live_record import ModelRef
+from training.model_store import available
 from training.ranks import Ranks, ranks_path, read_ranks, rule_key
 from training.registry import (
     LiveModel,
@@ -187,7 +188,7 @@ class Watch:
         reasons = []
         for stack in self._ways_back(live):
             try:
-                load_model(self.registry.models / stack[0].model_id)
+                load_model(available(self.registry, stack[0].model_id))
             except HourglassError as error:
                 reasons.append(str(error))
                 continue
@@ -234,7 +235,7 @@ class Watch:
 
     def _knows_the_hours(self, model_id: str) -> bool:
         """Whether a model learned from what would judge it."""
-        return read_card(self.registry.models / model_id).as_of > self.hours.first
+        return read_card(available(self.registry, model_id)).as_of > self.hours.first
 
     def _seen(self, model_id: str) -> Seen | None:
         """A model beside the floor; None where one of them was not evaluated."""
@@ -253,8 +254,10 @@ class Watch:
 
     def _cannot_score(self, model_id: str) -> str | None:
         """Why a model cannot serve; None where it can."""
+        # That the server cannot be reached now says nothing against the model: it raises.
+        folder = available(self.registry, model_id)
         try:
-            load_model(self.registry.models / model_id)
+            load_model(folder)
         except Exception as error:  # whatever keeps it from loading keeps it from serving
             return f"{model_id} cannot be loaded: {one_line(error)}"
         failure = self.evaluation.failures.get(model_id)
