@@ -6,9 +6,10 @@ import random
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import HourglassError
+from pipeline.lake_location import check_folder, table_folder
 from pipeline.schemas import ALL_TABLES, TableSpec
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
     """The Iceberg catalog at a SQLAlchemy address, with every table; made where it is missing.
 
     Raises:
-        HourglassError: the folder or the database cannot be used.
+        HourglassError: the folder or the database cannot be used, or the tables lie elsewhere.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -46,6 +47,37 @@ def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
             time.sleep(random.uniform(0.1, 0.4))  # noqa: S311 - no secret
 
 
+def existing_catalog(uri: str, warehouse: Path) -> SqlCatalog:
+    """The catalog as it is, whatever places its tables name; nothing is made.
+
+    Raises:
+        HourglassError: there is none, or it cannot be read.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from pipeline.swift_iceberg import SwiftCatalog
+
+    missing = (
+        f"there is no lake at {warehouse} yet, or its catalog cannot be read: check work, "
+        "warehouse and catalog_uri in the settings"
+    )
+    if (database := sqlite_file(uri)) is not None and not database.exists():
+        raise HourglassError(missing)
+    try:
+        catalog = SwiftCatalog(
+            NAMESPACE,
+            uri=_patient(uri),
+            warehouse=str(warehouse.absolute()),
+            init_catalog_tables="false",
+        )
+        rows = catalog_rows(catalog)
+    except (OSError, SQLAlchemyError) as error:
+        raise HourglassError(missing) from error
+    if not rows:
+        raise HourglassError(missing)
+    return catalog
+
+
 def _patient(uri: str) -> str:
     """The address, with a time to wait for others where SQLite's own is not set."""
     from sqlalchemy.engine import make_url
@@ -63,9 +95,15 @@ def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
 
     from pipeline.swift_iceberg import SwiftCatalog
 
-    warehouse.mkdir(parents=True, exist_ok=True)
+    if (database := sqlite_file(uri)) is not None and not database.exists():
+        # Most often the database lies in there.
+        warehouse.mkdir(parents=True, exist_ok=True)
     catalog = SwiftCatalog(NAMESPACE, uri=_patient(uri), warehouse=str(warehouse.absolute()))
-    present = {name for _, name in _tables(catalog)}
+    present = {row.table: row.metadata_location for row in catalog_rows(catalog)}
+    names = {spec.name for spec in ALL_TABLES}
+    for name in sorted(names.intersection(present)):
+        check_folder(name, table_folder(present[name]), warehouse)
+    warehouse.mkdir(parents=True, exist_ok=True)
     if not present:
         catalog.create_namespace_if_not_exists(NAMESPACE)
     for spec in ALL_TABLES:
@@ -101,13 +139,40 @@ _TABLE_PROPERTIES = {
 _HOURLY_PROPERTIES = {"commit.retry.num-retries": "0"}
 
 
-def _tables(catalog: SqlCatalog) -> list[tuple[str, ...]]:
-    from pyiceberg.exceptions import NoSuchNamespaceError
+class CatalogRow(NamedTuple):
+    """A table of the catalog, and its current metadata file."""
 
-    try:
-        return catalog.list_tables(NAMESPACE)
-    except NoSuchNamespaceError:
-        return []
+    namespace: str
+    table: str
+    metadata_location: str
+
+
+def catalog_rows(catalog: SqlCatalog, all_namespaces: bool = False) -> list[CatalogRow]:
+    """The tables of the lake, or also those that other programs keep in the same catalog."""
+    from pyiceberg.catalog.sql import IcebergTables
+    from sqlalchemy import select
+
+    columns = (
+        IcebergTables.table_namespace,
+        IcebergTables.table_name,
+        IcebergTables.metadata_location,
+    )
+    chosen = select(*columns).where(
+        IcebergTables.catalog_name == catalog.name, IcebergTables.metadata_location.is_not(None)
+    )
+    with catalog.engine.connect() as connection:
+        rows = [CatalogRow(row[0], row[1], str(row[2])) for row in connection.execute(chosen)]
+    return sorted(row for row in rows if all_namespaces or row.namespace == NAMESPACE)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite database; None for other databases and for one in memory."""
+    from sqlalchemy.engine import make_url
+
+    url = make_url(uri)
+    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
+        return None
+    return None if url.database == ":memory:" else Path(url.database)
 
 
 def _partition_spec(spec: TableSpec, schema: Schema) -> PartitionSpec:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import HourglassError
 from pipeline.expiry import Snapshots
 from pipeline.lake import Lake
+from pipeline.lake_location import local_path
 from pipeline.schemas import ALL_TABLES
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def remove_files(files: Iterable[Found]) -> None:
 
 def _root(table: Table, folder: Path) -> Path:
     """The table's real folder, if it is the one that the lake means."""
-    root = Path(os.path.realpath(_local(table.location())))
+    root = Path(os.path.realpath(local_path(table.location())))
     expected = Path(os.path.realpath(folder.parent)) / folder.name
     if root != expected:
         raise HourglassError(
@@ -101,7 +102,7 @@ def _needed(table: Table, retained: frozenset[int]) -> set[str]:
             reached.add(manifest.manifest_path)
             entries = manifest.fetch_manifest_entry(table.io)
             reached.update(entry.data_file.file_path for entry in entries)
-    missing = sorted(path for path in reached if not Path(_local(path)).is_file())
+    missing = sorted(path for path in reached if not Path(local_path(path)).is_file())
     if missing:
         raise HourglassError(
             f"table {table.name()[-1]}: {len(missing)} files that its snapshots name are missing, "
@@ -114,15 +115,7 @@ def _needed(table: Table, retained: frozenset[int]) -> set[str]:
 
 
 def _folder(location: str) -> str:
-    return str(Path(_local(location)).parent)
-
-
-def _local(location: str) -> str:
-    """The path of a location; Iceberg takes what stands after the scheme as it is."""
-    for scheme in ("file://", "file:"):
-        if location.startswith(scheme):
-            return location.removeprefix(scheme)
-    return location
+    return str(Path(local_path(location)).parent)
 
 
 def _files(root: Path) -> Iterator[Path]:

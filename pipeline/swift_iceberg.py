@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.table import Table, TableProperties, Transaction
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
+
+from pipeline.lake_location import check_metadata
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import ManifestFile
@@ -42,6 +45,10 @@ class SwiftCatalog(SqlCatalog):
         kept = self._kept.get(location)
         if kept is None:
             kept = super()._convert_orm_to_iceberg(orm_table)
+            if orm_table.table_namespace == self.name:
+                # Each file that a commit may write to or remove: the lake may be a copy.
+                warehouse = Path(self.properties["warehouse"])
+                check_metadata(str(orm_table.table_name), kept.metadata, warehouse)
             self._kept[location] = kept
             if len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)

@@ -30,12 +30,14 @@ class Workspace:
     """One invocation; ``clock`` is read once, by the command line.
 
     ``clock`` tells what is past, so that all steps agree; ``now`` says when something was done.
+    ``config`` is the file that the settings were read from, if any.
     """
 
     settings: Settings
     clock: datetime
     as_json: bool = False
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    config: Path | None = None
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -47,6 +49,18 @@ class Workspace:
             )
         lake: Lake = self._kept["lake"]
         return lake
+
+    def check_lake(self) -> None:
+        """Make sure that the lake, if there is one yet, is no copy that names another's files.
+
+        Raises:
+            HourglassError: it is one, or cannot be opened.
+        """
+        from pipeline.catalog import sqlite_file
+
+        database = sqlite_file(self.settings.resolved_catalog_uri)
+        if database is None or database.is_file():
+            _ = self.lake.catalog
 
     @property
     def spark(self) -> SparkSession:
@@ -122,8 +136,13 @@ class Workspace:
             yield report
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Be the lake's only writer; a second one waits, then is told who holds it."""
+    def writing(self, opens: bool = True) -> Iterator[None]:
+        """Be the lake's only writer; a second one waits, then is told who holds it.
+
+        ``opens`` makes sure first that the lake is no copy that names another's files.
+        """
+        if opens:
+            _ = self.lake.catalog
 
         def say(sentence: str) -> None:
             print(f"{sentence} ...", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from pipeline.errors import HourglassError
 from pipeline.settings import load_settings
 from pipeline.workspace import Workspace
 from training import commands as model_commands
+from training.copied_settings import check_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,7 +48,9 @@ def options(
     own = named or data_commands.own_config()
     # The demo brings its own settings; whatever lies about must not keep it from running.
     settings = load_settings(None if context.invoked_subcommand == "demo" else own)
-    context.obj = Workspace(settings, datetime.now(UTC), as_json)
+    if context.invoked_subcommand not in ("demo", "adopt"):
+        check_settings(own, settings)
+    context.obj = Workspace(settings, datetime.now(UTC), as_json, config=own)
     context.call_on_close(context.obj.close)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.workspace import Workspace
+from training.adopt_command import adopt
 from training.approval_command import approve
 from training.gate_command import gate
 from training.lines import judged_dataset
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 _HOURLY = (stale, train, watch, gate, approve, refit, promote, rollback, recommend)
-for command in (*_HOURLY, loop, replay, report):
+for command in (*_HOURLY, loop, replay, report, adopt):
     app.command()(command)
 
 _Advance = Callable[[float], None]

@@ -13,6 +13,7 @@ from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings import load_settings, merge
 from pipeline.workspace import Workspace
 from training.commands import show_leaderboard
+from training.copied_settings import MADE_BY
 from training.lines import check_lines
 from training.registry import registry_of
 from training.steps import Steps
@@ -65,7 +66,7 @@ def run_demo(
     space = Workspace(settings, opened.clock, opened.as_json)
     settings_file = settings.work / "hourglass.yaml"
     settings.work.mkdir(parents=True, exist_ok=True)
-    text = f"# Made by `hourglass demo --source {source}`.\n" + yaml.safe_dump(content)
+    text = f"{MADE_BY} --source {source}`.\n" + yaml.safe_dump(content)
     for path in (settings_file, work / "hourglass.yaml"):
         path.write_text(text, encoding="utf-8")
     try:

@@ -21,6 +21,7 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.names import is_plain
 from training.live_record import LiveEvent, ModelRef, history
+from training.mlflow_addresses import check_addresses
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,12 +74,14 @@ def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registr
 
     Raises:
         UsageError: the name has characters that MLflow's queries cannot hold.
-        HourglassError: the store cannot be opened.
+        HourglassError: the store cannot be opened, or is a copy that names another's files.
     """
     if not _SAFE_NAME.fullmatch(name):
         raise UsageError(
             f"registered_model = {name!r}: use only letters, digits, underscore, point and hyphen"
         )
+    with named_errors(f"open {uri}"):
+        check_addresses(uri, name, models, artifacts)
     # Read when MLflow is imported; an hourly job must not wait for a usage report.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # Files of a model are few: a bar for each would only fill the log of a task.
@@ -105,8 +108,9 @@ def registry_of(space: Workspace) -> Registry:
     """The model registry of a workspace.
 
     Raises:
-        UsageError, HourglassError: as `open_registry`.
+        UsageError, HourglassError: as `open_registry`; or the work folder is a copy.
     """
+    space.check_lake()
     settings = space.settings
     return open_registry(
         settings.resolved_mlflow_uri,

@@ -1,0 +1,145 @@
+"""``hourglass adopt``: a copied, moved or restored work folder becomes one of its own."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.workspace import Workspace
+from training.copied_settings import adopted_settings
+
+if TYPE_CHECKING:
+    from pipeline.moved_metadata import MovedTable
+    from pipeline.settings import Settings
+
+Plan = Annotated[bool, typer.Option("--plan", help="only show what would be done")]
+Alone = Annotated[
+    bool,
+    typer.Option(
+        "--alone",
+        help="nobody uses this catalog, MLflow store or linked folder for another lake any more",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What names another place: the lake's tables, and addresses in MLflow's store.
+
+    ``formers`` are the folders that were named instead of the lake's and the work folder.
+    """
+
+    tables: tuple[MovedTable, ...]
+    stores: tuple[Path, ...]
+
+    @property
+    def formers(self) -> list[str]:
+        """Folders named so far, for people."""
+        lakes = {Path(former).parent for each in self.tables for former in each.formers}
+        folders = lakes.union(self.stores)
+        return sorted(str(each) for each in folders if not folders.intersection(each.parents))
+
+
+def adopt(context: typer.Context, plan: Plan = False, alone: Alone = False) -> None:
+    """Make a copied, moved or restored lake one of its own; the first one is left alone."""
+    from pipeline.catalog import existing_catalog
+
+    space: Workspace = context.obj
+    settings = adopted_settings(space.config, space.settings, plan=True)
+    space = replace(space, settings=settings)
+    existing_catalog(settings.resolved_catalog_uri, settings.resolved_warehouse)
+    with nullcontext() if plan else space.writing(opens=False), space.status("adopting"):
+        moved = _relocate(settings, plan, alone)
+        adopted_settings(space.config, context.obj.settings, plan)
+    space.say(_sentence(settings, moved, plan), _facts(settings, moved, plan))
+
+
+def _relocate(settings: Settings, plan: bool, alone: bool) -> Moved:
+    """Find what names another place, check that all of it is here, and let it name this one.
+
+    Raises:
+        HourglassError: something is missing here, or may be used by another lake too; nothing
+            was changed then.
+    """
+    from pipeline.catalog import existing_catalog
+    from pipeline.relocation import check_whole, moved_tables, relocate
+    from training.mlflow_addresses import check_files, readdress
+    from training.registry import named_errors
+
+    uri, work = settings.resolved_mlflow_uri, settings.path("")
+    catalog = existing_catalog(settings.resolved_catalog_uri, settings.resolved_warehouse)
+    tables = moved_tables(catalog, settings.resolved_warehouse)
+    with named_errors("find out what its store names"):
+        moved = Moved(tuple(tables), tuple(_former_works(settings)))
+        check_whole(moved.tables)
+        for former in moved.stores:
+            check_files(uri, former, work)
+        if not alone:
+            _check_own(settings, moved)
+        if not plan:
+            relocate(catalog, moved.tables)
+            if moved.stores:
+                readdress(uri, moved.stores, work)
+    return moved
+
+
+def _former_works(settings: Settings) -> list[Path]:
+    from training.mlflow_addresses import former_folders
+
+    return former_folders(
+        settings.resolved_mlflow_uri,
+        settings.registered_model,
+        settings.path("models"),
+        settings.path("mlflow"),
+    )
+
+
+def _check_own(settings: Settings, moved: Moved) -> None:
+    from pipeline.relocation import check_catalog_is_own, check_links
+
+    folders = (settings.resolved_warehouse, settings.work)
+    if moved.tables:
+        check_links(settings.resolved_warehouse, moved.tables)
+        former = str(Path(moved.tables[0].formers[0]).parent)
+        check_catalog_is_own(settings.resolved_catalog_uri, folders, former)
+    for store in moved.stores:
+        check_catalog_is_own(settings.resolved_mlflow_uri, folders, str(store))
+
+
+def _sentence(settings: Settings, moved: Moved, plan: bool) -> str:
+    parts = _places(settings, moved, plan)
+    if not parts:
+        return f"nothing to adopt: the lake at {settings.resolved_warehouse} names its own files"
+    return "; ".join(parts)
+
+
+def _places(settings: Settings, moved: Moved, plan: bool) -> list[str]:
+    from training.mlflow_addresses import is_server
+
+    if not moved.formers:
+        return []
+    what = [f"{len(moved.tables)} tables"] if moved.tables else []
+    what += ["MLflow's store"] if moved.stores else []
+    done = "would name" if plan else "name"
+    parts = [f"{' and '.join(what)} {done} {settings.work} instead of {', '.join(moved.formers)}"]
+    uri = settings.resolved_mlflow_uri
+    if is_server(uri):
+        parts.append(
+            f"MLflow at {uri} was not copied: where the first lake uses it too, set another "
+            "registered_model"
+        )
+    return parts
+
+
+def _facts(settings: Settings, moved: Moved, plan: bool) -> dict[str, Any]:
+    return {
+        "plan": plan,
+        "warehouse": settings.resolved_warehouse,
+        "former": moved.formers,
+        "tables": [table.row.table for table in moved.tables],
+        "mlflow": [str(store) for store in moved.stores],
+    }
