@@ -18,6 +18,7 @@ _EVENT_FIELDS = (
     *("event_time", "user_id", "item_id", "event_type"),
     *("value", "given_session", "context", "event_key"),
 )
+_LOG_ORDER = ("source_file", "line")
 _TIME = pl.Datetime("us", "UTC")
 
 
@@ -30,7 +31,8 @@ def sessionize(log: EventLog, folder: Path) -> Made:
         stages_s[stage] = time.perf_counter() - started - sum(stages_s.values())
 
     stop = log.hours.stop.index
-    events = pl.scan_parquet([file.path for file in log.files]).select(_EVENT_FIELDS).collect()
+    events = pl.scan_parquet([file.path for file in log.files])
+    events = events.select(*_EVENT_FIELDS, *_LOG_ORDER).collect()
     # Gathering maps from many chunks takes forty times as long.
     events = events.rechunk()
     lap("read")
@@ -67,11 +69,13 @@ def _placed(events: pl.DataFrame) -> pl.DataFrame:
             # Users as whole numbers: they sort faster than their names.
             user=pl.col("user_id").cast(pl.Categorical).to_physical().cast(pl.Int64),
             event_us=pl.col("event_time").dt.epoch("us"),
-            key="event_key",
+            # A number for each file, in the order of their names.
+            file=pl.col("source_file").rank("dense"),
+            line="line",
             event_row=pl.int_range(pl.len(), dtype=pl.UInt32),
         )
-        .sort("user", "event_us", "key")
-        .drop("key")
+        .sort("user", "event_us", "file", "line")
+        .drop("file", "line")
         .with_columns(first_of_chain=(first_of_user | silent).fill_null(value=True))
         .with_columns(chain_us=pl.when("first_of_chain").then(us).forward_fill())
         .with_columns(piece=(us - pl.col("chain_us")) // MAX_SESSION_US)

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.schemas import ADDED_LATER
+
 _HEX_DIGITS = 16
 
 
@@ -17,9 +19,15 @@ class _Digest(Protocol):
 
 
 def content_digest(rows: pa.Table) -> str:
-    """Number of rows, and 64 bits of a digest of all their values."""
+    """Number of rows, and 64 bits of a digest of all their values.
+
+    A column that tables of earlier versions lack counts only where it holds something, so that
+    rows which need it for nothing keep the digest that was recorded of them.
+    """
     digest = hashlib.sha256()
     for name in rows.column_names:
+        if name in ADDED_LATER and rows.column(name).null_count == rows.num_rows:
+            continue
         digest.update(f"\n{name}:".encode())
         column = rows.column(name)
         _add(digest, column.combine_chunks() if column.num_chunks != 1 else column.chunk(0))

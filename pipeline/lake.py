@@ -478,14 +478,15 @@ def _committing(table: Table, spec: TableSpec) -> Iterator[Transaction]:
 
 def _add_columns(tx: Transaction, spec: TableSpec) -> None:
     """Give a table of an earlier version the columns that came later."""
-    from pyiceberg.types import StringType
+    from pyiceberg.types import IntegerType, StringType
 
     present = tx.table_metadata.schema().column_names
-    absent = ADDED_LATER.intersection(spec.schema.names).difference(present)
+    absent = (ADDED_LATER.keys() & set(spec.schema.names)).difference(present)
     if absent:
+        kinds = {pa.string(): StringType(), pa.int32(): IntegerType()}
         with tx.update_schema() as update:
             for name in sorted(absent):
-                update.add_column(name, StringType())
+                update.add_column(name, kinds[ADDED_LATER[name]])
 
 
 @contextmanager

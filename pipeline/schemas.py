@@ -35,7 +35,8 @@ _EVENT_FIELDS = {
     "event_key": pa.string(),
 }
 
-# One accepted interaction; `hour` is the hour of event_time.
+# One accepted interaction; `hour` is the hour of event_time.  A user's events of equal time are in
+# the order of their records: source_file (as text), then line, the record's first line in it.
 EVENTS = TableSpec(
     "events",
     _schema(hour=TIMESTAMP, **_EVENT_FIELDS, source_file=pa.string(), line=pa.int64()),
@@ -87,11 +88,15 @@ _IN_SESSION = {
     "session_start": TIMESTAMP,
     "position": pa.int32(),
 }
+# Where the log has several events of a user at the same microsecond: the event's place among them,
+# from 1, in the order of their records.  Null elsewhere, and where an earlier version wrote the row
+# (then event_key decided).
+_TIE = {"tie_rank": pa.int32()}
 
 # One event of a closed session; `hour` is the hour in which the session closed.
 SESSIONS = TableSpec(
     "sessions",
-    _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, dwell_s=pa.float64()),
+    _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, dwell_s=pa.float64(), **_TIE),
     "hour",
 )
 
@@ -99,7 +104,7 @@ SESSIONS = TableSpec(
 # the last silence: where an endless session is cut, its pieces are counted from there.
 OPEN_SESSIONS = TableSpec(
     "open_sessions",
-    _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, chain_start=TIMESTAMP),
+    _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, chain_start=TIMESTAMP, **_TIE),
     "hour",
 )
 
@@ -201,7 +206,7 @@ RECOMMENDATIONS = TableSpec(
 
 # Columns that a lake of an earlier version lacks: its rows hold null in them, and the next commit
 # to the table adds them.
-ADDED_LATER = frozenset({"source"})
+ADDED_LATER = {"source": pa.string(), **_TIE}
 
 ALL_TABLES = (
     EVENTS,

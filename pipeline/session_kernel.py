@@ -31,7 +31,8 @@ Ints = NDArray[np.int64]
 Digests = NDArray[np.uint64]
 
 # One event, as far as sessions go: its trail's digest (two halves), its time, where it is stored,
-# and for one that was carried in, the first event of its chain.
+# for one that was carried in the first event of its chain, and its rank among the user's events of
+# the same time (0: there is no other).
 MARKS = pa.schema(
     [
         pa.field("trail", pa.uint64(), nullable=False),
@@ -40,6 +41,7 @@ MARKS = pa.schema(
         pa.field("source", pa.int32(), nullable=False),
         pa.field("row", pa.int32(), nullable=False),
         pa.field("chain_us", pa.int64(), nullable=False),
+        pa.field("tie_rank", pa.int32(), nullable=False),
     ]
 )
 #: ``chain_us`` of an event that no earlier hour has placed.
@@ -57,6 +59,7 @@ PLACED = pa.schema(
         pa.field("start_us", pa.int64(), nullable=False),
         pa.field("chain_us", pa.int64(), nullable=False),
         pa.field("dwell_us", pa.int64(), nullable=False),
+        pa.field("tie_rank", pa.int32(), nullable=False),
     ]
 )
 
@@ -106,8 +109,8 @@ def session_ids(trail: Digests, start_us: Ints) -> pa.StringArray:
 def place(parts: Sequence[pa.Table], rules: SessionRules) -> pa.Table:
     """Rows of :data:`PLACED`, by trail and time, for rows of :data:`MARKS`.
 
-    Each part is in order of trail, time and event key; no part holds a time before one of the
-    parts that stand before it.
+    Each part is in order of trail and time, equal times in the order of the log; no part holds a
+    time before one of the parts that stand before it.
     """
     marks = pa.concat_tables(parts)
     column = {name: marks[name].to_numpy() for name in MARKS.names}
@@ -140,6 +143,7 @@ def place(parts: Sequence[pa.Table], rules: SessionRules) -> pa.Table:
             "start_us": event_us[first],
             "chain_us": chain_us,
             "dwell_us": dwell_us,
+            "tie_rank": column["tie_rank"][order],
         },
         schema=PLACED,
     )

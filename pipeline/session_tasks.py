@@ -44,6 +44,8 @@ _EVENT_COLUMNS = (
     *("event_time", "user_id", "item_id", "event_type"),
     *("value", "given_session", "context", "event_key"),
 )
+# How events of equal time are ordered: as their records follow one another in the log.
+_LOG_ORDER = ("source_file", "line", "event_key")
 _US_PER_S = 1e6
 _OPEN_ROWS_AT_ONCE = 1_500_000
 
@@ -147,7 +149,7 @@ class _Scanned:
 
 def _scan(plan: Plan, sources: range) -> _Scanned:
     carried = sources.start < plan.carried
-    columns = ["user_id", "event_time", "chain_start" if carried else "item_id"]
+    columns = ["user_id", "event_time", *(["chain_start", "tie_rank"] if carried else ["item_id"])]
     tables = [
         read_file(plan.sources[i], [*columns, *(["given_session"] if plan.given else [])])
         for i in sources
@@ -167,15 +169,16 @@ def _scan(plan: Plan, sources: range) -> _Scanned:
 
 
 def _marks(plan: Plan, scanned: _Scanned) -> pa.Table:
-    """Marks in order of trail, time and key."""
+    """Marks in order of trail and time; equal times in the order of the log."""
     trail, low, rank = _trails(plan, scanned)
-    order = _ordered(plan, scanned, rank)
-    chain_us = (
-        _microseconds(scanned.rows, "chain_start")
-        if scanned.carried
-        else np.full(len(order), NO_CHAIN, np.int64)
-    )
-    columns = (trail, low, scanned.event_us, scanned.source, scanned.row, chain_us)
+    if scanned.carried:
+        order = _ordered(_by_time(rank, scanned.event_us), plan, scanned, ("position",))
+        chain_us = _microseconds(scanned.rows, "chain_start")
+        tie_rank = pc.fill_null(scanned.rows["tie_rank"], 0).to_numpy()
+    else:
+        order, tie_rank = _log_order(plan, scanned, rank)
+        chain_us = np.full(len(order), NO_CHAIN, np.int64)
+    columns = (trail, low, scanned.event_us, scanned.source, scanned.row, chain_us, tie_rank)
     return pa.Table.from_arrays([pa.array(c[order]) for c in columns], schema=MARKS)
 
 
@@ -216,34 +219,73 @@ def _codes(values: pa.ChunkedArray) -> tuple[Ints, list[str]]:
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def _ordered(plan: Plan, scanned: _Scanned, rank: Ints) -> Ints:
-    """Order by trail, time and key; keys are read only where two times are equal."""
-    event_us, source, row = scanned.event_us, scanned.source, scanned.row
-    if not len(rank):
-        return np.empty(0, np.int64)
+@dataclass(frozen=True)
+class _ByTime:
+    """Rows by group and time; ``tied`` are places in ``order``, ``run`` tells which are equal."""
+
+    order: Ints
+    tied: Ints
+    run: Ints
+
+
+def _by_time(group: Ints, event_us: Ints) -> _ByTime:
+    if not len(group):
+        nothing = np.empty(0, np.int64)
+        return _ByTime(nothing, nothing, nothing)
     since_us = event_us - event_us.min()
     span_us = int(since_us.max()) + 1
-    if (int(rank.max()) + 1) * span_us < np.iinfo(np.int64).max:
+    if (int(group.max()) + 1) * span_us < np.iinfo(np.int64).max:
         # One key sorts several times faster than two.
-        combined = rank * span_us + since_us
+        combined = group * span_us + since_us
         order = np.argsort(combined)
         equal = np.diff(combined[order]) == 0
     else:
-        order = np.lexsort((since_us, rank))
-        equal = (np.diff(rank[order]) == 0) & (np.diff(since_us[order]) == 0)
-    if not equal.any():
-        return order
+        order = np.lexsort((since_us, group))
+        equal = (np.diff(group[order]) == 0) & (np.diff(since_us[order]) == 0)
     tied = np.flatnonzero(np.append(equal, False) | np.insert(equal, 0, False))
-    rows = order[tied]
-    run = np.cumsum(~np.insert(equal, 0, False))[tied]
-    keys = np.empty(len(rows), object)
-    for index in np.unique(source[rows]):
-        here = np.flatnonzero(source[rows] == index)
-        column = read_file(plan.sources[index], ["event_key"])["event_key"]
-        keys[here] = column.take(pa.array(row[rows[here]])).to_pylist()
-    ties = pa.table({"run": run, "key": pa.array(keys, pa.string())})
-    by_key = pc.sort_indices(ties, [("run", "ascending"), ("key", "ascending")]).to_numpy()
-    order[tied] = rows[by_key]
+    return _ByTime(order, tied, np.cumsum(~np.insert(equal, 0, False))[tied])
+
+
+def _log_order(plan: Plan, scanned: _Scanned, rank: Ints) -> tuple[Ints, NDArray[np.int32]]:
+    """Order by trail, time and place in the log, and each row's rank among its user's equals.
+
+    A user's records of equal time: b.csv line 7, a.csv line 9, a.csv line 2 have the ranks
+    3, 2 and 1, whichever trails they are of.
+    """
+    by_user = _by_time(scanned.user if plan.given else rank, scanned.event_us)
+    order = _ordered(by_user, plan, scanned, _LOG_ORDER)
+    tie_rank = np.zeros(len(order), np.int32)
+    nth = np.arange(len(by_user.run))
+    first = np.searchsorted(by_user.run, by_user.run)
+    tie_rank[order[by_user.tied]] = nth - first + 1
+    if plan.given:
+        by_trail = _by_time(rank, scanned.event_us)
+        rows = by_trail.order[by_trail.tied]
+        order = by_trail.order
+        order[by_trail.tied] = rows[np.lexsort((tie_rank[rows], by_trail.run))]
+    return order, tie_rank
+
+
+def _ordered(by_time: _ByTime, plan: Plan, scanned: _Scanned, columns: Sequence[str]) -> Ints:
+    """The order by group and time, equal ones by some columns, which are read only for them."""
+    if not len(by_time.tied):
+        return by_time.order
+    order = by_time.order.copy()
+    rows = order[by_time.tied]
+    source = scanned.source[rows]
+    by_source = np.argsort(source, kind="stable")
+    tables = []
+    for index, start, length in _runs(source[by_source]):
+        wanted = scanned.row[rows[by_source[start : start + length]]]
+        tables.append(read_file(plan.sources[index], columns).take(pa.array(wanted)))
+    equals = pa.concat_tables(tables).append_column("run", pa.array(by_time.run[by_source]))
+    by_columns = pc.sort_indices(
+        equals,
+        sort_keys=[(name, "ascending") for name in ("run", *columns)],
+        # Rows that do not tell their line come first, by what is told.
+        null_placement="at_start",
+    ).to_numpy()
+    order[by_time.tied] = rows[by_source[by_columns]]
     return order
 
 
@@ -385,12 +427,14 @@ def _session_rows(
 ) -> pa.Table:  # fmt: skip
     """Rows of ``sessions`` or ``open_sessions`` for the chosen places."""
     moved = events.take(pa.array(rows[chosen]))
+    tie_rank = placed["tie_rank"].to_numpy()[chosen]
     start_us = placed["start_us"].to_numpy()[chosen]
     made = {
         "hour": pa.array(hour.astype(np.int64) * HOUR_US).cast(TIMESTAMP),
         "session_id": session_ids(placed["trail"].to_numpy()[chosen], start_us),
         "session_start": pa.array(start_us).cast(TIMESTAMP),
         "position": placed["position"].take(pa.array(chosen)),
+        "tie_rank": pa.array(tie_rank, mask=tie_rank == 0),
     }
     if spec is SESSIONS:
         dwell_us = placed["dwell_us"].to_numpy()[chosen]

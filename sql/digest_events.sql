@@ -1,22 +1,50 @@
 -- A fingerprint of each hour's events that no order of rows or files can change.
--- Where a value is missing is said apart: hashing would pass over it.
+-- Where a value is missing is said apart: hashing would pass over it.  Of a user's events of equal
+-- time the order of their records counts too; the first, like one that is alone, adds nothing.
 -- in:  kept: rows of `events`
 -- out: hour_index (hours since 1970), digest, row_count
-SELECT
-    UNIX_MICROS(hour) DIV 3600000000 AS hour_index,
-    CONCAT(COUNT(*), '-', HEX(BIT_XOR(XXHASH64(
+WITH hashed AS (
+    SELECT
+        hour,
         event_time,
         user_id,
-        item_id,
-        event_type,
-        value IS NULL,
-        value,
-        given_session IS NULL,
-        given_session,
-        SIZE(context),
-        ARRAY_SORT(MAP_ENTRIES(context)),
-        event_key
-    )))) AS digest,
+        source_file,
+        line,
+        event_key,
+        XXHASH64(
+            event_time,
+            user_id,
+            item_id,
+            event_type,
+            value IS NULL,
+            value,
+            given_session IS NULL,
+            given_session,
+            SIZE(context),
+            ARRAY_SORT(MAP_ENTRIES(context)),
+            event_key
+        ) AS content
+    FROM kept
+),
+
+ranked AS (
+    SELECT
+        hour,
+        content,
+        ROW_NUMBER() OVER (
+            PARTITION BY hour, user_id, event_time
+            ORDER BY source_file, line, event_key
+        ) AS tie_rank
+    FROM hashed
+)
+
+SELECT
+    UNIX_MICROS(hour) DIV 3600000000 AS hour_index,
+    CONCAT(
+        COUNT(*),
+        '-',
+        HEX(BIT_XOR(IF(tie_rank = 1, content, XXHASH64(content, tie_rank))))
+    ) AS digest,
     COUNT(*) AS row_count
-FROM kept
+FROM ranked
 GROUP BY UNIX_MICROS(hour)

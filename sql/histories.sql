@@ -1,4 +1,5 @@
--- One row a user: parallel lists of the user's events in time order.
+-- One row a user: parallel lists of the user's events in time order; events of equal time as their
+-- records follow one another in the log.
 -- in:  context_events: known events before the window
 --      window_events: those of the window; both with codes, the context as numbers
 --      vocabulary: item, item_id; events on other items are left out
@@ -21,6 +22,7 @@ coded AS (
     SELECT
         both_parts.user_id,
         both_parts.event_us,
+        both_parts.tie_rank,
         both_parts.event_key,
         both_parts.in_window,
         both_parts.codes,
@@ -31,7 +33,7 @@ coded AS (
         -- Told anew, because the session's true first event may have been on an item left out.
         ROW_NUMBER() OVER (
             PARTITION BY both_parts.user_id, both_parts.session_id
-            ORDER BY both_parts.event_us, both_parts.event_key
+            ORDER BY both_parts.event_us, both_parts.tie_rank, both_parts.event_key
         ) = 1 AS session_start,
         CAST(
             IF(
@@ -43,7 +45,10 @@ coded AS (
         -- Only the latest context is kept, counted back from the window.
         ROW_NUMBER() OVER (
             PARTITION BY both_parts.user_id, both_parts.in_window
-            ORDER BY both_parts.event_us DESC, both_parts.event_key DESC
+            ORDER BY
+                both_parts.event_us DESC,
+                both_parts.tie_rank DESC,
+                both_parts.event_key DESC
         ) AS age
     FROM both_parts
     INNER JOIN vocabulary ON both_parts.item_id = vocabulary.item_id
@@ -57,6 +62,7 @@ sorted AS (
         COUNT_IF(in_window) AS n_window,
         ARRAY_SORT(COLLECT_LIST(NAMED_STRUCT(
             'event_us', event_us,
+            'tie_rank', tie_rank,
             'event_key', event_key,
             'item', item,
             'session_start', session_start,

@@ -2,14 +2,15 @@
 -- as they stood at the end of the last hour, the open ones.
 -- in:  closed: rows of `sessions` that closed before as_of
 --      opened: rows of `open_sessions` of the last hour before as_of
--- out: user_id, session_id, item_id, event_us, event_key, event_type, value, dwell_s, told: the
---      event's value of each of :context_fields, null where it has none
+-- out: user_id, session_id, item_id, event_us, tie_rank, event_key, event_type, value, dwell_s,
+--      told: the event's value of each of :context_fields, null where it has none
 WITH known AS (
     SELECT
         user_id,
         session_id,
         item_id,
         UNIX_MICROS(event_time) AS event_us,
+        tie_rank,
         event_key,
         event_type,
         value,
@@ -22,6 +23,7 @@ WITH known AS (
         session_id,
         item_id,
         UNIX_MICROS(event_time) AS event_us,
+        tie_rank,
         event_key,
         event_type,
         value,
@@ -40,6 +42,7 @@ SELECT
     session_id,
     item_id,
     event_us,
+    tie_rank,
     event_key,
     event_type,
     value,

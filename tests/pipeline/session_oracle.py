@@ -19,9 +19,9 @@ US = 1_000_000
 HOUR_US = 3600 * US
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Event:
-    """One event; its order is that of the definitions: time, then key."""
+    """One event; ``line`` is its record's in the file, None where the table does not tell it."""
 
     time_us: int
     key: str
@@ -31,6 +31,17 @@ class Event:
     value: float | None = None
     given: str | None = None
     context: tuple[tuple[str, str], ...] = ()
+    file: str = "test"
+    line: int | None = None
+
+    def __lt__(self, other: Event) -> bool:
+        return self.order < other.order
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """That of the definitions: time, then as the records follow in the log, then key."""
+        line = -1 if self.line is None else self.line
+        return (self.time_us, self.file, line, self.key)
 
     @property
     def hour(self) -> int:
@@ -100,11 +111,12 @@ def session_tables(events: Iterable[Event], rules: Rules, first: int, stop: int)
     """All four tables for hours ``[first, stop)``, from every event before ``stop``."""
     known = [event for event in events if event.hour < stop]
     made = Tables(dwells=defaultdict(list))
+    ranks = tie_ranks(known)
     for name, trail in trails(known, rules):
         for chain in chains(trail, rules):
             for session in pieces(chain, rules):
-                _close(made, name, session, rules, first, stop)
-            _stand_open(made, name, chain, rules, first, stop)
+                _close(made, name, session, rules, first, stop, ranks)
+            _stand_open(made, name, chain, rules, first, stop, ranks)
     users: dict[tuple[int, str], list[str]] = defaultdict(list)
     for event in known:
         users[event.hour, event.item].append(event.user)
@@ -116,8 +128,26 @@ def session_tables(events: Iterable[Event], rules: Rules, first: int, stop: int)
     return made
 
 
+def tie_ranks(events: Iterable[Event]) -> dict[Event, int | None]:
+    """The place of each event among its user's events of the same time, if there are several."""
+    equals: dict[tuple[str, int], list[Event]] = defaultdict(list)
+    for event in events:
+        equals[event.user, event.time_us].append(event)
+    return {
+        event: nth if len(tied) > 1 else None
+        for tied in equals.values()
+        for nth, event in enumerate(sorted(tied), start=1)
+    }
+
+
 def _close(
-    made: Tables, name: str, session: list[Event], rules: Rules, first: int, stop: int
+    made: Tables,
+    name: str,
+    session: list[Event],
+    rules: Rules,
+    first: int,
+    stop: int,
+    ranks: dict[Event, int | None],
 ) -> None:
     hour = (session[-1].time_us + rules.gap_s * US) // HOUR_US
     if not first <= hour < stop:
@@ -128,11 +158,18 @@ def _close(
             dwell_s = (session[place + 1].time_us - event.time_us) / US
             made.dwells[hour].append(dwell_s)
         start = session[0].time_us
-        made.sessions.add((hour, session_id(name, session), start, place, *event.said, dwell_s))
+        identity = (hour, session_id(name, session), start, place)
+        made.sessions.add((*identity, *event.said, ranks[event], dwell_s))
 
 
 def _stand_open(
-    made: Tables, name: str, chain: list[Event], rules: Rules, first: int, stop: int
+    made: Tables,
+    name: str,
+    chain: list[Event],
+    rules: Rules,
+    first: int,
+    stop: int,
+    ranks: dict[Event, int | None],
 ) -> None:
     last_us = chain[-1].time_us + rules.gap_s * US
     for hour in range(max(first, chain[0].hour), min(stop, last_us // HOUR_US + 1)):
@@ -143,7 +180,10 @@ def _stand_open(
                 continue
             start = session[0].time_us
             made.open_sessions.update(
-                (hour, session_id(name, session), start, place, *event.said, chain[0].time_us)
+                (
+                    *(hour, session_id(name, session), start, place),
+                    *(*event.said, ranks[event], chain[0].time_us),
+                )
                 for place, event in enumerate(session)
             )
 

@@ -115,7 +115,8 @@ def session_rows(table: pa.Table, last: str) -> set[tuple[Any, ...]]:
     columns["context"] = [tuple(sorted(pairs)) for pairs in columns["context"]]
     names = (
         *("hour", "session_id", "session_start", "position", "event_time", "user_id"),
-        *("item_id", "event_type", "value", "given_session", "context", "event_key", last),
+        *("item_id", "event_type", "value", "given_session", "context", "event_key", "tie_rank"),
+        last,
     )
     rows = list(zip(*(columns[name] for name in names), strict=True))
     assert len(set(rows)) == len(rows), "a row twice"
@@ -142,8 +143,8 @@ def event_table(events: list[Event]) -> pa.Table:
         "given_session": [event.given for event in events],
         "context": [list(event.context) for event in events],
         "event_key": [event.key for event in events],
-        "source_file": ["test"] * len(events),
-        "line": list(range(len(events))),
+        "source_file": [event.file for event in events],
+        "line": [event.line for event in events],
     }
     arrays = [
         pa.array(columns[column.name], pa.int64()).cast(column.type)

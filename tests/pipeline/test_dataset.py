@@ -66,7 +66,8 @@ def a_log() -> set[Event]:
             item = f"item {min(int(rng.paretovariate(0.7)), 40)}"
             kind = rng.choices(["view", "buy", "like"], [6, 2, 1])[0]
             value = rng.choice([None, 1.5])
-            events.add(Event(at_us, key, f"user {user:02d}", item, kind, value))
+            event = Event(at_us, key, f"user {user:02d}", item, kind, value, line=99 - nth)
+            events.add(event)
             at_us += rng.choice(
                 [0, rng.randrange(60 * US), rng.randrange(3600 * US), rng.randrange(9 * HOUR_US)]
             )

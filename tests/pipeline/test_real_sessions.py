@@ -157,7 +157,9 @@ def _events(log: Log) -> list[Event]:
     plain = zip(*(table.column(name).to_pylist() for name in columns[1:]), strict=True)
     given = table.column("given_session").to_pylist()
     contexts = (tuple(sorted(pairs)) for pairs in table.column("context").to_pylist())
+    lines = (table.column(name).to_pylist() for name in ("source_file", "line"))
+    rows = zip(times, plain, given, contexts, *lines, strict=True)
     return [
-        Event(at_us, *fields, session, context)
-        for at_us, fields, session, context in zip(times, plain, given, contexts, strict=True)
+        Event(at_us, *fields, session, context, file, line)
+        for at_us, fields, session, context, file, line in rows
     ]

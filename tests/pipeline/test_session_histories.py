@@ -148,7 +148,8 @@ class History:
             user, item = f"u{rng.randrange(3)}", f"i{rng.randrange(3)}"
             given = rng.choice([None, "", "a"])
             time_us = self.first.index * HOUR_US + at_us
-            new.add(Event(time_us, key, user, item, given=given))
+            file = f"{rng.randrange(3)}.csv"
+            new.add(Event(time_us, key, user, item, given=given, file=file, line=n + 1))
         gone = {rng.choice(sorted(self.events))} if self.events and rng.random() < 0.2 else set()
         self.events = (self.events | new) - gone
         touched = {Hour(event.hour) for event in new | gone}

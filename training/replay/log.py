@@ -1,7 +1,8 @@
 """A lake's events as flat arrays, read once, so that data sets can be cut from them in memory.
 
-Shapes: N events in the order of user, time and event key; V items, U users, C context fields.  All
-codes are places in ascending lists of names, so that sorting codes sorts names.
+Shapes: N events in the order of user and time, equal times in the order of the log; V items,
+U users, C context fields.  All codes are places in ascending lists of names, so that sorting codes
+sorts names.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pipeline.settings import DatasetSettings
 HOUR_US = HOUR_S * 1_000_000
 NEVER = np.iinfo(np.int64).max
 _COLUMNS = ("session_id", "position", "event_time", "user_id", "item_id", "event_type", "value")
-_SORTED_BY = ("user", "event_us", "event_key")
+_SORTED_BY = ("user", "event_us", "tie_rank", "event_key")
 
 Ints = NDArray[np.int64]
 Objects = NDArray[np.object_]
@@ -80,7 +81,7 @@ def read_log(lake: Lake, rules: DatasetSettings, hours: HourRange, state: State)
     Raises:
         HourglassError: there is no event, or none has a context field that the rules name.
     """
-    columns = (*_COLUMNS, "event_key", *(("context",) if rules.context else ()))
+    columns = (*_COLUMNS, "tie_rank", "event_key", *(("context",) if rules.context else ()))
     last = HourRange(hours.stop - 1, hours.stop)
     closed = _in_hours(lake, SESSIONS, hours, state, columns)
     opened = _in_hours(lake, OPEN_SESSIONS, last, state, columns)
@@ -123,8 +124,10 @@ def flat_log(
     session, session_ids = _coded(rows["session_id"])
     kind, kinds = _coded(rows["event_type"])
     event_us = rows["event_us"].to_numpy()
-    sorted_by = pa.table({"user": user, "event_us": event_us, "event_key": rows["event_key"]})
-    order = pc.sort_indices(sorted_by, [(name, "ascending") for name in _SORTED_BY]).to_numpy()
+    columns = {"user": user, "event_us": event_us}
+    sorted_by = pa.table({**columns, **{name: rows[name] for name in ("tie_rank", "event_key")}})
+    sort_keys = [(name, "ascending") for name in _SORTED_BY]
+    order = pc.sort_indices(sorted_by, sort_keys, null_placement="at_start").to_numpy()
     context = _context(rows, rules.context)
     next_us = _following(session, rows["position"].to_numpy(), event_us)
     session_user = np.empty(len(session_ids), np.int64)

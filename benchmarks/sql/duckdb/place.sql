@@ -11,7 +11,9 @@ SELECT
     value,
     given_session,
     context,
-    event_key
+    event_key,
+    source_file,
+    line
 FROM READ_PARQUET(GETVARIABLE('files'));
 
 CREATE TABLE neighbours AS
@@ -23,7 +25,7 @@ SELECT
     LAG(EPOCH_US(event_time)) OVER trail AS previous_us,
     LEAD(EPOCH_US(event_time)) OVER trail AS next_us
 FROM kept
-WINDOW trail AS (PARTITION BY user_id ORDER BY event_time, event_key);
+WINDOW trail AS (PARTITION BY user_id ORDER BY event_time, source_file, line, event_key);
 
 CREATE TABLE chains AS
 SELECT

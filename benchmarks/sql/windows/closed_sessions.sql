@@ -14,6 +14,7 @@ SELECT
     given_session,
     context,
     event_key,
-    dwell_s
+    dwell_s,
+    CAST(NULL AS INT) AS tie_rank
 FROM placed
 WHERE close_hour >= TIMESTAMP_MICROS(:first_us) AND close_hour < TIMESTAMP_MICROS(:stop_us)

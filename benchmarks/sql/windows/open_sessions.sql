@@ -15,7 +15,8 @@ SELECT
     given_session,
     context,
     event_key,
-    chain_start
+    chain_start,
+    CAST(NULL AS INT) AS tie_rank
 FROM placed
     LATERAL VIEW EXPLODE(
         IF(

@@ -16,6 +16,9 @@ WITH trail AS (
         given_session,
         context,
         event_key,
+        source_file,
+        line,
+        CAST(NULL AS INT) AS carried_position,
         UNIX_MICROS(event_time) AS event_us,
         CAST(NULL AS BIGINT) AS carried_chain_us,
         IF(:given, COALESCE(given_session, ''), '') AS trail_key
@@ -30,6 +33,9 @@ WITH trail AS (
         given_session,
         context,
         event_key,
+        CAST(NULL AS STRING) AS source_file,
+        CAST(NULL AS BIGINT) AS line,
+        position AS carried_position,
         UNIX_MICROS(event_time) AS event_us,
         UNIX_MICROS(chain_start) AS carried_chain_us,
         IF(:given, COALESCE(given_session, ''), '') AS trail_key
@@ -41,7 +47,7 @@ silences AS (
         *,
         event_us - LAG(event_us) OVER (
             PARTITION BY user_id, trail_key
-            ORDER BY event_us, event_key
+            ORDER BY event_us, carried_position, source_file, line, event_key
         ) AS silence_us
     FROM trail
 ),
@@ -58,7 +64,7 @@ chains AS (
             TRUE
         ) OVER (
             PARTITION BY user_id, trail_key
-            ORDER BY event_us, event_key
+            ORDER BY event_us, carried_position, source_file, line, event_key
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS chain_us
     FROM silences
@@ -78,11 +84,11 @@ placed AS (
         MAX(event_us) OVER (PARTITION BY user_id, trail_key, chain_us, piece) AS last_us,
         ROW_NUMBER() OVER (
             PARTITION BY user_id, trail_key, chain_us, piece
-            ORDER BY event_us, event_key
+            ORDER BY event_us, carried_position, source_file, line, event_key
         ) - 1 AS position,
         LEAD(event_us) OVER (
             PARTITION BY user_id, trail_key, chain_us, piece
-            ORDER BY event_us, event_key
+            ORDER BY event_us, carried_position, source_file, line, event_key
         ) AS next_us
     FROM pieces
 )

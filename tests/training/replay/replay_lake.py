@@ -45,7 +45,8 @@ def a_log() -> set[Event]:
             device = rng.choice(["phone", "desk", "tv", None])
             told = (("device", device),) if device else ()
             value = rng.choice([None, 1.5])
-            events.add(Event(at_us, key, f"user {user:02d}", item, kind, value, context=told))
+            name = f"user {user:02d}"
+            events.add(Event(at_us, key, name, item, kind, value, None, told, line=99 - nth))
             at_us += rng.choice(
                 [0, rng.randrange(60 * US), rng.randrange(3600 * US), rng.randrange(9 * HOUR_US)]
             )

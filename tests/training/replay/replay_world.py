@@ -75,6 +75,7 @@ def log_of(events: Sequence[Event], settings: Settings, hours: int) -> FlatLog:
             "item_id": [item for _, _, item in rows],
             "event_type": ["view"] * len(rows),
             "value": pa.nulls(len(rows), pa.float64()),
+            "tie_rank": pa.nulls(len(rows), pa.int32()),
             "event_key": [f"{place:06d}" for place in range(len(rows))],
         }
     )
