@@ -1,4 +1,8 @@
-"""The files of a data set's folder: written beside it, then renamed, so that it appears whole."""
+"""The files of a data set's folder: written beside it, then renamed, so that it appears whole.
+
+All are written by one writer with fixed settings, so that a data set that is made again has the
+same bytes and the manifest's checksums hold for it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import json
 import math
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +33,7 @@ from pipeline.version import code_version
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
+_ROWS_PER_GROUP = 1 << 17
 POPULARITY = pa.schema(
     [
         pa.field("item", pa.int32()),
@@ -90,7 +95,7 @@ def write_part(
     try:
         histories = _histories(spark, part, terms, manifest, rules.max_history_events)
         _write_shards(histories, staging, rules.events_per_shard)
-        pq.write_table(part.vocabulary, staging / "vocabulary.parquet")
+        write_table(part.vocabulary, staging / "vocabulary.parquet")
         popularity = query(
             spark,
             "window_popularity",
@@ -102,7 +107,7 @@ def write_part(
         # Sorted here: Spark would compute everything once more to find out where to cut it.
         rows = popularity.toArrow().cast(POPULARITY)
         rows = rows.sort_by([("hour_index", "ascending"), ("item", "ascending")])
-        pq.write_table(rows, staging / "popularity.parquet")
+        write_table(rows, staging / "popularity.parquet")
         counts = _counts(staging)
         if not counts["n_users"]:
             raise NothingHappenedError(
@@ -190,7 +195,7 @@ def _entry(place: int) -> Callable[[Column], Column]:
 
 
 def _write_shards(histories: DataFrame, staging: Path, events_per_shard: int) -> None:
-    """Write parts in the order of users, each with about as many events."""
+    """Write shards in the order of users, each with about as many events."""
     from pyspark.sql import functions
 
     histories.persist()
@@ -200,17 +205,54 @@ def _write_shards(histories: DataFrame, staging: Path, events_per_shard: int) ->
         )
         reached = [functions.lit(bound) <= functions.col("user_id") for bound in bounds]
         number_of = sum((each.cast("int") for each in reached), functions.lit(0))
-        written = staging / "written"
         (
-            histories.repartitionById(len(bounds) + 1, number_of)
+            histories.withColumn("shard", number_of)
+            .repartitionById(len(bounds) + 1, functions.col("shard"))
             .sortWithinPartitions("user_id")
-            .write.parquet(str(written))
+            .mapInArrow(_shard_writer(staging), "shard int")
+            .collect()
         )
     finally:
         histories.unpersist()
-    for number, path in enumerate(sorted(written.glob("part-*.parquet"))):
-        path.rename(staging / f"part-{number:05d}.parquet")
-    shutil.rmtree(written)
+
+
+def _shard_writer(
+    staging: Path,
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """A task's rows are those of one shard, in order."""
+
+    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        filled = [batch for batch in batches if batch.num_rows]
+        if not filled:
+            return
+        rows = pa.Table.from_batches(filled)
+        number = rows["shard"][0].as_py()
+        # A task that is tried again, or twice at once, leaves the whole file of one of them.
+        unfinished = staging / f".{uuid.uuid4().hex}"
+        write_table(rows.drop_columns(["shard"]), unfinished)
+        unfinished.rename(staging / f"part-{number:05d}.parquet")
+        yield pa.record_batch({"shard": pa.array([number], pa.int32())})
+
+    return write
+
+
+def write_table(rows: pa.Table, path: Path) -> None:
+    """Write one file of a data set: the same rows give the same bytes, whoever computed them.
+
+    Everything that may differ from run to run is fixed: in how many pieces the rows came, what
+    their maker noted beside the columns, how they are cut, encoded and compressed.
+    """
+    pq.write_table(
+        rows.replace_schema_metadata(None).combine_chunks(),
+        path,
+        row_group_size=_ROWS_PER_GROUP,
+        version="2.6",
+        data_page_version="1.0",
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=True,
+        write_statistics=True,
+    )
 
 
 def shard_bounds(users: pa.Table, events_per_shard: int) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dataset_files import read_manifest
+from pipeline.dataset_files import read_manifest, write_table
 from pipeline.features import Encoder, Metadata, encode, fit_encoder
 from pipeline.settings import DatasetSettings
 
@@ -55,9 +55,9 @@ def follow_features(
 
 
 def _write(folder: Path, of: str, metadata: Metadata, encoder: Encoder) -> dict[str, Any]:
-    pq.write_table(encode(metadata, encoder), folder / f"{of}_features.parquet")
+    write_table(encode(metadata, encoder), folder / f"{of}_features.parquet")
     tokens = pa.table({"name": pa.array(encoder.tokens, pa.string())})
-    pq.write_table(tokens, folder / f"{of}_tokens.parquet")
+    write_table(tokens, folder / f"{of}_tokens.parquet")
     return {f"{of}_numbers": list(encoder.scales)}
 
 

@@ -15,6 +15,7 @@ from staging import DAY, DAY_US, Log
 
 from pipeline import dataset
 from pipeline.dataset import freeze, hold_out
+from pipeline.dataset_files import write_table
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.schemas import ITEMS, USERS, TableSpec
@@ -258,6 +259,42 @@ def test_extending_keeps_codes_and_appends(spark: SparkSession, log: Log, base: 
     assert new.item_features.token_names.tolist()[:known] == old.item_features.token_names.tolist()
     assert new.item_features.token_names.tolist()[known:] == ["category:planted"]
     assert new.manifest.item_numbers == old.manifest.item_numbers
+
+
+def test_made_again_every_file_has_the_same_bytes(
+    spark: SparkSession, log: Log, tmp_path: Path
+) -> None:
+    """Shards, vocabulary, popularity, features, manifest, lineage: of a data set and a test part.
+
+    A shard's rows come to its writer from as many tasks as there are partitions.
+    """
+    hours = HourRange(DAY + T, DAY + STOP)
+    made = []
+    for folder, number in (("first", "2"), ("again", "7")):
+        work = tmp_path / folder
+        settings = with_rules(log, events_per_shard=100).model_copy(update={"work": work})
+        before = spark.conf.get("spark.sql.shuffle.partitions")
+        spark.conf.set("spark.sql.shuffle.partitions", number)
+        try:
+            base = freeze(spark, log.lake, settings, DAY + T)
+            hold_out(spark, log.lake, settings, base, hours)
+        finally:
+            spark.conf.set("spark.sql.shuffle.partitions", str(before))
+        made.append({p.relative_to(work): p.read_bytes() for p in work.rglob("*") if p.is_file()})
+    assert made[0].keys() == made[1].keys()
+    names = [path.name for path in made[0]]
+    assert names.count("part-00001.parquet") == 2, "only one shard"
+    assert names.count("item_features.parquet") == names.count("manifest.json") == 2
+    assert [path for path, content in made[0].items() if made[1][path] != content] == []
+
+
+def test_one_file_is_the_same_however_its_rows_came(tmp_path: Path) -> None:
+    rows = pa.table({"user_id": ["a", "b", "c", "d"], "item": [[1, 2], [], [1], None]})
+    noted = rows.replace_schema_metadata({"made by": "another"})
+    pieces = pa.concat_tables([noted.slice(0, 1), noted.slice(1, 2), noted.slice(3)])
+    for name, table in (("whole", rows), ("pieces", pieces)):
+        write_table(table, tmp_path / name)
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "pieces").read_bytes()
 
 
 def test_a_context_field_that_no_event_has(spark: SparkSession, log: Log) -> None:
