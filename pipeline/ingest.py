@@ -1,8 +1,8 @@
 """Ingest: raw files -> ``events`` and ``quarantine``, and an account of every record.
 
-Commits go events, quarantine, source_files, late_ranges, and last filled_hours, which makes them
-one state.  What a killed run committed before that is taken back by the next one, which does it
-all again.
+Commits go events, repeated_keys, quarantine, source_files, late_ranges, and last filled_hours,
+which makes them one state.  What a killed run committed before that is taken back by the next one,
+which does it all again.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pipeline.accounts import (
     settle_all,
 )
 from pipeline.errors import HourglassError, telling_of_full_disk
+from pipeline.event_keys import hours_no_longer_told, stage_repeated, told_before
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.intake import (
     FORMAT_PROPERTY,
@@ -41,7 +42,7 @@ from pipeline.late import let_in_before, remember_let_in
 from pipeline.quarantine import commit_quarantine
 from pipeline.queries import query
 from pipeline.reading import Parcel, read_once
-from pipeline.schemas import EVENTS, FILLED_HOURS
+from pipeline.schemas import EVENTS, FILLED_HOURS, REPEATED_KEYS
 from pipeline.settings import Settings
 from pipeline.sources import Source, source_for
 from pipeline.version import code_version
@@ -136,7 +137,7 @@ def _take_in(
             gone |= _withdrawn(spark, lake, parcel, intake.versions)
         unreadable = [*unreadable, *parcel.unreadable]
         if parcel.arrivals:
-            summary = _commit(spark, lake, settings, intake, parcel, gone, late)
+            summary = _commit(spark, lake, settings, intake, parcel, gone, late, source.has_keys)
     said = tuple(map(str, unreadable))
     if said and not summary.files and not summary.known_files:
         raise HourglassError(f"{said[0]}: no file in {settings.source.path} can be read")
@@ -151,6 +152,7 @@ def _commit(
     parcel: Parcel,
     gone: set[Hour],
     late: HourRange | None,
+    has_keys: bool,
 ) -> IngestSummary:
     made_by = {
         "hourglass.step": STEP,
@@ -160,18 +162,35 @@ def _commit(
     }
     versions = intake.versions
     renewed = grown(parcel.arrivals, versions)
-    hours = contiguous(parcel.event_hours | gone)
-    known = lake.read(spark, EVENTS, hours)
     names = _names(spark, renewed)
-    views = {"arrived": parcel.events, "known": known, "grown": names}
-    kept = query(spark, "deduplicate_events", views).persist()
-    try:
-        files = lake.stage(kept, EVENTS)
-        views = {"parsed": parcel.rows, "known": known, "kept": kept}
-        counted = query(spark, "account_files", views).collect()
-        digests = query(spark, "digest_events", {"kept": kept}).collect()
-    finally:
-        kept.unpersist()
+    changed = [
+        arrival.file.source_file
+        for arrival in parcel.arrivals
+        if arrival.file.source_file in {*versions} - {*renewed}
+    ]
+    key_window = settings.ingest.key_window if has_keys else None
+    with told_before(spark, lake, parcel, parcel.event_hours | gone, changed, key_window) as told:
+        hours = told.hours
+        known = lake.read(spark, EVENTS, hours)
+        reworded = parcel.events.where(parcel.events.source_file.isin(changed))
+        views = {
+            "arrived": parcel.events,
+            "known": known,
+            "repeated": told.repeated,
+            "elsewhere": told.elsewhere,
+            "grown": names,
+            "reworded": reworded if changed else known.limit(0),
+        }
+        judged = query(spark, "deduplicate_events", views, window_us=told.window_us).persist()
+        kept = judged.where("is_kept")
+        try:
+            files = lake.stage(kept, EVENTS)
+            repeated = stage_repeated(lake, judged.where("NOT is_kept")) if has_keys else []
+            views = {"parsed": parcel.rows, "known": known, "kept": kept}
+            counted = query(spark, "account_files", views).collect()
+            digests = query(spark, "digest_events", {"kept": kept}).collect()
+        finally:
+            judged.unpersist()
     arrived = _accounts(parcel.arrivals, counted)
     check_records(arrived)
     settled = settle_all(
@@ -186,6 +205,8 @@ def _commit(
 
     if hours:
         lake.replace(EVENTS, hours, files, made_by)
+    if hours and has_keys:
+        lake.replace(REPEATED_KEYS, hours, repeated, made_by)
     let_in = [row.source_file for row in counted if row.late]
     commit_quarantine(spark, lake, parcel, versions, names, let_in, made_by)
     commit_accounts(lake, versions, settled, arrived, made_by)
@@ -220,7 +241,8 @@ def _withdrawn(spark: SparkSession, lake: Lake, parcel: Parcel, versions: Versio
     if sum(row.row_count for row in rows) != owned:
         # Some are in other hours, and only a look at all of them tells in which.
         rows = found(None)
-    return {Hour(row.hour_index) for row in rows if row.withdrawn}
+    withdrawn = {Hour(row.hour_index) for row in rows if row.withdrawn}
+    return withdrawn | hours_no_longer_told(spark, lake, parcel, views["grown"])
 
 
 def _accounts(arrivals: Iterable[Arrival], counted: Iterable[Any]) -> list[Account]:

@@ -43,6 +43,20 @@ EVENTS = TableSpec(
     "hour",
 )
 
+# A key that the log gives (`event_key`) of which `hour` tells though its event stays in an hour
+# before; the first record of the hour that does, by time, file and line.
+REPEATED_KEYS = TableSpec(
+    "repeated_keys",
+    _schema(
+        hour=TIMESTAMP,
+        event_time=TIMESTAMP,
+        event_key=pa.string(),
+        source_file=pa.string(),
+        line=pa.int64(),
+    ),
+    "hour",
+)
+
 # One refused raw record; `hour` is the hour in which its file arrived.
 QUARANTINE = TableSpec(
     "quarantine",
@@ -210,6 +224,7 @@ ADDED_LATER = {"source": pa.string(), **_TIE}
 
 ALL_TABLES = (
     EVENTS,
+    REPEATED_KEYS,
     QUARANTINE,
     SOURCE_FILES,
     LATE_RANGES,
@@ -228,6 +243,7 @@ ALL_TABLES = (
 # Filled together, several by one step; each of the others is complete after any one commit.
 STEP_TABLES = (
     EVENTS,
+    REPEATED_KEYS,
     QUARANTINE,
     SOURCE_FILES,
     LATE_RANGES,

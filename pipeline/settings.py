@@ -50,6 +50,7 @@ Duration = Annotated[str, AfterValidator(_duration)]
 # Names travel into SQL joined by U+001F.
 ContextName = Annotated[str, Field(min_length=1, pattern=r"^[^\x1f]+$")]
 _YEAR_H = 366 * 24
+ALL_HOURS = "all"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -101,6 +102,11 @@ class IngestSettings(Section):
         "7d",
         description="how long before its file's arrival a record may have happened, where the "
         "file's name tells the arrival; null: any time",
+    )
+    key_window: Literal["all"] | Duration = Field(
+        "7d",
+        description="how far before an hour another may lie that told of the same event_key, for "
+        "the event to be kept there alone; all: any time. Each run reads the keys of so many hours",
     )
     max_id_chars: int = Field(512, ge=1)
     max_record_chars: int = Field(65536, ge=64)

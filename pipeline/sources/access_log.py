@@ -70,6 +70,7 @@ class CommonLogSource:
     pattern: str
     event_types: tuple[str, ...] = ()
     has_header: bool = False
+    has_keys: bool = False
 
     def parser(self, header_line: str | None, file_name: str) -> Parser:  # noqa: ARG002 - no header
         """See :meth:`pipeline.sources.base.Source.parser`."""

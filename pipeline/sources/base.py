@@ -53,6 +53,10 @@ class Source(Protocol):
     def has_header(self) -> bool:
         """Whether the first line of each file names the columns (and so is not a record)."""
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether records have a field that is their ``event_key``."""
+
     def parser(self, header_line: str | None, file_name: str) -> Parser:
         """A function that reads the lines of one file and never raises on one.
 

@@ -63,6 +63,11 @@ class DelimitedSource:
                 f"source {self.name!r} has no header: name its columns in source.field_names"
             )
 
+    @property
+    def has_keys(self) -> bool:
+        """See :class:`pipeline.sources.base.Source`."""
+        return self.columns.event_key is not None
+
     def parser(self, header_line: str | None, file_name: str) -> Parser:
         """See :meth:`pipeline.sources.base.Source.parser`."""
         names: Sequence[str] | Refusal = self.field_names

@@ -84,6 +84,11 @@ class JsonLinesSource:
     file_hour: re.Pattern[str] | None = None
     has_header: bool = False
 
+    @property
+    def has_keys(self) -> bool:
+        """See :class:`pipeline.sources.base.Source`."""
+        return self.columns.event_key is not None
+
     def parser(self, header_line: str | None, file_name: str) -> Parser:  # noqa: ARG002 - no header
         """See :meth:`pipeline.sources.base.Source.parser`."""
         readers = [field_reader(getattr(self.columns, field)) for field in FIELD_ORDER]
