@@ -12,6 +12,7 @@ from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
+    from pipeline.backfill import BackfillPlan
     from pipeline.ingest import IngestSummary
     from pipeline.sessionize import SessionizeSummary
     from pipeline.verdicts import Kind
@@ -231,6 +232,7 @@ def _show_plan(space: Workspace, asked: HourRange | None, accept_late: bool) -> 
             if waiting
             else ""
         )
+        + _of_other_settings(planned)
         + "".join(f"; unreadable: {name}" for name in planned.unreadable),
         {
             "hours": planned.hours,
@@ -240,6 +242,9 @@ def _show_plan(space: Workspace, asked: HourRange | None, accept_late: bool) -> 
             ],
             "waiting_files": planned.waiting_files,
             "unreadable": planned.unreadable,
+            "read_again": planned.read_again,
+            "outdated": planned.outdated,
+            "unknown_settings": planned.unknown_settings,
         },
     )
 
@@ -346,13 +351,34 @@ def _maybe_range(first: str | None, stop: str | None) -> HourRange | None:
 
 def _taken_in(done: IngestSummary) -> str:
     if done.files == 0 and not done.unreadable:
-        return f"nothing new: {_count(done.known_files, 'file')} known already"
+        known = f"nothing new: {_count(done.known_files, 'file')} known already"
+        return known + _of_other_settings(done)
     late = f", {done.late:,} of them too late by ingest.max_lateness" if done.late else ""
     return (
         f"{_count(done.files, 'file')}, {_count(done.records, 'record')} = "
         f"{done.accepted:,} accepted{late} + "
         f"{done.duplicates:,} duplicates + {done.quarantined:,} quarantined"
+        + _of_other_settings(done)
     )
+
+
+def _of_other_settings(done: IngestSummary | BackfillPlan) -> str:
+    """What there is to say of files that were read by other settings than today's."""
+    sentence = ""
+    if done.read_again:
+        were = "file was" if done.read_again == 1 else "files were"
+        sentence += f"; {done.read_again:,} {were} read by other settings before"
+    if done.outdated:
+        sentence += (
+            f"; {_count(len(done.outdated), 'file')} read by other settings cannot be read again, "
+            f"being gone or rewritten (put the file back under its name): {done.outdated[0]}"
+        )
+    if done.unknown_settings:
+        sentence += (
+            f"; {_count(done.unknown_settings, 'file')} taken in by an earlier version, taken for "
+            "read by today's settings"
+        )
+    return sentence
 
 
 def _ingest_facts(done: IngestSummary) -> dict[str, Any]:

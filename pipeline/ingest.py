@@ -29,7 +29,6 @@ from pipeline.accounts import (
 from pipeline.errors import HourglassError, telling_of_full_disk
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.intake import (
-    FORMAT_PROPERTY,
     Intake,
     check_headers,
     files_with_duplicates,
@@ -41,6 +40,7 @@ from pipeline.late import let_in_before, remember_let_in
 from pipeline.quarantine import commit_quarantine
 from pipeline.queries import query
 from pipeline.reading import Parcel, read_once
+from pipeline.reading_rules import FORMAT_PROPERTY
 from pipeline.schemas import EVENTS, FILLED_HOURS
 from pipeline.settings import Settings
 from pipeline.sources import Source, source_for
@@ -60,6 +60,10 @@ class IngestSummary:
     ``unreadable`` says of each file that could not be read why (``a.csv: Permission denied``);
     ``missing`` names files with records to let in that are no longer in the landing zone.  The
     other files were taken in all the same.
+
+    ``read_again`` files had been read by other settings; ``outdated`` names those with rows by
+    other settings that cannot be read again, because they are no longer there as they were.  Of
+    ``unknown_settings`` files nobody knows by which settings they were read.
     """
 
     files: int
@@ -72,6 +76,9 @@ class IngestSummary:
     late: int = 0
     unreadable: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    read_again: int = 0
+    outdated: tuple[str, ...] = ()
+    unknown_settings: int = 0
 
 
 def ingest(
@@ -140,7 +147,15 @@ def _take_in(
     said = tuple(map(str, unreadable))
     if said and not summary.files and not summary.known_files:
         raise HourglassError(f"{said[0]}: no file in {settings.source.path} can be read")
-    return replace(summary, unreadable=said, missing=tuple(intake.missing))
+    left = {file.source_file for file in unreadable}
+    return replace(
+        summary,
+        unreadable=said,
+        missing=tuple(intake.missing),
+        read_again=len(set(intake.read_again) - left),
+        outdated=tuple(intake.outdated),
+        unknown_settings=intake.unknown,
+    )
 
 
 def _commit(
@@ -172,7 +187,7 @@ def _commit(
         digests = query(spark, "digest_events", {"kept": kept}).collect()
     finally:
         kept.unpersist()
-    arrived = _accounts(parcel.arrivals, counted)
+    arrived = _accounts(parcel.arrivals, counted, intake.read_by)
     check_records(arrived)
     settled = settle_all(
         versions,
@@ -188,7 +203,7 @@ def _commit(
         lake.replace(EVENTS, hours, files, made_by)
     let_in = [row.source_file for row in counted if row.late]
     commit_quarantine(spark, lake, parcel, versions, names, let_in, made_by)
-    commit_accounts(lake, versions, settled, arrived, made_by)
+    commit_accounts(lake, versions, settled, arrived, made_by, intake.readers_missing)
     if late is not None:
         remember_let_in(lake, let_in, late, made_by)
     # Also where no record became an event: the new state holds the refused ones and the accounts.
@@ -223,7 +238,7 @@ def _withdrawn(spark: SparkSession, lake: Lake, parcel: Parcel, versions: Versio
     return {Hour(row.hour_index) for row in rows if row.withdrawn}
 
 
-def _accounts(arrivals: Iterable[Arrival], counted: Iterable[Any]) -> list[Account]:
+def _accounts(arrivals: Iterable[Arrival], counted: Iterable[Any], read_by: str) -> list[Account]:
     by_name = {row.source_file: row for row in counted}
     return [
         Account(
@@ -236,6 +251,7 @@ def _accounts(arrivals: Iterable[Arrival], counted: Iterable[Any]) -> list[Accou
             accepted=row.accepted,
             duplicates=row.events - row.accepted,
             quarantined=row.quarantined,
+            read_by=read_by,
         )
         for arrival in arrivals
         for row in (by_name[arrival.file.source_file],)

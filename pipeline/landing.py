@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -161,42 +161,51 @@ def arrived_in(files: Iterable[RawFile], hours: HourRange | None) -> list[RawFil
 
 
 def not_yet_ingested(
-    files: Iterable[RawFile], known: Iterable[Account]
+    files: Iterable[RawFile], known: Iterable[Account], read_by: str | None = None
 ) -> tuple[list[Arrival], list[Unreadable]]:
-    """The files that are new or have changed, and those that cannot be read.
+    """The files that are new, have changed or were read by other settings than ``read_by``.
 
-    A file is read only if its time or size differ from what was ingested; one that was merely
-    touched is still known.
+    The second value are those that cannot be read.  A file is opened only if its time or size
+    differ from what was ingested, or the settings do; one that was merely touched is still known.
     """
     versions = versions_of(known)
     fresh, unreadable = [], []
     for file in files:
         before = versions.get(file.source_file, [])
-        if any((file.modified, file.bytes) == (old.modified, old.bytes) for old in before):
+        if any(
+            (file.modified, file.bytes, read_by) == (old.modified, old.bytes, old.read_by)
+            for old in before
+        ):
             continue
         try:
-            arrival = arrival_of(file, before)
+            arrival = arrival_of(file, before, read_by)
         except OSError as error:
             unreadable.append(Unreadable(file.source_file, error.strerror or str(error)))
             continue
-        if all(arrival.sha256 != old.sha256 for old in before):
+        if all((arrival.sha256, read_by) != (old.sha256, old.read_by) for old in before):
             fresh.append(arrival)
     return fresh, unreadable
 
 
-def arrival_of(file: RawFile, before: Iterable[Account]) -> Arrival:
+def arrival_of(file: RawFile, before: Iterable[Account], read_by: str | None = None) -> Arrival:
     """A file with its digest, and the contents of before that it begins with.
+
+    A content that was there before keeps the hour in which it first arrived.  Where a file was
+    another one once, which nobody can read again, nothing tells the rows of the two apart: then
+    what was read by other settings than ``read_by`` stays beside what the file says now.
 
     Raises:
         OSError: the file cannot be read.
     """
     before = list(before)
     digest, beginnings = file.sha256({old.bytes for old in before})
-    return Arrival(
-        file,
-        digest,
-        frozenset(old.sha256 for old in before if beginnings.get(old.bytes) == old.sha256),
-    )
+    arrivals = [Hour.of(old.arrival) for old in before if old.sha256 == digest]
+    if arrivals and not file.arrival_is_named:
+        file = replace(file, arrival=min(arrivals))
+    continues = {old.sha256 for old in before if beginnings.get(old.bytes) == old.sha256}
+    if not continues.issuperset(old.sha256 for old in before):
+        continues -= {old.sha256 for old in before if old.read_by != read_by}
+    return Arrival(file, digest, frozenset(continues))
 
 
 def grown(arrivals: Iterable[Arrival], versions: Mapping[str, list[Account]]) -> list[str]:

@@ -99,7 +99,10 @@ def _listed(
 ) -> tuple[Any, ...]:
     """A row of FILES: the file, and which times of its records are believed."""
     rules = settings.ingest
-    arrived_by = file.arrival.end if file.arrival_is_named else clock
+    # Without a name, the hour is that of the run, or of the first run that read this content.
+    arrived_by = file.arrival.end
+    if not file.arrival_is_named:
+        arrived_by = min(clock, arrived_by)
     timely_us = None
     if file.arrival_is_named and rules.max_lateness is not None:
         oldest = file.arrival - parse_duration_h(rules.max_lateness)

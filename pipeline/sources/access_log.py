@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 from pipeline.hours import Hour
 from pipeline.settings import ColumnSettings, SourceSettings
-from pipeline.sources.base import ParsedEvent, Parser, Refusal, Source, hour_of_folder
+from pipeline.sources.base import ParsedEvent, Parser, Refusal, Source, hour_of_folder, rules_of
 from pipeline.sources.delimited import DelimitedSource
 from pipeline.sources.fields import event_builder, instant_us
 
@@ -92,6 +93,10 @@ class CommonLogSource:
     def arrival_hour(self, file_name: str) -> Hour | None:
         """The hour of a folder called like ``2016-03-14T13``, else None."""
         return hour_of_folder(file_name)
+
+    def rules(self) -> dict[str, Any]:
+        """See :meth:`pipeline.sources.base.Source.rules`."""
+        return rules_of(self, "common_log")
 
 
 def read_log_time(text: str) -> int | Refusal:

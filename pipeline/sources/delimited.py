@@ -6,11 +6,19 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import Any
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.settings import ColumnSettings
-from pipeline.sources.base import ParsedEvent, Parser, Refusal, hour_of_folder, refuse_all
+from pipeline.sources.base import (
+    ParsedEvent,
+    Parser,
+    Refusal,
+    hour_of_folder,
+    refuse_all,
+    rules_of,
+)
 from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, TimeUnit, event_builder, time_reader
 
 OPEN_QUOTE = Refusal("a quote is not closed or is out of place")
@@ -80,6 +88,10 @@ class DelimitedSource:
     def arrival_hour(self, file_name: str) -> Hour | None:
         """The hour of a folder called like ``2016-03-14T13``, else None."""
         return hour_of_folder(file_name)
+
+    def rules(self) -> dict[str, Any]:
+        """See :meth:`pipeline.sources.base.Source.rules`."""
+        return rules_of(self, "delimited")
 
     def _record_parser(self, names: Sequence[str], file_name: str) -> Parser:
         width = len(names)

@@ -52,7 +52,7 @@ def read_lines(
         UnreadableFileError: the file cannot be opened or read.
         UsageError: the encoding is unknown, or does not write a newline as one byte.
     """
-    encoding = _line_encoding(encoding)
+    encoding = line_encoding(encoding)
     try:
         with path.open("rb") as raw:
             yield from _split(_chunks(raw), encoding, max_record_chars)
@@ -60,7 +60,12 @@ def read_lines(
         raise UnreadableFileError(path, error.strerror or str(error)) from error
 
 
-def _line_encoding(encoding: str) -> str:
+def line_encoding(encoding: str) -> str:
+    """The one name of an encoding whose lines end in one byte.
+
+    Raises:
+        UsageError: the encoding is unknown, or does not write a newline as one byte.
+    """
     try:
         name = codecs.lookup(encoding).name
         ends_lines = "\n".encode(name) == b"\n"
