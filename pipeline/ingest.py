@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ from pipeline.quarantine import commit_quarantine
 from pipeline.queries import query
 from pipeline.reading import Parcel, read_once
 from pipeline.reading_rules import FORMAT_PROPERTY
+from pipeline.refusals import Refusals, count_refusals
 from pipeline.schemas import EVENTS, FILLED_HOURS
 from pipeline.settings import Settings
 from pipeline.sources import Source, source_for
@@ -63,7 +64,8 @@ class IngestSummary:
 
     ``read_again`` files had been read by other settings; ``outdated`` names those with rows by
     other settings that cannot be read again, because they are no longer there as they were.  Of
-    ``unknown_settings`` files nobody knows by which settings they were read.
+    ``unknown_settings`` files nobody knows by which settings they were read.  ``unfit`` says of
+    each file that is no log of the kind that the settings tell what is wrong with it.
     """
 
     files: int
@@ -79,6 +81,8 @@ class IngestSummary:
     read_again: int = 0
     outdated: tuple[str, ...] = ()
     unknown_settings: int = 0
+    unfit: tuple[str, ...] = ()
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 def ingest(
@@ -208,10 +212,18 @@ def _commit(
         remember_let_in(lake, let_in, late, made_by)
     # Also where no record became an event: the new state holds the refused ones and the accounts.
     lake.record_filled(STEP, hours, _filled_rows(digests, made_by), made_by)
+    empty = {row.source_file for row in counted if row.records and not row.events}
+    refused = any(account.quarantined for account in arrived)
     totals = {name: sum(vars(account)[name] for account in arrived) for name in COUNTS}
     late_records = sum(row.late or 0 for row in counted)
     return IngestSummary(
-        len(arrived), intake.known_files, hours=tuple(hours), late=late_records, **totals
+        len(arrived),
+        intake.known_files,
+        hours=tuple(hours),
+        late=late_records,
+        unfit=tuple(map(str, parcel.unfit)),
+        refusals=count_refusals(parcel.refused, empty) if refused else Refusals(),
+        **totals,
     )
 
 

@@ -18,6 +18,7 @@ from pipeline.landing import (
     arrived_in,
     find_raw_files,
     grown,
+    lines_of,
     not_yet_ingested,
 )
 from pipeline.late import files_too_late
@@ -25,7 +26,8 @@ from pipeline.reading_rules import FORMAT_PROPERTY, reading_digest, with_readers
 from pipeline.schemas import EVENTS
 from pipeline.settings import Settings
 from pipeline.sources import Source
-from pipeline.sources.lines import UnreadableFileError, read_lines
+from pipeline.sources.base import UnreadableHeaderError
+from pipeline.sources.lines import UnreadableFileError
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,9 @@ def _outdated(
     return [
         name
         for name, known in sorted(versions.items())
-        if name not in excepted
+        if any(old.records and old.read_by != read_by for old in known)
+        and name not in excepted
         and closed.isdisjoint([name, *map(str, PurePosixPath(name).parents)])
-        and any(old.records and old.read_by != read_by for old in known)
     ]
 
 
@@ -166,14 +168,14 @@ def check_headers(lake: Lake, settings: Settings, source: Source, arrivals: list
     fault: HourglassError | None = None
     for arrival in arrivals:
         file = arrival.file
-        lines = read_lines(file.path, settings.source.encoding, settings.ingest.max_record_chars)
+        lines = lines_of(file, settings)
         try:
             header = next(lines, None)
             if header is None or header.reason:
                 # Says nothing about the settings, good or bad.
                 continue
             source.parser(header.text, file.source_file)
-        except UnreadableFileError:
+        except (UnreadableFileError, UnreadableHeaderError):
             continue
         except HourglassError as error:
             fault = fault or error

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from pipeline.accounts import Account
 from pipeline.lake import Lake, State
-from pipeline.schemas import EVENTS
+from pipeline.schemas import EVENTS, SOURCE_FILES
 from pipeline.settings import Settings
 from pipeline.sources import Source
 from pipeline.sources.lines import line_encoding
 
-#: What a commit of ``events`` records of the source's settings.
+#: What every commit of ingest records of the source's settings.
 FORMAT_PROPERTY = "hourglass.source"
 #: In the place of a digest: other settings than those of the run that found it out.
 OTHER_SETTINGS = "other"
@@ -45,14 +45,15 @@ def with_readers(
 ) -> tuple[list[Account], int]:
     """The accounts, also those of versions that did not record by which settings a file was read.
 
-    Such a file is taken for read by the settings of the last commit of ``events``.  Where that
-    does not tell them either, it is taken for read by today's, ``read_by``; how many files that
+    Such a file is taken for read by the settings of the last run of ingest.  Where that did not
+    record them either, it is taken for read by today's, ``read_by``; how many files that
     befalls is the second value.
     """
     accounts = list(accounts)
     if all(account.read_by is not None for account in accounts):
         return accounts, 0
-    recorded = lake.properties(EVENTS, state).get(FORMAT_PROPERTY)
+    commits = (lake.properties(spec, state) for spec in (SOURCE_FILES, EVENTS))
+    recorded = next((made[FORMAT_PROPERTY] for made in commits if FORMAT_PROPERTY in made), None)
     same = recorded is None or recorded == settings.digest("source")
     former = read_by if same else OTHER_SETTINGS
     silent = {account.source_file for account in accounts if account.read_by is None}

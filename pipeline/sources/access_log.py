@@ -9,7 +9,15 @@ from typing import Any
 
 from pipeline.hours import Hour
 from pipeline.settings import ColumnSettings, SourceSettings
-from pipeline.sources.base import ParsedEvent, Parser, Refusal, Source, hour_of_folder, rules_of
+from pipeline.sources.base import (
+    STRAY_RETURN,
+    ParsedEvent,
+    Parser,
+    Refusal,
+    Source,
+    hour_of_folder,
+    rules_of,
+)
 from pipeline.sources.delimited import DelimitedSource
 from pipeline.sources.fields import event_builder, instant_us
 
@@ -79,7 +87,7 @@ class CommonLogSource:
         def parse(line: str) -> ParsedEvent | Refusal:
             match = _LINE.fullmatch(line)
             if match is None:
-                return NOT_A_LOG_LINE
+                return STRAY_RETURN if "\r" in line else NOT_A_LOG_LINE
             request = _REQUEST.fullmatch(match["request"])
             if request is None:
                 return NOT_A_REQUEST

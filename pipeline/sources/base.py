@@ -31,6 +31,10 @@ class ParsedEvent(NamedTuple):
     event_key: str | None
 
 
+class UnreadableHeaderError(HourglassError):
+    """A first line that is no header whatever the settings: it holds records, or is torn."""
+
+
 class Refusal(NamedTuple):
     """Why a line is not an event: short, and the same text for the same kind of fault."""
 
@@ -38,6 +42,8 @@ class Refusal(NamedTuple):
 
 
 Parser = Callable[[str], ParsedEvent | Refusal]
+
+STRAY_RETURN = Refusal("holds a carriage return")
 
 
 class Source(Protocol):
@@ -64,6 +70,7 @@ class Source(Protocol):
             file_name: named in the error.
 
         Raises:
+            UnreadableHeaderError: the first line holds line ends of another kind than its own.
             HourglassError: the header lacks a column that is needed.
         """
 

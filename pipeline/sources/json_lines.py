@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from pipeline.hours import Hour
 from pipeline.settings import ColumnSettings
 from pipeline.sources.base import (
+    STRAY_RETURN,
     ParsedEvent,
     Parser,
     Refusal,
@@ -107,7 +108,7 @@ class JsonLinesSource:
             try:
                 record = decode(line)
             except (ValueError, RecursionError):
-                return NOT_JSON
+                return STRAY_RETURN if "\r" in line else NOT_JSON
             if not isinstance(record, dict):
                 return NOT_AN_OBJECT
             texts = []
