@@ -37,6 +37,8 @@ class Account:
     accepted: int
     duplicates: int
     quarantined: int
+    #: Digest of the settings that it was read by; None where that was not recorded.
+    read_by: str | None = None
 
 
 Versions = dict[str, list[Account]]
@@ -140,10 +142,14 @@ def commit_accounts(
     settled: Versions,
     arrived: Iterable[Account],
     made_by: Mapping[str, str],
+    all_again: bool = False,
 ) -> None:
-    """Add the accounts of what has arrived, and put the settled ones in place of the known."""
+    """Add the accounts of what has arrived, and put the settled ones in place of the known.
+
+    ``all_again`` writes the known ones also where none has changed: the table lacks a column.
+    """
     rows = _table(arrived)
-    if known == settled and len(lake.files(SOURCE_FILES)) < _MOST_FILES:
+    if not all_again and known == settled and len(lake.files(SOURCE_FILES)) < _MOST_FILES:
         lake.append(SOURCE_FILES, rows, made_by)
         return
     # Also when there are many: hourly runs would leave thousands of small files, and each run

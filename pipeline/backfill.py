@@ -36,12 +36,17 @@ class BackfillPlan:
     """What a backfill would do: files that wait to be taken in, and hours to fill in order.
 
     What those files will change is not known before they are read.  ``unreadable`` says of files
-    that cannot be read why.
+    that cannot be read why.  ``read_again`` of the waiting files were read by other settings;
+    ``outdated`` names files with rows by other settings that cannot be read again.  Of
+    ``unknown_settings`` files nobody knows by which settings they were read.
     """
 
     waiting_files: tuple[str, ...]
     unreadable: tuple[str, ...]
     ranges: tuple[PlannedRange, ...]
+    read_again: int = 0
+    outdated: tuple[str, ...] = ()
+    unknown_settings: int = 0
 
     @property
     def hours(self) -> int:
@@ -72,6 +77,9 @@ def plan_backfill(
         tuple(arrival.file.source_file for arrival in intake.arrivals),
         tuple(map(str, intake.unreadable)),
         tuple(ranges),
+        len(intake.read_again),
+        tuple(intake.outdated),
+        intake.unknown,
     )
 
 

@@ -9,10 +9,19 @@ import typer
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.ingest_summary import (
+    count_of,
+    first_of,
+    metadata_facts,
+    metadata_lines,
+    of_other_settings,
+    refused_lines,
+)
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipeline.ingest import IngestSummary
+    from pipeline.metadata import LoadedMetadata
     from pipeline.sessionize import SessionizeSummary
     from pipeline.verdicts import Kind
 
@@ -99,12 +108,15 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
     space: Workspace = context.obj
     hours = _maybe_range(first, stop)
     with space.writing():
-        load_metadata(space.lake, space.settings)
+        metadata = load_metadata(space.lake, space.settings)
         spark = space.spark_for(hours)
         with space.status("ingesting"):
             done = run(spark, space.lake, space.settings, space.clock, hours)
-    space.say(_taken_in(done), _ingest_facts(done))
-    _refuse_left_out(done)
+    space.say(
+        _taken_in(done) + refused_lines(done) + metadata_lines(metadata),
+        {**_ingest_facts(done), **metadata_facts(metadata)},
+    )
+    _refuse_left_out(done, metadata)
 
 
 @app.command()
@@ -190,24 +202,26 @@ def backfill(
         _show_plan(space, asked, accept_late)
         return
     with space.writing():
-        load_metadata(space.lake, space.settings)
+        metadata = load_metadata(space.lake, space.settings)
         spark = space.spark_for(asked)
         with space.progress("backfilling") as report:
             taken, done = run(
                 spark, space.lake, space.settings, space.clock, asked, accept_late, report
             )
+    facts = {**_ingest_facts(taken), **metadata_facts(metadata)}
     if done is None:
         space.say(
-            f"{_taken_in(taken)}; no hour is missing or has changed",
-            {"ingest": _ingest_facts(taken), "filled": []},
+            f"{_taken_in(taken)}; no hour is missing or has changed{refused_lines(taken)}"
+            + metadata_lines(metadata),
+            {"ingest": facts, "filled": []},
         )
     else:
         space.say(
-            f"{_taken_in(taken)}; {_filled(done)}",
-            {"ingest": _ingest_facts(taken), **_sessionize_facts(done)},
+            f"{_taken_in(taken)}; {_filled(done)}{refused_lines(taken)}{metadata_lines(metadata)}",
+            {"ingest": facts, **_sessionize_facts(done)},
         )
         _refuse_failed(done)
-    _refuse_left_out(taken)
+    _refuse_left_out(taken, metadata)
 
 
 def _show_plan(space: Workspace, asked: HourRange | None, accept_late: bool) -> None:
@@ -231,6 +245,7 @@ def _show_plan(space: Workspace, asked: HourRange | None, accept_late: bool) -> 
             if waiting
             else ""
         )
+        + of_other_settings(planned)
         + "".join(f"; unreadable: {name}" for name in planned.unreadable),
         {
             "hours": planned.hours,
@@ -240,6 +255,9 @@ def _show_plan(space: Workspace, asked: HourRange | None, accept_late: bool) -> 
             ],
             "waiting_files": planned.waiting_files,
             "unreadable": planned.unreadable,
+            "read_again": planned.read_again,
+            "outdated": planned.outdated,
+            "unknown_settings": planned.unknown_settings,
         },
     )
 
@@ -346,30 +364,46 @@ def _maybe_range(first: str | None, stop: str | None) -> HourRange | None:
 
 def _taken_in(done: IngestSummary) -> str:
     if done.files == 0 and not done.unreadable:
-        return f"nothing new: {_count(done.known_files, 'file')} known already"
+        known = f"nothing new: {count_of(done.known_files, 'file')} known already"
+        return known + of_other_settings(done)
     late = f", {done.late:,} of them too late by ingest.max_lateness" if done.late else ""
     return (
-        f"{_count(done.files, 'file')}, {_count(done.records, 'record')} = "
+        f"{count_of(done.files, 'file')}, {count_of(done.records, 'record')} = "
         f"{done.accepted:,} accepted{late} + "
         f"{done.duplicates:,} duplicates + {done.quarantined:,} quarantined"
+        + of_other_settings(done)
     )
 
 
 def _ingest_facts(done: IngestSummary) -> dict[str, Any]:
-    return {**vars(done), "hours": [str(part) for part in done.hours]}
+    facts = {**vars(done), "hours": [str(part) for part in done.hours]}
+    del facts["refusals"]
+    return {**facts, "reasons": done.refusals.reasons, "without_events": done.refusals.by_file}
 
 
-def _refuse_left_out(done: IngestSummary) -> None:
-    """Exit 1 where a file could not be taken in; the others were.
+def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
+    """Exit 1 where a file, or a line of metadata, could not be taken in; all else was.
+
+    Lines of a metadata file that is as it was are said again, but were an error before.
 
     Raises:
-        HourglassError: naming the first of them.
+        HourglassError: naming the first of them with their reasons.
     """
     left_out = [*done.unreadable, *(f"{name}: no longer there" for name in done.missing)]
+    sentences = []
     if left_out:
-        raise HourglassError(
-            f"{_count(len(left_out), 'file')} left out, all others were taken in; {left_out[0]}"
+        sentences.append(
+            f"{count_of(len(left_out), 'file')} left out, all others were taken in; "
+            f"{first_of(left_out)}"
         )
+    if done.unfit:
+        sentences.append(
+            f"{count_of(len(done.unfit), 'file')} in quarantine as a whole; {first_of(done.unfit)}"
+        )
+    if metadata.faults:
+        sentences.append(f"lines of metadata left out; {first_of(metadata.faults)}")
+    if sentences:
+        raise HourglassError("; ".join(sentences))
 
 
 def _filled(done: SessionizeSummary) -> str:
@@ -404,15 +438,11 @@ def _refuse_failed(done: SessionizeSummary) -> None:
     """
     if done.failed:
         hour, reason = done.failed[0]
-        waiting = f", {_count(done.waiting, 'hour')} after that waiting" if done.waiting else ""
+        waiting = f", {count_of(done.waiting, 'hour')} after that waiting" if done.waiting else ""
         raise HourglassError(
-            f"{_count(len(done.failed), 'hour')} left out{waiting}, the rest is done; "
+            f"{count_of(len(done.failed), 'hour')} left out{waiting}, the rest is done; "
             f"hour {hour}: {reason}"
         )
-
-
-def _count(n: int, thing: str) -> str:
-    return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
 def own_config() -> Path | None:

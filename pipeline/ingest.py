@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,6 @@ from pipeline.errors import HourglassError, telling_of_full_disk
 from pipeline.event_keys import hours_no_longer_told, stage_repeated, told_before
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.intake import (
-    FORMAT_PROPERTY,
     Intake,
     check_headers,
     files_with_duplicates,
@@ -42,6 +41,8 @@ from pipeline.late import let_in_before, remember_let_in
 from pipeline.quarantine import commit_quarantine
 from pipeline.queries import query
 from pipeline.reading import Parcel, read_once
+from pipeline.reading_rules import FORMAT_PROPERTY
+from pipeline.refusals import Refusals, count_refusals
 from pipeline.schemas import EVENTS, FILLED_HOURS, REPEATED_KEYS
 from pipeline.settings import Settings
 from pipeline.sources import Source, source_for
@@ -61,6 +62,11 @@ class IngestSummary:
     ``unreadable`` says of each file that could not be read why (``a.csv: Permission denied``);
     ``missing`` names files with records to let in that are no longer in the landing zone.  The
     other files were taken in all the same.
+
+    ``read_again`` files had been read by other settings; ``outdated`` names those with rows by
+    other settings that cannot be read again, because they are no longer there as they were.  Of
+    ``unknown_settings`` files nobody knows by which settings they were read.  ``unfit`` says of
+    each file that is no log of the kind that the settings tell what is wrong with it.
     """
 
     files: int
@@ -73,6 +79,11 @@ class IngestSummary:
     late: int = 0
     unreadable: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    read_again: int = 0
+    outdated: tuple[str, ...] = ()
+    unknown_settings: int = 0
+    unfit: tuple[str, ...] = ()
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 def ingest(
@@ -141,7 +152,15 @@ def _take_in(
     said = tuple(map(str, unreadable))
     if said and not summary.files and not summary.known_files:
         raise HourglassError(f"{said[0]}: no file in {settings.source.path} can be read")
-    return replace(summary, unreadable=said, missing=tuple(intake.missing))
+    left = {file.source_file for file in unreadable}
+    return replace(
+        summary,
+        unreadable=said,
+        missing=tuple(intake.missing),
+        read_again=len(set(intake.read_again) - left),
+        outdated=tuple(intake.outdated),
+        unknown_settings=intake.unknown,
+    )
 
 
 def _commit(
@@ -191,7 +210,7 @@ def _commit(
             digests = query(spark, "digest_events", {"kept": kept}).collect()
         finally:
             judged.unpersist()
-    arrived = _accounts(parcel.arrivals, counted)
+    arrived = _accounts(parcel.arrivals, counted, intake.read_by)
     check_records(arrived)
     settled = settle_all(
         versions,
@@ -209,15 +228,23 @@ def _commit(
         lake.replace(REPEATED_KEYS, hours, repeated, made_by)
     let_in = [row.source_file for row in counted if row.late]
     commit_quarantine(spark, lake, parcel, versions, names, let_in, made_by)
-    commit_accounts(lake, versions, settled, arrived, made_by)
+    commit_accounts(lake, versions, settled, arrived, made_by, intake.readers_missing)
     if late is not None:
         remember_let_in(lake, let_in, late, made_by)
     # Also where no record became an event: the new state holds the refused ones and the accounts.
     lake.record_filled(STEP, hours, _filled_rows(digests, made_by), made_by)
+    empty = {row.source_file for row in counted if row.records and not row.events}
+    refused = any(account.quarantined for account in arrived)
     totals = {name: sum(vars(account)[name] for account in arrived) for name in COUNTS}
     late_records = sum(row.late or 0 for row in counted)
     return IngestSummary(
-        len(arrived), intake.known_files, hours=tuple(hours), late=late_records, **totals
+        len(arrived),
+        intake.known_files,
+        hours=tuple(hours),
+        late=late_records,
+        unfit=tuple(map(str, parcel.unfit)),
+        refusals=count_refusals(parcel.refused, empty) if refused else Refusals(),
+        **totals,
     )
 
 
@@ -245,7 +272,7 @@ def _withdrawn(spark: SparkSession, lake: Lake, parcel: Parcel, versions: Versio
     return withdrawn | hours_no_longer_told(spark, lake, parcel, views["grown"])
 
 
-def _accounts(arrivals: Iterable[Arrival], counted: Iterable[Any]) -> list[Account]:
+def _accounts(arrivals: Iterable[Arrival], counted: Iterable[Any], read_by: str) -> list[Account]:
     by_name = {row.source_file: row for row in counted}
     return [
         Account(
@@ -258,6 +285,7 @@ def _accounts(arrivals: Iterable[Arrival], counted: Iterable[Any]) -> list[Accou
             accepted=row.accepted,
             duplicates=row.events - row.accepted,
             quarantined=row.quarantined,
+            read_by=read_by,
         )
         for arrival in arrivals
         for row in (by_name[arrival.file.source_file],)

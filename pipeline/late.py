@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 from pipeline.errors import HourglassError
 from pipeline.hours import HOUR_S, HourRange
 from pipeline.lake import Lake
-from pipeline.landing import RawFile
+from pipeline.landing import RawFile, lines_of
 from pipeline.parsing import TOO_LATE
 from pipeline.schemas import LATE_RANGES, QUARANTINE
 from pipeline.settings import Settings
 from pipeline.sources import ParsedEvent, Parser, Source
-from pipeline.sources.lines import UnreadableFileError, read_lines
+from pipeline.sources.lines import UnreadableFileError
 
 _HOUR_US = HOUR_S * 1_000_000
 
@@ -97,8 +97,7 @@ def _parser_of(
         if source.has_header:
             if file is None:
                 return None
-            rules = settings.ingest
-            header = next(read_lines(file.path, settings.source.encoding, rules.max_record_chars))
+            header = next(lines_of(file, settings))
         return source.parser(header.text if header else None, name)
     except (UnreadableFileError, StopIteration, HourglassError):
         # Taken in again, it will be said what is wrong with it.

@@ -14,19 +14,29 @@ from pipeline.errors import HourglassError
 from pipeline.hours import HOUR_S, Hour
 from pipeline.schemas import EVENTS, TIMESTAMP
 from pipeline.settings import IngestSettings
-from pipeline.sources.base import ParsedEvent, Refusal, Source, refuse_all
-from pipeline.sources.lines import UnreadableFileError, read_lines
+from pipeline.sources.base import (
+    STRAY_RETURN,
+    ParsedEvent,
+    Parser,
+    Refusal,
+    Source,
+    UnreadableHeaderError,
+    refuse_all,
+)
+from pipeline.sources.lines import Line, UnreadableFileError, read_lines
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 _HOUR_US = HOUR_S * 1_000_000
 _ROWS_PER_BATCH = 20_000
+NO_COLUMN = "the file's header lacks a needed column"
 TOO_LATE = "event_time is more than ingest.max_lateness before the file's arrival"
 
 # An event (kind "event"), a refused record ("refused") or, last in each file, the number of
-# records that the reader saw ("file"), counted apart from what became of them, and how many of
-# them were accepted though they came too late.  A file that could not be read to its end has an
+# records that the reader saw ("file"), counted apart from what became of them, how many of them
+# were accepted though they came too late, and as reason what is wrong with the file as a whole if
+# it is no log of the kind that the settings tell.  A file that could not be read to its end has an
 # "unreadable" instead, with the reason, and what rows it has are worth nothing.
 PARSED = pa.schema(
     [
@@ -40,7 +50,7 @@ PARSED = pa.schema(
 )
 
 FILES = (
-    "path string, source_file string, arrival_hour bigint, "
+    "path string, root string, source_file string, arrival_hour bigint, "
     "latest_us bigint, timely_us bigint, let_in array<array<bigint>>"
 )
 
@@ -80,6 +90,7 @@ def _parser(
                     source,
                     encoding,
                     rules,
+                    Path(file["root"]),
                 )
                 while chunk := list(islice(rows, _ROWS_PER_BATCH)):
                     yield _batch(chunk)
@@ -95,12 +106,14 @@ def file_rows(
     source: Source,
     encoding: str,
     rules: IngestSettings,
+    root: Path | None = None,
 ) -> Iterator[tuple[Any, ...]]:
-    """The rows of one file, in the order of PARSED's columns."""
+    """The rows of one file, in the order of PARSED's columns; see ``read_lines`` for ``root``."""
     arrival_us = arrival.index * _HOUR_US
     nothing = (None,) * 8
     try:
-        yield from _rows_of_records(path, source_file, arrival_us, bounds, source, encoding, rules)
+        lines = read_lines(path, encoding, rules.max_record_chars, rules.max_expansion, root)
+        yield from _rows_of_records(lines, source_file, arrival_us, bounds, source, rules)
     except UnreadableFileError as error:
         yield (
             "unreadable", arrival_us, *nothing, source_file, None,
@@ -109,31 +122,24 @@ def file_rows(
 
 
 def _rows_of_records(
-    path: Path,
+    lines: Iterator[Line],
     source_file: str,
     arrival_us: int,
     bounds: Bounds,
     source: Source,
-    encoding: str,
     rules: IngestSettings,
 ) -> Iterator[tuple[Any, ...]]:
-    lines = read_lines(path, encoding, rules.max_record_chars)
     nothing = (None,) * 8
-    records = late = 0
-    header = next(lines, None) if source.has_header else None
-    try:
-        parse = source.parser(header.text if header and not header.reason else None, source_file)
-    except HourglassError:
-        # The step has already refused to start where no file has the column; one bad file among
-        # good ones is kept, line by line, for a person to look at.
-        parse = refuse_all("the file's header lacks a needed column")
+    records = late = unreadable = 0
+    last_reason = None
+    parse, lines, fault = _after_header(lines, source, source_file)
     earliest_us = Hour.parse(rules.earliest).index * _HOUR_US
-    if header is not None and header.reason:
-        # A first line that cannot be read is no header; it is kept like any other.
-        lines = chain([header], lines)
     for line in lines:
         records += 1
         event = Refusal(line.reason) if line.reason else parse(line.text)
+        if line.reason or event == STRAY_RETURN:
+            unreadable += 1
+            last_reason = line.reason or STRAY_RETURN.reason
         if isinstance(event, ParsedEvent):
             event = _believed(event, earliest_us, bounds, rules.max_id_chars)
         if isinstance(event, Refusal):
@@ -150,7 +156,36 @@ def _rows_of_records(
                 sorted(event.context.items()), event.event_key or content_key(event),
                 source_file, line.number, None, None, None, None,
             )  # fmt: skip
-    yield ("file", arrival_us, *nothing, source_file, None, None, None, records, late)
+    if fault is None and records and unreadable == records:
+        fault = f"none of its lines can be read: {last_reason}"
+    yield ("file", arrival_us, *nothing, source_file, None, fault, None, records, late)
+
+
+def _after_header(
+    lines: Iterator[Line], source: Source, source_file: str
+) -> tuple[Parser, Iterator[Line], str | None]:
+    """What reads the records of a file, their lines, and what is wrong with its header.
+
+    A first line that is no header is a record like any other where it may hold one: where it
+    cannot be read, and where nothing else is in the file.
+    """
+    header = next(lines, None) if source.has_header else None
+    if header is None:
+        return source.parser(None, source_file), lines, None
+    if not header.reason:
+        try:
+            return source.parser(header.text, source_file), lines, None
+        except UnreadableHeaderError:
+            header = header._replace(reason=STRAY_RETURN.reason)
+        except HourglassError:
+            # The step has already refused to start where no file has the column; one bad file
+            # among good ones is kept, line by line, for a person to look at.
+            parse = refuse_all(NO_COLUMN)
+            second = next(lines, None)
+            others = [header._replace(reason=NO_COLUMN) if second is None else second]
+            return parse, chain(others, lines), NO_COLUMN
+    fault = f"its first line cannot be read as a header: {header.reason}"
+    return source.parser(None, source_file), chain([header], lines), fault
 
 
 def _believed(

@@ -53,8 +53,13 @@ def _hours_in_quarantine(lake: Lake, parcel: Parcel, versions: Versions) -> set[
     before = [a.file for a in parcel.arrivals if a.file.source_file in versions]
     if not before:
         return set()
-    # What a file held before it grew may have arrived in any hour, unless its name tells it.
-    named = all(file.arrival_is_named for file in before)
+    # What a file held before it grew may have arrived in any hour, unless its name tells it, and
+    # told it before: other settings may read names in another way.
+    named = all(
+        file.arrival_is_named and Hour.of(old.arrival) == file.arrival
+        for file in before
+        for old in versions[file.source_file]
+    )
     hours = contiguous(file.arrival for file in before) if named else None
     rows = lake.arrow(QUARANTINE, hours, columns=("hour", "source_file"))
     names = pa.array([file.source_file for file in before], pa.string())

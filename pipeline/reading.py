@@ -32,6 +32,8 @@ class Parcel:
     event_hours: set[Hour]
     refused_hours: set[Hour]
     unreadable: list[Unreadable]
+    #: Files that were taken in but are no log of the kind that the settings tell.
+    unfit: list[Unreadable]
 
     @property
     def events(self) -> DataFrame:
@@ -70,10 +72,12 @@ def read_once(
         str(staging)
     )
     rows = spark.read.parquet(literal_path(str(staging)))
-    closed = [
-        Unreadable(row.source_file, row.reason)
-        for row in rows.where("kind = 'unreadable'").select("source_file", "reason").collect()
-    ]
+    faults = (
+        rows.where("kind = 'unreadable' OR (kind = 'file' AND reason IS NOT NULL)")
+        .select("kind", "source_file", "reason")
+        .collect()
+    )
+    closed = [Unreadable(row.source_file, row.reason) for row in faults if row.kind == "unreadable"]
     if closed:
         names = [(file.source_file,) for file in closed]
         nameless = spark.createDataFrame(names, "source_file string")
@@ -91,6 +95,7 @@ def read_once(
         {Hour(row.hour_index) for row in found if row.kind == "event"},
         {Hour(row.hour_index) for row in found if row.kind == "refused"},
         closed,
+        sorted(Unreadable(row.source_file, row.reason) for row in faults if row.kind == "file"),
     )
 
 
@@ -99,13 +104,17 @@ def _listed(
 ) -> tuple[Any, ...]:
     """A row of FILES: the file, and which times of its records are believed."""
     rules = settings.ingest
-    arrived_by = file.arrival.end if file.arrival_is_named else clock
+    # Without a name, the hour is that of the run, or of the first run that read this content.
+    arrived_by = file.arrival.end
+    if not file.arrival_is_named:
+        arrived_by = min(clock, arrived_by)
     timely_us = None
     if file.arrival_is_named and rules.max_lateness is not None:
         oldest = file.arrival - parse_duration_h(rules.max_lateness)
         timely_us, _ = range_us(HourRange(oldest, oldest))
     return (
         str(file.path),
+        str(file.root),
         file.source_file,
         file.arrival.index,
         int(arrived_by.timestamp() * _US) + rules.max_skew_s * _US,

@@ -72,7 +72,8 @@ QUARANTINE = TableSpec(
 
 # One ingested raw file: records = accepted + duplicates + quarantined, as they stand now.  A file
 # that changes is ingested again: what it has grown to takes the place of what it was, and one whose
-# content is another has a row for each.
+# content is another has a row for each.  `read_by` is the digest of the settings that decided what
+# its records became (null: taken in by a version that did not record it).
 SOURCE_FILES = TableSpec(
     "source_files",
     _schema(
@@ -85,6 +86,7 @@ SOURCE_FILES = TableSpec(
         accepted=pa.int64(),
         duplicates=pa.int64(),
         quarantined=pa.int64(),
+        read_by=pa.string(),
     ),
     None,
 )
@@ -220,7 +222,7 @@ RECOMMENDATIONS = TableSpec(
 
 # Columns that a lake of an earlier version lacks: its rows hold null in them, and the next commit
 # to the table adds them.
-ADDED_LATER = {"source": pa.string(), **_TIE}
+ADDED_LATER = {"source": pa.string(), "read_by": pa.string(), **_TIE}
 
 ALL_TABLES = (
     EVENTS,

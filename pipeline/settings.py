@@ -110,6 +110,12 @@ class IngestSettings(Section):
     )
     max_id_chars: int = Field(512, ge=1)
     max_record_chars: int = Field(65536, ge=64)
+    max_expansion: int = Field(
+        200,
+        ge=1,
+        description="a gzip file is read up to this many times its size (16 MiB always), the rest "
+        "is refused",
+    )
 
 
 class SessionSettings(Section):

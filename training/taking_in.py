@@ -23,8 +23,9 @@ def ingested(space: Workspace, steps: Steps) -> list[Hour]:
 
     settings, lake = space.settings, space.lake
     with steps("metadata") as done, space.writing():
-        loaded = load_metadata(lake, settings).items()
-        done(", ".join(f"{n:,} {what}" for what, n in loaded) or "none")
+        loaded = load_metadata(lake, settings)
+        rows = ", ".join(f"{n:,} {what}" for what, n in loaded.rows.items()) or "none"
+        done("; left out: ".join([rows, *loaded.faults, *loaded.former_faults]))
     spark = space.spark
     with steps("ingest") as done, space.writing():
         taken = ingest.ingest(spark, lake, settings, space.clock)

@@ -5,10 +5,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 from pipeline.hours import Hour
 from pipeline.settings import ColumnSettings, SourceSettings
-from pipeline.sources.base import ParsedEvent, Parser, Refusal, Source, hour_of_folder
+from pipeline.sources.base import (
+    STRAY_RETURN,
+    ParsedEvent,
+    Parser,
+    Refusal,
+    Source,
+    hour_of_folder,
+    rules_of,
+)
 from pipeline.sources.delimited import DelimitedSource
 from pipeline.sources.fields import event_builder, instant_us
 
@@ -79,7 +88,7 @@ class CommonLogSource:
         def parse(line: str) -> ParsedEvent | Refusal:
             match = _LINE.fullmatch(line)
             if match is None:
-                return NOT_A_LOG_LINE
+                return STRAY_RETURN if "\r" in line else NOT_A_LOG_LINE
             request = _REQUEST.fullmatch(match["request"])
             if request is None:
                 return NOT_A_REQUEST
@@ -93,6 +102,10 @@ class CommonLogSource:
     def arrival_hour(self, file_name: str) -> Hour | None:
         """The hour of a folder called like ``2016-03-14T13``, else None."""
         return hour_of_folder(file_name)
+
+    def rules(self) -> dict[str, Any]:
+        """See :meth:`pipeline.sources.base.Source.rules`."""
+        return rules_of(self, "common_log")
 
 
 def read_log_time(text: str) -> int | Refusal:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from dataclasses import fields
+from typing import Any, NamedTuple, Protocol
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
+from pipeline.settings import Section
 
 _HOUR_FOLDER = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 
@@ -29,6 +31,10 @@ class ParsedEvent(NamedTuple):
     event_key: str | None
 
 
+class UnreadableHeaderError(HourglassError):
+    """A first line that is no header whatever the settings: it holds records, or is torn."""
+
+
 class Refusal(NamedTuple):
     """Why a line is not an event: short, and the same text for the same kind of fault."""
 
@@ -36,6 +42,8 @@ class Refusal(NamedTuple):
 
 
 Parser = Callable[[str], ParsedEvent | Refusal]
+
+STRAY_RETURN = Refusal("holds a carriage return")
 
 
 class Source(Protocol):
@@ -66,11 +74,39 @@ class Source(Protocol):
             file_name: named in the error.
 
         Raises:
+            UnreadableHeaderError: the first line holds line ends of another kind than its own.
             HourglassError: the header lacks a column that is needed.
         """
 
     def arrival_hour(self, file_name: str) -> Hour | None:
         """The hour in the file's path, where the landing zone names its files so."""
+
+    def rules(self) -> dict[str, Any]:
+        """All that decides what a line becomes, ready for JSON (see :func:`rules_of`)."""
+
+
+def rules_of(source: Source, line_format: str) -> dict[str, Any]:
+    """The fields of a source, a dataclass, that decide what a line becomes.
+
+    Its name and pattern do not.  A field at its default is left out, so that a field added later
+    does not make rules of before look like others.
+    """
+    rules: dict[str, Any] = {"format": line_format}
+    for field in fields(source):  # type: ignore[arg-type]
+        value = getattr(source, field.name)
+        if field.name in ("name", "pattern") or value == field.default:
+            continue
+        if isinstance(value, Section):
+            rules[field.name] = value.model_dump(exclude_defaults=True)
+        elif isinstance(value, re.Pattern):
+            rules[field.name] = value.pattern
+        elif isinstance(value, Hour):
+            rules[field.name] = str(value)
+        elif field.name == "event_types":
+            rules[field.name] = sorted(set(value))
+        else:
+            rules[field.name] = value
+    return rules
 
 
 def refuse_all(reason: str) -> Parser:

@@ -6,15 +6,24 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import Any
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.settings import ColumnSettings
-from pipeline.sources.base import ParsedEvent, Parser, Refusal, hour_of_folder, refuse_all
+from pipeline.sources.base import (
+    STRAY_RETURN,
+    ParsedEvent,
+    Parser,
+    Refusal,
+    UnreadableHeaderError,
+    hour_of_folder,
+    refuse_all,
+    rules_of,
+)
 from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, TimeUnit, event_builder, time_reader
 
 OPEN_QUOTE = Refusal("a quote is not closed or is out of place")
-STRAY_RETURN = Refusal("holds a carriage return")
 
 SplitLine = Callable[[str], list[str] | Refusal]
 
@@ -75,6 +84,10 @@ class DelimitedSource:
             if header_line is None:
                 return refuse_all("the file has no header line that can be read")
             names = line_splitter(self.delimiter, self.quote)(header_line)
+            # Line ends that this is not cut at: what follows them would pass for names of columns.
+            unquoted = self.quote is None or self.quote not in header_line
+            if names == STRAY_RETURN or (unquoted and len(header_line.splitlines()) > 1):
+                raise UnreadableHeaderError(f"{file_name}: its header {STRAY_RETURN.reason}")
             if isinstance(names, Refusal):
                 raise HourglassError(f"{file_name}: its header {names.reason}")
             names = [name.strip() for name in names]
@@ -85,6 +98,10 @@ class DelimitedSource:
     def arrival_hour(self, file_name: str) -> Hour | None:
         """The hour of a folder called like ``2016-03-14T13``, else None."""
         return hour_of_folder(file_name)
+
+    def rules(self) -> dict[str, Any]:
+        """See :meth:`pipeline.sources.base.Source.rules`."""
+        return rules_of(self, "delimited")
 
     def _record_parser(self, names: Sequence[str], file_name: str) -> Parser:
         width = len(names)
@@ -106,6 +123,8 @@ class DelimitedSource:
                 return fields
             if len(fields) != width:
                 # Some writers end each line in delimiters that the header does not have.
+                if "\r" in line:
+                    return STRAY_RETURN
                 if len(fields) < width or any(fields[width:]):
                     return Refusal(f"{len(fields)} fields where {width} were expected")
                 del fields[width:]

@@ -10,7 +10,15 @@ from typing import Any, NoReturn
 
 from pipeline.hours import Hour
 from pipeline.settings import ColumnSettings
-from pipeline.sources.base import ParsedEvent, Parser, Refusal, hour_of_folder, hour_or_none
+from pipeline.sources.base import (
+    STRAY_RETURN,
+    ParsedEvent,
+    Parser,
+    Refusal,
+    hour_of_folder,
+    hour_or_none,
+    rules_of,
+)
 from pipeline.sources.fields import (
     FIELD_ORDER,
     UNIX_EPOCH,
@@ -105,7 +113,7 @@ class JsonLinesSource:
             try:
                 record = decode(line)
             except (ValueError, RecursionError):
-                return NOT_JSON
+                return STRAY_RETURN if "\r" in line else NOT_JSON
             if not isinstance(record, dict):
                 return NOT_AN_OBJECT
             texts = []
@@ -132,3 +140,7 @@ class JsonLinesSource:
         if match is None:
             return hour_of_folder(file_name)
         return hour_or_none(f"{match[1]}T{int(match[2]):02d}")
+
+    def rules(self) -> dict[str, Any]:
+        """See :meth:`pipeline.sources.base.Source.rules`."""
+        return rules_of(self, "json_lines")

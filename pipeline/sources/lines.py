@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import os
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from pipeline.errors import HourglassError, UsageError
+from pipeline.inside import open_inside
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_BOM = b"\xef\xbb\xbf"
 _CHUNK_BYTES = 1 << 16
 _MOST_BYTES_PER_CHAR = 4
+# A gzip file may hold this much whatever its size: reading it costs nothing.
+_SMALL_BYTES = 16 << 20
+_NOT_EMPTY = re.compile(rb"[^\n]+")
 
 
 class UnreadableFileError(HourglassError):
@@ -38,7 +44,11 @@ class Line(NamedTuple):
 
 
 def read_lines(
-    path: Path, encoding: str = "utf-8", max_record_chars: int = 65536
+    path: Path,
+    encoding: str = "utf-8",
+    max_record_chars: int = 65536,
+    max_expansion: int | None = None,
+    root: Path | None = None,
 ) -> Iterator[Line]:
     r"""Every line of a file that is not blank, in order, in bounded memory.
 
@@ -46,21 +56,28 @@ def read_lines(
     bytes, not by the file's name, and may have several members.  A byte order mark is dropped.  A
     line comes with a reason when it is not valid in the encoding, holds a NUL byte, or is longer
     than ``max_record_chars`` (its first part is then its text).  Where a gzip stream ends early
-    or is damaged, the lines before that come as ever and one more, with a reason, closes them.
+    or is damaged, the lines before that come as ever and one more, with a reason, closes them: so
+    too where it holds more than ``max_expansion`` times the file's size (16 MiB are always read).
+    With ``root`` the file must lie below it, both resolved, and no link on the way is followed.
 
     Raises:
         UnreadableFileError: the file cannot be opened or read.
         UsageError: the encoding is unknown, or does not write a newline as one byte.
     """
-    encoding = _line_encoding(encoding)
+    encoding = line_encoding(encoding)
     try:
-        with path.open("rb") as raw:
-            yield from _split(_chunks(raw), encoding, max_record_chars)
+        with path.open("rb") if root is None else open_inside(root, path) as raw:
+            yield from _split(_chunks(raw, max_expansion), encoding, max_record_chars)
     except OSError as error:
         raise UnreadableFileError(path, error.strerror or str(error)) from error
 
 
-def _line_encoding(encoding: str) -> str:
+def line_encoding(encoding: str) -> str:
+    """The one name of an encoding whose lines end in one byte.
+
+    Raises:
+        UsageError: the encoding is unknown, or does not write a newline as one byte.
+    """
     try:
         name = codecs.lookup(encoding).name
         ends_lines = "\n".encode(name) == b"\n"
@@ -76,27 +93,37 @@ def _line_encoding(encoding: str) -> str:
 
 
 class _Damage(NamedTuple):
-    """The end of a stream that should have gone on, and in what way."""
+    """The end of what is read of a stream that should have gone on, and in what way."""
 
     how: str
 
 
-def _chunks(raw: IO[bytes]) -> Iterator[bytes | _Damage]:
+def _chunks(raw: IO[bytes], max_expansion: int | None) -> Iterator[bytes | _Damage]:
     magic = raw.read(len(_GZIP_MAGIC))
     raw.seek(0)
     if magic != _GZIP_MAGIC:
         while chunk := raw.read(_CHUNK_BYTES):
             yield chunk
         return
+    left = None
+    if max_expansion is not None:
+        left = max(os.fstat(raw.fileno()).st_size * max_expansion, _SMALL_BYTES)
     try:
         with gzip.GzipFile(fileobj=raw) as stream:
             # read1, because read would throw away what it has when the stream breaks off.
             while chunk := stream.read1(_CHUNK_BYTES):
+                if left is not None:
+                    left -= len(chunk)
+                    if left < 0:
+                        yield _Damage(
+                            f"holds over {max_expansion} times its size (ingest.max_expansion)"
+                        )
+                        return
                 yield chunk
     except EOFError:
-        yield _Damage("cut off")
+        yield _Damage("is cut off")
     except (zlib.error, gzip.BadGzipFile):
-        yield _Damage("damaged")
+        yield _Damage("is damaged")
 
 
 def _split(chunks: Iterator[bytes | _Damage], encoding: str, most_chars: int) -> Iterator[Line]:
@@ -107,28 +134,32 @@ def _split(chunks: Iterator[bytes | _Damage], encoding: str, most_chars: int) ->
     for chunk in chunks:
         if isinstance(chunk, _Damage):
             text = _escaped(rest, encoding)[:most_chars]
-            yield Line(number + 1, text, f"gzip stream is {chunk.how} after line {number}")
+            yield Line(number + 1, text, f"gzip stream {chunk.how} after line {number}")
             return
-        lines = (rest + chunk).split(b"\n")
-        if first and (len(lines) > 1 or len(lines[0]) >= len(_UTF8_BOM)):
+        content = rest + chunk
+        if first and (b"\n" in content or len(content) >= len(_UTF8_BOM)):
             first = False
             if encoding == "utf-8":
-                lines[0] = lines[0].removeprefix(_UTF8_BOM)
+                content = content.removeprefix(_UTF8_BOM)
+        whole, newline, rest = content.rpartition(b"\n")
         # What is cut here was too long already; its excess bytes are never all held at once.
-        rest = lines.pop()[:most_bytes]
-        for raw in lines:
-            number += 1
-            line = _line(number, raw, encoding, most_chars)
+        rest = rest[:most_bytes]
+        # Lines are found by what is in them: a file may hold a thousand empty ones for each byte.
+        whole = (whole + newline).replace(b"\r\n", b"\n")
+        end = 0
+        for match in _NOT_EMPTY.finditer(whole):
+            number += match.start() - end
+            end = match.end()
+            line = _line(number + 1, match[0], encoding, most_chars)
             if line is not None:
                 yield line
-    line = _line(number + 1, rest, encoding, most_chars)
+        number += len(whole) - end
+    line = _line(number + 1, rest.removesuffix(b"\r"), encoding, most_chars)
     if line is not None:
         yield line
 
 
 def _line(number: int, raw: bytes, encoding: str, most_chars: int) -> Line | None:
-    if raw.endswith(b"\r"):
-        raw = raw[:-1]
     if not raw.strip(b" "):
         return None
     try:

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pipeline.errors import HourglassError
 from pipeline.sources.base import Refusal
 from pipeline.sources.delimited import column_place
 from pipeline.sources.fields import is_storable, read_iso8601, read_number
 from pipeline.sources.json_lines import json_decoder
-from pipeline.sources.lines import read_lines
+from pipeline.sources.lines import Line, read_lines
 
 IdColumn = Literal["item_id", "user_id"]
 ReadRow = Callable[[str], dict[str, Any]]
 
-_MOST_CHARS = 1 << 20
+MOST_CHARS = 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The .item and .user files write these counts and years as tokens.
 _NUMBER_TOKENS = frozenset({"age", "release_year"})
@@ -35,20 +35,42 @@ def read_items(path: Path, encoding: str = "utf-8") -> Iterator[dict[str, Any]]:
     Raises:
         HourglassError: the file cannot be read, or a line is not such a row; it names the line.
     """
-    return _read_rows(path, encoding, "item_id")
+    return _good_rows(path, encoding, "item_id")
 
 
 def read_users(path: Path, encoding: str = "utf-8") -> Iterator[dict[str, Any]]:
     """Rows as those of :func:`read_items`, with user_id in the place of item_id."""
-    return _read_rows(path, encoding, "user_id")
+    return _good_rows(path, encoding, "user_id")
+
+
+def _good_rows(path: Path, encoding: str, id_column: IdColumn) -> Iterator[dict[str, Any]]:
+    for line in read_metadata(path, read_lines(path, encoding, MOST_CHARS), id_column):
+        if line.fault or line.row is None:
+            raise HourglassError(f"{path}: line {line.number}: {line.fault}")
+        yield line.row
+
+
+class MetadataLine(NamedTuple):
+    """A line of a file of items or users: its row, if it is one, and what is wrong with it.
+
+    A row with a fault repeats an item of an earlier line.
+    """
+
+    number: int
+    row: dict[str, Any] | None
+    fault: str | None
 
 
 class _BadRowError(Exception):
     """What is wrong with one line; the reader adds which line it is."""
 
 
-def _read_rows(path: Path, encoding: str, id_column: IdColumn) -> Iterator[dict[str, Any]]:
-    lines = read_lines(path, encoding, _MOST_CHARS)
+def read_metadata(path: Path, lines: Iterator[Line], id_column: IdColumn) -> Iterator[MetadataLine]:
+    """Every line of a file of items or users, as :func:`read_items` describes it.
+
+    Raises:
+        HourglassError: the file cannot be read, or its header lacks the id.
+    """
     first = next(lines, None)
     if first is None:
         return
@@ -66,12 +88,12 @@ def _read_rows(path: Path, encoding: str, id_column: IdColumn) -> Iterator[dict[
             identity = row[id_column]
             if not identity or identity.isspace():
                 raise _BadRowError(f"no {id_column}")
-            if identity in seen:
-                raise _BadRowError(f"{id_column} {identity!r} is there a second time")
         except _BadRowError as error:
-            raise HourglassError(f"{path}: line {line.number}: {error}") from error
+            yield MetadataLine(line.number, None, str(error))
+            continue
+        again = f"{id_column} {identity!r} is there a second time" if identity in seen else None
         seen.add(identity)
-        yield row
+        yield MetadataLine(line.number, row, again)
 
 
 def _typed_row_reader(header: str, id_column: IdColumn, path: Path) -> ReadRow:
@@ -131,6 +153,8 @@ def _json_row(content: dict[str, Any], id_column: IdColumn) -> dict[str, Any]:
         raise _BadRowError("categories must be a list and numbers an object")
     row["categories"] = [_text(category, "categories") for category in categories]
     for name, value in numbers.items():
+        if value is None:
+            continue
         number = None if isinstance(value, bool) else read_number(str(value))
         if number is None:
             raise _BadRowError(f"numbers.{name} = {value!r} is not a finite number")

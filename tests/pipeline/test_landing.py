@@ -21,9 +21,12 @@ from pipeline.landing import (
     arrived_in,
     find_raw_files,
     grown,
+    lines_of,
     not_yet_ingested,
 )
+from pipeline.settings import Settings
 from pipeline.sources.base import hour_of_folder
+from pipeline.sources.lines import UnreadableFileError
 
 CLOCK = datetime(2016, 3, 14, 13, 20, tzinfo=UTC)
 H12, H13 = Hour.parse("2016-03-14T12"), Hour.parse("2016-03-14T13")
@@ -108,13 +111,103 @@ def test_a_folder_that_cannot_be_read_is_told(
         find(tmp_path)
 
 
-def test_a_name_that_no_table_can_hold_is_told(tmp_path: Path) -> None:
+def test_a_name_that_no_table_can_hold_is_told_and_the_others_are_taken(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv")
     try:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv")).write_bytes(b"x\n")
     except OSError:
         pytest.skip("this file system takes no such names")
-    with pytest.raises(UsageError, match=r"caf\\xe9\.csv.*: rename it"):
-        find(tmp_path)
+    files, unreadable = find_raw_files(tmp_path, "**/*", hour_of_folder, CLOCK)
+    assert names(files) == ["a.csv"]
+    assert list(map(str, unreadable)) == [r"caf\xe9.csv: its name is not UTF-8: rename it"]
+
+
+LEAVES = "a link that leads out of source.path: put the file itself there"
+
+
+def test_links_are_followed_inside_and_refused_outside(tmp_path: Path) -> None:
+    root = tmp_path / "landing"
+    secret = put(tmp_path, "secret/secret.csv")
+    real = put(root, ".runs/7/2016-03-14T12/a.csv")
+    put(root, "b.csv")
+    (root / "2016-03-14T12").symlink_to(".runs/7/2016-03-14T12")
+    (root / "c.csv").symlink_to("../landing/b.csv")
+    (root / "2016-03-14T13").symlink_to(secret.parent)
+    (root / "d.csv").symlink_to(secret)
+    # By way of a link that itself lies inside, and of a path that only begins inside.
+    (root / ".chain").symlink_to(secret)
+    (root / "e.csv").symlink_to(".chain")
+    (root / "f.csv").symlink_to(".runs/../../secret/secret.csv")
+    (root / "gone.csv").symlink_to(tmp_path / "nowhere")
+    (root / "loop").symlink_to(".")
+    (root / "round").symlink_to("round")
+    entry = tmp_path / "entry"
+    entry.symlink_to(root)
+    for pattern in ("**/*", "**/*.csv"):
+        for start in (root, entry):
+            files, unreadable = find_raw_files(start, pattern, hour_of_folder, CLOCK)
+            assert names(files) == ["2016-03-14T12/a.csv", "b.csv", "c.csv"]
+            assert files[0].path == real
+            assert (files[0].arrival, files[0].arrival_is_named) == (H12, True)
+            refused = {file.source_file: file.reason for file in unreadable}
+            assert len(refused) == len(unreadable)
+            assert refused.pop("loop") == "a link to a folder that it lies in: remove it"
+            assert refused.pop("round", None) in (None, "its links lead round in a circle")
+            outside = ("2016-03-14T13", "d.csv", "e.csv", "f.csv", "gone.csv")
+            assert refused == dict.fromkeys(outside, LEAVES)
+
+
+def test_links_to_folders_that_lead_to_each_other_end(tmp_path: Path) -> None:
+    put(tmp_path, "a/x.csv")
+    put(tmp_path, "b/y.csv")
+    (tmp_path / "a/to_b").symlink_to("../b")
+    (tmp_path / "b/to_a").symlink_to("../a")
+    files, unreadable = find_raw_files(tmp_path, "**/*.csv", hour_of_folder, CLOCK)
+    assert {"a/x.csv", "a/to_b/y.csv", "b/y.csv", "b/to_a/x.csv"} <= set(names(files))
+    assert len(unreadable) == 2
+
+
+@pytest.mark.parametrize("pattern", ["*/*.csv", "2016*/*.csv"])
+def test_a_pattern_leads_nowhere_outside_either(tmp_path: Path, pattern: str) -> None:
+    root = tmp_path / "landing"
+    put(root, "2016-03-14T12/a.csv")
+    secret = put(tmp_path, "secret/secret.csv")
+    (root / "2016-03-14T13").symlink_to(secret.parent)
+    (root / "notes").symlink_to(secret.parent)
+    files, unreadable = find_raw_files(root, pattern, hour_of_folder, CLOCK)
+    assert not any(file.path == secret for file in files)
+    assert unreadable
+    # What the pattern does not reach is nobody's business.
+    if pattern.startswith("2016"):
+        assert [file.source_file for file in unreadable] == ["2016-03-14T13"]
+
+
+@pytest.mark.parametrize("swapped", ["file", "folder"])
+def test_a_link_that_takes_a_files_place_after_the_look_is_not_followed(
+    tmp_path: Path, swapped: str
+) -> None:
+    secret = put(tmp_path, "secret/a.csv", b"secret")
+    path = put(tmp_path / "landing", "2016-03-14T12/a.csv")
+    (file,) = find(tmp_path / "landing")
+    if swapped == "file":
+        path.unlink()
+        path.symlink_to(secret)
+    else:
+        path.parent.rename(tmp_path / "moved")
+        path.parent.symlink_to(secret.parent)
+    with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
+        file.sha256()
+    with pytest.raises(UnreadableFileError):
+        list(lines_of(file, Settings()))
+
+
+def test_a_pipe_in_a_files_place_holds_nobody_up(tmp_path: Path) -> None:
+    path = put(tmp_path, "a.csv")
+    (file,) = find(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="it is no file"):
+        file.sha256()
 
 
 def known(file: RawFile) -> Account:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import HourglassError, UsageError
+from pipeline.sources import lines as lines_module
 from pipeline.sources.lines import Line, read_lines
 
 
@@ -162,3 +163,36 @@ def test_any_bytes_give_storable_lines_in_order(
         assert [line.text for line in lines] == [
             raw.decode()[:64] for raw in expected if raw.strip(b" ")
         ]
+
+
+def test_a_gzip_file_is_read_up_to_a_multiple_of_its_size(write: Callable[[bytes], Path]) -> None:
+    packed = gzip.compress(b"a\n" + b"\n" * (40 << 20) + b"b\n", mtime=0)
+    path = write(packed)
+    first, last = read_lines(path, max_expansion=200)
+    assert first == Line(1, "a", None)
+    assert 8_000_000 < last.number < 17_000_000
+    assert last.reason == (
+        "gzip stream holds over 200 times its size (ingest.max_expansion) after line "
+        f"{last.number - 1}"
+    )
+    assert [line.text for line in read_lines(path, max_expansion=2000)] == ["a", "b"]
+    # What is small is read whole, however often it repeats itself.
+    small = write(gzip.compress(b"a\n" + b"\n" * (1 << 20) + b"b\n", mtime=0))
+    assert [line.number for line in read_lines(small, max_expansion=1)] == [1, (1 << 20) + 2]
+
+
+@given(st.text(alphabet="a\r\n ", max_size=60), st.integers(1, 7))
+def test_lines_are_those_of_a_plain_split(
+    tmp_path_factory: pytest.TempPathFactory, text: str, chunk_bytes: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "split"
+    path.write_bytes(text.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines_module, "_CHUNK_BYTES", chunk_bytes)
+        split = list(read_lines(path))
+    expected = [
+        Line(number, line.removesuffix("\r"), None)
+        for number, line in enumerate(text.split("\n"), 1)
+        if line.removesuffix("\r").strip(" ")
+    ]
+    assert split == expected

@@ -1,0 +1,59 @@
+"""Files that must lie below a folder, wherever links in it point, until they are open."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+LEAVES = "a link that leads out of source.path: put the file itself there"
+
+
+def resolve_inside(root: Path, path: Path) -> Path | None:
+    """Where a path really lies, links resolved; None where that is not below ``root``.
+
+    ``root`` is resolved already.
+
+    Raises:
+        OSError: the path's links lead round in a circle.
+    """
+    try:
+        real = path.resolve()
+    except RuntimeError as error:
+        raise OSError("its links lead round in a circle") from error
+    return real if real.is_relative_to(root) else None
+
+
+def open_inside(root: Path, path: Path) -> BinaryIO:
+    """Open a file below ``root`` for reading; both are resolved, so no link is followed.
+
+    What was a file or folder when its path was resolved may have become a link since: each step
+    on the way is opened as what it was.
+
+    Raises:
+        OSError: there is no such file, it cannot be read, or a link stands in the way.
+    """
+    *folders, name = path.relative_to(root).parts
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    # To pass through a folder takes no right to list it, where the system can tell the two apart.
+    pass_through = flags | os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
+    folder = os.open(root, pass_through)
+    try:
+        for step in folders:
+            below = os.open(step, pass_through, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        # Not to wait for a writer where a pipe has taken the file's place.
+        file = os.open(name, flags | os.O_RDONLY | os.O_NONBLOCK, dir_fd=folder)
+    finally:
+        os.close(folder)
+    mode = os.fstat(file).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        os.close(file)
+        raise OSError("it is no file")
+    try:
+        return os.fdopen(file, "rb")
+    except OSError:
+        os.close(file)
+        raise

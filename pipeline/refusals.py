@@ -1,0 +1,44 @@
+"""What was refused of the files of one run, and why, for the sentence that ends it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+Reasons = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """How many records were refused for each reason, the most frequent first.
+
+    ``by_file`` has the same of each file of which no record became an event.
+    """
+
+    reasons: Reasons = field(default_factory=dict)
+    by_file: dict[str, Reasons] = field(default_factory=dict)
+
+
+def count_refusals(refused: DataFrame, without_events: set[str]) -> Refusals:
+    """Count refused records (columns source_file, reason).
+
+    ``without_events`` names the files of which no record became an event.
+    """
+    total: Counter[str] = Counter()
+    by_file: dict[str, Counter[str]] = {}
+    for row in refused.groupBy("source_file", "reason").count().collect():
+        records = row["count"]
+        total[row.reason] += records
+        if row.source_file in without_events:
+            by_file.setdefault(row.source_file, Counter())[row.reason] += records
+    return Refusals(
+        _by_frequency(total), {name: _by_frequency(by_file[name]) for name in sorted(by_file)}
+    )
+
+
+def _by_frequency(counts: Counter[str]) -> Reasons:
+    return dict(sorted(counts.items(), key=lambda reason: (-reason[1], reason[0])))
