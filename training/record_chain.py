@@ -122,6 +122,7 @@ def verified_chain(
     if head is None:
         return _begun(registry, journal, key, say)
     chain, offset, listing = _checked(registry, head, since, recent, key)
+    _refuse_unlinked_champion(registry, chain, listing)
     _drop_unconfirmed(journal, offset)
     _set_aside(records, chain, listing, say)
     return chain
@@ -484,6 +485,20 @@ def _refuse_changed(work: Path, chain: Chain, since: str | None, recent: int) ->
                 f"{file}: changed after it was written as link {chain.numbers[file]} of the chain "
                 f"of records: {_REMEDY}"
             )
+
+
+def _refuse_unlinked_champion(registry: Registry, chain: Chain, listing: set[str]) -> None:
+    """What is live became so by a record of the chain, or before there were records."""
+    live = champion(registry)
+    if live is None or live.live_record is None:
+        return
+    file = f"{registry.records.name}/{live.live_record}"
+    if file in listing and file not in chain.digests:
+        raise BrokenChainError(
+            f"{file} made {live.model_id} live, but is in no chain of records: an older version of "
+            "the code or a hand did it; accept that with `hourglass anchor --by NAME --why TEXT`, "
+            "or put MLflow's store back from a copy"
+        )
 
 
 def _drop_unconfirmed(journal: Path, offset: int) -> None:

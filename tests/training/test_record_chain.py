@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lives import decided, dying, live_ids, register, registry, store
 from pipeline.errors import HourglassError
 from training.approval import approve
 from training.decision_check import refuse_inconsistent, verified_decision
+from training.live_lock import changing
 from training.promotion import install_first, promote, rollback
 from training.record import write_record
 from training.record_chain import (
@@ -238,6 +240,29 @@ def test_a_record_of_another_lake_put_there_counts_for_nothing(lived: Registry) 
     forged = write_record(lived.records, f"approval-{newest.name[-17:-5]}", content)
     assert promote(lived, newest).changed
     assert not forged.exists()
+
+
+def test_a_champion_that_no_linked_record_made_live_stops_every_act(lived: Registry) -> None:
+    """As an older version of the code would do it, or a hand that can write to the registry."""
+    (old,) = lived.records.glob("promotion-*.json")
+    content = json.loads(old.read_text()) | {"sentence": "by hand"}
+    by_hand = write_record(lived.records, "promotion-hrnn-b", content)
+    lived.client.set_model_version_tag(lived.name, "2", "live_record", by_hand.name)
+    lived.client.set_registered_model_alias(lived.name, "champion", "2")
+    for act in acts(lived):
+        refused(act, lived, by_hand.name, "made hrnn-b live")
+    anchor(lived, "ann", "it was me", "2016-03-14T16:00:00")
+    assert rollback(lived, lived.records, "bad").champion.model_id == "recent-a"
+
+
+def test_a_copied_lake_verifies_by_itself(lived: Registry, tmp_path: Path) -> None:
+    shutil.copytree(lived.models.parent, tmp_path / "copy", ignore=shutil.ignore_patterns("copy"))
+    copied = replace(lived, models=tmp_path / "copy" / "models")
+    with changing(copied.records, "reading"):
+        assert verified_chain(copied).n == 6
+    next(copied.records.glob("rollback-*")).unlink()
+    assert "rollback-" in str(chain_problem(copied))
+    assert chain_problem(lived) is None
 
 
 # Kills
