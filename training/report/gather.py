@@ -118,8 +118,8 @@ def _untrusted(registry: Registry, live: LiveModel) -> list[str]:
     sentences = []
     try:
         verify_card(live)
-        card = read_card(live.folder)
-        for name, sha256 in card.files.items():
+        recorded = {} if live.card_sha256 is None else read_card(live.folder).files
+        for name, sha256 in recorded.items():
             verify_file(live.folder / name, sha256)
     except HourglassError as error:
         sentences.append(str(error).replace(f"{live.folder}", f"models/{live.model_id}"))
