@@ -32,6 +32,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -208,12 +209,13 @@ def anchor(
         listing = _listing(records, chain)
         _refuse_missing(chain, listing)
         _refuse_changed(records.parent, chain, None, len(chain.digests))
+        _refuse_unlinked_champion(registry, chain, listing)
         _drop_unconfirmed(journal, offset)
         _set_aside(records, chain, listing, say or _tell)
     except BrokenChainError as error:
         broken = str(error)
-        if head is not None:
-            n, previous = _parse_head(head)
+        with suppress(BrokenChainError):
+            n, previous = (-1, "") if head is None else _parse_head(head)
     begins = head is None and not journal.exists()
     content = _anchor_content(records, by=by, why=why, at=at)
     if broken is not None and not begins:
