@@ -9,19 +9,27 @@ from typing import Any
 
 import pytest
 from lives import decided, live_ids, register, registry, store, training
+from synthetic import AS_OF_S, write_dataset
 
 from benchmarks.gate_poison import rewrite_card
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
+from pipeline.lake import Lake
 from pipeline.settings import load_settings
 from training.artefact import VOCABULARY_NAME, WEIGHTS_NAME
 from training.card import CARD_NAME
+from training.engine.parallel import Processes
 from training.live_card import trusted, verify_card
+from training.model_files import Model
+from training.origin import find_origin, find_own_origins
 from training.promotion import install_first, promote, rollback
+from training.reader import read_dataset
 from training.recommend_command import live_at
 from training.registry import CARD_SHA256, LIVE_RECORD, Registry, champion, recorded_card
 from training.report.gather import model_health
 from training.run_log import log_training
+from training.signs import signs_at
+from training.staleness import Signs
 
 __all__ = ["registry", "store"]
 LATER = Hour.parse("2016-03-14T20")
@@ -67,6 +75,22 @@ def test_a_forged_card_stops_every_use(promoted: Registry) -> None:
     card.unlink()
     with pytest.raises(HourglassError, match=r"the card of hrnn-b .* is missing"):
         live_at(promoted, LATER)
+
+
+def test_nobody_learns_from_a_forged_champion_nor_judges_by_it(promoted: Registry) -> None:
+    card = forge(promoted, "hrnn-b")
+    settings = load_settings(None, {"work": str(promoted.models.parent)})
+    shards = settings.path("shards") / "base"
+    data = read_dataset(write_dataset(shards, {"ann": [("a", AS_OF_S - 60)]}))
+    with pytest.raises(HourglassError, match="--init-from champion: ") as refusal:
+        find_origin(settings, promoted, "champion", data, [], Processes())
+    assert f"{card}: not the card that MLflow recorded" in str(refusal.value)
+    model = Model("hrnn", "hrnn", {}, init_from="champion")
+    told: list[str] = []
+    assert not find_own_origins(settings, promoted, data, [model], Processes(), told.append)
+    assert f"{card}: not the card" in told[0]
+    # Of a live model that cannot be trusted nothing is told, which speaks for a new one.
+    assert signs_at(settings, Lake("", Path()), promoted, LATER) == Signs(None, None, None, None)
 
 
 def test_nobody_goes_back_to_a_forged_model(promoted: Registry) -> None:
