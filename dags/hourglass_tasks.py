@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -74,15 +76,18 @@ class AskPerson(HITLBranchOperator):
     """Asks a person to choose one of two branches; without an answer in time it is the second.
 
     ``until``, a template, is the time until which there may be an answer: what the settings say of
-    it is known only when a run asks.  The XCom ``answer`` then holds who chose, and when.
+    it is known only when a run asks.  The XCom ``answer`` then holds who chose, and when, and a
+    proof of it where the environment has a key: without one the command's own time counts.
+    ``about``, a template, is the decision that is asked about.
     """
 
-    template_fields = (*HITLBranchOperator.template_fields, "until")
+    template_fields = (*HITLBranchOperator.template_fields, "until", "about")
 
     def __init__(
         self,
         *,
         until: str,
+        about: str,
         branches: tuple[tuple[str, str], tuple[str, str]],
         **options: Any,  # noqa: ANN401 - they are the operator's own
     ) -> None:
@@ -95,10 +100,14 @@ class AskPerson(HITLBranchOperator):
             **options,
         )
         self.until = until
+        self.about = about
 
     def execute(self, context: Any) -> Any:  # noqa: ANN401 - the signature is Airflow's
         """Ask, and wait for an answer, at least for a second."""
         left = datetime.fromisoformat(self.until) - datetime.now(UTC)
+        if not os.environ.get("HOURGLASS_RECORD_KEY"):
+            # Nothing proves when the answer came, so the command that records it must be in time.
+            left -= min(left / 10, timedelta(minutes=5))
         self.response_timeout = max(left, timedelta(seconds=1))
         return super().execute(context)
 
@@ -107,5 +116,15 @@ class AskPerson(HITLBranchOperator):
         by = (event.get("responded_by_user") or {}).get("name")
         at = event.get("responded_at")
         answer = {"by": by or "nobody", "at": at.isoformat() if at else None}
+        chosen = (event.get("chosen_options") or [None])[0]
+        if answer["at"] and (key := os.environ.get("HOURGLASS_RECORD_KEY")):
+            answer["proof"] = self._proof(key, chosen, answer)
         context["ti"].xcom_push(key="answer", value=answer)
         return super().execute_complete(context, event)
+
+    def _proof(self, key: str, chosen: str | None, answer: dict[str, Any]) -> str:
+        """What `hourglass approve` verifies: see training/answer_proof.py, which says the same."""
+        approved = chosen == next(iter(self.options_mapping))
+        told = ["approved" if approved else "rejected", Path(self.about).name]
+        text = "\n".join([*told, answer["at"], answer["by"]])
+        return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()

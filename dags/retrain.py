@@ -49,9 +49,11 @@ OF_DECISION = '--decision "$DECISION"'
 MODEL = "macros.json.loads(ti.xcom_pull(task_ids='refit'))['model_id']"
 REFIT = {"REFIT": f"{{{{ {MODEL} or '' }}}}"}
 ANSWER = "(ti.xcom_pull(task_ids='approval', key='answer') or {})"
-BY_AND_AT = {
+# The proof is made with the key in HOURGLASS_RECORD_KEY; without it the command's time counts.
+ANSWERED = {
     "ANSWER_BY": f"{{{{ {ANSWER}.get('by') }}}}",
     "ANSWER_AT": f"{{{{ {ANSWER}.get('at') }}}}",
+    "ANSWER_PROOF": f"{{{{ {ANSWER}.get('proof') or '' }}}}",
 }
 
 
@@ -120,10 +122,12 @@ with DAG(
         body=f"{{{{ {GATE}['sentence'] }}}}\n\nDecision: {{{{ {GATE}['decision'] }}}}",
         branches=(("Approve", "approved"), ("Reject", "rejected")),
         until=f"{{{{ {GATE}['approval_until'] }}}}",
+        about=f"{{{{ {GATE}['decision'] }}}}",
     )
-    answer = f'hourglass approve {OF_DECISION} --by "$ANSWER_BY" --at "$ANSWER_AT"'
-    approved = command("approved", answer, DECISION | BY_AND_AT)
-    rejected = command("rejected", f"{answer} --reject", DECISION | BY_AND_AT)
+    proven = '${ANSWER_PROOF:+--at "$ANSWER_AT" --proof "$ANSWER_PROOF"}'
+    answer = f'hourglass approve {OF_DECISION} --by "$ANSWER_BY" {proven}'
+    approved = command("approved", answer, DECISION | ANSWERED)
+    rejected = command("rejected", f"{answer} --reject", DECISION | ANSWERED)
     not_asked = EmptyOperator(task_id="not_asked")
     # An hour that was not worth a new model: the live one goes on.
     nothing_new = EmptyOperator(task_id="nothing_new")

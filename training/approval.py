@@ -11,7 +11,10 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import parse_duration_h
 from training.decision import DecisionRecord, read_decision
 from training.evidence import Outcome
+from training.live_lock import changing
 from training.record import FORMAT, read_record, write_record
+from training.record_chain import Chain, link_record, refuse_unlinked, verified_chain
+from training.registry import Registry, champion, live_events
 
 
 @dataclass(frozen=True)
@@ -26,27 +29,57 @@ class Answer:
 
 
 def approve(
-    decision_file: Path, by: str, at: datetime, *, reject: bool = False, why: str = ""
+    registry: Registry,
+    decision_file: Path,
+    by: str,
+    at: datetime,
+    *,
+    reject: bool = False,
+    why: str = "",
+    proven: bool = False,
 ) -> Answer:
     """Record a person's answer; the same answer of the same person again changes nothing.
 
     Args:
+        registry: holds the head of the chain of records.
         decision_file: written by the gate.
         by: who answers.
-        at: when.
+        at: when: the time of the command, or that of an answer elsewhere that was proven.
         reject: the answer is no.
         why: in words, if there is anything to say.
+        proven: whether ``at`` is of an answer elsewhere, with a proof: `training.answer_proof`.
 
     Raises:
         HourglassError: the decision is none to promote, it was rejected before, an approval comes
-            too late, or nobody is named.
+            too late, the answer is older than a record that it contradicts, nobody is named, or a
+            record is missing or was changed.
     """
     if not by.strip():
         raise HourglassError("an answer needs a name: pass --by")
     decision = read_decision(decision_file)
-    name = decision.record.path.name
     if decision.outcome is not Outcome.PROMOTE:
-        raise HourglassError(f"{name} says {decision.outcome}: there is nothing to approve")
+        raise HourglassError(
+            f"{decision.record.path.name} says {decision.outcome}: there is nothing to approve"
+        )
+    with changing(registry.records, f"answering {decision.record.path.name}"):
+        chain = verified_chain(
+            registry, since=f"{registry.records.name}/{decision.record.path.name}"
+        )
+        refuse_unlinked(chain, registry.records, decision_file, decision.record.sha256)
+        return _recorded(registry, chain, decision, by, at, reject, why, proven)
+
+
+def _recorded(
+    registry: Registry,
+    chain: Chain,
+    decision: DecisionRecord,
+    by: str,
+    at: datetime,
+    reject: bool,
+    why: str,
+    proven: bool,
+) -> Answer:
+    name = decision.record.path.name
     for answer in answers(decision):
         if (answer.approved, answer.by) == (not reject, by):
             return answer
@@ -57,6 +90,7 @@ def approve(
             f"{name} was open for approval until {deadline(decision).isoformat()}: "
             "run hourglass gate again"
         )
+    _refuse_older(registry, decision, at, reject)
     content = {
         "format": FORMAT,
         "kind": "approval",
@@ -66,9 +100,33 @@ def approve(
         "by": by,
         "why": why,
         "at": at.isoformat(timespec="seconds"),
+        "at_proven": proven,
     }
     path = write_record(decision.record.path.parent, _prefix(decision), content)
+    link_record(registry, chain, path, "approval")
     return _read(path)
+
+
+def _refuse_older(registry: Registry, decision: DecisionRecord, at: datetime, reject: bool) -> None:
+    """Refuse an answer from before the question, or from before a record that it contradicts."""
+    name, now = decision.record.path.name, "answer now, without --at"
+    made = decision.record.content.get("made_at")
+    if made is not None and at < instant(made):
+        raise HourglassError(f"{name} was made at {made}, after the answer of {at}: {now}")
+    for answer in answers(decision):
+        if answer.approved is reject and at < instant(answer.at):
+            raise HourglassError(
+                f"{answer.by} answered {name} otherwise at {answer.at}, after {at}: {now}"
+            )
+    live = champion(registry)
+    for path, event in live_events(registry, live):
+        gone = event.before.model_id if event.kind == "rollback" and event.before else None
+        if decision.candidate_id not in (event.candidate, gone):
+            continue
+        if event.at is not None and at < instant(event.at):
+            raise HourglassError(
+                f"{path.name} was recorded at {event.at}, after the answer of {at} to {name}: {now}"
+            )
 
 
 def answers(decision: DecisionRecord) -> list[Answer]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.errors import UsageError
 from pipeline.workspace import Workspace
 from training.options import decision_file
 
@@ -22,12 +23,25 @@ def approve(
     ] = None,
     reject: Annotated[bool, typer.Option("--reject", help="the answer is no")] = False,
     why: Annotated[str, typer.Option(help="kept in the record")] = "",
-    at: Annotated[str | None, typer.Option(help="when it was said, ISO 8601; default: now")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="when it was said in Airflow, ISO 8601, with --proof; default: the time of this "
+            "command"
+        ),
+    ] = None,
+    proof: Annotated[
+        str | None,
+        typer.Option(help="of Airflow's answer, made there with the key in HOURGLASS_RECORD_KEY"),
+    ] = None,
 ) -> None:
     """Approve what the gate decided to promote, or reject it; `promote` then obeys."""
+    from training.answer_proof import is_proven
     from training.approval import approve as run
     from training.approval import instant
     from training.decision import latest_decision
+    from training.record_chain import record_key
+    from training.registry import registry_of
     from training.supersession import waiting
 
     space: Workspace = context.obj
@@ -37,7 +51,15 @@ def approve(
         file = decision_file(folder, decision)
     else:
         file = waiting(folder, said_at) or latest_decision(folder)
-    answer = run(file, by, said_at, reject=reject, why=why)
+    if at and not is_proven(record_key(), proof, file.name, not reject, by, at):
+        raise UsageError(
+            f"--at {at}: nothing proves that {by} answered {file.name} then (--proof of Airflow's "
+            "task, with the same HOURGLASS_RECORD_KEY here and there): leave --at out, and the "
+            "answer counts from now"
+        )
+    answer = run(
+        registry_of(space), file, by, said_at, reject=reject, why=why, proven=at is not None
+    )
     verb = "approved" if answer.approved else "rejected"
     then = f"\nto carry it out: hourglass promote --decision {file}" if answer.approved else ""
     space.say(

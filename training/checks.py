@@ -161,6 +161,9 @@ def unchanged(evidence: Evidence) -> CheckResult:
     """The models are, file by file, those that were ranked."""
     name = "unchanged"
     for role, one in evidence.contestants.items():
+        if one.changed is not None:
+            code = "artefact_changed" if role == "candidate" else "baseline_changed"
+            return blocked(name, code, one.changed)
         if one.ranks is not None and one.ranks.card_sha256 != one.card_sha256:
             code = "artefact_changed" if role == "candidate" else "baseline_changed"
             return blocked(

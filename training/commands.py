@@ -11,6 +11,7 @@ import typer
 
 from pipeline.workspace import Workspace
 from training.adopt_command import adopt
+from training.anchor_command import anchor
 from training.approval_command import approve
 from training.gate_command import gate
 from training.lines import judged_dataset
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from training.evaluation import Evaluation
 
 app = typer.Typer()
-_HOURLY = (stale, train, watch, gate, approve, refit, promote, rollback, recommend)
+_HOURLY = (stale, train, watch, gate, approve, refit, promote, rollback, anchor, recommend)
 for command in (*_HOURLY, loop, replay, report, adopt):
     app.command()(command)
 

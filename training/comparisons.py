@@ -230,6 +230,8 @@ def _odds(log_odds: float) -> str:
 
 def _this_look(evidence: Evidence, other: Contestant) -> dict[str, Any]:
     """Both figures and their paired difference on this look alone, by resampling its users."""
+    if evidence.recorded_look is not None:
+        return {}  # the sums alone are there; the test needs no more
     user = ranks_of(evidence.candidate).user
     if not user.size:
         return {}

@@ -17,10 +17,11 @@ from training.candidates import configured
 from training.card import CARD_NAME
 from training.durable import write_text
 from training.evaluate import rank_targets
+from training.live_card import trusted
 from training.model_store import available
 from training.ranks import Ranks, SummaryRow, ranks_path, summary, write_ranks
 from training.reader import DataSet, read_dataset, sha256_of
-from training.registry import Registry, champion, log_evaluation, previous
+from training.registry import LiveModel, Registry, champion, log_evaluation, previous
 from training.slices import first_seen_us, slice_masks
 from training.soundness import one_line
 from training.systems.base import FollowsTrends
@@ -70,7 +71,7 @@ def evaluate(
         UsageError: nothing was trained on the data set.
     """
     part, learned = read_dataset(frozen), read_dataset(dataset)
-    names, roles, version = _contestants(settings, registry, dataset.name)
+    names, roles, version, live = _contestants(settings, registry, dataset.name)
     evaluations = settings.path("evaluations")
     folder = evaluations / part.manifest.dataset_id
     # Ranks of an earlier state of a model, or of another rule, must not stand in for these.  Those
@@ -84,6 +85,8 @@ def evaluate(
     for model_id, name in names.items():
         try:
             place = available(registry, model_id)
+            if model_id in live:
+                trusted(registry, live[model_id])
             card_sha256 = sha256_of(place / CARD_NAME) if (place / CARD_NAME).is_file() else None
             model = fresh(load_model(place), part)
             if isinstance(model.system, PredictsValues):
@@ -141,8 +144,11 @@ def evaluate(
 
 def _contestants(
     settings: Settings, registry: Registry, dataset_id: str
-) -> tuple[dict[str, str], dict[str, list[str]], str | None]:
-    """Names and roles by model id, and the version that is live; a model may have many roles."""
+) -> tuple[dict[str, str], dict[str, list[str]], str | None, dict[str, LiveModel]]:
+    """Names and roles by model id, the version that is live, champion and previous by model id.
+
+    A model may have many roles.
+    """
     names: dict[str, str] = {}
     roles: dict[str, list[str]] = {}
 
@@ -158,7 +164,8 @@ def _contestants(
             # A server out of reach must not pass for a live model that cannot score.
             available(registry, one.model_id)
             enter(one.model_id, role, role)
-    return names, roles, live.version if live else None
+    used = {one.model_id: one for one in (before, live) if one is not None}
+    return names, roles, live.version if live else None, used
 
 
 def standing(settings: Settings, dataset: Path, frozen: Path) -> Evaluation:

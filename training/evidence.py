@@ -45,6 +45,7 @@ class Contestant:
     live_record: str | None = None  # what made it live
     failure: str | None = None  # why it has no ranks
     definition: str = ""  # digest of what its line is made of
+    changed: str | None = None  # how its files differ from what the registry recorded
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Evidence:
     ranked_champion: str | None = None  # version that was live at the evaluation
     slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # (n,) each
     user_ids: NDArray[np.object_] | None = None  # of the rows of the frozen part
+    recorded_look: Look | None = None  # of a decision that is checked again, without ranks
     # Reads the earlier looks that count together with one of this key.
     earlier: Callable[[LookKey], tuple[Look, ...]] = lambda _: ()
     # Reads the look of this key at these very hours that was made first.
@@ -100,6 +102,8 @@ class Evidence:
         Raises:
             HourglassError: a contestant has no ranks.
         """
+        if self.recorded_look is not None:
+            return self.recorded_look
         champion = self.champion
         user = ranks_of(self.candidate).user
         mine, floor = self.values(self.candidate), self.values(self.floor)

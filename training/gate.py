@@ -34,6 +34,7 @@ PRECONDITIONS: tuple[Check, ...] = (
     checks.same_questions,
     checks.unchanged,
 )
+_LAST_PRECONDITION = checks.earlier_evidence.__name__
 COMPARISONS: tuple[Check, ...] = (
     compared.sample_size,
     compared.beats_floor,
@@ -88,18 +89,32 @@ def decide(
         if not held_before and not evidence.same_model:
             looks = evidence.looks
             proof = against_champion(evidence)
-    worst = max((result.outcome for result in results), key=_SEVERITY.__getitem__)
-    # Of a promotion, the comparisons are the reasons; that nothing is broken is not one.
-    telling = results[n_before:] if worst is Outcome.PROMOTE else results
-    because = [result for result in telling if result.outcome is worst]
+    worst, reasons, sentence = verdict(results)
     return Decision(
         outcome=worst,
-        reasons=tuple(result.reason for result in because),
-        sentence="; ".join(result.sentence.rstrip(".") for result in because) + ".",
+        reasons=reasons,
+        sentence=sentence,
         checks=tuple(results),
         evidence=evidence,
         looks=looks,
         proof=proof,
+    )
+
+
+def verdict(results: Sequence[CheckResult]) -> tuple[Outcome, tuple[str, ...], str]:
+    """What checks come to: the worst outcome, the reasons for it, and the sentence about them.
+
+    Of a promotion, the comparisons are the reasons; that nothing is broken is not one.
+    """
+    worst = max((result.outcome for result in results), key=_SEVERITY.__getitem__)
+    names = [result.name for result in results]
+    n_before = names.index(_LAST_PRECONDITION) + 1 if _LAST_PRECONDITION in names else 0
+    telling = results[n_before:] if worst is Outcome.PROMOTE else results
+    because = [result for result in telling if result.outcome is worst]
+    return (
+        worst,
+        tuple(result.reason for result in because),
+        "; ".join(result.sentence.rstrip(".") for result in because) + ".",
     )
 
 

@@ -1,4 +1,4 @@
-"""Making a model live: the record first, then the version's tag, then the alias, which decides.
+"""Making a model live: the record first and its link, then the version's tags, then the alias.
 
 The alias ``champion`` moves in one transaction: whatever is cut short before that changes nothing
 that readers see, and can be run again.
@@ -10,10 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.hours import Hour
+from training.card import CARD_NAME
+from training.live_card import refuse_changed_model
 from training.live_lock import changing
 from training.live_record import MAX_STEPS_BACK, LiveEvent, ModelRef, write_event
 from training.model_store import available
+from training.reader import sha256_of
+from training.record_chain import Chain, link_record, verified_chain
 from training.registry import (
+    CARD_SHA256,
     CHAMPION,
     LIVE_RECORD,
     PREVIOUS,
@@ -56,6 +61,7 @@ def install_first(
         live = champion(registry)
         if live is not None:
             return live
+        chain = verified_chain(registry)
         new = loadable(registry, model_id)
         event = LiveEvent(
             kind="bootstrap",
@@ -68,19 +74,21 @@ def install_first(
             at=at,
             as_of=as_of,
         )
-        return make_live(registry, records, event)[0]
+        return make_live(registry, chain, event)[0]
 
 
-def make_live(registry: Registry, records: Path, event: LiveEvent) -> tuple[LiveModel, Path]:
-    """The one place where the alias moves; the caller holds the lock."""
-    record = write_event(records, event)
+def make_live(registry: Registry, chain: Chain, event: LiveEvent) -> tuple[LiveModel, Path]:
+    """The one place where the alias moves; the caller holds the lock, and verified the chain."""
+    record = write_event(registry.records, event)
+    link_record(registry, chain, record, event.kind)
     new = event.champion
+    folder = registry.models / new.model_id
+    card = sha256_of(folder / CARD_NAME)
     with named_errors(f"make {new.model_id} live"):
-        tag(registry, new.version, **{LIVE_RECORD: record.name})
+        tag(registry, new.version, **{LIVE_RECORD: record.name, CARD_SHA256: card})
         point(registry, CHAMPION, new.version)
     show_previous(registry, event.stack)
-    folder = registry.models / new.model_id
-    return LiveModel(new.model_id, new.version, folder, record.name), record
+    return LiveModel(new.model_id, new.version, folder, record.name, card), record
 
 
 def show_previous(registry: Registry, stack: tuple[ModelRef, ...]) -> None:
@@ -98,10 +106,11 @@ def without(stack: Sequence[ModelRef], new: ModelRef) -> tuple[ModelRef, ...]:
 
 
 def loadable(registry: Registry, model_id: str) -> ModelRef:
-    """A registered model whose artefact is whole."""
+    """A registered model whose artefact is whole, with the card that was recorded."""
     from training.artefact import load_model
 
     version = registered_version(registry, model_id)
     available(registry, model_id)
+    refuse_changed_model(registry, version)
     load_model(artefact_folder(registry, model_id))
     return model_ref(registry, str(version.version))

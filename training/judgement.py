@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import HourglassError
@@ -16,10 +17,13 @@ from training.evaluation import BOOTSTRAP_SEED, fresh, read_evaluation
 from training.evidence import Contestant, Evidence
 from training.gate import Decision, choose, decide
 from training.live import Tenure, tenures
+from training.live_card import trusted
+from training.live_lock import changing
 from training.looks import definition, earlier_looks, first_look
 from training.model_store import available
 from training.promotion import install_first
 from training.reader import DataSet, read_dataset
+from training.record_chain import link_record, refuse_unlinked, verified_chain
 from training.registry import LiveModel, Registry, champion
 from training.slices import first_seen_us, judged, slice_masks
 from training.soundness import Defect, Soundness, examine, one_line
@@ -57,7 +61,8 @@ def gate(
 
     Raises:
         HourglassError: no candidate was trained, or the floor or the champion cannot even be read;
-            then there is no decision, and nothing can be promoted.
+            then there is no decision, and nothing can be promoted.  So it is where a record is
+            missing or was changed.
     """
     part, learned = read_dataset(frozen), read_dataset(dataset)
     models = candidates(settings, dataset.name)
@@ -82,6 +87,8 @@ def gate(
 
     floor = enter(floor_id)
     champ = enter(live.model_id, live) if live else None
+    if live is not None and champ is not None:
+        champ = replace(champ, changed=_changed(registry, live))
     seen_us = first_seen_us(learned)
     start, folder = part.manifest.window_start, settings.path("decisions")
     since = live_since(tenures(registry, folder))
@@ -139,8 +146,26 @@ def gate(
 
     if not any(name in models for name in settings.candidates):
         _trained(models, "candidate", settings.candidates[0], dataset.name)
+    with changing(folder, "judging candidates"):
+        verified_chain(registry)  # what the looks of earlier decisions are taken from
     decisions = choose([judge(name) for name in settings.candidates])
-    return [(one, write_decision(one, folder, at)) for one in decisions]
+    return _written(registry, folder, decisions, at)
+
+
+def _written(
+    registry: Registry, folder: Path, decisions: Sequence[Decision], at: str
+) -> list[tuple[Decision, Path]]:
+    """Write decisions down and link them, provided that what they counted is linked."""
+    made: list[tuple[Decision, Path]] = []
+    with changing(folder, "writing decisions down"):
+        chain = verified_chain(registry)
+        for one in decisions:
+            for look in one.looks[:-1]:
+                refuse_unlinked(chain, folder, folder / str(look.file), str(look.sha256), False)
+            path = write_decision(one, folder, at)
+            chain = link_record(registry, chain, path, "decision")
+            made.append((one, path))
+    return made
 
 
 def live_since(tenures: Sequence[Tenure]) -> Hour | None:
@@ -149,6 +174,15 @@ def live_since(tenures: Sequence[Tenure]) -> Hour | None:
     Of a change by hand the hour is not known: it counts from that of the change before.
     """
     return next((one.since_hour for one in reversed(tenures) if one.since_hour is not None), None)
+
+
+def _changed(registry: Registry, live: LiveModel) -> str | None:
+    """How what is live differs from what the registry recorded of it; None where it does not."""
+    try:
+        trusted(registry, live)
+    except HourglassError as error:
+        return str(error)
+    return None
 
 
 def _unknown(model_id: str, part: DataSet, dataset_id: str, problem: str) -> Contestant:

@@ -106,7 +106,7 @@ def earlier_looks(
         record = _first_made(found[hour], key)
         if record is None:
             break
-        look = _look_of(folder, record)
+        look = look_of(folder, record)
         if until is None or look.hours.stop <= until:
             chain.append(look)
             until = look.hours.first
@@ -122,7 +122,7 @@ def first_look(folder: Path, hour: Hour, key: LookKey) -> Look | None:
     """
     found = _decisions(folder, key, hour, hour + 1).get(hour, [])
     record = _first_made(found, key)
-    return None if record is None else _look_of(folder, record)
+    return None if record is None else look_of(folder, record)
 
 
 def _decisions(folder: Path, key: LookKey, begins: Hour, stop: Hour) -> dict[Hour, list[Record]]:
@@ -154,7 +154,12 @@ def _key_of(record: Record) -> LookKey:
         raise _unreadable(record) from error
 
 
-def _look_of(folder: Path, record: Record) -> Look:
+def look_of(folder: Path, record: Record) -> Look:
+    """The look that a decision holds.
+
+    Raises:
+        HourglassError: it cannot be read, or what users added to it is gone or was changed.
+    """
     try:
         content = record.content["look"]
         users = content["users"]

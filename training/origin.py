@@ -12,9 +12,10 @@ from pipeline.settings import Settings
 from training.artefact import load_start
 from training.card import ModelCard, read_card
 from training.lines import latest_of_line
+from training.live_card import refuse_changed_model
 from training.model_files import Model
 from training.reader import DataSet
-from training.registry import Registry, champion, previous
+from training.registry import Registry, champion, named_errors, previous, version_of
 from training.systems import build
 from training.systems.base import GradientTrained
 
@@ -93,6 +94,7 @@ def find_origin(
             "use champion, previous, or the name of a folder there"
         )
     try:
+        _refuse_changed(registry, model_id)
         start, card = load_start(folder)
     except HourglassError as error:
         raise HourglassError(f"--init-from {asked}: {error}") from error
@@ -167,12 +169,14 @@ def _own(settings: Settings, registry: Registry, data: DataSet, model: Model) ->
         said = {"self": f"no earlier fit of it before {as_of}", "champion": "nothing is live yet"}
         return "", said.get(model.init_from, "nothing was live before the present model")
     try:
+        _refuse_changed(registry, model_id)
         card = read_card(settings.path("models") / model_id)
         if card.as_of == as_of and card.continued_from is not None:
             # A refit that went live knows this very data set already: what it went on from is what
             # the line goes on from, so that the same fit comes out.
             card = read_card(settings.path("models") / card.continued_from)
             model_id = card.model_id
+            _refuse_changed(registry, model_id)
     except HourglassError as error:
         return "", str(error)
     why_not = _why_not(card, model, data)
@@ -204,3 +208,13 @@ def _model_id(registry: Registry, asked: str) -> str:
             "`hourglass promote` has made one"
         )
     return live.model_id
+
+
+def _refuse_changed(registry: Registry | None, model_id: str) -> None:
+    """Refuse a registered model whose card is not the recorded one; models of no registry pass."""
+    if registry is None:
+        return
+    with named_errors(f"find {model_id}"):
+        version = version_of(registry, model_id)
+    if version is not None:
+        refuse_changed_model(registry, version)

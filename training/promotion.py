@@ -10,12 +10,14 @@ from pipeline.errors import HourglassError
 from training.approval import refuse_unapproved
 from training.card import CARD_NAME
 from training.decision import DecisionRecord, read_decision
+from training.decision_check import refuse_inconsistent
 from training.evidence import Outcome
 from training.installation import install_first, loadable, make_live, show_previous, without
 from training.live_lock import WAIT_S, changing
 from training.live_record import LiveEvent
 from training.model_store import available
 from training.reader import sha256_of
+from training.record_chain import refuse_unlinked, verified_chain
 from training.refit_check import checked_refit
 from training.registry import (
     LiveModel,
@@ -71,8 +73,10 @@ def promote(
 
     Raises:
         HourglassError: the decision blocks, was changed, lacks an approval, was followed by a
-            newer one, was made against another champion than the live one, or was rolled back; or
-            the model is not the artefact it judged, is no refit of it, or cannot be loaded.
+            newer one, was made against another champion than the live one, or was rolled back; it
+            does not say what its checks and sums say, or is not in the chain of records, or another
+            record of it is missing or was changed; or the model is not the artefact it judged, is
+            no refit of it, or cannot be loaded.
     """
     decision = read_decision(decision_file)
     candidate = decision.candidate_id
@@ -85,6 +89,9 @@ def promote(
         )
     records = registry.records
     with changing(records, f"promoting {candidate}", wait_s):
+        chain = verified_chain(registry, since=f"{records.name}/{decision.record.path.name}")
+        refuse_unlinked(chain, records, decision_file, decision.record.sha256)
+        refuse_inconsistent(decision, chain.digests)
         live = champion(registry)
         events = live_events(registry, live)
         done = bool(events) and events[0][1].decision == decision.record.path.name
@@ -122,7 +129,7 @@ def promote(
             candidate=candidate,
             judged_from=decision.as_of,
         )
-        installed, _ = make_live(registry, records, event)
+        installed, _ = make_live(registry, chain, event)
     return Promotion(True, installed, live, sentence)
 
 

@@ -69,13 +69,16 @@ def recommend_all(
     """Read the histories and publish, with a progress bar.
 
     Raises:
-        HourglassError: as `training.recommend.recommend`, or an hour before is not sessionized.
+        HourglassError: as `training.recommend.recommend`, the model's card is not the one that
+            was recorded, or an hour before is not sessionized.
     """
     from pipeline.dataset import histories_at
     from training.card import read_card
     from training.commands import bar
+    from training.live_card import verify_card
     from training.recommend import recommend as run
 
+    verify_card(live)
     hour = Hour.of(at)
     base = space.dataset(read_card(live.folder).dataset_id)
     with space.status(f"reading the histories as of {hour}"):
@@ -92,17 +95,21 @@ def live_at(registry: Registry, hour: Hour) -> LiveModel:
 
     Raises:
         UsageError: there is none yet.
-        HourglassError: the model of that hour is not known or its artefact is gone.
+        HourglassError: the model of that hour is not known, its artefact is gone, or its card is
+            not the one that was recorded.
     """
     from training.card import read_card
     from training.live import live_during, tenures
+    from training.live_card import trusted
     from training.model_store import available
     from training.registry import artefact_folder, champion
 
     live = champion(registry)
     if live is None:
         raise UsageError("no model is live yet: run `hourglass gate`, which installs the floor")
-    if read_card(available(registry, live.model_id)).as_of <= hour:
+    available(registry, live.model_id)
+    live = trusted(registry, live)
+    if read_card(live.folder).as_of <= hour:
         return live
     then = live_during(tenures(registry, registry.records), hour)
     if then is None or then.model_id == live.model_id:
@@ -112,7 +119,8 @@ def live_at(registry: Registry, hour: Hour) -> LiveModel:
         )
     available(registry, then.model_id)
     folder = artefact_folder(registry, then.model_id)
-    return LiveModel(then.model_id, then.version, folder, then.record.name if then.record else None)
+    record = then.record.name if then.record else None
+    return trusted(registry, LiveModel(then.model_id, then.version, folder, record))
 
 
 def time_of(text: str) -> datetime:

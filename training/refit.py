@@ -7,11 +7,11 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.settings import Settings
-from training.card import read_card
+from training.card import CARD_NAME, read_card
 from training.decision import DecisionRecord
 from training.evidence import Outcome
 from training.model_files import Model, agreeing, configured
-from training.reader import read_dataset
+from training.reader import read_dataset, sha256_of
 from training.registry import Registry
 from training.train import Trained, TrainOptions, Watcher, train
 
@@ -42,9 +42,15 @@ def refit(
 
     Raises:
         HourglassError: the data set is of another time, or the line's parameters have changed
-            since the candidate was made.
+            since the candidate was made, or its card was changed since it was judged.
     """
-    card = read_card(settings.path("models") / decision.candidate_id)
+    folder = settings.path("models") / decision.candidate_id
+    card = read_card(folder)
+    if sha256_of(folder / CARD_NAME) != decision.candidate_card_sha256:
+        raise HourglassError(
+            f"{folder / CARD_NAME}: not the artefact that {decision.record.path.name} judged: "
+            "run hourglass gate again"
+        )
     end = decision.end
     as_of = read_dataset(dataset).manifest.as_of
     if as_of != end:

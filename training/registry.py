@@ -13,7 +13,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ CHAMPION = "champion"
 PREVIOUS = "previous"
 LIVE_RECORD = "live_record"
 CARD_SHA256 = "card_sha256"  # tag of a version: the digest of its card
+_CHAIN_HEAD = "record_chain"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -60,6 +61,8 @@ class LiveModel:
     version: str
     folder: Path
     live_record: str | None  # that made it live; None where it is not live, or was before records
+    # SHA-256 of its card as recorded; None where it was not, or was not asked for.
+    card_sha256: str | None = field(default=None, compare=False)
 
 
 def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registry:
@@ -175,6 +178,29 @@ def aliased(registry: Registry) -> tuple[LiveModel | None, LiveModel | None]:
     return live, live_model(registry, behind[0]) if behind else None
 
 
+def chain_head(registry: Registry) -> str | None:
+    """Number and digest of the last link of the chain of records; None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    with named_errors(f"read {registry.name}"):
+        try:
+            head: str | None = registry.client.get_registered_model(registry.name).tags.get(
+                _CHAIN_HEAD
+            )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+    return head
+
+
+def set_chain_head(registry: Registry, head: str) -> None:
+    """Move the head of the chain of records; the registered model is made where it is missing."""
+    with named_errors(f"note the last record of {registry.name}"):
+        make_registered_model(registry)
+        registry.client.set_registered_model_tag(registry.name, _CHAIN_HEAD, head)
+
+
 def live_events(registry: Registry, live: LiveModel | None) -> list[tuple[Path, LiveEvent]]:
     """How a model came to be live, latest first; empty where that was not recorded."""
     return history(registry.records, live.live_record if live else None)
@@ -213,12 +239,21 @@ def _aliased(registry: Registry, alias: str) -> LiveModel | None:
         str(version.version),
         registry.models / model_id,
         version.tags.get(LIVE_RECORD),
+        version.tags.get(CARD_SHA256),
     )
 
 
 def live_model(registry: Registry, ref: ModelRef) -> LiveModel:
     """A recorded model as one that may be live."""
     return LiveModel(ref.model_id, ref.version, registry.models / ref.model_id, None)
+
+
+def recorded_card(registry: Registry, version: str) -> str | None:
+    """SHA-256 of a version's card as recorded; None for a version from before that was done."""
+    with named_errors(f"read version {version} of {registry.name}"):
+        tags = registry.client.get_model_version(registry.name, version).tags
+    recorded: str | None = tags.get(CARD_SHA256)
+    return recorded
 
 
 def model_ref(registry: Registry, version: str) -> ModelRef:

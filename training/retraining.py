@@ -50,16 +50,18 @@ def refitted(space: Workspace, registry: Registry, decision: DecisionRecord) -> 
     """The refit of a decision's candidate; None where none is wanted.
 
     Raises:
-        HourglassError: as `pipeline.dataset.freeze`, `training.refit.refit`, or the data set is
-            not to be trusted.
+        HourglassError: as `pipeline.dataset.freeze`, `training.refit.refit`, or the data set or
+            the decision is not to be trusted.
     """
     from pipeline.freezing import freeze_and_judge
     from pipeline.quality.outcomes import refuse_critical
+    from training.decision_check import verified_decision
     from training.refit import refit, wants_refit
     from training.train_display import display
 
     if not wants_refit(space.settings, decision):
         return None
+    verified_decision(registry, decision.record.path, f"refitting {decision.candidate_id}")
     dataset, outcome = freeze_and_judge(space, space.settings, decision.end)
     refuse_critical([outcome])
     with display() as watcher:

@@ -10,6 +10,7 @@ from pipeline.hours import Hour
 from training.installation import loadable, make_live, without
 from training.live_lock import changing
 from training.live_record import LiveEvent, ModelRef, Reason
+from training.record_chain import Chain, verified_chain
 from training.registry import LiveModel, Registry, champion, model_ref, steps_back
 
 
@@ -36,9 +37,10 @@ def rollback(registry: Registry, records: Path, reason: str, at: str | None = No
 
     Raises:
         HourglassError: nothing is live, there is no previous model, or its artefact is gone or
-            damaged.
+            damaged; or a record is missing or was changed.
     """
     with changing(records, "rolling back"):
+        chain = verified_chain(registry)
         live = champion(registry)
         if live is None:
             raise HourglassError("nothing is live: run hourglass promote first")
@@ -48,7 +50,7 @@ def rollback(registry: Registry, records: Path, reason: str, at: str | None = No
                 f"{live.model_id} (version {live.version}) has no previous model to go back to: "
                 "promote another model instead"
             )
-        return _go_back(registry, records, live, behind, "rolled_back_by_hand", reason, at, None)
+        return _go_back(registry, chain, live, behind, "rolled_back_by_hand", reason, at, None)
 
 
 def take_back(
@@ -75,21 +77,22 @@ def take_back(
 
     Raises:
         HourglassError: another model is live by now, or the artefact to go back to is gone or
-            damaged.
+            damaged; or a record is missing or was changed.
     """
     with changing(records, f"taking {left.model_id} back"):
+        chain = verified_chain(registry)
         live = champion(registry)
         if live is None or live.version != left.version:
             raise HourglassError(
                 f"{left.model_id} is not live any more: "
                 f"{live.model_id if live else 'nothing'} is, and stays"
             )
-        return _go_back(registry, records, live, stack, reason, sentence, at, as_of)
+        return _go_back(registry, chain, live, stack, reason, sentence, at, as_of)
 
 
 def _go_back(
     registry: Registry,
-    records: Path,
+    chain: Chain,
     live: LiveModel,
     stack: tuple[ModelRef, ...],
     reason: Reason,
@@ -110,5 +113,5 @@ def _go_back(
         at=at,
         as_of=as_of,
     )
-    new, record = make_live(registry, records, event)
+    new, record = make_live(registry, chain, event)
     return Rollback(left=live, champion=new, record=record)

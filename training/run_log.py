@@ -15,15 +15,18 @@ from training.model_store import stored
 from training.reader import sha256_of
 from training.registry import (
     CARD_SHA256,
+    LIVE_RECORD,
     Registry,
     artefact_folder,
     make_registered_model,
     named_errors,
+    tag,
     version_of,
 )
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
 _PARAM_CHARS = 6000  # MLflow refuses longer values
 _TAG_CHARS = 5000
@@ -143,7 +146,10 @@ def log_training(registry: Registry, run: TrainingRun) -> str:
         run_id = _finished_run(registry, run)
         make_registered_model(registry)
         version = version_of(registry, run.model_id)
-        if version is None:
+        digest = sha256_of(folder / CARD_NAME)
+        if version is not None:
+            _note_card(registry, version, digest)
+        else:
             continued = {"continued_from": run.continued_from} if run.continued_from else {}
             version = registry.client.create_model_version(
                 registry.name,
@@ -151,7 +157,7 @@ def log_training(registry: Registry, run: TrainingRun) -> str:
                 run_id=run_id,
                 tags={
                     "model_id": run.model_id,
-                    CARD_SHA256: sha256_of(folder / CARD_NAME),
+                    CARD_SHA256: digest,
                     "system": run.system,
                     "as_of": run.as_of,
                     **continued,
@@ -159,6 +165,18 @@ def log_training(registry: Registry, run: TrainingRun) -> str:
                 await_creation_for=0,
             )
     return str(version.version)
+
+
+def _note_card(registry: Registry, version: ModelVersion, digest: str) -> None:
+    """Record the card of a model that was trained again, provided that it was never live.
+
+    What is or was live keeps the record of what was proven, and a server that of what it holds;
+    whoever loads the model compares.
+    """
+    if registry.at_server or LIVE_RECORD in version.tags:
+        return
+    if version.tags.get(CARD_SHA256) != digest:
+        tag(registry, str(version.version), **{CARD_SHA256: digest})
 
 
 def _finished_run(registry: Registry, run: TrainingRun) -> str:

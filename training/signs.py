@@ -14,9 +14,10 @@ from pipeline.lake import Lake
 from pipeline.schemas import ITEM_HOURS
 from pipeline.settings import Settings
 from training.artefact import VOCABULARY_NAME
-from training.card import read_card
+from training.card import read_card, verify_file
 from training.durable import write_text
 from training.evaluation import read_evaluation
+from training.live_card import trusted
 from training.model_files import configured
 from training.registry import Registry, champion
 from training.staleness import Signs, Worth, metric_drop, popularity_shift, unseen_share
@@ -36,7 +37,9 @@ def signs_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) ->
     if live is None:
         return nothing
     try:
-        card, known = read_card(live.folder), _vocabulary(live.folder)
+        card = read_card(trusted(registry, live).folder)
+        verify_file(live.folder / VOCABULARY_NAME, card.files.get(VOCABULARY_NAME))
+        known = _vocabulary(live.folder)
     except HourglassError:
         return nothing
     floor = configured(settings, settings.gate.floor)

@@ -17,10 +17,14 @@ from pipeline.settings import Settings
 from training.artefact import load_model
 from training.card import read_card
 from training.evaluation import Evaluation
+from training.installation import loadable
 from training.live import Tenure
+from training.live_card import refuse_changed_model
+from training.live_lock import changing
 from training.live_record import ModelRef
 from training.model_store import available
 from training.ranks import Ranks, ranks_path, read_ranks, rule_key
+from training.record_chain import is_linked, link_record, verified_chain
 from training.registry import (
     LiveModel,
     Registry,
@@ -65,12 +69,12 @@ class Watch:
 
         Raises:
             HourglassError: the model must be replaced, but nothing that it could be replaced by
-                loads; or a record cannot be read or written.
+                loads; a record cannot be read or written, or is missing or was changed.
         """
         folder = self.settings.path("watch")
         before = watched_between(folder, self.hours.first, self.hours.first + 1)
         for path, known in before:
-            if known.outcome is WatchOutcome.REPLACED:
+            if known.outcome is WatchOutcome.REPLACED and self._is_linked(path):
                 return known, path
         found = self._judged(tenure)
         for path, known in before:
@@ -78,7 +82,16 @@ class Watch:
                 return known, path
         if found.outcome is WatchOutcome.REPLACED:
             found = self._replaced(found)
-        return found, write_watched(folder, found)
+        record = write_watched(folder, found)
+        if found.outcome is WatchOutcome.REPLACED:
+            with changing(self.registry.records, f"noting what became of {found.model.model_id}"):
+                link_record(self.registry, verified_chain(self.registry), record, "watch")
+        return found, record
+
+    def _is_linked(self, record: Path) -> bool:
+        """Whether a finding that a model was replaced was made by the watch itself."""
+        with changing(self.registry.records, "reading what the watch found"):
+            return is_linked(verified_chain(self.registry), self.registry.records, record)
 
     def _judged(self, tenure: Tenure) -> Watched:
         gate, evaluation = self.settings.gate, self.settings.evaluation
@@ -188,7 +201,7 @@ class Watch:
         reasons = []
         for stack in self._ways_back(live):
             try:
-                load_model(available(self.registry, stack[0].model_id))
+                loadable(self.registry, stack[0].model_id)
             except HourglassError as error:
                 reasons.append(str(error))
                 continue
@@ -256,7 +269,9 @@ class Watch:
         """Why a model cannot serve; None where it can."""
         # That the server cannot be reached now says nothing against the model: it raises.
         folder = available(self.registry, model_id)
+        version = registered_version(self.registry, model_id)
         try:
+            refuse_changed_model(self.registry, version)
             load_model(folder)
         except Exception as error:  # whatever keeps it from loading keeps it from serving
             return f"{model_id} cannot be loaded: {one_line(error)}"

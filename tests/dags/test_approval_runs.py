@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from workplace import ROOT, Workplace, workplace
 
+from training.answer_proof import proof_of
+
 pytestmark = pytest.mark.slow
 # Stands for the command line: notes what it is asked, and answers as the gate would.
 HOURGLASS = """#!/usr/bin/env bash
@@ -27,6 +29,7 @@ case $1 in
 esac
 """
 _PATIENCE_S = 600.0
+KEY = "0123456789abcdef0123456789abcdef"
 # Whatever a file is called, no shell reads it.
 DECISION = "/w/2016-03-14T13; touch pwned; $(touch pwned) '\" -0123456789ab.json"
 
@@ -88,6 +91,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         COMMANDS=str(folder / "commands"),
         GATE=str(folder / "gate.json"),
         FAILING=str(folder / "failing"),
+        HOURGLASS_RECORD_KEY=KEY,
         AIRFLOW_HOME=str(folder / "work" / "airflow"),
         AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "dags"),
         AIRFLOW__CORE__LOAD_EXAMPLES="False",
@@ -127,6 +131,9 @@ def test_a_yes_promotes_and_is_kept_with_the_name(airflow: Airflow) -> None:
     at = approve.partition("[--at][")[2].partition("]")[0]
     assert begun <= datetime.fromisoformat(at) <= datetime.now(UTC)
     assert "[--reject]" not in approve
+    proof = approve.partition("[--proof][")[2].partition("]")[0]
+    by = "ann'; rm -rf $HOME; '"
+    assert proof == proof_of(KEY.encode(), Path(DECISION).name, True, by, at)
     # Once while the person thinks, once when all is settled.
     assert tasks["recommend_meanwhile"] == "success"
     order = [line.partition("]")[0][1:] for line in commands]
@@ -143,7 +150,12 @@ def test_a_no_leaves_the_champion_which_recommends(airflow: Airflow) -> None:
     tasks, commands = airflow.run("reject")
     assert tasks["promote"] == tasks["approved"] == "skipped"
     assert tasks["rejected"] == tasks["recommend"] == tasks["report"] == "success"
-    assert given(commands, "approve").endswith("[--reject]")
+    reject = given(commands, "approve")
+    assert reject.endswith("[--reject]")
+    at = reject.partition("[--at][")[2].partition("]")[0]
+    proof = reject.partition("[--proof][")[2].partition("]")[0]
+    by = "ann'; rm -rf $HOME; '"
+    assert proof == proof_of(KEY.encode(), Path(DECISION).name, False, by, at)
 
 
 def test_no_answer_in_time_is_a_no(airflow: Airflow) -> None:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import functools
 import re
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
-from pipeline.hours import Hour
+from pipeline.hours import Hour, HourRange
+from pipeline.settings import EvaluationSettings, GateSettings
 from training.artefact import save_model
 from training.card import CARD_NAME, ModelCard
+from training.checks import earlier_evidence
+from training.evidence import CheckResult, Contestant, Evidence, Outcome, passed
+from training.gate import COMPARISONS, PRECONDITIONS, verdict
+from training.live_lock import changing
+from training.looks import ALL, Look, LookKey
 from training.reader import read_dataset, sha256_of
 from training.record import FORMAT, write_record
+from training.record_chain import link_record, verified_chain
 from training.registry import Registry, champion, open_registry, previous
 from training.run_log import TrainingRun, log_training
+from training.sequential import Sums
 from training.systems import build
 
 
@@ -92,32 +101,82 @@ def decided(
     against: str | None = "",
     **content: Any,
 ) -> Path:
-    """A decision file on a candidate against what is live, unless told ``against`` whom."""
+    """A linked decision on a candidate against what is live, unless told ``against`` whom."""
     live = champion(registry)
     champion_id = (live.model_id if live else None) if against == "" else against
     version = {"version": live.version} if live and against == "" else {}
     card = registry.models / candidate / CARD_NAME
     sha256 = sha256_of(card) if card.is_file() else "e" * 64
     line = candidate.split("-", maxsplit=1)[0]
-    return write_record(
-        registry.records,
-        f"{Hour.parse(hour)}-{candidate}",
-        {
-            "format": FORMAT,
-            "kind": "decision",
-            "as_of": hour,
-            "outcome": outcome,
-            "reasons": ["better"],
-            "sentence": f"{candidate} was compared.",
-            "candidate": {"model_id": candidate, "system": line},
-            "champion": {"model_id": champion_id, **version} if champion_id else None,
-            "line": line,
-            "soundness": {"card_sha256": sha256},
-            "evaluation_settings": {"horizon": "1h"},
-            "gate_settings": {"approval": False, "approval_timeout": "1h"},
-            **content,
-        },
+    made = {
+        "format": FORMAT,
+        "kind": "decision",
+        "as_of": hour,
+        "outcome": outcome,
+        "sentence": f"{candidate} was compared.",
+        "candidate": {"model_id": candidate, "system": line},
+        "champion": {"model_id": champion_id, **version} if champion_id else None,
+        "floor": {"model_id": "recent-a"},
+        "line": line,
+        "soundness": {"card_sha256": sha256},
+        "evaluation_settings": {"horizon": "1h"},
+        "gate_settings": {"approval": False, "approval_timeout": "1h"},
+        **content,
+    }
+    with changing(registry.records, "deciding"):
+        chain = verified_chain(registry)
+        prefix = f"{Hour.parse(hour)}-{candidate}"
+        path = write_record(registry.records, prefix, {**proven(made), **made})
+        link_record(registry, chain, path, "decision")
+    return path
+
+
+def proven(made: dict[str, Any]) -> dict[str, Any]:
+    """Checks, reasons and the look of a decision; whatever it says, its sums show a clear gain."""
+    gain = np.linspace(0.4, 0.6, 500)
+    sums = Sums.of_users(gain, np.full(500, 0.2), np.ones(500))
+    has_champion = made["champion"] is not None
+    hour = Hour.parse(made["as_of"])
+    look = Look(
+        hours=HourRange(hour, hour + 1),
+        key=LookKey(made["line"], None, None, "recent_pop", "mrr", 20, "", made["as_of"]),
+        floor=sums,
+        champion={ALL: sums} if has_champion else {},
+        candidate=made["candidate"]["model_id"],
     )
+    names = [check.__name__ for check in (*PRECONDITIONS, earlier_evidence)]
+    checks = [passed(name, "fine", "Fine.") for name in names]
+
+    def contestant(role: str) -> Contestant:
+        return Contestant(made[role]["model_id"], "", "", hour, None, None)
+
+    evidence = Evidence(
+        frozen_id="",
+        start=hour,
+        candidate=contestant("candidate"),
+        champion=contestant("champion") if has_champion else None,
+        floor=contestant("floor"),
+        soundness=None,
+        quality_passed=True,
+        rule=EvaluationSettings(**made["evaluation_settings"]),
+        gate=GateSettings(**made["gate_settings"]),
+        seed=0,
+        line=made["line"],
+        recorded_look=look,
+    )
+    checks += [compare(evidence) for compare in COMPARISONS]
+    if made["outcome"] != "promote":
+        checks.append(CheckResult("choice", Outcome(made["outcome"]), "not_now", "Not now.", {}))
+    outcome, reasons, _ = verdict(checks)
+    assert outcome == made["outcome"]
+    return {
+        "reasons": reasons,
+        "checks": [asdict(check) for check in checks],
+        "look": look.content(),
+        "earlier_looks": [],
+        "lines_sharing_the_risk": 1,
+        "seed": 0,
+    }
 
 
 def live_ids(registry: Registry) -> tuple[str | None, str | None]:

@@ -17,7 +17,9 @@ from kills import MODELS, NothingBehindError, change, go_back, opened, read
 from lives import register
 
 from training.live import tenures
+from training.live_lock import changing
 from training.promotion import install_first, promote
+from training.record_chain import chain_problem, verified_chain
 from training.registry import Registry, aliased, champion, live_events
 
 KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "4"))
@@ -64,6 +66,7 @@ def test_readers_always_find_one_live_model_that_loads(tmp_path: Path) -> None:
         recorded = {path.name for path in registry.records.glob("[bpr]*.json")}
         assert reached <= recorded
         cut_short += len(recorded - reached)  # done again, it is the same record
+        assert chain_problem(registry) is None
         complete(registry)
         assert reader.is_alive(), "the reader found something wrong: see its traceback"
     ask.send("stop")
@@ -73,7 +76,9 @@ def test_readers_always_find_one_live_model_that_loads(tmp_path: Path) -> None:
 
 
 def complete(registry: Registry) -> None:
-    """What was cut short is done again: the newest decision, or a step back from it."""
+    """What was cut short is done again: the newest linked decision, or a step back from it."""
+    with changing(registry.records, "setting aside what no link names"):
+        verified_chain(registry)
     newest = max(registry.records.glob("[0-9]*.json"))
     decision = json.loads(newest.read_text())
     live = champion(registry)

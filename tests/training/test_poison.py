@@ -11,7 +11,7 @@ import pytest
 from lives import store
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
-from benchmarks.gate_poison import AFTER, AT, BEFORE, FLOOR, LINE, World, judged
+from benchmarks.gate_poison import AFTER, AT, BEFORE, FLOOR, LINE, World, judged, rewrite_card
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from pipeline.settings import Settings, load_settings
@@ -24,7 +24,7 @@ from training.judgement import ensure_champion, gate, live_since
 from training.live import Tenure
 from training.looks import LookKey
 from training.reader import read_dataset
-from training.registry import open_registry
+from training.registry import champion, open_registry
 from training.systems import build
 
 __all__ = ["store"]
@@ -188,6 +188,27 @@ def test_the_gate_counts_looks_of_the_present_tenure_and_the_first_of_the_hour(
     evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
     gate(world.settings, world.registry, world.dataset, world.frozen, True, AT)
     assert {str(one) for one in asked} == {"2016-03-14T09", AS_OF}
+
+
+def test_a_forged_champion_is_neither_ranked_nor_replaced(world: World) -> None:
+    """Though its card agrees with its files: MLflow recorded another."""
+    live = champion(world.registry)
+    assert live is not None
+    card = live.folder / CARD_NAME
+    whole = card.read_bytes()
+    try:
+        rewrite_card(live.folder, metrics={"loss": 0.0})
+        made = evaluate(world.settings, world.registry, world.dataset, world.frozen, print)
+        assert str(card) in made.failures[live.model_id]
+        ((decision, _),) = gate(
+            world.settings, world.registry, world.dataset, world.frozen, True, AT
+        )
+        assert decision.outcome.value == "block"
+        assert "baseline_changed" in decision.reasons
+        assert str(card) in decision.sentence
+    finally:
+        card.write_bytes(whole)
+    assert judged(world, "none")["outcome"] == "promote"
 
 
 def test_of_two_candidates_only_one_is_promoted(world: World) -> None:

@@ -139,8 +139,11 @@ def test_a_decision_is_out_of_date_when_a_newer_one_is_there(floored: Registry) 
     older = decided(floored, "hrnn-b", made_at="2016-03-14T14:00:00")
     newer = decided(floored, "hrnn-c", hour="2016-03-14T14", outcome="hold")
     refuses(floored, older, f"out of date: {newer.name}")
+
+
+def test_a_decision_is_out_of_date_when_it_was_made_again_otherwise(floored: Registry) -> None:
+    older = decided(floored, "hrnn-b", made_at="2016-03-14T14:00:00")
     again = decided(floored, "hrnn-b", made_at="2016-03-14T14:05:00", outcome="hold")
-    newer.unlink()
     refuses(floored, older, f"out of date: {again.name}")
 
 

@@ -89,8 +89,6 @@ def test_a_second_rollback_of_a_model_does_not_forget_the_first(promoted: Regist
     promote(promoted, decided(promoted, "hrnn-c", hour="2016-03-14T15"))
     rollback(promoted, promoted.records, "bad again")
     first = decided(promoted, "hrnn-c", hour="2016-03-14T14", made_at="2016-03-14T19:00:00")
-    for path in promoted.records.glob("2016-03-14T15-*"):
-        path.unlink()  # which alone would put the other one out of date
     with pytest.raises(HourglassError, match="and rolled back"):
         promote(promoted, first)
 
@@ -115,7 +113,7 @@ def test_a_promotion_cut_short_confuses_no_later_rollback(promoted: Registry) ->
 
 def test_there_is_no_going_back_to_an_artefact_that_is_gone(promoted: Registry) -> None:
     (promoted.models / "hrnn-b" / CARD_NAME).unlink()
-    with pytest.raises(HourglassError, match="the model has no card"):
+    with pytest.raises(HourglassError, match=r"the card of hrnn-b .* is missing"):
         rollback(promoted, promoted.records, "bad")
     assert live_ids(promoted) == ("hrnn-c", "hrnn-b")
 

@@ -12,10 +12,12 @@ from judging import ranks_of
 from lives import decided, live_ids, register, registry, store, training, write_model
 from numpy.typing import NDArray
 
+from benchmarks.gate_poison import rewrite_card
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.settings import GateSettings, Settings, WatchSettings
 from training.artefact import WEIGHTS_NAME
+from training.card import CARD_NAME
 from training.evaluation import Evaluation
 from training.live import live_during, tenures
 from training.live_record import read_event
@@ -122,6 +124,36 @@ def test_below_the_floor_the_previous_model_comes_back(settings: Settings, shop:
     assert event.before is not None
     assert event.before.model_id == LIVE
     assert "hrnn-c is surely below the floor" in event.sentence
+
+
+def test_a_forged_model_is_taken_back_and_its_file_is_named(
+    settings: Settings, shop: Registry
+) -> None:
+    rewrite_card(shop.models / LIVE, metrics={"loss": 0.0})
+    rewrite_card(shop.models / BEFORE, metrics={"loss": 0.0})
+    ranks = {LIVE: skill(0.5), BEFORE: skill(0.5, 2), "recent-z": skill(0.3, 1)}
+    found = watch(settings, shop, ranks)
+    assert told(found) == ("replaced", "cannot_score")
+    assert f"{LIVE}/{CARD_NAME}: not the card that MLflow recorded" in found.sentence
+    assert found.replaced_by == "recent-z"  # the previous one is forged too
+
+
+def test_a_finding_that_replaced_a_model_is_a_link_of_the_chain(
+    settings: Settings, shop: Registry
+) -> None:
+    ranks = {LIVE: skill(0.1), BEFORE: skill(0.5, 2), "recent-z": skill(0.4, 1)}
+    watch(settings, shop, ranks)
+    (record,) = settings.path("watch").glob("*.json")
+    whole = record.read_bytes()
+    record.unlink()
+    for act in (
+        lambda: rollback(shop, shop.records, "bad"),
+        lambda: promote(shop, decided(shop, LIVE, hour="2016-03-14T16")),
+    ):
+        with pytest.raises(HourglassError, match=f"watch/{record.name}: missing"):
+            act()
+    record.write_bytes(whole)
+    assert rollback(shop, shop.records, "bad").champion.model_id == FLOOR
 
 
 def test_a_previous_model_below_the_floor_does_not_come_back(

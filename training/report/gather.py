@@ -12,9 +12,12 @@ from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.report.model_values import Curves, Decided, Live, ModelHealth
 from pipeline.report.values import Light
 from pipeline.settings import Settings
+from training.card import read_card, verify_file
 from training.evaluation import Evaluation
 from training.live import Tenure, tenures
-from training.registry import Registry, aliased
+from training.live_card import verify_card
+from training.record_chain import chain_problem
+from training.registry import LiveModel, Registry, aliased
 from training.report import light
 from training.report.curves import growth, metric_curves
 from training.report.decisions import decided, tally
@@ -65,6 +68,7 @@ def model_health(
         history = tenures(registry, decisions_folder)
         if champion is not None:
             live = live_now(champion, before, history, decisions_folder, hours.stop, at)
+            damaged = [*_untrusted(registry, champion), *damaged]
     except HourglassError as error:
         failure = str(error)
     drawn = _drawn(hours, [one.hour for one in found], judged, watch)
@@ -107,6 +111,22 @@ def model_health(
     if damaged:
         lights.append(light.records_light(damaged))
     return health, lights, last
+
+
+def _untrusted(registry: Registry, live: LiveModel) -> list[str]:
+    """What to say of a live model whose files are not those that were recorded, and of records."""
+    sentences = []
+    try:
+        verify_card(live)
+        recorded = {} if live.card_sha256 is None else read_card(live.folder).files
+        for name, sha256 in recorded.items():
+            verify_file(live.folder / name, sha256)
+    except HourglassError as error:
+        sentences.append(str(error).replace(f"{live.folder}", f"models/{live.model_id}"))
+    broken = chain_problem(registry)
+    if broken is not None:
+        sentences.append(broken.replace(f"{registry.records}", "decisions"))
+    return sentences
 
 
 def _drawn(

@@ -39,6 +39,9 @@ class Client:
             tags["live_record"] = self.record
         return SimpleNamespace(version=self.live.version, tags=tags, run_id=None)
 
+    def get_registered_model(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(tags={})
+
     def get_model_version(self, name: str, version: str) -> SimpleNamespace:
         return self.get_model_version_by_alias(name, "champion")
 

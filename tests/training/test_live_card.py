@@ -1,0 +1,156 @@
+"""A live model whose files are not those that the registry recorded is used by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lives import decided, live_ids, register, registry, store, training
+from synthetic import AS_OF_S, write_dataset
+
+from benchmarks.gate_poison import rewrite_card
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange
+from pipeline.lake import Lake
+from pipeline.settings import load_settings
+from training.artefact import VOCABULARY_NAME, WEIGHTS_NAME
+from training.card import CARD_NAME
+from training.engine.parallel import Processes
+from training.live_card import trusted, verify_card
+from training.model_files import Model
+from training.origin import find_origin, find_own_origins
+from training.promotion import install_first, promote, rollback
+from training.reader import read_dataset
+from training.recommend_command import live_at
+from training.registry import CARD_SHA256, LIVE_RECORD, Registry, champion, recorded_card
+from training.report.gather import model_health
+from training.run_log import log_training
+from training.signs import signs_at
+from training.staleness import Signs
+
+__all__ = ["registry", "store"]
+LATER = Hour.parse("2016-03-14T20")
+
+
+@pytest.fixture
+def promoted(registry: Registry) -> Registry:
+    """recent-a was live, hrnn-b is, hrnn-c is registered."""
+    register(registry, "recent-a", "hrnn-b", "hrnn-c")
+    install_first(registry, "recent-a", registry.records)
+    promote(registry, decided(registry, "hrnn-b"))
+    return registry
+
+
+def forge(registry: Registry, model_id: str) -> Path:
+    """A card that agrees with its files, and loads, but is not the recorded one."""
+    rewrite_card(registry.models / model_id, metrics={"loss": 0.0})
+    return registry.models / model_id / CARD_NAME
+
+
+def test_a_registered_model_has_its_card_recorded(promoted: Registry) -> None:
+    live = champion(promoted)
+    assert live is not None
+    assert live.card_sha256 is not None
+    assert recorded_card(promoted, live.version) == live.card_sha256
+    assert trusted(promoted, live) == live
+    assert live_at(promoted, LATER).card_sha256 == live.card_sha256
+
+
+def test_a_forged_card_stops_every_use(promoted: Registry) -> None:
+    live = champion(promoted)
+    assert live is not None
+    card = forge(promoted, "hrnn-b")
+    uses: tuple[Callable[[], Any], ...] = (
+        lambda: live_at(promoted, LATER),
+        lambda: verify_card(live),
+        lambda: trusted(promoted, live),
+    )
+    for use in uses:
+        with pytest.raises(HourglassError, match="not the card that MLflow recorded") as refusal:
+            use()
+        assert str(card) in str(refusal.value)
+    card.unlink()
+    with pytest.raises(HourglassError, match=r"the card of hrnn-b .* is missing"):
+        live_at(promoted, LATER)
+
+
+def test_nobody_learns_from_a_forged_champion_nor_judges_by_it(promoted: Registry) -> None:
+    card = forge(promoted, "hrnn-b")
+    settings = load_settings(None, {"work": str(promoted.models.parent)})
+    shards = settings.path("shards") / "base"
+    data = read_dataset(write_dataset(shards, {"ann": [("a", AS_OF_S - 60)]}))
+    with pytest.raises(HourglassError, match="--init-from champion: ") as refusal:
+        find_origin(settings, promoted, "champion", data, [], Processes())
+    assert f"{card}: not the card that MLflow recorded" in str(refusal.value)
+    model = Model("hrnn", "hrnn", {}, init_from="champion")
+    told: list[str] = []
+    assert not find_own_origins(settings, promoted, data, [model], Processes(), told.append)
+    assert f"{card}: not the card" in told[0]
+    # Of a live model that cannot be trusted nothing is told, which speaks for a new one.
+    assert signs_at(settings, Lake("", Path()), promoted, LATER) == Signs(None, None, None, None)
+
+
+def test_nobody_goes_back_to_a_forged_model(promoted: Registry) -> None:
+    card = forge(promoted, "recent-a")
+    with pytest.raises(HourglassError, match="not the card that MLflow recorded") as refusal:
+        rollback(promoted, promoted.records, "bad")
+    assert str(card) in str(refusal.value)
+    assert live_ids(promoted) == ("hrnn-b", "recent-a")
+
+
+def test_training_a_model_again_does_not_record_the_forged_card_of_a_live_one(
+    promoted: Registry,
+) -> None:
+    forge(promoted, "hrnn-b")
+    log_training(promoted, training("hrnn-b"))
+    with pytest.raises(HourglassError, match="not the card that MLflow recorded"):
+        live_at(promoted, LATER)
+    # Of one that was never live, the new artefact is the one to be judged.
+    forge(promoted, "hrnn-c")
+    log_training(promoted, training("hrnn-c"))
+    assert promote(promoted, decided(promoted, "hrnn-c", hour="2016-03-14T14")).changed
+
+
+def test_a_card_from_before_cards_were_recorded_is_noted_once(
+    promoted: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = champion(promoted)
+    assert live is not None
+    promoted.client.delete_model_version_tag(promoted.name, live.version, CARD_SHA256)
+    assert live_at(promoted, LATER).card_sha256 == live.card_sha256
+    assert "registered before cards were recorded" in capsys.readouterr().err
+    assert recorded_card(promoted, live.version) == live.card_sha256
+    live_at(promoted, LATER)
+    assert capsys.readouterr().err == ""
+    forge(promoted, "hrnn-b")
+    with pytest.raises(HourglassError, match="not the card that MLflow recorded"):
+        live_at(promoted, LATER)
+
+
+def test_what_goes_live_has_its_card_recorded(registry: Registry) -> None:
+    register(registry, "hrnn-b")
+    registry.client.delete_model_version_tag(registry.name, "1", CARD_SHA256)
+    promote(registry, decided(registry, "hrnn-b"))
+    tags = registry.client.get_model_version(registry.name, "1").tags
+    assert len(tags[CARD_SHA256]) == 64
+    assert tags[LIVE_RECORD].startswith("promotion-")
+
+
+@pytest.mark.parametrize("name", [CARD_NAME, WEIGHTS_NAME, VOCABULARY_NAME])
+def test_the_report_names_the_file(promoted: Registry, name: str) -> None:
+    settings = load_settings(None, {"work": str(promoted.models.parent)})
+    hours = HourRange(Hour.parse("2016-03-14T10"), Hour.parse("2016-03-14T16"))
+    at = datetime(2016, 3, 14, 16, tzinfo=UTC)
+
+    def damaged() -> list[str]:
+        page = settings.path("reports") / "index.html"
+        return list(model_health(settings, promoted, hours, at, page)[0].damaged)
+
+    assert damaged() == []
+    path = promoted.models / "hrnn-b" / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    (sentence,) = damaged()
+    assert sentence.startswith(f"models/hrnn-b/{name}: ")
