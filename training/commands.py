@@ -12,6 +12,7 @@ import typer
 from pipeline.workspace import Workspace
 from training.approval_command import approve
 from training.gate_command import gate
+from training.judge_command import judge
 from training.lines import judged_dataset
 from training.loop_command import loop
 from training.options import DataSet
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from training.evaluation import Evaluation
 
 app = typer.Typer()
-_HOURLY = (stale, train, watch, gate, approve, refit, promote, rollback, recommend)
+_HOURLY = (judge, stale, train, watch, gate, approve, refit, promote, rollback, recommend)
 for command in (*_HOURLY, loop, replay, report):
     app.command()(command)
 

@@ -46,11 +46,15 @@ def gate(
     frozen: Path,
     quality_passed: bool | None,
     at: str,
+    late: Sequence[str] | None = None,
 ) -> list[tuple[Decision, Path]]:
     """Decide on each configured candidate, and write the decisions down.
 
     A candidate that cannot be judged at all, because its card is damaged or it was not trained, is
     blocked (``not_loadable``), and the others are judged as ever.
+
+    ``late`` names the candidates to judge, by the fits of their time, on hours after which later
+    ones have ended: what is seen of them counts, and nobody is promoted.
 
     Returns:
         Decisions and their files, the one to act on last: at most one of them promotes.
@@ -121,6 +125,7 @@ def gate(
             line=name,
             n_lines=len(settings.candidates),
             base_dataset_id=dataset.name,
+            late=late is not None,
             ranked_champion=ranked_champion,
             slices=judged(masks),
             user_ids=part.histories.user_ids,
@@ -137,9 +142,10 @@ def gate(
             problem = f"{name} cannot be judged: {one_line(error)}"
             return decide(evidence(name, model_id, problem))
 
-    if not any(name in models for name in settings.candidates):
-        _trained(models, "candidate", settings.candidates[0], dataset.name)
-    decisions = choose([judge(name) for name in settings.candidates])
+    names = settings.candidates if late is None else late
+    if not any(name in models for name in names):
+        _trained(models, "candidate", names[0], dataset.name)
+    decisions = choose([judge(name) for name in names])
     return [(one, write_decision(one, folder, at)) for one in decisions]
 
 
