@@ -201,6 +201,7 @@ class Place:
         return {Hour.parse(content["as_of"]).index - DAY.index: content for content in made}
 
 
+@pytest.mark.slow
 def test_the_next_run_takes_the_newest_hour_and_judges_those_between(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
