@@ -93,10 +93,12 @@ with DAG(
     tags=["hourglass", "models"],
 ) as dag:
     dataset = command("dataset", "hourglass dataset --judged-until last --json", do_xcom_push=True)
+    # What it cannot judge now the next run tries again; the newest hour need not wait for that.
     judge = command(
         "judge",
         f"hourglass judge {OF_DATASET} --json",
         DATASET,
+        retries=0,
         do_xcom_push=True,
         execution_timeout=timedelta(hours=3),
     )
