@@ -1,10 +1,19 @@
 """When an hour's sessions are there: retrain, compare, and promote only what is proven better.
 
-The data set is frozen at the *start* of the newest hour that triggered the run, and that hour's
-events, which no candidate has seen, judge every system.  A run started by hand has no triggering
-hour and takes the last filled one.  A data set that learned from critical hours, or that is
-critical itself, fails its task.  A line that cannot be trained fails `train` and the run, but the
-others are evaluated, watched and gated.  A blocked gate fails its task and the run: nothing is
+A run works on the newest filled hour, whatever started it: `dataset` asks the lake, not the event
+that triggered the run, which may be of an hour long past.  The data set is frozen at the *start* of
+that hour, and its events, which no candidate has seen, judge every system.  Hours that ended
+unjudged while another run was busy come first, in order, each judged by the models of its time
+(`judge`); a run whose hour was judged already has nothing to do but to recommend.
+
+So it is for a run by asset, by hand, by `dags trigger`, `dags test` or `dag.test`, and for an old
+run that is cleared as a whole.  An old run that is cleared from a later task on does again what
+follows for its own hour, and cannot go back: `promote` refuses a decision after which a newer one
+was made.
+
+A data set that learned from critical hours, or that is critical itself, fails its task.  A line
+that cannot be trained fails `train` and the run, but the others are evaluated, watched and gated;
+so does an hour that `judge` cannot judge.  A blocked gate fails its task and the run: nothing is
 promoted.  A held one promotes nothing.  Whatever becomes of the candidates, the live model
 recommends.
 
@@ -12,13 +21,13 @@ Before the gate the watch judges the model that was live during the hour, and ta
 must.  Where the settings say `gate: {approval: true}`, a person is asked before a promotion (in
 Airflow's menu under Required Actions); without an answer in time, or with a no, the champion stays.
 Meanwhile the live model recommends, and when all is settled it does so again.  The hours that end
-while a person is asked wait, and one run then takes the newest of them: keep
-`gate.approval_timeout` (1h) about as long as the steps of the log, and never above a week, after
-which a run is ended whatever it waits for.
+while a person is asked wait, and the next run takes all of them: keep `gate.approval_timeout` (1h)
+about as long as the steps of the log, and never above a week, after which a run is ended whatever
+it waits for.
 
-By hand: `hourglass loop`, or in this order `hourglass dataset`, `stale`, `train --as-needed`,
-`evaluate`, `watch`, `gate`, `approve` where that is asked for, `refit`, `promote`, `recommend`,
-`report`.  To go back to the previous model: `hourglass rollback`.
+By hand: `hourglass loop`, or in this order `hourglass dataset`, `judge`, `stale`,
+`train --as-needed`, `evaluate`, `watch`, `gate`, `approve` where that is asked for, `refit`,
+`promote`, `recommend`, `report`.  To go back to the previous model: `hourglass rollback`.
 """
 
 from __future__ import annotations
@@ -29,15 +38,6 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task
 from hourglass_tasks import DEFAULT_ARGS, SESSIONS, START, AskPerson, command
 
-# Runs triggered by an asset have no data interval: the hours are those of the runs that made it.
-# One run may be given several hours; the newest knows everything the others knew.
-HOURS_END = (
-    "{% set hours = triggering_asset_events.values() | sum(start=[])"
-    " | map(attribute='source_dag_run') | select"
-    " | map(attribute='data_interval_end') | select | list %}"
-    "{{ (hours | max).strftime('%Y-%m-%dT%H') if hours else 'last' }}"
-)
-END_OF_HOUR = {"END_OF_HOUR": HOURS_END}
 # Every later step names the data set of this run, so that a cleared old run is not mixed with a
 # newer data set.
 DATASET = {"DATASET": "{{ macros.json.loads(ti.xcom_pull(task_ids='dataset'))['dataset_id'] }}"}
@@ -55,6 +55,16 @@ ANSWERED = {
     "ANSWER_AT": f"{{{{ {ANSWER}.get('at') }}}}",
     "ANSWER_PROOF": f"{{{{ {ANSWER}.get('proof') or '' }}}}",
 }
+
+
+# A judge that failed leaves no answer; the newest hour is worked on all the same.
+@task.branch(trigger_rule="all_done_min_one_success")
+def due(ti=None):  # noqa: ANN001, ANN201 - Airflow hands over the task instance
+    """Whether the hour of the data set was judged already, by a run that took several."""
+    import json
+
+    judged = json.loads(ti.xcom_pull(task_ids="judge") or "{}")
+    return ["stale", "evaluate"] if judged.get("due", True) else "nothing_new"
 
 
 @task.branch
@@ -76,7 +86,7 @@ with DAG(
     start_date=START,
     catchup=False,
     # Two runs at once would promote against each other: each must meet the model it will replace.
-    # Hours that end while a run is busy wait; a later run takes the newest of those it is given.
+    # Hours that end while a run is busy wait; the next run takes all of them.
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     # A week for a person, which no template could shorten, and a day for the work: all tasks but
@@ -84,12 +94,17 @@ with DAG(
     dagrun_timeout=timedelta(days=8),
     tags=["hourglass", "models"],
 ) as dag:
-    dataset = command(
-        "dataset",
-        'hourglass dataset --judged-until "$END_OF_HOUR" --json',
-        END_OF_HOUR,
+    dataset = command("dataset", "hourglass dataset --judged-until last --json", do_xcom_push=True)
+    # What it cannot judge now the next run tries again; the newest hour need not wait for that.
+    judge = command(
+        "judge",
+        f"hourglass judge {OF_DATASET} --json",
+        DATASET,
+        retries=0,
         do_xcom_push=True,
+        execution_timeout=timedelta(hours=3),
     )
+    is_due = due()
     stale = command("stale", f"hourglass stale {OF_DATASET}", DATASET)
     train = command(
         "train",
@@ -114,8 +129,8 @@ with DAG(
     asked = ask()
     # Readers come after the hour: its clicks, which judged the models, now serve them.  The live
     # model serves them whatever became of its challengers, and while a person thinks about one.
-    serve = 'hourglass recommend --as-of "$END_OF_HOUR"'
-    recommend_meanwhile = command("recommend_meanwhile", serve, END_OF_HOUR)
+    serve = "hourglass recommend --as-of last"
+    recommend_meanwhile = command("recommend_meanwhile", serve)
     approval = AskPerson(
         task_id="approval",
         subject="Promote what the gate found better?",
@@ -129,8 +144,8 @@ with DAG(
     approved = command("approved", answer, DECISION | ANSWERED)
     rejected = command("rejected", f"{answer} --reject", DECISION | ANSWERED)
     not_asked = EmptyOperator(task_id="not_asked")
-    # An hour that was not worth a new model: the live one goes on.
-    nothing_new = EmptyOperator(task_id="nothing_new")
+    # An hour that was not worth a new model, or was judged already: the live one goes on.
+    nothing_new = EmptyOperator(task_id="nothing_new", trigger_rule="none_failed_min_one_success")
     # One of the two ways must have led here; after a rejection neither did.
     refit = command(
         "refit",
@@ -146,16 +161,17 @@ with DAG(
         f'hourglass promote {OF_DECISION} ${{REFIT:+--refit "$REFIT"}}',
         DECISION | REFIT,
     )
-    recommend = command("recommend", serve, END_OF_HOUR, trigger_rule="all_done")
+    recommend = command("recommend", serve, trigger_rule="all_done")
     report = command("report", "hourglass report", trigger_rule="all_done")
     # Fails with whatever failed before it, so that the run does, though later tasks went on.
     settled = EmptyOperator(task_id="settled", trigger_rule="none_failed")
 
-    dataset >> stale >> train
-    [dataset, train] >> evaluate >> watch >> gate >> asked
+    dataset >> judge
+    [dataset, judge] >> is_due >> [stale, evaluate, nothing_new]
+    stale >> train >> evaluate >> watch >> gate >> asked
     asked >> [recommend_meanwhile, approval, not_asked, nothing_new]
     approval >> [approved, rejected]
     [approved, not_asked] >> refit >> promote
     # Two of them at once would write the same rows.
     [recommend_meanwhile, promote, rejected, nothing_new] >> recommend >> report
-    [train, recommend_meanwhile, promote, rejected, nothing_new, recommend] >> settled
+    [judge, train, recommend_meanwhile, promote, rejected, nothing_new, recommend] >> settled

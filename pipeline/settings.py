@@ -267,6 +267,9 @@ class RetrainSettings(Section):
     max_shift: Fraction = Field(0.15, description="total variation of popularity since then")
     max_metric_drop: Fraction = Field(0.05, description="of its own figures after its promotion")
     refit: bool = Field(False, description="promote a fit that learned from the judged hour too")
+    catch_up: Duration | None = Field(
+        "24h", description="how far back hours that ended unjudged are judged; null: none are"
+    )
 
 
 class QualitySettings(Section):

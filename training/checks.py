@@ -79,7 +79,7 @@ def time_boundary(evidence: Evidence) -> CheckResult:
         if role == "candidate":
             return blocked(name, "trained_on_the_future", sentence, **numbers)
         return held(name, f"{role}_trained_on_the_future", sentence, **numbers)
-    base = evidence.base_dataset_id
+    base = None if evidence.late else evidence.base_dataset_id
     if base is not None and candidate.dataset_id != base:
         return blocked(
             name,
@@ -172,6 +172,18 @@ def unchanged(evidence: Evidence) -> CheckResult:
                 f"the {role} {one.model_id} changed after it was ranked: run hourglass evaluate",
             )
     return passed(name, "nothing_changed", "The models are those that were ranked.")
+
+
+def judged_late(evidence: Evidence) -> CheckResult:
+    """An hour that is judged after later ones have ended adds its look; they promote."""
+    if evidence.late:
+        return held(
+            "judged_late",
+            "hour_was_caught_up",
+            f"{evidence.hours} is judged late, by a fit as of {evidence.candidate.as_of}: what was "
+            "seen counts, and the newest hour decides",
+        )
+    return passed("judged_late", "judged_in_time", "This is the newest hour.")
 
 
 def earlier_evidence(evidence: Evidence) -> CheckResult:

@@ -14,6 +14,7 @@ from training.adopt_command import adopt
 from training.anchor_command import anchor
 from training.approval_command import approve
 from training.gate_command import gate
+from training.judge_command import judge
 from training.lines import judged_dataset
 from training.loop_command import loop
 from training.options import DataSet
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from training.evaluation import Evaluation
 
 app = typer.Typer()
-_HOURLY = (stale, train, watch, gate, approve, refit, promote, rollback, anchor, recommend)
+_HOURLY = (judge, stale, train, watch, gate, approve, refit, promote, rollback, anchor, recommend)
 for command in (*_HOURLY, loop, replay, report, adopt):
     app.command()(command)
 

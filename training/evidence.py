@@ -65,6 +65,7 @@ class Evidence:
     line: str = ""  # configured name of the candidate
     n_lines: int = 1  # lines that share the risk
     base_dataset_id: str | None = None  # what the frozen events follow; None: any will do
+    late: bool = False  # judged after later hours had ended, by a fit from before: a look, no more
     ranked_champion: str | None = None  # version that was live at the evaluation
     slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # (n,) each
     user_ids: NDArray[np.object_] | None = None  # of the rows of the frozen part

@@ -81,6 +81,7 @@ def decide(
     n_before = len(results)
     if not _blocks(results):
         results += [_run(check, evidence) for check in comparisons]
+        results += [_run(checks.judged_late, evidence)] if evidence.late else []
         if not comparisons:
             results.append(blocked("decide", "no_checks", "No comparison was asked for"))
         # A look that was held before it was compared, as at the same events again, is none; nor is

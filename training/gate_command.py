@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,8 +53,10 @@ def gate(context: typer.Context, dataset: DataSet = "last") -> None:
     refuse_blocked(verdict)
 
 
-def decide(space: Workspace, dataset: Path) -> Verdict:
-    """Run the gate on every configured candidate.
+def decide(space: Workspace, dataset: Path, late: Sequence[str] | None = None) -> Verdict:
+    """Run the gate on every configured candidate, and note that the hours are judged.
+
+    ``late`` is as of `training.judgement.gate`.
 
     Raises:
         HourglassError: what the gate needs is missing; then nothing can be promoted.
@@ -62,6 +65,7 @@ def decide(space: Workspace, dataset: Path) -> Verdict:
     from pipeline.hours import HourRange
     from pipeline.verdicts import quality_passed
     from training.commands import frozen_part
+    from training.judged import note_judged
     from training.judgement import ensure_champion, hours_judged
     from training.judgement import gate as run
     from training.reader import read_dataset
@@ -74,8 +78,11 @@ def decide(space: Workspace, dataset: Path) -> Verdict:
     at = space.said_now()
     ensure_champion(settings, registry, dataset, at)
     worth = recorded_worth(settings, dataset.name)
-    if worth is not None and is_skipped(settings, worth):
-        return Verdict(SKIPPED, f"nothing was trained: {worth.sentence}", None)
+    first = read_dataset(part).manifest.window_start
+    if worth is not None and is_skipped(settings, worth) and late is None:
+        sentence = f"nothing was trained: {worth.sentence}"
+        note_judged(settings, first, SKIPPED, sentence)
+        return Verdict(SKIPPED, sentence, None)
     learned = read_dataset(dataset).manifest
     passed = quality_passed(
         space.lake,
@@ -85,15 +92,17 @@ def decide(space: Workspace, dataset: Path) -> Verdict:
     if dataset_verdict(dataset)[0] == "critical":
         passed = False
     with space.status("deciding"):
-        decisions = tuple(run(settings, registry, dataset, part, passed, at))
+        decisions = tuple(run(settings, registry, dataset, part, passed, at, late))
     chosen, path = decisions[-1]
-    return Verdict(
+    verdict = Verdict(
         str(chosen.outcome),
         "; ".join(_said(one) for one, _ in reversed(decisions)),
         path,
         chosen.evidence.candidate.model_id,
         decisions,
     )
+    note_judged(settings, first, verdict.outcome, verdict.sentence)
+    return verdict
 
 
 def _said(decision: Decision) -> str:

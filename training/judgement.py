@@ -50,11 +50,15 @@ def gate(
     frozen: Path,
     quality_passed: bool | None,
     at: str,
+    late: Sequence[str] | None = None,
 ) -> list[tuple[Decision, Path]]:
     """Decide on each configured candidate, and write the decisions down.
 
     A candidate that cannot be judged at all, because its card is damaged or it was not trained, is
     blocked (``not_loadable``), and the others are judged as ever.
+
+    ``late`` names the candidates to judge, by the fits of their time, on hours after which later
+    ones have ended: what is seen of them counts, and nobody is promoted.
 
     Returns:
         Decisions and their files, the one to act on last: at most one of them promotes.
@@ -128,6 +132,7 @@ def gate(
             line=name,
             n_lines=len(settings.candidates),
             base_dataset_id=dataset.name,
+            late=late is not None,
             ranked_champion=ranked_champion,
             slices=judged(masks),
             user_ids=part.histories.user_ids,
@@ -144,11 +149,12 @@ def gate(
             problem = f"{name} cannot be judged: {one_line(error)}"
             return decide(evidence(name, model_id, problem))
 
-    if not any(name in models for name in settings.candidates):
-        _trained(models, "candidate", settings.candidates[0], dataset.name)
+    names = settings.candidates if late is None else late
+    if not any(name in models for name in names):
+        _trained(models, "candidate", names[0], dataset.name)
     with changing(folder, "judging candidates"):
         verified_chain(registry)  # what the looks of earlier decisions are taken from
-    decisions = choose([judge(name) for name in settings.candidates])
+    decisions = choose([judge(name) for name in names])
     return _written(registry, folder, decisions, at)
 
 

@@ -20,21 +20,30 @@ def latest_of_line(settings: Settings, name: str, before: Hour) -> str | None:
     model as the first time.  Neither do those whose artefact is gone or damaged, nor those that the
     gate blocked: what is wrong with a model would live on in those that go on from it.
     """
+    found = [(as_of, model_id) for as_of, model_id in _fits(settings, name) if as_of < before]
+    decisions = settings.path("decisions")
+    return next(
+        (one for _, one in sorted(found, reverse=True) if not _blocked(decisions, one)), None
+    )
+
+
+def times_of_line(settings: Settings, name: str) -> list[Hour]:
+    """The times of a line's fits whose artefacts are there."""
+    return [as_of for as_of, _ in _fits(settings, name)]
+
+
+def _fits(settings: Settings, name: str) -> list[tuple[Hour, str]]:
+    """Time and id of each fit of a line whose card can be read."""
     found: list[tuple[Hour, str]] = []
     for path in sorted(settings.path("candidates").glob("*.json")):
         model_id = json.loads(path.read_text("utf-8")).get(name)
         if model_id is None:
             continue
         try:
-            card = read_card(settings.path("models") / model_id)
+            found.append((read_card(settings.path("models") / model_id).as_of, model_id))
         except HourglassError:
             continue
-        if card.as_of < before:
-            found.append((card.as_of, model_id))
-    decisions = settings.path("decisions")
-    return next(
-        (one for _, one in sorted(found, reverse=True) if not _blocked(decisions, one)), None
-    )
+    return found
 
 
 def check_lines(settings: Settings) -> None:

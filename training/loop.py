@@ -18,6 +18,7 @@ from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.verdicts import Kind
 from pipeline.workspace import Workspace
+from training.judged import QUIET, note_judged
 from training.registry import Registry, registry_of
 from training.steps import Steps
 from training.taking_in import sessionized
@@ -44,10 +45,11 @@ class HourDone:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def run_hour(space: Workspace, stop: Hour, steps: Steps) -> HourDone:
+def run_hour(space: Workspace, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
     """The whole loop at the end of the hour before ``stop``; running it again changes nothing.
 
-    All that has arrived is taken in before (`training.taking_in.ingested`).
+    All that has arrived is taken in before (`training.taking_in.ingested`).  With ``catch_up`` the
+    hours before that ended unjudged are judged first.
 
     Raises:
         HourglassError: a step refuses or fails; what was done before it stands.
@@ -63,10 +65,10 @@ def run_hour(space: Workspace, stop: Hour, steps: Steps) -> HourDone:
     sessionized(space, stop, steps)
     with space.writing():
         refuse_critical(validate(lake, settings, judged, _SESSIONS))
-    return learn(space, stop, steps)
+    return learn(space, stop, steps, catch_up)
 
 
-def learn(space: Workspace, stop: Hour, steps: Steps) -> HourDone:
+def learn(space: Workspace, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
     """From sessions to recommendations as of ``stop``.
 
     Whatever fails among the challengers, and even where there is no data set to judge them on, the
@@ -78,10 +80,15 @@ def learn(space: Workspace, stop: Hour, steps: Steps) -> HourDone:
     from training.recommend_command import live_at, recommend_all
 
     tries, tried = _Tries(steps), _Tried()
+    as_of = stop - parse_duration_h(space.settings.evaluation.horizon)
+    if catch_up:
+        with tries("judge") as done:
+            done(_caught_up(space, as_of, steps))
     try:
         _challenge(space, stop, tries, tried)
     except NothingHappenedError as error:
-        tried.outcome, tried.sentence = "quiet", str(error)
+        tried.outcome, tried.sentence = QUIET, str(error)
+        note_judged(space.settings, as_of, QUIET, tried.sentence)
     try:
         with steps("recommend") as done:
             live = live_at(registry_of(space), stop)
@@ -148,6 +155,21 @@ def _challenge(space: Workspace, stop: Hour, tries: _Tries, tried: _Tried) -> No
     if tried.outcome == "promote" and verdict.path is not None:
         with tries("promote") as done:
             done(_promoted(space, verdict.path))
+
+
+def _caught_up(space: Workspace, newest: Hour, steps: Steps) -> str:
+    """Judge the hours before ``newest`` that ended unjudged.
+
+    Raises:
+        HourglassError: one of them could not be judged; the others were.
+    """
+    from training.catching_up import beyond_sentence, catch_up, refuse_left_out
+
+    done = catch_up(space, newest, lambda line: steps.say("judge", line))
+    if beyond := beyond_sentence(done.waiting.beyond):
+        steps.say("judge", beyond)
+    refuse_left_out(done)
+    return ", ".join(str(hour) for hour, *_ in done.judged) or "no earlier hour waits"
 
 
 def _frozen(space: Workspace, stop: Hour) -> tuple[Path, str]:

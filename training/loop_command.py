@@ -26,7 +26,8 @@ def loop(
 ) -> None:
     """Do all steps of an hour, or of each of a range: from raw files to recommendations.
 
-    An hour that was done before ends as it did.  A blocked candidate is told at the end, with
+    Where no range is given, the hours before the last that ended unjudged are judged first.  An
+    hour that was done before ends as it did.  A blocked candidate is told at the end, with
     exit code 1: nothing of it went live, and the live model recommended.
     """
     from training.health import write_report
@@ -47,7 +48,7 @@ def loop(
     for hour in hours:
         if len(hours) > 1:
             space.console.print(f"\nhour {hour}", style="bold")
-        done = run_hour(space, hour + 1, steps)
+        done = run_hour(space, hour + 1, steps, catch_up=asked is None)
         if done.outcome == "block":
             blocked.append(f"hour {hour}: {done.sentence}")
         space.say(

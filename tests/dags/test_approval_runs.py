@@ -24,6 +24,7 @@ printf '%s\\n' "$(printf '[%s]' "$@")" >> "$COMMANDS"
 grep -qx "$1" "$FAILING" && exit 1
 case $1 in
   dataset) echo '{"dataset_id": "d1"}' ;;
+  judge) cat "$JUDGE" ;;
   gate) cat "$GATE" ;;
   refit) echo '{"model_id": "refit-1"}' ;;
 esac
@@ -42,7 +43,7 @@ class Airflow:
     process: subprocess.Popen[str]
 
     def run(
-        self, what: str, wait_s: float = 600, failing: str = "", **gate: Any
+        self, what: str, wait_s: float = 600, failing: str = "", due: bool = True, **gate: Any
     ) -> tuple[Any, list[str]]:
         """States of the tasks, and the commands that were given, in order."""
         until = (datetime.now(UTC) + timedelta(seconds=wait_s)).isoformat()
@@ -55,6 +56,7 @@ class Airflow:
             **gate,
         }
         (self.folder / "gate.json").write_text(json.dumps(said))
+        (self.folder / "judge.json").write_text(json.dumps({"due": due}))
         (self.folder / "failing").write_text(failing + "\n")
         (self.folder / "commands").unlink(missing_ok=True)
         assert self.process.stdin is not None
@@ -90,6 +92,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         folder / "work",
         COMMANDS=str(folder / "commands"),
         GATE=str(folder / "gate.json"),
+        JUDGE=str(folder / "judge.json"),
         FAILING=str(folder / "failing"),
         HOURGLASS_RECORD_KEY=KEY,
         AIRFLOW_HOME=str(folder / "work" / "airflow"),
@@ -140,7 +143,7 @@ def test_a_yes_promotes_and_is_kept_with_the_name(airflow: Airflow) -> None:
     assert order.count("recommend") == 2
     order.remove("recommend")
     assert order == [
-        *("dataset", "stale", "train", "evaluate", "watch", "gate"),
+        *("dataset", "judge", "stale", "train", "evaluate", "watch", "gate"),
         *("approve", "refit", "promote", "recommend", "report"),
     ]
     assert "[--refit][refit-1]" in given(commands, "promote")
@@ -181,6 +184,27 @@ def test_an_hour_that_was_skipped_promotes_nothing_and_recommends(airflow: Airfl
     assert not [line for line in commands if line.startswith("[promote]")]
 
 
+def test_an_hour_that_was_judged_already_leaves_nothing_to_do_but_to_recommend(
+    airflow: Airflow,
+) -> None:
+    tasks, commands = airflow.run("nobody", due=False)
+    assert tasks["nothing_new"] == tasks["settled"] == tasks["recommend"] == "success"
+    for name in ("stale", "train", "evaluate", "watch", "gate", "ask", "promote", "approval"):
+        assert tasks[name] == "skipped", name
+    order = [line.partition("]")[0][1:] for line in commands]
+    assert order == ["dataset", "judge", "recommend", "report"]
+
+
+def test_an_earlier_hour_that_cannot_be_judged_keeps_the_newest_from_nothing(
+    airflow: Airflow,
+) -> None:
+    tasks, _ = airflow.run("nobody", failing="judge", needs_approval=False)
+    assert tasks["judge"] == "failed"
+    for name in ("due", "train", "evaluate", "watch", "gate", "promote", "recommend"):
+        assert tasks[name] == "success", name
+    assert tasks["settled"] == "upstream_failed"  # and so the run fails
+
+
 def test_a_line_that_cannot_be_trained_keeps_nobody_from_being_watched(airflow: Airflow) -> None:
     tasks, commands = airflow.run("nobody", failing="train", needs_approval=False)
     assert tasks["train"] == "failed"
@@ -194,7 +218,7 @@ def test_without_a_data_set_nothing_is_judged_and_the_live_model_recommends(
     airflow: Airflow,
 ) -> None:
     tasks, commands = airflow.run("nobody", failing="dataset")
-    for name in ("stale", "train", "evaluate", "watch", "gate", "promote", "settled"):
+    for name in ("judge", "due", "stale", "train", "evaluate", "watch", "gate", "settled"):
         assert tasks[name] == "upstream_failed", name
     assert tasks["recommend"] == tasks["report"] == "success"
     assert [line.partition("]")[0] for line in commands] == ["[dataset", "[recommend", "[report"]

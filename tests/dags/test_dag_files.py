@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,7 +60,7 @@ print("DESCRIBED" + json.dumps({
 }))
 """
 # What asks a person, and what leads to it or around it: no work is done there.
-ASKING = {"retrain.ask": "_BranchPythonDecoratedOperator"}
+ASKING = {f"retrain.{name}": "_BranchPythonDecoratedOperator" for name in ("ask", "due")}
 ASKING |= {"retrain.approval": "AskPerson", "retrain.not_asked": "EmptyOperator"}
 ASKING |= {f"retrain.{name}": "EmptyOperator" for name in ("nothing_new", "settled")}
 HEAVY = {"torch", "pyspark", "mlflow", "great_expectations", "matplotlib", "pipeline", "training"}
@@ -130,7 +130,6 @@ def test_what_earlier_tasks_and_people_said_is_never_run(
     context = {
         "macros": SimpleNamespace(json=json),
         "ti": SimpleNamespace(xcom_pull=pull),
-        "triggering_asset_events": {},
         "data_interval_start": hour,
         "data_interval_end": hour,
     }
@@ -200,6 +199,7 @@ def test_every_task_has_an_owner_a_time_limit_and_retries_where_they_help(
         "sessions_hourly.validate",
         "sessions_hourly.validate_sessions",
         "retrain.gate",
+        "retrain.judge",  # the next run asks again
     }
     for name, task in tasks(described).items():
         assert task["owner"] == "hourglass", name
@@ -225,7 +225,9 @@ def test_retraining_asks_where_it_must_and_serves_whatever_comes_of_it(
 ) -> None:
     found = described["dags"]["retrain"]["tasks"]
     assert {name: task["downstream"] for name, task in found.items()} == {
-        "dataset": ["evaluate", "stale"],
+        "dataset": ["due", "judge"],
+        "judge": ["due", "settled"],
+        "due": ["evaluate", "nothing_new", "stale"],
         "stale": ["train"],
         "train": ["evaluate", "settled"],
         "evaluate": ["watch"],
@@ -252,7 +254,8 @@ def test_retraining_asks_where_it_must_and_serves_whatever_comes_of_it(
     assert found["settled"]["trigger_rule"] == "none_failed"
     assert found["recommend_meanwhile"]["trigger_rule"] == "all_success"
     assert found["recommend_meanwhile"]["command"] == found["recommend"]["command"]
-    # `train` cannot succeed without `dataset`: one success is that of the data set at least.
+    # Without a data set nothing is due, and `due` is what succeeds before `evaluate` at least.
+    assert found["due"]["trigger_rule"] == "all_done_min_one_success"
     assert found["evaluate"]["trigger_rule"] == "all_done_min_one_success"
     for name in ("watch", "gate"):
         assert found[name]["trigger_rule"] == "all_success"
@@ -293,39 +296,17 @@ def test_retraining_starts_from_the_sessions_of_an_hour(described: dict[str, Any
     assert outlets == {"validate_sessions": ["hourglass://lake/sessions"]}
 
 
-def event(hour: int | None) -> SimpleNamespace:
-    """An asset event of the run of that hour, or one that a person made by hand."""
-    if hour is None:
-        return SimpleNamespace(source_dag_run=None)
-    start = datetime(2016, 3, 14, hour, tzinfo=UTC)
-    run = SimpleNamespace(data_interval_start=start, data_interval_end=start + timedelta(hours=1))
-    return SimpleNamespace(source_dag_run=run)
-
-
-@pytest.mark.parametrize(
-    ("events", "end"),
-    [
-        ({"sessions": [event(13)]}, "2016-03-14T14"),
-        ({"sessions": [event(13), event(15), event(14)]}, "2016-03-14T16"),
-        ({"sessions": [event(None), event(14)]}, "2016-03-14T15"),
-        ({"sessions": [event(None)]}, "last"),
-        ({}, "last"),
-    ],
-)
-def test_the_newest_triggering_hour_judges_the_models_and_then_serves_them(
-    described: dict[str, Any], events: dict[str, Any], end: str
+def test_no_task_takes_its_hour_from_the_event_that_started_the_run(
+    described: dict[str, Any],
 ) -> None:
-    options = {
-        "dataset": "--judged-until",
-        "recommend": "--as-of",
-        "recommend_meanwhile": "--as-of",
-    }
-    for task_id, option in options.items():
-        task = described["dags"]["retrain"]["tasks"][task_id]
-        assert f'{option} "$END_OF_HOUR"' in task["command"]
-        said = task["values"]["END_OF_HOUR"]
-        template = SandboxedEnvironment(undefined=StrictUndefined).from_string(said)
-        assert template.render(triggering_asset_events=events) == end
+    """Of several events that wait Airflow gives a run the oldest: the lake is asked instead."""
+    found = described["dags"]["retrain"]["tasks"]
+    assert "--judged-until last" in found["dataset"]["command"]
+    for name in ("recommend", "recommend_meanwhile"):
+        assert found[name]["command"] == "hourglass recommend --as-of last"
+    text = (ROOT / "dags" / "retrain.py").read_text()
+    for word in ("triggering_asset_events", "data_interval", "logical_date", "run_after"):
+        assert word not in text
 
 
 def test_the_shared_settings_hold_for_every_command_of_airflow(tmp_path: Path) -> None:

@@ -634,3 +634,17 @@ def test_decisions_repeat() -> None:
     one, again = decide(CLEAR), decide(evidence())
     assert (one.outcome, one.checks) == (again.outcome, again.checks)
     assert decide(replace(CLEAR, seed=1)).checks != one.checks
+
+
+def test_an_hour_that_is_judged_late_adds_its_look_and_promotes_nobody() -> None:
+    """By a fit from before the hour, which in time would be the wrong one to judge."""
+    case = evidence()
+    older = replace(case.candidate, as_of=START - 2, dataset_id="of-two-hours-before")
+    in_time = replace(case, candidate=older, base_dataset_id="base")
+    assert decide(in_time).reasons == ("stale_artefact",)
+    decision = decide(replace(in_time, late=True))
+    assert (decision.outcome, decision.reasons) == (Outcome.HOLD, ("hour_was_caught_up",))
+    assert decision.proof is not None
+    assert [look.candidate for look in decision.looks] == [older.model_id]
+    future = replace(in_time, late=True, candidate=replace(older, as_of=START + 1))
+    assert decide(future).reasons == ("trained_on_the_future",)

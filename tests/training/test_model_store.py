@@ -31,6 +31,7 @@ from training.recommend_command import live_at
 from training.registry import CARD_SHA256, Registry, champion, open_registry, registered_version
 from training.rollback import rollback
 
+pytestmark = pytest.mark.slow
 AT = "2026-01-01T00:00:00"
 LINE, FLOOR = "item_knn", "recent_pop"
 
