@@ -131,6 +131,9 @@ def validate(
     accept: Annotated[
         str | None, typer.Option(help="let critical hours pass, and keep this reason with them")
     ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="who validates or accepts; default: the user of the system")
+    ] = None,
 ) -> None:
     """Hold hours to their expectations and write Data Docs; exit 1 on a critical failure."""
     from pipeline.quality.outcomes import refuse_critical
@@ -140,7 +143,7 @@ def validate(
     hours = space.past(HourRange.parse(first, stop))
     kinds = _kinds(only)
     with space.writing(), space.status("validating"):
-        outcomes = run(space.lake, space.settings, hours, kinds, accept)
+        outcomes = run(space.lake, space.settings, hours, kinds, accept, space.act(by))
     failed = [r for outcome in outcomes for r in outcome.results if not r.success]
     checked = sum(len(outcome.results) for outcome in outcomes)
     docs = space.settings.path("data_docs") / "index.html"

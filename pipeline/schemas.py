@@ -191,6 +191,28 @@ FAILED_EXPECTATIONS = TableSpec(
     "day",
 )
 
+# What became of an hour that broke a critical promise: one row for each change of its verdict,
+# never changed afterwards.  `number` counts the changes of a kind and hour from 1; `verdict` is
+# what it became.  `cause` says why an hour that was critical passes now: data_changed,
+# expectation_changed, settings_changed or compared_anew.  `reason` is that of a person who accepted
+# it, `by` who did or else who ran the validation, `at` when; both are null where nobody knows.
+INCIDENTS = TableSpec(
+    "incidents",
+    _schema(
+        hour=TIMESTAMP,
+        kind=pa.string(),
+        number=pa.int64(),
+        at=TIMESTAMP,
+        by=pa.string(),
+        verdict=pa.string(),
+        cause=pa.string(),
+        reason=pa.string(),
+        sentence=pa.string(),
+        expectations=pa.list_(pa.string()),
+    ),
+    "day",
+)
+
 _METADATA = {
     "categories": pa.list_(pa.string()),
     "numbers": pa.map_(pa.string(), pa.float64()),
@@ -236,6 +258,7 @@ ALL_TABLES = (
     DWELL_HOURS,
     PROFILES,
     FAILED_EXPECTATIONS,
+    INCIDENTS,
     FILLED_HOURS,
     ITEMS,
     USERS,
@@ -255,4 +278,5 @@ STEP_TABLES = (
     DWELL_HOURS,
     PROFILES,
     FAILED_EXPECTATIONS,
+    INCIDENTS,
 )

@@ -51,6 +51,9 @@ Duration = Annotated[str, AfterValidator(_duration)]
 ContextName = Annotated[str, Field(min_length=1, pattern=r"^[^\x1f]+$")]
 _YEAR_H = 366 * 24
 ALL_HOURS = "all"
+# Names of folders and of formats that say nothing of whose they are.
+_ANY_FOLDER = frozenset({"work", "landing", "raw", "data", "logs", "log", "input", "tmp"})
+_ANY_FORMAT = frozenset({"delimited", "json_lines", "access_log"})
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -441,6 +444,9 @@ class Settings(BaseSettings):
         env_prefix="HOURGLASS_", env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
+    site: str = Field(
+        "", description="what pages call this site; default: the name of its work or source folder"
+    )
     work: Path = Path("work")
     catalog_uri: str | None = Field(None, description="default: SQLite in the work folder")
     warehouse: LocalFolder | None = Field(None, description="default: a folder in the work folder")
@@ -498,6 +504,22 @@ class Settings(BaseSettings):
     def candidates(self) -> tuple[str, ...]:
         """Names of the models that may go live."""
         return (self.candidate,) if isinstance(self.candidate, str) else self.candidate
+
+    @property
+    def site_name(self) -> str:
+        """What people call the site whose logs these are.
+
+        Without `site`: the work folder's name or the source folder's, unless they are called as
+        most are; then that of a log which is known by its own format, or of the folder that holds
+        the work folder.
+        """
+        work, source = self.work.absolute(), self.source.path.absolute()
+        of_folders = [
+            name for name in (work.name, source.stem) if name.lower() not in _ANY_FOLDER | {""}
+        ]
+        of_format = [] if self.source.name in _ANY_FORMAT else [self.source.name]
+        names = [self.site, *of_folders, *of_format, work.parent.name, self.source.name]
+        return next(name for name in names if name)
 
     @property
     def resolved_warehouse(self) -> Path:

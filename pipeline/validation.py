@@ -14,6 +14,7 @@ from pipeline import ingest
 from pipeline.acceptance import LetPass, accepted_before
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
+from pipeline.incident_log import NOBODY, Act
 from pipeline.lake import Lake
 from pipeline.quality.outcomes import ValidationOutcome, worst
 from pipeline.schemas import EVENTS, PROFILES, SESSIONS, SOURCE_FILES, TIMESTAMP
@@ -47,6 +48,7 @@ class _Judging:
     files: pa.Table
     past: Past
     profiles: list[pa.Table] = field(default_factory=list)
+    mends: dict[HourRange, dict[str, str]] = field(default_factory=dict)
     outcomes: dict[tuple[Kind, HourRange], list[ValidationOutcome]] = field(default_factory=dict)
 
 
@@ -56,6 +58,7 @@ def validate(
     hours: HourRange,
     kinds: Collection[Kind] = ("events", "sessions"),
     accepted: str | None = None,
+    act: Act = NOBODY,
 ) -> list[ValidationOutcome]:
     """Judge every hour of the range, or batches of hours when it is long.
 
@@ -69,7 +72,9 @@ def validate(
     hour changes or breaks another critical promise.
 
     Verdicts are kept in ``filled_hours``, what failed in ``failed_expectations``, and how each
-    hour was distributed in ``profiles``, with which later hours are compared.
+    hour was distributed in ``profiles``, with which later hours are compared.  Hours that become
+    critical, or no longer are, leave a row in ``incidents``, with the time and the person of
+    ``act``.
 
     Raises:
         UsageError: ``accepted`` says nothing.
@@ -107,7 +112,7 @@ def validate(
     let_pass = LetPass(accepted, hours, accepted_before(lake, steps, HourRange(first, hours.stop)))
     judged = [_judged(run, kind, part, hour, let_pass) for kind, part in work for hour in part]
     rules = settings.digest("quality", "source", "ingest")
-    record(lake, judged, run.profiles, rules)
+    record(lake, judged, run.profiles, rules, act)
     passed = {(one.kind, str(one.hour)) for one in judged if one.verdict == "accepted"}
     return [
         outcome.let_pass() if (kind_of(outcome.suite), outcome.batch_name) in passed else outcome
@@ -137,15 +142,17 @@ def _batches(run: _Judging, kind: Kind, part: HourRange) -> Iterator[Batch]:
     from pipeline.quality.validate import Batch
 
     frames = _event_frames(run, part) if kind == "events" else _session_frames(run, part)
+    mends = run.mends.get(part, {}) if kind == "events" else {}
     values = {**suite_values(part.stop - 1, run.settings), "hour_start": part.first.start}
     for suite, frame in zip(SUITES[kind], frames, strict=True):
         loaded = load_suite(suite, values, run.settings.quality.suites)
-        yield Batch(loaded, frame, batch_name(part))
+        yield Batch(loaded.with_mends(mends), frame, batch_name(part))
 
 
 def _event_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
     from pipeline.quality.comparison import event_comparison
-    from pipeline.quality.facts import events_frame, hour_facts
+    from pipeline.quality.duplicates import duplicate_cause
+    from pipeline.quality.facts import events_frame, files_of, hour_facts
     from pipeline.quality.profiles import event_profile
 
     events = run.lake.arrow(EVENTS, part, columns=_EVENT_COLUMNS)
@@ -153,6 +160,9 @@ def _event_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
     run.profiles.append(profile)
     run.past.learn(profile)
     facts = hour_facts(part, events, run.files)
+    keyed = run.settings.source.columns.event_key is not None
+    if doubled := duplicate_cause(files_of(part, events, run.files), run.files, events, keyed):
+        run.mends[part] = {"duplicate_rate": doubled}
     # A batch of many hours has no hours before it that are like it.
     hour = part.first if len(part) == 1 else None
     return events_frame(events), facts.assign(**event_comparison(hour, run.past))
@@ -220,6 +230,7 @@ def _judged(run: _Judging, kind: Kind, part: HourRange, hour: Hour, let_pass: Le
         if result.severity == "critical" and not result.success
     }
     if critical and (reason := let_pass.reason_for(kind, hour, critical)):
-        return Judged(kind, hour, "accepted", tuple(outcomes), reason)
+        return Judged(kind, hour, "accepted", tuple(outcomes), reason, tuple(outcomes))
     # What a batch of many hours failed is told once, with its first hour.
-    return Judged(kind, hour, verdict, tuple(outcomes) if hour == batch.first else ())
+    recorded = tuple(outcomes) if hour == batch.first else ()
+    return Judged(kind, hour, verdict, recorded, of_batch=tuple(outcomes))

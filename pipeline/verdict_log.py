@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.hours import Hour, contiguous
+from pipeline.incident_log import NOBODY, Act, log_incidents
 from pipeline.lake import FilledHour, Lake
 from pipeline.schemas import FAILED_EXPECTATIONS, FILLED_HOURS, PROFILES
 from pipeline.verdicts import JUDGED, STEPS, Kind, content_of
@@ -33,7 +34,8 @@ def kind_of(suite: str) -> Kind:
 class Judged:
     """The verdict on one hour, and the outcomes that it owes to.
 
-    ``accepted`` is a person's reason to let it pass though it is critical.
+    ``accepted`` is a person's reason to let it pass though it is critical.  ``outcomes`` are what
+    is recorded with the hour, ``of_batch`` all that its batch came to.
     """
 
     kind: Kind
@@ -41,16 +43,26 @@ class Judged:
     verdict: str
     outcomes: tuple[ValidationOutcome, ...] = ()
     accepted: str | None = None
+    of_batch: tuple[ValidationOutcome, ...] = ()
 
 
-def record(lake: Lake, judged: Sequence[Judged], profiles: Sequence[pa.Table], rules: str) -> None:
+def record(
+    lake: Lake,
+    judged: Sequence[Judged],
+    profiles: Sequence[pa.Table],
+    rules: str,
+    act: Act = NOBODY,
+) -> None:
     """Put profiles, what failed, and last the verdicts in the place of former ones.
+
+    What a verdict changes about an incident is added to the log of incidents.
 
     Args:
         lake: the tables.
         judged: one a kind and hour; of one given twice the later counts.
         profiles: rows of ``profiles``; of an hour given twice the later ones count.
         rules: digest of what the hours were judged by.
+        act: when the hours were judged and by whom.
     """
     made_by = {"hourglass.step": "validate", "hourglass.code": code_version()}
     _replace_profiles(lake, profiles, made_by)
@@ -58,6 +70,7 @@ def record(lake: Lake, judged: Sequence[Judged], profiles: Sequence[pa.Table], r
         verdicts = {one.hour: one for one in judged if one.kind == kind}
         if not verdicts:
             continue
+        log_incidents(lake, kind, SUITES[kind], verdicts, rules, act, made_by)
         _replace_failed(lake, kind, verdicts, made_by)
         hours = contiguous(verdicts)
         filled = lake.filled(JUDGED[kind], hours)

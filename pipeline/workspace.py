@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.actor import actor
 from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.incident_log import Act
 from pipeline.lake import Lake
 from pipeline.locks import writing
 from pipeline.names import plain_name
@@ -198,6 +201,10 @@ class Workspace:
     def said_now(self) -> str:
         """The time of an act, for its record."""
         return self.now().isoformat(timespec="seconds")
+
+    def act(self, by: str | None = None) -> Act:
+        """An act of now, by a person or whoever runs the command, for its record."""
+        return Act(self.now(), by or actor(os.environ))
 
     def as_of(self, text: str) -> Hour:
         """Read ``--as-of``; ``last`` leaves one evaluation horizon of filled hours after it."""

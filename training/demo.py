@@ -101,7 +101,9 @@ def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -
     window = parse_duration_h(settings.dataset.window)
     learned = HourRange(max(as_of - window, hours.first), as_of)
     with steps("validate") as done, space.writing():
-        outcomes = validate(lake, settings, learned) + validate(lake, settings, judged)
+        act = space.act()
+        outcomes = validate(lake, settings, learned, act=act)
+        outcomes += validate(lake, settings, judged, act=act)
         failed = [r for outcome in outcomes for r in outcome.results if not r.success]
         checked = sum(len(outcome.results) for outcome in outcomes)
         done(f"{checked} expectations on {learned.first} to {judged.stop}, {len(failed)} failed")

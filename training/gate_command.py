@@ -146,11 +146,14 @@ def _facts(verdict: Verdict) -> dict[str, Any]:
 def _table(decision: Decision) -> Any:  # noqa: ANN401 - a table of rich, imported when needed
     from rich.table import Table
 
+    from training.reasons import check_text, reason_text
+
     candidate = decision.evidence.candidate.model_id
     table = Table(title=f"{decision.evidence.line}: {candidate}", title_justify="left")
-    for column in ("check", "outcome", "reason"):
+    for column in ("check", "outcome"):
         table.add_column(column, no_wrap=True)
+    table.add_column("reason")
     for check in decision.checks:
         passed = "passed" if check.outcome == "promote" else str(check.outcome)
-        table.add_row(check.name, passed, check.reason)
+        table.add_row(check_text(check.name), passed, reason_text(check.reason))
     return table

@@ -19,6 +19,7 @@ from pipeline.report.model_values import ModelHealth
 from pipeline.report.render import render_report
 from pipeline.report.values import Interval, Light, Link
 from pipeline.schemas import QUARANTINE
+from pipeline.staleness import STEP as SESSIONIZE
 from pipeline.verdicts import STEPS
 from pipeline.workspace import Workspace
 from training.evaluation import Evaluation
@@ -43,14 +44,19 @@ def make_report(space: Workspace, registry: Registry) -> tuple[Path, list[Light]
     last = max(*arrived, *judged) + 1
     first = max(last - settings.quality.report_hours, min(arrived))
     hours = HourRange(first, last)
+    # The last sessions of the log close after its last event.
+    closed = (hour for hour, filled in lake.filled(SESSIONIZE).items() if filled.rows)
+    with_closing = HourRange(first, max([last, *(hour + 1 for hour in closed)]))
     out = settings.path("reports") / "report.html"
     data = data_facts(
         lake,
-        f"Hourglass: {settings.source.name}",
-        hours,
+        f"Hourglass: {settings.site_name}",
+        with_closing,
         space.clock,
         settings.path("data_docs"),
         out,
+        hours.stop,
+        settings.source.columns.event_key is not None,
     )
     health, model_lights, evaluation = model_health(settings, registry, hours, space.clock, out)
     dataset = _last_dataset(space)
@@ -61,6 +67,7 @@ def make_report(space: Workspace, registry: Registry) -> tuple[Path, list[Light]
         lights=(*data.lights, support_light(steps), dataset_light(quality)),
         model_lights=model_lights,
         health=health,
+        dataset_failed=tuple(map(str, (quality or {}).get("failed", ()))),
         filter_steps=steps,
         leaderboard=_leaderboard(evaluation),
         leaderboard_note=note(evaluation) if evaluation else "",

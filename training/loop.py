@@ -60,11 +60,11 @@ def run_hour(space: Workspace, stop: Hour, steps: Steps, catch_up: bool = False)
     settings, lake = space.settings, space.lake
     judged = HourRange(stop - parse_duration_h(settings.evaluation.horizon), stop)
     with steps("validate") as done, space.writing():
-        refuse_critical(validate(lake, settings, judged, _EVENTS))
+        refuse_critical(validate(lake, settings, judged, _EVENTS, act=space.act()))
         done(f"{judged}: no critical expectation failed")
     sessionized(space, stop, steps)
     with space.writing():
-        refuse_critical(validate(lake, settings, judged, _SESSIONS))
+        refuse_critical(validate(lake, settings, judged, _SESSIONS, act=space.act()))
     return learn(space, stop, steps, catch_up)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.hours import parse_duration_h
+from pipeline.number_text import significant
 from pipeline.settings import RetrainSettings
 
 _DRAWS = 20  # of how far two samples of one distribution are apart
@@ -133,7 +134,7 @@ def worth_retraining(signs: Signs, rule: RetrainSettings) -> Worth:
             said.append(f"the {what} cannot be told")
         elif value > limit:
             reasons.append(reason)
-            said.append(f"{what} {value:.3f} (more than {limit:g})")
+            said.append(f"{what} {value:.3f} (more than {significant(limit)})")
     if signs.metric_drop is not None and signs.metric_drop > rule.max_metric_drop:
         reasons.append("metric_fell")
         said.append(

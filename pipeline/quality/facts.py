@@ -48,8 +48,8 @@ def hour_facts(
     if isinstance(hours, Hour):
         hours = HourRange(hours, hours + 1)
     arrived = _arrived(hours, source_files)
-    files = arrived if arrived.num_rows else _files_behind(events, source_files)
-    every, files = files, _latest(files)
+    every = files_of(hours, events, source_files)
+    files = _latest(every)
     names = ("records", "accepted", "duplicates", "quarantined")
     counts = {name: int(pc.sum(files.column(name)).as_py() or 0) for name in names}
     left = pc.subtract(every.column("records"), every.column("accepted"))
@@ -78,6 +78,12 @@ def hour_facts(
         "latest_event_lag_s": lag_s,
     }
     return pd.DataFrame([row])
+
+
+def files_of(hours: HourRange, events: pa.Table, source_files: pa.Table) -> pa.Table:
+    """The rows of the files that an hour's rates are about; see :func:`hour_facts`."""
+    arrived = _arrived(hours, source_files)
+    return arrived if arrived.num_rows else _files_behind(events, source_files)
 
 
 def session_facts(hours: HourRange, sessions: pa.Table) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
+from pipeline.number_text import significant
 from pipeline.quality.outcomes import Severity
 from pipeline.settings import Settings
 
 SUITE_FOLDER = Path(__file__).with_name("suites")
+# Enough for any limit that a person writes.
+_EXACT_DIGITS = 15
 _PLACEHOLDER = re.compile(r"\$([a-z][a-z0-9_]*)")
 
 
@@ -47,6 +50,15 @@ class Suite:
 
     name: str
     checks: tuple[Check, ...]
+
+    def with_mends(self, mends: Mapping[str, str]) -> Suite:
+        """The same, with more to say of how to mend what some columns show."""
+        checks = []
+        for check in self.checks:
+            more = mends.get(check.column or "")
+            mend = ": ".join(filter(None, (check.mend, more)))
+            checks.append(replace(check, mend=mend) if more else check)
+        return replace(self, checks=tuple(checks))
 
 
 class _CheckText(BaseModel):
@@ -145,11 +157,13 @@ def limit_text(arguments: Mapping[str, Any]) -> str:
         if arguments.get(key):
             parts.append(f"{words} " + ", ".join(str(value) for value in arguments[key]))
     if arguments.get("mostly", 1) < 1:
-        parts.append(f"in {arguments['mostly']:.4g} of the rows")
+        parts.append(f"in {significant(arguments['mostly'], 4)} of the rows")
     return ", ".join(parts) or "no exceptions"
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401 - whatever a suite file may hold
+    if isinstance(value, float):
+        return significant(value, _EXACT_DIGITS)
     return f"{value:,}" if isinstance(value, int) else str(value).replace("+00:00", " UTC")
 
 

@@ -14,11 +14,12 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import isnan
+from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
+from pipeline.number_text import significant
 from pipeline.quality.outcomes import ExpectationOutcome, ValidationOutcome, worst
 from pipeline.quality.site import QualitySite
 from pipeline.quality.suite import Check, Suite
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 MAX_EXAMPLES = 5
 _MAX_EXAMPLE_CHARS = 120
-_WHOLE_FROM = 1000
+_EXACT_DIGITS = 15
 _BATCH_NAME = re.compile(r"[\w][\w+:-]*")
 
 
@@ -229,7 +230,7 @@ def _figure(value: object) -> str:
     if value is None:
         return "empty"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= _WHOLE_FROM else f"{value:.3g}"
+        return significant(value)
     return _example(value)
 
 
@@ -254,7 +255,9 @@ def _fault(info: Mapping[str, Any] | None) -> str:
 
 def _example(value: object) -> str:
     """One offending value as short text; control characters are shown, not sent."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+    plain = isinstance(value, float) and isfinite(value)
+    written = significant(value, _EXACT_DIGITS) if plain else str(value)  # type: ignore[arg-type]
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in written)
     return text if len(text) <= _MAX_EXAMPLE_CHARS else text[:_MAX_EXAMPLE_CHARS] + "…"
 
 

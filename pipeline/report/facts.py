@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pipeline.hours import Hour
 from pipeline.quality.drift import Comparison
 from pipeline.report.failures import Failure
-from pipeline.report.intake import Reason
+from pipeline.report.incidents import Incident
+from pipeline.report.intake import LaterFiles, Reason
 from pipeline.report.model_values import ModelHealth
 from pipeline.report.popularity import Churn, Popularity
 from pipeline.report.repeats import Repeats
@@ -27,13 +29,23 @@ class ReportFacts:
     ``steps`` of a data set's manifest; a leaderboard row maps column names to text, numbers or
     :class:`pipeline.report.values.Interval`.  ``dep_l``, where a model offers it, maps a session
     length to the dependence on the long-term component (M3); without it nothing is said.
+    ``validated`` of ``to_validate`` hours have a verdict; ``unexplained`` are those that broke a
+    promise which ``failures`` do not hold.  ``still_open`` counts the sessions that were open at
+    the end of the hours; None where that is not known.  ``dataset_failed`` are the promises that
+    the last data set broke.
     """
 
     title: str
     generated_for: str
     lights: Sequence[Light] = ()
     failures: Sequence[Failure] = ()
+    validated: int = 0
+    to_validate: int = 0
+    unexplained: Sequence[Hour] = ()
+    incidents: Sequence[Incident] = ()
     hours: pd.DataFrame | None = None
+    later: LaterFiles = field(default_factory=LaterFiles)
+    still_open: int | None = None
     reasons: Sequence[Reason] = ()
     dwell: DwellTimes | None = None
     lengths: SessionLengths | None = None
@@ -42,6 +54,7 @@ class ReportFacts:
     popularity: Popularity | None = None
     churn: Churn | None = None
     drift: Comparison | None = None
+    dataset_failed: Sequence[str] = ()
     filter_steps: Sequence[Mapping[str, Any]] = ()
     dep_l: Mapping[int, float] | None = None
     leaderboard: Sequence[Mapping[str, Any]] = ()

@@ -90,6 +90,9 @@ def svg(
         "legend.frameon": False,
         "legend.labelcolor": TEXT,
         "legend.fontsize": SMALL,
+        # No exponent stands above an axis: its numbers are whole.
+        "axes.formatter.limits": (-99, 99),
+        "axes.formatter.useoffset": False,
     }
     with rc_context(style):
         figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -12,10 +14,19 @@ import pyarrow.compute as pc
 from pipeline.hours import DAY_H, Hour, HourRange
 from pipeline.lake import Lake, State
 from pipeline.quality.drift import TRAILING_DAYS, compare
+from pipeline.quality.duplicates import duplicate_cause
 from pipeline.report import lights
 from pipeline.report.facts import ReportFacts
-from pipeline.report.failures import docs_page, failures
-from pipeline.report.intake import hour_table, intake_rates, quarantine_reasons, volume
+from pipeline.report.failures import docs_page, failures, hours_of
+from pipeline.report.incidents import incidents
+from pipeline.report.intake import (
+    hour_table,
+    intake_rates,
+    later_files,
+    quarantine_reasons,
+    since,
+    volume,
+)
 from pipeline.report.popularity import churn, popularity
 from pipeline.report.repeats import repeats
 from pipeline.report.sessions import dwell_times, session_lengths, session_times
@@ -23,13 +34,16 @@ from pipeline.schemas import (
     DWELL_HOURS,
     EVENTS,
     FAILED_EXPECTATIONS,
+    INCIDENTS,
     ITEM_HOURS,
+    OPEN_SESSIONS,
     PROFILES,
     QUARANTINE,
     SESSIONS,
     SOURCE_FILES,
 )
-from pipeline.verdicts import STEPS, VERDICTS, verdicts_of
+from pipeline.staleness import STEP as SESSIONIZED
+from pipeline.verdicts import STEPS, VERDICTS, Kind, verdicts_of
 
 _EVENTS = ("hour", "event_time", "user_id", "item_id", "source_file")
 _SESSIONS = (
@@ -47,7 +61,14 @@ _END = Hour.parse("9999-01-01T00")
 
 
 def data_facts(
-    lake: Lake, title: str, hours: HourRange, at: datetime, docs: Path, page: Path
+    lake: Lake,
+    title: str,
+    hours: HourRange,
+    at: datetime,
+    docs: Path,
+    page: Path,
+    log_end: Hour | None = None,
+    keyed: bool = False,
 ) -> ReportFacts:
     """The part of the report that is about data.
 
@@ -58,40 +79,66 @@ def data_facts(
         at: when it is made; how fresh the data are is seen from here.
         docs: folder of the Data Docs.
         page: where the report will lie; addresses are relative to it.
+        log_end: hour after the last of the log, where sessions of it close in later hours of the
+            report; default: the end of the hours.
+        keyed: whether the log names a key for each event.
     """
     state = lake.state()
+    log = HourRange(hours.first, hours.stop if log_end is None else log_end)
     events = lake.arrow(EVENTS, hours, state, _EVENTS)
     sessions = lake.arrow(SESSIONS, hours, state, _SESSIONS)
-    files = lake.arrow(SOURCE_FILES, None, state, ("source_file", "arrival", *_COUNTS))
+    files = lake.arrow(SOURCE_FILES, None, state, ("source_file", "arrival", "sha256", *_COUNTS))
     item_hours = lake.arrow(ITEM_HOURS, hours, state, ("hour", "item_id", "events"))
     # What a log loaded in one piece refused lies in the hour of loading, after the range.
     quarantine = lake.arrow(QUARANTINE, HourRange(hours.first, _END), state)
-    profiled = HourRange(hours.stop - DAY_H * (TRAILING_DAYS + 1), hours.stop)
+    profiled = HourRange(log.stop - DAY_H * (TRAILING_DAYS + 1), log.stop)
     drift = compare(lake.arrow(PROFILES, profiled, state))
 
     def address(suite: str, batch: str) -> str | None:
         found = docs_page(docs, suite, batch)
         return None if found is None else os.path.relpath(found, page.parent)
 
-    failed = failures(lake.arrow(FAILED_EXPECTATIONS, hours, state), address)
-    table = hour_table(hours, events, sessions, files, quarantine)
+    by_kind = {kind: verdicts_of(lake, kind, hours, state) for kind in STEPS}
+    verdicts = _worst(by_kind)
+    broken, unexplained = _broken(lake, hours, verdicts, state)
+    failed = failures(broken, address)
+    critical = {
+        (kind, hour): verdict
+        for kind, of_kind in by_kind.items()
+        for hour, verdict in of_kind.items()
+        if verdict in ("critical", "accepted")
+    }
+    history = incidents(lake.arrow(INCIDENTS, hours, state), critical, broken)
+    table = hour_table(hours, events, sessions, files, quarantine, log.stop)
+    # The hours in which the last sessions close have no events, and none is missed there.
+    of_log = table.iloc[: len(log)]
+    later = later_files(hours, files, quarantine)
     dwell = dwell_times(lake.arrow(DWELL_HOURS, hours, state), sessions)
     lengths = session_lengths(sessions)
     counts = {name: int(pc.sum(files[name]).as_py() or 0) for name in _COUNTS}
+    doubled = duplicate_cause(
+        files.filter(since(files["arrival"], hours.first)), files, events, keyed
+    )
     return ReportFacts(
         title=title,
         generated_for=str(hours),
         lights=(
             lights.freshness_light(_newest(events), at, table),
-            lights.intake_light(intake_rates(table), counts),
-            lights.expectations_light(hours, _verdicts(lake, hours, state), failed),
-            lights.volume_light(volume(table)),
+            lights.intake_light(intake_rates(table), asdict(later), doubled),
+            lights.expectations_light(log, verdicts, failed, history),
+            lights.volume_light(volume(of_log)),
             lights.sessions_light(lengths, dwell),
             lights.drift_light(drift),
             lights.conservation_light(counts),
         ),
         failures=failed,
+        validated=len(verdicts),
+        to_validate=len({*log, *verdicts}),
+        unexplained=unexplained,
+        incidents=history,
         hours=table,
+        later=later,
+        still_open=_still_open(lake, hours, state),
         reasons=quarantine_reasons(quarantine),
         dwell=dwell,
         lengths=lengths,
@@ -103,15 +150,44 @@ def data_facts(
     )
 
 
+def _broken(
+    lake: Lake, hours: HourRange, verdicts: Mapping[Hour, str], state: State
+) -> tuple[pa.Table, list[Hour]]:
+    """What was broken in the hours, and the hours of which that is not known.
+
+    What a batch of many hours broke stands with its first hour, which may lie before these.
+    """
+    broken = lake.arrow(FAILED_EXPECTATIONS, hours, state)
+    bad = {hour for hour, verdict in verdicts.items() if verdict != "ok"}
+    left = bad.difference(*(hours_of(row) for row in broken.to_pylist()))
+    if left:
+        earlier = lake.arrow(FAILED_EXPECTATIONS, HourRange(Hour(0), hours.first), state)
+        reaching = [not left.isdisjoint(hours_of(row)) for row in earlier.to_pylist()]
+        earlier = earlier.filter(pa.array(reaching, pa.bool_()))
+        broken = pa.concat_tables([earlier, broken])
+        left = left.difference(*(hours_of(row) for row in earlier.to_pylist()))
+    return broken, sorted(left)
+
+
+def _still_open(lake: Lake, hours: HourRange, state: State) -> int | None:
+    """Sessions that had not closed by the end of the hours; None where they are not computed."""
+    last = hours.stop - 1
+    only = HourRange(last, hours.stop)
+    if last not in lake.filled(SESSIONIZED, only, state):
+        return None
+    rows = lake.arrow(OPEN_SESSIONS, only, state, ("session_id",))
+    return int(pc.count_distinct(rows["session_id"]).as_py())
+
+
 def _newest(events: pa.Table) -> datetime | None:
     newest: datetime | None = pc.max(events["event_time"]).as_py()
     return newest
 
 
-def _verdicts(lake: Lake, hours: HourRange, state: State) -> dict[Hour, str]:
+def _worst(by_kind: Mapping[Kind, Mapping[Hour, str]]) -> dict[Hour, str]:
     """The worse of the verdicts on an hour's events and on its sessions."""
     worst: dict[Hour, str] = {}
-    for kind in STEPS:
-        for hour, verdict in verdicts_of(lake, kind, hours, state).items():
+    for verdicts in by_kind.values():
+        for hour, verdict in verdicts.items():
             worst[hour] = max(worst.get(hour, VERDICTS[0]), verdict, key=VERDICTS.index)
     return worst

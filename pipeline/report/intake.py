@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.hours import DAY_H, HourRange
+from pipeline.hours import DAY_H, Hour, HourRange
 from pipeline.quality.facts import wilson_low
+from pipeline.report.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,12 +40,15 @@ class Reason:
 
 @dataclass(frozen=True)
 class Rate:
-    """How often a thing befell the last day's records, and those of the days before."""
+    """How often a thing befell the last day's records, and those of the days before.
+
+    ``before`` is None where nothing came before the last day.
+    """
 
     name: str
     hits: int
     trials: int
-    before: float
+    before: float | None
 
     @property
     def last(self) -> float:
@@ -55,6 +59,21 @@ class Rate:
     def low(self) -> float:
         """Lower end of its 95 % interval: three bad records among ten are no trend."""
         return wilson_low(self.hits, self.trials)
+
+
+@dataclass(frozen=True)
+class LaterFiles:
+    """Records of files that arrived after the hours of the report, as they came.
+
+    A log that is loaded in one piece arrives so; what its records are about lies in the hours.
+    """
+
+    records: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.duplicates or self.quarantined)
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,7 @@ def hour_table(
     sessions: pa.Table,
     source_files: pa.Table,
     quarantine: pa.Table,
+    log_end: Hour | None = None,
 ) -> pd.DataFrame:
     """One row per hour of the range, with zeros where nothing happened.
 
@@ -89,11 +109,13 @@ def hour_table(
         sessions: columns hour, session_id.
         source_files: columns source_file, arrival, records, duplicates.
         quarantine: column hour.
+        log_end: hour after the last of the log, where its sessions close in later hours of the
+            range; default: the end of the range.
 
     Returns:
         Columns hour (text), events, users, items, sessions_closed, late, records, duplicates,
-        quarantined.  ``late`` counts events whose file arrived in a later hour of the range; a file
-        that arrived after the range is a bulk load, not a delay.  Records (as they came),
+        quarantined.  ``late`` counts events whose file arrived in a later hour of the log; a file
+        that arrived after the log is a bulk load, not a delay.  Records (as they came),
         duplicates and quarantined records count in the hour of arrival.
     """
     import pandas as pd
@@ -115,7 +137,7 @@ def hour_table(
         ("item_id", distinct),
     )
     closed = by_hour(sessions.select(["hour", "session_id"]), ("session_id", distinct))
-    late = by_hour(_late(hours, events, source_files), ("", "count_all"))
+    late = by_hour(_late(log_end or hours.stop, events, source_files), ("", "count_all"))
     refused = by_hour(quarantine.select(["hour"]), ("", "count_all"))
     files = source_files.select(["arrival", "records", "duplicates"]).to_pandas()
     arrived = files.groupby(files.pop("arrival").dt.floor("h")).sum().reindex(index, fill_value=0)
@@ -134,8 +156,37 @@ def hour_table(
     )
 
 
-def _late(hours: HourRange, events: pa.Table, source_files: pa.Table) -> pa.Table:
-    """The hours of events whose file arrived in a later hour of the range."""
+def later_files(hours: HourRange, source_files: pa.Table, quarantine: pa.Table) -> LaterFiles:
+    """Count what :func:`hour_table` does not: the records of files that arrived after the hours."""
+    files = source_files.filter(since(source_files["arrival"], hours.stop))
+    records, duplicates = (int(pc.sum(files[n]).as_py() or 0) for n in ("records", "duplicates"))
+    refused = int(pc.sum(since(quarantine["hour"], hours.stop)).as_py() or 0)
+    return LaterFiles(records, duplicates, refused)
+
+
+def since(instants: pa.ChunkedArray, first: Hour) -> pa.ChunkedArray:
+    """Which instants (N,) are of an hour or later ones, (N,)."""
+    return pc.greater_equal(instants, pa.scalar(first.start, instants.type))
+
+
+def intake_sentence(hours: pd.DataFrame | None, later: LaterFiles) -> str:
+    """What is said of late, doubled and refused records where no hour has any.
+
+    It counts what the table beside it counts: the hours, and the files that came after them.
+    """
+    columns = ("late", "duplicates", "quarantined")
+    if hours is not None and any(hours[name].any() for name in columns):
+        return ""
+    came = f"{counted(later.records, 'record')} came after these hours"
+    if later.duplicates or later.quarantined:
+        return f"{came}: {later.duplicates:,} doubled, {later.quarantined:,} refused."
+    if later.records:
+        return f"{came}; none was doubled or refused."
+    return "Nothing was late, doubled or refused in these hours."
+
+
+def _late(stop: Hour, events: pa.Table, source_files: pa.Table) -> pa.Table:
+    """The hours of events whose file arrived in a later hour, before the end."""
     files = source_files.select(["source_file", "arrival"]).to_pylist()
     arrival = {row["source_file"]: row["arrival"] for row in files}  # the last row of a file counts
     kind = events.schema.field("hour").type
@@ -144,7 +195,7 @@ def _late(hours: HourRange, events: pa.Table, source_files: pa.Table) -> pa.Tabl
     came = arrivals.take(pc.index_in(events["source_file"], value_set=names).combine_chunks())
     came_us = pc.cast(came, pa.int64())
     delayed = pc.greater_equal(came_us, pc.add(pc.cast(events["hour"], pa.int64()), _HOUR_US))
-    inside = pc.less(came, pa.scalar(hours.stop.start, kind))
+    inside = pc.less(came, pa.scalar(stop.start, kind))
     return events.select(["hour"]).filter(pc.fill_null(pc.and_(delayed, inside), False))
 
 
@@ -181,7 +232,7 @@ def intake_rates(hours: pd.DataFrame) -> tuple[Rate, ...]:
                 name,
                 int(hits[-DAY_H:].sum()),
                 int(trials[-DAY_H:].sum()),
-                int(hits[:-DAY_H].sum()) / before if before else 0.0,
+                int(hits[:-DAY_H].sum()) / before if before else None,
             )
         )
     return tuple(rates)

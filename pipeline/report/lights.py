@@ -13,9 +13,10 @@ import numpy as np
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange
 from pipeline.quality.drift import MIN_DAYS, Comparison
 from pipeline.report.failures import Failure
+from pipeline.report.incidents import Incident
 from pipeline.report.intake import Rate, Volume
 from pipeline.report.sessions import DwellTimes, SessionLengths
-from pipeline.report.text import counted, percent, plain
+from pipeline.report.text import counted, duration, percent, plain, significant, words
 from pipeline.report.values import Colour, Light
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 # A rate has risen when it is surely above half as much again as before, and by a half per cent.
 _RISE, _LEAST_RISE = 1.5, 0.005
 _MANY_REFUSED = 0.05
+# As the suite of hours has it.
+_MANY_DOUBLED = 0.2
+# Where no day came before the last, rates above these have risen.
+_UNSEEN = {"late": 0.1, "duplicates": _MANY_DOUBLED / 2, "quarantined": 0.02}
 # Events that a day may be off the median of the days before without a word.
 _VOLUME_SLACK = 0.3
 # Where the same weekday before had this many, half or double of it is worth a look.
@@ -48,7 +53,7 @@ def freshness_light(newest: datetime | None, at: datetime, hours: pd.DataFrame) 
         return Light(
             name,
             "grey",
-            f"The log ended on {stamp}, {age_h / DAY_H:,.0f} days ago: no new event is expected.",
+            f"The log ended on {stamp}, {_long(age_h)} ago: no new event is expected.",
         )
     usual_h = max(2, silence_h)
     said = f"The newest event is of {stamp}, {_long(age_h)} old"
@@ -62,49 +67,84 @@ def freshness_light(newest: datetime | None, at: datetime, hours: pd.DataFrame) 
     )
 
 
-def intake_light(rates: Sequence[Rate], files: Mapping[str, int]) -> Light:
+def intake_light(
+    rates: Sequence[Rate], later: Mapping[str, int], doubled: str | None = None
+) -> Light:
     """Late, duplicate and quarantined records of the last day beside the days before.
 
-    ``files`` sums the columns of ``source_files``, for a log that came in one piece.
+    Args:
+        rates: of the hours; none where no file arrived in them.
+        later: records, duplicates and quarantined of the files that arrived after the hours, as
+            all of a log do that came in one piece.
+        doubled: what is known of the duplicates, as a sentence.
     """
     name = "Intake"
-    if not rates:
-        refused, records = files["quarantined"], files["records"]
-        return Light(
-            name,
-            "amber" if refused > _MANY_REFUSED * records else "green",
-            "No file arrived in these hours, the log came in one piece: of its "
-            f"{records:,} records {percent(files['duplicates'], records)} were duplicates and "
-            f"{percent(refused, records)} quarantined.",
-        )
-    risen = [rate for rate in rates if rate.low > _RISE * rate.before + _LEAST_RISE]
-    refused_now = next(rate for rate in rates if rate.name == "quarantined")
-    said = ", ".join(
-        f"{percent(rate.last)} {rate.name} ({percent(rate.before)} before)" for rate in rates
-    )
-    if not risen and refused_now.low < _MANY_REFUSED:
-        return Light(name, "green", f"Of the last day's records {said}.")
-    worst = max(risen or [refused_now], key=lambda rate: rate.low - rate.before)
+    records, refused, duplicates = (later[n] for n in ("records", "quarantined", "duplicates"))
     mends = {
         "late": "ask why files arrive late",
-        "duplicates": "look for a file that was delivered twice",
+        "duplicates": doubled or "look at the files that have duplicates",
         "quarantined": "look at the reasons below",
     }
+    odd_later = [
+        *(["quarantined"] if refused > _MANY_REFUSED * records else []),
+        *(["duplicates"] if duplicates > _MANY_DOUBLED * records else []),
+    ]
+    shares = (
+        f"{counted(records, 'record')} {percent(duplicates, records)} were duplicates and "
+        f"{percent(refused, records)} quarantined"
+    )
+    if not rates:
+        if not records:
+            return Light(name, "grey", "No file arrived in these hours or after them.")
+        to_do = "".join(f"; {mends[odd]}" for odd in odd_later)
+        return Light(
+            name,
+            "amber" if odd_later else "green",
+            f"No file arrived in these hours, the log came in one piece: of its {shares}{to_do}.",
+        )
+    risen = [rate for rate in rates if rate.low > _RISE * _usual(rate) + _LEAST_RISE]
+    refused_now = next(rate for rate in rates if rate.name == "quarantined")
+    said = ", ".join(f"{percent(rate.last)} {rate.name}{_before(rate)}" for rate in rates)
+    after = f"; of those that came after these hours, {shares}" if records else ""
+    if not risen and refused_now.low < _MANY_REFUSED and not odd_later:
+        return Light(name, "green", f"Of the last day's records {said}{after}.")
+    odd = [max(risen, key=lambda rate: rate.low - _usual(rate)).name] if risen else []
     red = refused_now.low >= _MANY_REFUSED
-    return Light(name, "red" if red else "amber", f"Last day: {said}; {mends[worst.name]}.")
+    to_do = mends[(odd or (["quarantined"] if red else odd_later))[0]]
+    return Light(name, "red" if red else "amber", f"Last day: {said}{after}; {to_do}.")
+
+
+def _usual(rate: Rate) -> float:
+    """The rate of the days before; where there are none, what may be without a word."""
+    return _UNSEEN[rate.name] if rate.before is None else rate.before
+
+
+def _before(rate: Rate) -> str:
+    return "" if rate.before is None else f" ({percent(rate.before)} before)"
 
 
 def expectations_light(
-    hours: HourRange, verdicts: Mapping[Hour, str], failed: Sequence[Failure]
+    hours: HourRange,
+    verdicts: Mapping[Hour, str],
+    failed: Sequence[Failure],
+    incidents: Sequence[Incident] = (),
 ) -> Light:
-    """Red where critical hours stand, amber for accepted ones, warnings, and unjudged hours."""
+    """Red where critical hours stand, amber for accepted ones, warnings, and unjudged hours.
+
+    Args:
+        hours: that are to be validated.
+        verdicts: as they stand, also on later hours of the report.
+        failed: what was broken.
+        incidents: what was critical in these hours, even if it no longer is.
+    """
     name = "Expectations"
     if not verdicts:
         return Light(name, "grey", "No hour of the report was validated: run hourglass validate.")
     by_verdict: dict[str, list[Hour]] = {}
     for hour, verdict in sorted(verdicts.items()):
         by_verdict.setdefault(verdict, []).append(hour)
-    judged = f"{len(verdicts):,} of {counted(len(hours), 'hour')} validated"
+    wanted = {*hours, *verdicts}
+    judged = f"{len(verdicts):,} of {counted(len(wanted), 'hour')} validated"
     if critical := by_verdict.get("critical"):
         why = [f for f in failed if f.severity == "critical" and f.open]
         sentence = f": {why[0].sentence}" if why else " (validate again to see why)"
@@ -123,14 +163,18 @@ def expectations_light(
         often = max(
             (f for f in failed if f.severity != "critical"), key=lambda f: f.hours, default=None
         )
-        which = f", most often {often.suite}.{often.expectation}" if often else ""
+        which = f", most often “{words(often.expectation)}” ({words(often.suite)})" if often else ""
         parts.append(f"{counted(len(warned), 'hour')} warned{which}, last {warned[-1]}")
-    whole = len(verdicts) == len(hours)
-    if not parts:
-        more = "." if whole else ": run hourglass validate for the others."
-        said = f"{judged}, every promise was kept there{more}"
-        return Light(name, "green" if whole else "amber", said)
-    return Light(name, "amber", f"{judged}: {'; '.join(parts)}.")
+    mended = sum(incident.hours for incident in incidents if incident.state == "mended")
+    history = f"{counted(mended, 'critical hour')} mended since (see Incidents)" if mended else ""
+    whole = len(verdicts) == len(wanted)
+    if parts:
+        return Light(
+            name, "amber", f"{judged}: {'; '.join([*parts, *([history] * bool(mended))])}."
+        )
+    more = "." if whole else ": run hourglass validate for the others."
+    kept = f"all of them pass, {history}" if mended else "every promise was kept there"
+    return Light(name, "green" if whole else "amber", f"{judged}, {kept}{more}")
 
 
 def volume_light(found: Volume | None) -> Light:
@@ -161,7 +205,7 @@ def volume_light(found: Volume | None) -> Light:
             name,
             "amber",
             f"{said}. The same day a week before had {alike[0]:,}: a holiday, or look for a "
-            "producer that stopped or a delivery that came twice.",
+            "producer that stopped or records that came twice with other keys.",
         )
     slack = _VOLUME_SLACK * found.usual
     if low <= found.events <= high or abs(found.events - found.usual) <= slack:
@@ -169,7 +213,11 @@ def volume_light(found: Volume | None) -> Light:
     if found.events < low:
         colour: Colour = "red" if found.events < low / 2 else "amber"
         return Light(name, colour, f"{said}: look for a producer or a file that is missing.")
-    return Light(name, "amber", f"{said}: look for a robot, a doubled delivery, or real interest.")
+    return Light(
+        name,
+        "amber",
+        f"{said}: look for a robot, a doubled delivery with other keys, or real interest.",
+    )
 
 
 def sessions_light(lengths: SessionLengths | None, dwell: DwellTimes | None) -> Light:
@@ -177,10 +225,10 @@ def sessions_light(lengths: SessionLengths | None, dwell: DwellTimes | None) -> 
     if lengths is None:
         return Light("Sessions", "grey", "No session closed in these hours.")
     single = lengths.counts[0] / lengths.sessions
-    stay = f", median dwell time {dwell.median_s:,.0f} s" if dwell else ""
+    stay = f", median dwell time {duration(dwell.median_s)}" if dwell else ""
     said = (
-        f"{lengths.sessions:,} sessions, median {lengths.median:.3g} and mean {lengths.mean:.3g} "
-        f"events{stay}; {percent(single)} have a single event"
+        f"{lengths.sessions:,} sessions, median {significant(lengths.median)} and "
+        f"mean {significant(lengths.mean)} events{stay}; {percent(single)} have a single event"
     )
     if single > 0.5:  # noqa: PLR2004 - most
         return Light("Sessions", "amber", f"{said}, from which no next item can be learnt.")
@@ -239,7 +287,8 @@ def conservation_light(files: Mapping[str, int]) -> Light:
     """Records of all files = accepted + duplicates + quarantined."""
     held = files["records"] == files["accepted"] + files["duplicates"] + files["quarantined"]
     said = (
-        f"{files['records']:,} records {'=' if held else 'are not'} {files['accepted']:,} accepted "
+        f"In all files, {files['records']:,} records {'=' if held else 'are not'} "
+        f"{files['accepted']:,} accepted "
         f"+ {files['duplicates']:,} duplicates + {files['quarantined']:,} quarantined"
     )
     mend = "." if held else ": ingest again, and report the file that does not add up."
@@ -261,4 +310,6 @@ def dataset_light(quality: Mapping[str, Any] | None) -> Light:
 
 
 def _long(hours: float) -> str:
+    if hours >= 2 * DAY_H:
+        return duration(hours * HOUR_S)
     return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:.1f} h"

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.report.figure import BARS, LINE, SECOND, SMALL, TEXT, hour_ticks, svg
 from pipeline.report.model_values import Curve, Curves, Mark, ModelHealth, Turn
-from pipeline.report.text import visible
+from pipeline.report.text import significant, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def growth_chart(health: ModelHealth) -> str:
             needed = np.r_[one.needed[:1], one.needed, one.needed[-1:]]
             axis.plot(across, needed, color=LINE, linewidth=1.2, linestyle="--")
             axis.set_yscale("log")
-            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: significant(value)))
             axis.yaxis.set_minor_locator(NullLocator())
             axis.set_title(visible(one.line, _MOST_CHARS), fontsize=SMALL, pad=2)
         hour_ticks(axes[-1], health.hours)

@@ -80,6 +80,7 @@ class Decided:
     users: int | None
     checks: tuple[CheckFound, ...]
     file: str
+    why: str = ""  # the reasons in words
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,8 @@ from markupsafe import Markup
 from pipeline.errors import HourglassError
 from pipeline.report import charts, model_charts, popularity_charts, session_charts, text
 from pipeline.report.facts import ReportFacts
+from pipeline.report.failures import failed_sentence
+from pipeline.report.intake import LaterFiles, intake_sentence
 from pipeline.report.model_values import ModelHealth
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _SHOWN_HOURS = 12
 # A table of a year would weigh more than all the rest of the page.
 _TABLE_HOURS = 14 * 24
+# The lights that tell of broken promises and not of expectations on hours.
+_PROMISES = ("Conservation", "Data set")
 _CLOSE, _ROUGH = 0.05, 0.15
 T = TypeVar("T")
 
@@ -59,7 +64,19 @@ def report_html(facts: ReportFacts) -> str:
         .render(
             facts=facts,
             columns=[] if hours is None else list(hours.columns),
-            totals=_totals(hours),
+            totals=_totals(hours, facts.later),
+            later=asdict(facts.later),
+            intake_sentence=intake_sentence(hours, facts.later),
+            failed_sentence=failed_sentence(
+                facts.validated,
+                facts.to_validate,
+                facts.unexplained,
+                [
+                    light.name
+                    for light in facts.lights
+                    if light.name in _PROMISES and light.colour in ("red", "amber")
+                ],
+            ),
             newest=newest[:_SHOWN_HOURS],
             older=newest[_SHOWN_HOURS:_TABLE_HOURS],
             untold=max(0, len(newest) - _TABLE_HOURS),
@@ -99,6 +116,8 @@ def _environment() -> jinja2.Environment:
             "visible",
             "safe_href",
             "plain",
+            "significant",
+            "words",
         )
     }
     environment.filters["fit_word"] = fit_word
@@ -147,9 +166,16 @@ def _chart(draw: Callable[[T], str], facts: T | None) -> Markup:
     return Markup("" if facts is None else draw(facts))  # noqa: S704 - our own SVG
 
 
-def _totals(hours: pd.DataFrame | None) -> list[tuple[str, Any]]:
-    """Sums of the columns that may be added up: a user of two hours is still one user."""
+def _totals(hours: pd.DataFrame | None, later: LaterFiles) -> list[tuple[str, Any]]:
+    """Sums of the columns that may be added up: a user of two hours is still one user.
+
+    They are those of the table, with what arrived after its hours.
+    """
     if hours is None:
         return []
     names = [name for name in hours.columns if name not in ("hour", "users", "items")]
-    return [("hours", len(hours)), *((name, int(hours[name].sum())) for name in names)]
+    more = asdict(later)
+    return [
+        ("hours", len(hours)),
+        *((name, int(hours[name].sum()) + more.get(name, 0)) for name in names),
+    ]

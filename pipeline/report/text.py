@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 from urllib.parse import urlsplit
 
+from pipeline.number_text import NOTHING, duration, percent, significant
+
+__all__ = [
+    "cell", "chance", "counted", "duration", "number", "odds", "percent", "plain", "safe_href",
+    "signed", "significant", "stamp", "visible", "words",
+]  # fmt: skip
+
 _MAX_RAW_CHARS = 300
 _INTERVAL_PARTS = 3
 _MANY = 1_000_000
-_NOTHING = "\N{EN DASH}"
+_NEXT_TO_NOTHING, _BEYOND_COUNTING = 0.00005, 1e15
 _PLAIN = {
     "context": "context keys",
     "user_events": "events per user",
@@ -17,17 +24,18 @@ _PLAIN = {
     "session_events": "events per session",
     "session_duration_s": "session duration",
 }
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
 
 def number(value: object) -> str:
     """A count with separators, a fraction with four digits, anything else as text."""
     if isinstance(value, bool) or value is None:
-        return _NOTHING if value is None else "yes" if value else "no"
+        return NOTHING if value is None else "yes" if value else "no"
     if isinstance(value, float) or hasattr(value, "dtype"):
         real = float(value)  # type: ignore[arg-type]
         if not math.isfinite(real):
-            return _NOTHING
+            return NOTHING
+        if abs(real) > _BEYOND_COUNTING or 0 < abs(real) < _NEXT_TO_NOTHING:
+            return significant(real)
         if real.is_integer() and abs(real) >= 1:
             return f"{real:,.0f}"
         return f"{real:.4f}" if abs(real) < 1 else f"{real:,.1f}"
@@ -48,21 +56,16 @@ def signed(value: object) -> str:
         figure, low, high = map(signed, value)
         return f"{figure} [{low}, {high}]"
     known = isinstance(value, int | float) and math.isfinite(value)
-    return f"{value:+.4f}" if known else _NOTHING
+    return f"{value:+.4f}" if known else NOTHING
 
 
 def odds(value: float | None) -> str:
     """Odds with two digits or so; a million stands for more."""
     if value is None:
-        return _NOTHING
+        return NOTHING
     if value >= _MANY:
         return "over a million"
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"  # noqa: PLR2004 - two digits
-
-
-def percent(part: float, whole: float = 1.0) -> str:
-    """A fraction as a percentage of three digits or so."""
-    return f"{100 * part / whole:.3g} %" if whole else _NOTHING
+    return significant(value, 2)
 
 
 def counted(n: int, thing: str) -> str:
@@ -75,14 +78,6 @@ def chance(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"  # noqa: PLR2004 - three digits
 
 
-def duration(seconds: float) -> str:
-    """A duration in the unit that suits it."""
-    for unit_s, unit in ((_DAY_S, "days"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
-        if seconds >= 1.5 * unit_s:
-            return f"{seconds / unit_s:.3g} {unit}"
-    return f"{seconds:.3g} s"
-
-
 def stamp(instant: str) -> str:
     """A time of the clock to the minute, as ISO 8601 writes it but readable."""
     return instant[:16].replace("T", " ")
@@ -91,6 +86,11 @@ def stamp(instant: str) -> str:
 def plain(distribution: str) -> str:
     """What people call a distribution."""
     return _PLAIN.get(distribution, distribution.replace("_", " "))
+
+
+def words(name: str) -> str:
+    """A name of the code or of a suite as words."""
+    return name.replace("_", " ")
 
 
 def visible(raw: str | None, most: int = _MAX_RAW_CHARS) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.report.model_values import CheckFound, Decided
+from pipeline.report.text import number
 from pipeline.report.values import Interval
+from training.reasons import check_text, reason_text, reason_texts
 from training.record import Record
 
 _MOST_ODDS = 1e6
@@ -56,6 +58,7 @@ def _decided(record: Record) -> Decided:
         users=sequential.get("users", candidate.get("n_users")),
         checks=checks,
         file=record.path.name,
+        why=reason_texts(map(str, content["reasons"])),
     )
 
 
@@ -99,9 +102,9 @@ def _figure(given: object) -> float | None:
 
 def _check(given: Mapping[str, Any]) -> CheckFound:
     return CheckFound(
-        name=str(given["name"]),
+        name=check_text(str(given["name"])),
         outcome=str(given["outcome"]),
-        reason=str(given["reason"]),
+        reason=reason_text(str(given["reason"])),
         sentence=str(given["sentence"]),
         numbers=tuple(_flat(given.get("numbers") or {}, "")),
     )
@@ -116,6 +119,6 @@ def _flat(numbers: Mapping[str, Any], above: str) -> Iterator[tuple[str, object]
         elif isinstance(value, Mapping):
             yield from _flat(value, f"{above}{name}.")
         elif isinstance(value, list):
-            yield above + name, ", ".join(str(one) for one in value)
+            yield above + name, ", ".join(number(one) for one in value)
         else:
             yield above + name, value

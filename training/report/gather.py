@@ -104,7 +104,7 @@ def model_health(
     lights = [
         light.live_light(live, failure, bool(found or judged)),
         light.age_light(live, max_age_h, len(hours), found, hours),
-        light.floor_light(watch),
+        light.floor_light(watch, live, hours.stop),
         light.decision_light(found),
         light.evaluation_light(last, hours.stop, max_age_h),
     ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange
+from pipeline.hours import HOUR_S, Hour, HourRange
 from pipeline.report.model_values import Decided, Live
 from pipeline.report.text import counted, duration, stamp
 from pipeline.report.values import Colour, Light
 from training.evaluation import Evaluation
+from training.reasons import reason_texts
 from training.report.files import judged_hours
 from training.watch_record import Watched, WatchOutcome
 
@@ -44,7 +45,7 @@ def live_light(live: Live | None, failure: str | None, judged: bool) -> Light:
             name, "red", f"{said}, but its artefact {live.model_id} cannot be read: {mend}."
         )
     back = f"{live.previous} is there to go back to" if live.previous else "nothing to go back to"
-    return Light(name, "green", f"{said}: {live.reason.replace('_', ' ')}; {back}.")
+    return Light(name, "green", f"{said}: {live.reason}; {back}.")
 
 
 def age_light(
@@ -87,7 +88,9 @@ def age_light(
     )
 
 
-def floor_light(watch: Sequence[Watched]) -> Light:
+def floor_light(
+    watch: Sequence[Watched], live: Live | None = None, stop: Hour | None = None
+) -> Light:
     """What the watch found of the last hour that it looked at.
 
     Red where the live model was surely below its floor and stayed, amber where it was replaced,
@@ -95,8 +98,19 @@ def floor_light(watch: Sequence[Watched]) -> Light:
 
     Args:
         watch: its findings, the newest first.
+        live: the live model, which the watch judges on the hours after it went live.
+        stop: end of the hours that it could be judged on.
     """
     name = "Live against floor"
+    if not watch and live is None:
+        return Light(name, "grey", "The watch has judged no hour yet: it needs a live model.")
+    if not watch and live and stop and live.since_hour and Hour.parse(live.since_hour) >= stop:
+        return Light(
+            name,
+            "grey",
+            f"{live.name} is live from {live.since_hour} on: the watch judges it when that hour "
+            "has events.",
+        )
     if not watch:
         return Light(name, "grey", "The watch has judged no hour yet: run hourglass watch.")
     last = watch[0]
@@ -136,7 +150,7 @@ def decision_light(decisions: Sequence[Decided]) -> Light:
         mend = next((_MENDS[code] for code in codes if code in _MENDS), "see the checks below")
         others = len(last) - len(blocked)
         more = f"; {counted(others, 'line')} not" if others else ""
-        which = ", ".join(f"{one.line} ({', '.join(one.reasons)})" for one in blocked)
+        which = ", ".join(f"{one.line} ({reason_texts(one.reasons)})" for one in blocked)
         return Light(
             name,
             "amber" if others else "red",
@@ -144,7 +158,7 @@ def decision_light(decisions: Sequence[Decided]) -> Light:
         )
     # Of several lines the nearest to its proof tells most; a promotion has the best.
     one = max(last, key=lambda one: (one.outcome == "promote", one.odds or 0.0))
-    why = ", ".join(one.reasons)
+    why = reason_texts(one.reasons)
     if one.outcome == "promote":
         return Light(name, "green", f"{hour}: {one.line} may go live ({why}).")
     return Light(
@@ -180,11 +194,11 @@ def evaluation_light(last: Evaluation | None, expected: Hour, max_age_h: int) ->
         )
     behind_h = expected.index - judged_hours(last).stop.index
     if behind_h > max_age_h:
-        days = f"{behind_h / DAY_H:.1f} days" if behind_h >= 2 * DAY_H else f"{behind_h} h"
         return Light(
             name,
             "amber",
-            f"{said}, {days} before the newest data: see whether the retrain DAG runs.",
+            f"{said}, {duration(behind_h * HOUR_S)} before the newest data: see whether the "
+            "retrain DAG runs.",
         )
     models = counted(len(last.names), "model")
     return Light(name, "green", f"{said}: {models} answered.")

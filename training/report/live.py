@@ -12,6 +12,7 @@ from pipeline.hours import HOUR_S, Hour
 from pipeline.report.model_values import Live, Turn
 from training.card import read_card
 from training.live_record import read_event
+from training.reasons import reason_text
 from training.record import read_record
 from training.registry import LiveModel
 
@@ -64,7 +65,7 @@ def live_now(
         version=live.version,
         since=tenure.since_at if tenure else None,
         since_hour=str(tenure.since_hour) if tenure and tenure.since_hour else None,
-        reason=tenure.reason if tenure else "unknown",
+        reason=reason_text(tenure.reason if tenure else "unknown"),
         sentence=tenure.sentence if tenure else "The record of how it became live is missing.",
         record=record.name if record else None,
         as_of=str(as_of) if as_of else None,

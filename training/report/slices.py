@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.report.model_values import SliceFigures, Slices
 from training.evaluation import Evaluation
+from training.reasons import reason_text
 from training.report.curves import interval_of
 from training.report.decisions import interval
 from training.report.files import judged_hours, models_as
@@ -55,7 +56,7 @@ def slice_table(
                 tuple(None if row is None else interval_of(row) for row in of_slice),
                 sizes[0].n_users < fewest,
                 interval(judged.get("difference")),
-                judged.get("verdict"),
+                reason_text(judged["verdict"]) if judged.get("verdict") else None,
             )
         )
     if not shown:

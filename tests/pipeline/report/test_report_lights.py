@@ -92,7 +92,7 @@ def verdicts(*said: str) -> dict[Hour, str]:
             ("ok", "warning", "warning"),
             [failure("warning", 2)],
             "amber",
-            "2 hours warned, most often hours.warning, last 2016-03-14T15",
+            "2 hours warned, most often “warning” (hours), last 2016-03-14T15",
         ),
         (
             ("ok", "critical", "warning"),

@@ -142,7 +142,7 @@ def test_only_addresses_that_open_a_page_become_links(page: str) -> None:
 
 SENTENCES = {
     "lights": "shows no traffic lights",
-    "failures": "No expectation failed in these hours",
+    "failures": "No hour was validated, so nobody knows",
     "drift": "No hour has been profiled yet",
     "hours": "No hour of this range has been ingested",
     "reasons": "No record was refused",

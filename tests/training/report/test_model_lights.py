@@ -103,7 +103,10 @@ def test_a_block_is_red_with_its_mend_and_a_hold_is_the_usual_end_of_an_hour() -
     assert held.colour == "green"
     assert "nearest: vsknn" in held.sentence
     better = replace(HELD, outcome="promote", reasons=("better_than_champion",), odds=None)
-    assert "may go live (better_than_champion)" in light.decision_light([HELD, better]).sentence
+    assert (
+        "may go live (proven better than the live model)"
+        in light.decision_light([HELD, better]).sentence
+    )
     blocked = replace(HELD, outcome="block", reasons=("data_quality_unknown",), sentence="No.")
     found = light.decision_light([blocked])
     assert found.colour == "red"
@@ -111,7 +114,7 @@ def test_a_block_is_red_with_its_mend_and_a_hold_is_the_usual_end_of_an_hour() -
     some = light.decision_light([HELD, blocked])
     assert (
         some.colour,
-        "hrnn (data_quality_unknown) blocked; 1 line not: No." in some.sentence,
+        "hrnn (the hours were not validated) blocked; 1 line not: No." in some.sentence,
     ) == ("amber", True)
     # What an earlier hour blocked is history.
     earlier = replace(blocked, hour=str(FIRST + 98))

@@ -74,7 +74,9 @@ def test_a_long_history(long: tuple[World, HourRange]) -> None:
     world, hours = long
     health, lights = health_of(world, hours)
     assert health.live is not None
-    assert (health.live.name, health.live.reason) == ("hrnn_trend", "promoted")
+    assert (health.live.name, health.live.reason) == (
+        "hrnn_trend", "it was proven better and promoted",
+    )  # fmt: skip
     assert health.live.previous is not None
     assert health.live.rollback == "hourglass rollback --reason 'why'"
     # The decision behind the promotion, not its record, holds the numbers.
