@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import HourglassError, UsageError
+from pipeline.folders import path_option
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.workspace import Workspace
 
@@ -313,7 +314,10 @@ def drill(
     ] = None,
     quiet_days: Annotated[int, typer.Option(help="days in which nothing is wrong", min=1)] = 30,
     seed: Annotated[int | None, typer.Option(help="of the simulated world")] = None,
-    work: Annotated[Path | None, typer.Option(help="a folder for the drill alone")] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(parser=path_option, metavar="PATH", help="a folder for the drill alone"),
+    ] = None,
 ) -> None:
     """Try validation on simulated faults; exit 1 where one is missed or a false alarm raised."""
     from pipeline.drill import Drill

@@ -13,6 +13,7 @@ import typer
 
 from pipeline import commands as data_commands
 from pipeline.errors import HourglassError
+from pipeline.folders import path_option
 from pipeline.settings import load_settings
 from pipeline.workspace import Workspace
 from training import commands as model_commands
@@ -37,14 +38,18 @@ def options(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="settings; default: $HOURGLASS_CONFIG, hourglass.yaml, work/hourglass.yaml"
+            parser=path_option,
+            metavar="PATH",
+            help="settings; default: $HOURGLASS_CONFIG, hourglass.yaml, work/hourglass.yaml",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="result as one line of JSON")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,  # noqa: ARG001 - read by main, before the parser
 ) -> None:
     """Read the settings; these options may stand before or after the command."""
-    named = config or (Path(value) if (value := os.environ.get("HOURGLASS_CONFIG")) else None)
+    named = config or (
+        path_option(value) if (value := os.environ.get("HOURGLASS_CONFIG")) else None
+    )
     own = named or data_commands.own_config()
     # The demo brings its own settings; whatever lies about must not keep it from running.
     settings = load_settings(None if context.invoked_subcommand == "demo" else own)

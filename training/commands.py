@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.folders import path_option
 from pipeline.workspace import Workspace
 from training.adopt_command import adopt
 from training.approval_command import approve
@@ -140,13 +141,21 @@ def maintain(
 def demo(
     context: typer.Context,
     source: Annotated[str, typer.Option(help="a source with a preset")] = "simulator",
-    raw: Annotated[Path | None, typer.Option(help="file or folder of the raw logs")] = None,
+    raw: Annotated[
+        Path | None,
+        typer.Option(parser=path_option, metavar="PATH", help="file or folder of the raw logs"),
+    ] = None,
     hours: Annotated[
         int | None, typer.Option(help="hours to simulate, or of real logs to learn from", min=2)
     ] = None,
-    work: Annotated[Path, typer.Option(help="its lake goes in a folder of the source's name")] = (
-        Path("work")
-    ),
+    work: Annotated[
+        Path,
+        typer.Option(
+            parser=path_option,
+            metavar="PATH",
+            help="its lake goes in a folder of the source's name",
+        ),
+    ] = (Path("work")),
 ) -> None:
     """Run the whole loop on one data source, end to end."""
     from training.demo import run_demo

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import UsageError
+from pipeline.folders import path_option
 from pipeline.hours import Hour
 from pipeline.workspace import Workspace
 from training.registry import LiveModel
@@ -31,8 +32,10 @@ def recommend(
     users: Annotated[
         Path | None,
         typer.Option(
+            parser=path_option,
+            metavar="PATH",
             help="only for these: one id a line, or CSV or Parquet with user_id and, if you like, "
-            "context fields; default: every known user"
+            "context fields; default: every known user",
         ),
     ] = None,
 ) -> None:
