@@ -32,6 +32,7 @@ from pipeline.environment import environment_values, variable_of
 from pipeline.errors import HourglassError, UsageError, meant
 from pipeline.folders import LocalFolder, LocalPath
 from pipeline.hours import parse_duration_h
+from pipeline.masking import remember_secret_variables, remember_secrets
 from pipeline.yaml_text import read_yaml
 
 
@@ -522,6 +523,7 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
     Raises:
         UsageError: the file is missing or not YAML, or a key is unknown or has a wrong value.
     """
+    remember_secret_variables(os.environ)
     content: Any = {}
     name = "settings" if path is None else str(path)
     if path is not None:
@@ -533,6 +535,7 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
             raise UsageError(f"{path}: not a YAML file: {error.reason}") from error
         if not isinstance(content, dict):
             raise UsageError(f"{path}: the settings must be a mapping of sections")
+    remember_secrets(content)
     try:
         return Settings(**merge(content, overrides or {}))
     except ValidationError as error:

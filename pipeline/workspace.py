@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.interrupts import is_interrupted
 from pipeline.lake import Lake
 from pipeline.locks import writing
 from pipeline.names import plain_name
@@ -160,7 +161,8 @@ class Workspace:
     def close(self) -> None:
         """Stop Spark, if it was started here: one that was joined has other users."""
         session = self._kept.pop("spark", None)
-        if session is not None and self._kept.pop("spark is ours"):
+        # Where a signal ends the process, its JVM ends with it; it may not answer any more.
+        if session is not None and self._kept.pop("spark is ours") and not is_interrupted():
             session.stop()
 
     def last_filled(self) -> Hour:

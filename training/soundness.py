@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
 from pipeline.hours import HOUR_S, Hour
+from pipeline.masking import mask
 from pipeline.settings import EvaluationSettings
 from training.card import CARD_NAME
 from training.evaluate import Scorer
@@ -202,5 +203,5 @@ def _popularity_alone(probes: int, k: int) -> Defect:
 
 def one_line(error: Exception) -> str:
     """An error on one line; its type is named unless the message was written for people."""
-    text = " ".join(str(error).split())
+    text = mask(" ".join(str(error).split()))
     return text if isinstance(error, HourglassError) else f"{type(error).__name__}: {text}"
