@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.folders import path_option
+from pipeline.wording import counted
 from pipeline.workspace import Workspace
 from training.adopt_command import adopt
 from training.approval_command import approve
@@ -68,7 +69,7 @@ def evaluate_all(space: Workspace, dataset: Path) -> Evaluation:
     with bar(space, "evaluating") as (advance, describe):
 
         def report(name: str, done: int, total: int) -> None:
-            describe(f"evaluating {name}: {done:,} of {total:,} events")
+            describe(f"evaluating {name}: {done:,} of {counted(total, 'event')}")
             advance(done / max(1, total))
 
         found = run(space.settings, registry_of(space), dataset, part, report)

@@ -11,6 +11,7 @@ import typer
 from pipeline.errors import UsageError
 from pipeline.folders import path_option
 from pipeline.hours import Hour
+from pipeline.wording import counted
 from pipeline.workspace import Workspace
 from training.registry import LiveModel
 
@@ -50,8 +51,9 @@ def recommend(
     done = recommend_all(space, live, at, asked)
     new = f", {done.new_users:,} of them new" if done.new_users else ""
     space.say(
-        f"{done.rows:,} recommendations for {done.users:,} users{new} by {live.model_id} (version "
-        f"{live.version}) as of {at:%Y-%m-%dT%H:%M}, {done.users_per_s:,.0f} users/s: {done.path}",
+        f"{counted(done.rows, 'recommendation')} for {counted(done.users, 'user')}{new} by "
+        f"{live.model_id} (version {live.version}) as of {at:%Y-%m-%dT%H:%M}, "
+        f"{done.users_per_s:,.0f} users/s: {done.path}",
         {
             "users": done.users,
             "new_users": done.new_users,

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
+from pipeline.wording import counted
 from training.manifest import Manifest
 
 Columns = dict[str, NDArray[Any]]
@@ -58,9 +59,9 @@ def read_shards(folder: Path, manifest: Manifest) -> Iterator[Columns]:
         yield columns
     if (users, events) != (manifest.n_users, manifest.n_events):
         raise HourglassError(
-            f"{folder}: the shards hold {users:,} users and {events:,} events or more, the "
-            f"manifest says {manifest.n_users:,} and {manifest.n_events:,}: build the data set "
-            "again"
+            f"{folder}: the shards hold {counted(users, 'user')} and {counted(events, 'event')} "
+            f"or more, the manifest says {manifest.n_users:,} and {manifest.n_events:,}: "
+            "build the data set again"
         )
 
 

@@ -81,7 +81,7 @@ def test_a_store_that_was_never_made_is_not_made(tmp_path: Path) -> None:
 
 def test_models_without_a_record_mean_that_the_store_is_the_wrong_one(tmp_path: Path) -> None:
     write_artefact(tmp_path / "models", "m-1")
-    with pytest.raises(HourglassError, match=r"holds 1 models but .* records none"):
+    with pytest.raises(HourglassError, match=r"holds 1 model but .* records none"):
         asked(tmp_path)
 
 
