@@ -53,7 +53,7 @@ def drill_sentence(result: DrillResult) -> str:
     quiet = result.quiet
     good = sum(judgement.good for judgement in result.judgements)
     return (
-        f"{good} of {len(result.judgements)} scenarios as they must be; in "
+        f"{good} of {counted(len(result.judgements), 'scenario')} as they must be; in "
         f"{quiet.hours / DAY_H:g} quiet days {counted(quiet.hours_with('critical'), 'hour')} "
         f"{verb(quiet.hours_with('critical'), 'was', 'were')} critical "
         f"and {quiet.hours_with('warning')} had a warning, of {quiet.hours:,}; validating an hour "

@@ -167,7 +167,8 @@ def _verify(where: Path, manifest: Manifest, users: pa.ChunkedArray, columns: Co
         if len(codes) and not (codes.min() >= 0 and codes.max() <= len(field.values)):
             raise HourglassError(
                 f"{where}: codes of the context field {field.name!r} run from {codes.min()} to "
-                f"{codes.max()} but it has {len(field.values)} values: build the data set again"
+                f"{codes.max()} but it has {counted(len(field.values), 'value')}: "
+                "build the data set again"
             )
     backwards = np.flatnonzero(np.diff(columns["time_us"]) < 0) + 1
     backwards = backwards[~np.isin(backwards, offsets)]
@@ -182,5 +183,5 @@ def _verify(where: Path, manifest: Manifest, users: pa.ChunkedArray, columns: Co
         row = int(wrong[0])
         raise HourglassError(
             f"{where}: user {users[row].as_py()!r} has n_context = {n_context[row]} of "
-            f"{lengths[row]} events: build the data set again"
+            f"{counted(int(lengths[row]), 'event')}: build the data set again"
         )

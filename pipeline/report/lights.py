@@ -139,7 +139,7 @@ def volume_light(found: Volume | None) -> Light:
     if found is None:
         return Light(name, "grey", "Less than two days to compare.")
     low, high = min(found.days), max(found.days)
-    said = f"{found.events:,} events in the last 24 h; " + (
+    said = f"{counted(found.events, 'event')} in the last 24 h; " + (
         f"the {len(found.days)} days before had {low:,} to {high:,}, median {found.usual:,.0f}"
         if len(found.days) > 1
         else f"the day before had {low:,}"
@@ -179,8 +179,8 @@ def sessions_light(lengths: SessionLengths | None, dwell: DwellTimes | None) -> 
     single = lengths.counts[0] / lengths.sessions
     stay = f", median dwell time {dwell.median_s:,.0f} s" if dwell else ""
     said = (
-        f"{lengths.sessions:,} sessions, median {lengths.median:.3g} and mean {lengths.mean:.3g} "
-        f"events{stay}; {percent(single)} have a single event"
+        f"{counted(lengths.sessions, 'session')}, median {lengths.median:.3g} and "
+        f"mean {lengths.mean:.3g} events{stay}; {percent(single)} have a single event"
     )
     if single > 0.5:  # noqa: PLR2004 - most
         return Light("Sessions", "amber", f"{said}, from which no next item can be learnt.")
@@ -239,8 +239,9 @@ def conservation_light(files: Mapping[str, int]) -> Light:
     """Records of all files = accepted + duplicates + quarantined."""
     held = files["records"] == files["accepted"] + files["duplicates"] + files["quarantined"]
     said = (
-        f"{files['records']:,} records {'=' if held else 'are not'} {files['accepted']:,} accepted "
-        f"+ {files['duplicates']:,} duplicates + {files['quarantined']:,} quarantined"
+        f"{counted(files['records'], 'record')} {'=' if held else 'are not'} "
+        f"{files['accepted']:,} accepted + {counted(files['duplicates'], 'duplicate')} + "
+        f"{files['quarantined']:,} quarantined"
     )
     mend = "." if held else ": ingest again, and report the file that does not add up."
     return Light("Conservation", "green" if held else "red", said + mend)
