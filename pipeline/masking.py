@@ -147,10 +147,14 @@ def _remember(secret: str) -> None:
 
 
 def _without(text: str, secret: str) -> str:
-    """Short words of letters alone are masked where they stand alone: others may hold them."""
+    """The text without a secret.
+
+    Short words of letters alone are masked where they stand alone: others, and paths, may hold
+    them.
+    """
     if len(secret) >= _UNMISTAKABLE or (len(secret) > _FEW and not secret.isalpha()):
         return text.replace(secret, MASK)
-    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", MASK, text)
+    return re.sub(rf"(?<![\w/.-]){re.escape(secret)}(?![\w/-])", MASK, text)
 
 
 def _masked_pair(match: re.Match[str]) -> str:
