@@ -33,7 +33,7 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
     environment = {"OMP_NUM_THREADS": str(max(1, cores // processes)), **os.environ}
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-        str(processes), "-m", "training", *arguments,
+        str(processes), "-m", "training.cli", *arguments,
     ]  # fmt: skip
     sentences: list[str] = []
     sys.stdout.flush()

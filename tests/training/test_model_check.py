@@ -64,6 +64,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "parameter score_penalty = inf must be a finite number",
     ),
 }
+OF_DATA = ("window", "event type")
 FAULTS = pytest.mark.parametrize("fault", list(WRONG))
 
 
@@ -86,11 +87,11 @@ def test_the_model_the_parameter_and_a_guess_are_named(fault: str) -> None:
 
 
 def test_what_only_a_data_set_tells_is_not_guessed() -> None:
-    for fault in ("window", "event type"):
+    for fault in OF_DATA:
         check_models(Settings(**content_with(fault)), Facts())
 
 
-@FAULTS
+@pytest.mark.parametrize("fault", [fault for fault in WRONG if fault not in OF_DATA])
 def test_an_arm_is_refused_though_it_is_not_asked_for(fault: str) -> None:
     model, said = WRONG[fault]
     wrong = {"name": "wrong", "model": model["system"], "parameters": model["parameters"]}
@@ -101,6 +102,20 @@ def test_an_arm_is_refused_though_it_is_not_asked_for(fault: str) -> None:
     with pytest.raises(UsageError) as caught:
         arms_of(settings, ["pop"])
     assert str(caught.value).startswith("arm 'wrong': ")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", OF_DATA)
+def test_an_arm_that_the_data_cannot_feed_is_refused_where_it_is_rolled(fault: str) -> None:
+    model, said = WRONG[fault]
+    wrong = {"name": "wrong", "model": model["system"], "parameters": model["parameters"]}
+    settings = Settings(
+        replay={"arms": [{"name": "pop"}, wrong]},  # type: ignore[arg-type]
+        dataset={"event_types": ["view", "buy"]},  # type: ignore[arg-type]
+    )
+    assert [arm.name for arm in arms_of(settings, ["pop"])] == ["pop"]
+    with pytest.raises(UsageError, match=r"^arm 'wrong': ") as caught:
+        arms_of(settings, [])
     assert said in str(caught.value)
 
 
