@@ -108,8 +108,8 @@ def write_part(
         if not counts["n_users"]:
             raise NothingHappenedError(
                 f"no event of {HourRange(frame.window_start, frame.as_of) or frame.all_hours} is "
-                f"on one of the {counted(part.vocabulary.num_rows, 'item')} of data set "
-                f"{manifest['base_dataset_id']}: take more hours, or a data set of later ones"
+                f"on what data set {manifest['base_dataset_id']} knows, "
+                f"{counted(part.vocabulary.num_rows, 'item')}: take more hours, or a data set of later ones"
             )
         manifest = {
             **manifest,

@@ -123,8 +123,8 @@ def test_the_command_removes_what_no_model_needs_and_more_when_told(
 
 def test_the_command_says_it_in_a_sentence(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["maintain", "--config", str(home), "--plan"]) == 0
-    assert capsys.readouterr().out == "would do: 1 data sets removed (0.0 MiB)\n"
+    assert capsys.readouterr().out == "would do: 1 data set removed (0.0 MiB)\n"
     assert run(["maintain", "--config", str(home)]) == 0
-    assert capsys.readouterr().out == "1 data sets removed (0.0 MiB)\n"
+    assert capsys.readouterr().out == "1 data set removed (0.0 MiB)\n"
     assert run(["maintain", "--config", str(home)]) == 0
     assert capsys.readouterr().out == "nothing to do: everything is needed\n"
