@@ -364,7 +364,7 @@ def _taken_in(done: IngestSummary) -> str:
     return (
         f"{_count(done.files, 'file')}, {_count(done.records, 'record')} = "
         f"{done.accepted:,} accepted{late} + "
-        f"{done.duplicates:,} duplicates + {done.quarantined:,} quarantined"
+        f"{counted(done.duplicates, 'duplicate')} + {done.quarantined:,} quarantined"
     )
 
 

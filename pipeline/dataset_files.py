@@ -109,7 +109,8 @@ def write_part(
             raise NothingHappenedError(
                 f"no event of {HourRange(frame.window_start, frame.as_of) or frame.all_hours} is "
                 f"on what data set {manifest['base_dataset_id']} knows, "
-                f"{counted(part.vocabulary.num_rows, 'item')}: take more hours, or a data set of later ones"
+                f"{counted(part.vocabulary.num_rows, 'item')}: take more hours, or a "
+                "data set of later ones"
             )
         manifest = {
             **manifest,

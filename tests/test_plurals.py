@@ -43,11 +43,15 @@ def test_things_are_counted(n: int, said: str) -> None:
     assert verb(n, "is", "are") == ("is" if n == 1 else "are")
 
 
-#: Numbers that are never 1, or are limits and fractions.
+#: What is never 1, and what is no count: fractions, limits, names.
 NEVER_ONE = {
     "pipeline/doctor.py: {version} with files",
     "pipeline/drill_summary.py: {quiet.hours / DAY_H} quiet days",
+    "pipeline/relocation.py: {shown} names files",
+    "pipeline/report/lights.py: {age_h / DAY_H} days",
     "pipeline/report/lights.py: {len(found.days)} days",
+    "pipeline/report/lights.py: {percent(duplicates, records)} were duplicates",
+    "pipeline/report/lights.py: {percent(files['duplicates'], records)} were duplicates",
     "pipeline/report/lights.py: {lengths.mean} events",
     "pipeline/session_kernel.py: {n} events",
     "pipeline/sources/delimited.py: {count} columns",
