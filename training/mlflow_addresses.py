@@ -97,8 +97,8 @@ def check_files(uri: str, former: Path, work: Path) -> None:
     if missing:
         raise HourglassError(
             f"MLflow's store at {uri} names what is missing here of {former} "
-            f"({counted(len(missing), 'path')}), the first is {missing[0]}; nothing was changed: copy or restore the "
-            "whole work folder again"
+            f"({counted(len(missing), 'path')}), the first is {missing[0]}; nothing was changed: "
+            "copy or restore the whole work folder again"
         )
 
 
