@@ -74,8 +74,8 @@ def intake_light(rates: Sequence[Rate], files: Mapping[str, int]) -> Light:
             name,
             "amber" if refused > _MANY_REFUSED * records else "green",
             "No file arrived in these hours, the log came in one piece: of its "
-            f"{counted(records, 'record')} {percent(files['duplicates'], records)} were duplicates and "
-            f"{percent(refused, records)} quarantined.",
+            f"{counted(records, 'record')} {percent(files['duplicates'], records)} were duplicates "
+            f"and {percent(refused, records)} quarantined.",
         )
     risen = [rate for rate in rates if rate.low > _RISE * rate.before + _LEAST_RISE]
     refused_now = next(rate for rate in rates if rate.name == "quarantined")
