@@ -12,8 +12,20 @@ from=$PWD
 # Tasks run in the project's folder, so what the caller gave relative to its own is made absolute.
 for name in HOURGLASS_WORK HOURGLASS_CONFIG; do
   given=${!name:-}
+  # As pipeline/folders.py has it.
+  case $given in
+    file:///*) given=${given#file://} ;;
+    '~' | '~/'*) given=$HOME${given#\~} ;;
+  esac
+  if [[ $given =~ ^[A-Za-z][A-Za-z0-9+.-]+:/ ]]; then
+    echo "$name=$given: must be a path on this machine, of a local or mounted folder" >&2
+    exit 2
+  fi
   if [ -n "$given" ] && [ "${given#/}" = "$given" ]; then
-    export "$name=$from/$given"
+    given=$from/$given
+  fi
+  if [ -n "$given" ]; then
+    export "$name=$given"
   fi
 done
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 from pipeline.errors import HourglassError
 from pipeline.lake import Lake, State
 from pipeline.schemas import SOURCE_FILES
+from pipeline.wording import counted, verb
 
 COUNTS = ("records", "accepted", "duplicates", "quarantined")
 _MOST_FILES = 64
@@ -69,7 +70,8 @@ def check_records(accounts: Iterable[Account]) -> None:
         accounted = account.accepted + account.duplicates + account.quarantined
         if account.records != accounted:
             raise HourglassError(
-                f"{account.source_file}: {account.records} records were read but {accounted} "
+                f"{account.source_file}: {counted(account.records, 'record')} "
+                f"{verb(account.records, 'was', 'were')} read but {accounted} "
                 "accounted for; nothing was committed: please report this with the file"
             )
 
@@ -127,8 +129,8 @@ def check_events(
     accepted = _accepted(*settled.values(), arrived)
     if held and accepted != rows_now:
         raise HourglassError(
-            f"events would hold {rows_now} rows but the files account for {accepted} of them; "
-            "nothing was committed: please report this"
+            f"events would hold {counted(rows_now, 'row')} but the files account for {accepted} "
+            "of them; nothing was committed: please report this"
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import HourglassError
 from pipeline.lake_location import check_folder, table_folder
+from pipeline.masking import mask, remember_secrets
 from pipeline.schemas import ALL_TABLES, TableSpec
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
     """
     from sqlalchemy.exc import SQLAlchemyError
 
+    remember_secrets(uri)
     attempts, began_s = 0, time.monotonic()
     while True:
         try:
@@ -38,7 +40,8 @@ def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
             attempts += 1
             # What was waited for so long already is not about to be let go.
             if attempts == _OPENING_ATTEMPTS or time.monotonic() - began_s >= _BUSY_S:
-                reason = " ".join(str(error).split()[:30])
+                # Before it is cut: half a password would not be recognised.
+                reason = " ".join(mask(str(error)).split()[:30])
                 raise HourglassError(
                     f"cannot open the lake at {warehouse} ({uri}): {reason}"
                 ) from error

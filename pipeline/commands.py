@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.errors import HourglassError, UsageError
+from pipeline.folders import path_option
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.ingest_summary import (
     count_of,
@@ -17,6 +19,7 @@ from pipeline.ingest_summary import (
     of_other_settings,
     refused_lines,
 )
+from pipeline.wording import counted, verb
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -93,8 +96,9 @@ def simulate(
     with space.status("simulating"):
         made = run(world, landing, truth, HourRange(first, first + (hours or world.hours)))
     space.say(
-        f"{made.records:,} records of {made.users:,} users on {made.items:,} items in "
-        f"{made.files} files below {landing}; the truth about them is in {truth}",
+        f"{counted(made.records, 'record')} of {counted(made.users, 'user')} on "
+        f"{counted(made.items, 'item')} in {counted(made.files, 'file')} below {landing}; "
+        f"the truth about them is in {truth}",
         {"landing": landing, "truth": truth, "records": made.records, "files": made.files},
     )
 
@@ -151,7 +155,7 @@ def validate(
         passed = " (accepted)" if result.accepted else ""
         space.console.print(f"{result.severity}{passed}: {result.sentence}", markup=False)
     space.say(
-        f"{checked} expectations, {len(failed)} failed; Data Docs: {docs}",
+        f"{counted(checked, 'expectation')}, {len(failed)} failed; Data Docs: {docs}",
         {
             "checked": checked,
             "failed": [
@@ -241,10 +245,11 @@ def _show_plan(space: Workspace, asked: HourRange | None, accept_late: bool) -> 
         space.console.print(table)
     waiting = len(planned.waiting_files)
     space.say(
-        f"{planned.hours:,} hours are missing or have changed"
+        f"{counted(planned.hours, 'hour')} {verb(planned.hours, 'is', 'are')} missing or "
+        f"{verb(planned.hours, 'has', 'have')} changed"
         + (
-            f"; {waiting:,} files wait to be ingested, from {planned.waiting_files[0]} to "
-            f"{planned.waiting_files[-1]}, and may change more"
+            f"; {counted(waiting, 'file')} {verb(waiting, 'waits', 'wait')} to be ingested, "
+            f"{_from_to(planned.waiting_files)}, and may change more"
             if waiting
             else ""
         )
@@ -263,6 +268,10 @@ def _show_plan(space: Workspace, asked: HourRange | None, accept_late: bool) -> 
             "unknown_settings": planned.unknown_settings,
         },
     )
+
+
+def _from_to(files: Sequence[str]) -> str:
+    return files[0] if len(files) == 1 else f"from {files[0]} to {files[-1]}"
 
 
 def _sessionize(space: Workspace, hours: HourRange) -> None:
@@ -313,8 +322,9 @@ def dataset(
             space.console.print(f"{result.severity}: {result.sentence}", markup=False)
     manifest = read_manifest(folder)
     space.say(
-        f"data set {folder.name} as of {time}: {manifest['n_targets']:,} events of "
-        f"{manifest['n_users']:,} users on {manifest['n_items']:,} items, in {folder}",
+        f"data set {folder.name} as of {time}: {counted(manifest['n_targets'], 'event')} "
+        f"of {counted(manifest['n_users'], 'user')} on {counted(manifest['n_items'], 'item')}, in "
+        f"{folder}",
         {
             "dataset_id": folder.name,
             "as_of": str(time),
@@ -334,7 +344,10 @@ def drill(
     ] = None,
     quiet_days: Annotated[int, typer.Option(help="days in which nothing is wrong", min=1)] = 30,
     seed: Annotated[int | None, typer.Option(help="of the simulated world")] = None,
-    work: Annotated[Path | None, typer.Option(help="a folder for the drill alone")] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(parser=path_option, metavar="PATH", help="a folder for the drill alone"),
+    ] = None,
 ) -> None:
     """Try validation on simulated faults; exit 1 where one is missed or a false alarm raised."""
     from pipeline.drill import Drill
@@ -373,7 +386,7 @@ def _taken_in(done: IngestSummary) -> str:
     return (
         f"{count_of(done.files, 'file')}, {count_of(done.records, 'record')} = "
         f"{done.accepted:,} accepted{late} + "
-        f"{done.duplicates:,} duplicates + {done.quarantined:,} quarantined"
+        f"{counted(done.duplicates, 'duplicate')} + {done.quarantined:,} quarantined"
         + of_other_settings(done)
     )
 
@@ -412,12 +425,15 @@ def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
 def _filled(done: SessionizeSummary) -> str:
     filled = ", ".join(str(part) for part in done.filled) or "nothing"
     sentence = (
-        f"filled {filled}: {done.events:,} events in, {done.closed_events:,} in closed sessions"
+        f"filled {filled}: {counted(done.events, 'event')} in, {done.closed_events:,} in closed "
+        "sessions"
     )
     if done.missing_or_changed:
-        sentence += f"; {done.missing_or_changed} earlier hours were missing or had changed"
+        before = counted(done.missing_or_changed, "earlier hour")
+        were = verb(done.missing_or_changed, "was", "were")
+        sentence += f"; {before} {were} missing or had changed"
     if done.carried_on:
-        sentence += f"; {done.carried_on} later ones followed from them"
+        sentence += f"; {counted(done.carried_on, 'later one')} followed from them"
     if done.settled_at:
         hours = ", ".join(map(str, done.settled_at))
         sentence += f"; stopped at {hours}, where the sessions carried in came out as they were"

@@ -16,6 +16,7 @@ from pipeline.hours import Hour, contiguous
 from pipeline.lake import Lake
 from pipeline.schemas import ALL_TABLES, FILLED_HOURS, TableSpec
 from pipeline.version import code_version
+from pipeline.wording import counted
 
 STEP = "maintain"
 # Ingest appends to `source_files` at every run; a few files cost a reader nothing.
@@ -117,7 +118,7 @@ def _check_count(one: Fragments, rows: pa.Table) -> None:
     expected = sum(file.rows for file in one.files)
     if rows.num_rows != expected:
         raise HourglassError(
-            f"table {one.spec.name}: its files should hold {expected} rows and hold "
+            f"table {one.spec.name}: its files should hold {counted(expected, 'row')} and hold "
             f"{rows.num_rows}; the table is left as it is: restore them, or roll back"
         )
 

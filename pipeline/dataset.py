@@ -34,6 +34,7 @@ from pipeline.lake import Lake, State
 from pipeline.schemas import ITEMS, USERS, TableSpec
 from pipeline.settings import Settings
 from pipeline.support import filter_support
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -271,7 +272,7 @@ def _ids(vocabulary: pa.Table) -> pa.Array:
 
 
 def _attrition(steps: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{step['step']}: {step['events']} events" for step in steps)
+    return ", ".join(f"{step['step']}: {counted(step['events'], 'event')}" for step in steps)
 
 
 def _vocabulary_rows(folder: Path) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ from pipeline.queries import query
 from pipeline.schemas import ITEM_HOURS
 from pipeline.settings import Settings
 from pipeline.version import code_version
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -112,8 +113,9 @@ def write_part(
         if not counts["n_users"]:
             raise NothingHappenedError(
                 f"no event of {HourRange(frame.window_start, frame.as_of) or frame.all_hours} is "
-                f"on one of the {part.vocabulary.num_rows} items of data set "
-                f"{manifest['base_dataset_id']}: take more hours, or a data set of later ones"
+                f"on what data set {manifest['base_dataset_id']} knows, "
+                f"{counted(part.vocabulary.num_rows, 'item')}: take more hours, or a "
+                "data set of later ones"
             )
         manifest = {
             **manifest,

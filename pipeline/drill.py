@@ -30,6 +30,7 @@ from pipeline.settings import Settings, SimulatorSettings, SourceSettings
 from pipeline.simulator import Scenario, simulate
 from pipeline.validation import validate
 from pipeline.verdicts import Kind
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -129,13 +130,14 @@ class Drill:
                 return
             if made:
                 raise UsageError(
-                    f"{self.folder}: holds a drill of {made.get('quiet_days')} quiet days made "
-                    "with other settings: remove it, or name another folder with --work"
+                    f"{self.folder}: holds a drill of "
+                    f"{counted(made.get('quiet_days'), 'quiet day')} made with other "
+                    "settings: remove it, or name another folder with --work"
                 )
             for part in ("live", "history", "quiet", "faults"):
                 shutil.rmtree(self.folder / part, ignore_errors=True)
         mark.write_text("{}", "utf-8")
-        with self.status(f"simulating {self.quiet_days} quiet days"):
+        with self.status(f"simulating {counted(self.quiet_days, 'quiet day')}"):
             simulate(self.world, self.live / "landing", self.folder / "truth", self.quiet_hours)
         settings = self._settings()
         with self.status("ingesting and sessionizing them"), _opened(settings) as lake:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.drill_verdicts import MOST_CRITICAL_HOURS, Failure, Judgement
 from pipeline.hours import DAY_H
+from pipeline.wording import counted, verb
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,8 +53,9 @@ def drill_sentence(result: DrillResult) -> str:
     quiet = result.quiet
     good = sum(judgement.good for judgement in result.judgements)
     return (
-        f"{good} of {len(result.judgements)} scenarios as they must be; in "
-        f"{quiet.hours / DAY_H:g} quiet days {quiet.hours_with('critical')} hours were critical "
+        f"{good} of {counted(len(result.judgements), 'scenario')} as they must be; in "
+        f"{quiet.hours / DAY_H:g} quiet days {counted(quiet.hours_with('critical'), 'hour')} "
+        f"{verb(quiet.hours_with('critical'), 'was', 'were')} critical "
         f"and {quiet.hours_with('warning')} had a warning, of {quiet.hours:,}; validating an hour "
         f"took {result.validate_s_per_hour:.2f} s"
     )
@@ -64,12 +66,14 @@ def complaint(result: DrillResult) -> str:
     bad = [judgement for judgement in result.judgements if not judgement.good]
     if bad:
         named = "; ".join(f"{judgement.scenario.name}: {judgement.reason}" for judgement in bad)
-        return f"{len(bad)} scenarios are not judged as they must be: {named}"
+
+        as_must_be = verb(len(bad), "is not judged as it must be", "are not judged as they must be")
+        return f"{counted(len(bad), 'scenario')} {as_must_be}: {named}"
     if not result.quiet.good:
         critical = result.quiet.hours_with("critical")
         return (
-            f"{critical} quiet hours were critical (limit {MOST_CRITICAL_HOURS}): look at the "
-            "limits of the expectations that failed"
+            f"{counted(critical, 'quiet hour')} {verb(critical, 'was', 'were')} critical "
+            f"(limit {MOST_CRITICAL_HOURS}): look at the limits of the expectations that failed"
         )
     return ""
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipeline.masking import mask
+
 # As the system, its quotas and SQLite say it; Spark only passes on the text.
 _FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 
@@ -14,10 +16,14 @@ _FULL = ("No space left on device", "Disk quota exceeded", "database or disk is 
 class HourglassError(Exception):
     """A fault the user can mend; the command line prints its one sentence and exits 1.
 
-    ``exit_code`` lets a step tell apart *refused by a check* (1) from *asked wrongly* (2).
+    ``exit_code`` lets a step tell apart *refused by a check* (1) from *asked wrongly* (2).  Secrets
+    are masked from the beginning: a sentence may end in a file, a report or another system.
     """
 
     exit_code = 1
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(mask(word) if isinstance(word, str) else word for word in words))
 
 
 class UsageError(HourglassError):
@@ -38,8 +44,10 @@ def meant(word: str, known: Iterable[str]) -> str:
     """A guess at what was meant, for the middle of a sentence; nothing where no name is near."""
     import difflib  # most commands guess at nothing
 
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    # Capitals and hyphens are how others spell it: BPR-max is bpr_max.
+    plain = {name.casefold().replace("-", "_"): name for name in known}
+    near = difflib.get_close_matches(word.casefold().replace("-", "_"), list(plain), n=1)
+    return f" (did you mean {plain[near[0]]!r}?)" if near else ""
 
 
 def disk_full(error: BaseException) -> bool:

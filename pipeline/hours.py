@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pipeline.errors import UsageError
+from pipeline.wording import counted
 
 HOUR_S = 3600
 DAY_H = 24
@@ -131,7 +132,7 @@ class HourRange:
     def steps(self, hours: int) -> Iterator[HourRange]:
         """Split into consecutive ranges of at most that many hours."""
         if hours < 1:
-            raise UsageError(f"a step of {hours} hours is too short: use 1 or more")
+            raise UsageError(f"a step of {counted(hours, 'hour')} is too short: use 1 or more")
         for start in range(self.first.index, self.stop.index, hours):
             yield HourRange(Hour(start), Hour(min(start + hours, self.stop.index)))
 

@@ -14,6 +14,7 @@ from pipeline.expiry import Snapshots
 from pipeline.lake import Lake
 from pipeline.lake_location import local_path
 from pipeline.schemas import ALL_TABLES
+from pipeline.wording import counted, verb
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -105,7 +106,8 @@ def _needed(table: Table, retained: frozenset[int]) -> set[str]:
     missing = sorted(path for path in reached if not Path(local_path(path)).is_file())
     if missing:
         raise HourglassError(
-            f"table {table.name()[-1]}: {len(missing)} files that its snapshots name are missing, "
+            f"table {table.name()[-1]}: {counted(len(missing), 'file')} that its snapshots name "
+            f"{verb(len(missing), 'is', 'are')} missing, "
             f"the first is {missing[0]}: nothing was removed; restore them, or roll back"
         )
     reached.add(table.metadata_location)

@@ -36,6 +36,7 @@ from pipeline.session_kernel import (
     session_ids,
     trail_digests,
 )
+from pipeline.wording import counted, verb
 
 MARKED = "marks"
 PLACES = "places"
@@ -186,8 +187,8 @@ def _microseconds(events: pa.Table, name: str) -> Ints:
     values = events[name].cast(pa.int64())
     if values.null_count:
         raise HourglassError(
-            f"{values.null_count} events have no {name}: ingest never writes such rows; find out "
-            "which program did"
+            f"{counted(values.null_count, 'event')} {verb(values.null_count, 'has', 'have')} no "
+            f"{name}: ingest never writes such rows; find out which program did"
         )
     return np.asarray(values.to_numpy())
 
@@ -213,8 +214,8 @@ def _codes(values: pa.ChunkedArray) -> tuple[Ints, list[str]]:
         encoded = encoded.combine_chunks()
     if encoded.null_count:
         raise HourglassError(
-            f"{encoded.null_count} events have no user or item: ingest never writes such rows; "
-            "find out which program did"
+            f"{counted(encoded.null_count, 'event')} {verb(encoded.null_count, 'has', 'have')} no "
+            "user or item: ingest never writes such rows; find out which program did"
         )
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 

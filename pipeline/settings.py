@@ -1,17 +1,18 @@
 """All settings, from one YAML file and ``HOURGLASS_*`` environment variables.
 
-Environment variables override the file (``HOURGLASS_SPARK__MASTER=local[4]``), and a key that no
-class below names is an error, so that a misspelt setting never passes for its default.
+Environment variables override the file (``HOURGLASS_SPARK__MASTER=local[4]``).  A key or variable
+that no class below names, or a key that stands twice, is an error, so that a misspelt setting
+never passes for its default.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -27,8 +28,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from pipeline.environment import environment_values, variable_of
 from pipeline.errors import HourglassError, UsageError, meant
+from pipeline.folders import LocalFolder, LocalPath
 from pipeline.hours import parse_duration_h
+from pipeline.masking import remember_secret_variables, remember_secrets
+from pipeline.yaml_text import read_yaml
 
 
 def _duration(text: str) -> str:
@@ -39,13 +44,6 @@ def _duration(text: str) -> str:
     return text
 
 
-def _local(text: str) -> str:
-    if "://" in text:
-        raise ValueError("must be a folder: object stores are not supported yet")
-    return text
-
-
-LocalFolder = Annotated[str, AfterValidator(_local)]
 Duration = Annotated[str, AfterValidator(_duration)]
 # Names travel into SQL joined by U+001F.
 ContextName = Annotated[str, Field(min_length=1, pattern=r"^[^\x1f]+$")]
@@ -80,7 +78,7 @@ class SourceSettings(Section):
     """Where raw logs lie and how they are read."""
 
     name: str = "simulator"
-    path: Path = Path("work/landing")
+    path: LocalPath = Path("work/landing")
     pattern: str = Field("**/*", description="glob, below path, of the files to ingest")
     encoding: str = "utf-8"
     delimiter: str = Field(",", min_length=1, max_length=1)
@@ -92,8 +90,8 @@ class SourceSettings(Section):
     epoch: str = Field("1970-01-01T00", description="what a numeric time of 0 means")
     default_event_type: str = "view"
     event_types: tuple[str, ...] = Field((), description="the known types; empty accepts any")
-    items_path: Path | None = None
-    users_path: Path | None = None
+    items_path: LocalPath | None = None
+    users_path: LocalPath | None = None
 
 
 class IngestSettings(Section):
@@ -278,7 +276,7 @@ class RetrainSettings(Section):
 class QualitySettings(Section):
     """How validation is kept and read."""
 
-    suites: Path | None = Field(None, description="folder of your own expectation suites")
+    suites: LocalPath | None = Field(None, description="folder of your own expectation suites")
     keep: int = Field(200, ge=1, description="validation results kept in Data Docs")
     report_hours: int = Field(336, ge=1, description="how far back the report looks")
 
@@ -437,6 +435,16 @@ def _default_models() -> tuple[ModelSettings, ...]:
     return tuple(ModelSettings(system=name) for name in names)
 
 
+class _Environment(PydanticBaseSettingsSource):
+    """The variables of this process."""
+
+    def __call__(self) -> dict[str, Any]:
+        return environment_values(self.settings_cls, os.environ)
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ANN401, ARG002 - the signature is pydantic's
+        return None, field_name, False  # all fields are read at once
+
+
 class Settings(BaseSettings):
     """Everything a command may be told; each section is documented by its own class."""
 
@@ -447,7 +455,7 @@ class Settings(BaseSettings):
     site: str = Field(
         "", description="what pages call this site; default: the name of its work or source folder"
     )
-    work: Path = Path("work")
+    work: LocalPath = Path("work")
     catalog_uri: str | None = Field(None, description="default: SQLite in the work folder")
     warehouse: LocalFolder | None = Field(None, description="default: a folder in the work folder")
     mlflow_uri: str | None = Field(None, description="default: SQLite in the work folder")
@@ -491,14 +499,14 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file, which arrives as initial values."""
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -552,23 +560,27 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
     Raises:
         UsageError: the file is missing or not YAML, or a key is unknown or has a wrong value.
     """
+    remember_secret_variables(os.environ)
     content: Any = {}
     name = "settings" if path is None else str(path)
     if path is not None:
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            content = read_yaml(path.read_text(encoding="utf-8"), str(path)) or {}
         except OSError as error:
             raise UsageError(f"{path}: cannot read the settings: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split())
-            raise UsageError(f"{path}: not a YAML file: {reason}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path}: not a YAML file: {error.reason}") from error
         if not isinstance(content, dict):
             raise UsageError(f"{path}: the settings must be a mapping of sections")
+    remember_secrets(content)
     try:
         return Settings(**merge(content, overrides or {}))
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key often is why another one is missing.
+        wrong = error.errors()
+        first = next((each for each in wrong if each["type"] == "extra_forbidden"), wrong[0])
         where = ".".join(str(part) for part in first["loc"])
+        name = variable_of(first["loc"], os.environ) or name
         if first["type"] == "extra_forbidden":
             hint = meant(str(first["loc"][-1]), _keys(Settings, first["loc"][:-1]))
             raise UsageError(
@@ -585,7 +597,10 @@ def _keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
         return list(model.model_fields)
     field = model.model_fields.get(str(path[0]))
     kind = None if field is None else field.annotation
-    return _keys(kind, path[1:]) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+    rest = path[1:]
+    if get_origin(kind) is tuple and rest:
+        kind, rest = get_args(kind)[0], rest[1:]
+    return _keys(kind, rest) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
+from pipeline.interrupts import reinstall
 from pipeline.settings import SparkSettings
 
 if TYPE_CHECKING:
@@ -121,7 +122,10 @@ def start_spark(settings: SparkSettings, scratch: Path, lasting: bool = False) -
     elif settings.shuffle_partitions:
         builder = builder.config("spark.sql.shuffle.partitions", settings.shuffle_partitions)
     with _stderr_to(scratch / "spark.log"):
-        return builder.getOrCreate()
+        session = builder.getOrCreate()
+    # PySpark answers Ctrl-C by asking the JVM, in the midst of another question to it.
+    reinstall()
+    return session
 
 
 @contextmanager

@@ -22,8 +22,10 @@ from pipeline.lake import Lake
 from pipeline.leftovers import old_datasets, old_scratch, pinned_parts, remove_folder
 from pipeline.orphans import Found, check_folders, orphans, remove_files
 from pipeline.settings import Settings
+from pipeline.wording import counted
 
 _MIB = 1 << 20
+_REMOVED = (("file", ""), ("data set", ""), ("leftover", " of killed runs"))
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,15 @@ class Upkeep:
         """Counts and MiB for people; empty where there is nothing."""
         joined = sum(len(one.files) for one in self.fragments)
         counts = (
-            (len(self.undone), "unfinished commits taken back"),
-            (joined, f"small files joined into {len(self.fragments)}"),
-            (sum(map(len, self.snapshots.values())), "snapshots expired"),
+            (len(self.undone), "unfinished commit", " taken back"),
+            (joined, "small file", f" joined into {len(self.fragments)}"),
+            (sum(map(len, self.snapshots.values())), "snapshot", " expired"),
             *(
-                (len(part), f"{name} removed ({_mib(part)} MiB)")
-                for part, name in zip(
-                    self._removed, ("files", "data sets", "leftovers of killed runs"), strict=True
-                )
+                (len(part), name, f"{of} removed ({_mib(part)} MiB)")
+                for part, (name, of) in zip(self._removed, _REMOVED, strict=True)
             ),
         )
-        return ", ".join(f"{count:,} {what}" for count, what in counts if count)
+        return ", ".join(f"{counted(count, what)}{rest}" for count, what, rest in counts if count)
 
     @property
     def facts(self) -> Mapping[str, Any]:

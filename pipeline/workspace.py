@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.actor import actor
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.incident_log import Act
+from pipeline.interrupts import is_interrupted
 from pipeline.lake import Lake
 from pipeline.locks import writing
 from pipeline.names import plain_name
@@ -163,7 +164,8 @@ class Workspace:
     def close(self) -> None:
         """Stop Spark, if it was started here: one that was joined has other users."""
         session = self._kept.pop("spark", None)
-        if session is not None and self._kept.pop("spark is ours"):
+        # Where a signal ends the process, its JVM ends with it; it may not answer any more.
+        if session is not None and self._kept.pop("spark is ours") and not is_interrupted():
             session.stop()
 
     def last_filled(self) -> Hour:

@@ -60,6 +60,38 @@ def test_a_wrong_value_is_shown(shop: Path, capfd: pytest.CaptureFixture[str]) -
     assert "10h" in sentence
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--config", "s3://bucket/h.yaml", "where"),
+        ("demo", "--work", "s3://bucket/lake"),
+        ("demo", "--source", "movielens", "--raw", "s3://bucket/raw"),
+        ("drill", "--work", "s3://bucket/drill"),
+        ("recommend", "--users", "s3://bucket/users.csv"),
+        ("train", "--model", "s3://bucket/model.yaml"),
+    ],
+    ids=lambda arguments: "-".join(arguments[:-1]),
+)
+def test_an_object_store_is_refused_before_a_folder_is_made(
+    shop: Path, capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    code, sentence = refused(capfd, *arguments)
+    assert code == 2
+    assert "must be a path on this machine" in sentence
+    assert sorted(path.name for path in shop.iterdir()) == ["hourglass.yaml", "raw"]
+
+
+@pytest.mark.parametrize("command", ["ingest", "simulate", "backfill", "doctor", "train"])
+def test_a_lake_in_an_object_store_is_refused_before_a_folder_is_made(
+    shop: Path, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    change(shop, "source:", "work: s3://bucket/lake\nsource:")
+    code, sentence = refused(capfd, command)
+    assert code == 2
+    assert "work = 's3://bucket/lake': must be a path on this machine" in sentence
+    assert sorted(path.name for path in shop.iterdir()) == ["hourglass.yaml", "raw"]
+
+
 def test_settings_that_are_not_there(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     code, sentence = refused(capfd, "--config", "no.yaml", "ingest")
     assert code == 2

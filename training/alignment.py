@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
+from pipeline.wording import counted
 from training.reader import Histories, Popularity, Requests
 
 
@@ -57,8 +58,8 @@ def take_columns(
     """
     if scores.ndim != 2 or scores.shape[1] != n_model_items:  # noqa: PLR2004 - a matrix
         raise HourglassError(
-            f"scores of shape {scores.shape} do not cover a vocabulary of {n_model_items} items: "
-            "the model and its vocabulary do not belong together"
+            f"scores of shape {scores.shape} do not cover a vocabulary of "
+            f"{counted(n_model_items, 'item')}: the model and its vocabulary do not belong together"
         )
     if is_identity(columns, n_model_items):
         return scores

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
+from pipeline.wording import counted
 from training.card import (
     CARD_NAME,
     FORMAT,
@@ -185,7 +186,7 @@ def load_model(folder: Path) -> LoadedModel:
     )
     if len(item_ids) != card.n_items:
         raise HourglassError(
-            f"{folder / VOCABULARY_NAME}: holds {len(item_ids)} items, the card says "
+            f"{folder / VOCABULARY_NAME}: holds {counted(len(item_ids), 'item')}, the card says "
             f"{card.n_items}: train the model again"
         )
     tensors = read_tensors(folder / WEIGHTS_NAME)
@@ -196,7 +197,7 @@ def load_model(folder: Path) -> LoadedModel:
     columns = system.score(_nobody(), _no_requests()).shape[1]
     if columns != len(item_ids):
         raise HourglassError(
-            f"{folder}: the model scores {columns} items but its vocabulary holds "
+            f"{folder}: the model scores {counted(columns, 'item')} but its vocabulary holds "
             f"{len(item_ids)}: train it again"
         )
     return LoadedModel(system, card, item_ids)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
+from pipeline.wording import counted, verb
 
 _MAX_WEIGHTS = 1 << 22  # 32 MiB of float64 in memory at a time
 
@@ -47,7 +48,8 @@ class UserSums:
         columns = values[:, None] if values.ndim == 1 else values  # (n, M)
         if columns.shape[0] != user.shape[0]:
             raise HourglassError(
-                f"{columns.shape[0]} values belong to {user.shape[0]} users' targets: "
+                f"{counted(columns.shape[0], 'value')} "
+                f"{verb(columns.shape[0], 'belongs', 'belong')} to {user.shape[0]} users' targets: "
                 "give one user per target"
             )
         if not columns.shape[0]:
@@ -140,7 +142,7 @@ def paired_difference(
     """
     if candidate.shape != other.shape:
         raise HourglassError(
-            f"{candidate.shape[0]} targets cannot be paired with {other.shape[0]}: "
+            f"{counted(candidate.shape[0], 'target')} cannot be paired with {other.shape[0]}: "
             "score both models on the same frozen events"
         )
     return intervals(candidate - other, user, samples=samples, confidence=confidence, seed=seed)[0]

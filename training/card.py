@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import HourglassError
+from pipeline.wording import counted, verb
 from training.reader import HourText, sha256_of
 
 CARD_NAME = "model.json"
@@ -129,7 +130,8 @@ def verify_finite(where: str, tensors: Mapping[str, NDArray[Any]]) -> None:
     """
     for name, tensor in tensors.items():
         if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            wrong = int((~np.isfinite(tensor)).sum())
             raise HourglassError(
-                f"{where}: tensor {name!r} holds {int((~np.isfinite(tensor)).sum())} values that "
-                "are not finite: lower the learning rate and train again"
+                f"{where}: tensor {name!r} holds {counted(wrong, 'value')} that "
+                f"{verb(wrong, 'is', 'are')} not finite: lower the learning rate and train again"
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from pipeline.errors import HourglassError
+from pipeline.wording import counted
 from training.evidence import (
     CheckResult,
     Contestant,
@@ -210,5 +211,8 @@ def earlier_evidence(evidence: Evidence) -> CheckResult:
             f"that of no other fit of {evidence.line}",
         )
     return passed(
-        name, "earlier_evidence_whole", f"{len(looks) - 1} earlier looks.", looks=len(looks) - 1
+        name,
+        "earlier_evidence_whole",
+        f"{counted(len(looks) - 1, 'earlier look')}.",
+        looks=len(looks) - 1,
     )

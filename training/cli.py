@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from pipeline import commands as data_commands
+from pipeline import interrupts
 from pipeline.errors import HourglassError
+from pipeline.folders import path_option
+from pipeline.masking import mask, masked_output
 from pipeline.settings import load_settings
 from pipeline.workspace import Workspace
 from training import commands as model_commands
@@ -37,14 +41,18 @@ def options(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="settings; default: $HOURGLASS_CONFIG, hourglass.yaml, work/hourglass.yaml"
+            parser=path_option,
+            metavar="PATH",
+            help="settings; default: $HOURGLASS_CONFIG, hourglass.yaml, work/hourglass.yaml",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="result as one line of JSON")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,  # noqa: ARG001 - read by main, before the parser
 ) -> None:
     """Read the settings; these options may stand before or after the command."""
-    named = config or (Path(value) if (value := os.environ.get("HOURGLASS_CONFIG")) else None)
+    named = config or (
+        path_option(value) if (value := os.environ.get("HOURGLASS_CONFIG")) else None
+    )
     own = named or data_commands.own_config()
     # The demo brings its own settings; whatever lies about must not keep it from running.
     settings = load_settings(None if context.invoked_subcommand == "demo" else own)
@@ -54,31 +62,55 @@ def options(
     context.call_on_close(context.obj.close)
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Entry point: one sentence and an exit code, never a traceback unless asked for."""
-    sys.exit(run(sys.argv[1:]))
+    interrupts.guarded(lambda: program(sys.argv[1:]))
+
+
+def program(arguments: Sequence[str]) -> int:
+    """As `run`; the traceback that ``--debug`` asks for is printed, without secrets."""
+    try:
+        return run(arguments)
+    except Exception as error:
+        with masked_output():
+            traceback.print_exc()
+        return error.exit_code if isinstance(error, HourglassError) else 1
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns 0 fine, 1 refused or failed, 2 asked wrongly."""
+    """Run one command line; returns 0 fine, 1 refused or failed, 2 asked wrongly.
+
+    After a signal it is 128 and the signal's number, as of any program.
+    """
+    with masked_output():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     ordered = _globals_first(arguments)
     debug = "--debug" in ordered
     try:
         code = app(ordered, standalone_mode=False, prog_name="hourglass")
-    except HourglassError as error:
-        if debug:
-            raise
-        return _fail(str(error), error.exit_code)
-    except _BadCommandLine as error:
+    except (typer.Abort, KeyboardInterrupt):
+        return interrupts.tell()
+    except Exception as error:
+        # What breaks while everything is being ended is no news.
+        if interrupts.is_interrupted():
+            return interrupts.tell()
+        return _failed(error, debug)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(error: Exception, debug: bool) -> int:
+    """The exit code of an error, which is told in one sentence, or raised again for debugging."""
+    if isinstance(error, _BadCommandLine):
         said = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
         return _fail(f"{said} See `hourglass --help`.", 2)
-    except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted: nothing half-done is visible; run the command again", 130)
-    except Exception as error:
-        if debug:
-            raise
-        return _fail(f"{_one_line(error)} (--debug shows where)", 1)
-    return code if isinstance(code, int) else 0
+    if debug:
+        raise error
+    if isinstance(error, HourglassError):
+        return _fail(str(error), error.exit_code)
+    return _fail(f"{_one_line(error)} (--debug shows where)", 1)
 
 
 def _globals_first(arguments: Sequence[str]) -> list[str]:
@@ -107,7 +139,8 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
-    text = " ".join(str(error).split())
+    # Before it is cut: half a password would not be recognised.
+    text = mask(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text[:300]}"
 
 

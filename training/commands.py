@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.folders import path_option
+from pipeline.wording import counted
 from pipeline.workspace import Workspace
 from training.adopt_command import adopt
 from training.anchor_command import anchor
@@ -69,7 +71,7 @@ def evaluate_all(space: Workspace, dataset: Path) -> Evaluation:
     with bar(space, "evaluating") as (advance, describe):
 
         def report(name: str, done: int, total: int) -> None:
-            describe(f"evaluating {name}: {done:,} of {total:,} events")
+            describe(f"evaluating {name}: {done:,} of {counted(total, 'event')}")
             advance(done / max(1, total))
 
         found = run(space.settings, registry_of(space), dataset, part, report)
@@ -142,13 +144,21 @@ def maintain(
 def demo(
     context: typer.Context,
     source: Annotated[str, typer.Option(help="a source with a preset")] = "simulator",
-    raw: Annotated[Path | None, typer.Option(help="file or folder of the raw logs")] = None,
+    raw: Annotated[
+        Path | None,
+        typer.Option(parser=path_option, metavar="PATH", help="file or folder of the raw logs"),
+    ] = None,
     hours: Annotated[
         int | None, typer.Option(help="hours to simulate, or of real logs to learn from", min=2)
     ] = None,
-    work: Annotated[Path, typer.Option(help="its lake goes in a folder of the source's name")] = (
-        Path("work")
-    ),
+    work: Annotated[
+        Path,
+        typer.Option(
+            parser=path_option,
+            metavar="PATH",
+            help="its lake goes in a folder of the source's name",
+        ),
+    ] = (Path("work")),
 ) -> None:
     """Run the whole loop on one data source, end to end."""
     from training.demo import run_demo

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.wording import counted
 from training.bootstrap import Interval, intervals, paired_difference
 from training.days import variance_by_day
 from training.evidence import CheckResult, Contestant, Evidence, blocked, held, passed, ranks_of
@@ -214,7 +215,7 @@ def _beats(
 def _figures(sums: Sums, proof: Sequential, metric: str) -> str:
     theirs = sums.c / sums.n
     share = f" ({proof.mean / theirs:+.1%})" if theirs > 0 else ""
-    looks = "1 look" if proof.looks == 1 else f"{proof.looks} looks"
+    looks = counted(proof.looks, "look")
     return (
         f"{metric} {theirs + proof.mean:.4f} against {theirs:.4f}{share}, difference "
         f"{proof.mean:+.4f}, at least {proof.lower:+.4f}; {looks}, evidence "

@@ -11,6 +11,7 @@ import yaml
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings import load_settings, merge
+from pipeline.wording import counted
 from pipeline.workspace import Workspace
 from training.commands import show_leaderboard
 from training.copied_settings import MADE_BY
@@ -106,7 +107,10 @@ def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -
         outcomes += validate(lake, settings, judged, act=act)
         failed = [r for outcome in outcomes for r in outcome.results if not r.success]
         checked = sum(len(outcome.results) for outcome in outcomes)
-        done(f"{checked} expectations on {learned.first} to {judged.stop}, {len(failed)} failed")
+        done(
+            f"{counted(checked, 'expectation')} on {learned.first} to {judged.stop}, "
+            f"{len(failed)} failed"
+        )
         refuse_critical(outcomes)
     return judged.stop
 
@@ -134,7 +138,7 @@ def _simulate(space: Workspace) -> str:
     hours = HourRange(first, first + world.hours)
     truth = landing.with_name(landing.name + "-truth")
     made = simulate(world, landing, truth, hours)
-    return f"{made.records:,} records in {made.files} hourly files"
+    return f"{counted(made.records, 'record')} in {counted(made.files, 'hourly file')}"
 
 
 def _places(space: Workspace) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from pipeline.catalog import NAMESPACE
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.ingest import STEP as INGEST
+from pipeline.masking import mask
 from pipeline.report.gather import data_facts
 from pipeline.report.lights import dataset_light, support_light
 from pipeline.report.model_values import ModelHealth
@@ -110,14 +111,13 @@ def _links(space: Workspace, health: ModelHealth, out: Path) -> list[Link]:
     live = health.live
     docs = os.path.relpath(settings.path("data_docs") / "index.html", out.parent)
     recommendations = os.path.relpath(settings.path("recommendations"), out.parent)
-    mlflow_uri = _shown(settings.resolved_mlflow_uri)
     return [
         Link("Data Docs: every validation", href=docs),
         Link("Recommendations", href=recommendations),
         Link("Quarantine by reason and file", command=_quarantine_command(space)),
         Link(
             f"Runs and models in MLflow ({live.model_id if live else 'none'} is live)",
-            command=ui_command(mlflow_uri, settings.path("mlflow")),
+            command=ui_command(settings.resolved_mlflow_uri, settings.path("mlflow")),
         ),
         Link("Runs of the hours in Airflow (sessions_hourly, retrain)", command="make airflow"),
     ]
@@ -125,7 +125,7 @@ def _links(space: Workspace, health: ModelHealth, out: Path) -> list[Link]:
 
 def _quarantine_command(space: Workspace) -> str:
     """A command that counts what was refused, for a shell in the project's environment."""
-    uri = _shown(space.settings.resolved_catalog_uri)
+    uri = mask(space.settings.resolved_catalog_uri)
     code = (
         "from pyiceberg.catalog.sql import SqlCatalog; "
         f"catalog = SqlCatalog('hourglass', uri={uri!r}); "
@@ -133,10 +133,3 @@ def _quarantine_command(space: Workspace) -> str:
         "print(refused.groupby(['reason', 'source_file']).size().to_string())"
     )
     return f"python -c {shlex.quote(code)}"
-
-
-def _shown(uri: str) -> str:
-    """An address fit for a page: without its password."""
-    from sqlalchemy.engine import make_url
-
-    return make_url(uri).render_as_string(hide_password=True)

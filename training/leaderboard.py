@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pipeline.wording import counted, verb
 from training.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -43,9 +44,11 @@ def note(found: Evaluation) -> str:
     """What the figures are of."""
     users = max((row.n_users for row in found.rows if row.slice_name == "all"), default=0)
     return (
-        f"{found.n_targets:,} next events of {users:,} users from {found.start} on, over all "
-        "items, ties against the model; popularity as known at the start of each event's hour. "
-        f"{found.left_out_events:,} events on items unknown at the data set's time are left out"
+        f"{counted(found.n_targets, 'next event')} of {counted(users, 'user')} from "
+        f"{found.start} on, over all items, ties against the model; popularity as known at "
+        "the start of each event's hour. "
+        f"{counted(found.left_out_events, 'event')} on items unknown at the data set's time "
+        f"{verb(found.left_out_events, 'is', 'are')} left out"
         + "; brackets: percentile intervals by resampling users"
         + "".join(f"; {sentence}" for sentence in found.not_ranked.values())
     )

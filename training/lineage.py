@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import HourglassError
 from pipeline.upkeep import TrainedFrom
+from pipeline.wording import counted
 from training.registry import Registry, aliased, named_errors, open_registry
 
 if TYPE_CHECKING:
@@ -71,8 +72,9 @@ def _refuse_unrecorded(uri: str, models: Path) -> None:
     made = sorted(path.parent.name for path in models.glob("[!.]*/model.json"))
     if made:
         raise HourglassError(
-            f"{models} holds {len(made)} models but {uri} records none, so what they were trained "
-            "from cannot be told: check mlflow_uri in the settings, or run `hourglass train`"
+            f"{models} holds {counted(len(made), 'model')} but {uri} records none, so what they "
+            "were trained from cannot be told: check mlflow_uri in the settings, or run "
+            "`hourglass train`"
         )
 
 

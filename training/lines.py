@@ -10,6 +10,7 @@ from pipeline.hours import Hour
 from pipeline.settings import Settings
 from pipeline.workspace import Workspace
 from training.card import read_card
+from training.model_check import check_models, facts_of
 from training.model_files import chosen
 
 
@@ -47,11 +48,12 @@ def _fits(settings: Settings, name: str) -> list[tuple[Hour, str]]:
 
 
 def check_lines(settings: Settings) -> None:
-    """Every line can be resolved, and floor and candidates are among them.
+    """Every line can be resolved and fitted, and floor and candidates are among them.
 
     Raises:
         UsageError: naming the first that is not.
     """
+    check_models(settings, facts_of(settings))
     names = [model.name for model in chosen(settings, [], None)]
     for role, name in (("gate.floor", settings.gate.floor), *_candidates(settings)):
         if name not in names:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.verdicts import Kind
+from pipeline.wording import counted
 from pipeline.workspace import Workspace
 from training.judged import QUIET, note_judged
 from training.registry import Registry, registry_of
@@ -93,7 +94,10 @@ def learn(space: Workspace, stop: Hour, steps: Steps, catch_up: bool = False) ->
         with steps("recommend") as done:
             live = live_at(registry_of(space), stop)
             published = recommend_all(space, live, stop.start)
-            done(f"{published.rows:,} rows for {published.users:,} users by {live.model_id}")
+            done(
+                f"{counted(published.rows, 'row')} for {counted(published.users, 'user')} by "
+                f"{live.model_id}"
+            )
     except HourglassError as error:
         steps.say("recommend", f"failed: {error}")
         tries.refuse_failed()
@@ -142,7 +146,9 @@ def _challenge(space: Workspace, stop: Hour, tries: _Tries, tried: _Tried) -> No
         done(_trained(space, registry_of(space), dataset))
     with tries("evaluate") as done:
         tried.evaluation = evaluate_all(space, dataset)
-        done(f"{tried.evaluation.n_targets:,} next events from {tried.evaluation.start} on")
+        done(
+            f"{counted(tried.evaluation.n_targets, 'next event')} from {tried.evaluation.start} on"
+        )
     if tried.evaluation is None:
         return
     with tries("watch") as done:
@@ -183,8 +189,8 @@ def _frozen(space: Workspace, stop: Hour) -> tuple[Path, str]:
     refuse_critical([outcome])
     held = read_manifest(folder)
     return folder, (
-        f"{folder.name} as of {as_of}: {held['n_targets']:,} events, "
-        f"{held['n_users']:,} users, {held['n_items']:,} items"
+        f"{folder.name} as of {as_of}: {counted(held['n_targets'], 'event')}, "
+        f"{counted(held['n_users'], 'user')}, {counted(held['n_items'], 'item')}"
     )
 
 

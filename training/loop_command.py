@@ -9,6 +9,7 @@ import typer
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
+from pipeline.wording import counted, verb
 from pipeline.workspace import Workspace
 from training.lines import check_lines
 
@@ -69,7 +70,10 @@ def loop(
             page = write_report(space, registry_of(space))
         space.console.print(f"report: {page}", markup=False)
     if blocked:
-        raise HourglassError(f"{len(blocked)} of {len(hours)} hours were blocked; {blocked[0]}")
+        raise HourglassError(
+            f"{len(blocked)} of {counted(len(hours), 'hour')} "
+            f"{verb(len(blocked), 'was', 'were')} blocked; {blocked[0]}"
+        )
 
 
 def _asked(space: Workspace, first: str | None, stop: str | None) -> HourRange | None:

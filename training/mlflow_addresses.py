@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.catalog import sqlite_file
 from pipeline.errors import HourglassError
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -95,9 +96,9 @@ def check_files(uri: str, former: Path, work: Path) -> None:
         ]
     if missing:
         raise HourglassError(
-            f"MLflow's store at {uri} names {len(missing)} files or folders of {former} that are "
-            f"missing here, the first is {missing[0]}; nothing was changed: copy or restore the "
-            "whole work folder again"
+            f"MLflow's store at {uri} names what is missing here of {former} "
+            f"({counted(len(missing), 'path')}), the first is {missing[0]}; nothing was changed: "
+            "copy or restore the whole work folder again"
         )
 
 

@@ -9,11 +9,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import UsageError, meant
+from pipeline.folders import path_option
 from pipeline.settings import ModelSettings, Settings
+from pipeline.yaml_text import read_yaml
 from training.systems import SYSTEM_NAMES, parameter_names
 
 _SHIPPED = resources.files("training") / "models"
@@ -57,7 +58,7 @@ def resolve(asked: ModelSettings) -> Model:
     elif asked.file in shipped():
         found = _parsed(asked.file, (_SHIPPED / f"{asked.file}{_SUFFIX}").read_text("utf-8"))
     elif _is_path(str(asked.file)):
-        found = _read(Path(str(asked.file)))
+        found = _read(path_option(str(asked.file)))
     elif asked.file in SYSTEM_NAMES:
         found = _Content(system=asked.file)
     else:
@@ -134,10 +135,7 @@ def _read(path: Path) -> _Content:
 
 
 def _parsed(where: str, text: str) -> _Content:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{where}: not a YAML file: {' '.join(str(error).split())}") from error
+    content = read_yaml(text, where)
     try:
         return _Content.model_validate(content)
     except ValidationError as error:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
 from pipeline.settings import EvaluationSettings
+from pipeline.wording import counted
 from training.bootstrap import intervals
 from training.metrics import METRICS, Metric, target_values
 
@@ -159,7 +160,7 @@ def check_same_targets(ranks: Mapping[str, Ranks]) -> None:
                 )
         if first.n_targets != other.n_targets:
             raise HourglassError(
-                f"{first_name} has {first.n_targets} targets and {other_name} has "
+                f"{first_name} has {counted(first.n_targets, 'target')} and {other_name} has "
                 f"{other.n_targets}: evaluate both on the same frozen events"
             )
         for field in ("user", "position", "item", "session", "time_us"):

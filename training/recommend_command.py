@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import UsageError
+from pipeline.folders import path_option
 from pipeline.hours import Hour
+from pipeline.wording import counted
 from pipeline.workspace import Workspace
 from training.registry import LiveModel
 
@@ -31,8 +33,10 @@ def recommend(
     users: Annotated[
         Path | None,
         typer.Option(
+            parser=path_option,
+            metavar="PATH",
             help="only for these: one id a line, or CSV or Parquet with user_id and, if you like, "
-            "context fields; default: every known user"
+            "context fields; default: every known user",
         ),
     ] = None,
 ) -> None:
@@ -47,8 +51,9 @@ def recommend(
     done = recommend_all(space, live, at, asked)
     new = f", {done.new_users:,} of them new" if done.new_users else ""
     space.say(
-        f"{done.rows:,} recommendations for {done.users:,} users{new} by {live.model_id} (version "
-        f"{live.version}) as of {at:%Y-%m-%dT%H:%M}, {done.users_per_s:,.0f} users/s: {done.path}",
+        f"{counted(done.rows, 'recommendation')} for {counted(done.users, 'user')}{new} by "
+        f"{live.model_id} (version {live.version}) as of {at:%Y-%m-%dT%H:%M}, "
+        f"{done.users_per_s:,.0f} users/s: {done.path}",
         {
             "users": done.users,
             "new_users": done.new_users,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
+from pipeline.masking import mask, remember_secrets
 from pipeline.names import is_plain
 from training.live_record import LiveEvent, ModelRef, history
 from training.mlflow_addresses import check_addresses
@@ -79,6 +80,7 @@ def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registr
         UsageError: the name has characters that MLflow's queries cannot hold.
         HourglassError: the store cannot be opened, or is a copy that names another's files.
     """
+    remember_secrets(uri)
     if not _SAFE_NAME.fullmatch(name):
         raise UsageError(
             f"registered_model = {name!r}: use only letters, digits, underscore, point and hyphen"
@@ -124,7 +126,11 @@ def registry_of(space: Workspace) -> Registry:
 
 
 def ui_command(uri: str, artifacts: Path) -> str:
-    """The command that shows runs and versions in a browser at http://localhost:5000."""
+    """The command that shows runs and versions in a browser at http://localhost:5000.
+
+    It is printed and stands on pages: whoever runs it fills a password in.
+    """
+    uri = mask(uri)
     if is_server(uri):
         return f"python -m webbrowser {shlex.quote(uri)}"
     root = shlex.quote(artifacts.absolute().as_uri())

@@ -43,6 +43,7 @@ def replay(
 ) -> None:
     """Roll history with several arms side by side; write table, curves and costs."""
     from pipeline.hours import HourRange, parse_duration_h
+    from training.model_check import Facts, check_models
     from training.replay.arms import arms_of
     from training.replay.log import read_log
     from training.replay.roll import done_steps, plan, roll
@@ -55,6 +56,8 @@ def replay(
         parse_duration_h(step)
         own = type(settings.replay)(**{**settings.replay.model_dump(), "step": step})
         settings = settings.model_copy(update={"replay": own})
+    # What is known of the data is for the arms: not all models need be among them.
+    check_models(settings, Facts())
     arms = arms_of(settings, arm or [])
     run = plan(space.lake, settings, HourRange.parse(first, stop), arms)
     with held(run.folder, _LOCK_WAIT_S, lambda text: print(text, file=sys.stderr, flush=True)):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
+from pipeline.wording import counted
 from training.manifest import Manifest
 
 Columns = dict[str, NDArray[Any]]
@@ -58,9 +59,9 @@ def read_shards(folder: Path, manifest: Manifest) -> Iterator[Columns]:
         yield columns
     if (users, events) != (manifest.n_users, manifest.n_events):
         raise HourglassError(
-            f"{folder}: the shards hold {users:,} users and {events:,} events or more, the "
-            f"manifest says {manifest.n_users:,} and {manifest.n_events:,}: build the data set "
-            "again"
+            f"{folder}: the shards hold {counted(users, 'user')} and {counted(events, 'event')} "
+            f"or more, the manifest says {manifest.n_users:,} and {manifest.n_events:,}: "
+            "build the data set again"
         )
 
 
@@ -166,7 +167,8 @@ def _verify(where: Path, manifest: Manifest, users: pa.ChunkedArray, columns: Co
         if len(codes) and not (codes.min() >= 0 and codes.max() <= len(field.values)):
             raise HourglassError(
                 f"{where}: codes of the context field {field.name!r} run from {codes.min()} to "
-                f"{codes.max()} but it has {len(field.values)} values: build the data set again"
+                f"{codes.max()} but it has {counted(len(field.values), 'value')}: "
+                "build the data set again"
             )
     backwards = np.flatnonzero(np.diff(columns["time_us"]) < 0) + 1
     backwards = backwards[~np.isin(backwards, offsets)]
@@ -181,5 +183,5 @@ def _verify(where: Path, manifest: Manifest, users: pa.ChunkedArray, columns: Co
         row = int(wrong[0])
         raise HourglassError(
             f"{where}: user {users[row].as_py()!r} has n_context = {n_context[row]} of "
-            f"{lengths[row]} events: build the data set again"
+            f"{counted(int(lengths[row]), 'event')}: build the data set again"
         )

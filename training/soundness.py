@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
 from pipeline.hours import HOUR_S, Hour
+from pipeline.masking import mask
 from pipeline.settings import EvaluationSettings
+from pipeline.wording import counted, verb
 from training.card import CARD_NAME
 from training.evaluate import Scorer
 from training.probes import differing, impersonal, probe_requests, scramble_future
@@ -137,8 +139,9 @@ def _contradiction(model: Loaded, frozen: DataSet, learned: DataSet | None) -> D
         if data is not None and not np.array_equal(model.item_ids, data.item_ids):
             return Defect(
                 "vocabulary_mismatch",
-                f"{card.model_id} was trained on {card.dataset_id} but its {model.item_ids.size} "
-                f"items are not that data set's {data.item_ids.size}, in that order",
+                f"{card.model_id} was trained on {card.dataset_id} but its "
+                f"{counted(model.item_ids.size, 'item')} {verb(model.item_ids.size, 'is', 'are')} "
+                f"not that data set's {data.item_ids.size}, in that order",
             )
     if learned is None:
         return None
@@ -202,5 +205,5 @@ def _popularity_alone(probes: int, k: int) -> Defect:
 
 def one_line(error: Exception) -> str:
     """An error on one line; its type is named unless the message was written for people."""
-    text = " ".join(str(error).split())
+    text = mask(" ".join(str(error).split()))
     return text if isinstance(error, HourglassError) else f"{type(error).__name__}: {text}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
+from pipeline.wording import counted
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ def ingested(space: Workspace, steps: Steps) -> list[Hour]:
     with steps("ingest") as done, space.writing():
         taken = ingest.ingest(spark, lake, settings, space.clock)
         done(
-            f"{taken.records:,} records = {taken.accepted:,} accepted + {taken.duplicates:,} "
-            f"duplicates + {taken.quarantined:,} quarantined"
+            f"{counted(taken.records, 'record')} = {taken.accepted:,} accepted + "
+            f"{counted(taken.duplicates, 'duplicate')} + {taken.quarantined:,} quarantined"
             if taken.files
-            else f"nothing new in {taken.known_files} files"
+            else f"nothing new in {counted(taken.known_files, 'file')}"
         )
     arrived = lake.filled(ingest.STEP)
     if not arrived:
@@ -54,6 +55,6 @@ def sessionized(space: Workspace, stop: Hour, steps: Steps) -> None:
         stale = stale_hours(space.lake, space.settings, stop)
         if stale:
             made = sessionize(space.spark, space.lake, space.settings, HourRange(stale[0], stop))
-            done(f"{made.events:,} events of {len(stale):,} hours in sessions")
+            done(f"{counted(made.events, 'event')} of {counted(len(stale), 'hour')} in sessions")
         else:
             done("all hours are filled already")

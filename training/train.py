@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.errors import HourglassError, SomeFailedError, UsageError
+from pipeline.errors import HourglassError, SomeFailedError
 from pipeline.settings import Settings
 from pipeline.version import code_version
 from training.artefact import Extras, load_model, model_id_of, save_model
@@ -18,6 +18,7 @@ from training.attempts import Found, attempt, forget
 from training.candidates import remember
 from training.epochs import EpochEnd, Epochs
 from training.machine import machine_facts
+from training.model_check import Facts, check_model, naming
 from training.model_files import Model, agreeing
 from training.origin import NONE, Origin, find_origin, find_own_origins
 from training.reader import DataSet, read_dataset
@@ -93,7 +94,8 @@ def train(
         watcher: is told how it goes.
 
     Raises:
-        UsageError: the model to continue from does not exist or cannot be continued.
+        UsageError: a model's parameters are wrong, or the model to continue from does not exist or
+            cannot be continued; nothing is fitted then.
         HourglassError: the data set is damaged or empty, or a fit does not come to an end.
         LinesFailedError: so did some of several; the others were fitted all the same.
     """
@@ -112,6 +114,11 @@ def train(
         if asked is None
         else {}
     )
+    # Before the first is fitted: the data set may be older than the settings.
+    facts = Facts(data.manifest.popularity_window_h, data.histories.event_types)
+    for model in models:
+        with naming(f"model {model.name!r}"):
+            check_model(model, facts)
     lineage = json.loads((dataset / "lineage.json").read_text("utf-8"))
     training = _Training(
         settings, registry, data, lineage, options, origin, own, processes, watcher, code_version()
@@ -121,8 +128,6 @@ def train(
     for model in _floor_first(models, settings.gate.floor):
         try:
             done = training.run(model)
-        except UsageError:
-            raise
         except Exception as error:
             # Several processes would lose one another; of one line there is nothing to go on with.
             if processes.world > 1 or len(models) == 1:

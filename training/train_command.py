@@ -67,6 +67,7 @@ def train(
 ) -> None:
     """Fit the configured models on a data set and register them."""
     from training.launch import is_one_of_several, launch
+    from training.model_check import Facts, check_models
     from training.model_files import chosen
     from training.retraining import lines_to_train
     from training.signs import recorded_worth
@@ -74,6 +75,9 @@ def train(
 
     space: Workspace = context.obj
     models = chosen(space.settings, model or [], system)
+    # Also those that are not chosen: a wrong setting is wrong whatever is asked for.  How much the
+    # data set knows is checked with it: it may be older than the settings.
+    check_models(space.settings, Facts())
     folder = space.dataset(dataset)
     if as_needed:
         if model or system:

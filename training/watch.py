@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange, parse_duration_h
 from pipeline.settings import Settings
+from pipeline.wording import counted, verb
 from training.artefact import load_model
 from training.card import read_card
 from training.evaluation import Evaluation
@@ -164,13 +165,13 @@ class Watch:
             return (
                 WatchOutcome.UNJUDGED,
                 "few_users",
-                f"{model_id} is not judged on {self.hours}: {numbers.users} users are fewer than "
-                f"{least}.",
+                f"{model_id} is not judged on {self.hours}: {counted(numbers.users, 'user')} "
+                f"{verb(numbers.users, 'is', 'are')} fewer than {least}.",
             )
         figures = (
             f"{self.settings.gate.metric} {numbers.live:.4f} against {numbers.floor:.4f} of the "
             f"floor, difference {numbers.difference:+.4f} [{numbers.lower:+.4f}, "
-            f"{numbers.upper:+.4f}], {numbers.users:,} users"
+            f"{numbers.upper:+.4f}], {counted(numbers.users, 'user')}"
         )
         if is_below(numbers, least):
             sentence = f"{model_id} is surely below the floor on {self.hours}: {figures}."

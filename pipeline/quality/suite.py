@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UsageError
@@ -16,6 +15,7 @@ from pipeline.hours import Hour
 from pipeline.number_text import significant
 from pipeline.quality.outcomes import Severity
 from pipeline.settings import Settings
+from pipeline.yaml_text import read_yaml
 
 SUITE_FOLDER = Path(__file__).with_name("suites")
 # Enough for any limit that a person writes.
@@ -173,14 +173,14 @@ def _placeholder(value: Any) -> re.Match[str] | None:  # noqa: ANN401 - any YAML
 
 def _read(path: Path) -> _SuiteText:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         known = ", ".join(sorted(file.stem for file in SUITE_FOLDER.glob("*.yaml")))
         raise UsageError(
             f"{path}: cannot read this suite ({error.strerror}): the built-in ones are {known}"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a YAML file: {error.reason}") from error
     try:
         return _SuiteText.model_validate(content)
     except ValidationError as error:

@@ -23,6 +23,7 @@ from pipeline.number_text import significant
 from pipeline.quality.outcomes import ExpectationOutcome, ValidationOutcome, worst
 from pipeline.quality.site import QualitySite
 from pipeline.quality.suite import Check, Suite
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,7 +223,7 @@ def observed_text(result: ExpectationValidationResult) -> str:
     value = answer.get("observed_value")
     column = configuration_of(result).kwargs.get("column")
     if isinstance(value, list):
-        return f"{len(value)} columns"
+        return counted(len(value), "column")
     return f"{column} is {_figure(value)}" if column else _rows(int(value or 0))
 
 

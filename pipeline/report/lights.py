@@ -183,7 +183,7 @@ def volume_light(found: Volume | None) -> Light:
     if found is None:
         return Light(name, "grey", "Less than two days to compare.")
     low, high = min(found.days), max(found.days)
-    said = f"{found.events:,} events in the last 24 h; " + (
+    said = f"{counted(found.events, 'event')} in the last 24 h; " + (
         f"the {len(found.days)} days before had {low:,} to {high:,}, median {found.usual:,.0f}"
         if len(found.days) > 1
         else f"the day before had {low:,}"
@@ -227,7 +227,7 @@ def sessions_light(lengths: SessionLengths | None, dwell: DwellTimes | None) -> 
     single = lengths.counts[0] / lengths.sessions
     stay = f", median dwell time {duration(dwell.median_s)}" if dwell else ""
     said = (
-        f"{lengths.sessions:,} sessions, median {significant(lengths.median)} and "
+        f"{counted(lengths.sessions, 'session')}, median {significant(lengths.median)} and "
         f"mean {significant(lengths.mean)} events{stay}; {percent(single)} have a single event"
     )
     if single > 0.5:  # noqa: PLR2004 - most
@@ -287,9 +287,9 @@ def conservation_light(files: Mapping[str, int]) -> Light:
     """Records of all files = accepted + duplicates + quarantined."""
     held = files["records"] == files["accepted"] + files["duplicates"] + files["quarantined"]
     said = (
-        f"In all files, {files['records']:,} records {'=' if held else 'are not'} "
+        f"In all files, {counted(files['records'], 'record')} {'=' if held else 'are not'} "
         f"{files['accepted']:,} accepted "
-        f"+ {files['duplicates']:,} duplicates + {files['quarantined']:,} quarantined"
+        f"+ {counted(files['duplicates'], 'duplicate')} + {files['quarantined']:,} quarantined"
     )
     mend = "." if held else ": ingest again, and report the file that does not add up."
     return Light("Conservation", "green" if held else "red", said + mend)

@@ -408,7 +408,7 @@ def test_an_hour_without_a_known_item_is_no_test_part(spark: SparkSession, tmp_p
     assert told(read_dataset(base)) == {
         "u": (0, [(1, DAY_US, True, 1.0, 0, 0, None), (1, DAY_US + US, False, None, 0, 0, None)])
     }
-    with pytest.raises(HourglassError, match=f"on one of the 1 items of data set {base.name}"):
+    with pytest.raises(HourglassError, match=f"on what data set {base.name} knows, 1 item: "):
         hold_out(spark, log.lake, log.settings, base, HourRange(DAY + 1, DAY + 2))
 
 

@@ -266,7 +266,7 @@ def test_an_event_without_a_user_is_refused_by_name() -> None:
         nobody = pa.array([None], pa.string())
         index = table.column_names.index("user_id")
         pq.write_table(table.set_column(index, "user_id", nobody), file.path)
-        with pytest.raises(Exception, match="1 events have no user or item"):
+        with pytest.raises(Exception, match="1 event has no user or item"):
             compute(folder / "out", Rules(), EVERY, [], [file])
 
 

@@ -61,7 +61,26 @@ def test_the_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
             "unknown key 'source.columns.user' (did you mean 'user_id'?): all keys",
         ),
         ("source: {columns: {zzz: u}}", "unknown key 'source.columns.zzz': all keys stand in"),
-        ("models: [{fiel: hrnn}]", "unknown key 'models.0.fiel': all keys stand in"),
+        ("models: [{fiel: hrnn}]", "unknown key 'models.0.fiel' (did you mean 'file'?): all keys"),
+        (
+            "replay: {arms: [{modell: a}]}",
+            "unknown key 'replay.arms.0.modell' (did you mean 'model",
+        ),
+        ("work: a\nwork: b", "key 'work' stands twice, in lines 1 and 2: keep one of them"),
+        (
+            "source: {name: a}\nwork: w\nsource:\n  path: b",
+            "key 'source' stands twice, in lines 1 and 3: keep one",
+        ),
+        (
+            "models:\n- name: a\n  parameters:\n    loss: x\n    loss: y",
+            "key 'models.0.parameters.loss' stands twice, in lines 4 and 5",
+        ),
+        ("work: 's3://bucket/lake'", "work = 's3://bucket/lake': must be a path on this machine"),
+        ("source: {path: 'hdfs://n/x'}", "source.path = 'hdfs://n/x': must be a path on this"),
+        ("source: {items_path: 'gs://n/x'}", "source.items_path = 'gs://n/x': must be a path on"),
+        ("work: ~", "work = None: a path is needed (~ alone is YAML's word for nothing: write '~'"),
+        ("quality: {suites: 'http://n/x'}", "quality.suites = 'http://n/x': must be a path on"),
+        ("warehouse: 'abfss://c@n/x'", "warehouse = 'abfss://c@n/x': must be a path on this"),
         ("ingest: {max_skew_s: -1}", "ingest.max_skew_s = -1: "),
         ("dataset: {window: 10 hours}", "dataset.window = '10 hours': '10 hours' is not a dura"),
         ("source: {delimiter: ab}", "source.delimiter = 'ab': "),
@@ -114,6 +133,27 @@ def test_a_misspelt_environment_variable_below_a_section_is_told(
     monkeypatch.setenv("HOURGLASS_SESSIONS__GAPS", "1800")
     with pytest.raises(UsageError, match=r"unknown key 'sessions\.gaps'"):
         load_settings(None)
+
+
+def test_a_wrong_value_names_where_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOURGLASS_SESSIONS__GAP_S", "soon")
+    path = written(tmp_path, "sessions: {gap_s: 5}\n")
+    with pytest.raises(UsageError, match=r"^HOURGLASS_SESSIONS__GAP_S: sessions\.gap_s = 'soon'"):
+        load_settings(path)
+
+
+def test_home_is_where_a_tilde_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = (
+        "work: ~/lake\nwarehouse: '~'\nquality: {suites: ~}\nsource: {path: 'file:///raw/a%20b'}\n"
+    )
+    settings = load_settings(written(tmp_path, text))
+    assert settings.work == tmp_path / "lake"
+    assert settings.resolved_warehouse == tmp_path
+    assert settings.source.path == Path("/raw/a b")
+    assert settings.quality.suites is None
 
 
 def test_the_command_line_beats_the_file(tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def test_where_a_needed_file_is_missing_none_is_removed(old: OldLake) -> None:
     three_states(old)
     Path(old.lake.files(ITEM_HOURS)[0].path).unlink()
     before = listing(old.settings.work)
-    with pytest.raises(HourglassError, match="table item_hours: 1 files that its snapshots name"):
+    with pytest.raises(HourglassError, match="table item_hours: 1 file that its snapshots name is"):
         keep_up(old)
     assert listing(old.settings.work) == before
 

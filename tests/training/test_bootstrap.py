@@ -93,7 +93,7 @@ def test_one_user_says_nothing() -> None:
     [
         ([], [], "no target"),
         ([1.0, math.nan], [0, 1], "not finite"),
-        ([1.0], [0, 1], "1 values belong to 2"),
+        ([1.0], [0, 1], "1 value belongs to 2"),
     ],
 )
 def test_what_cannot_be_averaged_is_refused(

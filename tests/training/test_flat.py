@@ -236,7 +236,7 @@ def test_a_context_code_without_a_value(folder: Path) -> None:
     manifest = json.loads(path.read_text())
     manifest["context_fields"][0]["values"].pop()
     path.write_text(json.dumps(manifest))
-    with pytest.raises(HourglassError, match="'device' run from 0 to 2 but it has 1 values"):
+    with pytest.raises(HourglassError, match="'device' run from 0 to 2 but it has 1 value:"):
         read_dataset(folder)
 
 

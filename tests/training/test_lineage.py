@@ -81,7 +81,7 @@ def test_a_store_that_was_never_made_is_not_made(tmp_path: Path) -> None:
 
 def test_models_without_a_record_mean_that_the_store_is_the_wrong_one(tmp_path: Path) -> None:
     write_artefact(tmp_path / "models", "m-1")
-    with pytest.raises(HourglassError, match=r"holds 1 models but .* records none"):
+    with pytest.raises(HourglassError, match=r"holds 1 model but .* records none"):
         asked(tmp_path)
 
 
@@ -123,8 +123,8 @@ def test_the_command_removes_what_no_model_needs_and_more_when_told(
 
 def test_the_command_says_it_in_a_sentence(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["maintain", "--config", str(home), "--plan"]) == 0
-    assert capsys.readouterr().out == "would do: 1 data sets removed (0.0 MiB)\n"
+    assert capsys.readouterr().out == "would do: 1 data set removed (0.0 MiB)\n"
     assert run(["maintain", "--config", str(home)]) == 0
-    assert capsys.readouterr().out == "1 data sets removed (0.0 MiB)\n"
+    assert capsys.readouterr().out == "1 data set removed (0.0 MiB)\n"
     assert run(["maintain", "--config", str(home)]) == 0
     assert capsys.readouterr().out == "nothing to do: everything is needed\n"

@@ -203,7 +203,7 @@ def test_lists_of_unequal_length(folder: Path) -> None:
         (lambda rows: rows[0]["item"].__setitem__(0, 0), "run from 0 to 3 but the vocabulary"),
         (lambda rows: rows[0]["item"].__setitem__(0, None), "item holds 1 nulls"),
         (lambda rows: rows[0]["time_us"].reverse(), "events of user 'ann' are not in time order"),
-        (lambda rows: rows[1].update(n_context=2), "user 'bob' has n_context = 2 of 1 events"),
+        (lambda rows: rows[1].update(n_context=2), "user 'bob' has n_context = 2 of 1 event:"),
     ],
 )
 def test_contradictions(

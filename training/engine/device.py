@@ -8,6 +8,7 @@ import shutil
 import torch
 
 from pipeline.errors import HourglassError
+from pipeline.wording import counted
 from training.engine.parallel import local_rank
 
 
@@ -29,8 +30,8 @@ def device_of(name: str) -> torch.device:
     place, gpus = local_rank(), torch.cuda.device_count()
     if place >= gpus:
         raise HourglassError(
-            f"process {place + 1} of this machine finds {gpus} GPUs: start torchrun with "
-            f"--nproc-per-node {gpus}, or use device 'cpu'"
+            f"process {place + 1} of this machine finds {counted(gpus, 'GPU')}: start torchrun "
+            f"with --nproc-per-node {gpus}, or use device 'cpu'"
         )
     return torch.device("cuda", place)
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.errors import HourglassError, UsageError
+from pipeline.errors import HourglassError
 from training.engine.interface import Bools, Ints, Plan
 from training.engine.parallel import Processes
 from training.engine.plan import lanes_plan, windows_plan
@@ -146,10 +146,7 @@ def rewards_of(chosen: NeuralParameters, histories: Histories) -> NDArray[np.flo
     """
     if not chosen.rewards:
         return None
-    for name in chosen.rewards:
-        if name not in histories.event_types:
-            known = ", ".join(histories.event_types)
-            raise UsageError(f"rewards.{name}: there are no such events, only {known}")
+    chosen.require_event_types(histories.event_types)
     by_code = np.array([chosen.rewards.get(name, 1.0) for name in histories.event_types])
     rewards: NDArray[np.float32] = by_code.astype(np.float32)[histories.event_type]
     return rewards

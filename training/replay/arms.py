@@ -19,6 +19,7 @@ from pipeline.settings import (
     RetrainSettings,
     Settings,
 )
+from training.model_check import Facts, check_model, facts_of, naming
 from training.model_files import Model, agreeing, configured, resolve
 from training.replay.cut import Cut, places, popularity
 from training.replay.cuts import Cuts
@@ -131,10 +132,14 @@ def arms_of(settings: Settings, names: Sequence[str]) -> list[Arm]:
     if unknown:
         said = ", ".join(arm.name for arm in known)
         raise UsageError(f"no arm {unknown[0]!r}: use one of {said}")
-    return [_arm(settings, arm) for arm in known if not names or arm.name in names]
+    # All of them: a wrong one would else be found when the others have been rolled.
+    chosen = {arm.name for arm in known if not names or arm.name in names}
+    data = facts_of(settings)
+    arms = [_arm(settings, arm, data if arm.name in chosen else Facts()) for arm in known]
+    return [arm for arm in arms if arm.name in chosen]
 
 
-def _arm(settings: Settings, asked: ArmSettings) -> Arm:
+def _arm(settings: Settings, asked: ArmSettings, data: Facts) -> Arm:
     given = asked.model
     if given in {one.name for one in settings.models} or given not in SYSTEM_NAMES:
         model = configured(settings, given)
@@ -145,7 +150,8 @@ def _arm(settings: Settings, asked: ArmSettings) -> Arm:
         laid_over = {**model.parameters, **asked.parameters, **own}
         named = dataclasses.replace(model, name=asked.name, parameters=laid_over)
         found = agreeing(named, settings.evaluation.repeats == "keep")
-        build(found.system, found.parameters)
+        with naming(f"arm {asked.name!r}"):
+            check_model(found, data)
         return found
 
     models = with_parameters({}), with_parameters(asked.first_parameters)

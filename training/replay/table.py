@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.settings import EvaluationSettings
+from pipeline.wording import counted
 from training.bootstrap import Interval, intervals
 from training.metrics import METRICS, target_values
 from training.replay.arms import Arm
@@ -211,11 +212,12 @@ def markdown(said: dict[str, Any]) -> str:
     k = said["k"]
     new = said["n_targets"] - said["n_known"]
     lines = [
-        f"# Replay of {said['hours'][0]} to {said['hours'][1]}, {said['steps']} steps",
+        f"# Replay of {said['hours'][0]} to {said['hours'][1]}, {counted(said['steps'], 'step')}",
         "",
-        f"{said['n_targets']:,} targets ({said['targets']}, repeats {said['repeats']}) of "
-        f"{said['n_users']:,} users; {new:,} of them are on items first seen within their own "
-        f"step, which no arm can know.  {said['confidence']:.0%} intervals, users resampled.",
+        f"{counted(said['n_targets'], 'target')} ({said['targets']}, repeats {said['repeats']}) of "
+        f"{counted(said['n_users'], 'user')}; {new:,} of them are on items first seen within "
+        f"their own step, which no arm can know.  "
+        f"{said['confidence']:.0%} intervals, users resampled.",
         "",
     ]
     if said["unfinished"]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import HourglassError, UsageError
+from pipeline.errors import HourglassError, UsageError, meant
 from pipeline.hours import HOUR_S, Hour
 from training.reader import DataSet, Histories, Popularity, Requests
 
@@ -103,7 +103,8 @@ def parse_parameters(kind: type[P], system: str, given: Mapping[str, Any]) -> P:
     for name, value in given.items():
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
-            raise UsageError(f"{system}: unknown parameter {name!r}: it has {names}")
+            hint = meant(str(name), known)
+            raise UsageError(f"{system}: unknown parameter {name!r}{hint}: it has {names}")
         wanted = type(_default_of(known[name]))
         whole_number = wanted is float and type(value) is int
         if type(value) is not wanted and not whole_number:
@@ -126,6 +127,15 @@ def require(condition: bool, name: str, value: object, rule: str) -> None:
     """
     if not condition:
         raise UsageError(f"parameter {name} = {value!r} must be {rule}")
+
+
+def require_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """Refuse a word that is none of those that a parameter may be.
+
+    Raises:
+        UsageError: with a guess at what was meant.
+    """
+    require(value in known, name, value, f"one of {', '.join(known)}{meant(value, known)}")
 
 
 def require_items(system: str, data: DataSet) -> None:

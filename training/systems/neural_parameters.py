@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, meant
 from training.losses import LOSS_NAMES
-from training.systems.base import require
+from training.systems.base import require, require_choice
 
 PLANS = ("users", "sessions", "windows")
 SAMPLERS = ("frequency", "uniform", "batch", "local")
@@ -104,6 +105,8 @@ class NeuralParameters:
             require(0 <= share < 1, name, share, "0 or more and below 1")
         for name in ("negatives", "patience", "continue_h", "ips_temperature", "score_penalty"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        penalty = self.score_penalty
+        require(penalty < math.inf, "score_penalty", penalty, "a finite number")
         power = self.negative_power
         require(0 <= power <= 1, "negative_power", power, "between 0 and 1")
         choices = {
@@ -115,15 +118,28 @@ class NeuralParameters:
             "device": DEVICES,
         }
         for name, known in choices.items():
-            value = getattr(self, name)
-            require(value in known, name, value, f"one of {', '.join(known)}")
+            require_choice(name, getattr(self, name), known)
         for kind, reward in self.rewards.items():
-            require(0 <= reward <= 1, f"rewards.{kind}", reward, "between 0 and 1")
+            is_share = type(reward) in (int, float) and 0 <= reward <= 1
+            require(is_share, f"rewards.{kind}", reward, "between 0 and 1")
         if self.rewards and self.loss != "one_against_all":
             raise UsageError(
                 f"parameter rewards is given, but loss = {self.loss!r} has no rewards: "
                 "use one_against_all"
             )
+
+    def require_event_types(self, known: Sequence[str]) -> None:
+        """Refuse rewards of events that there are none of.
+
+        Raises:
+            UsageError: naming the first.
+        """
+        for name in self.rewards:
+            if name not in known:
+                raise UsageError(
+                    f"rewards.{name}: there are no such events, only {', '.join(known)}"
+                    f"{meant(name, known)}"
+                )
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,15 @@ class RecentPopParameters:
     def __post_init__(self) -> None:
         require(self.k_h >= 1, "k_h", self.k_h, "at least 1")
 
+    def require_popularity_window(self, hours: int) -> None:
+        """Refuse to look further back than a data set knows hourly popularity.
+
+        Raises:
+            UsageError: ``hours`` are not enough.
+        """
+        limit = f"at most the data set's popularity window of {hours} h"
+        require(self.k_h <= hours, "k_h", self.k_h, limit)
+
 
 class RecentPop:
     """Counts the k hours before the request's hour, never an hour at or after as_of.
@@ -53,12 +62,7 @@ class RecentPop:
     def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:  # noqa: ARG002
         """Keep the hourly counts of the data set."""
         require_items(self.name, data)
-        require(
-            self.parameters.k_h <= data.manifest.popularity_window_h,
-            "k_h",
-            self.parameters.k_h,
-            f"at most the data set's popularity window of {data.manifest.popularity_window_h} h",
-        )
+        self.parameters.require_popularity_window(data.manifest.popularity_window_h)
         self._tie = _TIE_WEIGHT * share(data.item_events)
         self.refresh(data.popularity, data.manifest.as_of)
         return {}

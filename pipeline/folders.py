@@ -1,0 +1,69 @@
+"""Paths as people write them: ``~`` is their home, and an address elsewhere is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+from pydantic import BeforeValidator
+
+from pipeline.errors import UsageError
+
+# One slash is enough: Path("s3://bucket") is "s3:/bucket", a folder called "s3:".
+_SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
+
+
+def local_path(text: str) -> str:
+    """The path that a text names on this machine; ``file:///x`` is ``/x``.
+
+    Raises:
+        ValueError: it is the address of another machine or of an object store, or ``~name`` names
+            nobody.
+    """
+    match = _SCHEME.match(text)
+    if match is not None:
+        return _of_file_uri(text.strip(), match[1].lower())
+    if not text.startswith("~"):
+        return text
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError as error:
+        user = text.split("/", 1)[0]
+        raise ValueError(
+            f"{user!r} is nobody's home folder: write ./{user} for a folder of that name"
+        ) from error
+
+
+def _of_file_uri(text: str, scheme: str) -> str:
+    rest = text.split(":", 1)[1]
+    host, slash, path = rest[2:].partition("/") if rest.startswith("//") else ("", "", rest)
+    if scheme != "file" or host not in ("", "localhost") or not (slash or path.startswith("/")):
+        raise ValueError(
+            "must be a path on this machine, of a local or mounted folder: object stores and "
+            "other addresses are not supported yet"
+        )
+    return unquote(f"{slash}{path}")
+
+
+def path_option(given: str | Path) -> Path:
+    """A path of the command line.
+
+    Raises:
+        UsageError: as `local_path`.
+    """
+    try:
+        return Path(local_path(str(given)))
+    except ValueError as error:
+        raise UsageError(f"{given}: {error}") from error
+
+
+def _setting(given: Any) -> Any:  # noqa: ANN401 - whatever a settings file may hold
+    if given is None:
+        raise ValueError("a path is needed (~ alone is YAML's word for nothing: write '~')")
+    return local_path(given) if isinstance(given, str) else given
+
+
+LocalPath = Annotated[Path, BeforeValidator(_setting)]
+LocalFolder = Annotated[str, BeforeValidator(_setting)]
