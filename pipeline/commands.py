@@ -12,7 +12,6 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.folders import path_option
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.ingest_summary import (
-    count_of,
     first_of,
     metadata_facts,
     metadata_lines,
@@ -380,11 +379,11 @@ def _maybe_range(first: str | None, stop: str | None) -> HourRange | None:
 
 def _taken_in(done: IngestSummary) -> str:
     if done.files == 0 and not done.unreadable:
-        known = f"nothing new: {count_of(done.known_files, 'file')} known already"
+        known = f"nothing new: {counted(done.known_files, 'file')} known already"
         return known + of_other_settings(done)
     late = f", {done.late:,} of them too late by ingest.max_lateness" if done.late else ""
     return (
-        f"{count_of(done.files, 'file')}, {count_of(done.records, 'record')} = "
+        f"{counted(done.files, 'file')}, {counted(done.records, 'record')} = "
         f"{done.accepted:,} accepted{late} + "
         f"{counted(done.duplicates, 'duplicate')} + {done.quarantined:,} quarantined"
         + of_other_settings(done)
@@ -409,12 +408,12 @@ def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
     sentences = []
     if left_out:
         sentences.append(
-            f"{count_of(len(left_out), 'file')} left out, all others were taken in; "
+            f"{counted(len(left_out), 'file')} left out, all others were taken in; "
             f"{first_of(left_out)}"
         )
     if done.unfit:
         sentences.append(
-            f"{count_of(len(done.unfit), 'file')} in quarantine as a whole; {first_of(done.unfit)}"
+            f"{counted(len(done.unfit), 'file')} in quarantine as a whole; {first_of(done.unfit)}"
         )
     if metadata.faults:
         sentences.append(f"lines of metadata left out; {first_of(metadata.faults)}")
@@ -457,9 +456,9 @@ def _refuse_failed(done: SessionizeSummary) -> None:
     """
     if done.failed:
         hour, reason = done.failed[0]
-        waiting = f", {count_of(done.waiting, 'hour')} after that waiting" if done.waiting else ""
+        waiting = f", {counted(done.waiting, 'hour')} after that waiting" if done.waiting else ""
         raise HourglassError(
-            f"{count_of(len(done.failed), 'hour')} left out{waiting}, the rest is done; "
+            f"{counted(len(done.failed), 'hour')} left out{waiting}, the rest is done; "
             f"hour {hour}: {reason}"
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.wording import counted
+
 if TYPE_CHECKING:
     from pipeline.backfill import BackfillPlan
     from pipeline.ingest import IngestSummary
@@ -22,12 +24,12 @@ def of_other_settings(done: IngestSummary | BackfillPlan) -> str:
         sentence += f"; {done.read_again:,} {were} read by other settings before"
     if done.outdated:
         sentence += (
-            f"; {count_of(len(done.outdated), 'file')} read by other settings, no longer there to "
+            f"; {counted(len(done.outdated), 'file')} read by other settings, no longer there to "
             f"be read again (put them back under their names): {done.outdated[0]}"
         )
     if done.unknown_settings:
         sentence += (
-            f"; {count_of(done.unknown_settings, 'file')} taken in by an earlier version, for all "
+            f"; {counted(done.unknown_settings, 'file')} taken in by an earlier version, for all "
             "that is known by today's settings"
         )
     return sentence
@@ -44,7 +46,7 @@ def refused_lines(done: IngestSummary) -> str:
         for name in list(files)[:_MOST_NAMED]
     ]
     if len(files) > _MOST_NAMED:
-        lines.append(f"nor did one of {count_of(len(files) - _MOST_NAMED, 'other file')}")
+        lines.append(f"nor did one of {counted(len(files) - _MOST_NAMED, 'other file')}")
     return "".join(f"\n{line}" for line in lines)
 
 
@@ -52,7 +54,7 @@ def _reasons(reasons: Mapping[str, int]) -> str:
     first = [f"{reason} {records:,}" for reason, records in list(reasons.items())[:_MOST_NAMED]]
     if len(reasons) > _MOST_NAMED:
         others = sum(list(reasons.values())[_MOST_NAMED:])
-        first.append(f"{count_of(len(reasons) - _MOST_NAMED, 'other reason')} {others:,}")
+        first.append(f"{counted(len(reasons) - _MOST_NAMED, 'other reason')} {others:,}")
     return ", ".join(first)
 
 
@@ -70,8 +72,3 @@ def first_of(sentences: Sequence[str]) -> str:
     """The first few sentences in one, and how many more there are."""
     more = len(sentences) - _MOST_NAMED
     return "; ".join([*sentences[:_MOST_NAMED], *([f"{more:,} more"] if more > 0 else [])])
-
-
-def count_of(n: int, thing: str) -> str:
-    """A number of things: ``1 file``, ``2,000 files``."""
-    return f"{n:,} {thing}{'' if n == 1 else 's'}"

@@ -18,9 +18,10 @@ from pipeline.sources.lines import line_encoding
 FORMAT_PROPERTY = "hourglass.source"
 #: In the place of a digest: other settings than those of the run that found it out.
 OTHER_SETTINGS = "other"
-# Decides when a record comes too late, not what it says.  Those refused for it are let in by
-# --accept-late; were it counted, a new limit would read all files again and undo what was let in.
-_NOT_COUNTED = {"max_lateness"}
+# They decide when a record comes too late or again, not what it says.  Those refused for lateness
+# are let in by --accept-late; were the limit counted, a new one would read all files again and undo
+# what was let in.
+_NOT_COUNTED = {"key_window", "max_lateness"}
 
 
 def reading_digest(settings: Settings, source: Source) -> str:

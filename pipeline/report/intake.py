@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.hours import DAY_H, Hour, HourRange
 from pipeline.quality.facts import wilson_low
-from pipeline.report.text import counted
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd

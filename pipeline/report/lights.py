@@ -16,8 +16,9 @@ from pipeline.report.failures import Failure
 from pipeline.report.incidents import Incident
 from pipeline.report.intake import Rate, Volume
 from pipeline.report.sessions import DwellTimes, SessionLengths
-from pipeline.report.text import counted, duration, percent, plain, significant, words
+from pipeline.report.text import duration, percent, plain, significant, words
 from pipeline.report.values import Colour, Light
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pipeline.number_text import NOTHING, duration, percent, significant
 
 __all__ = [
-    "cell", "chance", "counted", "duration", "number", "odds", "percent", "plain", "safe_href",
+    "cell", "chance", "duration", "number", "odds", "percent", "plain", "safe_href",
     "signed", "significant", "stamp", "visible", "words",
 ]  # fmt: skip
 
@@ -66,11 +66,6 @@ def odds(value: float | None) -> str:
     if value >= _MANY:
         return "over a million"
     return significant(value, 2)
-
-
-def counted(n: int, thing: str) -> str:
-    """``1 hour``, ``2 hours``."""
-    return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
 def chance(p: float) -> str:

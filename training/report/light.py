@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from pipeline.hours import HOUR_S, Hour, HourRange
 from pipeline.report.model_values import Decided, Live
-from pipeline.report.text import counted, duration, stamp
+from pipeline.report.text import duration, stamp
 from pipeline.report.values import Colour, Light
+from pipeline.wording import counted
 from training.evaluation import Evaluation
 from training.reasons import reason_texts
 from training.report.files import judged_hours
