@@ -19,6 +19,7 @@ from pipeline.report.facts import ReportFacts
 from pipeline.report.failures import failed_sentence
 from pipeline.report.intake import LaterFiles, intake_sentence
 from pipeline.report.model_values import ModelHealth
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +110,6 @@ def _environment() -> jinja2.Environment:
             "signed",
             "odds",
             "stamp",
-            "counted",
             "percent",
             "chance",
             "duration",
@@ -120,7 +120,7 @@ def _environment() -> jinja2.Environment:
             "words",
         )
     }
-    environment.filters["fit_word"] = fit_word
+    environment.filters |= {"counted": counted, "fit_word": fit_word}
     return environment
 
 
