@@ -18,6 +18,7 @@ from pipeline.schemas import ITEMS, USERS, TableSpec
 from pipeline.settings import Settings
 from pipeline.sources.lines import Line, read_lines
 from pipeline.sources.metadata import MOST_CHARS, IdColumn, read_metadata
+from pipeline.wording import counted
 
 _DIGEST = "hourglass.source_sha256"
 _FAULTS = "hourglass.source_faults"
@@ -126,5 +127,5 @@ def _rows(
         table = pa.concat_tables([table, former.filter(pc.invert(named))])
     more = len(faults) - _MOST_NAMED
     if more > 0:
-        faults = [*faults[:_MOST_NAMED], f"{path}: {more:,} more lines like these"]
+        faults = [*faults[:_MOST_NAMED], f"{path}: {counted(more, 'more line')} of this kind"]
     return table, faults

@@ -19,6 +19,7 @@ from pathlib import Path
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange, contiguous, parse_duration_h
 from pipeline.settings import Settings
+from pipeline.wording import counted
 from pipeline.workspace import Workspace
 from training.candidates import candidates, remember
 from training.card import read_card
@@ -204,6 +205,5 @@ def refuse_left_out(done: CaughtUp) -> None:
     """
     if done.failed:
         hour, reason = done.failed[0]
-        count = len(done.failed)
-        hours = "1 hour" if count == 1 else f"{count} hours"
+        hours = counted(len(done.failed), "hour")
         raise HourglassError(f"{hours} could not be judged; {hour}: {reason}")

@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HourglassError, UsageError
+from pipeline.wording import counted, verb
 from training.durable import flush, written_whole
 from training.record import is_record
 from training.registry import Registry, chain_head, champion, set_chain_head
@@ -234,7 +235,7 @@ def anchor(
     what = "begun" if begins else "accepted as it is" if broken is not None else "whole"
     signed = ", and is signed from here on" if key else ""
     note = f"; it was broken: {broken}" if broken is not None and not begins else ""
-    return f"the chain over {count} records in {records} is {what}{signed}{note}"
+    return f"the chain over {counted(count, 'record')} in {records} is {what}{signed}{note}"
 
 
 def refuse_unlinked(
@@ -315,9 +316,10 @@ def _begun(
     content = _anchor_content(records, by="", why="", at=None)
     count = len(content["records"])
     if key is not None and (count or champion(registry) is not None):
+        were = verb(count, "was", "were")
         raise BrokenChainError(
-            f"the {count} records in {records} were never signed: look at them, then begin with "
-            "`hourglass anchor --by NAME --why TEXT`"
+            f"{counted(count, 'record')} in {records} {were} never signed: look at them, "
+            "then begin with `hourglass anchor --by NAME --why TEXT`"
         )
     for file, sha256 in before.items():
         if content["records"].get(file) != sha256:
@@ -329,8 +331,8 @@ def _begun(
     set_chain_head(registry, f"0:{digest}")
     if count:
         say(
-            f"the chain of records begins here: the {count} records in {records} are taken as they "
-            "are; from now on their removal or change shows"
+            f"the chain of records begins here: {counted(count, 'record')} in {records} "
+            f"{verb(count, 'is', 'are')} taken as found; from now on a removal or change shows"
         )
     return _chain_of([(json.loads(line), digest)], f"0:{digest}")
 

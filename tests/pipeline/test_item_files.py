@@ -80,7 +80,7 @@ def test_many_faults_are_counted(shop: Shop) -> None:
     done = shop.load(*["bad"] * 3, '{"item_id": "a"}')
     assert shop.load('{"item_id": "a"}', *["bad"] * 9).faults[-2:] == (
         f"{shop.path}: line 6: not valid JSON",
-        f"{shop.path}: 4 more lines like these",
+        f"{shop.path}: 4 more lines of this kind",
     )
     # A file that is none of items at all leaves the table as it was, each time anew.
     assert done.rows == {"items": 0}
