@@ -124,7 +124,7 @@ def with_added(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
     """The rows with nulls for those of the columns that tables of earlier versions lack."""
     for name in columns:
         if name in ADDED_LATER and name not in rows.column_names:
-            rows = rows.append_column(name, pa.nulls(rows.num_rows))
+            rows = rows.append_column(name, pa.nulls(rows.num_rows, ADDED_LATER[name]))
     return rows
 
 

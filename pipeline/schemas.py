@@ -57,7 +57,8 @@ QUARANTINE = TableSpec(
 
 # One ingested raw file: records = accepted + duplicates + quarantined, as they stand now.  A file
 # that changes is ingested again: what it has grown to takes the place of what it was, and one whose
-# content is another has a row for each.
+# content is another has a row for each.  `removed` records were taken out of the tables since by
+# another program, `removed_by`, and are counted as nothing else; below 0 it put some in.
 SOURCE_FILES = TableSpec(
     "source_files",
     _schema(
@@ -70,6 +71,8 @@ SOURCE_FILES = TableSpec(
         accepted=pa.int64(),
         duplicates=pa.int64(),
         quarantined=pa.int64(),
+        removed=pa.int64(),
+        removed_by=pa.string(),
     ),
     None,
 )
@@ -201,7 +204,7 @@ RECOMMENDATIONS = TableSpec(
 
 # Columns that a lake of an earlier version lacks: its rows hold null in them, and the next commit
 # to the table adds them.
-ADDED_LATER = frozenset({"source"})
+ADDED_LATER = {"source": pa.string(), "removed": pa.int64(), "removed_by": pa.string()}
 
 ALL_TABLES = (
     EVENTS,

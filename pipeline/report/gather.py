@@ -62,7 +62,7 @@ def data_facts(
     state = lake.state()
     events = lake.arrow(EVENTS, hours, state, _EVENTS)
     sessions = lake.arrow(SESSIONS, hours, state, _SESSIONS)
-    files = lake.arrow(SOURCE_FILES, None, state, ("source_file", "arrival", *_COUNTS))
+    files = lake.arrow(SOURCE_FILES, None, state, ("source_file", "arrival", *_COUNTS, "removed"))
     item_hours = lake.arrow(ITEM_HOURS, hours, state, ("hour", "item_id", "events"))
     # What a log loaded in one piece refused lies in the hour of loading, after the range.
     quarantine = lake.arrow(QUARANTINE, HourRange(hours.first, _END), state)
@@ -77,7 +77,7 @@ def data_facts(
     table = hour_table(hours, events, sessions, files, quarantine)
     dwell = dwell_times(lake.arrow(DWELL_HOURS, hours, state), sessions)
     lengths = session_lengths(sessions)
-    counts = {name: int(pc.sum(files[name]).as_py() or 0) for name in _COUNTS}
+    counts = {name: int(pc.sum(files[name]).as_py() or 0) for name in (*_COUNTS, "removed")}
     return ReportFacts(
         title=title,
         generated_for=str(hours),
