@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -40,6 +40,9 @@ class Account:
     quarantined: int
     #: Digest of the settings that it was read by; None where that was not recorded.
     read_by: str | None = None
+    #: Records that another program took out of the tables since; and which one, how.
+    removed: int = 0
+    removed_by: str | None = None
 
 
 Versions = dict[str, list[Account]]
@@ -47,7 +50,8 @@ Versions = dict[str, list[Account]]
 
 def read_accounts(lake: Lake, state: State | None = None) -> list[Account]:
     """Every account that the lake keeps."""
-    return [Account(**row) for row in lake.arrow(SOURCE_FILES, state=state).to_pylist()]
+    rows = lake.arrow(SOURCE_FILES, state=state).to_pylist()
+    return [Account(**{**row, "removed": row["removed"] or 0}) for row in rows]
 
 
 def versions_of(accounts: Iterable[Account]) -> Versions:
@@ -117,6 +121,47 @@ def settle_all(
     }
 
 
+def removed_from(
+    versions: Versions, column: str, removed: Mapping[str | None, int], by: str
+) -> Versions:
+    """The accounts after another program took rows out of a table, or put some in.
+
+    Args:
+        versions: the accounts of each file, its oldest content first.
+        column: what the rows were counted as, ``accepted`` or ``quarantined``.
+        removed: how many of each file's rows are gone; below 0 where there are more.
+        by: who did it.
+
+    Returns:
+        All accounts; of a file with several contents the newest is the first to lose.  Rows of
+        files that were never taken in have an account of their own.
+    """
+    settled = dict(versions)
+    for name, gone in removed.items():
+        file = name or "(no source_file)"
+        known = list(settled.get(file, ())) or [_unknown(file)]
+        left = gone
+        for at in reversed(range(len(known))):
+            count = getattr(known[at], column)
+            less = left if at == 0 or left < 0 else min(left, count)
+            left -= less
+            if less:
+                said = by if known[at].removed_by is None else f"{known[at].removed_by}; {by}"
+                changed: dict[str, Any] = {
+                    column: count - less,
+                    "removed": known[at].removed + less,
+                    "removed_by": said,
+                }
+                known[at] = replace(known[at], **changed)
+        settled[file] = known
+    return settled
+
+
+def _unknown(file: str) -> Account:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return Account(file, epoch, epoch, 0, "", 0, 0, 0, 0)
+
+
 def check_events(
     before: Versions, settled: Versions, arrived: Iterable[Account], rows_before: int, rows_now: int
 ) -> None:
@@ -150,16 +195,17 @@ def commit_accounts(
 
     ``all_again`` writes the known ones also where none has changed: the table lacks a column.
     """
-    rows = _table(arrived)
+    rows = account_rows(arrived)
     if not all_again and known == settled and len(lake.files(SOURCE_FILES)) < _MOST_FILES:
         lake.append(SOURCE_FILES, rows, made_by)
         return
     # Also when there are many: hourly runs would leave thousands of small files, and each run
     # reads them all.
-    standing = _table(account for each in settled.values() for account in each)
+    standing = account_rows(account for each in settled.values() for account in each)
     lake.overwrite(SOURCE_FILES, "true", pa.concat_tables([standing, rows]), made_by)
 
 
-def _table(accounts: Iterable[Account]) -> pa.Table:
+def account_rows(accounts: Iterable[Account]) -> pa.Table:
+    """The accounts as rows of ``source_files``."""
     rows: list[dict[str, Any]] = [vars(account) for account in accounts]
     return pa.Table.from_pylist(rows, schema=SOURCE_FILES.schema)

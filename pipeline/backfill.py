@@ -65,8 +65,10 @@ def plan_backfill(
 
     Raises:
         UsageError: the source or its folder is not what the settings say.
+        HourglassError: another program committed, so what is to be done is not known yet.
     """
     source = source_for(settings.source)
+    lake.refuse_foreign()
     late = _late(clock, asked, accept_late)
     intake = find_intake(lake, settings, source, clock, _arrivals(asked), late)
     now = standing(lake, settings)

@@ -250,6 +250,8 @@ def _write_follower(
 
 def _state(lake: Lake) -> State:
     """What a data set is made from: the last finished step, and the metadata as loaded last."""
+    # What another program deleted since still stands in that state.
+    lake.refuse_foreign()
     return {**lake.state(), **{spec.name: lake.snapshot(spec) for spec in (ITEMS, USERS)}}
 
 

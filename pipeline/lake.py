@@ -20,6 +20,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalog import NAMESPACE, open_catalog
+from pipeline.commits import (
+    REMEDY,
+    ForeignCommits,
+    Since,
+    described,
+    is_own,
+    marked,
+    own_properties,
+    since,
+)
 from pipeline.errors import HourglassError
 from pipeline.hour_files import HourFile, read_by_hour, read_file, write_by_hour
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
@@ -27,8 +37,11 @@ from pipeline.schemas import (
     ADDED_LATER,
     ALL_TABLES,
     FILLED_HOURS,
+    ITEMS,
+    RECOMMENDATIONS,
     STEP_TABLES,
     TIMESTAMP,
+    USERS,
     TableSpec,
 )
 
@@ -37,6 +50,7 @@ if TYPE_CHECKING:
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table, TableScan, Transaction
+    from pyiceberg.table.snapshots import Snapshot
     from pyiceberg.table.update.snapshot import _SnapshotProducer
     from pyspark.sql import DataFrame, SparkSession
 
@@ -113,38 +127,98 @@ class Lake:
         snapshot = self.table(FILLED_HOURS).current_snapshot()
         if snapshot is None:
             return dict.fromkeys((spec.name for spec in ALL_TABLES), None)
-        said = snapshot.summary[STATE_PROPERTY] if snapshot.summary else None
+        said = _state_of(snapshot)
         if said is None:
             raise HourglassError(
                 f"table {FILLED_HOURS.name}: its snapshot {snapshot.snapshot_id} was committed by "
-                "another program: roll the table back to the snapshot before"
+                f"another program; {REMEDY}"
             )
-        recorded: dict[str, int | None] = json.loads(said)
-        return recorded | {FILLED_HOURS.name: snapshot.snapshot_id}
+        return said
+
+    def base_state(self) -> State | None:
+        """The state below what other programs committed to ``filled_hours``; None: it is gone."""
+        table = self.table(FILLED_HOURS)
+        snapshot = table.current_snapshot()
+        if snapshot is None:
+            return self.state()
+        while snapshot is not None:
+            if (recorded := _state_of(snapshot)) is not None:
+                return recorded
+            parent = snapshot.parent_snapshot_id
+            snapshot = None if parent is None else table.snapshot_by_id(parent)
+        return None
+
+    def foreign_commits(self, recorded: State | None = None) -> list[ForeignCommits]:
+        """What other programs committed since a state (default: the last finished step's).
+
+        Recommendations are left out: nothing is made from them, and nothing takes them back.
+
+        Raises:
+            HourglassError: as :meth:`state` and :meth:`files`.
+        """
+        recorded = self.state() if recorded is None else recorded
+        changes = []
+        for spec in (*STEP_TABLES, ITEMS, USERS):
+            table, before = self.table(spec), recorded.get(spec.name)
+            head = table.current_snapshot()
+            if before == _snapshot_id(table):
+                continue
+            if spec in STEP_TABLES:
+                chain = since(table, before)
+            else:
+                # Whole after any one commit, so only the last one counts.
+                chain = Since((head,) if head else (), descends=head is not None)
+            if chain.is_foreign:
+                changes.append(self.described(spec, before, chain))
+        return changes
+
+    def described(
+        self, spec: TableSpec, before: int | None, chain: Since | None = None
+    ) -> ForeignCommits:
+        """What happened to a table since a snapshot, by the commits and by the files."""
+        table = self.table(spec)
+        chain = since(table, before) if chain is None else chain
+        lost = before is not None and table.snapshot_by_id(before) is None
+        former = None if lost else self._data_files(spec, state={spec.name: before})
+        current = _snapshot_id(table)
+        return described(spec, before, chain, current, former, self._data_files(spec))
+
+    def refuse_foreign(self) -> None:
+        """Stop where another program committed: what follows from it is not computed yet.
+
+        Raises:
+            HourglassError: one did, since the last finished step.
+        """
+        if changes := self.foreign_commits():
+            raise HourglassError(f"{'; '.join(each.sentence for each in changes)}; {REMEDY}")
 
     def undo_unfinished(self) -> list[str]:
         """Take back what a step committed before it was killed; the names of the tables mended.
 
         Only the lake's one writer may call this: what a living step has committed so far looks
         the same.  The files that are given up stay where they are.
+
+        Raises:
+            HourglassError: another program committed, which is never taken back.
         """
+        self.refuse_foreign()
         recorded = self.state()
-        undone = []
-        for spec in STEP_TABLES:
-            table = self.table(spec)
-            before = recorded.get(spec.name)
-            if _snapshot_id(table) in (None, before):
-                continue
-            if before is not None:
-                with _alone(spec), table.manage_snapshots() as snapshots:
-                    snapshots.set_current_snapshot(before)
-            elif any(True for _ in table.scan().plan_files()):
-                with _alone(spec):
-                    table.delete()
-            else:
-                continue
-            undone.append(spec.name)
-        return undone
+        return [spec.name for spec in STEP_TABLES if self.take_back(spec, recorded.get(spec.name))]
+
+    def take_back(self, spec: TableSpec, before: int | None) -> bool:
+        """Let a table be as it was in a snapshot (None: empty); whether that changed anything."""
+        table = self.table(spec)
+        if _snapshot_id(table) in (None, before):
+            return False
+        if before is not None:
+            with _alone(spec), table.manage_snapshots() as snapshots:
+                snapshots.set_current_snapshot(before)
+        elif any(True for _ in table.scan().plan_files()):
+            with _alone(spec):
+                table.delete(snapshot_properties=marked({}))
+        else:
+            return False
+        return True
 
     def arrow(
         self,
@@ -210,10 +284,11 @@ class Lake:
         """
         from pipeline.swift_iceberg import Swap
 
+        properties = marked(properties)
         former = self._data_files(spec, hours)
         if not former and not files:
             return
-        with _committing(self.table(spec), spec) as tx:
+        with self._committing(spec) as tx:
             if 0 < len(former) <= _FEW_FILES:
                 # One snapshot: each is a burden to all later commits.
                 with Swap(tx, properties) as swap:
@@ -235,15 +310,36 @@ class Lake:
         properties: Mapping[str, str],
     ) -> None:
         """Put rows in the place of those that match, in one transaction (small tables)."""
-        with _committing(self.table(spec), spec) as tx:
-            tx.delete(where, snapshot_properties=dict(properties))
+        properties = marked(properties)
+        with self._committing(spec) as tx:
+            tx.delete(where, snapshot_properties=properties)
             if rows.num_rows:
-                tx.append(rows.cast(spec.schema), snapshot_properties=dict(properties))
+                tx.append(rows.cast(spec.schema), snapshot_properties=properties)
 
     def append(self, spec: TableSpec, rows: pa.Table, properties: Mapping[str, str]) -> None:
         """Add rows in one transaction (small tables)."""
-        with _committing(self.table(spec), spec) as tx:
-            tx.append(rows.cast(spec.schema), snapshot_properties=dict(properties))
+        with self._committing(spec) as tx:
+            tx.append(rows.cast(spec.schema), snapshot_properties=marked(properties))
+
+    def stand_by(self, spec: TableSpec, properties: Mapping[str, str]) -> None:
+        """Commit nothing on top of another program's commit: from here on it is the lake's own.
+
+        What the last own commit said of the table goes on being said.
+        """
+        from pipeline.swift_iceberg import Swap
+
+        table = self.table(spec)
+        said: dict[str, str] = {}
+        snapshot = table.current_snapshot()
+        while snapshot is not None and not said:
+            said = own_properties(snapshot)
+            parent = snapshot.parent_snapshot_id
+            snapshot = None if parent is None else table.snapshot_by_id(parent)
+        with (
+            self._committing(spec, over_foreign=True) as tx,
+            Swap(tx, marked({**said, **properties})),
+        ):
+            pass
 
     def record_filled(
         self,
@@ -259,17 +355,44 @@ class Lake:
         written anew as one file, so that hourly steps do not leave thousands of small ones.
         Sessions of hours from the first one on are no longer taken for settled, unless the step
         changes nothing about sessions or the properties say until where they are.
+
+        Raises:
+            HourglassError: another program committed while the step was at work.
         """
+        tables = self.snapshots()
+        # After the ids are read: what is committed still later is none of this state.
+        self.refuse_foreign()
+        self._record((step,), hours, rows, properties, tables, unsettles)
+
+    def record_accepted(
+        self, steps: Sequence[str], hours: Hours, rows: pa.Table, properties: Mapping[str, str]
+    ) -> None:
+        """As :meth:`record_filled`, of several steps, after other programs' commits.
+
+        They become part of the state; those to ``filled_hours`` too.
+        """
+        self._record(steps, hours, rows, properties, self.snapshots(), True, over_foreign=True)
+
+    def _record(
+        self,
+        steps: Sequence[str],
+        hours: Hours,
+        rows: pa.Table,
+        properties: Mapping[str, str],
+        tables: State,
+        unsettles: bool,
+        over_foreign: bool = False,
+    ) -> None:
         parts = [hours] if isinstance(hours, HourRange) else list(hours)
-        tables = {k: v for k, v in self.snapshots().items() if k != FILLED_HOURS.name}
+        state = {k: v for k, v in tables.items() if k != FILLED_HOURS.name}
         changed = [part.first for part in parts if unsettles]
         settled = self._settled_before(min(changed, default=None))
-        recorded = {**settled, **properties, STATE_PROPERTY: json.dumps(tables)}
+        recorded = {**settled, **properties, STATE_PROPERTY: json.dumps(state)}
 
-        def of_step(former: pa.Table) -> pa.Array:
-            return pc.equal(former["step"], step)
+        def of_steps(former: pa.Table) -> pa.Array:
+            return pc.is_in(former["step"], value_set=pa.array(steps, pa.string()))
 
-        self.rewrite_days(FILLED_HOURS, parts, rows, recorded, of_step)
+        self.rewrite_days(FILLED_HOURS, parts, rows, recorded, of_steps, over_foreign)
 
     def rewrite_days(
         self,
@@ -278,15 +401,18 @@ class Lake:
         rows: pa.Table,
         properties: Mapping[str, str],
         replaced: Callable[[pa.Table], pa.Array],
+        over_foreign: bool = False,
     ) -> None:
         """Put rows in the place of those former rows of the hours that ``replaced`` marks.
 
-        For tables whose partition is a day: each touched day becomes one file.
+        For tables whose partition is a day: each touched day becomes one file.  ``over_foreign``
+        is for who has looked at what another program committed before.
         """
         from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
         from pipeline.swift_iceberg import Swap
 
+        properties = marked(properties)
         parts = [hours] if isinstance(hours, HourRange) else list(hours)
         starts = pa.array([hour.start for part in parts for hour in part], TIMESTAMP)
         days = _days_of(parts)
@@ -294,7 +420,7 @@ class Lake:
         gone = pc.and_(pc.is_in(former["hour"], value_set=starts), replaced(former))
         merged = pa.concat_tables([former.filter(pc.invert(gone)), rows.cast(spec.schema)])
         files = self._data_files(spec, days)
-        with _committing(self.table(spec), spec) as tx:
+        with self._committing(spec, over_foreign) as tx:
             if 0 < len(files) <= _FEW_FILES:
                 with Swap(tx, properties) as swap:
                     for file in files:
@@ -312,6 +438,18 @@ class Lake:
                 tx.delete(_within(day), snapshot_properties=dict(properties))
             # Even when there is no row: the snapshot may carry what the properties say.
             tx.append(merged, snapshot_properties=dict(properties))
+
+    @contextmanager
+    def _committing(self, spec: TableSpec, over_foreign: bool = False) -> Iterator[Transaction]:
+        """A transaction that ends in one commit, on top of none of another program's."""
+        table = self.table(spec)
+        head = table.current_snapshot()
+        judged = not over_foreign and spec != RECOMMENDATIONS
+        if judged and head is not None and not is_own(head):
+            # One that was let stand is part of the state.
+            self.refuse_foreign()
+        with _committing(table, spec) as tx:
+            yield tx
 
     def _settled_before(self, hour: Hour | None) -> dict[str, str]:
         said = self.properties(FILLED_HOURS).get(_SETTLED_PROPERTY)
@@ -372,6 +510,15 @@ class Lake:
         # them anew for each file, which takes minutes for a few thousand.
         whole = hours if isinstance(hours, HourRange) else HourRange(hours[0].first, hours[-1].stop)
         return scan.filter(_within(whole))
+
+
+def _state_of(snapshot: Snapshot) -> State | None:
+    """The state that a snapshot of ``filled_hours`` records; None in those of other programs."""
+    said = snapshot.summary[STATE_PROPERTY] if snapshot.summary else None
+    if said is None:
+        return None
+    recorded: dict[str, int | None] = json.loads(said)
+    return recorded | {FILLED_HOURS.name: snapshot.snapshot_id}
 
 
 def settled_property(rules: str, until: Hour) -> dict[str, str]:
@@ -478,12 +625,12 @@ def _committing(table: Table, spec: TableSpec) -> Iterator[Transaction]:
 
 def _add_columns(tx: Transaction, spec: TableSpec) -> None:
     """Give a table of an earlier version the columns that came later."""
-    from pyiceberg.types import IntegerType, StringType
+    from pyiceberg.types import IntegerType, LongType, StringType
 
     present = tx.table_metadata.schema().column_names
     absent = (ADDED_LATER.keys() & set(spec.schema.names)).difference(present)
     if absent:
-        kinds = {pa.string(): StringType(), pa.int32(): IntegerType()}
+        kinds = {pa.string(): StringType(), pa.int32(): IntegerType(), pa.int64(): LongType()}
         with tx.update_schema() as update:
             for name in sorted(absent):
                 update.add_column(name, kinds[ADDED_LATER[name]])

@@ -73,7 +73,9 @@ QUARANTINE = TableSpec(
 # One ingested raw file: records = accepted + duplicates + quarantined, as they stand now.  A file
 # that changes is ingested again: what it has grown to takes the place of what it was, and one whose
 # content is another has a row for each.  `read_by` is the digest of the settings that decided what
-# its records became (null: taken in by a version that did not record it).
+# its records became (null: taken in by a version that did not record it).  `removed` records were
+# taken out of the tables since by another program, `removed_by`, and are counted as nothing else;
+# below 0 it put some in.
 SOURCE_FILES = TableSpec(
     "source_files",
     _schema(
@@ -87,6 +89,8 @@ SOURCE_FILES = TableSpec(
         duplicates=pa.int64(),
         quarantined=pa.int64(),
         read_by=pa.string(),
+        removed=pa.int64(),
+        removed_by=pa.string(),
     ),
     None,
 )
@@ -244,7 +248,13 @@ RECOMMENDATIONS = TableSpec(
 
 # Columns that a lake of an earlier version lacks: its rows hold null in them, and the next commit
 # to the table adds them.
-ADDED_LATER = {"source": pa.string(), "read_by": pa.string(), **_TIE}
+ADDED_LATER = {
+    "source": pa.string(),
+    "read_by": pa.string(),
+    "removed": pa.int64(),
+    "removed_by": pa.string(),
+    **_TIE,
+}
 
 ALL_TABLES = (
     EVENTS,

@@ -15,6 +15,8 @@ from pipeline.settings import Settings
 STEP = "sessionize"
 # Of the way in which sessions are made, whatever the settings: a new one makes all hours anew.
 _RULES_VERSION = "2"
+# In place of an hour's input digest where another program changed what was made from it.
+CHANGED_BY_OTHERS = "changed by others"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ def why_stale(now: Standing, rules: str, hour: Hour) -> str | None:
         return "not filled"
     if filled.config_digest != rules:
         return "other settings"
+    if filled.input_digest == CHANGED_BY_OTHERS:
+        return "changed by another program"
     carried = state_digest(now.filled, hour - 1)
     if filled.input_digest != input_digest(now.arrived, hour, carried):
         return "inputs changed"

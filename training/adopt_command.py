@@ -1,4 +1,7 @@
-"""``hourglass adopt``: a copied, moved or restored work folder becomes one of its own."""
+"""``hourglass adopt``: what did not come from this lake's own steps becomes part of it.
+
+That is a work folder that was copied, moved or restored, and what other programs committed.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pipeline.workspace import Workspace
 from training.copied_settings import adopted_settings
 
 if TYPE_CHECKING:
+    from pipeline.commits import ForeignCommits
     from pipeline.moved_metadata import MovedTable
     from pipeline.settings import Settings
 
@@ -45,17 +49,30 @@ class Moved:
 
 
 def adopt(context: typer.Context, plan: Plan = False, alone: Alone = False) -> None:
-    """Make a copied, moved or restored lake one of its own; the first one is left alone."""
+    """Make a copied, moved or restored lake one of its own; let other programs' commits stand."""
     from pipeline.catalog import existing_catalog
 
     space: Workspace = context.obj
     settings = adopted_settings(space.config, space.settings, plan=True)
     space = replace(space, settings=settings)
     existing_catalog(settings.resolved_catalog_uri, settings.resolved_warehouse)
+    commits: list[ForeignCommits] = []
     with nullcontext() if plan else space.writing(opens=False), space.status("adopting"):
         moved = _relocate(settings, plan, alone)
         adopted_settings(space.config, context.obj.settings, plan)
-    space.say(_sentence(settings, moved, plan), _facts(settings, moved, plan))
+        if not (plan and moved.tables):
+            commits = _let_stand(space, plan)
+    space.say(_sentence(settings, moved, commits, plan), _facts(settings, moved, commits, plan))
+
+
+def _let_stand(space: Workspace, plan: bool) -> list[ForeignCommits]:
+    from pipeline.accept_commits import accept, commits_of_others
+    from pipeline.errors import telling_of_full_disk
+
+    if plan:
+        return commits_of_others(space.lake)
+    with telling_of_full_disk(space.settings.work, space.settings.resolved_warehouse):
+        return accept(space.lake, lambda: space.spark)
 
 
 def _relocate(settings: Settings, plan: bool, alone: bool) -> Moved:
@@ -110,10 +127,22 @@ def _check_own(settings: Settings, moved: Moved) -> None:
         check_catalog_is_own(settings.resolved_mlflow_uri, folders, str(store))
 
 
-def _sentence(settings: Settings, moved: Moved, plan: bool) -> str:
-    parts = _places(settings, moved, plan)
+def _sentence(settings: Settings, moved: Moved, commits: list[ForeignCommits], plan: bool) -> str:
+    parts = [*_places(settings, moved, plan), *(each.sentence for each in commits)]
+    if commits and plan:
+        parts.append("`hourglass adopt` lets it stand")
+    elif commits:
+        parts.append("it stands: `hourglass backfill` computes what follows from it")
+    if commits:
+        parts.append(
+            "a raw file that is read anew brings its rows back, so take them out of the raw files "
+            "too"
+        )
     if not parts:
-        return f"nothing to adopt: the lake at {settings.resolved_warehouse} names its own files"
+        return (
+            f"nothing to adopt: the lake at {settings.resolved_warehouse} names its own files, "
+            "and all commits are its own"
+        )
     return "; ".join(parts)
 
 
@@ -132,14 +161,27 @@ def _places(settings: Settings, moved: Moved, plan: bool) -> list[str]:
             f"MLflow at {uri} was not copied: where the first lake uses it too, set another "
             "registered_model"
         )
+    if plan and moved.tables:
+        parts.append("whether other programs committed is looked at after that")
     return parts
 
 
-def _facts(settings: Settings, moved: Moved, plan: bool) -> dict[str, Any]:
+def _facts(
+    settings: Settings, moved: Moved, commits: list[ForeignCommits], plan: bool
+) -> dict[str, Any]:
     return {
         "plan": plan,
         "warehouse": settings.resolved_warehouse,
         "former": moved.formers,
         "tables": [table.row.table for table in moved.tables],
         "mlflow": [str(store) for store in moved.stores],
+        "commits": [
+            {
+                "table": each.spec.name,
+                "snapshots": each.snapshots,
+                "rows": each.rows,
+                "hours": None if each.hours is None else [str(part) for part in each.hours],
+            }
+            for each in commits
+        ],
     }

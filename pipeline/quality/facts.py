@@ -36,7 +36,8 @@ def hour_facts(
 
     Returns:
         Columns hour, events, users, items, files, records, accepted, duplicates, quarantined,
-        unaccounted (sum over files of |records - accepted - duplicates - quarantined|),
+        unaccounted (sum over files of |records - accepted - duplicates - quarantined - removed by
+        another program|),
         nan_values, quarantine_rate, quarantine_rate_low (lower end of the 95 % Wilson interval),
         duplicate_rate, late_share (of the accepted records of the files that arrived in the hours,
         those that belong to other hours; empty where too few arrived), share_of_top_user,
@@ -54,6 +55,8 @@ def hour_facts(
     counts = {name: int(pc.sum(files.column(name)).as_py() or 0) for name in names}
     left = pc.subtract(every.column("records"), every.column("accepted"))
     left = pc.subtract(pc.subtract(left, every.column("duplicates")), every.column("quarantined"))
+    if "removed" in every.column_names:
+        left = pc.subtract(left, pc.fill_null(every.column("removed"), 0))
     n = events.num_rows
     nan = float("nan")
     judged = n >= min_events

@@ -87,7 +87,8 @@ def data_facts(
     log = HourRange(hours.first, hours.stop if log_end is None else log_end)
     events = lake.arrow(EVENTS, hours, state, _EVENTS)
     sessions = lake.arrow(SESSIONS, hours, state, _SESSIONS)
-    files = lake.arrow(SOURCE_FILES, None, state, ("source_file", "arrival", "sha256", *_COUNTS))
+    columns = ("source_file", "arrival", "sha256", *_COUNTS, "removed")
+    files = lake.arrow(SOURCE_FILES, None, state, columns)
     item_hours = lake.arrow(ITEM_HOURS, hours, state, ("hour", "item_id", "events"))
     # What a log loaded in one piece refused lies in the hour of loading, after the range.
     quarantine = lake.arrow(QUARANTINE, HourRange(hours.first, _END), state)
@@ -115,7 +116,7 @@ def data_facts(
     later = later_files(hours, files, quarantine)
     dwell = dwell_times(lake.arrow(DWELL_HOURS, hours, state), sessions)
     lengths = session_lengths(sessions)
-    counts = {name: int(pc.sum(files[name]).as_py() or 0) for name in _COUNTS}
+    counts = {name: int(pc.sum(files[name]).as_py() or 0) for name in (*_COUNTS, "removed")}
     doubled = duplicate_cause(
         files.filter(since(files["arrival"], hours.first)), files, events, keyed
     )

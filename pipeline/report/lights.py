@@ -285,12 +285,15 @@ def support_light(steps: Sequence[Mapping[str, Any]]) -> Light:
 
 
 def conservation_light(files: Mapping[str, int]) -> Light:
-    """Records of all files = accepted + duplicates + quarantined."""
-    held = files["records"] == files["accepted"] + files["duplicates"] + files["quarantined"]
+    """Records of all files = accepted + duplicates + quarantined + removed by other programs."""
+    removed = files.get("removed", 0)
+    accounted = files["accepted"] + files["duplicates"] + files["quarantined"] + removed
+    held = files["records"] == accounted
     said = (
         f"In all files, {counted(files['records'], 'record')} {'=' if held else 'are not'} "
         f"{files['accepted']:,} accepted "
         f"+ {counted(files['duplicates'], 'duplicate')} + {files['quarantined']:,} quarantined"
+        + (f" + {removed:,} removed by another program (see source_files)" if removed else "")
     )
     mend = "." if held else ": ingest again, and report the file that does not add up."
     return Light("Conservation", "green" if held else "red", said + mend)

@@ -83,6 +83,7 @@ def plan(lake: Lake, settings: Settings, hours: HourRange, arms: Sequence[Arm]) 
         UsageError: the hours begin before the first event, so that nothing is known.
         HourglassError: an hour is missing in the lake, or was filled by other rules.
     """
+    lake.refuse_foreign()
     state = {**lake.state(), **{spec.name: lake.snapshot(spec) for spec in (ITEMS, USERS)}}
     if not arms:
         raise UsageError("a replay needs arms: list some under replay.arms")
