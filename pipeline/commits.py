@@ -141,7 +141,7 @@ def described(
     for snapshot in chain.snapshots:
         if is_own(snapshot):
             own_first = True
-        elif own_first:
+        elif own_first and chain.descends:
             mixed = True
     hours: tuple[HourRange, ...] | None = None
     rows = None
@@ -150,7 +150,7 @@ def described(
         changed = [file for path, file in (old | new).items() if path not in old.keys() & new]
         hours = tuple(contiguous(hours_of(spec, changed)))
         rows = sum(f.record_count for f in after) - sum(f.record_count for f in before)
-    if mixed or any(map(is_own, chain.snapshots)):
+    if chain.descends and any(map(is_own, chain.snapshots)):
         # The files tell of what a killed step did too.
         rows = sum(_more_rows(each) for each in chain.snapshots if not is_own(each))
     return ForeignCommits(spec, recorded, current, chain.foreign, hours, rows, mixed)

@@ -116,7 +116,7 @@ def test_every_way_to_commit_leaves_the_mark(old: OldLake) -> None:
                 seen += 1
                 said = snapshot.summary.additional_properties if snapshot.summary else {}
                 assert said["hourglass.commit"] == "own", spec.name
-    assert seen > 30
+    assert seen > 20
 
 
 def _all(rows: pa.Table) -> pa.Array:
@@ -429,8 +429,9 @@ def test_a_deletion_from_a_metadata_table_is_not_undone_by_the_same_file(
     assert users() == ["ann", "bob"]
     old.step(H0, ("a",))
     delete(old.lake, USERS, "user_id = 'ann'")
-    with pytest.raises(HourglassError, match=f"table users: {FOREIGN}"):
-        users()
+    (fault,) = load_metadata(old.lake, settings).faults
+    assert fault.startswith(f"table users: {FOREIGN}")
+    assert old.lake.arrow(USERS)["user_id"].to_pylist() == ["bob"]
     accept(old.lake, no_spark)
     assert users() == ["bob"]
     # Another file is read, and says who there is.
@@ -470,22 +471,27 @@ def test_row_level_deletes_are_told_before_anything_is_let_stand(
     assert old.lake.snapshots() == before
 
 
+def line(minute: int, rest: str) -> str:
+    """A line of the log, so many minutes after the first hour began."""
+    return f"{H0.index * 3600 + minute * 60},{rest}"
+
+
 LINES = (
-    "2016-03-14T13:01:00,ann,a,1,1,m",
-    "2016-03-14T13:02:00,bob,a,1,2,m",
-    "2016-03-14T13:30:00,ann,b,1,3,m",
-    "2016-03-14T13:40:00,bob,b,1,4,m",
+    line(1, "ann,a,1,1,m"),
+    line(2, "bob,a,1,2,m"),
+    line(30, "ann,b,1,3,m"),
+    line(40, "bob,b,1,4,m"),
     "not a line of a log",
 )
-MORE = ("2016-03-14T14:05:00,ann,c,1,5,m", "2016-03-14T14:06:00,bob,c,1,6,m")
+MORE = (line(65, "ann,c,1,5,m"), line(66, "bob,c,1,6,m"))
 STOP = H0 + 6
 DERIVED = (SESSIONS, OPEN_SESSIONS, ITEM_HOURS, DWELL_HOURS)
 
 
 def filled_place(folder: Path, spark: SparkSession, *lines: str) -> Place:
     place = Place(folder, spark)
-    place.put("first.csv", *[line for line in lines if line in LINES])
-    place.put("second.csv", *[line for line in lines if line in MORE])
+    place.put("first.csv", *[text for text in lines if text in LINES])
+    place.put("second.csv", *[text for text in lines if text in MORE])
     refill(place)
     return place
 
@@ -503,7 +509,7 @@ def derived(place: Place) -> dict[str, list[str]]:
 def test_a_deleted_person_stays_deleted_everywhere(spark: SparkSession, tmp_path: Path) -> None:
     place = filled_place(tmp_path / "lake", spark, *LINES, *MORE)
     without = filled_place(
-        tmp_path / "without", spark, *[line for line in (*LINES, *MORE) if ",ann," not in line]
+        tmp_path / "without", spark, *[text for text in (*LINES, *MORE) if ",ann," not in text]
     )
     for spec in (EVENTS, SESSIONS, OPEN_SESSIONS):
         assert "ann" in repr(place.rows(spec)), spec.name
@@ -540,7 +546,7 @@ def test_a_deleted_person_stays_deleted_everywhere(spark: SparkSession, tmp_path
 
     # Nor does anything later bring the rows back; what follows is as if they had never been.
     assert refill(place) == (place.ingest(clock), None)
-    later = "2016-03-14T13:45:00,bob,d,1,7,m"
+    later = line(45, "bob,d,1,7,m")
     for each in (place, without):
         each.put("third.csv", later)
         refill(each)
