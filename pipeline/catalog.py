@@ -36,6 +36,11 @@ def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
     while True:
         try:
             return _complete_catalog(uri, warehouse)
+        except ValueError as error:
+            # The address cannot be taken apart: its port is no number, say.
+            raise HourglassError(
+                f"cannot open the lake at {warehouse} ({uri}): {mask(str(error))}: see catalog_uri"
+            ) from error
         except (OSError, SQLAlchemyError) as error:
             attempts += 1
             # What was waited for so long already is not about to be let go.

@@ -197,6 +197,9 @@ def test_a_plan_on_an_empty_lake_lists_what_waits_and_does_nothing(
         "ranges": [],
         "waiting_files": ["clicks.csv"],
         "unreadable": [],
+        "read_again": 0,
+        "outdated": [],
+        "unknown_settings": 0,
     }
     again = run(["backfill", "--plan", "--json"])
     assert again == 0

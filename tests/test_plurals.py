@@ -45,6 +45,7 @@ def test_things_are_counted(n: int, said: str) -> None:
 
 #: What is never 1, and what is no count: fractions, limits, names.
 NEVER_ONE = {
+    "pipeline/commits.py: {self.rows} rows",
     "pipeline/doctor.py: {version} with files",
     "pipeline/drill_summary.py: {quiet.hours / DAY_H} quiet days",
     "pipeline/relocation.py: {shown} names files",

@@ -211,7 +211,7 @@ def test_the_changed_line_of_a_file_stays_where_it_belongs_now(place: Place) -> 
 
 
 def test_hours_beyond_the_window_are_not_opened_and_logs_without_keys_open_none(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
     files = Lake.files
@@ -229,12 +229,16 @@ def test_hours_beyond_the_window_are_not_opened_and_logs_without_keys_open_none(
     place.ingest()
     hour = NOON_S // 3600
     assert set(read) == {hour + h for h in (2, 3, 4, 5, 6)}
+    # Other columns in the same place would have all files read again.
+    plain = Place(tmp_path / "plain", place.spark)
     columns = {"columns": ColumnSettings(event_key=None)}
-    source = place.settings.source.model_copy(update=columns)
-    place.settings = place.settings.model_copy(update={"source": source})
+    source = plain.settings.source.model_copy(update=columns)
+    plain.settings = plain.settings.model_copy(update={"source": source})
+    put(plain, [Record(NOON_S + h * 3600, "a.csv", 2 + h, f"ev-{h}", "x") for h in range(9)])
+    plain.ingest()
     read.clear()
-    put(place, [Record(NOON_S + 4 * 3600, "c.csv", 2, "new", "z")])
-    place.ingest()
+    put(plain, [Record(NOON_S + 4 * 3600, "c.csv", 2, "new", "z")])
+    plain.ingest()
     assert set(read) == {hour + 4}
 
 

@@ -571,7 +571,7 @@ def test_hours_of_sessions_that_others_changed_are_computed_anew(
         refill(place)
     accept(place.lake, no_spark)
     plan = plan_backfill(place.lake, place.settings, CLOCK, HourRange(H0, STOP))
-    assert {part.why for part in plan.ranges} == {"changed by another program"}
+    assert "changed by another program" in {part.why for part in plan.ranges}
     refill(place)
     assert derived(place) == whole
     assert open_catalog(place.lake.catalog_uri, place.lake.warehouse)

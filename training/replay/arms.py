@@ -134,7 +134,8 @@ def arms_of(settings: Settings, names: Sequence[str]) -> list[Arm]:
         raise UsageError(f"no arm {unknown[0]!r}: use one of {said}")
     # All of them: a wrong one would else be found when the others have been rolled.
     chosen = {arm.name for arm in known if not names or arm.name in names}
-    data = facts_of(settings)
+    # The arms of our own are no setting of anybody's: one that does not suit the data ends alone.
+    data = facts_of(settings) if settings.replay.arms else Facts()
     arms = [_arm(settings, arm, data if arm.name in chosen else Facts()) for arm in known]
     return [arm for arm in arms if arm.name in chosen]
 
