@@ -65,7 +65,7 @@ def make_report(space: Workspace, registry: Registry) -> tuple[Path, list[Light]
     quality = _read(dataset, "quality.json") or None
     facts = replace(
         data,
-        lights=(*data.lights, support_light(steps), dataset_light(quality)),
+        lights=(*data.lights, support_light(steps), dataset_light(quality, dataset is not None)),
         model_lights=model_lights,
         health=health,
         dataset_failed=tuple(map(str, (quality or {}).get("failed", ()))),

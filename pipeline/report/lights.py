@@ -299,8 +299,10 @@ def conservation_light(files: Mapping[str, int]) -> Light:
     return Light("Conservation", "green" if held else "red", said + mend)
 
 
-def dataset_light(quality: Mapping[str, Any] | None) -> Light:
-    """The verdict that a data set carries with it (``quality.json``)."""
+def dataset_light(quality: Mapping[str, Any] | None, made: bool = True) -> Light:
+    """The verdict that a data set carries with it (``quality.json``), if one was made."""
+    if not made:
+        return Light("Data set", "grey", "No data set has been made yet.")
     if quality is None:
         return Light("Data set", "grey", "The last data set was not judged.")
     colours: dict[str, Colour] = {"ok": "green", "warning": "amber", "critical": "red"}

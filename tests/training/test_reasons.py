@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 
+from pipeline.settings import RetrainSettings
 from training import (
     checks,
     comparisons,
@@ -63,6 +64,20 @@ def texts_of(module: object) -> set[str]:
 def test_every_code_has_a_sentence(module: object) -> None:
     codes = texts_of(module) - OTHER_NAMES - set(CHECKS)
     assert codes <= set(REASONS)
+
+
+@pytest.mark.parametrize(
+    "signs",
+    [
+        staleness.Signs(None, None, None, None),
+        staleness.Signs(30, None, None, 0.5),
+        staleness.Signs(30, 0.9, 0.9, None),
+        staleness.Signs(1, 0.0, 0.0, 0.0),
+    ],
+    ids=["no model", "unknown", "moved", "quiet"],
+)
+def test_every_sign_for_a_retraining_has_a_sentence(signs: staleness.Signs) -> None:
+    assert set(staleness.worth_retraining(signs, RetrainSettings()).reasons) <= set(REASONS)
 
 
 def test_what_is_live_has_a_sentence_for_each_reason() -> None:

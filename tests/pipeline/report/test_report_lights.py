@@ -191,7 +191,9 @@ def test_conservation() -> None:
 
 
 def test_the_data_sets_own_verdict() -> None:
-    assert lights.dataset_light(None).colour == "grey"
+    assert lights.dataset_light(None).sentence == "The last data set was not judged."
+    unmade = lights.dataset_light(None, made=False)
+    assert unmade == lights.Light("Data set", "grey", "No data set has been made yet.")
     assert lights.dataset_light({"verdict": "ok", "failed": []}).colour == "green"
     found = lights.dataset_light({"verdict": "critical", "failed": ["few items.", "few users"]})
     assert (found.colour, found.sentence) == ("red", "few items. (1 more failed.)")
