@@ -326,7 +326,7 @@ def test_an_old_lake_gets_its_chain_and_goes_on(
     approve(floored, decision, "ann", SOON)
     unchained(floored)
     assert promote(floored, decision).changed
-    assert "the chain of records begins here: the 3 records" in capsys.readouterr().err
+    assert "the chain of records begins here: 3 records" in capsys.readouterr().err
     rollback(floored, floored.records, "bad")
     assert capsys.readouterr().err == ""
     next(floored.records.glob("approval-*.json")).unlink()
