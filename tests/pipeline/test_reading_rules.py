@@ -144,6 +144,31 @@ def test_another_delimiter_makes_files_that_were_no_log_a_log(place: Place, righ
     assert place.events() == right.events()
 
 
+def test_a_key_that_is_mapped_later_ends_as_if_it_had_been_mapped_at_first(
+    place: Place, tmp_path: Path, spark: SparkSession
+) -> None:
+    header = HEADER + ",id"
+    by_key = {**RIGHT["columns"], "event_key": "id"}
+    right = Place(tmp_path / "right", spark)
+    for each in (place, right):
+        # Of one key on both sides of an hour's end, and of one that is told by two files.
+        each.put("a.csv", f"{NOW - 1},u,x,view,,k", f"{NOW + 1},u,x,view,,k", "bad", header=header)
+        each.put("b.csv", f"{NOW + 2},v,y,view,,k", f"{NOW + 3},v,y,view,,m", header=header)
+        for path in each.landing.glob("*.csv"):
+            os.utime(path, (_MODIFIED_S, _MODIFIED_S))
+    set_source(right, columns=by_key)
+    right.ingest()
+    assert [row[:2] for row in right.events()] == [(NOW - 1, "u"), (NOW + 3, "v")]
+    for _ in range(2):
+        set_source(place)
+        place.ingest()
+        assert len(place.events()) == 4
+        set_source(place, columns=by_key)
+        place.ingest()
+        assert tables(place) == tables(right)
+        assert place.accounts() == right.accounts()
+
+
 def test_sessions_follow_what_is_read_again(
     place: Place, tmp_path: Path, spark: SparkSession
 ) -> None:
