@@ -224,7 +224,11 @@ def _commit(
 
     if hours:
         lake.replace(EVENTS, hours, files, made_by)
-    if hours and has_keys:
+    if not has_keys:
+        # What keys told while there was a column of them means nothing without it.
+        former = lake.files(REPEATED_KEYS)
+        lake.replace(REPEATED_KEYS, contiguous(f.hour for f in former if f.hour), [], made_by)
+    elif hours:
         lake.replace(REPEATED_KEYS, hours, repeated, made_by)
     let_in = [row.source_file for row in counted if row.late]
     commit_quarantine(spark, lake, parcel, versions, names, let_in, made_by)
