@@ -133,7 +133,11 @@ def test_a_signal_while_the_program_is_still_imported() -> None:
 
 
 @pytest.mark.slow
-@SIGNALS
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)],
+    ids=["SIGINT", "SIGTERM"],
+)
 def test_a_signal_while_spark_works_and_the_command_again(tmp_path: Path, number: int) -> None:
     landing, first_s = tmp_path / "landing", 1_700_000_000 // 3600 * 3600
     for hour in range(3):
