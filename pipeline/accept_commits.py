@@ -116,7 +116,7 @@ def accept(lake: Lake, spark: Callable[[], SparkSession]) -> list[ForeignCommits
     )
     accepted = {"hourglass.accepted": json.dumps([_record(each) for each in commits])}
     steps = (ingest.STEP, staleness.STEP)
-    lake.record_accepted(steps, hours, table, {**properties, **accepted})
+    lake.record_accepted(steps, hours, table, {**properties, **accepted}, former)
     return commits
 
 
@@ -136,10 +136,12 @@ def _record(commit: ForeignCommits) -> dict[str, Any]:
 def _let_stand(lake: Lake, commit: ForeignCommits, properties: Mapping[str, str]) -> None:
     """Make a table hold what other programs left of it, without what killed steps committed."""
     spec = commit.spec
-    own_last = since(lake.table(spec), commit.recorded).snapshots
-    if commit.snapshots and own_last and is_own(own_last[-1]):
-        lake.take_back(spec, commit.snapshots[-1])
-    lake.stand_by(spec, properties)
+    chain = since(lake.table(spec), commit.recorded).snapshots
+    stands = commit.current
+    if commit.snapshots and chain and is_own(chain[-1]):
+        stands = commit.snapshots[-1]
+        lake.take_back(spec, stands)
+    lake.stand_by(spec, stands, properties)
     # What is computed from events is computed anew; of items and users each commit is whole.
     if commit.mixed and commit.hours is not None and spec in STEP_TABLES and spec not in _DERIVED:
         _merge(lake, commit, properties)

@@ -52,7 +52,7 @@ class Since:
     """The snapshots that lead from a recorded one to the current one, the oldest first.
 
     ``descends`` is False where the recorded one is no ancestor: the table was set back, or its
-    history is gone.
+    history is gone.  Then nothing leads from there to here.
     """
 
     snapshots: tuple[Snapshot, ...]
@@ -79,8 +79,10 @@ def since(table: Table, recorded: int | None) -> Since:
         chain.append(newest)
         parent = newest.parent_snapshot_id
         newest = None if parent is None else table.snapshot_by_id(parent)
-    descends = recorded is None or (newest is not None and newest.snapshot_id == recorded)
-    return Since(tuple(reversed(chain)), descends)
+    if recorded is not None and newest is None:
+        # What lies below the current one was let stand long ago, or nobody knows of it any more.
+        return Since((), descends=False)
+    return Since(tuple(reversed(chain)), descends=True)
 
 
 def _is_empty(snapshot: Snapshot) -> bool:
@@ -141,7 +143,7 @@ def described(
     for snapshot in chain.snapshots:
         if is_own(snapshot):
             own_first = True
-        elif own_first and chain.descends:
+        elif own_first:
             mixed = True
     hours: tuple[HourRange, ...] | None = None
     rows = None
@@ -150,7 +152,7 @@ def described(
         changed = [file for path, file in (old | new).items() if path not in old.keys() & new]
         hours = tuple(contiguous(hours_of(spec, changed)))
         rows = sum(f.record_count for f in after) - sum(f.record_count for f in before)
-    if chain.descends and any(map(is_own, chain.snapshots)):
+    if any(map(is_own, chain.snapshots)):
         # The files tell of what a killed step did too.
         rows = sum(_more_rows(each) for each in chain.snapshots if not is_own(each))
     return ForeignCommits(spec, recorded, current, chain.foreign, hours, rows, mixed)

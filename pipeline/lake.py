@@ -321,14 +321,26 @@ class Lake:
         with self._committing(spec) as tx:
             tx.append(rows.cast(spec.schema), snapshot_properties=marked(properties))
 
-    def stand_by(self, spec: TableSpec, properties: Mapping[str, str]) -> None:
+    def stand_by(
+        self, spec: TableSpec, expected: int | None, properties: Mapping[str, str]
+    ) -> None:
         """Commit nothing on top of another program's commit: from here on it is the lake's own.
 
         What the last own commit said of the table goes on being said.
+
+        Args:
+            spec: the table.
+            expected: the snapshot that is to stand, which was looked at.
+            properties: what the commit records.
+
+        Raises:
+            HourglassError: another one is current by now.
         """
         from pipeline.swift_iceberg import Swap
 
         table = self.table(spec)
+        if _snapshot_id(table) != expected:
+            raise _committed_beside(spec, _snapshot_id(table))
         said: dict[str, str] = {}
         snapshot = table.current_snapshot()
         while snapshot is not None and not said:
@@ -365,13 +377,27 @@ class Lake:
         self._record((step,), hours, rows, properties, tables, unsettles)
 
     def record_accepted(
-        self, steps: Sequence[str], hours: Hours, rows: pa.Table, properties: Mapping[str, str]
+        self,
+        steps: Sequence[str],
+        hours: Hours,
+        rows: pa.Table,
+        properties: Mapping[str, str],
+        former: State,
     ) -> None:
         """As :meth:`record_filled`, of several steps, after other programs' commits.
 
-        They become part of the state; those to ``filled_hours`` too.
+        They become part of the state; those to ``filled_hours`` too.  ``former`` is the state that
+        they were compared with.
+
+        Raises:
+            HourglassError: another program committed once more meanwhile, which nobody looked at.
         """
-        self._record(steps, hours, rows, properties, self.snapshots(), True, over_foreign=True)
+        tables = self.snapshots()
+        for spec in (*STEP_TABLES, ITEMS, USERS):
+            head = self.table(spec).current_snapshot()
+            if head and not is_own(head) and head.snapshot_id != former.get(spec.name):
+                raise _committed_beside(spec, head.snapshot_id)
+        self._record(steps, hours, rows, properties, tables, True, over_foreign=True)
 
     def _record(
         self,
@@ -510,6 +536,13 @@ class Lake:
         # them anew for each file, which takes minutes for a few thousand.
         whole = hours if isinstance(hours, HourRange) else HourRange(hours[0].first, hours[-1].stop)
         return scan.filter(_within(whole))
+
+
+def _committed_beside(spec: TableSpec, snapshot_id: int | None) -> HourglassError:
+    return HourglassError(
+        f"table {spec.name}: another program committed snapshot {snapshot_id} while "
+        "`hourglass adopt` was at work; nothing was lost: run it again"
+    )
 
 
 def _state_of(snapshot: Snapshot) -> State | None:
