@@ -33,6 +33,7 @@ from pipeline.commits import (
 from pipeline.errors import HourglassError
 from pipeline.hour_files import HourFile, read_by_hour, read_file, write_by_hour
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
+from pipeline.lake_location import local_path
 from pipeline.schemas import (
     ADDED_LATER,
     ALL_TABLES,
@@ -268,7 +269,9 @@ class Lake:
 
     def staging(self, spec: TableSpec) -> str:
         """A new folder, not made yet, for files that :meth:`replace` may commit."""
-        return str(self.warehouse.absolute() / spec.name / "data" / uuid.uuid4().hex)
+        # As the table itself names its folder, which may be reached by other names as well.
+        folder = Path(local_path(self.table(spec).location()))
+        return str(folder / "data" / uuid.uuid4().hex)
 
     def replace(
         self,

@@ -110,6 +110,7 @@ def find_raw_files(
     except (ValueError, NotImplementedError) as error:
         raise UsageError(f"source.pattern = {pattern!r} is not a relative glob: {error}") from error
     files = []
+    linked: set[str] = set()
     folders: dict[Path, Path | None] = {}
     for path in paths:
         name = root.name if base != root else path.relative_to(root).as_posix()
@@ -126,9 +127,29 @@ def find_raw_files(
             unreadable.append(Unreadable(name, LEAVES))
         elif stat.S_ISREG(facts.st_mode):
             files.append(_describe(real, real_root, name, facts, arrival_hour(name), clock))
+            if path.is_symlink():
+                linked.add(name)
+    files = _once(files, real_root, linked)
     if not files and not unreadable:
         raise UsageError(f"{root}: no file matches {pattern!r}: see source.pattern")
     return files, unreadable
+
+
+def _once(files: Sequence[RawFile], real_root: Path, linked: set[str]) -> list[RawFile]:
+    """Files below links to folders by one name, their own where that matches too.
+
+    A folder ``latest`` that leads to an hour's is no second log of that hour.  A file that is a
+    link itself (``linked``) is one that somebody put there.
+    """
+    names: dict[Path, str] = {}
+    below = [file for file in files if file.source_file not in linked]
+    for file in below:
+        if file.path == real_root / file.source_file:
+            names[file.path] = file.source_file
+        names.setdefault(file.path, file.source_file)
+    return [
+        file for file in files if file.source_file in linked or names[file.path] == file.source_file
+    ]
 
 
 def _matching(root: Path, real_root: Path, pattern: str) -> tuple[list[Path], list[Unreadable]]:

@@ -16,12 +16,13 @@ from pipeline.inside import LEAVES, open_inside, resolve_inside
 from pipeline.lake import Lake
 from pipeline.schemas import ITEMS, USERS, TableSpec
 from pipeline.settings import Settings
-from pipeline.sources.lines import Line, read_lines
+from pipeline.sources.lines import Line, line_encoding, read_lines
 from pipeline.sources.metadata import MOST_CHARS, IdColumn, read_metadata
 from pipeline.wording import counted
 
 _DIGEST = "hourglass.source_sha256"
 _FAULTS = "hourglass.source_faults"
+_READ_BY = "hourglass.source_read_by"
 # More faults are counted, not named.
 _MOST_NAMED = 5
 
@@ -86,13 +87,17 @@ def _load(
     except OSError as error:
         raise HourglassError(f"{path}: cannot be read: {error.strerror or error}") from error
     recorded = lake.properties(spec)
-    if recorded.get(_DIGEST) == digest:
+    read_by = f"{line_encoding(settings.source.encoding)} {settings.ingest.max_expansion}"
+    # Of before that was recorded: a file without faults says the same however it is read.
+    as_before = recorded.get(_READ_BY, "" if recorded.get(_FAULTS, "[]") != "[]" else read_by)
+    if recorded.get(_DIGEST) == digest and as_before == read_by:
         return _Loaded(0, tuple(json.loads(recorded.get(_FAULTS, "[]"))), is_new=False)
     lines = read_lines(
         real, settings.source.encoding, MOST_CHARS, settings.ingest.max_expansion, root
     )
     rows, faults = _rows(path, lines, id_column, lake, spec)
-    lake.overwrite(spec, "true", rows, {_DIGEST: digest, _FAULTS: json.dumps(faults)})
+    made_from = {_DIGEST: digest, _FAULTS: json.dumps(faults), _READ_BY: read_by}
+    lake.overwrite(spec, "true", rows, made_from)
     return _Loaded(rows.num_rows, tuple(faults))
 
 

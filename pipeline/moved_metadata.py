@@ -55,6 +55,10 @@ class MovedTable:
         for former in self.formers:
             if path.startswith(f"{former}/"):
                 return f"{self.folder}{path.removeprefix(former)}"
+        # By another name of the former folder, a link to it: its files came along all the same.
+        _, inside, below = path.rpartition(f"/{self.folder.name}/")
+        if inside and (self.folder / below).is_file():
+            return str(self.folder / below)
         return location
 
 

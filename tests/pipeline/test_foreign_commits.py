@@ -414,6 +414,40 @@ def _killed(*_: Any, **__: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def test_a_table_set_back_after_adopt_keeps_what_came_between(old: OldLake) -> None:
+    old.step(H0, ("a", "b"))
+    delete(old.lake, ITEM_HOURS, "item_id = 'a'")
+    accept(old.lake, no_spark)
+    kept = old.step(H0 + 1, ("c",))
+    old.step(H0 + 2, ("d",))
+    table = foreign(old.lake).load_table("hourglass.item_hours")
+    table.manage_snapshots().set_current_snapshot(kept["item_hours"]).commit()
+    with pytest.raises(HourglassError, match=r"set it to snapshot \d+, -1 rows, 1 hour changed"):
+        old.lake.undo_unfinished()
+    accept(old.lake, no_spark)
+    assert items_at(old) == [(str(H0), "b"), (str(H0 + 1), "c")]
+
+
+def test_a_commit_while_adopt_works_is_not_swallowed(
+    old: OldLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(old, "a", "b", "c")
+    old.record(H0, "one")
+    delete(old.lake, SOURCE_FILES, "source_file = 'a'")
+    record = Lake.record_accepted
+
+    def beside(lake: Lake, *arguments: Any) -> None:
+        delete(old.lake, SOURCE_FILES, "source_file = 'b'")
+        record(lake, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "record_accepted", beside)
+        with pytest.raises(HourglassError, match="while `hourglass adopt` was at work"):
+            accept(old.lake, no_spark)
+    accept(old.lake, no_spark)
+    assert names(old) == ["c"]
+
+
 def test_a_deletion_from_a_metadata_table_is_not_undone_by_the_same_file(
     old: OldLake, tmp_path: Path
 ) -> None:

@@ -24,11 +24,11 @@ class Shop:
         self.folder = folder
         self.lake = Lake(f"sqlite:///{folder / 'catalog.db'}", folder / "lake")
 
-    def load(self, *lines: str | dict[str, Any]) -> LoadedMetadata:
+    def load(self, *lines: str | dict[str, Any], encoding: str = "utf-8") -> LoadedMetadata:
         if lines:
             texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
             self.path.write_text("\n".join([*texts, ""]), encoding="utf-8")
-        source = SourceSettings(path=self.landing, items_path=self.path)
+        source = SourceSettings(path=self.landing, items_path=self.path, encoding=encoding)
         return load_metadata(self.lake, Settings(work=self.folder, source=source))
 
     def texts(self) -> dict[str, str | None]:
@@ -74,6 +74,16 @@ def test_of_an_item_that_is_there_twice_the_last_line_holds(shop: Shop) -> None:
         f"{shop.path}: line 3: item_id 'a' is there a second time, and this line holds",
     )
     assert shop.texts() == {"a": "Shoe, red", "b": None}
+
+
+def test_an_encoding_put_right_has_the_file_read_again(shop: Shop) -> None:
+    shop.path.write_bytes(
+        '{"item_id": "a", "text": "Caf\u00e9"}\n{"item_id": "b"}\n'.encode("latin-1")
+    )
+    assert shop.load().faults == (f"{shop.path}: line 1: not valid utf-8",)
+    assert shop.load(encoding="latin-1") == LoadedMetadata({"items": 2})
+    assert shop.texts() == {"a": "Caf\u00e9", "b": None}
+    assert shop.load(encoding="latin-1").rows == {"items": 0}
 
 
 def test_many_faults_are_counted(shop: Shop) -> None:
