@@ -81,7 +81,10 @@ def remember_secrets(content: Any) -> None:  # noqa: ANN401 - an address, or nes
 def remember_secret_variables(environment: Mapping[str, str]) -> None:
     """Mask from now on what variables hold whose name says so, and the passwords of addresses."""
     for name, value in environment.items():
-        if _SECRET_VARIABLE.fullmatch(name):
+        # A short number is a limit or a port, MAX_TOKEN=4096, and stands in many an answer.
+        if _SECRET_VARIABLE.fullmatch(name) and not (
+            value.isdigit() and len(value) < _UNMISTAKABLE
+        ):
             _remember(value)
         remember_secrets(value)
 
@@ -114,6 +117,23 @@ def masked_output() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = out, err
+
+
+def print_masked(facts: Mapping[str, Any]) -> None:
+    """Print one line of JSON whose texts are masked; names and numbers of it stay what they are."""
+    stream = sys.stdout._stream if isinstance(sys.stdout, _Masked) else sys.stdout
+    plain = json.loads(json.dumps(facts, default=str))
+    print(json.dumps(_masked_texts(plain)), file=stream, flush=True)
+
+
+def _masked_texts(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, list):
+        return [_masked_texts(inner) for inner in value]
+    if isinstance(value, dict):
+        return {name: _masked_texts(inner) for name, inner in value.items()}
+    return value
 
 
 class _Masked:

@@ -18,6 +18,7 @@ from pipeline.incident_log import Act
 from pipeline.interrupts import is_interrupted
 from pipeline.lake import Lake
 from pipeline.locks import writing
+from pipeline.masking import print_masked
 from pipeline.names import plain_name
 from pipeline.settings import Settings
 
@@ -157,7 +158,7 @@ class Workspace:
     def say(self, sentence: str, facts: Mapping[str, Any]) -> None:
         """The result of a command: a sentence for people, or one line of JSON for machines."""
         if self.as_json:
-            print(json.dumps(facts, default=str), flush=True)
+            print_masked(facts)
         else:
             self.console.print(sentence, markup=False)
 

@@ -13,6 +13,7 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.masking import (
     mask,
     masked_output,
+    print_masked,
     remember_secret_variables,
     remember_secrets,
     secrets_in,
@@ -124,3 +125,16 @@ def test_all_that_is_written_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sys.stdout is out
     assert out.getvalue() == '*** {"a": "gr3en%2DTea ***"}\n'
     assert err.getvalue() == "***\na***"
+
+
+def test_a_line_of_json_stays_one_whatever_the_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    remember_secrets("postgresql://u:events@h/lake")
+    remember_secret_variables({"DB_PASSWORD": "123456789012", "MAX_TOKEN": "4096"})
+    facts = {"events": 4096, "total": 123456789012, "why": ["no events today", {"at": None}]}
+    with masked_output():
+        print_masked(facts)
+    assert json.loads(capsys.readouterr().out) == {
+        "events": 4096,
+        "total": 123456789012,
+        "why": ["no *** today", {"at": None}],
+    }
