@@ -123,8 +123,33 @@ def _check_own(settings: Settings, moved: Moved) -> None:
         check_links(settings.resolved_warehouse, moved.tables)
         former = str(Path(moved.tables[0].formers[0]).parent)
         check_catalog_is_own(settings.resolved_catalog_uri, folders, former)
+        _check_server_is_own(settings, former)
     for store in moved.stores:
         check_catalog_is_own(settings.resolved_mlflow_uri, folders, str(store))
+
+
+def _check_server_is_own(settings: Settings, former: str) -> None:
+    """Refuse where the first lake's models are live at the same MLflow server.
+
+    Two lakes that promote one registered model there would each find the other's changes forged.
+
+    Raises:
+        HourglassError: it may be so.
+    """
+    from pipeline.errors import HourglassError
+    from training.mlflow_addresses import is_server
+    from training.registry import chain_head, open_registry
+
+    uri, name = settings.resolved_mlflow_uri, settings.registered_model
+    if not is_server(uri):
+        return
+    registry = open_registry(uri, name, settings.path("models"), settings.path("mlflow"))
+    if chain_head(registry) is not None:
+        raise HourglassError(
+            f"MLflow at {uri} holds the record of {name} for the lake in {former} as well; "
+            "nothing was changed: give this copy a registered_model of its own in the settings, "
+            "or pass --alone where nobody uses it for the lake there any more"
+        )
 
 
 def _sentence(settings: Settings, moved: Moved, commits: list[ForeignCommits], plan: bool) -> str:

@@ -14,6 +14,7 @@ import yaml
 from pipeline.errors import HourglassError
 from pipeline.lake import Lake
 from pipeline.settings import Settings
+from training.adopt_command import _check_server_is_own
 from training.cli import run
 from training.copied_settings import MADE_BY
 from training.mlflow_addresses import check_addresses
@@ -203,3 +204,18 @@ def test_settings_of_the_demo_that_were_copied_name_their_own_work_folder_again(
         written = yaml.safe_load(config.read_text())
         assert written == {"work": str(copied), "source": {"path": str(copied / "landing")}}
     assert (work / "hourglass.yaml").read_text() == text
+
+
+@pytest.mark.parametrize("head", ["3:abc", None])
+def test_a_server_with_the_first_lake_s_record_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str | None
+) -> None:
+    monkeypatch.setattr("training.registry.open_registry", lambda *arguments: None)
+    monkeypatch.setattr("training.registry.chain_head", lambda registry: head)
+    served = Settings(work=tmp_path / "copy", mlflow_uri="http://127.0.0.1:9")
+    if head is None:
+        _check_server_is_own(served, "/first")
+    else:
+        with pytest.raises(HourglassError, match=r"in /first .* registered_model of its own"):
+            _check_server_is_own(served, "/first")
+    _check_server_is_own(Settings(work=tmp_path / "copy"), "/first")
