@@ -40,6 +40,7 @@ from typing import Any
 from pipeline.errors import HourglassError, UsageError
 from pipeline.wording import counted, verb
 from training.durable import flush, written_whole
+from training.live_record import read_event
 from training.record import is_record
 from training.registry import Registry, chain_head, champion, set_chain_head
 
@@ -74,6 +75,7 @@ class Chain:
     numbers: Mapping[str, int]  # of the link that first named the file
     voided: frozenset[str] = frozenset()
     signed: bool = False
+    anchored: int = 0  # of the link that took all before it as found
 
 
 def record_key(environment: Mapping[str, str] = os.environ) -> bytes | None:
@@ -421,17 +423,20 @@ def _chain_of(links: list[tuple[dict[str, Any], str]], head: str) -> Chain:
     digests: dict[str, str] = {}
     numbers: dict[str, int] = {}
     voided: frozenset[str] = frozenset()
+    anchored = 0
     for link, _ in links:
         named = link["records"] if link["kind"] == ANCHOR else {link["file"]: link["sha256"]}
         if link["kind"] == ANCHOR:
             digests = {}  # what a person accepted replaces what was
+            anchored = link["n"]
             if "broken" in link:
                 voided = frozenset(named)
         for file, sha256 in named.items():
             digests[file] = sha256
             numbers.setdefault(file, link["n"])
     number, digest = _parse_head(head)
-    return Chain(number, digest, digests, numbers, voided, any("mac" in link for link, _ in links))
+    signed = any("mac" in link for link, _ in links)
+    return Chain(number, digest, digests, numbers, voided, signed, anchored)
 
 
 def _check_signatures(links: list[tuple[dict[str, Any], str]], key: bytes | None) -> None:
@@ -494,7 +499,7 @@ def _refuse_changed(work: Path, chain: Chain, since: str | None, recent: int) ->
 def _refuse_unlinked_champion(registry: Registry, chain: Chain, listing: set[str]) -> None:
     """What is live became so by a record of the chain, or before there were records."""
     live = champion(registry)
-    if live is None or live.live_record is None:
+    if live is None:
         return
     file = f"{registry.records.name}/{live.live_record}"
     if file in listing and file not in chain.digests:
@@ -503,6 +508,24 @@ def _refuse_unlinked_champion(registry: Registry, chain: Chain, listing: set[str
             "the code or a hand did it; accept that with `hourglass anchor --by NAME --why TEXT`, "
             "or put MLflow's store back from a copy"
         )
+    latest = max(
+        (
+            (n, file)
+            for file, n in chain.numbers.items()
+            if n > chain.anchored and file.rpartition("/")[2].startswith(_LIVE)
+        ),
+        default=(0, None),
+    )[1]
+    if latest is not None:
+        name = latest.rpartition("/")[2]
+        # A change that was cut short after its link has not moved the alias yet.
+        before = read_event(registry.records / name).after
+        if live.live_record not in (name, before) or live.live_record is None:
+            raise BrokenChainError(
+                f"{live.model_id} is live in MLflow, but the last change of what is live is {name}:"
+                " the alias champion was moved by other means; accept that with `hourglass anchor "
+                "--by NAME --why TEXT`, or put MLflow's store back from a copy"
+            )
 
 
 def _drop_unconfirmed(journal: Path, offset: int) -> None:

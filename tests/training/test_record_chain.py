@@ -255,6 +255,18 @@ def test_a_champion_that_no_linked_record_made_live_stops_every_act(lived: Regis
     assert rollback(lived, lived.records, "bad").champion.model_id == "recent-a"
 
 
+def test_an_alias_that_was_moved_by_hand_stops_every_act(lived: Registry) -> None:
+    live = lived.client.get_model_version_by_alias(lived.name, "champion")
+    others = {
+        str(version.version)
+        for version in lived.client.search_model_versions(f"name = '{lived.name}'")
+        if version.version != live.version and "live_record" not in version.tags
+    }
+    lived.client.set_registered_model_alias(lived.name, "champion", min(others))
+    for act in acts(lived):
+        refused(act, lived, "moved by other means")
+
+
 def test_a_copied_lake_verifies_by_itself(lived: Registry, tmp_path: Path) -> None:
     shutil.copytree(lived.models.parent, tmp_path / "copy", ignore=shutil.ignore_patterns("copy"))
     copied = replace(lived, models=tmp_path / "copy" / "models")
