@@ -13,6 +13,7 @@ from pipeline.errors import HourglassError
 from pipeline.workspace import Workspace
 from training.lines import judged_dataset
 from training.options import DataSet
+from training.reasons import OF_NO_CANDIDATE
 
 if TYPE_CHECKING:
     from training.gate import Decision
@@ -101,8 +102,14 @@ def decide(space: Workspace, dataset: Path, late: Sequence[str] | None = None) -
         chosen.evidence.candidate.model_id,
         decisions,
     )
-    note_judged(settings, first, verdict.outcome, verdict.sentence)
+    if any(_says_something(decision) for decision, _ in decisions):
+        note_judged(settings, first, verdict.outcome, verdict.sentence)
     return verdict
+
+
+def _says_something(decision: Decision) -> bool:
+    """Whether a decision is about its candidate, not blocked for what can be mended around it."""
+    return str(decision.outcome) != "block" or not OF_NO_CANDIDATE.issuperset(decision.reasons)
 
 
 def _said(decision: Decision) -> str:

@@ -25,10 +25,15 @@ _FOLDER = "judged"
 
 def note_judged(settings: Settings, first: Hour, outcome: str, sentence: str) -> Path:
     """Note what became of the hours that begin with ``first``; again changes nothing but that."""
-    if not settings.path(_FOLDER).is_dir():
+    folder = settings.path(_FOLDER)
+    if not folder.is_dir():
+        # Whole or not at all: once the folder is there, decisions are not asked any more.
+        prepared = folder.with_name(f".{_FOLDER}")
+        prepared.mkdir(parents=True, exist_ok=True)
         for hour in sorted(set(_decided(settings))):
-            _note(settings, hour, _DECIDED, "see the decisions")
-    return _note(settings, first, outcome, sentence)
+            _note(prepared, hour, _DECIDED, "see the decisions")
+        prepared.rename(folder)
+    return _note(folder, first, outcome, sentence)
 
 
 def judged_hours(settings: Settings) -> set[Hour]:
@@ -39,10 +44,9 @@ def judged_hours(settings: Settings) -> set[Hour]:
     return {hour for path in folder.glob("[0-9]*.json") if (hour := _hour(path)) is not None}
 
 
-def _note(settings: Settings, first: Hour, outcome: str, sentence: str) -> Path:
+def _note(folder: Path, first: Hour, outcome: str, sentence: str) -> Path:
     content = {"first": str(first), "outcome": outcome, "sentence": sentence}
-    path = settings.path(_FOLDER) / f"{first}.json"
-    return write_text(path, json.dumps(content, indent=1) + "\n")
+    return write_text(folder / f"{first}.json", json.dumps(content, indent=1) + "\n")
 
 
 def _decided(settings: Settings) -> Iterator[Hour]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
@@ -12,6 +13,7 @@ from pipeline.workspace import Workspace
 from training.card import read_card
 from training.model_check import check_models, facts_of
 from training.model_files import chosen
+from training.reasons import OF_NO_CANDIDATE
 
 
 def latest_of_line(settings: Settings, name: str, before: Hour) -> str | None:
@@ -92,7 +94,14 @@ def _blocked(decisions: Path, model_id: str) -> bool:
     for path in decisions.glob(f"[0-9]*-{model_id}-*.json"):
         try:
             content = json.loads(path.read_text("utf-8"))
-            found.append((str(content.get("made_at")), content["outcome"] == "block"))
+            found.append((str(content.get("made_at")), _is_unsound(content)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return True
     return max(found)[1] if found else False
+
+
+def _is_unsound(content: dict[str, Any]) -> bool:
+    """Whether a decision blocks its candidate for something that lies in the candidate."""
+    reasons = content.get("reasons", [])
+    about_others = bool(reasons) and OF_NO_CANDIDATE.issuperset(reasons)
+    return content["outcome"] == "block" and not about_others

@@ -6,6 +6,20 @@ from collections.abc import Iterable, Mapping
 
 _OF_ROLE: Mapping[str, str] = {"champion": "the live model", "floor": "the floor"}
 
+#: Blocks for these say nothing of the candidate: mended, the same hour is judged again.
+OF_NO_CANDIDATE = frozenset(
+    {
+        "baseline_changed",
+        "check_failed",
+        "data_quality_failed",
+        "data_quality_unknown",
+        "different_targets",
+        "earlier_evidence_damaged",
+        "missing_ranks",
+        "missing_threshold",
+    }
+)
+
 _GATE: Mapping[str, str] = {
     "thresholds_set": "every threshold is set",
     "missing_threshold": "a threshold of the gate is not set",

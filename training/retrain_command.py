@@ -45,7 +45,8 @@ def refit(
 ) -> None:
     """Let the model of a decision learn from the judged hours too, where `retrain.refit` is set."""
     from training.approval import refuse_unapproved
-    from training.decision import latest_decision, read_decision
+    from training.decision import latest_decision
+    from training.decision_check import verified_decision
     from training.evidence import Outcome
     from training.registry import registry_of
     from training.retraining import refitted
@@ -53,10 +54,11 @@ def refit(
     space: Workspace = context.obj
     folder = space.settings.path("decisions")
     file = decision_file(folder, decision) if decision else latest_decision(folder)
-    made = read_decision(file)
+    registry = registry_of(space)
+    made = verified_decision(registry, file, "refitting")
     if made.outcome is Outcome.PROMOTE:
         refuse_unapproved(made, space.settings.gate.approval)
-    found = refitted(space, registry_of(space), made)
+    found = refitted(space, registry, made)
     if found is None:
         why = "retrain.refit is off" if not space.settings.retrain.refit else "nothing is promoted"
         space.say(f"no refit: {why}", {"model_id": None, "why": why})

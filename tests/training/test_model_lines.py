@@ -113,6 +113,9 @@ def test_what_the_gate_blocked_is_not_gone_on_from(
     later = file.with_name(file.name.replace("-0123", "-4567"))
     later.write_text(json.dumps({"outcome": "hold", "made_at": "2026-01-01T01:00:00"}))
     assert latest_of_line(settings, "own", as_of) == second["model_id"]
+    data = {"outcome": "block", "made_at": "2026-01-01T02:00:00", "reasons": ["missing_ranks"]}
+    later.write_text(json.dumps(data))  # says nothing of the model
+    assert latest_of_line(settings, "own", as_of) == second["model_id"]
     file.write_text("{")  # nobody knows what it said
     assert latest_of_line(settings, "own", as_of) == first["model_id"]
 
