@@ -38,7 +38,12 @@ MaybeTo = Annotated[str | None, typer.Option("--to", help="hour after the last; 
 @app.command()
 def doctor(
     context: typer.Context,
-    fix: Annotated[bool, typer.Option("--fix", help="install Java where that is allowed")] = False,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix", help="install Java where that is allowed, keep Spark's classes ready"
+        ),
+    ] = False,
 ) -> None:
     """Say what is missing on this machine, and the command that mends it."""
     from pipeline.doctor import render, run_doctor

@@ -1,7 +1,8 @@
 """What is missing on this machine, and the one command that mends it; Spark is never started.
 
 ``gather`` looks, ``diagnose`` judges what was seen and touches nothing, ``run_doctor`` joins them
-and, when asked to mend, installs Java where that needs no password.
+and, when asked to mend, installs Java where that needs no password and lets it keep Spark's classes
+ready.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,9 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.errors import HourglassError
 from pipeline.spark import MIN_JAVA, find_java
+from pipeline.spark_classes import archive_path
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -63,6 +66,7 @@ class Facts:
     java: int | None = 17  # major version of the Java that Spark would start
     java_home: str | None = None
     java_on_path: bool = True
+    keeps_classes: bool = True  # whether that Java has an archive of Spark's classes
     package_manager: str | None = "apt-get"
     may_install: bool = True  # as root, or by sudo without a password
     is_root: bool = True
@@ -104,6 +108,7 @@ def diagnose(facts: Facts) -> list[Check]:
     return [
         _python(facts),
         _java(facts),
+        _classes(facts),
         _amount(
             "memory", facts.memory_bytes, MEMORY_GIB, "export HOURGLASS_SPARK__DRIVER_MEMORY=1g"
         ),
@@ -133,6 +138,13 @@ def _java(facts: Facts) -> Check:
         if facts.java_on_path:
             return Check("Java", "fail", found, needed, "unset JAVA_HOME")
     return Check("Java", "fail", found, needed, java_command(facts.package_manager, facts.is_root))
+
+
+def _classes(facts: Facts) -> Check:
+    needed = "kept ready: optional, saves seconds of each start"
+    if facts.keeps_classes:
+        return Check("Spark's classes", "ok", "kept ready", needed)
+    return Check("Spark's classes", "warn", "read anew", needed, "hourglass doctor --fix")
 
 
 def _amount(name: str, amount: int, limits_gib: tuple[int, int], mend: str) -> Check:
@@ -222,6 +234,7 @@ def gather(work: Path, fix: bool = False) -> Facts:
         java=java and java[1],
         java_home=os.environ.get("JAVA_HOME") or None,
         java_on_path=shutil.which("java") is not None,
+        keeps_classes=java is not None and archive_path(java[0]).is_file(),
         package_manager=next((name for name in INSTALLERS if shutil.which(name)), None),
         may_install=_is_root() or (fix and _answer("sudo", "-n", "true") is not None),
         is_root=_is_root(),
@@ -301,18 +314,36 @@ def java_steps(facts: Facts) -> list[list[str]]:
 
 
 def run_doctor(work: Path, fix: bool) -> list[Check]:
-    """Look at this machine and, with ``fix``, install Java when it is all that is in the way.
+    """Look at this machine and, with ``fix``, mend what can be mended without asking anybody.
 
-    The installer's own output goes to stderr, so that stdout stays readable by machines.
+    Java is installed when it is all that is in the way, and keeps Spark's classes ready from then
+    on.  The installer's own output goes to stderr, so that stdout stays readable by machines.
     """
     facts = gather(work, fix)
-    steps = java_steps(facts) if fix else []
-    if not steps:
+    if not fix:
         return diagnose(facts)
-    update, *installs = steps
-    _show(update)
-    any(_show(install) == 0 for install in installs)
-    return diagnose(gather(work, fix))
+    steps = java_steps(facts)
+    if steps:
+        update, *installs = steps
+        _show(update)
+        any(_show(install) == 0 for install in installs)
+        facts = gather(work, fix)
+    if not facts.keeps_classes and _java(facts).status == "ok":
+        facts = replace(facts, keeps_classes=_keep_classes())
+    return diagnose(facts)
+
+
+def _keep_classes() -> bool:
+    from pipeline.make_spark_classes import make_archive
+
+    print("keeping Spark's classes ready: about a minute, once ...", file=sys.stderr)
+    try:
+        make_archive()
+    except HourglassError as error:
+        # Everything works without it, only slower.
+        print(error, file=sys.stderr)
+        return False
+    return True
 
 
 def _show(command: list[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import HourglassError
 from pipeline.interrupts import reinstall
 from pipeline.settings import SparkSettings
+from pipeline.spark_classes import options_to_use
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -42,8 +44,8 @@ def find_java() -> tuple[str, int] | None:
     return (java, int(match[1])) if match else None
 
 
-def require_java() -> None:
-    """Stop early, in one sentence, where Spark could not start.
+def require_java() -> str:
+    """The path of the Java that Spark would start; stops early, in one sentence, without one.
 
     Raises:
         HourglassError: no Java of a version that Spark 4 takes.
@@ -58,6 +60,7 @@ def require_java() -> None:
             f"{java[0]} is Java {java[1]} and Spark needs {MIN_JAVA} or newer: "
             "run `hourglass doctor --fix`, or point JAVA_HOME at a newer one"
         )
+    return java[0]
 
 
 def spark_is_running() -> bool:
@@ -78,7 +81,7 @@ def start_spark(settings: SparkSettings, scratch: Path, lasting: bool = False) -
     Raises:
         HourglassError: no suitable Java.
     """
-    require_java()
+    own_java = require_java()
     from pyspark.sql import SparkSession
 
     scratch.mkdir(parents=True, exist_ok=True)
@@ -86,6 +89,7 @@ def start_spark(settings: SparkSettings, scratch: Path, lasting: bool = False) -
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     java = [f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}"]
+    java += options_to_use(own_java)
     if not lasting:
         # The thorough compiler pays off after minutes; before, it only takes cores from the work.
         java += QUICK_JAVA
@@ -93,7 +97,7 @@ def start_spark(settings: SparkSettings, scratch: Path, lasting: bool = False) -
         SparkSession.builder.appName("hourglass")
         .master(settings.master)
         .config("spark.driver.memory", settings.driver_memory)
-        .config("spark.driver.extraJavaOptions", " ".join(java))
+        .config("spark.driver.extraJavaOptions", shlex.join(java))
         .config("spark.local.dir", str(scratch))
         .config("spark.sql.warehouse.dir", str(scratch / "warehouse"))
         .config("spark.ui.enabled", "false")

@@ -28,6 +28,7 @@ def test_whatever_is_not_well_names_the_command_that_mends_it() -> None:
     bare = Facts(
         python=(3, 9, 2),
         java=None,
+        keeps_classes=False,
         memory_bytes=GIB,
         disk_free_bytes=GIB // 2,
         work_writable=False,
