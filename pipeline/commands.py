@@ -421,7 +421,7 @@ def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
             f"{counted(len(done.unfit), 'file')} in quarantine as a whole; {first_of(done.unfit)}"
         )
     if metadata.faults:
-        sentences.append(f"lines of metadata left out; {first_of(metadata.faults)}")
+        sentences.append(f"not taken in of items and users: {first_of(metadata.faults)}")
     if sentences:
         raise HourglassError("; ".join(sentences))
 

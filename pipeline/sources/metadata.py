@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,6 +22,7 @@ IdColumn = Literal["item_id", "user_id"]
 ReadRow = Callable[[str], dict[str, Any]]
 
 MOST_CHARS = 1 << 20
+_CSV_DELIMITERS = (",", ";")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The .item and .user files write these counts and years as tokens.
 _NUMBER_TOKENS = frozenset({"age", "release_year"})
@@ -30,7 +34,8 @@ def read_items(path: Path, encoding: str = "utf-8") -> Iterator[dict[str, Any]]:
 
     ``categories`` is a list of texts, ``numbers`` a dict of floats, ``text`` a text or None, and
     the two times are aware datetimes or None.  The file is JSON lines with these keys (all but
-    the first optional, times in ISO 8601), or tab-separated with a typed header (``.item``).
+    the first optional, times in ISO 8601), or delimited with a typed header (``.item``), by tabs
+    or as a CSV file by commas or semicolons; ``price:float`` is a number, ``price`` a category.
 
     Raises:
         HourglassError: the file cannot be read, or a line is not such a row; it names the line.
@@ -97,11 +102,18 @@ def read_metadata(path: Path, lines: Iterator[Line], id_column: IdColumn) -> Ite
 
 
 def _typed_row_reader(header: str, id_column: IdColumn, path: Path) -> ReadRow:
-    columns = [name.strip().partition(":")[::2] for name in header.split("\t")]
+    split = _by_tabs
+    for delimiter in () if id_column in _names(_by_tabs(header)) else _CSV_DELIMITERS:
+        by_delimiter = partial(_by_csv, delimiter)
+        with suppress(_BadRowError):
+            if id_column in _names(by_delimiter(header)):
+                split = by_delimiter
+                break
+    columns = [name.strip().partition(":")[::2] for name in split(header)]
     id_at = column_place([name for name, _ in columns], id_column, str(path))
 
     def read(line: str) -> dict[str, Any]:
-        fields = line.split("\t")
+        fields = split(line)
         if len(fields) != len(columns):
             raise _BadRowError(f"{len(fields)} fields where {len(columns)} were expected")
         row = _empty_row(id_column, fields[id_at])
@@ -111,6 +123,22 @@ def _typed_row_reader(header: str, id_column: IdColumn, path: Path) -> ReadRow:
         return row
 
     return read
+
+
+def _by_tabs(line: str) -> list[str]:
+    return line.split("\t")
+
+
+def _by_csv(delimiter: str, line: str) -> list[str]:
+    """The fields of a line of a CSV file, in which a quote does not go on over lines."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=True), [""])
+    except csv.Error as error:
+        raise _BadRowError(f"not a line of a CSV file: {error}") from error
+
+
+def _names(columns: list[str]) -> list[str]:
+    return [name.strip().partition(":")[0] for name in columns]
 
 
 def _add_typed(row: dict[str, Any], name: str, kind: str, text: str) -> None:

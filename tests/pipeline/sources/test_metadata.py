@@ -39,6 +39,28 @@ def test_typed_items(write: Callable[[str], Path]) -> None:
     assert (second["numbers"], second["categories"]) == ({}, [])
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_columns_may_be_divided_as_in_other_csv_files(
+    write: Callable[[str], Path], delimiter: str
+) -> None:
+    lines = [("item_id", "brand", "price:float"), ("a", "Ä & Co", "2.5"), ("b", "", "")]
+    first, second = read_items(write("".join(f"{delimiter.join(line)}\n" for line in lines)))
+    assert (first["item_id"], first["categories"]) == ("a", ["brand=Ä & Co"])
+    assert first["numbers"] == {"price": 2.5}
+    assert (second["item_id"], second["categories"], second["numbers"]) == ("b", [], {})
+
+
+def test_a_csv_file_may_quote_its_fields(write: Callable[[str], Path]) -> None:
+    path = write('"item_id";title:token_seq\n"a;1";"Shoe, ""red"""\n')
+    (row,) = read_items(path)
+    assert (row["item_id"], row["text"]) == ("a;1", 'Shoe, "red"')
+
+
+def test_tabs_come_first_and_leave_quotes_as_they_are(write: Callable[[str], Path]) -> None:
+    (row,) = read_items(write('item_id\tname,item_id\n"a\tb,c\n'))
+    assert (row["item_id"], row["categories"]) == ('"a', ["name,item_id=b,c"])
+
+
 def test_typed_users(write: Callable[[str], Path]) -> None:
     path = write("user_id:token\tage:token\tgender:token\n1\t24\tM\n")
     (row,) = read_users(path)
