@@ -12,6 +12,7 @@ import logging
 import os
 import select
 import signal
+import socketserver
 import sys
 import threading
 import time
@@ -90,6 +91,8 @@ def _handle(number: int, frame: object) -> None:  # noqa: ARG001 - the signature
     logging.disable(logging.CRITICAL)
     sys.unraisablehook = lambda _: None
     threading.excepthook = lambda _: None
+    # PySpark's own server of accumulators misses the JVM that is being ended.
+    socketserver.BaseServer.handle_error = lambda *_: None  # type: ignore[method-assign]
     if first:
         raise KeyboardInterrupt
 

@@ -103,6 +103,17 @@ def ended(process: subprocess.Popen[str], number: int) -> str:
             "    try: ready(); time.sleep(60)\n    finally: raise ValueError('while it ends')",
             id="an error while it ends",
         ),
+        pytest.param(
+            "    import socket, socketserver\n"
+            "    class Answers(socketserver.BaseRequestHandler):\n"
+            "        def handle(self): self.request.recv(1); raise EOFError\n"
+            "    server = socketserver.ThreadingTCPServer(('127.0.0.1', 0), Answers)\n"
+            "    threading.Thread(target=server.serve_forever, daemon=True).start()\n"
+            "    asks = socket.create_connection(server.server_address)\n"
+            "    try: ready(); time.sleep(60)\n"
+            "    finally: asks.close(); time.sleep(0.2)",
+            id="a server that loses its client, as PySpark's does",
+        ),
     ],
 )
 def test_a_signal_ends_a_program_whatever_it_does(number: int, body: str) -> None:

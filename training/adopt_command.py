@@ -179,7 +179,9 @@ def _places(settings: Settings, moved: Moved, plan: bool) -> list[str]:
     what = [f"{len(moved.tables)} tables"] if moved.tables else []
     what += ["MLflow's store"] if moved.stores else []
     done = "would name" if plan else "name"
-    parts = [f"{' and '.join(what)} {done} {settings.work} instead of {', '.join(moved.formers)}"]
+    parts = [
+        f"{' and '.join(what)} {done} {settings.path('')} instead of {', '.join(moved.formers)}"
+    ]
     uri = settings.resolved_mlflow_uri
     if is_server(uri):
         parts.append(

@@ -28,6 +28,8 @@ _RISE, _LEAST_RISE = 1.5, 0.005
 _MANY_REFUSED = 0.05
 # As the suite of hours has it.
 _MANY_DOUBLED = 0.2
+# What each rate is a share of.
+_OF = {"late": "events", "duplicates": "records", "quarantined": "records"}
 # Where no day came before the last, rates above these have risen.
 _UNSEEN = {"late": 0.1, "duplicates": _MANY_DOUBLED / 2, "quarantined": 0.02}
 # Events that a day may be off the median of the days before without a word.
@@ -105,10 +107,12 @@ def intake_light(
         )
     risen = [rate for rate in rates if rate.low > _RISE * _usual(rate) + _LEAST_RISE]
     refused_now = next(rate for rate in rates if rate.name == "quarantined")
-    said = ", ".join(f"{percent(rate.last)} {rate.name}{_before(rate)}" for rate in rates)
+    said = ", ".join(
+        f"{percent(rate.last)} of {_OF[rate.name]} {rate.name}{_before(rate)}" for rate in rates
+    )
     after = f"; of those that came after these hours, {shares}" if records else ""
     if not risen and refused_now.low < _MANY_REFUSED and not odd_later:
-        return Light(name, "green", f"Of the last day's records {said}{after}.")
+        return Light(name, "green", f"Last day: {said}{after}.")
     odd = [max(risen, key=lambda rate: rate.low - _usual(rate)).name] if risen else []
     red = refused_now.low >= _MANY_REFUSED
     to_do = mends[(odd or (["quarantined"] if red else odd_later))[0]]

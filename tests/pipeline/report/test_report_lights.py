@@ -45,7 +45,7 @@ def rates(late: int, quarantined: int) -> list[Rate]:
 @pytest.mark.parametrize(
     ("late", "quarantined", "colour", "said"),
     [
-        (20, 1, "green", "2 % late (2 % before)"),
+        (20, 1, "green", "2 % of events late (2 % before)"),
         (40, 1, "green", "4 %"),  # may be chance
         (70, 1, "amber", "files arrive late"),
         (20, 30, "amber", "the reasons below"),
