@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 MAX_EXAMPLES = 5
 _MAX_EXAMPLE_CHARS = 120
 _EXACT_DIGITS = 15
+# Of a column that holds the lower end of a share's 95 % interval.
+_LOWER_END = "_low"
 _BATCH_NAME = re.compile(r"[\w][\w+:-]*")
 
 
@@ -126,7 +128,9 @@ def _note_figures(
         return
     for answer in result.results:
         column = str(configuration_of(answer).kwargs.get("column"))
-        if column not in frame or "element_count" not in (answer.result or {}):
+        # An answer that counts no rows holds a figure: the share itself is wanted beside its end.
+        wanted = "observed_value" if column.endswith(_LOWER_END) else "element_count"
+        if column not in frame or wanted not in (answer.result or {}):
             continue
         if pd.api.types.is_float_dtype(frame[column]):
             answer.result["fact"] = _fact_text(column, frame)
@@ -135,7 +139,12 @@ def _note_figures(
 def _fact_text(column: str, frame: pd.DataFrame) -> str:
     value = float(frame[column].iloc[0])
     if not isnan(value):
-        return f"{column} is {_figure(value)}"
+        rate = column.removesuffix(_LOWER_END)
+        if rate == column or rate not in frame:
+            return f"{column} is {_figure(value)}"
+        # What was counted, and what is judged: the lower end of its interval.
+        counted_rate = _figure(float(frame[rate].iloc[0]))
+        return f"{rate} is {counted_rate}, with 95 % confidence at least {_figure(value)}"
     # `users_ratio_z5` is empty where `users_ratio` is nothing unusual.
     whole = re.sub(r"_z\d$", "", column)
     ratio = float(frame[whole].iloc[0]) if whole in frame else value
@@ -205,11 +214,10 @@ def configuration_of(result: ExpectationValidationResult) -> ExpectationConfigur
 def observed_text(result: ExpectationValidationResult) -> str:
     """What Great Expectations saw, in words."""
     answer: Mapping[str, Any] = result.result or {}
+    if "fact" in answer:
+        return str(answer["fact"])
     if "unexpected_count" in answer:
         bad, rows = answer["unexpected_count"], answer["element_count"]
-        column = configuration_of(result).kwargs.get("column")
-        if "fact" in answer:
-            return str(answer["fact"])
         empty = answer.get("missing_count") or 0
         shown = f"{bad:,} of {_rows(rows)}" if bad else _rows(rows)
         return f"{shown}; {empty:,} without a value" if empty else shown

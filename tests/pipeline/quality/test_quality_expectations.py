@@ -319,3 +319,11 @@ def test_of_one_row_the_fact_is_told(tmp_path: Path, ratio: float, sure: float, 
     assert found.observed == told
     assert told in outcome.page.read_text(encoding="utf-8")
     assert found.success is (told != "users_ratio_z5 is 0.4")
+
+
+def test_of_a_rate_both_the_share_and_what_is_sure_of_it_are_told(tmp_path: Path) -> None:
+    frame = hours_frame(HOUR, events(), files(0, 0, 0, 0))
+    frame = frame.assign(quarantine_rate=5 / 35, quarantine_rate_low=0.0626)
+    outcome = validate_frame(load_suite("hours", VALUES), frame, str(HOUR), tmp_path / "d", keep=5)
+    found = {result.name: result for result in outcome.results}["quarantine_rate_critical"]
+    assert found.observed == "quarantine_rate is 0.143, with 95 % confidence at least 0.0626"
