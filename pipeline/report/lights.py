@@ -43,7 +43,8 @@ _FEW_EVENTS, _FEWEST_EVENTS = 0.5, 0.1
 def freshness_light(newest: datetime | None, at: datetime, hours: pd.DataFrame) -> Light:
     """How old the newest event is, beside the longest silence of the range.
 
-    Grey for a log that ended longer ago than the report looks back: nothing is expected of it.
+    Grey for a log that ended longer ago than a week and than the report looks back: nothing is
+    expected of it.
     """
     name = "Freshness"
     if newest is None:
@@ -52,7 +53,7 @@ def freshness_light(newest: datetime | None, at: datetime, hours: pd.DataFrame) 
     silence_h = int(np.diff(busy).max(initial=1))
     age_h = (at - newest).total_seconds() / HOUR_S
     stamp = newest.strftime("%Y-%m-%d %H:%M")
-    if age_h > len(hours):
+    if age_h > max(len(hours), _WEEK_D * DAY_H):
         return Light(
             name,
             "grey",

@@ -26,7 +26,8 @@ COUNTS = {"records": 100, "accepted": 90, "duplicates": 6, "quarantined": 4}
         (4.9, "green", "up to 5 h is usual"),
         (9, "amber", "whether files still arrive"),
         (11, "red", "11.0 h old, and 5 h is the longest"),
-        (49, "grey", "no new event is expected"),
+        (49, "red", "whether ingest runs"),
+        (7 * 24 + 1, "grey", "no new event is expected"),
     ],
 )
 def test_freshness_goes_by_the_longest_silence(age_h: float, colour: str, said: str) -> None:
