@@ -1,8 +1,8 @@
-"""What is missing on this machine, and the one command that mends it; Spark is never started.
+"""What is missing on this machine, and the one command that mends it.
 
 ``gather`` looks, ``diagnose`` judges what was seen and touches nothing, ``run_doctor`` joins them
 and, when asked to mend, installs Java where that needs no password and lets it keep Spark's classes
-ready.
+ready; only that starts Spark.
 """
 
 from __future__ import annotations

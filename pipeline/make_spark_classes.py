@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 
 from pipeline.errors import HourglassError
@@ -106,7 +106,7 @@ def _load_classes(folder: Path) -> None:
     lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
     chosen = SparkSettings(master="local[2]", driver_memory="1g", shuffle_partitions=2)
     spark = start_spark(chosen, folder / "scratch")
-    backfill(spark, lake, settings, datetime.now(UTC), None)
+    backfill(spark, lake, settings, Hour.parse(_HOURS[-1]).start + timedelta(days=1), None)
     freeze(spark, lake, settings, Hour.parse(_HOURS[-1]) + 1)
     spark.stop()
 
