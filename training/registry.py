@@ -22,7 +22,7 @@ from pipeline.hours import Hour
 from pipeline.masking import mask, remember_secrets
 from pipeline.names import is_plain
 from training.live_record import LiveEvent, ModelRef, history
-from training.mlflow_addresses import check_addresses
+from training.mlflow_addresses import check_addresses, is_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -102,11 +102,6 @@ def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registr
     with named_errors(f"open {uri}"):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     return Registry(client, name, models.absolute(), artifacts, is_server(uri))
-
-
-def is_server(uri: str) -> bool:
-    """Whether an address is that of an MLflow server, not of a store on this machine."""
-    return uri.startswith(("http://", "https://"))
 
 
 def registry_of(space: Workspace) -> Registry:
