@@ -75,7 +75,9 @@ def simulate(
     context: typer.Context,
     hours: Annotated[int | None, typer.Option(help="how many hours, from simulator.start")] = None,
     seed: Annotated[int | None, typer.Option(help="of the simulated world")] = None,
-    scenario: Annotated[str | None, typer.Option(help="what goes wrong; see the README")] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="what goes wrong; see docs/data-quality.md")
+    ] = None,
     scenario_from: Annotated[str | None, typer.Option(help="its first hour")] = None,
     scenario_hours: Annotated[int | None, typer.Option(help="how long it lasts", min=1)] = None,
 ) -> None:

@@ -13,11 +13,16 @@ CONTEXT = pa.map_(pa.string(), pa.string())
 
 @dataclass(frozen=True)
 class TableSpec:
-    """One Iceberg table; ``partition`` says how its ``hour`` column parts it, if it does."""
+    """One Iceberg table.
+
+    ``partition`` says how its ``hour`` column parts it, if it does; ``row`` what one row is, for
+    the reference pages.
+    """
 
     name: str
     schema: pa.Schema
     partition: Literal["hour", "day"] | None
+    row: str = ""
 
 
 def _schema(**columns: pa.DataType) -> pa.Schema:
@@ -35,16 +40,17 @@ _EVENT_FIELDS = {
     "event_key": pa.string(),
 }
 
-# One accepted interaction; `hour` is the hour of event_time.  A user's events of equal time are in
-# the order of their records: source_file (as text), then line, the record's first line in it.
 EVENTS = TableSpec(
     "events",
     _schema(hour=TIMESTAMP, **_EVENT_FIELDS, source_file=pa.string(), line=pa.int64()),
     "hour",
+    row=(
+        "One accepted interaction. `hour` is the hour of `event_time`. A user's events of equal "
+        "time are in the order of their records: `source_file` (as text), then `line`, the "
+        "record's first line in it."
+    ),
 )
 
-# A key that the log gives (`event_key`) of which `hour` tells though its event stays in an hour
-# before; the first record of the hour that does, by time, file and line.
 REPEATED_KEYS = TableSpec(
     "repeated_keys",
     _schema(
@@ -55,9 +61,12 @@ REPEATED_KEYS = TableSpec(
         line=pa.int64(),
     ),
     "hour",
+    row=(
+        "A key of the log's own (`event_key`) that occurs in `hour` although its event stays in "
+        "an earlier hour; the first such record of the hour, by time, file and line."
+    ),
 )
 
-# One refused raw record; `hour` is the hour in which its file arrived.
 QUARANTINE = TableSpec(
     "quarantine",
     _schema(
@@ -68,14 +77,9 @@ QUARANTINE = TableSpec(
         raw=pa.string(),
     ),
     "hour",
+    row="One refused raw record, with the reason. `hour` is the hour in which its file arrived.",
 )
 
-# One ingested raw file: records = accepted + duplicates + quarantined, as they stand now.  A file
-# that changes is ingested again: what it has grown to takes the place of what it was, and one whose
-# content is another has a row for each.  `read_by` is the digest of the settings that decided what
-# its records became (null: taken in by a version that did not record it).  `removed` records were
-# taken out of the tables since by another program, `removed_by`, and are counted as nothing else;
-# below 0 it put some in.
 SOURCE_FILES = TableSpec(
     "source_files",
     _schema(
@@ -93,14 +97,24 @@ SOURCE_FILES = TableSpec(
         removed_by=pa.string(),
     ),
     None,
+    row=(
+        "One ingested raw file: records = accepted + duplicates + quarantined, as they stand now. "
+        "A file that has grown replaces its row; a file whose content is another one has a row "
+        "for each content. `read_by` is the digest of the settings that decided what its records "
+        "became (null: a version that did not record it). `removed` counts records that another "
+        "program took out since (below 0: put in), `removed_by` names its snapshot."
+    ),
 )
 
-# A range of event times, [late_from, late_to), from which a file's records were let in on purpose
-# though they had come too late; they stay let in when the file is ingested again.
 LATE_RANGES = TableSpec(
     "late_ranges",
     _schema(source_file=pa.string(), late_from=TIMESTAMP, late_to=TIMESTAMP),
     None,
+    row=(
+        "A range of event times, [`late_from`, `late_to`), from which a file's records were "
+        "accepted on purpose although they came too late. They stay accepted when the file is "
+        "ingested again."
+    ),
 )
 
 _IN_SESSION = {
@@ -113,28 +127,36 @@ _IN_SESSION = {
 # (then event_key decided).
 _TIE = {"tie_rank": pa.int32()}
 
-# One event of a closed session; `hour` is the hour in which the session closed.
 SESSIONS = TableSpec(
     "sessions",
     _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, dwell_s=pa.float64(), **_TIE),
     "hour",
+    row=(
+        "One event of a closed session. `hour` is the hour in which the session closed; `dwell_s` "
+        "is the time to the next event of the session (null on the last). `tie_rank` counts, from "
+        "1, a user's events of the same microsecond in the order of their records; it is null "
+        "elsewhere, and in rows of earlier versions."
+    ),
 )
 
-# One event of a session still open at the end of `hour`.  `chain_start` is the first event since
-# the last silence: where an endless session is cut, its pieces are counted from there.
 OPEN_SESSIONS = TableSpec(
     "open_sessions",
     _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, chain_start=TIMESTAMP, **_TIE),
     "hour",
+    row=(
+        "One event of a session that is still open at the end of `hour`. `chain_start` is the "
+        "first event since the last silence: where an endless session is cut, its pieces are "
+        "counted from there. `tie_rank` as in `sessions`."
+    ),
 )
 
 ITEM_HOURS = TableSpec(
     "item_hours",
     _schema(hour=TIMESTAMP, item_id=pa.string(), events=pa.int64(), users=pa.int64()),
     "hour",
+    row="Events and users of one item in one hour.",
 )
 
-# Mergeable moments of the dwell times of the sessions that closed in `hour`.
 DWELL_HOURS = TableSpec(
     "dwell_hours",
     _schema(
@@ -146,11 +168,13 @@ DWELL_HOURS = TableSpec(
         max_s=pa.float64(),
     ),
     "hour",
+    row=(
+        "Mergeable moments of the dwell times of the sessions that closed in `hour`: count, mean, "
+        "sum of squared deviations, least, greatest."
+    ),
 )
 
-# One filled hour of one step: digests of what went in and came out, so that stale hours can be
-# found.  `state_digest` is of the open sessions alone: where it comes out as it was, later hours
-# stand.  Many rows fit a day's file, so a day is the partition.
+# Many rows fit a day's file, so a day is the partition.
 FILLED_HOURS = TableSpec(
     "filled_hours",
     _schema(
@@ -164,20 +188,24 @@ FILLED_HOURS = TableSpec(
         rows=pa.int64(),
     ),
     "day",
+    row=(
+        "One filled hour of one step, with digests of what went in and came out, by which stale "
+        "hours are recognised. `state_digest` is of the open sessions alone: where it comes out "
+        "as before, later hours stand."
+    ),
 )
 
-# How an hour was distributed when it was validated: one row per bin of each distribution.  What
-# validation compares an hour with, and what the report calls drift, comes from here, so that
-# neither reads old events.  `weight` counts events, users, sessions ...; of the distribution
-# `fact` it is the fact's value.
 PROFILES = TableSpec(
     "profiles",
     _schema(hour=TIMESTAMP, distribution=pa.string(), bin=pa.string(), weight=pa.float64()),
     "day",
+    row=(
+        "One bin of one distribution of an hour when it was validated; comparisons and drift are "
+        "computed from here. `weight` counts events, users, sessions ...; of the distribution "
+        "`fact` it is the fact's value."
+    ),
 )
 
-# One expectation that an hour broke when it was last validated.  `accepted` is the reason that a
-# person gave for going on all the same.
 FAILED_EXPECTATIONS = TableSpec(
     "failed_expectations",
     _schema(
@@ -193,13 +221,12 @@ FAILED_EXPECTATIONS = TableSpec(
         accepted=pa.string(),
     ),
     "day",
+    row=(
+        "One expectation that an hour broke when it was last validated. `accepted` is the reason "
+        "that a person gave for going on all the same."
+    ),
 )
 
-# What became of an hour that broke a critical promise: one row for each change of its verdict,
-# never changed afterwards.  `number` counts the changes of a kind and hour from 1; `verdict` is
-# what it became.  `cause` says why an hour that was critical passes now: data_changed,
-# expectation_changed, settings_changed or compared_anew.  `reason` is that of a person who accepted
-# it, `by` who did or else who ran the validation, `at` when; both are null where nobody knows.
 INCIDENTS = TableSpec(
     "incidents",
     _schema(
@@ -215,6 +242,14 @@ INCIDENTS = TableSpec(
         expectations=pa.list_(pa.string()),
     ),
     "day",
+    row=(
+        "One change of the verdict on an hour that broke a critical expectation; never changed "
+        "afterwards. `number` counts the changes of a kind and hour from 1, `verdict` is what it "
+        "became. `cause` says why a critical hour passes now: data_changed, expectation_changed, "
+        "settings_changed or compared_anew. `reason` is that of the person who accepted it, `by` "
+        "who did or else who ran the validation, `at` when; the last two are null where nobody "
+        "knows."
+    ),
 )
 
 _METADATA = {
@@ -224,12 +259,19 @@ _METADATA = {
     "available_from": TIMESTAMP,
     "available_to": TIMESTAMP,
 }
-ITEMS = TableSpec("items", _schema(item_id=pa.string(), **_METADATA), None)
-USERS = TableSpec("users", _schema(user_id=pa.string(), **_METADATA), None)
+ITEMS = TableSpec(
+    "items",
+    _schema(item_id=pa.string(), **_METADATA),
+    None,
+    row="Metadata of one item, as it is now: the table has no history.",
+)
+USERS = TableSpec(
+    "users",
+    _schema(user_id=pa.string(), **_METADATA),
+    None,
+    row="Metadata of one user, as it is now: the table has no history.",
+)
 
-# One recommended item of one user at `made_at`, which lies in `hour`.  `source` says whether the
-# model ranked it, or popularity where the model knows nothing of the user or may offer no more;
-# then `score` is the number of recent events.
 RECOMMENDATIONS = TableSpec(
     "recommendations",
     _schema(
@@ -244,6 +286,11 @@ RECOMMENDATIONS = TableSpec(
         source=pa.string(),
     ),
     "hour",
+    row=(
+        "One recommended item of one user at `made_at`, which lies in `hour`. `source` is "
+        "`model`, or `popularity` where the model knows nothing of the user or may offer no more; "
+        "then `score` is the number of recent events."
+    ),
 )
 
 # Columns that a lake of an earlier version lacks: its rows hold null in them, and the next commit

@@ -64,40 +64,59 @@ class Section(BaseModel):
 class ColumnSettings(Section):
     """Which column (delimited) or dotted path (JSON lines) feeds which field of an event."""
 
-    event_time: str = "event_time"
-    user_id: str = "user_id"
-    item_id: str = "item_id"
-    event_type: str | None = None
-    value: str | None = None
-    event_key: str | None = None
-    given_session: str | None = None
-    context: dict[str, str] = {}
+    event_time: str = Field("event_time", description="when it happened; see source.time_unit")
+    user_id: str = Field("user_id", description="who did it")
+    item_id: str = Field("item_id", description="on what")
+    event_type: str | None = Field(
+        None, description="what was done, like view or buy; null: source.default_event_type"
+    )
+    value: str | None = Field(None, description="a number: rating, price, seconds read ...")
+    event_key: str | None = Field(
+        None,
+        description="the log's own id of the event, by which repeats are found; null: the whole "
+        "event is compared",
+    )
+    given_session: str | None = Field(None, description="the log's own session id")
+    context: dict[str, str] = Field(
+        {}, description="context fields by name, such as device: ua_class"
+    )
 
 
 class SourceSettings(Section):
     """Where raw logs lie and how they are read."""
 
-    name: str = "simulator"
-    path: LocalPath = Path("work/landing")
+    name: str = Field(
+        "simulator",
+        description="the format: delimited, json_lines, or one of the known logs (access_log, "
+        "deskdrop, gharchive, movielens, simulator, taobao, wikipedia, yoochoose)",
+    )
+    path: LocalPath = Field(Path("work/landing"), description="file or folder of the raw logs")
     pattern: str = Field("**/*", description="glob, below path, of the files to ingest")
-    encoding: str = "utf-8"
-    delimiter: str = Field(",", min_length=1, max_length=1)
-    header: bool = True
-    quote: str | None = '"'
+    encoding: str = Field("utf-8", description="of the text; a newline must be one byte in it")
+    delimiter: str = Field(
+        ",", min_length=1, max_length=1, description="one character between two columns"
+    )
+    header: bool = Field(True, description="whether the first line names the columns")
+    quote: str | None = Field('"', description="around fields that hold a delimiter; null: none")
     field_names: tuple[str, ...] = Field((), description="names of a log without a header")
     columns: ColumnSettings = ColumnSettings()
-    time_unit: Literal["s", "ms", "us", "iso8601"] = "s"
+    time_unit: Literal["s", "ms", "us", "iso8601"] = Field(
+        "s", description="of event_time: a number in this unit, or text in ISO 8601"
+    )
     epoch: str = Field("1970-01-01T00", description="what a numeric time of 0 means")
-    default_event_type: str = "view"
+    default_event_type: str = Field("view", description="of events that name no type")
     event_types: tuple[str, ...] = Field((), description="the known types; empty accepts any")
-    items_path: LocalPath | None = None
-    users_path: LocalPath | None = None
+    items_path: LocalPath | None = Field(
+        None,
+        description="file of item metadata: JSON lines, or columns below a header",
+    )
+    users_path: LocalPath | None = Field(None, description="the same for users")
 
 
 class IngestSettings(Section):
     """What a record must be like to become an event."""
 
-    earliest: str = "1990-01-01T00"
+    earliest: str = Field("1990-01-01T00", description="an event before this hour is refused")
     max_skew_s: int = Field(300, ge=0, description="tolerated lead of a producer's clock")
     max_lateness: Duration | None = Field(
         "7d",
@@ -109,8 +128,8 @@ class IngestSettings(Section):
         description="how far before an hour another may lie that told of the same event_key, for "
         "the event to be kept there alone; all: any time. Each run reads the keys of so many hours",
     )
-    max_id_chars: int = Field(512, ge=1)
-    max_record_chars: int = Field(65536, ge=64)
+    max_id_chars: int = Field(512, ge=1, description="longer user and item ids are refused")
+    max_record_chars: int = Field(65536, ge=64, description="longer lines are refused")
     max_expansion: int = Field(
         200,
         ge=1,
@@ -135,19 +154,31 @@ class SessionSettings(Section):
 class DatasetSettings(Section):
     """What a model may learn from (SYSTEMS section 2)."""
 
-    window: Duration = "10h"
+    window: Duration = Field("10h", description="how far before its time a data set reaches")
     history: Duration = Field("7d", description="how far before the window context may reach")
-    max_history_events: int = Field(200, ge=0)
+    max_history_events: int = Field(
+        200, ge=0, description="of a user, before the window; the latest are taken"
+    )
     popularity_window: Duration = Field(
         "72h", description="how far before an event its hourly popularity is known"
     )
-    min_item_events: int = Field(10, ge=1)
-    min_session_events: int = Field(2, ge=1)
-    min_user_sessions: int = Field(1, ge=1)
-    support_passes: Literal["single", "fixed_point"] = "single"
+    min_item_events: int = Field(
+        10, ge=1, description="items with fewer events in the window are left out"
+    )
+    min_session_events: int = Field(
+        2, ge=1, description="then: sessions with fewer events are left out"
+    )
+    min_user_sessions: int = Field(
+        1, ge=1, description="then: users with fewer sessions are left out"
+    )
+    support_passes: Literal["single", "fixed_point"] = Field(
+        "single", description="whether these three run once, or until nothing more is left out"
+    )
     event_types: tuple[str, ...] = Field((), description="types to learn from; empty takes all")
     max_dwell_bins: int = Field(64, ge=2, description="the last bin holds the tail")
-    events_per_shard: int = Field(2_000_000, ge=1)
+    events_per_shard: int = Field(
+        2_000_000, ge=1, description="size of a shard; a user's history is never split"
+    )
     context: tuple[ContextName, ...] = Field(
         (),
         description="context fields of events that models may use, of the coming request too: a "
@@ -179,11 +210,17 @@ class ModelSettings(Section):
     name: str = Field(
         "", pattern=r"^[\w.-]*$", description="default: that of the system or of the file"
     )
-    system: str | None = None
+    system: str | None = Field(
+        None,
+        description="random, pop, recent_pop, p_pop, item_knn, vsknn, gru4rec, hrnn, hrnn_trend, "
+        "hrnn_meta or hrnn_rating",
+    )
     file: str | None = Field(
         None, description="one of training/models, like hrnn, or the path of your own YAML file"
     )
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(
+        {}, description="those that differ from the file's, or from the defaults of the system"
+    )
     keep_optimiser: bool = Field(
         False, description="keep what --init-from needs to go on as if training had not stopped"
     )
@@ -211,24 +248,32 @@ class ModelSettings(Section):
 class EvaluationSettings(Section):
     """How systems are compared: over all items, next item, ties against the model."""
 
-    k: int = Field(20, ge=1)
-    horizon: Duration = "1h"
+    k: int = Field(20, ge=1, description="length of the ranked list that is judged")
+    horizon: Duration = Field(
+        "1h", description="how long after the data set's time its test events reach"
+    )
     repeats: Literal["drop", "keep"] = Field(
         "drop", description="whether an event on the user's previous item is a target"
     )
-    targets: Literal["all", "within_session"] = "all"
-    bootstrap_samples: int = Field(1000, ge=100)
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    targets: Literal["all", "within_session"] = Field(
+        "all", description="within_session leaves out the first event of each session"
+    )
+    bootstrap_samples: int = Field(1000, ge=100, description="behind the intervals, by user")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the leaderboard's intervals")
 
 
 class GateSettings(Section):
     """What a candidate must show before it goes live."""
 
-    metric: Literal["recall", "mrr", "ndcg"] = "mrr"
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    min_users: int = Field(30, ge=1)
-    min_targets: int = Field(200, ge=1)
-    floor: str = "recent_pop"
+    metric: Literal["recall", "mrr", "ndcg"] = Field(
+        "mrr", description="what is compared, at evaluation.k"
+    )
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="1 - this: risk of one false promotion in a gate.period"
+    )
+    min_users: int = Field(30, ge=1, description="over all looks; with fewer the gate holds")
+    min_targets: int = Field(200, ge=1, description="events over all looks; with fewer: hold")
+    floor: str = Field("recent_pop", description="the baseline that every candidate must beat")
     max_block_drop: Fraction = Field(
         0.10, description="a candidate surely worse than the champion by more than this is blocked"
     )
@@ -284,7 +329,7 @@ class QualitySettings(Section):
 class RecommendSettings(Section):
     """What is recommended to whom."""
 
-    k: int = Field(20, ge=1)
+    k: int = Field(20, ge=1, description="items for each user")
     exclude_seen: Literal["none", "session", "history"] = Field(
         "none",
         description="leave out what the session still going on holds, or the user's whole history; "
@@ -322,7 +367,7 @@ class MaintainSettings(Section):
 class ArmSettings(Section):
     """One arm of a replay: a model, and when and on what it is fitted."""
 
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: str = Field(pattern=r"^[\w.-]+$", description="of the arm, in table and picture")
     model: str = Field(
         "", description="a configured model, a system, one of training/models, or a YAML file"
     )
@@ -353,7 +398,7 @@ class ReplaySettings(Section):
     """How `hourglass replay` rolls history."""
 
     step: Duration = Field("1h", description="between two retrainings, and what each is judged on")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of every fit")
     arms: tuple[ArmSettings, ...] = Field(
         (),
         description="default: floors, neighbours, hrnn, and hrnn_trend hourly, offline, no network",
@@ -372,9 +417,11 @@ class ReplaySettings(Section):
 class SparkSettings(Section):
     """The Spark session; the same jobs run through spark-submit with another master."""
 
-    master: str = "local[*]"
-    driver_memory: str = "4g"
-    shuffle_partitions: int | None = Field(None, ge=1)
+    master: str = Field("local[*]", description="Spark's master, such as local[4]")
+    driver_memory: str = Field("4g", description="memory of the Java process, as Spark writes it")
+    shuffle_partitions: int | None = Field(
+        None, ge=1, description="default: four a core on one machine, else Spark's own"
+    )
 
 
 ScenarioName = Literal[
@@ -399,35 +446,35 @@ ScenarioName = Literal[
 class SimulatorSettings(Section):
     """The simulated news site, whose truth is known (``hourglass simulate``)."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="the same seed writes the same logs")
     start: str = Field("2026-01-05T00", description="first hour of the simulated world")
-    hours: int = Field(72, ge=1)
-    users: int = Field(4000, ge=1)
+    hours: int = Field(72, ge=1, description="how many, from start")
+    users: int = Field(4000, ge=1, description="readers of the site")
     sessions_per_day: float = Field(1.3, gt=0, description="of a user, on average")
     session_events: float = Field(4.5, ge=1, description="of a session, on average")
     binge_share: Fraction = Field(0.1, description="users whose sessions are longer")
     binge_factor: float = Field(3.0, ge=1, description="how much longer")
-    items_per_day: int = Field(150, ge=1)
+    items_per_day: int = Field(150, ge=1, description="new articles")
     item_peak_h: float = Field(4.0, gt=0, description="median age at the height of attention")
-    topics: int = Field(8, ge=1)
-    taste_dims: int = Field(8, ge=2)
+    topics: int = Field(8, ge=1, description="of the articles")
+    taste_dims: int = Field(8, ge=2, description="length of the vectors of tastes and articles")
     taste_strength: float = Field(2.0, ge=0, description="weight of a user's taste in a choice")
     session_strength: float = Field(2.0, ge=0, description="weight of the session's topic")
     exposure_strength: float = Field(0.8, ge=0, description="choice falls as rank ** -this")
     popularity_feedback: float = Field(1.0, ge=0, description="how clicks lift the front page")
     related_share: Fraction = Field(0.4, description="clicks that follow the running story")
-    dwell_shape: float = Field(1.5, gt=0)
-    dwell_scale_s: float = Field(60.0, gt=0, le=300)
-    late_rate: Fraction = 0.02
-    late_max_h: int = Field(6, ge=1)
-    duplicate_rate: Fraction = 0.01
-    malformed_rate: Fraction = 0.005
-    robot_rate: Fraction = 0.02
-    robots: int = Field(2, ge=1)
-    files_per_hour: int = Field(1, ge=1, le=99)
+    dwell_shape: float = Field(1.5, gt=0, description="of the gamma law of reading times")
+    dwell_scale_s: float = Field(60.0, gt=0, le=300, description="its scale")
+    late_rate: Fraction = Field(0.02, description="records that arrive hours late")
+    late_max_h: int = Field(6, ge=1, description="at most this late")
+    duplicate_rate: Fraction = Field(0.01, description="records that are written twice")
+    malformed_rate: Fraction = Field(0.005, description="records that are damaged")
+    robot_rate: Fraction = Field(0.02, description="share of the clicks that robots make")
+    robots: int = Field(2, ge=1, description="how many they are")
+    files_per_hour: int = Field(1, ge=1, le=99, description="files among which an hour is dealt")
     scenario: ScenarioName | None = Field(None, description="what goes wrong, or only seems to")
     scenario_from: str | None = Field(None, description="its first hour, like 2026-01-20T12")
-    scenario_hours: int = Field(6, ge=1)
+    scenario_hours: int = Field(6, ge=1, description="how long it lasts")
 
 
 def _default_models() -> tuple[ModelSettings, ...]:
@@ -455,16 +502,18 @@ class Settings(BaseSettings):
     site: str = Field(
         "", description="what pages call this site; default: the name of its work or source folder"
     )
-    work: LocalPath = Path("work")
+    work: LocalPath = Field(Path("work"), description="folder of all that commands write")
     catalog_uri: str | None = Field(None, description="default: SQLite in the work folder")
     warehouse: LocalFolder | None = Field(None, description="default: a folder in the work folder")
     mlflow_uri: str | None = Field(None, description="default: SQLite in the work folder")
-    registered_model: str = "hourglass"
+    registered_model: str = Field("hourglass", description="its name in MLflow's registry")
     source: SourceSettings = SourceSettings()
     ingest: IngestSettings = IngestSettings()
     sessions: SessionSettings = SessionSettings()
     dataset: DatasetSettings = DatasetSettings()
-    models: tuple[ModelSettings, ...] = Field(default_factory=_default_models)
+    models: tuple[ModelSettings, ...] = Field(
+        default_factory=_default_models, description="what is trained and compared, an entry each"
+    )
     candidate: str | tuple[str, ...] = Field(
         "hrnn_trend", description="the models that may go live, by name; the gate judges each"
     )

@@ -117,14 +117,16 @@ _TIMES = {
     f"{role}_trained_on_the_future": f"{label} learned from the events that judge it"
     for role, label in _OF_ROLE.items()
 }
+#: By the step that gives them; for the reference pages.
+REASONS_BY_STEP: Mapping[str, Mapping[str, str]] = {
+    "gate": {**_GATE, **_COMPARED, **_TIMES},
+    "watch": _WATCH,
+    "what is live": _LIVE,
+    "stale": _RETRAIN,
+    "slices": _SLICES,
+}
 REASONS: Mapping[str, str] = {
-    **_GATE,
-    **_COMPARED,
-    **_TIMES,
-    **_WATCH,
-    **_LIVE,
-    **_RETRAIN,
-    **_SLICES,
+    code: text for codes in REASONS_BY_STEP.values() for code, text in codes.items()
 }
 CHECKS: Mapping[str, str] = {
     "thresholds": "thresholds are set",
