@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.event_log import EventLog, arrive, lake_of
 from pipeline.hours import HOUR_S
-from pipeline.schemas import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS, TableSpec
-from pipeline.settings import SessionSettings, Settings, SparkSettings
+from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS, TableSpec
+from pipeline.settings.settings import SessionSettings, Settings, SparkSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -55,7 +55,7 @@ def cores() -> int:
 
 def spark_session(limits: Limits, scratch: Path) -> SparkSession:
     """Spark as the commands start it."""
-    from pipeline.spark import start_spark
+    from pipeline.lake.spark import start_spark
 
     settings = SparkSettings(driver_memory=limits.driver_memory)
     return start_spark(settings, scratch, lasting=True)
@@ -85,7 +85,7 @@ ENGINES = ("hourglass", "windows", *_DUCKDB, "polars")
 
 def _hourglass(spark: SparkSession, log: EventLog, folder: Path) -> Made:
     """What `hourglass sessionize` does, from files to commits."""
-    from pipeline.sessionize import sessionize
+    from pipeline.sessions.sessionize import sessionize
 
     settings = Settings(work=folder, sessions=RULES)
     lake = lake_of(settings)
@@ -101,7 +101,7 @@ def _windows(spark: SparkSession, log: EventLog, folder: Path) -> Made:
     """Spark SQL window functions throughout, and the same commits; no digests of the content."""
     from pyspark import StorageLevel
 
-    from pipeline.hour_files import read_by_hour, write_by_hour
+    from pipeline.lake.parquet_files import read_by_hour, write_by_hour
 
     def ask(name: str, **parameters: int | bool) -> DataFrame:
         text = (SQL / "windows" / f"{name}.sql").read_text(encoding="utf-8")

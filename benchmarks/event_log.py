@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline import ingest
-from pipeline.hour_files import HourFile
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange
-from pipeline.lake import Lake
-from pipeline.schemas import EVENTS, FILLED_HOURS
-from pipeline.settings import Settings
+from pipeline.ingest import ingest
+from pipeline.lake.lake import Lake
+from pipeline.lake.parquet_files import HourFile
+from pipeline.lake.tables import EVENTS, FILLED_HOURS
+from pipeline.settings.settings import Settings
 
 START = Hour.parse("2024-03-01T00")
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gate_weeks import WEEK_H, clopper_pearson
-from pipeline.settings import GateSettings
-from training.days import variance_of_days
-from training.sequential import Sums, log_evidence, scale_of, squares
+from pipeline.settings.settings import GateSettings
+from training.gate.days import variance_of_days
+from training.gate.sequential_test import Sums, log_evidence, scale_of, squares
 
 FIGURE = 0.3
 SQUARE = 0.05  # of a target's difference

@@ -13,16 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import HourglassError
-from pipeline.settings import Settings, load_settings
-from training.artefact import VOCABULARY_NAME, WEIGHTS_NAME, save_model
-from training.candidates import candidates, remember
-from training.card import CARD_NAME, ModelCard, read_card, read_tensors
-from training.evaluation import evaluate
-from training.judgement import ensure_champion, gate
-from training.reader import DataSet, read_dataset, sha256_of
-from training.registry import Registry, champion
-from training.run_log import TrainingRun, log_training
-from training.systems import build
+from pipeline.settings.settings import Settings, load_settings
+from training.data.reader import DataSet, read_dataset, sha256_of
+from training.evaluation.evaluate import evaluate
+from training.models import build
+from training.registry.artefact import VOCABULARY_NAME, WEIGHTS_NAME, save_model
+from training.registry.candidates import candidates, remember
+from training.registry.mlflow_registry import Registry, champion
+from training.registry.mlflow_run import TrainingRun, log_training
+from training.registry.model_card import CARD_NAME, ModelCard, read_card, read_tensors
+from training.steps.gate import ensure_champion, gate
 
 LINE, FLOOR = "item_knn", "recent_pop"
 AT = "2026-01-01T00:00:00"
@@ -202,13 +202,13 @@ def poisoned(work: Path) -> list[dict[str, Any]]:
     """Build a small world with Spark from the simulated site, and judge every poison in it."""
     from datetime import UTC, datetime
 
-    from pipeline import ingest
-    from pipeline.dataset import freeze, hold_out
+    from pipeline.dataset.build import freeze, hold_out
     from pipeline.hours import Hour, HourRange
-    from pipeline.sessionize import sessionize
+    from pipeline.ingest import ingest
+    from pipeline.sessions.sessionize import sessionize
     from pipeline.simulator import simulate
     from pipeline.workspace import Workspace
-    from training.registry import registry_of
+    from training.registry.mlflow_registry import registry_of
 
     settings = load_settings(
         None,

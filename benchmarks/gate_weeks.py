@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 from benchmarks.quality import logs
 from benchmarks.quality.parts import US_PER_HOUR, split_by_time
 from benchmarks.quality.ranking import freshened
-from pipeline.settings import EvaluationSettings, GateSettings
-from training.days import variance_of_days
-from training.evaluate import rank_targets
-from training.metrics import target_values
-from training.sequential import (
+from pipeline.settings.settings import EvaluationSettings, GateSettings
+from training.gate.days import variance_of_days
+from training.gate.sequential_test import (
     Sums,
     contrast,
     log_evidence,
     scale_of,
     squares,
 )
-from training.systems import build
+from training.metrics.metrics import target_values
+from training.metrics.ranking import rank_targets
+from training.models import build
 
 WEEK_H = 168
 Swap = Literal["user", "hour"]

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.engine.interface import Batch
-from training.engine.learner import Lesson, RankingLearner, StateLearner
-from training.engine.memory import Memory
-from training.engine.net import NetOptions, StateNet
-from training.engine.pieces import negatives_of
-from training.engine.targets import TargetSplit
-from training.losses import loss_named
-from training.reader import DataSet
-from training.systems.hrnn import HrnnParameters
-from training.systems.inputs import EventSteps
+from training.batching.targets import TargetSplit
+from training.data.reader import DataSet
+from training.models.hrnn import HrnnParameters
+from training.nn.build import negatives_of
+from training.nn.input_encoding import Memory
+from training.nn.learner import Lesson, RankingLearner, StateLearner
+from training.nn.losses import loss_named
+from training.nn.network import NetOptions, StateNet
+from training.nn.step_inputs import EventSteps
+from training.trainer.interface import Batch
 
 
 class HgruNet(StateNet):

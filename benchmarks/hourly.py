@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.engines import RULES, Limits, spark_session
 from benchmarks.event_log import EventLog, arrive, generate, lake_of
 from pipeline.hours import DAY_H, Hour, HourRange
-from pipeline.schemas import SESSIONS
-from pipeline.settings import Settings
+from pipeline.lake.tables import SESSIONS
+from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from pipeline.lake import Lake
+    from pipeline.lake.lake import Lake
 
 
 @dataclass
@@ -99,7 +99,7 @@ def _history_steps(end: Hour, days: int, by_the_hour: bool) -> list[HourRange]:
 
 
 def _step(spark: SparkSession, history: _History, log: EventLog, hours: HourRange) -> float:
-    from pipeline.sessionize import sessionize
+    from pipeline.sessions.sessionize import sessionize
 
     arrive(history.lake, log, hours)
     started = time.perf_counter()

@@ -104,9 +104,9 @@ def in_one_process(config: Path, steps: Steps) -> list[dict[str, Any]]:
     import typer.main
 
     from pipeline.errors import HourglassError
-    from pipeline.settings import load_settings
+    from pipeline.settings.settings import load_settings
     from pipeline.workspace import Workspace
-    from training.cli import app
+    from training.cli.main import app
 
     group = typer.main.get_command(app)
     found = []

@@ -11,7 +11,7 @@ import polars as pl
 
 from benchmarks.engines import GAP_US, HOUR_US, MAX_SESSION_US, Made, cores
 from benchmarks.event_log import EventLog
-from pipeline.schemas import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
+from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
 
 _US_PER_S = 1e6
 _EVENT_FIELDS = (

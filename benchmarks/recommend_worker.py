@@ -18,15 +18,15 @@ import numpy as np
 import torch
 
 from benchmarks.train_data import AS_OF, dataset
-from pipeline.lake import Lake
-from pipeline.settings import load_settings
-from training.artefact import save_model
-from training.reader import DataSet, read_dataset
-from training.recommend import recommend
-from training.registry import LiveModel
-from training.systems import build
-from training.systems.base import System
-from training.systems.neural import NeuralSystem
+from pipeline.lake.lake import Lake
+from pipeline.settings.settings import load_settings
+from training.data.reader import DataSet, read_dataset
+from training.models import build
+from training.models.parts.base import System
+from training.models.parts.recurrent import NeuralSystem
+from training.recommend.recommend import recommend
+from training.registry.artefact import save_model
+from training.registry.mlflow_registry import LiveModel
 
 _EVENTS_PER_USER = 25
 _MIB = 1 << 20
@@ -96,8 +96,8 @@ def _untrained(system: System, data: DataSet) -> bool:
     """Give a network its first weights instead of training it."""
     if not isinstance(system, NeuralSystem):
         return False
-    from training.engine.memory import Memory
-    from training.engine.targets import split_targets
+    from training.batching.targets import split_targets
+    from training.nn.input_encoding import Memory
 
     system._memory = Memory.of(data, forgets=False, context=False, items=False, users=False)
     system._net, _ = system._built(data, np.ones(len(data.item_ids), np.int64), 0, None)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.hours import DAY_H, HOUR_S, Hour
-from training.reader import sha256_of
+from training.data.reader import sha256_of
 
 AS_OF = Hour.parse("2024-03-15T00")
 

@@ -22,18 +22,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.hgru import learner_of
-from training.engine.interface import FitOptions, Plan
-from training.engine.learner import RankingLearner
-from training.engine.loop import Schedule, run_fit
-from training.engine.net import StepTensors
-from training.engine.pieces import plan_of
-from training.engine.plan import waste_of_each
-from training.engine.targets import learnable
-from training.flat import FOLDER as FLAT_FOLDER
-from training.reader import read_dataset
-from training.systems.base import FitProgress
-from training.systems.gru4rec import Gru4Rec, Gru4RecParameters
-from training.systems.hrnn import Hrnn, HrnnParameters
+from training.batching.plan import waste_of_each
+from training.batching.targets import learnable
+from training.data.memory_map import FOLDER as FLAT_FOLDER
+from training.data.reader import read_dataset
+from training.models.gru4rec import Gru4Rec, Gru4RecParameters
+from training.models.hrnn import Hrnn, HrnnParameters
+from training.models.parts.base import FitProgress
+from training.nn.build import plan_of
+from training.nn.learner import RankingLearner
+from training.nn.network import StepTensors
+from training.trainer.interface import FitOptions, Plan
+from training.trainer.trainer import Schedule, run_fit
 
 _SYSTEMS: dict[str, tuple[Any, Any]] = {
     "gru4rec": (Gru4Rec, Gru4RecParameters),

@@ -18,12 +18,12 @@ from benchmarks.engines import RULES, Limits, cores, spark_session
 from benchmarks.event_log import EventLog, arrive, generate, lake_of
 from benchmarks.sessionize import machine
 from pipeline.hours import Hour, HourRange
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from pipeline.lake import Lake
+    from pipeline.lake.lake import Lake
 
 # Of a day's events the busiest hour has 7.5 %.
 _DAY_OF_PEAK = 13.4
@@ -64,8 +64,8 @@ def _one_hour(work: Path, events: float, repeats: int) -> dict[str, Any]:
 
 
 def _measure(spark: SparkSession, work: Path, log: EventLog) -> dict[str, float]:
-    from pipeline.sessionize import sessionize
-    from pipeline.validation import validate
+    from pipeline.quality.validate_hours import validate
+    from pipeline.sessions.sessionize import sessionize
 
     largest = max(log.files, key=lambda file: file.rows)
     if largest.hour is None:
@@ -89,10 +89,10 @@ def _measure(spark: SparkSession, work: Path, log: EventLog) -> dict[str, float]
 
 def _over_time(work: Path, hours: int) -> dict[str, Any]:
     """Add a page for one hour after the other; what that costs early, and what late."""
-    from pipeline.quality.facts import session_facts
+    from pipeline.lake.tables import SESSIONS
+    from pipeline.quality.expectations import validate_frame
+    from pipeline.quality.hour_metrics import session_facts
     from pipeline.quality.suite import load_suite, suite_values
-    from pipeline.quality.validate import validate_frame
-    from pipeline.schemas import SESSIONS
 
     settings, _ = _new_lake(work / "long")
     first = Hour.parse("2024-03-01T00")
@@ -117,9 +117,9 @@ def _over_time(work: Path, hours: int) -> dict[str, Any]:
 
 def _nothing() -> dict[str, float]:
     """The columns of a comparison without a past."""
+    from pipeline.lake.tables import PROFILES
+    from pipeline.quality.baseline import Past
     from pipeline.quality.comparison import session_comparison
-    from pipeline.quality.past import Past
-    from pipeline.schemas import PROFILES
 
     return session_comparison(None, Past({}, PROFILES.schema.empty_table()))
 

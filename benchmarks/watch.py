@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.settings import Settings
-from training.sequential import Sums, contrast, log_evidence, scale_of, squares
+from pipeline.settings.settings import Settings
+from training.gate.sequential_test import Sums, contrast, log_evidence, scale_of, squares
 
 HOURS, USERS, BASE, SHARED = 168, 126, 0.2, 0.4
 
@@ -107,8 +107,8 @@ def week(
 ) -> tuple[int | None, bool]:
     """Hours until the model is taken back, and whether a plain interval each hour would have.
 
-    The same two questions as `training.watch_numbers.judged`, whose sums are added up here as the
-    hours go by instead of anew in each.
+    The same two questions as `training.deployment.monitor_test.judged`, whose sums are added up
+    here as the hours go by instead of anew in each.
     """
     watch = settings.watch
     half = (1 - watch.confidence) / 2

@@ -12,7 +12,7 @@ from=$PWD
 # Tasks run in the project's folder, so what the caller gave relative to its own is made absolute.
 for name in HOURGLASS_WORK HOURGLASS_CONFIG; do
   given=${!name:-}
-  # As pipeline/folders.py has it.
+  # As pipeline/settings/folders.py has it.
   case $given in
     file:///*) given=${given#file://} ;;
     '~' | '~/'*) given=$HOME${given#\~} ;;

@@ -123,7 +123,7 @@ class AskPerson(HITLBranchOperator):
         return super().execute_complete(context, event)
 
     def _proof(self, key: str, chosen: str | None, answer: dict[str, Any]) -> str:
-        """What `hourglass approve` verifies: see training/answer_proof.py, which says the same."""
+        """What `hourglass approve` verifies: training/deployment/answer_proof.py says the same."""
         approved = chosen == next(iter(self.options_mapping))
         told = ["approved" if approved else "rejected", Path(self.about).name]
         text = "\n".join([*told, answer["at"], answer["by"]])

@@ -23,8 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.errors import HourglassError
-from pipeline.spark import MIN_JAVA, find_java
-from pipeline.spark_classes import archive_path
+from pipeline.lake.spark import MIN_JAVA, find_java
+from pipeline.lake.spark_classes import archive_path
 
 Status = Literal["ok", "warn", "fail"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.masking import mask
+from pipeline.text.masking import mask
 
 # As the system, its quotas and SQLite say it; Spark only passes on the text.
 _FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")

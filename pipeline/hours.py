@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pipeline.errors import UsageError
-from pipeline.wording import counted
+from pipeline.text.wording import counted
 
 HOUR_S = 3600
 DAY_H = 24

@@ -12,15 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.actor import actor
 from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.incident_log import Act
-from pipeline.interrupts import is_interrupted
-from pipeline.lake import Lake
-from pipeline.locks import writing
-from pipeline.masking import print_masked
-from pipeline.names import plain_name
-from pipeline.settings import Settings
+from pipeline.lake.lake import Lake
+from pipeline.process.actor import actor
+from pipeline.process.interrupts import is_interrupted
+from pipeline.process.locks import writing
+from pipeline.quality.incident_log import Act
+from pipeline.settings.names import plain_name
+from pipeline.settings.settings import Settings
+from pipeline.text.masking import print_masked
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -61,7 +61,7 @@ class Workspace:
         Raises:
             HourglassError: it is one, or cannot be opened.
         """
-        from pipeline.catalog import sqlite_file
+        from pipeline.lake.catalog import sqlite_file
 
         database = sqlite_file(self.settings.resolved_catalog_uri)
         if database is None or database.is_file():
@@ -78,7 +78,7 @@ class Workspace:
 
     def _spark(self, lasting: bool) -> SparkSession:
         if "spark" not in self._kept:
-            from pipeline.spark import spark_is_running, start_spark
+            from pipeline.lake.spark import spark_is_running, start_spark
 
             self._kept["spark is ours"] = not spark_is_running()
             with self.status("starting Spark"):
@@ -177,11 +177,12 @@ class Workspace:
         Raises:
             HourglassError: there is none yet.
         """
-        from pipeline import ingest, staleness
         from pipeline.errors import HourglassError
+        from pipeline.ingest import ingest
+        from pipeline.lake import stale_hours
 
         last = max(self.lake.filled(ingest.STEP), default=None)
-        filled = [h for h in self.lake.filled(staleness.STEP) if last is not None and h <= last]
+        filled = [h for h in self.lake.filled(stale_hours.STEP) if last is not None and h <= last]
         if not filled:
             raise HourglassError(
                 "no hour is sessionized yet: run `hourglass ingest` and `hourglass backfill`"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pipeline.spark import QUICK_JAVA
+from pipeline.lake.spark import QUICK_JAVA
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -38,8 +38,8 @@ def datasets_dir() -> Path:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A Spark session in UTC, as the commands start it, small."""
-    from pipeline.settings import SparkSettings
-    from pipeline.spark import start_spark
+    from pipeline.lake.spark import start_spark
+    from pipeline.settings.settings import SparkSettings
 
     chosen = SparkSettings(master="local[2]", driver_memory="2g", shuffle_partitions=2)
     session = start_spark(chosen, tmp_path_factory.mktemp("spark"))

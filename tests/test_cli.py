@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.cli import run
+from training.cli.main import run
 
 EVENTS = "ts;customer;sku\n1700000000;anna;shoe\n"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.lake import Lake
-from pipeline.schemas import QUARANTINE, RECOMMENDATIONS, SOURCE_FILES
-from pipeline.settings import Settings, load_settings
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import QUARANTINE, RECOMMENDATIONS, SOURCE_FILES
+from pipeline.settings.settings import Settings, load_settings
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,7 @@ def test_the_table_and_the_file_of_recommendations_agree(settings: Settings) -> 
 
 def test_the_decision_cannot_be_changed_unseen(settings: Settings) -> None:
     from pipeline.errors import HourglassError
-    from training.decision import latest_decision, read_decision
+    from training.gate.decision_file import latest_decision, read_decision
 
     path = latest_decision(settings.path("decisions"))
     assert read_decision(path).outcome in ("promote", "hold")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.wording import counted, verb
+from pipeline.text.wording import counted, verb
 
 ROOT = Path(__file__).resolve().parents[1]
 THINGS = (
@@ -45,24 +45,24 @@ def test_things_are_counted(n: int, said: str) -> None:
 
 #: What is never 1, and what is no count: fractions, limits, names.
 NEVER_ONE = {
-    "pipeline/commits.py: {self.rows} rows",
+    "pipeline/lake/commits.py: {self.rows} rows",
     "pipeline/doctor.py: {version} with files",
-    "pipeline/drill_summary.py: {quiet.hours / DAY_H} quiet days",
-    "pipeline/relocation.py: {shown} names files",
-    "pipeline/report/lights.py: {age_h / DAY_H} days",
-    "pipeline/report/lights.py: {len(found.days)} days",
-    "pipeline/report/lights.py: {percent(duplicates, records)} were duplicates",
+    "pipeline/simulator/drill_tables.py: {quiet.hours / DAY_H} quiet days",
+    "pipeline/adopt/relocation.py: {shown} names files",
+    "pipeline/report/traffic_lights.py: {age_h / DAY_H} days",
+    "pipeline/report/traffic_lights.py: {len(found.days)} days",
+    "pipeline/report/traffic_lights.py: {percent(duplicates, records)} were duplicates",
     "pipeline/quality/duplicates.py: {name} repeats records",
-    "pipeline/report/lights.py: {significant(lengths.mean)} events",
-    "pipeline/session_kernel.py: {n} events",
+    "pipeline/report/traffic_lights.py: {significant(lengths.mean)} events",
+    "pipeline/sessions/kernel.py: {n} events",
     "pipeline/sources/delimited.py: {count} columns",
-    "training/bootstrap.py: {user.shape[0]} users",
-    "training/lineage.py: {uri} records",
-    "training/ranks.py: {rule.repeats} targets",
-    "training/report/light.py: {behind_h / DAY_H} days",
-    "training/soundness.py: {card.model_id} holds events",
-    "training/soundness.py: {k} best items",
-    "training/train.py: {len(models)} models",
+    "training/metrics/bootstrap.py: {user.shape[0]} users",
+    "training/registry/lineage.py: {uri} records",
+    "training/metrics/ranks.py: {rule.repeats} targets",
+    "training/report/traffic_lights.py: {behind_h / DAY_H} days",
+    "training/gate/artefact_checks.py: {card.model_id} holds events",
+    "training/gate/artefact_checks.py: {k} best items",
+    "training/fit/train.py: {len(models)} models",
 }
 
 

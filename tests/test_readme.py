@@ -14,11 +14,11 @@ import pytest
 import typer
 
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake
-from pipeline.schemas import SESSIONS
-from pipeline.settings import load_settings
-from training.cli import app
-from training.model_files import resolve
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import SESSIONS
+from pipeline.settings.settings import load_settings
+from training.cli.main import app
+from training.fit.model_configs import resolve
 from training.replay.arms import arms_of
 
 README = Path(__file__).parents[1] / "README.md"

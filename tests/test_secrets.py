@@ -9,9 +9,9 @@ from urllib.parse import quote, quote_plus
 import pytest
 import yaml
 
-from training.cli import program
-from training.registry import ui_command
-from training.soundness import one_line
+from training.cli.main import program
+from training.gate.artefact_checks import one_line
+from training.registry.mlflow_registry import ui_command
 
 SECRET = "gr3en Te@/x"  # noqa: S105 - of nothing
 FORMS = {SECRET, quote(SECRET), quote(SECRET, safe=""), quote_plus(SECRET), "gr3en"}
@@ -65,7 +65,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HOURGLASS_CONFIG", raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr("pipeline.catalog._OPENING_ATTEMPTS", 1)
+    monkeypatch.setattr("pipeline.lake.catalog._OPENING_ATTEMPTS", 1)
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "clicks.csv").write_text("ts,user,item\n1700000000,anna,shoe\n")
 
@@ -74,7 +74,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
         raise OperationalError(f"connect to {uri} as {SECRET!r}", None, ValueError(ENCODED))
 
-    monkeypatch.setattr("pipeline.swift_iceberg.SwiftCatalog.__init__", complaining)
+    monkeypatch.setattr("pipeline.lake.fast_pyiceberg.SwiftCatalog.__init__", complaining)
     return tmp_path
 
 

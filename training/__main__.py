@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from pipeline.interrupts import guarded
+from pipeline.process.interrupts import guarded
 
 
 def main() -> NoReturn:
@@ -14,7 +14,7 @@ def main() -> NoReturn:
 
 
 def _command() -> int:
-    from training.cli import program  # takes a second
+    from training.cli.main import program  # takes a second
 
     return program(sys.argv[1:])
 

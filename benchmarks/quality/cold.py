@@ -29,10 +29,10 @@ from benchmarks.quality.parts import US_PER_HOUR, catalogue_of, frozen
 from benchmarks.quality.progress import Say
 from benchmarks.quality.ranking import Entry, fitted
 from pipeline.hours import Hour
-from training.batches import ranges
-from training.evaluate import blocks
-from training.reader import DataSet, Features, Requests
-from training.systems.base import System
+from training.data.arrays import ranges
+from training.data.reader import DataSet, Features, Requests
+from training.metrics.ranking import blocks
+from training.models.parts.base import System
 
 CUTOFFS = (5, 25)
 _RIDGE = 1.0

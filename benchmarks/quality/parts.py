@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.logs import US_PER_S, Known, Log
-from pipeline.dwell import Moments, moments_of_us
+from pipeline.dataset.manifest import DwellBins, Manifest
 from pipeline.hours import HOUR_S, Hour
-from training.manifest import DwellBins, Manifest
-from training.reader import DataSet, Features, Histories, Popularity
+from pipeline.sessions.dwell import Moments, moments_of_us
+from training.data.reader import DataSet, Features, Histories, Popularity
 
 US_PER_HOUR = HOUR_S * US_PER_S
 _BINS = 64

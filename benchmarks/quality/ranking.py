@@ -9,12 +9,12 @@ from typing import Any, Literal
 from benchmarks.quality.figures import Figures, Runs
 from benchmarks.quality.parts import Parts
 from benchmarks.quality.progress import Say
-from pipeline.settings import EvaluationSettings
-from training.evaluate import rank_targets
-from training.metrics import METRICS, mean_metric
-from training.reader import DataSet
-from training.systems import build
-from training.systems.base import FollowsTrends, GradientTrained, System
+from pipeline.settings.settings import EvaluationSettings
+from training.data.reader import DataSet
+from training.metrics.metrics import METRICS, mean_metric
+from training.metrics.ranking import rank_targets
+from training.models import build
+from training.models.parts.base import FollowsTrends, GradientTrained, System
 
 K = 20
 

@@ -15,9 +15,9 @@ from benchmarks.quality.figures import Figures, Runs
 from benchmarks.quality.parts import Parts
 from benchmarks.quality.progress import Say
 from benchmarks.quality.ranking import Entry, fitted, rule
-from training.evaluate import Targets, find_targets
-from training.reader import Histories
-from training.systems.hrnn_rating import HrnnRating
+from training.data.reader import Histories
+from training.metrics.ranking import Targets, find_targets
+from training.models.hrnn_rating import HrnnRating
 
 _DAMPING = 10.0
 

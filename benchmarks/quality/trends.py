@@ -23,10 +23,10 @@ from benchmarks.quality.parts import US_PER_HOUR, Parts, parts_of
 from benchmarks.quality.progress import Say
 from benchmarks.quality.ranking import Entry, figures, fitted, freshened, rule
 from pipeline.hours import Hour, HourRange
-from pipeline.settings import SimulatorSettings
+from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator import simulate
-from training.reader import Requests
-from training.systems.neural import NeuralSystem
+from training.data.reader import Requests
+from training.models.parts.recurrent import NeuralSystem
 
 AGES_H = ((0, 12), (12, 36), (36, 72))
 _LEARNED_H = 84

@@ -1,6 +1,6 @@
 """Systems and their parameters in each protocol.
 
-Tuned parameters are those of `training/models`.  They were chosen on the last part of the training
+Tuned parameters are those of `training/configs`.  They were chosen on the last part of the training
 part; no parameter was chosen by what a test part said.
 """
 
@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.quality.ranking import Entry
-from pipeline.settings import ModelSettings
-from training.model_files import resolve
+from pipeline.settings.settings import ModelSettings
+from training.fit.model_configs import resolve
 
 _NO_TIME = {"session_input": False, "delta_input": False, "dwell_input": False}
 # Few enough to leave most items out, many enough for a quiet loss.
@@ -25,7 +25,7 @@ _HRNN = {
 
 
 def shipped(name: str, file: str, **changes: Any) -> Entry:  # noqa: ANN401 - parameters
-    """A model of `training/models`, perhaps with some parameters changed."""
+    """A model of `training/configs`, perhaps with some parameters changed."""
     model = resolve(ModelSettings(name=file, file=file))
     return Entry(name, model.system, {**model.parameters, **changes})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from pipeline.hours import DAY_H, Hour
-from pipeline.quality.past import UNKNOWN, WEEK_H, Deviation, Past, deviation_from_usual
+from pipeline.quality.baseline import UNKNOWN, WEEK_H, Deviation, Past, deviation_from_usual
 
 SPAN_H = 6
 # A key of the context counts as usual when so large a share of events carries it.

@@ -25,7 +25,7 @@ _GRAVITY = {"critical": 0, "warning": 1, "ok": 2}
 
 def result_page(result: ExpectationSuiteValidationResult) -> str:
     """The page of one suite on one batch, failures first."""
-    from pipeline.quality.validate import configuration_of, examples_of, observed_text
+    from pipeline.quality.expectations import configuration_of, examples_of, observed_text
 
     rows = []
     for answer in result.results:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.hours import HOUR_S, HourRange
-from pipeline.schemas import PROFILES, TIMESTAMP
+from pipeline.lake.tables import PROFILES, TIMESTAMP
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.number_text import significant
-from pipeline.quality.outcomes import Severity
-from pipeline.settings import Settings
-from pipeline.yaml_text import read_yaml
+from pipeline.quality.results import Severity
+from pipeline.settings.settings import Settings
+from pipeline.settings.yaml_text import read_yaml
+from pipeline.text.numbers import significant
 
 SUITE_FOLDER = Path(__file__).with_name("suites")
 # Enough for any limit that a person writes.

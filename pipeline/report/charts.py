@@ -9,8 +9,8 @@ import numpy as np
 
 from pipeline.hours import DAY_H
 from pipeline.quality.drift import Drift
-from pipeline.report.figure import BARS, GRID, LINE, SMALL, TEXT, hour_ticks, svg, thousands
-from pipeline.report.text import percent, visible
+from pipeline.report.format import percent, visible
+from pipeline.report.svg import BARS, GRID, LINE, SMALL, TEXT, hour_ticks, svg, thousands
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.hours import Hour, HourRange
-from pipeline.wording import counted
+from pipeline.text.wording import counted
 
 # What Data Docs call a range of hours: its first one, and how many.
 _BATCH = re.compile(r".*\+(\d+)h")

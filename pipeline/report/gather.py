@@ -12,25 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.hours import DAY_H, Hour, HourRange
-from pipeline.lake import Lake, State
-from pipeline.quality.drift import TRAILING_DAYS, compare
-from pipeline.quality.duplicates import duplicate_cause
-from pipeline.report import lights
-from pipeline.report.facts import ReportFacts
-from pipeline.report.failures import docs_page, failures, hours_of
-from pipeline.report.incidents import incidents
-from pipeline.report.intake import (
-    hour_table,
-    intake_rates,
-    later_files,
-    quarantine_reasons,
-    since,
-    volume,
-)
-from pipeline.report.popularity import churn, popularity
-from pipeline.report.repeats import repeats
-from pipeline.report.sessions import dwell_times, session_lengths, session_times
-from pipeline.schemas import (
+from pipeline.lake.lake import Lake, State
+from pipeline.lake.stale_hours import STEP as SESSIONIZED
+from pipeline.lake.tables import (
     DWELL_HOURS,
     EVENTS,
     FAILED_EXPECTATIONS,
@@ -42,8 +26,24 @@ from pipeline.schemas import (
     SESSIONS,
     SOURCE_FILES,
 )
-from pipeline.staleness import STEP as SESSIONIZED
-from pipeline.verdicts import STEPS, VERDICTS, Kind, verdicts_of
+from pipeline.quality.drift import TRAILING_DAYS, compare
+from pipeline.quality.duplicates import duplicate_cause
+from pipeline.quality.verdicts import STEPS, VERDICTS, Kind, verdicts_of
+from pipeline.report import traffic_lights
+from pipeline.report.failures import docs_page, failures, hours_of
+from pipeline.report.incidents import incidents
+from pipeline.report.intake import (
+    hour_table,
+    intake_rates,
+    later_files,
+    quarantine_reasons,
+    since,
+    volume,
+)
+from pipeline.report.page_data import ReportFacts
+from pipeline.report.popularity import churn, popularity
+from pipeline.report.repeats import repeats
+from pipeline.report.sessions import dwell_times, session_lengths, session_times
 
 _EVENTS = ("hour", "event_time", "user_id", "item_id", "source_file")
 _SESSIONS = (
@@ -124,13 +124,13 @@ def data_facts(
         title=title,
         generated_for=str(hours),
         lights=(
-            lights.freshness_light(_newest(events), at, table),
-            lights.intake_light(intake_rates(table), asdict(later), doubled),
-            lights.expectations_light(log, verdicts, failed, history),
-            lights.volume_light(volume(of_log)),
-            lights.sessions_light(lengths, dwell),
-            lights.drift_light(drift),
-            lights.conservation_light(counts),
+            traffic_lights.freshness_light(_newest(events), at, table),
+            traffic_lights.intake_light(intake_rates(table), asdict(later), doubled),
+            traffic_lights.expectations_light(log, verdicts, failed, history),
+            traffic_lights.volume_light(volume(of_log)),
+            traffic_lights.sessions_light(lengths, dwell),
+            traffic_lights.drift_light(drift),
+            traffic_lights.conservation_light(counts),
         ),
         failures=failed,
         validated=len(verdicts),

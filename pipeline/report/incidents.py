@@ -11,9 +11,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipeline.hours import Hour, contiguous
-from pipeline.report.text import stamp
-from pipeline.verdict_log import kind_of
-from pipeline.verdicts import Kind
+from pipeline.quality.verdict_log import kind_of
+from pipeline.quality.verdicts import Kind
+from pipeline.report.format import stamp
 
 IncidentState = Literal["open", "accepted", "mended"]
 _UNKNOWN = "a time that was not recorded"

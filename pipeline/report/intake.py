@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.hours import DAY_H, Hour, HourRange
-from pipeline.quality.facts import wilson_low
-from pipeline.wording import counted
+from pipeline.quality.hour_metrics import wilson_low
+from pipeline.text.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.report.figure import BARS, GRID, LINE, hour_ticks, svg
 from pipeline.report.popularity import Churn, Popularity
+from pipeline.report.svg import BARS, GRID, LINE, hour_ticks, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,12 +14,12 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.errors import HourglassError
-from pipeline.report import charts, model_charts, popularity_charts, session_charts, text
-from pipeline.report.facts import ReportFacts
+from pipeline.report import charts, format, model_charts, popularity_charts, session_charts
 from pipeline.report.failures import failed_sentence
 from pipeline.report.intake import LaterFiles, intake_sentence
 from pipeline.report.model_values import ModelHealth
-from pipeline.wording import counted
+from pipeline.report.page_data import ReportFacts
+from pipeline.text.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
-        name: getattr(text, name)
+        name: getattr(format, name)
         for name in (
             "number",
             "cell",

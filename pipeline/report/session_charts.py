@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.report.figure import BARS, GRID, LINE, SECOND, TEXT, durations, svg, thousands
 from pipeline.report.repeats import Repeats
 from pipeline.report.sessions import DwellTimes, SessionLengths, SessionTimes, Spread
+from pipeline.report.svg import BARS, GRID, LINE, SECOND, TEXT, durations, svg, thousands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.settings import SimulatorSettings
-from pipeline.simulator.reading import Clicks
+from pipeline.settings.settings import SimulatorSettings
+from pipeline.simulator.readers import Clicks
 from pipeline.simulator.world import HOUR_US, Ints, Stream, generator
 
 _MOST_REPEAT_DELAY_US = 2 * HOUR_US

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.settings import SimulatorSettings
+from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.faults import Damage, Deliveries, Fault, damaged
-from pipeline.simulator.incident import Telling
-from pipeline.simulator.reading import Clicks
+from pipeline.simulator.incidents import Telling
+from pipeline.simulator.readers import Clicks
 from pipeline.simulator.scenarios import robot_count
 from pipeline.simulator.world import DEVICES, Floats, Ints, Stream, World, generator
 

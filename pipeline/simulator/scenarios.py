@@ -1,7 +1,7 @@
 """Named faults of a log, and whether and how gravely validation must catch each.
 
 A scenario lasts for some hours of the simulated world; what it does in them is in
-:mod:`pipeline.simulator.incident`.  Everything before its first hour is as without it.
+:mod:`pipeline.simulator.incidents`.  Everything before its first hour is as without it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings import ScenarioName, SimulatorSettings
+from pipeline.settings.settings import ScenarioName, SimulatorSettings
 
 Alarm = Literal["quiet", "warning", "critical"]
 FLOOD_ROBOTS = 30

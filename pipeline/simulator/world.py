@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.hours import HOUR_S, Hour
-from pipeline.settings import SimulatorSettings
+from pipeline.settings.settings import SimulatorSettings
 
 SECOND_US = 1_000_000
 HOUR_US = HOUR_S * SECOND_US

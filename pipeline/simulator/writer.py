@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings import SimulatorSettings
+from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.faults import Deliveries, Fault, join_deliveries
-from pipeline.simulator.incident import Incident
-from pipeline.simulator.reading import Readers, join_clicks
+from pipeline.simulator.incidents import Incident
+from pipeline.simulator.readers import Readers, join_clicks
 from pipeline.simulator.records import Tellings, lines_of, load_times, user_ids
 from pipeline.simulator.scenarios import robot_count
 from pipeline.simulator.world import HOUR_US, Ints, World, build_world, topic_name

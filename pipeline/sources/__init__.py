@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.settings import SourceSettings
+from pipeline.settings.settings import SourceSettings
 from pipeline.sources import (
     access_log,
     deskdrop,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from pipeline.hours import Hour
-from pipeline.settings import ColumnSettings, SourceSettings
+from pipeline.settings.settings import ColumnSettings, SourceSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
     ParsedEvent,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from pipeline.settings import Section
+from pipeline.settings.settings import Section
 
 _HOUR_FOLDER = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 

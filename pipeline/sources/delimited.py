@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
-from pipeline.settings import ColumnSettings
+from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
     ParsedEvent,

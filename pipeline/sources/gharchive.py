@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.settings import ColumnSettings, SourceSettings
+from pipeline.settings.settings import ColumnSettings, SourceSettings
 from pipeline.sources.json_lines import JsonLinesSource
 
 NAME = "gharchive"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from pipeline.hours import Hour
-from pipeline.settings import ColumnSettings
+from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
     ParsedEvent,

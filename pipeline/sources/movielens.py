@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.settings import ColumnSettings, SourceSettings
+from pipeline.settings.settings import ColumnSettings, SourceSettings
 from pipeline.sources.delimited import DelimitedSource
 
 NAME = "movielens"

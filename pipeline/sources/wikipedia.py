@@ -7,7 +7,7 @@ The log counts seconds from its own start.  Its zero is taken as 2018-04-01T00 u
 from __future__ import annotations
 
 from pipeline.hours import Hour
-from pipeline.settings import ColumnSettings, SourceSettings
+from pipeline.settings.settings import ColumnSettings, SourceSettings
 from pipeline.sources.delimited import DelimitedSource
 
 NAME = "wikipedia"

@@ -23,8 +23,8 @@ from benchmarks.quality.parts import (
 from benchmarks.quality.ranking import rule
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from training.evaluate import find_targets
-from training.reader import DataSet, Histories
+from training.data.reader import DataSet, Histories
+from training.metrics.ranking import find_targets
 
 NOON_S = Hour.parse("2016-03-14T12").index * 3600
 

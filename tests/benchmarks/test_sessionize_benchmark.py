@@ -19,7 +19,7 @@ from benchmarks.event_log import EventLog, generate
 from benchmarks.hourly import measure
 from pipeline.errors import HourglassError
 from pipeline.hours import DAY_H
-from pipeline.schemas import EVENTS
+from pipeline.lake.tables import EVENTS
 
 LIMITS = Limits(driver_memory="2g", duckdb_memory="1GB", threads=2)
 

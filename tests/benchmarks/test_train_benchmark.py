@@ -13,8 +13,8 @@ from benchmarks.hgru import HgruNet, learner_of
 from benchmarks.train import main
 from benchmarks.train_data import AS_OF, dataset
 from pipeline.hours import HOUR_S
-from training.reader import DataSet, read_dataset
-from training.systems.hrnn import HrnnParameters
+from training.data.reader import DataSet, read_dataset
+from training.models.hrnn import HrnnParameters
 
 US_PER_S = 1_000_000
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from workplace import ROOT, Workplace, workplace
 
-from training.answer_proof import proof_of
+from training.deployment.answer_proof import proof_of
 
 pytestmark = pytest.mark.slow
 # Stands for the command line: notes what it is asked, and answers as the gate would.

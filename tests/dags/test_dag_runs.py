@@ -7,9 +7,9 @@ import pytest
 from workplace import Workplace, workplace
 
 from pipeline.hours import HourRange
-from pipeline.lake import Lake
-from pipeline.schemas import EVENTS, OPEN_SESSIONS, RECOMMENDATIONS, SESSIONS, TableSpec
-from pipeline.settings import load_settings
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import EVENTS, OPEN_SESSIONS, RECOMMENDATIONS, SESSIONS, TableSpec
+from pipeline.settings.settings import load_settings
 
 SETTINGS = """
 work: '{folder}/work'

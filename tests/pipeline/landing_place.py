@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from fuzzed_logs import H0, HEADER, RawLog, event_rows, settings_for
 
 from pipeline.hours import HourRange
-from pipeline.ingest import IngestSummary, ingest
-from pipeline.lake import Lake
-from pipeline.schemas import ALL_TABLES, EVENTS, QUARANTINE, SOURCE_FILES, TableSpec
-from pipeline.sessionize import sessionize
-from pipeline.settings import Settings
+from pipeline.ingest.ingest import IngestSummary, ingest
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import ALL_TABLES, EVENTS, QUARANTINE, SOURCE_FILES, TableSpec
+from pipeline.sessions.sessionize import sessionize
+from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

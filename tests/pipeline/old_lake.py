@@ -14,12 +14,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.content import content_digest
-from pipeline.hour_files import HourFile
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake, State
-from pipeline.schemas import ALL_TABLES, FILLED_HOURS, ITEM_HOURS, ITEMS, SOURCE_FILES, TableSpec
-from pipeline.settings import MaintainSettings, Settings
+from pipeline.lake.fingerprint import content_digest
+from pipeline.lake.lake import Lake, State
+from pipeline.lake.parquet_files import HourFile
+from pipeline.lake.tables import (
+    ALL_TABLES,
+    FILLED_HOURS,
+    ITEM_HOURS,
+    ITEMS,
+    SOURCE_FILES,
+    TableSpec,
+)
+from pipeline.settings.settings import MaintainSettings, Settings
 
 H0 = Hour.parse("2016-03-14T13")
 PARTED = (ITEM_HOURS, FILLED_HOURS, SOURCE_FILES)

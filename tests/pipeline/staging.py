@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from session_oracle import HOUR_US, Event, Rules, Tables, moments
 
-from pipeline import ingest
-from pipeline.hour_files import HourFile
 from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.lake import Lake
-from pipeline.schemas import (
+from pipeline.ingest import ingest
+from pipeline.lake.lake import Lake
+from pipeline.lake.parquet_files import HourFile
+from pipeline.lake.tables import (
     DWELL_HOURS,
     EVENTS,
     FILLED_HOURS,
@@ -27,7 +27,7 @@ from pipeline.schemas import (
     SESSIONS,
     TableSpec,
 )
-from pipeline.settings import DatasetSettings, SessionSettings, Settings
+from pipeline.settings.settings import DatasetSettings, SessionSettings, Settings
 
 DAY = Hour.parse("2024-03-01T00")
 DAY_US = DAY.index * HOUR_US

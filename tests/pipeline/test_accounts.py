@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import accounts as accounts_module
-from pipeline.accounts import (
+from pipeline.errors import HourglassError
+from pipeline.ingest import file_audit as accounts_module
+from pipeline.ingest.file_audit import (
     Account,
     check_events,
     check_records,
@@ -18,9 +19,8 @@ from pipeline.accounts import (
     settle_all,
     versions_of,
 )
-from pipeline.errors import HourglassError
-from pipeline.lake import Lake
-from pipeline.schemas import SOURCE_FILES
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import SOURCE_FILES
 
 T0 = datetime(2016, 3, 14, 13, tzinfo=UTC)
 

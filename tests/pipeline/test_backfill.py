@@ -13,18 +13,18 @@ from session_oracle import Event, session_tables
 from staging import DAY, Log, expected_dwell_hours
 from test_sessionize import assert_as_defined, at, hours, random_log, run
 
-from pipeline import backfill as backfill_module
-from pipeline import sessionize as sessionize_module
-from pipeline import staleness
-from pipeline.backfill import backfill, plan_backfill
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest import IngestSummary
-from pipeline.intake import Intake
-from pipeline.schemas import EVENTS, SESSIONS
-from pipeline.sessionize import SessionizeSummary, sessionize
-from pipeline.settings import SessionSettings
-from pipeline.staleness import stale_hours
+from pipeline.ingest.ingest import IngestSummary
+from pipeline.ingest.new_files import Intake
+from pipeline.lake import stale_hours as staleness
+from pipeline.lake.stale_hours import stale_hours
+from pipeline.lake.tables import EVENTS, SESSIONS
+from pipeline.sessions import backfill as backfill_module
+from pipeline.sessions import sessionize as sessionize_module
+from pipeline.sessions.backfill import backfill, plan_backfill
+from pipeline.sessions.sessionize import SessionizeSummary, sessionize
+from pipeline.settings.settings import SessionSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -21,11 +21,10 @@ from fuzzed_logs import H0
 from killing import ROOT, run_and_kill, settings_file
 from landing_place import Place
 
-from pipeline.backfill import backfill
-from pipeline.content import content_digest
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake, State
-from pipeline.schemas import (
+from pipeline.lake.fingerprint import content_digest
+from pipeline.lake.lake import Lake, State
+from pipeline.lake.tables import (
     EVENTS,
     OPEN_SESSIONS,
     QUARANTINE,
@@ -34,7 +33,8 @@ from pipeline.schemas import (
     STEP_TABLES,
     TableSpec,
 )
-from pipeline.settings import Settings
+from pipeline.sessions.backfill import backfill
+from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -11,7 +11,7 @@ import pytest
 from fuzzed_logs import expected_accounts, expected_events, fuzzed, refused_of
 from landing_place import COUNTS, Place
 
-from pipeline.schemas import EVENTS, QUARANTINE
+from pipeline.lake.tables import EVENTS, QUARANTINE
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -30,14 +30,14 @@ from hypothesis import strategies as st
 from session_oracle import HOUR_US, US, Event, Rules
 from staging import DAY, DAY_US, Log
 
-from pipeline import ingest
-from pipeline.dataset import freeze, held_out, histories_at, hold_out, read_manifest
-from pipeline.dataset_files import shard_bounds
+from pipeline.dataset.build import freeze, held_out, histories_at, hold_out, read_manifest
+from pipeline.dataset.write import shard_bounds
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange
-from pipeline.sessionize import sessionize
-from pipeline.settings import DatasetSettings, SessionSettings, Settings, SourceSettings
-from training.reader import DataSet, read_dataset
+from pipeline.ingest import ingest
+from pipeline.sessions.sessionize import sessionize
+from pipeline.settings.settings import DatasetSettings, SessionSettings, Settings, SourceSettings
+from training.data.reader import DataSet, read_dataset
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -13,15 +13,15 @@ import pytest
 from session_oracle import HOUR_US, US, Event
 from staging import DAY, DAY_US, Log
 
-from pipeline import dataset
-from pipeline.dataset import freeze, hold_out
-from pipeline.dataset_files import write_table
+from pipeline.dataset import build
+from pipeline.dataset.build import freeze, hold_out
+from pipeline.dataset.write import write_table
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.schemas import ITEMS, USERS, TableSpec
-from pipeline.sessionize import sessionize
-from pipeline.settings import DatasetSettings, Settings
-from training.reader import DataSet, Features, read_dataset
+from pipeline.lake.tables import ITEMS, USERS, TableSpec
+from pipeline.sessions.sessionize import sessionize
+from pipeline.settings.settings import DatasetSettings, Settings
+from training.data.reader import DataSet, Features, read_dataset
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -230,9 +230,9 @@ def test_what_is_told_before_is_part_of_the_name(
         raise InterruptedError
 
     made: list[str] = []
-    digest = dataset._digest
-    monkeypatch.setattr(dataset, "_digest", note)
-    monkeypatch.setattr(dataset, "session_rows", stop)
+    digest = build._digest
+    monkeypatch.setattr(build, "_digest", note)
+    monkeypatch.setattr(build, "session_rows", stop)
     other = {"categories": ["news"]}
     names = [
         named(log.settings, {**ITEMS_KNOWN, "item 2": other}, USERS_KNOWN),

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.dataset_quality import (
+from pipeline.dataset.validate import (
     dataset_facts,
     dataset_verdict,
     judge_dataset,
@@ -18,8 +18,8 @@ from pipeline.dataset_quality import (
 )
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from pipeline.lake import Lake
-from pipeline.settings import Settings
+from pipeline.lake.lake import Lake
+from pipeline.settings.settings import Settings
 
 STEPS = [
     {"step": "window", "events": 100, "items": 20, "users": 9, "sessions": 30},

@@ -12,8 +12,8 @@ from fuzzed_logs import H0, RawLog, expected_accounts, expected_events, fuzzed, 
 from landing_place import Place
 
 from pipeline.hours import Hour, HourRange
-from pipeline.schemas import EVENTS, SOURCE_FILES
-from pipeline.settings import ColumnSettings
+from pipeline.lake.tables import EVENTS, SOURCE_FILES
+from pipeline.settings.settings import ColumnSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

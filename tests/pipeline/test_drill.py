@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 import yaml
 
-from pipeline.drill import Drill
-from pipeline.drill_summary import complaint, drill_facts, drill_sentence
-from pipeline.drill_verdicts import Failure, FalseAlarms, failures_of, judge
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.quality.outcomes import ExpectationOutcome, ValidationOutcome
-from pipeline.settings import QualitySettings, Settings, SimulatorSettings
+from pipeline.quality.results import ExpectationOutcome, ValidationOutcome
+from pipeline.settings.settings import QualitySettings, Settings, SimulatorSettings
 from pipeline.simulator import SCENARIOS
+from pipeline.simulator.drill import Drill
+from pipeline.simulator.drill_report import Failure, FalseAlarms, failures_of, judge
+from pipeline.simulator.drill_tables import complaint, drill_facts, drill_sentence
 from pipeline.simulator.scenarios import Scenario
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def test_a_small_drill(
     # What is finished of the history is not made again; another world is another drill.
     landing = folder / "history" / "landing" / "items.jsonl"
     before = landing.stat().st_mtime_ns
-    monkeypatch.setattr("pipeline.drill.validate", lambda *_: [])
+    monkeypatch.setattr("pipeline.simulator.drill.validate", lambda *_: [])
     Drill(spark, settings, folder, 2).run([])
     assert landing.stat().st_mtime_ns == before
     with pytest.raises(UsageError, match="holds a drill of 2 quiet days"):
@@ -206,7 +206,7 @@ class TestFolder:
 
         settings = Settings(simulator=SimulatorSettings(users=20, items_per_day=20))
         drill = Drill(spark, settings, tmp_path / "drill", 1)
-        monkeypatch.setattr("pipeline.drill.ingest", kill)
+        monkeypatch.setattr("pipeline.simulator.drill.ingest", kill)
         with pytest.raises(KilledError):
             drill.run([])
         leftover = tmp_path / "drill" / "live" / "leftover"

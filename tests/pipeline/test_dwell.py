@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dwell import Moments, merged
+from pipeline.sessions.dwell import Moments, merged
 
 DWELLS = st.lists(
     st.floats(0, 1e5, allow_nan=False).map(lambda value: round(value, 6)), max_size=40

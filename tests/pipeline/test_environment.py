@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.environment import environment_values, variable_names
 from pipeline.errors import UsageError
-from pipeline.settings import Settings
+from pipeline.settings.environment import environment_values, variable_names
+from pipeline.settings.settings import Settings
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ import pytest
 from fuzzed_logs import H0
 from landing_place import Place
 
-from pipeline.hour_files import HourFile
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake
-from pipeline.schemas import EVENTS, REPEATED_KEYS
-from pipeline.settings import ColumnSettings, IngestSettings, SourceSettings
+from pipeline.lake.lake import Lake
+from pipeline.lake.parquet_files import HourFile
+from pipeline.lake.stale_hours import stale_hours
+from pipeline.lake.tables import EVENTS, REPEATED_KEYS
+from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
 from pipeline.sources import source_for
-from pipeline.staleness import stale_hours
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.features import Encoder, encode, fit_encoder, known_at
+from pipeline.dataset.features import Encoder, encode, fit_encoder, known_at
 from pipeline.hours import Hour
-from pipeline.schemas import ITEMS
-from pipeline.settings import DatasetSettings
+from pipeline.lake.tables import ITEMS
+from pipeline.settings.settings import DatasetSettings
 
 T = Hour.parse("2024-03-03T00")
 RULES = DatasetSettings(text_tokens=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.folders import local_path, path_option
+from pipeline.settings.folders import local_path, path_option
 
 ELSEWHERE = (
     "s3://bucket/lake",

@@ -14,19 +14,18 @@ import pytest
 from landing_place import CLOCK, H0, Place
 from old_lake import OldLake
 
-from pipeline.accept_commits import accept, commits_of_others
-from pipeline.accounts import read_accounts
-from pipeline.backfill import backfill, plan_backfill
-from pipeline.catalog import open_catalog
-from pipeline.commits import is_own
-from pipeline.compaction import compact, fragments
-from pipeline.dataset import freeze
+from pipeline.adopt.accept_commits import accept, commits_of_others
+from pipeline.dataset.build import freeze
 from pipeline.errors import HourglassError
-from pipeline.hour_files import HourWriter
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake, State
-from pipeline.metadata import load_metadata
-from pipeline.schemas import (
+from pipeline.ingest.file_audit import read_accounts
+from pipeline.ingest.item_user_tables import load_metadata
+from pipeline.lake.catalog import open_catalog
+from pipeline.lake.commits import is_own
+from pipeline.lake.lake import Lake, State
+from pipeline.lake.parquet_files import HourWriter
+from pipeline.lake.stale_hours import CHANGED_BY_OTHERS
+from pipeline.lake.tables import (
     ALL_TABLES,
     DWELL_HOURS,
     EVENTS,
@@ -42,9 +41,10 @@ from pipeline.schemas import (
     USERS,
     TableSpec,
 )
-from pipeline.settings import Settings
-from pipeline.staleness import CHANGED_BY_OTHERS
-from training.cli import run
+from pipeline.maintenance.compact import compact, fragments
+from pipeline.sessions.backfill import backfill, plan_backfill
+from pipeline.settings.settings import Settings
+from training.cli.main import run
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -328,7 +328,7 @@ def test_rows_that_others_deleted_from_filled_hours_are_computed_again(old: OldL
         return _NoEvents()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.accept_commits.query", lambda *_: _NoEvents())
+        patch.setattr("pipeline.adopt.accept_commits.query", lambda *_: _NoEvents())
         patch.setattr(Lake, "read", lambda *_: None)
         (commit,) = accept(old.lake, spark)
     assert (commit.spec, commit.snapshots) == (FILLED_HOURS, (snapshot,))
@@ -349,7 +349,7 @@ def test_where_nothing_tells_how_the_tables_stood_all_hours_are_computed_again(
     current = table.current_snapshot().snapshot_id
     gone = [s.snapshot_id for s in table.metadata.snapshots if s.snapshot_id != current]
     table.maintenance.expire_snapshots().by_ids(gone).commit()
-    monkeypatch.setattr("pipeline.accept_commits.query", lambda *_: _NoEvents())
+    monkeypatch.setattr("pipeline.adopt.accept_commits.query", lambda *_: _NoEvents())
     monkeypatch.setattr(Lake, "read", lambda *_: None)
     (commit,) = accept(old.lake, _NoEvents)
     assert commit.hours is None

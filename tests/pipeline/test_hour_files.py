@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import hour_files
-from pipeline.hour_files import HourFile, read_by_hour, write_by_hour
 from pipeline.hours import Hour
-from pipeline.schemas import EVENTS
+from pipeline.lake import parquet_files
+from pipeline.lake.parquet_files import HourFile, read_by_hour, write_by_hour
+from pipeline.lake.tables import EVENTS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -92,7 +92,7 @@ def test_both_ways_of_reading_give_back_what_was_written(
 ) -> None:
     files, _ = staged
     by_arrow = multiset(read_by_hour(spark, SCHEMA, files))
-    monkeypatch.setattr(hour_files, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(parquet_files, "_SMALL_BYTES", 0)
     by_spark = read_by_hour(spark, SCHEMA, files)
     assert "FileScan" in by_spark._jdf.queryExecution().toString()
     assert by_arrow == multiset(by_spark) == multiset(frame(spark))

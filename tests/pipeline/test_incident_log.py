@@ -9,15 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.actor import actor
 from pipeline.hours import Hour, HourRange
-from pipeline.incident_log import NOBODY, Act
-from pipeline.lake import Lake
-from pipeline.quality.outcomes import ExpectationOutcome, Severity, ValidationOutcome
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import FAILED_EXPECTATIONS, FILLED_HOURS, INCIDENTS
+from pipeline.process.actor import actor
+from pipeline.quality.incident_log import NOBODY, Act
+from pipeline.quality.results import ExpectationOutcome, Severity, ValidationOutcome
+from pipeline.quality.verdict_log import Judged, record
+from pipeline.quality.verdicts import STEPS, Kind, verdicts_of
 from pipeline.report.incidents import Incident, incidents
-from pipeline.schemas import FAILED_EXPECTATIONS, FILLED_HOURS, INCIDENTS
-from pipeline.verdict_log import Judged, record
-from pipeline.verdicts import STEPS, Kind, verdicts_of
 
 HOUR = Hour.parse("2016-03-14T13")
 HOURS = HourRange(HOUR, HOUR + 2)

@@ -10,11 +10,11 @@ import pytest
 from fuzzed_logs import H0, HEADER, expected_accounts, expected_events, fuzzed, refused_of
 from landing_place import CLOCK, COUNTS, Place
 
-from pipeline import reading
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest import IngestSummary
-from pipeline.schemas import EVENTS, FILLED_HOURS, QUARANTINE, SOURCE_FILES
+from pipeline.ingest import read_raw
+from pipeline.ingest.ingest import IngestSummary
+from pipeline.lake.tables import EVENTS, FILLED_HOURS, QUARANTINE, SOURCE_FILES
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -217,9 +217,9 @@ def test_records_that_do_not_add_up_are_never_committed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.put("a.csv", at(0, "u,i,,,"), at(1, "u,i,,,"))
-    parse = reading.parse_files
+    parse = read_raw.parse_files
     monkeypatch.setattr(
-        reading, "parse_files", lambda *of: parse(*of).where("line IS NULL OR line <> 2")
+        read_raw, "parse_files", lambda *of: parse(*of).where("line IS NULL OR line <> 2")
     )
     with pytest.raises(HourglassError, match=r"a\.csv: 2 records were read but 1 accounted"):
         place.ingest()

@@ -12,12 +12,12 @@ import pytest
 from fuzzed_logs import H0, HEADER, fuzzed
 from landing_place import CLOCK, Place
 
-from pipeline import ingest as ingest_module
-from pipeline import reading
 from pipeline.errors import HourglassError
-from pipeline.lake import Lake
-from pipeline.landing import RawFile
-from pipeline.schemas import EVENTS, QUARANTINE, SOURCE_FILES
+from pipeline.ingest import ingest as ingest_module
+from pipeline.ingest import read_raw
+from pipeline.ingest.landing_zone import RawFile
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import EVENTS, QUARANTINE, SOURCE_FILES
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -131,7 +131,7 @@ def test_a_file_that_fails_while_it_is_read_leaves_nothing_of_its_own(
     """A folder in a file's place opens for no worker of Spark, as a file of a failing disk."""
     place.put("a.csv", GOOD)
     bad = place.put("b.csv", GOOD.replace("u", "v"))
-    parse = reading.parse_files
+    parse = read_raw.parse_files
 
     def too_late(*arguments: Any) -> Any:
         bad.unlink()
@@ -139,7 +139,7 @@ def test_a_file_that_fails_while_it_is_read_leaves_nothing_of_its_own(
         return parse(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "parse_files", too_late)
+        patch.setattr(read_raw, "parse_files", too_late)
         summary = place.ingest()
     assert (summary.files, summary.records, summary.unreadable) == (
         1,
@@ -155,7 +155,7 @@ def test_rows_of_a_file_that_fails_at_its_end_are_not_taken(
 ) -> None:
     for name in ("a.csv", "b.csv"):
         place.put(name, GOOD.replace("u", name), "bad")
-    parse = reading.parse_files
+    parse = read_raw.parse_files
 
     def failing_at_its_end(*arguments: Any) -> Any:
         from pyspark.sql import functions as sql
@@ -169,7 +169,7 @@ def test_rows_of_a_file_that_fails_at_its_end_are_not_taken(
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "parse_files", failing_at_its_end)
+        patch.setattr(read_raw, "parse_files", failing_at_its_end)
         assert place.ingest().unreadable == ("b.csv: Input/output error",)
     assert place.accounts() == {"a.csv": (2, 1, 0, 1)}
     assert place.refused() == [("a.csv", 3)]

@@ -18,9 +18,9 @@ from killing import run_and_kill, settings_file
 from landing_place import CLOCK, Place
 
 from pipeline.hours import HourRange
-from pipeline.lake import Lake
-from pipeline.schemas import EVENTS, LATE_RANGES, QUARANTINE, SOURCE_FILES, STEP_TABLES
-from pipeline.settings import Settings
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import EVENTS, LATE_RANGES, QUARANTINE, SOURCE_FILES, STEP_TABLES
+from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.lake import Lake
-from pipeline.metadata import LoadedMetadata, load_metadata
-from pipeline.schemas import ITEMS
-from pipeline.settings import Settings, SourceSettings
+from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import ITEMS
+from pipeline.settings.settings import Settings, SourceSettings
 
 
 class Shop:

@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import lake as lake_module
 from pipeline.errors import HourglassError
-from pipeline.hour_files import HourFile
 from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.lake import STATE_PROPERTY, FilledHour, Lake
-from pipeline.schemas import (
+from pipeline.lake import lake as lake_module
+from pipeline.lake.lake import STATE_PROPERTY, FilledHour, Lake
+from pipeline.lake.parquet_files import HourFile
+from pipeline.lake.tables import (
     ALL_TABLES,
     EVENTS,
     FILLED_HOURS,
@@ -378,12 +378,12 @@ def test_a_catalog_that_another_holds_is_waited_for_and_told(
     address = f"sqlite:///{tmp_path}/catalog.db"
     with closing(sqlite3.connect(tmp_path / "catalog.db", check_same_thread=False)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        monkeypatch.setattr("pipeline.catalog._BUSY_S", 1)
+        monkeypatch.setattr("pipeline.lake.catalog._BUSY_S", 1)
         began_s = time.monotonic()
         with pytest.raises(HourglassError, match=r"cannot open the lake at .*database is locked"):
             Lake(address, tmp_path).snapshots()
         assert time.monotonic() - began_s >= 1
-        monkeypatch.setattr("pipeline.catalog._BUSY_S", 60)
+        monkeypatch.setattr("pipeline.lake.catalog._BUSY_S", 60)
         # SQLite's own time is 5 s; whoever is done sooner is waited for.
         let_go = threading.Timer(6.0, other.rollback)
         let_go.start()
@@ -393,7 +393,7 @@ def test_a_catalog_that_another_holds_is_waited_for_and_told(
 
 def test_a_new_lake_may_be_opened_by_several_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from pipeline.lake import Lake;"
+        "import sys; from pathlib import Path; from pipeline.lake.lake import Lake;"
         "folder = Path(sys.argv[1]);"
         "print(len(Lake(f'sqlite:///{folder}/catalog.db', folder).snapshots()))"
     )

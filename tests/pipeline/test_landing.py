@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.accounts import Account
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.landing import (
+from pipeline.ingest.file_audit import Account
+from pipeline.ingest.landing_zone import (
     Arrival,
     RawFile,
     Unreadable,
@@ -24,7 +24,7 @@ from pipeline.landing import (
     lines_of,
     not_yet_ingested,
 )
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 from pipeline.sources.base import hour_of_folder
 from pipeline.sources.lines import UnreadableFileError
 

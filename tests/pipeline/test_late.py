@@ -11,9 +11,9 @@ from fuzzed_logs import H0
 from landing_place import COUNTS, Place
 
 from pipeline.hours import HourRange
-from pipeline.ingest import IngestSummary
-from pipeline.parsing import TOO_LATE
-from pipeline.schemas import LATE_RANGES, QUARANTINE
+from pipeline.ingest.ingest import IngestSummary
+from pipeline.ingest.parse import TOO_LATE
+from pipeline.lake.tables import LATE_RANGES, QUARANTINE
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

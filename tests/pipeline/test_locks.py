@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import HourglassError
-from pipeline.locks import writing
+from pipeline.process.locks import writing
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys
 from pathlib import Path
-from pipeline.locks import writing
+from pipeline.process.locks import writing
 with writing(Path(sys.argv[1]), 0):
     print("held", flush=True)
     sys.stdin.read()

@@ -18,14 +18,14 @@ from session_oracle import HOUR_US, US, Event, Rules, session_tables
 from staging import DAY, DAY_US, session_rows
 from test_session_tasks import compute, in_steps, read, write_events
 
-from pipeline.content import content_digest
-from pipeline.dataset import freeze
-from pipeline.hour_files import HourFile, HourWriter
+from pipeline.dataset.build import freeze
 from pipeline.hours import HourRange
-from pipeline.lake import Lake
-from pipeline.schemas import ALL_TABLES, OPEN_SESSIONS, SESSIONS, TableSpec
-from pipeline.settings import ColumnSettings, DatasetSettings
-from training.replay.log import read_log
+from pipeline.lake.fingerprint import content_digest
+from pipeline.lake.lake import Lake
+from pipeline.lake.parquet_files import HourFile, HourWriter
+from pipeline.lake.tables import ALL_TABLES, OPEN_SESSIONS, SESSIONS, TableSpec
+from pipeline.settings.settings import ColumnSettings, DatasetSettings
+from training.data.event_log import read_log
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -139,7 +139,7 @@ def test_a_table_of_an_older_lake_learns_the_rank(
 
     address = f"sqlite:///{tmp_path / 'catalog.db'}"
     with monkeypatch.context() as past:
-        past.setattr("pipeline.catalog.ALL_TABLES", specs)
+        past.setattr("pipeline.lake.catalog.ALL_TABLES", specs)
         put(Lake(address, tmp_path), former, 0)
     lake = Lake(address, tmp_path)
     assert lake.arrow(SESSIONS)["tie_rank"].to_pylist() == [None]

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from pipeline import masking
 from pipeline.errors import HourglassError, UsageError
-from pipeline.masking import (
+from pipeline.text import masking
+from pipeline.text.masking import (
     mask,
     masked_output,
     print_masked,

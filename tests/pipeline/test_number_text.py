@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from pipeline.number_text import NOTHING, duration, percent, significant
 from pipeline.quality.suite import limit_text
-from pipeline.report.text import cell, number, odds
+from pipeline.report.format import cell, number, odds
+from pipeline.text.numbers import NOTHING, duration, percent, significant
 
 EXPONENT = re.compile(r"\de[+-]?\d", re.IGNORECASE)
 MAGNITUDES = [sign * 1.2345 * 10.0**power for power in range(-320, 309, 4) for sign in (1, -1)]

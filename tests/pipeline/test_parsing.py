@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.parsing import PARSED, TOO_LATE, Bounds, _batch, content_key, file_rows
-from pipeline.settings import ColumnSettings, IngestSettings, SourceSettings
+from pipeline.ingest.parse import PARSED, TOO_LATE, Bounds, _batch, content_key, file_rows
+from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
 from pipeline.sources import ParsedEvent, source_for
 
 HOUR = Hour.parse("2016-03-14T13")

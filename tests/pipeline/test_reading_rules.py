@@ -13,12 +13,12 @@ from fuzzed_logs import H0
 from landing_place import CLOCK, Place
 from test_ingest_killed import dying_after, seen_by_readers
 
-from pipeline.backfill import backfill, plan_backfill
 from pipeline.hours import HourRange
-from pipeline.ingest import IngestSummary
-from pipeline.reading_rules import FORMAT_PROPERTY, reading_digest
-from pipeline.schemas import EVENTS, FILLED_HOURS, LATE_RANGES, QUARANTINE, SOURCE_FILES
-from pipeline.settings import IngestSettings, Settings, SourceSettings
+from pipeline.ingest.ingest import IngestSummary
+from pipeline.ingest.reading_rules import FORMAT_PROPERTY, reading_digest
+from pipeline.lake.tables import EVENTS, FILLED_HOURS, LATE_RANGES, QUARANTINE, SOURCE_FILES
+from pipeline.sessions.backfill import backfill, plan_backfill
+from pipeline.settings.settings import IngestSettings, Settings, SourceSettings
 from pipeline.sources import SOURCE_NAMES, source_for
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ import pytest
 from session_oracle import US, Event, Rules, session_tables
 from staging import Log, expected_dwell_hours
 
-from pipeline import ingest
 from pipeline.hours import Hour, HourRange
-from pipeline.schemas import EVENTS
-from pipeline.sessionize import sessionize
-from pipeline.settings import ColumnSettings, SourceSettings
-from pipeline.staleness import stale_hours
+from pipeline.ingest import ingest
+from pipeline.lake.stale_hours import stale_hours
+from pipeline.lake.tables import EVENTS
+from pipeline.sessions.sessionize import sessionize
+from pipeline.settings.settings import ColumnSettings, SourceSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -17,14 +17,14 @@ import pytest
 import yaml
 from old_lake import H0, OldLake
 
-from pipeline import relocation
-from pipeline.catalog import existing_catalog
+from pipeline.adopt import relocation
+from pipeline.adopt.relocation import check_whole, moved_tables, relocate
 from pipeline.errors import HourglassError
-from pipeline.lake import Lake, State
-from pipeline.relocation import check_whole, moved_tables, relocate
-from pipeline.schemas import ALL_TABLES, FILLED_HOURS, ITEM_HOURS
-from pipeline.upkeep import TrainedFrom, maintain
-from training.cli import run
+from pipeline.lake.catalog import existing_catalog
+from pipeline.lake.lake import Lake, State
+from pipeline.lake.tables import ALL_TABLES, FILLED_HOURS, ITEM_HOURS
+from pipeline.maintenance.maintain import TrainedFrom, maintain
+from training.cli.main import run
 
 LATER = datetime.now(UTC) + timedelta(days=30)
 

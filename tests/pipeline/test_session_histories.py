@@ -22,15 +22,16 @@ from session_oracle import HOUR_US, US, Event, Rules, session_tables
 from staging import DAY, DAY_US, session_rows
 from test_session_tasks import compute, write_events
 
-from pipeline import ingest, session_range
-from pipeline import sessionize as sessionize_module
-from pipeline.hour_files import HourFile
 from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.lake import FilledHour, Lake
-from pipeline.schemas import EVENTS, OPEN_SESSIONS, SESSIONS, TableSpec
-from pipeline.sessionize import SessionizeSummary, sessionize
-from pipeline.settings import SessionSettings, Settings
-from pipeline.staleness import STEP, Standing, rules_digest, stale_of, standing
+from pipeline.ingest import ingest
+from pipeline.lake.lake import FilledHour, Lake
+from pipeline.lake.parquet_files import HourFile
+from pipeline.lake.stale_hours import STEP, Standing, rules_digest, stale_of, standing
+from pipeline.lake.tables import EVENTS, OPEN_SESSIONS, SESSIONS, TableSpec
+from pipeline.sessions import job
+from pipeline.sessions import sessionize as sessionize_module
+from pipeline.sessions.sessionize import SessionizeSummary, sessionize
+from pipeline.settings.settings import SessionSettings, Settings
 
 HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "10"))
 AFTER_ALL = Hour(10**7)
@@ -117,8 +118,8 @@ class History:
         patch.setattr(sessionize_module, "compute", self.compute)
         patch.setattr(sessionize_module, "spark_is_alive", lambda _: True)
         if rng.random() < 0.5:
-            patch.setattr(session_range, "_ROWS_WORTH_A_TASK", 2)
-            patch.setattr(session_range, "_ROWS_PER_GROUP", 3)
+            patch.setattr(job, "_ROWS_WORTH_A_TASK", 2)
+            patch.setattr(job, "_ROWS_PER_GROUP", 3)
 
     def change_rules(self) -> None:
         gap_s = self.rng.choice([1800, 3600, 3600, 5400, 9000, 86_400, 180_000])

@@ -23,15 +23,15 @@ from session_oracle import HOUR_US, US, Event, Rules, Tables, moments, session_t
 from staging import DAY, DAY_US, event_table, session_rows
 from test_sessionize import random_log
 
-from pipeline import session_kernel, session_range, session_tasks
-from pipeline.dwell import moments_of_us
-from pipeline.hour_files import HourFile
 from pipeline.hours import Hour, HourRange
-from pipeline.parcels import Parcel, Received
-from pipeline.schemas import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
-from pipeline.session_range import OUTPUTS, Computed, computed, make_plan
-from pipeline.session_tasks import WRITTEN, placing, scan, writing
-from pipeline.settings import SessionSettings
+from pipeline.lake.parquet_files import HourFile
+from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
+from pipeline.sessions import job, kernel, stages
+from pipeline.sessions.arrow_exchange import Parcel, Received
+from pipeline.sessions.dwell import moments_of_us
+from pipeline.sessions.job import OUTPUTS, Computed, computed, make_plan
+from pipeline.sessions.stages import WRITTEN, placing, scan, writing
+from pipeline.settings.settings import SessionSettings
 
 SPAN_H = 30
 EXAMPLES = int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "30"))
@@ -166,23 +166,23 @@ def test_thousands_of_random_logs_cut_anyhow_are_as_defined(
 def test_many_tasks_of_each_stage_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     events = random_log(5, 120, Rules(), span_h=20)
     few = assert_same(Rules(), events, [0, 9, SPAN_H])
-    monkeypatch.setattr(session_range, "_ROWS_WORTH_A_TASK", 20)
-    monkeypatch.setattr(session_range, "_ROWS_PER_SCAN", 60)
-    monkeypatch.setattr(session_range, "_ROWS_PER_BUCKET", 90)
-    monkeypatch.setattr(session_range, "_ROWS_PER_GROUP", 100)
-    monkeypatch.setattr(session_tasks, "_OPEN_ROWS_AT_ONCE", 30)
+    monkeypatch.setattr(job, "_ROWS_WORTH_A_TASK", 20)
+    monkeypatch.setattr(job, "_ROWS_PER_SCAN", 60)
+    monkeypatch.setattr(job, "_ROWS_PER_BUCKET", 90)
+    monkeypatch.setattr(job, "_ROWS_PER_GROUP", 100)
+    monkeypatch.setattr(stages, "_OPEN_ROWS_AT_ONCE", 30)
     assert assert_same(Rules(), events, [0, 9, SPAN_H]) == few
 
 
 def test_trails_whose_half_digests_are_equal_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 bits order trails and 128 tell them apart; here all share the first 64."""
-    digests = session_kernel.trail_digests
+    digests = kernel.trail_digests
 
     def alike(names: Any) -> tuple[Any, Any]:
         high, low = digests(names)
         return np.full_like(high, 7), low
 
-    monkeypatch.setattr(session_tasks, "trail_digests", alike)
+    monkeypatch.setattr(stages, "trail_digests", alike)
     rules = Rules(max_session_hours=3)
     events = random_log(6, 40, rules, span_h=20)
     with tempfile.TemporaryDirectory() as folder:
@@ -231,14 +231,14 @@ def test_the_digest_of_open_sessions_changes_with_any_field() -> None:
 
 def test_names_that_run_together_are_different_trails() -> None:
     names = [("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc"), ("1:a", ""), ("1", ":a")]
-    high, low = session_kernel.trail_digests(names)
+    high, low = kernel.trail_digests(names)
     assert len(set(zip(high.tolist(), low.tolist(), strict=True))) == len(names)
 
 
 def test_a_session_id_is_the_trail_and_the_start_in_hexadecimal() -> None:
     trail = np.array([0, 2**64 - 1, 255], np.uint64)
     start_us = np.array([1, -1, 1_456_789_012_345_678], np.int64)
-    assert session_kernel.session_ids(trail, start_us).to_pylist() == [
+    assert kernel.session_ids(trail, start_us).to_pylist() == [
         f"{int(t):016x}{int(s) % 2**64:016x}" for t, s in zip(trail, start_us, strict=True)
     ]
 
@@ -284,11 +284,11 @@ def test_a_plan_takes_every_file_and_hour_once(shape: list[tuple[int, int]], cor
     limits = {"_ROWS_WORTH_A_TASK": 300, "_ROWS_PER_SCAN": 900, "_ROWS_PER_GROUP": 700}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in limits.items():
-            patch.setattr(session_range, name, value)
+            patch.setattr(job, name, value)
         plan = make_plan(SessionSettings(), hours, events[:0], events, {}, cores)
     assert (plan.scans[0], plan.scans[-1]) == (0, len(events))
     assert (plan.groups[0], plan.groups[-1]) == (hours.first.index, hours.stop.index)
     assert all(a < b for bounds in (plan.scans, plan.groups) for a, b in pairwise(bounds))
     tasks = [set(hours_of(events[a:b])) for a, b in pairwise(plan.scans)]
     assert sum(map(len, tasks)) == len(set().union(*tasks)), "an hour's files in two tasks"
-    assert HOUR_US == session_kernel.HOUR_US
+    assert HOUR_US == kernel.HOUR_US

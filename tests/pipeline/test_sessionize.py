@@ -14,10 +14,10 @@ from session_oracle import HOUR_US, US, Event, Rules, Tables, session_tables
 from staging import DAY, DAY_US, Log, expected_dwell_hours
 
 from pipeline.hours import HourRange
-from pipeline.schemas import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
-from pipeline.sessionize import SessionizeSummary, sessionize
-from pipeline.settings import SessionSettings
-from pipeline.staleness import stale_hours
+from pipeline.lake.stale_hours import stale_hours
+from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
+from pipeline.sessions.sessionize import SessionizeSummary, sessionize
+from pipeline.settings.settings import SessionSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

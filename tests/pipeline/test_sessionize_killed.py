@@ -22,13 +22,13 @@ from test_backfill_killed import NO_DIGEST
 from test_session_tasks import compute
 from test_sessionize import random_log
 
-from pipeline import sessionize as sessionize_module
-from pipeline.content import content_digest
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake
-from pipeline.schemas import EVENTS, OPEN_SESSIONS, SESSIONS, STEP_TABLES
-from pipeline.sessionize import sessionize
-from pipeline.settings import SessionSettings
+from pipeline.lake.fingerprint import content_digest
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import EVENTS, OPEN_SESSIONS, SESSIONS, STEP_TABLES
+from pipeline.sessions import sessionize as sessionize_module
+from pipeline.sessions.sessionize import sessionize
+from pipeline.settings.settings import SessionSettings
 
 KILLS = int(os.environ.get("HOURGLASS_TEST_COMMIT_KILLS", "10"))
 _MOST = 5  # times as many, before bad luck is no longer believed

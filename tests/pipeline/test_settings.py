@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.settings import Settings, load_settings, merge
+from pipeline.settings.settings import Settings, load_settings, merge
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import Settings, SourceSettings
+from pipeline.settings.settings import Settings, SourceSettings
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from dataset_oracle import Known, supported
 from session_oracle import Event
 
-from pipeline.settings import DatasetSettings
-from pipeline.support import filter_support
+from pipeline.dataset.support_filter import filter_support
+from pipeline.settings.settings import DatasetSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -16,13 +16,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from old_lake import H0, OldLake, age, all_snapshots, listing, part
 
-from pipeline import compaction, upkeep
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake, State
-from pipeline.orphans import orphans
-from pipeline.schemas import EVENTS, FILLED_HOURS, ITEM_HOURS, ITEMS, PROFILES, SOURCE_FILES
-from pipeline.upkeep import TrainedFrom, Upkeep, maintain, survey
+from pipeline.lake.lake import Lake, State
+from pipeline.lake.tables import EVENTS, FILLED_HOURS, ITEM_HOURS, ITEMS, PROFILES, SOURCE_FILES
+from pipeline.maintenance import compact, expire
+from pipeline.maintenance import maintain as upkeep
+from pipeline.maintenance.maintain import TrainedFrom, Upkeep, maintain, survey
+from pipeline.maintenance.orphans import orphans
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -272,14 +273,14 @@ def test_hours_above_the_target_size_are_left(tmp_path: Path) -> None:
     assert size > 1 << 20
     keep_up(old)
     assert len(old.lake.files(ITEM_HOURS)) == 2
-    assert compaction.fragments(old.lake, size) == []
-    assert len(compaction.fragments(old.lake, size + 1)) == 1
+    assert compact.fragments(old.lake, size) == []
+    assert len(compact.fragments(old.lake, size + 1)) == 1
 
 
 def test_tables_without_hours_become_one_file_when_they_have_more_than_a_few(
     old: OldLake,
 ) -> None:
-    for n in range(compaction.MOST_UNPARTED_FILES):
+    for n in range(compact.MOST_UNPARTED_FILES):
         old.account(f"{n}")
     old.record(H0, "x")
     assert keep_up(old).fragments == []
@@ -304,7 +305,7 @@ def test_a_rewritten_file_that_reads_back_otherwise_is_not_committed(
     old: OldLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = old.step(H0, ("a",), ("b",))
-    read = compaction.read_file
+    read = compact.read_file
     calls: list[str] = []
 
     def damaged(path: str, columns: Any) -> Any:
@@ -312,7 +313,7 @@ def test_a_rewritten_file_that_reads_back_otherwise_is_not_committed(
         rows = read(path, columns)
         return rows if len(calls) < 3 else rows.slice(1)
 
-    monkeypatch.setattr(compaction, "read_file", damaged)
+    monkeypatch.setattr(compact, "read_file", damaged)
     with pytest.raises(HourglassError, match="reads back otherwise"):
         keep_up(old)
     assert old.lake.state() == state == old.lake.snapshots()
@@ -337,7 +338,7 @@ def stop_at(name: str, module: Any, monkeypatch: pytest.MonkeyPatch, after: int 
         ("replace", Lake, 0),
         ("record_filled", Lake, 0),
         ("expire", upkeep, 0),
-        ("_expire", __import__("pipeline.expiry").expiry, 1),
+        ("_expire", expire, 1),
         ("remove_files", upkeep, 0),
         ("unlink", Path, 2),
         ("remove_folder", upkeep, 1),
@@ -524,8 +525,8 @@ def test_no_hour_becomes_stale(tmp_path: Path, spark: SparkSession) -> None:
     from session_oracle import Event
     from staging import DAY, Log
 
-    from pipeline.sessionize import sessionize
-    from pipeline.staleness import stale_hours
+    from pipeline.lake.stale_hours import stale_hours
+    from pipeline.sessions.sessionize import sessionize
 
     log = Log(tmp_path / "work")
     start_us = DAY.index * 3_600_000_000
@@ -547,7 +548,7 @@ def test_no_hour_becomes_stale(tmp_path: Path, spark: SparkSession) -> None:
 
 def split(lake: Lake) -> None:
     """Put every hour of the events in two files, as several tasks would leave them."""
-    from pipeline.hour_files import HourWriter
+    from pipeline.lake.parquet_files import HourWriter
 
     writer = HourWriter(lake.staging(EVENTS))
     halves = []

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from landing_place import Place
 
-from pipeline.backfill import plan_backfill
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake
-from pipeline.quality.outcomes import refuse_critical, worst
-from pipeline.schemas import FAILED_EXPECTATIONS, PROFILES, SESSIONS
-from pipeline.sessionize import SessionizeSummary, sessionize
-from pipeline.validation import validate
-from pipeline.verdicts import quality_passed, refuse_learning_from, verdicts_of
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import FAILED_EXPECTATIONS, PROFILES, SESSIONS
+from pipeline.quality.results import refuse_critical, worst
+from pipeline.quality.validate_hours import validate
+from pipeline.quality.verdicts import quality_passed, refuse_learning_from, verdicts_of
+from pipeline.sessions.backfill import plan_backfill
+from pipeline.sessions.sessionize import SessionizeSummary, sessionize
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -11,10 +11,10 @@ import pytest
 from fuzzed_logs import H0
 from landing_place import COUNTS, Place
 
-from pipeline.ingest_summary import refused_lines
-from pipeline.parsing import NO_COLUMN, Bounds, file_rows
-from pipeline.schemas import QUARANTINE
-from pipeline.settings import ColumnSettings, IngestSettings, SourceSettings
+from pipeline.ingest.parse import NO_COLUMN, Bounds, file_rows
+from pipeline.ingest.summary import refused_lines
+from pipeline.lake.tables import QUARANTINE
+from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
 from pipeline.sources import source_for
 
 if TYPE_CHECKING:
@@ -207,10 +207,10 @@ def test_what_cannot_be_taken_in_is_named_and_all_else_is(
 
 
 def test_what_is_left_out_ends_the_command_with_its_reasons() -> None:
-    from pipeline.commands import _refuse_left_out
+    from pipeline.cli import _refuse_left_out
     from pipeline.errors import HourglassError
-    from pipeline.ingest import IngestSummary
-    from pipeline.metadata import LoadedMetadata
+    from pipeline.ingest.ingest import IngestSummary
+    from pipeline.ingest.item_user_tables import LoadedMetadata
 
     _refuse_left_out(IngestSummary(1, 0), LoadedMetadata({}, former_faults=("as before",)))
     done = IngestSummary(1, 0, unreadable=("a: x", "b: y"), unfit=("c: z",))

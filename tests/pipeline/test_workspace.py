@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.settings import Settings, SparkSettings
-from pipeline.spark import spark_is_alive
+from pipeline.lake.spark import spark_is_alive
+from pipeline.settings.settings import Settings, SparkSettings
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from pipeline.errors import UsageError
-from pipeline.yaml_text import read_yaml
+from pipeline.settings.yaml_text import read_yaml
 
 
 @pytest.mark.parametrize(

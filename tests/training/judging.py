@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.hours import Hour
-from pipeline.settings import EvaluationSettings, GateSettings
-from training.card import CARD_NAME
-from training.evidence import Contestant, Evidence
-from training.looks import earlier_looks, first_look
-from training.ranks import Ranks, rule_key
-from training.soundness import Soundness
+from pipeline.settings.settings import EvaluationSettings, GateSettings
+from training.gate.artefact_checks import Soundness
+from training.gate.evidence import Contestant, Evidence
+from training.gate.past_looks import earlier_looks, first_look
+from training.metrics.ranks import Ranks, rule_key
+from training.registry.model_card import CARD_NAME
 
 START = Hour.parse("2016-03-14T13")
 RULE = EvaluationSettings(bootstrap_samples=200)

@@ -12,10 +12,10 @@ from lives import decided
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from training.artefact import load_model
-from training.live_lock import WAIT_S
-from training.promotion import promote, rollback
-from training.registry import Registry, aliased, champion, open_registry
+from training.deployment.champion_lock import WAIT_S
+from training.deployment.promote import promote, rollback
+from training.registry.artefact import load_model
+from training.registry.mlflow_registry import Registry, aliased, champion, open_registry
 
 MODELS = ("hrnn-a", "hrnn-b", "hrnn-c")
 

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import HourglassError
-from training.engine.interface import Batch, FitOptions
-from training.engine.loop import FitResult, Schedule, run_fit
-from training.engine.parallel import joined
-from training.systems.base import FitProgress
+from training.models.parts.base import FitProgress
+from training.trainer.distributed import joined
+from training.trainer.interface import Batch, FitOptions
+from training.trainer.trainer import FitResult, Schedule, run_fit
 
 N_ITEMS, WIDTH, NEGATIVES = 60, 8, 20
 

@@ -14,21 +14,21 @@ import pytest
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.hours import Hour, HourRange
-from pipeline.settings import EvaluationSettings, GateSettings
-from training.artefact import save_model
-from training.card import CARD_NAME, ModelCard
-from training.checks import earlier_evidence
-from training.evidence import CheckResult, Contestant, Evidence, Outcome, passed
-from training.gate import COMPARISONS, PRECONDITIONS, verdict
-from training.live_lock import changing
-from training.looks import ALL, Look, LookKey
-from training.reader import read_dataset, sha256_of
-from training.record import FORMAT, write_record
-from training.record_chain import link_record, verified_chain
-from training.registry import Registry, champion, open_registry, previous
-from training.run_log import TrainingRun, log_training
-from training.sequential import Sums
-from training.systems import build
+from pipeline.sealed_json import FORMAT, write_record
+from pipeline.settings.settings import EvaluationSettings, GateSettings
+from training.data.reader import read_dataset, sha256_of
+from training.deployment.champion_lock import changing
+from training.gate.evidence import CheckResult, Contestant, Evidence, Outcome, passed
+from training.gate.gate import COMPARISONS, PRECONDITIONS, verdict
+from training.gate.past_looks import ALL, Look, LookKey
+from training.gate.preconditions import earlier_evidence
+from training.gate.sequential_test import Sums
+from training.models import build
+from training.registry.artefact import save_model
+from training.registry.mlflow_registry import Registry, champion, open_registry, previous
+from training.registry.mlflow_run import TrainingRun, log_training
+from training.registry.model_card import CARD_NAME, ModelCard
+from training.registry.record_chain import link_record, verified_chain
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from judging import write_artefact
 
-from training.registry import Registry
-from training.run_log import TrainingRun, log_training
+from training.registry.mlflow_registry import Registry
+from training.registry.mlflow_run import TrainingRun, log_training
 
 
 def training(model_id: str) -> TrainingRun:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.hours import HOUR_S, Hour
-from training.reader import sha256_of
+from training.data.reader import sha256_of
 
 AS_OF = "2016-03-14T13"
 AS_OF_S = Hour.parse(AS_OF).index * HOUR_S

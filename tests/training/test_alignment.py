@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from synthetic import AS_OF_S, Event, Known, write_dataset
 
-from training.alignment import translate, translate_requests
-from training.reader import Requests, read_dataset
+from training.data.reader import Requests, read_dataset
+from training.metrics.vocabulary_alignment import translate, translate_requests
 
 
 def test_context_and_value_stay_with_their_events(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from lives import decided, live_ids, register, registry, store
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from training.approval import approve
-from training.promotion import install_first, promote
-from training.record import read_record, write_record
-from training.registry import Registry
-from training.supersession import waiting
+from pipeline.sealed_json import read_record, write_record
+from training.deployment.approval import approve
+from training.deployment.promote import install_first, promote
+from training.deployment.superseded import waiting
+from training.registry.mlflow_registry import Registry
 
 __all__ = ["registry", "store"]
 MADE = datetime(2016, 3, 14, 14, 2, tzinfo=UTC)

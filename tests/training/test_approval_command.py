@@ -12,14 +12,14 @@ from lives import decided, register, registry, store
 from typer.testing import CliRunner
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.settings import Settings
+from pipeline.sealed_json import read_record
+from pipeline.settings.settings import Settings
 from pipeline.workspace import Workspace
-from training.answer_proof import proof_of
-from training.approval import approval_facts
-from training.approval_command import approve
-from training.record import read_record
-from training.record_chain import KEY_VARIABLE, anchor
-from training.registry import Registry
+from training.cli.approve import approve
+from training.deployment.answer_proof import proof_of
+from training.deployment.approval import approval_facts
+from training.registry.mlflow_registry import Registry
+from training.registry.record_chain import KEY_VARIABLE, anchor
 
 __all__ = ["registry", "store"]
 KEY = "0123456789abcdef0123456789abcdef"

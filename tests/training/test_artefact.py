@@ -16,10 +16,10 @@ from safetensors.numpy import load_file, save_file
 from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
-from training.artefact import Extras, load_model, load_start, model_id_of, save_model
-from training.reader import DataSet, Requests, read_dataset, sha256_of
-from training.systems import SYSTEM_NAMES, build
-from training.systems.base import GradientTrained, System, Tensors
+from training.data.reader import DataSet, Requests, read_dataset, sha256_of
+from training.models import SYSTEM_NAMES, build
+from training.models.parts.base import GradientTrained, System, Tensors
+from training.registry.artefact import Extras, load_model, load_start, model_id_of, save_model
 
 SMALL = {"width": 4, "epochs": 1, "device": "cpu", "validation_share": 0.0}
 
@@ -171,7 +171,7 @@ def test_an_interrupted_save_leaves_nothing_that_loads(
     def full_disk(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("training.artefact.sha256_of", full_disk)
+    monkeypatch.setattr("training.registry.artefact.sha256_of", full_disk)
     with pytest.raises(HourglassError, match="cannot write the model: No space left on device"):
         save(tmp_path, data)
     assert list(tmp_path.iterdir()) == []

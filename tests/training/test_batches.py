@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import AS_OF_S, write_dataset
 
-from training.batches import (
+from training.data.arrays import (
     known_events,
     padded,
     ranges,
     scoring_batches,
     session_of_event,
 )
-from training.reader import Histories, Requests, read_dataset
+from training.data.reader import Histories, Requests, read_dataset
 
 lengths_lists = st.lists(st.integers(0, 40), min_size=1, max_size=20)
 

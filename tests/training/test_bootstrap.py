@@ -7,8 +7,8 @@ import pytest
 from judging import skilled, users
 
 from pipeline.errors import HourglassError
-from training.bootstrap import UserSums, intervals, paired_difference, resampled_means
-from training.metrics import target_values
+from training.metrics.bootstrap import UserSums, intervals, paired_difference, resampled_means
+from training.metrics.metrics import target_values
 
 
 def slow_resampled_mean(values: np.ndarray, user: np.ndarray, drawn_users: np.ndarray) -> float:

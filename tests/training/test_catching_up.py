@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline import ingest, staleness
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings import RetrainSettings, Settings
+from pipeline.ingest import ingest
+from pipeline.lake import stale_hours
+from pipeline.sealed_json import read_record
+from pipeline.settings.settings import RetrainSettings, Settings
 from pipeline.workspace import Workspace
-from training import catching_up
-from training.catching_up import beyond_sentence, catch_up, refuse_left_out, waiting
-from training.cli import run
-from training.judged import judged_hours, note_judged
-from training.record import read_record
+from training.cli.main import run
+from training.gate.judged_hours import judged_hours, note_judged
+from training.steps import catch_up as catching_up
+from training.steps.catch_up import beyond_sentence, catch_up, refuse_left_out, waiting
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -53,7 +54,7 @@ def fill(
     first_fit: int | None = 0,
 ) -> None:
     filled = {DAY + hour for hour in hours}
-    steps = {staleness.STEP: filled, ingest.STEP: filled - {DAY + hour for hour in silent}}
+    steps = {stale_hours.STEP: filled, ingest.STEP: filled - {DAY + hour for hour in silent}}
 
     def of_step(step: str, within: HourRange) -> dict[Hour, None]:
         return {hour: None for hour in steps[step] if hour in within}

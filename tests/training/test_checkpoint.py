@@ -25,7 +25,7 @@ from tests.training.learning import (
     train_into,
     weights_of,
 )
-from training.engine.checkpoint import (
+from training.trainer.checkpoint import (
     Checkpoint,
     Identity,
     Place,
@@ -33,8 +33,8 @@ from training.engine.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from training.engine.interface import Batch
-from training.engine.loop import Schedule
+from training.trainer.interface import Batch
+from training.trainer.trainer import Schedule
 
 FIT = Identity("these data", 1, "four epochs", 1)
 

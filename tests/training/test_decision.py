@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from judging import GATE, RULE, START, Card, at_hour, evidence, ranks_of, users
 
+from pipeline import sealed_json
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from training import record
-from training.days import variance_by_day
-from training.decision import (
+from training.data.reader import sha256_of
+from training.gate.days import variance_by_day
+from training.gate.decision_file import (
     contestant,
     latest_decision,
     read_decision,
@@ -22,11 +23,10 @@ from training.decision import (
     write_decision,
     write_record,
 )
-from training.evidence import Outcome
-from training.gate import decide
-from training.ranks import write_ranks
-from training.reader import sha256_of
-from training.sequential import Sums, scale_of, sequential
+from training.gate.evidence import Outcome
+from training.gate.gate import decide
+from training.gate.sequential_test import Sums, scale_of, sequential
+from training.metrics.ranks import write_ranks
 
 PROMOTED = decide(evidence())
 
@@ -157,7 +157,7 @@ def test_a_write_that_dies_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     def die(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(record.os, "fsync", die)
+    monkeypatch.setattr(sealed_json.os, "fsync", die)
     with pytest.raises(KeyboardInterrupt):
         write_decision(PROMOTED, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -15,19 +15,19 @@ from judging import RULE, Card, Loaded, ranks_of
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
-from pipeline.settings import EvaluationSettings
-from training.alignment import (
+from pipeline.settings.settings import EvaluationSettings
+from training.data.reader import DataSet, Histories, Popularity, Requests, read_dataset
+from training.evaluation.slices import slice_masks
+from training.gate.artefact_checks import examine
+from training.metrics.ranking import blocks, find_targets, rank_of_target, rank_targets
+from training.metrics.ranks import check_same_targets, read_ranks, summary, write_ranks
+from training.metrics.vocabulary_alignment import (
     align,
     positions,
     translate,
     translate_popularity,
     translate_requests,
 )
-from training.evaluate import blocks, find_targets, rank_of_target, rank_targets
-from training.ranks import check_same_targets, read_ranks, summary, write_ranks
-from training.reader import DataSet, Histories, Popularity, Requests, read_dataset
-from training.slices import slice_masks
-from training.soundness import examine
 
 EVERYTHING = EvaluationSettings(bootstrap_samples=100, repeats="keep")
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from synthetic import AS_OF_S, Event, write_dataset
 
 from pipeline.errors import HourglassError
-from pipeline.leftovers import remove_folder
-from training import flat
-from training.reader import Histories, read_dataset
+from pipeline.maintenance.unused_datasets import remove_folder
+from training.data import memory_map
+from training.data.reader import Histories, read_dataset
 
 EVENTS = {
     "ann": [
@@ -57,7 +57,7 @@ def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object) -> None:
         raise AssertionError("the shards are decoded again")
 
-    monkeypatch.setattr(flat, "read_shards", forbidden)
+    monkeypatch.setattr(memory_map, "read_shards", forbidden)
 
 
 def assert_same(one: Histories, other: Histories) -> None:
@@ -77,10 +77,10 @@ def test_what_is_mapped_is_what_was_decoded(
         for row, items in enumerate(users)
     }
     folder = write_dataset(tmp_path_factory.mktemp("any") / "d", rows, parts=3, context=("c",))
-    (folder / flat.FOLDER).write_text("in the way")
+    (folder / memory_map.FOLDER).write_text("in the way")
     decoded = read_dataset(folder).histories
     assert not is_mapped(decoded)
-    (folder / flat.FOLDER).unlink()
+    (folder / memory_map.FOLDER).unlink()
     for _ in range(2):
         mapped = read_dataset(folder).histories
         assert is_mapped(mapped)
@@ -112,7 +112,7 @@ def test_what_is_read_is_not_listed(folder: Path) -> None:
 def test_a_truncated_flat_file_is_made_again(folder: Path, name: str) -> None:
     first = read_dataset(folder).histories
     expected = columns(first)
-    path = folder / flat.FOLDER / f"{name}.npy"
+    path = folder / memory_map.FOLDER / f"{name}.npy"
     shutil.copy(path, folder / "copy")
     del first
     os.truncate(path, path.stat().st_size - 3)
@@ -124,7 +124,7 @@ def test_a_truncated_flat_file_is_made_again(folder: Path, name: str) -> None:
 def test_an_altered_flat_file_is_made_again(folder: Path, name: str) -> None:
     """The altered file is of the old size, and its time of writing is set back."""
     expected = columns(read_dataset(folder).histories)
-    path = folder / flat.FOLDER / name
+    path = folder / memory_map.FOLDER / name
     before, content = path.stat(), bytearray(path.read_bytes())
     content[-4] ^= 1
     path.unlink()  # what is mapped already must stay as it is
@@ -135,9 +135,9 @@ def test_an_altered_flat_file_is_made_again(folder: Path, name: str) -> None:
 
 def test_a_missing_flat_file_is_made_again(folder: Path) -> None:
     expected = columns(read_dataset(folder).histories)
-    (folder / flat.FOLDER / "item.npy").unlink()
+    (folder / memory_map.FOLDER / "item.npy").unlink()
     np.testing.assert_equal(columns(read_dataset(folder).histories), expected)
-    assert (folder / flat.FOLDER / "item.npy").exists()
+    assert (folder / memory_map.FOLDER / "item.npy").exists()
 
 
 def test_an_altered_shard_is_noticed_though_flat_files_are_there(folder: Path) -> None:
@@ -165,7 +165,7 @@ def test_flat_files_of_another_data_set_are_not_believed(folder: Path, tmp_path:
         context=("device", "country"),
         vocabulary=["jam", "milk", "tea"],
     )
-    shutil.copytree(folder / flat.FOLDER, other / flat.FOLDER)
+    shutil.copytree(folder / memory_map.FOLDER, other / memory_map.FOLDER)
     assert read_dataset(other).histories.item.tolist() == [1] * 6
 
 
@@ -184,7 +184,7 @@ def test_a_full_disk_is_no_failure(folder: Path, monkeypatch: pytest.MonkeyPatch
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(flat._Column, "append", full)
+    monkeypatch.setattr(memory_map._Column, "append", full)
     histories = read_dataset(folder).histories
     assert not is_mapped(histories)
     assert histories.item.tolist() == [3, 2, 3, 2, 1, 3]

@@ -19,15 +19,15 @@ from judging import (
     with_ranks,
 )
 
-from pipeline.settings import EvaluationSettings, GateSettings
-from training.comparisons import beats_champion, slice_figures
-from training.decision import write_decision
-from training.evidence import CheckResult, Evidence, Outcome
-from training.gate import COMPARISONS, Decision, choose, decide
-from training.looks import LookKey, definition, earlier_looks
-from training.metrics import target_values
-from training.sequential import Sums, log_evidence, scale_of
-from training.soundness import Defect, Soundness
+from pipeline.settings.settings import EvaluationSettings, GateSettings
+from training.gate.artefact_checks import Defect, Soundness
+from training.gate.comparisons import beats_champion, slice_figures
+from training.gate.decision_file import write_decision
+from training.gate.evidence import CheckResult, Evidence, Outcome
+from training.gate.gate import COMPARISONS, Decision, choose, decide
+from training.gate.past_looks import LookKey, definition, earlier_looks
+from training.gate.sequential_test import Sums, log_evidence, scale_of
+from training.metrics.metrics import target_values
 
 CLEAR = evidence()
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pipeline.errors import HourglassError
 from tests.training.learning import Lanes, NextItem, fit_quietly, weights_of
-from training.engine.interface import Batch
-from training.engine.loop import Schedule
+from training.trainer.interface import Batch
+from training.trainer.trainer import Schedule
 
 PLAN, SCHEDULE = Lanes(), Schedule(4, 0.02)
 

@@ -10,11 +10,11 @@ import pytest
 
 from pipeline.errors import HourglassError, NothingHappenedError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 from pipeline.workspace import Workspace
-from training.loop import learn
-from training.loop_command import _hours
-from training.steps import Steps
+from training.cli.loop import _hours
+from training.steps.common import Steps
+from training.steps.hourly_loop import learn
 
 STOP = Hour.parse("2016-03-14T13")
 
@@ -26,7 +26,7 @@ def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     def refuse(*_: object) -> None:
         raise HourglassError("hours to learn from are critical")
 
-    monkeypatch.setattr("pipeline.freezing.freeze_and_judge", refuse)
+    monkeypatch.setattr("pipeline.dataset.freeze.freeze_and_judge", refuse)
     return Workspace(Settings(work=tmp_path), datetime(2016, 3, 14, 14, tzinfo=UTC), as_json=True)
 
 
@@ -40,8 +40,8 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
         return SimpleNamespace(rows=20, users=1, path=tmp_path)
 
     live = SimpleNamespace(model_id="hrnn-before")
-    monkeypatch.setattr("training.recommend_command.live_at", lambda *_: live)
-    monkeypatch.setattr("training.recommend_command.recommend_all", recommend)
+    monkeypatch.setattr("training.cli.recommend.live_at", lambda *_: live)
+    monkeypatch.setattr("training.cli.recommend.recommend_all", recommend)
     return found
 
 
@@ -59,7 +59,7 @@ def test_an_hour_in_which_nothing_happened_is_quiet_and_served(
     def nothing(*_: object) -> None:
         raise NothingHappenedError("no event is on a known item")
 
-    monkeypatch.setattr("pipeline.freezing.freeze_and_judge", nothing)
+    monkeypatch.setattr("pipeline.dataset.freeze.freeze_and_judge", nothing)
     done = learn(space, STOP, Steps(space))
     assert (done.outcome, done.sentence) == ("quiet", "no event is on a known item")
     assert served == [("hrnn-before", STOP.start)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from training.engine.items import FeatureRows, FeatureShape, ItemTable
-from training.reader import Features
+from training.data.reader import Features
+from training.nn.item_embedding import FeatureRows, FeatureShape, ItemTable
 
 FEATURES = Features(
     offsets=np.array([0, 2, 2, 3]),

@@ -9,16 +9,16 @@ import pytest
 from judging import GATE
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
-from pipeline.settings import EvaluationSettings
-from training.artefact import WEIGHTS_NAME, load_model, save_model
-from training.decision import contestant, write_decision
-from training.evaluate import rank_targets
-from training.evidence import Evidence
-from training.gate import Decision, decide
-from training.ranks import write_ranks
-from training.reader import DataSet, read_dataset
-from training.soundness import examine
-from training.systems import SYSTEM_NAMES, build
+from pipeline.settings.settings import EvaluationSettings
+from training.data.reader import DataSet, read_dataset
+from training.gate.artefact_checks import examine
+from training.gate.decision_file import contestant, write_decision
+from training.gate.evidence import Evidence
+from training.gate.gate import Decision, decide
+from training.metrics.ranking import rank_targets
+from training.metrics.ranks import write_ranks
+from training.models import SYSTEM_NAMES, build
+from training.registry.artefact import WEIGHTS_NAME, load_model, save_model
 
 CHEAP = [name for name in SYSTEM_NAMES if not name.startswith(("hrnn", "gru4rec"))]
 SAME_FOR_ALL = ("pop", "recent_pop")

@@ -10,11 +10,11 @@ import pytest
 from judging import write_artefact
 
 from pipeline.errors import HourglassError
-from pipeline.upkeep import TrainedFrom
-from training.cli import run
-from training.lineage import trained_from
-from training.registry import CHAMPION, Registry, open_registry, point
-from training.run_log import TrainingRun, log_training
+from pipeline.maintenance.maintain import TrainedFrom
+from training.cli.main import run
+from training.registry.lineage import trained_from
+from training.registry.mlflow_registry import CHAMPION, Registry, open_registry, point
+from training.registry.mlflow_run import TrainingRun, log_training
 
 RUN = TrainingRun(
     model_id="m-1",

@@ -14,22 +14,28 @@ from synthetic import AS_OF_S, write_dataset
 from benchmarks.gate_poison import rewrite_card
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake
-from pipeline.settings import load_settings
-from training.artefact import VOCABULARY_NAME, WEIGHTS_NAME
-from training.card import CARD_NAME
-from training.engine.parallel import Processes
-from training.live_card import trusted, verify_card
-from training.model_files import Model
-from training.origin import find_origin, find_own_origins
-from training.promotion import install_first, promote, rollback
-from training.reader import read_dataset
-from training.recommend_command import live_at
-from training.registry import CARD_SHA256, LIVE_RECORD, Registry, champion, recorded_card
+from pipeline.lake.lake import Lake
+from pipeline.settings.settings import load_settings
+from training.cli.recommend import live_at
+from training.data.reader import read_dataset
+from training.deployment.promote import install_first, promote, rollback
+from training.fit.model_configs import Model
+from training.fit.parent_model import find_origin, find_own_origins
+from training.fit.retrain_policy import Signs
+from training.fit.retrain_signals import signs_at
+from training.registry.artefact import VOCABULARY_NAME, WEIGHTS_NAME
+from training.registry.champion_card import trusted, verify_card
+from training.registry.mlflow_registry import (
+    CARD_SHA256,
+    LIVE_RECORD,
+    Registry,
+    champion,
+    recorded_card,
+)
+from training.registry.mlflow_run import log_training
+from training.registry.model_card import CARD_NAME
 from training.report.gather import model_health
-from training.run_log import log_training
-from training.signs import signs_at
-from training.staleness import Signs
+from training.trainer.distributed import Processes
 
 __all__ = ["registry", "store"]
 LATER = Hour.parse("2016-03-14T20")

@@ -16,11 +16,11 @@ import pytest
 from kills import MODELS, NothingBehindError, change, go_back, opened, read
 from lives import register
 
-from training.live import tenures
-from training.live_lock import changing
-from training.promotion import install_first, promote
-from training.record_chain import chain_problem, verified_chain
-from training.registry import Registry, aliased, champion, live_events
+from training.deployment.champion_history import tenures
+from training.deployment.champion_lock import changing
+from training.deployment.promote import install_first, promote
+from training.registry.mlflow_registry import Registry, aliased, champion, live_events
+from training.registry.record_chain import chain_problem, verified_chain
 
 KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "4"))
 CHANGES = 3  # let through before a kill, so that it hits promotions as well as rollbacks

@@ -18,12 +18,12 @@ from tests.training.learning import (
     fit_quietly,
     weights_of,
 )
-from training.engine.checkpoint import Checkpoint
-from training.engine.interface import Batch, FitOptions
-from training.engine.loop import Schedule, run_fit
-from training.engine.optimisers import Optimiser
-from training.engine.schedule import seeded
-from training.systems.base import FitProgress
+from training.models.parts.base import FitProgress
+from training.trainer.checkpoint import Checkpoint
+from training.trainer.interface import Batch, FitOptions
+from training.trainer.optimisers import Optimiser
+from training.trainer.schedule import seeded
+from training.trainer.trainer import Schedule, run_fit
 
 PLAN, SCHEDULE = Lanes(), Schedule(4, 0.02)
 
@@ -233,7 +233,7 @@ def test_metrics_hold_nothing_that_depends_on_the_machine(tmp_path: Path) -> Non
 def test_checkpoints_that_take_longer_than_epochs_are_rare(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.engine import keeper
+    from training.trainer import keeper
 
     clock, kept = [0.0], []
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import HourglassError
-from training.losses import LOSS_NAMES, loss_named
-from training.negatives import accidental_hits, importance_log_weight
-from training.samplers import AliasSampler
+from training.batching.negatives import accidental_hits, importance_log_weight
+from training.batching.samplers import AliasSampler
+from training.nn.losses import LOSS_NAMES, loss_named
 
 V, B = 30, 4
 PENALTY = 0.3

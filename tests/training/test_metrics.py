@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from training.metrics import (
+from training.metrics.metrics import (
     item_support_slices,
     mean_metric,
     session_length_slices,

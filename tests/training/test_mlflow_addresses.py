@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from pipeline.errors import HourglassError
-from pipeline.lake import Lake
-from pipeline.settings import Settings
-from training.adopt_command import _check_server_is_own
-from training.cli import run
-from training.copied_settings import MADE_BY
-from training.mlflow_addresses import check_addresses
-from training.registry import champion, open_registry
+from pipeline.lake.lake import Lake
+from pipeline.settings.settings import Settings
+from training.cli.adopt import _check_server_is_own
+from training.cli.copied_settings import MADE_BY
+from training.cli.main import run
+from training.registry.mlflow_addresses import check_addresses
+from training.registry.mlflow_registry import champion, open_registry
 
 NAME = "hourglass"
 _TABLES = (
@@ -210,8 +210,8 @@ def test_settings_of_the_demo_that_were_copied_name_their_own_work_folder_again(
 def test_a_server_with_the_first_lake_s_record_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str | None
 ) -> None:
-    monkeypatch.setattr("training.registry.open_registry", lambda *arguments: None)
-    monkeypatch.setattr("training.registry.chain_head", lambda registry: head)
+    monkeypatch.setattr("training.registry.mlflow_registry.open_registry", lambda *arguments: None)
+    monkeypatch.setattr("training.registry.mlflow_registry.chain_head", lambda registry: head)
     served = Settings(work=tmp_path / "copy", mlflow_uri="http://127.0.0.1:9")
     if head is None:
         _check_server_is_own(served, "/first")

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from pipeline.errors import UsageError
-from pipeline.settings import Settings
-from training.cli import run
-from training.model_check import Facts, check_models, facts_of
+from pipeline.settings.settings import Settings
+from training.cli.main import run
+from training.fit.model_check import Facts, check_models, facts_of
 from training.replay.arms import arms_of
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.settings import Settings, load_settings
-from training.model_files import Model, agreeing, chosen, configured, resolve, shipped
-from training.systems import build
+from pipeline.settings.settings import Settings, load_settings
+from training.fit.model_configs import Model, agreeing, chosen, configured, resolve, shipped
+from training.models import build
 
-MODELS = resources.files("training") / "models"
+MODELS = resources.files("training") / "configs"
 
 
 def settings_of(*models: object, **more: object) -> Settings:

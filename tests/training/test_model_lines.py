@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from shop import SMALL, Shop
 
-from pipeline.settings import load_settings
-from training.cli import run
-from training.lines import latest_of_line
-from training.reader import read_dataset
+from pipeline.settings.settings import load_settings
+from training.cli.main import run
+from training.data.reader import read_dataset
+from training.fit.model_lines import latest_of_line
 
 QUICK = {**SMALL, "epochs": 1}
 

@@ -16,20 +16,26 @@ from test_judgement import walks
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from pipeline.lake import Lake
-from pipeline.schemas import RECOMMENDATIONS
-from pipeline.settings import Settings, load_settings
-from training.artefact import WEIGHTS_NAME
-from training.card import CARD_NAME
-from training.cli import run
-from training.evaluation import evaluate
-from training.judgement import ensure_champion, gate
-from training.model_store import available
-from training.reader import sha256_of
-from training.recommend import recommend
-from training.recommend_command import live_at
-from training.registry import CARD_SHA256, Registry, champion, open_registry, registered_version
-from training.rollback import rollback
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import RECOMMENDATIONS
+from pipeline.settings.settings import Settings, load_settings
+from training.cli.main import run
+from training.cli.recommend import live_at
+from training.data.reader import sha256_of
+from training.deployment.rollback import rollback
+from training.evaluation.evaluate import evaluate
+from training.recommend.recommend import recommend
+from training.registry.artefact import WEIGHTS_NAME
+from training.registry.mlflow_registry import (
+    CARD_SHA256,
+    Registry,
+    champion,
+    open_registry,
+    registered_version,
+)
+from training.registry.model_card import CARD_NAME
+from training.registry.model_store import available
+from training.steps.gate import ensure_champion, gate
 
 pytestmark = pytest.mark.slow
 AT = "2026-01-01T00:00:00"

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.negatives import accidental_hits, importance_log_weight, union
-from training.samplers import UniformSampler
+from training.batching.negatives import accidental_hits, importance_log_weight, union
+from training.batching.samplers import UniformSampler
 
 
 @given(

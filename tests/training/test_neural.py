@@ -15,17 +15,17 @@ from synthetic import AS_OF_S, Known, write_dataset
 from torch.nn import functional
 
 from pipeline.errors import HourglassError
-from pipeline.settings import EvaluationSettings
-from training.engine.interface import Batch, FitOptions, Start
-from training.engine.memory import Memory
-from training.engine.pieces import negatives_of, plan_of
-from training.engine.progress import Meter
-from training.engine.targets import TargetSplit
-from training.evaluate import find_targets
-from training.reader import DataSet, Requests, read_dataset
-from training.systems import build
-from training.systems.base import FitProgress, GradientTrained, System
-from training.systems.inputs import EventSteps, SessionRule, ValueScale, request_inputs
+from pipeline.settings.settings import EvaluationSettings
+from training.batching.targets import TargetSplit
+from training.data.reader import DataSet, Requests, read_dataset
+from training.metrics.ranking import find_targets
+from training.models import build
+from training.models.parts.base import FitProgress, GradientTrained, System
+from training.nn.build import negatives_of, plan_of
+from training.nn.input_encoding import Memory
+from training.nn.step_inputs import EventSteps, SessionRule, ValueScale, request_inputs
+from training.trainer.interface import Batch, FitOptions, Start
+from training.trainer.progress import Meter
 
 N_ITEMS = 15
 SMALL: dict[str, Any] = {
@@ -300,16 +300,16 @@ def test_a_short_fit_that_diverges(data: DataSet) -> None:
 def test_the_second_fit_has_the_rates_that_were_found_good(
     data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.systems import neural
+    from training.models.parts import recurrent
 
     schedules = []
-    run_fit = neural.run_fit
+    run_fit = recurrent.run_fit
 
     def watched(system: str, learner: Any, plan: Any, schedule: Any, *rest: Any) -> Any:
         schedules.append(schedule)
         return run_fit(system, learner, plan, schedule, *rest)
 
-    monkeypatch.setattr(neural, "run_fit", watched)
+    monkeypatch.setattr(recurrent, "run_fit", watched)
     told = {**SMALL, "epochs": 30, "learning_rate": 0.05}
     best = int(build("hrnn", told).fit(data, 0, quiet)["best_epoch"])
     search, refit = schedules
@@ -361,7 +361,7 @@ def test_a_log_that_names_its_sessions_is_asked_as_it_was_learned(tmp_path: Path
 def test_the_batchs_own_negatives_need_one_process(
     data: DataSet, sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.engine import pieces
+    from training.nn import build as pieces
 
     monkeypatch.setattr(pieces.Processes, "here", classmethod(lambda cls: cls(0, 2)))
     with pytest.raises(HourglassError, match=f"sampler = '{sampler}' draws from the whole batch"):
@@ -441,9 +441,9 @@ def test_a_long_history_is_read_in_pieces(data: DataSet, monkeypatch: pytest.Mon
     system.fit(data, 0, quiet)
     requests, _ = requests_of(data)
     expected = system.score(data.histories, requests)
-    from training.engine import scoring
+    from training.nn import user_states
 
-    monkeypatch.setattr(scoring, "_CELLS", 7)
+    monkeypatch.setattr(user_states, "_CELLS", 7)
     assert np.allclose(system.score(data.histories, requests), expected, atol=1e-5)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.errors import HourglassError
-from training.engine.optimisers import OPTIMISERS, Optimiser, rows_of
+from training.trainer.optimisers import OPTIMISERS, Optimiser, rows_of
 
 V, D = 6, 3
 RATE = 0.1

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from training.cli import run
-from training.options import decision_file
+from training.cli.main import run
+from training.cli.options import decision_file
 
 DECISION = "2016-03-14T13-hrnn-b-0123456789ab.json"
 

@@ -21,11 +21,11 @@ from tests.training.learning import (
     started_together,
     train_into,
 )
-from training.engine import device
-from training.engine.device import device_of
-from training.engine.interface import Batch
-from training.engine.loop import Schedule
-from training.engine.parallel import Processes
+from training.trainer import device
+from training.trainer.device import device_of
+from training.trainer.distributed import Processes
+from training.trainer.interface import Batch
+from training.trainer.trainer import Schedule
 
 SCHEDULE = Schedule(3, 0.02)
 
@@ -125,7 +125,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_all(tmp_path: Path) -> None:
 
 
 def _exchange(folder: Path) -> None:
-    from training.engine.parallel import joined
+    from training.trainer.distributed import joined
 
     with joined() as processes:
         assert (processes.world, processes.leads) == (3, processes.rank == 0)

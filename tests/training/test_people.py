@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from judging import START, at_hour, evidence
 
 from pipeline.errors import HourglassError
-from training.decision import read_record, write_decision
-from training.gate import decide
-from training.people import FOLDER, People, read_people, together, write_people
-from training.sequential import Sums, sequential
+from training.gate.decision_file import read_record, write_decision
+from training.gate.gate import decide
+from training.gate.sequential_test import Sums, sequential
+from training.gate.user_sums import FOLDER, People, read_people, together, write_people
 
 TARGETS = st.lists(
     st.tuples(st.integers(0, 4), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.engine.interface import Batch, Bools, Plan
-from training.engine.plan import lanes_plan, waste_of, waste_of_each, windows_plan
-from training.reader import Histories
+from training.batching.plan import lanes_plan, waste_of, waste_of_each, windows_plan
+from training.data.reader import Histories
+from training.trainer.interface import Batch, Bools, Plan
 
 MakePlan = Callable[..., Any]
 

@@ -14,18 +14,18 @@ from synthetic import AS_OF, AS_OF_S, write_dataset
 from benchmarks.gate_poison import AFTER, AT, BEFORE, FLOOR, LINE, World, judged, rewrite_card
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from pipeline.settings import Settings, load_settings
-from training import judgement
-from training.candidates import candidates
-from training.card import CARD_NAME
-from training.decision import latest_decision, read_decision
-from training.evaluation import evaluate, standing
-from training.judgement import ensure_champion, gate, live_since
-from training.live import Tenure
-from training.looks import LookKey
-from training.reader import read_dataset
-from training.registry import champion, open_registry
-from training.systems import build
+from pipeline.settings.settings import Settings, load_settings
+from training.data.reader import read_dataset
+from training.deployment.champion_history import Tenure
+from training.evaluation.evaluate import evaluate, standing
+from training.gate.decision_file import latest_decision, read_decision
+from training.gate.past_looks import LookKey
+from training.models import build
+from training.registry.candidates import candidates
+from training.registry.mlflow_registry import champion, open_registry
+from training.registry.model_card import CARD_NAME
+from training.steps import gate as judgement
+from training.steps.gate import ensure_champion, gate, live_since
 
 __all__ = ["store"]
 N_ITEMS = 40
@@ -250,7 +250,7 @@ def test_an_evaluation_that_is_not_there_is_asked_for(world: World, tmp_path: Pa
 
 
 def test_no_system_but_one_of_values_is_told_to_predict_them() -> None:
-    from training.evaluation import PredictsValues
+    from training.evaluation.evaluate import PredictsValues
 
     assert isinstance(build("hrnn_rating", {}), PredictsValues)
     assert not isinstance(build("hrnn", {}), PredictsValues)

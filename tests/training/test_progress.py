@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.training.learning import Lanes, NextItem, fit_quietly
-from training.engine import progress
-from training.engine.loop import Schedule
-from training.engine.progress import Meter
-from training.systems.base import FitProgress
+from training.models.parts.base import FitProgress
+from training.trainer import progress
+from training.trainer.progress import Meter
+from training.trainer.trainer import Schedule
 
 PLAN, SCHEDULE = Lanes(), Schedule(4, 0.02)
 

@@ -12,13 +12,13 @@ from synthetic import write_dataset
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from training.artefact import WEIGHTS_NAME
-from training.card import CARD_NAME
-from training.live import tenures
-from training.live_lock import changing
-from training.live_record import read_event
-from training.promotion import install_first, promote, rollback
-from training.registry import (
+from training.deployment.champion_history import tenures
+from training.deployment.champion_lock import changing
+from training.deployment.promote import install_first, promote, rollback
+from training.gate.artefact_checks import Defect, Soundness
+from training.registry.artefact import WEIGHTS_NAME
+from training.registry.champion_record import read_event
+from training.registry.mlflow_registry import (
     CHAMPION,
     PREVIOUS,
     Registry,
@@ -29,8 +29,8 @@ from training.registry import (
     previous,
     registered_version,
 )
-from training.run_log import log_training
-from training.soundness import Defect, Soundness
+from training.registry.mlflow_run import log_training
+from training.registry.model_card import CARD_NAME
 
 __all__ = ["registry", "store"]
 

@@ -17,7 +17,7 @@ from synthetic import AS_OF_S, PART_SCHEMA, Known, write_dataset
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from training.reader import read_dataset, sha256_of
+from training.data.reader import read_dataset, sha256_of
 
 EVENTS = {
     "ann": [("tea", AS_OF_S - 7200), ("milk", AS_OF_S - 7130, "like", 2.5), ("tea", AS_OF_S - 60)],

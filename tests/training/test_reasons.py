@@ -9,19 +9,12 @@ from typing import get_args
 
 import pytest
 
-from pipeline.settings import RetrainSettings
-from training import (
-    checks,
-    comparisons,
-    gate,
-    live,
-    live_record,
-    soundness,
-    staleness,
-    watch,
-    watch_record,
-)
-from training.reasons import CHECKS, REASONS, check_text, reason_text, reason_texts
+from pipeline.settings.settings import RetrainSettings
+from training.deployment import champion_history, monitor, monitor_record
+from training.fit import retrain_policy
+from training.gate import artefact_checks, comparisons, gate, preconditions
+from training.gate.reasons import CHECKS, REASONS, check_text, reason_text, reason_texts
+from training.registry import champion_record
 
 CODE = re.compile(r"[a-z]+(_[a-z]+)+")
 # Names of settings, fields and tables in the same places, which are no reasons.
@@ -58,7 +51,7 @@ def texts_of(module: object) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    [checks, comparisons, gate, soundness, watch, watch_record, staleness],
+    [preconditions, comparisons, gate, artefact_checks, monitor, monitor_record, retrain_policy],
     ids=lambda module: module.__name__,
 )
 def test_every_code_has_a_sentence(module: object) -> None:
@@ -69,20 +62,20 @@ def test_every_code_has_a_sentence(module: object) -> None:
 @pytest.mark.parametrize(
     "signs",
     [
-        staleness.Signs(None, None, None, None),
-        staleness.Signs(30, None, None, 0.5),
-        staleness.Signs(30, 0.9, 0.9, None),
-        staleness.Signs(1, 0.0, 0.0, 0.0),
+        retrain_policy.Signs(None, None, None, None),
+        retrain_policy.Signs(30, None, None, 0.5),
+        retrain_policy.Signs(30, 0.9, 0.9, None),
+        retrain_policy.Signs(1, 0.0, 0.0, 0.0),
     ],
     ids=["no model", "unknown", "moved", "quiet"],
 )
-def test_every_sign_for_a_retraining_has_a_sentence(signs: staleness.Signs) -> None:
-    assert set(staleness.worth_retraining(signs, RetrainSettings()).reasons) <= set(REASONS)
+def test_every_sign_for_a_retraining_has_a_sentence(signs: retrain_policy.Signs) -> None:
+    assert set(retrain_policy.worth_retraining(signs, RetrainSettings()).reasons) <= set(REASONS)
 
 
 def test_what_is_live_has_a_sentence_for_each_reason() -> None:
-    assert {*get_args(live_record.Reason), "unknown"} <= set(REASONS)
-    assert live.__name__ == "training.live"
+    assert {*get_args(champion_record.Reason), "unknown"} <= set(REASONS)
+    assert champion_history.__name__ == "training.deployment.champion_history"
 
 
 def test_the_checks_of_the_gate_have_names() -> None:

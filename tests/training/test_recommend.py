@@ -15,15 +15,15 @@ from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from pipeline.lake import Lake
-from pipeline.schemas import ALL_TABLES, EVENTS, ITEM_HOURS, ITEMS, RECOMMENDATIONS, TableSpec
-from pipeline.settings import Settings, load_settings
-from training.artefact import save_model
-from training.reader import Histories, Requests, read_dataset
-from training.recommend import last_context, recommend
-from training.recommending.users import Asked
-from training.registry import LiveModel
-from training.systems import build
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import ALL_TABLES, EVENTS, ITEM_HOURS, ITEMS, RECOMMENDATIONS, TableSpec
+from pipeline.settings.settings import Settings, load_settings
+from training.data.reader import Histories, Requests, read_dataset
+from training.models import build
+from training.recommend.recommend import last_context, recommend
+from training.recommend.users import Asked
+from training.registry.artefact import save_model
+from training.registry.mlflow_registry import LiveModel
 
 NOW = Hour.parse(AS_OF)
 
@@ -296,7 +296,7 @@ class KilledError(Exception):
     """Where a process would have died."""
 
 
-@pytest.mark.parametrize("at", ["pipeline.lake.Lake.replace", "os.replace"])
+@pytest.mark.parametrize("at", ["pipeline.lake.lake.Lake.replace", "os.replace"])
 def test_a_reader_never_finds_half_of_an_hour(
     settings: Settings, live: tuple[LiveModel, Path], monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
@@ -311,7 +311,7 @@ def test_a_reader_never_finds_half_of_an_hour(
     with monkeypatch.context() as killing, pytest.raises(KilledError):
         killing.setattr(at, die)
         # A killed process cleans nothing up.
-        killing.setattr("training.recommending.publishing.Publication.abandon", lambda _self: None)
+        killing.setattr("training.recommend.publish.Publication.abandon", lambda _self: None)
         publish(other, *live)
     found = published(settings)
     assert found in (before, [row for row in before if row["rank"] <= 2])
@@ -326,7 +326,7 @@ def test_what_fails_leaves_nothing_behind(
     def fail(*_arguments: object, **_options: object) -> None:
         raise KilledError
 
-    monkeypatch.setattr("pipeline.lake.Lake.replace", fail)
+    monkeypatch.setattr("pipeline.lake.lake.Lake.replace", fail)
     with pytest.raises(KilledError):
         publish(settings, *live)
     assert not list((settings.path("recommendations") / AS_OF).iterdir())
@@ -340,7 +340,7 @@ def test_an_older_lake_learns_where_an_item_comes_from(
     former = TableSpec("recommendations", RECOMMENDATIONS.schema.remove(place), "hour")
     specs = tuple(former if spec.name == former.name else spec for spec in ALL_TABLES)
     with monkeypatch.context() as past:
-        past.setattr("pipeline.catalog.ALL_TABLES", specs)
+        past.setattr("pipeline.lake.catalog.ALL_TABLES", specs)
         lake = lake_of(settings)
         row = dict.fromkeys(former.schema.names)
         row |= {"hour": (NOW - 1).start, "user_id": "anna", "rank": 1, "item_id": "a"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import UsageError
-from training.recommend_command import time_of
+from training.cli.recommend import time_of
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import UsageError
-from training.recommending.users import read_users
+from training.recommend.users import read_users
 
 
 def test_a_text_file_has_one_id_a_line(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ import pytest
 from lives import decided, dying, live_ids, register, registry, store
 
 from pipeline.errors import HourglassError
-from training.approval import approve
-from training.decision_check import refuse_inconsistent, verified_decision
-from training.live_lock import changing
-from training.promotion import install_first, promote, rollback
-from training.record import write_record
-from training.record_chain import (
+from pipeline.sealed_json import write_record
+from training.deployment.approval import approve
+from training.deployment.champion_lock import changing
+from training.deployment.decision_check import refuse_inconsistent, verified_decision
+from training.deployment.promote import install_first, promote, rollback
+from training.registry.mlflow_registry import Registry, chain_head, set_chain_head
+from training.registry.record_chain import (
     JOURNAL,
     KEY_VARIABLE,
     UNLINKED,
@@ -28,7 +29,6 @@ from training.record_chain import (
     link_record,
     verified_chain,
 )
-from training.registry import Registry, chain_head, set_chain_head
 
 __all__ = ["registry", "store"]
 MADE = datetime(2016, 3, 14, 14, 2, tzinfo=UTC)

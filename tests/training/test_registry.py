@@ -11,8 +11,8 @@ from runs import register, training
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
-from training.registry import Registry, log_evaluation, open_registry, ui_command
-from training.run_log import log_training
+from training.registry.mlflow_registry import Registry, log_evaluation, open_registry, ui_command
+from training.registry.mlflow_run import log_training
 
 __all__ = ["registry", "store"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,7 +105,7 @@ def test_a_store_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
 
 def test_nothing_is_printed_even_when_the_tables_are_made(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from training.registry import *; "
+        "import sys; from pathlib import Path; from training.registry.mlflow_registry import *; "
         "assert 'mlflow' not in sys.modules; p = Path(sys.argv[1]); "
         "r = open_registry(f'sqlite:///{p}/m.db', 'm', p, p); assert champion(r) is None"
     )

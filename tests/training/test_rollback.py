@@ -9,12 +9,12 @@ from lives import decided, dying, live_ids, register, registry, store
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from training.card import CARD_NAME
-from training.live import Tenure, live_during, tenures
-from training.live_record import read_event
-from training.promotion import install_first, promote, rollback
-from training.registry import Registry, champion, steps_back
-from training.rollback import take_back
+from training.deployment.champion_history import Tenure, live_during, tenures
+from training.deployment.promote import install_first, promote, rollback
+from training.deployment.rollback import take_back
+from training.registry.champion_record import read_event
+from training.registry.mlflow_registry import Registry, champion, steps_back
+from training.registry.model_card import CARD_NAME
 
 __all__ = ["registry", "store"]
 

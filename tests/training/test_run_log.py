@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from runs import training
 
 from pipeline.errors import HourglassError
-from training.registry import Registry, open_registry
-from training.run_log import Point, RunLog, log_training
+from training.registry.mlflow_registry import Registry, open_registry
+from training.registry.mlflow_run import Point, RunLog, log_training
 
 __all__ = ["registry", "store"]
 

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 
 from pipeline.errors import HourglassError
-from training.samplers import AliasSampler, BatchSampler, LocalSampler, Sampler, UniformSampler
+from training.batching.samplers import (
+    AliasSampler,
+    BatchSampler,
+    LocalSampler,
+    Sampler,
+    UniformSampler,
+)
 
 MANY = 1_183_451  # items of a full-size log
 

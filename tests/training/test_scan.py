@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from training.engine.scan import GruCell
+from training.nn.gru import GruCell
 
 
 def step_by_step(cell: GruCell, inputs: Tensor, state: Tensor, keep: Tensor | None) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.losses import loss_named
-from training.seen import SeenItems
+from training.batching.seen import SeenItems
+from training.nn.losses import loss_named
 
 V = 8
 HISTORIES = [[0, 3, 3, 5], [], [7], [3, 0, 0]]

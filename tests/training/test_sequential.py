@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import HourglassError
-from training.bootstrap import paired_difference
-from training.days import variance_by_day, variance_of_days
-from training.sequential import (
+from training.gate.days import variance_by_day, variance_of_days
+from training.gate.sequential_test import (
     Sums,
     contrast,
     log_evidence,
@@ -24,6 +23,7 @@ from training.sequential import (
     total,
     uncertainty,
 )
+from training.metrics.bootstrap import paired_difference
 
 SCALE = 10.0
 TARGETS = st.lists(

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import AS_OF_S, Event, write_dataset
 
-from pipeline.settings import EvaluationSettings
-from training.probes import scramble_future
-from training.reader import DataSet, Histories, Requests, read_dataset
-from training.soundness import examine
+from pipeline.settings.settings import EvaluationSettings
+from training.data.reader import DataSet, Histories, Requests, read_dataset
+from training.gate.artefact_checks import examine
+from training.gate.probes import scramble_future
 
 COLUMNS = ("item", "time_us", "dwell_s", "dwell_bin", "event_type", "value", "context")
 

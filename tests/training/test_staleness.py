@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.settings import RetrainSettings
-from training.staleness import (
+from pipeline.settings.settings import RetrainSettings
+from training.fit.retrain_policy import (
     Signs,
     metric_drop,
     popularity_shift,

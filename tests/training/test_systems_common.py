@@ -11,9 +11,9 @@ import pytest
 from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError, UsageError
-from training.reader import DataSet, Requests, read_dataset
-from training.systems import SYSTEM_NAMES, build
-from training.systems.base import System
+from training.data.reader import DataSet, Requests, read_dataset
+from training.models import SYSTEM_NAMES, build
+from training.models.parts.base import System
 
 FAST = {"width": 8, "epochs": 1, "max_len": 6, "device": "cpu"}
 NEURAL = ("gru4rec", "hrnn", "hrnn_trend", "hrnn_meta", "hrnn_rating")

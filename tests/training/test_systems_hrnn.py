@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
-from training.reader import DataSet, Requests, read_dataset
-from training.systems import build
-from training.systems.base import System
-from training.systems.inputs import EventSteps, SessionRule, StepInputs, ValueScale, request_inputs
+from training.data.reader import DataSet, Requests, read_dataset
+from training.models import build
+from training.models.parts.base import System
+from training.nn.step_inputs import EventSteps, SessionRule, StepInputs, ValueScale, request_inputs
 
 HOUR_S = 3600
 RULE = SessionRule(gap_s=HOUR_S, dwell_width_s=60.0, dwell_bins=16)

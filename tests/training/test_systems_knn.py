@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
-from training.reader import DataSet, Requests, read_dataset
-from training.systems import build
-from training.systems.base import System
-from training.systems.item_knn import ItemKnn
-from training.systems.rows import in_order, largest_of_each_row
-from training.systems.vsknn import VSknn
+from training.data.reader import DataSet, Requests, read_dataset
+from training.models import build
+from training.models.item_knn import ItemKnn
+from training.models.parts.base import System
+from training.models.parts.sparse_rows import in_order, largest_of_each_row
+from training.models.vsknn import VSknn
 
 N_ITEMS = 15
 DAY_US = 24 * 3_600_000_000

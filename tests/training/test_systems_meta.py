@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from synthetic import AS_OF_S, Known, write_dataset
 
 from pipeline.errors import HourglassError, UsageError
-from training.reader import DataSet, Requests, read_dataset
-from training.systems import build
-from training.systems.base import System
+from training.data.reader import DataSet, Requests, read_dataset
+from training.models import build
+from training.models.parts.base import System
 
 N_ITEMS = 20
 LEARN: dict[str, Any] = {

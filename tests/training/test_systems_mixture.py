@@ -12,13 +12,13 @@ import pytest
 from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError, UsageError
-from training.batches import session_of_event
-from training.engine.interface import FitOptions, Start
-from training.reader import DataSet, Histories, Requests, read_dataset
-from training.systems import build
-from training.systems.base import US_PER_HOUR, System, Tensors
-from training.systems.hrnn_trend import HrnnTrend
-from training.systems.mixture import (
+from training.data.arrays import session_of_event
+from training.data.reader import DataSet, Histories, Requests, read_dataset
+from training.models import build
+from training.models.hrnn_trend import HrnnTrend
+from training.models.parts.base import US_PER_HOUR, System, Tensors
+from training.models.parts.decayed_popularity import HourCounts, TrendRule, age_h_at
+from training.models.parts.score_features import (
     AGREED,
     ITEM_TERMS,
     PAIR_TERMS,
@@ -27,10 +27,10 @@ from training.systems.mixture import (
     Neighbours,
     add_terms,
 )
-from training.systems.similar_sessions import Likeness, Sessions
-from training.systems.term_beliefs import TermBeliefs
-from training.systems.trend import HourCounts, TrendRule, age_h_at
-from training.systems.weighing import Belief
+from training.models.parts.score_weights import Belief
+from training.models.parts.session_similarity import Likeness, Sessions
+from training.models.parts.weight_priors import TermBeliefs
+from training.trainer.interface import FitOptions, Start
 
 N_ITEMS = 9
 NAMES = [f"i{item}" for item in range(N_ITEMS)]
@@ -183,7 +183,7 @@ def test_scores_are_the_weighted_sum_of_the_terms(data: DataSet) -> None:
 def test_of_a_large_catalogue_one_hour_is_held_at_a_time_and_none_made_twice(
     data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.systems import mixture
+    from training.models.parts import score_features
 
     made: list[int] = []
 
@@ -197,8 +197,8 @@ def test_of_a_large_catalogue_one_hour_is_held_at_a_time_and_none_made_twice(
     evidence = evidence_of(data)
     expected = evidence.terms_of(data.histories, requests, target, np.arange(N_ITEMS))
     expected_scores = expected[:, 1:] @ weights[:, :, None]
-    monkeypatch.setattr(mixture, "_CACHED_CELLS", 0)
-    monkeypatch.setattr(mixture, "age_h_at", counting)
+    monkeypatch.setattr(score_features, "_CACHED_CELLS", 0)
+    monkeypatch.setattr(score_features, "age_h_at", counting)
     hours = np.unique(evidence.hours(requests)).tolist()
     assert len(hours) > 5
     small = evidence_of(data)
@@ -224,9 +224,9 @@ def test_neighbours_before_a_time_are_counted_from_events_before_it(data: DataSe
 def test_of_many_events_the_latest_are_counted(
     data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.systems import mixture
+    from training.models.parts import score_features
 
-    monkeypatch.setattr(mixture, "MOST_EVENTS", 60)
+    monkeypatch.setattr(score_features, "MOST_EVENTS", 60)
     latest = np.sort(data.histories.time_us)[-60]
     kept = data.histories.time_us >= latest
     user, item = data.histories.user_of_event[kept], data.histories.item[kept] - 1
@@ -416,7 +416,7 @@ def test_what_is_out_of_reach_changes_nothing(data: DataSet) -> None:
 def test_requests_are_worked_on_in_parts(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions, requests = Sessions.of(data.histories, N_ITEMS, LIKENESS), asked(data)
     expected = sessions.held(data.histories, requests).toarray()
-    monkeypatch.setattr("training.systems.similar_sessions._CHUNK", 3)
+    monkeypatch.setattr("training.models.parts.session_similarity._CHUNK", 3)
     assert np.array_equal(sessions.held(data.histories, requests).toarray(), expected)
     assert sessions.held(data.histories, requests.take(slice(0))).shape == (0, N_ITEMS)
 

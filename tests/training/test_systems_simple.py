@@ -12,8 +12,8 @@ from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from training.reader import DataSet, Popularity, Requests, read_dataset
-from training.systems import build
+from training.data.reader import DataSet, Popularity, Requests, read_dataset
+from training.models import build
 
 HOUR_S = 3600
 EVENTS = {

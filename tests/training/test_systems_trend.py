@@ -12,10 +12,17 @@ from hypothesis import strategies as st
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.hours import Hour
-from training.reader import DataSet, Popularity, Requests, read_dataset
-from training.systems import build, trend
-from training.systems.base import US_PER_HOUR, FollowsTrends, System
-from training.systems.trend import HourCounts, TrendRule, TrendTable, age_h_at, log_q_at
+from training.data.reader import DataSet, Popularity, Requests, read_dataset
+from training.models import build
+from training.models.parts import decayed_popularity
+from training.models.parts.base import US_PER_HOUR, FollowsTrends, System
+from training.models.parts.decayed_popularity import (
+    HourCounts,
+    TrendRule,
+    TrendTable,
+    age_h_at,
+    log_q_at,
+)
 
 HOUR_S = 3600
 N_ITEMS = 4
@@ -83,7 +90,7 @@ def test_a_target_never_sees_its_own_hour() -> None:
 
 
 def test_where_hours_do_not_fit_they_know_less_never_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trend, "_MAX_CELLS", 3 * N_ITEMS)
+    monkeypatch.setattr(decayed_popularity, "_MAX_CELLS", 3 * N_ITEMS)
     rule = TrendRule(5.0, 0.1, 6)
     counts = [(1 + hour % N_ITEMS, hour, 1 + hour) for hour in range(10)]
     hours = np.array([9, 0, 3, 5, 8, 3])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from training.systems.weighing import Belief, Choices, Shared, fitted, log_weights
+from training.models.parts.score_weights import Belief, Choices, Shared, fitted, log_weights
 
 K = 3
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
-from training.engine import targets
-from training.engine.targets import learnable, split_targets, validation_requests
-from training.reader import Histories, read_dataset
+from training.batching import targets
+from training.batching.targets import learnable, split_targets, validation_requests
+from training.data.reader import Histories, read_dataset
 
 
 def histories_of(folder: Path, users: dict[str, list[tuple[str, float]]]) -> Histories:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from synthetic import AS_OF_S, Known, write_dataset
 
 from pipeline.errors import HourglassError
-from training.reader import Histories, Requests, read_dataset
-from training.selection import first_allowed, top_k
-from training.some_users import of_users
-from training.systems import build
-from training.top import NOTHING_BARRED, Barred, top
+from training.data.reader import Histories, Requests, read_dataset
+from training.data.select_users import of_users
+from training.models import build
+from training.recommend.selection import first_allowed, top_k
+from training.recommend.top_k import NOTHING_BARRED, Barred, top
 
 QUICK = {"epochs": 1, "device": "cpu", "width": 8, "validation_share": 0.0}
 
@@ -92,8 +92,8 @@ def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
             "_ROWS": 7, "_ROWS_AGAIN": 3, "_COLUMNS": 8, "_BLOCK": 2,
             "_USERS_AT_ONCE": 16, "_FLOATS_AT_ONCE": 40, "_PAIRS_AT_ONCE": 200,
         }.items():  # fmt: skip
-            monkeypatch.setattr(f"training.top.{name}", size)
-        monkeypatch.setattr("training.selection._SORTED_WHOLE", 4)
+            monkeypatch.setattr(f"training.recommend.top_k.{name}", size)
+        monkeypatch.setattr("training.recommend.selection._SORTED_WHOLE", 4)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,10 @@ def test_top_offers_what_scoring_everything_would(
     neural = name in ("gru4rec", "hrnn", "hrnn_trend", "sessions")
     if name == "sessions":
         # Weighed by hand: what is fitted on so little may say nothing of them.
-        monkeypatch.setattr("training.systems.mixture.AGREED", {"similar": 1.0, "log_q": 1.0})
-        monkeypatch.setattr("training.systems.hrnn_trend.AGREED", {"similar": 1.0, "log_q": 1.0})
+        monkeypatch.setattr(
+            "training.models.parts.score_features.AGREED", {"similar": 1.0, "log_q": 1.0}
+        )
+        monkeypatch.setattr("training.models.hrnn_trend.AGREED", {"similar": 1.0, "log_q": 1.0})
         system = build("hrnn_trend", {**QUICK, "similar_sessions": 3})
     else:
         system = build(name, QUICK if neural else {})

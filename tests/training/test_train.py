@@ -18,13 +18,13 @@ from rich.progress import Progress
 from safetensors.numpy import save_file
 
 from pipeline.errors import HourglassError
-from pipeline.leftovers import old_scratch, remove_folder
-from training.attempts import Found, attempt, forget
-from training.epochs import EpochEnd, Epochs
-from training.launch import launch
-from training.model_files import Model
-from training.systems.base import FitProgress
-from training.train_display import Bar, Lines, told
+from pipeline.maintenance.unused_datasets import old_scratch, remove_folder
+from training.fit.epochs import EpochEnd, Epochs
+from training.fit.launch import launch
+from training.fit.model_configs import Model
+from training.fit.progress_display import Bar, Lines, told
+from training.fit.resume import Found, attempt, forget
+from training.models.parts.base import FitProgress
 
 MODEL = Model("mine", "hrnn", {})
 
@@ -169,7 +169,7 @@ _popen = subprocess.Popen
 def torchrun(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     def made(code: int, said: str) -> _Torchrun:
         stand_in = _Torchrun(code, said)
-        monkeypatch.setattr("training.launch.subprocess.Popen", stand_in)
+        monkeypatch.setattr("training.fit.launch.subprocess.Popen", stand_in)
         return stand_in
 
     return made

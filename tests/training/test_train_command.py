@@ -17,11 +17,11 @@ import pytest
 from safetensors import SafetensorError, safe_open
 from shop import SMALL, Shop, by_item, one_thread
 
-from pipeline.settings import load_settings
-from training.candidates import candidates
-from training.cli import run
-from training.reader import sha256_of
-from training.registry import Registry, open_registry, point, version_of
+from pipeline.settings.settings import load_settings
+from training.cli.main import run
+from training.data.reader import sha256_of
+from training.registry.candidates import candidates
+from training.registry.mlflow_registry import Registry, open_registry, point, version_of
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = {**SMALL, "epochs": 60, "checkpoint_s": 0.02}
@@ -113,7 +113,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(
     shop: Shop, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Between the ends of epochs a line comes where one lasts longer.
-    monkeypatch.setattr("training.train_display._LINE_EVERY_S", 1e9)
+    monkeypatch.setattr("training.fit.progress_display._LINE_EVERY_S", 1e9)
     results(capfd, shop, "--dataset", "today", "--model", "small")
     capfd.readouterr()
     run(shop.arguments("--dataset", "today", "--model", "small", "--seed", "8"))

@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from benchmarks.gate_poison import rewrite_card
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings import GateSettings, Settings, WatchSettings
-from training.artefact import WEIGHTS_NAME
-from training.card import CARD_NAME
-from training.evaluation import Evaluation
-from training.live import live_during, tenures
-from training.live_record import read_event
-from training.promotion import install_first, promote, rollback
-from training.ranks import write_ranks
-from training.registry import Registry
-from training.run_log import log_training
-from training.sequential import sequential
-from training.watch import Watch
-from training.watch_record import Watched, read_watched, watched_between
+from pipeline.settings.settings import GateSettings, Settings, WatchSettings
+from training.deployment.champion_history import live_during, tenures
+from training.deployment.monitor import Watch
+from training.deployment.monitor_record import Watched, read_watched, watched_between
+from training.deployment.promote import install_first, promote, rollback
+from training.evaluation.evaluate import Evaluation
+from training.gate.sequential_test import sequential
+from training.metrics.ranks import write_ranks
+from training.registry.artefact import WEIGHTS_NAME
+from training.registry.champion_record import read_event
+from training.registry.mlflow_registry import Registry
+from training.registry.mlflow_run import log_training
+from training.registry.model_card import CARD_NAME
 
 __all__ = ["registry", "store"]
 FLOOR, BEFORE, LIVE = "recent-a", "hrnn-b", "hrnn-c"

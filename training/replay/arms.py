@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings import (
+from pipeline.settings.settings import (
     ArmSettings,
     DatasetSettings,
     ModelSettings,
     RetrainSettings,
     Settings,
 )
-from training.model_check import Facts, check_model, facts_of, naming
-from training.model_files import Model, agreeing, configured, resolve
-from training.replay.cut import Cut, places, popularity
-from training.replay.cuts import Cuts
-from training.replay.log import FlatLog, start_us
-from training.replay.terms import Terms
-from training.systems import SYSTEM_NAMES, build
-from training.systems.base import FollowsTrends, GradientTrained, System, Tensors
+from training.data.event_log import FlatLog, start_us
+from training.data.in_memory import Cut, places, popularity
+from training.data.in_memory_encoding import Terms
+from training.data.in_memory_sets import Cuts
+from training.fit.model_check import Facts, check_model, facts_of, naming
+from training.fit.model_configs import Model, agreeing, configured, resolve
+from training.models import SYSTEM_NAMES, build
+from training.models.parts.base import FollowsTrends, GradientTrained, System, Tensors
 
 if TYPE_CHECKING:
-    from training.engine.interface import Start
+    from training.trainer.interface import Start
 
 #: How often each item was next to the last one, before or after it: no similarity, one step.
 NEIGHBOURS = {
@@ -208,7 +208,7 @@ def fitted(
     system = build(model.system, model.parameters)
     optimiser = None
     if isinstance(system, GradientTrained):
-        from training.engine.interface import FitOptions
+        from training.trainer.interface import FitOptions
 
         start = _start(state, cuts.log) if continues and state is not None else None
         options = FitOptions(start=start)
@@ -256,7 +256,7 @@ def renew(arm: Arm, state: ArmState, log: FlatLog, hours: HourRange, since: Hour
 
 
 def _start(state: ArmState, log: FlatLog) -> Start:
-    from training.engine.interface import Start
+    from training.trainer.interface import Start
 
     return Start(
         model_id=f"replay-{state.as_of}",

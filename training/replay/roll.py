@@ -14,16 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import ingest
-from pipeline.dataset_files import Frame
-from pipeline.dataset_inputs import inputs
+from pipeline.dataset.inputs import inputs
+from pipeline.dataset.write import Frame
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange, parse_duration_h
-from pipeline.lake import Lake, State
-from pipeline.schemas import ITEMS, USERS
-from pipeline.settings import Settings
+from pipeline.ingest import ingest
+from pipeline.lake.lake import Lake, State
+from pipeline.lake.tables import ITEMS, USERS
+from pipeline.settings.settings import Settings
 from pipeline.version import code_version
-from training.evaluate import rank_targets
+from training.data.event_log import FlatLog, start_us
+from training.data.in_memory import Cut, held_out, places
+from training.data.in_memory_sets import Cuts
+from training.metrics.ranking import rank_targets
 from training.replay.arms import (
     Arm,
     ArmState,
@@ -33,10 +36,7 @@ from training.replay.arms import (
     is_due,
     renew,
 )
-from training.replay.cut import Cut, held_out, places
-from training.replay.cuts import Cuts
-from training.replay.log import FlatLog, start_us
-from training.replay.run_folder import (
+from training.replay.store import (
     COLUMNS,
     Asked,
     StepResult,

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.settings import EvaluationSettings
-from pipeline.wording import counted
-from training.bootstrap import Interval, intervals
-from training.metrics import METRICS, target_values
+from pipeline.settings.settings import EvaluationSettings
+from pipeline.text.wording import counted
+from training.metrics.bootstrap import Interval, intervals
+from training.metrics.metrics import METRICS, target_values
 from training.replay.arms import Arm
 from training.replay.roll import Run
-from training.replay.run_folder import Asked, StepResult, read_step
+from training.replay.store import Asked, StepResult, read_step
 
 _COSTS = ("fit_s", "cut_s", "score_s", "learned_events")
 

@@ -1,4 +1,4 @@
-"""Whether an arm's fit is worth it: the signs of `training.staleness`, from cuts in memory."""
+"""Whether an arm's fit is worth it: signs of `training.fit.retrain_policy`, from cuts in memory."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from pipeline.hours import Hour
-from pipeline.settings import RetrainSettings
+from pipeline.settings.settings import RetrainSettings
+from training.data.in_memory import Cut
+from training.fit.retrain_policy import Signs, popularity_shift, unseen_share, worth_retraining
 from training.replay.arms import ArmState
-from training.replay.cut import Cut
-from training.staleness import Signs, popularity_shift, unseen_share, worth_retraining
 
 
 def worth_by_signs(rule: RetrainSettings, seed: int) -> Callable[[ArmState, Cut], bool]:

@@ -10,10 +10,10 @@ import numpy as np
 from pipeline.hours import Hour, HourRange
 from pipeline.report.model_values import Curve, Decided, Growth, Role
 from pipeline.report.values import Interval
-from training.evaluation import Evaluation
-from training.ranks import SummaryRow
+from training.deployment.monitor_record import Watched
+from training.evaluation.evaluate import Evaluation
+from training.metrics.ranks import SummaryRow
 from training.report.files import judged_hours, models_as
-from training.watch_record import Watched
 
 LIVE = "live"
 

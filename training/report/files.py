@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from training.evaluation import Evaluation, read_evaluation
-from training.record import Record, hour_of_name, read_record
-from training.watch_record import Watched, read_watched
+from pipeline.sealed_json import Record, hour_of_name, read_record
+from training.deployment.monitor_record import Watched, read_watched
+from training.evaluation.evaluate import Evaluation, read_evaluation
 
 T = TypeVar("T")
 

@@ -11,22 +11,22 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.report.model_values import Curves, Decided, Live, ModelHealth
 from pipeline.report.values import Light
-from pipeline.settings import Settings
-from training.card import read_card, verify_file
-from training.evaluation import Evaluation
-from training.live import Tenure, tenures
-from training.live_card import verify_card
-from training.record_chain import chain_problem
-from training.registry import LiveModel, Registry, aliased
-from training.report import light
+from pipeline.settings.settings import Settings
+from training.deployment.champion_history import Tenure, tenures
+from training.deployment.monitor_record import Watched
+from training.evaluation.evaluate import Evaluation
+from training.registry.champion_card import verify_card
+from training.registry.mlflow_registry import LiveModel, Registry, aliased
+from training.registry.model_card import read_card, verify_file
+from training.registry.record_chain import chain_problem
+from training.report import traffic_lights
+from training.report.champion import live_now, lost_records
 from training.report.curves import growth, metric_curves
 from training.report.decisions import decided, tally
 from training.report.files import decisions, evaluations, judged_hours, watched
-from training.report.live import live_now, lost_records
 from training.report.replay_picture import replay_picture
 from training.report.slices import slice_table
 from training.report.timeline import marks, served
-from training.watch_record import Watched
 
 SHOWN_DECISIONS = 20
 # Fewer would make a chart of a few wide steps.
@@ -102,14 +102,14 @@ def model_health(
     )
     max_age_h = parse_duration_h(settings.retrain.max_age)
     lights = [
-        light.live_light(live, failure, bool(found or judged)),
-        light.age_light(live, max_age_h, len(hours), found, hours),
-        light.floor_light(watch, live, hours.stop),
-        light.decision_light(found),
-        light.evaluation_light(last, hours.stop, max_age_h),
+        traffic_lights.live_light(live, failure, bool(found or judged)),
+        traffic_lights.age_light(live, max_age_h, len(hours), found, hours),
+        traffic_lights.floor_light(watch, live, hours.stop),
+        traffic_lights.decision_light(found),
+        traffic_lights.evaluation_light(last, hours.stop, max_age_h),
     ]
     if damaged:
-        lights.append(light.records_light(damaged))
+        lights.append(traffic_lights.records_light(damaged))
     return health, lights, last
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.report.model_values import SliceFigures, Slices
-from training.evaluation import Evaluation
-from training.reasons import reason_text
+from training.evaluation.evaluate import Evaluation
+from training.gate.reasons import reason_text
 from training.report.curves import interval_of
 from training.report.decisions import interval
 from training.report.files import judged_hours, models_as

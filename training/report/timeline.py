@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.hours import HOUR_S, Hour, HourRange
 from pipeline.report.model_values import Mark, Served
-from training.report.live import turn_of
+from training.report.champion import turn_of
 
 if TYPE_CHECKING:
-    from training.live import Tenure
+    from training.deployment.champion_history import Tenure
 
 
 def served(tenures: Sequence[Tenure], hours: HourRange) -> tuple[Served, ...]:

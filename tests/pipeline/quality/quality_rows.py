@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.tables import EVENTS, PROFILES, SESSIONS, SOURCE_FILES
+from pipeline.quality.baseline import Past
 from pipeline.quality.comparison import event_comparison
-from pipeline.quality.facts import MIN_EVENTS, hour_facts
-from pipeline.quality.past import Past
+from pipeline.quality.hour_metrics import MIN_EVENTS, hour_facts
 from pipeline.quality.suite import suite_values
-from pipeline.schemas import EVENTS, PROFILES, SESSIONS, SOURCE_FILES
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.hours import DAY_H, Hour
+from pipeline.lake.tables import PROFILES
 from pipeline.quality.drift import Drift, compare, distance
-from pipeline.schemas import PROFILES
 
 STOP = Hour.parse("2016-03-22T05")  # days of 24 h need not begin at midnight
 

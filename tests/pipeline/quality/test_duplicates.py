@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.tables import EVENTS, SOURCE_FILES
 from pipeline.quality.duplicates import duplicate_cause
-from pipeline.quality.facts import files_of
+from pipeline.quality.hour_metrics import files_of
 from pipeline.quality.suite import load_suite, suite_values
-from pipeline.schemas import EVENTS, SOURCE_FILES
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 
 HOUR = Hour.parse("2016-03-14T13")
 

@@ -24,11 +24,11 @@ from quality_rows import (
 
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.quality.facts import events_frame, sessions_frame, wilson_low
-from pipeline.quality.outcomes import ExpectationOutcome, Severity, refuse_critical, worst
+from pipeline.lake.tables import EVENTS
+from pipeline.quality.expectations import Batch, validate_batches, validate_frame
+from pipeline.quality.hour_metrics import events_frame, sessions_frame, wilson_low
+from pipeline.quality.results import ExpectationOutcome, Severity, refuse_critical, worst
 from pipeline.quality.suite import load_suite
-from pipeline.quality.validate import Batch, validate_batches, validate_frame
-from pipeline.schemas import EVENTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -295,7 +295,7 @@ def test_a_range_of_hours_is_judged_as_one_batch(tmp_path: Path) -> None:
 def test_a_key_that_occurs_twice_is_found_among_very_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.quality.facts.MANY_EVENTS", 3)
+    monkeypatch.setattr("pipeline.quality.hour_metrics.MANY_EVENTS", 3)
     good = [event(f"k{n}") for n in range(5)]
     assert not failures("events", events_frame(events(*good)), tmp_path)
     for key, broken in (("k3", "event_key_unique"), (None, "event_key_present")):

@@ -12,9 +12,9 @@ import pytest
 from quality_rows import GOOD_EVENTS, HOUR, VALUES, event, events
 
 from pipeline.errors import UsageError
-from pipeline.quality.facts import events_frame
+from pipeline.quality.expectations import validate_frame
+from pipeline.quality.hour_metrics import events_frame
 from pipeline.quality.suite import Check, Suite, load_suite
-from pipeline.quality.validate import validate_frame
 
 if TYPE_CHECKING:
     pass

@@ -8,9 +8,9 @@ from model_example import HEALTH, HOSTILE
 
 from pipeline.hours import Hour, HourRange
 from pipeline.quality.drift import Comparison, Drift
-from pipeline.report.facts import ReportFacts
 from pipeline.report.failures import Failure
 from pipeline.report.intake import Reason, Refused
+from pipeline.report.page_data import ReportFacts
 from pipeline.report.popularity import Churn, Popularity
 from pipeline.report.repeats import Repeats
 from pipeline.report.sessions import DwellTimes, Gamma, SessionLengths, SessionTimes, Spread

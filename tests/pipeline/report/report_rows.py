@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from pipeline.hours import Hour
-from pipeline.schemas import SESSIONS, TableSpec
+from pipeline.lake.tables import SESSIONS, TableSpec
 
 HOUR = Hour.parse("2016-03-14T13")
 

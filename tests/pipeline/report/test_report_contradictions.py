@@ -16,16 +16,8 @@ from report_example import FULL
 from report_rows import HOUR, table
 
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake
-from pipeline.number_text import NOTHING
-from pipeline.report import lights, render
-from pipeline.report.facts import ReportFacts
-from pipeline.report.failures import failed_sentence
-from pipeline.report.gather import data_facts
-from pipeline.report.intake import LaterFiles, hour_table, intake_sentence, later_files
-from pipeline.report.render import report_html
-from pipeline.report.values import Light
-from pipeline.schemas import (
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import (
     EVENTS,
     FAILED_EXPECTATIONS,
     FILLED_HOURS,
@@ -36,7 +28,15 @@ from pipeline.schemas import (
     SOURCE_FILES,
     TableSpec,
 )
-from pipeline.verdicts import JUDGED, STEPS
+from pipeline.quality.verdicts import JUDGED, STEPS
+from pipeline.report import render, traffic_lights
+from pipeline.report.failures import failed_sentence
+from pipeline.report.gather import data_facts
+from pipeline.report.intake import LaterFiles, hour_table, intake_sentence, later_files
+from pipeline.report.page_data import ReportFacts
+from pipeline.report.render import report_html
+from pipeline.report.values import Light
+from pipeline.text.numbers import NOTHING
 
 LOG = HourRange(HOUR, HOUR + 2)
 CLOSED = HourRange(HOUR, HOUR + 3)
@@ -276,14 +276,17 @@ def test_late_records_alone_are_drawn_and_not_denied() -> None:
     ids=["nothing", "duplicates", "refused", "fine"],
 )
 def test_the_intake_of_files_that_came_later(later: LaterFiles, colour: str, said: str) -> None:
-    found = lights.intake_light((), asdict(later))
+    found = traffic_lights.intake_light((), asdict(later))
     assert found.colour == colour
     assert said in found.sentence
 
 
 def test_a_first_day_is_not_compared_with_days_that_were_not() -> None:
-    rates = [lights.Rate("quarantined", 1, 1000, None), lights.Rate("duplicates", 1, 1000, None)]
-    found = lights.intake_light(rates, asdict(LaterFiles()))
+    rates = [
+        traffic_lights.Rate("quarantined", 1, 1000, None),
+        traffic_lights.Rate("duplicates", 1, 1000, None),
+    ]
+    found = traffic_lights.intake_light(rates, asdict(LaterFiles()))
     assert (found.colour, "before" in found.sentence) == ("green", False)
 
 
@@ -314,7 +317,7 @@ def test_no_number_of_the_page_has_an_exponent(power: int, monkeypatch: pytest.M
 
 
 def test_an_axis_has_no_exponent() -> None:
-    from pipeline.report.figure import svg
+    from pipeline.report.svg import svg
 
     for times in (1e-7, 1e9):
         drawn = svg(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from report_rows import HOUR, table
 
+from pipeline.lake.tables import FAILED_EXPECTATIONS
 from pipeline.report.failures import docs_page, failures
-from pipeline.schemas import FAILED_EXPECTATIONS
 
 
 def row(

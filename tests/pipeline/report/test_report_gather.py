@@ -8,11 +8,8 @@ import pytest
 from report_rows import HOUR, table
 
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import Lake
-from pipeline.report.facts import ReportFacts
-from pipeline.report.gather import data_facts
-from pipeline.report.render import report_html
-from pipeline.schemas import (
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import (
     DWELL_HOURS,
     EVENTS,
     FAILED_EXPECTATIONS,
@@ -24,7 +21,10 @@ from pipeline.schemas import (
     SOURCE_FILES,
     TableSpec,
 )
-from pipeline.verdicts import JUDGED, STEPS, Kind
+from pipeline.quality.verdicts import JUDGED, STEPS, Kind
+from pipeline.report.gather import data_facts
+from pipeline.report.page_data import ReportFacts
+from pipeline.report.render import report_html
 
 DAYS = 5
 HOURS = HourRange(HOUR, HOUR + 24 * DAYS)

@@ -7,8 +7,8 @@ import pytest
 from report_rows import HOUR, table
 
 from pipeline.hours import HourRange
+from pipeline.lake.tables import EVENTS, QUARANTINE, SESSIONS, SOURCE_FILES
 from pipeline.report.intake import hour_table, intake_rates, quarantine_reasons, volume
-from pipeline.schemas import EVENTS, QUARANTINE, SESSIONS, SOURCE_FILES
 
 
 def test_the_hour_table_counts_by_hand() -> None:

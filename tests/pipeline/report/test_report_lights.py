@@ -11,7 +11,7 @@ from report_rows import HOUR
 
 from pipeline.hours import Hour, HourRange
 from pipeline.quality.drift import Comparison, Drift
-from pipeline.report import lights
+from pipeline.report import traffic_lights
 from pipeline.report.failures import Failure
 from pipeline.report.intake import Rate, Volume
 from pipeline.report.sessions import SessionLengths
@@ -33,10 +33,10 @@ COUNTS = {"records": 100, "accepted": 90, "duplicates": 6, "quarantined": 4}
 def test_freshness_goes_by_the_longest_silence(age_h: float, colour: str, said: str) -> None:
     hours = pd.DataFrame({"events": [3] * 10 + [0] * 4 + [3] * 34})  # silent for four: five apart
     newest = HOUR.start
-    light = lights.freshness_light(newest, newest + timedelta(hours=age_h), hours)
+    light = traffic_lights.freshness_light(newest, newest + timedelta(hours=age_h), hours)
     assert light.colour == colour
     assert said in light.sentence
-    assert lights.freshness_light(None, newest, hours).colour == "grey"
+    assert traffic_lights.freshness_light(None, newest, hours).colour == "grey"
 
 
 def rates(late: int, quarantined: int) -> list[Rate]:
@@ -56,16 +56,16 @@ def rates(late: int, quarantined: int) -> list[Rate]:
 def test_intake_compares_with_the_days_before(
     late: int, quarantined: int, colour: str, said: str
 ) -> None:
-    light = lights.intake_light(rates(late, quarantined), COUNTS)
+    light = traffic_lights.intake_light(rates(late, quarantined), COUNTS)
     assert light.colour == colour
     assert said in light.sentence
 
 
 def test_intake_of_a_log_in_one_piece() -> None:
-    light = lights.intake_light((), COUNTS)
+    light = traffic_lights.intake_light((), COUNTS)
     assert light.colour == "green"
     assert "6 % were duplicates and 4 % quarantined" in light.sentence
-    assert lights.intake_light((), COUNTS | {"quarantined": 6}).colour == "amber"
+    assert traffic_lights.intake_light((), COUNTS | {"quarantined": 6}).colour == "amber"
 
 
 HOURS = HourRange(HOUR, HOUR + 3)
@@ -113,7 +113,7 @@ def verdicts(*said: str) -> dict[Hour, str]:
 def test_expectations(
     said: tuple[str, ...], failed: list[Failure], colour: str, words: str
 ) -> None:
-    light = lights.expectations_light(HOURS, verdicts(*said), failed)
+    light = traffic_lights.expectations_light(HOURS, verdicts(*said), failed)
     assert light.colour == colour
     assert words in light.sentence
 
@@ -135,7 +135,7 @@ def test_expectations(
     ],
 )
 def test_volume(found: Volume | None, colour: str, said: str) -> None:
-    light = lights.volume_light(found)
+    light = traffic_lights.volume_light(found)
     assert light.colour == colour
     assert said in light.sentence
 
@@ -143,10 +143,10 @@ def test_volume(found: Volume | None, colour: str, said: str) -> None:
 def test_sessions_of_one_event_teach_nothing() -> None:
     def light(single: int) -> str:
         lengths = SessionLengths(10, 2.0, 2.0, 3, ("1", "2"), (single, 10 - single))
-        return lights.sessions_light(lengths, None).colour
+        return traffic_lights.sessions_light(lengths, None).colour
 
     assert (light(5), light(6)) == ("green", "amber")
-    assert lights.sessions_light(None, None).colour == "grey"
+    assert traffic_lights.sessions_light(None, None).colour == "grey"
 
 
 def drift(distance: float, p: float = 0.001) -> Drift:
@@ -155,10 +155,10 @@ def drift(distance: float, p: float = 0.001) -> Drift:
 
 
 def test_drift() -> None:
-    def light(*drifts: Drift) -> lights.Light:
-        return lights.drift_light(Comparison(HOURS, 7, drifts))
+    def light(*drifts: Drift) -> traffic_lights.Light:
+        return traffic_lights.drift_light(Comparison(HOURS, 7, drifts))
 
-    assert lights.drift_light(None).colour == "grey"
+    assert traffic_lights.drift_light(None).colour == "grey"
     assert "3 are needed" in light().sentence
     assert light(drift(0.14), drift(0.4, p=0.02)).colour == "green"
     found = light(drift(0.14), drift(0.4))
@@ -175,26 +175,28 @@ def test_the_support_filter() -> None:
             {"step": "sessions >= 2", "events": events, "items": 40},
         ]
 
-    assert lights.support_light([]).colour == "grey"
-    assert lights.support_light(steps(600)).sentence == (
+    assert traffic_lights.support_light([]).colour == "grey"
+    assert traffic_lights.support_light(steps(600)).sentence == (
         "The last data set kept 60 % of the events and 40 % of the items (40)."
     )
-    amber, red = lights.support_light(steps(200)), lights.support_light(steps(50))
+    amber, red = traffic_lights.support_light(steps(200)), traffic_lights.support_light(steps(50))
     assert (amber.colour, red.colour) == ("amber", "red")
     assert '"sessions >= 2" took 790' in amber.sentence
 
 
 def test_conservation() -> None:
-    assert lights.conservation_light(COUNTS).colour == "green"
-    broken = lights.conservation_light(COUNTS | {"accepted": 89})
+    assert traffic_lights.conservation_light(COUNTS).colour == "green"
+    broken = traffic_lights.conservation_light(COUNTS | {"accepted": 89})
     assert broken.colour == "red"
     assert "100 records are not 89 accepted" in broken.sentence
 
 
 def test_the_data_sets_own_verdict() -> None:
-    assert lights.dataset_light(None).sentence == "The last data set was not judged."
-    unmade = lights.dataset_light(None, made=False)
-    assert unmade == lights.Light("Data set", "grey", "No data set has been made yet.")
-    assert lights.dataset_light({"verdict": "ok", "failed": []}).colour == "green"
-    found = lights.dataset_light({"verdict": "critical", "failed": ["few items.", "few users"]})
+    assert traffic_lights.dataset_light(None).sentence == "The last data set was not judged."
+    unmade = traffic_lights.dataset_light(None, made=False)
+    assert unmade == traffic_lights.Light("Data set", "grey", "No data set has been made yet.")
+    assert traffic_lights.dataset_light({"verdict": "ok", "failed": []}).colour == "green"
+    found = traffic_lights.dataset_light(
+        {"verdict": "critical", "failed": ["few items.", "few users"]}
+    )
     assert (found.colour, found.sentence) == ("red", "few items. (1 more failed.)")

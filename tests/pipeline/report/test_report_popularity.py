@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_rows import HOUR, table
 
+from pipeline.lake.tables import ITEM_HOURS
 from pipeline.report.popularity import churn, popularity
-from pipeline.schemas import ITEM_HOURS
 
 
 def test_popularity_adds_up_hours_and_ranks() -> None:

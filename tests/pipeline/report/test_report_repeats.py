@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_rows import HOUR, table
 
+from pipeline.lake.tables import SESSIONS
 from pipeline.report.repeats import repeats
-from pipeline.schemas import SESSIONS
 
 # (user, session number of the user, items in order)
 Visits = list[tuple[str, str]]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from report_rows import HOUR, sessions_of, table
 from scipy import stats
 
+from pipeline.lake.tables import DWELL_HOURS, SESSIONS
 from pipeline.report.sessions import (
     MAX_BARS,
     dwell_times,
@@ -23,7 +24,6 @@ from pipeline.report.sessions import (
     size_classes,
     spread,
 )
-from pipeline.schemas import DWELL_HOURS, SESSIONS
 
 
 def moments_of(hours: list[list[float]]) -> pa.Table:

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.hours import Hour
-from pipeline.queries import statement
-from pipeline.schemas import ITEM_HOURS, QUARANTINE, SESSIONS, TableSpec
+from pipeline.lake.sql import statement
+from pipeline.lake.tables import ITEM_HOURS, QUARANTINE, SESSIONS, TableSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,11 +12,11 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings import SimulatorSettings, SourceSettings
+from pipeline.settings.settings import SimulatorSettings, SourceSettings
 from pipeline.simulator import SimulationSummary, simulate
 from pipeline.sources import ParsedEvent, Refusal, source_for
+from pipeline.sources.item_user_metadata import read_items
 from pipeline.sources.lines import read_lines
-from pipeline.sources.metadata import read_items
 
 HOUR_US = 3_600_000_000
 START = Hour.parse("2026-01-05T00")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import HourglassError
-from pipeline.sources.metadata import read_items, read_users
+from pipeline.sources.item_user_metadata import read_items, read_users
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from session_oracle import HOUR_US, US, Event, Rules
 from staging import DAY, DAY_US, Log
 
 from pipeline.hours import HourRange
-from pipeline.schemas import ITEMS, USERS, TableSpec
-from pipeline.sessionize import sessionize
+from pipeline.lake.tables import ITEMS, USERS, TableSpec
+from pipeline.sessions.sessionize import sessionize
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dwell import moments_of_us
 from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.schemas import ITEMS, USERS
-from pipeline.settings import DatasetSettings, EvaluationSettings, ReplaySettings, Settings
+from pipeline.lake.tables import ITEMS, USERS
+from pipeline.sessions.dwell import moments_of_us
+from pipeline.settings.settings import DatasetSettings, EvaluationSettings, ReplaySettings, Settings
+from training.data.event_log import HOUR_US, NEVER, FlatLog, flat_log
 from training.replay.arms import Arm, arms_of
-from training.replay.log import HOUR_US, NEVER, FlatLog, flat_log
 from training.replay.roll import Run
 
 START = Hour.parse("2024-03-01T00")

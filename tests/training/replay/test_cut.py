@@ -10,14 +10,14 @@ from replay_lake import STOP
 from session_oracle import HOUR_US
 from staging import DAY, Log
 
-from pipeline.dataset import freeze, hold_out
+from pipeline.dataset.build import freeze, hold_out
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.schemas import ITEMS, USERS
-from pipeline.settings import DatasetSettings, Settings
-from training.reader import DataSet, Features, read_dataset
-from training.replay.cut import held_out, train_cut
-from training.replay.log import NEVER, FlatLog, read_log
+from pipeline.lake.tables import ITEMS, USERS
+from pipeline.settings.settings import DatasetSettings, Settings
+from training.data.event_log import NEVER, FlatLog, read_log
+from training.data.in_memory import held_out, train_cut
+from training.data.reader import DataSet, Features, read_dataset
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from replay_world import START
 
 from pipeline.hours import HourRange
-from pipeline.settings import EvaluationSettings
-from training.replay.figure import (
+from pipeline.settings.settings import EvaluationSettings
+from training.replay.plot import (
     _COLOURS,
     Curve,
     Curves,
@@ -24,7 +24,7 @@ from training.replay.figure import (
     spread,
     style_of,
 )
-from training.replay.run_folder import Asked, StepResult
+from training.replay.store import Asked, StepResult
 from training.replay.table import Results
 
 RULE = EvaluationSettings(k=5)

@@ -12,9 +12,9 @@ from staging import DAY, Log
 from typer.testing import CliRunner
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.settings import ArmSettings, EvaluationSettings, ReplaySettings, Settings
+from pipeline.settings.settings import ArmSettings, EvaluationSettings, ReplaySettings, Settings
 from pipeline.workspace import Workspace
-from training.replay_command import newest_picture, replay
+from training.cli.replay import newest_picture, replay
 
 ARMS = (
     ArmSettings(name="recent_pop", parameters={"k_h": 6}),

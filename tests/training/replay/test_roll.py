@@ -14,11 +14,11 @@ import pytest
 from replay_world import SMALL, START, log_of, run_of, settings_of, stepping, walks
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.settings import ArmSettings, ReplaySettings, RetrainSettings, Settings
+from pipeline.settings.settings import ArmSettings, ReplaySettings, RetrainSettings, Settings
+from training.data.in_memory import Cut
 from training.replay.arms import ArmState, arms_of
-from training.replay.cut import Cut
 from training.replay.roll import Run, roll
-from training.replay.run_folder import StepResult, held, read_step
+from training.replay.store import StepResult, held, read_step
 from training.replay.table import markdown, reference_arm, results_of, table_of
 
 HOURS = 30
@@ -239,7 +239,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     _roll(whole, arms, 0)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.systems.hrnn_trend"])
+    context.set_forkserver_preload(["training.models.hrnn_trend"])
     for kill in range(3):
         process = context.Process(target=_roll, args=(killed, arms, 0.05))
         process.start()

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from pipeline.hours import Hour, HourRange
-from pipeline.settings import Settings
-from training.live_record import LiveEvent, ModelRef, write_event
-from training.record import write_record
-from training.registry import Registry
-from training.sequential import Sums
-from training.watch_record import Watched, WatchNumbers, WatchOutcome, write_watched
+from pipeline.sealed_json import write_record
+from pipeline.settings.settings import Settings
+from training.deployment.monitor_record import Watched, WatchNumbers, WatchOutcome, write_watched
+from training.gate.sequential_test import Sums
+from training.registry.champion_record import LiveEvent, ModelRef, write_event
+from training.registry.mlflow_registry import Registry
 
 FIRST = Hour.parse("2016-03-14T00")
 FLOOR = "recent_pop"

@@ -10,10 +10,10 @@ from report_hours import FIRST, watched
 
 from pipeline.hours import HourRange
 from pipeline.report.model_values import Decided, Live
-from training.evaluation import Evaluation
-from training.live_record import ModelRef
-from training.report import light
-from training.watch_record import WatchOutcome
+from training.deployment.monitor_record import WatchOutcome
+from training.evaluation.evaluate import Evaluation
+from training.registry.champion_record import ModelRef
+from training.report import traffic_lights
 
 HOURS = HourRange(FIRST, FIRST + 100)
 LIVE = Live(
@@ -31,15 +31,15 @@ EVALUATION = Evaluation(
 
 
 def test_who_is_live() -> None:
-    found = light.live_light(LIVE, None, True)
+    found = traffic_lights.live_light(LIVE, None, True)
     assert found.colour == "green"
     assert found.sentence == (
         "hrnn (version 3) is live since 2016-03-17T20: promoted; hrnn-0 is there to go back to."
     )
-    assert light.live_light(None, None, False).colour == "grey"
-    assert light.live_light(None, None, True).colour == "red"
-    assert light.live_light(None, "MLflow is gone.", True).sentence == "MLflow is gone."
-    gone = light.live_light(replace(LIVE, as_of=None, since_hour=None), None, True)
+    assert traffic_lights.live_light(None, None, False).colour == "grey"
+    assert traffic_lights.live_light(None, None, True).colour == "red"
+    assert traffic_lights.live_light(None, "MLflow is gone.", True).sentence == "MLflow is gone."
+    gone = traffic_lights.live_light(replace(LIVE, as_of=None, since_hour=None), None, True)
     assert gone.colour == "red"
     assert gone.sentence.endswith("artefact hrnn-1 cannot be read: hourglass rollback.")
     assert "2016-03-17 20:10" in gone.sentence
@@ -63,13 +63,13 @@ def test_how_old_it_is(
 ) -> None:
     live = replace(LIVE, age_h=age_h, behind_h=behind_h)
     decisions = [] if decided_h is None else [replace(HELD, hour=str(HOURS.stop - decided_h))]
-    found = light.age_light(live, 24, 100, decisions, HOURS)
+    found = traffic_lights.age_light(live, 24, 100, decisions, HOURS)
     assert (found.colour, said in found.sentence) == (colour, True), found.sentence
 
 
 def test_no_age_without_a_model() -> None:
-    assert light.age_light(None, 24, 100, [], HOURS).colour == "grey"
-    assert light.age_light(replace(LIVE, age_h=None), 24, 100, [], HOURS).colour == "grey"
+    assert traffic_lights.age_light(None, 24, 100, [], HOURS).colour == "grey"
+    assert traffic_lights.age_light(replace(LIVE, age_h=None), 24, 100, [], HOURS).colour == "grey"
 
 
 @pytest.mark.parametrize(
@@ -86,52 +86,57 @@ def test_no_age_without_a_model() -> None:
 )
 def test_the_live_model_against_its_floor(said: dict[str, Any], colour: str, mend: str) -> None:
     last = watched(FIRST, ModelRef("hrnn-1", "3", "hrnn"), sentence="fine.", **said)
-    found = light.floor_light([last])
+    found = traffic_lights.floor_light([last])
     assert (found.colour, mend in found.sentence) == (colour, True), found.sentence
     if colour == "green":
-        again = light.floor_light([last, replace(last, outcome=WatchOutcome.REPLACED)])
+        again = traffic_lights.floor_light([last, replace(last, outcome=WatchOutcome.REPLACED)])
         assert (again.colour, "replaced a model 1 time" in again.sentence) == ("amber", True)
 
 
 def test_no_watch_is_grey() -> None:
-    assert light.floor_light([]).colour == "grey"
+    assert traffic_lights.floor_light([]).colour == "grey"
 
 
 def test_a_block_is_red_with_its_mend_and_a_hold_is_the_usual_end_of_an_hour() -> None:
-    assert light.decision_light([]).colour == "grey"
-    held = light.decision_light([HELD, replace(HELD, line="vsknn", odds=9.0)])
+    assert traffic_lights.decision_light([]).colour == "grey"
+    held = traffic_lights.decision_light([HELD, replace(HELD, line="vsknn", odds=9.0)])
     assert held.colour == "green"
     assert "nearest: vsknn" in held.sentence
     better = replace(HELD, outcome="promote", reasons=("better_than_champion",), odds=None)
     assert (
         "may go live (proven better than the live model)"
-        in light.decision_light([HELD, better]).sentence
+        in traffic_lights.decision_light([HELD, better]).sentence
     )
     blocked = replace(HELD, outcome="block", reasons=("data_quality_unknown",), sentence="No.")
-    found = light.decision_light([blocked])
+    found = traffic_lights.decision_light([blocked])
     assert found.colour == "red"
     assert "run hourglass validate" in found.sentence
-    some = light.decision_light([HELD, blocked])
+    some = traffic_lights.decision_light([HELD, blocked])
     assert (
         some.colour,
         "hrnn (the hours were not validated) blocked; 1 line not: No." in some.sentence,
     ) == ("amber", True)
     # What an earlier hour blocked is history.
     earlier = replace(blocked, hour=str(FIRST + 98))
-    assert light.decision_light([HELD, earlier]).colour == "green"
+    assert traffic_lights.decision_light([HELD, earlier]).colour == "green"
 
 
 def test_the_last_evaluation() -> None:
-    assert light.evaluation_light(None, HOURS.stop, 24).colour == "grey"
-    assert light.evaluation_light(EVALUATION, HOURS.stop, 24).colour == "green"
-    old = light.evaluation_light(EVALUATION, HOURS.stop + 25, 24)
+    assert traffic_lights.evaluation_light(None, HOURS.stop, 24).colour == "grey"
+    assert traffic_lights.evaluation_light(EVALUATION, HOURS.stop, 24).colour == "green"
+    old = traffic_lights.evaluation_light(EVALUATION, HOURS.stop + 25, 24)
     assert (old.colour, "25 h before the newest data" in old.sentence) == ("amber", True)
-    one = light.evaluation_light(replace(EVALUATION, failures={"a": "hrnn: NaN"}), HOURS.stop, 24)
+    one = traffic_lights.evaluation_light(
+        replace(EVALUATION, failures={"a": "hrnn: NaN"}), HOURS.stop, 24
+    )
     assert (one.colour, "(candidate) hrnn: NaN." in one.sentence) == ("amber", True)
     both = {"a": "hrnn: NaN", "b": "champion: gone"}
-    grave = light.evaluation_light(replace(EVALUATION, failures=both), HOURS.stop, 24)
+    grave = traffic_lights.evaluation_light(replace(EVALUATION, failures=both), HOURS.stop, 24)
     assert (grave.colour, "(champion) champion: gone" in grave.sentence) == ("red", True)
 
 
 def test_records() -> None:
-    assert light.records_light(["a is broken", "b"]).sentence == "a is broken. (1 more below.)"
+    assert (
+        traffic_lights.records_light(["a is broken", "b"]).sentence
+        == "a is broken. (1 more below.)"
+    )

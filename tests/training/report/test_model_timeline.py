@@ -7,8 +7,8 @@ from pathlib import Path
 from report_hours import FIRST
 
 from pipeline.hours import Hour, HourRange
-from training.live import Tenure
-from training.report.live import turn_of
+from training.deployment.champion_history import Tenure
+from training.report.champion import turn_of
 from training.report.timeline import marks, served
 
 HOURS = HourRange(FIRST, FIRST + 10)

@@ -11,16 +11,16 @@ import pytest
 from report_hours import FIRST, World, long_history
 
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.tables import EVENTS, FILLED_HOURS, SESSIONS, TableSpec
 from pipeline.report import render
-from pipeline.report.facts import ReportFacts
+from pipeline.report.page_data import ReportFacts
 from pipeline.report.render import report_html
 from pipeline.report.values import Light
-from pipeline.schemas import EVENTS, FILLED_HOURS, SESSIONS, TableSpec
 from pipeline.workspace import Workspace
-from training.health import make_report
-from training.reasons import CHECKS, REASONS
+from training.gate.reasons import CHECKS, REASONS
+from training.report.build import make_report
 from training.report.gather import model_health
-from training.report.light import floor_light
+from training.report.traffic_lights import floor_light
 
 # What people set, run or look up: names of settings, commands, files, models and data.
 NAME = re.compile(r"[a-z]+\.[a-z_]+|[\w./-]+\.(json|html|yaml)|hrnn_trend|recent_pop|item_knn")

@@ -1,0 +1,348 @@
+"""What other programs committed is let stand: it becomes part of the lake's state.
+
+A row that somebody deleted from ``events`` stays deleted: the account of its file says so, and the
+hours that it was in are stale, so that the next backfill computes all that was made from it anew.
+What was changed in tables that are computed from events alone is computed anew as well.  The last
+commit is the one that makes all of it one state; a run that is killed before is done again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.hours import Hour, HourRange, contiguous
+from pipeline.ingest import ingest
+from pipeline.ingest.file_audit import (
+    Account,
+    account_rows,
+    read_accounts,
+    removed_from,
+    versions_of,
+)
+from pipeline.lake import stale_hours
+from pipeline.lake.commits import ForeignCommits, is_own, since
+from pipeline.lake.lake import Lake, State
+from pipeline.lake.parquet_files import HourFile, HourWriter
+from pipeline.lake.sql import query
+from pipeline.lake.tables import (
+    DWELL_HOURS,
+    EVENTS,
+    FILLED_HOURS,
+    ITEM_HOURS,
+    OPEN_SESSIONS,
+    QUARANTINE,
+    SESSIONS,
+    SOURCE_FILES,
+    STEP_TABLES,
+    TableSpec,
+)
+from pipeline.sessions.job import NOTHING
+from pipeline.version import code_version
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+STEP = "adopt"
+_DERIVED = (SESSIONS, OPEN_SESSIONS, ITEM_HOURS, DWELL_HOURS)
+_FILLED = tuple(name for name in FILLED_HOURS.schema.names if name not in ("hour", "step"))
+_Rows = dict[tuple[Hour, str], dict[str, Any]]
+
+
+def commits_of_others(lake: Lake) -> list[ForeignCommits]:
+    """What :func:`accept` would let stand; changes nothing.
+
+    Raises:
+        HourglassError: a table has row-level deletes, which nothing here reads.
+    """
+    base = lake.base_state()
+    table = lake.table(FILLED_HOURS)
+    current = lake.snapshot(FILLED_HOURS)
+    if base is None:
+        # Nothing is left that says how the tables stood.
+        chain = since(table, None)
+        return [ForeignCommits(FILLED_HOURS, None, current, chain.foreign, None, None, False)]
+    commits = lake.foreign_commits(base)
+    if base[FILLED_HOURS.name] != current:
+        commits.append(lake.described(FILLED_HOURS, base[FILLED_HOURS.name]))
+    return commits
+
+
+def accept(lake: Lake, spark: Callable[[], SparkSession]) -> list[ForeignCommits]:
+    """Let stand what other programs committed; returns what that was.
+
+    Only the lake's one writer may call this.  What killed steps left is taken back, also where it
+    lies below or above such a commit.
+
+    Args:
+        lake: the tables.
+        spark: starts Spark, where the events of an hour have changed.
+
+    Raises:
+        HourglassError: a table has row-level deletes.
+    """
+    commits = commits_of_others(lake)
+    if not commits:
+        return []
+    base = lake.base_state()
+    former: State = lake.snapshots() if base is None else base
+    by_table = {each.spec.name: each for each in commits}
+    properties = {"hourglass.step": STEP, "hourglass.code": code_version()}
+    for spec in STEP_TABLES:
+        if spec.name not in by_table:
+            lake.take_back(spec, former.get(spec.name))
+    for each in commits:
+        if each.spec != FILLED_HOURS:
+            _let_stand(lake, each, properties)
+
+    filled = _filled_rows(lake, lake.snapshot(FILLED_HOURS))
+    before = _filled_rows(lake, None if base is None else base[FILLED_HOURS.name])
+    refilled = {hour for hour, _ in _differing(filled, before)}
+    of_events = _hours(lake, (EVENTS,), by_table, filled, ingest.STEP, base is None) | refilled
+    derived = _hours(lake, _DERIVED, by_table, filled, stale_hours.STEP, base is None) | refilled
+    _settle_accounts(lake, by_table, former, base is None, properties)
+    hours = contiguous(of_events | derived)
+    rows = {
+        **{(h, s): row for (h, s), row in filled.items() if s in (ingest.STEP, stale_hours.STEP)},
+        **{(h, stale_hours.STEP): _stale(filled.get((h, stale_hours.STEP))) for h in derived},
+    }
+    rows = {key: row for key, row in rows.items() if key[0] in of_events | derived}
+    for hour in of_events:
+        rows.pop((hour, ingest.STEP), None)
+    if of_events:
+        rows |= _ingested(lake, spark, contiguous(of_events), filled)
+    table = pa.Table.from_pylist(
+        [{"hour": h.start, "step": s, **row} for (h, s), row in sorted(rows.items(), key=_order)],
+        FILLED_HOURS.schema,
+    )
+    accepted = {"hourglass.accepted": json.dumps([_record(each) for each in commits])}
+    steps = (ingest.STEP, stale_hours.STEP)
+    lake.record_accepted(steps, hours, table, {**properties, **accepted}, former)
+    return commits
+
+
+def _order(row: tuple[tuple[Hour, str], dict[str, Any]]) -> tuple[Hour, str]:
+    return row[0]
+
+
+def _record(commit: ForeignCommits) -> dict[str, Any]:
+    return {
+        "table": commit.spec.name,
+        "snapshots": commit.snapshots,
+        "set_to": None if commit.snapshots else commit.current,
+        "rows": commit.rows,
+    }
+
+
+def _let_stand(lake: Lake, commit: ForeignCommits, properties: Mapping[str, str]) -> None:
+    """Make a table hold what other programs left of it, without what killed steps committed."""
+    spec = commit.spec
+    chain = since(lake.table(spec), commit.recorded).snapshots
+    stands = commit.current
+    if commit.snapshots and chain and is_own(chain[-1]):
+        stands = commit.snapshots[-1]
+        lake.take_back(spec, stands)
+    lake.stand_by(spec, stands, properties)
+    # What is computed from events is computed anew; of items and users each commit is whole.
+    if commit.mixed and commit.hours is not None and spec in STEP_TABLES and spec not in _DERIVED:
+        _merge(lake, commit, properties)
+
+
+def _merge(lake: Lake, commit: ForeignCommits, properties: Mapping[str, str]) -> None:
+    """Do to the recorded rows what other programs did, and only that.
+
+    A killed step had put (a, b, c) in the place of (a, b); then somebody deleted a: (b, c).  What
+    stays is (b).
+    """
+    spec = commit.spec
+    chain = since(lake.table(spec), commit.recorded)
+    steps = [(commit.recorded, True)] + [(s.snapshot_id, is_own(s)) for s in chain.snapshots]
+    parts: list[HourRange | None] = [None]
+    if spec.partition is not None:
+        parts = [HourRange(h, h + 1) for part in commit.hours or () for h in part]
+    merged: dict[HourRange | None, pa.Table] = {}
+    for part in parts:
+        wanted = _replayed(lake, spec, part, steps)
+        rows = pa.Table.from_pylist(wanted, spec.schema)
+        if Counter(map(repr, lake.arrow(spec, part).to_pylist())) != Counter(map(repr, wanted)):
+            merged[part] = rows
+    if not merged:
+        return
+    if spec.partition is None:
+        lake.overwrite(spec, "true", merged[None], properties)
+        return
+    hours = contiguous(part.first for part in merged if part is not None)
+    if spec.partition == "day":
+        lake.rewrite_days(spec, hours, pa.concat_tables(merged.values()), properties, _every)
+        return
+    writer = HourWriter(lake.staging(spec))
+    files: list[HourFile] = [
+        writer.write(part.first, iter([rows]))
+        for part, rows in merged.items()
+        if part is not None and rows.num_rows
+    ]
+    lake.replace(spec, hours, files, properties)
+
+
+def _every(rows: pa.Table) -> pa.Array:
+    return pa.repeat(True, rows.num_rows)
+
+
+def _replayed(
+    lake: Lake, spec: TableSpec, part: HourRange | None, steps: Sequence[tuple[int | None, bool]]
+) -> list[dict[str, Any]]:
+    """The first snapshot's rows, with the changes of those that are not the lake's own."""
+
+    def at(snapshot: int | None) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = lake.arrow(spec, part, {spec.name: snapshot}).to_pylist()
+        return rows
+
+    rows = at(steps[0][0])
+    for (before, _), (after, own) in itertools.pairwise(steps):
+        if own:
+            continue
+        old, new = at(before), at(after)
+        removed = Counter(map(repr, old)) - Counter(map(repr, new))
+        added = Counter(map(repr, new)) - Counter(map(repr, old))
+        rows = [*_left(rows, removed), *_taken(new, added)]
+    return rows
+
+
+def _left(rows: Iterable[dict[str, Any]], removed: Counter[str]) -> list[dict[str, Any]]:
+    """The rows without so many of each."""
+    left = []
+    for row in rows:
+        if removed[repr(row)] > 0:
+            removed[repr(row)] -= 1
+        else:
+            left.append(row)
+    return left
+
+
+def _taken(rows: Iterable[dict[str, Any]], added: Counter[str]) -> list[dict[str, Any]]:
+    """So many of each of the rows."""
+    taken = []
+    for row in rows:
+        if added[repr(row)] > 0:
+            added[repr(row)] -= 1
+            taken.append(row)
+    return taken
+
+
+def _hours(
+    lake: Lake,
+    specs: Sequence[TableSpec],
+    by_table: Mapping[str, ForeignCommits],
+    filled: _Rows,
+    step: str,
+    lost: bool,
+) -> set[Hour]:
+    """The hours of some tables that others changed; all hours where that is not known any more."""
+    changed: set[Hour] = set()
+    for spec in specs:
+        commit = by_table.get(spec.name)
+        if commit is not None and commit.hours is not None:
+            changed |= {hour for part in commit.hours for hour in part}
+        elif commit is not None or lost:
+            changed |= {hour for hour, name in filled if name == step}
+            changed |= {file.hour for file in lake.files(spec) if file.hour is not None}
+    return changed
+
+
+def _filled_rows(lake: Lake, snapshot: int | None) -> _Rows:
+    rows = lake.arrow(FILLED_HOURS, state={FILLED_HOURS.name: snapshot}).to_pylist()
+    return {
+        (Hour.of(row["hour"]), row["step"]): {name: row[name] for name in _FILLED} for row in rows
+    }
+
+
+def _differing(now: _Rows, before: _Rows) -> set[tuple[Hour, str]]:
+    """Rows of the two steps from which others follow, that are other ones now or gone."""
+    return {
+        key
+        for key in now.keys() | before.keys()
+        if key[1] in (ingest.STEP, stale_hours.STEP) and now.get(key) != before.get(key)
+    }
+
+
+def _stale(row: dict[str, Any] | None) -> dict[str, Any]:
+    """What is recorded of an hour whose sessions are to be computed anew.
+
+    The state that it left stays: the hours after it were made from that.
+    """
+    nothing = dict.fromkeys(("output_digest", "state_digest"), NOTHING)
+    empty = {"config_digest": "", "code_version": code_version(), "rows": 0}
+    return {**nothing, **empty, **(row or {}), "input_digest": stale_hours.CHANGED_BY_OTHERS}
+
+
+def _ingested(
+    lake: Lake, spark: Callable[[], SparkSession], hours: Sequence[HourRange], filled: _Rows
+) -> _Rows:
+    """What ingest would record of hours with the events that they hold now."""
+    session = spark()
+    events = lake.read(session, EVENTS, hours)
+    new: _Rows = {}
+    for row in query(session, "digest_events", {"kept": events}).collect():
+        hour = Hour(row.hour_index)
+        former = filled.get((hour, ingest.STEP), {"config_digest": ""})
+        new[hour, ingest.STEP] = {
+            "input_digest": "",
+            "output_digest": row.digest,
+            "state_digest": "",
+            "config_digest": former["config_digest"],
+            "code_version": code_version(),
+            "rows": row.row_count,
+        }
+    return new
+
+
+def _settle_accounts(
+    lake: Lake,
+    by_table: Mapping[str, ForeignCommits],
+    former: State,
+    lost: bool,
+    properties: Mapping[str, str],
+) -> None:
+    """Let the accounts of raw files say which of their records another program removed."""
+    accounts = read_accounts(lake)
+    settled = versions_of(accounts)
+    for spec, column in ((EVENTS, "accepted"), (QUARANTINE, "quarantined")):
+        commit = by_table.get(spec.name)
+        if commit is None and not lost:
+            continue
+        if commit is None or commit.hours is None:
+            before = Counter[str | None]()
+            for account in accounts:
+                before[account.source_file] += getattr(account, column)
+            after = _rows_by_file(lake, spec, None, None)
+        else:
+            before = _rows_by_file(lake, spec, commit.hours, {spec.name: former.get(spec.name)})
+            after = _rows_by_file(lake, spec, commit.hours, None)
+        change = {name: after[name] - before[name] for name in before.keys() | after.keys()}
+        by = _by(spec, commit)
+        settled = removed_from(settled, column, {n: -c for n, c in change.items() if c}, by)
+    rows: list[Account] = [account for each in settled.values() for account in each]
+    if Counter(rows) != Counter(accounts):
+        lake.overwrite(SOURCE_FILES, "true", account_rows(rows), properties)
+
+
+def _by(spec: TableSpec, commit: ForeignCommits | None) -> str:
+    if commit is None:
+        return f"another program, from {spec.name}"
+    ids = ", ".join(map(str, commit.snapshots or (commit.current,)))
+    return f"another program, snapshot {ids} of {spec.name}"
+
+
+def _rows_by_file(
+    lake: Lake, spec: TableSpec, hours: Sequence[HourRange] | None, state: State | None
+) -> Counter[str | None]:
+    """How many rows the hours hold of each raw file."""
+    rows = lake.arrow(spec, hours, state, ("source_file",))
+    counted = pc.value_counts(rows["source_file"].combine_chunks()).to_pylist()
+    return Counter({each["values"]: each["counts"] for each in counted})

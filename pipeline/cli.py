@@ -1,0 +1,478 @@
+"""The commands of the data side; what they do lives in the modules they call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.ingest.summary import (
+    first_of,
+    metadata_facts,
+    metadata_lines,
+    of_other_settings,
+    refused_lines,
+)
+from pipeline.settings.folders import path_option
+from pipeline.text.wording import counted, verb
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.ingest.ingest import IngestSummary
+    from pipeline.ingest.item_user_tables import LoadedMetadata
+    from pipeline.quality.verdicts import Kind
+    from pipeline.sessions.sessionize import SessionizeSummary
+
+app = typer.Typer()
+
+From = Annotated[str, typer.Option("--from", help="first hour, like 2016-03-14T13")]
+To = Annotated[str, typer.Option("--to", help="hour after the last, like 2016-03-15T00")]
+MaybeFrom = Annotated[str | None, typer.Option("--from", help="first hour; default: the earliest")]
+MaybeTo = Annotated[str | None, typer.Option("--to", help="hour after the last; default: the end")]
+
+
+@app.command()
+def doctor(
+    context: typer.Context,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix", help="install Java where that is allowed, keep Spark's classes ready"
+        ),
+    ] = False,
+) -> None:
+    """Say what is missing on this machine, and the command that mends it."""
+    from pipeline.doctor import render, run_doctor
+
+    space: Workspace = context.obj
+    checks = run_doctor(space.settings.work, fix)
+    if space.as_json:
+        space.say("", {"checks": [vars(check) for check in checks]})
+    else:
+        space.console.print(render(checks))
+    failed = [check for check in checks if check.status == "fail"]
+    if failed:
+        raise HourglassError(
+            f"{failed[0].name}: found {failed[0].found}, need {failed[0].needed}: {failed[0].mend}"
+        )
+
+
+@app.command()
+def where(context: typer.Context) -> None:
+    """Say where the pages for people lie: the report and the Data Docs."""
+    space: Workspace = context.obj
+    folders = {name: space.settings.path(name) for name in ("reports", "data_docs")}
+    pages = (folders["reports"] / "report.html", folders["data_docs"] / "index.html")
+    space.say(f"report: {pages[0]}\nData Docs: {pages[1]}", folders)
+
+
+@app.command()
+def simulate(
+    context: typer.Context,
+    hours: Annotated[int | None, typer.Option(help="how many hours, from simulator.start")] = None,
+    seed: Annotated[int | None, typer.Option(help="of the simulated world")] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="what goes wrong; see docs/data-quality.md")
+    ] = None,
+    scenario_from: Annotated[str | None, typer.Option(help="its first hour")] = None,
+    scenario_hours: Annotated[int | None, typer.Option(help="how long it lasts", min=1)] = None,
+) -> None:
+    """Let the built-in news site write its hourly logs into the landing zone (source.path)."""
+    from pipeline.simulator import SCENARIOS
+    from pipeline.simulator import simulate as run
+
+    space: Workspace = context.obj
+    if scenario is not None and scenario not in SCENARIOS:
+        raise UsageError(f"--scenario {scenario!r} is none of {', '.join(SCENARIOS)}")
+    asked = {
+        "seed": seed,
+        "scenario": scenario,
+        "scenario_from": scenario_from,
+        "scenario_hours": scenario_hours,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    world = space.settings.simulator.model_copy(update=given)
+    first = Hour.parse(world.start)
+    landing = space.settings.source.path
+    truth = landing.with_name(landing.name + "-truth")
+    with space.status("simulating"):
+        made = run(world, landing, truth, HourRange(first, first + (hours or world.hours)))
+    space.say(
+        f"{counted(made.records, 'record')} of {counted(made.users, 'user')} on "
+        f"{counted(made.items, 'item')} in {counted(made.files, 'file')} below {landing}; "
+        f"the truth about them is in {truth}",
+        {"landing": landing, "truth": truth, "records": made.records, "files": made.files},
+    )
+
+
+@app.command()
+def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None) -> None:
+    """Take new raw files in: raw files -> events, quarantine."""
+    from pipeline.ingest.ingest import ingest as run
+    from pipeline.ingest.item_user_tables import load_metadata
+
+    space: Workspace = context.obj
+    hours = _maybe_range(first, stop)
+    with space.writing():
+        metadata = load_metadata(space.lake, space.settings)
+        spark = space.spark_for(hours)
+        with space.status("ingesting"):
+            done = run(spark, space.lake, space.settings, space.clock, hours)
+    space.say(
+        _taken_in(done) + refused_lines(done) + metadata_lines(metadata),
+        {**_ingest_facts(done), **metadata_facts(metadata)},
+    )
+    _refuse_left_out(done, metadata)
+
+
+@app.command()
+def validate(
+    context: typer.Context,
+    first: From,
+    stop: To,
+    only: Annotated[
+        str | None,
+        typer.Option(help="events (and what is known of the hour) or sessions; default: both"),
+    ] = None,
+    accept: Annotated[
+        str | None, typer.Option(help="let critical hours pass, and keep this reason with them")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="who validates or accepts; default: the user of the system")
+    ] = None,
+) -> None:
+    """Hold hours to their expectations and write Data Docs; exit 1 on a critical failure."""
+    from pipeline.quality.results import refuse_critical
+    from pipeline.quality.validate_hours import validate as run
+
+    space: Workspace = context.obj
+    hours = space.past(HourRange.parse(first, stop))
+    kinds = _kinds(only)
+    with space.writing(), space.status("validating"):
+        outcomes = run(space.lake, space.settings, hours, kinds, accept, space.act(by))
+    failed = [r for outcome in outcomes for r in outcome.results if not r.success]
+    checked = sum(len(outcome.results) for outcome in outcomes)
+    docs = space.settings.path("data_docs") / "index.html"
+    for result in failed:
+        passed = " (accepted)" if result.accepted else ""
+        space.console.print(f"{result.severity}{passed}: {result.sentence}", markup=False)
+    space.say(
+        f"{counted(checked, 'expectation')}, {len(failed)} failed; Data Docs: {docs}",
+        {
+            "checked": checked,
+            "failed": [
+                {"severity": r.severity, "sentence": r.sentence, "accepted": r.accepted}
+                for r in failed
+            ],
+            "data_docs": docs,
+        },
+    )
+    refuse_critical(outcomes)
+
+
+def _kinds(only: str | None) -> tuple[Kind, ...]:
+    kinds: tuple[Kind, ...] = ("events", "sessions")
+    chosen = tuple(kind for kind in kinds if only in (None, kind))
+    if not chosen:
+        raise UsageError(f"--only {only}: use events or sessions")
+    return chosen
+
+
+@app.command()
+def sessionize(context: typer.Context, first: From, stop: To) -> None:
+    """Compute sessions, open sessions, item hours and dwell hours of a range."""
+    space: Workspace = context.obj
+    _sessionize(space, space.past(HourRange.parse(first, stop)))
+
+
+@app.command()
+def backfill(
+    context: typer.Context,
+    first: MaybeFrom = None,
+    stop: MaybeTo = None,
+    plan: Annotated[bool, typer.Option("--plan", help="only show what would be done")] = False,
+    accept_late: Annotated[
+        bool,
+        typer.Option("--accept-late", help="let in what came later than ingest.max_lateness"),
+    ] = False,
+) -> None:
+    """Ingest what is new, then fill the hours that are missing or whose inputs changed.
+
+    Hours follow from one another: what is missing before the range is filled with it.
+    """
+    from pipeline.ingest.item_user_tables import load_metadata
+    from pipeline.sessions.backfill import backfill as run
+
+    space: Workspace = context.obj
+    asked = _maybe_range(first, stop)
+    if stop and asked:
+        space.past(asked)
+    if plan:
+        _show_plan(space, asked, accept_late)
+        return
+    with space.writing():
+        metadata = load_metadata(space.lake, space.settings)
+        spark = space.spark_for(asked)
+        with space.progress("backfilling") as report:
+            taken, done = run(
+                spark, space.lake, space.settings, space.clock, asked, accept_late, report
+            )
+    facts = {**_ingest_facts(taken), **metadata_facts(metadata)}
+    if done is None:
+        space.say(
+            f"{_taken_in(taken)}; no hour is missing or has changed{refused_lines(taken)}"
+            + metadata_lines(metadata),
+            {"ingest": facts, "filled": []},
+        )
+    else:
+        space.say(
+            f"{_taken_in(taken)}; {_filled(done)}{refused_lines(taken)}{metadata_lines(metadata)}",
+            {"ingest": facts, **_sessionize_facts(done)},
+        )
+        _refuse_failed(done)
+    _refuse_left_out(taken, metadata)
+
+
+def _show_plan(space: Workspace, asked: HourRange | None, accept_late: bool) -> None:
+    from rich.table import Table
+
+    from pipeline.sessions.backfill import plan_backfill
+
+    planned = plan_backfill(space.lake, space.settings, space.clock, asked, accept_late)
+    if planned.ranges and not space.as_json:
+        table = Table("from", "to", "hours", "events", "why")
+        for part in planned.ranges:
+            ends = str(part.hours.first), str(part.hours.stop)
+            table.add_row(*ends, f"{len(part.hours):,}", f"{part.events:,}", part.why)
+        space.console.print(table)
+    waiting = len(planned.waiting_files)
+    space.say(
+        f"{counted(planned.hours, 'hour')} {verb(planned.hours, 'is', 'are')} missing or "
+        f"{verb(planned.hours, 'has', 'have')} changed"
+        + (
+            f"; {counted(waiting, 'file')} {verb(waiting, 'waits', 'wait')} to be ingested, "
+            f"{_from_to(planned.waiting_files)}, and may change more"
+            if waiting
+            else ""
+        )
+        + of_other_settings(planned)
+        + "".join(f"; unreadable: {name}" for name in planned.unreadable),
+        {
+            "hours": planned.hours,
+            "ranges": [
+                {"from": p.hours.first, "to": p.hours.stop, "events": p.events, "why": p.why}
+                for p in planned.ranges
+            ],
+            "waiting_files": planned.waiting_files,
+            "unreadable": planned.unreadable,
+            "read_again": planned.read_again,
+            "outdated": planned.outdated,
+            "unknown_settings": planned.unknown_settings,
+        },
+    )
+
+
+def _from_to(files: Sequence[str]) -> str:
+    return files[0] if len(files) == 1 else f"from {files[0]} to {files[-1]}"
+
+
+def _sessionize(space: Workspace, hours: HourRange) -> None:
+    from pipeline.sessions.sessionize import sessionize as run
+
+    with space.writing():
+        spark = space.spark_for(hours)
+        with space.progress(f"sessionizing {hours}") as report:
+            done = run(spark, space.lake, space.settings, hours, report)
+    space.say(_filled(done), _sessionize_facts(done))
+    _refuse_failed(done)
+
+
+@app.command()
+def dataset(
+    context: typer.Context,
+    as_of: Annotated[str, typer.Option(help="hour at whose start the data set freezes")] = "last",
+    judged_until: Annotated[
+        str | None,
+        typer.Option(help="instead of --as-of: the end of the hours whose events are to judge it"),
+    ] = None,
+    window: Annotated[str | None, typer.Option(help="hours to learn from, like 10h")] = None,
+    extend: Annotated[
+        str | None, typer.Option(help="data set whose vocabulary comes first")
+    ] = None,
+) -> None:
+    """Freeze what a model may know at an hour into Parquet shards."""
+    from pipeline.dataset.build import read_manifest
+    from pipeline.dataset.freeze import freeze_and_judge
+    from pipeline.quality.results import refuse_critical
+    from pipeline.settings.settings import DatasetSettings
+
+    space: Workspace = context.obj
+    settings = space.settings
+    if window is not None:
+        parse_duration_h(window)
+        rules = DatasetSettings(**{**settings.dataset.model_dump(), "window": window})
+        settings = settings.model_copy(update={"dataset": rules})
+    if judged_until is not None and as_of != "last":
+        raise UsageError("--as-of and --judged-until say one time in two ways: use one of them")
+    time = space.as_of(as_of)
+    if judged_until not in (None, "last"):
+        time = Hour.parse(str(judged_until)) - parse_duration_h(settings.evaluation.horizon)
+    base = space.dataset(extend, "--extend") if extend else None
+    folder, outcome = freeze_and_judge(space, settings, time, base)
+    for result in outcome.results:
+        if not result.success:
+            space.console.print(f"{result.severity}: {result.sentence}", markup=False)
+    manifest = read_manifest(folder)
+    space.say(
+        f"data set {folder.name} as of {time}: {counted(manifest['n_targets'], 'event')} "
+        f"of {counted(manifest['n_users'], 'user')} on {counted(manifest['n_items'], 'item')}, in "
+        f"{folder}",
+        {
+            "dataset_id": folder.name,
+            "as_of": str(time),
+            "folder": folder,
+            "quality": outcome.verdict,
+            **{name: manifest[name] for name in ("n_targets", "n_users", "n_items")},
+        },
+    )
+    refuse_critical([outcome])
+
+
+@app.command()
+def drill(
+    context: typer.Context,
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="one of them, repeatable; default: all")
+    ] = None,
+    quiet_days: Annotated[int, typer.Option(help="days in which nothing is wrong", min=1)] = 30,
+    seed: Annotated[int | None, typer.Option(help="of the simulated world")] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(parser=path_option, metavar="PATH", help="a folder for the drill alone"),
+    ] = None,
+) -> None:
+    """Try validation on simulated faults; exit 1 where one is missed or a false alarm raised."""
+    from pipeline.simulator import SCENARIOS
+    from pipeline.simulator.drill import Drill
+    from pipeline.simulator.drill_tables import complaint, drill_facts, drill_sentence, tables
+
+    space: Workspace = context.obj
+    names = scenario or list(SCENARIOS)
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        raise UsageError(f"--scenario {unknown[0]!r} is none of {', '.join(SCENARIOS)}")
+    settings = space.settings
+    if seed is not None:
+        world = settings.simulator.model_copy(update={"seed": seed})
+        settings = settings.model_copy(update={"simulator": world})
+    folder = (work or settings.path("drill")).absolute()
+    run = Drill(space.spark_for(None), settings, folder, quiet_days, status=space.status)
+    done = run.run([SCENARIOS[name] for name in names])
+    if not space.as_json:
+        space.console.print(*tables(done), sep="\n")
+    space.say(drill_sentence(done), drill_facts(done))
+    if wrong := complaint(done):
+        raise HourglassError(wrong)
+
+
+def _maybe_range(first: str | None, stop: str | None) -> HourRange | None:
+    if first is None and stop is None:
+        return None
+    return HourRange.parse(first or "1970-01-01T00", stop or "9999-01-01T00")
+
+
+def _taken_in(done: IngestSummary) -> str:
+    if done.files == 0 and not done.unreadable:
+        known = f"nothing new: {counted(done.known_files, 'file')} known already"
+        return known + of_other_settings(done)
+    late = f", {done.late:,} of them too late by ingest.max_lateness" if done.late else ""
+    return (
+        f"{counted(done.files, 'file')}, {counted(done.records, 'record')} = "
+        f"{done.accepted:,} accepted{late} + "
+        f"{counted(done.duplicates, 'duplicate')} + {done.quarantined:,} quarantined"
+        + of_other_settings(done)
+    )
+
+
+def _ingest_facts(done: IngestSummary) -> dict[str, Any]:
+    facts = {**vars(done), "hours": [str(part) for part in done.hours]}
+    del facts["refusals"]
+    return {**facts, "reasons": done.refusals.reasons, "without_events": done.refusals.by_file}
+
+
+def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
+    """Exit 1 where a file, or a line of metadata, could not be taken in; all else was.
+
+    Lines of a metadata file that is as it was are said again, but were an error before.
+
+    Raises:
+        HourglassError: naming the first of them with their reasons.
+    """
+    left_out = [*done.unreadable, *(f"{name}: no longer there" for name in done.missing)]
+    sentences = []
+    if left_out:
+        sentences.append(
+            f"{counted(len(left_out), 'file')} left out, all others were taken in; "
+            f"{first_of(left_out)}"
+        )
+    if done.unfit:
+        sentences.append(
+            f"{counted(len(done.unfit), 'file')} in quarantine as a whole; {first_of(done.unfit)}"
+        )
+    if metadata.faults:
+        sentences.append(f"not taken in of items and users: {first_of(metadata.faults)}")
+    if sentences:
+        raise HourglassError("; ".join(sentences))
+
+
+def _filled(done: SessionizeSummary) -> str:
+    filled = ", ".join(str(part) for part in done.filled) or "nothing"
+    sentence = (
+        f"filled {filled}: {counted(done.events, 'event')} in, {done.closed_events:,} in closed "
+        "sessions"
+    )
+    if done.missing_or_changed:
+        before = counted(done.missing_or_changed, "earlier hour")
+        were = verb(done.missing_or_changed, "was", "were")
+        sentence += f"; {before} {were} missing or had changed"
+    if done.carried_on:
+        sentence += f"; {counted(done.carried_on, 'later one')} followed from them"
+    if done.settled_at:
+        hours = ", ".join(map(str, done.settled_at))
+        sentence += f"; stopped at {hours}, where the sessions carried in came out as they were"
+    return sentence
+
+
+def _sessionize_facts(done: SessionizeSummary) -> dict[str, Any]:
+    return {
+        **vars(done),
+        "filled": [str(part) for part in done.filled],
+        "settled_at": [str(hour) for hour in done.settled_at],
+        "failed": [{"hour": str(hour), "reason": reason} for hour, reason in done.failed],
+    }
+
+
+def _refuse_failed(done: SessionizeSummary) -> None:
+    """Exit 1 where an hour could not be computed; what does not follow from it was.
+
+    Raises:
+        HourglassError: naming the first of them and its reason.
+    """
+    if done.failed:
+        hour, reason = done.failed[0]
+        waiting = f", {counted(done.waiting, 'hour')} after that waiting" if done.waiting else ""
+        raise HourglassError(
+            f"{counted(len(done.failed), 'hour')} left out{waiting}, the rest is done; "
+            f"hour {hour}: {reason}"
+        )
+
+
+def own_config() -> Path | None:
+    """The settings file used when none is named: of this folder, or of the last demo."""
+    for path in (Path("hourglass.yaml"), Path("work/hourglass.yaml")):
+        if path.is_file():
+            return path
+    return None

@@ -1,0 +1,1 @@
+"""Sessions become a data set: filter, bins, codes, features, shards and manifest."""

@@ -1,0 +1,156 @@
+"""Judging a data set before any model learns from it."""
+
+from __future__ import annotations
+
+import json
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+
+from pipeline.dataset.write import read_manifest
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import ITEM_HOURS
+from pipeline.settings.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.quality.results import ValidationOutcome
+
+SUITE = "datasets"
+_VERDICT = "quality.json"
+_NAN = float("nan")
+_LATEST_H = 24
+
+
+def judge_dataset(lake: Lake, settings: Settings, folder: Path) -> ValidationOutcome:
+    """Hold a data set to its expectations; the verdict is kept in its folder.
+
+    Raises:
+        UsageError: the suite ``datasets`` cannot be read.
+    """
+    import pandas as pd
+
+    from pipeline.quality.expectations import validate_frame
+    from pipeline.quality.suite import load_suite, suite_values
+
+    manifest = read_manifest(folder)
+    as_of = Hour.parse(manifest["as_of"])
+    latest = lake.arrow(
+        ITEM_HOURS, HourRange(as_of - _LATEST_H, as_of), columns=("item_id", "events")
+    )
+    before = _dataset_before(folder, as_of)
+    facts = dataset_facts(
+        manifest,
+        _vocabulary(folder),
+        latest,
+        None if before is None else _vocabulary(before),
+    )
+    suite = load_suite(SUITE, suite_values(as_of, settings), settings.quality.suites)
+    site, keep = settings.path("data_docs"), settings.quality.keep
+    frame = pd.DataFrame([facts])
+    outcome = validate_frame(suite, frame, f"{as_of}-{folder.name}", site, keep)
+    broken = [result for result in outcome.results if not result.success]
+    # Whoever is refused is told the first.
+    broken.sort(key=lambda result: result.severity != "critical")
+    failed = [result.sentence for result in broken]
+    known = {name: value for name, value in facts.items() if not isnan(value)}
+    verdict = {"verdict": outcome.verdict, "failed": failed, "facts": known}
+    beside = folder / f".{_VERDICT}.tmp"
+    beside.write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
+    beside.replace(folder / _VERDICT)
+    return outcome
+
+
+def dataset_facts(
+    manifest: dict[str, Any],
+    vocabulary: pa.Array,
+    latest: pa.Table,
+    vocabulary_before: pa.Array | None,
+) -> dict[str, float]:
+    """Facts about a data set.
+
+    Args:
+        manifest: the data set's; its ``steps`` count what the support filter left.
+        vocabulary: item ids. (I,)
+        latest: ``item_hours`` of the last hours before the data set's time.
+        vocabulary_before: item ids of the data set before; None for the first.
+
+    Returns:
+        targets, items, users; kept_event_share and kept_item_share, of those of the window;
+        vocabulary_ratio and new_item_share, against the data set before; unseen_share, of the
+        latest events, those on items that are not in the vocabulary.  NaN where unknown.
+    """
+    first, last = manifest["steps"][0], manifest["steps"][-1]
+    known = latest.filter(pc.is_in(latest["item_id"], value_set=vocabulary))
+    events, known_events = (pc.sum(table["events"]).as_py() or 0 for table in (latest, known))
+    ratio = new_share = _NAN
+    if vocabulary_before is not None and len(vocabulary_before):
+        ratio = len(vocabulary) / len(vocabulary_before)
+        old = pc.sum(pc.is_in(vocabulary, value_set=vocabulary_before)).as_py() or 0
+        new_share = 1 - old / len(vocabulary)
+    return {
+        "targets": manifest["n_targets"],
+        "items": manifest["n_items"],
+        "users": manifest["n_users"],
+        "kept_event_share": last["events"] / first["events"] if first["events"] else _NAN,
+        "kept_item_share": last["items"] / first["items"] if first["items"] else _NAN,
+        "vocabulary_ratio": ratio,
+        "new_item_share": new_share,
+        "unseen_share": 1 - known_events / events if events else _NAN,
+    }
+
+
+def dataset_verdict(folder: Path) -> tuple[str | None, tuple[str, ...]]:
+    """What was said of a data set, and why; None where it was never judged."""
+    try:
+        said = json.loads((folder / _VERDICT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None, ()
+    except (OSError, ValueError) as error:
+        raise HourglassError(f"{folder / _VERDICT}: cannot be read: {error}") from error
+    return said["verdict"], tuple(said["failed"])
+
+
+def refuse_critical_dataset(folder: Path) -> None:
+    """Let a data set pass that was judged and is not critical.
+
+    Raises:
+        HourglassError: it is, and why; or nobody has judged it.
+    """
+    verdict, failed = dataset_verdict(folder)
+    if verdict is None:
+        raise HourglassError(
+            f"data set {folder.name} was never judged: run `hourglass dataset` for its time again"
+        )
+    if verdict == "critical":
+        raise HourglassError(f"data set {folder.name} failed a critical expectation: {failed[0]}")
+
+
+def _dataset_before(folder: Path, as_of: Hour) -> Path | None:
+    """The data set of the latest time before this one's that was made alike and not refused."""
+    alike = _width_h(folder)
+    made = [
+        (Hour.parse(read_manifest(path.parent)["as_of"]), path.parent)
+        for path in folder.parent.glob("[!.]*/manifest.json")
+        if _width_h(path.parent) == alike and dataset_verdict(path.parent)[0] != "critical"
+    ]
+    return max(((hour, path) for hour, path in made if hour < as_of), default=(None, None))[1]
+
+
+def _width_h(folder: Path) -> tuple[int, str]:
+    """How long a data set's window is, and by which settings it was made."""
+    manifest = read_manifest(folder)
+    window_h = Hour.parse(manifest["as_of"]).index - Hour.parse(manifest["window_start"]).index
+    return window_h, manifest["config_digest"]
+
+
+def _vocabulary(folder: Path) -> pa.Array:
+    import pyarrow.parquet as pq
+
+    items = pq.read_table(folder / "vocabulary.parquet", columns=["item_id"])["item_id"]
+    return items.combine_chunks()

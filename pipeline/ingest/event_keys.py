@@ -1,0 +1,143 @@
+"""Keys that a log gives its events: told of in several hours, an event is kept in the first.
+
+An hour tells of a key if any record of it happened then.  The key's event stays in an hour unless
+another hour that lies before it, no further than ``ingest.key_window``, tells of the key too:
+whether or not that one keeps it.  So a window of 2h leaves of the hours 1, 2, 4 and 9 the first and
+the last.  What an hour tells of and does not keep is remembered in ``repeated_keys``; that is why
+arrival in any order ends the same, though only the hours within the window are looked at.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipeline.hours import HOUR_S, Hour, HourRange, contiguous, parse_duration_h
+from pipeline.ingest.read_raw import Parcel
+from pipeline.lake.lake import Lake
+from pipeline.lake.parquet_files import HourFile, read_by_hour
+from pipeline.lake.sql import query
+from pipeline.lake.tables import EVENTS, REPEATED_KEYS
+from pipeline.settings.settings import ALL_HOURS
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_HOUR_US = HOUR_S * 1_000_000
+_ENDLESS_US = 1 << 62
+_KEYS = pa.schema([EVENTS.schema.field(name) for name in ("hour", "event_key")])
+
+
+@dataclass(frozen=True)
+class ToldBefore:
+    """What the lake knows of arriving keys besides the events of the arriving hours.
+
+    ``hours`` are those whose events are to be written anew: the arriving ones, and others of which
+    an event may no longer be its own.  Both frames have the columns of ``repeated_keys``: of those
+    hours its rows (``repeated``), and of others that tell of an arriving key (``elsewhere``).
+    """
+
+    hours: list[HourRange]
+    repeated: DataFrame
+    elsewhere: DataFrame
+    window_us: int
+
+
+@contextmanager
+def told_before(
+    spark: SparkSession,
+    lake: Lake,
+    parcel: Parcel,
+    hours: Collection[Hour],
+    changed: Sequence[str],
+    key_window: str | None,
+) -> Iterator[ToldBefore]:
+    """Look arriving keys up among the events of the hours around them.
+
+    Args:
+        spark: the session.
+        lake: where to look.
+        parcel: what arrives.
+        hours: whose events are written anew in any case.
+        changed: files of it that were known with another content.
+        key_window: of ``ingest.key_window``; None looks nothing up, for a log that gives no keys.
+    """
+    # A limit of nothing lets the optimiser leave out what it is joined to.
+    nothing = read_by_hour(spark, REPEATED_KEYS.schema, ()).limit(0)
+    if key_window is None or not hours:
+        yield ToldBefore(contiguous(hours), nothing, nothing, 0)
+        return
+    window_h = None if key_window == ALL_HOURS else parse_duration_h(key_window)
+    window_us = _ENDLESS_US if window_h is None else window_h * _HOUR_US
+    reach = None if window_h is None else _reach(hours, window_h)
+    in_order = sorted(hours)
+    near = [
+        file
+        for file in lake.files(EVENTS, reach)
+        if file.hour not in hours and _is_near(file, in_order, window_h)
+    ]
+    files = lake.files(REPEATED_KEYS, reach)
+    met = None
+    try:
+        rewritten, elsewhere = set(hours), nothing
+        if near:
+            arrived = parcel.events.select("hour", "event_key", "source_file")
+            views = {
+                "known_keys": read_by_hour(spark, _KEYS, near),
+                "arrived": arrived,
+                "changed": spark.createDataFrame([(n,) for n in changed], "source_file string"),
+            }
+            met = query(spark, "keys_nearby", views, window_us=window_us).persist()
+            displaced = met.where("is_displaced").select("hour_index").distinct().collect()
+            rewritten |= {Hour(row.hour_index) for row in displaced}
+            elsewhere = met.where("NOT is_displaced").selectExpr(
+                *("hour", "NULL AS event_time", "event_key"),
+                *("NULL AS source_file", "NULL AS line"),
+            )
+        outside = [file for file in files if file.hour not in rewritten]
+        if outside:
+            elsewhere = elsewhere.union(read_by_hour(spark, REPEATED_KEYS.schema, outside))
+        inside = [file for file in files if file.hour in rewritten]
+        repeated = read_by_hour(spark, REPEATED_KEYS.schema, inside)
+        yield ToldBefore(contiguous(rewritten), repeated, elsewhere, window_us)
+    finally:
+        if met is not None:
+            met.unpersist()
+
+
+def hours_no_longer_told(
+    spark: SparkSession, lake: Lake, parcel: Parcel, renewed: DataFrame
+) -> set[Hour]:
+    """The hours in which files that have grown repeated a key and now do so no longer."""
+    if not lake.files(REPEATED_KEYS):
+        return set()
+    known = lake.read(spark, REPEATED_KEYS)
+    views = {"known": known, "grown": renewed, "arrived": parcel.events}
+    rows = query(spark, "events_of_grown", views).collect()
+    return {Hour(row.hour_index) for row in rows if row.withdrawn}
+
+
+def stage_repeated(lake: Lake, repeated: DataFrame) -> list[HourFile]:
+    """Files of rows of ``repeated_keys``, uncommitted; most hours have none."""
+    return [] if repeated.isEmpty() else lake.stage(repeated, REPEATED_KEYS)
+
+
+def _reach(hours: Collection[Hour], window_h: int) -> HourRange:
+    return HourRange(min(hours) - window_h, max(hours) + window_h + 1)
+
+
+def _is_near(file: HourFile, hours: Sequence[Hour], window_h: int | None) -> bool:
+    """Whether a file's hour is within the window of one of the hours, which are in order."""
+    if window_h is None or file.hour is None:
+        return True
+    after = bisect_left(hours, file.hour)
+    return any(
+        abs(hours[nth].index - file.hour.index) <= window_h
+        for nth in (after - 1, after)
+        if 0 <= nth < len(hours)
+    )

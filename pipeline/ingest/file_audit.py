@@ -1,0 +1,211 @@
+"""The books: for each raw file, what became of its records, kept true as other files arrive.
+
+An event belongs to the first of its records by file and line.  When a file that sorts earlier
+brings it too, its former owner has one accepted record less and one duplicate more.  So at any
+time ``records = accepted + duplicates + quarantined`` for each file, and the accepted records of
+all files are the rows of ``events``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.errors import HourglassError
+from pipeline.lake.lake import Lake, State
+from pipeline.lake.tables import SOURCE_FILES
+from pipeline.text.wording import counted, verb
+
+COUNTS = ("records", "accepted", "duplicates", "quarantined")
+_MOST_FILES = 64
+
+
+@dataclass(frozen=True)
+class Account:
+    """A row of ``source_files``: one content of one raw file."""
+
+    source_file: str
+    arrival: datetime
+    modified: datetime
+    bytes: int
+    sha256: str
+    records: int
+    accepted: int
+    duplicates: int
+    quarantined: int
+    #: Digest of the settings that it was read by; None where that was not recorded.
+    read_by: str | None = None
+    #: Records that another program took out of the tables since; and which one, how.
+    removed: int = 0
+    removed_by: str | None = None
+
+
+Versions = dict[str, list[Account]]
+
+
+def read_accounts(lake: Lake, state: State | None = None) -> list[Account]:
+    """Every account that the lake keeps."""
+    rows = lake.arrow(SOURCE_FILES, state=state).to_pylist()
+    return [Account(**{**row, "removed": row["removed"] or 0}) for row in rows]
+
+
+def versions_of(accounts: Iterable[Account]) -> Versions:
+    """The accounts of each file, its oldest content first."""
+    versions: Versions = defaultdict(list)
+    for account in accounts:
+        versions[account.source_file].append(account)
+    for known in versions.values():
+        known.sort(key=lambda account: (account.arrival, account.modified, account.sha256))
+    return dict(versions)
+
+
+def check_records(accounts: Iterable[Account]) -> None:
+    """Every record that was read must have become something.
+
+    Raises:
+        HourglassError: those of a file do not add up.
+    """
+    for account in accounts:
+        accounted = account.accepted + account.duplicates + account.quarantined
+        if account.records != accounted:
+            raise HourglassError(
+                f"{account.source_file}: {counted(account.records, 'record')} "
+                f"{verb(account.records, 'was', 'were')} read but {accounted} "
+                "accounted for; nothing was committed: please report this with the file"
+            )
+
+
+def settle(
+    versions: Iterable[Account], displaced: int, replaced: Collection[str] = ()
+) -> list[Account]:
+    """The accounts of one file's known contents, oldest first, after it has lost events.
+
+    Args:
+        versions: the accounts as they stand, oldest content first.
+        displaced: how many of the file's events now belong to another record.
+        replaced: digests of contents whose account goes; what they own besides the displaced
+            falls to the others.
+    """
+    versions = list(versions)
+    owned = max(sum(account.accepted for account in versions) - displaced, 0)
+    kept = [account for account in versions if account.sha256 not in replaced]
+    accepted = []
+    for account in kept:
+        # The oldest keep theirs, so the newest content is the one to lose.
+        accepted.append(min(owned, account.accepted))
+        owned -= accepted[-1]
+    for at, account in enumerate(kept):
+        more = min(owned, account.accepted + account.duplicates - accepted[at])
+        accepted[at] += more
+        owned -= more
+    return [
+        replace(account, accepted=now, duplicates=account.duplicates + account.accepted - now)
+        for account, now in zip(kept, accepted, strict=True)
+    ]
+
+
+def settle_all(
+    versions: Versions, displaced: Mapping[str, int], replaced: Mapping[str, Collection[str]]
+) -> Versions:
+    """:func:`settle` for all files; the other two arguments are by file, where there are any."""
+    return {
+        name: settle(known, displaced.get(name, 0), replaced.get(name, ()))
+        if name in displaced or name in replaced
+        else known
+        for name, known in versions.items()
+    }
+
+
+def removed_from(
+    versions: Versions, column: str, removed: Mapping[str | None, int], by: str
+) -> Versions:
+    """The accounts after another program took rows out of a table, or put some in.
+
+    Args:
+        versions: the accounts of each file, its oldest content first.
+        column: what the rows were counted as, ``accepted`` or ``quarantined``.
+        removed: how many of each file's rows are gone; below 0 where there are more.
+        by: who did it.
+
+    Returns:
+        All accounts; of a file with several contents the newest is the first to lose.  Rows of
+        files that were never taken in have an account of their own.
+    """
+    settled = dict(versions)
+    for name, gone in removed.items():
+        file = name or "(no source_file)"
+        known = list(settled.get(file, ())) or [_unknown(file)]
+        left = gone
+        for at in reversed(range(len(known))):
+            count = getattr(known[at], column)
+            less = left if at == 0 or left < 0 else min(left, count)
+            left -= less
+            if less:
+                said = by if known[at].removed_by is None else f"{known[at].removed_by}; {by}"
+                changed: dict[str, Any] = {
+                    column: count - less,
+                    "removed": known[at].removed + less,
+                    "removed_by": said,
+                }
+                known[at] = replace(known[at], **changed)
+        settled[file] = known
+    return settled
+
+
+def _unknown(file: str) -> Account:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return Account(file, epoch, epoch, 0, "", 0, 0, 0, 0)
+
+
+def check_events(
+    before: Versions, settled: Versions, arrived: Iterable[Account], rows_before: int, rows_now: int
+) -> None:
+    """What the files own must be what ``events`` holds, if it was so before.
+
+    Raises:
+        HourglassError: it no longer would be.
+    """
+    held = _accepted(*before.values()) == rows_before
+    accepted = _accepted(*settled.values(), arrived)
+    if held and accepted != rows_now:
+        raise HourglassError(
+            f"events would hold {counted(rows_now, 'row')} but the files account for {accepted} "
+            "of them; nothing was committed: please report this"
+        )
+
+
+def _accepted(*accounts: Iterable[Account]) -> int:
+    return sum(account.accepted for each in accounts for account in each)
+
+
+def commit_accounts(
+    lake: Lake,
+    known: Versions,
+    settled: Versions,
+    arrived: Iterable[Account],
+    made_by: Mapping[str, str],
+    all_again: bool = False,
+) -> None:
+    """Add the accounts of what has arrived, and put the settled ones in place of the known.
+
+    ``all_again`` writes the known ones also where none has changed: the table lacks a column.
+    """
+    rows = account_rows(arrived)
+    if not all_again and known == settled and len(lake.files(SOURCE_FILES)) < _MOST_FILES:
+        lake.append(SOURCE_FILES, rows, made_by)
+        return
+    # Also when there are many: hourly runs would leave thousands of small files, and each run
+    # reads them all.
+    standing = account_rows(account for each in settled.values() for account in each)
+    lake.overwrite(SOURCE_FILES, "true", pa.concat_tables([standing, rows]), made_by)
+
+
+def account_rows(accounts: Iterable[Account]) -> pa.Table:
+    """The accounts as rows of ``source_files``."""
+    rows: list[dict[str, Any]] = [vars(account) for account in accounts]
+    return pa.Table.from_pylist(rows, schema=SOURCE_FILES.schema)

@@ -1,0 +1,136 @@
+"""Metadata: optional files about items and users -> the ``items`` and ``users`` tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import HourglassError
+from pipeline.inside import LEAVES, open_inside, resolve_inside
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import ITEMS, USERS, TableSpec
+from pipeline.settings.settings import Settings
+from pipeline.sources.item_user_metadata import MOST_CHARS, IdColumn, read_metadata
+from pipeline.sources.lines import Line, line_encoding, read_lines
+from pipeline.text.wording import counted
+
+_DIGEST = "hourglass.source_sha256"
+_FAULTS = "hourglass.source_faults"
+_READ_BY = "hourglass.source_read_by"
+# More faults are counted, not named.
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class LoadedMetadata:
+    """Rows by table that were read now, and what is wrong with the files, a sentence each.
+
+    ``faults`` are of files that came now or cannot be read; ``former_faults`` of files that were
+    read before and are as they were.
+    """
+
+    rows: dict[str, int]
+    faults: tuple[str, ...] = ()
+    former_faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    rows: int
+    faults: tuple[str, ...] = ()
+    is_new: bool = True
+
+
+def load_metadata(lake: Lake, settings: Settings) -> LoadedMetadata:
+    """Replace the tables whose file is named in the settings and has changed.
+
+    A line that is no row is left out and named.  Of a file with such lines, rows of before stay
+    where no good line has their id: one of the bad lines may have been theirs.  Where an id is
+    there more than once, its last good line holds.  A file that cannot be read leaves its table
+    as it was.
+    """
+    source = settings.source
+    files: tuple[tuple[TableSpec, Path | None, IdColumn], ...] = (
+        (ITEMS, source.items_path, "item_id"),
+        (USERS, source.users_path, "user_id"),
+    )
+    loaded = {}
+    for spec, path, id_column in files:
+        if path is None:
+            continue
+        try:
+            loaded[spec.name] = _load(lake, settings, spec, path, id_column)
+        except HourglassError as error:
+            loaded[spec.name] = _Loaded(0, (str(error),))
+    return LoadedMetadata(
+        {name: each.rows for name, each in loaded.items()},
+        tuple(fault for each in loaded.values() if each.is_new for fault in each.faults),
+        tuple(fault for each in loaded.values() if not each.is_new for fault in each.faults),
+    )
+
+
+def _load(
+    lake: Lake, settings: Settings, spec: TableSpec, path: Path, id_column: IdColumn
+) -> _Loaded:
+    if not path.is_file():
+        raise HourglassError(f"{path}: no such file: see source.{spec.name}_path")
+    root, real = _real_path(path, settings.source.path)
+    try:
+        with open_inside(root, real) if root else real.open("rb") as content:
+            digest = hashlib.sha256(content.read()).hexdigest()
+    except OSError as error:
+        raise HourglassError(f"{path}: cannot be read: {error.strerror or error}") from error
+    recorded = lake.properties(spec)
+    read_by = f"{line_encoding(settings.source.encoding)} {settings.ingest.max_expansion}"
+    # Of before that was recorded: a file without faults says the same however it is read.
+    as_before = recorded.get(_READ_BY, "" if recorded.get(_FAULTS, "[]") != "[]" else read_by)
+    if recorded.get(_DIGEST) == digest and as_before == read_by:
+        return _Loaded(0, tuple(json.loads(recorded.get(_FAULTS, "[]"))), is_new=False)
+    lines = read_lines(
+        real, settings.source.encoding, MOST_CHARS, settings.ingest.max_expansion, root
+    )
+    rows, faults = _rows(path, lines, id_column, lake, spec)
+    made_from = {_DIGEST: digest, _FAULTS: json.dumps(faults), _READ_BY: read_by}
+    lake.overwrite(spec, "true", rows, made_from)
+    return _Loaded(rows.num_rows, tuple(faults))
+
+
+def _real_path(path: Path, landing: Path) -> tuple[Path | None, Path]:
+    """Where a file really lies, and the landing zone if that is where it must stay."""
+    if not path.absolute().is_relative_to(landing.absolute()):
+        return None, path
+    root = landing.resolve()
+    real = resolve_inside(root, path)
+    if real is None:
+        raise HourglassError(f"{path}: {LEAVES}")
+    return root, real
+
+
+def _rows(
+    path: Path, lines: Iterator[Line], id_column: IdColumn, lake: Lake, spec: TableSpec
+) -> tuple[pa.Table, list[str]]:
+    """The rows of a table by its file, and what is wrong with some of its lines."""
+    rows, faults, bad = {}, [], 0
+    for line in read_metadata(path, lines, id_column):
+        if line.fault:
+            holds = "" if line.row is None else ", and this line holds"
+            faults.append(f"{path}: line {line.number}: {line.fault}{holds}")
+        if line.row is None:
+            bad += 1
+        else:
+            rows[line.row[id_column]] = line.row
+    table = pa.Table.from_pylist(list(rows.values()), schema=spec.schema)
+    if bad:
+        former = lake.arrow(spec)
+        named = pc.is_in(former[id_column], value_set=table[id_column].combine_chunks())
+        table = pa.concat_tables([table, former.filter(pc.invert(named))])
+    more = len(faults) - _MOST_NAMED
+    if more > 0:
+        faults = [*faults[:_MOST_NAMED], f"{path}: {counted(more, 'more line')} of this kind"]
+    return table, faults

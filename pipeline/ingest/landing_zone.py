@@ -1,0 +1,353 @@
+"""The raw files that wait to be ingested, and what is known of each."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from pipeline.errors import UsageError
+from pipeline.hours import Hour, HourRange
+from pipeline.ingest.file_audit import Account, versions_of
+from pipeline.inside import LEAVES, open_inside, resolve_inside
+from pipeline.settings.settings import Settings
+from pipeline.sources.fields import is_storable
+from pipeline.sources.lines import Line, read_lines
+
+_CHUNK_BYTES = 1 << 20
+
+
+class Unreadable(NamedTuple):
+    """A file, or a folder in the landing zone, that cannot be read, and why."""
+
+    source_file: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.source_file}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """One raw file; ``source_file`` is its path below the source folder, in every table.
+
+    ``path`` is where it really lies, below ``root``, the real source folder: opened as it is,
+    without following a link, it is no other file than the one that was looked at.
+    """
+
+    path: Path
+    source_file: str
+    arrival: Hour
+    #: Whether the file's name tells its hour of arrival; otherwise it is the hour of the run.
+    arrival_is_named: bool
+    modified: datetime
+    bytes: int
+    root: Path
+
+    def sha256(self, sizes: Collection[int] = ()) -> tuple[str, dict[int, str]]:
+        """Digest of the file's bytes as they are on disk, and of its first so many bytes.
+
+        Sizes that the file does not have are left out.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        digest = hashlib.sha256()
+        beginnings = {}
+        read = 0
+        with open_inside(self.root, self.path) as raw:
+            for size in sorted(sizes):
+                while read < size and (chunk := raw.read(min(size - read, _CHUNK_BYTES))):
+                    digest.update(chunk)
+                    read += len(chunk)
+                if read == size:
+                    beginnings[size] = digest.hexdigest()
+            while chunk := raw.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest(), beginnings
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A raw file to take in, its digest, and those of known contents that it begins with."""
+
+    file: RawFile
+    sha256: str
+    continues: frozenset[str] = frozenset()
+
+
+def find_raw_files(
+    root: Path, pattern: str, arrival_hour: Callable[[str], Hour | None], clock: datetime
+) -> tuple[list[RawFile], list[Unreadable]]:
+    """The files below ``root`` (or ``root`` itself) that match, in the order of their names.
+
+    Hidden files, and those of a writer that has not finished (``*.tmp``, ``_*``), are passed
+    over.  ``root`` may be a link, and links to what lies below it are followed.  What cannot be
+    looked at, leaves ``root`` by a link, or has a name that is not Unicode is told apart, so that
+    it does not hold up the rest.
+
+    Raises:
+        UsageError: ``root`` is missing or cannot be read, or nothing in it matches.
+    """
+    if not root.exists():
+        raise UsageError(f"{root}: no such file or folder: set source.path, or pass --raw")
+    unreadable: list[Unreadable] = []
+    try:
+        if root.is_file():
+            base, paths = root.parent, [root.resolve()]
+            real_root = paths[0].parent
+        else:
+            base, real_root = root, root.resolve()
+            paths, unreadable = _matching(root, real_root, pattern)
+    except OSError as error:
+        raise UsageError(f"{root}: cannot be read: {error.strerror}") from error
+    except (ValueError, NotImplementedError) as error:
+        raise UsageError(f"source.pattern = {pattern!r} is not a relative glob: {error}") from error
+    files = []
+    linked: set[str] = set()
+    folders: dict[Path, Path | None] = {}
+    for path in paths:
+        name = root.name if base != root else path.relative_to(root).as_posix()
+        if not is_storable(name):
+            unreadable.append(Unreadable(_printable(name), "its name is not UTF-8: rename it"))
+            continue
+        try:
+            real = _real_path(path, real_root, folders)
+            facts = None if real is None else real.lstat()
+        except OSError as error:
+            unreadable.append(Unreadable(name, error.strerror or str(error)))
+            continue
+        if real is None or facts is None:
+            unreadable.append(Unreadable(name, LEAVES))
+        elif stat.S_ISREG(facts.st_mode):
+            files.append(_describe(real, real_root, name, facts, arrival_hour(name), clock))
+            if path.is_symlink():
+                linked.add(name)
+    files = _once(files, real_root, linked)
+    if not files and not unreadable:
+        raise UsageError(f"{root}: no file matches {pattern!r}: see source.pattern")
+    return files, unreadable
+
+
+def _once(files: Sequence[RawFile], real_root: Path, linked: set[str]) -> list[RawFile]:
+    """Files below links to folders by one name, their own where that matches too.
+
+    A folder ``latest`` that leads to an hour's is no second log of that hour.  A file that is a
+    link itself (``linked``) is one that somebody put there.
+    """
+    names: dict[Path, str] = {}
+    below = [file for file in files if file.source_file not in linked]
+    for file in below:
+        if file.path == real_root / file.source_file:
+            names[file.path] = file.source_file
+        names.setdefault(file.path, file.source_file)
+    return [
+        file for file in files if file.source_file in linked or names[file.path] == file.source_file
+    ]
+
+
+def _matching(root: Path, real_root: Path, pattern: str) -> tuple[list[Path], list[Unreadable]]:
+    """What a pattern finds below a folder, in order, and what cannot be looked at."""
+    # Listed for its error: globbing passes over a folder it may not read.
+    next(root.iterdir(), None)
+    matches = set(root.glob(pattern))
+    unreadable: list[Unreadable] = []
+    if "/" in pattern:
+        below, unreadable = _beside_globbing(root, real_root, pattern)
+        matches |= below
+    refused = {folder.source_file for folder in unreadable}
+
+    def is_refused(path: Path) -> bool:
+        below = path.relative_to(root)
+        return not refused.isdisjoint(map(str, (below, *below.parents)))
+
+    paths = (path for path in sorted(matches) if _is_finished(root, path))
+    return [path for path in paths if not is_refused(path)], unreadable
+
+
+def _real_path(path: Path, real_root: Path, folders: dict[Path, Path | None]) -> Path | None:
+    """As :func:`resolve_inside`, with what is known of folders so far."""
+    if path.is_symlink():
+        return resolve_inside(real_root, path)
+    if path.parent not in folders:
+        folders[path.parent] = resolve_inside(real_root, path.parent)
+    folder = folders[path.parent]
+    return None if folder is None else folder / path.name
+
+
+def _is_finished(root: Path, path: Path) -> bool:
+    parts = path.relative_to(root).parts
+    return not path.name.endswith(".tmp") and not any(part.startswith((".", "_")) for part in parts)
+
+
+def _printable(name: str) -> str:
+    r"""A name of a file as a sentence may hold it, bytes that are not UTF-8 as ``\xe9``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _beside_globbing(
+    root: Path, real_root: Path, pattern: str
+) -> tuple[set[Path], list[Unreadable]]:
+    """What globbing passes over: files below links to folders, and folders that cannot be read.
+
+    A link is followed where its folder lies below the root and does not hold the link itself.
+    """
+    wanted = PurePath(pattern).parts
+    matches: set[Path] = set()
+    unreadable: list[Unreadable] = []
+
+    def note(path: Path, reason: str) -> None:
+        if _is_finished(root, path):
+            unreadable.append(Unreadable(_printable(path.relative_to(root).as_posix()), reason))
+
+    def note_error(error: OSError) -> None:
+        note(Path(error.filename), error.strerror or str(error))
+
+    # With the real folders of the links that led there.
+    waiting: list[tuple[Path, tuple[Path, ...]]] = [(root, ())]
+    while waiting:
+        top, trail = waiting.pop()
+        for folder, names, files in os.walk(top, onerror=note_error):
+            here = Path(folder)
+            if trail:
+                parts = here.relative_to(root).parts
+                matches.update(here / name for name in files if _fits((*parts, name), wanted))
+            for path in (here / name for name in names):
+                parts = path.relative_to(root).parts
+                if not (
+                    path.is_symlink() and _is_finished(root, path) and _leads_to(parts, wanted)
+                ):
+                    continue
+                real = resolve_inside(real_root, path)
+                if real is None:
+                    note(path, LEAVES)
+                elif any(above.is_relative_to(real) for above in (here.resolve(), *trail)):
+                    note(path, "a link to a folder that it lies in: remove it")
+                else:
+                    waiting.append((path, (*trail, real)))
+    return matches, sorted(unreadable)
+
+
+def _fits(parts: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether the path of a file is one that a glob, given by its parts, finds."""
+    if not wanted or wanted == ("**",):
+        return not wanted and not parts
+    if wanted[0] == "**":
+        return any(_fits(parts[at:], wanted[1:]) for at in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
+
+
+def _leads_to(parts: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether a glob may find something below a folder, both given by their parts."""
+    if not parts or not wanted or wanted[0] == "**":
+        return bool(wanted)
+    return fnmatchcase(parts[0], wanted[0]) and _leads_to(parts[1:], wanted[1:])
+
+
+def _describe(
+    path: Path,
+    root: Path,
+    name: str,
+    facts: os.stat_result,
+    named: Hour | None,
+    clock: datetime,
+) -> RawFile:
+    return RawFile(
+        path=path,
+        source_file=name,
+        arrival=named or Hour.of(clock),
+        arrival_is_named=named is not None,
+        # Whole microseconds, so that what a table gives back compares equal.
+        modified=datetime.fromtimestamp(facts.st_mtime_ns // 1000 / 1e6, tz=UTC),
+        bytes=facts.st_size,
+        root=root,
+    )
+
+
+def arrived_in(files: Iterable[RawFile], hours: HourRange | None) -> list[RawFile]:
+    """The files of the given hours of arrival; those whose names tell none are always taken."""
+    return [
+        file
+        for file in files
+        if hours is None or not file.arrival_is_named or file.arrival in hours
+    ]
+
+
+def not_yet_ingested(
+    files: Iterable[RawFile], known: Iterable[Account], read_by: str | None = None
+) -> tuple[list[Arrival], list[Unreadable]]:
+    """The files that are new, have changed or were read by other settings than ``read_by``.
+
+    The second value are those that cannot be read.  A file is opened only if its time or size
+    differ from what was ingested, or the settings do; one that was merely touched is still known.
+    """
+    versions = versions_of(known)
+    fresh, unreadable = [], []
+    for file in files:
+        before = versions.get(file.source_file, [])
+        if any(
+            (file.modified, file.bytes, read_by) == (old.modified, old.bytes, old.read_by)
+            for old in before
+        ):
+            continue
+        try:
+            arrival = arrival_of(file, before, read_by)
+        except OSError as error:
+            unreadable.append(Unreadable(file.source_file, error.strerror or str(error)))
+            continue
+        if all((arrival.sha256, read_by) != (old.sha256, old.read_by) for old in before):
+            fresh.append(arrival)
+    return fresh, unreadable
+
+
+def arrival_of(file: RawFile, before: Iterable[Account], read_by: str | None = None) -> Arrival:
+    """A file with its digest, and the contents of before that it begins with.
+
+    A content that was there before keeps the hour in which it first arrived.  Where a file was
+    another one once, which nobody can read again, nothing tells the rows of the two apart: then
+    what was read by other settings than ``read_by`` stays beside what the file says now.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    before = list(before)
+    digest, beginnings = file.sha256({old.bytes for old in before})
+    arrivals = [Hour.of(old.arrival) for old in before if old.sha256 == digest]
+    if arrivals and not file.arrival_is_named:
+        file = replace(file, arrival=min(arrivals))
+    continues = {old.sha256 for old in before if beginnings.get(old.bytes) == old.sha256}
+    if not continues.issuperset(old.sha256 for old in before):
+        continues -= {old.sha256 for old in before if old.read_by != read_by}
+    return Arrival(file, digest, frozenset(continues))
+
+
+def grown(arrivals: Iterable[Arrival], versions: Mapping[str, list[Account]]) -> list[str]:
+    """The files whose content takes the place of all that is known of them."""
+    return [
+        arrival.file.source_file
+        for arrival in arrivals
+        if (known := versions.get(arrival.file.source_file))
+        and arrival.continues.issuperset(old.sha256 for old in known)
+    ]
+
+
+def lines_of(file: RawFile, settings: Settings) -> Iterator[Line]:
+    """The lines of a raw file, as the settings say that they are to be read.
+
+    Raises:
+        UnreadableFileError: the file cannot be opened or read.
+    """
+    rules = settings.ingest
+    return read_lines(
+        file.path,
+        settings.source.encoding,
+        rules.max_record_chars,
+        rules.max_expansion,
+        file.root,
+    )

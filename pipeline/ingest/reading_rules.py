@@ -1,0 +1,65 @@
+"""By which settings a raw file is read: those that decide what its records become."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+
+from pipeline.ingest.file_audit import Account
+from pipeline.lake.lake import Lake, State
+from pipeline.lake.tables import EVENTS, SOURCE_FILES
+from pipeline.settings.settings import Settings
+from pipeline.sources import Source
+from pipeline.sources.lines import line_encoding
+
+#: What every commit of ingest records of the source's settings.
+FORMAT_PROPERTY = "hourglass.source"
+#: In the place of a digest: other settings than those of the run that found it out.
+OTHER_SETTINGS = "other"
+# They decide when a record comes too late or again, not what it says.  Those refused for lateness
+# are let in by --accept-late; were the limit counted, a new one would read all files again and undo
+# what was let in.
+_NOT_COUNTED = {"key_window", "max_lateness"}
+
+
+def reading_digest(settings: Settings, source: Source) -> str:
+    """Digest of all settings that decide what a line of a raw file becomes.
+
+    Where the files lie is none of them, nor is a setting at its default.
+
+    Raises:
+        UsageError: ``source.encoding`` is no encoding that can be read.
+    """
+    rules = {
+        "source": source.rules(),
+        "encoding": line_encoding(settings.source.encoding),
+        "ingest": settings.ingest.model_dump(exclude_defaults=True, exclude=_NOT_COUNTED),
+    }
+    text = json.dumps(rules, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def with_readers(
+    lake: Lake, settings: Settings, accounts: Iterable[Account], read_by: str, state: State
+) -> tuple[list[Account], int]:
+    """The accounts, also those of versions that did not record by which settings a file was read.
+
+    Such a file is taken for read by the settings of the last run of ingest.  Where that did not
+    record them either, it is taken for read by today's, ``read_by``; how many files that
+    befalls is the second value.
+    """
+    accounts = list(accounts)
+    if all(account.read_by is not None for account in accounts):
+        return accounts, 0
+    commits = (lake.properties(spec, state) for spec in (SOURCE_FILES, EVENTS))
+    recorded = next((made[FORMAT_PROPERTY] for made in commits if FORMAT_PROPERTY in made), None)
+    same = recorded is None or recorded == settings.digest("source")
+    former = read_by if same else OTHER_SETTINGS
+    silent = {account.source_file for account in accounts if account.read_by is None}
+    resolved = [
+        replace(account, read_by=former) if account.read_by is None else account
+        for account in accounts
+    ]
+    return resolved, len(silent) if recorded is None else 0

@@ -1,0 +1,74 @@
+"""What ends a run of ingest, beside its counts: reasons, and what was read by other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.text.wording import counted
+
+if TYPE_CHECKING:
+    from pipeline.ingest.ingest import IngestSummary
+    from pipeline.ingest.item_user_tables import LoadedMetadata
+    from pipeline.sessions.backfill import BackfillPlan
+
+# Reasons and files in one sentence; --json has them all.
+_MOST_NAMED = 5
+
+
+def of_other_settings(done: IngestSummary | BackfillPlan) -> str:
+    """What there is to say of files that were read by other settings than today's."""
+    sentence = ""
+    if done.read_again:
+        were = "file was" if done.read_again == 1 else "files were"
+        sentence += f"; {done.read_again:,} {were} read by other settings before"
+    if done.outdated:
+        sentence += (
+            f"; {counted(len(done.outdated), 'file')} read by other settings, no longer there to "
+            f"be read again (put them back under their names): {done.outdated[0]}"
+        )
+    if done.unknown_settings:
+        sentence += (
+            f"; {counted(done.unknown_settings, 'file')} taken in by an earlier version, for all "
+            "that is known by today's settings"
+        )
+    return sentence
+
+
+def refused_lines(done: IngestSummary) -> str:
+    """Lines that say why records were refused, and of which files none became an event."""
+    if not done.quarantined:
+        return ""
+    lines = [f"{done.quarantined:,} quarantined: {_reasons(done.refusals.reasons)}"]
+    files = done.refusals.by_file
+    lines += [
+        f"no record of {name} became an event: {_reasons(files[name])}"
+        for name in list(files)[:_MOST_NAMED]
+    ]
+    if len(files) > _MOST_NAMED:
+        lines.append(f"nor did one of {counted(len(files) - _MOST_NAMED, 'other file')}")
+    return "".join(f"\n{line}" for line in lines)
+
+
+def _reasons(reasons: Mapping[str, int]) -> str:
+    first = [f"{reason} {records:,}" for reason, records in list(reasons.items())[:_MOST_NAMED]]
+    if len(reasons) > _MOST_NAMED:
+        others = sum(list(reasons.values())[_MOST_NAMED:])
+        first.append(f"{counted(len(reasons) - _MOST_NAMED, 'other reason')} {others:,}")
+    return ", ".join(first)
+
+
+def metadata_lines(metadata: LoadedMetadata) -> str:
+    """Lines that name what is wrong with the files of items and users."""
+    return "".join(f"\n{fault}" for fault in (*metadata.faults, *metadata.former_faults))
+
+
+def metadata_facts(metadata: LoadedMetadata) -> dict[str, Any]:
+    """The same for machines."""
+    return {"metadata_faults": [*metadata.faults, *metadata.former_faults]}
+
+
+def first_of(sentences: Sequence[str]) -> str:
+    """The first few sentences in one, and how many more there are."""
+    more = len(sentences) - _MOST_NAMED
+    return "; ".join([*sentences[:_MOST_NAMED], *([f"{more:,} more"] if more > 0 else [])])

@@ -1,0 +1,173 @@
+"""Whose commits a table's snapshots are: those of the lake's own steps carry a mark.
+
+A step that was killed leaves commits that are to be taken back.  What another program committed,
+say the deletion of a person's rows, never is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
+from pipeline.lake.tables import TableSpec
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
+
+OWN_PREFIX = "hourglass."
+_MARK = f"{OWN_PREFIX}commit"
+_HOUR_US = HOUR_S * 1_000_000
+_MOST_RANGES = 4
+REMEDY = (
+    "nothing was undone: `hourglass adopt --plan` shows what changed, `hourglass adopt` lets it "
+    "stand, and `hourglass backfill` then computes what follows from it"
+)
+
+
+def marked(properties: Mapping[str, str]) -> dict[str, str]:
+    """The properties of a commit, with the mark of the lake's own."""
+    return {_MARK: "own", **properties}
+
+
+def own_properties(snapshot: Snapshot) -> dict[str, str]:
+    """What a snapshot of the lake's own says; nothing of another program's.
+
+    Before there was the mark, each of the lake's commits carried some other such property.
+    """
+    said = snapshot.summary.additional_properties if snapshot.summary else {}
+    return {name: text for name, text in said.items() if name.startswith(OWN_PREFIX)}
+
+
+def is_own(snapshot: Snapshot) -> bool:
+    """Whether the lake itself committed a snapshot."""
+    return bool(own_properties(snapshot))
+
+
+@dataclass(frozen=True)
+class Since:
+    """The snapshots that lead from a recorded one to the current one, the oldest first.
+
+    ``descends`` is False where the recorded one is no ancestor: the table was set back, or its
+    history is gone.  Then nothing leads from there to here.
+    """
+
+    snapshots: tuple[Snapshot, ...]
+    descends: bool
+
+    @property
+    def foreign(self) -> tuple[int, ...]:
+        """Ids of those that another program committed."""
+        return tuple(each.snapshot_id for each in self.snapshots if not is_own(each))
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another program had a hand in it."""
+        return bool(self.foreign) or not self.descends
+
+
+def since(table: Table, recorded: int | None) -> Since:
+    """What was committed to a table since a recorded snapshot (None: since it was empty)."""
+    newest = table.current_snapshot()
+    chain: list[Snapshot] = []
+    while newest is not None and newest.snapshot_id != recorded:
+        if recorded is None and _is_empty(newest):
+            break
+        chain.append(newest)
+        parent = newest.parent_snapshot_id
+        newest = None if parent is None else table.snapshot_by_id(parent)
+    if recorded is not None and newest is None:
+        # What lies below the current one was let stand long ago, or nobody knows of it any more.
+        return Since((), descends=False)
+    return Since(tuple(reversed(chain)), descends=True)
+
+
+def _is_empty(snapshot: Snapshot) -> bool:
+    said = snapshot.summary.additional_properties if snapshot.summary else {}
+    return said.get("total-records") == "0"
+
+
+@dataclass(frozen=True)
+class ForeignCommits:
+    """What other programs committed to a table since its recorded snapshot.
+
+    ``hours`` are those whose files differ, None where that is not known any more; a table without
+    hours has none.  ``rows`` is how many there are more (or fewer), None where not known.
+    """
+
+    spec: TableSpec
+    recorded: int | None
+    current: int | None
+    snapshots: tuple[int, ...]
+    hours: tuple[HourRange, ...] | None
+    rows: int | None
+    mixed: bool
+
+    @property
+    def sentence(self) -> str:
+        """Table, snapshots, and what changed, for people."""
+        if self.snapshots:
+            ids = ", ".join(map(str, self.snapshots))
+            what = f"another program committed snapshot {ids}"
+        else:
+            what = f"another program set it to snapshot {self.current}"
+        rows = "" if self.rows is None else f", {self.rows:+,} rows"
+        return f"table {self.spec.name}: {what}{rows}{self._changed}"
+
+    @property
+    def _changed(self) -> str:
+        if self.hours is None:
+            return ", and which hours changed is not known any more"
+        if not self.hours:
+            return ""
+        n = sum(map(len, self.hours))
+        shown = ", ".join(map(str, self.hours[:_MOST_RANGES]))
+        more = " ..." if len(self.hours) > _MOST_RANGES else ""
+        return f", {n:,} hour{'' if n == 1 else 's'} changed ({shown}{more})"
+
+
+def described(
+    spec: TableSpec,
+    recorded: int | None,
+    chain: Since,
+    current: int | None,
+    before: Sequence[DataFile] | None,
+    after: Sequence[DataFile],
+) -> ForeignCommits:
+    """Foreign commits by the files of the table before (None: not known any more) and after."""
+    own_first = False
+    mixed = False
+    for snapshot in chain.snapshots:
+        if is_own(snapshot):
+            own_first = True
+        elif own_first:
+            mixed = True
+    hours: tuple[HourRange, ...] | None = None
+    rows = None
+    if before is not None:
+        old, new = ({file.file_path: file for file in files} for files in (before, after))
+        changed = [file for path, file in (old | new).items() if path not in old.keys() & new]
+        hours = tuple(contiguous(hours_of(spec, changed)))
+        rows = sum(f.record_count for f in after) - sum(f.record_count for f in before)
+    if any(map(is_own, chain.snapshots)):
+        # The files tell of what a killed step did too.
+        rows = sum(_more_rows(each) for each in chain.snapshots if not is_own(each))
+    return ForeignCommits(spec, recorded, current, chain.foreign, hours, rows, mixed)
+
+
+def _more_rows(snapshot: Snapshot) -> int:
+    said = snapshot.summary.additional_properties if snapshot.summary else {}
+    return int(said.get("added-records", "0")) - int(said.get("deleted-records", "0"))
+
+
+def hours_of(spec: TableSpec, files: Iterable[DataFile]) -> set[Hour]:
+    """The hours that files hold rows of, by their partitions."""
+    if spec.partition is None:
+        return set()
+    indices = {int(file.partition[0]) for file in files}
+    if spec.partition == "hour":
+        return {Hour(index // _HOUR_US) for index in indices}
+    return {Hour(day * DAY_H + h) for day in indices for h in range(DAY_H)}

@@ -1,0 +1,101 @@
+"""PyIceberg without the work it repeats: what a commit costs should not grow with those before it.
+
+A table's metadata holds all its snapshots.  PyIceberg parses it at every look at a table, and
+within a transaction copies it, deeply, some thirty times; after a week of hourly commits that takes
+longer than an hour's step.  Both are kept here instead: a metadata file never changes once it is
+written, and a transaction's metadata changes only with its updates.  And where it replaces files,
+it makes two snapshots of it and leaves a manifest behind that names only what is gone, which all
+later readers open; here it is one snapshot, and such manifests go with the next one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from pyiceberg.table import Table, TableProperties, Transaction
+from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
+
+from pipeline.lake.location import check_metadata
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import ManifestFile
+    from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.table.update import TableUpdate
+
+# A few for each table of a lake.
+_MOST_KEPT = 64
+# Each is a file to open at every look at a table.
+MOST_MANIFESTS = 16
+
+
+class SwiftCatalog(SqlCatalog):
+    """A SQL catalog that reads each metadata file once."""
+
+    _kept: OrderedDict[str, Table]
+
+    def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
+        if "_kept" not in self.__dict__:
+            self._kept = OrderedDict()
+        location = str(orm_table.metadata_location)
+        kept = self._kept.get(location)
+        if kept is None:
+            kept = super()._convert_orm_to_iceberg(orm_table)
+            if orm_table.table_namespace == self.name:
+                # Each file that a commit may write to or remove: the lake may be a copy.
+                warehouse = Path(self.properties["warehouse"])
+                check_metadata(str(orm_table.table_name), kept.metadata, warehouse)
+            self._kept[location] = kept
+            if len(self._kept) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+        # A table object moves on when it commits: everyone gets one of their own.
+        return Table(kept.name(), kept.metadata, kept.metadata_location, kept.io, self)
+
+
+class SwiftTransaction(Transaction):
+    """A transaction that applies its updates when they change, not at every look."""
+
+    _seen: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The table's metadata with this transaction's updates."""
+        base, updates = self._table.metadata, self._updates
+        if not updates:
+            return base
+        if self._seen is None or self._seen[0] is not base or self._seen[1] is not updates:
+            self._seen = base, updates, super().table_metadata
+        return self._seen[2]
+
+
+class Swap(_OverwriteFiles):
+    """Files in the place of others, in one snapshot; to be used as a context manager."""
+
+    def __init__(self, transaction: Transaction, properties: Mapping[str, str]) -> None:
+        super().__init__(
+            operation=Operation.OVERWRITE,
+            transaction=transaction,
+            io=transaction._table.io,
+            snapshot_properties=dict(properties),
+        )
+
+    def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
+        """Leave out what names nothing that is still there, and join the others when many."""
+        living = [
+            manifest
+            for manifest in manifests
+            if manifest.added_snapshot_id == self.snapshot_id
+            or manifest.has_added_files()
+            or manifest.has_existing_files()
+        ]
+        joining = _ManifestMergeManager(
+            target_size_bytes=TableProperties.MANIFEST_TARGET_SIZE_BYTES_DEFAULT,
+            min_count_to_merge=MOST_MANIFESTS,
+            merge_enabled=True,
+            snapshot_producer=self,
+        )
+        return joining.merge_manifests(living)

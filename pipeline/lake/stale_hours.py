@@ -1,0 +1,100 @@
+"""Which hours' sessions are missing, or were made from other events or by other rules."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.hours import Hour, HourRange
+from pipeline.ingest import ingest
+from pipeline.lake.lake import FilledHour, Lake, State
+from pipeline.sessions.job import NOTHING
+from pipeline.settings.settings import Settings
+
+STEP = "sessionize"
+# Of the way in which sessions are made, whatever the settings: a new one makes all hours anew.
+_RULES_VERSION = "2"
+# In place of an hour's input digest where another program changed what was made from it.
+CHANGED_BY_OTHERS = "changed by others"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is recorded from some hour on: hours with events, and hours that are sessionized."""
+
+    since: Hour | None
+    arrived: Mapping[Hour, FilledHour]
+    filled: Mapping[Hour, FilledHour]
+
+
+def rules_digest(settings: Settings) -> str:
+    """Digest of all that decides how events become sessions."""
+    rules = f"{_RULES_VERSION}\n{settings.sessions.model_dump_json()}"
+    return hashlib.sha256(rules.encode()).hexdigest()[:16]
+
+
+def standing(
+    lake: Lake, settings: Settings, hours: HourRange | None = None, state: State | None = None
+) -> Standing:
+    """What the lake has recorded of hours that may be stale, and of the given ones.
+
+    Hours before the one until which all was found settled need not be read again.
+    """
+    since = lake.settled(rules_digest(settings), state)
+    if since is not None and hours is not None:
+        since = min(since, hours.first)
+    # One hour more: what is carried out of it.
+    rows = lake.filled_steps(None if since is None else since - 1, state)
+    return Standing(since, rows.get(ingest.STEP, {}), rows.get(STEP, {}))
+
+
+def stale_hours(
+    lake: Lake, settings: Settings, stop: Hour, state: State | None = None
+) -> list[Hour]:
+    """Hours before ``stop`` that need to be sessionized, as far as that is known by now.
+
+    An hour in which nothing happened and into which nothing is carried needs nothing.  ``state``
+    asks it of the tables as they stood then.
+    """
+    return stale_of(standing(lake, settings, state=state), rules_digest(settings), stop)
+
+
+def stale_of(now: Standing, rules: str, stop: Hour) -> list[Hour]:
+    """As :func:`stale_hours`, of what was read before."""
+    carried_into = {hour + 1 for hour in now.filled if state_digest(now.filled, hour) != NOTHING}
+    known = set(now.arrived) | set(now.filled) | carried_into
+    return sorted(
+        hour
+        for hour in known
+        if hour < stop
+        and (now.since is None or hour >= now.since)
+        and why_stale(now, rules, hour) is not None
+    )
+
+
+def why_stale(now: Standing, rules: str, hour: Hour) -> str | None:
+    """Why an hour with events, or with sessions carried into it, is to be filled; None if not."""
+    filled = now.filled.get(hour)
+    if filled is None:
+        return "not filled"
+    if filled.config_digest != rules:
+        return "other settings"
+    if filled.input_digest == CHANGED_BY_OTHERS:
+        return "changed by another program"
+    carried = state_digest(now.filled, hour - 1)
+    if filled.input_digest != input_digest(now.arrived, hour, carried):
+        return "inputs changed"
+    return None
+
+
+def state_digest(filled: Mapping[Hour, FilledHour | str], hour: Hour) -> str:
+    """Digest of the sessions open at the end of an hour; of nothing where it is not filled."""
+    found = filled.get(hour, NOTHING)
+    return found if isinstance(found, str) else found.state_digest
+
+
+def input_digest(arrived: Mapping[Hour, FilledHour], hour: Hour, carried_state: str) -> str:
+    """Digest of all that an hour's step reads: its events and what was carried into it."""
+    events = arrived[hour].output_digest if hour in arrived else NOTHING
+    return hashlib.sha256(f"{events}|{carried_state}".encode()).hexdigest()[:16]

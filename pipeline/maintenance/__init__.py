@@ -1,0 +1,1 @@
+"""Upkeep of the lake: small files together, old snapshots and unused files removed."""

@@ -1,0 +1,1 @@
+"""This process among others: signals, locks, and who runs it."""

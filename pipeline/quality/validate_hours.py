@@ -1,0 +1,236 @@
+"""Validate: hold the events and sessions of hours to their expectations, and record the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour, HourRange
+from pipeline.ingest import ingest
+from pipeline.lake.lake import Lake
+from pipeline.lake.stale_hours import stale_hours
+from pipeline.lake.tables import EVENTS, PROFILES, SESSIONS, SOURCE_FILES, TIMESTAMP
+from pipeline.quality.acceptance import LetPass, accepted_before
+from pipeline.quality.incident_log import NOBODY, Act
+from pipeline.quality.results import ValidationOutcome, worst
+from pipeline.quality.validation_plan import alone, hours_again, parts_of
+from pipeline.quality.verdict_log import SUITES, Judged, kind_of, record
+from pipeline.quality.verdicts import Kind, Steps, standing_verdicts
+from pipeline.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.quality.baseline import Past
+    from pipeline.quality.expectations import Batch
+
+# What suites and profiles look at: of an hour of millions of rows each further column tells.
+_EVENT_COLUMNS = (
+    *("hour", "event_time", "user_id", "item_id", "event_type"),
+    *("value", "context", "event_key", "source_file"),
+)
+_SESSION_COLUMNS = (
+    *("hour", "session_id", "session_start", "position"),
+    *("event_time", "user_id", "item_id", "dwell_s"),
+)
+
+
+@dataclass
+class _Judging:
+    """What one run reads and has found so far."""
+
+    lake: Lake
+    settings: Settings
+    files: pa.Table
+    past: Past
+    profiles: list[pa.Table] = field(default_factory=list)
+    mends: dict[HourRange, dict[str, str]] = field(default_factory=dict)
+    outcomes: dict[tuple[Kind, HourRange], list[ValidationOutcome]] = field(default_factory=dict)
+
+
+def validate(
+    lake: Lake,
+    settings: Settings,
+    hours: HourRange,
+    kinds: Collection[Kind] = ("events", "sessions"),
+    accepted: str | None = None,
+    act: Act = NOBODY,
+) -> list[ValidationOutcome]:
+    """Judge every hour of the range, or batches of hours when it is long.
+
+    Hours of the five weeks before the range that were judged once and have changed since, because
+    something came late, are judged again, and so are critical ones that were compared with them.
+    A large batch that is critical is judged again hour by hour, so that the verdict falls on the
+    hours that earned it; and an hour that was critical is never judged but alone, because only a
+    single hour is compared with those before it.  Sessions are judged where they are up to date.
+
+    ``accepted`` is a person's reason to let critical hours of the range pass.  It holds until an
+    hour changes or breaks another critical promise.
+
+    Verdicts are kept in ``filled_hours``, what failed in ``failed_expectations``, and how each
+    hour was distributed in ``profiles``, with which later hours are compared.  Hours that become
+    critical, or no longer are, leave a row in ``incidents``, with the time and the person of
+    ``act``.
+
+    Raises:
+        UsageError: ``accepted`` says nothing.
+        HourglassError: only sessions are asked for, and those of an hour are not up to date.
+    """
+    if accepted is not None and not accepted.strip():
+        raise UsageError('--accept "": say why the hours may pass, it is kept with them')
+    from pipeline.quality.baseline import PAST_H
+
+    lake.undo_unfinished()
+    steps = lake.filled_steps(hours.first - 2 * PAST_H)
+    stale = set(stale_hours(lake, settings, hours.stop))
+    if tuple(kinds) == ("sessions",) and (late := sorted(stale & set(hours))):
+        raise HourglassError(
+            f"the sessions of {late[0]} are not up to date: run `hourglass sessionize` first"
+        )
+    work: list[tuple[Kind, HourRange]] = []
+    for kind in kinds:
+        again = hours_again(steps, kind, HourRange(hours.first - PAST_H, hours.first))
+        parts = [*(alone(hour) for hour in again), *parts_of(steps, kind, hours)]
+        sound = [p for p in parts if kind == "events" or not any(h in stale for h in p)]
+        work += [(kind, part) for part in sound]
+    first = min([hours.first, *(part.first for _, part in work)])
+    past = _past(lake, steps, HourRange(first - PAST_H, hours.stop), first)
+    run = _Judging(lake, settings, lake.arrow(SOURCE_FILES), past)
+    found = _judge(run, work)
+    critical = [
+        (kind, alone(hour))
+        for kind, part in work
+        if len(part) > 1 and _verdict(run.outcomes[kind, part]) == "critical"
+        for hour in part
+    ]
+    if critical:
+        found += _judge(run, critical)
+    let_pass = LetPass(accepted, hours, accepted_before(lake, steps, HourRange(first, hours.stop)))
+    judged = [_judged(run, kind, part, hour, let_pass) for kind, part in work for hour in part]
+    rules = settings.digest("quality", "source", "ingest")
+    record(lake, judged, run.profiles, rules, act)
+    passed = {(one.kind, str(one.hour)) for one in judged if one.verdict == "accepted"}
+    return [
+        outcome.let_pass() if (kind_of(outcome.suite), outcome.batch_name) in passed else outcome
+        for outcome in found
+    ]
+
+
+def batch_name(part: HourRange) -> str:
+    """What Data Docs call a range of hours."""
+    return str(part.first) if len(part) == 1 else f"{part.first}+{len(part)}h"
+
+
+def _judge(run: _Judging, work: Sequence[tuple[Kind, HourRange]]) -> list[ValidationOutcome]:
+    from pipeline.quality.expectations import validate_batches
+
+    quality = run.settings.quality
+    batches = chain.from_iterable(_batches(run, kind, part) for kind, part in work)
+    found = validate_batches(batches, run.settings.path("data_docs"), quality.keep)
+    left = iter(found)
+    for kind, part in work:
+        run.outcomes[kind, part] = [next(left) for _ in SUITES[kind]]
+    return found
+
+
+def _batches(run: _Judging, kind: Kind, part: HourRange) -> Iterator[Batch]:
+    from pipeline.quality.expectations import Batch
+    from pipeline.quality.suite import load_suite, suite_values
+
+    frames = _event_frames(run, part) if kind == "events" else _session_frames(run, part)
+    mends = run.mends.get(part, {}) if kind == "events" else {}
+    values = {**suite_values(part.stop - 1, run.settings), "hour_start": part.first.start}
+    for suite, frame in zip(SUITES[kind], frames, strict=True):
+        loaded = load_suite(suite, values, run.settings.quality.suites)
+        yield Batch(loaded.with_mends(mends), frame, batch_name(part))
+
+
+def _event_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
+    from pipeline.quality.comparison import event_comparison
+    from pipeline.quality.duplicates import duplicate_cause
+    from pipeline.quality.hour_metrics import events_frame, files_of, hour_facts
+    from pipeline.quality.profiles import event_profile
+
+    events = run.lake.arrow(EVENTS, part, columns=_EVENT_COLUMNS)
+    profile = event_profile(part, events)
+    run.profiles.append(profile)
+    run.past.learn(profile)
+    facts = hour_facts(part, events, run.files)
+    keyed = run.settings.source.columns.event_key is not None
+    if doubled := duplicate_cause(files_of(part, events, run.files), run.files, events, keyed):
+        run.mends[part] = {"duplicate_rate": doubled}
+    # A batch of many hours has no hours before it that are like it.
+    hour = part.first if len(part) == 1 else None
+    return events_frame(events), facts.assign(**event_comparison(hour, run.past))
+
+
+def _session_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
+    from pipeline.quality.comparison import session_comparison
+    from pipeline.quality.hour_metrics import session_facts, sessions_frame
+    from pipeline.quality.profiles import session_profile
+
+    sessions = run.lake.arrow(SESSIONS, part, columns=_SESSION_COLUMNS)
+    profile = session_profile(part, sessions)
+    run.profiles.append(profile)
+    run.past.learn(profile)
+    hour = part.first if len(part) == 1 else None
+    facts = session_facts(part, sessions)
+    return sessions_frame(sessions), facts.assign(**session_comparison(hour, run.past))
+
+
+def _past(lake: Lake, steps: Steps, known: HourRange, first: Hour) -> Past:
+    """What is known of the weeks before, and how many events the hours to be judged have.
+
+    Hours before the first to be judged that are critical are no example of what is usual.
+    """
+    from pipeline.quality.baseline import COMPARED, Past
+
+    arrived = steps.get(ingest.STEP, {})
+    before = HourRange(known.first, first)
+    verdicts = standing_verdicts(steps, "events", before)
+    odd = {hour for hour, verdict in verdicts.items() if verdict == "critical"}
+    since = max(min(arrived, default=known.stop), known.first)
+    events = {
+        hour: float(arrived[hour].rows) if hour in arrived else 0.0
+        for hour in HourRange(since, known.stop)
+        if hour not in odd
+    }
+    profiles = lake.arrow(PROFILES, before)
+    left_out = pa.array([hour.start for hour in odd], TIMESTAMP)
+    kept = pc.and_(
+        pc.is_in(profiles["distribution"], value_set=pa.array(COMPARED, pa.string())),
+        pc.invert(pc.is_in(profiles["hour"], value_set=left_out)),
+    )
+    return Past(events, profiles.filter(kept))
+
+
+def _verdict(outcomes: Iterable[ValidationOutcome]) -> str:
+    return worst(result for outcome in outcomes for result in outcome.results)
+
+
+def _judged(run: _Judging, kind: Kind, part: HourRange, hour: Hour, let_pass: LetPass) -> Judged:
+    """What is to be recorded of an hour.
+
+    Of a critical batch, the verdict is that on the hour alone, unless no hour alone is critical.
+    """
+    single = {h: run.outcomes.get((kind, alone(h)), []) for h in part}
+    batch = part
+    if any(_verdict(found) == "critical" for found in single.values()):
+        batch = alone(hour)
+    outcomes = run.outcomes[kind, batch]
+    verdict = _verdict(outcomes)
+    critical = {
+        result.name
+        for outcome in outcomes
+        for result in outcome.results
+        if result.severity == "critical" and not result.success
+    }
+    if critical and (reason := let_pass.reason_for(kind, hour, critical)):
+        return Judged(kind, hour, "accepted", tuple(outcomes), reason, tuple(outcomes))
+    # What a batch of many hours failed is told once, with its first hour.
+    recorded = tuple(outcomes) if hour == batch.first else ()
+    return Judged(kind, hour, verdict, recorded, of_batch=tuple(outcomes))

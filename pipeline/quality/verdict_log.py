@@ -1,0 +1,150 @@
+"""Recording verdicts: in ``filled_hours``, ``failed_expectations`` and ``profiles``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.hours import Hour, contiguous
+from pipeline.lake.lake import FilledHour, Lake
+from pipeline.lake.tables import FAILED_EXPECTATIONS, FILLED_HOURS, PROFILES
+from pipeline.quality.incident_log import NOBODY, Act, log_incidents
+from pipeline.quality.verdicts import JUDGED, STEPS, Kind, content_of
+from pipeline.version import code_version
+
+if TYPE_CHECKING:
+    from pipeline.quality.results import ValidationOutcome
+
+SUITES: Mapping[Kind, tuple[str, ...]] = {
+    "events": ("events", "hours"),
+    "sessions": ("sessions", "session_hours"),
+}
+
+
+def kind_of(suite: str) -> Kind:
+    """What a suite is about."""
+    return "events" if suite in SUITES["events"] else "sessions"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdict on one hour, and the outcomes that it owes to.
+
+    ``accepted`` is a person's reason to let it pass though it is critical.  ``outcomes`` are what
+    is recorded with the hour, ``of_batch`` all that its batch came to.
+    """
+
+    kind: Kind
+    hour: Hour
+    verdict: str
+    outcomes: tuple[ValidationOutcome, ...] = ()
+    accepted: str | None = None
+    of_batch: tuple[ValidationOutcome, ...] = ()
+
+
+def record(
+    lake: Lake,
+    judged: Sequence[Judged],
+    profiles: Sequence[pa.Table],
+    rules: str,
+    act: Act = NOBODY,
+) -> None:
+    """Put profiles, what failed, and last the verdicts in the place of former ones.
+
+    What a verdict changes about an incident is added to the log of incidents.
+
+    Args:
+        lake: the tables.
+        judged: one a kind and hour; of one given twice the later counts.
+        profiles: rows of ``profiles``; of an hour given twice the later ones count.
+        rules: digest of what the hours were judged by.
+        act: when the hours were judged and by whom.
+    """
+    made_by = {"hourglass.step": "validate", "hourglass.code": code_version()}
+    _replace_profiles(lake, profiles, made_by)
+    for kind in SUITES:
+        verdicts = {one.hour: one for one in judged if one.kind == kind}
+        if not verdicts:
+            continue
+        log_incidents(lake, kind, SUITES[kind], verdicts, rules, act, made_by)
+        _replace_failed(lake, kind, verdicts, made_by)
+        hours = contiguous(verdicts)
+        filled = lake.filled(JUDGED[kind], hours)
+        rows = [_row(one, filled, rules) for _, one in sorted(verdicts.items())]
+        table = pa.Table.from_pylist(rows, FILLED_HOURS.schema)
+        lake.record_filled(STEPS[kind], hours, table, {}, unsettles=False)
+
+
+def _row(one: Judged, filled: Mapping[Hour, FilledHour], rules: str) -> dict[str, object]:
+    return {
+        "hour": one.hour.start,
+        "step": STEPS[one.kind],
+        "input_digest": content_of(filled, one.hour),
+        "output_digest": one.verdict,
+        "state_digest": "",
+        "config_digest": rules,
+        "code_version": code_version(),
+        "rows": 0,
+    }
+
+
+def _replace_profiles(lake: Lake, profiles: Sequence[pa.Table], made_by: Mapping[str, str]) -> None:
+    from pipeline.quality.profiles import EVENT_DISTRIBUTIONS, SESSION_DISTRIBUTIONS
+
+    for names in (EVENT_DISTRIBUTIONS, SESSION_DISTRIBUTIONS):
+        among = _Among("distribution", names)
+        latest: dict[Any, pa.Table] = {}
+        for profile in profiles:
+            mine = profile.filter(among(profile))
+            for start in pc.unique(mine["hour"]):
+                latest[start.as_py()] = mine.filter(pc.equal(mine["hour"], start))
+        if latest:
+            hours = contiguous(Hour.of(start) for start in latest)
+            rows = pa.concat_tables(latest.values())
+            lake.rewrite_days(PROFILES, hours, rows, made_by, among)
+
+
+def _replace_failed(
+    lake: Lake, kind: Kind, verdicts: Mapping[Hour, Judged], made_by: Mapping[str, str]
+) -> None:
+    rows = [row for _, one in sorted(verdicts.items()) for row in _failures(one)]
+    among = _Among("suite", SUITES[kind])
+    hours = contiguous(verdicts)
+    former = lake.arrow(FAILED_EXPECTATIONS, hours, columns=("suite",))
+    if rows or pc.any(among(former)).as_py():
+        table = pa.Table.from_pylist(rows, FAILED_EXPECTATIONS.schema)
+        lake.rewrite_days(FAILED_EXPECTATIONS, hours, table, made_by, among)
+
+
+def _failures(one: Judged) -> Iterator[dict[str, object]]:
+    for outcome in one.outcomes:
+        for result in outcome.results:
+            if result.success:
+                continue
+            yield {
+                "hour": one.hour.start,
+                "batch": outcome.batch_name,
+                "suite": outcome.suite,
+                "expectation": result.name,
+                "severity": result.severity,
+                "sentence": result.sentence,
+                "observed": result.observed,
+                "limit": result.limit,
+                "examples": list(result.examples),
+                "accepted": one.accepted if result.severity == "critical" else None,
+            }
+
+
+@dataclass(frozen=True)
+class _Among:
+    """Marks the rows of a table whose text in a column is one of some."""
+
+    column: str
+    texts: tuple[str, ...]
+
+    def __call__(self, table: pa.Table) -> pa.Array:
+        return pc.is_in(table[self.column], value_set=pa.array(self.texts, pa.string()))

@@ -1,0 +1,326 @@
+"""The traffic lights: one sentence each that a person can act on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange
+from pipeline.quality.drift import MIN_DAYS, Comparison
+from pipeline.report.failures import Failure
+from pipeline.report.format import duration, percent, plain, significant, words
+from pipeline.report.incidents import Incident
+from pipeline.report.intake import Rate, Volume
+from pipeline.report.sessions import DwellTimes, SessionLengths
+from pipeline.report.values import Colour, Light
+from pipeline.text.wording import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A rate has risen when it is surely above half as much again as before, and by a half per cent.
+_RISE, _LEAST_RISE = 1.5, 0.005
+_MANY_REFUSED = 0.05
+# As the suite of hours has it.
+_MANY_DOUBLED = 0.2
+# What each rate is a share of.
+_OF = {"late": "events", "duplicates": "records", "quarantined": "records"}
+# Where no day came before the last, rates above these have risen.
+_UNSEEN = {"late": 0.1, "duplicates": _MANY_DOUBLED / 2, "quarantined": 0.02}
+# Events that a day may be off the median of the days before without a word.
+_VOLUME_SLACK = 0.3
+# Where the same weekday before had this many, half or double of it is worth a look.
+_WEEKDAY_EVENTS = 50
+_WEEK_D = 7
+_FEW_EVENTS, _FEWEST_EVENTS = 0.5, 0.1
+
+
+def freshness_light(newest: datetime | None, at: datetime, hours: pd.DataFrame) -> Light:
+    """How old the newest event is, beside the longest silence of the range.
+
+    Grey for a log that ended longer ago than a week and than the report looks back: nothing is
+    expected of it.
+    """
+    name = "Freshness"
+    if newest is None:
+        return Light(name, "grey", "There is no event in these hours.")
+    busy = np.flatnonzero(hours["events"].to_numpy())
+    silence_h = int(np.diff(busy).max(initial=1))
+    age_h = (at - newest).total_seconds() / HOUR_S
+    stamp = newest.strftime("%Y-%m-%d %H:%M")
+    if age_h > max(len(hours), _WEEK_D * DAY_H):
+        return Light(
+            name,
+            "grey",
+            f"The log ended on {stamp}, {_long(age_h)} ago: no new event is expected.",
+        )
+    usual_h = max(2, silence_h)
+    said = f"The newest event is of {stamp}, {_long(age_h)} old"
+    if age_h <= usual_h:
+        return Light(name, "green", f"{said}; up to {usual_h} h is usual here.")
+    return Light(
+        name,
+        "amber" if age_h <= 2 * usual_h else "red",
+        f"{said}, and {usual_h} h is the longest so far: see whether files still arrive and "
+        "whether ingest runs.",
+    )
+
+
+def intake_light(
+    rates: Sequence[Rate], later: Mapping[str, int], doubled: str | None = None
+) -> Light:
+    """Late, duplicate and quarantined records of the last day beside the days before.
+
+    Args:
+        rates: of the hours; none where no file arrived in them.
+        later: records, duplicates and quarantined of the files that arrived after the hours, as
+            all of a log do that came in one piece.
+        doubled: what is known of the duplicates, as a sentence.
+    """
+    name = "Intake"
+    records, refused, duplicates = (later[n] for n in ("records", "quarantined", "duplicates"))
+    mends = {
+        "late": "ask why files arrive late",
+        "duplicates": doubled or "look at the files that have duplicates",
+        "quarantined": "look at the reasons below",
+    }
+    odd_later = [
+        *(["quarantined"] if refused > _MANY_REFUSED * records else []),
+        *(["duplicates"] if duplicates > _MANY_DOUBLED * records else []),
+    ]
+    shares = (
+        f"{counted(records, 'record')} {percent(duplicates, records)} were duplicates and "
+        f"{percent(refused, records)} quarantined"
+    )
+    if not rates:
+        if not records:
+            return Light(name, "grey", "No file arrived in these hours or after them.")
+        to_do = "".join(f"; {mends[odd]}" for odd in odd_later)
+        return Light(
+            name,
+            "amber" if odd_later else "green",
+            f"No file arrived in these hours, the log came in one piece: of its {shares}{to_do}.",
+        )
+    risen = [rate for rate in rates if rate.low > _RISE * _usual(rate) + _LEAST_RISE]
+    refused_now = next(rate for rate in rates if rate.name == "quarantined")
+    said = ", ".join(
+        f"{percent(rate.last)} of {_OF[rate.name]} {rate.name}{_before(rate)}" for rate in rates
+    )
+    after = f"; of those that came after these hours, {shares}" if records else ""
+    if not risen and refused_now.low < _MANY_REFUSED and not odd_later:
+        return Light(name, "green", f"Last day: {said}{after}.")
+    odd = [max(risen, key=lambda rate: rate.low - _usual(rate)).name] if risen else []
+    red = refused_now.low >= _MANY_REFUSED
+    to_do = mends[(odd or (["quarantined"] if red else odd_later))[0]]
+    return Light(name, "red" if red else "amber", f"Last day: {said}{after}; {to_do}.")
+
+
+def _usual(rate: Rate) -> float:
+    """The rate of the days before; where there are none, what may be without a word."""
+    return _UNSEEN[rate.name] if rate.before is None else rate.before
+
+
+def _before(rate: Rate) -> str:
+    return "" if rate.before is None else f" ({percent(rate.before)} before)"
+
+
+def expectations_light(
+    hours: HourRange,
+    verdicts: Mapping[Hour, str],
+    failed: Sequence[Failure],
+    incidents: Sequence[Incident] = (),
+) -> Light:
+    """Red where critical hours stand, amber for accepted ones, warnings, and unjudged hours.
+
+    Args:
+        hours: that are to be validated.
+        verdicts: as they stand, also on later hours of the report.
+        failed: what was broken.
+        incidents: what was critical in these hours, even if it no longer is.
+    """
+    name = "Expectations"
+    if not verdicts:
+        return Light(name, "grey", "No hour of the report was validated: run hourglass validate.")
+    by_verdict: dict[str, list[Hour]] = {}
+    for hour, verdict in sorted(verdicts.items()):
+        by_verdict.setdefault(verdict, []).append(hour)
+    wanted = {*hours, *verdicts}
+    judged = f"{len(verdicts):,} of {counted(len(wanted), 'hour')} validated"
+    if critical := by_verdict.get("critical"):
+        why = [f for f in failed if f.severity == "critical" and f.open]
+        sentence = f": {why[0].sentence}" if why else " (validate again to see why)"
+        return Light(
+            name,
+            "red",
+            f"{counted(len(critical), 'hour')} broke a critical promise, last {critical[-1]}"
+            f"{sentence}.",
+        )
+    parts = []
+    if accepted := by_verdict.get("accepted"):
+        reasons = [reason for f in failed for reason in f.accepted]
+        why_not = f' because "{reasons[0]}"' if reasons else ""
+        parts.append(f"{counted(len(accepted), 'critical hour')} accepted{why_not}")
+    if warned := by_verdict.get("warning"):
+        often = max(
+            (f for f in failed if f.severity != "critical"), key=lambda f: f.hours, default=None
+        )
+        which = f", most often “{words(often.expectation)}” ({words(often.suite)})" if often else ""
+        parts.append(f"{counted(len(warned), 'hour')} warned{which}, last {warned[-1]}")
+    mended = sum(incident.hours for incident in incidents if incident.state == "mended")
+    history = f"{counted(mended, 'critical hour')} mended since (see Incidents)" if mended else ""
+    whole = len(verdicts) == len(wanted)
+    if parts:
+        return Light(
+            name, "amber", f"{judged}: {'; '.join([*parts, *([history] * bool(mended))])}."
+        )
+    more = "." if whole else ": run hourglass validate for the others."
+    kept = f"all of them pass, {history}" if mended else "every promise was kept there"
+    return Light(name, "green" if whole else "amber", f"{judged}, {kept}{more}")
+
+
+def volume_light(found: Volume | None) -> Light:
+    """The last 24 h beside each of the 24 h before."""
+    name = "Volume"
+    if found is None:
+        return Light(name, "grey", "Less than two days to compare.")
+    low, high = min(found.days), max(found.days)
+    said = f"{counted(found.events, 'event')} in the last 24 h; " + (
+        f"the {len(found.days)} days before had {low:,} to {high:,}, median {found.usual:,.0f}"
+        if len(found.days) > 1
+        else f"the day before had {low:,}"
+    )
+    if found.silent:
+        return Light(
+            name,
+            "red" if found.events < low else "amber",
+            f"{said}. {counted(len(found.silent), 'hour')} without an event that always had some, "
+            f"first {found.silent[0]}: see whether a producer stopped.",
+        )
+    alike = found.days[_WEEK_D - 1 :: _WEEK_D]
+    if (
+        alike
+        and max(alike) >= _WEEKDAY_EVENTS
+        and not (min(alike) / 2 <= found.events <= 2 * max(alike))
+    ):
+        return Light(
+            name,
+            "amber",
+            f"{said}. The same day a week before had {alike[0]:,}: a holiday, or look for a "
+            "producer that stopped or records that came twice with other keys.",
+        )
+    slack = _VOLUME_SLACK * found.usual
+    if low <= found.events <= high or abs(found.events - found.usual) <= slack:
+        return Light(name, "green", f"{said}.")
+    if found.events < low:
+        colour: Colour = "red" if found.events < low / 2 else "amber"
+        return Light(name, colour, f"{said}: look for a producer or a file that is missing.")
+    return Light(
+        name,
+        "amber",
+        f"{said}: look for a robot, a doubled delivery with other keys, or real interest.",
+    )
+
+
+def sessions_light(lengths: SessionLengths | None, dwell: DwellTimes | None) -> Light:
+    """How long sessions are and how long people stay; drift tells whether that is new."""
+    if lengths is None:
+        return Light("Sessions", "grey", "No session closed in these hours.")
+    single = lengths.counts[0] / lengths.sessions
+    stay = f", median dwell time {duration(dwell.median_s)}" if dwell else ""
+    said = (
+        f"{counted(lengths.sessions, 'session')}, median {significant(lengths.median)} and "
+        f"mean {significant(lengths.mean)} events{stay}; {percent(single)} have a single event"
+    )
+    if single > 0.5:  # noqa: PLR2004 - most
+        return Light("Sessions", "amber", f"{said}, from which no next item can be learnt.")
+    return Light("Sessions", "green", f"{said}.")
+
+
+def drift_light(found: Comparison | None) -> Light:
+    """Amber where a distribution drifted."""
+    name = "Drift"
+    if found is None:
+        return Light(name, "grey", "No hour has a profile: run hourglass validate.")
+    if not found.drifts:
+        return Light(
+            name,
+            "grey",
+            f"Too little to compare: {counted(found.days, 'day')} of profiles before the last, "
+            f"{MIN_DAYS} are needed.",
+        )
+    looked = f"{counted(len(found.drifts), 'distribution')} of the last day"
+    if not found.drifted:
+        return Light(name, "green", f"None of {looked} is further off than days usually are.")
+    worst = max(found.drifted, key=lambda drift: drift.distance)
+    names = ", ".join(plain(drift.distribution) for drift in found.drifted)
+    return Light(
+        name,
+        "amber",
+        f"{len(found.drifted)} of {looked} drifted ({names}): the distance of "
+        f"{plain(worst.distribution)} is {percent(worst.distance)}, up to {percent(worst.usual)} "
+        "is usual; see the charts below.",
+    )
+
+
+def support_light(steps: Sequence[Mapping[str, Any]]) -> Light:
+    """What share of the events and items the last data set kept."""
+    name = "Support filter"
+    if not steps or not steps[0]["events"]:
+        return Light(name, "grey", "No data set has been made yet.")
+    first, last = steps[0], steps[-1]
+    kept = last["events"] / first["events"]
+    said = (
+        f"The last data set kept {percent(kept)} of the events and "
+        f"{percent(last['items'], first['items'])} of the items ({last['items']:,})"
+    )
+    if kept >= _FEW_EVENTS:
+        return Light(name, "green", f"{said}.")
+    lost = Counter({b["step"]: a["events"] - b["events"] for a, b in pairwise(steps)})
+    step, events = lost.most_common(1)[0]
+    return Light(
+        name,
+        "amber" if kept >= _FEWEST_EVENTS else "red",
+        f'{said}; "{step}" took {events:,}: a longer dataset.window would leave more.',
+    )
+
+
+def conservation_light(files: Mapping[str, int]) -> Light:
+    """Records of all files = accepted + duplicates + quarantined + removed by other programs."""
+    removed = files.get("removed", 0)
+    accounted = files["accepted"] + files["duplicates"] + files["quarantined"] + removed
+    held = files["records"] == accounted
+    said = (
+        f"In all files, {counted(files['records'], 'record')} {'=' if held else 'are not'} "
+        f"{files['accepted']:,} accepted "
+        f"+ {counted(files['duplicates'], 'duplicate')} + {files['quarantined']:,} quarantined"
+        + (f" + {removed:,} removed by another program (see source_files)" if removed else "")
+    )
+    mend = "." if held else ": ingest again, and report the file that does not add up."
+    return Light("Conservation", "green" if held else "red", said + mend)
+
+
+def dataset_light(quality: Mapping[str, Any] | None, made: bool = True) -> Light:
+    """The verdict that a data set carries with it (``quality.json``), if one was made."""
+    if not made:
+        return Light("Data set", "grey", "No data set has been made yet.")
+    if quality is None:
+        return Light("Data set", "grey", "The last data set was not judged.")
+    colours: dict[str, Colour] = {"ok": "green", "warning": "amber", "critical": "red"}
+    failed = [str(sentence).rstrip(".") for sentence in quality.get("failed", ())]
+    if not failed:
+        said = "The last data set keeps all its promises."
+    else:
+        more = f" ({len(failed) - 1} more failed.)" if len(failed) > 1 else ""
+        said = f"{failed[0]}.{more}"
+    return Light("Data set", colours.get(str(quality.get("verdict")), "grey"), said)
+
+
+def _long(hours: float) -> str:
+    if hours >= 2 * DAY_H:
+        return duration(hours * HOUR_S)
+    return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:.1f} h"

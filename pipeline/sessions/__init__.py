@@ -1,0 +1,1 @@
+"""Events become sessions with dwell times: the kernel, its Spark job and backfills."""

@@ -1,0 +1,150 @@
+"""Backfill: what is missing or has changed, shown as a plan and then filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from pipeline.hours import HOUR_S, Hour, HourRange, contiguous
+from pipeline.ingest.ingest import IngestSummary, ingest
+from pipeline.ingest.new_files import find_intake
+from pipeline.lake.lake import Lake
+from pipeline.lake.stale_hours import Standing, rules_digest, stale_of, standing, why_stale
+from pipeline.quality.verdicts import refused_hours
+from pipeline.sessions.sessionize import SessionizeSummary, sessionize
+from pipeline.settings.settings import Settings
+from pipeline.sources import source_for
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class PlannedRange:
+    """Hours in a row that are to be filled for the same reason, and how many events they hold."""
+
+    hours: HourRange
+    why: str
+    events: int
+
+
+@dataclass(frozen=True)
+class BackfillPlan:
+    """What a backfill would do: files that wait to be taken in, and hours to fill in order.
+
+    What those files will change is not known before they are read.  ``unreadable`` says of files
+    that cannot be read why.  ``read_again`` of the waiting files were read by other settings;
+    ``outdated`` names files with rows by other settings that cannot be read again.  Of
+    ``unknown_settings`` files nobody knows by which settings they were read.
+    """
+
+    waiting_files: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    ranges: tuple[PlannedRange, ...]
+    read_again: int = 0
+    outdated: tuple[str, ...] = ()
+    unknown_settings: int = 0
+
+    @property
+    def hours(self) -> int:
+        """How many hours are to be filled."""
+        return sum(len(part.hours) for part in self.ranges)
+
+
+def plan_backfill(
+    lake: Lake,
+    settings: Settings,
+    clock: datetime,
+    asked: HourRange | None,
+    accept_late: bool = False,
+) -> BackfillPlan:
+    """What :func:`backfill` would do now; changes nothing.
+
+    Raises:
+        UsageError: the source or its folder is not what the settings say.
+        HourglassError: another program committed, so what is to be done is not known yet.
+    """
+    source = source_for(settings.source)
+    lake.refuse_foreign()
+    late = _late(clock, asked, accept_late)
+    intake = find_intake(lake, settings, source, clock, _arrivals(asked), late)
+    now = standing(lake, settings)
+    end = _end(now, settings, clock, asked)
+    refused = set(refused_hours(lake, "events", HourRange(Hour(0), end)))
+    ranges = _planned(now, rules_digest(settings), end, refused)
+    return BackfillPlan(
+        tuple(arrival.file.source_file for arrival in intake.arrivals),
+        tuple(map(str, intake.unreadable)),
+        tuple(ranges),
+        len(intake.read_again),
+        tuple(intake.outdated),
+        intake.unknown,
+    )
+
+
+def backfill(
+    spark: SparkSession,
+    lake: Lake,
+    settings: Settings,
+    clock: datetime,
+    asked: HourRange | None,
+    accept_late: bool = False,
+    report: Callable[[HourRange, int], None] = lambda _step, _left: None,
+) -> tuple[IngestSummary, SessionizeSummary | None]:
+    """Take new files in, then fill the hours that are missing or whose inputs have changed.
+
+    Only hours before the end of ``asked`` are filled, and all of those: hours follow from one
+    another, so what is missing before a range belongs to it.  ``accept_late`` lets records of the
+    range in that came later than ``ingest.max_lateness``.  Each step is committed as it ends, so
+    an interrupted backfill goes on where it was.
+
+    Raises:
+        HourglassError: as :func:`pipeline.ingest.ingest.ingest` and
+            :func:`pipeline.sessions.sessionize.sessionize`.
+    """
+    late = _late(clock, asked, accept_late)
+    taken = ingest(spark, lake, settings, clock, _arrivals(asked), late)
+    now = standing(lake, settings)
+    end = _end(now, settings, clock, asked)
+    stale = stale_of(now, rules_digest(settings), end)
+    if not stale:
+        return taken, None
+    return taken, sessionize(spark, lake, settings, contiguous(stale)[-1], report, end)
+
+
+def _arrivals(asked: HourRange | None) -> HourRange | None:
+    """Files of an hour hold events of earlier ones: all that arrived before the end matter."""
+    return None if asked is None else HourRange(Hour(0), asked.stop)
+
+
+def _late(clock: datetime, asked: HourRange | None, accept_late: bool) -> HourRange | None:
+    return (asked or HourRange(Hour(0), Hour.of(clock) + 1)) if accept_late else None
+
+
+def _end(now: Standing, settings: Settings, clock: datetime, asked: HourRange | None) -> Hour:
+    """The hour after the last that is wanted.
+
+    That is what is asked for, or else all that has events and, of the past, the hours in which
+    the last sessions close.
+    """
+    if asked is not None:
+        return asked.stop
+    latest = max([*now.arrived, *now.filled], default=Hour(-1)) + 1
+    close = latest + -(-settings.sessions.gap_s // HOUR_S)
+    return max(latest, min(close, Hour.of(clock)))
+
+
+def _planned(now: Standing, rules: str, end: Hour, refused: set[Hour]) -> Iterator[PlannedRange]:
+    """Ranges of one reason each; hours that will stay unfilled are told with them."""
+
+    def why_of(hour: Hour) -> str | None:
+        return "refused: critical" if hour in refused else why_stale(now, rules, hour)
+
+    hours_told = sorted({*stale_of(now, rules, end), *refused})
+    for why, hours in groupby(hours_told, key=why_of):
+        for part in contiguous(hours):
+            events = sum(now.arrived[hour].rows for hour in part if hour in now.arrived)
+            yield PlannedRange(part, why or "", events)

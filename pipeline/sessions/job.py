@@ -1,0 +1,148 @@
+"""Compute the session tables of one range of hours in one Spark job, and commit them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipeline.hours import HOUR_S, Hour, HourRange
+from pipeline.lake.lake import Lake
+from pipeline.lake.parquet_files import HourFile
+from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
+from pipeline.sessions.arrow_exchange import collected, first_stage, next_stage
+from pipeline.sessions.kernel import SessionRules
+from pipeline.sessions.stages import WRITTEN, Plan, placing, scan, writing
+from pipeline.settings.settings import SessionSettings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+OUTPUTS = (SESSIONS, OPEN_SESSIONS, ITEM_HOURS, DWELL_HOURS)
+NOTHING = "0-0"
+_US = 1_000_000
+# What a task aims to hold at once (an hour's files, and a trail, are never parted): marks are 40
+# bytes a row, events some hundred.
+_ROWS_PER_SCAN = 1_000_000
+_ROWS_PER_BUCKET = 2_000_000
+_ROWS_PER_GROUP = 750_000
+_FILES_PER_TASK = 256
+# Below this a second task costs more than it brings.
+_ROWS_WORTH_A_TASK = 100_000
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Files of each table, uncommitted, and digest and number of rows of each hour's sessions."""
+
+    files: Mapping[str, Sequence[HourFile]]
+    closed: Mapping[Hour, tuple[str, int]]
+    opened: Mapping[Hour, tuple[str, int]]
+
+
+def compute(spark: SparkSession, lake: Lake, rules: SessionSettings, hours: HourRange) -> Computed:
+    """Write the session tables' files of a range, from its events and what is carried into it.
+
+    Raises:
+        HourglassError: an event lacks what ingest gives every event.
+    """
+    carried = lake.files(OPEN_SESSIONS, HourRange(hours.first - 1, hours.first))
+    events = sorted(lake.files(EVENTS, hours), key=_by_hour)
+    if not carried and not events:
+        return Computed({spec.name: () for spec in OUTPUTS}, {}, {})
+    folders = {spec.name: lake.staging(spec) for spec in OUTPUTS}
+    cores = spark.sparkContext.defaultParallelism
+    plan = make_plan(rules, hours, carried, events, folders, cores)
+    marks = first_stage(spark, len(plan.scans) - 1, scan(plan))
+    places = next_stage(marks, plan.buckets, placing(plan))
+    written = next_stage(places, len(plan.groups) - 1, writing(plan))
+    return computed(collected(written, WRITTEN))
+
+
+def computed(reports: Iterable[pa.Table]) -> Computed:
+    """What the tasks' reports say."""
+    files: dict[str, list[HourFile]] = {spec.name: [] for spec in OUTPUTS}
+    digests: dict[str, dict[Hour, tuple[str, int]]] = {spec.name: {} for spec in OUTPUTS}
+    for row in pa.concat_tables(reports).to_pylist():
+        hour = Hour(row["hour"])
+        files[row["table"]].append(HourFile(row["path"], row["bytes"], row["rows"], hour))
+        if row["digest"]:
+            digests[row["table"]][hour] = row["digest"], row["rows"]
+    return Computed(files, digests[SESSIONS.name], digests[OPEN_SESSIONS.name])
+
+
+def commit(lake: Lake, hours: HourRange, computed: Computed, made_by: Mapping[str, str]) -> None:
+    """Put the files in the place of what the tables hold of the hours, a transaction each."""
+    inputs = {spec.name: lake.snapshot(spec) for spec in (EVENTS, OPEN_SESSIONS)}
+    recorded = {**made_by, "hourglass.inputs": json.dumps(inputs)}
+    for spec in OUTPUTS:
+        lake.replace(spec, hours, computed.files[spec.name], recorded)
+
+
+def make_plan(
+    rules: SessionSettings,
+    hours: HourRange,
+    carried: Sequence[HourFile],
+    events: Sequence[HourFile],
+    folders: Mapping[str, str],
+    cores: int,
+) -> Plan:
+    """How the work on a range is parted; ``events`` are in the order of their hours."""
+    n_carried, n_events = (sum(file.rows for file in files) for files in (carried, events))
+    rows_per_scan = max(min(_ROWS_PER_SCAN, n_events // cores), _ROWS_WORTH_A_TASK)
+    scans = [0, *([len(carried)] if carried else [])]
+    scans += [len(carried) + bound for bound in _chunks(events, rows_per_scan)]
+    rows = n_carried + n_events
+    wanted = max(-(-rows // _ROWS_PER_BUCKET), cores if rows > cores * _ROWS_WORTH_A_TASK else 1)
+    return Plan(
+        hours=hours,
+        rules=SessionRules(rules.gap_s * _US, rules.max_session_hours * HOUR_S * _US),
+        given=rules.given,
+        sources=tuple(file.path for file in (*carried, *events)),
+        carried=len(carried),
+        scans=tuple(scans),
+        bucket_bits=(wanted - 1).bit_length(),
+        groups=_groups(hours, events, rows, cores),
+        folders=folders,
+    )
+
+
+def _chunks(events: Sequence[HourFile], rows_per_chunk: int) -> list[int]:
+    """Ends of chunks of about equal size; an hour's files stay together."""
+    ends: list[int] = []
+    start = rows = 0
+    for index, file in enumerate(events):
+        rows += file.rows
+        last_of_hour = index + 1 == len(events) or events[index + 1].hour != file.hour
+        full = rows >= rows_per_chunk or index + 1 - start >= _FILES_PER_TASK
+        if last_of_hour and (full or index + 1 == len(events)):
+            ends.append(index + 1)
+            start, rows = index + 1, 0
+    return ends
+
+
+def _groups(hours: HourRange, events: Sequence[HourFile], rows: int, cores: int) -> tuple[int, ...]:
+    """Bounds of groups of hours with about as many events each; a group is written by one task."""
+    tasks = max(-(-rows // _ROWS_PER_GROUP), -(-len(hours) // _FILES_PER_TASK))
+    if rows > cores * _ROWS_WORTH_A_TASK or len(hours) > cores * _FILES_PER_TASK // 8:
+        # As many rounds as there are, no core should stand idle in the last.
+        tasks = -(-tasks // cores) * cores
+    held = dict.fromkeys(hours, 0)
+    for file in events:
+        if file.hour in held:
+            held[file.hour] += file.rows
+    # An hour costs something even where it is silent.
+    share = (sum(held.values()) + len(hours)) / tasks
+    bounds, taken = [hours.first.index], 0.0
+    for hour, count in held.items():
+        taken += count + 1
+        if taken >= share * len(bounds) and hour + 1 < hours.stop:
+            bounds.append((hour + 1).index)
+    return (*bounds, hours.stop.index)
+
+
+def _by_hour(file: HourFile) -> tuple[int, str]:
+    return (file.hour.index if file.hour else 0), file.path

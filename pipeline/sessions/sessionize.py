@@ -1,0 +1,250 @@
+"""Sessionize: events -> ``sessions``, ``open_sessions``, ``item_hours``, ``dwell_hours``.
+
+One code path for one hour and for a range of any length: it reads the range's events and the
+sessions that stood open in the hour before, nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipeline.errors import HourglassError, telling_of_full_disk
+from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
+from pipeline.lake.lake import FilledHour, Lake, settled_property
+from pipeline.lake.spark import spark_is_alive, worker_error
+from pipeline.lake.stale_hours import (
+    STEP,
+    Standing,
+    input_digest,
+    rules_digest,
+    stale_of,
+    standing,
+    state_digest,
+)
+from pipeline.lake.tables import FILLED_HOURS
+from pipeline.quality.verdicts import how_to_go_on, refused_hours
+from pipeline.sessions.job import NOTHING, Computed, commit, compute
+from pipeline.settings.settings import Settings
+from pipeline.version import code_version
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_FORWARD_STEP_H = 24
+# A step is what is lost when a run is interrupted.
+_EVENTS_PER_STEP = 20_000_000
+_HOURS_PER_STEP = 31 * DAY_H
+
+
+@dataclass(frozen=True)
+class SessionizeSummary:
+    """What one run wrote, and why it went as far as it did.
+
+    ``filled`` are the hours in order.  Of these ``asked`` were asked for, ``missing_or_changed``
+    lay before and were not filled or had other inputs by now, and ``carried_on`` followed from
+    changes.  ``settled_at`` are the hours at which following a change ended, because the open
+    sessions came out as they were.  ``failed`` names hours that could not be computed, and why;
+    ``waiting`` counts those that wait for them.
+    """
+
+    filled: tuple[HourRange, ...]
+    asked: int
+    missing_or_changed: int
+    carried_on: int
+    events: int
+    closed_events: int
+    settled_at: tuple[Hour, ...] = ()
+    failed: tuple[tuple[Hour, str], ...] = ()
+    waiting: int = 0
+
+
+@dataclass
+class _Run:
+    """How far one run has come."""
+
+    states: dict[Hour, FilledHour | str]
+    pending: set[Hour]
+    done: list[HourRange] = field(default_factory=list)
+    settled_at: list[Hour] = field(default_factory=list)
+    failed: list[tuple[Hour, str]] = field(default_factory=list)
+    waiting: int = 0
+    closed_events: int = 0
+
+
+def sessionize(
+    spark: SparkSession,
+    lake: Lake,
+    settings: Settings,
+    hours: HourRange,
+    report: Callable[[HourRange, int], None] = lambda _step, _left: None,
+    until: Hour | None = None,
+) -> SessionizeSummary:
+    """Fill a range, what is missing or has changed before it, and what that changes after it.
+
+    Hours follow from one another, so a range can only be right when all before it is.  The
+    recomputation goes forward over hours that were filled before, until the sessions left open
+    at an hour's end come out as they were.  A step that fails is halved until the hour is found
+    that cannot be computed; what does not follow from it is still done.  Hours whose events
+    validation found critical are left out like those.  ``report`` is told of each step before it
+    is taken, and how many hours are left with it.  What the range leaves open is followed to its
+    close as far as hours were filled before, or up to ``until``.
+
+    Raises:
+        HourglassError: the disk is full, Spark has ended, or another program wrote to the lake.
+    """
+    lake.undo_unfinished()
+    rules = rules_digest(settings)
+    before = standing(lake, settings, hours)
+    settled = max(hours.stop, lake.settled(rules) or hours.stop)
+    asked = set(hours)
+    stale = set(stale_of(before, rules, hours.stop)) - asked
+    last = max([hours.stop - 1, *before.filled, *([until - 1] if until else [])])
+    run = _Run(dict(before.filled), asked | stale)
+    refused = _refused(lake, before.since or Hour(0))
+    # One of which no record could be accepted would else pass for a silent hour.
+    run.pending |= {h for h in refused if h < hours.stop and h not in before.filled}
+    longest = _HOURS_PER_STEP
+    while run.pending:
+        hour = min(run.pending)
+        if hour in refused:
+            _give_up(run, before.arrived, hour, refused[hour], settings.sessions.gap_s)
+            continue
+        step = _first_step(run.pending - set(refused), before.arrived, longest)
+        report(step, len(run.pending))
+        try:
+            with telling_of_full_disk(settings.work, lake.warehouse):
+                computed = compute(spark, lake, settings.sessions, step)
+        except Exception as error:
+            # What no smaller step would mend: a full disk, a table that is not as it should be.
+            if isinstance(error, HourglassError) or not spark_is_alive(spark):
+                raise
+            if len(step) > 1:
+                longest = len(step) // 2
+            else:
+                reason = worker_error(error)
+                _give_up(run, before.arrived, step.first, reason, settings.sessions.gap_s)
+            continue
+        # What was too much once may be again: only what went well makes steps longer.
+        longest = min(2 * longest, _HOURS_PER_STEP)
+        _advance(run, before, step, computed, last, settings.sessions.gap_s)
+        whole = not run.pending and not run.failed
+        with telling_of_full_disk(settings.work, lake.warehouse):
+            _record(lake, rules, step, computed, before, run, settled if whole else None)
+    filled = {hour for step in run.done for hour in step}
+    return SessionizeSummary(
+        filled=tuple(contiguous(filled)),
+        asked=len(asked),
+        missing_or_changed=len(stale),
+        carried_on=len(filled - asked - stale),
+        events=sum(before.arrived[hour].rows for hour in filled if hour in before.arrived),
+        closed_events=run.closed_events,
+        settled_at=tuple(run.settled_at),
+        failed=tuple(run.failed),
+        waiting=run.waiting,
+    )
+
+
+def _refused(lake: Lake, since: Hour) -> dict[Hour, str]:
+    """Hours that are not to be computed, because their events are not to be trusted."""
+    refused = refused_hours(lake, "events", HourRange(since, Hour.parse("9999-01-01T00")))
+    return {hour: f"{why}; {how_to_go_on(hour)}" for hour, why in refused.items()}
+
+
+def _first_step(pending: set[Hour], arrived: Mapping[Hour, FilledHour], longest: int) -> HourRange:
+    """The earliest pending hours, as many in a row as one Spark job should take."""
+    first = stop = min(pending)
+    rows = 0
+    while stop in pending and (
+        stop == first or (rows < _EVENTS_PER_STEP and stop.index - first.index < longest)
+    ):
+        rows += arrived[stop].rows if stop in arrived else 0
+        stop += 1
+    return HourRange(first, stop)
+
+
+def _advance(
+    run: _Run, before: Standing, step: HourRange, computed: Computed, last: Hour, gap_s: int
+) -> None:
+    """Take a step's outcome in, and see which hours follow from it."""
+    run.states.update({hour: computed.opened.get(hour, (NOTHING, 0))[0] for hour in step})
+    changed = any(
+        state_digest(run.states, hour) != state_digest(before.filled, hour) for hour in step
+    )
+    run.pending.difference_update(step)
+    run.done.append(step)
+    run.closed_events += sum(rows for _, rows in computed.closed.values())
+    after = step.stop
+    left_open = state_digest(run.states, after - 1)
+    if after in run.pending:
+        return
+    if after in before.filled:
+        if left_open != state_digest(before.filled, after - 1):
+            # A day at once: an hour is too little work for one Spark job.
+            following = HourRange(after, after + _FORWARD_STEP_H)
+            run.pending.update(hour for hour in following if hour in before.filled)
+        elif changed:
+            run.settled_at.append(after)
+    elif left_open != NOTHING and after <= last:
+        # What stands open closes in hours of silence, which nobody has filled yet.
+        close = after + -(-gap_s // HOUR_S) + 1
+        run.pending.update(HourRange(after, min(close, last + 1)))
+
+
+def _give_up(
+    run: _Run, arrived: Mapping[Hour, FilledHour], hour: Hour, reason: str, gap_s: int
+) -> None:
+    """Leave an hour that cannot be computed, and those that sessions may reach from it.
+
+    After a silence as long as the gap nothing of it is open any more.
+    """
+    run.pending.discard(hour)
+    run.failed.append((hour, reason))
+    silent_s = 0
+    after = hour + 1
+    while silent_s < gap_s and (after in run.pending or after not in run.states):
+        if after in run.pending:
+            run.pending.discard(after)
+            run.waiting += 1
+        silent_s = 0 if after in arrived else silent_s + HOUR_S
+        after += 1
+
+
+def _record(
+    lake: Lake,
+    rules: str,
+    step: HourRange,
+    computed: Computed,
+    before: Standing,
+    run: _Run,
+    settled: Hour | None,
+) -> None:
+    """Commit a step, ``filled_hours`` last."""
+    made_by = {
+        "hourglass.step": STEP,
+        "hourglass.config": rules,
+        "hourglass.code": code_version(),
+    }
+    commit(lake, step, computed, made_by)
+    rows = []
+    for hour in step:
+        digest, count = computed.closed.get(hour, (NOTHING, 0))
+        carried = state_digest(run.states, hour - 1)
+        rows.append(
+            {
+                "hour": hour.start,
+                "step": STEP,
+                "input_digest": input_digest(before.arrived, hour, carried),
+                "output_digest": digest,
+                "state_digest": state_digest(run.states, hour),
+                "config_digest": rules,
+                "code_version": made_by["hourglass.code"],
+                "rows": count,
+            }
+        )
+    if settled is not None:
+        made_by = {**made_by, **settled_property(rules, settled)}
+    lake.record_filled(STEP, step, pa.Table.from_pylist(rows, FILLED_HOURS.schema), made_by)

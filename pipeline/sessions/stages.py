@@ -1,0 +1,499 @@
+"""The three stages in which Spark's tasks compute the session tables.
+
+1. *scan*: hours of events become marks (:data:`MARKS`), parted by trail; item counts are written.
+2. *place*: the marks of some trails, in order of time, become places (:data:`PLACED`).
+3. *write*: the places of some hours are joined with the events they speak of, and written.
+
+Events themselves are read where they lie and written where they go: only marks and places travel.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange
+from pipeline.lake.fingerprint import content_digest
+from pipeline.lake.parquet_files import HourFile, HourWriter, read_file
+from pipeline.lake.tables import (
+    DWELL_HOURS,
+    ITEM_HOURS,
+    OPEN_SESSIONS,
+    SESSIONS,
+    TIMESTAMP,
+    TableSpec,
+)
+from pipeline.sessions.arrow_exchange import Parcel, Received
+from pipeline.sessions.dwell import moments_of_us
+from pipeline.sessions.kernel import (
+    HOUR_US,
+    MARKS,
+    NO_CHAIN,
+    Digests,
+    Ints,
+    SessionRules,
+    place,
+    session_ids,
+    trail_digests,
+)
+from pipeline.text.wording import counted, verb
+
+MARKED = "marks"
+PLACES = "places"
+WRITTEN = "written"
+_EVENT_COLUMNS = (
+    *("event_time", "user_id", "item_id", "event_type"),
+    *("value", "given_session", "context", "event_key"),
+)
+# How events of equal time are ordered: as their records follow one another in the log.
+_LOG_ORDER = ("source_file", "line", "event_key")
+_US_PER_S = 1e6
+_OPEN_ROWS_AT_ONCE = 1_500_000
+
+# What a task tells of the files it wrote; of session tables with a digest of the hour's rows.
+REPORT = pa.schema(
+    [
+        pa.field("table", pa.string()),
+        pa.field("hour", pa.int64()),
+        pa.field("path", pa.string()),
+        pa.field("bytes", pa.int64()),
+        pa.field("rows", pa.int64()),
+        pa.field("digest", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the tasks of one range share.
+
+    ``sources`` are files in the order of their hours, those carried in before all others;
+    ``scans`` and ``groups`` are bounds: task i takes ``[bounds[i], bounds[i + 1])`` of the sources,
+    or of the hours (as indices).  ``bucket_bits``: trails are parted by so many leading bits.
+    """
+
+    hours: HourRange
+    rules: SessionRules
+    given: bool
+    sources: tuple[str, ...]
+    carried: int
+    scans: tuple[int, ...]
+    bucket_bits: int
+    groups: tuple[int, ...]
+    folders: Mapping[str, str]
+
+    @property
+    def buckets(self) -> int:
+        """Number of tasks that place."""
+        return 1 << self.bucket_bits
+
+
+def scan(plan: Plan) -> Callable[[int], Iterator[Parcel]]:
+    """First stage: events to marks, and the item counts of whole hours."""
+
+    def run(task: int) -> Iterator[Parcel]:
+        scanned = _scan(plan, range(plan.scans[task], plan.scans[task + 1]))
+        for bucket, part in _by_bucket(_marks(plan, scanned), plan.bucket_bits):
+            yield bucket, task, MARKED, part
+        if not scanned.carried:
+            yield 0, task, WRITTEN, _report(ITEM_HOURS, list(_item_hours(plan, scanned)))
+
+    return run
+
+
+def placing(plan: Plan) -> Callable[[int, Received], Iterator[Parcel]]:
+    """Second stage: marks to places, each for the hours that need it."""
+
+    def run(bucket: int, received: Received) -> Iterator[Parcel]:
+        for report in received.get(WRITTEN, ()):
+            yield 0, bucket, WRITTEN, report
+        if MARKED in received:
+            placed = place(received[MARKED], plan.rules)
+            for group, part in _by_group(placed, plan):
+                yield group, bucket, PLACES, part
+
+    return run
+
+
+def writing(plan: Plan) -> Callable[[int, Received], Iterator[Parcel]]:
+    """Third stage: the rows of the hours' sessions, open sessions and dwell moments, on disk."""
+
+    def run(group: int, received: Received) -> Iterator[Parcel]:
+        for report in received.get(WRITTEN, ()):
+            yield 0, group, WRITTEN, report
+        if PLACES not in received:
+            return
+        # Buckets come in the order of their trails, so rows do too.
+        placed = pa.concat_tables(received[PLACES]).combine_chunks()
+        first, stop = plan.groups[group], plan.groups[group + 1]
+        events, rows = _events_of(plan, placed)
+        yield 0, group, WRITTEN, _closed(plan, placed, events, rows, first, stop)
+        for report in _opened(plan, placed, events, rows, first, stop):
+            yield 0, group, WRITTEN, report
+        yield 0, group, WRITTEN, _dwells(plan, placed, first, stop)
+
+    return run
+
+
+@dataclass(frozen=True)
+class _Scanned:
+    """The columns of some files that decide about sessions, and where each row stands."""
+
+    carried: bool
+    rows: pa.Table
+    source: NDArray[np.int32]
+    row: NDArray[np.int32]
+    event_us: Ints
+    user: Ints
+    users: list[str]
+
+
+def _scan(plan: Plan, sources: range) -> _Scanned:
+    carried = sources.start < plan.carried
+    columns = ["user_id", "event_time", *(["chain_start", "tie_rank"] if carried else ["item_id"])]
+    tables = [
+        read_file(plan.sources[i], [*columns, *(["given_session"] if plan.given else [])])
+        for i in sources
+    ]
+    rows = pa.concat_tables(tables).combine_chunks()
+    lengths = [table.num_rows for table in tables]
+    user, users = _codes(rows["user_id"])
+    return _Scanned(
+        carried,
+        rows,
+        np.repeat(np.array(sources, np.int32), lengths),
+        np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
+        _microseconds(rows, "event_time"),
+        user,
+        users,
+    )
+
+
+def _marks(plan: Plan, scanned: _Scanned) -> pa.Table:
+    """Marks in order of trail and time; equal times in the order of the log."""
+    trail, low, rank = _trails(plan, scanned)
+    if scanned.carried:
+        order = _ordered(_by_time(rank, scanned.event_us), plan, scanned, ("position",))
+        chain_us = _microseconds(scanned.rows, "chain_start")
+        tie_rank = pc.fill_null(scanned.rows["tie_rank"], 0).to_numpy()
+    else:
+        order, tie_rank = _log_order(plan, scanned, rank)
+        chain_us = np.full(len(order), NO_CHAIN, np.int64)
+    columns = (trail, low, scanned.event_us, scanned.source, scanned.row, chain_us, tie_rank)
+    return pa.Table.from_arrays([pa.array(c[order]) for c in columns], schema=MARKS)
+
+
+def _microseconds(events: pa.Table, name: str) -> Ints:
+    values = events[name].cast(pa.int64())
+    if values.null_count:
+        raise HourglassError(
+            f"{counted(values.null_count, 'event')} {verb(values.null_count, 'has', 'have')} no "
+            f"{name}: ingest never writes such rows; find out which program did"
+        )
+    return np.asarray(values.to_numpy())
+
+
+def _trails(plan: Plan, scanned: _Scanned) -> tuple[Digests, Digests, Ints]:
+    """Of each event its trail's two digests, and the rank of the trail by them."""
+    users = scanned.users
+    if plan.given:
+        session, sessions = _codes(pc.fill_null(scanned.rows["given_session"], ""))
+        pairs, code = np.unique(scanned.user * len(sessions) + session, return_inverse=True)
+        names = [(users[pair // len(sessions)], sessions[pair % len(sessions)]) for pair in pairs]
+    else:
+        code, names = scanned.user, [(name, "") for name in users]
+    high, low = trail_digests(names)
+    rank = np.empty(len(names), np.int64)
+    rank[np.lexsort((low, high))] = np.arange(len(names))
+    return high[code], low[code], rank[code]
+
+
+def _codes(values: pa.ChunkedArray) -> tuple[Ints, list[str]]:
+    encoded = values.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    if encoded.null_count:
+        raise HourglassError(
+            f"{counted(encoded.null_count, 'event')} {verb(encoded.null_count, 'has', 'have')} no "
+            "user or item: ingest never writes such rows; find out which program did"
+        )
+    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
+
+
+@dataclass(frozen=True)
+class _ByTime:
+    """Rows by group and time; ``tied`` are places in ``order``, ``run`` tells which are equal."""
+
+    order: Ints
+    tied: Ints
+    run: Ints
+
+
+def _by_time(group: Ints, event_us: Ints) -> _ByTime:
+    if not len(group):
+        nothing = np.empty(0, np.int64)
+        return _ByTime(nothing, nothing, nothing)
+    since_us = event_us - event_us.min()
+    span_us = int(since_us.max()) + 1
+    if (int(group.max()) + 1) * span_us < np.iinfo(np.int64).max:
+        # One key sorts several times faster than two.
+        combined = group * span_us + since_us
+        order = np.argsort(combined)
+        equal = np.diff(combined[order]) == 0
+    else:
+        order = np.lexsort((since_us, group))
+        equal = (np.diff(group[order]) == 0) & (np.diff(since_us[order]) == 0)
+    tied = np.flatnonzero(np.append(equal, False) | np.insert(equal, 0, False))
+    return _ByTime(order, tied, np.cumsum(~np.insert(equal, 0, False))[tied])
+
+
+def _log_order(plan: Plan, scanned: _Scanned, rank: Ints) -> tuple[Ints, NDArray[np.int32]]:
+    """Order by trail, time and place in the log, and each row's rank among its user's equals.
+
+    A user's records of equal time: b.csv line 7, a.csv line 9, a.csv line 2 have the ranks
+    3, 2 and 1, whichever trails they are of.
+    """
+    by_user = _by_time(scanned.user if plan.given else rank, scanned.event_us)
+    order = _ordered(by_user, plan, scanned, _LOG_ORDER)
+    tie_rank = np.zeros(len(order), np.int32)
+    nth = np.arange(len(by_user.run))
+    first = np.searchsorted(by_user.run, by_user.run)
+    tie_rank[order[by_user.tied]] = nth - first + 1
+    if plan.given:
+        by_trail = _by_time(rank, scanned.event_us)
+        rows = by_trail.order[by_trail.tied]
+        order = by_trail.order
+        order[by_trail.tied] = rows[np.lexsort((tie_rank[rows], by_trail.run))]
+    return order, tie_rank
+
+
+def _ordered(by_time: _ByTime, plan: Plan, scanned: _Scanned, columns: Sequence[str]) -> Ints:
+    """The order by group and time, equal ones by some columns, which are read only for them."""
+    if not len(by_time.tied):
+        return by_time.order
+    order = by_time.order.copy()
+    rows = order[by_time.tied]
+    source = scanned.source[rows]
+    by_source = np.argsort(source, kind="stable")
+    tables = []
+    for index, start, length in _runs(source[by_source]):
+        wanted = scanned.row[rows[by_source[start : start + length]]]
+        tables.append(read_file(plan.sources[index], columns).take(pa.array(wanted)))
+    equals = pa.concat_tables(tables).append_column("run", pa.array(by_time.run[by_source]))
+    by_columns = pc.sort_indices(
+        equals,
+        sort_keys=[(name, "ascending") for name in ("run", *columns)],
+        # Rows that do not tell their line come first, by what is told.
+        null_placement="at_start",
+    ).to_numpy()
+    order[by_time.tied] = rows[by_source[by_columns]]
+    return order
+
+
+def _by_bucket(marks: pa.Table, bits: int) -> Iterator[tuple[int, pa.Table]]:
+    """Marks by the leading bits of their trails, which they are in the order of."""
+    if not marks.num_rows:
+        return
+    trail = marks["trail"].to_numpy()
+    bucket = (trail >> np.uint64(64 - bits)).astype(np.int64) if bits else np.zeros(len(trail), int)
+    yield from ((b, marks.slice(i, n)) for b, i, n in _runs(bucket))
+
+
+def _runs(values: NDArray[np.generic]) -> Iterator[tuple[int, int, int]]:
+    """Value, start and length of each run of equal values."""
+    bounds = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    for start, stop in itertools.pairwise(bounds):
+        if stop > start:
+            yield int(values[start]), start, stop - start
+
+
+def _item_hours(plan: Plan, scanned: _Scanned) -> Iterator[HourFile]:
+    """Count events and users of each item and hour; the task holds whole hours."""
+    hour, user, users = scanned.event_us // HOUR_US, scanned.user, scanned.users
+    item, items = _codes(scanned.rows["item_id"])
+    by_name = np.argsort(np.array(items, object), kind="stable")
+    rank = np.empty(len(items), np.int64)
+    rank[by_name] = np.arange(len(items))
+    first = int(hour.min()) if len(hour) else 0
+    # One number for hour, item and user, so that one sort brings all that is counted together.
+    combined = np.sort(((hour - first) * len(items) + rank[item]) * len(users) + user)
+    pair = combined // len(users)
+    starts = np.flatnonzero(np.diff(pair, prepend=-1))
+    new_user = np.diff(combined, prepend=-1) != 0
+    counted = pa.table(
+        {
+            "hour": pa.array((pair[starts] // len(items) + first) * HOUR_US).cast(TIMESTAMP),
+            "item_id": pa.array(items, pa.string()).take(
+                pa.array(by_name[pair[starts] % len(items)])
+            ),
+            "events": np.diff(starts, append=len(pair)),
+            "users": np.add.reduceat(new_user.astype(np.int64), starts) if len(starts) else starts,
+        },
+        schema=ITEM_HOURS.schema,
+    )
+    writer = HourWriter(plan.folders[ITEM_HOURS.name])
+    for index, start, length in _runs(pair[starts] // len(items) + first):
+        yield writer.write(Hour(index), iter([counted.slice(start, length)]))
+
+
+def _by_group(placed: pa.Table, plan: Plan) -> Iterator[tuple[int, pa.Table]]:
+    """Places by the groups of hours that need them: those it stands open in or closes in."""
+    bounds = np.array(plan.groups)
+    seen_from = np.maximum(placed["hour"].to_numpy(), plan.hours.first.index)
+    seen_to = np.minimum(placed["close_hour"].to_numpy(), plan.hours.stop.index - 1)
+    first = np.searchsorted(bounds, seen_from, "right") - 1
+    last = np.searchsorted(bounds, seen_to, "right") - 1
+    for group in range(len(plan.groups) - 1):
+        rows = np.flatnonzero((first <= group) & (group <= last))
+        if len(rows):
+            yield group, placed.take(pa.array(rows)).combine_chunks()
+
+
+def _events_of(plan: Plan, placed: pa.Table) -> tuple[pa.Table, Ints]:
+    """The events that places speak of, and which of them each place speaks of."""
+    source = placed["source"].to_numpy().astype(np.int64)
+    row = placed["row"].to_numpy().astype(np.int64)
+    wanted = np.flatnonzero(np.bincount(source))
+    tables = [read_file(plan.sources[i], _EVENT_COLUMNS) for i in wanted]
+    base = np.zeros(len(plan.sources), np.int64)
+    base[wanted] = np.cumsum([0, *(table.num_rows for table in tables)])[:-1]
+    where = base[source] + row
+    needed = np.zeros(sum(table.num_rows for table in tables), np.bool_)
+    needed[where] = True
+    kept = []
+    for index, table in zip(wanted, tables, strict=True):
+        mask = needed[base[index] : base[index] + table.num_rows]
+        kept.append(table if mask.all() else table.filter(pa.array(mask)))
+    return pa.concat_tables(kept).combine_chunks(), (np.cumsum(needed) - 1)[where]
+
+
+def _closed(
+    plan: Plan, placed: pa.Table, events: pa.Table, rows: Ints, first: int, stop: int
+) -> pa.Table:
+    close = placed["close_hour"].to_numpy()
+    chosen = np.flatnonzero((close >= first) & (close < stop))
+    chosen = chosen[_stable(close[chosen], first)]
+    table = _session_rows(placed, events, rows, chosen, close[chosen], SESSIONS)
+    return _written(plan, SESSIONS, table, close[chosen])
+
+
+def _opened(
+    plan: Plan, placed: pa.Table, events: pa.Table, rows: Ints, first: int, stop: int
+) -> Iterator[pa.Table]:
+    """A row stands open from its own hour to the one before its session closes.
+
+    Within a session no silence is long enough to close it, so no hour between is left out.
+    """
+    hour, close = placed["hour"].to_numpy(), placed["close_hour"].to_numpy()
+    for part_first, part_stop in _open_parts(hour, close, first, stop):
+        opens = np.maximum(hour, part_first)
+        times = np.maximum(np.minimum(close, part_stop) - opens, 0)
+        chosen = np.repeat(np.arange(len(times)), times)
+        nth = np.arange(len(chosen)) - np.repeat(np.cumsum(times) - times, times)
+        open_hour = opens[chosen] + nth
+        order = _stable(open_hour, part_first)
+        chosen, open_hour = chosen[order], open_hour[order]
+        table = _session_rows(placed, events, rows, chosen, open_hour, OPEN_SESSIONS)
+        yield _written(plan, OPEN_SESSIONS, table, open_hour)
+
+
+def _open_parts(
+    hour: NDArray[np.int32], close: NDArray[np.int32], first: int, stop: int
+) -> Iterator[tuple[int, int]]:
+    """Hours in a row whose open rows fit into memory together: an event may stand open for many."""
+    span = stop - first
+    begins = np.bincount(np.clip(hour - first, 0, span), minlength=span + 1)
+    ends = np.bincount(np.clip(close - first, 0, span), minlength=span + 1)
+    standing = np.cumsum(begins - ends)[:span]
+    part_first, held = first, 0
+    for offset, count in enumerate(standing.tolist()):
+        if held and held + count > _OPEN_ROWS_AT_ONCE:
+            yield part_first, first + offset
+            part_first, held = first + offset, 0
+        held += count
+    yield part_first, stop
+
+
+def _stable(hour: NDArray[np.generic], first: int) -> Ints:
+    """Order by hour that keeps the order within one."""
+    since = hour.astype(np.int64) - first
+    # Sixteen bits are sorted in linear time.
+    narrow = since.astype(np.int16) if len(since) and since.max() < 1 << 15 else since
+    return np.argsort(narrow, kind="stable")
+
+
+def _session_rows(
+    placed: pa.Table, events: pa.Table, rows: Ints, chosen: Ints, hour: NDArray[np.generic],
+    spec: TableSpec,
+) -> pa.Table:  # fmt: skip
+    """Rows of ``sessions`` or ``open_sessions`` for the chosen places."""
+    moved = events.take(pa.array(rows[chosen]))
+    tie_rank = placed["tie_rank"].to_numpy()[chosen]
+    start_us = placed["start_us"].to_numpy()[chosen]
+    made = {
+        "hour": pa.array(hour.astype(np.int64) * HOUR_US).cast(TIMESTAMP),
+        "session_id": session_ids(placed["trail"].to_numpy()[chosen], start_us),
+        "session_start": pa.array(start_us).cast(TIMESTAMP),
+        "position": placed["position"].take(pa.array(chosen)),
+        "tie_rank": pa.array(tie_rank, mask=tie_rank == 0),
+    }
+    if spec is SESSIONS:
+        dwell_us = placed["dwell_us"].to_numpy()[chosen]
+        made["dwell_s"] = pa.array(dwell_us / _US_PER_S, mask=dwell_us < 0)
+    else:
+        chain_us = placed["chain_us"].to_numpy()[chosen]
+        made["chain_start"] = pa.array(chain_us).cast(TIMESTAMP)
+    return pa.table(
+        {name: made[name] if name in made else moved[name] for name in spec.schema.names},
+        schema=spec.schema,
+    )
+
+
+def _written(plan: Plan, spec: TableSpec, rows: pa.Table, hour: NDArray[np.generic]) -> pa.Table:
+    # Open sessions are read once, by the next hour, and gone with it.
+    writer = HourWriter(plan.folders[spec.name], brief=spec is OPEN_SESSIONS)
+    files, digests = [], []
+    for index, start, length in _runs(hour):
+        part = rows.slice(start, length)
+        files.append(writer.write(Hour(index), iter([part])))
+        digests.append(content_digest(part.drop_columns(["hour"])))
+    return _report(spec, files, digests)
+
+
+def _dwells(plan: Plan, placed: pa.Table, first: int, stop: int) -> pa.Table:
+    close, dwell_us = placed["close_hour"].to_numpy(), placed["dwell_us"].to_numpy()
+    chosen = np.flatnonzero((close >= first) & (close < stop) & (dwell_us >= 0))
+    chosen = chosen[_stable(close[chosen], first)]
+    writer = HourWriter(plan.folders[DWELL_HOURS.name])
+    files = []
+    for index, start, length in _runs(close[chosen]):
+        row = {"hour": Hour(index).start, **moments_of_us(dwell_us[chosen[start : start + length]])}
+        table = pa.Table.from_pylist([row], schema=DWELL_HOURS.schema)
+        files.append(writer.write(Hour(index), iter([table])))
+    return _report(DWELL_HOURS, files)
+
+
+def _report(spec: TableSpec, files: Sequence[HourFile], digests: Iterable[str] = ()) -> pa.Table:
+    rows = [
+        (
+            spec.name,
+            file.hour.index if file.hour else None,
+            file.path,
+            file.bytes,
+            file.rows,
+            digest,
+        )
+        for file, digest in itertools.zip_longest(files, digests)
+    ]
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(REPORT)
+    return pa.table(
+        [pa.array(values, field.type) for values, field in zip(columns, REPORT, strict=True)],
+        schema=REPORT,
+    )

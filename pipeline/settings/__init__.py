@@ -1,0 +1,1 @@
+"""What people write down: one settings file, variables, paths and names, checked."""

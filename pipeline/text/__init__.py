@@ -1,0 +1,1 @@
+"""Words and numbers in what people write and read; below everything else."""

@@ -1,0 +1,1 @@
+"""Which events make a batch, and what they are compared with."""

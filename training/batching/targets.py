@@ -1,0 +1,107 @@
+"""Which events are learned from, and which are kept apart to say when to stop.
+
+N events, n requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.errors import HourglassError
+from pipeline.hours import HOUR_S
+from training.data.reader import DataSet, Histories, Requests
+from training.trainer.interface import Bools, Ints
+
+_FEWEST_VALIDATED = 50  # fewer say nothing about when to stop
+_MOST_VALIDATED, _ENOUGH_VALIDATED = 4000, 500
+_MOST_SCORES = 400_000_000  # of one validation: a few seconds of a core
+
+
+@dataclass(frozen=True)
+class TargetSplit:
+    """Events that are learned from, and the later ones that are not."""
+
+    learned: Bools  # (N,)
+    validation: Ints  # event positions in order of time; empty: everything is learned from
+    begins_us: int | None = None  # what happened from then on is not known while learning
+
+    def whole(self, targets: Bools) -> TargetSplit:
+        """Learning from all targets (N,)."""
+        return TargetSplit(targets, self.validation[:0])
+
+    def item_events(self, histories: Histories, all_events: Ints) -> Ints:
+        """Events of each item that are known, (V,); ``all_events`` where all are."""
+        if self.begins_us is None:
+            return all_events
+        known = np.asarray(histories.time_us) < self.begins_us
+        counts: Ints = np.bincount(
+            np.asarray(histories.item)[known] - 1, minlength=len(all_events)
+        ).astype(np.int64)
+        return counts
+
+
+def learnable(system: str, histories: Histories, repeats: bool) -> Bools:
+    """Events that may be learned from (N,): past the context, and new unless ``repeats``.
+
+    Raises:
+        HourglassError: there is none.
+    """
+    targets = histories.is_target.copy()
+    if not repeats:
+        first = np.zeros(len(targets), np.bool_)
+        first[histories.offsets[:-1][histories.lengths > 0]] = True
+        repeated = np.zeros(len(targets), np.bool_)
+        repeated[1:] = histories.item[1:] == histories.item[:-1]
+        targets &= first | ~repeated
+    if not targets.any():
+        raise HourglassError(
+            f"{system}: every event repeats the user's previous item: set repeats to true"
+        )
+    return targets
+
+
+def latest(data: DataSet, targets: Bools, hours: int) -> Bools:
+    """Those of the targets (N,) that lie in the last ``hours`` before as_of; all if none does."""
+    since_us = (data.manifest.as_of.index - hours) * HOUR_S * 1_000_000
+    late: Bools = targets & (np.asarray(data.histories.time_us) >= since_us)
+    return late if late.any() else targets
+
+
+def split_targets(
+    histories: Histories, targets: Bools, share: float, known_us: int | None = None
+) -> TargetSplit:
+    """Keep the latest ``share`` of the targets apart, by time; none where they would be too few.
+
+    Nothing that is learned from happened after the first event that is kept apart.  Nothing that
+    happened before ``known_us`` is kept apart: a model that is continued has learned it already.
+    """
+    place = np.flatnonzero(targets)
+    time_us = np.asarray(histories.time_us)[place]
+    n_kept = int(len(place) * share)
+    if n_kept < _FEWEST_VALIDATED:
+        return TargetSplit(targets, place[:0])
+    begins_us = int(np.partition(time_us, len(place) - n_kept)[len(place) - n_kept])
+    begins_us = max(begins_us, begins_us if known_us is None else known_us)
+    late = time_us >= begins_us
+    if late.all() or late.sum() < _FEWEST_VALIDATED:
+        return TargetSplit(targets, place[:0])
+    learned = targets.copy()
+    learned[place[late]] = False
+    order = np.argsort(time_us[late], kind="stable")
+    return TargetSplit(learned, place[late][order], begins_us)
+
+
+def validation_requests(
+    histories: Histories, validation: Ints, n_items: int
+) -> tuple[Requests, Ints]:
+    """Requests at some of the events, evenly spread over their time, and those events' positions.
+
+    They are sorted by position, so that a user's requests stand together; of many items there are
+    fewer, because each scores all ``n_items``.
+    """
+    most = min(_MOST_VALIDATED, max(_ENOUGH_VALIDATED, _MOST_SCORES // max(1, n_items)))
+    step = max(1, -(-len(validation) // most))
+    event = np.sort(validation[::step])
+    return Requests.before(histories, event), event

@@ -1,0 +1,64 @@
+"""``hourglass judge``: the hours that ended unjudged before a data set's own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipeline.workspace import Workspace
+from training.cli.options import DataSet
+
+
+def judge(
+    context: typer.Context,
+    dataset: DataSet = "last",
+    plan: Annotated[bool, typer.Option("--plan", help="only show what would be judged")] = False,
+) -> None:
+    """Judge, in order, every filled hour before a data set's own that nobody judged yet.
+
+    By the models of their time: nothing is trained for them but the floor, and nothing promoted.
+    """
+    from pipeline.dataset.build import read_manifest
+    from pipeline.hours import Hour
+    from training.steps.catch_up import (
+        CaughtUp,
+        beyond_sentence,
+        catch_up,
+        refuse_left_out,
+        waiting,
+    )
+
+    space: Workspace = context.obj
+    folder = space.dataset(dataset)
+    newest = Hour.parse(read_manifest(folder)["as_of"])
+    done: CaughtUp | None = None
+    if plan:
+        unjudged = waiting(space, newest)
+    else:
+        done = catch_up(space, newest, lambda line: space.console.print(line, markup=False))
+        unjudged = done.waiting
+    judged = done.judged if done else ()
+    hours = [hour for hour, *_ in judged] if done else list(unjudged.hours)
+    named = ", ".join(str(hour) for hour in hours)
+    sentences = [f"{'judged' if done else 'to be judged'}: {named}"] if named else []
+    sentences += [text for text in (beyond_sentence(unjudged.beyond),) if text]
+    if not (done and done.failed):
+        sentences.append(
+            f"{newest} is next" if unjudged.due else f"{newest} was judged already: nothing to do"
+        )
+    space.say(
+        "; ".join(sentences),
+        {
+            "dataset_id": folder.name,
+            "due": unjudged.due,
+            "waiting": [str(hour) for hour in unjudged.hours],
+            "judged": [
+                {"hour": str(hour), "outcome": outcome, "sentence": sentence}
+                for hour, outcome, sentence in judged
+            ],
+            "beyond": [str(hour) for hour in unjudged.beyond],
+        },
+    )
+    if done is not None:
+        refuse_left_out(done)

@@ -1,0 +1,103 @@
+"""``hourglass loop``: whole hours, one after the other, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour, HourRange
+from pipeline.text.wording import counted, verb
+from pipeline.workspace import Workspace
+from training.fit.model_lines import check_lines
+
+
+def loop(
+    context: typer.Context,
+    first: Annotated[
+        str | None,
+        typer.Option("--from", help="first hour; default: the last one with events that is over"),
+    ] = None,
+    stop: Annotated[
+        str | None, typer.Option("--to", help="end, exclusive; default: one hour is done")
+    ] = None,
+    report: Annotated[bool, typer.Option(help="write the report at the end")] = True,
+) -> None:
+    """Do all steps of an hour, or of each of a range: from raw files to recommendations.
+
+    Where no range is given, the hours before the last that ended unjudged are judged first.  An
+    hour that was done before ends as it did.  A blocked candidate is told at the end, with
+    exit code 1: nothing of it went live, and the live model recommended.
+    """
+    from training.registry.mlflow_registry import registry_of
+    from training.report.build import write_report
+    from training.steps.common import Steps
+    from training.steps.hourly_loop import run_hour
+    from training.steps.take_in import ingested
+
+    space: Workspace = context.obj
+    check_lines(space.settings)
+    asked = _asked(space, first, stop)
+    steps = Steps(space)
+    if asked is not None:
+        # Whoever asks first decides how Spark is started: many hours are worth the thorough way.
+        space.spark_for(asked)
+    hours = _hours(asked, ingested(space, steps), Hour.of(space.clock))
+    blocked: list[str] = []
+    for hour in hours:
+        if len(hours) > 1:
+            space.console.print(f"\nhour {hour}", style="bold")
+        done = run_hour(space, hour + 1, steps, catch_up=asked is None)
+        if done.outcome == "block":
+            blocked.append(f"hour {hour}: {done.sentence}")
+        space.say(
+            f"{hour}: {done.outcome}; {done.champion} is live",
+            {
+                "hour": str(hour),
+                "dataset_id": done.dataset_id,
+                "outcome": done.outcome,
+                "sentence": done.sentence,
+                "champion": done.champion,
+                "recommendations": done.recommendations,
+                "seconds": done.seconds,
+            },
+        )
+        steps = Steps(space)
+    if report:
+        with space.status("writing the report"):
+            page = write_report(space, registry_of(space))
+        space.console.print(f"report: {page}", markup=False)
+    if blocked:
+        raise HourglassError(
+            f"{len(blocked)} of {counted(len(hours), 'hour')} "
+            f"{verb(len(blocked), 'was', 'were')} blocked; {blocked[0]}"
+        )
+
+
+def _asked(space: Workspace, first: str | None, stop: str | None) -> HourRange | None:
+    if first is None and stop is None:
+        return None
+    begin = Hour.parse(first) if first is not None else Hour.parse(str(stop)) - 1
+    return space.past(HourRange(begin, begin + 1 if stop is None else Hour.parse(stop)))
+
+
+def _hours(asked: HourRange | None, arrived: Sequence[Hour], now: Hour) -> HourRange:
+    """The hours to do: those that were asked for, or the last one with events that is over.
+
+    Raises:
+        HourglassError: no hour with events is over.
+        UsageError: hours after the log's end are asked for.
+    """
+    last = max((hour for hour in arrived if hour < now), default=None)
+    if last is None:
+        raise HourglassError(f"the first hour with events, {arrived[0]}, is not over yet")
+    if asked is None:
+        return HourRange(last, last + 1)
+    if asked.stop > last + 1:
+        raise UsageError(
+            f"--to {asked.stop}: the log ends with hour {last} so far: there is nothing to "
+            "learn from after it"
+        )
+    return asked

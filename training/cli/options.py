@@ -1,0 +1,35 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import UsageError
+from pipeline.settings.names import plain_name
+
+DataSet = Annotated[str, typer.Option("--dataset", help="id of a data set; last: the latest")]
+
+
+def decision_file(folder: Path, given: Path) -> Path:
+    """The decision that ``--decision`` names: its name alone, or its path.
+
+    What stands for or against a decision, newer ones and people's answers, lies beside it: a copy
+    elsewhere has none of that, and is refused.
+
+    Args:
+        folder: of the decisions, ``<work>/decisions``.
+        given: what the option was given.
+
+    Raises:
+        UsageError: the file would lie anywhere else.
+    """
+    name = plain_name("--decision", given.name)
+    file = folder / name if given == Path(name) else given
+    if file.resolve().parent != folder.resolve():
+        raise UsageError(
+            f"--decision {given}: decisions lie in {folder}: give the name of a file there"
+        )
+    return folder / name

@@ -1,0 +1,96 @@
+"""``hourglass promote`` and ``hourglass rollback``: the champion moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.settings.names import plain_name
+from pipeline.workspace import Workspace
+from training.cli.options import decision_file
+
+if TYPE_CHECKING:
+    from training.deployment.promote import Promotion
+
+
+def promote(
+    context: typer.Context,
+    decision: Annotated[
+        Path | None,
+        typer.Option(
+            help="decision file; default: the latest; `hourglass approve` names the one it answered"
+        ),
+    ] = None,
+    refit: Annotated[
+        str | None,
+        typer.Option(help="model id that `hourglass refit` told, to go live in its stead"),
+    ] = None,
+) -> None:
+    """Do what a decision says: move the champion alias, or leave it."""
+    from training.gate.decision_file import latest_decision
+
+    space: Workspace = context.obj
+    folder = space.settings.path("decisions")
+    file = decision_file(folder, decision) if decision else latest_decision(folder)
+    if refit is not None:
+        plain_name("--refit", refit)
+    done = promoted(space, file, refit)
+    live = done.champion.model_id if done.champion else None
+    space.say(done.sentence, {"changed": done.changed, "champion": live, "decision": file})
+
+
+def promoted(space: Workspace, decision: Path, refit: str | None = None) -> Promotion:
+    """Carry a decision out under the workspace's settings and clock.
+
+    Raises:
+        HourglassError: as `training.deployment.promote.promote`.
+    """
+    from training.data.reader import read_dataset
+    from training.deployment.promote import promote as run
+    from training.evaluation.evaluate import BOOTSTRAP_SEED, fresh
+    from training.gate.artefact_checks import Soundness, examine
+    from training.gate.decision_file import read_decision
+    from training.registry.artefact import load_model
+    from training.registry.mlflow_registry import registry_of
+
+    settings = space.settings
+
+    def probed(folder: Path) -> Soundness:
+        """A refit met no gate: it is asked what the gate asks of every candidate."""
+        frozen_id = read_decision(decision).record.content["evaluation_id"]
+        part = read_dataset(settings.path("frozen") / frozen_id)
+        return examine(
+            folder,
+            part,
+            settings.evaluation,
+            lambda path: fresh(load_model(path), part),
+            seed=BOOTSTRAP_SEED,
+        )
+
+    return run(
+        registry_of(space),
+        decision,
+        refit,
+        examine=probed,
+        at=space.said_now(),
+        approval=settings.gate.approval,
+    )
+
+
+def rollback(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option(help="kept in the record")] = "by hand",
+) -> None:
+    """Go back to the previous model."""
+    from training.deployment.promote import rollback as run
+    from training.registry.mlflow_registry import registry_of
+
+    space: Workspace = context.obj
+    done = run(registry_of(space), space.settings.path("decisions"), reason, space.said_now())
+    space.say(
+        f"{done.champion.model_id} is live again, {done.left.model_id} is not; {done.record}; "
+        "what it recommended stays until `hourglass recommend` replaces it",
+        {"champion": done.champion.model_id, "left": done.left.model_id, "record": done.record},
+    )

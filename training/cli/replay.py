@@ -1,0 +1,163 @@
+"""``hourglass replay``: history rolled step by step, and what came of it as table and picture."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.hours import HourRange
+    from training.data.event_log import FlatLog
+    from training.replay.arms import Arm
+    from training.replay.roll import Report, Run
+
+_LOCK_WAIT_S = 10.0
+_LINE_S = 20.0
+_LINE_CHARACTERS = 120  # of the picture
+
+
+def replay(
+    context: typer.Context,
+    first: Annotated[str, typer.Option("--from", help="start of the first step")],
+    stop: Annotated[str, typer.Option("--to", help="end of the last step")],
+    step: Annotated[
+        str | None, typer.Option(help="between retrainings, like 1h; default: replay.step")
+    ] = None,
+    arm: Annotated[
+        list[str] | None, typer.Option(help="name of an arm; may be repeated; default: all")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="forget what an earlier run of the same left")
+    ] = False,
+) -> None:
+    """Roll history with several arms side by side; write table, curves and costs."""
+    from pipeline.hours import HourRange, parse_duration_h
+    from training.data.event_log import read_log
+    from training.fit.model_check import Facts, check_models
+    from training.replay.arms import arms_of
+    from training.replay.roll import done_steps, plan, roll
+    from training.replay.store import held
+    from training.replay.worth import worth_by_signs
+
+    space: Workspace = context.obj
+    settings = space.settings
+    if step is not None:
+        parse_duration_h(step)
+        own = type(settings.replay)(**{**settings.replay.model_dump(), "step": step})
+        settings = settings.model_copy(update={"replay": own})
+    # What is known of the data is for the arms: not all models need be among them.
+    check_models(settings, Facts())
+    arms = arms_of(settings, arm or [])
+    run = plan(space.lake, settings, HourRange.parse(first, stop), arms)
+    with held(run.folder, _LOCK_WAIT_S, lambda text: print(text, file=sys.stderr, flush=True)):
+        if fresh:
+            for one in arms:
+                shutil.rmtree(run.arm_folder(one), ignore_errors=True)
+
+        def read() -> FlatLog:
+            return read_log(space.lake, settings.dataset, run.read_hours, run.state)
+
+        with _shown() as report:
+            roll(run, read, arms, report, worth_by_signs(settings.retrain, settings.replay.seed))
+        with space.status("drawing"):
+            # The folder is one run's: its table and picture are never those of a chosen few alone.
+            chosen = {one.digest for one in arms}
+            known = arms_of(settings, [])
+            ended = [
+                one
+                for one in known
+                if one.digest in chosen or done_steps(run, one) == len(run.steps)
+            ]
+            text, said = write_results(run, ended, [one.name for one in known if one not in ended])
+    if space.as_json:
+        space.say("", {"folder": run.folder, **said})
+    else:
+        space.say(f"{text}\n{run.folder}", {})
+
+
+def write_results(
+    run: Run, arms: list[Arm], unfinished: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
+    """Write table, curves and steps into the run's folder; returns the table as text and values.
+
+    ``unfinished`` names arms that belong there too and are not done; table and picture say so.
+
+    Raises:
+        HourglassError: a step is missing or damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pipeline.files import write_text
+    from training.replay.plot import curves_of, draw, smooth_steps
+    from training.replay.table import markdown, results_of, step_rows, table_of
+
+    rule, seed = run.settings.evaluation, run.settings.replay.seed
+    found = results_of(run, arms)
+    said = {"source": run.settings.source.name, **table_of(found, arms, rule, seed, unfinished)}
+    text = markdown(said)
+    write_text(run.folder / "table.json", json.dumps(said, indent=1) + "\n")
+    write_text(run.folder / "table.md", text)
+    pq.write_table(pa.table(step_rows(found, rule)), run.folder / "steps.parquet")
+    smooth = smooth_steps(len(found.steps), run.step_h)
+    curves = curves_of(found, "recall", rule, seed, smooth)
+    title = f"{run.settings.source.name}: who finds the next item?"
+    subtitle = (
+        f"Recall@{rule.k} of all events, {found.steps[0].first} to {found.steps[-1].stop}, steps "
+        f"of {run.settings.replay.step}, mean of the last {smooth};\nbands: pointwise "
+        f"{rule.confidence:.0%} intervals, users resampled: of a single point, not of the curve"
+    )
+    if unfinished:
+        missing = f"Not all arms: {', '.join(unfinished)} not rolled to the end"
+        subtitle = f"{subtitle}\n{textwrap.fill(missing, _LINE_CHARACTERS)}"
+    files = [run.folder / f"curve.{kind}" for kind in ("png", "svg")]
+    draw(curves, title, subtitle, f"Recall@{rule.k}", files)
+    return text, said
+
+
+@contextmanager
+def _shown() -> Iterator[Report]:
+    """A progress bar in a terminal, a line now and then elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        last_s = [0.0]
+
+        def line(hours: HourRange, arm: str, done: int, total: int) -> None:
+            now_s = time.monotonic()
+            if now_s - last_s[0] >= _LINE_S:
+                last_s[0] = now_s
+                print(f"replay {hours.first}: {arm}, {done:,} of {total:,} ...",
+                      file=sys.stderr, flush=True)  # fmt: skip
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("reading the lake", total=None)
+
+        def move(hours: HourRange, arm: str, done: int, total: int) -> None:
+            said = f"replay {hours.first}: {arm}"
+            progress.update(task, description=said, completed=done, total=total)
+
+        yield move
+
+
+def newest_picture(replays: Path) -> Path | None:
+    """The picture of the replay that ended last in a folder of runs; None where there is none."""
+    found = list(replays.glob("*/curve.png"))
+    return max(found, key=lambda path: path.stat().st_mtime_ns) if found else None

@@ -1,0 +1,157 @@
+"""``hourglass train``: what people ask for, turned into models and options."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import UsageError
+from pipeline.workspace import Workspace
+from training.cli.options import DataSet
+
+if TYPE_CHECKING:
+    from training.fit.model_configs import Model
+    from training.fit.train import Trained, TrainOptions
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    AUTO = "auto"
+
+
+def train(
+    context: typer.Context,
+    dataset: DataSet = "last",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="a configured model, one of training/configs, or a YAML file; may be repeated; "
+            "default: all configured"
+        ),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="the configured models of one system")] = None,
+    seed: Annotated[int, typer.Option(help="of everything random", min=0)] = 0,
+    device: Annotated[
+        Device | None, typer.Option(help="where to train; default: as the models say")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--fresh", help="go on with what a killed run of the same fit left, or not"
+        ),
+    ] = True,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            help="continue from champion, previous or a model id, for models of its system; none: "
+            "begin anew; default: as each model's init_from says"
+        ),
+    ] = None,
+    as_needed: Annotated[
+        bool,
+        typer.Option(
+            "--as-needed",
+            help="only the floor, where retrain.skip is set and `hourglass stale` found that "
+            "little changed",
+        ),
+    ] = False,
+    processes: Annotated[int, typer.Option(help="train in so many processes", min=1)] = 1,
+) -> None:
+    """Fit the configured models on a data set and register them."""
+    from training.fit.launch import is_one_of_several, launch
+    from training.fit.model_check import Facts, check_models
+    from training.fit.model_configs import chosen
+    from training.fit.retrain_signals import recorded_worth
+    from training.fit.train import LinesFailedError, TrainOptions
+    from training.steps.retrain import lines_to_train
+
+    space: Workspace = context.obj
+    models = chosen(space.settings, model or [], system)
+    # Also those that are not chosen: a wrong setting is wrong whatever is asked for.  How much the
+    # data set knows is checked with it: it may be older than the settings.
+    check_models(space.settings, Facts())
+    folder = space.dataset(dataset)
+    if as_needed:
+        if model or system:
+            raise UsageError(
+                "--as-needed chooses the models itself: leave --model and --system out"
+            )
+        models = lines_to_train(space.settings, recorded_worth(space.settings, folder.name))
+    if processes > 1:
+        if is_one_of_several():
+            raise UsageError("--processes starts torchrun itself: leave one of the two out")
+        launch(processes, _without_processes(context, folder.name))
+        return
+    options = TrainOptions(seed, device and device.value, not resume, init_from)
+    failed: LinesFailedError | None = None
+    try:
+        trained = train_all(space, folder, models, options)
+    except LinesFailedError as error:
+        trained, failed = error.trained, error
+    for done in trained:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
+        origin = f", continued from {done.continued_from}" if done.continued_from else ""
+        origin += "" if done.seconds else ", was there already"
+        space.say(
+            f"{done.name}: {done.model_id}, version {done.version}{origin}"
+            + (f" ({figures})" if figures else ""),
+            dataclasses.asdict(done),
+        )
+    if failed is not None:
+        raise failed
+
+
+def train_all(
+    space: Workspace, dataset: Path, models: Sequence[Model], options: TrainOptions
+) -> list[Trained]:
+    """Train, and show how it goes; empty in all processes but the first.
+
+    Raises:
+        HourglassError: the data set, or an hour that it learned from, is not to be trusted; or as
+            `training.fit.train.train`.
+    """
+    from pipeline.dataset.build import read_manifest
+    from pipeline.dataset.validate import refuse_critical_dataset
+    from pipeline.hours import Hour, HourRange
+    from pipeline.quality.verdicts import refuse_learning_from
+    from training.fit.progress_display import display
+    from training.fit.train import train as run
+    from training.registry.mlflow_registry import registry_of
+    from training.trainer.distributed import joined
+
+    with joined() as processes:
+        # The others would say the same, and wait for the first.
+        if processes.leads:
+            refuse_critical_dataset(dataset)
+            manifest = read_manifest(dataset)
+            first, as_of = Hour.parse(manifest["history_start"]), Hour.parse(manifest["as_of"])
+            refuse_learning_from(space.lake, HourRange(first, as_of))
+        registry = registry_of(space) if processes.leads else None
+        with display(silent=not processes.leads) as watcher:
+            return run(space.settings, registry, dataset, models, options, watcher)
+
+
+def _without_processes(context: typer.Context, dataset: str) -> list[str]:
+    """The command line of this call for one of several processes."""
+    whole = context.parent.params if context.parent else {}
+    asked = context.params
+    line: list[str] = []
+    if whole.get("config") is not None:
+        line += ["--config", str(whole["config"])]
+    line += [flag for flag, name in (("--json", "as_json"),) if whole.get(name)]
+    line += ["train", "--dataset", dataset, "--seed", str(asked["seed"])]
+    for name in asked["model"] or ():
+        line += ["--model", name]
+    for option in ("system", "device", "init_from"):
+        if asked[option] is not None:
+            line += [f"--{option.replace('_', '-')}", str(asked[option])]
+    line += ["--as-needed"] if asked["as_needed"] else []
+    return [*line, "--resume" if asked["resume"] else "--fresh"]

@@ -1,0 +1,86 @@
+"""Turns flat histories into the index arrays that systems learn from and score with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.reader import Histories, Requests
+
+Ints = NDArray[np.int64]
+
+
+def ranges(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
+    """Concatenate ``range(starts[i], starts[i] + lengths[i])`` over all i.
+
+    Returns the row i of each entry and the entry, both (sum of lengths,).
+    """
+    row = np.repeat(np.arange(len(starts), dtype=np.int64), lengths)
+    before = np.cumsum(lengths) - lengths
+    within = np.arange(len(row), dtype=np.int64) - np.repeat(before, lengths)
+    return row, np.repeat(starts, lengths) + within
+
+
+def known_events(
+    histories: Histories, requests: Requests, most: int | None = None
+) -> tuple[Ints, Ints]:
+    """The events each request may use, oldest first; at most the ``most`` latest of each.
+
+    Returns the request row and the flat event position, both (number of pairs,).
+    """
+    lengths = requests.length if most is None else np.minimum(requests.length, most)
+    stops = histories.offsets[requests.user] + requests.length
+    return ranges(stops - lengths, lengths)
+
+
+def latest_known(time_us: Ints, before_us: int | None, most: int) -> NDArray[np.bool_]:
+    """Which events (N,) came before a time; the ``most`` latest of them, and ties with those."""
+    known = np.ones(len(time_us), np.bool_) if before_us is None else time_us < before_us
+    if known.sum() > most:
+        place = known.sum() - most
+        known &= time_us >= np.partition(time_us[known], place)[place]
+    return known
+
+
+def session_of_event(histories: Histories) -> Ints:
+    """Number of each event's session over all users, (N,); a first event always starts one."""
+    starts = histories.session_start.copy()
+    starts[histories.offsets[:-1][histories.lengths > 0]] = True
+    return np.cumsum(starts, dtype=np.int64) - 1
+
+
+def scoring_batches(lengths: Ints, batch_events: int) -> Iterator[Ints]:
+    """Group rows of similar length so that a padded batch holds about ``batch_events`` cells.
+
+    Each row comes exactly once, always in the same order.
+    """
+    order = np.argsort(lengths, kind="stable")
+    for first, stop in length_groups(lengths[order], batch_events):
+        yield order[first:stop]
+
+
+def length_groups(ascending: Ints, batch_events: int) -> Iterator[tuple[int, int]]:
+    """First and stop of groups that hold about ``batch_events`` cells once they are padded.
+
+    The longest rows come first; ``ascending`` (n,) are the lengths of the rows.
+    """
+    stop = len(ascending)
+    while stop > 0:
+        rows = max(1, batch_events // max(1, int(ascending[stop - 1])))
+        first = max(0, stop - rows)
+        yield first, stop
+        stop = first
+
+
+def padded(starts: Ints, lengths: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    """Positions ``starts[i] + t`` as a rectangle (B, T), and which of its cells are real.
+
+    Cells past a row's length repeat its last position, so that they can always be looked up.
+    """
+    longest = int(lengths.max()) if len(lengths) else 0
+    step = np.arange(longest, dtype=np.int64)[None, :]  # (1, T)
+    real = step < lengths[:, None]  # (B, T)
+    cells: Ints = starts[:, None] + np.minimum(step, np.maximum(lengths[:, None] - 1, 0))
+    return cells, real

@@ -1,0 +1,1 @@
+"""The live model: promotion, rollback, approval and the monitor."""

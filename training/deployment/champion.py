@@ -1,0 +1,116 @@
+"""Making a model live: the record first and its link, then the version's tags, then the alias.
+
+The alias ``champion`` moves in one transaction: whatever is cut short before that changes nothing
+that readers see, and can be run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.hours import Hour
+from training.data.reader import sha256_of
+from training.deployment.champion_lock import changing
+from training.registry.champion_card import refuse_changed_model
+from training.registry.champion_record import MAX_STEPS_BACK, LiveEvent, ModelRef, write_event
+from training.registry.mlflow_registry import (
+    CARD_SHA256,
+    CHAMPION,
+    LIVE_RECORD,
+    PREVIOUS,
+    LiveModel,
+    Registry,
+    artefact_folder,
+    champion,
+    drop,
+    model_ref,
+    named_errors,
+    point,
+    registered_version,
+    tag,
+)
+from training.registry.model_card import CARD_NAME
+from training.registry.model_store import available
+from training.registry.record_chain import Chain, link_record, verified_chain
+
+
+def install_first(
+    registry: Registry,
+    model_id: str,
+    records: Path,
+    at: str | None = None,
+    as_of: Hour | None = None,
+) -> LiveModel:
+    """Make a registered model, the floor, the first champion; with a champion, do nothing.
+
+    Args:
+        registry: holds the model.
+        model_id: of the floor.
+        records: folder for the record, ``<work>/decisions``.
+        at: the time to record, if any.
+        as_of: the hour from which it serves, if that is known.
+
+    Returns:
+        The champion, whichever it is.
+
+    Raises:
+        HourglassError: the model was not registered, or its artefact is gone or damaged.
+    """
+    with changing(records, f"installing {model_id}"):
+        live = champion(registry)
+        if live is not None:
+            return live
+        chain = verified_chain(registry)
+        new = loadable(registry, model_id)
+        event = LiveEvent(
+            kind="bootstrap",
+            champion=new,
+            before=None,
+            stack=(),
+            after=None,
+            reason="bootstrap",
+            sentence=f"{model_id} is live: nothing was before, and it is the floor.",
+            at=at,
+            as_of=as_of,
+        )
+        return make_live(registry, chain, event)[0]
+
+
+def make_live(registry: Registry, chain: Chain, event: LiveEvent) -> tuple[LiveModel, Path]:
+    """The one place where the alias moves; the caller holds the lock, and verified the chain."""
+    record = write_event(registry.records, event)
+    link_record(registry, chain, record, event.kind)
+    new = event.champion
+    folder = registry.models / new.model_id
+    card = sha256_of(folder / CARD_NAME)
+    with named_errors(f"make {new.model_id} live"):
+        tag(registry, new.version, **{LIVE_RECORD: record.name, CARD_SHA256: card})
+        point(registry, CHAMPION, new.version)
+    show_previous(registry, event.stack)
+    return LiveModel(new.model_id, new.version, folder, record.name, card), record
+
+
+def show_previous(registry: Registry, stack: tuple[ModelRef, ...]) -> None:
+    """Let the alias ``previous`` show people what the champion's record says."""
+    with named_errors("show the previous model"):
+        if stack:
+            point(registry, PREVIOUS, stack[0].version)
+        else:
+            drop(registry, PREVIOUS)
+
+
+def without(stack: Sequence[ModelRef], new: ModelRef) -> tuple[ModelRef, ...]:
+    """Nobody goes back to where he is."""
+    return tuple(one for one in stack if one.version != new.version)[:MAX_STEPS_BACK]
+
+
+def loadable(registry: Registry, model_id: str) -> ModelRef:
+    """A registered model whose artefact is whole, with the card that was recorded."""
+    from training.registry.artefact import load_model
+
+    version = registered_version(registry, model_id)
+    available(registry, model_id)
+    refuse_changed_model(registry, version)
+    load_model(artefact_folder(registry, model_id))
+    return model_ref(registry, str(version.version))

@@ -1,0 +1,98 @@
+"""Who was live when: the history of the champion as tenures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.hours import Hour
+from training.registry.champion_record import ModelRef, history
+from training.registry.mlflow_registry import Registry, champion, model_ref
+
+
+@dataclass(frozen=True)
+class Tenure:
+    """The time in which one model was live; ``until_*`` is None while it is.
+
+    ``*_at`` are times of the clock, ``*_hour`` those of the log, None where a change by hand or an
+    old registry does not say.  ``record`` is None where the beginning was never recorded or its
+    record is lost.
+    """
+
+    model_id: str
+    version: str
+    name: str
+    since_at: str | None
+    since_hour: Hour | None
+    until_at: str | None
+    until_hour: Hour | None
+    reason: str
+    sentence: str
+    record: Path | None
+
+
+def tenures(registry: Registry, records: Path) -> list[Tenure]:
+    """Every tenure that leads to the champion's, first to last.
+
+    Args:
+        registry: says who is live.
+        records: ``<work>/decisions``.
+
+    Raises:
+        HourglassError: MLflow cannot be read.
+    """
+    live = champion(registry)
+    if live is None:
+        return []
+    events = history(records, live.live_record)
+    found: list[Tenure] = []
+    until_at: str | None = None
+    until_hour: Hour | None = None
+    for path, event in events:
+        found.append(
+            Tenure(
+                *(event.champion.model_id, event.champion.version, event.champion.name),
+                since_at=event.at,
+                since_hour=event.as_of,
+                until_at=until_at,
+                until_hour=until_hour,
+                reason=event.reason,
+                sentence=event.sentence,
+                record=path,
+            )
+        )
+        until_at, until_hour = event.at, event.as_of
+    first = events[-1][1].before if events else model_ref(registry, live.version)
+    if first is not None:
+        found.append(_unrecorded(first, until_at, until_hour))
+    return found[::-1]
+
+
+def live_during(tenures: Sequence[Tenure], hour: Hour) -> Tenure | None:
+    """The tenure that an hour of the log fell into; None where nothing was live yet.
+
+    Of a change by hand the hour is not known: it counts from the hour of the change before, so
+    that the model which people chose is judged from then on.
+    """
+    found: Tenure | None = None
+    since: Hour | None = None
+    for tenure in tenures:
+        since = tenure.since_hour or since
+        if since is not None and since > hour:
+            break
+        found = tenure
+    return found
+
+
+def _unrecorded(model: ModelRef, until_at: str | None, until_hour: Hour | None) -> Tenure:
+    return Tenure(
+        *(model.model_id, model.version, model.name),
+        since_at=None,
+        since_hour=None,
+        until_at=until_at,
+        until_hour=until_hour,
+        reason="unknown",
+        sentence=f"{model.model_id} was live; when it became so was not recorded or is lost.",
+        record=None,
+    )

@@ -1,0 +1,175 @@
+"""Whether a decision says what its own checks and sums say: asked before it is carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import HourglassError
+from pipeline.sealed_json import Record, read_record
+from pipeline.settings.settings import EvaluationSettings, GateSettings
+from training.deployment.champion_lock import changing
+from training.gate.decision_file import DecisionRecord, read_decision
+from training.gate.evidence import CheckResult, Contestant, Evidence, Outcome
+from training.gate.gate import COMPARISONS, PRECONDITIONS, verdict
+from training.gate.past_looks import Look, look_of
+from training.gate.preconditions import earlier_evidence
+from training.registry.mlflow_registry import Registry
+from training.registry.record_chain import refuse_unlinked, verified_chain
+
+_AGAIN = "run hourglass gate again"
+_Settings = TypeVar("_Settings", bound=BaseModel)
+
+
+def refuse_inconsistent(decision: DecisionRecord, digests: Mapping[str, str] | None = None) -> None:
+    """Let a decision pass whose outcome and reasons come out of its checks again.
+
+    Of a promotion every check must be there, and the comparisons are made once more, by the gate's
+    own functions, from the sums of its look and of those that it counted; what cannot be had from
+    sums (that the artefact loads, the quality of the data) is taken from its checks.
+
+    Args:
+        decision: as it was read.
+        digests: SHA-256 of linked records by ``decisions/<file>``; the looks that were counted must
+            be among them.  None: by the decision's own word.
+
+    Raises:
+        HourglassError: it says something else, or cannot be computed again.
+    """
+    name = decision.record.path.name
+    results = _checks(decision)
+    if not results:
+        raise HourglassError(f"{name} holds no checks, so its outcome cannot be verified: {_AGAIN}")
+    outcome, reasons, _ = verdict(results)
+    if (outcome, reasons) != (decision.outcome, decision.reasons):
+        raise HourglassError(
+            f"{name} says {decision.outcome} ({', '.join(decision.reasons)}), but its checks say "
+            f"{outcome} ({', '.join(reasons)}): {_AGAIN}"
+        )
+    if decision.outcome is not Outcome.PROMOTE:
+        return
+    checks = (*PRECONDITIONS, earlier_evidence, *COMPARISONS)
+    wanted = [check.__name__ for check in checks]
+    written = {result.name: result for result in results}
+    for check in wanted:
+        if check not in written:
+            raise HourglassError(f"{name} says promote, but holds no check {check}: {_AGAIN}")
+    evidence = _evidence(decision, digests)
+    for compare in COMPARISONS:
+        again = compare(evidence)
+        before = written[again.name]
+        if (again.outcome, again.reason) != (before.outcome, before.reason):
+            raise HourglassError(
+                f"{name}: the check {again.name} says {before.reason}, but its sums say "
+                f"{again.reason} ({again.sentence}): {_AGAIN}"
+            )
+
+
+def verified_decision(registry: Registry, file: Path, doing: str) -> DecisionRecord:
+    """A decision that is in the verified chain of records and agrees with itself.
+
+    Args:
+        registry: holds the head of the chain.
+        file: of the decision.
+        doing: what others are told meanwhile, such as ``refitting hrnn-0123``.
+
+    Raises:
+        HourglassError: it is not, or another record is missing or was changed.
+    """
+    decision = read_decision(file)
+    records = registry.records
+    with changing(records, doing):
+        chain = verified_chain(registry, since=f"{records.name}/{decision.record.path.name}")
+    refuse_unlinked(chain, records, file, decision.record.sha256)
+    refuse_inconsistent(decision, chain.digests)
+    return decision
+
+
+def _checks(decision: DecisionRecord) -> list[CheckResult]:
+    try:
+        return [
+            CheckResult(
+                check["name"],
+                Outcome(check["outcome"]),
+                check["reason"],
+                check["sentence"],
+                check.get("numbers") or {},
+            )
+            for check in decision.record.content.get("checks") or ()
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable(decision, "its checks") from error
+
+
+def _evidence(decision: DecisionRecord, digests: Mapping[str, str] | None) -> Evidence:
+    """What the comparisons need, without ranks."""
+    content, folder = decision.record.content, decision.record.path.parent
+    if not content.get("look"):
+        raise _unreadable(decision, "its look")
+    try:
+        earlier = tuple(
+            _earlier(folder, decision, named["file"], named["sha256"], digests)
+            for named in content.get("earlier_looks") or ()
+        )
+        return Evidence(
+            frozen_id=str(content.get("evaluation_id")),
+            start=decision.as_of,
+            candidate=_contestant(content["candidate"], decision),
+            champion=_contestant(content["champion"], decision) if content["champion"] else None,
+            floor=_contestant(content.get("floor") or {"model_id": "the floor"}, decision),
+            soundness=None,
+            quality_passed=None,
+            rule=_settings(EvaluationSettings, content["evaluation_settings"]),
+            gate=_settings(GateSettings, content["gate_settings"]),
+            seed=int(content.get("seed") or 0),
+            line=decision.line,
+            n_lines=int(content.get("lines_sharing_the_risk") or 1),
+            recorded_look=look_of(folder, decision.record),
+            earlier=lambda _: earlier,
+        )
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        raise _unreadable(decision, "its sums") from error
+
+
+def _earlier(
+    folder: Path,
+    decision: DecisionRecord,
+    file: str,
+    sha256: str,
+    digests: Mapping[str, str] | None,
+) -> Look:
+    record: Record = read_record(folder / file)
+    linked = sha256 if digests is None else digests.get(f"{folder.name}/{file}")
+    if not record.sha256 == sha256 == linked:
+        raise HourglassError(
+            f"{file}: not the decision that {decision.record.path.name} counted, or it is in no "
+            f"chain of records: {_AGAIN}"
+        )
+    return look_of(folder, record)
+
+
+def _contestant(content: Mapping[str, Any], decision: DecisionRecord) -> Contestant:
+    return Contestant(
+        model_id=str(content["model_id"]),
+        system=str(content.get("system")),
+        dataset_id=str(content.get("dataset_id")),
+        as_of=decision.as_of,
+        ranks=None,
+        ranks_sha256=None,
+        version=content.get("version"),
+    )
+
+
+def _settings(kind: type[_Settings], content: Mapping[str, Any]) -> _Settings:
+    """Settings of the decision's time; keys that are no more say nothing to today's checks."""
+    return kind.model_validate({k: v for k, v in content.items() if k in kind.model_fields})
+
+
+def _unreadable(decision: DecisionRecord, what: str) -> HourglassError:
+    return HourglassError(
+        f"{decision.record.path.name}: {what} cannot be read, so its outcome cannot be verified: "
+        f"{_AGAIN}"
+    )

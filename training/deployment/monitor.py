@@ -1,0 +1,280 @@
+"""The watch: the model that was live during an hour is judged when the hour has ended.
+
+Surely below the floor, or unable to score, it gives way to the previous model, or to the floor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from pipeline.hours import HourRange, parse_duration_h
+from pipeline.settings.settings import Settings
+from pipeline.text.wording import counted, verb
+from training.deployment.champion import loadable
+from training.deployment.champion_history import Tenure
+from training.deployment.champion_lock import changing
+from training.deployment.monitor_looks import earlier_looks, write_users
+from training.deployment.monitor_record import (
+    Watched,
+    WatchNumbers,
+    WatchOutcome,
+    watched_between,
+    write_watched,
+)
+from training.deployment.monitor_test import Seen, is_below, judged, seen
+from training.deployment.rollback import Rollback, take_back
+from training.evaluation.evaluate import Evaluation
+from training.gate.artefact_checks import one_line
+from training.metrics.ranks import Ranks, ranks_path, read_ranks, rule_key
+from training.registry.artefact import load_model
+from training.registry.champion_card import refuse_changed_model
+from training.registry.champion_record import ModelRef
+from training.registry.mlflow_registry import (
+    LiveModel,
+    Registry,
+    champion,
+    model_ref,
+    registered_version,
+    steps_back,
+)
+from training.registry.model_card import read_card
+from training.registry.model_store import available
+from training.registry.record_chain import is_linked, link_record, verified_chain
+
+Verdict = tuple[WatchOutcome, str, str]  # outcome, reason code, sentence
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What one hour is judged with."""
+
+    settings: Settings
+    registry: Registry
+    evaluation: Evaluation
+    hours: HourRange  # that were judged
+    user_ids: NDArray[np.object_]  # of the rows of the frozen part
+    floor_id: str | None  # the floor's fit on the data set
+    quality_passed: bool | None
+    at: str | None
+
+    def __call__(self, tenure: Tenure) -> tuple[Watched, Path]:
+        """Judge the model that was live during the hours, replace it if it must be, and say so.
+
+        Done again after it replaced a model, it changes nothing; nor does it where less is known
+        of the hour than before.
+
+        Raises:
+            HourglassError: the model must be replaced, but nothing that it could be replaced by
+                loads; a record cannot be read or written, or is missing or was changed.
+        """
+        folder = self.settings.path("watch")
+        before = watched_between(folder, self.hours.first, self.hours.first + 1)
+        for path, known in before:
+            if known.outcome is WatchOutcome.REPLACED and self._is_linked(path):
+                return known, path
+        found = self._judged(tenure)
+        for path, known in before:
+            if known.model == found.model and known.informed and not found.informed:
+                return known, path
+        if found.outcome is WatchOutcome.REPLACED:
+            found = self._replaced(found)
+        record = write_watched(folder, found)
+        if found.outcome is WatchOutcome.REPLACED:
+            with changing(self.registry.records, f"noting what became of {found.model.model_id}"):
+                link_record(self.registry, verified_chain(self.registry), record, "watch")
+        return found, record
+
+    def _is_linked(self, record: Path) -> bool:
+        """Whether a finding that a model was replaced was made by the watch itself."""
+        with changing(self.registry.records, "reading what the watch found"):
+            return is_linked(verified_chain(self.registry), self.registry.records, record)
+
+    def _judged(self, tenure: Tenure) -> Watched:
+        gate, evaluation = self.settings.gate, self.settings.evaluation
+        found = Watched(
+            first=self.hours.first,
+            stop=self.hours.stop,
+            model=ModelRef(tenure.model_id, tenure.version, tenure.name),
+            since_record=tenure.record.name if tenure.record else None,
+            floor_id=self.floor_id,
+            frozen_id=self.evaluation.frozen_id,
+            rule={
+                "metric": gate.metric,
+                "k": evaluation.k,
+                "rule": rule_key(evaluation),
+                "floor": gate.floor,
+                "hours": len(self.hours),
+            },
+            outcome=WatchOutcome.KEPT,
+            reason="",
+            sentence="",
+            at=self.at,
+        )
+        verdict = self._without_figures(tenure)
+        if verdict is None:
+            folder = self.settings.path("watch")
+            now = self._seen(tenure.model_id)
+            if now is not None:
+                period_h = parse_duration_h(gate.period)
+                numbers = judged(self.settings, now, earlier_looks(folder, found, period_h))
+                users = write_users(folder, found, now.look.people)
+                found = replace(found, numbers=numbers, users=users)
+            verdict = self._by_figures(tenure.model_id, found.numbers)
+        outcome, reason, sentence = verdict
+        return replace(found, outcome=outcome, reason=reason, sentence=sentence)
+
+    def _without_figures(self, tenure: Tenure) -> Verdict | None:
+        """What is to be said of a model whatever it scored; None where its figures decide."""
+        model_id = tenure.model_id
+        broken = self._cannot_score(model_id)
+        if broken is not None:
+            return WatchOutcome.REPLACED, "cannot_score", f"{broken}."
+        if tenure.name == self.settings.gate.floor:
+            return WatchOutcome.KEPT, "is_the_floor", f"{model_id} is of the floor's own line."
+        if self.quality_passed is not True:
+            bad = self.quality_passed is False
+            why = "failed a critical expectation" if bad else "were never validated"
+            return (
+                WatchOutcome.UNJUDGED,
+                "bad_data" if bad else "data_not_validated",
+                f"{model_id} is not judged on {self.hours}: the data {why}.",
+            )
+        if self._knows_the_hours(model_id):
+            return (
+                WatchOutcome.UNJUDGED,
+                "learned_from_the_hour",
+                f"{model_id} is not judged on {self.hours}: it learned from them.",
+            )
+        return None
+
+    def _by_figures(self, model_id: str, numbers: WatchNumbers | None) -> Verdict:
+        if numbers is None:
+            return (
+                WatchOutcome.UNJUDGED,
+                "not_evaluated",
+                f"{model_id} and the floor {self.settings.gate.floor} were not both evaluated on "
+                f"{self.hours}: run hourglass evaluate.",
+            )
+        least = self.settings.watch.min_users
+        if numbers.users < least:
+            return (
+                WatchOutcome.UNJUDGED,
+                "few_users",
+                f"{model_id} is not judged on {self.hours}: {counted(numbers.users, 'user')} "
+                f"{verb(numbers.users, 'is', 'are')} fewer than {least}.",
+            )
+        figures = (
+            f"{self.settings.gate.metric} {numbers.live:.4f} against {numbers.floor:.4f} of the "
+            f"floor, difference {numbers.difference:+.4f} [{numbers.lower:+.4f}, "
+            f"{numbers.upper:+.4f}], {counted(numbers.users, 'user')}"
+        )
+        if is_below(numbers, least):
+            sentence = f"{model_id} is surely below the floor on {self.hours}: {figures}."
+            return WatchOutcome.REPLACED, "below_floor", sentence
+        sentence = f"{model_id} is not below the floor on {self.hours}: {figures}."
+        return WatchOutcome.KEPT, "not_below_floor", sentence
+
+    def _replaced(self, found: Watched) -> Watched:
+        live = champion(self.registry)
+        if live is None or live.version != found.model.version:
+            other = live.model_id if live else "nothing"
+            return replace(
+                found,
+                outcome=WatchOutcome.UNJUDGED,
+                reason="not_live_any_more",
+                sentence=f"{found.sentence.rstrip('.')}; it is not live any more, {other} is.",
+            )
+        done = self._take_back(live, found)
+        record = done.record.name
+        return replace(
+            found,
+            sentence=f"{found.sentence.rstrip('.')}; {done.champion.model_id} is live instead.",
+            replaced_by=done.champion.model_id,
+            live_record=record,
+        )
+
+    def _take_back(self, live: LiveModel, found: Watched) -> Rollback:
+        reasons = []
+        for stack in self._ways_back(live):
+            try:
+                loadable(self.registry, stack[0].model_id)
+            except HourglassError as error:
+                reasons.append(str(error))
+                continue
+            return take_back(
+                self.registry,
+                self.registry.records,
+                live,
+                stack,
+                "below_floor" if found.reason == "below_floor" else "cannot_score",
+                found.sentence,
+                self.at,
+                self.hours.stop,
+            )
+        because = "; ".join(reasons) or "there is no previous model and no floor"
+        raise HourglassError(
+            f"{found.sentence.rstrip('.')}, but nothing can replace it ({because}): "
+            "train the floor and run hourglass watch again"
+        )
+
+    def _ways_back(self, live: LiveModel) -> list[tuple[ModelRef, ...]]:
+        """What may replace the live model, best first, each with what lies behind it."""
+        behind = steps_back(self.registry, live)
+        fit = self._is_fit(behind[0]) if behind else False
+        ways = [behind] if fit else []
+        if self.floor_id is not None and self.floor_id != live.model_id:
+            version = str(registered_version(self.registry, self.floor_id).version)
+            floor = model_ref(self.registry, version)
+            ways.append((floor, *(behind[1:] if fit is False else behind)))
+        # Nobody knows how good it is, yet it is better than a model that cannot serve at all.
+        return [*ways, behind] if fit is None else ways
+
+    def _is_fit(self, before: ModelRef) -> bool | None:
+        """Whether the previous model may come back; None where its figures are not known."""
+        if self._cannot_score(before.model_id) is not None:
+            return False
+        if before.name == self.settings.gate.floor:
+            return True
+        if self.quality_passed is not True or self._knows_the_hours(before.model_id):
+            return None
+        now = self._seen(before.model_id)
+        if now is None:
+            return None
+        return not is_below(judged(self.settings, now, []), self.settings.watch.min_users)
+
+    def _knows_the_hours(self, model_id: str) -> bool:
+        """Whether a model learned from what would judge it."""
+        return read_card(available(self.registry, model_id)).as_of > self.hours.first
+
+    def _seen(self, model_id: str) -> Seen | None:
+        """A model beside the floor; None where one of them was not evaluated."""
+        ranks = self._ranks(model_id)
+        floor = self._ranks(self.floor_id) if self.floor_id else None
+        if ranks is None or floor is None:
+            return None
+        return seen(self.settings, self.hours, ranks, floor, self.user_ids)
+
+    def _ranks(self, model_id: str) -> Ranks | None:
+        """What `hourglass evaluate` stored of a model on the hours; None where it did not."""
+        if model_id not in self.evaluation.names:
+            return None
+        evaluations = self.settings.path("evaluations")
+        return read_ranks(ranks_path(evaluations, self.evaluation.frozen_id, model_id))
+
+    def _cannot_score(self, model_id: str) -> str | None:
+        """Why a model cannot serve; None where it can."""
+        # That the server cannot be reached now says nothing against the model: it raises.
+        folder = available(self.registry, model_id)
+        version = registered_version(self.registry, model_id)
+        try:
+            refuse_changed_model(self.registry, version)
+            load_model(folder)
+        except Exception as error:  # whatever keeps it from loading keeps it from serving
+            return f"{model_id} cannot be loaded: {one_line(error)}"
+        failure = self.evaluation.failures.get(model_id)
+        return None if failure is None else f"{model_id} cannot score: {failure}"

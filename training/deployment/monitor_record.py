@@ -1,0 +1,153 @@
+"""Watch records: what was found of the live model in each judged hour, written once.
+
+``<work>/watch/<hour>-<model_id>-<12 hex>.json``; ``users/`` beside them holds what each user added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour
+from pipeline.sealed_json import FORMAT, read_record, write_record
+from training.gate.sequential_test import Sums
+from training.registry.champion_record import ModelRef
+
+_HOUR_CHARS = 13
+# Reasons of a finding that knew too little; they say nothing against one that knew more.
+_UNINFORMED = frozenset({"not_evaluated", "learned_from_the_hour", "data_not_validated"})
+
+
+class WatchOutcome(StrEnum):
+    """What became of the model that was live."""
+
+    KEPT = "kept"
+    REPLACED = "replaced"
+    UNJUDGED = "unjudged"
+
+
+@dataclass(frozen=True)
+class WatchNumbers:
+    """What a comparison with the floor came to.
+
+    ``sums`` are of floor minus live in this hour alone, for hours to come; ``difference``, of live
+    minus floor, is over all ``looks`` that were judged together; its limits are of one side each,
+    with ``confidence``.
+    ``statistic`` of all ``chain`` looks of the period that do not overlap says that the floor is
+    better where it has reached ``bound``.
+    """
+
+    sums: Sums
+    looks: int
+    users: int
+    targets: int
+    live: float
+    floor: float
+    difference: float
+    lower: float
+    upper: float
+    confidence: float
+    statistic: float
+    bound: float
+    chain: int = 1
+
+
+@dataclass(frozen=True)
+class UsersFile:
+    """The file of what each user added to a look."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The finding of one hour; ``replaced_by`` and ``live_record`` where the model was replaced."""
+
+    first: Hour
+    stop: Hour
+    model: ModelRef
+    since_record: str | None  # that had made it live
+    floor_id: str | None
+    frozen_id: str
+    rule: Mapping[str, Any]  # metric, k and what else must be equal in hours that count together
+    outcome: WatchOutcome
+    reason: str
+    sentence: str
+    at: str | None
+    numbers: WatchNumbers | None = None
+    replaced_by: str | None = None
+    live_record: str | None = None
+    users: UsersFile | None = None
+
+    @property
+    def informed(self) -> bool:
+        """Whether it knew what it had to know."""
+        return self.reason not in _UNINFORMED
+
+
+def write_watched(folder: Path, found: Watched) -> Path:
+    """Write the record of a finding.
+
+    Raises:
+        HourglassError: a file of that name holds something else.
+    """
+    content = {"format": FORMAT, "kind": "watch", **asdict(found)}
+    content |= {"first": str(found.first), "stop": str(found.stop)}
+    return write_record(folder, f"{found.first}-{found.model.model_id}", content)
+
+
+def read_watched(path: Path) -> Watched:
+    """Read and verify the record of a finding.
+
+    Raises:
+        HourglassError: it is missing, was changed, or records something else.
+    """
+    content = dict(read_record(path).content)
+    try:
+        kind, _ = content.pop("kind"), content.pop("format")
+        if kind != "watch":
+            raise HourglassError(f"{path}: a {kind} record, not one of the watch")
+        numbers, users = content.pop("numbers"), content.pop("users", None)
+        if numbers is not None:
+            numbers = WatchNumbers(**{**numbers, "sums": Sums.read(numbers["sums"])})
+        return Watched(
+            **{
+                **content,
+                "first": Hour.parse(content["first"]),
+                "stop": Hour.parse(content["stop"]),
+                "model": ModelRef(**content["model"]),
+                "outcome": WatchOutcome(content["outcome"]),
+            },
+            numbers=numbers,
+            users=UsersFile(**users) if users else None,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise HourglassError(f"{path}: not a whole record of the watch") from error
+
+
+def watched_between(folder: Path, first: Hour, stop: Hour) -> list[tuple[Path, Watched]]:
+    """The findings about hours that begin in a range, in order.
+
+    Of one hour the one made last counts, of those that knew what they had to know if there are any.
+
+    Raises:
+        HourglassError: one of them was changed.
+    """
+    found: dict[Hour, tuple[Path, Watched]] = {}
+    for path in sorted(folder.glob("[0-9]*.json")):
+        if not str(first) <= path.name[:_HOUR_CHARS] < str(stop):
+            continue
+        watched = read_watched(path)
+        known = found.get(watched.first)
+        if known is None or _weight(known[1]) <= _weight(watched):
+            found[watched.first] = (path, watched)
+    return [found[hour] for hour in sorted(found)]
+
+
+def _weight(watched: Watched) -> tuple[bool, str]:
+    return watched.informed, watched.at or ""

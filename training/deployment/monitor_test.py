@@ -1,0 +1,137 @@
+"""Whether the live model is surely worse than the floor.
+
+Two questions, which share the risk ``1 - confidence`` of taking back, at any hour of one period of
+the gate, a model that is as good as the floor:
+
+- the latest ``watch.hours`` hours together: a one-sided limit of the mean difference, with its half
+  of the risk divided by the looks that a period may hold, one an hour (Bonferroni), so that a crash
+  is seen at once;
+- all looks of the period at the model since it went live: the sequential test of the gate with the
+  roles exchanged, so that a small loss is seen in the end.
+
+Looks of several hours, taken every hour, overlap.  Only looks that lie a multiple of their own
+length apart count together, so each event counts once; there are as many such chains as a look has
+hours, and they divide the sequential test's half of the risk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.hours import HourRange, parse_duration_h
+from pipeline.settings.settings import Settings
+from training.deployment.monitor_record import WatchNumbers
+from training.gate.sequential_test import Sums, contrast, scale_of, sequential, telling
+from training.gate.user_sums import People, together
+from training.metrics.metrics import target_values
+from training.metrics.ranks import Ranks, check_same_targets
+
+
+@dataclass(frozen=True)
+class WatchLook:
+    """What was seen of floor minus live in some hours, user by user."""
+
+    hours: HourRange
+    people: People
+
+    @property
+    def sums(self) -> Sums:
+        """Over the users of this look."""
+        return sums_of(self.people)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A look, and the means of the two models over its targets."""
+
+    look: WatchLook
+    live: float
+    floor: float
+
+
+def seen(
+    settings: Settings,
+    hours: HourRange,
+    live: Ranks,
+    floor: Ranks,
+    user_ids: NDArray[np.object_],
+) -> Seen:
+    """Look at the live model and the floor, paired by target.
+
+    Args:
+        settings: ``gate`` and ``evaluation``.
+        hours: that are judged.
+        live: ranks of the live model on them.
+        floor: those of the floor on the same events.
+        user_ids: of all rows of the frozen part.
+
+    Raises:
+        HourglassError: the two have different targets.
+    """
+    check_same_targets({"live": live, "floor": floor})
+    metric, k = settings.gate.metric, settings.evaluation.k
+    ours, theirs = (target_values(metric, one.rank, k) for one in (live, floor))
+    # As a candidate is looked at beside a floor: here the floor is the one to be proven better.
+    people = People.of(user_ids, live.user, theirs, None, ours)
+    means = (float(ours.mean()), float(theirs.mean())) if ours.size else (0.0, 0.0)
+    return Seen(WatchLook(hours, people), *means)
+
+
+def sums_of(people: People) -> Sums:
+    """Sums over users of floor minus live."""
+    return people.sums("floor")
+
+
+def judged(settings: Settings, now: Seen, earlier: Sequence[WatchLook]) -> WatchNumbers:
+    """What the looks at a model, each of floor minus live, say together.
+
+    Args:
+        settings: ``watch`` and ``gate``.
+        now: the look at the hours that are judged.
+        earlier: of the period, in order; none overlaps another or those hours.
+    """
+    watch, gate = settings.watch, settings.gate
+    half = (1.0 - watch.confidence) / 2.0
+    looks = [*earlier, now.look]
+    hours = now.look.hours
+    confidence = 1.0 - half / max(1, parse_duration_h(gate.period))
+    latest = [
+        one for one in looks if one is now.look or one.hours.first >= hours.stop - watch.hours
+    ]
+    whole = sums_of(together([one.people for one in latest]))
+    loss = contrast(whole, confidence)
+    each = [one.sums for one in looks]
+    worse = sequential(
+        each,
+        alpha=half / len(hours),
+        swing=gate.hour_swing,
+        scale=scale_of(telling(each), gate.min_targets),
+        people=sums_of(together([one.people for one in looks])),
+    )
+    return WatchNumbers(
+        sums=each[-1],
+        looks=len(latest),
+        users=whole.users,
+        targets=round(whole.n),
+        live=now.live,
+        floor=now.floor,
+        difference=-loss.mean,
+        lower=-loss.upper,
+        upper=-loss.lower,
+        confidence=confidence,
+        statistic=worse.statistic,
+        bound=worse.bound,
+        chain=len(looks),
+    )
+
+
+def is_below(numbers: WatchNumbers, min_users: int) -> bool:
+    """Whether the model is surely worse; what is not known (NaN) is not sure."""
+    sure_now = numbers.upper < 0.0
+    # A model that has recovered stays, however poor it was.
+    sure_so_far = numbers.statistic >= numbers.bound and numbers.difference < 0.0
+    return numbers.users >= min_users and (sure_now or sure_so_far)

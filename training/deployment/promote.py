@@ -1,0 +1,177 @@
+"""Carrying out a decision: the candidate that was proven better, or its refit, goes live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import HourglassError
+from training.data.reader import sha256_of
+from training.deployment.approval import refuse_unapproved
+from training.deployment.champion import install_first, loadable, make_live, show_previous, without
+from training.deployment.champion_lock import WAIT_S, changing
+from training.deployment.decision_check import refuse_inconsistent
+from training.deployment.refit_check import checked_refit
+from training.deployment.rollback import rollback
+from training.deployment.superseded import refuse_superseded
+from training.gate.artefact_checks import Soundness
+from training.gate.decision_file import DecisionRecord, read_decision
+from training.gate.evidence import Outcome
+from training.registry.champion_record import LiveEvent
+from training.registry.mlflow_registry import (
+    LiveModel,
+    Registry,
+    artefact_folder,
+    champion,
+    live_events,
+    live_model,
+    model_ref,
+    steps_back,
+)
+from training.registry.model_card import CARD_NAME
+from training.registry.model_store import available
+from training.registry.record_chain import refuse_unlinked, verified_chain
+
+__all__ = ["Promotion", "install_first", "promote", "rollback"]
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What became of a decision; ``changed`` is False where the champion stayed."""
+
+    changed: bool
+    champion: LiveModel | None
+    previous: LiveModel | None
+    sentence: str
+
+
+def promote(
+    registry: Registry,
+    decision_file: Path,
+    refit: str | None = None,
+    *,
+    at: str | None = None,
+    approval: bool = False,
+    examine: Callable[[Path], Soundness] | None = None,
+    wait_s: float = WAIT_S,
+) -> Promotion:
+    """Do what a decision file says; a held one changes nothing.
+
+    Run again after it was cut short, it completes; after it is complete, it changes nothing.
+
+    Args:
+        registry: holds the candidate and the champion.
+        decision_file: written by the gate.
+        refit: a fit of the same line that learned from the judged hours too, to go live in the
+            candidate's stead.
+        at: the time to record, if any.
+        approval: whether a person must have agreed; a decision made under settings that ask for
+            it needs it anyway.
+        examine: probes the folder of the refit, which no gate has seen; None: it need only load.
+        wait_s: how long to wait for another process that changes the live model.
+
+    Raises:
+        HourglassError: the decision blocks, was changed, lacks an approval, was followed by a
+            newer one, was made against another champion than the live one, or was rolled back; it
+            does not say what its checks and sums say, or is not in the chain of records, or another
+            record of it is missing or was changed; or the model is not the artefact it judged, is
+            no refit of it, or cannot be loaded.
+    """
+    decision = read_decision(decision_file)
+    candidate = decision.candidate_id
+    if decision.outcome is Outcome.BLOCK:
+        raise HourglassError(f"{candidate} is blocked: {decision.sentence}")
+    if decision.outcome is Outcome.HOLD:
+        live = champion(registry)
+        return Promotion(
+            False, live, _previous(registry, live), f"{candidate} is held: {decision.sentence}"
+        )
+    records = registry.records
+    with changing(records, f"promoting {candidate}", wait_s):
+        chain = verified_chain(registry, since=f"{records.name}/{decision.record.path.name}")
+        refuse_unlinked(chain, records, decision_file, decision.record.sha256)
+        refuse_inconsistent(decision, chain.digests)
+        live = champion(registry)
+        events = live_events(registry, live)
+        done = bool(events) and events[0][1].decision == decision.record.path.name
+        if live is not None and (done or live.model_id in (candidate, refit)):
+            show_previous(registry, steps_back(registry, live))
+            sentence = f"{live.model_id} is the champion already."
+            return Promotion(False, live, _previous(registry, live), sentence)
+        _check_same_champion(decision, live)
+        _check_not_undone(decision, [event for _, event in events])
+        refuse_superseded(decision, approval, at)
+        refuse_unapproved(decision, approval)
+        _check_artefact(registry, decision)
+        new = loadable(registry, candidate)
+        until = decision.end
+        if refit is not None:
+            new = checked_refit(registry, decision, refit, until, examine)
+        before = model_ref(registry, live.version) if live else None
+        behind = [one for one in steps_back(registry, live) if one != before]
+        sentence = f"{new.model_id} is live: {decision.sentence}"
+        if refit is not None:
+            sentence = (
+                f"{refit}, a refit of {candidate} up to {until}, is live: {decision.sentence}"
+            )
+        event = LiveEvent(
+            kind="promotion",
+            champion=new,
+            before=before,
+            stack=without([*([before] if before else []), *behind], new),
+            after=live.live_record if live else None,
+            reason="promoted",
+            sentence=sentence,
+            at=at,
+            as_of=until,
+            decision=decision.record.path.name,
+            candidate=candidate,
+            judged_from=decision.as_of,
+        )
+        installed, _ = make_live(registry, chain, event)
+    return Promotion(True, installed, live, sentence)
+
+
+def _previous(registry: Registry, live: LiveModel | None) -> LiveModel | None:
+    behind = steps_back(registry, live)
+    return live_model(registry, behind[0]) if behind else None
+
+
+def _check_same_champion(decision: DecisionRecord, live: LiveModel | None) -> None:
+    judged = decision.record.content["champion"] or {}
+    same = decision.champion_id == (live.model_id if live else None)
+    if live is not None and judged.get("version") is not None:
+        same = same and str(judged["version"]) == live.version
+    if not same:
+        raise HourglassError(
+            f"{decision.record.path.name} compared {decision.candidate_id} with "
+            f"{decision.champion_id or 'no champion'}, but {live.model_id if live else 'nothing'} "
+            "is live: run hourglass gate again"
+        )
+
+
+def _check_not_undone(decision: DecisionRecord, events: Sequence[LiveEvent]) -> None:
+    """A decision is good once; one on the same evidence, made again, is the same decision."""
+    for later, event in zip([None, *events], events, strict=False):
+        if event.decision == decision.record.path.name or (
+            later is not None
+            and later.kind == "rollback"
+            and event.candidate == decision.candidate_id
+            and event.judged_from is not None
+            and decision.as_of <= event.judged_from
+        ):
+            raise HourglassError(
+                f"{decision.candidate_id} was promoted by {event.decision} and rolled back or "
+                "replaced since: gate it on a later hour"
+            )
+
+
+def _check_artefact(registry: Registry, decision: DecisionRecord) -> None:
+    available(registry, decision.candidate_id)
+    card = artefact_folder(registry, decision.candidate_id) / CARD_NAME
+    if not card.is_file() or sha256_of(card) != decision.candidate_card_sha256:
+        raise HourglassError(
+            f"{card}: not the artefact that {decision.record.path.name} judged: "
+            "run hourglass gate again"
+        )

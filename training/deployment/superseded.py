@@ -1,0 +1,115 @@
+"""Whether a decision still stands: a newer one about the same line takes its place.
+
+One that waits for a person must outlast the hours in which he thinks about it, so less voids it:
+a newer decision that blocks the line, or a newer promotion that was itself approved.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from pipeline.errors import HourglassError
+from pipeline.sealed_json import Record, hour_of_name, read_record
+from training.deployment.approval import answers, deadline, instant, needs_approval
+from training.gate.decision_file import DecisionRecord, read_decision
+from training.gate.evidence import Outcome
+
+
+def refuse_superseded(
+    decision: DecisionRecord, approval: bool = False, at: str | None = None
+) -> None:
+    """Refuse a decision after which another one was made about the same line.
+
+    The same outcome about the same candidate and champion, in the same hour, is the same decision
+    made again, and voids nothing.
+
+    Args:
+        decision: to promote.
+        approval: whether an approval is asked for, whatever the decision's own settings say.
+        at: the time; None: before its deadline.
+
+    Raises:
+        HourglassError: there is such a one beside it, or one that cannot be read.
+    """
+    waits = (approval or needs_approval(decision)) and not (
+        at is not None and instant(at) > deadline(decision)
+    )
+    newer = _voided_by(decision, waits)
+    if newer is not None:
+        raise HourglassError(
+            f"{decision.record.path.name} is out of date: {newer.path.name} was decided about "
+            f"{_line(newer)} later; promote by that one, or run hourglass gate again"
+        )
+
+
+def waiting(folder: Path, at: datetime) -> Path | None:
+    """The newest decision that a person may still answer; None where there is none.
+
+    Args:
+        folder: of the decisions.
+        at: the time.
+
+    Raises:
+        HourglassError: a decision or an answer was changed.
+    """
+    found: list[tuple[tuple[str, str], Path]] = []
+    for path in sorted(folder.glob("[0-9]*.json")):
+        if hour_of_name(path) is None or read_record(path).content.get("kind") != "decision":
+            continue
+        decision = read_decision(path)
+        if (
+            decision.outcome is Outcome.PROMOTE
+            and needs_approval(decision)
+            and at <= deadline(decision)
+            and not answers(decision)
+            and _voided_by(decision, waits=True) is None
+        ):
+            found.append((_made(decision.record), path))
+    return max(found)[1] if found else None
+
+
+def _voided_by(decision: DecisionRecord, waits: bool) -> Record | None:
+    """The first newer decision about the same line that takes its place."""
+    own = decision.record
+    for path in sorted(own.path.parent.glob("[0-9]*.json")):
+        hour = hour_of_name(path)
+        if hour is None or hour < decision.as_of or path.name == own.path.name:
+            continue
+        other = read_record(path)
+        if (
+            _line(other) == _line(own)
+            and _made(other) > _made(own)
+            and not _is_same(own, other)
+            and (not waits or _voids_waiting(path))
+        ):
+            return other
+    return None
+
+
+def _voids_waiting(path: Path) -> bool:
+    newer = read_decision(path)
+    if newer.outcome is Outcome.PROMOTE:
+        said = answers(newer)
+        return bool(said) and all(answer.approved for answer in said)
+    return newer.outcome is Outcome.BLOCK
+
+
+def _is_same(one: Record, other: Record) -> bool:
+    return _found(one) == _found(other)
+
+
+def _found(record: Record) -> tuple[object, ...]:
+    content = record.content
+    models = tuple((content[role] or {}).get("model_id") for role in ("candidate", "champion"))
+    return content["as_of"], content["outcome"], *models
+
+
+def _line(record: Record) -> str:
+    """What a decision is about; before decisions named it, the candidate's system."""
+    return str(record.content.get("line") or record.content["candidate"]["system"])
+
+
+def _made(record: Record) -> tuple[str, str]:
+    """Later hours are newer; of one hour, what was decided later.  ISO times sort as text."""
+    return str(record.content["as_of"]), str(record.content.get("made_at") or "")

@@ -1,1 +1,0 @@
-"""What trains every gradient-trained system: plans of batches, the loop, checkpoints, scaling."""

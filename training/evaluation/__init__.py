@@ -1,0 +1,1 @@
+"""Models are measured on test sets that were frozen before them."""

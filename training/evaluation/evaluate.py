@@ -1,0 +1,254 @@
+"""Evaluate: candidates, floor, champion and previous model on the same frozen events."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from pipeline.errors import HourglassError
+from pipeline.files import write_text
+from pipeline.settings.settings import Settings
+from training.data.reader import DataSet, read_dataset, sha256_of
+from training.evaluation.slices import first_seen_us, slice_masks
+from training.gate.artefact_checks import one_line
+from training.metrics.ranking import rank_targets
+from training.metrics.ranks import Ranks, SummaryRow, ranks_path, summary, write_ranks
+from training.metrics.vocabulary_alignment import positions, translate_popularity
+from training.models.parts.base import FollowsTrends
+from training.registry.artefact import LoadedModel, load_model
+from training.registry.candidates import configured
+from training.registry.champion_card import trusted
+from training.registry.mlflow_registry import (
+    LiveModel,
+    Registry,
+    champion,
+    log_evaluation,
+    previous,
+)
+from training.registry.model_card import CARD_NAME
+from training.registry.model_store import available
+
+BOOTSTRAP_SEED = 0
+
+
+@runtime_checkable
+class PredictsValues(Protocol):
+    """A system that says which value an event will have; as a ranking it means nothing."""
+
+    def predict(self, *asked: Any) -> Any:  # noqa: ANN401 - only that there is one matters
+        """The value expected of each asked item."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of every model on one frozen part; ``failures`` are sentences by model id."""
+
+    frozen_id: str
+    start: str
+    n_targets: int
+    left_out_events: int
+    names: dict[str, str]  # model id -> what tables call it
+    rows: list[SummaryRow]
+    failures: dict[str, str]
+    hours: int = 1
+    roles: dict[str, list[str]] = field(default_factory=dict)  # candidate, floor, champion ...
+    champion_version: str | None = None  # that was live then
+    not_ranked: dict[str, str] = field(default_factory=dict)  # that predict values, by model id
+
+
+def evaluate(
+    settings: Settings,
+    registry: Registry,
+    dataset: Path,
+    frozen: Path,
+    report: Callable[[str, int, int], None],
+) -> Evaluation:
+    """Rank the targets of the frozen part by every configured model and by what is live.
+
+    One model that fails does not keep the others from being judged.
+
+    Raises:
+        HourglassError: the frozen part is damaged, or every model failed.
+        UsageError: nothing was trained on the data set.
+    """
+    part, learned = read_dataset(frozen), read_dataset(dataset)
+    names, roles, version, live = _contestants(settings, registry, dataset.name)
+    evaluations = settings.path("evaluations")
+    folder = evaluations / part.manifest.dataset_id
+    # Ranks of an earlier state of a model, or of another rule, must not stand in for these.  Those
+    # of models that take no part any more stay: decisions of that time name them.
+    for stale in (_index(folder), *(ranks_path(evaluations, folder.name, one) for one in names)):
+        stale.unlink(missing_ok=True)
+    ranked: dict[str, Ranks] = {}
+    failures: dict[str, str] = {}
+    not_ranked: dict[str, str] = {}
+    in_sample: set[str] = set()
+    for model_id, name in names.items():
+        try:
+            place = available(registry, model_id)
+            if model_id in live:
+                trusted(registry, live[model_id])
+            card_sha256 = sha256_of(place / CARD_NAME) if (place / CARD_NAME).is_file() else None
+            model = fresh(load_model(place), part)
+            if isinstance(model.system, PredictsValues):
+                not_ranked[model_id] = f"{name}: predicts values, it does not rank items"
+                continue
+            ranks = rank_targets(
+                model.system,
+                part,
+                settings.evaluation,
+                model_id=model_id,
+                item_ids=model.item_ids,
+                progress=lambda done, total, name=name: report(name, done, total),  # type: ignore[misc]
+                card_sha256=card_sha256,
+            )
+        except Exception as error:  # whatever fails in one model must not spare the others
+            failures[model_id] = f"{name}: {one_line(error)}"
+            continue
+        write_ranks(ranks, evaluations)
+        ranked[model_id] = ranks
+        if model.card.as_of > part.manifest.window_start:
+            in_sample.add(model_id)
+    if not ranked:
+        why = next(iter((failures | not_ranked).values()), "no model is configured")
+        raise HourglassError(f"no model could be evaluated: {why}")
+    first = next(iter(ranked.values()))
+    # What learned from these very events has no figures on them, only ranks for the gate to refuse.
+    honest = {one: ranks for one, ranks in ranked.items() if one not in in_sample}
+    found = Evaluation(
+        frozen_id=part.manifest.dataset_id,
+        start=str(part.manifest.window_start),
+        n_targets=first.n_targets,
+        left_out_events=part.manifest.left_out_events or 0,
+        names=names,
+        rows=summarise(settings, part, learned, honest),
+        failures=failures,
+        hours=part.manifest.as_of.index - part.manifest.window_start.index,
+        roles=roles,
+        champion_version=version,
+        not_ranked=not_ranked,
+    )
+    _write(_index(folder), found)
+    for model_id in honest:
+        log_evaluation(
+            registry,
+            model_id,
+            part.manifest.as_of,
+            {
+                f"{row.metric}_at_{row.k}": row.mean
+                for row in found.rows
+                if row.model_id == model_id and row.slice_name == "all"
+            },
+        )
+    return found
+
+
+def _contestants(
+    settings: Settings, registry: Registry, dataset_id: str
+) -> tuple[dict[str, str], dict[str, list[str]], str | None, dict[str, LiveModel]]:
+    """Names and roles by model id, the version that is live, champion and previous by model id.
+
+    A model may have many roles.
+    """
+    names: dict[str, str] = {}
+    roles: dict[str, list[str]] = {}
+
+    def enter(model_id: str, name: str, role: str) -> None:
+        names.setdefault(model_id, name)
+        roles.setdefault(model_id, []).append(role)
+
+    for name, model_id in configured(settings, dataset_id).items():
+        enter(model_id, name, "floor" if name == settings.gate.floor else "candidate")
+    live, before = champion(registry), previous(registry)
+    for role, one in (("champion", live), ("previous", before)):
+        if one is not None:
+            # A server out of reach must not pass for a live model that cannot score.
+            available(registry, one.model_id)
+            enter(one.model_id, role, role)
+    used = {one.model_id: one for one in (before, live) if one is not None}
+    return names, roles, live.version if live else None, used
+
+
+def standing(settings: Settings, dataset: Path, frozen: Path) -> Evaluation:
+    """The figures of an evaluation that was made before.
+
+    Raises:
+        HourglassError: there is none.
+    """
+    folder = settings.path("evaluations") / frozen.name
+    try:
+        return read_evaluation(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HourglassError(
+            f"data set {dataset.name} was not evaluated on {frozen.name} "
+            "yet: run `hourglass evaluate`"
+        ) from error
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """What :func:`evaluate` wrote into ``<evaluations>/<frozen_id>/evaluation.json``.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it is missing, damaged or of an older format.
+    """
+    made = json.loads(_index(folder).read_text("utf-8"))
+    return Evaluation(
+        frozen_id=folder.name,
+        start=made["as_of"],
+        n_targets=made["n_targets"],
+        left_out_events=made["left_out_events"],
+        names=made["names"],
+        rows=[_row(row) for row in made["rows"]],
+        failures=made["failures"],
+        hours=made["hours"],
+        roles=made["roles"],
+        champion_version=made["champion_version"],
+        not_ranked=made["not_ranked"],
+    )
+
+
+def _row(row: dict[str, Any]) -> SummaryRow:
+    known: dict[str, Any] = {k: math.nan if value is None else value for k, value in row.items()}
+    return SummaryRow(**known)
+
+
+def _write(path: Path, found: Evaluation) -> None:
+    """Whole or not at all; limits that are not known are null."""
+    content = {key: value for key, value in asdict(found).items() if key != "frozen_id"}
+    content["as_of"] = content.pop("start")
+    content["rows"] = [
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        for row in content["rows"]
+    ]
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def _index(folder: Path) -> Path:
+    return folder / "evaluation.json"
+
+
+def summarise(
+    settings: Settings, part: DataSet, learned: DataSet, ranked: dict[str, Ranks]
+) -> list[SummaryRow]:
+    """Metrics with intervals, over all targets and by slice."""
+    first = next(iter(ranked.values()), None)
+    if first is None or not first.n_targets:
+        return []
+    masks = slice_masks(part, first, first_seen_us(learned))
+    return summary(ranked, settings.evaluation, BOOTSTRAP_SEED, masks)
+
+
+def fresh(model: LoadedModel, part: DataSet) -> LoadedModel:
+    """Give a model that follows trends the hourly popularity of a part, as serving does.
+
+    The part's hours reach to its end; a system uses only those before the hour of a request.
+    """
+    if isinstance(model.system, FollowsTrends):
+        columns = positions(part.item_ids, model.item_ids)
+        model.system.refresh(translate_popularity(part.popularity, columns), part.manifest.as_of)
+    return model

@@ -1,0 +1,76 @@
+"""The leaderboard: every system on one data set, one protocol, with intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.text.wording import counted, verb
+from training.metrics.metrics import METRICS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from training.evaluation.evaluate import Evaluation
+    from training.metrics.ranks import SummaryRow
+
+TITLES = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
+
+
+def leaderboard_rows(found: Evaluation) -> list[dict[str, Any]]:
+    """One row a model, best MRR first: its name and each metric's mean and interval."""
+    models: dict[str, dict[str, SummaryRow]] = {}
+    for row in found.rows:
+        if row.slice_name == "all":
+            models.setdefault(row.model_id, {})[row.metric] = row
+    ordered = sorted(models.items(), key=lambda entry: (-entry[1]["mrr"].mean, entry[0]))
+    return [
+        {
+            "model": found.names[model_id],
+            "model_id": model_id,
+            **{
+                f"{TITLES[metric]}@{rows[metric].k}": (
+                    rows[metric].mean,
+                    rows[metric].lower,
+                    rows[metric].upper,
+                )
+                for metric in METRICS
+            },
+        }
+        for model_id, rows in ordered
+    ]
+
+
+def note(found: Evaluation) -> str:
+    """What the figures are of."""
+    users = max((row.n_users for row in found.rows if row.slice_name == "all"), default=0)
+    return (
+        f"{counted(found.n_targets, 'next event')} of {counted(users, 'user')} from "
+        f"{found.start} on, over all items, ties against the model; popularity as known at "
+        "the start of each event's hour. "
+        f"{counted(found.left_out_events, 'event')} on items unknown at the data set's time "
+        f"{verb(found.left_out_events, 'is', 'are')} left out"
+        + "; brackets: percentile intervals by resampling users"
+        + "".join(f"; {sentence}" for sentence in found.not_ranked.values())
+    )
+
+
+def render(found: Evaluation) -> Table:
+    """The table for a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = leaderboard_rows(found)
+    table = Table(caption=note(found), caption_justify="left")
+    table.add_column("model", no_wrap=True)
+    metrics = [key for key in (rows[0] if rows else {}) if key not in ("model", "model_id")]
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for row in rows:
+        table.add_row(row["model"], *(Text(_cell(row[metric])) for metric in metrics))
+    return table
+
+
+def _cell(interval: tuple[float, float, float]) -> str:
+    """``.461 [.445, .476]``: short enough for three in a terminal of 80 columns."""
+    mean, lower, upper = (f"{value:.3f}".removeprefix("0") for value in interval)
+    return f"{mean} [{lower}, {upper}]"

@@ -1,0 +1,1 @@
+"""A configured model is fitted: anew, resumed, continued or refitted."""

@@ -1,0 +1,157 @@
+"""Models by name: those that the settings list, those in files, and plain systems."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.errors import UsageError, meant
+from pipeline.settings.folders import path_option
+from pipeline.settings.settings import ModelSettings, Settings
+from pipeline.settings.yaml_text import read_yaml
+from training.models import SYSTEM_NAMES, parameter_names
+
+_SHIPPED = resources.files("training") / "configs"
+_SUFFIX = ".yaml"
+
+
+class _Content(BaseModel):
+    """What a model's file says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    system: str
+    parameters: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One candidate, ready to be built; ``name`` is what settings and tables call it."""
+
+    name: str
+    system: str
+    parameters: dict[str, Any]
+    keep_optimiser: bool = False
+    init_from: str = "none"
+
+
+def shipped() -> list[str]:
+    """Names of the models in ``training/configs``."""
+    names = (entry.name for entry in _SHIPPED.iterdir())
+    return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
+
+
+def resolve(asked: ModelSettings) -> Model:
+    """Read the file that a model names, and lay the model's own parameters over the file's.
+
+    Raises:
+        UsageError: there is no such file or system, or the file says something else than a model.
+    """
+    if asked.system is not None:
+        found = _Content(system=asked.system)
+    elif asked.file in shipped():
+        found = _parsed(asked.file, (_SHIPPED / f"{asked.file}{_SUFFIX}").read_text("utf-8"))
+    elif _is_path(str(asked.file)):
+        found = _read(path_option(str(asked.file)))
+    elif asked.file in SYSTEM_NAMES:
+        found = _Content(system=asked.file)
+    else:
+        raise _unknown(str(asked.file), [])
+    if found.system not in SYSTEM_NAMES:
+        raise UsageError(
+            f"model {asked.name!r}: unknown system {found.system!r}: "
+            f"choose one of {', '.join(SYSTEM_NAMES)}"
+        )
+    parameters = {**found.parameters, **asked.parameters}
+    return Model(asked.name, found.system, parameters, asked.keep_optimiser, asked.init_from)
+
+
+def configured(settings: Settings, name: str) -> Model:
+    """The model that the settings call so, or else a file's, shipped or one's own.
+
+    Raises:
+        UsageError: there is none, or its file cannot be read.
+    """
+    for model in settings.models:
+        if model.name == name:
+            return resolve(model)
+    if name in shipped() or _is_path(name):
+        return resolve(ModelSettings(file=name))
+    raise _unknown(name, [model.name for model in settings.models])
+
+
+def chosen(settings: Settings, names: Sequence[str], system: str | None) -> list[Model]:
+    """The models of a command: those named, those of one system, or all that are configured.
+
+    Raises:
+        UsageError: one does not exist, two have one name, or both ways of choosing are used.
+    """
+    if names and system:
+        raise UsageError("--model and --system choose in two ways: use one of them")
+    if names:
+        found = [configured(settings, name) for name in names]
+        called = [model.name for model in found]
+        twice = sorted({name for name in called if called.count(name) > 1})
+        if twice:
+            raise UsageError(f"--model names {twice[0]!r} twice")
+        return found
+    everything = [resolve(model) for model in settings.models]
+    if not everything:
+        raise UsageError("the settings list no models: add some, or name one with --model")
+    if system is None:
+        return everything
+    found = [model for model in everything if model.system == system]
+    if not found:
+        known = ", ".join(dict.fromkeys(model.system for model in everything))
+        raise UsageError(f"system {system!r} is not among those of the configured models: {known}")
+    return found
+
+
+def agreeing(model: Model, repeats: bool) -> Model:
+    """Let a system that can tell repeats from other events learn what it will be judged on."""
+    if "repeats" in model.parameters or "repeats" not in parameter_names(model.system):
+        return model
+    return dataclasses.replace(model, parameters={**model.parameters, "repeats": repeats})
+
+
+def _is_path(text: str) -> bool:
+    return "/" in text or text.endswith((_SUFFIX, ".yml"))
+
+
+def _read(path: Path) -> _Content:
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the model: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a YAML file: {error.reason}") from error
+    return _parsed(str(path), text)
+
+
+def _parsed(where: str, text: str) -> _Content:
+    content = read_yaml(text, where)
+    try:
+        return _Content.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UsageError(
+                f"{where}: unknown key {key!r}: a model's file has system and parameters"
+            ) from error
+        said = f"{key}: {first['msg']}" if key else first["msg"]
+        raise UsageError(f"{where}: {said}: a model's file has system and parameters") from error
+
+
+def _unknown(name: str, configured_names: Sequence[str]) -> UsageError:
+    names = list(dict.fromkeys([*configured_names, *shipped(), *SYSTEM_NAMES]))
+    return UsageError(
+        f"no model {name!r}{meant(name, names)}: use one of {', '.join(names)}, or the path of a "
+        "YAML file"
+    )

@@ -1,0 +1,220 @@
+"""The model that training continues from: one that was asked for, or one of a line's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.settings.names import is_plain
+from pipeline.settings.settings import Settings
+from training.data.reader import DataSet
+from training.fit.model_configs import Model
+from training.fit.model_lines import latest_of_line
+from training.models import build
+from training.models.parts.base import GradientTrained
+from training.registry.artefact import load_start
+from training.registry.champion_card import refuse_changed_model
+from training.registry.mlflow_registry import Registry, champion, named_errors, previous, version_of
+from training.registry.model_card import ModelCard, read_card
+
+if TYPE_CHECKING:
+    from training.trainer.distributed import Processes
+    from training.trainer.interface import Start
+
+NONE = "none"
+# What a network is built of: a model that differs in one of them cannot go on from another.
+_SHAPING = (
+    "width",
+    "tied",
+    "session_input",
+    "delta_input",
+    "dwell_input",
+    "feedback_input",
+    "context_input",
+    "user_features",
+    "item_features",
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A model that others of its system may be continued from."""
+
+    system: str
+    start: Start
+
+    @property
+    def model_id(self) -> str:
+        """Of the model."""
+        return self.start.model_id
+
+    @property
+    def has_optimiser(self) -> bool:
+        """Whether the state of its optimiser goes on too."""
+        return self.start.optimiser is not None
+
+    def fits(self, model: Model) -> bool:
+        """Whether a model is of its system."""
+        return model.system == self.system
+
+
+def find_origin(
+    settings: Settings,
+    registry: Registry | None,
+    asked: str,
+    data: DataSet,
+    models: Sequence[Model],
+    processes: Processes,
+) -> Origin | None:
+    """The model to continue from; of ``models``, those of its system will go on from it.
+
+    Args:
+        settings: of the work folder.
+        registry: None in all processes but the first, which tells them.
+        asked: ``champion``, ``previous``, a model id, or ``none``.
+        data: what is to be learned from.
+        models: what is to be trained.
+        processes: that train together.
+
+    Raises:
+        UsageError: there is no such model, it cannot be continued, it is of a system that is not
+            to be trained, or it knows what came after the data set's time (P6).
+        HourglassError: its artefact is damaged.
+    """
+    if asked == NONE:
+        return None
+    own = _model_id(registry, asked) if registry is not None else ""
+    model_id = processes.bytes_of_all(own.encode())[0].decode()
+    folder = settings.path("models") / model_id
+    if not is_plain(model_id) or not folder.is_dir():
+        raise UsageError(
+            f"--init-from {asked}: there is no model {model_id!r} in {folder.parent}: "
+            "use champion, previous, or the name of a folder there"
+        )
+    try:
+        _refuse_changed(registry, model_id)
+        start, card = load_start(folder)
+    except HourglassError as error:
+        raise HourglassError(f"--init-from {asked}: {error}") from error
+    if not isinstance(build(card.system, card.parameters), GradientTrained):
+        raise UsageError(
+            f"--init-from {asked}: {model_id} is a {card.system}, which is always fitted anew: "
+            "leave --init-from out"
+        )
+    if not any(model.system == card.system for model in models):
+        wanted = ", ".join(dict.fromkeys(model.system for model in models))
+        raise UsageError(
+            f"--init-from {asked}: {model_id} is a {card.system}, but what is to be trained is "
+            f"{wanted}: name a model of that system with --model"
+        )
+    if card.as_of > data.manifest.as_of:
+        raise UsageError(
+            f"--init-from {asked}: {model_id} knows all up to {card.as_of}, later than "
+            f"{data.manifest.dataset_id} as of {data.manifest.as_of}: continue from an older "
+            "model, or leave --init-from out"
+        )
+    return Origin(card.system, start)
+
+
+def find_own_origins(
+    settings: Settings,
+    registry: Registry | None,
+    data: DataSet,
+    models: Sequence[Model],
+    processes: Processes,
+    say: Callable[[str], None],
+) -> dict[str, Origin]:
+    """What each line goes on from by its own ``init_from``, by its name.
+
+    Nothing is demanded here: where there is no such model, or none that it could go on from, the
+    line begins anew, and ``say`` is told why.
+
+    Args:
+        settings: of the work folder.
+        registry: None in all processes but the first, which tells them.
+        data: what is to be learned from.
+        models: what is to be trained.
+        processes: that train together.
+        say: is told of lines that begin anew.
+    """
+    found: dict[str, Origin] = {}
+    for model in models:
+        if model.init_from == NONE:
+            continue
+        own = _own(settings, registry, data, model) if registry is not None else ("", "")
+        model_id, why_not = (processes.bytes_of_all(part.encode())[0].decode() for part in own)
+        if why_not:
+            say(f"{model.name} begins anew: {why_not}")
+            continue
+        try:
+            start, card = load_start(settings.path("models") / model_id)
+        except HourglassError as error:
+            say(f"{model.name} begins anew: {error}")
+            continue
+        found[model.name] = Origin(card.system, start)
+    return found
+
+
+def _own(settings: Settings, registry: Registry, data: DataSet, model: Model) -> tuple[str, str]:
+    """Id of the model that a line goes on from, or why there is none."""
+    as_of = data.manifest.as_of
+    if model.init_from == "self":
+        model_id = latest_of_line(settings, model.name, as_of)
+    else:
+        live = champion(registry) if model.init_from == "champion" else previous(registry)
+        model_id = live.model_id if live else None
+    if model_id is None:
+        said = {"self": f"no earlier fit of it before {as_of}", "champion": "nothing is live yet"}
+        return "", said.get(model.init_from, "nothing was live before the present model")
+    try:
+        _refuse_changed(registry, model_id)
+        card = read_card(settings.path("models") / model_id)
+        if card.as_of == as_of and card.continued_from is not None:
+            # A refit that went live knows this very data set already: what it went on from is what
+            # the line goes on from, so that the same fit comes out.
+            card = read_card(settings.path("models") / card.continued_from)
+            model_id = card.model_id
+            _refuse_changed(registry, model_id)
+    except HourglassError as error:
+        return "", str(error)
+    why_not = _why_not(card, model, data)
+    return (model_id, "") if why_not is None else ("", why_not)
+
+
+def _why_not(card: ModelCard, model: Model, data: DataSet) -> str | None:
+    if card.system != model.system:
+        return f"{card.model_id} is a {card.system}"
+    if card.as_of >= data.manifest.as_of:
+        return f"{card.model_id} knows all up to {card.as_of}"
+    system = build(model.system, model.parameters)
+    if not isinstance(system, GradientTrained):
+        return f"a {card.system} is always fitted anew"
+    told = vars(system.parameters) if hasattr(system, "parameters") else {}
+    for name in _SHAPING:
+        if name in told and card.all_parameters.get(name, told[name]) != told[name]:
+            return f"{card.model_id} has another {name}"
+    return None
+
+
+def _model_id(registry: Registry, asked: str) -> str:
+    if asked not in ("champion", "previous"):
+        return asked
+    live = champion(registry) if asked == "champion" else previous(registry)
+    if live is None:
+        raise UsageError(
+            f"--init-from {asked}: there is no {asked} model yet: leave --init-from out until "
+            "`hourglass promote` has made one"
+        )
+    return live.model_id
+
+
+def _refuse_changed(registry: Registry | None, model_id: str) -> None:
+    """Refuse a registered model whose card is not the recorded one; models of no registry pass."""
+    if registry is None:
+        return
+    with named_errors(f"find {model_id}"):
+        version = version_of(registry, model_id)
+    if version is not None:
+        refuse_changed_model(registry, version)

@@ -1,0 +1,162 @@
+"""Shows how a fit goes: a bar in a terminal, plain lines elsewhere, such as in Airflow's logs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from training.fit.epochs import EpochEnd
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from training.fit.model_configs import Model
+    from training.fit.train import Watcher
+    from training.models.parts.base import FitProgress
+
+_LINE_EVERY_S = 10.0
+
+
+def told(progress: FitProgress, part: int) -> str:
+    """``epoch 3, loss 5.12, validation MRR@20 0.2610, 23,400 events/s``."""
+    said = [f"{'refit, ' if part else ''}epoch {progress.epoch}", f"loss {progress.loss:.4g}"]
+    if progress.figure is not None and progress.figure_value is not None:
+        said.append(f"validation {progress.figure} {progress.figure_value:.4f}")
+    elif progress.validation_loss is not None:
+        said.append(f"validation loss {progress.validation_loss:.4g}")
+    said.append(f"{progress.events_per_s:,.0f} events/s")
+    return ", ".join(said)
+
+
+def time_left(seconds: float) -> str:
+    """``2 min 5 s left``."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s left" if minutes else f"{rest} s left"
+
+
+class Silent:
+    """Shows nothing: another process does."""
+
+    def begin(self, model: Model, model_id: str, resumed_from: str | None) -> None:
+        """Nothing."""
+
+    def hear(self, progress: FitProgress, part: int) -> None:
+        """Nothing."""
+
+    def epoch(self, ended: EpochEnd) -> None:
+        """Nothing."""
+
+    def say(self, sentence: str) -> None:
+        """Nothing."""
+
+
+class Lines:
+    """Prints a line at the end of every epoch, and about every ten seconds.
+
+    Args:
+        print_line: puts it where people read.
+        clock: gives seconds.
+    """
+
+    def __init__(
+        self, print_line: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._print, self._clock = print_line, clock
+        self._name = ""
+        self._said_s = clock()
+
+    def begin(self, model: Model, model_id: str, resumed_from: str | None) -> None:
+        """Name the model and, where it was begun before, the place it goes on from."""
+        self._name = model.name
+        self._say(_beginning(model, model_id, resumed_from))
+
+    def hear(self, progress: FitProgress, part: int) -> None:
+        """Print it if the last line is long enough ago."""
+        if self._clock() - self._said_s < _LINE_EVERY_S:
+            return
+        left = progress.seconds_left
+        ending = "" if left is None else f", {time_left(left)}"
+        self._say(f"{self._name}: {told(progress, part)}{ending}")
+
+    def epoch(self, ended: EpochEnd) -> None:
+        """Print the figures of the epoch."""
+        self._say(f"{self._name}: end of {told(ended.progress, ended.part)}")
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence."""
+        self._say(sentence)
+
+    def _say(self, line: str) -> None:
+        self._said_s = self._clock()
+        self._print(line)
+
+
+class Bar:
+    """A bar of the running fit; a line stays of each that is over.
+
+    Args:
+        progress: of Rich, running.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("reading the data set", total=1.0, left="")
+        self._name = ""
+
+    def begin(self, model: Model, model_id: str, resumed_from: str | None) -> None:
+        """Start the bar anew."""
+        self._name = model.name
+        if resumed_from is not None:
+            self.say(_beginning(model, model_id, resumed_from))
+        self._progress.reset(self._task, description=f"training {model.name}", left="")
+
+    def hear(self, progress: FitProgress, part: int) -> None:
+        """Move the bar."""
+        left = progress.seconds_left
+        self._progress.update(
+            self._task,
+            completed=progress.fraction,
+            description=f"{self._name}: {told(progress, part)}",
+            left="" if left is None else time_left(left),
+        )
+
+    def epoch(self, ended: EpochEnd) -> None:
+        """The bar said it already."""
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence above the bar."""
+        self._progress.console.print(sentence, markup=False)
+
+
+@contextmanager
+def display(silent: bool = False) -> Iterator[Watcher]:
+    """What suits standard error; nothing for the processes that only help.
+
+    Nothing is ever written to standard output, which is for the result.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    console = Console(stderr=True, highlight=False)
+    if silent:
+        yield Silent()
+    elif not console.is_terminal:
+        yield Lines(lambda line: print(line, file=sys.stderr, flush=True))
+    else:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[left]}", markup=False),
+        )
+        with Progress(*columns, console=console, transient=True) as progress:
+            yield Bar(progress)
+
+
+def _beginning(model: Model, model_id: str, resumed_from: str | None) -> str:
+    goes = "training" if resumed_from is None else "going on with"
+    place = "" if resumed_from is None else f" from {resumed_from}"
+    return f"{goes} {model.name} ({model_id}){place} ..."

@@ -1,0 +1,152 @@
+"""Is retraining worth it?  Cheap signs that little changed since the live model was made.
+
+Three signs, none of which needs Spark or a fit: events on items that the model does not know, how
+far popularity has moved since the model's time, and how the model's own figures have developed
+since it went live.  Shapes: ``V`` items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.hours import parse_duration_h
+from pipeline.settings.settings import RetrainSettings
+from pipeline.text.numbers import significant
+
+_DRAWS = 20  # of how far two samples of one distribution are apart
+_FEWEST = 2  # looks at each end that a development needs
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What is known of a model at an hour; None where it cannot be told."""
+
+    age_h: int | None  # None: nothing is live, or only the floor
+    unseen_share: float | None
+    shift: float | None
+    metric_drop: float | None
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Whether to retrain: stable codes and one sentence."""
+
+    retrain: bool
+    reasons: tuple[str, ...]
+    sentence: str
+    signs: Signs
+
+
+def unseen_share(recent: Mapping[str, int], known: set[str]) -> float:
+    """The part of recent events that are on items outside a vocabulary; 0 without events.
+
+    Args:
+        recent: events by item.
+        known: items of the model.
+    """
+    events = sum(recent.values())
+    unknown = sum(count for item, count in recent.items() if item not in known)
+    return unknown / events if events else 0.0
+
+
+def popularity_shift(then: Mapping[str, int], now: Mapping[str, int], seed: int) -> float | None:
+    """How far two distributions over items are apart beyond chance, 0 to 1.
+
+    Total variation, half the sum over items of |p - q|, less what two samples of these sizes from
+    their common distribution are apart on average: small samples differ by chance alone.  Of a
+    large shift a little too much is taken off.
+
+    Args:
+        then: events by item when the model was made.
+        now: events by item since.
+        seed: of the samples.
+    """
+    items = sorted(then.keys() | now.keys())
+    before = np.array([then.get(item, 0) for item in items], dtype=np.int64)  # (V,)
+    after = np.array([now.get(item, 0) for item in items], dtype=np.int64)  # (V,)
+    if not before.sum() or not after.sum():
+        return None
+    rng = np.random.default_rng(seed)
+    common = (before + after) / (before + after).sum()
+    by_chance = np.mean(
+        [
+            _total_variation(
+                rng.multinomial(int(before.sum()), common),
+                rng.multinomial(int(after.sum()), common),
+            )
+            for _ in range(_DRAWS)
+        ]
+    )
+    return max(0.0, _total_variation(before, after) - float(by_chance))
+
+
+def _total_variation(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
+    return float(np.abs(one / one.sum() - other / other.sum()).sum() / 2)
+
+
+def metric_drop(looks: Sequence[tuple[float, int]]) -> float | None:
+    """The part of its first figures that a model has lost; negative where it gained.
+
+    The first and the last third of the looks are compared, each hour weighted by its targets.
+
+    Args:
+        looks: (mean metric, targets) of each judged hour since the model went live, in order.
+    """
+    third = len(looks) // 3
+    if third < _FEWEST:
+        return None
+    first, last = _mean(looks[:third]), _mean(looks[-third:])
+    return 1.0 - last / first if first > 0 else None
+
+
+def _mean(looks: Sequence[tuple[float, int]]) -> float:
+    targets = sum(n for _, n in looks)
+    return sum(mean * n for mean, n in looks) / targets if targets else 0.0
+
+
+def worth_retraining(signs: Signs, rule: RetrainSettings) -> Worth:
+    """Whether any sign speaks for a new model; what cannot be told speaks for it too.
+
+    The development of the metric is the exception: a model that is new has none yet.
+    """
+    max_age_h = parse_duration_h(rule.max_age)
+    reasons: list[str] = []
+    said: list[str] = []
+    if signs.age_h is None:
+        reasons.append("no_model")
+        said.append("no trained model is live")
+    elif signs.age_h >= max_age_h:
+        reasons.append("old")
+        said.append(f"the live model is {signs.age_h} h old (retrain.max_age {max_age_h} h)")
+    limits = (
+        ("unseen_items", signs.unseen_share, rule.max_unseen_share, "events on unknown items"),
+        ("popularity_moved", signs.shift, rule.max_shift, "shift of popularity"),
+    )
+    for reason, value, limit, what in limits:
+        if signs.age_h is None:
+            continue
+        if value is None:
+            reasons.append(f"{reason}_unknown")
+            said.append(f"the {what} cannot be told")
+        elif value > limit:
+            reasons.append(reason)
+            said.append(f"{what} {value:.3f} (more than {significant(limit)})")
+    if signs.metric_drop is not None and signs.metric_drop > rule.max_metric_drop:
+        reasons.append("metric_fell")
+        said.append(
+            f"its figures fell by {signs.metric_drop:.1%} (more than {rule.max_metric_drop:.0%})"
+        )
+    if reasons:
+        return Worth(True, tuple(reasons), f"worth it: {'; '.join(said)}", signs)
+    return Worth(False, ("little_changed",), f"not worth it: {_quiet(signs)}", signs)
+
+
+def _quiet(signs: Signs) -> str:
+    return (
+        f"the live model is {signs.age_h} h old, {signs.unseen_share or 0:.1%} of the events are "
+        f"on items it does not know, popularity moved by {signs.shift or 0:.3f}"
+    )

@@ -1,0 +1,139 @@
+"""The signs of `training.fit.retrain_policy`, gathered from the lake and from past evaluations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipeline.errors import HourglassError
+from pipeline.files import write_text
+from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import ITEM_HOURS
+from pipeline.settings.settings import Settings
+from training.evaluation.evaluate import read_evaluation
+from training.fit.model_configs import configured
+from training.fit.retrain_policy import Signs, Worth, metric_drop, popularity_shift, unseen_share
+from training.registry.artefact import VOCABULARY_NAME
+from training.registry.champion_card import trusted
+from training.registry.mlflow_registry import Registry, champion
+from training.registry.model_card import read_card, verify_file
+
+SEED = 0
+_FOLDER = "retrain"
+
+
+def signs_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) -> Signs:
+    """What speaks for or against a new model at an hour; nothing at or after it is read.
+
+    Of a live model that cannot be read, or that is of a later time, nothing can be told, which
+    speaks for a new one; to replace it is the watch's task.
+    """
+    live = champion(registry)
+    nothing = Signs(None, None, None, None)
+    if live is None:
+        return nothing
+    try:
+        card = read_card(trusted(registry, live).folder)
+        verify_file(live.folder / VOCABULARY_NAME, card.files.get(VOCABULARY_NAME))
+        known = _vocabulary(live.folder)
+    except HourglassError:
+        return nothing
+    floor = configured(settings, settings.gate.floor)
+    if card.system == floor.system or card.as_of > as_of:
+        return nothing
+    window_h = parse_duration_h(settings.dataset.popularity_window)
+    recent = item_events(lake, HourRange(max(card.as_of, as_of - window_h), as_of))
+    return Signs(
+        age_h=as_of.index - card.as_of.index,
+        unseen_share=unseen_share(recent, known),
+        shift=popularity_shift(
+            item_events(lake, HourRange(card.as_of - window_h, card.as_of)),
+            item_events(lake, HourRange(as_of - window_h, as_of)),
+            SEED,
+        ),
+        metric_drop=metric_drop(looks_at(settings, live.model_id, HourRange(card.as_of, as_of))),
+    )
+
+
+def item_events(lake: Lake, hours: HourRange) -> dict[str, int]:
+    """Events by item in the hours."""
+    if not len(hours):
+        return {}
+    rows = lake.arrow(ITEM_HOURS, hours, columns=("item_id", "events"))
+    summed = rows.group_by("item_id").aggregate([("events", "sum")])
+    return dict(zip(summed["item_id"].to_pylist(), summed["events_sum"].to_pylist(), strict=True))
+
+
+def _vocabulary(model: Path) -> set[str]:
+    try:
+        return set(pq.read_table(model / VOCABULARY_NAME)["item_id"].to_pylist())
+    except (OSError, ValueError) as error:
+        raise HourglassError(
+            f"{model / VOCABULARY_NAME}: cannot be read: roll back to the previous model"
+        ) from error
+
+
+def looks_at(settings: Settings, model_id: str, within: HourRange) -> list[tuple[float, int]]:
+    """Mean of the gate's metric and number of targets, of each evaluation of a model.
+
+    Args:
+        settings: of the work folder.
+        model_id: of the model.
+        within: from the model's own time, before which it was learning, to where nothing is known
+            yet; evaluations that reach out of it are left out.
+    """
+    found: list[tuple[Hour, float, int]] = []
+    for path in settings.path("evaluations").glob("*/evaluation.json"):
+        try:
+            made = read_evaluation(path.parent)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        first = Hour.parse(made.start)
+        if first < within.first or first + made.hours > within.stop:
+            continue
+        found += [
+            (first, row.mean, row.n_targets)
+            for row in made.rows
+            if (row.model_id, row.metric, row.slice_name) == (model_id, settings.gate.metric, "all")
+        ]
+    return [(mean, targets) for _, mean, targets in sorted(found)]
+
+
+def record_worth(settings: Settings, dataset_id: str, worth: Worth) -> Path:
+    """Keep what was found for a data set, so that the gate and the report know."""
+    content = {
+        "retrain": worth.retrain,
+        "reasons": worth.reasons,
+        "sentence": worth.sentence,
+        "signs": asdict(worth.signs),
+    }
+    return write_text(_record(settings, dataset_id), json.dumps(content, indent=1) + "\n")
+
+
+def recorded_worth(settings: Settings, dataset_id: str) -> Worth | None:
+    """What was found for a data set; None where nobody looked.
+
+    Raises:
+        HourglassError: the record is damaged.
+    """
+    path = _record(settings, dataset_id)
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return Worth(
+            bool(content["retrain"]),
+            tuple(content["reasons"]),
+            str(content["sentence"]),
+            Signs(**content["signs"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise HourglassError(f"{path}: damaged: run `hourglass stale` again") from error
+
+
+def _record(settings: Settings, dataset_id: str) -> Path:
+    return settings.path(_FOLDER) / f"{dataset_id}.json"

@@ -1,0 +1,344 @@
+"""Train: fit the chosen models on a frozen data set, keep their artefacts, register them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipeline.errors import HourglassError, SomeFailedError
+from pipeline.settings.settings import Settings
+from pipeline.version import code_version
+from training.data.reader import DataSet, read_dataset
+from training.fit.epochs import EpochEnd, Epochs
+from training.fit.model_check import Facts, check_model, naming
+from training.fit.model_configs import Model, agreeing
+from training.fit.parent_model import NONE, Origin, find_origin, find_own_origins
+from training.fit.resume import Found, attempt, forget
+from training.gate.artefact_checks import one_line
+from training.models import build
+from training.models.parts.base import FitProgress, GradientTrained, System
+from training.registry.artefact import Extras, load_model, model_id_of, save_model
+from training.registry.candidates import remember
+from training.registry.machine import machine_facts
+from training.registry.mlflow_registry import Registry
+from training.registry.mlflow_run import Point, RunLog, TrainingRun, log_training
+
+if TYPE_CHECKING:
+    from training.trainer.distributed import Processes
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train, beside what the models' parameters say."""
+
+    seed: int = 0
+    device: str | None = None  # cpu, cuda or auto; None leaves it to the models
+    fresh: bool = False  # forget what an attempt that was cut short left
+    init_from: str | None = None  # champion, previous, a model id, none; None: as the models say
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One fitted model; ``seconds`` is what this fit took, 0 where the model was there already."""
+
+    name: str
+    system: str
+    model_id: str
+    version: str
+    metrics: dict[str, float]
+    seconds: float = 0.0
+    resumed_from: str | None = None
+    continued_from: str | None = None
+
+
+class Watcher(Protocol):
+    """Who shows people how a fit goes."""
+
+    def begin(self, model: Model, model_id: str, resumed_from: str | None) -> None:
+        """A fit begins, or goes on."""
+
+    def hear(self, progress: FitProgress, part: int) -> None:
+        """How far it has come; called often."""
+
+    def epoch(self, ended: EpochEnd) -> None:
+        """An epoch is over."""
+
+    def say(self, sentence: str) -> None:
+        """Something that people should know, and that stops nothing."""
+
+
+def train(
+    settings: Settings,
+    registry: Registry | None,
+    dataset: Path,
+    models: Sequence[Model],
+    options: TrainOptions,
+    watcher: Watcher,
+) -> list[Trained]:
+    """Fit each model; the same ingredients give the same model, and one that is there is kept.
+
+    Where `torchrun` started several processes, all of them call this; only the first one writes,
+    registers and is answered.
+
+    Args:
+        settings: of the work folder.
+        registry: open in the first process, None in the others.
+        dataset: folder of the data set.
+        models: what to fit.
+        options: how.
+        watcher: is told how it goes.
+
+    Raises:
+        UsageError: a model's parameters are wrong, or the model to continue from does not exist or
+            cannot be continued; nothing is fitted then.
+        HourglassError: the data set is damaged or empty, or a fit does not come to an end.
+        LinesFailedError: so did some of several; the others were fitted all the same.
+    """
+    from training.trainer.device import device_of
+    from training.trainer.distributed import Processes
+
+    if options.device is not None:
+        device_of(options.device)
+    data = read_dataset(dataset)
+    processes = Processes.here()
+    models = [agreeing(model, settings.evaluation.repeats == "keep") for model in models]
+    asked = options.init_from
+    origin = find_origin(settings, registry, asked or NONE, data, models, processes)
+    own = (
+        find_own_origins(settings, registry, data, models, processes, watcher.say)
+        if asked is None
+        else {}
+    )
+    # Before the first is fitted: the data set may be older than the settings.
+    facts = Facts(data.manifest.popularity_window_h, data.histories.event_types)
+    for model in models:
+        with naming(f"model {model.name!r}"):
+            check_model(model, facts)
+    lineage = json.loads((dataset / "lineage.json").read_text("utf-8"))
+    training = _Training(
+        settings, registry, data, lineage, options, origin, own, processes, watcher, code_version()
+    )
+    trained: list[Trained] = []
+    failed: list[str] = []
+    for model in _floor_first(models, settings.gate.floor):
+        try:
+            done = training.run(model)
+        except Exception as error:
+            # Several processes would lose one another; of one line there is nothing to go on with.
+            if processes.world > 1 or len(models) == 1:
+                raise
+            failed.append(f"{model.name}: {one_line(error)}")
+            continue
+        if done is not None:
+            trained.append(done)
+            remember(settings, data.manifest.dataset_id, {done.name: done.model_id})
+    if failed:
+        raise LinesFailedError(
+            f"{len(failed)} of {len(models)} models failed, the others are trained; {failed[0]}",
+            trained,
+        )
+    return trained
+
+
+def _floor_first(models: Sequence[Model], floor: str) -> list[Model]:
+    """Whatever fails, the live model can then be watched against the floor."""
+    return sorted(models, key=lambda model: model.name != floor)
+
+
+class LinesFailedError(SomeFailedError):
+    """Some models could not be fitted; ``trained`` are the others."""
+
+    def __init__(self, sentence: str, trained: list[Trained]) -> None:
+        super().__init__(sentence)
+        self.trained = trained
+
+
+@dataclass(frozen=True)
+class _Training:
+    settings: Settings
+    registry: Registry | None
+    data: DataSet
+    lineage: dict[str, Any]
+    options: TrainOptions
+    origin: Origin | None
+    own_origins: Mapping[str, Origin]
+    processes: Processes
+    watcher: Watcher
+    code: str
+
+    def run(self, model: Model) -> Trained | None:
+        """Fit one model, or find it; None in all processes but the first."""
+        system = build(model.system, model.parameters)
+        origin = self.origin if self.origin and self.origin.fits(model) else None
+        origin = origin or self.own_origins.get(model.name)
+        model_id = self._model_id(model, origin)
+        together = isinstance(system, GradientTrained)
+        if self.registry is None:
+            if together and not self._agreed(False):
+                self._fit(system, model_id, origin, lambda _: None)
+            return None
+        metrics = _metrics_of(self.settings.path("models") / model_id)
+        checkpoints = self.settings.path("checkpoints") / model_id
+        run = self._run_of(model, model_id, origin, system)
+        if metrics is not None:
+            forget(checkpoints)
+            if together:
+                self._agreed(True)
+            version = log_training(self.registry, replace(run, metrics=metrics))
+            return self._trained(model, model_id, version, metrics, origin)
+        held: AbstractContextManager[Found] = (
+            attempt(checkpoints, self.options.fresh) if together else nullcontext(Found(0, None))
+        )
+        with held as found:
+            log = RunLog(self.registry, run, self.watcher.say)
+            self.watcher.begin(model, model_id, found.place)
+            began_s = time.monotonic()
+            try:
+                if together:
+                    self._agreed(False)
+                metrics, per_s = self._watched(system, model_id, origin, found, log)
+                seconds = time.monotonic() - began_s
+                facts = {**run.facts, "seconds": seconds, "events_per_s": per_s}
+                self._save(model, system, metrics, origin, facts)
+            except KeyboardInterrupt:
+                log.fail("interrupted", "KILLED")
+                raise
+            except Exception as error:
+                log.fail(one_line(error))
+                raise
+            version = log.finish(metrics)
+            if together:
+                forget(checkpoints)
+        return self._trained(
+            model, model_id, version, metrics, origin, seconds=seconds, resumed_from=found.place
+        )
+
+    def _agreed(self, known: bool) -> bool:
+        """What the first process found out, which the others wait for."""
+        return bool(self.processes.told_by_first([float(known)])[0])
+
+    def _watched(
+        self, system: System, model_id: str, origin: Origin | None, found: Found, log: RunLog
+    ) -> tuple[dict[str, float], float | None]:
+        """Training metrics, and how fast it went in the end."""
+        epochs = Epochs(found.parts)
+
+        def tell(ended: EpochEnd | None) -> None:
+            if ended is not None:
+                log.epoch(Point(ended.progress.epoch, ended.curves))
+                self.watcher.epoch(ended)
+
+        def report(progress: FitProgress) -> None:
+            tell(epochs.hear(progress))
+            self.watcher.hear(progress, epochs.part)
+
+        metrics = self._fit(system, model_id, origin, report)
+        last = epochs.stop()
+        tell(last)
+        return metrics, last.progress.events_per_s if last else None
+
+    def _fit(
+        self,
+        system: System,
+        model_id: str,
+        origin: Origin | None,
+        report: Callable[[FitProgress], None],
+    ) -> dict[str, float]:
+        from training.trainer.interface import FitOptions
+
+        if not isinstance(system, GradientTrained):
+            return system.fit(self.data, self.options.seed, report)
+        options = FitOptions(
+            device=self.options.device,
+            checkpoints=self.settings.path("checkpoints") / model_id,
+            start=origin.start if origin else None,
+        )
+        return system.fit_with(self.data, self.options.seed, report, options)
+
+    def _save(
+        self,
+        model: Model,
+        system: System,
+        metrics: dict[str, float],
+        origin: Origin | None,
+        facts: dict[str, Any],
+    ) -> None:
+        optimiser = None
+        if model.keep_optimiser and isinstance(system, GradientTrained):
+            optimiser = system.optimiser_tensors()
+        extras = Extras(
+            optimiser=optimiser,
+            continued_from=origin.model_id if origin else None,
+            optimiser_continued=bool(origin and origin.has_optimiser),
+            facts=facts,
+        )
+        models, seed = self.settings.path("models"), self.options.seed
+        save_model(models, system, model.parameters, self.data, seed, metrics, self.code, extras)
+
+    def _model_id(self, model: Model, origin: Origin | None) -> str:
+        return model_id_of(
+            model.system,
+            model.parameters,
+            self.data.manifest.dataset_id,
+            self.options.seed,
+            self.code,
+            origin.model_id if origin else None,
+            bool(origin and origin.has_optimiser),
+        )
+
+    def _run_of(
+        self, model: Model, model_id: str, origin: Origin | None, system: System
+    ) -> TrainingRun:
+        device = self.options.device or str(model.parameters.get("device", "auto"))
+        return TrainingRun(
+            model_id=model_id,
+            system=model.system,
+            parameters=model.parameters,
+            metrics={},
+            dataset_id=self.data.manifest.dataset_id,
+            as_of=str(self.data.manifest.as_of),
+            snapshots=self.lineage,
+            config_digest=self.settings.digest("dataset", "sessions"),
+            code_version=self.code,
+            seed=self.options.seed,
+            name=model.name,
+            continued_from=origin.model_id if origin else None,
+            facts=machine_facts(system, device, self.processes.world),
+            init_from=self.options.init_from or model.init_from,
+        )
+
+    @staticmethod
+    def _trained(
+        model: Model,
+        model_id: str,
+        version: str,
+        metrics: dict[str, float],
+        origin: Origin | None,
+        *,
+        seconds: float = 0.0,
+        resumed_from: str | None = None,
+    ) -> Trained:
+        return Trained(
+            name=model.name,
+            system=model.system,
+            model_id=model_id,
+            version=version,
+            metrics=metrics,
+            seconds=round(seconds, 3),
+            resumed_from=resumed_from,
+            continued_from=origin.model_id if origin else None,
+        )
+
+
+def _metrics_of(model: Path) -> dict[str, float] | None:
+    """Training metrics of a model that is there and sound: the same would come out again."""
+    try:
+        card = load_model(model).card
+    except HourglassError:
+        return None
+    return {name: float("nan") if v is None else v for name, v in card.metrics.items()}

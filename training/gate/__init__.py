@@ -1,0 +1,1 @@
+"""Evidence of past test sets becomes a decision: promote, keep, or wait."""

@@ -1,0 +1,209 @@
+"""Whether an artefact may be judged at all: it loads, belongs to its vocabulary, sees no future.
+
+It must also tell users apart.  Nothing here looks at quality.  Shapes: ``n`` probe requests,
+``V`` items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from pipeline.hours import HOUR_S, Hour
+from pipeline.settings.settings import EvaluationSettings
+from pipeline.text.masking import mask
+from pipeline.text.wording import counted, verb
+from training.data.reader import DataSet, sha256_of
+from training.gate.probes import differing, impersonal, probe_requests, scramble_future
+from training.metrics.ranking import Scorer
+from training.registry.model_card import CARD_NAME
+
+PROBES = 64
+
+
+class Card(Protocol):
+    """The fields of a model card that judging needs."""
+
+    @property
+    def model_id(self) -> str: ...  # noqa: D102
+
+    @property
+    def system(self) -> str: ...  # noqa: D102
+
+    @property
+    def dataset_id(self) -> str: ...  # noqa: D102
+
+    @property
+    def as_of(self) -> Hour | str: ...  # noqa: D102
+
+
+class Loaded(Protocol):
+    """What the loader of artefacts hands back."""
+
+    @property
+    def system(self) -> Scorer: ...  # noqa: D102
+
+    @property
+    def card(self) -> Card: ...  # noqa: D102
+
+    @property
+    def item_ids(self) -> NDArray[np.object_]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Why an artefact may not go live: a stable code and one sentence."""
+
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Soundness:
+    """The result of examining one artefact."""
+
+    model_id: str
+    defects: tuple[Defect, ...]
+    card_sha256: str | None  # of model.json, which itself holds the checksums of the other files
+    probes: int
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing was found."""
+        return not self.defects
+
+
+def examine(
+    folder: Path,
+    frozen: DataSet,
+    rule: EvaluationSettings,
+    load: Callable[[Path], Loaded],
+    *,
+    seed: int,
+    probes: int = PROBES,
+    learned: DataSet | None = None,
+) -> Soundness:
+    """Load an artefact and probe it on a few requests of the frozen part.
+
+    Codes of defects: ``not_loadable`` (missing, damaged, truncated or non-finite weights),
+    ``wrong_model`` (the card names another model), ``vocabulary_mismatch`` (trained on this very
+    data set, yet with other items or in another order), ``card_contradicts_data`` (its card tells
+    another time than its data set), ``trained_on_the_future`` (its data set holds test events),
+    ``scores_incomplete``, ``scores_not_finite``, ``scores_failed`` (any error while scoring),
+    ``sees_the_future`` (scores change when only events after the request change),
+    ``not_deterministic`` (scores change though nothing does), ``not_personal`` (whoever asks
+    within an hour gets the same list: popularity alone).
+
+    Args:
+        folder: ``<models>/<model_id>``.
+        frozen: the test part.
+        rule: which events are targets.
+        load: the loader of artefacts, ``training.registry.artefact.load_model``.
+        seed: chooses the probed requests and the scrambled future.
+        probes: at most this many requests, of different users.
+        learned: the data set that the frozen part follows, if it is to be held against the card.
+    """
+    model_id = folder.name
+    card = folder / CARD_NAME
+    card_sha256 = sha256_of(card) if card.is_file() else None
+
+    def found(*defects: Defect) -> Soundness:
+        return Soundness(model_id, defects, card_sha256, probes)
+
+    try:
+        model = load(folder)
+    except Exception as error:  # whatever fails to load must not go live
+        return found(Defect("not_loadable", f"{model_id} cannot be loaded: {one_line(error)}"))
+    if model.card.model_id != model_id:
+        return found(Defect("wrong_model", f"{folder} holds the model {model.card.model_id}"))
+    if defect := _contradiction(model, frozen, learned):
+        return found(defect)
+    try:
+        return found(*_probe(model, frozen, rule, seed, probes))
+    except Exception as error:  # whatever fails to score must not go live
+        return found(Defect("scores_failed", f"{model_id} cannot score: {one_line(error)}"))
+
+
+def _contradiction(model: Loaded, frozen: DataSet, learned: DataSet | None) -> Defect | None:
+    """What a card says that its data set, if that is the one at hand, does not."""
+    card = model.card
+    if card.dataset_id != frozen.manifest.base_dataset_id:
+        return None
+    for data in (frozen, learned):
+        if data is not None and not np.array_equal(model.item_ids, data.item_ids):
+            return Defect(
+                "vocabulary_mismatch",
+                f"{card.model_id} was trained on {card.dataset_id} but its "
+                f"{counted(model.item_ids.size, 'item')} {verb(model.item_ids.size, 'is', 'are')} "
+                f"not that data set's {data.item_ids.size}, in that order",
+            )
+    if learned is None:
+        return None
+    if str(card.as_of) != str(learned.manifest.as_of):
+        return Defect(
+            "card_contradicts_data",
+            f"the card of {card.model_id} says {card.as_of}, its data set {card.dataset_id} is as "
+            f"of {learned.manifest.as_of}",
+        )
+    begins_us = frozen.manifest.window_start.index * HOUR_S * 1_000_000
+    if learned.histories.time_us.size and int(learned.histories.time_us.max()) >= begins_us:
+        return Defect(
+            "trained_on_the_future",
+            f"data set {card.dataset_id} of {card.model_id} holds events of the test hours, from "
+            f"{frozen.manifest.window_start} on",
+        )
+    return None
+
+
+def _probe(
+    model: Loaded, frozen: DataSet, rule: EvaluationSettings, seed: int, probes: int
+) -> list[Defect]:
+    rng = np.random.default_rng(seed)
+    histories, requests = probe_requests(frozen, rule, model.item_ids, rng, probes)
+    scores = np.array(model.system.score(histories, requests))  # a copy, (n, W)
+    wanted = (len(requests), model.item_ids.size)
+    if scores.shape != wanted:
+        return [
+            Defect("scores_incomplete", f"scores have the shape {scores.shape}, expected {wanted}")
+        ]
+    if not np.isfinite(scores).all():
+        bad = int((~np.isfinite(scores)).any(axis=1).sum())
+        return [
+            Defect("scores_not_finite", f"{bad} of {len(requests)} probes got a non-finite score")
+        ]
+    scrambled = scramble_future(histories, requests, model.item_ids.size, rng)
+    again = model.system.score(scrambled, requests)
+    differs = differing(scores, again)
+    if not differs:
+        alike = impersonal(scores, histories, requests, rule.k)
+        return [_popularity_alone(alike, min(rule.k, scores.shape[1]))] if alike else []
+    repeated = differing(scores, model.system.score(histories, requests))
+    if repeated:
+        return [
+            Defect(
+                "not_deterministic",
+                f"{repeated} of {len(requests)} probes change when asked again",
+            )
+        ]
+    return [
+        Defect("sees_the_future", f"{differs} of {len(requests)} probes change with later events")
+    ]
+
+
+def _popularity_alone(probes: int, k: int) -> Defect:
+    return Defect(
+        "not_personal",
+        f"{probes} probes of different users get the same {k} best items: popularity alone",
+    )
+
+
+def one_line(error: Exception) -> str:
+    """An error on one line; its type is named unless the message was written for people."""
+    text = mask(" ".join(str(error).split()))
+    return text if isinstance(error, HourglassError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,120 @@
+"""What each user added to a look, kept in a file beside the decision.
+
+Users come back hour after hour, and one who is better served by a model is so each time.  Adding up
+a user's looks first keeps such a user from counting as many.  Shapes: ``U`` users.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from pipeline.files import written_whole
+from training.gate.sequential_test import Sums
+
+FOLDER = "users"  # in the folder of the decisions
+_NUMBERS = ("n", "champion_d", "champion_c", "floor_d", "floor_c")
+
+
+@dataclass(frozen=True)
+class People:
+    """By user: targets, and against champion and floor the sums that `Sums` calls d and c."""
+
+    ids: NDArray[np.object_]  # (U,)
+    numbers: NDArray[np.float64]  # (U, 5) in the order of _NUMBERS
+
+    @classmethod
+    def of(
+        cls,
+        user_ids: NDArray[np.object_],
+        user: NDArray[np.int32],
+        candidate: NDArray[np.float64],
+        champion: NDArray[np.float64] | None,
+        floor: NDArray[np.float64],
+    ) -> People:
+        """Add up what models scored at the same targets, (n,) each, by the target's user.
+
+        Args:
+            user_ids: of all rows of the frozen part.
+            user: (n,) row of each target's user.
+            candidate: what each target added to the metric.
+            champion: the same; None counts as the floor.
+            floor: the same.
+        """
+        rows, place = np.unique(user, return_inverse=True)
+        live = floor if champion is None else champion
+        columns = (np.ones(user.size), candidate - live, live, candidate - floor, floor)
+        numbers = np.zeros((rows.size, len(_NUMBERS)))
+        for at, column in enumerate(columns):
+            numbers[:, at] = np.bincount(place, column, minlength=rows.size)
+        return cls(user_ids[rows], numbers)
+
+    def sums(self, role: str) -> Sums:
+        """The sums against ``champion`` or ``floor``."""
+        n = self.numbers[:, 0]
+        d = self.numbers[:, _NUMBERS.index(f"{role}_d")]
+        c = self.numbers[:, _NUMBERS.index(f"{role}_c")]
+        return Sums.of_users(d, c, n)
+
+
+def together(looks: Sequence[People]) -> People:
+    """Looks added up user by user."""
+    ids, place = np.unique(
+        np.concatenate([one.ids for one in looks]).astype(str), return_inverse=True
+    )
+    rows = np.concatenate([one.numbers for one in looks])
+    found = np.zeros((ids.size, len(_NUMBERS)))
+    np.add.at(found, place, rows)
+    return People(ids.astype(object), found)
+
+
+def write_people(people: People, decisions: Path, prefix: str) -> tuple[str, str]:
+    """Write the file, read-only, unless it is there; returns its name and SHA-256."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = dict(zip(_NUMBERS, people.numbers.T, strict=True))
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"user_id": people.ids.astype(str), **columns}), sink)
+    data = sink.getvalue()
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = decisions / FOLDER / f"{prefix}-{sha256[:12]}.parquet"
+    if not path.exists():
+
+        def write(place: Path) -> None:
+            place.write_bytes(data)
+            place.chmod(0o444)
+
+        written_whole(path, write)
+    return path.name, sha256
+
+
+def read_people(decisions: Path, name: str, sha256: str) -> People:
+    """Read what :func:`write_people` wrote.
+
+    Raises:
+        HourglassError: the file is gone or was changed.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = decisions / FOLDER / name
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise HourglassError(
+            f"{FOLDER}/{name}: gone, though a decision counted it: put it back, or wait for the "
+            "next period"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise HourglassError(f"{FOLDER}/{name}: changed after it was written: judge its hour again")
+    table = pq.read_table(pa.BufferReader(data))
+    numbers = np.stack([table[name].to_numpy() for name in _NUMBERS], axis=1)
+    return People(table["user_id"].to_numpy(zero_copy_only=False).astype(object), numbers)

@@ -1,0 +1,1 @@
+"""Ranks, metrics over all items, and their confidence intervals."""

@@ -1,0 +1,193 @@
+"""Ranking the events of a frozen test part: the same questions for every model.
+
+Shapes: ``N`` events, ``U`` users, ``V`` items, ``n`` targets.  Each event past a user's context
+is a target; its request knows the user's events before it, the time at which it happened, and the
+context in which it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from pipeline.settings.settings import EvaluationSettings
+from training.data.reader import DataSet, Histories, Requests
+from training.metrics.ranks import Ranks, rule_key
+from training.metrics.vocabulary_alignment import (
+    is_identity,
+    positions,
+    sessions,
+    take_columns,
+    translate,
+    translate_requests,
+)
+
+MAX_FLOATS = 1 << 24  # 64 MiB of scores in memory at a time
+
+
+class Scorer(Protocol):
+    """All that ranking asks of a system."""
+
+    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+        """Scores of (n, V), column j for item j + 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The questions of a frozen part and their answers, ordered by position."""
+
+    requests: Requests
+    position: NDArray[np.int64]  # (n,) flat event position
+    session: NDArray[np.int64]  # (n,)
+    item: NDArray[np.int32]  # (n,) 1-based
+
+
+def find_targets(histories: Histories, rule: EvaluationSettings) -> Targets:
+    """The targets of a frozen part under a rule.
+
+    ``repeats: drop`` leaves out an event on the very item of the user's event before it;
+    ``targets: within_session`` leaves out the first event of each session.
+    """
+    user = histories.user_of_event  # (N,)
+    index = np.arange(user.size) - histories.offsets[user]  # (N,) place within the user
+    wanted = histories.is_target
+    if rule.repeats == "drop":
+        repeat = np.zeros(wanted.shape[0], dtype=bool)
+        repeat[1:] = histories.item[1:] == histories.item[:-1]
+        wanted &= ~(repeat & (index > 0))
+    if rule.targets == "within_session":
+        wanted &= ~histories.session_start
+    position = np.flatnonzero(wanted)
+    return Targets(
+        requests=Requests(
+            user=user[position],
+            length=index[position],
+            now_us=histories.time_us[position],
+            # Whoever asks for recommendations tells the device, country ... it asks from.
+            context=histories.context[position],
+            starts=histories.session_start[position],
+        ),
+        position=position,
+        session=sessions(histories)[position],
+        item=histories.item[position],
+    )
+
+
+def blocks(user: NDArray[np.int64], max_rows: int) -> Iterator[slice]:
+    """Cut rows, sorted by user, into blocks of at most ``max_rows``.
+
+    A user is cut only where one alone has more rows than that, because systems reuse what they
+    computed for a user's shorter history.
+    """
+    ends = np.append(np.flatnonzero(np.diff(user)) + 1, user.size)  # one past each user's rows
+    first = 0
+    while first < user.size:
+        stop = first + max_rows
+        if stop < user.size:
+            whole = ends[np.searchsorted(ends, stop, side="right") - 1]
+            stop = int(whole) if first < whole <= stop else stop
+        yield slice(first, min(stop, user.size))
+        first = stop
+
+
+def rank_of_target(scores: NDArray[np.float32], item: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Rank of each row's target, ties against the model: items that score at least as high.
+
+    Args:
+        scores: (n, V); minus infinity marks an item the model cannot recommend.
+        item: (n,) 1-based targets.
+    """
+    target = scores[np.arange(item.shape[0]), item - 1]  # (n,)
+    rank: NDArray[np.int32] = (scores >= target[:, None]).sum(axis=1, dtype=np.int32)
+    return rank
+
+
+def rank_targets(
+    system: Scorer,
+    frozen: DataSet,
+    rule: EvaluationSettings,
+    *,
+    model_id: str,
+    item_ids: NDArray[np.object_],
+    max_floats: int = MAX_FLOATS,
+    progress: Callable[[int, int], None] | None = None,
+    card_sha256: str | None = None,
+) -> Ranks:
+    """Ask a model for every target of a frozen part.
+
+    A model with another vocabulary is asked in its own item numbers; events on items it does not
+    know are left out of what it sees, and such items rank last.
+
+    Args:
+        system: a fitted system.
+        frozen: the test part.
+        rule: which events are targets.
+        model_id: goes into the ranks and the error messages.
+        item_ids: (W,) the model's own vocabulary.
+        max_floats: bound on the scores held at a time.
+        progress: called with (targets done, targets in all) after each block.
+        card_sha256: of the artefact, goes into the ranks.
+
+    Raises:
+        HourglassError: a score is not finite, or the scores do not cover the model's vocabulary.
+    """
+    targets = find_targets(frozen.histories, rule)
+    n = targets.item.shape[0]
+    columns = positions(frozen.item_ids, item_ids)
+    histories, requests = frozen.histories, targets.requests
+    if not is_identity(columns, item_ids.size):
+        histories, kept = translate(frozen.histories, columns)
+        requests = translate_requests(requests, frozen.histories.offsets, kept)
+    width = max(columns.size, item_ids.size)
+    rank = np.empty(n, dtype=np.int32)
+    for rows in blocks(requests.user, max(1, max_floats // width)):
+        scores = system.score(histories, requests.take(rows))
+        _check_scores(scores, targets.position[rows], model_id)
+        scores = take_columns(scores, columns, item_ids.size)
+        if rule.repeats == "drop":
+            mask_last_item(scores, frozen.histories, targets.requests.take(rows))
+        rank[rows] = rank_of_target(scores, targets.item[rows])
+        if progress is not None:
+            progress(rows.stop, n)
+    return Ranks(
+        model_id=model_id,
+        frozen_id=frozen.manifest.dataset_id,
+        rule=rule_key(rule),
+        user=targets.requests.user.astype(np.int32),
+        position=targets.position,
+        session=targets.session,
+        time_us=targets.requests.now_us,
+        item=targets.item,
+        rank=rank,
+        card_sha256=card_sha256,
+    )
+
+
+def mask_last_item(scores: NDArray[np.float32], histories: Histories, requests: Requests) -> None:
+    """Rank the item a user has just seen last, in place, for every system alike.
+
+    Where repeats are no targets, a system that offers one would waste a place that others use.
+    """
+    (known,) = np.nonzero(requests.length > 0)
+    last = histories.offsets[requests.user[known]] + requests.length[known] - 1
+    scores[known, histories.item[last] - 1] = -np.inf
+
+
+def _check_scores(scores: NDArray[np.float32], position: NDArray[np.int64], model_id: str) -> None:
+    if scores.ndim != 2 or scores.shape[0] != position.size:  # noqa: PLR2004 - a matrix
+        raise HourglassError(
+            f"{model_id}: scores of shape {scores.shape} do not answer {position.size} requests: "
+            "train it again"
+        )
+    bad = ~np.isfinite(scores).all(axis=1)
+    if bad.any():
+        raise HourglassError(
+            f"{model_id}: {int(bad.sum())} of {position.size} requests got a score that is not "
+            f"finite, first at target {int(position[bad.argmax()])}: train it again"
+        )

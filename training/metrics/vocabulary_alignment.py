@@ -1,0 +1,167 @@
+"""Scoring a model on a vocabulary it was not trained on.
+
+A champion may be older than the frozen events it is judged on.  Its histories are translated into
+its own item numbers, its scores back into the frozen vocabulary.  Shapes: ``n`` requests, ``V``
+items of the frozen vocabulary, ``W`` items of the model's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from pipeline.text.wording import counted
+from training.data.reader import Histories, Popularity, Requests
+
+
+def positions(wanted: NDArray[np.object_], vocabulary: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Where each wanted item id stands in a vocabulary, 0-based; -1 where it is unknown.
+
+    Raises:
+        HourglassError: an id occurs twice in the vocabulary.
+    """
+    import pandas as pd
+
+    if wanted.shape == vocabulary.shape and bool((wanted == vocabulary).all()):
+        return np.arange(wanted.shape[0], dtype=np.int64)
+    index = pd.Index(vocabulary)
+    if not index.is_unique:
+        twice = index[index.duplicated()][0]
+        raise HourglassError(f"item {twice!r} occurs twice in a vocabulary: freeze it again")
+    return np.asarray(index.get_indexer(pd.Index(wanted)), dtype=np.int64)
+
+
+def align(
+    scores: NDArray[np.float32],
+    model_item_ids: NDArray[np.object_],
+    frozen_item_ids: NDArray[np.object_],
+) -> NDArray[np.float32]:
+    """Rearrange (n, W) scores of a model's items as (n, V) scores of the frozen items.
+
+    Items the model does not know score minus infinity, hence rank below all it knows; items only
+    the model knows are dropped.
+
+    Raises:
+        HourglassError: the number of columns is not that of the model's vocabulary.
+    """
+    return take_columns(scores, positions(frozen_item_ids, model_item_ids), model_item_ids.size)
+
+
+def take_columns(
+    scores: NDArray[np.float32], columns: NDArray[np.int64], n_model_items: int
+) -> NDArray[np.float32]:
+    """Apply the ``columns`` that :func:`positions` found, -1 meaning minus infinity.
+
+    Raises:
+        HourglassError: the scores do not have ``n_model_items`` columns.
+    """
+    if scores.ndim != 2 or scores.shape[1] != n_model_items:  # noqa: PLR2004 - a matrix
+        raise HourglassError(
+            f"scores of shape {scores.shape} do not cover a vocabulary of "
+            f"{counted(n_model_items, 'item')}: the model and its vocabulary do not belong together"
+        )
+    if is_identity(columns, n_model_items):
+        return scores
+    aligned = scores[:, np.maximum(columns, 0)]
+    aligned[:, columns < 0] = -np.inf
+    return aligned
+
+
+def is_identity(columns: NDArray[np.int64], n_model_items: int) -> bool:
+    """Whether two vocabularies are the same, item by item."""
+    return columns.size == n_model_items and bool((columns == np.arange(columns.size)).all())
+
+
+def sessions(histories: Histories) -> NDArray[np.int64]:
+    """(N,) ordinal of each event's session, counted over all users.
+
+    A history whose beginning was cut off starts a session without ``session_start``.
+    """
+    first = np.zeros(histories.item.shape[0], dtype=bool)
+    first[histories.offsets[:-1][np.diff(histories.offsets) > 0]] = True
+    return np.cumsum(histories.session_start | first) - 1
+
+
+def translate(
+    histories: Histories, columns: NDArray[np.int64]
+) -> tuple[Histories, NDArray[np.int64]]:
+    """Express histories in a model's own item numbers, leaving out events on unknown items.
+
+    The first event that is left of a session starts it if the session's true first event did.
+
+    Args:
+        histories: N events on frozen items.
+        columns: (V,) 0-based place of each frozen item in the model's vocabulary, or -1.
+
+    Returns:
+        The histories, and ``kept`` (N + 1,): how many of the events before each flat position
+        remain, so that a request for ``[a, b)`` becomes one for ``[kept[a], kept[b])``.
+    """
+    renumbered = columns[histories.item - 1] + 1  # (N,) 0 = unknown
+    known = renumbered > 0
+    kept = np.concatenate([[0], np.cumsum(known)]).astype(np.int64)
+
+    session = sessions(histories)
+    _, first = np.unique(session, return_index=True)
+    truly_started = histories.session_start[first]  # (sessions,)
+    session = session[known]
+    leads = np.ones(session.shape[0], dtype=bool)
+    leads[1:] = session[1:] != session[:-1]
+
+    starts = histories.offsets[:-1]
+    return (
+        Histories(
+            user_ids=histories.user_ids,
+            offsets=kept[histories.offsets],
+            n_context=(kept[starts + histories.n_context] - kept[starts]).astype(np.int32),
+            item=renumbered[known].astype(np.int32),
+            time_us=histories.time_us[known],
+            session_start=leads & truly_started[session],
+            dwell_s=histories.dwell_s[known],
+            dwell_bin=histories.dwell_bin[known],
+            event_type=histories.event_type[known],
+            value=histories.value[known],
+            context=histories.context[known],
+            event_types=histories.event_types,
+            context_fields=histories.context_fields,
+            user_features=histories.user_features,
+        ),
+        kept,
+    )
+
+
+def translate_requests(
+    requests: Requests, offsets: NDArray[np.int64], kept: NDArray[np.int64]
+) -> Requests:
+    """The same requests, counting only the events that :func:`translate` kept.
+
+    Args:
+        requests: n requests on the original histories.
+        offsets: (U + 1,) of the original histories.
+        kept: (N + 1,) from :func:`translate`.
+    """
+    start = offsets[requests.user]
+    return Requests(
+        user=requests.user,
+        length=kept[start + requests.length] - kept[start],
+        now_us=requests.now_us,
+        context=requests.context,
+        starts=requests.starts,
+    )
+
+
+def translate_popularity(popularity: Popularity, columns: NDArray[np.int64]) -> Popularity:
+    """Hourly counts in a model's own item numbers, for renewing an older model's popularity.
+
+    Args:
+        popularity: counts of frozen items.
+        columns: (V,) 0-based place of each frozen item in the model's vocabulary, or -1.
+    """
+    renumbered = columns[popularity.item - 1] + 1  # (P,) 0 = unknown
+    known = renumbered > 0
+    return Popularity(
+        item=renumbered[known].astype(np.int32),
+        hour_index=popularity.hour_index[known],
+        events=popularity.events[known],
+    )

@@ -1,0 +1,97 @@
+"""The rating head of HRNN: what value will the next event on an item have? (HRNN tables 4 and 5)
+
+    value_j = mean + deviation * (leaning . state + bias_j + strength * state . vector_j)
+
+With feedback the state is told the value of every event before, which is what beats an average of
+the user and the item (HRNN 4.3).  Events without a value are told, but not learned from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from pipeline.errors import HourglassError
+from training.batching.targets import TargetSplit, validation_requests
+from training.data.reader import DataSet, Histories, Requests
+from training.models.parts.recurrent import NeuralSystem
+from training.nn.learner import RatingLearner, StateLearner
+from training.nn.network import NetOptions
+from training.nn.parameters import RecurrentParameters
+from training.trainer.interface import Bools, Ints
+
+
+@dataclass(frozen=True)
+class HrnnRatingParameters(RecurrentParameters):
+    """``loss``, ``negatives`` and what goes with them mean nothing here."""
+
+    feedback_input: bool = True
+    repeats: bool = True
+    negatives: int = 0
+
+
+class HrnnRating(NeuralSystem):
+    """Predicts values; as a ranking, items come in the order of the values that are expected."""
+
+    name: ClassVar[str] = "hrnn_rating"
+    _figure: ClassVar[str] = "validation_rmse"
+    _figure_said: ClassVar[str] = "RMSE"
+
+    def _learnable(self, histories: Histories) -> Bools:
+        targets = super()._learnable(histories) & np.isfinite(histories.value)
+        if not targets.any():
+            raise HourglassError(
+                f"{self.name}: no event has a value: name its column in source.columns.value"
+            )
+        return targets
+
+    def _net_options(self, n_items: int) -> NetOptions:
+        options = super()._net_options(n_items)
+        return NetOptions(**{**vars(options), "rates": True, "sparse": True})
+
+    def _learner(self, data: DataSet, split: TargetSplit) -> StateLearner:
+        scaled = self._remembered().scale.apply(np.asarray(data.histories.value))
+        return RatingLearner(self._fitted(), self._lesson(data, split), scaled)
+
+    def _validation(self, histories: Histories, validation: Ints) -> float | None:
+        """Root of the mean squared error on events that are not learned from."""
+        if not len(validation):
+            return None
+        n_items = self._fitted().items.n_items
+        requests, event = validation_requests(histories, validation, n_items)
+        found = self.predict(histories, requests, np.asarray(histories.item)[event])
+        return float(np.sqrt(np.mean((found - np.asarray(histories.value)[event]) ** 2)))
+
+    def _reported(self, validation_loss: float) -> float:
+        return validation_loss
+
+    def predict(
+        self, histories: Histories, requests: Requests, item: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """The value expected of item (n,), 1-based, at each request, (n,)."""
+        values = np.empty(len(requests), np.float32)
+        scale = self._remembered().scale
+        with self._asking():
+            vectors, biases = self._fitted().items.everything(self.parameters.warm_mix)
+            for rows, states in self._states(histories, requests):
+                asked = torch.from_numpy(item[rows].astype(np.int64) - 1).to(vectors.device)
+                products = (states * vectors[asked]).sum(-1)  # (b,)
+                rated = self._fitted().rate(states, products, biases[asked])
+                values[rows] = rated.cpu().numpy()
+        return (values * scale.deviation + scale.mean).astype(np.float32)
+
+    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+        """The value expected of every item at each request, (n, V)."""
+        net, scale = self._fitted(), self._remembered().scale
+        scores = np.empty((len(requests), net.items.n_items), np.float32)
+        with self._asking():
+            vectors, biases = net.items.everything(self.parameters.warm_mix)
+            for rows, states in self._states(histories, requests):
+                rated = net.rate(states, functional.linear(states, vectors), biases)  # (b, V)
+                scores[rows] = rated.cpu().numpy()
+        return (scores * scale.deviation + scale.mean).astype(np.float32)

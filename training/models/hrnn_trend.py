@@ -1,0 +1,333 @@
+"""HRNN with the item-trend decomposition (HRNN sections 3.2 and 4.5, eq. 5), and other evidence.
+
+    p(j | history, t)  is proportional to  exp(state . item_j + bias_j) * q(j | t) ** temperature
+
+The network learns taste while q follows fashion: at scoring q comes from the latest known hours,
+and `refresh` renews it without training.  With ``mixture`` the scores weigh more that is plain to
+see, `training.models.parts.score_features`.  Weights, the temperature among them, are fitted on
+events that the network has not learned from: the validation part, or, in a model that is
+continued, what happened since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour
+from training.batching.targets import TargetSplit
+from training.data.reader import DataSet, Histories, Popularity, Requests
+from training.models.parts.base import US_PER_HOUR, Report, Tensors, require, take_tensor
+from training.models.parts.decayed_popularity import HourCounts, TrendRule, TrendTable
+from training.models.parts.recurrent import NeuralSystem
+from training.models.parts.score_features import (
+    AFFINITY,
+    AGREED,
+    LOG_Q,
+    MOST_EVENTS,
+    SIMILAR,
+    TERMS,
+    Evidence,
+    Neighbours,
+    add_terms,
+)
+from training.models.parts.score_weights import (
+    Belief,
+    Choices,
+    Shared,
+    fitted,
+    log_weights,
+)
+from training.models.parts.session_similarity import SESSION_TENSORS, Likeness, Sessions
+from training.models.parts.weight_priors import STRENGTH, TermBeliefs
+from training.nn.learner import Prior
+from training.nn.parameters import RecurrentParameters
+from training.nn.step_inputs import begins_session
+from training.trainer.interface import FitOptions, Ints, Start
+
+_PLAIN = (AFFINITY, LOG_Q)  # the published form
+_REMEMBERED = 0.95  # of what the model that is continued believed
+_FEWEST, _MOST = 20, 600  # requests that weights are fitted on, of each kind
+_COLUMNS = 4096
+_COUNTS = ("item", "hour", "events")
+_NEIGHBOURS = tuple(
+    f"{name}.{part}" for name in ("followed", "near") for part in ("count", "column", "row_start")
+)
+
+
+@dataclass(frozen=True)
+class TrendParameters(RecurrentParameters):
+    """``trend``: whether q is told apart at all; without it there is no mixture either.
+
+    ``half_life_h``: after so long an event counts half.
+    ``smoothing``: events that every item is granted, so that none is impossible.
+    ``mixture``: whether repetition, neighbours, age and a second half-life of q are weighed too.
+    ``affinity``: whether what the network learned of taste is weighed; without it the mixture is
+    alone, which tells what the network adds.  One epoch is enough then.
+    ``similar_sessions``: how many sessions that resemble the current one the mixture looks at; 0
+    leaves them out.
+    """
+
+    trend: bool = True
+    half_life_h: float = 12.0
+    smoothing: float = 0.1
+    mixture: bool = True
+    affinity: bool = True
+    similar_sessions: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("half_life_h", "smoothing"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        require(self.similar_sessions >= 0, "similar_sessions", self.similar_sessions, "0 or more")
+        if not self.affinity and not (self.trend and self.mixture):
+            raise UsageError(
+                "parameter affinity is false, but only the mixture says anything without the "
+                "network: set trend and mixture to true"
+            )
+        if self.trend and self.ips_temperature > 0:
+            raise UsageError(
+                "trend and ips_temperature both take popularity out of what is learned: set trend "
+                "to false, or ips_temperature to 0"
+            )
+
+
+class TrendSystem(NeuralSystem):
+    """Each training target sees q as of the start of its own hour."""
+
+    parameters: TrendParameters
+
+    def __init__(self, parameters: TrendParameters) -> None:
+        super().__init__(parameters)
+        terms = TERMS if parameters.mixture else _PLAIN
+        kept = {AFFINITY: parameters.affinity, SIMILAR: parameters.similar_sessions > 0}
+        self._terms = tuple(term for term in terms if kept.get(term, True))
+        self._evidence: Evidence | None = None
+        # Of requests within a session, and of those that begin one.
+        self._beliefs: tuple[Belief, Belief] | None = None
+        self._searching = self._weighed = False
+        self._seed = 0
+
+    @property
+    def _follows_trend(self) -> bool:
+        return self.parameters.trend
+
+    def fit_with(
+        self, data: DataSet, seed: int, report: Report, options: FitOptions
+    ) -> dict[str, float]:
+        """As `NeuralSystem.fit_with`; the weights of the terms are fitted on the way."""
+        self._seed = seed
+        self._beliefs = None
+        if self._follows_trend and options.start is not None:
+            kept = TermBeliefs.from_tensors(options.start.tensors, self.name, "mixture.")
+            self._beliefs = kept.about(self._terms) if kept is not None else None
+        self._weighed = False
+        return super().fit_with(data, seed, report, options)
+
+    def _prepare(self, data: DataSet, split: TargetSplit, start: Start | None) -> None:
+        if not self._follows_trend:
+            return
+        self._searching = len(split.validation) > 0
+        chosen = self.parameters
+        n_items = len(data.item_ids)
+        counts = HourCounts.of_popularity(data.popularity)
+        rule = TrendRule(chosen.half_life_h, chosen.smoothing, data.manifest.popularity_window_h)
+        evidence = Evidence(
+            counts, data.manifest.as_of.index, rule, n_items, Neighbours.none(n_items)
+        )
+        self._evidence = self._counted(evidence, data, split.begins_us)
+        if start is None or start.as_of_us is None or self._weighed or self._searching:
+            return
+        # The first thing that is asked of a model's successor is what the model does not know.
+        new = split.learned & (np.asarray(data.histories.time_us) >= start.as_of_us)
+        self._weigh(data, np.flatnonzero(new), start.as_of_us)
+
+    @property
+    def _likeness(self) -> Likeness:
+        return Likeness(self.parameters.similar_sessions)
+
+    def _counted(self, evidence: Evidence, data: DataSet, before_us: int | None) -> Evidence:
+        """The same with what came after what in the histories, before some time."""
+        if not self.parameters.mixture:
+            return evidence
+        histories, n_items = data.histories, len(data.item_ids)
+        sessions = None
+        if self.parameters.similar_sessions:
+            sessions = Sessions.of(histories, n_items, self._likeness, before_us, MOST_EVENTS)
+            sessions = sessions.within_reach()
+        neighbours = Neighbours.of(histories, n_items, before_us)
+        return replace(evidence, neighbours=neighbours, sessions=sessions)
+
+    def _searched(self, data: DataSet, split: TargetSplit) -> None:
+        if not self._follows_trend or split.begins_us is None:
+            return
+        self._weigh(data, np.sort(split.validation), split.begins_us)
+        if not self.parameters.refit:
+            # What is served knows the part that the weights were fitted on, as after a refit.
+            self._evidence = self._counted(self._known(), data, None)
+
+    def _weigh(self, data: DataSet, event: Ints, begins_us: int) -> None:
+        """Fit the weights on targets ``event`` from ``begins_us`` on, by what was known before.
+
+        Candidates are the items that were known then: serving has no others either, and where
+        younger ones take part, to know nothing of an item would seem a virtue.
+        """
+        self._weighed = True
+        histories, known = data.histories, np.asarray(data.histories.time_us) < begins_us
+        item = np.asarray(histories.item).astype(np.int64) - 1
+        events = np.bincount(item[known], minlength=len(data.item_ids))
+        event = event[events[item[event]] > 0]
+        user = np.searchsorted(histories.offsets, event, side="right") - 1
+        starts = np.asarray(histories.session_start)[event] | (event == histories.offsets[user])
+        before = self._counted(self._known(), data, begins_us)
+        fallback = self._first_belief()
+        beliefs = [one.fading(fallback, _REMEMBERED) for one in self._beliefs or (fallback,) * 2]
+        asked = [event[starts == kind] for kind in (False, True)]
+        asked = [one[:: -(-len(one) // _MOST)] if len(one) >= _FEWEST else one[:0] for one in asked]
+        if sum(map(len, asked)):
+            # Both at once: each hour's popularity is computed for both kinds together.
+            choices = self._choices(data, np.concatenate(asked), events, before)
+            first = len(asked[0])
+            rows = (slice(first), slice(first, None))
+            for kind in (0, 1):
+                if len(asked[kind]):
+                    beliefs[kind] = fitted(choices.take(rows[kind]), beliefs[kind])
+        self._beliefs = (beliefs[0], beliefs[1])
+
+    def _choices(
+        self, data: DataSet, event: Ints, item_events: Ints, evidence: Evidence
+    ) -> Choices:
+        histories = data.histories
+        requests = Requests.before(histories, event)
+        target = np.asarray(histories.item)[event].astype(np.int64) - 1
+        shared = Shared.of(item_events, _COLUMNS, np.random.default_rng(self._seed % 2**64))
+        last = np.full(len(event), -1)
+        if not self.parameters.repeats:
+            told = requests.length > 0
+            last[told] = np.asarray(histories.item)[event[told] - 1] - 1
+        terms = evidence.terms_of(histories, requests, target, shared.column)
+        if self.parameters.affinity:
+            with self._asking():
+                for rows, scored in self._affinities(histories, requests):
+                    affinity = scored.cpu().numpy()
+                    terms[rows, 0, 0] = affinity[np.arange(len(rows)), target[rows]]
+                    terms[rows, 1:, 0] = affinity[:, shared.column]
+        first = TERMS.index(self._terms[0])
+        chosen = terms[..., first : first + len(self._terms)]
+        return Choices(chosen, log_weights(shared, target, last))
+
+    def _first_belief(self) -> Belief:
+        """What the logs agreed on, or the published form: log q as strong as was learned."""
+        # When to stop is found in the published form: it costs less to ask.
+        if self.parameters.mixture and (self._weighed or not self._searching):
+            told = AGREED
+        else:
+            temperature = self._fitted().temperature
+            assert temperature is not None  # noqa: S101 - only asked where the trend is told apart
+            told = {AFFINITY: 1.0, LOG_Q: float(temperature.detach())}
+        return Belief.about(np.array([told.get(name, 0.0) for name in self._terms]), STRENGTH)
+
+    def _weights(self) -> NDArray[np.float64]:
+        """Of all `TERMS`, (2, K): within a session, and at its beginning."""
+        beliefs = self._beliefs or (self._first_belief(),) * 2
+        weights = np.zeros((2, len(TERMS)))
+        chosen = [TERMS.index(name) for name in self._terms]
+        weights[:, chosen] = [belief.mean for belief in beliefs]
+        return weights
+
+    def _known(self) -> Evidence:
+        if self._evidence is None:
+            raise HourglassError(f"{self.name} has not been trained: fit or load it first")
+        return self._evidence
+
+    def _prior(self, data: DataSet, split: TargetSplit) -> Prior | None:
+        if not self._follows_trend:
+            return super()._prior(data, split)
+        hours = np.asarray(data.histories.time_us) // US_PER_HOUR
+        known = self._known()
+        return TrendTable.at(known.counts, hours, split.learned, known.n_items, known.rule)
+
+    def refresh(self, popularity: Popularity, as_of: Hour) -> None:
+        """Replace the hourly counts by those known at ``as_of``."""
+        if self._follows_trend:
+            counts = HourCounts.of_popularity(popularity)
+            self._evidence = replace(self._known(), counts=counts, as_of=as_of.index, _of_hour={})
+
+    def _with_evidence(self, affinity: Tensor, histories: Histories, requests: Requests) -> Tensor:
+        if not self._follows_trend:
+            return affinity
+        starts = begins_session(histories, requests, self._remembered().rule.gap_s)
+        weights = self._weights()[starts.astype(np.int64)]  # (n, K)
+        scores = affinity.cpu().numpy()
+        scores *= weights[:, :1].astype(np.float32)
+        add_terms(scores, self._known(), histories, requests, weights)
+        return torch.from_numpy(scores)
+
+    def tensors(self) -> Tensors:
+        """The network's tensors, and what the terms are computed from and weighed by."""
+        if not self._follows_trend:
+            return super().tensors()
+        known = self._known()
+        kept = known.neighbours.tensors()
+        if known.sessions is not None:
+            kept |= {f"similar.{name}": each for name, each in known.sessions.tensors().items()}
+        beliefs = TermBeliefs(self._terms, self._beliefs).tensors() if self._beliefs else {}
+        return {
+            **super().tensors(),
+            **{f"mixture.{name}": tensor for name, tensor in {**beliefs, **kept}.items()},
+            **{f"trend.{name}": getattr(known.counts, name) for name in _COUNTS},
+            "trend.as_of": np.array([known.as_of]),
+            "trend.window_h": np.array([known.rule.window_h]),
+        }
+
+    def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Take over weights and counts."""
+        super().load(tensors)
+        if not self._follows_trend:
+            return
+        chosen = self.parameters
+        window_h = int(take_tensor(tensors, "trend.window_h")[0])
+        self._evidence = Evidence(
+            HourCounts(*(take_tensor(tensors, f"trend.{name}") for name in _COUNTS)),
+            int(take_tensor(tensors, "trend.as_of")[0]),
+            TrendRule(chosen.half_life_h, chosen.smoothing, window_h),
+            self._fitted().items.n_items,
+            Neighbours.from_tensors({n: take_tensor(tensors, f"mixture.{n}") for n in _NEIGHBOURS}),
+            self._read_sessions(tensors),
+        )
+        beliefs = TermBeliefs.from_tensors(tensors, self.name, "mixture.")
+        if beliefs is not None and beliefs.terms != self._terms:
+            raise HourglassError(
+                f"{self.name}: its weights are of {', '.join(beliefs.terms)}, its parameters ask "
+                f"for {', '.join(self._terms)}: train it again"
+            )
+        self._beliefs = beliefs.both if beliefs is not None else None
+
+    def _read_sessions(self, tensors: Mapping[str, NDArray[Any]]) -> Sessions | None:
+        if not (self.parameters.mixture and self.parameters.similar_sessions):
+            return None
+        told = {name: take_tensor(tensors, f"mixture.similar.{name}") for name in SESSION_TENSORS}
+        return Sessions.from_tensors(told, self._fitted().items.n_items, self._likeness)
+
+
+@dataclass(frozen=True)
+class HrnnTrendParameters(TrendParameters):
+    """The defaults of systems that follow trends."""
+
+
+class HrnnTrend(TrendSystem):
+    """HRNN whose scores are taste and fashion, told apart.
+
+    On wikipedia, continued every 12 hours, the network adds next to nothing to the mixture: 0 and
+    .003 of Recall@20 in two stretches (`training/configs/hrnn_trend_wikipedia_hourly.yaml`).  A
+    replay's arm with ``affinity`` false tells it for another log.
+    """
+
+    name: ClassVar[str] = "hrnn_trend"

@@ -1,0 +1,404 @@
+"""What all recurrent ranking systems share: how they are fitted, kept, continued and asked.
+
+A system of this kind is its parameters: a plan of batches, what steps are told, a loss and a
+popularity prior.  N events, V items, n requests, D width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.errors import HourglassError
+from training.batching.targets import (
+    TargetSplit,
+    latest,
+    learnable,
+    split_targets,
+    validation_requests,
+)
+from training.data.reader import DataSet, Histories, Requests
+from training.metrics.metrics import mean_metric
+from training.metrics.ranking import mask_last_item, rank_of_target
+from training.models.parts.base import FitProgress, Report, Tensors, require_items, take_tensor
+from training.nn.build import FrequencyPrior, negatives_of, plan_of, rewards_of
+from training.nn.input_encoding import Memory
+from training.nn.item_embedding import FeatureRows
+from training.nn.learner import Lesson, Prior, RankingLearner, StateLearner
+from training.nn.losses import loss_named
+from training.nn.network import NetOptions, StateNet
+from training.nn.parameters import RecurrentParameters
+from training.nn.step_inputs import EventSteps
+from training.nn.user_states import request_states
+from training.nn.warm_start import Continuation
+from training.trainer.device import device_of, require_compiler
+from training.trainer.interface import Bools, FitOptions, Ints, Start
+from training.trainer.trainer import FitResult, Schedule, run_fit
+
+_MEMORY = "memory"
+_SCORED_FLOATS = 1 << 24  # scores in memory together
+_K = 20  # of the MRR that decides when learning stops
+
+
+class NeuralSystem:
+    """Learns from every prefix of every history whose next event is a target."""
+
+    name: ClassVar[str]
+    _figure: ClassVar[str] = f"validation_mrr_{_K}"
+    _figure_said: ClassVar[str] = f"MRR@{_K}"
+
+    def __init__(self, parameters: RecurrentParameters) -> None:
+        self.parameters = parameters
+        self._net: StateNet | None = None
+        self._memory: Memory | None = None
+        self._optimiser: Tensors = {}
+        # Vectors and biases of all items, metadata mixed in, from one question to the next.
+        self._catalogue: tuple[Tensor, Tensor] | None = None
+
+    def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:
+        """Train from scratch; on the CPU equal seeds give equal weights."""
+        return self.fit_with(data, seed, report, FitOptions())
+
+    def fit_with(
+        self, data: DataSet, seed: int, report: Report, options: FitOptions
+    ) -> dict[str, float]:
+        """Train, from scratch or from another model, perhaps going on with an earlier attempt.
+
+        With a validation part there are two fits: one finds the best number of epochs, one runs
+        that many on everything.
+
+        Raises:
+            HourglassError: there is nothing to learn from, the loss is no longer a number, or the
+                model to continue from has another shape.
+        """
+        require_items(self.name, data)
+        chosen, report = self.parameters, self._with_figure(report)
+        if chosen.compile:
+            require_compiler(self.name)
+        self._memory = Memory.of(
+            data,
+            forgets=chosen.plan == "sessions",
+            context=chosen.context_input,
+            items=chosen.item_features,
+            users=chosen.user_features,
+        )
+        targets = self._learnable(data.histories)
+        known_us = None if options.start is None else options.start.as_of_us
+        epochs, share = chosen.epochs, chosen.validation_share
+        if self._steps_on(options):
+            # A short step from a model that is known to be good: there is no search.
+            targets = latest(data, targets, chosen.continue_h)
+            epochs, share = chosen.continue_epochs, 0.0
+        split = split_targets(data.histories, targets, share, known_us)
+        found: dict[str, float] = {}
+        result: FitResult | None = None
+        if len(split.validation):
+            result = self._fit_part(data, split, epochs, seed, report, options, "search")
+            epochs = max(1, round(result.metrics["best_epoch"]))
+            found = {
+                "best_epoch": float(epochs),
+                self._figure: self._reported(result.metrics["validation_loss"]),
+            }
+            self._searched(data, split)
+        if chosen.refit or result is None:
+            # The state of the first fit's optimiser is as large as the model: let go of it.
+            self._net = result = None
+            whole = split.whole(targets)
+            result = self._fit_part(data, whole, epochs, seed, report, options, "fit")
+        self._optimiser = result.optimiser
+        told = ("loss", "epochs", "padding")
+        return {**{name: result.metrics[name] for name in told}, **found}
+
+    def _steps_on(self, options: FitOptions) -> bool:
+        return options.start is not None and self.parameters.continue_h > 0
+
+    def _with_figure(self, report: Report) -> Report:
+        def say(progress: FitProgress) -> None:
+            loss = progress.validation_loss
+            if loss is not None:
+                value = self._reported(loss)
+                said = self._figure_said
+                progress = dataclasses.replace(progress, figure=said, figure_value=value)
+            report(progress)
+
+        return say
+
+    def optimiser_tensors(self) -> Tensors:
+        """State of the optimiser after the last fit."""
+        return self._optimiser
+
+    def _fit_part(
+        self,
+        data: DataSet,
+        split: TargetSplit,
+        epochs: int,
+        seed: int,
+        report: Report,
+        options: FitOptions,
+        part: str,
+    ) -> FitResult:
+        chosen = self.parameters
+        device = device_of(options.device or chosen.device)
+        events = split.item_events(data.histories, data.item_events)
+        net, optimiser = self._built(data, events, seed, options.start)
+        self._net, self._catalogue = net.to(device), None
+        self._prepare(data, split, options.start)
+        if options.checkpoints is not None:
+            options = dataclasses.replace(options, checkpoints=options.checkpoints / part)
+        schedule = Schedule(
+            epochs=epochs,
+            learning_rate=chosen.learning_rate
+            * (chosen.continue_rate if self._steps_on(options) else 1.0),
+            decay_epochs=chosen.epochs,
+            optimiser=chosen.optimiser,
+            max_gradient_norm=chosen.max_gradient_norm,
+            patience=chosen.patience if len(split.validation) else 0,
+            precision=chosen.precision,
+            checkpoint_s=chosen.checkpoint_s,
+        )
+        begun = options.start.model_id if options.start else "nothing"
+        lasting = dataclasses.replace(chosen, checkpoint_s=1.0)  # what changes no weight
+        plan = plan_of(chosen, data.histories, split.learned, seed)
+        result = run_fit(
+            self.name,
+            self._learner(data, split),
+            plan,
+            schedule,
+            seed,
+            report,
+            options,
+            f"{data.manifest.dataset_id} from {begun}, {part}: {lasting}",
+            optimiser,
+        )
+        self._catalogue = None
+        return dataclasses.replace(result, metrics={**result.metrics, "padding": plan.padding})
+
+    def _built(
+        self, data: DataSet, item_events: Ints, seed: int, start: Start | None
+    ) -> tuple[StateNet, Tensors | None]:
+        """A network with its first weights, which depend on the seed and the start alone.
+
+        With it comes what the start kept of its optimiser.  Items without ``item_events`` (V,) are
+        cold.
+        """
+        memory, n_items = self._remembered(), len(data.item_ids)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = StateNet(memory.shape(n_items), self._net_options(n_items))
+        cold, optimiser = np.concatenate([[False], item_events == 0]), None
+        if start is not None:
+            before = Memory.from_array(take_tensor(start.tensors, _MEMORY))
+            memory = self._memory = memory.measured_as(before)
+            continuation = Continuation(start, before, data.item_ids, memory)
+            continuation.weights(net)
+            cold, optimiser = continuation.cold(item_events), continuation.optimiser(net)
+        if self.parameters.item_features and data.item_features is not None:
+            net.items.describe(data.item_features, cold)
+        return net, optimiser
+
+    def _net_options(self, n_items: int) -> NetOptions:
+        chosen = self.parameters
+        return NetOptions(
+            width=chosen.width,
+            tied=chosen.tied,
+            sparse=0 < chosen.negatives < n_items,
+            input_dropout=chosen.input_dropout,
+            sequence_dropout=chosen.sequence_dropout,
+            dropout=chosen.dropout,
+            session=chosen.session_input,
+            delta=chosen.delta_input,
+            dwell=chosen.dwell_input,
+            feedback=chosen.feedback_input,
+            prior=self._follows_trend,
+            compiled=chosen.compile,
+        )
+
+    def _learnable(self, histories: Histories) -> Bools:
+        """Events that may be learned from, (N,)."""
+        return learnable(self.name, histories, self.parameters.repeats)
+
+    def _lesson(self, data: DataSet, split: TargetSplit) -> Lesson:
+        memory, histories = self._remembered(), data.histories
+        return Lesson(
+            steps=EventSteps(histories, memory.rule, memory.scale),
+            item=histories.item,
+            users=self._users(histories),
+            validate=lambda: self._validation(histories, split.validation),
+        )
+
+    def _learner(self, data: DataSet, split: TargetSplit) -> StateLearner:
+        chosen, net, offsets = self.parameters, self._fitted(), data.histories.offsets
+        return RankingLearner(
+            net,
+            self._lesson(data, split),
+            lambda event: np.searchsorted(offsets, event, side="right") - 1,
+            loss_named(chosen.loss, chosen.score_penalty),
+            negatives_of(chosen, data, split) if net.items.vector.sparse else None,
+            self._prior(data, split),
+            rewards_of(chosen, data.histories),
+        )
+
+    def _validation(self, histories: Histories, validation: Ints) -> float | None:
+        """1 - MRR@20 on events that are not learned from, asked as in serving."""
+        if not len(validation):
+            return None
+        n_items = self._fitted().items.n_items
+        requests, event = validation_requests(histories, validation, n_items)
+        ranks = np.empty(len(event), np.int32)
+        self._catalogue = None
+        with self._asking():
+            for rows, scored in self._scored(histories, requests):
+                scores = scored.cpu().numpy()
+                if not self.parameters.repeats:
+                    mask_last_item(scores, histories, requests.take(rows))
+                ranks[rows] = rank_of_target(scores, histories.item[event[rows]])
+        self._catalogue = None
+        return 1.0 - mean_metric("mrr", ranks, _K)
+
+    def _reported(self, validation_loss: float) -> float:
+        """The figure that people know, from what is made small."""
+        return 1.0 - validation_loss
+
+    @property
+    def _follows_trend(self) -> bool:
+        """Whether log q of the hour counts, as strongly as the network learns."""
+        return False
+
+    def _prepare(self, data: DataSet, split: TargetSplit, start: Start | None) -> None:
+        """Let a variant get ready before training starts; weights are those it begins with."""
+
+    def _searched(self, data: DataSet, split: TargetSplit) -> None:
+        """Let a variant choose what it can on the validation part, not learned from so far."""
+
+    def _prior(self, data: DataSet, split: TargetSplit) -> Prior | None:
+        """What a variant adds to the scores of training targets."""
+        temperature = self.parameters.ips_temperature
+        if temperature == 0:
+            return None
+        return FrequencyPrior(split.item_events(data.histories, data.item_events), temperature)
+
+    def _with_evidence(
+        self,
+        affinity: Tensor,
+        histories: Histories,  # noqa: ARG002
+        requests: Requests,  # noqa: ARG002
+    ) -> Tensor:
+        """Let a variant turn what was learned of taste (n, V) into the scores of requests."""
+        return affinity
+
+    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+        """Score all items for each request, (n, V)."""
+        scores = np.empty((len(requests), self._fitted().items.n_items), np.float32)
+        with self._asking():
+            for rows, scored in self._scored(histories, requests):
+                scores[rows] = scored.cpu().numpy()
+        return scores
+
+    def _scored(self, histories: Histories, requests: Requests) -> Iterator[tuple[Ints, Tensor]]:
+        """Rows of requests and the scores of all items, (b, V)."""
+        for rows, affinity in self._affinities(histories, requests):
+            yield rows, self._with_evidence(affinity, histories, requests.take(rows))
+
+    def affinities(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+        """Scores without any popularity prior, (n, V): what was learned of taste."""
+        scores = np.empty((len(requests), self._fitted().items.n_items), np.float32)
+        with self._asking():
+            for rows, affinity in self._affinities(histories, requests):
+                scores[rows] = affinity.cpu().numpy()
+        return scores
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Nothing is dropped and nothing is learned."""
+        net = self._fitted()
+        was_training = net.training
+        net.eval()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            net.train(was_training)
+
+    def _affinities(
+        self, histories: Histories, requests: Requests
+    ) -> Iterator[tuple[Ints, Tensor]]:
+        """Rows of requests and state . vector + bias of all items, (b, V)."""
+        if self._catalogue is None:
+            self._catalogue = self._fitted().items.everything(self.parameters.warm_mix)
+        vectors, biases = self._catalogue
+        block = max(1, _SCORED_FLOATS // max(1, len(vectors)))
+        for rows, states in self._states(histories, requests):
+            for first in range(0, len(rows), block):
+                part = slice(first, first + block)
+                yield rows[part], functional.linear(states[part], vectors, biases)
+
+    def _states(self, histories: Histories, requests: Requests) -> Iterator[tuple[Ints, Tensor]]:
+        """Rows of requests and their states, (b, D)."""
+        memory = self._remembered()
+        if requests.context is not None:
+            context = memory.terms.read_context(requests.context, histories.context_fields)
+            requests = dataclasses.replace(requests, context=context)
+        known = memory.terms.read(histories)
+        return request_states(
+            self._fitted(),
+            known,
+            requests,
+            memory.rule,
+            memory.scale,
+            self._users(known),
+            self.parameters.warm_mix,
+        )
+
+    def _users(self, histories: Histories) -> FeatureRows | None:
+        features = self._remembered().read_users(histories.user_features)
+        device = self._fitted().items.vector.weight.device
+        return None if features is None else FeatureRows.of(features, device)
+
+    def _fitted(self) -> StateNet:
+        if self._net is None:
+            raise HourglassError(f"{self.name} has not been trained: fit or load it first")
+        return self._net
+
+    def _remembered(self) -> Memory:
+        if self._memory is None:
+            raise HourglassError(f"{self.name} has not been trained: fit or load it first")
+        return self._memory
+
+    def tensors(self) -> Tensors:
+        """Weights by their names in the network, and what its codes mean."""
+        weights = {k: v.cpu().numpy() for k, v in self._fitted().state_dict().items()}
+        return {**weights, _MEMORY: self._remembered().to_array()}
+
+    def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Take over weights.
+
+        Raises:
+            HourglassError: a weight is missing or has another shape than the parameters say.
+        """
+        memory = Memory.from_array(take_tensor(tensors, _MEMORY))
+        n_items = len(take_tensor(tensors, "items.vector.weight")) - 1
+        net = StateNet(memory.shape(n_items), self._net_options(n_items))
+        weights = {}
+        for name, expected in net.state_dict().items():
+            weight = take_tensor(tensors, name)
+            # How many tokens all items have together is no size of the network.
+            if name != "items.token" and weight.shape != tuple(expected.shape):
+                raise HourglassError(
+                    f"{self.name}: tensor {name!r} has shape {weight.shape}, its parameters say "
+                    f"{tuple(expected.shape)}: train it again"
+                )
+            weights[name] = torch.from_numpy(np.array(weight))
+        if net.items.encoder is not None:
+            net.items.token = weights["items.token"]
+        net.load_state_dict(weights)
+        self._memory, self._catalogue = memory, None
+        # Whoever asks a model may have no GPU, even if it was trained on one.
+        self._net = net.to(device_of("cpu" if self.parameters.device == "cpu" else "auto"))

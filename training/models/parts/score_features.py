@@ -1,0 +1,297 @@
+"""Evidence beside taste: what a request's score is a weighted sum of (HRNN eq. 5, extended).
+
+    score_j = w_affinity * affinity_j + sum over the other terms of w * term_j
+
+Terms of an item at an hour t: log q_j by two half-lives, and log2 of its age in hours.  Terms
+of a request and an item, 0 for most pairs, with L the user's last item and k steps since it was
+met:
+
+    just_seen       1 where j is L
+    met             1 where the user has met j
+    times_met       log of how often
+    met_lately      1 / k of the latest time
+    followed        log(1 + c(L, j) / q_j), c(i, j) = how often j came right after i
+    preceded        log(1 + c(j, L) / q_j)
+    near            log(1 + n_j / q_j), n_j = sum over the last items, fading, of how often j came
+                    within a few steps before or after them
+    similar         log(1 + h_j / q_j), h_j = what sessions that resemble the current one hold,
+                    `training.models.parts.session_similarity`; only where sessions are kept
+
+log(c / q + 1) is log(c + q) - log q: added to log q, a count that is smoothed towards q.  Weights
+are one set for requests within a session and one for those that begin one.
+
+n requests, V items, K terms, E pairs of request and item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from training.data.arrays import known_events, latest_known
+from training.data.reader import Histories, Requests
+from training.models.parts.base import US_PER_HOUR, Tensors
+from training.models.parts.decayed_popularity import HourCounts, TrendRule, age_h_at, log_q_at
+from training.models.parts.session_similarity import Sessions
+
+AFFINITY, LOG_Q, SIMILAR = "affinity", "log_q", "similar"
+ITEM_TERMS = (LOG_Q, "log_q_short", "age")
+PAIR_TERMS = (
+    "just_seen",
+    "met",
+    "times_met",
+    "met_lately",
+    "followed",
+    "preceded",
+    "near",
+    SIMILAR,
+)
+TERMS = (AFFINITY, *ITEM_TERMS, *PAIR_TERMS)
+#: About what the first halves of three logs agreed on: the best guess where little is known.
+AGREED = {
+    AFFINITY: 0.5,
+    LOG_Q: 0.5,
+    "log_q_short": 0.1,
+    "met": 0.5,
+    "times_met": 0.4,
+    "met_lately": 0.3,
+    "followed": 0.14,
+    "preceded": 0.1,
+    "near": 0.2,
+}
+_SHORT = 1 / 6  # of the half-life
+_MET_EVENTS = 100  # of a history that are looked at
+_REACH = 10  # steps within which items are near
+_LAST_ITEMS, _FADE = 5, 0.7
+MOST_EVENTS = 2_000_000  # the latest ones: neighbours are counted in seconds
+_CACHED_CELLS = 32_000_000
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """How often items came after one another in the histories, counted before some time."""
+
+    followed: sparse.csr_array  # (V, V) row i: what came right after i
+    near: sparse.csr_array  # (V, V) row i: what came up to `_REACH` steps after i
+    preceded: sparse.csr_array = field(init=False)  # (V, V)
+    around: sparse.csr_array = field(init=False)  # (V, V)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "preceded", self.followed.T.tocsr())
+        object.__setattr__(self, "around", (self.near + self.near.T).tocsr())
+
+    @classmethod
+    def none(cls, n_items: int) -> Neighbours:
+        """No item came after another."""
+        nothing = sparse.csr_array((n_items, n_items), dtype=np.float32)
+        return cls(nothing, nothing)
+
+    @classmethod
+    def of(cls, histories: Histories, n_items: int, before_us: int | None = None) -> Neighbours:
+        """Count steps between different items, among events before ``before_us`` only."""
+        known = latest_known(np.asarray(histories.time_us), before_us, MOST_EVENTS)
+        user = histories.user_of_event[known]
+        item = np.asarray(histories.item)[known].astype(np.int64) - 1
+        near = sparse.csr_array((n_items, n_items), dtype=np.float32)
+        followed = near
+        for apart in range(1, _REACH + 1):
+            pair = (user[apart:] == user[:-apart]) & (item[apart:] != item[:-apart])
+            cells = (item[:-apart][pair], item[apart:][pair])
+            ones = np.ones(len(cells[0]), np.float32)
+            near = near + sparse.coo_array((ones, cells), shape=near.shape).tocsr()
+            followed = near if apart == 1 else followed
+        return cls(followed, near)
+
+    def tensors(self) -> Tensors:
+        """Both matrices in compressed rows."""
+        found: Tensors = {}
+        for name, counts in (("followed", self.followed), ("near", self.near)):
+            found[f"{name}.count"] = counts.data
+            found[f"{name}.column"] = counts.indices.astype(np.int64)
+            found[f"{name}.row_start"] = counts.indptr.astype(np.int64)
+        return found
+
+    @classmethod
+    def from_tensors(cls, tensors: Tensors) -> Neighbours:
+        """What `tensors` gave."""
+        matrices = []
+        for name in ("followed", "near"):
+            start = tensors[f"{name}.row_start"]
+            rows = (tensors[f"{name}.count"], tensors[f"{name}.column"], start)
+            matrices.append(sparse.csr_array(rows, shape=(len(start) - 1, len(start) - 1)))
+        return cls(*matrices)
+
+
+@dataclass(frozen=True)
+class PairTerm:
+    """Values of one term where it is not 0; a pair comes once."""
+
+    name: str
+    row: Ints  # (E,) request
+    column: Ints  # (E,) item, 0-based
+    value: Floats  # (E,)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the terms are computed from, apart from the network.
+
+    ``as_of``: the hour from which on nothing is known; later requests see what was known then.
+    """
+
+    counts: HourCounts
+    as_of: int
+    rule: TrendRule
+    n_items: int
+    neighbours: Neighbours
+    sessions: Sessions | None = None
+    _of_hour: dict[int, Floats] = field(default_factory=dict, repr=False, compare=False)
+
+    def hours(self, requests: Requests) -> Ints:
+        """The hour whose popularity a request is answered with, (n,)."""
+        hours: Ints = np.minimum(requests.now_us // US_PER_HOUR, self.as_of)
+        return hours
+
+    def by_hour(self, requests: Requests) -> Iterator[tuple[int, Ints]]:
+        """Each such hour with the rows of its requests: whoever goes by it needs one at a time."""
+        hours = self.hours(requests)
+        for hour in np.unique(hours).tolist():
+            yield hour, np.flatnonzero(hours == hour)
+
+    def item_terms(self, hour: int) -> Floats:
+        """`ITEM_TERMS` of all items at an hour, (len(ITEM_TERMS), V)."""
+        if hour not in self._of_hour:
+            if (len(self._of_hour) + 1) * len(ITEM_TERMS) * self.n_items > _CACHED_CELLS:
+                self._of_hour.clear()
+            rule, n_items = self.rule, self.n_items
+            short = replace(rule, half_life_h=_SHORT * rule.half_life_h)
+            rows = [log_q_at(self.counts, hour, n_items, one) for one in (rule, short)]
+            age_h = age_h_at(self.counts, hour, n_items, rule.window_h)
+            self._of_hour[hour] = np.stack([*rows, np.log2(age_h)])
+        return self._of_hour[hour]
+
+    def pair_terms(self, histories: Histories, requests: Requests) -> list[PairTerm]:
+        """`PAIR_TERMS` of requests, without the last where no sessions are kept.
+
+        Each request uses only its own first events.
+        """
+        return [*self._met(histories, requests), *self._neighbouring(histories, requests)]
+
+    def terms_of(
+        self, histories: Histories, requests: Requests, target: Ints, columns: Ints
+    ) -> Floats:
+        """`TERMS` of each request's target (n,) and of shared columns (S,), (n, 1 + S, K).
+
+        The affinity is left at 0: it is the network's to say.
+        """
+        terms = np.zeros((len(requests), 1 + len(columns), len(TERMS)), np.float32)
+        items = slice(1, 1 + len(ITEM_TERMS))
+        place = np.full(self.n_items, -1)
+        place[columns] = np.arange(1, 1 + len(columns))
+        for hour, rows in self.by_hour(requests):
+            of_items = self.item_terms(hour).T  # (V, len(ITEM_TERMS))
+            terms[rows, 0, items] = of_items[target[rows]]
+            terms[rows, 1:, items] = of_items[columns]
+            of_pairs = self.pair_terms(histories, requests.take(rows))
+            for k, term in enumerate(of_pairs, start=items.stop):
+                row = rows[term.row]
+                shared = place[term.column] >= 0
+                terms[row[shared], place[term.column[shared]], k] = term.value[shared]
+                own = term.column == target[row]
+                terms[row[own], 0, k] = term.value[own]
+        return terms
+
+    def _met(self, histories: Histories, requests: Requests) -> list[PairTerm]:
+        request, event = known_events(histories, requests, _MET_EVENTS)
+        item = histories.item[event].astype(np.int64) - 1
+        stop = histories.offsets[requests.user] + requests.length  # (n,)
+        pair = request * self.n_items + item
+        # The latest time of each pair, in the order of the pairs.
+        distinct, back, times = np.unique(pair[::-1], return_index=True, return_counts=True)
+        latest = event[len(event) - 1 - back]
+        row, column = distinct // self.n_items, distinct % self.n_items
+        since = stop[row] - latest
+        ones = np.ones(len(row), np.float32)
+
+        def term(name: str, value: NDArray[np.floating], kept: NDArray[np.bool_]) -> PairTerm:
+            return PairTerm(name, row[kept], column[kept], value[kept].astype(np.float32))
+
+        return [
+            term("just_seen", ones, since == 1),
+            term("met", ones, since >= 1),
+            term("times_met", np.log(times), times > 1),
+            term("met_lately", 1 / since, since >= 1),
+        ]
+
+    def _neighbouring(self, histories: Histories, requests: Requests) -> list[PairTerm]:
+        known = self.neighbours
+        last = self._last_items(histories, requests, 1)
+        recent = self._last_items(histories, requests, _LAST_ITEMS)
+        hours, terms = self.hours(requests), []
+        found = {
+            "followed": last @ known.followed,
+            "preceded": last @ known.preceded,
+            "near": recent @ known.around,
+        }
+        if self.sessions is not None:
+            found[SIMILAR] = self.sessions.held(histories, requests)
+        for name, counts in found.items():
+            row = np.repeat(np.arange(len(requests)), np.diff(counts.indptr))
+            column = counts.indices.astype(np.int64)
+            terms.append(PairTerm(name, row, column, counts.data.astype(np.float32, copy=False)))
+        # Only the cells that are needed: hours x items would not fit for a large catalogue.
+        distinct = np.unique(hours).tolist()
+        one = len(distinct) == 1
+        for hour in distinct:
+            rarity = np.exp(-self.item_terms(hour)[0])
+            for term in terms:
+                of_hour = slice(None) if one else np.flatnonzero(hours[term.row] == hour)
+                value = term.value[of_hour] * rarity[term.column[of_hour]]
+                term.value[of_hour] = np.log1p(value, out=value)
+        return terms
+
+    def _last_items(self, histories: Histories, requests: Requests, most: int) -> sparse.csr_array:
+        request, event = known_events(histories, requests, most)
+        back = histories.offsets[requests.user[request]] + requests.length[request] - 1 - event
+        weight = np.float32(_FADE) ** back.astype(np.float32)
+        cells = (request, histories.item[event].astype(np.int64) - 1)
+        return sparse.csr_array((weight, cells), shape=(len(requests), self.n_items))
+
+
+def add_terms(
+    scores: Floats,
+    evidence: Evidence,
+    histories: Histories,
+    requests: Requests,
+    weights: NDArray[np.float64],
+) -> None:
+    """Add all terms but the affinity to scores (n, V), in place.
+
+    Args:
+        scores: (n, V).
+        evidence: what the terms are computed from.
+        histories: of the users.
+        requests: (n,).
+        weights: (n, K) of each request, in the order of `TERMS`.
+    """
+    stop = 1 + len(ITEM_TERMS)
+    for hour, rows in evidence.by_hour(requests):
+        of_items = evidence.item_terms(hour)
+        sets, of_row = np.unique(weights[rows, 1:stop], axis=0, return_inverse=True)
+        added = sets.astype(np.float32) @ of_items  # (sets, V)
+        # Row by row: a selection of rows would copy them.
+        for row, which in zip(rows.tolist(), of_row.reshape(-1).tolist(), strict=True):
+            scores[row] += added[which]
+        if not weights[rows, stop:].any():
+            continue
+        of_pairs = evidence.pair_terms(histories, requests.take(rows))
+        for place, term in enumerate(of_pairs, start=stop):
+            row = rows[term.row]
+            scores[row, term.column] += weights[row, place].astype(np.float32) * term.value

@@ -1,0 +1,106 @@
+"""Recent-POP: items by their frequency in the last hours (HRNN section 4.5's baseline)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.hours import Hour
+from training.data.reader import DataSet, Histories, Popularity, Requests
+from training.models.parts.base import (
+    US_PER_HOUR,
+    Report,
+    Tensors,
+    require,
+    require_items,
+    share,
+    take_tensor,
+)
+
+# Below one event, so that window popularity only orders items that recent counts leave equal.
+_TIE_WEIGHT = np.float32(0.5)
+
+
+@dataclass(frozen=True)
+class RecentPopParameters:
+    """``k_h``: how many of the last known hours count."""
+
+    k_h: int = 24
+
+    def __post_init__(self) -> None:
+        require(self.k_h >= 1, "k_h", self.k_h, "at least 1")
+
+    def require_popularity_window(self, hours: int) -> None:
+        """Refuse to look further back than a data set knows hourly popularity.
+
+        Raises:
+            UsageError: ``hours`` are not enough.
+        """
+        limit = f"at most the data set's popularity window of {hours} h"
+        require(self.k_h <= hours, "k_h", self.k_h, limit)
+
+
+class RecentPop:
+    """Counts the k hours before the request's hour, never an hour at or after as_of.
+
+    A request later than as_of looks at the last k hours that are known, ``[as_of - k, as_of)``;
+    `refresh` moves as_of forward.
+    """
+
+    name: ClassVar[str] = "recent_pop"
+
+    def __init__(self, parameters: RecentPopParameters) -> None:
+        self.parameters = parameters
+        self._tie = np.empty(0, np.float32)
+        self._as_of = 0
+        self._popularity = Popularity(*(np.empty(0, np.int64) for _ in range(3)))  # type: ignore[arg-type]
+
+    def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:  # noqa: ARG002
+        """Keep the hourly counts of the data set."""
+        require_items(self.name, data)
+        self.parameters.require_popularity_window(data.manifest.popularity_window_h)
+        self._tie = _TIE_WEIGHT * share(data.item_events)
+        self.refresh(data.popularity, data.manifest.as_of)
+        return {}
+
+    def refresh(self, popularity: Popularity, as_of: Hour) -> None:
+        """Replace the hourly counts by those known at ``as_of``."""
+        self._popularity = popularity
+        self._as_of = as_of.index
+
+    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:  # noqa: ARG002
+        """Events of each item in the k hours, plus a tie-breaking half share of POP, (n, V)."""
+        hours = np.minimum(requests.now_us // US_PER_HOUR, self._as_of)
+        distinct, which = np.unique(hours, return_inverse=True)
+        counts = [self._counts(int(hour)) for hour in distinct]
+        table = np.stack(counts) if counts else np.empty((0, len(self._tie)), np.float32)
+        scores: NDArray[np.float32] = (table + self._tie)[which]
+        return scores
+
+    def _counts(self, stop: int) -> NDArray[np.float32]:
+        known, first = self._popularity, stop - self.parameters.k_h
+        recent = (known.hour_index >= first) & (known.hour_index < stop)
+        counts = np.bincount(
+            known.item[recent] - 1, weights=known.events[recent], minlength=len(self._tie)
+        )
+        return counts.astype(np.float32)
+
+    def tensors(self) -> Tensors:
+        """Hourly counts, as_of and the tie breaker."""
+        return {
+            "tie": self._tie,
+            "as_of": np.array([self._as_of]),
+            "item": self._popularity.item,
+            "hour_index": self._popularity.hour_index,
+            "events": self._popularity.events,
+        }
+
+    def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what another instance kept."""
+        self._tie = take_tensor(tensors, "tie")
+        columns = (take_tensor(tensors, name) for name in ("item", "hour_index", "events"))
+        self.refresh(Popularity(*columns), Hour(int(take_tensor(tensors, "as_of")[0])))

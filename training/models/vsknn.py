@@ -1,0 +1,115 @@
+"""V-SkNN: the items of sessions that resemble the current one, recent sessions first.
+
+    score(j) = idf(j) * held(j)
+
+with what the nearest sessions hold by `training.models.parts.session_similarity`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from training.data.arrays import known_events
+from training.data.reader import DataSet, Histories, Requests
+from training.models.parts.base import Report, Tensors, require, require_items, share, take_tensor
+from training.models.parts.session_similarity import Likeness, Sessions
+from training.models.parts.sparse_rows import in_order
+
+_BACK_OFF = np.float32(1e-6)
+_CHUNK = 256  # requests whose scores are worked on together; bounds memory, not results
+
+
+@dataclass(frozen=True)
+class VSknnParameters:
+    """How sessions are compared.
+
+    ``neighbours``: sessions whose items are scored.
+    ``sessions_per_item``: only so many of an item's latest sessions are searched.
+    ``half_life_h``: a session this much older counts half; 0 turns the decay off.
+    ``idf``: weigh an item by log(sessions / sessions with it).
+    ``last_events``: at most so many events of the current session are compared.
+    ``repeats``: whether the item just seen may be recommended again.
+    """
+
+    neighbours: int = Likeness.neighbours
+    sessions_per_item: int = Likeness.sessions_per_item
+    half_life_h: float = Likeness.half_life_h
+    idf: bool = True
+    last_events: int = Likeness.last_events
+    repeats: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("neighbours", "sessions_per_item", "last_events"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.half_life_h >= 0, "half_life_h", self.half_life_h, "0 or more")
+
+
+class VSknn:
+    """The current session is the one of the latest known event, also when a new one begins."""
+
+    name: ClassVar[str] = "vsknn"
+
+    def __init__(self, parameters: VSknnParameters) -> None:
+        self.parameters = parameters
+        self._sessions: Sessions | None = None
+        self._idf = np.empty(0, np.float32)  # (V,)
+        self._back_off = np.empty(0, np.float32)  # (V,)
+
+    @property
+    def _likeness(self) -> Likeness:
+        p = self.parameters
+        return Likeness(p.neighbours, p.sessions_per_item, p.half_life_h, p.last_events)
+
+    def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:  # noqa: ARG002
+        """Keep every session of at least two different items, context included."""
+        require_items(self.name, data)
+        n_items = len(data.item_ids)
+        self._sessions = found = Sessions.of(data.histories, n_items, self._likeness)
+        count = len(found.end_us)
+        in_sessions = np.bincount(found.items.indices, minlength=n_items)
+        rarity = np.log(max(1, count) / np.maximum(1, in_sessions)).astype(np.float32)
+        self._idf = rarity if self.parameters.idf else np.ones(n_items, np.float32)
+        self._back_off = _BACK_OFF * share(data.item_events)
+        return {"sessions": float(count)}
+
+    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+        """Scores of the nearest sessions' items, plus a trace of POP, (n, V)."""
+        if self._sessions is None:
+            raise HourglassError(f"{self.name} has not been trained: fit or load it first")
+        held = self._sessions.held(histories, requests)
+        if not self.parameters.repeats:
+            asked, event = known_events(histories, requests, most=1)
+            last = np.full(len(requests), -1)
+            last[asked] = histories.item[event] - 1
+            held.data[held.indices == np.repeat(last, np.diff(held.indptr))] = 0
+        scores = np.empty(held.shape, np.float32)
+        for first in range(0, len(requests), _CHUNK):
+            rows = slice(first, first + _CHUNK)
+            scores[rows] = self._ranked(held[rows].toarray() * self._idf)
+        return scores
+
+    def _ranked(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Decayed weights may be tiny: scaled, the best item has 1 and POP stays a trace.
+        top = scores.max(axis=1, keepdims=True)
+        row, column = np.nonzero(scores)
+        exact = scores[row, column] / top[row, 0].astype(np.float64) + self._back_off[column]
+        ranked = np.broadcast_to(self._back_off, scores.shape).copy()
+        ranked[row, column] = in_order(row, exact)
+        return ranked
+
+    def tensors(self) -> Tensors:
+        """The sessions in compressed rows, their ends, and the item weights."""
+        sessions = {} if self._sessions is None else self._sessions.tensors()
+        return {**sessions, "idf": self._idf, "back_off": self._back_off}
+
+    def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Take over the sessions."""
+        self._idf = take_tensor(tensors, "idf")
+        self._back_off = take_tensor(tensors, "back_off")
+        self._sessions = Sessions.from_tensors(tensors, len(self._back_off), self._likeness)

@@ -1,0 +1,1 @@
+"""Network, inputs, losses and learner of the models that are trained."""

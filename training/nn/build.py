@@ -1,0 +1,175 @@
+"""From parameters to the parts they name: the plan of batches, negatives, rewards, the prior.
+
+N events, V items, n targets of a batch, S negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.errors import HourglassError
+from training.batching.negatives import Excluded, accidental_hits, importance_log_weight, union
+from training.batching.plan import lanes_plan, windows_plan
+from training.batching.samplers import (
+    AliasSampler,
+    BatchSampler,
+    LocalSampler,
+    Sampler,
+    UniformSampler,
+)
+from training.batching.seen import SeenItems
+from training.batching.targets import TargetSplit
+from training.data.reader import DataSet, Histories
+from training.nn.parameters import NeuralParameters
+from training.trainer.distributed import Processes
+from training.trainer.interface import Bools, Ints, Plan
+
+
+def plan_of(chosen: NeuralParameters, histories: Histories, learned: Bools, seed: int) -> Plan:
+    """The plan of batches that the parameters name, over the events ``learned`` (N,)."""
+    if chosen.plan == "windows":
+        return windows_plan(
+            histories,
+            learned,
+            max_len=chosen.max_len,
+            batch_events=chosen.batch_events,
+            min_batches=chosen.min_batches,
+            seed=seed,
+        )
+    return lanes_plan(
+        histories,
+        learned,
+        unit=chosen.plan,
+        batch_events=chosen.batch_events,
+        bptt_steps=chosen.bptt_steps,
+        min_batches=chosen.min_batches,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What stands for all other items in a batch."""
+
+    item: Tensor  # (S,) 1-based
+    log_weight: Tensor | None  # (S,)
+    excluded: Excluded
+
+    def to(self, device: torch.device) -> Drawn:
+        """The same on a device."""
+        told = self.excluded
+        moved = (
+            told.to(device)
+            if isinstance(told, Tensor)
+            else (told[0].to(device), told[1].to(device))
+        )
+        weight = None if self.log_weight is None else self.log_weight.to(device)
+        return Drawn(self.item.to(device), weight, moved)
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Draws the negatives of a batch, shared by all its targets.
+
+    ``sampler``: the distribution, given the batch's targets (n,) and all its items (m,), 0-based.
+    ``seen``: leaves out what a target's user has met before, besides the target itself.
+    """
+
+    n: int
+    sampler: Callable[[Ints, Ints], Sampler]
+    corrected: bool
+    seen: SeenItems | None
+
+    def draw(
+        self, user: Ints, event: Ints, target: Ints, items: Ints, rng: np.random.Generator
+    ) -> Drawn:
+        """Negatives of targets (n,), 1-based, of users (n,) at events (n,).
+
+        ``items`` (m,) are all of the batch, 1-based.
+        """
+        sampler = self.sampler(target - 1, items - 1)
+        drawn = sampler.draw(self.n, rng)  # (S,) 0-based
+        item = torch.from_numpy(drawn + 1)
+        hits = accidental_hits(torch.from_numpy(target), item)
+        excluded: Excluded = hits
+        if self.seen is not None:
+            excluded = union(torch.from_numpy(self.seen.member(user, drawn, event)), hits)
+        log_weight = None
+        if self.corrected:
+            log_q = torch.from_numpy(sampler.log_probability(drawn)).float()
+            log_weight = importance_log_weight(log_q)
+        return Drawn(item, log_weight, excluded)
+
+
+def negatives_of(chosen: NeuralParameters, data: DataSet, split: TargetSplit) -> Negatives:
+    """The negatives that the parameters name.
+
+    Raises:
+        HourglassError: they come from the batch, of which each of several processes has a part.
+    """
+    if chosen.sampler in ("batch", "local") and Processes.here().world > 1:
+        raise HourglassError(
+            f"sampler = {chosen.sampler!r} draws from the whole batch, of which each process has "
+            "a part: use 'frequency' or 'uniform', or one process"
+        )
+    n_items = len(data.item_ids)
+    targets = np.asarray(data.histories.item)[split.learned] - 1
+    events = np.bincount(targets, minlength=n_items)
+    if chosen.sampler == "uniform":
+        fixed: Sampler = UniformSampler(n_items)
+    else:
+        known = split.item_events(data.histories, data.item_events)
+        fixed = AliasSampler.of_popularity(known, chosen.negative_power)
+    frequency = events / max(1, int(events.sum()))
+    makers: dict[str, Callable[[Ints, Ints], Sampler]] = {
+        "frequency": lambda _targets, _items: fixed,
+        "uniform": lambda _targets, _items: fixed,
+        "batch": lambda targets, _items: BatchSampler(targets, frequency),
+        "local": lambda _targets, items: LocalSampler(items),
+    }
+    seen = None
+    if chosen.sampler == "local":
+        seen = SeenItems.of(data.histories.offsets, data.histories.item - 1, n_items)
+    return Negatives(
+        chosen.negatives,
+        makers[chosen.sampler],
+        chosen.log_q_correction,
+        seen,
+    )
+
+
+def rewards_of(chosen: NeuralParameters, histories: Histories) -> NDArray[np.float32] | None:
+    """r of each event (N,) by its type, 1 where none is given (HRNN 3.3); None without rewards.
+
+    Raises:
+        UsageError: a type does not occur.
+    """
+    if not chosen.rewards:
+        return None
+    chosen.require_event_types(histories.event_types)
+    by_code = np.array([chosen.rewards.get(name, 1.0) for name in histories.event_types])
+    rewards: NDArray[np.float32] = by_code.astype(np.float32)[histories.event_type]
+    return rewards
+
+
+class FrequencyPrior:
+    """log q of items by their frequency in training, whatever the time (HRNN 4.4).
+
+    Added to the scores of training only: what is learned then is how likely an item is chosen
+    where it can be seen, and a lower ``temperature`` takes out more of how often it could.
+    """
+
+    def __init__(self, item_events: NDArray[np.int64], temperature: float) -> None:
+        events = np.maximum(item_events, 1)
+        self._log_q = (np.log(events / events.sum()) / temperature).astype(np.float32)  # (V,)
+
+    def of(self, event: Ints, column: Ints | slice) -> NDArray[np.float32]:  # noqa: ARG002
+        """log q / temperature of the items column + 1; the events do not matter."""
+        values: NDArray[np.float32] = self._log_q[column]
+        return values

@@ -1,0 +1,171 @@
+"""Item tables: embeddings and biases, mixed with what metadata says (HRNN eq. 2).
+
+    vector_j = (1 - mix_j) * embedding_j + mix_j * w(features_j)           (bias_j likewise)
+
+A batch looks rows up once and learns only those, so a step costs the same whatever the size of
+the catalogue.  V items, numbered from 1; row 0 is the start token; D width, R rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.data.reader import Features
+
+_EVERYTHING_ROWS = 1 << 18  # rows whose metadata are read together; bounds memory
+
+
+@dataclass(frozen=True)
+class FeatureShape:
+    """Sizes of what metadata say: tokens and numbers that exist."""
+
+    n_tokens: int
+    n_numbers: int
+
+    @classmethod
+    def of(cls, features: Features) -> FeatureShape:
+        """Sizes of a table of features."""
+        return cls(len(features.token_names), len(features.number_names))
+
+
+class FeatureEncoder(nn.Module):
+    """Learned vectors of rows of metadata: the mean of the tokens' plus a map of the numbers."""
+
+    def __init__(self, shape: FeatureShape, width: int) -> None:
+        super().__init__()
+        self.token = nn.Embedding(max(1, shape.n_tokens), width)
+        self.number = nn.Linear(max(1, shape.n_numbers), width)
+        nn.init.normal_(self.token.weight, std=width**-0.5)
+        nn.init.zeros_(self.number.weight)
+        nn.init.zeros_(self.number.bias)
+
+    def forward(self, told: FeatureRows) -> Tensor:
+        """Vectors (R, width) of R rows; a row without metadata gets the bias alone."""
+        vectors = functional.embedding_bag(
+            told.token, self.token.weight, told.offsets[:-1], mode="mean"
+        )
+        numbers = told.numbers if told.numbers.shape[1] else told.numbers.new_zeros(len(vectors), 1)
+        mapped: Tensor = vectors + self.number(numbers)
+        return mapped
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Metadata as tensors: row r has the tokens ``offsets[r]`` to ``offsets[r + 1]``."""
+
+    offsets: Tensor  # (R + 1,)
+    token: Tensor  # (M,)
+    numbers: Tensor  # (R, F)
+
+    @classmethod
+    def of(cls, features: Features, device: torch.device) -> FeatureRows:
+        """The same on a device."""
+        return cls(
+            torch.from_numpy(np.array(features.offsets, np.int64)).to(device),
+            torch.from_numpy(np.array(features.token, np.int64)).to(device),
+            torch.from_numpy(np.array(features.numbers, np.float32)).to(device),
+        )
+
+    def take(self, rows: Tensor) -> FeatureRows:
+        """The rows (n,), in their order."""
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts  # (n,)
+        offsets = functional.pad(lengths.cumsum(0), (1, 0))
+        within = torch.arange(int(offsets[-1]), device=rows.device)
+        place = within + torch.repeat_interleave(starts - offsets[:-1], lengths)
+        return FeatureRows(offsets, self.token[place], self.numbers[rows])
+
+
+class ItemTable(nn.Module):
+    """Vectors and biases of V items and the start token.
+
+    Args:
+        n_items: V.
+        width: D.
+        sparse: gradients hold only the rows that were looked up.
+        tied: what a step is told of an item is the vector that scores it (LSTR's RE).
+        features: sizes of the items' metadata, if they are read.
+    """
+
+    offsets: Tensor
+    token: Tensor
+    numbers: Tensor
+    cold: Tensor
+
+    def __init__(
+        self, n_items: int, width: int, sparse: bool, tied: bool, features: FeatureShape | None
+    ) -> None:
+        super().__init__()
+        self.vector = nn.Embedding(n_items + 1, width, sparse=sparse)
+        self.bias = nn.Embedding(n_items + 1, 1, sparse=sparse)
+        self.entry = None if tied else nn.Embedding(n_items + 1, width, sparse=sparse)
+        self.encoder = None if features is None else FeatureEncoder(features, width + 1)
+        for table in (self.vector, self.entry):
+            if table is not None:
+                nn.init.normal_(table.weight, std=width**-0.5)
+        nn.init.zeros_(self.bias.weight)
+        # Metadata travel with the weights: row j - 1 is item j, and which items are cold (V + 1,).
+        if features is not None:
+            self.register_buffer("offsets", torch.zeros(n_items + 1, dtype=torch.int64))
+            self.register_buffer("token", torch.zeros(0, dtype=torch.int64))
+            self.register_buffer("numbers", torch.zeros(n_items, features.n_numbers))
+            self.register_buffer("cold", torch.zeros(n_items + 1, dtype=torch.bool))
+
+    def describe(self, features: Features, cold: NDArray[np.bool_]) -> None:
+        """Take over the items' metadata, and which of them nothing will be learned about."""
+        told = FeatureRows.of(features, self.vector.weight.device)
+        self.offsets, self.token, self.numbers = told.offsets, told.token, told.numbers
+        self.cold = torch.from_numpy(cold).to(self.vector.weight.device)
+
+    @property
+    def n_items(self) -> int:
+        """V."""
+        return self.vector.num_embeddings - 1
+
+    def rows(self, items: Tensor, mix: float) -> tuple[Tensor, Tensor]:
+        """Vectors (R, D) and biases (R,) of items (R,); ``mix`` of those that are not cold."""
+        vectors, biases = self.vector(items), self.bias(items)[:, 0]
+        if self.encoder is None:
+            return vectors, biases
+        return self._mixed(items, vectors, biases, mix)
+
+    def entries(self, items: Tensor, vectors: Tensor) -> Tensor:
+        """What steps are told of items, given their vectors."""
+        if self.entry is None:
+            return vectors
+        told: Tensor = self.entry(items)
+        return told
+
+    def everything(self, mix: float) -> tuple[Tensor, Tensor]:
+        """Vectors (V, D) and biases (V,) of all items."""
+        vectors, biases = self.vector.weight[1:], self.bias.weight[1:, 0]
+        if self.encoder is None:
+            return vectors, biases
+        items = torch.arange(1, self.n_items + 1, device=vectors.device)
+        pieces = [
+            self._mixed(part, self.vector.weight[part], self.bias.weight[part, 0], mix)
+            for part in torch.split(items, _EVERYTHING_ROWS)
+        ]
+        return torch.cat([one for one, _ in pieces]), torch.cat([one for _, one in pieces])
+
+    def _mixed(
+        self, items: Tensor, vectors: Tensor, biases: Tensor, mix: float
+    ) -> tuple[Tensor, Tensor]:
+        assert self.encoder is not None  # noqa: S101 - the callers looked
+        told = FeatureRows(self.offsets, self.token, self.numbers)
+        described = self.encoder(told.take((items - 1).clamp_min(0)))  # (R, D + 1)
+        share = torch.where(self.cold[items], 1.0, mix)  # (R,)
+        share = torch.where(items == 0, 0.0, share)
+        mixed = torch.lerp(vectors, described[:, :-1], share[:, None])
+        return mixed, torch.lerp(biases, described[:, -1], share)
+
+
+def cold_items(item_events: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows of an item table nothing was learned about, (V + 1,); the start token is not."""
+    return np.concatenate([[False], item_events == 0])

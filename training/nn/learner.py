@@ -1,0 +1,219 @@
+"""Turns batches of steps into losses: of the items that come next, or of their values.
+
+B rows, T steps, n targets of a batch, S negatives, V items, D width, R rows of the item table.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from training.nn.build import Drawn, Negatives
+from training.nn.item_embedding import FeatureRows
+from training.nn.losses import Loss
+from training.nn.network import StateNet, StepTensors
+from training.nn.step_inputs import EventSteps
+from training.trainer.interface import Batch, Bools, Ints
+
+
+class Prior(Protocol):
+    """What is added to the scores of training targets (HRNN eq. 5)."""
+
+    def of(self, event: Ints, column: Ints | slice) -> NDArray[np.float32]:
+        """log q at events' times of the items column + 1; the two are broadcast together."""
+        ...
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned from: N events of users whose features may be known."""
+
+    steps: EventSteps
+    item: NDArray[np.int32]  # (N,) 1-based
+    users: FeatureRows | None
+    validate: Callable[[], float | None]  # what `Learner.validation_loss` gives
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a batch gives before any loss."""
+
+    states: Tensor  # (n, D) at the targets
+    vectors: Tensor  # (R, D) of the items that the batch touches
+    biases: Tensor  # (R,)
+    target: Tensor  # (n,) rows of the targets
+    other: Tensor  # rows of whatever else was asked for
+
+
+class StateLearner(ABC):
+    """What learners of a state net share: the lookup of items, and the state that is carried."""
+
+    def __init__(self, net: StateNet, lesson: Lesson) -> None:
+        self.net = net
+        self._lesson = lesson
+        self._state: Tensor | None = None
+
+    @property
+    def _device(self) -> torch.device:
+        return self.net.items.vector.weight.device
+
+    def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        """Sum of the losses of the batch's targets."""
+        if not batch.cells.size:
+            return torch.zeros((), device=self._device)
+        return self._loss_of(batch, rng)
+
+    @abstractmethod
+    def _loss_of(self, batch: Batch, rng: np.random.Generator) -> Tensor: ...
+
+    def carried(self) -> dict[str, Tensor]:
+        """The states after the last batch."""
+        return {} if self._state is None else {"state": self._state}
+
+    def resume(self, carried: Mapping[str, Tensor]) -> None:
+        """Take over states."""
+        state = carried.get("state")
+        self._state = None if state is None else state.to(self._device)
+
+    def validation_loss(self) -> float | None:
+        """Whatever the maker of this learner measures on events that are not learned from."""
+        self.net.eval()
+        try:
+            return self._lesson.validate()
+        finally:
+            self.net.train()
+
+    def _answers(self, batch: Batch, other: Tensor, mix: float) -> _Answers:
+        """States at the targets, and the rows of all items that the batch touches.
+
+        Each row is looked up once, so that its gradient holds only those.
+        """
+        net, device = self.net, self._device
+        steps = StepTensors.of(self._lesson.steps.at(batch.cells), device)
+        event = batch.cells[batch.target]  # (n,)
+        target = torch.from_numpy(self._lesson.item[event].astype(np.int64)).to(device)
+        asked = [steps.item.flatten(), target, other]
+        touched, where = torch.unique(torch.cat(asked), return_inverse=True)
+        at_input, at_target, at_other = torch.split(where, [len(one) for one in asked])
+        vectors, biases = net.items.rows(touched, mix)
+        told = functional.embedding(at_input, net.items.entries(touched, vectors))
+        inputs = net.tell(told.view(*batch.cells.shape, -1), steps, self._lesson.users)
+        states = self._states(batch, inputs)[_mask(batch.target, device)]
+        return _Answers(net.dropout(states), vectors, biases, at_target, at_other)
+
+    def _states(self, batch: Batch, inputs: Tensor) -> Tensor:
+        """States of all steps (B, T, D); the last ones are kept for the next batch."""
+        before = self._state if batch.carries else None
+        if before is None or len(before) != len(batch.cells):
+            before = self.net.begin(len(batch.cells))
+        states: Tensor = self.net(inputs, before, _mask(batch.keep, self._device))
+        self._state = states[:, -1].detach()
+        return states
+
+
+def _mask(cells: Bools, device: torch.device) -> Tensor:
+    # A plan may hand out views that cannot be written to, which PyTorch does not take.
+    return torch.from_numpy(np.array(cells)).to(device)
+
+
+class RankingLearner(StateLearner):
+    """The loss of next-item prediction.
+
+    Args:
+        net: the network.
+        lesson: inputs and targets.
+        user_of: rows of the users of events.
+        loss: how scores of target and others become a number.
+        negatives: what is drawn instead of all items; None scores all items.
+        prior: log q of the targets' times; scaled by the network's temperature, or taken as it is
+            where the network has none.
+        reward: (N,) r of HRNN 3.3; None is 1.
+    """
+
+    def __init__(
+        self,
+        net: StateNet,
+        lesson: Lesson,
+        user_of: Callable[[Ints], Ints],
+        loss: Loss,
+        negatives: Negatives | None,
+        prior: Prior | None,
+        reward: NDArray[np.float32] | None,
+    ) -> None:
+        super().__init__(net, lesson)
+        self._user_of, self._loss, self._negatives = user_of, loss, negatives
+        self._prior, self._reward = prior, reward
+
+    def _loss_of(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        # Drawn for the batch, so that features and vectors each learn to stand alone (HRNN 2.3).
+        mix = float(rng.random()) if self.net.items.encoder is not None else 0.0
+        event = batch.cells[batch.target]  # (n,)
+        if self._negatives is None:
+            return self._dense(batch, event, mix).sum()
+        item = self._lesson.item
+        drawn = self._negatives.draw(
+            self._user_of(event),
+            event,
+            item[event].astype(np.int64),
+            item[batch.cells[batch.real]].astype(np.int64),
+            rng,
+        ).to(self._device)
+        return self._sampled(batch, event, drawn, mix).sum()
+
+    def _dense(self, batch: Batch, event: Ints, mix: float) -> Tensor:
+        target = torch.from_numpy(self._lesson.item[event].astype(np.int64) - 1).to(self._device)
+        answers = self._answers(batch, target[:0], mix)
+        vectors, biases = self.net.items.everything(mix)
+        scores = functional.linear(answers.states, vectors, biases)  # (n, V)
+        if self._prior is not None:
+            scores = scores + self._log_q(event, slice(None))
+        return self._loss.dense(scores, target, self._rewards(event))
+
+    def _sampled(self, batch: Batch, event: Ints, drawn: Drawn, mix: float) -> Tensor:
+        answers = self._answers(batch, drawn.item, mix)
+        vectors, biases = answers.vectors, answers.biases
+        own = (answers.states * vectors[answers.target]).sum(-1) + biases[answers.target]  # (n,)
+        others = functional.linear(
+            answers.states, vectors[answers.other], biases[answers.other]
+        )  # (n, S)
+        if self._prior is not None:
+            own = own + self._log_q(event, self._lesson.item[event].astype(np.int64) - 1)
+            others = others + self._log_q(event[:, None], drawn.item.cpu().numpy()[None, :] - 1)
+        return self._loss.sampled(
+            own, others, drawn.log_weight, drawn.excluded, self._rewards(event)
+        )
+
+    def _log_q(self, event: Ints, column: Ints | slice) -> Tensor:
+        assert self._prior is not None  # noqa: S101 - the callers looked
+        log_q = torch.from_numpy(self._prior.of(event, column)).to(self._device)
+        return log_q if self.net.temperature is None else self.net.temperature * log_q
+
+    def _rewards(self, event: Ints) -> Tensor | None:
+        return (
+            None if self._reward is None else torch.from_numpy(self._reward[event]).to(self._device)
+        )
+
+
+class RatingLearner(StateLearner):
+    """Squared errors of the values of events (HRNN tables 4 and 5); ``value`` (N,) standardised."""
+
+    def __init__(self, net: StateNet, lesson: Lesson, value: NDArray[np.float32]) -> None:
+        super().__init__(net, lesson)
+        self._value = value
+
+    def _loss_of(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        mix = float(rng.random()) if self.net.items.encoder is not None else 0.0
+        none = torch.zeros(0, dtype=torch.int64, device=self._device)
+        answers = self._answers(batch, none, mix)
+        products = (answers.states * answers.vectors[answers.target]).sum(-1)  # (n,)
+        rated = self.net.rate(answers.states, products, answers.biases[answers.target])
+        wanted = torch.from_numpy(self._value[batch.cells[batch.target]]).to(self._device)
+        return (rated - wanted).square().sum()

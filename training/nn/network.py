@@ -1,0 +1,186 @@
+"""The network of the recurrent systems: step inputs -> user states -> scores of items.
+
+    state_k = GRU(state_{k-1}, [item_{k-1}; what the step is told])
+    score_j = state_k . vector_j + bias_j                                     (HRNN eq. 2)
+
+B rows, T steps, D width, C context fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.nn.gru import GruCell
+from training.nn.item_embedding import FeatureEncoder, FeatureRows, FeatureShape, ItemTable
+from training.nn.step_inputs import N_DELTA_BINS, StepInputs
+
+_DELTA_WIDTH, _DWELL_WIDTH, _CODE_WIDTH, _USER_WIDTH = 16, 8, 8, 16
+
+
+@dataclass(frozen=True)
+class NetShape:
+    """Sizes that a data set brings with it."""
+
+    n_items: int
+    dwell_bins: int
+    n_event_types: int
+    context_sizes: tuple[int, ...]  # (C,) values of each field
+    items: FeatureShape | None
+    users: FeatureShape | None
+
+
+@dataclass(frozen=True)
+class NetOptions:
+    """What is built; ``session``, ``delta`` ... say what steps are told."""
+
+    width: int
+    tied: bool
+    sparse: bool
+    input_dropout: float
+    sequence_dropout: float
+    dropout: float
+    session: bool
+    delta: bool
+    dwell: bool
+    feedback: bool
+    prior: bool
+    rates: bool = False
+    compiled: bool = False
+
+
+@dataclass(frozen=True)
+class StepTensors:
+    """`StepInputs` on a device."""
+
+    item: Tensor
+    user: Tensor
+    session_start: Tensor
+    delta: Tensor
+    dwell: Tensor
+    feedback: Tensor
+    value: Tensor
+    context: Tensor  # (..., C)
+
+    @classmethod
+    def of(cls, steps: StepInputs, device: torch.device) -> StepTensors:
+        """The same on a device."""
+
+        def moved(array: NDArray[np.generic]) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+        return cls(
+            item=moved(steps.item),
+            user=moved(steps.user),
+            session_start=moved(steps.session_start).float(),
+            delta=moved(steps.delta),
+            dwell=moved(steps.dwell),
+            feedback=moved(steps.feedback),
+            value=moved(steps.value),
+            context=moved(steps.context.astype(np.int64)),
+        )
+
+
+class StateNet(nn.Module):
+    """Item tables and one GRU that is told about sessions, time and circumstances at its input."""
+
+    def __init__(self, shape: NetShape, options: NetOptions) -> None:
+        super().__init__()
+        self.options = options
+        width = options.width
+        self.items = ItemTable(shape.n_items, width, options.sparse, options.tied, shape.items)
+        self.delta = nn.Embedding(N_DELTA_BINS, _DELTA_WIDTH) if options.delta else None
+        self.dwell = nn.Embedding(shape.dwell_bins + 1, _DWELL_WIDTH) if options.dwell else None
+        self.feedback = (
+            nn.Embedding(shape.n_event_types + 1, _CODE_WIDTH) if options.feedback else None
+        )
+        self.context = nn.ModuleList(
+            nn.Embedding(size + 1, _CODE_WIDTH) for size in shape.context_sizes
+        )
+        self.user = None if shape.users is None else FeatureEncoder(shape.users, _USER_WIDTH)
+        # As small as item vectors: PyTorch's own start would drown what they say.
+        for table in (self.delta, self.dwell, self.feedback, *self.context):
+            if table is not None:
+                nn.init.normal_(table.weight, std=width**-0.5)
+        told = (
+            options.session
+            + _DELTA_WIDTH * options.delta
+            + _DWELL_WIDTH * options.dwell
+            + (_CODE_WIDTH + 2) * options.feedback
+            + _CODE_WIDTH * len(shape.context_sizes)
+            + _USER_WIDTH * (shape.users is not None)
+        )
+        self.cell = GruCell(width + told, width)
+        self.input_dropout = nn.Dropout(options.input_dropout)
+        self.dropout = nn.Dropout(options.dropout)
+        # For values of events: what a state says of all items, and how much it says of each.
+        self.leaning = nn.Linear(width, 1) if options.rates else None
+        self.strength = nn.Parameter(torch.full((), 0.1)) if options.rates else None
+        # How strongly log q counts (HRNN 3.2); learned from a start at face value.
+        self.temperature = nn.Parameter(torch.ones(())) if options.prior else None
+        # The GRU is written out already; what is left to fuse is what leads up to it.
+        self.tell = torch.compile(self.inputs, dynamic=True) if options.compiled else self.inputs
+
+    def begin(self, rows: int) -> Tensor:
+        """The state before a history, (rows, D)."""
+        return self.cell.weight_hh.new_zeros(rows, self.options.width)
+
+    def inputs(self, items: Tensor, steps: StepTensors, users: FeatureRows | None) -> Tensor:
+        """What the GRU is told, (..., I), given what is told of items, (..., D)."""
+        told = [self._thinned(items)]
+        if self.options.session:
+            told.append(steps.session_start[..., None])
+        if self.delta is not None:
+            told.append(self.delta(steps.delta))
+        if self.dwell is not None:
+            told.append(self.dwell(steps.dwell))
+        if self.feedback is not None:
+            told.append(self.feedback(steps.feedback))
+            known = torch.isfinite(steps.value)
+            value = torch.where(known, steps.value, 0.0)
+            told.append(torch.stack([value, known.to(value.dtype)], dim=-1))
+        told += [table(steps.context[..., at]) for at, table in enumerate(self.context)]
+        if self.user is not None:
+            told.append(self._described(steps.user, users))
+        return torch.cat(told, dim=-1)
+
+    def forward(self, inputs: Tensor, state: Tensor, keep: Tensor | None) -> Tensor:
+        """States after each step, (B, T, D)."""
+        return self.cell.scan(inputs, state, keep)
+
+    def rate(self, states: Tensor, products: Tensor, biases: Tensor) -> Tensor:
+        """Standardised values of items at states (n, D), in the shape of ``products``.
+
+            value_j = leaning . state + bias_j + strength * state . vector_j
+
+        Args:
+            states: (n, D).
+            products: state . vector of one item each (n,), or of all (n, V).
+            biases: of those items, (n,) or (V,).
+        """
+        assert self.leaning is not None  # noqa: S101 - only networks that rate are asked
+        assert self.strength is not None  # noqa: S101 - likewise
+        own: Tensor = self.leaning(states)  # (n, 1)
+        own = own if products.dim() > 1 else own[:, 0]
+        return own + biases + self.strength * products
+
+    def _thinned(self, items: Tensor) -> Tensor:
+        share = self.options.sequence_dropout
+        if self.training and share > 0:
+            # Whole steps lose their item, so that no single click is relied on (ASARS 2.4).
+            held = torch.rand(items.shape[:-1], device=items.device) >= share
+            items = items * held[..., None]
+        thinned: Tensor = self.input_dropout(items)
+        return thinned
+
+    def _described(self, user: Tensor, users: FeatureRows | None) -> Tensor:
+        assert self.user is not None  # noqa: S101 - the caller looked
+        if users is None:
+            return self.cell.weight_hh.new_zeros(*user.shape, _USER_WIDTH)
+        met, where = torch.unique(user, return_inverse=True)
+        described: Tensor = self.user(users.take(met))[where]
+        return described

@@ -1,0 +1,167 @@
+"""What every gradient-trained system can be told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.errors import UsageError, meant
+from training.models.parts.base import require, require_choice
+from training.nn.losses import LOSS_NAMES
+
+PLANS = ("users", "sessions", "windows")
+SAMPLERS = ("frequency", "uniform", "batch", "local")
+OPTIMISERS = ("adam", "adagrad")
+PRECISIONS = ("float32", "bfloat16")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class NeuralParameters:
+    """How a network is built and trained.
+
+    Network: ``width`` of item vectors and state; ``tied``: one table for what steps are told of an
+    item and for scoring it (LSTR's RE).
+
+    Batches: ``plan``: lanes of users or of sessions whose state is carried from batch to batch, or
+    separate windows of ``max_len`` events; about ``batch_events`` steps a batch, ``bptt_steps`` of
+    a lane; small data sets get smaller batches, ``min_batches`` an epoch.
+
+    Loss: by name, see `training.nn.losses`; ``negatives`` are sampled for a batch, all items are
+    scored where there are no more (0: always all); ``sampler``: in proportion to frequency **
+    ``negative_power``, uniform, the batch's own targets, or those without what the user has met
+    (local, ASARS 2.4); ``log_q_correction``: draws stand for the items they were drawn from, so
+    that the loss is that over all items (HRNN eq. 4); ``score_penalty``: of bpr_max; ``rewards``: r
+    of HRNN 3.3 by event type; ``ips_temperature``: log of the training frequency, divided by this,
+    is added in training only, so that what is learned is taste and not exposure (HRNN 3.2 and
+    4.4); 0 leaves it out.
+
+    Learning: at most ``epochs``; where ``validation_share`` is above 0 the latest part of the
+    targets is kept apart, learning stops after ``patience`` epochs without a better MRR on it, and
+    with ``refit`` a new fit on everything then runs for the best number of epochs.
+
+    ``continue_h``: above 0, a model that is continued learns from targets of this many latest hours
+    only, for ``continue_epochs``, without a validation part, at ``continue_rate`` of the learning
+    rate; 0: as if it were trained afresh.  Every step also moves what the few new events do not
+    tell of: where items live long, a whole learning rate forgets them within days.
+
+    ``precision``: of products, float32 or bfloat16; ``compile``: fuse what leads up to the GRU,
+    which costs seconds at the start and saves a tenth of the time at most on a CPU;
+    ``checkpoint_s``: seconds between checkpoints; ``device``: cpu, cuda or auto.
+
+    ``repeats``: whether an event on the item just seen is a target.
+    """
+
+    width: int = 100
+    tied: bool = True
+    plan: str = "users"
+    max_len: int = 100
+    batch_events: int = 1024
+    bptt_steps: int = 20
+    min_batches: int = 40
+    epochs: int = 12
+    learning_rate: float = 0.008
+    optimiser: str = "adam"
+    max_gradient_norm: float = 5.0
+    dropout: float = 0.4
+    input_dropout: float = 0.4
+    sequence_dropout: float = 0.0
+    loss: str = "cross_entropy"
+    negatives: int = 2048
+    sampler: str = "frequency"
+    negative_power: float = 0.75
+    log_q_correction: bool = True
+    score_penalty: float = 1.0
+    rewards: Mapping[str, float] = field(default_factory=dict)
+    ips_temperature: float = 0.0
+    validation_share: float = 0.1
+    patience: int = 2
+    refit: bool = True
+    repeats: bool = False
+    continue_h: int = 0
+    continue_epochs: int = 2
+    continue_rate: float = 1.0
+    precision: str = "float32"
+    compile: bool = False
+    checkpoint_s: float = 120.0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in (
+            "width",
+            "max_len",
+            "epochs",
+            "continue_epochs",
+            "batch_events",
+            "bptt_steps",
+            "min_batches",
+        ):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("learning_rate", "continue_rate", "max_gradient_norm", "checkpoint_s"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        for name in ("dropout", "input_dropout", "sequence_dropout", "validation_share"):
+            share = getattr(self, name)
+            require(0 <= share < 1, name, share, "0 or more and below 1")
+        for name in ("negatives", "patience", "continue_h", "ips_temperature", "score_penalty"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        penalty = self.score_penalty
+        require(penalty < math.inf, "score_penalty", penalty, "a finite number")
+        power = self.negative_power
+        require(0 <= power <= 1, "negative_power", power, "between 0 and 1")
+        choices = {
+            "loss": LOSS_NAMES,
+            "plan": PLANS,
+            "sampler": SAMPLERS,
+            "optimiser": OPTIMISERS,
+            "precision": PRECISIONS,
+            "device": DEVICES,
+        }
+        for name, known in choices.items():
+            require_choice(name, getattr(self, name), known)
+        for kind, reward in self.rewards.items():
+            is_share = type(reward) in (int, float) and 0 <= reward <= 1
+            require(is_share, f"rewards.{kind}", reward, "between 0 and 1")
+        if self.rewards and self.loss != "one_against_all":
+            raise UsageError(
+                f"parameter rewards is given, but loss = {self.loss!r} has no rewards: "
+                "use one_against_all"
+            )
+
+    def require_event_types(self, known: Sequence[str]) -> None:
+        """Refuse rewards of events that there are none of.
+
+        Raises:
+            UsageError: naming the first.
+        """
+        for name in self.rewards:
+            if name not in known:
+                raise UsageError(
+                    f"rewards.{name}: there are no such events, only {', '.join(known)}"
+                    f"{meant(name, known)}"
+                )
+
+
+@dataclass(frozen=True)
+class RecurrentParameters(NeuralParameters):
+    """What the network is told beside items.
+
+    ``session_input``: whether the request begins a session; ``delta_input``: the time since the
+    last event; ``dwell_input``: the dwell bin of the last event; ``feedback_input``: its type and
+    value; ``context_input``: context of the coming request; ``user_features``, ``item_features``:
+    metadata, where the data set has them.  ``warm_mix``: l of HRNN eq. 2 at scoring, of items that
+    were learned from; of cold items it is 1.
+    """
+
+    session_input: bool = True
+    delta_input: bool = True
+    dwell_input: bool = True
+    feedback_input: bool = False
+    context_input: bool = False
+    user_features: bool = False
+    item_features: bool = False
+    warm_mix: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.warm_mix <= 1, "warm_mix", self.warm_mix, "between 0 and 1")

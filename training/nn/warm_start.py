@@ -1,0 +1,165 @@
+"""Going on from a trained model: its weights, with rows of new items and codes appended.
+
+V items of the new data set, W of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from training.metrics.vocabulary_alignment import positions
+from training.models.parts.base import Tensors
+from training.nn.input_encoding import Memory
+from training.nn.network import StateNet
+from training.trainer.interface import Start
+
+_BY_ITEM = ("items.vector.weight", "items.bias.weight", "items.entry.weight")
+_METADATA = ("items.offsets", "items.token", "items.numbers", "items.cold")
+
+
+class Continuation:
+    """Places the rows of an earlier model's tensors in those of a new network.
+
+    Args:
+        start: the model to go on from.
+        before: what its codes mean.
+        item_ids: (V,) of the new data set.
+        now: what the new codes mean.
+
+    Raises:
+        HourglassError: the item ids are not unique.
+    """
+
+    def __init__(
+        self, start: Start, before: Memory, item_ids: NDArray[np.object_], now: Memory
+    ) -> None:
+        self._start = start
+        known = positions(item_ids, start.item_ids)  # (V,) -1 = new
+        self._items = np.concatenate([[0], np.where(known < 0, -1, known + 1)])
+        self._rows: dict[str, NDArray[np.int64]] = dict.fromkeys(_BY_ITEM, self._items)
+        self._rows["feedback.weight"] = _codes(before.terms.event_types, now.terms.event_types)
+        theirs = {field.name: field.values for field in before.terms.context_fields}
+        self._context = {f.name: at for at, f in enumerate(before.terms.context_fields)}
+        self._context_now = {
+            f"context.{at}.weight": field for at, field in enumerate(now.terms.context_fields)
+        }
+        for name, field in self._context_now.items():
+            self._rows[name] = _codes(theirs.get(field.name, ()), field.values)
+        self._rows["items.encoder.token.weight"] = _places(before.item_tokens, now.item_tokens)
+        self._rows["user.token.weight"] = _places(before.user_tokens, now.user_tokens)
+
+        self._columns = {
+            "items.encoder.number.weight": _places(before.item_numbers, now.item_numbers),
+            "user.number.weight": _places(before.user_numbers, now.user_numbers),
+        }
+
+    def weights(self, net: StateNet) -> None:
+        """Write the model's weights into the network; rows that it lacks stay as they are.
+
+        Raises:
+            HourglassError: a tensor is missing or has another shape.
+        """
+        with torch.no_grad():
+            for name, weight in net.state_dict().items():
+                if name not in _METADATA:
+                    found = self._found(name, self._start.tensors)
+                    placed = self._placed(name, found, weight.cpu().numpy().copy())
+                    weight.copy_(torch.from_numpy(placed))
+
+    def optimiser(self, net: StateNet) -> Tensors | None:
+        """The state of the model's optimiser for the network; new rows begin at 0.
+
+        Raises:
+            HourglassError: a part has another shape.
+        """
+        kept = self._start.optimiser
+        if kept is None:
+            return None
+        parts = {key.rsplit("/", 1)[1] for key in kept}
+        placed: Tensors = {}
+        for name, weight in net.named_parameters():
+            for part in parts:
+                found = self._found(name, kept, f"/{part}")
+                fresh = np.zeros(tuple(weight.shape), found.dtype)
+                # A count of steps has no rows.
+                placed[f"{name}/{part}"] = (
+                    found if found.ndim == 0 else self._placed(name, found, fresh)
+                )
+        return placed
+
+    def cold(self, events: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which rows (V + 1,) neither the model nor the data set learned from."""
+        cold = np.concatenate([[False], events == 0])
+        if "items.cold" in self._start.tensors:
+            theirs = self._start.tensors["items.cold"]
+            known = self._items >= 0
+            cold[known] &= theirs[self._items[known]]
+        else:
+            cold &= self._items < 0
+        return cold
+
+    def _placed(self, name: str, found: NDArray[Any], fresh: NDArray[Any]) -> NDArray[Any]:
+        rows = self._rows.get(name)
+        columns = self._columns.get(name)
+        if columns is not None:
+            return self._by_column(name, columns, found, fresh)
+        if rows is None or found.ndim == 0:
+            if found.shape != fresh.shape:
+                raise self._refusal(name, found, fresh)
+            return np.array(found)
+        if found.shape[1:] != fresh.shape[1:] or len(rows) > len(fresh):
+            raise self._refusal(name, found, fresh)
+        known = np.flatnonzero(rows >= 0)
+        fresh[known] = found[rows[known]]
+        return fresh
+
+    def _by_column(
+        self, name: str, columns: NDArray[np.int64], found: NDArray[Any], fresh: NDArray[Any]
+    ) -> NDArray[Any]:
+        """A map of numbers: each keeps its weights, new ones begin at 0."""
+        if not len(columns):  # a map of no numbers has one column, of zeros
+            return fresh
+        if found.shape[0] != fresh.shape[0] or len(columns) != fresh.shape[1]:
+            raise self._refusal(name, found, fresh)
+        known = np.flatnonzero((columns >= 0) & (columns < found.shape[1]))
+        placed = np.zeros_like(fresh)
+        placed[:, known] = found[:, columns[known]]
+        return placed
+
+    def _found(self, name: str, tensors: Mapping[str, Any], part: str = "") -> NDArray[Any]:
+        field = self._context_now.get(name)
+        if field is not None and field.name in self._context:
+            name = f"context.{self._context[field.name]}.weight"
+        name += part
+        if name not in tensors:
+            raise HourglassError(
+                f"{self._start.model_id} has no tensor {name!r}, so it cannot be continued by "
+                "these parameters: use its own parameters, or --init-from none"
+            )
+        found: NDArray[Any] = tensors[name]
+        return found
+
+    def _refusal(self, name: str, found: NDArray[Any], fresh: NDArray[Any]) -> HourglassError:
+        return HourglassError(
+            f"{self._start.model_id} cannot be continued: its tensor {name!r} has shape "
+            f"{found.shape}, these parameters and data need {fresh.shape}: use its own "
+            "parameters, or --init-from none"
+        )
+
+
+def _codes(before: tuple[str, ...], now: tuple[str, ...]) -> NDArray[np.int64]:
+    """Rows of a table whose row 0 is the unknown code."""
+    places = _places(before, now)
+    return np.concatenate([[0], np.where(places < 0, -1, places + 1)])
+
+
+def _places(before: tuple[str, ...] | None, now: tuple[str, ...] | None) -> NDArray[np.int64]:
+    """Where each name now stood before, -1 where it did not."""
+    stood = {name: at for at, name in enumerate(before or ())}
+    return np.array([stood.get(name, -1) for name in now or ()], np.int64)

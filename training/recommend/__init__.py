@@ -1,0 +1,1 @@
+"""Top-K lists of the live model, written whole."""

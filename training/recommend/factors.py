@@ -1,0 +1,117 @@
+"""Scores as a matrix product: a few numbers a request, as many an item, and a few pairs besides.
+
+    score_ij = left_i . right_j + sum of the pairs (i, j)
+
+From these the best items are found without ever holding all scores: `training.recommend.top_k`.  n
+requests, V items, F factors, P pairs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.reader import Histories, Requests
+from training.models.parts.base import System
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from training.models.hrnn_trend import TrendSystem
+    from training.models.parts.recurrent import NeuralSystem
+
+Ints = NDArray[np.int64]
+
+
+class Pairs(NamedTuple):
+    """Something about requests and items, in the order of the requests."""
+
+    row: Ints  # (P,)
+    column: Ints  # (P,) 0-based
+    value: NDArray[np.float32]  # (P,)
+
+    def within(self, first: int, stop: int) -> Pairs:
+        """Of the requests ``first`` to ``stop``, counted from the first of them."""
+        part = slice(*np.searchsorted(self.row, [first, stop]).tolist())
+        return Pairs(self.row[part] - first, self.column[part], self.value[part])
+
+
+class Factors(NamedTuple):
+    """What the scores of n requests are the product of."""
+
+    left: Tensor  # (n, F)
+    right: tuple[Tensor, ...]  # side by side (V, F)
+    pairs: tuple[Pairs, ...]
+
+
+def factors_of(system: System, histories: Histories, requests: Requests) -> Factors | None:
+    """The factors of a system's scores; None where they are not known to be such a product."""
+    from training.models.hrnn_trend import TrendSystem
+    from training.models.parts.recurrent import NeuralSystem
+
+    if not isinstance(system, NeuralSystem):
+        return None
+    kind = type(system)
+    # Whoever computes scores in a way of its own is asked for them.
+    for name in ("score", "_scored", "_affinities"):
+        if getattr(kind, name) is not getattr(NeuralSystem, name):
+            return None
+    if kind._with_evidence is NeuralSystem._with_evidence:
+        return _of_taste(system, histories, requests)
+    if isinstance(system, TrendSystem) and kind._with_evidence is TrendSystem._with_evidence:
+        taste = _of_taste(system, histories, requests)
+        return _with_evidence(system, taste, histories, requests)
+    return None
+
+
+def _of_taste(system: NeuralSystem, histories: Histories, requests: Requests) -> Factors:
+    """State . vector + bias."""
+    import torch
+
+    if system._catalogue is None:
+        system._catalogue = system._fitted().items.everything(system.parameters.warm_mix)
+    vectors, biases = system._catalogue
+    states = torch.empty(len(requests), vectors.shape[1] + 1, device=vectors.device)
+    states[:, -1] = 1.0
+    for rows, reached in system._states(histories, requests):
+        states[torch.from_numpy(rows).to(states.device), :-1] = reached
+    return Factors(states, (vectors, biases[:, None]), ())
+
+
+def _with_evidence(
+    system: TrendSystem, taste: Factors, histories: Histories, requests: Requests
+) -> Factors:
+    """Weighed, with what is known of each item at the hour, and of requests and items."""
+    import torch
+
+    from training.models.parts.score_features import ITEM_TERMS
+    from training.nn.step_inputs import begins_session
+
+    if not system._follows_trend:
+        return taste
+    evidence = system._known()
+    starts = begins_session(histories, requests, system._remembered().rule.gap_s)
+    weights = system._weights()[starts.astype(np.int64)]  # (n, K)
+    stop = 1 + len(ITEM_TERMS)
+    # Rows of the scores that requests share: those of one hour, at the same place in a session.
+    sets, of_request = np.unique(
+        np.column_stack([evidence.hours(requests), weights]), axis=0, return_inverse=True
+    )
+    of_items = np.stack(
+        [chosen[2 : 1 + stop] @ evidence.item_terms(int(chosen[0])) for chosen in sets]
+    )  # (S, V)
+    device = taste.left.device
+    chosen = torch.nn.functional.one_hot(torch.from_numpy(of_request.reshape(-1)), len(sets))
+    affinity = torch.from_numpy(weights[:, :1].astype(np.float32)).to(device)
+    told = torch.from_numpy(of_items.astype(np.float32)).to(device)
+    pairs = tuple(
+        Pairs(term.row, term.column, weights[term.row, k].astype(np.float32) * term.value)
+        for k, term in enumerate(evidence.pair_terms(histories, requests), start=stop)
+    )
+    return Factors(
+        torch.cat([taste.left * affinity, chosen.to(device, torch.float32)], 1),
+        (*taste.right, told.T),
+        pairs,
+    )

@@ -1,0 +1,162 @@
+"""What is popular now, overall and in a context: Recent-POP for users of whom nothing is known.
+
+M items of the catalogue: those of the model first, then those that are popular but unknown to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.hours import Hour, HourRange
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import EVENTS, ITEM_HOURS
+
+Ints = NDArray[np.int64]
+Context = Sequence[str | None]  # of one user, a value a field
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All items that may be offered, and those of them that may not; numbered from 0."""
+
+    item_ids: NDArray[np.object_]  # (M,)
+    barred: Ints  # ascending
+
+    def numbers(self, ids: pa.Array) -> Ints:
+        """Numbers of item ids; -1 = not one of them."""
+        found = pc.index_in(ids, value_set=pa.array(self.item_ids, pa.string()))
+        numbers: Ints = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return numbers
+
+
+@dataclass(frozen=True)
+class Popular:
+    """Items that may be offered, most popular first: (A,) numbers and (A,) counts."""
+
+    order: Ints
+    count: Ints
+
+
+def counted(lake: Lake, hours: HourRange) -> pa.Table:
+    """item_id, events: what the hours' events were on."""
+    rows = lake.arrow(ITEM_HOURS, hours, columns=("item_id", "events"))
+    sums = rows.group_by("item_id").aggregate([("events", "sum")])
+    return sums.rename_columns(["item_id", "events"]).sort_by("item_id")
+
+
+def popular_overall(catalogue: Catalogue, counts: pa.Table, support: Ints) -> Popular:
+    """All items that may be offered, by recent events, then by ``support`` (M,), then by id."""
+    n_items = len(catalogue.item_ids)
+    number = catalogue.numbers(counts["item_id"].combine_chunks())
+    events = np.zeros(n_items, np.int64)
+    events[number[number >= 0]] = counts["events"].to_numpy()[number >= 0]
+    by_id = np.argsort(pc.array_sort_indices(pa.array(catalogue.item_ids, pa.string())).to_numpy())
+    order = np.lexsort((by_id, -support, -events))
+    allowed = np.ones(n_items, np.bool_)
+    allowed[catalogue.barred] = False
+    order = order[allowed[order]]
+    return Popular(order, events[order])
+
+
+@dataclass
+class PopularInContext:
+    """The best items of each context; a context's events are counted when it is first asked for.
+
+    Where all fields together are too thin, the fields count one by one, in their order; where
+    those are too, what is popular overall does.
+    """
+
+    catalogue: Catalogue
+    overall: Popular
+    fields: Sequence[str]
+    min_events: int
+    k: int
+    read: Callable[[], tuple[Ints, Sequence[NDArray[np.object_]]]]
+    _events: tuple[Ints, Sequence[NDArray[np.object_]]] | None = field(default=None, repr=False)
+    _known: dict[tuple[tuple[int, str], ...], tuple[Ints, Ints] | None] = field(
+        default_factory=dict, repr=False
+    )
+
+    def best(self, context: Context) -> tuple[Ints, Ints]:
+        """Numbers and counts (at most k each) of what is popular in a context, best first."""
+        told = tuple((n, value) for n, value in enumerate(context) if value is not None)
+        for known in (told, *((one,) for one in told)) if len(told) > 1 else (told,):
+            if known and (found := self._counted(known)) is not None:
+                return found
+        return self.overall.order[: self.k], self.overall.count[: self.k]
+
+    def _counted(self, told: tuple[tuple[int, str], ...]) -> tuple[Ints, Ints] | None:
+        if told not in self._known:
+            self._known[told] = self._count(told)
+        return self._known[told]
+
+    def _count(self, told: tuple[tuple[int, str], ...]) -> tuple[Ints, Ints] | None:
+        if self._events is None:
+            self._events = self.read()
+        number, values = self._events
+        same = np.ones(len(number), np.bool_)
+        for place, value in told:
+            same &= values[place] == value
+        if int(same.sum()) < self.min_events:
+            return None
+        items, counts = np.unique(number[same & (number >= 0)], return_counts=True)
+        rank = self._rank[items]
+        allowed = rank >= 0
+        items, counts, rank = items[allowed], counts[allowed], rank[allowed]
+        order = np.lexsort((rank, -counts))[: self.k]
+        # After them what nobody in this context has met, as it is overall.
+        others = self.overall.order[: self.k + len(items)]
+        others = others[~np.isin(others, items)][: self.k - len(order)]
+        none = np.zeros(len(others), np.int64)
+        return np.concatenate([items[order], others]), np.concatenate([counts[order], none])
+
+    @cached_property
+    def _rank(self) -> Ints:
+        """Each item's place overall, -1 = not offered, (M,)."""
+        rank = np.full(len(self.catalogue.item_ids), -1, np.int64)
+        rank[self.overall.order] = np.arange(len(self.overall.order))
+        return rank
+
+
+def events_in_context(
+    lake: Lake, hours: HourRange, catalogue: Catalogue, fields: Sequence[str]
+) -> tuple[Ints, Sequence[NDArray[np.object_]]]:
+    """Of each event of the hours its item's number, and its value of each context field."""
+    rows = lake.arrow(EVENTS, hours, columns=("item_id", "context"))
+    number = catalogue.numbers(_whole(rows["item_id"]))
+    context = _whole(rows["context"])
+    values = [
+        pc.map_lookup(context, pa.scalar(name), "first").to_numpy(zero_copy_only=False)
+        for name in fields
+    ]
+    return number, values
+
+
+def recent(as_of: Hour, hours: int) -> HourRange:
+    """The hours before a time."""
+    return HourRange(as_of - hours, as_of)
+
+
+def contexts_of(asked: Mapping[str, NDArray[np.object_]], rows: Ints) -> tuple[Ints, list[Context]]:
+    """The distinct contexts of some users, and which of them is whose, (len(rows),)."""
+    import pandas as pd
+
+    if not asked:
+        return np.zeros(len(rows), np.int64), [()]
+    frame = pd.DataFrame({name: values[rows] for name, values in asked.items()})
+    groups = frame.groupby(list(asked), dropna=False, sort=True)
+    which = groups.ngroup().to_numpy().astype(np.int64)
+    _, first = np.unique(which, return_index=True)
+    rows_of = frame.iloc[first].itertuples(index=False, name=None)
+    return which, [tuple(None if pd.isna(v) else v for v in row) for row in rows_of]
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -1,0 +1,121 @@
+"""Publishing an hour's recommendations: readers see those before or these, never half of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.files import write_text
+from pipeline.hours import Hour, HourRange
+from pipeline.lake.lake import Lake
+from pipeline.lake.parquet_files import HourFile
+from pipeline.lake.tables import RECOMMENDATIONS
+
+FILE = "recommendations.parquet"
+SUMMARY = "summary.json"
+_UNFINISHED = ".unfinished-"
+_CODED = ("user_id", "item_id", "source")  # written from dictionaries, read as texts
+_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+_REPEATING = ["hour", "user_id", "item_id", "model", "model_version", "made_at", "source"]
+
+
+class Publication:
+    """The table's file and the file for others, written side by side, seen by nobody yet."""
+
+    def __init__(self, lake: Lake, hour: Hour, folder: Path) -> None:
+        self.rows = 0
+        self._lake, self._hour, self._folder = lake, hour, folder
+        self._staged = Path(lake.staging(RECOMMENDATIONS)) / f"{hour}.parquet"
+        self._staged.parent.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".*"):
+            left.unlink()  # of a run that was killed: the lake has one writer at a time
+        self._export = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
+        schema = pa.schema(
+            [
+                field.with_type(_DICTIONARY) if field.name in _CODED else field
+                for field in RECOMMENDATIONS.schema
+            ]
+        )
+        whole = _writer(self._staged, schema)
+        without_hour = _writer(self._export, schema.remove(schema.get_field_index("hour")))
+        self._writers = (whole, without_hour)
+
+    def add(self, rows: pa.Table) -> None:
+        """Further rows; texts may be coded by dictionaries."""
+        self.rows += rows.num_rows
+        for name in _CODED:
+            column = rows[name]
+            if not pa.types.is_dictionary(column.type):
+                place = rows.schema.get_field_index(name)
+                rows = rows.set_column(place, name, column.dictionary_encode())
+        for writer in self._writers:
+            writer.write_table(rows.select(writer.schema.names))
+
+    def keep_others(self, user_ids: pa.Array) -> None:
+        """Let what the hour holds of other users stand."""
+        hour = HourRange(self._hour, self._hour + 1)
+        rows = self._lake.arrow(RECOMMENDATIONS, hour)
+        self.add(rows.filter(pc.invert(pc.is_in(rows["user_id"], value_set=user_ids))))
+
+    def publish(self, properties: Mapping[str, str]) -> Path:
+        """Put both in the place of what was there: two steps, each of which is all or nothing."""
+        self.close()
+        size = self._staged.stat().st_size
+        files = [HourFile(str(self._staged), size, self.rows, self._hour)] if self.rows else []
+        hour = HourRange(self._hour, self._hour + 1)
+        self._lake.replace(RECOMMENDATIONS, hour, files, properties)
+        if not self.rows:
+            self._staged.unlink()
+        path = self._folder / FILE
+        os.replace(self._export, path)  # noqa: PTH105 - one call, one atomic step
+        return path
+
+    def close(self) -> None:
+        """No more rows."""
+        for writer in self._writers:
+            writer.close()
+
+    def abandon(self) -> None:
+        """Nothing is published."""
+        self.close()
+        self._export.unlink(missing_ok=True)
+        self._staged.unlink(missing_ok=True)
+
+
+@contextmanager
+def publication(lake: Lake, hour: Hour, folder: Path) -> Iterator[Publication]:
+    """Leave nothing behind when it fails before it is published."""
+    made = Publication(lake, hour, folder)
+    try:
+        yield made
+    except BaseException:
+        made.abandon()
+        raise
+
+
+def write_summary(folder: Path, facts: Mapping[str, Any]) -> Path:
+    """What was published, as JSON; it is whole whenever it is there."""
+    return write_text(folder / SUMMARY, json.dumps(facts, indent=1) + "\n")
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=[name for name in _REPEATING if name in schema.names],
+        write_statistics=[name for name in ("hour", "user_id") if name in schema.names],
+        # Readers get texts, whether or not they were coded when they were written.
+        store_schema=False,
+    )

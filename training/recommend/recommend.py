@@ -1,0 +1,295 @@
+"""Recommend: the live model's best items for every user, as a table and as a file.
+
+u users, K places, V items of the model, M items of the catalogue: the model's, then others that are
+popular.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, parse_duration_h
+from pipeline.lake.lake import Lake
+from pipeline.settings.settings import Settings
+from training.data.reader import DataSet, Histories, Requests, read_dataset
+from training.evaluation.evaluate import fresh
+from training.recommend.popularity import (
+    Catalogue,
+    Popular,
+    PopularInContext,
+    contexts_of,
+    counted,
+    events_in_context,
+    popular_overall,
+    recent,
+)
+from training.recommend.publish import publication, write_summary
+from training.recommend.rows import MODEL, NOTHING, POPULARITY, Places, Stamp, gathered, rows_of
+from training.recommend.rules import barred_items, seen_pairs
+from training.recommend.selection import first_allowed
+from training.recommend.top_k import Barred, top
+from training.recommend.users import Asked
+from training.registry.artefact import LoadedModel, load_model
+from training.registry.mlflow_registry import LiveModel
+
+Ints = NDArray[np.int64]
+_US = 1_000_000
+_USERS_PER_GROUP = 1 << 14  # rows of so many users are written at once
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """What was published; ``rows`` and ``users`` are of this run."""
+
+    users: int
+    rows: int
+    path: Path
+    new_users: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def users_per_s(self) -> float:
+        """From the histories to the published file."""
+        return self.users / max(1e-9, sum(self.seconds.values()))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all blocks of users share."""
+
+    settings: Settings
+    model: LoadedModel
+    data: DataSet
+    at: datetime
+    catalogue: Catalogue
+    overall: Popular
+    stamp: Stamp
+
+
+def recommend(
+    settings: Settings,
+    lake: Lake,
+    live: LiveModel,
+    known: Path,
+    as_of: Hour | datetime,
+    report: Callable[[int, int], None],
+    asked: Asked | None = None,
+) -> Recommended:
+    """Publish the top K of every user whose history ``known`` holds, or of those who are asked for.
+
+    ``known`` was made from the model's own data set as of the start of the hour, so their items
+    agree.  Silences are counted up to ``as_of``, which may lie within the hour.  Publishing the
+    hour again replaces it; for users who are asked for, it replaces theirs alone.
+
+    Of users without a known event, and where the rules leave fewer than K of the model's items,
+    popularity decides: see `training.recommend.popularity`.
+
+    Raises:
+        HourglassError: the model or the histories are damaged, or the model knows later hours.
+    """
+    at = as_of.start if isinstance(as_of, Hour) else as_of
+    hour = Hour.of(at)
+    watch = _Stopwatch()
+    with watch("read"):
+        data = read_dataset(known)
+        model = fresh(load_model(live.folder), data)
+    if model.card.as_of > hour:
+        raise HourglassError(
+            f"{live.model_id} was trained as of {model.card.as_of}, after {hour}: "
+            "recommend for a later hour"
+        )
+    with watch("rules"):
+        run = _prepare(settings, lake, live, model, data, at)
+        everyone = np.arange(len(data.histories.user_ids), dtype=np.int64)
+        places, new = (everyone, np.empty(0, np.int64)) if asked is None else _found(data, asked)
+    users = len(places) + len(new)
+    folder = settings.path("recommendations") / str(hour)
+    with publication(lake, hour, folder) as made:
+        if asked is not None:
+            with watch("publish"):
+                made.keep_others(pa.array(asked.user_ids, pa.string()))
+        others, done = made.rows, 0
+        item_ids = pa.array(run.catalogue.item_ids, pa.string())
+        blocks = chain(_of_model(run, places, asked), _of_popularity(run, lake, asked, new))
+        for block in watch.each("score", gathered(blocks, _USERS_PER_GROUP)):
+            with watch("write"):
+                made.add(rows_of(block, item_ids, run.stamp))
+            done += len(block.user_ids)
+            report(done, users)
+        with watch("publish"):
+            path = made.publish({"hourglass.step": "recommend", "hourglass.model": live.model_id})
+    found = Recommended(users, made.rows - others, path, len(new), watch.seconds)
+    write_summary(folder, _summary(settings, live, at, found, others_kept=others > 0))
+    return found
+
+
+def last_context(histories: Histories, block: Ints) -> NDArray[np.int32]:
+    """The context (n, C) in which each user was last seen: a user's next request is most like it.
+
+    A field that the last event does not tell stays unknown.
+    """
+    context = np.zeros((len(block), histories.context.shape[1]), np.int32)
+    (known,) = np.nonzero(histories.lengths[block] > 0)
+    context[known] = histories.context[histories.offsets[block[known] + 1] - 1]
+    return context
+
+
+def _prepare(
+    settings: Settings, lake: Lake, live: LiveModel, model: LoadedModel, data: DataSet, at: datetime
+) -> _Run:
+    rules = settings.recommend
+    hours = recent(Hour.of(at), parse_duration_h(rules.popular_hours))
+    counts = counted(lake, hours)
+    known = set(model.item_ids.tolist())
+    others = [one for one in counts["item_id"].to_pylist() if one not in known]
+    item_ids = np.concatenate([model.item_ids, np.array(others, object)])
+    catalogue = Catalogue(item_ids, barred_items(lake, rules, item_ids, at))
+    support = np.zeros(len(item_ids), np.int64)
+    support[: len(data.item_events)] = data.item_events
+    overall = popular_overall(catalogue, counts, support)
+    return _Run(
+        settings, model, data, at, catalogue, overall, Stamp(live.model_id, live.version, at)
+    )
+
+
+def _found(data: DataSet, asked: Asked) -> tuple[Ints, Ints]:
+    """Places in the histories of those who have one, ascending; rows of the file of the others."""
+    import pandas as pd
+
+    place = pd.Index(data.histories.user_ids).get_indexer(pd.Index(asked.user_ids))
+    has_history = (place >= 0) & (data.histories.lengths[place] > 0)
+    return np.sort(place[has_history]).astype(np.int64), np.flatnonzero(~has_history)
+
+
+def _of_model(run: _Run, places: Ints, asked: Asked | None) -> Iterator[Places]:
+    """Blocks of users whose histories stand at ``places``."""
+    if not len(places):
+        return
+    histories, requests = run.data.histories, _requests(run, places, asked)
+    rules, n_items = run.settings.recommend, len(run.model.item_ids)
+    repeats = run.settings.evaluation.repeats == "keep"
+    row, column = seen_pairs(histories, requests, rules, repeats, run.data.manifest.gap_s)
+    shared = run.catalogue.barred[run.catalogue.barred < n_items]
+    barred = Barred(shared, row, column)
+    for rows, items, scores in top(run.model.system, histories, requests, rules.k, barred, n_items):
+        block = Places.of_model(histories.user_ids[places[rows]], items, scores, rules.k)
+        yield _filled(run, block, barred.of(rows))
+
+
+def _filled(run: _Run, block: Places, barred: Barred) -> Places:
+    """Give the places that the model left empty to what is popular and not barred."""
+    (short,) = np.nonzero((block.source == NOTHING).any(axis=1))
+    if not len(short):
+        return block
+    k, n_items = block.item.shape[1], len(run.catalogue.item_ids)
+    theirs = barred.of(short)
+    which, place = np.nonzero(block.source[short] == MODEL)
+    row = np.concatenate([theirs.row, which])
+    column = np.concatenate([theirs.column, block.item[short[which], place]])
+    reach = k + int(np.bincount(row).max(initial=0))
+    popular = run.overall.order[:reach]
+    _, taken = first_allowed(popular, row, column, len(short), k, n_items)
+    if not len(popular):
+        return block
+    item = np.where(taken >= 0, popular[taken], -1)
+    return block.followed_by(short, item, run.overall.count[taken])
+
+
+def _requests(run: _Run, places: Ints, asked: Asked | None) -> Requests:
+    """The coming request of each user, in the context that the file tells or the last event had."""
+    histories = run.data.histories
+    context = last_context(histories, places)
+    if asked is not None and asked.context:
+        import pandas as pd
+
+        row = pd.Index(asked.user_ids).get_indexer(pd.Index(histories.user_ids[places]))
+        for number, known in enumerate(histories.context_fields):
+            if known.name in asked.context:
+                told = asked.context[known.name][row]
+                code = pd.Index(known.values).get_indexer(pd.Index(told)) + 1
+                context[:, number] = np.where(pd.isna(told), context[:, number], code)
+    now_us = np.full(len(places), round(run.at.timestamp() * _US), np.int64)
+    return Requests(places, histories.lengths[places], now_us, context)
+
+
+def _of_popularity(run: _Run, lake: Lake, asked: Asked | None, new: Ints) -> Iterator[Places]:
+    """Blocks of new users; ``new`` are their rows among those who are asked for."""
+    if asked is None or not len(new):
+        return
+    rules = run.settings.recommend
+    hours = recent(Hour.of(run.at), parse_duration_h(rules.popular_hours))
+    fields = list(asked.context)
+    popular = PopularInContext(
+        run.catalogue,
+        run.overall,
+        fields,
+        rules.min_context_events,
+        rules.k,
+        lambda: events_in_context(lake, hours, run.catalogue, fields),
+    )
+    which, contexts = contexts_of(asked.context, new)
+    best = [popular.best(context) for context in contexts]
+    item = np.full((len(best), rules.k), -1, np.int64)
+    score = np.zeros((len(best), rules.k), np.float32)
+    for row, (items, counts) in enumerate(best):
+        item[row, : len(items)], score[row, : len(items)] = items, counts
+    source = np.where(item >= 0, POPULARITY, NOTHING).astype(np.int8)
+    for first in range(0, len(new), _USERS_PER_GROUP):
+        part = slice(first, first + _USERS_PER_GROUP)
+        rows = which[part]
+        yield Places(asked.user_ids[new[part]], item[rows], score[rows], source[rows])
+
+
+def _summary(
+    settings: Settings, live: LiveModel, at: datetime, done: Recommended, others_kept: bool
+) -> dict[str, Any]:
+    return {
+        "as_of": at.isoformat(),
+        "hour": str(Hour.of(at)),
+        "model_id": live.model_id,
+        "version": live.version,
+        "users": done.users,
+        "new_users": done.new_users,
+        "rows": done.rows,
+        "others_kept": others_kept,
+        "users_per_s": round(done.users_per_s, 1),
+        "seconds": {name: round(seconds, 3) for name, seconds in done.seconds.items()},
+        "rules": settings.recommend.model_dump(mode="json"),
+    }
+
+
+class _Stopwatch:
+    """Seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - began
+            self.seconds[step] = self.seconds.get(step, 0.0) + took
+
+    def each(self, step: str, made: Iterator[Places]) -> Iterator[Places]:
+        """The same blocks; what making them takes is counted."""
+        while True:
+            with self(step):
+                block = next(made, None)
+            if block is None:
+                return
+            yield block

@@ -1,0 +1,112 @@
+"""What is offered to a block of users, and the rows of the table that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.hours import Hour
+from pipeline.lake.tables import RECOMMENDATIONS
+
+Ints = NDArray[np.int64]
+MODEL, POPULARITY, NOTHING = 0, 1, -1
+_SOURCES = ("model", "popularity")
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places of b users, best first; an empty place has the source NOTHING."""
+
+    user_ids: NDArray[np.object_]  # (b,)
+    item: Ints  # (b, K) number in the catalogue
+    score: NDArray[np.float32]  # (b, K)
+    source: NDArray[np.int8]  # (b, K) MODEL, POPULARITY or NOTHING
+
+    @classmethod
+    def of_model(
+        cls, user_ids: NDArray[np.object_], item: Ints, score: NDArray[np.float32], k: int
+    ) -> Places:
+        """From a model's best items, (b, K or fewer); minus infinity marks that there is none."""
+        wide = ((0, 0), (0, k - item.shape[1]))
+        score = np.pad(score, wide, constant_values=-np.inf)
+        source = np.where(np.isfinite(score), MODEL, NOTHING).astype(np.int8)
+        return cls(user_ids, np.pad(item, wide), score, source)
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Places]) -> Places:
+        """One block of several."""
+        columns = ([getattr(one, each.name) for one in blocks] for each in fields(cls))
+        return cls(*(np.concatenate(column) for column in columns))
+
+    def followed_by(self, rows: Ints, item: Ints, count: Ints) -> Places:
+        """With popular items (r, K) in the empty places of some rows (r,); -1 is no item."""
+        places, scores, sources = self.item.copy(), self.score.copy(), self.source.copy()
+        k = places.shape[1]
+        offered = (self.source[rows] == MODEL).sum(axis=1)  # (r,)
+        which, place = np.nonzero(np.arange(k) >= offered[:, None])
+        nth = place - offered[which]
+        found = item[which, nth] >= 0
+        which, place, nth = which[found], place[found], nth[found]
+        at = rows[which], place
+        places[at], scores[at] = item[which, nth], count[which, nth]
+        sources[at] = POPULARITY
+        return Places(self.user_ids, places, scores, sources)
+
+
+def gathered(blocks: Iterator[Places], users: int) -> Iterator[Places]:
+    """Blocks of at least so many users, but for the last: to write many small ones is slow."""
+    waiting: list[Places] = []
+    for block in blocks:
+        waiting.append(block)
+        if sum(len(one.user_ids) for one in waiting) >= users:
+            yield Places.joined(waiting)
+            waiting = []
+    if waiting:
+        yield Places.joined(waiting)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Who recommends, and as of when."""
+
+    model_id: str
+    version: str
+    at: datetime
+
+
+def rows_of(places: Places, item_ids: pa.Array, stamp: Stamp) -> pa.Table:
+    """Rows of `recommendations`; texts that repeat are coded by dictionaries.
+
+    ``item_ids`` (M,) are the catalogue's.
+    """
+    k = places.item.shape[1]
+    (kept,) = np.nonzero((places.source != NOTHING).ravel())
+    user, rank = np.divmod(kept, k)
+    schema = RECOMMENDATIONS.schema
+    columns = {
+        "hour": _same(pa.scalar(Hour.of(stamp.at).start, schema.field("hour").type), len(kept)),
+        "user_id": _coded(user, pa.array(places.user_ids, pa.string())),
+        "rank": pa.array((rank + 1).astype(np.int32)),
+        "item_id": _coded(places.item.ravel()[kept], item_ids),
+        "score": pa.array(places.score.ravel()[kept]),
+        "model": _same(stamp.model_id, len(kept)),
+        "model_version": _same(stamp.version, len(kept)),
+        "made_at": _same(pa.scalar(stamp.at, schema.field("made_at").type), len(kept)),
+        "source": _coded(places.source.ravel()[kept], pa.array(_SOURCES)),
+    }
+    return pa.table(columns)
+
+
+def _coded(codes: NDArray[np.integer], values: pa.Array) -> pa.DictionaryArray:
+    """Texts by their codes; the dictionary holds no other, or each file would hold them all."""
+    used, places = np.unique(codes, return_inverse=True)
+    return pa.DictionaryArray.from_arrays(pa.array(places.astype(np.int32)), values.take(used))
+
+
+def _same(value: object, n: int) -> pa.Array:
+    return pa.repeat(value, n)

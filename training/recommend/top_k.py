@@ -1,0 +1,270 @@
+"""The best items of many requests: exact, with ties in a fixed order, over any vocabulary.
+
+A row of scores is cut into blocks.  The K best items lie in the K blocks whose best items are
+best, so all but those blocks are looked at once, for their maxima alone.  n requests, V items, K
+places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import HourglassError
+from training.data.arrays import ranges
+from training.data.reader import Histories, Requests
+from training.data.select_users import of_users
+from training.models.parts.base import System
+from training.recommend.factors import Factors, Pairs, factors_of
+from training.recommend.selection import first_allowed, top_k
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+_FLOATS_AT_ONCE = 1 << 24  # scores in memory together
+_USERS_AT_ONCE = 8192  # histories that a system is handed together, where their pairs are few
+_USERS_AT_FIRST = 1024  # while it is not known how many they are
+_PAIRS_AT_ONCE = 1 << 25  # of 20 bytes, some of them twice
+_ROWS, _COLUMNS = 256, 4096  # of a part of a product
+_ROWS_AGAIN = 32  # whose best blocks are looked at together
+_BLOCK = 64  # items of which only the best is remembered at first
+_NEVER = -1e30  # a score that is none: infinity times zero would be no number
+# Systems whose scores depend on nothing but the time: one row answers everyone.
+_SAME_FOR_ALL = ("pop", "recent_pop")
+
+
+class Barred(NamedTuple):
+    """What must not be offered: ``columns`` to nobody, item ``column[p]`` not to request row[p]."""
+
+    columns: Ints  # (b,) 0-based, ascending
+    row: Ints  # (P,) ascending
+    column: Ints  # (P,)
+
+    def within(self, first: int, stop: int) -> Barred:
+        """Of the requests ``first`` to ``stop``, counted from the first of them."""
+        part = slice(*np.searchsorted(self.row, [first, stop]).tolist())
+        return Barred(self.columns, self.row[part] - first, self.column[part])
+
+    def of(self, rows: Ints) -> Barred:
+        """Of some requests, in their order."""
+        begin = np.searchsorted(self.row, rows)
+        row, pair = ranges(begin, np.searchsorted(self.row, rows, side="right") - begin)
+        return Barred(self.columns, row, self.column[pair])
+
+
+NOTHING_BARRED = Barred(*(np.empty(0, np.int64) for _ in range(3)))
+
+
+def top(
+    system: System, histories: Histories, requests: Requests, k: int, barred: Barred, n_items: int
+) -> Iterator[tuple[Ints, Ints, Floats]]:
+    """The K best items that are not barred, for blocks of requests, each request once.
+
+    Yields:
+        Rows of requests (b,); their items' columns (b, K), best first, equal ones by column; their
+        scores (b, K), minus infinity where there is no further item.
+
+    Raises:
+        HourglassError: a score is not a number.
+    """
+    k = min(k, n_items)
+    if system.name in _SAME_FOR_ALL:
+        yield from _same_for_all(system, histories, requests, k, barred, n_items)
+        return
+    first, size = 0, min(_USERS_AT_FIRST, _USERS_AT_ONCE)
+    while first < len(requests):
+        stop = min(first + size, len(requests))
+        part, asked = of_users(histories, requests.take(slice(first, stop)))
+        factors = _factors(system, part, asked)
+        pairs = sum(len(term.row) for term in factors.pairs) if factors is not None else 0
+        for rows, columns, found in _of_block(
+            system, factors, part, asked, k, barred.within(first, stop), n_items
+        ):
+            yield first + rows, columns, found
+        # Next to popular items is nearly everything: thousands of pairs a user.
+        size = _PAIRS_AT_ONCE * (stop - first) // max(1, pairs)
+        size = max(1, min(size, _USERS_AT_ONCE))
+        first = stop
+
+
+def _of_block(
+    system: System,
+    factors: Factors | None,
+    histories: Histories,
+    requests: Requests,
+    k: int,
+    barred: Barred,
+    n_items: int,
+) -> Iterator[tuple[Ints, Ints, Floats]]:
+    import torch
+
+    with torch.inference_mode():
+        if factors is not None:
+            yield from _of_factors(system.name, factors, k, barred)
+            return
+        columns = torch.from_numpy(barred.columns)
+        for rows, scores in _scored(system, histories, requests, n_items):
+            theirs = barred.of(rows)
+            if len(columns):
+                scores.index_fill_(1, columns.to(scores.device), -torch.inf)
+            if len(theirs.row):
+                pairs = (torch.from_numpy(each).to(scores.device) for each in theirs[1:])
+                scores[tuple(pairs)] = -torch.inf
+            best, found = (each.cpu().numpy() for each in top_k(scores, k))
+            _refuse_nan(system.name, found)
+            yield rows, best, found
+
+
+def _factors(system: System, histories: Histories, requests: Requests) -> Factors | None:
+    import torch
+
+    from training.models.parts.recurrent import NeuralSystem
+
+    if not isinstance(system, NeuralSystem):
+        return None
+    with torch.inference_mode(), system._asking():
+        return factors_of(system, histories, requests)
+
+
+def _of_factors(
+    name: str, factors: Factors, k: int, barred: Barred
+) -> Iterator[tuple[Ints, Ints, Floats]]:
+    """The scores of a part of the items at a time, which then lie in the processor's cache."""
+    import torch
+
+    left, parts, pairs = factors
+    n_items, device = len(parts[0]), left.device
+    # V up to whole blocks, and a factor that closes what nobody is offered.
+    right = torch.zeros(-(-n_items // _BLOCK) * _BLOCK, left.shape[1] + 1, device=device)
+    torch.cat(parts, 1, out=right[:n_items, :-1])
+    right[torch.from_numpy(barred.columns).to(device), -1] = _NEVER
+    right[n_items:, -1] = _NEVER
+    left = torch.cat([left, torch.ones_like(left[:, :1])], 1)
+    for first in range(0, len(left), _ROWS):
+        stop = min(first + _ROWS, len(left))
+        told = barred.within(first, stop)
+        never = Pairs(told.row, told.column, np.full(len(told.row), -np.inf, np.float32))
+        added = (*(each.within(first, stop) for each in pairs), never)
+        best, found = _best_of_product(left[first:stop], right, added, k)
+        scores = found.cpu().numpy()
+        _refuse_nan(name, scores)
+        scores[scores < _NEVER / 2] = -np.inf
+        rows = np.arange(first, stop, dtype=np.int64)
+        yield rows, best.clamp_max(n_items - 1).cpu().numpy(), scores
+
+
+def _best_of_product(
+    left: Tensor, right: Tensor, added: Sequence[Pairs], k: int
+) -> tuple[Tensor, Tensor]:
+    """Columns and scores (u, k) of left @ right.T and what is added to pairs of rows and columns.
+
+    ``left`` is (u, F), ``right`` (W, F) with W whole blocks; items of equal score by column.
+    """
+    import torch
+
+    n_users, n_columns = len(left), len(right)
+    if n_users * n_columns <= _FLOATS_AT_ONCE:
+        scores = torch.mm(left, right.T)
+        for pairs in added:
+            at = tuple(torch.from_numpy(each).to(left.device) for each in pairs[:2])
+            scores.index_put_(at, torch.from_numpy(pairs.value).to(left.device), accumulate=True)
+        return top_k(scores, k)
+    parts = [_by_column(pairs, left.device) for pairs in added if len(pairs.row)]
+    maxima = torch.empty(n_users, n_columns // _BLOCK, device=left.device)
+    for first in range(0, n_columns, _COLUMNS):
+        stop = min(first + _COLUMNS, n_columns)
+        scores = torch.mm(left, right[first:stop].T)  # (u, c)
+        for row, column, value in parts:
+            part = slice(*np.searchsorted(column, [first, stop]).tolist())
+            at = (row[part], torch.from_numpy(column[part] - first).to(left.device))
+            scores.index_put_(at, value[part], accumulate=True)
+        blocks = torch.unflatten(scores, 1, (-1, _BLOCK))
+        maxima[:, first // _BLOCK : stop // _BLOCK] = blocks.amax(2)
+    return _best_of_blocks(left, right, added, top_k(maxima, k)[0].sort(1).values, k)
+
+
+def _best_of_blocks(
+    left: Tensor, right: Tensor, added: Sequence[Pairs], blocks: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
+    """As `_best_of_product`, among the columns of each row's blocks (u, b), ascending."""
+    import torch
+
+    by_block = torch.unflatten(right, 0, (-1, _BLOCK))  # (W / _BLOCK, _BLOCK, F)
+    within = torch.arange(_BLOCK, device=left.device)
+    columns = (blocks[:, :, None] * _BLOCK + within).flatten(1)  # (u, b * _BLOCK)
+    scores = torch.empty(columns.shape, device=left.device)
+    for first in range(0, len(left), _ROWS_AGAIN):
+        part = slice(first, first + _ROWS_AGAIN)
+        vectors = by_block[blocks[part]].flatten(1, 2)  # (r, b * _BLOCK, F)
+        scores[part] = torch.bmm(vectors, left[part, :, None])[:, :, 0]
+    chosen = blocks.cpu().numpy()
+    for pairs in added:
+        pair, place = np.nonzero(chosen[pairs.row] == (pairs.column // _BLOCK)[:, None])
+        at = (pairs.row[pair], place * _BLOCK + pairs.column[pair] % _BLOCK)
+        rows, places = (torch.from_numpy(each).to(left.device) for each in at)
+        value = torch.from_numpy(pairs.value[pair]).to(left.device)
+        scores.index_put_((rows, places), value, accumulate=True)
+    best, found = top_k(scores, k)
+    return columns.gather(1, best), found
+
+
+def _by_column(pairs: Pairs, device: torch.device) -> tuple[Tensor, Ints, Tensor]:
+    import torch
+
+    order = np.argsort(pairs.column, kind="stable")
+    row = torch.from_numpy(pairs.row[order]).to(device)
+    return row, pairs.column[order], torch.from_numpy(pairs.value[order]).to(device)
+
+
+def _scored(
+    system: System, histories: Histories, requests: Requests, n_items: int
+) -> Iterator[tuple[Ints, Tensor]]:
+    """Rows of requests and the scores of all items, (b, V)."""
+    import torch
+
+    from training.models.parts.recurrent import NeuralSystem
+
+    if isinstance(system, NeuralSystem):
+        # As `score`, but each history is read once and no score is copied.
+        with system._asking():
+            yield from system._scored(histories, requests)
+        return
+    size = max(1, _FLOATS_AT_ONCE // max(1, n_items))
+    for first in range(0, len(requests), size):
+        rows = np.arange(first, min(first + size, len(requests)), dtype=np.int64)
+        yield rows, torch.from_numpy(system.score(histories, requests.take(rows)))
+
+
+def _same_for_all(
+    system: System, histories: Histories, requests: Requests, k: int, barred: Barred, n_items: int
+) -> Iterator[tuple[Ints, Ints, Floats]]:
+    """One row of scores for each time that is asked for, and a longer list of its best items."""
+    import torch
+
+    most = int(np.bincount(barred.row).max(initial=0))
+    # So many that whoever has most items barred still finds k.
+    reach = min(n_items, k + most)
+    size = max(1, min(_USERS_AT_ONCE, _FLOATS_AT_ONCE // max(1, reach)))
+    for now_us in np.unique(requests.now_us):
+        rows = np.flatnonzero(requests.now_us == now_us)
+        scores = system.score(histories, requests.take(rows[:1]))  # (1, V)
+        scores[:, barred.columns] = -np.inf
+        best, found = (each[0].numpy() for each in top_k(torch.from_numpy(scores), reach))
+        _refuse_nan(system.name, found)
+        for first in range(0, len(rows), size):
+            mine = rows[first : first + size]
+            _, row, column = barred.of(mine)
+            columns, taken = first_allowed(best, row, column, len(mine), k, n_items)
+            yield mine, columns, np.where(taken >= 0, found[taken], -np.inf).astype(np.float32)
+
+
+def _refuse_nan(name: str, found: Floats) -> None:
+    if np.isnan(found).any():
+        raise HourglassError(f"{name}: a score is not a number: train the model again")

@@ -1,0 +1,1 @@
+"""MLflow's registry and runs, artefacts, cards, and the chain of records."""

@@ -1,0 +1,48 @@
+"""Which model of each name was trained last on a data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pipeline.errors import UsageError
+from pipeline.files import write_text
+from pipeline.settings.settings import Settings
+
+
+def candidates(settings: Settings, dataset_id: str) -> dict[str, str]:
+    """Model id of each model last trained on a data set, by its name.
+
+    Raises:
+        UsageError: none was.
+    """
+    path = _index(settings, dataset_id)
+    if not path.is_file():
+        raise UsageError(
+            f"nothing was trained on data set {dataset_id} yet: "
+            f"run `hourglass train --dataset {dataset_id}`"
+        )
+    found: dict[str, str] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def configured(settings: Settings, dataset_id: str) -> dict[str, str]:
+    """As :func:`candidates`, without models that are no longer configured.
+
+    Raises:
+        UsageError: nothing was trained on the data set.
+    """
+    names = {model.name for model in settings.models}
+    names |= {settings.gate.floor, *settings.candidates}
+    return {n: model_id for n, model_id in candidates(settings, dataset_id).items() if n in names}
+
+
+def remember(settings: Settings, dataset_id: str, models: dict[str, str]) -> None:
+    """Note which model of each name is the data set's candidate."""
+    path = _index(settings, dataset_id)
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    write_text(path, json.dumps({**known, **models}, indent=1) + "\n")
+
+
+def _index(settings: Settings, dataset_id: str) -> Path:
+    return settings.path("candidates") / f"{dataset_id}.json"

@@ -1,0 +1,135 @@
+"""The report: gathers data quality from the lake and model health from decisions and ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import HourglassError
+from pipeline.hours import HourRange
+from pipeline.ingest.ingest import STEP as INGEST
+from pipeline.lake.catalog import NAMESPACE
+from pipeline.lake.stale_hours import STEP as SESSIONIZE
+from pipeline.lake.tables import QUARANTINE
+from pipeline.quality.verdicts import STEPS
+from pipeline.report.gather import data_facts
+from pipeline.report.model_values import ModelHealth
+from pipeline.report.render import render_report
+from pipeline.report.traffic_lights import dataset_light, support_light
+from pipeline.report.values import Interval, Light, Link
+from pipeline.text.masking import mask
+from pipeline.workspace import Workspace
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.leaderboard import leaderboard_rows, note
+from training.registry.mlflow_registry import Registry, ui_command
+from training.report.gather import model_health
+
+
+def write_report(space: Workspace, registry: Registry) -> Path:
+    """Write ``reports/report.html`` about the last hours, and return its path."""
+    return make_report(space, registry)[0]
+
+
+def make_report(space: Workspace, registry: Registry) -> tuple[Path, list[Light]]:
+    """Write ``reports/report.html`` about the last hours; returns its path and the lights."""
+    lake, settings = space.lake, space.settings
+    arrived, judged = lake.filled(INGEST), lake.filled(STEPS["events"])
+    if not arrived:
+        raise HourglassError("no hour is ingested yet: run `hourglass ingest`")
+    # An hour that stopped the loop is judged but not filled, and the one to look at.  What was
+    # judged after the last event was most likely asked for, or is the silence to look at.
+    last = max(*arrived, *judged) + 1
+    first = max(last - settings.quality.report_hours, min(arrived))
+    hours = HourRange(first, last)
+    # The last sessions of the log close after its last event.
+    closed = (hour for hour, filled in lake.filled(SESSIONIZE).items() if filled.rows)
+    with_closing = HourRange(first, max([last, *(hour + 1 for hour in closed)]))
+    out = settings.path("reports") / "report.html"
+    data = data_facts(
+        lake,
+        f"Hourglass: {settings.site_name}",
+        with_closing,
+        space.clock,
+        settings.path("data_docs"),
+        out,
+        hours.stop,
+        settings.source.columns.event_key is not None,
+    )
+    health, model_lights, evaluation = model_health(settings, registry, hours, space.clock, out)
+    dataset = _last_dataset(space)
+    steps = _read(dataset, "manifest.json").get("steps", [])
+    quality = _read(dataset, "quality.json") or None
+    facts = replace(
+        data,
+        lights=(*data.lights, support_light(steps), dataset_light(quality, dataset is not None)),
+        model_lights=model_lights,
+        health=health,
+        dataset_failed=tuple(map(str, (quality or {}).get("failed", ()))),
+        filter_steps=steps,
+        leaderboard=_leaderboard(evaluation),
+        leaderboard_note=note(evaluation) if evaluation else "",
+        links=_links(space, health, out),
+    )
+    return render_report(facts, out), [*model_lights, *facts.lights]
+
+
+def _leaderboard(found: Evaluation | None) -> list[dict[str, object]]:
+    if found is None:
+        return []
+    return [
+        {
+            key: Interval(*value) if isinstance(value, tuple) else value
+            for key, value in row.items()
+            if key != "model_id"
+        }
+        for row in leaderboard_rows(found)
+    ]
+
+
+def _last_dataset(space: Workspace) -> Path | None:
+    try:
+        return space.dataset("last")
+    except HourglassError:
+        return None
+
+
+def _read(dataset: Path | None, name: str) -> dict[str, Any]:
+    """A file of the data set; empty where it has none."""
+    path = None if dataset is None else dataset / name
+    if path is None or not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
+
+
+def _links(space: Workspace, health: ModelHealth, out: Path) -> list[Link]:
+    settings = space.settings
+    live = health.live
+    docs = os.path.relpath(settings.path("data_docs") / "index.html", out.parent)
+    recommendations = os.path.relpath(settings.path("recommendations"), out.parent)
+    return [
+        Link("Data Docs: every validation", href=docs),
+        Link("Recommendations", href=recommendations),
+        Link("Quarantine by reason and file", command=_quarantine_command(space)),
+        Link(
+            f"Runs and models in MLflow ({live.model_id if live else 'none'} is live)",
+            command=ui_command(settings.resolved_mlflow_uri, settings.path("mlflow")),
+        ),
+        Link("Runs of the hours in Airflow (sessions_hourly, retrain)", command="make airflow"),
+    ]
+
+
+def _quarantine_command(space: Workspace) -> str:
+    """A command that counts what was refused, for a shell in the project's environment."""
+    uri = mask(space.settings.resolved_catalog_uri)
+    code = (
+        "from pyiceberg.catalog.sql import SqlCatalog; "
+        f"catalog = SqlCatalog('hourglass', uri={uri!r}); "
+        f"refused = catalog.load_table('{NAMESPACE}.{QUARANTINE.name}').scan().to_pandas(); "
+        "print(refused.groupby(['reason', 'source_file']).size().to_string())"
+    )
+    return f"python -c {shlex.quote(code)}"

@@ -1,0 +1,1 @@
+"""The steps of the hour, and the loop and the demo that run them."""

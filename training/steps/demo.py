@@ -1,0 +1,156 @@
+"""The demo: the whole loop once, by the same steps that Airflow runs."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.settings.settings import load_settings, merge
+from pipeline.text.wording import counted
+from pipeline.workspace import Workspace
+from training.cli.commands import show_leaderboard
+from training.cli.copied_settings import MADE_BY
+from training.fit.model_lines import check_lines
+from training.registry.mlflow_registry import registry_of
+from training.steps.common import Steps
+
+_PRESETS = resources.files("pipeline") / "presets"
+
+
+def presets() -> list[str]:
+    """Sources that the demo knows good settings for."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _PRESETS.iterdir())
+
+
+def demo_settings(source: str, raw: Path | None, hours: int | None, work: Path) -> dict[str, Any]:
+    """The preset of a source as the content of a settings file.
+
+    Raises:
+        UsageError: no such preset, or real logs without their folder.
+    """
+    if source not in presets():
+        raise UsageError(
+            f"no demo for source {source!r}: use one of {', '.join(presets())}, "
+            "or write a hourglass.yaml (see the README)"
+        )
+    content: dict[str, Any] = yaml.safe_load((_PRESETS / f"{source}.yaml").read_text("utf-8"))
+    place = work.absolute() / source
+    if source == "simulator":
+        raw = raw or place / "landing"
+        if hours is not None:
+            content = merge(content, {"simulator": {"hours": hours}})
+    elif raw is None:
+        raise UsageError(f"the {source} demo needs its raw logs: pass --raw (make demo RAW=...)")
+    elif hours is not None:
+        content = merge(content, {"dataset": {"window": f"{hours}h"}})
+    beside = {
+        key: str(raw.absolute() / content["source"][key])
+        for key in ("items_path", "users_path")
+        if key in content["source"]
+    }
+    source_settings = {"path": str(raw.absolute()), **beside}
+    return merge(content, {"work": str(place), "source": source_settings})
+
+
+def run_demo(
+    opened: Workspace, source: str, raw: Path | None, hours: int | None, work: Path
+) -> None:
+    """Run every step and say at the end where to look."""
+    content = demo_settings(source, raw, hours, work)
+    settings = load_settings(None, content)
+    check_lines(settings)
+    space = Workspace(settings, opened.clock, opened.as_json)
+    settings_file = settings.work / "hourglass.yaml"
+    settings.work.mkdir(parents=True, exist_ok=True)
+    text = f"{MADE_BY} --source {source}`.\n" + yaml.safe_dump(content)
+    for path in (settings_file, work / "hourglass.yaml"):
+        path.write_text(text, encoding="utf-8")
+    try:
+        steps = Steps(space)
+        _model_steps(space, _data_steps(space, source, raw, steps), steps)
+    finally:
+        space.close()
+    console = space.console
+    console.print("\nWhere to look", style="bold")
+    for label, place in _places(space):
+        console.print(f"  {label:<16}{place}", markup=False)
+
+
+def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -> Hour:
+    """From raw logs to sessions; returns the hour after the last event."""
+    from pipeline.quality.results import refuse_critical
+    from pipeline.quality.validate_hours import validate
+    from training.steps.take_in import ingested, sessionized
+
+    settings, lake = space.settings, space.lake
+    if source == "simulator" and raw is None:
+        with steps("simulate") as done:
+            done(_simulate(space))
+    with steps("start Spark") as done:
+        # How long real logs are is not known; the simulated ones are short.
+        spark = space.spark if source == "simulator" else space.spark_for(None)
+        done(f"Spark {spark.version} at {settings.spark.master}")
+    hours = HourRange.covering(ingested(space, steps))
+    sessionized(space, hours.stop, steps)
+    as_of = space.as_of("last")
+    judged = space.horizon_from(as_of)
+    window = parse_duration_h(settings.dataset.window)
+    learned = HourRange(max(as_of - window, hours.first), as_of)
+    with steps("validate") as done, space.writing():
+        act = space.act()
+        outcomes = validate(lake, settings, learned, act=act)
+        outcomes += validate(lake, settings, judged, act=act)
+        failed = [r for outcome in outcomes for r in outcome.results if not r.success]
+        checked = sum(len(outcome.results) for outcome in outcomes)
+        done(
+            f"{counted(checked, 'expectation')} on {learned.first} to {judged.stop}, "
+            f"{len(failed)} failed"
+        )
+        refuse_critical(outcomes)
+    return judged.stop
+
+
+def _model_steps(space: Workspace, end: Hour, steps: Steps) -> None:
+    """From sessions to recommendations; prints the leaderboard last."""
+    from training.report.build import write_report
+    from training.steps.hourly_loop import learn
+
+    done = learn(space, end, steps)
+    with steps("report") as said:
+        said(str(write_report(space, registry_of(space))))
+    if done.evaluation is not None:
+        show_leaderboard(space, done.evaluation)
+    if done.outcome == "block":
+        raise HourglassError(f"the gate blocked the candidate: {done.sentence}")
+
+
+def _simulate(space: Workspace) -> str:
+    from pipeline.simulator import simulate
+
+    world = space.settings.simulator
+    landing = space.settings.source.path
+    first = Hour.parse(world.start)
+    hours = HourRange(first, first + world.hours)
+    truth = landing.with_name(landing.name + "-truth")
+    made = simulate(world, landing, truth, hours)
+    return f"{counted(made.records, 'record')} in {counted(made.files, 'hourly file')}"
+
+
+def _places(space: Workspace) -> list[tuple[str, str]]:
+    from training.registry.mlflow_registry import ui_command
+
+    settings = space.settings
+    return [
+        ("Data Docs", str(settings.path("data_docs") / "index.html")),
+        ("report", str(settings.path("reports") / "report.html")),
+        ("recommendations", str(settings.path("recommendations"))),
+        ("decisions", str(settings.path("decisions"))),
+        ("MLflow", ui_command(settings.resolved_mlflow_uri, settings.path("mlflow"))),
+        ("Airflow", "make airflow"),
+        ("settings", str(settings.work / "hourglass.yaml")),
+    ]

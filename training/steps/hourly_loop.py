@@ -1,0 +1,244 @@
+"""The loop of one hour: what came in, what is learned of it, who is proven better, who is live.
+
+At the end of hour H: ingest, validate, sessionize; freeze a data set as of the start of the hours
+that judge; look whether retraining is worth it; train; score everybody on the same events; take
+back what fell below its floor; gate; refit; promote; recommend.  Each step is what the command of
+its name does, so that a person, Airflow and this loop end in the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import HourglassError, NothingHappenedError
+from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.quality.verdicts import Kind
+from pipeline.text.wording import counted
+from pipeline.workspace import Workspace
+from training.gate.judged_hours import QUIET, note_judged
+from training.registry.mlflow_registry import Registry, registry_of
+from training.steps.common import Steps
+from training.steps.take_in import sessionized
+
+if TYPE_CHECKING:
+    from training.evaluation.evaluate import Evaluation
+
+
+_EVENTS: tuple[Kind, ...] = ("events",)
+_SESSIONS: tuple[Kind, ...] = ("sessions",)
+
+
+@dataclass(frozen=True)
+class HourDone:
+    """What became of an hour; ``outcome`` is the gate's, or skipped or quiet."""
+
+    stop: Hour
+    dataset_id: str
+    outcome: str
+    sentence: str
+    champion: str
+    recommendations: Path
+    evaluation: Evaluation | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def run_hour(space: Workspace, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
+    """The whole loop at the end of the hour before ``stop``; running it again changes nothing.
+
+    All that has arrived is taken in before (`training.steps.take_in.ingested`).  With ``catch_up``
+    the hours before that ended unjudged are judged first.
+
+    Raises:
+        HourglassError: a step refuses or fails; what was done before it stands.
+    """
+    from pipeline.quality.results import refuse_critical
+    from pipeline.quality.validate_hours import validate
+
+    settings, lake = space.settings, space.lake
+    judged = HourRange(stop - parse_duration_h(settings.evaluation.horizon), stop)
+    with steps("validate") as done, space.writing():
+        refuse_critical(validate(lake, settings, judged, _EVENTS, act=space.act()))
+        done(f"{judged}: no critical expectation failed")
+    sessionized(space, stop, steps)
+    with space.writing():
+        refuse_critical(validate(lake, settings, judged, _SESSIONS, act=space.act()))
+    return learn(space, stop, steps, catch_up)
+
+
+def learn(space: Workspace, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
+    """From sessions to recommendations as of ``stop``.
+
+    Whatever fails among the challengers, and even where there is no data set to judge them on, the
+    live model recommends.
+
+    Raises:
+        HourglassError: the first step that failed; those that do not need it are done.
+    """
+    from training.cli.recommend import live_at, recommend_all
+
+    tries, tried = _Tries(steps), _Tried()
+    as_of = stop - parse_duration_h(space.settings.evaluation.horizon)
+    if catch_up:
+        with tries("judge") as done:
+            done(_caught_up(space, as_of, steps))
+    try:
+        _challenge(space, stop, tries, tried)
+    except NothingHappenedError as error:
+        tried.outcome, tried.sentence = QUIET, str(error)
+        note_judged(space.settings, as_of, QUIET, tried.sentence)
+    try:
+        with steps("recommend") as done:
+            live = live_at(registry_of(space), stop)
+            published = recommend_all(space, live, stop.start)
+            done(
+                f"{counted(published.rows, 'row')} for {counted(published.users, 'user')} by "
+                f"{live.model_id}"
+            )
+    except HourglassError as error:
+        steps.say("recommend", f"failed: {error}")
+        tries.refuse_failed()
+        raise
+    tries.refuse_failed()
+    return HourDone(
+        stop=stop,
+        dataset_id=tried.dataset_id,
+        outcome=tried.outcome,
+        sentence=tried.sentence,
+        champion=live.model_id,
+        recommendations=published.path,
+        evaluation=tried.evaluation,
+        seconds=dict(steps.seconds),
+    )
+
+
+@dataclass
+class _Tried:
+    """How far the challengers of an hour came."""
+
+    dataset_id: str = ""
+    outcome: str = "failed"
+    sentence: str = ""
+    evaluation: Evaluation | None = None
+
+
+def _challenge(space: Workspace, stop: Hour, tries: _Tries, tried: _Tried) -> None:
+    """Freeze, train, evaluate, watch, gate and promote, as far as each can be done.
+
+    Raises:
+        NothingHappenedError: the hours hold nothing to judge anybody on.
+    """
+    from training.cli.commands import evaluate_all
+    from training.cli.gate import decide
+    from training.cli.monitor import watched
+
+    dataset = None
+    with tries("dataset") as done:
+        dataset, sentence = _frozen(space, stop)
+        tried.dataset_id = dataset.name
+        done(sentence)
+    if dataset is None:
+        return
+    with tries("train") as done:
+        done(_trained(space, registry_of(space), dataset))
+    with tries("evaluate") as done:
+        tried.evaluation = evaluate_all(space, dataset)
+        done(
+            f"{counted(tried.evaluation.n_targets, 'next event')} from {tried.evaluation.start} on"
+        )
+    if tried.evaluation is None:
+        return
+    with tries("watch") as done:
+        done(watched(space, dataset).sentence)
+    with tries("gate") as done:
+        verdict = decide(space, dataset)
+        tried.outcome = "block" if verdict.blocks else verdict.outcome
+        tried.sentence = verdict.sentence
+        done(f"{tried.outcome}: {tried.sentence}")
+    if tried.outcome == "promote" and verdict.path is not None:
+        with tries("promote") as done:
+            done(_promoted(space, verdict.path))
+
+
+def _caught_up(space: Workspace, newest: Hour, steps: Steps) -> str:
+    """Judge the hours before ``newest`` that ended unjudged.
+
+    Raises:
+        HourglassError: one of them could not be judged; the others were.
+    """
+    from training.steps.catch_up import beyond_sentence, catch_up, refuse_left_out
+
+    done = catch_up(space, newest, lambda line: steps.say("judge", line))
+    if beyond := beyond_sentence(done.waiting.beyond):
+        steps.say("judge", beyond)
+    refuse_left_out(done)
+    return ", ".join(str(hour) for hour, *_ in done.judged) or "no earlier hour waits"
+
+
+def _frozen(space: Workspace, stop: Hour) -> tuple[Path, str]:
+    """The data set that the hours before ``stop`` judge, and what is in it."""
+    from pipeline.dataset.build import read_manifest
+    from pipeline.dataset.freeze import freeze_and_judge
+    from pipeline.quality.results import refuse_critical
+
+    as_of = stop - parse_duration_h(space.settings.evaluation.horizon)
+    folder, outcome = freeze_and_judge(space, space.settings, as_of)
+    refuse_critical([outcome])
+    held = read_manifest(folder)
+    return folder, (
+        f"{folder.name} as of {as_of}: {counted(held['n_targets'], 'event')}, "
+        f"{counted(held['n_users'], 'user')}, {counted(held['n_items'], 'item')}"
+    )
+
+
+def _promoted(space: Workspace, decision: Path) -> str:
+    from training.cli.promote import promoted
+    from training.gate.decision_file import read_decision
+    from training.steps.retrain import refitted
+
+    if space.settings.gate.approval:
+        return f"waits for `hourglass approve --decision {decision.name} --by NAME`"
+    refit = refitted(space, registry_of(space), read_decision(decision))
+    return promoted(space, decision, refit.model_id if refit else None).sentence
+
+
+def _trained(space: Workspace, registry: Registry, dataset: Path) -> str:
+    from training.cli.train import train_all
+    from training.fit.train import TrainOptions
+    from training.steps.retrain import lines_to_train, look
+
+    worth = look(space, registry, dataset)
+    lines = lines_to_train(space.settings, worth)
+    names = ", ".join(one.name for one in train_all(space, dataset, lines, TrainOptions()))
+    return f"{names}; {worth.sentence}" if space.settings.retrain.skip else names
+
+
+class _Tries:
+    """Steps that are allowed to fail; the first that did is told at the end."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._failed: list[HourglassError] = []
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[Callable[[str], None]]:
+        try:
+            with self._steps(name) as done:
+                yield done
+        except NothingHappenedError:
+            raise
+        except HourglassError as error:
+            self._failed.append(error)
+            self._steps.say(name, f"failed: {error}")
+
+    def refuse_failed(self) -> None:
+        """Let an hour pass of which every step was done.
+
+        Raises:
+            HourglassError: the first that failed.
+        """
+        if self._failed:
+            raise self._failed[0]

@@ -1,0 +1,69 @@
+"""Retraining of one hour as the commands and the loop share it: look, train, refit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.hours import Hour
+from pipeline.settings.settings import Settings
+from pipeline.workspace import Workspace
+from training.fit.retrain_policy import Worth, worth_retraining
+from training.fit.retrain_signals import record_worth, signs_at
+from training.registry.mlflow_registry import Registry
+
+if TYPE_CHECKING:
+    from training.fit.model_configs import Model
+    from training.fit.train import Trained
+    from training.gate.decision_file import DecisionRecord
+
+
+def look(space: Workspace, registry: Registry, dataset: Path) -> Worth:
+    """Whether retraining on a data set is worth it; what was found is kept."""
+    from pipeline.dataset.build import read_manifest
+
+    as_of = Hour.parse(read_manifest(dataset)["as_of"])
+    signs = signs_at(space.settings, space.lake, registry, as_of)
+    worth = worth_retraining(signs, space.settings.retrain)
+    record_worth(space.settings, dataset.name, worth)
+    return worth
+
+
+def is_skipped(settings: Settings, worth: Worth | None) -> bool:
+    """Whether the settings let an hour pass of which that was found."""
+    return settings.retrain.skip and worth is not None and not worth.retrain
+
+
+def lines_to_train(settings: Settings, worth: Worth | None) -> list[Model]:
+    """All configured lines or, of an hour that is skipped, the floor alone.
+
+    The floor costs nothing to fit, and the live model is watched against it every hour.
+    """
+    from training.fit.model_configs import chosen, configured
+
+    if is_skipped(settings, worth):
+        return [configured(settings, settings.gate.floor)]
+    return chosen(settings, [], None)
+
+
+def refitted(space: Workspace, registry: Registry, decision: DecisionRecord) -> Trained | None:
+    """The refit of a decision's candidate; None where none is wanted.
+
+    Raises:
+        HourglassError: as `pipeline.dataset.build.freeze`, `training.fit.refit.refit`, or the data
+        set or
+            the decision is not to be trusted.
+    """
+    from pipeline.dataset.freeze import freeze_and_judge
+    from pipeline.quality.results import refuse_critical
+    from training.deployment.decision_check import verified_decision
+    from training.fit.progress_display import display
+    from training.fit.refit import refit, wants_refit
+
+    if not wants_refit(space.settings, decision):
+        return None
+    verified_decision(registry, decision.record.path, f"refitting {decision.candidate_id}")
+    dataset, outcome = freeze_and_judge(space, space.settings, decision.end)
+    refuse_critical([outcome])
+    with display() as watcher:
+        return refit(space.settings, registry, decision, dataset, watcher)

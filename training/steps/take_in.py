@@ -1,0 +1,60 @@
+"""The first steps of a loop and of the demo: what has arrived, and the sessions it makes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange
+from pipeline.text.wording import counted
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from training.steps.common import Steps
+
+
+def ingested(space: Workspace, steps: Steps) -> list[Hour]:
+    """Take in all that lies in the landing zone; returns all hours with events, in order.
+
+    Raises:
+        HourglassError: there is no event yet.
+    """
+    from pipeline.ingest import ingest
+    from pipeline.ingest.item_user_tables import load_metadata
+
+    settings, lake = space.settings, space.lake
+    with steps("metadata") as done, space.writing():
+        loaded = load_metadata(lake, settings)
+        rows = ", ".join(f"{n:,} {what}" for what, n in loaded.rows.items()) or "none"
+        done("; left out: ".join([rows, *loaded.faults, *loaded.former_faults]))
+    spark = space.spark
+    with steps("ingest") as done, space.writing():
+        taken = ingest.ingest(spark, lake, settings, space.clock)
+        done(
+            f"{counted(taken.records, 'record')} = {taken.accepted:,} accepted + "
+            f"{counted(taken.duplicates, 'duplicate')} + {taken.quarantined:,} quarantined"
+            if taken.files
+            else f"nothing new in {counted(taken.known_files, 'file')}"
+        )
+    arrived = lake.filled(ingest.STEP)
+    if not arrived:
+        raise HourglassError(f"{settings.source.path}: no record became an event: see quarantine")
+    return sorted(arrived)
+
+
+def sessionized(space: Workspace, stop: Hour, steps: Steps) -> None:
+    """Fill every hour before ``stop`` whose sessions are missing or were made from other events.
+
+    Raises:
+        HourglassError: as `pipeline.sessions.sessionize.sessionize`.
+    """
+    from pipeline.lake.stale_hours import stale_hours
+    from pipeline.sessions.sessionize import sessionize
+
+    with steps("sessionize") as done, space.writing():
+        stale = stale_hours(space.lake, space.settings, stop)
+        if stale:
+            made = sessionize(space.spark, space.lake, space.settings, HourRange(stale[0], stop))
+            done(f"{counted(made.events, 'event')} of {counted(len(stale), 'hour')} in sessions")
+        else:
+            done("all hours are filled already")

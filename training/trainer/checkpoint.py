@@ -1,0 +1,188 @@
+"""Checkpoints of a fit: named tensors and the place, in one safetensors file that is never torn."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import HourglassError, telling_of_full_disk
+from pipeline.files import flush
+
+_NAME = "fit.safetensors"
+_UNFINISHED = "fit.unfinished"
+_FORMAT = "1"
+
+
+@dataclass
+class Place:
+    """How far a fit has come, and what it has counted on its way."""
+
+    epoch: int = 1  # being learned; 1 is the first
+    batch: int = 0  # batches of the epoch that are learned
+    done: int = 0  # targets learned from, of all epochs
+    loss_sum: float = 0.0  # over this epoch
+    loss_targets: int = 0
+    opening_loss: float = 0.0  # mean before anything was learned
+    window_batches: int = 0  # latest batches, for the guard against divergence
+    window_above: int = 0  # of these, the ones with a loss that is far too high
+    best_epoch: int = 0  # 0 = no epoch was validated
+    best_loss: float = 0.0  # validation loss of that epoch
+    validation_loss: float | None = None  # of the epoch before
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which fit a checkpoint belongs to; only the same fit may go on from it."""
+
+    fingerprint: str  # of data, parameters and code
+    seed: int
+    schedule: str
+    processes: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a fit needs to go on as if nothing had happened."""
+
+    place: Place
+    weights: Mapping[str, Tensor]
+    optimiser: Mapping[str, Tensor]
+    carried: Mapping[str, Tensor]  # of all ranks
+    best: Mapping[str, Tensor]  # weights of the best epoch; empty where none was validated
+
+
+_PARTS = ("weights", "optimiser", "carried", "best")
+
+
+def save_checkpoint(folder: Path, identity: Identity, checkpoint: Checkpoint) -> None:
+    """Replace the folder's checkpoint, whole or not at all.
+
+    Raises:
+        HourglassError: the disk is full, or the folder cannot be written; the checkpoint that was
+            there before is as it was.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    tensors = {
+        f"{part}/{name}": tensor.detach()
+        for part in _PARTS
+        for name, tensor in getattr(checkpoint, part).items()
+    }
+    tensors = _unshared(tensors)
+    about = {
+        "format": _FORMAT,
+        "place": json.dumps(dataclasses.asdict(checkpoint.place)),
+        "identity": json.dumps(dataclasses.asdict(identity)),
+        "checksum": str(_checksum(tensors)),
+    }
+    unfinished = folder / _UNFINISHED
+    try:
+        with telling_of_full_disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, unfinished, about)
+            flush(unfinished)
+            unfinished.replace(folder / _NAME)
+            flush(folder)
+    except (OSError, SafetensorError) as error:
+        raise HourglassError(
+            f"{folder}: cannot write a checkpoint: {error}: make the folder writable, or name "
+            "another one"
+        ) from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def load_checkpoint(folder: Path, identity: Identity) -> Checkpoint | None:
+    """The checkpoint of this fit, its tensors on the CPU; None where there is no checkpoint.
+
+    Raises:
+        HourglassError: it is damaged, or of another fit.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / _NAME
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            _verify_identity(path, about, identity)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        place = Place(**json.loads(about["place"]))
+        whole = str(_checksum(tensors)) == about["checksum"]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path) from error
+    if not whole:
+        raise _damaged(path)
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition("/")
+        parts[part][rest] = tensor
+    return Checkpoint(place=place, **parts)
+
+
+def forget_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a fit that came to its end; its folder too, if that is empty then.
+
+    Raises:
+        HourglassError: it cannot be removed.
+    """
+    try:
+        for name in (_NAME, _UNFINISHED):
+            (folder / name).unlink(missing_ok=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    except OSError as error:
+        raise HourglassError(
+            f"{folder}: cannot remove the checkpoint: {error.strerror}: delete it by hand"
+        ) from error
+
+
+def _verify_identity(path: Path, about: Mapping[str, str], identity: Identity) -> None:
+    if about.get("format") != _FORMAT:
+        raise HourglassError(
+            f"{path}: the checkpoint has format {about.get('format')}, not {_FORMAT}: delete it to "
+            "start afresh"
+        )
+    theirs, ours = json.loads(about["identity"]), dataclasses.asdict(identity)
+    for name, value in ours.items():
+        if theirs[name] != value:
+            raise HourglassError(
+                f"{path}: the checkpoint is of another fit, its {name} is {theirs[name]!r}, not "
+                f"{value!r}: resume with what it was begun with, or delete it to start afresh"
+            )
+
+
+def _damaged(path: Path) -> HourglassError:
+    return HourglassError(f"{path}: the checkpoint is damaged: delete it to start afresh")
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 over all values, by name."""
+    total = 0
+    for name in sorted(tensors):
+        content = tensors[name].cpu().contiguous().reshape(-1).view(torch.uint8)
+        total = zlib.crc32(content.numpy().data, zlib.crc32(name.encode(), total))
+    return total
+
+
+def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same values, each in memory of its own, as the format wants it."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        place = tensor.data_ptr()
+        apart[name] = tensor.clone() if place in seen else tensor.contiguous()
+        seen.add(place)
+    return apart
