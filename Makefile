@@ -30,12 +30,12 @@ OFTEN := HOURGLASS_TEST_KILLS=20 HOURGLASS_TEST_COMMIT_KILLS=40 HOURGLASS_TEST_D
   HOURGLASS_TEST_EXAMPLES=300 HOURGLASS_TEST_FILES=1000 HOURGLASS_TEST_HISTORIES=50
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all check airflow clean
+.PHONY: help venv demo test test-all check docs airflow clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "  make demo SOURCE=name RAW=folder HOURS=n   the demo on logs of your own (see README.md)"
+	@echo "  make demo SOURCE=name RAW=folder HOURS=n   the demo on a known log (see docs/tutorial.md)"
 	@echo "  make airflow PORT=8081                     when 8080 is taken"
 
 venv: ## create .venv with everything installed, once
@@ -60,9 +60,19 @@ check: venv ## lint and types only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/docs ## the documentation as a site, site/index.html; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html; with search: $(BIN)/mkdocs serve"
+
+# What only the site needs is installed for it alone.
+.venv/docs: pyproject.toml constraints.txt | venv
+	$(BIN)/python -m pip install --disable-pip-version-check --no-input --retries 5 \
+	  -c constraints.txt -e '.[docs]'
+	@touch $@
+
 airflow: venv ## Airflow with the DAGs, on the lake of the demo
 	$(RUN) AIRFLOW__API__PORT='$(PORT)' dags/airflow.sh standalone
 
 clean: ## remove .venv and caches; work/ (the lake and the models) stays
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,66 +1,149 @@
-"""What the README shows works as it stands."""
+"""What README and docs show works as it stands, and the reference pages leave nothing out."""
 
 from __future__ import annotations
 
+import ast
+import gzip
+import inspect
 import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 import typer
+import yaml
+from pydantic import BaseModel, Field
 
+from docs import generate
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
-from pipeline.lake.tables import SESSIONS
-from pipeline.settings.settings import load_settings
-from training.cli.main import app
+from pipeline.lake.tables import ALL_TABLES, SESSIONS, TableSpec
+from pipeline.quality.suite import SUITE_FOLDER, load_suite
+from pipeline.settings.settings import ModelSettings, Settings, load_settings
+from pipeline.simulator import SCENARIOS
+from training.cli import main as cli
 from training.fit.model_configs import resolve
+from training.gate.reasons import CHECKS, REASONS
 from training.replay.arms import arms_of
 
-README = Path(__file__).parents[1] / "README.md"
-TEXT = README.read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
+}
+COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+TUTORIAL = "docs/tutorial.md"
+# Programs of others; all other lines of a console are checked.
+OTHERS = ("pip ", "pre-commit ")
 
 
-def blocks(language: str) -> list[str]:
+@cache
+def expanded(page: str) -> str:
+    """A page as the site has it."""
+    return generate.expand(PAGES[page])
+
+
+def blocks(page: str, language: str) -> list[str]:
     """The code blocks of a language."""
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], re.DOTALL | re.MULTILINE)
 
 
-def block(language: str) -> str:
-    """The one code block of a language."""
-    (found,) = blocks(language)
-    return found
+def settings_examples() -> Iterator[Any]:
+    for page in PAGES:
+        if page == "CONTRIBUTING.md":
+            continue  # its examples are of models and suites
+        for number, text in enumerate(blocks(page, "yaml"), start=1):
+            yield pytest.param(text, id=f"{page}-{number}")
 
 
-def test_the_examples_of_settings_are_valid(tmp_path: Path) -> None:
-    own, models, lines, arms = blocks("yaml")
-    (tmp_path / "hourglass.yaml").write_text(own, encoding="utf-8")
-    settings = load_settings(tmp_path / "hourglass.yaml")
-    assert settings.source.columns.user_id == "customer"
-    assert settings.source.event_types == ("view", "cart", "buy")
-    (tmp_path / "hourglass.yaml").write_text(models, encoding="utf-8")
-    listed = load_settings(tmp_path / "hourglass.yaml").models
+def settings_of(tmp_path: Path, text: str) -> Settings:
+    (tmp_path / "hourglass.yaml").write_text(text, encoding="utf-8")
+    return load_settings(tmp_path / "hourglass.yaml")
+
+
+def console_lines() -> Iterator[Any]:
+    for page in PAGES:
+        for text in blocks(page, "console"):
+            for line in text.splitlines():
+                if line and not line.startswith(OTHERS):
+                    yield pytest.param(line, id=f"{page}: {line}")
+
+
+@pytest.mark.parametrize("text", settings_examples())
+def test_every_example_of_settings_is_valid(tmp_path: Path, text: str) -> None:
+    settings = settings_of(tmp_path, text)
+    given = yaml.safe_load(text)
+    assert set(given) <= set(settings.model_fields_set)
+    for model in given.get("models", ()):
+        if not (isinstance(model, str) and "/" in model):
+            assert resolve(next(m for m in settings.models if m.name in str(model))).system
+
+
+def test_the_settings_of_own_logs_name_their_columns(tmp_path: Path) -> None:
+    for page in ("README.md", TUTORIAL):
+        (own,) = blocks(page, "yaml")
+        settings = settings_of(tmp_path, own)
+        assert settings.source.columns.user_id == "customer"
+        assert settings.source.event_types == ("view", "cart", "buy")
+
+
+def test_models_are_those_that_the_examples_mean(tmp_path: Path) -> None:
+    (models,) = blocks("docs/models.md", "yaml")
+    listed = settings_of(tmp_path, models).models
     assert [resolve(model).system for model in listed[:2]] == ["recent_pop", "hrnn_trend"]
     assert [resolve(model).name for model in listed[3:]] == ["wide", "quick"]
-    (tmp_path / "hourglass.yaml").write_text(lines, encoding="utf-8")
-    looped = load_settings(tmp_path / "hourglass.yaml")
+    (lines,) = blocks("docs/hourly-loop.md", "yaml")
+    looped = settings_of(tmp_path, lines)
     assert [resolve(model).init_from for model in looped.models] == [
         *("none", "self", "champion", "none"),
     ]
     assert set(looped.candidates) <= {model.name for model in looped.models}
-    (tmp_path / "hourglass.yaml").write_text(arms, encoding="utf-8")
-    rolled = arms_of(load_settings(tmp_path / "hourglass.yaml"), [])
+    (arms,) = blocks("docs/replay.md", "yaml")
+    rolled = arms_of(settings_of(tmp_path, arms), [])
     assert [arm.settings.mode for arm in rolled[2:]] == ["continued", "offline", "offline"]
 
 
-def test_every_command_is_listed_and_no_other() -> None:
-    listed = set(re.findall(r"^\| `hourglass (\w+)", TEXT, re.MULTILINE))
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert listed == set(commands)
+@pytest.mark.parametrize("line", console_lines())
+def test_every_command_line_is_one_that_the_parser_takes(line: str) -> None:
+    words = shlex.split(line.split(" | ", maxsplit=1)[0], comments=True)
+    program = words[0].removeprefix(".venv/bin/")
+    if program == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+        assert set(words[1:2]) <= set(targets)
+        return
+    assert program == "hourglass"
+    arguments = [word for word in words[1:] if word not in ("--json", "--debug")]
+    if arguments[0] == "--config":
+        arguments = arguments[2:]
+    command = COMMANDS[arguments[0]]
+    assert command.make_context(arguments[0], arguments[1:]).command is command
+
+
+def test_the_tutorials_settings_read_the_tutorials_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "landing" / "2026-11-21T13"
+    folder.mkdir(parents=True)
+    log = "ts;customer;sku;action;price;ua_class;geo\n1795266000000;c1;s1;buy;9.5;phone;CH\n"
+    (folder / "clicks.csv.gz").write_bytes(gzip.compress(log.encode()))
+    (text,) = blocks(TUTORIAL, "yaml")
+    own = text.replace("/data/landing", str(tmp_path / "landing"))
+    (tmp_path / "hourglass.yaml").write_text(own, encoding="utf-8")
+    assert cli.run(["backfill", "--plan"]) == 0
+    assert "1 file waits to be ingested, 2026-11-21T13/clicks.csv.gz" in capfd.readouterr().out
+    assert cli.run(["where"]) == 0
+    out = capfd.readouterr().out
+    assert f"report: {tmp_path / 'work/shop/reports/report.html'}" in out
 
 
 def test_another_program_reads_sessions_per_hour(
@@ -81,12 +164,160 @@ def test_another_program_reads_sessions_per_hour(
     )
     lake.overwrite(SESSIONS, "true", table, {})
     assert lake.arrow(SESSIONS, HourRange(hour, hour + 1)).num_rows == 3
-    said = subprocess.run(
-        [sys.executable, "-c", block("python")],
+    (program,) = blocks(TUTORIAL, "python")
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
         cwd=tmp_path,
         env={**os.environ, "TZ": "Asia/Tokyo"},
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    assert re.search(r"2026-01-05 03:00:00\S* +│ +2 │", said), said
+    assert re.search(r"2026-01-05 03:00:00\S* +│ +2 │", printed), printed
+
+
+# The reference
+
+
+def section(page: str, heading: str) -> str:
+    """What stands below a heading of the second level, up to the next one."""
+    match = re.search(
+        rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", expanded(page), re.DOTALL | re.MULTILINE
+    )
+    assert match, f"{page} has no heading {heading!r}"
+    return match[1]
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_reference_has_every_command_and_option(name: str) -> None:
+    text = section("docs/reference/commands.md", name)
+    for option in COMMANDS[name].params:
+        for spelling in (*option.opts, *option.secondary_opts):
+            assert f"`{spelling}`" in text
+
+
+def test_the_reference_has_every_key_of_the_settings() -> None:
+    schema = Settings.model_json_schema()
+    page = "docs/reference/settings.md"
+    n_keys = 0
+
+    def follow(node: dict[str, Any], path: str) -> None:
+        nonlocal n_keys
+        for name, entry in node["properties"].items():
+            where = f"{path}.{name}" if path else name
+            below = entry.get("$ref") or entry.get("items", {}).get("$ref")
+            if below:
+                follow(schema["$defs"][below.rpartition("/")[2]], where)
+            else:
+                text = section(page, path) if path else expanded(page).split("\n## ")[0]
+                assert re.search(rf"^\| `{name}` \| [^|]+ \| [^|]+ \| ", text, re.MULTILINE), where
+                n_keys += 1
+
+    follow(schema, "")
+    assert n_keys > 100
+
+
+@pytest.mark.parametrize("spec", ALL_TABLES, ids=lambda spec: spec.name)
+def test_the_reference_has_every_table_and_column(spec: TableSpec) -> None:
+    text = section("docs/reference/tables.md", spec.name)
+    assert re.findall(r"^\| `(\w+)`", text, re.MULTILINE) == spec.schema.names
+
+
+@pytest.mark.parametrize("file", sorted(SUITE_FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_reference_has_every_expectation(file: Path) -> None:
+    text = section("docs/reference/expectations.md", file.stem)
+    names = re.findall(r"^  - name: (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.findall(r"^\| `(\w+)`", text, re.MULTILINE) == names
+
+
+def test_every_reason_check_and_scenario_is_explained() -> None:
+    pages = "".join(expanded(f"docs/{name}.md") for name in ("gate", "reference/reasons"))
+    listed = set(re.findall(r"^\| `(\w+)` \|", pages, re.MULTILINE))
+    assert set(REASONS) | set(CHECKS) <= listed
+    faults = re.findall(r"^\| `(\w+)` \|", expanded("docs/data-quality.md"), re.MULTILINE)
+    assert set(SCENARIOS) <= set(faults)
+
+
+def test_every_model_type_has_its_parameters() -> None:
+    page = "docs/reference/parameters.md"
+    for name, kind in generate.parameter_classes().items():
+        own = set(inspect.get_annotations(kind))
+        assert own <= set(re.findall(r"^\| `(\w+)` \|", section(page, name), re.MULTILINE))
+
+
+def test_what_is_not_documented_stops_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Section(BaseModel):
+        documented: int = Field(1, description="what it is")
+        bare: int = 2
+
+    with pytest.raises(generate.UndocumentedError, match="setting bare: "):
+        generate.settings_keys(Section)
+    nameless = TableSpec("nameless", pa.schema([("hour", pa.int64())]), None)
+    monkeypatch.setattr(generate, "ALL_TABLES", (nameless,))
+    with pytest.raises(generate.UndocumentedError, match="table nameless: "):
+        generate.expand("<!-- generated: tables -->")
+
+
+def test_a_marker_that_names_nothing_stops_the_site() -> None:
+    with pytest.raises(KeyError, match="nonsense"):
+        generate.expand("<!-- generated: nonsense -->")
+
+
+# The pages together
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading, as Python-Markdown's table of contents has it."""
+    plain = re.sub(r"[`*\\]", "", heading)
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", plain).strip().lower())
+
+
+def links_of(name: str) -> list[str]:
+    text = re.sub(r"^```.*?^```", "", expanded(name), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"\]\(([^)\s]+)\)", text)
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_links_between_pages_resolve(name: str) -> None:
+    broken = []
+    for link in links_of(name):
+        if link.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / name).parent / path if path else ROOT / name
+        if not target.exists():
+            broken.append(link)
+        elif anchor:
+            text = expanded(str(target.resolve().relative_to(ROOT)))
+            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            if anchor not in map(slug, headings):
+                broken.append(link)
+    assert broken == []
+
+
+def test_the_sites_menu_has_every_page() -> None:
+    menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    listed = re.findall(r"[\w/-]+\.md", str(menu))
+    assert sorted(f"docs/{page}" for page in listed) == sorted(
+        set(PAGES) - {"README.md", "CONTRIBUTING.md"}
+    )
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_every_path_that_a_page_names_exists(name: str) -> None:
+    folders = "benchmarks|dags|docker|docs|pipeline|sql|tests|training"
+    paths = re.findall(rf"`((?:{folders})/[\w./-]*)`", PAGES[name])
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_examples_of_contributing_are_valid(tmp_path: Path) -> None:
+    model, expectation = blocks("CONTRIBUTING.md", "yaml")
+    (tmp_path / "ours.yaml").write_text(model, encoding="utf-8")
+    assert resolve(ModelSettings(file=str(tmp_path / "ours.yaml"))).parameters["width"] == 64
+    suite = f"suite: hours\nexpectations:\n{expectation}"
+    (tmp_path / "hours.yaml").write_text(suite, encoding="utf-8")
+    (tmp_path / "ours.yaml").unlink()
+    (check,) = load_suite("hours", {}, tmp_path).checks
+    assert (check.severity, check.limit) == ("warning", "below 0.5")
+    for text in blocks("CONTRIBUTING.md", "python"):
+        ast.parse(text)

@@ -503,9 +503,15 @@ class Settings(BaseSettings):
         "", description="what pages call this site; default: the name of its work or source folder"
     )
     work: LocalPath = Field(Path("work"), description="folder of all that commands write")
-    catalog_uri: str | None = Field(None, description="default: SQLite in the work folder")
-    warehouse: LocalFolder | None = Field(None, description="default: a folder in the work folder")
-    mlflow_uri: str | None = Field(None, description="default: SQLite in the work folder")
+    catalog_uri: str | None = Field(
+        None, description="address of the table catalog; null: SQLite in the work folder"
+    )
+    warehouse: LocalFolder | None = Field(
+        None, description="folder of the table files; null: lake in the work folder"
+    )
+    mlflow_uri: str | None = Field(
+        None, description="address of MLflow: a server or a store; null: SQLite in the work folder"
+    )
     registered_model: str = Field("hourglass", description="its name in MLflow's registry")
     source: SourceSettings = SourceSettings()
     ingest: IngestSettings = IngestSettings()

@@ -38,9 +38,8 @@ def build(name: str, parameters: Mapping[str, Any]) -> System:
     # Imported on demand: PyTorch takes seconds, and most commands need no model.
     from training.models.parts.base import parse_parameters
 
-    module = _module(name)
-    chosen = parse_parameters(getattr(module, f"{_CLASSES[name]}Parameters"), name, parameters)
-    system: System = getattr(module, _CLASSES[name])(chosen)
+    chosen = parse_parameters(parameters_class(name), name, parameters)
+    system: System = getattr(_module(name), _CLASSES[name])(chosen)
     return system
 
 
@@ -50,8 +49,17 @@ def parameter_names(name: str) -> set[str]:
     Raises:
         UsageError: the name is unknown.
     """
-    kind = getattr(_module(name), f"{_CLASSES[name]}Parameters")
-    return {field.name for field in dataclasses.fields(kind)}
+    return {field.name for field in dataclasses.fields(parameters_class(name))}
+
+
+def parameters_class(name: str) -> type[Any]:
+    """The dataclass of a system's parameters.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
+    kind: type[Any] = getattr(_module(name), f"{_CLASSES[name]}Parameters")
+    return kind
 
 
 def _module(name: str) -> ModuleType:
