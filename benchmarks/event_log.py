@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange
-from pipeline.ingest import ingest
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
+from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, FILLED_HOURS
 from pipeline.settings.settings import Settings
 
@@ -97,7 +97,7 @@ def arrive(lake: Lake, log: EventLog, hours: HourRange) -> None:
     filled = [
         {
             "hour": file.hour.start,
-            "step": ingest.STEP,
+            "step": INGEST,
             "input_digest": "",
             "output_digest": digest,
             "state_digest": "",
@@ -110,7 +110,7 @@ def arrive(lake: Lake, log: EventLog, hours: HourRange) -> None:
     ]
     lake.replace(EVENTS, hours, part.files, {})
     rows = pa.Table.from_pylist(filled, FILLED_HOURS.schema)
-    lake.record_filled(ingest.STEP, hours, rows, {})
+    lake.record_filled(INGEST, hours, rows, {})
 
 
 def lake_of(settings: Settings) -> Lake:

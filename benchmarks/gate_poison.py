@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import HourglassError
+from pipeline.lake.steps import INGEST
 from pipeline.settings.settings import Settings, load_settings
 from training.data.reader import DataSet, read_dataset, sha256_of
 from training.evaluation.evaluate import evaluate
@@ -229,7 +230,7 @@ def poisoned(work: Path) -> list[dict[str, Any]]:
         spark, lake = space.spark, space.lake
         with space.writing():
             ingest.ingest(spark, lake, settings, space.clock)
-            hours = HourRange.covering(lake.filled(ingest.STEP))
+            hours = HourRange.covering(lake.filled(INGEST))
             sessionize(spark, lake, settings, hours)
         as_of = hours.stop - 3
         older, dataset = (freeze(spark, lake, settings, at) for at in (as_of - 2, as_of))

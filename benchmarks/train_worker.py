@@ -26,9 +26,9 @@ from training.batching.plan import waste_of_each
 from training.batching.targets import learnable
 from training.data.memory_map import FOLDER as FLAT_FOLDER
 from training.data.reader import read_dataset
+from training.interface import FitProgress
 from training.models.gru4rec import Gru4Rec, Gru4RecParameters
 from training.models.hrnn import Hrnn, HrnnParameters
-from training.models.parts.base import FitProgress
 from training.nn.build import plan_of
 from training.nn.learner import RankingLearner
 from training.nn.network import StepTensors

@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pipeline.errors import UsageError
 from pipeline.text.wording import counted
 
+US_PER_S = 1_000_000
 HOUR_S = 3600
+US_PER_HOUR = HOUR_S * US_PER_S
 DAY_H = 24
 _HOUR = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 _DURATION = re.compile(r"(\d+)([hdw])")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.lake.lake import Lake
+from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.process.actor import actor
 from pipeline.process.interrupts import is_interrupted
 from pipeline.process.locks import writing
@@ -178,11 +179,9 @@ class Workspace:
             HourglassError: there is none yet.
         """
         from pipeline.errors import HourglassError
-        from pipeline.ingest import ingest
-        from pipeline.lake import stale_hours
 
-        last = max(self.lake.filled(ingest.STEP), default=None)
-        filled = [h for h in self.lake.filled(stale_hours.STEP) if last is not None and h <= last]
+        last = max(self.lake.filled(INGEST), default=None)
+        filled = [h for h in self.lake.filled(SESSIONIZE) if last is not None and h <= last]
         if not filled:
             raise HourglassError(
                 "no hour is sessionized yet: run `hourglass ingest` and `hourglass backfill`"

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.ingest import ingest
 from pipeline.ingest.file_audit import (
     Account,
     account_rows,
@@ -31,6 +30,7 @@ from pipeline.lake.commits import ForeignCommits, is_own, since
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.parquet_files import HourFile, HourWriter
 from pipeline.lake.sql import query
+from pipeline.lake.steps import EMPTY_DIGEST, INGEST, SESSIONIZE
 from pipeline.lake.tables import (
     DWELL_HOURS,
     EVENTS,
@@ -43,7 +43,6 @@ from pipeline.lake.tables import (
     STEP_TABLES,
     TableSpec,
 )
-from pipeline.sessions.job import NOTHING
 from pipeline.version import code_version
 
 if TYPE_CHECKING:
@@ -104,17 +103,17 @@ def accept(lake: Lake, spark: Callable[[], SparkSession]) -> list[ForeignCommits
     filled = _filled_rows(lake, lake.snapshot(FILLED_HOURS))
     before = _filled_rows(lake, None if base is None else base[FILLED_HOURS.name])
     refilled = {hour for hour, _ in _differing(filled, before)}
-    of_events = _hours(lake, (EVENTS,), by_table, filled, ingest.STEP, base is None) | refilled
-    derived = _hours(lake, _DERIVED, by_table, filled, stale_hours.STEP, base is None) | refilled
+    of_events = _hours(lake, (EVENTS,), by_table, filled, INGEST, base is None) | refilled
+    derived = _hours(lake, _DERIVED, by_table, filled, SESSIONIZE, base is None) | refilled
     _settle_accounts(lake, by_table, former, base is None, properties)
     hours = contiguous(of_events | derived)
     rows = {
-        **{(h, s): row for (h, s), row in filled.items() if s in (ingest.STEP, stale_hours.STEP)},
-        **{(h, stale_hours.STEP): _stale(filled.get((h, stale_hours.STEP))) for h in derived},
+        **{(h, s): row for (h, s), row in filled.items() if s in (INGEST, SESSIONIZE)},
+        **{(h, SESSIONIZE): _stale(filled.get((h, SESSIONIZE))) for h in derived},
     }
     rows = {key: row for key, row in rows.items() if key[0] in of_events | derived}
     for hour in of_events:
-        rows.pop((hour, ingest.STEP), None)
+        rows.pop((hour, INGEST), None)
     if of_events:
         rows |= _ingested(lake, spark, contiguous(of_events), filled)
     table = pa.Table.from_pylist(
@@ -122,7 +121,7 @@ def accept(lake: Lake, spark: Callable[[], SparkSession]) -> list[ForeignCommits
         FILLED_HOURS.schema,
     )
     accepted = {"hourglass.accepted": json.dumps([_record(each) for each in commits])}
-    steps = (ingest.STEP, stale_hours.STEP)
+    steps = (INGEST, SESSIONIZE)
     lake.record_accepted(steps, hours, table, {**properties, **accepted}, former)
     return commits
 
@@ -267,7 +266,7 @@ def _differing(now: _Rows, before: _Rows) -> set[tuple[Hour, str]]:
     return {
         key
         for key in now.keys() | before.keys()
-        if key[1] in (ingest.STEP, stale_hours.STEP) and now.get(key) != before.get(key)
+        if key[1] in (INGEST, SESSIONIZE) and now.get(key) != before.get(key)
     }
 
 
@@ -276,7 +275,7 @@ def _stale(row: dict[str, Any] | None) -> dict[str, Any]:
 
     The state that it left stays: the hours after it were made from that.
     """
-    nothing = dict.fromkeys(("output_digest", "state_digest"), NOTHING)
+    nothing = dict.fromkeys(("output_digest", "state_digest"), EMPTY_DIGEST)
     empty = {"config_digest": "", "code_version": code_version(), "rows": 0}
     return {**nothing, **empty, **(row or {}), "input_digest": stale_hours.CHANGED_BY_OTHERS}
 
@@ -290,8 +289,8 @@ def _ingested(
     new: _Rows = {}
     for row in query(session, "digest_events", {"kept": events}).collect():
         hour = Hour(row.hour_index)
-        former = filled.get((hour, ingest.STEP), {"config_digest": ""})
-        new[hour, ingest.STEP] = {
+        former = filled.get((hour, INGEST), {"config_digest": ""})
+        new[hour, INGEST] = {
             "input_digest": "",
             "output_digest": row.digest,
             "state_digest": "",

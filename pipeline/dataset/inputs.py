@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline.dataset.write import Frame
 from pipeline.errors import HourglassError
 from pipeline.hours import HOUR_S, HourRange
-from pipeline.ingest import ingest
 from pipeline.lake import stale_hours
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.sql import query, statement
+from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.lake.tables import DWELL_HOURS, OPEN_SESSIONS, SESSIONS
 from pipeline.sessions.dwell import Moments, merged, moments_of_us
 from pipeline.settings.settings import DatasetSettings, Settings
@@ -40,7 +40,7 @@ def inputs(
 
     Content is named, not snapshots, so that a rebuilt lake gives the same data sets.
     """
-    arrived = lake.filled(ingest.STEP, state=state)
+    arrived = lake.filled(INGEST, state=state)
     first = min(arrived, default=None)
     if first is None or first >= frame.as_of:
         raise HourglassError(f"no event is known before {frame.as_of}: ingest some first")
@@ -53,7 +53,7 @@ def inputs(
         )
     reach = min(frame.history_start, popular.first)
     needed = HourRange(max(first, reach), frame.as_of)
-    filled = lake.filled(stale_hours.STEP, needed, state)
+    filled = lake.filled(SESSIONIZE, needed, state)
     return {
         "sessions_in": [filled[h].output_digest if h in filled else "" for h in needed],
         "open_in": [stale_hours.state_digest(filled, hour) for hour in needed][-1:],

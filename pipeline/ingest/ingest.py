@@ -43,6 +43,7 @@ from pipeline.ingest.reading_rules import FORMAT_PROPERTY
 from pipeline.ingest.refusals import Refusals, count_refusals
 from pipeline.lake.lake import Lake
 from pipeline.lake.sql import query
+from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, REPEATED_KEYS
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source, source_for
@@ -50,8 +51,6 @@ from pipeline.version import code_version
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-STEP = "ingest"
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ def _commit(
     has_keys: bool,
 ) -> IngestSummary:
     made_by = {
-        "hourglass.step": STEP,
+        "hourglass.step": INGEST,
         "hourglass.config": settings.digest("source", "ingest"),
         "hourglass.code": code_version(),
         FORMAT_PROPERTY: settings.digest("source"),
@@ -217,7 +216,7 @@ def _commit(
         {row.source_file: row.displaced for row in counted if row.displaced},
         {a.file.source_file: a.continues for a in parcel.arrivals if a.continues},
     )
-    before = sum(filled.rows for filled in lake.filled(STEP, hours).values())
+    before = sum(filled.rows for filled in lake.filled(INGEST, hours).values())
     change = sum(row.row_count for row in digests) - before
     rows = int(lake.properties(EVENTS).get("total-records", 0))
     check_events(versions, settled, arrived, rows, rows + change)
@@ -236,7 +235,7 @@ def _commit(
     if late is not None:
         remember_let_in(lake, let_in, late, made_by)
     # Also where no record became an event: the new state holds the refused ones and the accounts.
-    lake.record_filled(STEP, hours, _filled_rows(digests, made_by), made_by)
+    lake.record_filled(INGEST, hours, _filled_rows(digests, made_by), made_by)
     empty = {row.source_file for row in counted if row.records and not row.events}
     refused = any(account.quarantined for account in arrived)
     totals = {name: sum(vars(account)[name] for account in arrived) for name in COUNTS}
@@ -300,7 +299,7 @@ def _filled_rows(digests: Iterable[Any], made_by: dict[str, str]) -> pa.Table:
     rows = [
         {
             "hour": Hour(row.hour_index).start,
-            "step": STEP,
+            "step": INGEST,
             "input_digest": "",
             "output_digest": row.digest,
             "state_digest": "",

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.text.wording import counted
 
 if TYPE_CHECKING:
     from pipeline.ingest.ingest import IngestSummary
     from pipeline.ingest.item_user_tables import LoadedMetadata
-    from pipeline.sessions.backfill import BackfillPlan
 
 # Reasons and files in one sentence; --json has them all.
 _MOST_NAMED = 5
 
 
-def of_other_settings(done: IngestSummary | BackfillPlan) -> str:
+class SettingsOfFiles(Protocol):
+    """What a run or a plan knows of files that were read by other settings."""
+
+    @property
+    def read_again(self) -> int:
+        """Files whose records are read again."""
+        ...
+
+    @property
+    def outdated(self) -> Sequence[str]:
+        """Files that cannot be read again."""
+        ...
+
+    @property
+    def unknown_settings(self) -> int:
+        """Files of which it is not known by which settings they were read."""
+        ...
+
+
+def of_other_settings(done: SettingsOfFiles) -> str:
     """What there is to say of files that were read by other settings than today's."""
     sentence = ""
     if done.read_again:

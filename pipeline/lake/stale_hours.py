@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest import ingest
 from pipeline.lake.lake import FilledHour, Lake, State
-from pipeline.sessions.job import NOTHING
+from pipeline.lake.steps import EMPTY_DIGEST, INGEST, SESSIONIZE
 from pipeline.settings.settings import Settings
 
-STEP = "sessionize"
 # Of the way in which sessions are made, whatever the settings: a new one makes all hours anew.
 _RULES_VERSION = "2"
 # In place of an hour's input digest where another program changed what was made from it.
@@ -46,7 +44,7 @@ def standing(
         since = min(since, hours.first)
     # One hour more: what is carried out of it.
     rows = lake.filled_steps(None if since is None else since - 1, state)
-    return Standing(since, rows.get(ingest.STEP, {}), rows.get(STEP, {}))
+    return Standing(since, rows.get(INGEST, {}), rows.get(SESSIONIZE, {}))
 
 
 def stale_hours(
@@ -62,7 +60,9 @@ def stale_hours(
 
 def stale_of(now: Standing, rules: str, stop: Hour) -> list[Hour]:
     """As :func:`stale_hours`, of what was read before."""
-    carried_into = {hour + 1 for hour in now.filled if state_digest(now.filled, hour) != NOTHING}
+    carried_into = {
+        hour + 1 for hour in now.filled if state_digest(now.filled, hour) != EMPTY_DIGEST
+    }
     known = set(now.arrived) | set(now.filled) | carried_into
     return sorted(
         hour
@@ -90,11 +90,11 @@ def why_stale(now: Standing, rules: str, hour: Hour) -> str | None:
 
 def state_digest(filled: Mapping[Hour, FilledHour | str], hour: Hour) -> str:
     """Digest of the sessions open at the end of an hour; of nothing where it is not filled."""
-    found = filled.get(hour, NOTHING)
+    found = filled.get(hour, EMPTY_DIGEST)
     return found if isinstance(found, str) else found.state_digest
 
 
 def input_digest(arrived: Mapping[Hour, FilledHour], hour: Hour, carried_state: str) -> str:
     """Digest of all that an hour's step reads: its events and what was carried into it."""
-    events = arrived[hour].output_digest if hour in arrived else NOTHING
+    events = arrived[hour].output_digest if hour in arrived else EMPTY_DIGEST
     return hashlib.sha256(f"{events}|{carried_state}".encode()).hexdigest()[:16]

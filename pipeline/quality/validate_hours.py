@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest import ingest
 from pipeline.lake.lake import Lake
 from pipeline.lake.stale_hours import stale_hours
+from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, PROFILES, SESSIONS, SOURCE_FILES, TIMESTAMP
 from pipeline.quality.acceptance import LetPass, accepted_before
 from pipeline.quality.incident_log import NOBODY, Act
@@ -189,7 +189,7 @@ def _past(lake: Lake, steps: Steps, known: HourRange, first: Hour) -> Past:
     """
     from pipeline.quality.baseline import COMPARED, Past
 
-    arrived = steps.get(ingest.STEP, {})
+    arrived = steps.get(INGEST, {})
     before = HourRange(known.first, first)
     verdicts = standing_verdicts(steps, "events", before)
     odd = {hour for hour, verdict in verdicts.items() if verdict == "critical"}

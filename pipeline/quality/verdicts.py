@@ -7,11 +7,9 @@ from typing import Literal
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest import ingest
-from pipeline.lake import stale_hours
 from pipeline.lake.lake import FilledHour, Lake, State
+from pipeline.lake.steps import EMPTY_DIGEST, INGEST, SESSIONIZE
 from pipeline.lake.tables import FAILED_EXPECTATIONS
-from pipeline.sessions.job import NOTHING
 
 Kind = Literal["events", "sessions"]
 # Worst last; `accepted` is critical, but a person let it pass.
@@ -20,12 +18,12 @@ STEPS: Mapping[Kind, str] = {"events": "validate", "sessions": "validate_session
 # By step and hour, what was recorded.
 Steps = Mapping[str, Mapping[Hour, FilledHour]]
 # The step whose outcome a verdict is about.
-JUDGED: Mapping[Kind, str] = {"events": ingest.STEP, "sessions": stale_hours.STEP}
+JUDGED: Mapping[Kind, str] = {"events": INGEST, "sessions": SESSIONIZE}
 
 
 def content_of(filled: Mapping[Hour, FilledHour], hour: Hour) -> str:
     """Digest of the rows that a verdict is about."""
-    return filled[hour].output_digest if hour in filled else NOTHING
+    return filled[hour].output_digest if hour in filled else EMPTY_DIGEST
 
 
 def standing_verdicts(steps: Steps, kind: Kind, hours: HourRange) -> dict[Hour, str]:

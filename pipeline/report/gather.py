@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline.hours import DAY_H, Hour, HourRange
 from pipeline.lake.lake import Lake, State
-from pipeline.lake.stale_hours import STEP as SESSIONIZED
+from pipeline.lake.steps import SESSIONIZE
 from pipeline.lake.tables import (
     DWELL_HOURS,
     EVENTS,
@@ -174,7 +174,7 @@ def _still_open(lake: Lake, hours: HourRange, state: State) -> int | None:
     """Sessions that had not closed by the end of the hours; None where they are not computed."""
     last = hours.stop - 1
     only = HourRange(last, hours.stop)
-    if last not in lake.filled(SESSIONIZED, only, state):
+    if last not in lake.filled(SESSIONIZE, only, state):
         return None
     rows = lake.arrow(OPEN_SESSIONS, only, state, ("session_id",))
     return int(pc.count_distinct(rows["session_id"]).as_py())

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 OUTPUTS = (SESSIONS, OPEN_SESSIONS, ITEM_HOURS, DWELL_HOURS)
-NOTHING = "0-0"
 _US = 1_000_000
 # What a task aims to hold at once (an hour's files, and a trail, are never parted): marks are 40
 # bytes a row, events some hundred.

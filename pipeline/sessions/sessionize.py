@@ -17,7 +17,6 @@ from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
 from pipeline.lake.lake import FilledHour, Lake, settled_property
 from pipeline.lake.spark import spark_is_alive, worker_error
 from pipeline.lake.stale_hours import (
-    STEP,
     Standing,
     input_digest,
     rules_digest,
@@ -25,9 +24,10 @@ from pipeline.lake.stale_hours import (
     standing,
     state_digest,
 )
+from pipeline.lake.steps import EMPTY_DIGEST, SESSIONIZE
 from pipeline.lake.tables import FILLED_HOURS
 from pipeline.quality.verdicts import how_to_go_on, refused_hours
-from pipeline.sessions.job import NOTHING, Computed, commit, compute
+from pipeline.sessions.job import Computed, commit, compute
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
 
@@ -170,7 +170,7 @@ def _advance(
     run: _Run, before: Standing, step: HourRange, computed: Computed, last: Hour, gap_s: int
 ) -> None:
     """Take a step's outcome in, and see which hours follow from it."""
-    run.states.update({hour: computed.opened.get(hour, (NOTHING, 0))[0] for hour in step})
+    run.states.update({hour: computed.opened.get(hour, (EMPTY_DIGEST, 0))[0] for hour in step})
     changed = any(
         state_digest(run.states, hour) != state_digest(before.filled, hour) for hour in step
     )
@@ -188,7 +188,7 @@ def _advance(
             run.pending.update(hour for hour in following if hour in before.filled)
         elif changed:
             run.settled_at.append(after)
-    elif left_open != NOTHING and after <= last:
+    elif left_open != EMPTY_DIGEST and after <= last:
         # What stands open closes in hours of silence, which nobody has filled yet.
         close = after + -(-gap_s // HOUR_S) + 1
         run.pending.update(HourRange(after, min(close, last + 1)))
@@ -224,19 +224,19 @@ def _record(
 ) -> None:
     """Commit a step, ``filled_hours`` last."""
     made_by = {
-        "hourglass.step": STEP,
+        "hourglass.step": SESSIONIZE,
         "hourglass.config": rules,
         "hourglass.code": code_version(),
     }
     commit(lake, step, computed, made_by)
     rows = []
     for hour in step:
-        digest, count = computed.closed.get(hour, (NOTHING, 0))
+        digest, count = computed.closed.get(hour, (EMPTY_DIGEST, 0))
         carried = state_digest(run.states, hour - 1)
         rows.append(
             {
                 "hour": hour.start,
-                "step": STEP,
+                "step": SESSIONIZE,
                 "input_digest": input_digest(before.arrived, hour, carried),
                 "output_digest": digest,
                 "state_digest": state_digest(run.states, hour),
@@ -247,4 +247,4 @@ def _record(
         )
     if settled is not None:
         made_by = {**made_by, **settled_property(rules, settled)}
-    lake.record_filled(STEP, step, pa.Table.from_pylist(rows, FILLED_HOURS.schema), made_by)
+    lake.record_filled(SESSIONIZE, step, pa.Table.from_pylist(rows, FILLED_HOURS.schema), made_by)

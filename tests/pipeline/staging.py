@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from session_oracle import HOUR_US, Event, Rules, Tables, moments
 
 from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.ingest import ingest
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
+from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import (
     DWELL_HOURS,
     EVENTS,
@@ -72,7 +72,7 @@ class Log:
         hours = contiguous(Hour(index) for index in by_hour)
         self.lake.replace(EVENTS, hours, files, {})
         self.lake.record_filled(
-            ingest.STEP, hours, pa.Table.from_pylist(filled, FILLED_HOURS.schema), {}
+            INGEST, hours, pa.Table.from_pylist(filled, FILLED_HOURS.schema), {}
         )
 
     def tables(self, hours: HourRange) -> Tables:
@@ -159,7 +159,7 @@ def _filled(index: int, events: list[Event]) -> dict[str, Any]:
     digest = hashlib.sha256(repr(events).encode()).hexdigest()[:16]
     return {
         "hour": Hour(index).start,
-        "step": ingest.STEP,
+        "step": INGEST,
         "input_digest": "",
         "output_digest": digest,
         "state_digest": "",

@@ -23,10 +23,10 @@ from staging import DAY, DAY_US, session_rows
 from test_session_tasks import compute, write_events
 
 from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.ingest import ingest
 from pipeline.lake.lake import FilledHour, Lake
 from pipeline.lake.parquet_files import HourFile
-from pipeline.lake.stale_hours import STEP, Standing, rules_digest, stale_of, standing
+from pipeline.lake.stale_hours import Standing, rules_digest, stale_of, standing
+from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.lake.tables import EVENTS, OPEN_SESSIONS, SESSIONS, TableSpec
 from pipeline.sessions import job
 from pipeline.sessions import sessionize as sessionize_module
@@ -163,9 +163,7 @@ class History:
             if held:
                 rows.append(_ingested(hour, digest, len(held)))
         if touched:
-            self.lake.record_filled(
-                ingest.STEP, contiguous(touched), pa.Table.from_pylist(rows), {}
-            )
+            self.lake.record_filled(INGEST, contiguous(touched), pa.Table.from_pylist(rows), {})
 
     def sessionize(self, asked: HourRange) -> SessionizeSummary | None:
         """None where it was killed between two commits."""
@@ -188,7 +186,7 @@ class History:
 
     def stale(self, look: Callable[[], Standing] | None = None) -> list[Hour]:
         steps = self.lake.filled_steps()
-        now = look() if look else Standing(None, steps[ingest.STEP], steps[STEP])
+        now = look() if look else Standing(None, steps[INGEST], steps[SESSIONIZE])
         return stale_of(now, rules_digest(self.settings), AFTER_ALL)
 
     def live_a_step(self) -> None:
@@ -205,7 +203,7 @@ class History:
         done = self.sessionize(asked)
         stale = self.stale()
         assert stale == self.stale(lambda: standing(self.lake, self.settings)), "settled hides some"
-        filled = self.lake.filled_steps()[STEP]
+        filled = self.lake.filled_steps()[SESSIONIZE]
         if done is not None and not done.failed:
             assert not [hour for hour in stale if hour < asked.stop]
             followed = [h for h in stale if h not in before and h <= max(filled)]
@@ -248,7 +246,7 @@ def test_an_hour_that_fails_does_not_hold_up_what_is_a_gap_away(
         history.lake.tables[EVENTS.name][DAY + hour] = write_events(tmp_path / str(hour), [event])
         row = _ingested(DAY + hour, f"d{hour}", 1)
         at = HourRange(DAY + hour, DAY + hour + 1)
-        history.lake.record_filled(ingest.STEP, at, pa.Table.from_pylist([row]), {})
+        history.lake.record_filled(INGEST, at, pa.Table.from_pylist([row]), {})
     history.failing = {DAY + 5}
     done = history.sessionize(HourRange(DAY, DAY + 60))
     assert done is not None

@@ -17,8 +17,9 @@ from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
 from training.data.reader import DataSet, Requests, read_dataset, sha256_of
+from training.interface import Tensors
 from training.models import SYSTEM_NAMES, build
-from training.models.parts.base import GradientTrained, System, Tensors
+from training.models.parts.base import GradientTrained, System
 from training.registry.artefact import Extras, load_model, load_start, model_id_of, save_model
 
 SMALL = {"width": 4, "epochs": 1, "device": "cpu", "validation_share": 0.0}

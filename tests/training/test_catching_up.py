@@ -14,8 +14,7 @@ import pytest
 
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest import ingest
-from pipeline.lake import stale_hours
+from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.sealed_json import read_record
 from pipeline.settings.settings import RetrainSettings, Settings
 from pipeline.workspace import Workspace
@@ -54,7 +53,7 @@ def fill(
     first_fit: int | None = 0,
 ) -> None:
     filled = {DAY + hour for hour in hours}
-    steps = {stale_hours.STEP: filled, ingest.STEP: filled - {DAY + hour for hour in silent}}
+    steps = {SESSIONIZE: filled, INGEST: filled - {DAY + hour for hour in silent}}
 
     def of_step(step: str, within: HourRange) -> dict[Hour, None]:
         return {hour: None for hour in steps[step] if hour in within}

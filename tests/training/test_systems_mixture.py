@@ -12,11 +12,13 @@ import pytest
 from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import US_PER_HOUR
 from training.data.arrays import session_of_event
 from training.data.reader import DataSet, Histories, Requests, read_dataset
+from training.interface import Tensors
 from training.models import build
 from training.models.hrnn_trend import HrnnTrend
-from training.models.parts.base import US_PER_HOUR, System, Tensors
+from training.models.parts.base import System
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, age_h_at
 from training.models.parts.score_features import (
     AGREED,

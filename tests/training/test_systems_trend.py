@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
-from pipeline.hours import Hour
+from pipeline.hours import US_PER_HOUR, Hour
 from training.data.reader import DataSet, Popularity, Requests, read_dataset
 from training.models import build
 from training.models.parts import decayed_popularity
-from training.models.parts.base import US_PER_HOUR, FollowsTrends, System
+from training.models.parts.base import FollowsTrends, System
 from training.models.parts.decayed_popularity import (
     HourCounts,
     TrendRule,

@@ -24,7 +24,7 @@ from training.fit.launch import launch
 from training.fit.model_configs import Model
 from training.fit.progress_display import Bar, Lines, told
 from training.fit.resume import Found, attempt, forget
-from training.models.parts.base import FitProgress
+from training.interface import FitProgress
 
 MODEL = Model("mine", "hrnn", {})
 

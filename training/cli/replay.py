@@ -9,7 +9,6 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -155,9 +154,3 @@ def _shown() -> Iterator[Report]:
             progress.update(task, description=said, completed=done, total=total)
 
         yield move
-
-
-def newest_picture(replays: Path) -> Path | None:
-    """The picture of the replay that ended last in a folder of runs; None where there is none."""
-    found = list(replays.glob("*/curve.png"))
-    return max(found, key=lambda path: path.stat().st_mtime_ns) if found else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from training.models.parts.base import FitProgress
+from training.interface import FitProgress
 
 _CURVES = ("loss", "validation_loss", "events_per_s", "learning_rate")
 

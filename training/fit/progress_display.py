@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from training.fit.model_configs import Model
     from training.fit.train import Watcher
-    from training.models.parts.base import FitProgress
+    from training.interface import FitProgress
 
 _LINE_EVERY_S = 10.0
 

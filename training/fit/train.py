@@ -20,8 +20,9 @@ from training.fit.model_configs import Model, agreeing
 from training.fit.parent_model import NONE, Origin, find_origin, find_own_origins
 from training.fit.resume import Found, attempt, forget
 from training.gate.artefact_checks import one_line
+from training.interface import FitProgress
 from training.models import build
-from training.models.parts.base import FitProgress, GradientTrained, System
+from training.models.parts.base import GradientTrained, System
 from training.registry.artefact import Extras, load_model, model_id_of, save_model
 from training.registry.candidates import remember
 from training.registry.machine import machine_facts

@@ -36,7 +36,7 @@ def build(name: str, parameters: Mapping[str, Any]) -> System:
         UsageError: the name or a parameter is unknown, or a value is wrong.
     """
     # Imported on demand: PyTorch takes seconds, and most commands need no model.
-    from training.models.parts.base import parse_parameters
+    from training.parameters import parse_parameters
 
     chosen = parse_parameters(parameters_class(name), name, parameters)
     system: System = getattr(_module(name), _CLASSES[name])(chosen)

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.hours import Hour
+from pipeline.hours import US_PER_HOUR, Hour
 from training.batching.targets import TargetSplit
 from training.data.reader import DataSet, Histories, Popularity, Requests
-from training.models.parts.base import US_PER_HOUR, Report, Tensors, require, take_tensor
+from training.interface import Report, Tensors
+from training.models.parts.base import take_tensor
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, TrendTable
 from training.models.parts.recurrent import NeuralSystem
 from training.models.parts.score_features import (
@@ -50,6 +51,7 @@ from training.models.parts.weight_priors import STRENGTH, TermBeliefs
 from training.nn.learner import Prior
 from training.nn.parameters import RecurrentParameters
 from training.nn.step_inputs import begins_session
+from training.parameters import require
 from training.trainer.interface import FitOptions, Ints, Start
 
 _PLAIN = (AFFINITY, LOG_Q)  # the published form

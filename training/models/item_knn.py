@@ -12,15 +12,10 @@ from scipy import sparse
 
 from training.data.arrays import known_events
 from training.data.reader import DataSet, Histories, Requests
-from training.models.parts.base import (
-    Report,
-    Tensors,
-    require,
-    require_items,
-    share,
-    take_tensor,
-)
+from training.interface import Report, Tensors
+from training.models.parts.base import require_items, share, take_tensor
 from training.models.parts.sparse_rows import in_order, most_of_each_row
+from training.parameters import require
 
 _BACK_OFF = np.float32(1e-6)
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from training.data.arrays import known_events
 from training.data.reader import DataSet, Histories, Requests
-from training.models.parts.base import Report, Tensors, require_items, share, take_tensor
+from training.interface import Report, Tensors
+from training.models.parts.base import require_items, share, take_tensor
 
 # Below one event, so that POP only orders items that the user's own counts leave equal.
 _TIE_WEIGHT = np.float32(0.5)

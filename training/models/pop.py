@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.reader import DataSet, Histories, Requests
-from training.models.parts.base import Report, Tensors, require_items, take_tensor
+from training.interface import Report, Tensors
+from training.models.parts.base import require_items, take_tensor
 
 
 @dataclass(frozen=True)

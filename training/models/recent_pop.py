@@ -9,17 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.hours import Hour
+from pipeline.hours import US_PER_HOUR, Hour
 from training.data.reader import DataSet, Histories, Popularity, Requests
-from training.models.parts.base import (
-    US_PER_HOUR,
-    Report,
-    Tensors,
-    require,
-    require_items,
-    share,
-    take_tensor,
-)
+from training.interface import Report, Tensors
+from training.models.parts.base import require_items, share, take_tensor
+from training.parameters import require
 
 # Below one event, so that window popularity only orders items that recent counts leave equal.
 _TIE_WEIGHT = np.float32(0.5)

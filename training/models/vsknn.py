@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from pipeline.errors import HourglassError
 from training.data.arrays import known_events
 from training.data.reader import DataSet, Histories, Requests
-from training.models.parts.base import Report, Tensors, require, require_items, share, take_tensor
+from training.interface import Report, Tensors
+from training.models.parts.base import require_items, share, take_tensor
 from training.models.parts.session_similarity import Likeness, Sessions
 from training.models.parts.sparse_rows import in_order
+from training.parameters import require
 
 _BACK_OFF = np.float32(1e-6)
 _CHUNK = 256  # requests whose scores are worked on together; bounds memory, not results

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import UsageError, meant
-from training.models.parts.base import require, require_choice
 from training.nn.losses import LOSS_NAMES
+from training.parameters import require, require_choice
 
 PLANS = ("users", "sessions", "windows")
 SAMPLERS = ("frequency", "uniform", "batch", "local")

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.hours import US_PER_S
 from training.data.reader import ContextField, Histories, Requests
-from training.models.parts.base import US_PER_S
 
 START_ITEM = 0  # stands for the item before a user's first event
 NO_DELTA = 25  # the delta bin of a step that has no event before it

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
+from pipeline.hours import US_PER_S
 from pipeline.text.wording import counted
 from training.data.reader import DataSet, Histories, Requests, sha256_of
 from training.models import build
-from training.models.parts.base import US_PER_S
 from training.registry.model_card import (
     CARD_NAME,
     FORMAT,

@@ -25,8 +25,9 @@ from training.data.in_memory_encoding import Terms
 from training.data.in_memory_sets import Cuts
 from training.fit.model_check import Facts, check_model, facts_of, naming
 from training.fit.model_configs import Model, agreeing, configured, resolve
+from training.interface import Tensors
 from training.models import SYSTEM_NAMES, build
-from training.models.parts.base import FollowsTrends, GradientTrained, System, Tensors
+from training.models.parts.base import FollowsTrends, GradientTrained, System
 
 if TYPE_CHECKING:
     from training.trainer.interface import Start

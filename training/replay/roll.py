@@ -18,8 +18,8 @@ from pipeline.dataset.inputs import inputs
 from pipeline.dataset.write import Frame
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange, parse_duration_h
-from pipeline.ingest import ingest
 from pipeline.lake.lake import Lake, State
+from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import ITEMS, USERS
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
@@ -87,7 +87,7 @@ def plan(lake: Lake, settings: Settings, hours: HourRange, arms: Sequence[Arm]) 
     state = {**lake.state(), **{spec.name: lake.snapshot(spec) for spec in (ITEMS, USERS)}}
     if not arms:
         raise UsageError("a replay needs arms: list some under replay.arms")
-    first = min(lake.filled(ingest.STEP, state=state), default=hours.first)
+    first = min(lake.filled(INGEST, state=state), default=hours.first)
     if first >= hours.first:
         raise UsageError(
             f"--from {hours.first}: no event is known before it: begin later, or run "

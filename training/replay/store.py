@@ -160,3 +160,9 @@ def held(folder: Path, wait_s: float, say: Callable[[str], None]) -> Iterator[No
 
     with locks.held(folder / "holder", str(os.getpid()), wait_s, busy, waiting):
         yield
+
+
+def newest_picture(replays: Path) -> Path | None:
+    """The picture of the replay that ended last in a folder of runs; None where there is none."""
+    found = list(replays.glob("*/curve.png"))
+    return max(found, key=lambda path: path.stat().st_mtime_ns) if found else None

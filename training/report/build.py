@@ -11,9 +11,8 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.ingest.ingest import STEP as INGEST
 from pipeline.lake.catalog import NAMESPACE
-from pipeline.lake.stale_hours import STEP as SESSIONIZE
+from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.lake.tables import QUARANTINE
 from pipeline.quality.verdicts import STEPS
 from pipeline.report.gather import data_facts

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from pipeline.report.model_values import Picture
-from training.cli.replay import newest_picture
+from training.replay.store import newest_picture
 
 _MOST_BYTES = 400_000
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange, contiguous, parse_duration_h
+from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.settings.settings import Settings
 from pipeline.text.wording import counted
 from pipeline.workspace import Workspace
@@ -52,8 +53,6 @@ def waiting(space: Workspace, newest: Hour) -> Waiting:
     At most `retrain.catch_up` back.  Hours from before the first fit are nobody's to judge, and
     none that was filled before the last judged one is beyond.
     """
-    from pipeline.ingest import ingest
-    from pipeline.lake import stale_hours
 
     settings = space.settings
     before = judged_hours(settings)
@@ -62,8 +61,8 @@ def waiting(space: Workspace, newest: Hour) -> Waiting:
     last = max((hour for hour in before if hour < newest), default=limit - 1)
     horizon_h = parse_duration_h(settings.evaluation.horizon)
     hours = HourRange(min(limit, last + 1), newest + horizon_h)
-    filled = space.lake.filled(stale_hours.STEP, hours).keys()
-    arrived = space.lake.filled(ingest.STEP, hours).keys()
+    filled = space.lake.filled(SESSIONIZE, hours).keys()
+    arrived = space.lake.filled(INGEST, hours).keys()
 
     def is_whole(first: Hour) -> bool:
         judging = set(space.horizon_from(first))

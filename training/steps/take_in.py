@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.steps import INGEST
 from pipeline.text.wording import counted
 from pipeline.workspace import Workspace
 
@@ -36,7 +37,7 @@ def ingested(space: Workspace, steps: Steps) -> list[Hour]:
             if taken.files
             else f"nothing new in {counted(taken.known_files, 'file')}"
         )
-    arrived = lake.filled(ingest.STEP)
+    arrived = lake.filled(INGEST)
     if not arrived:
         raise HourglassError(f"{settings.source.path}: no record became an event: see quarantine")
     return sorted(arrived)

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from pipeline.errors import HourglassError, UsageError
 from pipeline.settings.settings import ArmSettings, EvaluationSettings, ReplaySettings, Settings
 from pipeline.workspace import Workspace
-from training.cli.replay import newest_picture, replay
+from training.cli.replay import replay
+from training.replay.store import newest_picture
 
 ARMS = (
     ArmSettings(name="recent_pop", parameters={"k_h": 6}),

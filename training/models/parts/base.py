@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import HourglassError, UsageError, meant
-from pipeline.hours import HOUR_S, Hour
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour
 from training.data.reader import DataSet, Histories, Popularity, Requests
+from training.interface import Report, Tensors
 
 if TYPE_CHECKING:
     from training.trainer.interface import FitOptions
-
-US_PER_S = 1_000_000
-US_PER_HOUR = HOUR_S * US_PER_S
-
-P = TypeVar("P")
-
-
-@dataclass(frozen=True)
-class FitProgress:
-    """How far a fit has come; ``loss`` is the mean of the epoch so far."""
-
-    epoch: int  # 1 is the first
-    loss: float
-    events_per_s: float  # over the latest seconds
-    fraction: float  # of the whole fit, 0 to 1
-    seconds_left: float | None = None  # at that speed, if every epoch is run
-    validation_loss: float | None = None  # of the latest epoch that was validated
-    learning_rate: float | None = None  # of the next batch
-    # The figure that people know, of what the validation loss is made small from: MRR, RMSE.
-    figure: str | None = None
-    figure_value: float | None = None
-
-
-Report = Callable[[FitProgress], None]
-Tensors = dict[str, NDArray[Any]]
 
 
 class System(Protocol):
@@ -91,51 +65,6 @@ class GradientTrained(Protocol):
     def optimiser_tensors(self) -> Tensors:
         """State of the optimiser after the fit, by name; `Start` hands it to the next one."""
         ...
-
-
-def parse_parameters(kind: type[P], system: str, given: Mapping[str, Any]) -> P:
-    """Build a parameter dataclass from a mapping, refusing unknown names and wrong types.
-
-    Raises:
-        UsageError: a name is unknown, a value has the wrong type or is out of its range.
-    """
-    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for name, value in given.items():
-        if name not in known:
-            names = ", ".join(sorted(known)) or "none"
-            hint = meant(str(name), known)
-            raise UsageError(f"{system}: unknown parameter {name!r}{hint}: it has {names}")
-        wanted = type(_default_of(known[name]))
-        whole_number = wanted is float and type(value) is int
-        if type(value) is not wanted and not whole_number:
-            raise UsageError(
-                f"{system}: parameter {name} = {value!r} is not of type {wanted.__name__}"
-            )
-    return kind(**given)
-
-
-def _default_of(field: dataclasses.Field[Any]) -> object:
-    made = field.default_factory
-    return field.default if made is dataclasses.MISSING else made()
-
-
-def require(condition: bool, name: str, value: object, rule: str) -> None:
-    """Refuse a parameter that is out of its range.
-
-    Raises:
-        UsageError: the condition does not hold.
-    """
-    if not condition:
-        raise UsageError(f"parameter {name} = {value!r} must be {rule}")
-
-
-def require_choice(name: str, value: str, known: Sequence[str]) -> None:
-    """Refuse a word that is none of those that a parameter may be.
-
-    Raises:
-        UsageError: with a guess at what was meant.
-    """
-    require(value in known, name, value, f"one of {', '.join(known)}{meant(value, known)}")
 
 
 def require_items(system: str, data: DataSet) -> None:

@@ -32,9 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from pipeline.hours import US_PER_HOUR
 from training.data.arrays import known_events, latest_known
 from training.data.reader import Histories, Requests
-from training.models.parts.base import US_PER_HOUR, Tensors
+from training.interface import Tensors
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, age_h_at, log_q_at
 from training.models.parts.session_similarity import Sessions
 

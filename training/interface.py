@@ -1,0 +1,29 @@
+"""What models and what trains, keeps and measures them say to one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """How far a fit has come; ``loss`` is the mean of the epoch so far."""
+
+    epoch: int  # 1 is the first
+    loss: float
+    events_per_s: float  # over the latest seconds
+    fraction: float  # of the whole fit, 0 to 1
+    seconds_left: float | None = None  # at that speed, if every epoch is run
+    validation_loss: float | None = None  # of the latest epoch that was validated
+    learning_rate: float | None = None  # of the next batch
+    # The figure that people know, of what the validation loss is made small from: MRR, RMSE.
+    figure: str | None = None
+    figure_value: float | None = None
+
+
+Report = Callable[[FitProgress], None]
+Tensors = dict[str, NDArray[Any]]

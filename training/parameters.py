@@ -1,0 +1,56 @@
+"""Parameters that people give a model by name; what is unknown or out of range is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pipeline.errors import UsageError, meant
+
+P = TypeVar("P")
+
+
+def parse_parameters(kind: type[P], system: str, given: Mapping[str, Any]) -> P:
+    """Build a parameter dataclass from a mapping, refusing unknown names and wrong types.
+
+    Raises:
+        UsageError: a name is unknown, a value has the wrong type or is out of its range.
+    """
+    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name, value in given.items():
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            hint = meant(str(name), known)
+            raise UsageError(f"{system}: unknown parameter {name!r}{hint}: it has {names}")
+        wanted = type(_default_of(known[name]))
+        whole_number = wanted is float and type(value) is int
+        if type(value) is not wanted and not whole_number:
+            raise UsageError(
+                f"{system}: parameter {name} = {value!r} is not of type {wanted.__name__}"
+            )
+    return kind(**given)
+
+
+def _default_of(field: dataclasses.Field[Any]) -> object:
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
+
+
+def require(condition: bool, name: str, value: object, rule: str) -> None:
+    """Refuse a parameter that is out of its range.
+
+    Raises:
+        UsageError: the condition does not hold.
+    """
+    if not condition:
+        raise UsageError(f"parameter {name} = {value!r} must be {rule}")
+
+
+def require_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """Refuse a word that is none of those that a parameter may be.
+
+    Raises:
+        UsageError: with a guess at what was meant.
+    """
+    require(value in known, name, value, f"one of {', '.join(known)}{meant(value, known)}")
