@@ -23,7 +23,7 @@ from training.registry.candidates import candidates, remember
 from training.registry.mlflow_registry import Registry, champion
 from training.registry.mlflow_run import TrainingRun, log_training
 from training.registry.model_card import CARD_NAME, ModelCard, read_card, read_tensors
-from training.steps.gate import ensure_champion, gate
+from training.steps.judge_candidates import ensure_champion, gate
 
 LINE, FLOOR = "item_knn", "recent_pop"
 AT = "2026-01-01T00:00:00"

@@ -242,3 +242,28 @@ class Workspace:
             raise UsageError(f"no data set in {shards} yet: run `hourglass dataset`")
         folder: Path = made[-1][2]
         return folder
+
+
+_Advance = Callable[[float], None]
+_Describe = Callable[[str], None]
+
+
+@contextmanager
+def bar(space: Workspace, doing: str) -> Iterator[tuple[_Advance, _Describe]]:
+    """A progress bar in a terminal, nothing but the title elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn as Bar
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        with space.status(doing):
+            yield (lambda _fraction: None), (lambda _text: None)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), Bar(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(doing, total=1.0)
+        yield (
+            lambda fraction: progress.update(task, completed=fraction),
+            lambda text: progress.update(task, description=text),
+        )

@@ -40,8 +40,8 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
         return SimpleNamespace(rows=20, users=1, path=tmp_path)
 
     live = SimpleNamespace(model_id="hrnn-before")
-    monkeypatch.setattr("training.cli.recommend.live_at", lambda *_: live)
-    monkeypatch.setattr("training.cli.recommend.recommend_all", recommend)
+    monkeypatch.setattr("training.steps.recommend.live_at", lambda *_: live)
+    monkeypatch.setattr("training.steps.recommend.recommend_all", recommend)
     return found
 
 

@@ -16,7 +16,6 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
 from pipeline.settings.settings import load_settings
-from training.cli.recommend import live_at
 from training.data.reader import read_dataset
 from training.deployment.promote import install_first, promote, rollback
 from training.fit.model_configs import Model
@@ -35,6 +34,7 @@ from training.registry.mlflow_registry import (
 from training.registry.mlflow_run import log_training
 from training.registry.model_card import CARD_NAME
 from training.report.gather import model_health
+from training.steps.recommend import live_at
 from training.trainer.distributed import Processes
 
 __all__ = ["registry", "store"]

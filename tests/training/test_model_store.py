@@ -20,7 +20,6 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.tables import RECOMMENDATIONS
 from pipeline.settings.settings import Settings, load_settings
 from training.cli.main import run
-from training.cli.recommend import live_at
 from training.data.reader import sha256_of
 from training.deployment.rollback import rollback
 from training.evaluation.evaluate import evaluate
@@ -35,7 +34,8 @@ from training.registry.mlflow_registry import (
 )
 from training.registry.model_card import CARD_NAME
 from training.registry.model_store import available
-from training.steps.gate import ensure_champion, gate
+from training.steps.judge_candidates import ensure_champion, gate
+from training.steps.recommend import live_at
 
 pytestmark = pytest.mark.slow
 AT = "2026-01-01T00:00:00"

@@ -24,8 +24,8 @@ from training.models import build
 from training.registry.candidates import candidates
 from training.registry.mlflow_registry import champion, open_registry
 from training.registry.model_card import CARD_NAME
-from training.steps import gate as judgement
-from training.steps.gate import ensure_champion, gate, live_since
+from training.steps import judge_candidates as judgement
+from training.steps.judge_candidates import ensure_champion, gate, live_since
 
 __all__ = ["store"]
 N_ITEMS = 40

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.settings.folders import path_option
-from pipeline.text.wording import counted
 from pipeline.workspace import Workspace
 from training.cli.adopt import adopt
 from training.cli.anchor import anchor
@@ -27,33 +24,15 @@ from training.cli.report import report
 from training.cli.retrain import refit, stale
 from training.cli.train import train
 from training.fit.model_lines import judged_dataset
-from training.registry.mlflow_registry import registry_of
+from training.steps.evaluate import evaluate_all, frozen_part, show_leaderboard
 
 if TYPE_CHECKING:
     from pipeline.maintenance.maintain import TrainedFrom
-    from training.evaluation.evaluate import Evaluation
 
 app = typer.Typer()
 _HOURLY = (judge, stale, train, watch, gate, approve, refit, promote, rollback, anchor, recommend)
 for command in (*_HOURLY, loop, replay, report, adopt):
     app.command()(command)
-
-_Advance = Callable[[float], None]
-_Describe = Callable[[str], None]
-
-
-def frozen_part(space: Workspace, dataset: Path) -> Path:
-    """The events that judge a data set's models, frozen on first use."""
-    from pipeline.dataset.build import held_out, hold_out, read_manifest
-    from pipeline.hours import Hour
-
-    hours = space.horizon_from(Hour.parse(read_manifest(dataset)["as_of"]))
-    # Most commands of an hour find it made: Spark would take longer to start than they need.
-    before = held_out(space.lake, space.settings, dataset, hours)
-    if before is not None:
-        return before
-    with space.status(f"freezing the events of {hours}"):
-        return hold_out(space.spark, space.lake, space.settings, dataset, hours)
 
 
 @app.command()
@@ -61,23 +40,6 @@ def evaluate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Rank the events after the data set's time by every candidate and by the champion."""
     space: Workspace = context.obj
     show_leaderboard(space, evaluate_all(space, judged_dataset(space, dataset)))
-
-
-def evaluate_all(space: Workspace, dataset: Path) -> Evaluation:
-    """Evaluate with a progress bar."""
-    from training.evaluation.evaluate import evaluate as run
-
-    part = frozen_part(space, dataset)
-    with bar(space, "evaluating") as (advance, describe):
-
-        def report(name: str, done: int, total: int) -> None:
-            describe(f"evaluating {name}: {done:,} of {counted(total, 'event')}")
-            advance(done / max(1, total))
-
-        found = run(space.settings, registry_of(space), dataset, part, report)
-    for sentence in found.failures.values():
-        space.console.print(f"failed: {sentence}", markup=False)
-    return found
 
 
 @app.command()
@@ -88,16 +50,6 @@ def leaderboard(context: typer.Context, dataset: DataSet = "last") -> None:
     space: Workspace = context.obj
     folder = judged_dataset(space, dataset)
     show_leaderboard(space, standing(space.settings, folder, frozen_part(space, folder)))
-
-
-def show_leaderboard(space: Workspace, found: Evaluation) -> None:
-    """Print the table of an evaluation."""
-    from training.evaluation.leaderboard import leaderboard_rows, render
-
-    if space.as_json:
-        space.say("", {"frozen_id": found.frozen_id, "rows": leaderboard_rows(found)})
-    else:
-        space.console.print(render(found))
 
 
 @app.command()
@@ -164,24 +116,3 @@ def demo(
     from training.steps.demo import run_demo
 
     run_demo(context.obj, source, raw, hours, work)
-
-
-@contextmanager
-def bar(space: Workspace, doing: str) -> Iterator[tuple[_Advance, _Describe]]:
-    """A progress bar in a terminal, nothing but the title elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn as Bar
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        with space.status(doing):
-            yield (lambda _fraction: None), (lambda _text: None)
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), Bar(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(doing, total=1.0)
-        yield (
-            lambda fraction: progress.update(task, completed=fraction),
-            lambda text: progress.update(task, description=text),
-        )

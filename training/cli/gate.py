@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pipeline.errors import HourglassError
 from pipeline.workspace import Workspace
 from training.cli.options import DataSet
 from training.fit.model_lines import judged_dataset
-from training.gate.reasons import OF_NO_CANDIDATE
+from training.steps.gate import Verdict, decide, refuse_blocked
 
 if TYPE_CHECKING:
     from training.gate.gate import Decision
-
-SKIPPED = "skipped"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of the candidates of an hour; ``path`` is the decision to act on, if any."""
-
-    outcome: str  # promote, hold, block, or skipped
-    sentence: str
-    path: Path | None
-    candidate: str | None = None
-    decisions: tuple[tuple[Decision, Path], ...] = field(default=(), repr=False)
-
-    @property
-    def blocks(self) -> bool:
-        """Whether a candidate is blocked and none goes live."""
-        outcomes = {self.outcome, *(str(one.outcome) for one, _ in self.decisions)}
-        return "block" in outcomes and not self.promotes
-
-    @property
-    def promotes(self) -> bool:
-        """Whether a candidate is to go live."""
-        return self.outcome == "promote"
 
 
 def gate(context: typer.Context, dataset: DataSet = "last") -> None:
@@ -52,79 +24,6 @@ def gate(context: typer.Context, dataset: DataSet = "last") -> None:
             space.console.print(_table(decision))
     space.say(f"{verdict.outcome}: {verdict.sentence}\n{verdict.path or ''}", _facts(verdict))
     refuse_blocked(verdict)
-
-
-def decide(space: Workspace, dataset: Path, late: Sequence[str] | None = None) -> Verdict:
-    """Run the gate on every configured candidate, and note that the hours are judged.
-
-    ``late`` is as of `training.steps.gate.gate`.
-
-    Raises:
-        HourglassError: what the gate needs is missing; then nothing can be promoted.
-    """
-    from pipeline.dataset.validate import dataset_verdict
-    from pipeline.hours import HourRange
-    from pipeline.quality.verdicts import quality_passed
-    from training.cli.commands import frozen_part
-    from training.data.reader import read_dataset
-    from training.fit.retrain_signals import recorded_worth
-    from training.gate.judged_hours import note_judged
-    from training.registry.mlflow_registry import registry_of
-    from training.steps.gate import ensure_champion, hours_judged
-    from training.steps.gate import gate as run
-    from training.steps.retrain import is_skipped
-
-    settings, registry = space.settings, registry_of(space)
-    part = frozen_part(space, dataset)
-    at = space.said_now()
-    ensure_champion(settings, registry, dataset, at)
-    worth = recorded_worth(settings, dataset.name)
-    first = read_dataset(part).manifest.window_start
-    if worth is not None and is_skipped(settings, worth) and late is None:
-        sentence = f"nothing was trained: {worth.sentence}"
-        note_judged(settings, first, SKIPPED, sentence)
-        return Verdict(SKIPPED, sentence, None)
-    learned = read_dataset(dataset).manifest
-    passed = quality_passed(
-        space.lake,
-        HourRange(learned.window_start, learned.as_of),
-        hours_judged(read_dataset(part)),
-    )
-    if dataset_verdict(dataset)[0] == "critical":
-        passed = False
-    with space.status("deciding"):
-        decisions = tuple(run(settings, registry, dataset, part, passed, at, late))
-    chosen, path = decisions[-1]
-    verdict = Verdict(
-        str(chosen.outcome),
-        "; ".join(_said(one) for one, _ in reversed(decisions)),
-        path,
-        chosen.evidence.candidate.model_id,
-        decisions,
-    )
-    if any(_says_something(decision) for decision, _ in decisions):
-        note_judged(settings, first, verdict.outcome, verdict.sentence)
-    return verdict
-
-
-def _says_something(decision: Decision) -> bool:
-    """Whether a decision is about its candidate, not blocked for what can be mended around it."""
-    return str(decision.outcome) != "block" or not OF_NO_CANDIDATE.issuperset(decision.reasons)
-
-
-def _said(decision: Decision) -> str:
-    """The sentence of a decision, by the name of its line."""
-    return f"{decision.evidence.line}, {decision.outcome}: {decision.sentence.rstrip('.')}"
-
-
-def refuse_blocked(verdict: Verdict) -> None:
-    """Let a verdict pass that blocks nothing, or promotes in spite of another that is blocked.
-
-    Raises:
-        HourglassError: a candidate is blocked, and none goes live.
-    """
-    if verdict.blocks:
-        raise HourglassError(f"blocked: {verdict.sentence}")
 
 
 def _facts(verdict: Verdict) -> dict[str, Any]:

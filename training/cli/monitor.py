@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
 import typer
 
 from pipeline.workspace import Workspace
 from training.cli.options import DataSet
 from training.fit.model_lines import judged_dataset
-
-if TYPE_CHECKING:
-    from training.deployment.monitor_record import Watched
-
-
-@dataclass(frozen=True)
-class Said:
-    """What the watch says of a data set's hours; nothing is found where nothing was live yet."""
-
-    sentence: str
-    found: Watched | None = None
-    record: Path | None = None
+from training.steps.monitor import watched
 
 
 def watch(context: typer.Context, dataset: DataSet = "last") -> None:
@@ -48,41 +35,3 @@ def watch(context: typer.Context, dataset: DataSet = "last") -> None:
             "record": said.record,
         },
     )
-
-
-def watched(space: Workspace, dataset: Path) -> Said:
-    """Judge the model that was live during the hours that judge a data set's candidates.
-
-    Raises:
-        HourglassError: nothing was evaluated on those hours, or a model that must be replaced
-            cannot be.
-    """
-    from pipeline.dataset.build import read_manifest
-    from pipeline.hours import Hour, HourRange
-    from pipeline.quality.verdicts import quality_passed
-    from training.cli.commands import frozen_part
-    from training.data.reader import read_dataset
-    from training.deployment.champion_history import live_during, tenures
-    from training.deployment.monitor import Watch
-    from training.evaluation.evaluate import standing
-    from training.registry.candidates import candidates
-    from training.registry.mlflow_registry import registry_of
-
-    settings, registry = space.settings, registry_of(space)
-    hours = space.horizon_from(Hour.parse(read_manifest(dataset)["as_of"]))
-    tenure = live_during(tenures(registry, registry.records), hours.first)
-    if tenure is None:
-        return Said(f"nothing was live during {hours}: there is nothing to watch yet")
-    part = frozen_part(space, dataset)
-    judge = Watch(
-        settings=settings,
-        registry=registry,
-        evaluation=standing(settings, dataset, part),
-        hours=hours,
-        user_ids=read_dataset(part).histories.user_ids,
-        floor_id=candidates(settings, dataset.name).get(settings.gate.floor),
-        quality_passed=quality_passed(space.lake, HourRange(hours.first, hours.first), hours),
-        at=space.clock.isoformat(timespec="seconds"),
-    )
-    found, record = judge(tenure)
-    return Said(found.sentence, found, record)

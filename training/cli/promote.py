@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pipeline.settings.names import plain_name
 from pipeline.workspace import Workspace
 from training.cli.options import decision_file
-
-if TYPE_CHECKING:
-    from training.deployment.promote import Promotion
+from training.steps.promote import promoted
 
 
 def promote(
@@ -39,44 +37,6 @@ def promote(
     done = promoted(space, file, refit)
     live = done.champion.model_id if done.champion else None
     space.say(done.sentence, {"changed": done.changed, "champion": live, "decision": file})
-
-
-def promoted(space: Workspace, decision: Path, refit: str | None = None) -> Promotion:
-    """Carry a decision out under the workspace's settings and clock.
-
-    Raises:
-        HourglassError: as `training.deployment.promote.promote`.
-    """
-    from training.data.reader import read_dataset
-    from training.deployment.promote import promote as run
-    from training.evaluation.evaluate import BOOTSTRAP_SEED, fresh
-    from training.gate.artefact_checks import Soundness, examine
-    from training.gate.decision_file import read_decision
-    from training.registry.artefact import load_model
-    from training.registry.mlflow_registry import registry_of
-
-    settings = space.settings
-
-    def probed(folder: Path) -> Soundness:
-        """A refit met no gate: it is asked what the gate asks of every candidate."""
-        frozen_id = read_decision(decision).record.content["evaluation_id"]
-        part = read_dataset(settings.path("frozen") / frozen_id)
-        return examine(
-            folder,
-            part,
-            settings.evaluation,
-            lambda path: fresh(load_model(path), part),
-            seed=BOOTSTRAP_SEED,
-        )
-
-    return run(
-        registry_of(space),
-        decision,
-        refit,
-        examine=probed,
-        at=space.said_now(),
-        approval=settings.gate.approval,
-    )
 
 
 def rollback(

@@ -126,13 +126,13 @@ def judge_hour(space: Workspace, first: Hour) -> tuple[str, str]:
     """
     from pipeline.dataset.freeze import freeze_and_judge
     from pipeline.quality.results import refuse_critical
-    from training.cli.commands import evaluate_all
-    from training.cli.gate import decide
-    from training.cli.monitor import watched
-    from training.cli.train import train_all
     from training.fit.model_configs import configured
     from training.fit.train import TrainOptions
     from training.registry.mlflow_registry import champion, registry_of
+    from training.steps.evaluate import evaluate_all
+    from training.steps.gate import decide
+    from training.steps.monitor import watched
+    from training.steps.train import train_all
 
     settings = space.settings
     registry = registry_of(space)

@@ -13,11 +13,11 @@ from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings.settings import load_settings, merge
 from pipeline.text.wording import counted
 from pipeline.workspace import Workspace
-from training.cli.commands import show_leaderboard
-from training.cli.copied_settings import MADE_BY
 from training.fit.model_lines import check_lines
 from training.registry.mlflow_registry import registry_of
 from training.steps.common import Steps
+from training.steps.copied_settings import MADE_BY
+from training.steps.evaluate import show_leaderboard
 
 _PRESETS = resources.files("pipeline") / "presets"
 

@@ -1,227 +1,112 @@
-"""Gate: each configured candidate against the floor and the champion, on what was evaluated."""
+"""The gate on the candidates of an hour, and the verdict that follows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour, HourRange
-from pipeline.settings.settings import Settings
-from training.data.reader import DataSet, read_dataset
-from training.deployment.champion_history import Tenure, tenures
-from training.deployment.champion_lock import changing
-from training.deployment.promote import install_first
-from training.evaluation.evaluate import BOOTSTRAP_SEED, fresh, read_evaluation
-from training.evaluation.slices import first_seen_us, judged, slice_masks
-from training.gate.artefact_checks import Defect, Soundness, examine, one_line
-from training.gate.decision_file import contestant, write_decision
-from training.gate.evidence import Contestant, Evidence
-from training.gate.gate import Decision, choose, decide
-from training.gate.past_looks import definition, earlier_looks, first_look
-from training.registry.artefact import load_model
-from training.registry.candidates import candidates
-from training.registry.champion_card import trusted
-from training.registry.mlflow_registry import LiveModel, Registry, champion
-from training.registry.model_card import read_card
-from training.registry.model_store import available
-from training.registry.record_chain import link_record, refuse_unlinked, verified_chain
+from pipeline.workspace import Workspace
+from training.gate.reasons import OF_NO_CANDIDATE
+
+if TYPE_CHECKING:
+    from training.gate.gate import Decision
+
+SKIPPED = "skipped"
 
 
-def ensure_champion(settings: Settings, registry: Registry, dataset: Path, at: str) -> LiveModel:
-    """Something is always live: before the first promotion it is the floor.
+@dataclass(frozen=True)
+class Verdict:
+    """What became of the candidates of an hour; ``path`` is the decision to act on, if any."""
 
-    Raises:
-        HourglassError: the floor was not trained on the data set.
-    """
-    live = champion(registry)
-    if live is not None:
-        return live
-    models = candidates(settings, dataset.name)
-    floor = _trained(models, "floor", settings.gate.floor, dataset.name)
-    return install_first(registry, floor, settings.path("decisions"), at)
+    outcome: str  # promote, hold, block, or skipped
+    sentence: str
+    path: Path | None
+    candidate: str | None = None
+    decisions: tuple[tuple[Decision, Path], ...] = field(default=(), repr=False)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a candidate is blocked and none goes live."""
+        outcomes = {self.outcome, *(str(one.outcome) for one, _ in self.decisions)}
+        return "block" in outcomes and not self.promotes
+
+    @property
+    def promotes(self) -> bool:
+        """Whether a candidate is to go live."""
+        return self.outcome == "promote"
 
 
-def gate(
-    settings: Settings,
-    registry: Registry,
-    dataset: Path,
-    frozen: Path,
-    quality_passed: bool | None,
-    at: str,
-    late: Sequence[str] | None = None,
-) -> list[tuple[Decision, Path]]:
-    """Decide on each configured candidate, and write the decisions down.
+def decide(space: Workspace, dataset: Path, late: Sequence[str] | None = None) -> Verdict:
+    """Run the gate on every configured candidate, and note that the hours are judged.
 
-    A candidate that cannot be judged at all, because its card is damaged or it was not trained, is
-    blocked (``not_loadable``), and the others are judged as ever.
-
-    ``late`` names the candidates to judge, by the fits of their time, on hours after which later
-    ones have ended: what is seen of them counts, and nobody is promoted.
-
-    Returns:
-        Decisions and their files, the one to act on last: at most one of them promotes.
+    ``late`` is as of `training.steps.judge_candidates.gate`.
 
     Raises:
-        HourglassError: no candidate was trained, or the floor or the champion cannot even be read;
-            then there is no decision, and nothing can be promoted.  So it is where a record is
-            missing or was changed.
+        HourglassError: what the gate needs is missing; then nothing can be promoted.
     """
-    part, learned = read_dataset(frozen), read_dataset(dataset)
-    models = candidates(settings, dataset.name)
-    floor_id = _trained(models, "floor", settings.gate.floor, dataset.name)
-    failures, ranked_champion = _evaluated(settings, part)
-    live = champion(registry)
+    from pipeline.dataset.validate import dataset_verdict
+    from pipeline.hours import HourRange
+    from pipeline.quality.verdicts import quality_passed
+    from training.data.reader import read_dataset
+    from training.fit.retrain_signals import recorded_worth
+    from training.gate.judged_hours import note_judged
+    from training.registry.mlflow_registry import registry_of
+    from training.steps.evaluate import frozen_part
+    from training.steps.judge_candidates import ensure_champion, hours_judged
+    from training.steps.judge_candidates import gate as run
+    from training.steps.retrain import is_skipped
 
-    def enter(model_id: str, who: LiveModel | None = None, **made_by: object) -> Contestant:
-        card = read_card(available(registry, model_id))
-        return contestant(
-            card,
-            settings.path("evaluations"),
-            part.manifest.dataset_id,
-            models=settings.path("models"),
-            version=who.version if who else None,
-            live_record=who.live_record if who else None,
-            failure=failures.get(model_id),
-            definition=definition(
-                system=card.system, parameters=card.all_parameters or card.parameters, **made_by
-            ),
-        )
-
-    floor = enter(floor_id)
-    champ = enter(live.model_id, live) if live else None
-    if live is not None and champ is not None:
-        champ = replace(champ, changed=_changed(registry, live))
-    seen_us = first_seen_us(learned)
-    start, folder = part.manifest.window_start, settings.path("decisions")
-    since = live_since(tenures(registry, folder))
-    init_from = {model.name: model.init_from for model in settings.models}
-
-    def evidence(name: str, model_id: str, unreadable: str | None = None) -> Evidence:
-        candidate = (
-            enter(
-                model_id,
-                init_from=init_from.get(name, "none"),
-                dataset=settings.dataset.model_dump(mode="json"),
-            )
-            if unreadable is None
-            else _unknown(model_id, part, dataset.name, unreadable)
-        )
-        masks = slice_masks(part, candidate.ranks, seen_us) if candidate.ranks else {}
-        return Evidence(
-            frozen_id=part.manifest.dataset_id,
-            start=start,
-            candidate=candidate,
-            champion=champ,
-            floor=floor,
-            soundness=Soundness(model_id, (Defect("not_loadable", unreadable),), None, 0)
-            if unreadable is not None
-            else examine(
-                settings.path("models") / candidate.model_id,
-                part,
-                settings.evaluation,
-                lambda path: fresh(load_model(path), part),
-                seed=BOOTSTRAP_SEED,
-                learned=learned,
-            ),
-            quality_passed=quality_passed,
-            rule=settings.evaluation,
-            gate=settings.gate,
-            seed=BOOTSTRAP_SEED,
-            line=name,
-            n_lines=len(settings.candidates),
-            base_dataset_id=dataset.name,
-            late=late is not None,
-            ranked_champion=ranked_champion,
-            slices=judged(masks),
-            user_ids=part.histories.user_ids,
-            earlier=lambda key: earlier_looks(folder, start, key, since),
-            first_of_hour=lambda key: first_look(folder, start, key),
-        )
-
-    def judge(name: str) -> Decision:
-        model_id = models.get(name, name)
-        try:
-            _trained(models, "candidate", name, dataset.name)
-            return decide(evidence(name, model_id))
-        except Exception as error:  # what cannot be judged is blocked by a decision that says so
-            problem = f"{name} cannot be judged: {one_line(error)}"
-            return decide(evidence(name, model_id, problem))
-
-    names = settings.candidates if late is None else late
-    if not any(name in models for name in names):
-        _trained(models, "candidate", names[0], dataset.name)
-    with changing(folder, "judging candidates"):
-        verified_chain(registry)  # what the looks of earlier decisions are taken from
-    decisions = choose([judge(name) for name in names])
-    return _written(registry, folder, decisions, at)
-
-
-def _written(
-    registry: Registry, folder: Path, decisions: Sequence[Decision], at: str
-) -> list[tuple[Decision, Path]]:
-    """Write decisions down and link them, provided that what they counted is linked."""
-    made: list[tuple[Decision, Path]] = []
-    with changing(folder, "writing decisions down"):
-        chain = verified_chain(registry)
-        for one in decisions:
-            for look in one.looks[:-1]:
-                refuse_unlinked(chain, folder, folder / str(look.file), str(look.sha256), False)
-            path = write_decision(one, folder, at)
-            chain = link_record(registry, chain, path, "decision")
-            made.append((one, path))
-    return made
-
-
-def live_since(tenures: Sequence[Tenure]) -> Hour | None:
-    """The first hour that what is live now may be judged on; None where nothing says.
-
-    Of a change by hand the hour is not known: it counts from that of the change before.
-    """
-    return next((one.since_hour for one in reversed(tenures) if one.since_hour is not None), None)
-
-
-def _changed(registry: Registry, live: LiveModel) -> str | None:
-    """How what is live differs from what the registry recorded of it; None where it does not."""
-    try:
-        trusted(registry, live)
-    except HourglassError as error:
-        return str(error)
-    return None
-
-
-def _unknown(model_id: str, part: DataSet, dataset_id: str, problem: str) -> Contestant:
-    """Stands for a candidate whose card cannot be read; without ranks it can only be blocked."""
-    return Contestant(
-        model_id=model_id,
-        system="unknown",
-        dataset_id=dataset_id,
-        as_of=part.manifest.window_start,
-        ranks=None,
-        ranks_sha256=None,
-        failure=problem,
+    settings, registry = space.settings, registry_of(space)
+    part = frozen_part(space, dataset)
+    at = space.said_now()
+    ensure_champion(settings, registry, dataset, at)
+    worth = recorded_worth(settings, dataset.name)
+    first = read_dataset(part).manifest.window_start
+    if worth is not None and is_skipped(settings, worth) and late is None:
+        sentence = f"nothing was trained: {worth.sentence}"
+        note_judged(settings, first, SKIPPED, sentence)
+        return Verdict(SKIPPED, sentence, None)
+    learned = read_dataset(dataset).manifest
+    passed = quality_passed(
+        space.lake,
+        HourRange(learned.window_start, learned.as_of),
+        hours_judged(read_dataset(part)),
     )
+    if dataset_verdict(dataset)[0] == "critical":
+        passed = False
+    with space.status("deciding"):
+        decisions = tuple(run(settings, registry, dataset, part, passed, at, late))
+    chosen, path = decisions[-1]
+    verdict = Verdict(
+        str(chosen.outcome),
+        "; ".join(_said(one) for one, _ in reversed(decisions)),
+        path,
+        chosen.evidence.candidate.model_id,
+        decisions,
+    )
+    if any(_says_something(decision) for decision, _ in decisions):
+        note_judged(settings, first, verdict.outcome, verdict.sentence)
+    return verdict
 
 
-def _trained(models: Mapping[str, str], role: str, name: str, dataset_id: str) -> str:
-    if name not in models:
-        raise HourglassError(
-            f"the {role} {name!r} was not trained on data set {dataset_id}: "
-            f"run `hourglass train --dataset {dataset_id} --model {name}`"
-        )
-    return models[name]
+def _says_something(decision: Decision) -> bool:
+    """Whether a decision is about its candidate, not blocked for what can be mended around it."""
+    return str(decision.outcome) != "block" or not OF_NO_CANDIDATE.issuperset(decision.reasons)
 
 
-def _evaluated(settings: Settings, part: DataSet) -> tuple[dict[str, str], str | None]:
-    """Why models have no ranks, and which version was live when they were ranked."""
-    try:
-        found = read_evaluation(settings.path("evaluations") / part.manifest.dataset_id)
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}, None
-    return {**found.failures, **found.not_ranked}, found.champion_version
+def _said(decision: Decision) -> str:
+    """The sentence of a decision, by the name of its line."""
+    return f"{decision.evidence.line}, {decision.outcome}: {decision.sentence.rstrip('.')}"
 
 
-def hours_judged(part: DataSet) -> HourRange:
-    """The hours whose events are the targets of a frozen part."""
-    return HourRange(part.manifest.window_start, part.manifest.as_of)
+def refuse_blocked(verdict: Verdict) -> None:
+    """Let a verdict pass that blocks nothing, or promotes in spite of another that is blocked.
+
+    Raises:
+        HourglassError: a candidate is blocked, and none goes live.
+    """
+    if verdict.blocks:
+        raise HourglassError(f"blocked: {verdict.sentence}")

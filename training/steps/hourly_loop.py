@@ -78,7 +78,7 @@ def learn(space: Workspace, stop: Hour, steps: Steps, catch_up: bool = False) ->
     Raises:
         HourglassError: the first step that failed; those that do not need it are done.
     """
-    from training.cli.recommend import live_at, recommend_all
+    from training.steps.recommend import live_at, recommend_all
 
     tries, tried = _Tries(steps), _Tried()
     as_of = stop - parse_duration_h(space.settings.evaluation.horizon)
@@ -131,9 +131,9 @@ def _challenge(space: Workspace, stop: Hour, tries: _Tries, tried: _Tried) -> No
     Raises:
         NothingHappenedError: the hours hold nothing to judge anybody on.
     """
-    from training.cli.commands import evaluate_all
-    from training.cli.gate import decide
-    from training.cli.monitor import watched
+    from training.steps.evaluate import evaluate_all
+    from training.steps.gate import decide
+    from training.steps.monitor import watched
 
     dataset = None
     with tries("dataset") as done:
@@ -195,8 +195,8 @@ def _frozen(space: Workspace, stop: Hour) -> tuple[Path, str]:
 
 
 def _promoted(space: Workspace, decision: Path) -> str:
-    from training.cli.promote import promoted
     from training.gate.decision_file import read_decision
+    from training.steps.promote import promoted
     from training.steps.retrain import refitted
 
     if space.settings.gate.approval:
@@ -206,9 +206,9 @@ def _promoted(space: Workspace, decision: Path) -> str:
 
 
 def _trained(space: Workspace, registry: Registry, dataset: Path) -> str:
-    from training.cli.train import train_all
     from training.fit.train import TrainOptions
     from training.steps.retrain import lines_to_train, look
+    from training.steps.train import train_all
 
     worth = look(space, registry, dataset)
     lines = lines_to_train(space.settings, worth)

@@ -51,8 +51,7 @@ def refitted(space: Workspace, registry: Registry, decision: DecisionRecord) -> 
 
     Raises:
         HourglassError: as `pipeline.dataset.build.freeze`, `training.fit.refit.refit`, or the data
-        set or
-            the decision is not to be trusted.
+            set or the decision is not to be trusted.
     """
     from pipeline.dataset.freeze import freeze_and_judge
     from pipeline.quality.results import refuse_critical

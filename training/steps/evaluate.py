@@ -1,0 +1,54 @@
+"""Everybody is ranked on the events that judge a data set's models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.text.wording import counted
+from pipeline.workspace import Workspace, bar
+from training.registry.mlflow_registry import registry_of
+
+if TYPE_CHECKING:
+    from training.evaluation.evaluate import Evaluation
+
+
+def frozen_part(space: Workspace, dataset: Path) -> Path:
+    """The events that judge a data set's models, frozen on first use."""
+    from pipeline.dataset.build import held_out, hold_out, read_manifest
+    from pipeline.hours import Hour
+
+    hours = space.horizon_from(Hour.parse(read_manifest(dataset)["as_of"]))
+    # Most commands of an hour find it made: Spark would take longer to start than they need.
+    before = held_out(space.lake, space.settings, dataset, hours)
+    if before is not None:
+        return before
+    with space.status(f"freezing the events of {hours}"):
+        return hold_out(space.spark, space.lake, space.settings, dataset, hours)
+
+
+def evaluate_all(space: Workspace, dataset: Path) -> Evaluation:
+    """Evaluate with a progress bar."""
+    from training.evaluation.evaluate import evaluate as run
+
+    part = frozen_part(space, dataset)
+    with bar(space, "evaluating") as (advance, describe):
+
+        def report(name: str, done: int, total: int) -> None:
+            describe(f"evaluating {name}: {done:,} of {counted(total, 'event')}")
+            advance(done / max(1, total))
+
+        found = run(space.settings, registry_of(space), dataset, part, report)
+    for sentence in found.failures.values():
+        space.console.print(f"failed: {sentence}", markup=False)
+    return found
+
+
+def show_leaderboard(space: Workspace, found: Evaluation) -> None:
+    """Print the table of an evaluation."""
+    from training.evaluation.leaderboard import leaderboard_rows, render
+
+    if space.as_json:
+        space.say("", {"frozen_id": found.frozen_id, "rows": leaderboard_rows(found)})
+    else:
+        space.console.print(render(found))

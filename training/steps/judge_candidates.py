@@ -1,0 +1,227 @@
+"""Gate: each configured candidate against the floor and the champion, on what was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange
+from pipeline.settings.settings import Settings
+from training.data.reader import DataSet, read_dataset
+from training.deployment.champion_history import Tenure, tenures
+from training.deployment.champion_lock import changing
+from training.deployment.promote import install_first
+from training.evaluation.evaluate import BOOTSTRAP_SEED, fresh, read_evaluation
+from training.evaluation.slices import first_seen_us, judged, slice_masks
+from training.gate.artefact_checks import Defect, Soundness, examine, one_line
+from training.gate.decision_file import contestant, write_decision
+from training.gate.evidence import Contestant, Evidence
+from training.gate.gate import Decision, choose, decide
+from training.gate.past_looks import definition, earlier_looks, first_look
+from training.registry.artefact import load_model
+from training.registry.candidates import candidates
+from training.registry.champion_card import trusted
+from training.registry.mlflow_registry import LiveModel, Registry, champion
+from training.registry.model_card import read_card
+from training.registry.model_store import available
+from training.registry.record_chain import link_record, refuse_unlinked, verified_chain
+
+
+def ensure_champion(settings: Settings, registry: Registry, dataset: Path, at: str) -> LiveModel:
+    """Something is always live: before the first promotion it is the floor.
+
+    Raises:
+        HourglassError: the floor was not trained on the data set.
+    """
+    live = champion(registry)
+    if live is not None:
+        return live
+    models = candidates(settings, dataset.name)
+    floor = _trained(models, "floor", settings.gate.floor, dataset.name)
+    return install_first(registry, floor, settings.path("decisions"), at)
+
+
+def gate(
+    settings: Settings,
+    registry: Registry,
+    dataset: Path,
+    frozen: Path,
+    quality_passed: bool | None,
+    at: str,
+    late: Sequence[str] | None = None,
+) -> list[tuple[Decision, Path]]:
+    """Decide on each configured candidate, and write the decisions down.
+
+    A candidate that cannot be judged at all, because its card is damaged or it was not trained, is
+    blocked (``not_loadable``), and the others are judged as ever.
+
+    ``late`` names the candidates to judge, by the fits of their time, on hours after which later
+    ones have ended: what is seen of them counts, and nobody is promoted.
+
+    Returns:
+        Decisions and their files, the one to act on last: at most one of them promotes.
+
+    Raises:
+        HourglassError: no candidate was trained, or the floor or the champion cannot even be read;
+            then there is no decision, and nothing can be promoted.  So it is where a record is
+            missing or was changed.
+    """
+    part, learned = read_dataset(frozen), read_dataset(dataset)
+    models = candidates(settings, dataset.name)
+    floor_id = _trained(models, "floor", settings.gate.floor, dataset.name)
+    failures, ranked_champion = _evaluated(settings, part)
+    live = champion(registry)
+
+    def enter(model_id: str, who: LiveModel | None = None, **made_by: object) -> Contestant:
+        card = read_card(available(registry, model_id))
+        return contestant(
+            card,
+            settings.path("evaluations"),
+            part.manifest.dataset_id,
+            models=settings.path("models"),
+            version=who.version if who else None,
+            live_record=who.live_record if who else None,
+            failure=failures.get(model_id),
+            definition=definition(
+                system=card.system, parameters=card.all_parameters or card.parameters, **made_by
+            ),
+        )
+
+    floor = enter(floor_id)
+    champ = enter(live.model_id, live) if live else None
+    if live is not None and champ is not None:
+        champ = replace(champ, changed=_changed(registry, live))
+    seen_us = first_seen_us(learned)
+    start, folder = part.manifest.window_start, settings.path("decisions")
+    since = live_since(tenures(registry, folder))
+    init_from = {model.name: model.init_from for model in settings.models}
+
+    def evidence(name: str, model_id: str, unreadable: str | None = None) -> Evidence:
+        candidate = (
+            enter(
+                model_id,
+                init_from=init_from.get(name, "none"),
+                dataset=settings.dataset.model_dump(mode="json"),
+            )
+            if unreadable is None
+            else _unknown(model_id, part, dataset.name, unreadable)
+        )
+        masks = slice_masks(part, candidate.ranks, seen_us) if candidate.ranks else {}
+        return Evidence(
+            frozen_id=part.manifest.dataset_id,
+            start=start,
+            candidate=candidate,
+            champion=champ,
+            floor=floor,
+            soundness=Soundness(model_id, (Defect("not_loadable", unreadable),), None, 0)
+            if unreadable is not None
+            else examine(
+                settings.path("models") / candidate.model_id,
+                part,
+                settings.evaluation,
+                lambda path: fresh(load_model(path), part),
+                seed=BOOTSTRAP_SEED,
+                learned=learned,
+            ),
+            quality_passed=quality_passed,
+            rule=settings.evaluation,
+            gate=settings.gate,
+            seed=BOOTSTRAP_SEED,
+            line=name,
+            n_lines=len(settings.candidates),
+            base_dataset_id=dataset.name,
+            late=late is not None,
+            ranked_champion=ranked_champion,
+            slices=judged(masks),
+            user_ids=part.histories.user_ids,
+            earlier=lambda key: earlier_looks(folder, start, key, since),
+            first_of_hour=lambda key: first_look(folder, start, key),
+        )
+
+    def judge(name: str) -> Decision:
+        model_id = models.get(name, name)
+        try:
+            _trained(models, "candidate", name, dataset.name)
+            return decide(evidence(name, model_id))
+        except Exception as error:  # what cannot be judged is blocked by a decision that says so
+            problem = f"{name} cannot be judged: {one_line(error)}"
+            return decide(evidence(name, model_id, problem))
+
+    names = settings.candidates if late is None else late
+    if not any(name in models for name in names):
+        _trained(models, "candidate", names[0], dataset.name)
+    with changing(folder, "judging candidates"):
+        verified_chain(registry)  # what the looks of earlier decisions are taken from
+    decisions = choose([judge(name) for name in names])
+    return _written(registry, folder, decisions, at)
+
+
+def _written(
+    registry: Registry, folder: Path, decisions: Sequence[Decision], at: str
+) -> list[tuple[Decision, Path]]:
+    """Write decisions down and link them, provided that what they counted is linked."""
+    made: list[tuple[Decision, Path]] = []
+    with changing(folder, "writing decisions down"):
+        chain = verified_chain(registry)
+        for one in decisions:
+            for look in one.looks[:-1]:
+                refuse_unlinked(chain, folder, folder / str(look.file), str(look.sha256), False)
+            path = write_decision(one, folder, at)
+            chain = link_record(registry, chain, path, "decision")
+            made.append((one, path))
+    return made
+
+
+def live_since(tenures: Sequence[Tenure]) -> Hour | None:
+    """The first hour that what is live now may be judged on; None where nothing says.
+
+    Of a change by hand the hour is not known: it counts from that of the change before.
+    """
+    return next((one.since_hour for one in reversed(tenures) if one.since_hour is not None), None)
+
+
+def _changed(registry: Registry, live: LiveModel) -> str | None:
+    """How what is live differs from what the registry recorded of it; None where it does not."""
+    try:
+        trusted(registry, live)
+    except HourglassError as error:
+        return str(error)
+    return None
+
+
+def _unknown(model_id: str, part: DataSet, dataset_id: str, problem: str) -> Contestant:
+    """Stands for a candidate whose card cannot be read; without ranks it can only be blocked."""
+    return Contestant(
+        model_id=model_id,
+        system="unknown",
+        dataset_id=dataset_id,
+        as_of=part.manifest.window_start,
+        ranks=None,
+        ranks_sha256=None,
+        failure=problem,
+    )
+
+
+def _trained(models: Mapping[str, str], role: str, name: str, dataset_id: str) -> str:
+    if name not in models:
+        raise HourglassError(
+            f"the {role} {name!r} was not trained on data set {dataset_id}: "
+            f"run `hourglass train --dataset {dataset_id} --model {name}`"
+        )
+    return models[name]
+
+
+def _evaluated(settings: Settings, part: DataSet) -> tuple[dict[str, str], str | None]:
+    """Why models have no ranks, and which version was live when they were ranked."""
+    try:
+        found = read_evaluation(settings.path("evaluations") / part.manifest.dataset_id)
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, None
+    return {**found.failures, **found.not_ranked}, found.champion_version
+
+
+def hours_judged(part: DataSet) -> HourRange:
+    """The hours whose events are the targets of a frozen part."""
+    return HourRange(part.manifest.window_start, part.manifest.as_of)

@@ -1,0 +1,76 @@
+"""The live model recommends, as of a time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UsageError
+from pipeline.hours import Hour
+from pipeline.workspace import Workspace
+from training.registry.mlflow_registry import LiveModel
+
+if TYPE_CHECKING:
+    from training.recommend.recommend import Recommended
+    from training.recommend.users import Asked
+    from training.registry.mlflow_registry import Registry
+
+
+def recommend_all(
+    space: Workspace, live: LiveModel, at: datetime, asked: Asked | None = None
+) -> Recommended:
+    """Read the histories and publish, with a progress bar.
+
+    Raises:
+        HourglassError: as `training.recommend.recommend.recommend`, the model's card is not
+            the one that was recorded, or an hour before is not sessionized.
+    """
+    from pipeline.dataset.build import histories_at
+    from pipeline.workspace import bar
+    from training.recommend.recommend import recommend as run
+    from training.registry.champion_card import verify_card
+    from training.registry.model_card import read_card
+
+    verify_card(live)
+    hour = Hour.of(at)
+    base = space.dataset(read_card(live.folder).dataset_id)
+    with space.status(f"reading the histories as of {hour}"):
+        known = histories_at(space.spark, space.lake, space.settings, base, hour)
+    with bar(space, "recommending") as (advance, _), space.writing():
+        return run(
+            space.settings, space.lake, live, known, at,
+            lambda users, total: advance(users / max(1, total)), asked,
+        )  # fmt: skip
+
+
+def live_at(registry: Registry, hour: Hour) -> LiveModel:
+    """The live model or, of an hour before its time, the one that was live then.
+
+    Raises:
+        UsageError: there is none yet.
+        HourglassError: the model of that hour is not known, its artefact is gone, or its card is
+            not the one that was recorded.
+    """
+    from training.deployment.champion_history import live_during, tenures
+    from training.registry.champion_card import trusted
+    from training.registry.mlflow_registry import artefact_folder, champion
+    from training.registry.model_card import read_card
+    from training.registry.model_store import available
+
+    live = champion(registry)
+    if live is None:
+        raise UsageError("no model is live yet: run `hourglass gate`, which installs the floor")
+    available(registry, live.model_id)
+    live = trusted(registry, live)
+    if read_card(live.folder).as_of <= hour:
+        return live
+    then = live_during(tenures(registry, registry.records), hour)
+    if then is None or then.model_id == live.model_id:
+        raise UsageError(
+            f"{live.model_id} knows what came after {hour}, and no model was live then: "
+            "recommend for a later hour"
+        )
+    available(registry, then.model_id)
+    folder = artefact_folder(registry, then.model_id)
+    record = then.record.name if then.record else None
+    return trusted(registry, LiveModel(then.model_id, then.version, folder, record))

@@ -1,0 +1,43 @@
+"""Models are fitted on a data set whose hours may be learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from training.fit.model_configs import Model
+    from training.fit.train import Trained, TrainOptions
+
+
+def train_all(
+    space: Workspace, dataset: Path, models: Sequence[Model], options: TrainOptions
+) -> list[Trained]:
+    """Train, and show how it goes; empty in all processes but the first.
+
+    Raises:
+        HourglassError: the data set, or an hour that it learned from, is not to be trusted; or as
+            `training.fit.train.train`.
+    """
+    from pipeline.dataset.build import read_manifest
+    from pipeline.dataset.validate import refuse_critical_dataset
+    from pipeline.hours import Hour, HourRange
+    from pipeline.quality.verdicts import refuse_learning_from
+    from training.fit.progress_display import display
+    from training.fit.train import train as run
+    from training.registry.mlflow_registry import registry_of
+    from training.trainer.distributed import joined
+
+    with joined() as processes:
+        # The others would say the same, and wait for the first.
+        if processes.leads:
+            refuse_critical_dataset(dataset)
+            manifest = read_manifest(dataset)
+            first, as_of = Hour.parse(manifest["history_start"]), Hour.parse(manifest["as_of"])
+            refuse_learning_from(space.lake, HourRange(first, as_of))
+        registry = registry_of(space) if processes.leads else None
+        with display(silent=not processes.leads) as watcher:
+            return run(space.settings, registry, dataset, models, options, watcher)
