@@ -25,6 +25,7 @@ from rich.text import Text
 from pipeline.errors import HourglassError
 from pipeline.lake.spark import MIN_JAVA, find_java
 from pipeline.lake.spark_classes import archive_path
+from pipeline.make_spark_classes import make_archive
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -334,8 +335,6 @@ def run_doctor(work: Path, fix: bool) -> list[Check]:
 
 
 def _keep_classes() -> bool:
-    from pipeline.make_spark_classes import make_archive
-
     print("keeping Spark's classes ready: about a minute, once ...", file=sys.stderr)
     try:
         make_archive()

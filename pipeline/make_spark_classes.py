@@ -15,8 +15,16 @@ from datetime import timedelta
 from pathlib import Path
 
 from pipeline.errors import HourglassError
-from pipeline.lake.spark import QUICK_JAVA, require_java
+from pipeline.hours import Hour
+from pipeline.lake.spark import QUICK_JAVA, require_java, start_spark
 from pipeline.lake.spark_classes import archive_path, options_to_make
+from pipeline.settings.settings import (
+    ColumnSettings,
+    DatasetSettings,
+    Settings,
+    SourceSettings,
+    SparkSettings,
+)
 
 _PATIENCE_S = 900
 _HOURS = ("2025-11-01T10", "2025-11-01T11")
@@ -76,17 +84,8 @@ def _run(target: Path, folder: Path) -> None:
 def _load_classes(folder: Path) -> None:
     """Ingest, sessionize and freeze a log of two hours, so that Java loads what that takes."""
     from pipeline.dataset.build import freeze
-    from pipeline.hours import Hour
     from pipeline.lake.lake import Lake
-    from pipeline.lake.spark import start_spark
     from pipeline.sessions.backfill import backfill
-    from pipeline.settings.settings import (
-        ColumnSettings,
-        DatasetSettings,
-        Settings,
-        SourceSettings,
-        SparkSettings,
-    )
 
     landing = folder / "landing"
     for hour in _HOURS:

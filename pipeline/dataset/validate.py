@@ -14,6 +14,8 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEM_HOURS
+from pipeline.quality.expectations import validate_frame
+from pipeline.quality.suite import load_suite, suite_values
 from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,9 +36,6 @@ def judge_dataset(lake: Lake, settings: Settings, folder: Path) -> ValidationOut
         UsageError: the suite ``datasets`` cannot be read.
     """
     import pandas as pd
-
-    from pipeline.quality.expectations import validate_frame
-    from pipeline.quality.suite import load_suite, suite_values
 
     manifest = read_manifest(folder)
     as_of = Hour.parse(manifest["as_of"])

@@ -17,8 +17,18 @@ from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, PROFILES, SESSIONS, SOURCE_FILES, TIMESTAMP
 from pipeline.quality.acceptance import LetPass, accepted_before
+from pipeline.quality.duplicates import duplicate_cause
+from pipeline.quality.expectations import Batch, validate_batches
+from pipeline.quality.hour_metrics import (
+    events_frame,
+    files_of,
+    hour_facts,
+    session_facts,
+    sessions_frame,
+)
 from pipeline.quality.incident_log import NOBODY, Act
 from pipeline.quality.results import ValidationOutcome, worst
+from pipeline.quality.suite import load_suite, suite_values
 from pipeline.quality.validation_plan import alone, hours_again, parts_of
 from pipeline.quality.verdict_log import SUITES, Judged, kind_of, record
 from pipeline.quality.verdicts import Kind, Steps, standing_verdicts
@@ -126,8 +136,6 @@ def batch_name(part: HourRange) -> str:
 
 
 def _judge(run: _Judging, work: Sequence[tuple[Kind, HourRange]]) -> list[ValidationOutcome]:
-    from pipeline.quality.expectations import validate_batches
-
     quality = run.settings.quality
     batches = chain.from_iterable(_batches(run, kind, part) for kind, part in work)
     found = validate_batches(batches, run.settings.path("data_docs"), quality.keep)
@@ -138,9 +146,6 @@ def _judge(run: _Judging, work: Sequence[tuple[Kind, HourRange]]) -> list[Valida
 
 
 def _batches(run: _Judging, kind: Kind, part: HourRange) -> Iterator[Batch]:
-    from pipeline.quality.expectations import Batch
-    from pipeline.quality.suite import load_suite, suite_values
-
     frames = _event_frames(run, part) if kind == "events" else _session_frames(run, part)
     mends = run.mends.get(part, {}) if kind == "events" else {}
     values = {**suite_values(part.stop - 1, run.settings), "hour_start": part.first.start}
@@ -151,8 +156,6 @@ def _batches(run: _Judging, kind: Kind, part: HourRange) -> Iterator[Batch]:
 
 def _event_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
     from pipeline.quality.comparison import event_comparison
-    from pipeline.quality.duplicates import duplicate_cause
-    from pipeline.quality.hour_metrics import events_frame, files_of, hour_facts
     from pipeline.quality.profiles import event_profile
 
     events = run.lake.arrow(EVENTS, part, columns=_EVENT_COLUMNS)
@@ -170,7 +173,6 @@ def _event_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
 
 def _session_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
     from pipeline.quality.comparison import session_comparison
-    from pipeline.quality.hour_metrics import session_facts, sessions_frame
     from pipeline.quality.profiles import session_profile
 
     sessions = run.lake.arrow(SESSIONS, part, columns=_SESSION_COLUMNS)

@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.hours import Hour
 from training.data.reader import sha256_of
 from training.deployment.champion_lock import changing
+from training.registry.artefact import load_model
 from training.registry.champion_card import refuse_changed_model
 from training.registry.champion_record import MAX_STEPS_BACK, LiveEvent, ModelRef, write_event
 from training.registry.mlflow_registry import (
@@ -107,8 +108,6 @@ def without(stack: Sequence[ModelRef], new: ModelRef) -> tuple[ModelRef, ...]:
 
 def loadable(registry: Registry, model_id: str) -> ModelRef:
     """A registered model whose artefact is whole, with the card that was recorded."""
-    from training.registry.artefact import load_model
-
     version = registered_version(registry, model_id)
     available(registry, model_id)
     refuse_changed_model(registry, version)

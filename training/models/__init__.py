@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
+from training.parameters import parse_parameters
 
 if TYPE_CHECKING:
     from training.models.parts.base import System
@@ -36,7 +37,6 @@ def build(name: str, parameters: Mapping[str, Any]) -> System:
         UsageError: the name or a parameter is unknown, or a value is wrong.
     """
     # Imported on demand: PyTorch takes seconds, and most commands need no model.
-    from training.parameters import parse_parameters
 
     chosen = parse_parameters(parameters_class(name), name, parameters)
     system: System = getattr(_module(name), _CLASSES[name])(chosen)

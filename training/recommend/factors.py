@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from training.data.reader import Histories, Requests
 from training.models.parts.base import System
+from training.nn.step_inputs import begins_session
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +88,6 @@ def _with_evidence(
     import torch
 
     from training.models.parts.score_features import ITEM_TERMS
-    from training.nn.step_inputs import begins_session
 
     if not system._follows_trend:
         return taste

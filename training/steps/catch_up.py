@@ -19,14 +19,24 @@ from pathlib import Path
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange, contiguous, parse_duration_h
 from pipeline.lake.steps import INGEST, SESSIONIZE
+from pipeline.quality.results import refuse_critical
+from pipeline.quality.validate_hours import validate
+from pipeline.quality.verdicts import quality_passed
 from pipeline.settings.settings import Settings
 from pipeline.text.wording import counted
 from pipeline.workspace import Workspace
+from training.fit.model_configs import configured
 from training.fit.model_lines import latest_of_line, times_of_line
+from training.fit.train import TrainOptions
 from training.gate.judged_hours import PASSED, QUIET, judged_hours, note_judged
 from training.registry.candidates import candidates, remember
+from training.registry.mlflow_registry import champion, registry_of
 from training.registry.model_card import read_card
 from training.registry.model_store import available
+from training.steps.evaluate import evaluate_all
+from training.steps.gate import decide
+from training.steps.monitor import watched
+from training.steps.train import train_all
 
 
 @dataclass(frozen=True)
@@ -125,14 +135,6 @@ def judge_hour(space: Workspace, first: Hour) -> tuple[str, str]:
         HourglassError: a step refuses or fails.
     """
     from pipeline.dataset.freeze import freeze_and_judge
-    from pipeline.quality.results import refuse_critical
-    from training.fit.model_configs import configured
-    from training.fit.train import TrainOptions
-    from training.registry.mlflow_registry import champion, registry_of
-    from training.steps.evaluate import evaluate_all
-    from training.steps.gate import decide
-    from training.steps.monitor import watched
-    from training.steps.train import train_all
 
     settings = space.settings
     registry = registry_of(space)
@@ -162,10 +164,6 @@ def _validated(space: Workspace, hours: HourRange) -> None:
     Raises:
         HourglassError: a critical one failed.
     """
-    from pipeline.quality.results import refuse_critical
-    from pipeline.quality.validate_hours import validate
-    from pipeline.quality.verdicts import quality_passed
-
     if quality_passed(space.lake, HourRange(hours.first, hours.first), hours) is None:
         with space.writing():
             refuse_critical(validate(space.lake, space.settings, hours))

@@ -10,14 +10,20 @@ import yaml
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.quality.results import refuse_critical
+from pipeline.quality.validate_hours import validate
 from pipeline.settings.settings import load_settings, merge
+from pipeline.simulator import simulate
 from pipeline.text.wording import counted
 from pipeline.workspace import Workspace
 from training.fit.model_lines import check_lines
-from training.registry.mlflow_registry import registry_of
+from training.registry.mlflow_registry import registry_of, ui_command
+from training.report.build import write_report
 from training.steps.common import Steps
 from training.steps.copied_settings import MADE_BY
 from training.steps.evaluate import show_leaderboard
+from training.steps.hourly_loop import learn
+from training.steps.take_in import ingested, sessionized
 
 _PRESETS = resources.files("pipeline") / "presets"
 
@@ -83,10 +89,6 @@ def run_demo(
 
 def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -> Hour:
     """From raw logs to sessions; returns the hour after the last event."""
-    from pipeline.quality.results import refuse_critical
-    from pipeline.quality.validate_hours import validate
-    from training.steps.take_in import ingested, sessionized
-
     settings, lake = space.settings, space.lake
     if source == "simulator" and raw is None:
         with steps("simulate") as done:
@@ -117,9 +119,6 @@ def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -
 
 def _model_steps(space: Workspace, end: Hour, steps: Steps) -> None:
     """From sessions to recommendations; prints the leaderboard last."""
-    from training.report.build import write_report
-    from training.steps.hourly_loop import learn
-
     done = learn(space, end, steps)
     with steps("report") as said:
         said(str(write_report(space, registry_of(space))))
@@ -130,8 +129,6 @@ def _model_steps(space: Workspace, end: Hour, steps: Steps) -> None:
 
 
 def _simulate(space: Workspace) -> str:
-    from pipeline.simulator import simulate
-
     world = space.settings.simulator
     landing = space.settings.source.path
     first = Hour.parse(world.start)
@@ -142,8 +139,6 @@ def _simulate(space: Workspace) -> str:
 
 
 def _places(space: Workspace) -> list[tuple[str, str]]:
-    from training.registry.mlflow_registry import ui_command
-
     settings = space.settings
     return [
         ("Data Docs", str(settings.path("data_docs") / "index.html")),

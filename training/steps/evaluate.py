@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.hours import Hour
 from pipeline.text.wording import counted
 from pipeline.workspace import Workspace, bar
 from training.registry.mlflow_registry import registry_of
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 def frozen_part(space: Workspace, dataset: Path) -> Path:
     """The events that judge a data set's models, frozen on first use."""
     from pipeline.dataset.build import held_out, hold_out, read_manifest
-    from pipeline.hours import Hour
 
     hours = space.horizon_from(Hour.parse(read_manifest(dataset)["as_of"]))
     # Most commands of an hour find it made: Spark would take longer to start than they need.

@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
+from pipeline.hours import HourRange
+from pipeline.quality.verdicts import quality_passed
 from pipeline.workspace import Workspace
+from training.gate.judged_hours import note_judged
 from training.gate.reasons import OF_NO_CANDIDATE
+from training.registry.mlflow_registry import registry_of
+from training.steps.evaluate import frozen_part
 
 if TYPE_CHECKING:
     from training.gate.gate import Decision
@@ -48,13 +53,8 @@ def decide(space: Workspace, dataset: Path, late: Sequence[str] | None = None) -
         HourglassError: what the gate needs is missing; then nothing can be promoted.
     """
     from pipeline.dataset.validate import dataset_verdict
-    from pipeline.hours import HourRange
-    from pipeline.quality.verdicts import quality_passed
     from training.data.reader import read_dataset
     from training.fit.retrain_signals import recorded_worth
-    from training.gate.judged_hours import note_judged
-    from training.registry.mlflow_registry import registry_of
-    from training.steps.evaluate import frozen_part
     from training.steps.judge_candidates import ensure_champion, hours_judged
     from training.steps.judge_candidates import gate as run
     from training.steps.retrain import is_skipped

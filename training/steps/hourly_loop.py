@@ -16,13 +16,20 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.quality.results import refuse_critical
+from pipeline.quality.validate_hours import validate
 from pipeline.quality.verdicts import Kind
 from pipeline.text.wording import counted
 from pipeline.workspace import Workspace
 from training.gate.judged_hours import QUIET, note_judged
 from training.registry.mlflow_registry import Registry, registry_of
 from training.steps.common import Steps
+from training.steps.evaluate import evaluate_all
+from training.steps.gate import decide
+from training.steps.monitor import watched
+from training.steps.promote import promoted
 from training.steps.take_in import sessionized
+from training.steps.train import train_all
 
 if TYPE_CHECKING:
     from training.evaluation.evaluate import Evaluation
@@ -55,9 +62,6 @@ def run_hour(space: Workspace, stop: Hour, steps: Steps, catch_up: bool = False)
     Raises:
         HourglassError: a step refuses or fails; what was done before it stands.
     """
-    from pipeline.quality.results import refuse_critical
-    from pipeline.quality.validate_hours import validate
-
     settings, lake = space.settings, space.lake
     judged = HourRange(stop - parse_duration_h(settings.evaluation.horizon), stop)
     with steps("validate") as done, space.writing():
@@ -131,10 +135,6 @@ def _challenge(space: Workspace, stop: Hour, tries: _Tries, tried: _Tried) -> No
     Raises:
         NothingHappenedError: the hours hold nothing to judge anybody on.
     """
-    from training.steps.evaluate import evaluate_all
-    from training.steps.gate import decide
-    from training.steps.monitor import watched
-
     dataset = None
     with tries("dataset") as done:
         dataset, sentence = _frozen(space, stop)
@@ -182,7 +182,6 @@ def _frozen(space: Workspace, stop: Hour) -> tuple[Path, str]:
     """The data set that the hours before ``stop`` judge, and what is in it."""
     from pipeline.dataset.build import read_manifest
     from pipeline.dataset.freeze import freeze_and_judge
-    from pipeline.quality.results import refuse_critical
 
     as_of = stop - parse_duration_h(space.settings.evaluation.horizon)
     folder, outcome = freeze_and_judge(space, space.settings, as_of)
@@ -196,7 +195,6 @@ def _frozen(space: Workspace, stop: Hour) -> tuple[Path, str]:
 
 def _promoted(space: Workspace, decision: Path) -> str:
     from training.gate.decision_file import read_decision
-    from training.steps.promote import promoted
     from training.steps.retrain import refitted
 
     if space.settings.gate.approval:
@@ -208,7 +206,6 @@ def _promoted(space: Workspace, decision: Path) -> str:
 def _trained(space: Workspace, registry: Registry, dataset: Path) -> str:
     from training.fit.train import TrainOptions
     from training.steps.retrain import lines_to_train, look
-    from training.steps.train import train_all
 
     worth = look(space, registry, dataset)
     lines = lines_to_train(space.settings, worth)

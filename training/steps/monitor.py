@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.hours import Hour, HourRange
+from pipeline.quality.verdicts import quality_passed
 from pipeline.workspace import Workspace
+from training.deployment.champion_history import live_during, tenures
+from training.registry.candidates import candidates
+from training.registry.mlflow_registry import registry_of
+from training.steps.evaluate import frozen_part
 
 if TYPE_CHECKING:
     from training.deployment.monitor_record import Watched
@@ -29,15 +35,9 @@ def watched(space: Workspace, dataset: Path) -> Said:
             cannot be.
     """
     from pipeline.dataset.build import read_manifest
-    from pipeline.hours import Hour, HourRange
-    from pipeline.quality.verdicts import quality_passed
     from training.data.reader import read_dataset
-    from training.deployment.champion_history import live_during, tenures
     from training.deployment.monitor import Watch
     from training.evaluation.evaluate import standing
-    from training.registry.candidates import candidates
-    from training.registry.mlflow_registry import registry_of
-    from training.steps.evaluate import frozen_part
 
     settings, registry = space.settings, registry_of(space)
     hours = space.horizon_from(Hour.parse(read_manifest(dataset)["as_of"]))

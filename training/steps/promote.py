@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.workspace import Workspace
+from training.registry.mlflow_registry import registry_of
 
 if TYPE_CHECKING:
     from training.deployment.promote import Promotion
@@ -23,7 +24,6 @@ def promoted(space: Workspace, decision: Path, refit: str | None = None) -> Prom
     from training.gate.artefact_checks import Soundness, examine
     from training.gate.decision_file import read_decision
     from training.registry.artefact import load_model
-    from training.registry.mlflow_registry import registry_of
 
     settings = space.settings
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.workspace import Workspace
-from training.registry.mlflow_registry import LiveModel
+from pipeline.workspace import Workspace, bar
+from training.deployment.champion_history import live_during, tenures
+from training.registry.mlflow_registry import LiveModel, artefact_folder, champion
 
 if TYPE_CHECKING:
     from training.recommend.recommend import Recommended
@@ -26,7 +27,6 @@ def recommend_all(
             the one that was recorded, or an hour before is not sessionized.
     """
     from pipeline.dataset.build import histories_at
-    from pipeline.workspace import bar
     from training.recommend.recommend import recommend as run
     from training.registry.champion_card import verify_card
     from training.registry.model_card import read_card
@@ -51,9 +51,7 @@ def live_at(registry: Registry, hour: Hour) -> LiveModel:
         HourglassError: the model of that hour is not known, its artefact is gone, or its card is
             not the one that was recorded.
     """
-    from training.deployment.champion_history import live_during, tenures
     from training.registry.champion_card import trusted
-    from training.registry.mlflow_registry import artefact_folder, champion
     from training.registry.model_card import read_card
     from training.registry.model_store import available
 

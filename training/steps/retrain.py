@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.dataset.build import read_manifest
 from pipeline.hours import Hour
+from pipeline.quality.results import refuse_critical
 from pipeline.settings.settings import Settings
 from pipeline.workspace import Workspace
+from training.deployment.decision_check import verified_decision
+from training.fit.model_configs import chosen, configured
+from training.fit.progress_display import display
+from training.fit.refit import refit, wants_refit
 from training.fit.retrain_policy import Worth, worth_retraining
 from training.fit.retrain_signals import record_worth, signs_at
 from training.registry.mlflow_registry import Registry
@@ -20,8 +26,6 @@ if TYPE_CHECKING:
 
 def look(space: Workspace, registry: Registry, dataset: Path) -> Worth:
     """Whether retraining on a data set is worth it; what was found is kept."""
-    from pipeline.dataset.build import read_manifest
-
     as_of = Hour.parse(read_manifest(dataset)["as_of"])
     signs = signs_at(space.settings, space.lake, registry, as_of)
     worth = worth_retraining(signs, space.settings.retrain)
@@ -39,8 +43,6 @@ def lines_to_train(settings: Settings, worth: Worth | None) -> list[Model]:
 
     The floor costs nothing to fit, and the live model is watched against it every hour.
     """
-    from training.fit.model_configs import chosen, configured
-
     if is_skipped(settings, worth):
         return [configured(settings, settings.gate.floor)]
     return chosen(settings, [], None)
@@ -54,10 +56,6 @@ def refitted(space: Workspace, registry: Registry, decision: DecisionRecord) -> 
             set or the decision is not to be trusted.
     """
     from pipeline.dataset.freeze import freeze_and_judge
-    from pipeline.quality.results import refuse_critical
-    from training.deployment.decision_check import verified_decision
-    from training.fit.progress_display import display
-    from training.fit.refit import refit, wants_refit
 
     if not wants_refit(space.settings, decision):
         return None

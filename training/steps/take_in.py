@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
+from pipeline.ingest import ingest
+from pipeline.ingest.item_user_tables import load_metadata
+from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST
 from pipeline.text.wording import counted
 from pipeline.workspace import Workspace
@@ -20,9 +23,6 @@ def ingested(space: Workspace, steps: Steps) -> list[Hour]:
     Raises:
         HourglassError: there is no event yet.
     """
-    from pipeline.ingest import ingest
-    from pipeline.ingest.item_user_tables import load_metadata
-
     settings, lake = space.settings, space.lake
     with steps("metadata") as done, space.writing():
         loaded = load_metadata(lake, settings)
@@ -49,7 +49,6 @@ def sessionized(space: Workspace, stop: Hour, steps: Steps) -> None:
     Raises:
         HourglassError: as `pipeline.sessions.sessionize.sessionize`.
     """
-    from pipeline.lake.stale_hours import stale_hours
     from pipeline.sessions.sessionize import sessionize
 
     with steps("sessionize") as done, space.writing():

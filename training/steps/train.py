@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.hours import Hour, HourRange
+from pipeline.quality.verdicts import refuse_learning_from
 from pipeline.workspace import Workspace
+from training.registry.mlflow_registry import registry_of
 
 if TYPE_CHECKING:
     from training.fit.model_configs import Model
@@ -24,11 +27,8 @@ def train_all(
     """
     from pipeline.dataset.build import read_manifest
     from pipeline.dataset.validate import refuse_critical_dataset
-    from pipeline.hours import Hour, HourRange
-    from pipeline.quality.verdicts import refuse_learning_from
     from training.fit.progress_display import display
     from training.fit.train import train as run
-    from training.registry.mlflow_registry import registry_of
     from training.trainer.distributed import joined
 
     with joined() as processes:
