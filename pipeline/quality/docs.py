@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from pipeline.quality.answers import configuration_of, examples_of, observed_text
+
 if TYPE_CHECKING:
     from great_expectations.core.expectation_validation_result import (
         ExpectationSuiteValidationResult,
@@ -25,8 +27,6 @@ _GRAVITY = {"critical": 0, "warning": 1, "ok": 2}
 
 def result_page(result: ExpectationSuiteValidationResult) -> str:
     """The page of one suite on one batch, failures first."""
-    from pipeline.quality.expectations import configuration_of, examples_of, observed_text
-
     rows = []
     for answer in result.results:
         config = configuration_of(answer)

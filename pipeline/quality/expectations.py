@@ -12,18 +12,17 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import isfinite, isnan
+from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
+from pipeline.quality.answers import configuration_of, examples_of, figure_text, observed_text
 from pipeline.quality.data_docs import QualitySite
 from pipeline.quality.results import ExpectationOutcome, ValidationOutcome, worst
 from pipeline.quality.suite import Check, Suite
-from pipeline.text.numbers import significant
-from pipeline.text.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,14 +31,9 @@ if TYPE_CHECKING:
         ExpectationSuiteValidationResult,
         ExpectationValidationResult,
     )
-    from great_expectations.expectations.expectation_configuration import (
-        ExpectationConfiguration,
-    )
     from pyspark.sql import DataFrame as SparkFrame
 
 MAX_EXAMPLES = 5
-_MAX_EXAMPLE_CHARS = 120
-_EXACT_DIGITS = 15
 # Of a column that holds the lower end of a share's 95 % interval.
 _LOWER_END = "_low"
 _BATCH_NAME = re.compile(r"[\w][\w+:-]*")
@@ -141,14 +135,16 @@ def _fact_text(column: str, frame: pd.DataFrame) -> str:
     if not isnan(value):
         rate = column.removesuffix(_LOWER_END)
         if rate == column or rate not in frame:
-            return f"{column} is {_figure(value)}"
+            return f"{column} is {figure_text(value)}"
         # What was counted, and what is judged: the lower end of its interval.
-        counted_rate = _figure(float(frame[rate].iloc[0]))
-        return f"{rate} is {counted_rate}, with 95 % confidence at least {_figure(value)}"
+        counted_rate = figure_text(float(frame[rate].iloc[0]))
+        return f"{rate} is {counted_rate}, with 95 % confidence at least {figure_text(value)}"
     # `users_ratio_z5` is empty where `users_ratio` is nothing unusual.
     whole = re.sub(r"_z\d$", "", column)
     ratio = float(frame[whole].iloc[0]) if whole in frame else value
-    return "too little to judge by" if isnan(ratio) else f"{whole} is {_figure(ratio)}, as it may"
+    return (
+        "too little to judge by" if isnan(ratio) else f"{whole} is {figure_text(ratio)}, as it may"
+    )
 
 
 def _expectations(suite: Suite) -> ExpectationSuite:
@@ -202,72 +198,6 @@ def _outcome(check: Check, result: ExpectationValidationResult, where: str) -> E
         sentence,
         examples_of(result),
     )
-
-
-def configuration_of(result: ExpectationValidationResult) -> ExpectationConfiguration:
-    """The expectation that a result answers; every one that we ran has one."""
-    if result.expectation_config is None:
-        raise ValueError("a validation result does not name its expectation")
-    return result.expectation_config
-
-
-def observed_text(result: ExpectationValidationResult) -> str:
-    """What Great Expectations saw, in words."""
-    answer: Mapping[str, Any] = result.result or {}
-    if "fact" in answer:
-        return str(answer["fact"])
-    if "unexpected_count" in answer:
-        bad, rows = answer["unexpected_count"], answer["element_count"]
-        empty = answer.get("missing_count") or 0
-        shown = f"{bad:,} of {_rows(rows)}" if bad else _rows(rows)
-        return f"{shown}; {empty:,} without a value" if empty else shown
-    fault = _fault(result.exception_info)
-    if fault:
-        return f"it could not be checked, {fault}"
-    details = answer.get("details") or {}
-    missing = (details.get("mismatched") or {}).get("missing")
-    if missing:
-        return "there is no column " + ", ".join(missing)
-    value = answer.get("observed_value")
-    column = configuration_of(result).kwargs.get("column")
-    if isinstance(value, list):
-        return counted(len(value), "column")
-    return f"{column} is {_figure(value)}" if column else _rows(int(value or 0))
-
-
-def _figure(value: object) -> str:
-    if value is None:
-        return "empty"
-    if isinstance(value, float):
-        return significant(value)
-    return _example(value)
-
-
-def _rows(n: int) -> str:
-    return f"{n:,} row{'' if n == 1 else 's'}"
-
-
-def examples_of(result: ExpectationValidationResult) -> tuple[str, ...]:
-    """A few distinct offending values as text, absent ones left out."""
-    values = (result.result or {}).get("partial_unexpected_list", ())
-    return tuple(dict.fromkeys(_example(value) for value in values if value is not None))
-
-
-def _fault(info: Mapping[str, Any] | None) -> str:
-    """The message of a failed computation; Great Expectations nests it one level, or not."""
-    for part in (info or {}, *(v for v in (info or {}).values() if isinstance(v, Mapping))):
-        if part.get("raised_exception") and part.get("exception_message"):
-            lines = str(part["exception_message"]).strip().splitlines()
-            return lines[0].rstrip(".") if lines else "no reason given"
-    return ""
-
-
-def _example(value: object) -> str:
-    """One offending value as short text; control characters are shown, not sent."""
-    plain = isinstance(value, float) and isfinite(value)
-    written = significant(value, _EXACT_DIGITS) if plain else str(value)  # type: ignore[arg-type]
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in written)
-    return text if len(text) <= _MAX_EXAMPLE_CHARS else text[:_MAX_EXAMPLE_CHARS] + "…"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """``python -m training.cli``: what ``hourglass`` does."""
 
-from training.__main__ import main
+from training.cli.main import main
 
 if __name__ == "__main__":
     main()
