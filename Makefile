@@ -45,7 +45,7 @@ demo: venv ## the whole loop on one data source, end to end
 	$(RUN) hourglass doctor --fix
 	$(RUN) hourglass demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(RAW),--raw '$(RAW)') $(if $(HOURS),--hours '$(HOURS)')
 
-test: venv ## doctor, lint, types and all tests
+test: venv ## doctor, lint, types, layers and all tests
 	$(RUN) hourglass doctor $(DOCTOR_FIX)
 	@$(MAKE) --no-print-directory check
 	$(RUN) $(COMPILED_ONCE) pytest $(SIDE_BY_SIDE) -m 'not nightly'
@@ -55,10 +55,11 @@ test-all: venv ## what make test does, and hours of repetition: more kills, deli
 	@$(MAKE) --no-print-directory check
 	$(RUN) $(COMPILED_ONCE) $(OFTEN) pytest $(SIDE_BY_SIDE)
 
-check: venv ## lint and types only
+check: venv ## lint, types and layers only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 docs: .venv/docs ## the documentation as a site, site/index.html; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

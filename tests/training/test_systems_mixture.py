@@ -334,7 +334,7 @@ def test_without_the_network_the_mixture_is_alone(tmp_path: Path) -> None:
     # What is left are the terms, by those weights.
     for row, asks in enumerate(zip(requests.user, requests.length, requests.now_us, strict=True)):
         assert isinstance(made[0], HrnnTrend)
-        evidence = made[0]._known()
+        evidence = made[0].known_evidence()
         assert evidence.rule.half_life_h == 12
         starts = int(asks[1] == 0)
         if starts:
@@ -538,10 +538,13 @@ def test_neighbours_that_are_served_are_counted_from_everything(refit: bool, dat
     system = build("hrnn_trend", {**SIMILAR, "refit": refit, "validation_share": 0.3})
     system.fit(data, 0, lambda progress: None)
     assert isinstance(system, HrnnTrend)
-    found = system._known().neighbours
+    found = system.known_evidence().neighbours
     assert np.array_equal(found.followed.toarray(), slow_counts(data.histories, 1))
     assert np.array_equal(found.near.toarray(), slow_counts(data.histories, 10))
-    sessions, every = system._known().sessions, Sessions.of(data.histories, N_ITEMS, LIKENESS)
+    sessions, every = (
+        system.known_evidence().sessions,
+        Sessions.of(data.histories, N_ITEMS, LIKENESS),
+    )
     assert sessions is not None
     assert np.array_equal(sessions.items.toarray(), every.items.toarray())
 

@@ -55,14 +55,14 @@ class HrnnRating(NeuralSystem):
         return NetOptions(**{**vars(options), "rates": True, "sparse": True})
 
     def _learner(self, data: DataSet, split: TargetSplit) -> StateLearner:
-        scaled = self._remembered().scale.apply(np.asarray(data.histories.value))
-        return RatingLearner(self._fitted(), self._lesson(data, split), scaled)
+        scaled = self.input_encoding().scale.apply(np.asarray(data.histories.value))
+        return RatingLearner(self.fitted_net(), self._lesson(data, split), scaled)
 
     def _validation(self, histories: Histories, validation: Ints) -> float | None:
         """Root of the mean squared error on events that are not learned from."""
         if not len(validation):
             return None
-        n_items = self._fitted().items.n_items
+        n_items = self.fitted_net().items.n_items
         requests, event = validation_requests(histories, validation, n_items)
         found = self.predict(histories, requests, np.asarray(histories.item)[event])
         return float(np.sqrt(np.mean((found - np.asarray(histories.value)[event]) ** 2)))
@@ -75,23 +75,23 @@ class HrnnRating(NeuralSystem):
     ) -> NDArray[np.float32]:
         """The value expected of item (n,), 1-based, at each request, (n,)."""
         values = np.empty(len(requests), np.float32)
-        scale = self._remembered().scale
-        with self._asking():
-            vectors, biases = self._fitted().items.everything(self.parameters.warm_mix)
-            for rows, states in self._states(histories, requests):
+        scale = self.input_encoding().scale
+        with self.inference():
+            vectors, biases = self.fitted_net().items.everything(self.parameters.warm_mix)
+            for rows, states in self.request_states(histories, requests):
                 asked = torch.from_numpy(item[rows].astype(np.int64) - 1).to(vectors.device)
                 products = (states * vectors[asked]).sum(-1)  # (b,)
-                rated = self._fitted().rate(states, products, biases[asked])
+                rated = self.fitted_net().rate(states, products, biases[asked])
                 values[rows] = rated.cpu().numpy()
         return (values * scale.deviation + scale.mean).astype(np.float32)
 
     def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
         """The value expected of every item at each request, (n, V)."""
-        net, scale = self._fitted(), self._remembered().scale
+        net, scale = self.fitted_net(), self.input_encoding().scale
         scores = np.empty((len(requests), net.items.n_items), np.float32)
-        with self._asking():
+        with self.inference():
             vectors, biases = net.items.everything(self.parameters.warm_mix)
-            for rows, states in self._states(histories, requests):
+            for rows, states in self.request_states(histories, requests):
                 rated = net.rate(states, functional.linear(states, vectors), biases)  # (b, V)
                 scores[rows] = rated.cpu().numpy()
         return (scores * scale.deviation + scale.mean).astype(np.float32)

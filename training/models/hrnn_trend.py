@@ -118,7 +118,8 @@ class TrendSystem(NeuralSystem):
         self._seed = 0
 
     @property
-    def _follows_trend(self) -> bool:
+    def follows_trend(self) -> bool:
+        """Whether what is recent has a part in the scores."""
         return self.parameters.trend
 
     def fit_with(
@@ -127,14 +128,14 @@ class TrendSystem(NeuralSystem):
         """As `NeuralSystem.fit_with`; the weights of the terms are fitted on the way."""
         self._seed = seed
         self._beliefs = None
-        if self._follows_trend and options.start is not None:
+        if self.follows_trend and options.start is not None:
             kept = TermBeliefs.from_tensors(options.start.tensors, self.name, "mixture.")
             self._beliefs = kept.about(self._terms) if kept is not None else None
         self._weighed = False
         return super().fit_with(data, seed, report, options)
 
     def _prepare(self, data: DataSet, split: TargetSplit, start: Start | None) -> None:
-        if not self._follows_trend:
+        if not self.follows_trend:
             return
         self._searching = len(split.validation) > 0
         chosen = self.parameters
@@ -168,12 +169,12 @@ class TrendSystem(NeuralSystem):
         return replace(evidence, neighbours=neighbours, sessions=sessions)
 
     def _searched(self, data: DataSet, split: TargetSplit) -> None:
-        if not self._follows_trend or split.begins_us is None:
+        if not self.follows_trend or split.begins_us is None:
             return
         self._weigh(data, np.sort(split.validation), split.begins_us)
         if not self.parameters.refit:
             # What is served knows the part that the weights were fitted on, as after a refit.
-            self._evidence = self._counted(self._known(), data, None)
+            self._evidence = self._counted(self.known_evidence(), data, None)
 
     def _weigh(self, data: DataSet, event: Ints, begins_us: int) -> None:
         """Fit the weights on targets ``event`` from ``begins_us`` on, by what was known before.
@@ -188,7 +189,7 @@ class TrendSystem(NeuralSystem):
         event = event[events[item[event]] > 0]
         user = np.searchsorted(histories.offsets, event, side="right") - 1
         starts = np.asarray(histories.session_start)[event] | (event == histories.offsets[user])
-        before = self._counted(self._known(), data, begins_us)
+        before = self._counted(self.known_evidence(), data, begins_us)
         fallback = self._first_belief()
         beliefs = [one.fading(fallback, _REMEMBERED) for one in self._beliefs or (fallback,) * 2]
         asked = [event[starts == kind] for kind in (False, True)]
@@ -216,8 +217,8 @@ class TrendSystem(NeuralSystem):
             last[told] = np.asarray(histories.item)[event[told] - 1] - 1
         terms = evidence.terms_of(histories, requests, target, shared.column)
         if self.parameters.affinity:
-            with self._asking():
-                for rows, scored in self._affinities(histories, requests):
+            with self.inference():
+                for rows, scored in self.affinity_blocks(histories, requests):
                     affinity = scored.cpu().numpy()
                     terms[rows, 0, 0] = affinity[np.arange(len(rows)), target[rows]]
                     terms[rows, 1:, 0] = affinity[:, shared.column]
@@ -231,12 +232,12 @@ class TrendSystem(NeuralSystem):
         if self.parameters.mixture and (self._weighed or not self._searching):
             told = AGREED
         else:
-            temperature = self._fitted().temperature
+            temperature = self.fitted_net().temperature
             assert temperature is not None  # noqa: S101 - only asked where the trend is told apart
             told = {AFFINITY: 1.0, LOG_Q: float(temperature.detach())}
         return Belief.about(np.array([told.get(name, 0.0) for name in self._terms]), STRENGTH)
 
-    def _weights(self) -> NDArray[np.float64]:
+    def term_weights(self) -> NDArray[np.float64]:
         """Of all `TERMS`, (2, K): within a session, and at its beginning."""
         beliefs = self._beliefs or (self._first_belief(),) * 2
         weights = np.zeros((2, len(TERMS)))
@@ -244,39 +245,47 @@ class TrendSystem(NeuralSystem):
         weights[:, chosen] = [belief.mean for belief in beliefs]
         return weights
 
-    def _known(self) -> Evidence:
+    def known_evidence(self) -> Evidence:
+        """What is known beside taste: counts, sessions, metadata.
+
+        Raises:
+            HourglassError: the model has not been trained.
+        """
         if self._evidence is None:
             raise HourglassError(f"{self.name} has not been trained: fit or load it first")
         return self._evidence
 
     def _prior(self, data: DataSet, split: TargetSplit) -> Prior | None:
-        if not self._follows_trend:
+        if not self.follows_trend:
             return super()._prior(data, split)
         hours = np.asarray(data.histories.time_us) // US_PER_HOUR
-        known = self._known()
+        known = self.known_evidence()
         return TrendTable.at(known.counts, hours, split.learned, known.n_items, known.rule)
 
     def refresh(self, popularity: Popularity, as_of: Hour) -> None:
         """Replace the hourly counts by those known at ``as_of``."""
-        if self._follows_trend:
+        if self.follows_trend:
             counts = HourCounts.of_popularity(popularity)
-            self._evidence = replace(self._known(), counts=counts, as_of=as_of.index, _of_hour={})
+            self._evidence = replace(
+                self.known_evidence(), counts=counts, as_of=as_of.index, _of_hour={}
+            )
 
-    def _with_evidence(self, affinity: Tensor, histories: Histories, requests: Requests) -> Tensor:
-        if not self._follows_trend:
+    def with_evidence(self, affinity: Tensor, histories: Histories, requests: Requests) -> Tensor:
+        """Scores (n, V) of taste, weighed together with what else is known."""
+        if not self.follows_trend:
             return affinity
-        starts = begins_session(histories, requests, self._remembered().rule.gap_s)
-        weights = self._weights()[starts.astype(np.int64)]  # (n, K)
+        starts = begins_session(histories, requests, self.input_encoding().rule.gap_s)
+        weights = self.term_weights()[starts.astype(np.int64)]  # (n, K)
         scores = affinity.cpu().numpy()
         scores *= weights[:, :1].astype(np.float32)
-        add_terms(scores, self._known(), histories, requests, weights)
+        add_terms(scores, self.known_evidence(), histories, requests, weights)
         return torch.from_numpy(scores)
 
     def tensors(self) -> Tensors:
         """The network's tensors, and what the terms are computed from and weighed by."""
-        if not self._follows_trend:
+        if not self.follows_trend:
             return super().tensors()
-        known = self._known()
+        known = self.known_evidence()
         kept = known.neighbours.tensors()
         if known.sessions is not None:
             kept |= {f"similar.{name}": each for name, each in known.sessions.tensors().items()}
@@ -292,7 +301,7 @@ class TrendSystem(NeuralSystem):
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over weights and counts."""
         super().load(tensors)
-        if not self._follows_trend:
+        if not self.follows_trend:
             return
         chosen = self.parameters
         window_h = int(take_tensor(tensors, "trend.window_h")[0])
@@ -300,7 +309,7 @@ class TrendSystem(NeuralSystem):
             HourCounts(*(take_tensor(tensors, f"trend.{name}") for name in _COUNTS)),
             int(take_tensor(tensors, "trend.as_of")[0]),
             TrendRule(chosen.half_life_h, chosen.smoothing, window_h),
-            self._fitted().items.n_items,
+            self.fitted_net().items.n_items,
             Neighbours.from_tensors({n: take_tensor(tensors, f"mixture.{n}") for n in _NEIGHBOURS}),
             self._read_sessions(tensors),
         )
@@ -316,7 +325,7 @@ class TrendSystem(NeuralSystem):
         if not (self.parameters.mixture and self.parameters.similar_sessions):
             return None
         told = {name: take_tensor(tensors, f"mixture.similar.{name}") for name in SESSION_TENSORS}
-        return Sessions.from_tensors(told, self._fitted().items.n_items, self._likeness)
+        return Sessions.from_tensors(told, self.fitted_net().items.n_items, self._likeness)
 
 
 @dataclass(frozen=True)

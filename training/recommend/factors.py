@@ -56,12 +56,12 @@ def factors_of(system: System, histories: Histories, requests: Requests) -> Fact
         return None
     kind = type(system)
     # Whoever computes scores in a way of its own is asked for them.
-    for name in ("score", "_scored", "_affinities"):
+    for name in ("score", "scored_blocks", "affinity_blocks"):
         if getattr(kind, name) is not getattr(NeuralSystem, name):
             return None
-    if kind._with_evidence is NeuralSystem._with_evidence:
+    if kind.with_evidence is NeuralSystem.with_evidence:
         return _of_taste(system, histories, requests)
-    if isinstance(system, TrendSystem) and kind._with_evidence is TrendSystem._with_evidence:
+    if isinstance(system, TrendSystem) and kind.with_evidence is TrendSystem.with_evidence:
         taste = _of_taste(system, histories, requests)
         return _with_evidence(system, taste, histories, requests)
     return None
@@ -71,12 +71,10 @@ def _of_taste(system: NeuralSystem, histories: Histories, requests: Requests) ->
     """State . vector + bias."""
     import torch
 
-    if system._catalogue is None:
-        system._catalogue = system._fitted().items.everything(system.parameters.warm_mix)
-    vectors, biases = system._catalogue
+    vectors, biases = system.catalogue()
     states = torch.empty(len(requests), vectors.shape[1] + 1, device=vectors.device)
     states[:, -1] = 1.0
-    for rows, reached in system._states(histories, requests):
+    for rows, reached in system.request_states(histories, requests):
         states[torch.from_numpy(rows).to(states.device), :-1] = reached
     return Factors(states, (vectors, biases[:, None]), ())
 
@@ -89,11 +87,11 @@ def _with_evidence(
 
     from training.models.parts.score_features import ITEM_TERMS
 
-    if not system._follows_trend:
+    if not system.follows_trend:
         return taste
-    evidence = system._known()
-    starts = begins_session(histories, requests, system._remembered().rule.gap_s)
-    weights = system._weights()[starts.astype(np.int64)]  # (n, K)
+    evidence = system.known_evidence()
+    starts = begins_session(histories, requests, system.input_encoding().rule.gap_s)
+    weights = system.term_weights()[starts.astype(np.int64)]  # (n, K)
     stop = 1 + len(ITEM_TERMS)
     # Rows of the scores that requests share: those of one hour, at the same place in a session.
     sets, of_request = np.unique(

@@ -129,7 +129,7 @@ def _factors(system: System, histories: Histories, requests: Requests) -> Factor
 
     if not isinstance(system, NeuralSystem):
         return None
-    with torch.inference_mode(), system._asking():
+    with torch.inference_mode(), system.inference():
         return factors_of(system, histories, requests)
 
 
@@ -233,8 +233,8 @@ def _scored(
 
     if isinstance(system, NeuralSystem):
         # As `score`, but each history is read once and no score is copied.
-        with system._asking():
-            yield from system._scored(histories, requests)
+        with system.inference():
+            yield from system.scored_blocks(histories, requests)
         return
     size = max(1, _FLOATS_AT_ONCE // max(1, n_items))
     for first in range(0, len(requests), size):

@@ -190,7 +190,7 @@ class NeuralSystem:
         With it comes what the start kept of its optimiser.  Items without ``item_events`` (V,) are
         cold.
         """
-        memory, n_items = self._remembered(), len(data.item_ids)
+        memory, n_items = self.input_encoding(), len(data.item_ids)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = StateNet(memory.shape(n_items), self._net_options(n_items))
@@ -218,7 +218,7 @@ class NeuralSystem:
             delta=chosen.delta_input,
             dwell=chosen.dwell_input,
             feedback=chosen.feedback_input,
-            prior=self._follows_trend,
+            prior=self.follows_trend,
             compiled=chosen.compile,
         )
 
@@ -227,7 +227,7 @@ class NeuralSystem:
         return learnable(self.name, histories, self.parameters.repeats)
 
     def _lesson(self, data: DataSet, split: TargetSplit) -> Lesson:
-        memory, histories = self._remembered(), data.histories
+        memory, histories = self.input_encoding(), data.histories
         return Lesson(
             steps=EventSteps(histories, memory.rule, memory.scale),
             item=histories.item,
@@ -236,7 +236,7 @@ class NeuralSystem:
         )
 
     def _learner(self, data: DataSet, split: TargetSplit) -> StateLearner:
-        chosen, net, offsets = self.parameters, self._fitted(), data.histories.offsets
+        chosen, net, offsets = self.parameters, self.fitted_net(), data.histories.offsets
         return RankingLearner(
             net,
             self._lesson(data, split),
@@ -251,12 +251,12 @@ class NeuralSystem:
         """1 - MRR@20 on events that are not learned from, asked as in serving."""
         if not len(validation):
             return None
-        n_items = self._fitted().items.n_items
+        n_items = self.fitted_net().items.n_items
         requests, event = validation_requests(histories, validation, n_items)
         ranks = np.empty(len(event), np.int32)
         self._catalogue = None
-        with self._asking():
-            for rows, scored in self._scored(histories, requests):
+        with self.inference():
+            for rows, scored in self.scored_blocks(histories, requests):
                 scores = scored.cpu().numpy()
                 if not self.parameters.repeats:
                     mask_last_item(scores, histories, requests.take(rows))
@@ -269,7 +269,7 @@ class NeuralSystem:
         return 1.0 - validation_loss
 
     @property
-    def _follows_trend(self) -> bool:
+    def follows_trend(self) -> bool:
         """Whether log q of the hour counts, as strongly as the network learns."""
         return False
 
@@ -286,7 +286,7 @@ class NeuralSystem:
             return None
         return FrequencyPrior(split.item_events(data.histories, data.item_events), temperature)
 
-    def _with_evidence(
+    def with_evidence(
         self,
         affinity: Tensor,
         histories: Histories,  # noqa: ARG002
@@ -297,29 +297,31 @@ class NeuralSystem:
 
     def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
         """Score all items for each request, (n, V)."""
-        scores = np.empty((len(requests), self._fitted().items.n_items), np.float32)
-        with self._asking():
-            for rows, scored in self._scored(histories, requests):
+        scores = np.empty((len(requests), self.fitted_net().items.n_items), np.float32)
+        with self.inference():
+            for rows, scored in self.scored_blocks(histories, requests):
                 scores[rows] = scored.cpu().numpy()
         return scores
 
-    def _scored(self, histories: Histories, requests: Requests) -> Iterator[tuple[Ints, Tensor]]:
+    def scored_blocks(
+        self, histories: Histories, requests: Requests
+    ) -> Iterator[tuple[Ints, Tensor]]:
         """Rows of requests and the scores of all items, (b, V)."""
-        for rows, affinity in self._affinities(histories, requests):
-            yield rows, self._with_evidence(affinity, histories, requests.take(rows))
+        for rows, affinity in self.affinity_blocks(histories, requests):
+            yield rows, self.with_evidence(affinity, histories, requests.take(rows))
 
     def affinities(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
         """Scores without any popularity prior, (n, V): what was learned of taste."""
-        scores = np.empty((len(requests), self._fitted().items.n_items), np.float32)
-        with self._asking():
-            for rows, affinity in self._affinities(histories, requests):
+        scores = np.empty((len(requests), self.fitted_net().items.n_items), np.float32)
+        with self.inference():
+            for rows, affinity in self.affinity_blocks(histories, requests):
                 scores[rows] = affinity.cpu().numpy()
         return scores
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def inference(self) -> Iterator[None]:
         """Nothing is dropped and nothing is learned."""
-        net = self._fitted()
+        net = self.fitted_net()
         was_training = net.training
         net.eval()
         try:
@@ -328,28 +330,34 @@ class NeuralSystem:
         finally:
             net.train(was_training)
 
-    def _affinities(
+    def affinity_blocks(
         self, histories: Histories, requests: Requests
     ) -> Iterator[tuple[Ints, Tensor]]:
         """Rows of requests and state . vector + bias of all items, (b, V)."""
-        if self._catalogue is None:
-            self._catalogue = self._fitted().items.everything(self.parameters.warm_mix)
-        vectors, biases = self._catalogue
+        vectors, biases = self.catalogue()
         block = max(1, _SCORED_FLOATS // max(1, len(vectors)))
-        for rows, states in self._states(histories, requests):
+        for rows, states in self.request_states(histories, requests):
             for first in range(0, len(rows), block):
                 part = slice(first, first + block)
                 yield rows[part], functional.linear(states[part], vectors, biases)
 
-    def _states(self, histories: Histories, requests: Requests) -> Iterator[tuple[Ints, Tensor]]:
+    def catalogue(self) -> tuple[Tensor, Tensor]:
+        """Vectors (V, D) and biases (V,) of all items, computed once a fit."""
+        if self._catalogue is None:
+            self._catalogue = self.fitted_net().items.everything(self.parameters.warm_mix)
+        return self._catalogue
+
+    def request_states(
+        self, histories: Histories, requests: Requests
+    ) -> Iterator[tuple[Ints, Tensor]]:
         """Rows of requests and their states, (b, D)."""
-        memory = self._remembered()
+        memory = self.input_encoding()
         if requests.context is not None:
             context = memory.terms.read_context(requests.context, histories.context_fields)
             requests = dataclasses.replace(requests, context=context)
         known = memory.terms.read(histories)
         return request_states(
-            self._fitted(),
+            self.fitted_net(),
             known,
             requests,
             memory.rule,
@@ -359,24 +367,34 @@ class NeuralSystem:
         )
 
     def _users(self, histories: Histories) -> FeatureRows | None:
-        features = self._remembered().read_users(histories.user_features)
-        device = self._fitted().items.vector.weight.device
+        features = self.input_encoding().read_users(histories.user_features)
+        device = self.fitted_net().items.vector.weight.device
         return None if features is None else FeatureRows.of(features, device)
 
-    def _fitted(self) -> StateNet:
+    def fitted_net(self) -> StateNet:
+        """The network.
+
+        Raises:
+            HourglassError: the model has not been trained.
+        """
         if self._net is None:
             raise HourglassError(f"{self.name} has not been trained: fit or load it first")
         return self._net
 
-    def _remembered(self) -> Memory:
+    def input_encoding(self) -> Memory:
+        """Sizes, scales and the gap by which steps are read.
+
+        Raises:
+            HourglassError: the model has not been trained.
+        """
         if self._memory is None:
             raise HourglassError(f"{self.name} has not been trained: fit or load it first")
         return self._memory
 
     def tensors(self) -> Tensors:
         """Weights by their names in the network, and what its codes mean."""
-        weights = {k: v.cpu().numpy() for k, v in self._fitted().state_dict().items()}
-        return {**weights, _MEMORY: self._remembered().to_array()}
+        weights = {k: v.cpu().numpy() for k, v in self.fitted_net().state_dict().items()}
+        return {**weights, _MEMORY: self.input_encoding().to_array()}
 
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over weights.
