@@ -1,15 +1,29 @@
-"""Both DAGs run whole, by Airflow, on a small simulated lake."""
+"""Both DAGs run whole, by Airflow, on a small simulated lake.
+
+In `make test` the first command of the hour is a program of its own, the others are answered in
+the test's process, where Spark has started already; `make test-all` repeats it with programs alone.
+"""
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 import pytest
+from answering import Commands
 from workplace import Workplace, workplace
 
 from pipeline.hours import HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS, OPEN_SESSIONS, RECOMMENDATIONS, SESSIONS, TableSpec
 from pipeline.settings.settings import load_settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 SETTINGS = """
 work: '{folder}/work'
@@ -27,54 +41,79 @@ LAST_HOUR = HourRange.parse("2026-01-05T07", "2026-01-05T08")
 # `airflow dags test` takes the end of the hour, when Airflow's scheduler would start it.
 END = "2026-01-05T08:00:00"
 
+HERE, PROGRAMS = "here", "programs"
+
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+@dataclass(frozen=True)
+class Place(Workplace):
+    """Where Airflow's tasks find `hourglass`: in the test's process, or as it is."""
+
+    commands: Commands | None = None
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        if self.commands is None:
+            return super().run(*command)
+        return self.commands.run(command, self.environment)
+
+
+@pytest.fixture(scope="module", params=[HERE, pytest.param(PROGRAMS, marks=pytest.mark.nightly)])
+def place(
+    request: pytest.FixtureRequest,
+    spark: SparkSession,
+    mlflow_tables: None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Place]:
     """A lake with seven of eight simulated hours filled, and Airflow beside it."""
     folder = tmp_path_factory.mktemp("a lake")
     settings = folder / "hourglass.yaml"
     settings.write_text(SETTINGS.format(folder=folder), encoding="utf-8")
-    place = workplace(folder / "work", HOURGLASS_CONFIG=str(settings))
-    for command in (
-        ("hourglass", "simulate", "--hours", "8", "--seed", "1"),
-        ("hourglass", "backfill", "--from", "2026-01-05T00", "--to", "2026-01-05T07"),
-        ("bash", "dags/airflow.sh", "db", "migrate"),
-    ):
-        done = place.run(*command)
-        assert done.returncode == 0, done.stdout
-    return place
+    usual = workplace(folder / "work", HOURGLASS_CONFIG=str(settings))
+    place = Place(usual.work, usual.environment)
+    with ExitStack() as closing:
+        if request.param == HERE:
+            commands = closing.enter_context(Commands(folder, own="ingest"))
+            path = f"{commands.folder}:{usual.environment['PATH']}"
+            place = Place(usual.work, usual.environment | {"PATH": path}, commands)
+        for command in (
+            ("hourglass", "simulate", "--hours", "8", "--seed", "1"),
+            ("hourglass", "backfill", "--from", "2026-01-05T00", "--to", "2026-01-05T07"),
+            ("bash", "dags/airflow.sh", "db", "migrate"),
+        ):
+            done = place.run(*command)
+            assert done.returncode == 0, done.stdout
+        yield place
 
 
-def rows(place: Workplace, spec: TableSpec) -> pa.Table:
+def rows(place: Place, spec: TableSpec) -> pa.Table:
     """The table's rows of the last hour, in an order of their own."""
     settings = load_settings(place.work.parent / "hourglass.yaml")
     table = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse).arrow(spec, LAST_HOUR)
     return table.sort_by([(name, "ascending") for name in ("user_id", "event_time", "item_id")])
 
 
-def fill(place: Workplace) -> list[pa.Table]:
+def fill(place: Place) -> list[pa.Table]:
     """The tables of the last hour after Airflow filled it."""
     done = place.airflow("dags", "test", "sessions_hourly", END)
     assert done.returncode == 0, done.stdout
     return [rows(place, spec) for spec in TABLES]
 
 
-def test_airflow_fills_an_hour(place: Workplace) -> None:
+def test_airflow_fills_an_hour(place: Place) -> None:
     assert {rows(place, spec).num_rows for spec in TABLES} == {0}
     assert all(table.num_rows for table in fill(place))
 
 
 @pytest.mark.nightly
-def test_filling_an_hour_again_changes_nothing(place: Workplace) -> None:
+def test_filling_an_hour_again_changes_nothing(place: Place) -> None:
     """Follows the test above; that commands change nothing twice is shown without Airflow too."""
     before = [rows(place, spec) for spec in TABLES]
     after = fill(place)
     assert all(first.equals(second) for first, second in zip(before, after, strict=True))
 
 
-def test_retraining_ends_in_a_decision_and_recommendations(place: Workplace) -> None:
+def test_retraining_ends_in_a_decision_and_recommendations(place: Place) -> None:
     """Follows the test above: the last hour is filled, and judges the candidates."""
     done = place.airflow("dags", "test", "retrain", END)
     assert done.returncode == 0, done.stdout
@@ -86,12 +125,13 @@ def test_retraining_ends_in_a_decision_and_recommendations(place: Workplace) -> 
     assert set(recommended["rank"].to_pylist()) >= {1}
 
 
-def test_a_refusal_fails_its_task_and_stops_the_run(place: Workplace) -> None:
+def test_a_refusal_fails_its_task_and_stops_the_run(place: Place) -> None:
     """`validate` is not tried again, so the run ends at once; nothing may pass for done."""
     suites = place.work.parent / "suites"
     suites.mkdir()
     (suites / "events.yaml").write_text("suite: events\nexpectations: none\n", encoding="utf-8")
-    strict = Workplace(place.work, place.environment | {"HOURGLASS_QUALITY__SUITES": str(suites)})
+    variables = place.environment | {"HOURGLASS_QUALITY__SUITES": str(suites)}
+    strict = Place(place.work, variables, place.commands)
     done = strict.airflow("dags", "test", "sessions_hourly", END)
     assert done.returncode != 0
     assert "events.yaml" in done.stdout

@@ -1,0 +1,122 @@
+"""A `hourglass` for Airflow's tasks that is answered in the test's own process.
+
+A task starts it by name and waits for it, as for the real one.  What the command needs of a warm
+start (Python's imports, Java, Spark's first query) is then paid once for all commands of a test,
+not once a task.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Self
+from unittest.mock import patch
+
+from workplace import ROOT
+
+from training.cli import program
+
+_OURS = "HOURGLASS"
+# One of the commands is started as it is, the others ask the test's process.
+_PROGRAM = """#!/usr/bin/env bash
+if [ "$1" = {own} ]; then exec {hourglass} "$@"; fi
+exec {python} -SE {client} "$@"
+"""
+# Prints and ends as the answer says; imports next to nothing.
+_CLIENT = """
+import json, os, socket, sys
+asking = socket.socket(socket.AF_UNIX)
+asking.connect({address!r})
+told = {{"arguments": sys.argv[1:], "folder": os.getcwd(), "variables": dict(os.environ)}}
+with asking.makefile("rw") as lines:
+    print(json.dumps(told), file=lines, flush=True)
+    answer = json.loads(lines.readline())
+sys.stderr.write(answer["errors"])
+sys.stderr.flush()
+sys.stdout.write(answer["output"])
+sys.exit(answer["code"])
+"""
+
+
+class Commands:
+    """The program in a folder, and what answers it while another process runs."""
+
+    def __init__(self, folder: Path, own: str) -> None:
+        """``own`` is the command that is a program of its own all the same."""
+        self.folder = folder / "bin"
+        self.folder.mkdir()
+        address, client = str(folder / "socket"), self.folder / "client.py"
+        client.write_text(_CLIENT.format(address=address), encoding="utf-8")
+        hourglass = self.folder / "hourglass"
+        words = {
+            "own": own,
+            "hourglass": Path(sys.executable).with_name("hourglass"),
+            "python": sys.executable,
+            "client": client,
+        }
+        quoted = {name: shlex.quote(str(word)) for name, word in words.items()}
+        hourglass.write_text(_PROGRAM.format(**quoted), encoding="utf-8")
+        hourglass.chmod(0o755)
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(address)
+        self._listening.listen()
+        self._listening.settimeout(0.1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.close()
+
+    def run(
+        self, command: tuple[str, ...], environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command from the project's folder whose children may start `hourglass`."""
+        log = self.folder / "printed"
+        with (
+            log.open("w") as printed,
+            subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+            ) as process,
+        ):
+            while process.poll() is None:
+                self._answer_one()
+        return subprocess.CompletedProcess(command, process.returncode, log.read_text())
+
+    def _answer_one(self) -> None:
+        """Answer whoever asks, one command at a time; nobody may, for a moment."""
+        try:
+            asking, _ = self._listening.accept()
+        except TimeoutError:
+            return
+        asking.settimeout(None)
+        with asking, asking.makefile("rw") as lines:
+            print(json.dumps(_done(**json.loads(lines.readline()))), file=lines, flush=True)
+
+
+def _done(arguments: list[str], folder: str, variables: dict[str, str]) -> dict[str, object]:
+    """What a command prints and how it ends, in the folder and with the settings of its caller."""
+    ours = {name: value for name, value in variables.items() if name.startswith(_OURS)}
+    others = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        patch.dict(os.environ, others | ours, clear=True),
+        chdir(folder),
+        redirect_stdout(output),
+        redirect_stderr(errors),
+    ):
+        code = program(arguments)
+    return {"code": code, "output": output.getvalue(), "errors": errors.getvalue()}
