@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +17,15 @@ from pipeline.lake.spark import QUICK_JAVA
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+    from sqlalchemy import Engine
 
 # What derandomizes in CI stays; how long an example takes says something of the machine alone.
 settings.register_profile(
-    "project", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "project",
+    parent=settings.default,
+    deadline=None,
+    max_examples=int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "40")),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("project")
 
@@ -45,3 +53,31 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = start_spark(chosen, tmp_path_factory.mktemp("spark"))
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow_tables() -> Iterator[None]:
+    """MLflow makes the tables of its first new store, by a long row of migrations; others copy."""
+    from mlflow.store.db import utils
+
+    tables: list[bytes] = []
+    migrate = utils._upgrade_db
+
+    def copied(engine: Engine) -> None:
+        engine.dispose()
+        with closing(sqlite3.connect(str(engine.url.database))) as store:
+            if tables:
+                with closing(sqlite3.connect(":memory:")) as made:
+                    made.deserialize(tables[0])
+                    made.backup(store)
+            else:
+                migrate(engine)
+                tables.append(store.serialize())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_upgrade_db", copied)
+        # Each store asks for it, and it is found by reading all migrations.
+        patch.setattr(
+            utils, "_get_latest_schema_revision", cache(utils._get_latest_schema_revision)
+        )
+        yield

@@ -15,3 +15,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def store(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One SQLite store of MLflow for all tests that need none of their own."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'new' / 'mlflow.db'}"

@@ -31,12 +31,6 @@ from training.registry.model_card import CARD_NAME, ModelCard
 from training.registry.record_chain import link_record, verified_chain
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One SQLite store for all tests, since making its tables takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'new' / 'mlflow.db'}"
-
-
 @pytest.fixture
 def registry(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Registry:
     """A registered model of its own for each test."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lives import decided, live_ids, register, registry, store
+from lives import decided, live_ids, register, registry
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
@@ -18,7 +18,7 @@ from training.deployment.promote import install_first, promote
 from training.deployment.superseded import waiting
 from training.registry.mlflow_registry import Registry
 
-__all__ = ["registry", "store"]
+__all__ = ["registry"]
 MADE = datetime(2016, 3, 14, 14, 2, tzinfo=UTC)
 SOON, LATE = MADE + timedelta(minutes=59), MADE + timedelta(minutes=61)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from lives import decided, register, registry, store
+from lives import decided, register, registry
 from typer.testing import CliRunner
 
 from pipeline.errors import HourglassError, UsageError
@@ -21,7 +21,7 @@ from training.deployment.approval import approval_facts
 from training.registry.mlflow_registry import Registry
 from training.registry.record_chain import KEY_VARIABLE, anchor
 
-__all__ = ["registry", "store"]
+__all__ = ["registry"]
 KEY = "0123456789abcdef0123456789abcdef"
 NOW = datetime(2016, 3, 14, 14, 30, tzinfo=UTC)
 

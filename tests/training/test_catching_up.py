@@ -204,7 +204,7 @@ class Place:
 
 @pytest.mark.slow
 def test_the_next_run_takes_the_newest_hour_and_judges_those_between(
-    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    spark: SparkSession, mlflow_tables: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Hours 8 to 10 are filled while the run of hour 7 is busy."""
     place = Place(tmp_path, capsys)

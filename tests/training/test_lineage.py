@@ -32,8 +32,8 @@ BOTH = TrainedFrom(frozenset({"d1", "d2"}), {"events": frozenset({11, 12})})
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One work folder for all tests, since making a store takes seconds."""
+def work(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One work folder for all tests."""
     return tmp_path_factory.mktemp("lineage") / "work"
 
 

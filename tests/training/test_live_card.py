@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lives import decided, live_ids, register, registry, store, training
+from lives import decided, live_ids, register, registry, training
 from synthetic import AS_OF_S, write_dataset
 
 from benchmarks.gate_poison import rewrite_card
@@ -37,7 +37,7 @@ from training.report.gather import model_health
 from training.steps.recommend import live_at
 from training.trainer.distributed import Processes
 
-__all__ = ["registry", "store"]
+__all__ = ["registry"]
 LATER = Hour.parse("2016-03-14T20")
 
 

@@ -40,7 +40,7 @@ def start(what: Callable[[Path, Connection], None], work: Path) -> Started:
     return process, ours
 
 
-def test_readers_always_find_one_live_model_that_loads(tmp_path: Path) -> None:
+def test_readers_always_find_one_live_model_that_loads(mlflow_tables: None, tmp_path: Path) -> None:
     registry = opened(tmp_path)
     register(registry, *MODELS)
     install_first(registry, MODELS[0], registry.records)

@@ -158,7 +158,7 @@ def test_a_copy_without_all_models_is_refused(
     assert str(copy) not in "".join(dumped(copy / "mlflow.db"))
 
 
-def test_a_real_store_moves_with_its_work_folder(tmp_path: Path) -> None:
+def test_a_real_store_moves_with_its_work_folder(mlflow_tables: None, tmp_path: Path) -> None:
     first, copy = tmp_path / "first", tmp_path / "copy"
     settings = Settings(work=first)
     Lake(settings.resolved_catalog_uri, settings.resolved_warehouse).snapshots()

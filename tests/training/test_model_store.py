@@ -68,9 +68,11 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Two lines, trained by the command, of which nothing is live yet."""
     folder = tmp_path_factory.mktemp("served")
+    # The server finds its tables made.
+    open_registry(f"sqlite:///{folder / 'mlflow.db'}", LINE, folder, folder)
     with mlflow_server(folder) as uri:
         said = {
             "work": str(folder / "work"),

@@ -273,14 +273,28 @@ def test_every_choice_learns_what_follows_what(data: DataSet, chosen: dict[str, 
     assert np.mean(best == item) > (0.4 if chosen.get("sampler") == "local" else 0.6)
 
 
-def test_a_compiled_network_learns_the_same(data: DataSet) -> None:
+@pytest.mark.parametrize("backend", ["eager", pytest.param(None, marks=pytest.mark.nightly)])
+def test_a_compiled_network_learns_the_same(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch, backend: str | None
+) -> None:
+    """Traced as always; that the C++ of it comes out the same is shown at night."""
     header = Path(sysconfig.get_path("include"), "Python.h")
     if shutil.which("g++") is None or not header.exists():
         pytest.skip("no C++ compiler, or no headers of Python")
+    traced: list[Any] = []
+
+    def compiled_by(module: Any, **options: Any) -> Any:
+        traced.append(module)
+        return real(module, **options, **({} if backend is None else {"backend": backend}))
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", compiled_by)
     told = {**SMALL, "epochs": 1, "dropout": 0.0, "input_dropout": 0.0, "validation_share": 0.0}
     plain, compiled = (build("hrnn", {**told, "compile": wish}) for wish in (False, True))
-    for system in (plain, compiled):
-        system.fit(data, 0, quiet)
+    plain.fit(data, 0, quiet)
+    assert not traced
+    compiled.fit(data, 0, quiet)
+    assert traced
     requests, _ = requests_of(data)
     one, other = (each.score(data.histories, requests) for each in (plain, compiled))
     assert np.allclose(one, other, atol=1e-4)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lives import store
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from benchmarks.gate_poison import AFTER, AT, BEFORE, FLOOR, LINE, World, judged, rewrite_card
@@ -27,7 +26,6 @@ from training.registry.model_card import CARD_NAME
 from training.steps import judge_candidates as judgement
 from training.steps.judge_candidates import ensure_champion, gate, live_since
 
-__all__ = ["store"]
 N_ITEMS = 40
 REASONS = {
     "NaN weights": "not_loadable",

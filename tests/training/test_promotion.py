@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lives import decided, dying, live_ids, register, registry, store, training, write_model
+from lives import decided, dying, live_ids, register, registry, training, write_model
 from synthetic import write_dataset
 
 from pipeline.errors import HourglassError
@@ -32,7 +32,7 @@ from training.registry.mlflow_registry import (
 from training.registry.mlflow_run import log_training
 from training.registry.model_card import CARD_NAME
 
-__all__ = ["registry", "store"]
+__all__ = ["registry"]
 
 
 @pytest.fixture

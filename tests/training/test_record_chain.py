@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lives import decided, dying, live_ids, register, registry, store
+from lives import decided, dying, live_ids, register, registry
 
 from pipeline.errors import HourglassError
 from pipeline.sealed_json import write_record
@@ -30,7 +30,7 @@ from training.registry.record_chain import (
     verified_chain,
 )
 
-__all__ = ["registry", "store"]
+__all__ = ["registry"]
 MADE = datetime(2016, 3, 14, 14, 2, tzinfo=UTC)
 SOON = MADE + timedelta(minutes=20)
 ASKING = {"approval": True, "approval_timeout": "1h"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from judging import write_artefact
-from lives import dying, registry, store
+from lives import dying, registry
 from runs import register, training
 
 from pipeline.errors import HourglassError, UsageError
@@ -14,7 +14,7 @@ from pipeline.hours import Hour
 from training.registry.mlflow_registry import Registry, log_evaluation, open_registry, ui_command
 from training.registry.mlflow_run import log_training
 
-__all__ = ["registry", "store"]
+__all__ = ["registry"]
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lives import decided, dying, live_ids, register, registry, store
+from lives import decided, dying, live_ids, register, registry
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
@@ -16,7 +16,7 @@ from training.registry.champion_record import read_event
 from training.registry.mlflow_registry import Registry, champion, steps_back
 from training.registry.model_card import CARD_NAME
 
-__all__ = ["registry", "store"]
+__all__ = ["registry"]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from judging import write_artefact
-from lives import registry, store
+from lives import registry
 from mlflow.exceptions import MlflowException
 from runs import training
 
@@ -16,7 +16,7 @@ from pipeline.errors import HourglassError
 from training.registry.mlflow_registry import Registry, open_registry
 from training.registry.mlflow_run import Point, RunLog, log_training
 
-__all__ = ["registry", "store"]
+__all__ = ["registry"]
 
 
 class Troubled:

@@ -24,13 +24,13 @@ from training.registry.candidates import candidates
 from training.registry.mlflow_registry import Registry, open_registry, point, version_of
 
 ROOT = Path(__file__).resolve().parents[2]
-LONG = {**SMALL, "epochs": 60, "checkpoint_s": 0.02}
+LONG = {**SMALL, "epochs": 40, "checkpoint_s": 0.02}
 STILL = {**SMALL, "learning_rate": 1e-12, "epochs": 1}  # learns next to nothing
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """One store for all tests, since making its tables takes seconds."""
+def shop(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """One work folder for all tests."""
     made = Shop(
         tmp_path_factory.mktemp("train"),
         [
@@ -48,6 +48,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 @pytest.fixture
 def registry(shop: Shop) -> Registry:
+    return opened(shop)
+
+
+def opened(shop: Shop) -> Registry:
     store = f"sqlite:///{shop.work / 'mlflow.db'}"
     return open_registry(store, "hourglass", shop.work / "models", shop.work / "mlflow")
 
@@ -180,7 +184,7 @@ def test_a_killed_fit_resumes_to_the_same_weights(
     assert found.info.status == "FINISHED"
     curve = registry.client.get_metric_history(found.info.run_id, "epoch_loss")
     steps = [at.step for at in curve]
-    assert set(range(1, 61)) - {*steps} <= {begun_at - 1}
+    assert set(range(1, LONG["epochs"] + 1)) - {*steps} <= {begun_at - 1}
     # What was learned for good before the kill is not learned, or told, twice.
     assert all(steps.count(epoch) == 1 for epoch in range(1, begun_at - 1))
 
@@ -307,21 +311,17 @@ def test_a_data_set_without_events(shop: Shop, capfd: pytest.CaptureFixture[str]
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(
-    tmp_path: Path, shop: Shop, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, shop: Shop, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (alone,) = results(capfd, shop, "--dataset", "today", "--model", "small")
     both = Shop(tmp_path, [{"name": "small", "system": "hrnn", "parameters": SMALL}])
     shutil.copytree(shop.work / "shards" / "today", both.work / "shards" / "today")
-    done = subprocess.run(
-        both.command("--processes", "2"),
-        cwd=ROOT,
-        env=one_thread(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()  # only the first process answers
+    opened(both)  # its tables are there before the processes come
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert run(both.arguments("--processes", "2")) == 0
+    printed = capfd.readouterr()
+    (line,) = printed.out.splitlines()  # only the first process answers
     shared = json.loads(line)
     assert shared["model_id"] == alone["model_id"]
     assert shared["metrics"]["loss"] == pytest.approx(alone["metrics"]["loss"], rel=1e-4)
@@ -329,13 +329,14 @@ def test_two_processes_learn_what_one_does(
     for name, weight in one.items():
         if weight.dtype.kind == "f":
             assert np.allclose(weight, two[name], atol=1e-4), name
-    assert done.stderr.count("training small") == 1
+    assert printed.err.count("training small") == 1
     facts = json.loads((both.work / "models" / alone["model_id"] / "facts.json").read_text())
     assert facts["processes"] == "2"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_processes_that_fail_say_one_sentence(tmp_path: Path, shop: Shop) -> None:
+    """With a stand-in for torchrun it is shown in `test_train.py`."""
     both = Shop(
         tmp_path,
         [{"name": "wild", "system": "gru4rec", "parameters": {**SMALL, "learning_rate": 3e38}}],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from judging import ranks_of
-from lives import decided, live_ids, register, registry, store, training, write_model
+from lives import decided, live_ids, register, registry, training, write_model
 from numpy.typing import NDArray
 
 from benchmarks.gate_poison import rewrite_card
@@ -29,7 +29,7 @@ from training.registry.mlflow_registry import Registry
 from training.registry.mlflow_run import log_training
 from training.registry.model_card import CARD_NAME
 
-__all__ = ["registry", "store"]
+__all__ = ["registry"]
 FLOOR, BEFORE, LIVE = "recent-a", "hrnn-b", "hrnn-c"
 HOUR = Hour.parse("2016-03-14T15")  # the first in which hrnn-c is live
 N_USERS = 200
