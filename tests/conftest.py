@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -32,6 +33,23 @@ settings.load_profile("project")
 ROOT = Path(__file__).resolve().parents[1]
 # Also for the long commands: in a test they last seconds.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join((*QUICK_JAVA, "-XX:+UseSerialGC")))
+
+# Children of tests are forked from one server, whoever starts it: what they import is there before,
+# by names that are found from any folder.
+multiprocessing.get_context("forkserver").set_forkserver_preload(
+    [
+        "pytest",
+        "pyiceberg.catalog.sql",
+        "pyspark.sql",
+        "mlflow.store.model_registry.sqlalchemy_store",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "torch._dynamo",  # PyTorch's optimisers want it at their first step
+        "training.systems.hrnn_trend",
+        "training.engine.loop",
+        "training.promotion",
+        "training.replay.roll",
+    ]
+)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -25,9 +26,8 @@ from workplace import ROOT
 from training.cli import program
 
 _OURS = "HOURGLASS"
-# One of the commands is started as it is, the others ask the test's process.
+_PATIENCE_S = 900
 _PROGRAM = """#!/usr/bin/env bash
-if [ "$1" = {own} ]; then exec {hourglass} "$@"; fi
 exec {python} -SE {client} "$@"
 """
 # Prints and ends as the answer says; imports next to nothing.
@@ -49,20 +49,14 @@ sys.exit(answer["code"])
 class Commands:
     """The program in a folder, and what answers it while another process runs."""
 
-    def __init__(self, folder: Path, own: str) -> None:
-        """``own`` is the command that is a program of its own all the same."""
+    def __init__(self, folder: Path) -> None:
         self.folder = folder / "bin"
         self.folder.mkdir()
         address, client = str(folder / "socket"), self.folder / "client.py"
         client.write_text(_CLIENT.format(address=address), encoding="utf-8")
         hourglass = self.folder / "hourglass"
-        words = {
-            "own": own,
-            "hourglass": Path(sys.executable).with_name("hourglass"),
-            "python": sys.executable,
-            "client": client,
-        }
-        quoted = {name: shlex.quote(str(word)) for name, word in words.items()}
+        words = {"python": sys.executable, "client": str(client)}
+        quoted = {name: shlex.quote(word) for name, word in words.items()}
         hourglass.write_text(_PROGRAM.format(**quoted), encoding="utf-8")
         hourglass.chmod(0o755)
         self._listening = socket.socket(socket.AF_UNIX)
@@ -92,7 +86,10 @@ class Commands:
                 stderr=subprocess.STDOUT,
             ) as process,
         ):
+            ends_s = time.monotonic() + _PATIENCE_S
             while process.poll() is None:
+                if time.monotonic() > ends_s:
+                    process.kill()
                 self._answer_one()
         return subprocess.CompletedProcess(command, process.returncode, log.read_text())
 

@@ -1,7 +1,7 @@
 """Both DAGs run whole, by Airflow, on a small simulated lake.
 
-In `make test` the first command of the hour is a program of its own, the others are answered in
-the test's process, where Spark has started already; `make test-all` repeats it with programs alone.
+In `make test` the commands that tasks start are answered in the test's process, where Spark has
+started already; `make test-all` repeats it with programs of their own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SETTINGS = """
 work: '{folder}/work'
 source: {{name: simulator, path: '{folder}/landing'}}
 simulator: {{users: 1200, items_per_day: 60, sessions_per_day: 6}}
-dataset: {{window: 6h, history: 12h, min_item_events: 3}}
+dataset: {{window: 3h, history: 4h, min_item_events: 3}}
 models: [{{system: recent_pop}}, {{system: item_knn}}]
 candidate: item_knn
 evaluation: {{bootstrap_samples: 100}}
@@ -37,9 +37,9 @@ gate: {{min_users: 5, min_targets: 20}}
 spark: {{master: 'local[2]', driver_memory: 1g, shuffle_partitions: 2}}
 """
 TABLES = (EVENTS, SESSIONS, OPEN_SESSIONS)
-LAST_HOUR = HourRange.parse("2026-01-05T07", "2026-01-05T08")
+LAST_HOUR = HourRange.parse("2026-01-05T04", "2026-01-05T05")
 # `airflow dags test` takes the end of the hour, when Airflow's scheduler would start it.
-END = "2026-01-05T08:00:00"
+END = "2026-01-05T05:00:00"
 
 HERE, PROGRAMS = "here", "programs"
 
@@ -65,24 +65,23 @@ def place(
     mlflow_tables: None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Place]:
-    """A lake with seven of eight simulated hours filled, and Airflow beside it."""
+    """A lake with four of five simulated hours filled, and Airflow beside it."""
     folder = tmp_path_factory.mktemp("a lake")
     settings = folder / "hourglass.yaml"
     settings.write_text(SETTINGS.format(folder=folder), encoding="utf-8")
     usual = workplace(folder / "work", HOURGLASS_CONFIG=str(settings))
     place = Place(usual.work, usual.environment)
+    fill = ("backfill", "--from", "2026-01-05T00", "--to", "2026-01-05T04")
     with ExitStack() as closing:
+        done = [place.run("hourglass", "simulate", "--hours", "5", "--seed", "1")]
         if request.param == HERE:
-            commands = closing.enter_context(Commands(folder, own="ingest"))
+            commands = closing.enter_context(Commands(folder))
             path = f"{commands.folder}:{usual.environment['PATH']}"
             place = Place(usual.work, usual.environment | {"PATH": path}, commands)
-        for command in (
-            ("hourglass", "simulate", "--hours", "8", "--seed", "1"),
-            ("hourglass", "backfill", "--from", "2026-01-05T00", "--to", "2026-01-05T07"),
-            ("bash", "dags/airflow.sh", "db", "migrate"),
-        ):
-            done = place.run(*command)
-            assert done.returncode == 0, done.stdout
+        done.append(place.run("hourglass", *fill))
+        done.append(place.airflow("db", "migrate"))
+        for command in done:
+            assert command.returncode == 0, command.stdout
         yield place
 
 

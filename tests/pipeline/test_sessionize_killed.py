@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import ROOT
 from session_oracle import Event, Rules, session_tables
 from staging import DAY, Log, expected_dwell_hours
 from test_backfill_killed import NO_DIGEST
@@ -73,14 +72,9 @@ def seen(lake: Lake) -> frozenset[str]:
 
 
 @pytest.mark.slow
-def test_commits_killed_at_any_instant_are_whole_or_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commits_killed_at_any_instant_are_whole_or_not_there(tmp_path: Path) -> None:
     rng = random.Random(2)
-    # The server that forks them imports this file only where its own path leads there.
-    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}{os.pathsep}{ROOT}")
     spawn = multiprocessing.get_context("forkserver")
-    spawn.set_forkserver_preload(["test_sessionize_killed", "pyiceberg.catalog.sql"])
     arrived: set[Event] = set()
     known = [frozenset[str]()]
     log = Log(tmp_path, RULES)

@@ -74,5 +74,5 @@ def read(work: Path, said: Connection) -> None:
             before.version != live.version and load_model(before.folder).card.model_id in MODELS
         )
         seen += 1
-        time.sleep(0.002)
+        time.sleep(0.02)
     said.send(seen)

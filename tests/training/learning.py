@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch._dynamo  # PyTorch's optimisers want it at their first step: forked processes have it
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -189,10 +188,8 @@ def outcome_of(result: Path) -> Outcome:
 
 
 def started(target: Any, *arguments: Any) -> BaseProcess:
-    """A fresh process, with PyTorch in it unless the server that it comes from began elsewhere."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=target, args=arguments)
+    """A fresh process, with PyTorch in it."""
+    process = multiprocessing.get_context("forkserver").Process(target=target, args=arguments)
     process.start()
     return process
 

@@ -20,7 +20,7 @@ STOP = Hour.parse("2016-03-14T13")
 
 
 @pytest.fixture
-def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def space(mlflow_tables: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """Hours to learn from that are critical."""
 
     def refuse(*_: object) -> None:

@@ -22,13 +22,11 @@ from training.deployment.promote import install_first, promote
 from training.registry.mlflow_registry import Registry, aliased, champion, live_events
 from training.registry.record_chain import chain_problem, verified_chain
 
-KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "3"))
 CHANGES = 3  # let through before a kill, so that it hits promotions as well as rollbacks
 
 pytestmark = pytest.mark.slow
-# Children are forked from a server that has imported MLflow, which takes longer than all the rest.
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["kills", "mlflow.store.model_registry.sqlalchemy_store"])
 Started = tuple[multiprocessing.context.ForkServerProcess, Connection]
 
 

@@ -18,7 +18,7 @@ QUICK = {**SMALL, "epochs": 1}
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def shop(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     made = Shop(
         tmp_path_factory.mktemp("lines"),
         [

@@ -239,7 +239,6 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     _roll(whole, arms, 0)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.models.hrnn_trend"])
     for kill in range(3):
         process = context.Process(target=_roll, args=(killed, arms, 0.05))
         process.start()
