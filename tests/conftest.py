@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from forked import import_in_server
 from hypothesis import HealthCheck, settings
 
 from pipeline.lake.spark import QUICK_JAVA
@@ -34,22 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Also for the long commands: in a test they last seconds.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join((*QUICK_JAVA, "-XX:+UseSerialGC")))
 
-# Children of tests are forked from one server, whoever starts it: what they import is there before,
-# by names that are found from any folder.
-multiprocessing.get_context("forkserver").set_forkserver_preload(
-    [
-        "pytest",
-        "pyiceberg.catalog.sql",
-        "pyspark.sql",
-        "mlflow.store.model_registry.sqlalchemy_store",
-        "mlflow.store.tracking.sqlalchemy_store",
-        "torch._dynamo",  # PyTorch's optimisers want it at their first step
-        "training.systems.hrnn_trend",
-        "training.engine.loop",
-        "training.promotion",
-        "training.replay.roll",
-    ]
-)
+import_in_server()
 
 
 @pytest.fixture(scope="session")

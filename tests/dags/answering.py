@@ -23,7 +23,7 @@ from unittest.mock import patch
 
 from workplace import ROOT
 
-from training.cli import program
+from training.cli.main import program
 
 _OURS = "HOURGLASS"
 _PATIENCE_S = 900

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forked import write_missing
 from torch import Tensor
 
 from pipeline.errors import HourglassError
@@ -18,6 +19,7 @@ from tests.training.learning import (
     NextItem,
     Outcome,
     outcome_of,
+    started,
     started_together,
     train_into,
 )
@@ -59,6 +61,11 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, lanes: int) -> None
     assert two.tensors.keys() == one.tensors.keys()
     for name, tensor in one.tensors.items():
         torch.testing.assert_close(two.tensors[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_children_find_imported_what_takes_long(tmp_path: Path) -> None:
+    assert ended([started(write_missing, tmp_path / "missing")]) == [0]
+    assert (tmp_path / "missing").read_text() == ""
 
 
 class Interrupted(NextItem):
