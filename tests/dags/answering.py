@@ -35,9 +35,9 @@ _CLIENT = """
 import json, os, socket, sys
 asking = socket.socket(socket.AF_UNIX)
 asking.connect({address!r})
-told = {{"arguments": sys.argv[1:], "folder": os.getcwd(), "variables": dict(os.environ)}}
+question = {{"arguments": sys.argv[1:], "folder": os.getcwd(), "variables": dict(os.environ)}}
 with asking.makefile("rw") as lines:
-    print(json.dumps(told), file=lines, flush=True)
+    print(json.dumps(question), file=lines, flush=True)
     answer = json.loads(lines.readline())
 sys.stderr.write(answer["errors"])
 sys.stderr.flush()

@@ -7,16 +7,19 @@ import os
 import random
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from synthetic import AS_OF, AS_OF_S, Event, write_dataset
 
 from pipeline.hours import Hour
+from training.cli.main import run
 
 SMALL = {
     "width": 8,
@@ -89,6 +92,13 @@ class Shop:
         path = self.work / "models" / model_id / "model.json"
         found: dict[str, Any] = json.loads(path.read_text())
         return found
+
+
+def run_into(log: Path, arguments: Sequence[str]) -> None:
+    """Run a command as a child's whole work, with all that it says in a file."""
+    torch.set_num_threads(1)
+    with log.open("w") as printed, redirect_stdout(printed), redirect_stderr(printed):
+        raise SystemExit(run(arguments))
 
 
 def one_thread() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from safetensors import SafetensorError, safe_open
-from shop import SMALL, Shop, by_item, one_thread
+from shop import SMALL, Shop, by_item, one_thread, run_into
 
 from pipeline.settings.settings import load_settings
 from training.cli.main import run
@@ -130,15 +131,16 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(
 
 def start_and_kill(shop: Shop, *arguments: str, once: Callable[[], bool]) -> None:
     """Run the command in a process of its own, and kill it for good as soon as ``once`` holds."""
-    with (shop.work / "killed.log").open("w+") as said:
-        with subprocess.Popen(
-            shop.command(*arguments), cwd=ROOT, env=one_thread(), stdout=said, stderr=said
-        ) as process:
-            while process.poll() is None and not once():
-                time.sleep(0.002)
-            process.send_signal(signal.SIGKILL)
-        said.seek(0)
-        assert process.returncode == -signal.SIGKILL, said.read()
+    log = shop.work / "killed.log"
+    process = multiprocessing.get_context("forkserver").Process(
+        target=run_into, args=(log, shop.arguments(*arguments))
+    )
+    process.start()
+    while process.is_alive() and not once():
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, log.read_text()
 
 
 def epoch_kept(folder: Path) -> int:
