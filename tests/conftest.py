@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 from forked import import_in_server
 from hypothesis import HealthCheck, settings
+from sqlalchemy import Engine, event
 
 from pipeline.lake.spark import QUICK_JAVA
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-    from sqlalchemy import Engine
 
 # What derandomizes in CI stays; how long an example takes says something of the machine alone.
 settings.register_profile(
@@ -35,6 +35,13 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join((*QUICK_JAVA, "-XX:+UseSerialGC")))
 
 import_in_server()
+
+
+@event.listens_for(Engine, "connect")
+def _hurry(connection: object, _: object) -> None:
+    """What a test writes need not outlast a loss of power, and a kill loses nothing."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture(scope="session")
