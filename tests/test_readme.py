@@ -42,6 +42,7 @@ PAGES = {
 }
 COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 TUTORIAL = "docs/tutorial.md"
+ARCHITECTURE = "docs/architecture.md"
 # Programs of others; all other lines of a console are checked.
 OTHERS = ("pip ", "pre-commit ")
 
@@ -321,3 +322,11 @@ def test_the_examples_of_contributing_are_valid(tmp_path: Path) -> None:
     assert (check.severity, check.limit) == ("warning", "below 0.5")
     for text in blocks("CONTRIBUTING.md", "python"):
         ast.parse(text)
+
+
+def test_the_walks_through_the_code_name_functions_that_exist() -> None:
+    walks = re.findall(r"`((?:pipeline|training)/[\w/]+\.py): (\w+)\(\)`", PAGES[ARCHITECTURE])
+    assert len(walks) > 30
+    for path, name in walks:
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert re.search(rf"^(def|class) {name}\b", text, re.MULTILINE), f"{path}: {name}"
