@@ -95,9 +95,10 @@ class Shop:
 
 
 def run_into(log: Path, arguments: Sequence[str]) -> None:
-    """Run a command as a child's whole work, with all that it says in a file."""
+    """Run a command as a child's whole work; what it prints is in a file, a rank's in its own."""
     torch.set_num_threads(1)
-    with log.open("w") as printed, redirect_stdout(printed), redirect_stderr(printed):
+    own = log.with_name(log.name + os.environ.get("RANK", ""))
+    with own.open("w") as printed, redirect_stdout(printed), redirect_stderr(printed):
         raise SystemExit(run(arguments))
 
 

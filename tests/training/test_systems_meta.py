@@ -18,8 +18,8 @@ from training.models.parts.base import System
 N_ITEMS = 20
 LEARN: dict[str, Any] = {
     "width": 24,
-    "epochs": 10,
-    "learning_rate": 0.01,
+    "epochs": 6,
+    "learning_rate": 0.03,
     "dropout": 0.1,
     "input_dropout": 0.1,
     "validation_share": 0.0,
@@ -111,7 +111,7 @@ def test_each_input_tells_what_items_alone_cannot(tmp_path: Path, which: str, to
     base, test = two_followers(tmp_path, which)
     system = fit(base, **{**NOTHING, told: True})
     assert first_hits(system, test) > 0.7
-    if which != "user":  # a user's own items betray the group, without features too
+    if which == "device":  # each log hides the same coin
         assert first_hits(fit(base, **NOTHING), test) < 0.6
 
 
@@ -188,8 +188,8 @@ def test_cold_items_are_found_by_what_is_known_of_them(tmp_path: Path) -> None:
         ]
         return float(np.mean(pairs))
 
-    assert right_before_wrong(fit(base, repeats=True, epochs=25)) > 0.95
-    assert right_before_wrong(fit(base, repeats=True, epochs=25, item_features=False)) < 0.75
+    assert right_before_wrong(fit(base, repeats=True, epochs=10)) > 0.95
+    assert right_before_wrong(fit(base, repeats=True, epochs=10, item_features=False)) < 0.75
 
 
 def test_exposure_is_taken_out_of_what_is_learned(tmp_path: Path) -> None:

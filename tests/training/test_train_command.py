@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from shop import SMALL, Shop, by_item, one_thread, run_into
 
 from pipeline.settings.settings import load_settings
+from tests.training.learning import started_together
 from training.cli.main import run
 from training.data.reader import sha256_of
 from training.registry.candidates import candidates
@@ -311,9 +312,33 @@ def test_a_data_set_without_events(shop: Shop, capfd: pytest.CaptureFixture[str]
     assert "the data set is empty (0 users)" in said
 
 
-@pytest.mark.slow
+def by_torchrun(shop: Shop, capfd: pytest.CaptureFixture[str]) -> str:
+    """What `--processes 2` prints."""
+    assert run(shop.arguments("--processes", "2")) == 0
+    printed = capfd.readouterr()
+    return printed.out + printed.err
+
+
+def by_forks(shop: Shop, capfd: pytest.CaptureFixture[str]) -> str:
+    """What two children print that find one another as those do that torchrun starts."""
+    log = shop.root / "printed"
+    children = started_together(2, run_into, log, shop.arguments())
+    for child in children:
+        child.join(600)
+    printed = "".join(log.with_name(f"printed{rank}").read_text() for rank in range(2))
+    assert [child.exitcode for child in children] == [0, 0], printed
+    return printed
+
+
+@pytest.mark.parametrize(
+    "train", [by_forks, pytest.param(by_torchrun, marks=(pytest.mark.nightly, pytest.mark.slow))]
+)
 def test_two_processes_learn_what_one_does(
-    tmp_path: Path, shop: Shop, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    shop: Shop,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    train: Callable[[Shop, pytest.CaptureFixture[str]], str],
 ) -> None:
     (alone,) = results(capfd, shop, "--dataset", "today", "--model", "small")
     both = Shop(tmp_path, [{"name": "small", "system": "hrnn", "parameters": SMALL}])
@@ -321,17 +346,16 @@ def test_two_processes_learn_what_one_does(
     opened(both)  # its tables are there before the processes come
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert run(both.arguments("--processes", "2")) == 0
-    printed = capfd.readouterr()
-    (line,) = printed.out.splitlines()  # only the first process answers
-    shared = json.loads(line)
+    printed = train(both, capfd)
+    # Only the first process answers.
+    (shared,) = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     assert shared["model_id"] == alone["model_id"]
     assert shared["metrics"]["loss"] == pytest.approx(alone["metrics"]["loss"], rel=1e-4)
     one, two = (place.weights(alone["model_id"]) for place in (shop, both))
     for name, weight in one.items():
         if weight.dtype.kind == "f":
             assert np.allclose(weight, two[name], atol=1e-4), name
-    assert printed.err.count("training small") == 1
+    assert printed.count("training small") == 1
     facts = json.loads((both.work / "models" / alone["model_id"] / "facts.json").read_text())
     assert facts["processes"] == "2"
 
