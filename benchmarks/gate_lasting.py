@@ -20,8 +20,7 @@ import numpy as np
 
 from benchmarks.gate_weeks import WEEK_H, clopper_pearson
 from pipeline.settings.settings import GateSettings
-from training.gate.days import variance_of_days
-from training.gate.sequential_test import Sums, log_evidence, scale_of, squares
+from training.gate.sequential_test import Sums, log_evidence, scale_of, squares, variance_of_days
 
 FIGURE = 0.3
 SQUARE = 0.05  # of a target's difference

@@ -22,13 +22,13 @@ from benchmarks.quality import logs
 from benchmarks.quality.parts import US_PER_HOUR, split_by_time
 from benchmarks.quality.ranking import freshened
 from pipeline.settings.settings import EvaluationSettings, GateSettings
-from training.gate.days import variance_of_days
 from training.gate.sequential_test import (
     Sums,
     contrast,
     log_evidence,
     scale_of,
     squares,
+    variance_of_days,
 )
 from training.metrics.metrics import target_values
 from training.metrics.ranking import rank_targets

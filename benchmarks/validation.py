@@ -118,8 +118,7 @@ def _over_time(work: Path, hours: int) -> dict[str, Any]:
 def _nothing() -> dict[str, float]:
     """The columns of a comparison without a past."""
     from pipeline.lake.tables import PROFILES
-    from pipeline.quality.baseline import Past
-    from pipeline.quality.comparison import session_comparison
+    from pipeline.quality.baseline import Past, session_comparison
 
     return session_comparison(None, Past({}, PROFILES.schema.empty_table()))
 

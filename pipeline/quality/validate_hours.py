@@ -11,12 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.lake.lake import Lake
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, PROFILES, SESSIONS, SOURCE_FILES, TIMESTAMP
-from pipeline.quality.acceptance import LetPass, accepted_before
 from pipeline.quality.duplicates import duplicate_cause
 from pipeline.quality.expectations import Batch, validate_batches
 from pipeline.quality.hour_metrics import (
@@ -29,9 +28,8 @@ from pipeline.quality.hour_metrics import (
 from pipeline.quality.incident_log import NOBODY, Act
 from pipeline.quality.results import ValidationOutcome, worst
 from pipeline.quality.suite import load_suite, suite_values
-from pipeline.quality.validation_plan import alone, hours_again, parts_of
-from pipeline.quality.verdict_log import SUITES, Judged, kind_of, record
-from pipeline.quality.verdicts import Kind, Steps, standing_verdicts
+from pipeline.quality.verdict_log import SUITES, Judged, LetPass, accepted_before, kind_of, record
+from pipeline.quality.verdicts import Kind, Steps, changed_hours, standing_verdicts
 from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +45,10 @@ _SESSION_COLUMNS = (
     *("hour", "session_id", "session_start", "position"),
     *("event_time", "user_id", "item_id", "dwell_s"),
 )
+# Up to a day is judged hour by hour; a longer range in a few large batches, because a page for each
+# of its hours would help nobody.
+HOURLY_UP_TO_H = 24
+MOST_LARGE_BATCHES = 8
 
 
 @dataclass
@@ -155,7 +157,7 @@ def _batches(run: _Judging, kind: Kind, part: HourRange) -> Iterator[Batch]:
 
 
 def _event_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
-    from pipeline.quality.comparison import event_comparison
+    from pipeline.quality.baseline import event_comparison
     from pipeline.quality.profiles import event_profile
 
     events = run.lake.arrow(EVENTS, part, columns=_EVENT_COLUMNS)
@@ -172,7 +174,7 @@ def _event_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
 
 
 def _session_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
-    from pipeline.quality.comparison import session_comparison
+    from pipeline.quality.baseline import session_comparison
     from pipeline.quality.profiles import session_profile
 
     sessions = run.lake.arrow(SESSIONS, part, columns=_SESSION_COLUMNS)
@@ -236,3 +238,36 @@ def _judged(run: _Judging, kind: Kind, part: HourRange, hour: Hour, let_pass: Le
     # What a batch of many hours failed is told once, with its first hour.
     recorded = tuple(outcomes) if hour == batch.first else ()
     return Judged(kind, hour, verdict, recorded, of_batch=tuple(outcomes))
+
+
+# Which hours are judged, and in what batches.
+
+
+def alone(hour: Hour) -> HourRange:
+    """The hour as a range."""
+    return HourRange(hour, hour + 1)
+
+
+def hours_again(steps: Steps, kind: Kind, before: HourRange) -> list[Hour]:
+    """Hours before the range whose verdict is no longer about what they and those before hold."""
+    from pipeline.quality.baseline import SPAN_H
+
+    changed = {hour for hour in changed_hours(steps, kind, before.stop) if hour in before}
+    near = {hour + n for hour in changed for n in range(1, SPAN_H)}
+    critical = {h for h, v in standing_verdicts(steps, kind, before).items() if v == "critical"}
+    return sorted(changed | (near & critical))
+
+
+def parts_of(steps: Steps, kind: Kind, hours: HourRange) -> Iterator[HourRange]:
+    """The hours one by one, or in large batches where they are many and none was critical."""
+    if len(hours) <= HOURLY_UP_TO_H:
+        yield from hours.steps(1)
+        return
+    verdicts = standing_verdicts(steps, kind, hours)
+    single = {h for h, verdict in verdicts.items() if verdict in ("critical", "accepted")}
+    for part in hours.steps(-(-len(hours) // MOST_LARGE_BATCHES)):
+        if single.isdisjoint(part):
+            yield part
+            continue
+        yield from contiguous(hour for hour in part if hour not in single)
+        yield from (alone(hour) for hour in part if hour in single)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pipeline.text.numbers import NOTHING, duration, percent, significant
@@ -24,6 +26,7 @@ _PLAIN = {
     "session_events": "events per session",
     "session_duration_s": "session duration",
 }
+Colour = Literal["green", "amber", "red", "grey"]
 
 
 def number(value: object) -> str:
@@ -104,3 +107,32 @@ def safe_href(address: str | None) -> str | None:
     except ValueError:
         return None
     return address if scheme in ("", "http", "https") else None
+
+
+# The small values that reports are made of.
+
+
+class Interval(NamedTuple):
+    """A figure with the ends of its confidence interval; fits a cell of the leaderboard."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Light:
+    """A traffic light: what is judged, its colour, and one sentence."""
+
+    name: str
+    colour: Colour
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where to go on: an address (relative, http or https), or a command to run."""
+
+    label: str
+    href: str | None = None
+    command: str | None = None

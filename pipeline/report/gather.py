@@ -42,8 +42,7 @@ from pipeline.report.intake import (
 )
 from pipeline.report.page_data import ReportFacts
 from pipeline.report.popularity import churn, popularity
-from pipeline.report.repeats import repeats
-from pipeline.report.sessions import dwell_times, session_lengths, session_times
+from pipeline.report.sessions import dwell_times, repeats, session_lengths, session_times
 
 _EVENTS = ("hour", "event_time", "user_id", "item_id", "source_file")
 _SESSIONS = (

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.values import Interval
+from pipeline.report.format import Interval
 
 Role = Literal["live", "floor", "candidate"]
 Turn = Literal["bootstrap", "promotion", "rollback", "watch", "unknown"]

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.hours import Hour
 from pipeline.quality.drift import Comparison
 from pipeline.report.failures import Failure
+from pipeline.report.format import Light, Link
 from pipeline.report.incidents import Incident
 from pipeline.report.intake import LaterFiles, Reason
 from pipeline.report.model_values import ModelHealth
 from pipeline.report.popularity import Churn, Popularity
-from pipeline.report.repeats import Repeats
-from pipeline.report.sessions import DwellTimes, SessionLengths, SessionTimes
-from pipeline.report.values import Light, Link
+from pipeline.report.sessions import DwellTimes, Repeats, SessionLengths, SessionTimes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +26,7 @@ class ReportFacts:
 
     ``hours`` is the frame of :func:`pipeline.report.intake.hour_table`; ``filter_steps`` are the
     ``steps`` of a data set's manifest; a leaderboard row maps column names to text, numbers or
-    :class:`pipeline.report.values.Interval`.  ``dep_l``, where a model offers it, maps a session
+    :class:`pipeline.report.format.Interval`.  ``dep_l``, where a model offers it, maps a session
     length to the dependence on the long-term component (M3); without it nothing is said.
     ``validated`` of ``to_validate`` hours have a verdict; ``unexplained`` are those that broke a
     promise which ``failures`` do not hold.  ``still_open`` counts the sessions that were open at

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.errors import HourglassError
-from pipeline.report import charts, format, model_charts, popularity_charts, session_charts
+from pipeline.report import charts, format, model_charts, popularity, session_charts
 from pipeline.report.failures import failed_sentence
 from pipeline.report.intake import LaterFiles, intake_sentence
 from pipeline.report.model_values import ModelHealth
@@ -145,9 +145,9 @@ def _charts(facts: ReportFacts, hours: pd.DataFrame | None) -> dict[str, Markup]
         "per_user": _chart(session_charts.per_user_chart, times),
         "repeats": _chart(session_charts.repeat_chart, facts.repeats),
         "returns": _chart(session_charts.return_chart, returns),
-        "popularity": _chart(popularity_charts.popularity_chart, facts.popularity),
-        "overlap": _chart(popularity_charts.overlap_chart, facts.churn),
-        "stays": _chart(popularity_charts.stays_chart, facts.churn),
+        "popularity": _chart(popularity.popularity_chart, facts.popularity),
+        "overlap": _chart(popularity.overlap_chart, facts.churn),
+        "stays": _chart(popularity.stays_chart, facts.churn),
     }
 
 

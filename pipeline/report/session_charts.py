@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.report.repeats import Repeats
-from pipeline.report.sessions import DwellTimes, SessionLengths, SessionTimes, Spread
+from pipeline.report.sessions import DwellTimes, Repeats, SessionLengths, SessionTimes, Spread
 from pipeline.report.svg import BARS, GRID, LINE, SECOND, TEXT, durations, svg, thousands
 
 if TYPE_CHECKING:

@@ -13,11 +13,10 @@ import numpy as np
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange
 from pipeline.quality.drift import MIN_DAYS, Comparison
 from pipeline.report.failures import Failure
-from pipeline.report.format import duration, percent, plain, significant, words
+from pipeline.report.format import Colour, Light, duration, percent, plain, significant, words
 from pipeline.report.incidents import Incident
 from pipeline.report.intake import Rate, Volume
 from pipeline.report.sessions import DwellTimes, SessionLengths
-from pipeline.report.values import Colour, Light
 from pipeline.text.wording import counted
 
 if TYPE_CHECKING:

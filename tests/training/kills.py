@@ -12,7 +12,7 @@ from lives import decided
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from training.deployment.champion_lock import WAIT_S
+from training.deployment.champion import WAIT_S
 from training.deployment.promote import promote, rollback
 from training.registry.artefact import load_model
 from training.registry.mlflow_registry import Registry, aliased, champion, open_registry

@@ -17,7 +17,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import FORMAT, write_record
 from pipeline.settings.settings import EvaluationSettings, GateSettings
 from training.data.reader import read_dataset, sha256_of
-from training.deployment.champion_lock import changing
+from training.deployment.champion import changing
 from training.gate.evidence import CheckResult, Contestant, Evidence, Outcome, passed
 from training.gate.gate import COMPARISONS, PRECONDITIONS, verdict
 from training.gate.past_looks import ALL, Look, LookKey

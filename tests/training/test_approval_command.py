@@ -15,7 +15,7 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.sealed_json import read_record
 from pipeline.settings.settings import Settings
 from pipeline.workspace import Workspace
-from training.cli.approve import approve
+from training.cli.gate import approve
 from training.deployment.answer_proof import proof_of
 from training.deployment.approval import approval_facts
 from training.registry.mlflow_registry import Registry

@@ -14,7 +14,6 @@ from pipeline import sealed_json
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from training.data.reader import sha256_of
-from training.gate.days import variance_by_day
 from training.gate.decision_file import (
     contestant,
     latest_decision,
@@ -25,7 +24,7 @@ from training.gate.decision_file import (
 )
 from training.gate.evidence import Outcome
 from training.gate.gate import decide
-from training.gate.sequential_test import Sums, scale_of, sequential
+from training.gate.sequential_test import Sums, scale_of, sequential, variance_by_day
 from training.metrics.ranks import write_ranks
 
 PROMOTED = decide(evidence())

@@ -16,8 +16,8 @@ import pytest
 from kills import MODELS, NothingBehindError, change, go_back, opened, read
 from lives import register
 
+from training.deployment.champion import changing
 from training.deployment.champion_history import tenures
-from training.deployment.champion_lock import changing
 from training.deployment.promote import install_first, promote
 from training.registry.mlflow_registry import Registry, aliased, champion, live_events
 from training.registry.record_chain import chain_problem, verified_chain

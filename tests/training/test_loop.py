@@ -233,7 +233,7 @@ def test_metrics_hold_nothing_that_depends_on_the_machine(tmp_path: Path) -> Non
 def test_checkpoints_that_take_longer_than_epochs_are_rare(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.trainer import keeper
+    from training.trainer import checkpoint
 
     clock, kept = [0.0], []
 
@@ -244,8 +244,8 @@ def test_checkpoints_that_take_longer_than_epochs_are_rare(
     def a_second_an_epoch(learner: NextItem) -> None:
         clock[0] += 1.0
 
-    monkeypatch.setattr(keeper, "save_checkpoint", slow_save)
-    monkeypatch.setattr(keeper.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(checkpoint, "save_checkpoint", slow_save)
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
     learner = NextItem()
     monkeypatch.setattr(
         learner, "validation_loss", lambda: a_second_an_epoch(learner), raising=False

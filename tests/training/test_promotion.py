@@ -12,8 +12,8 @@ from synthetic import write_dataset
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
+from training.deployment.champion import changing
 from training.deployment.champion_history import tenures
-from training.deployment.champion_lock import changing
 from training.deployment.promote import install_first, promote, rollback
 from training.gate.artefact_checks import Defect, Soundness
 from training.registry.artefact import WEIGHTS_NAME

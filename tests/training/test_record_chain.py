@@ -16,7 +16,7 @@ from lives import decided, dying, live_ids, register, registry
 from pipeline.errors import HourglassError
 from pipeline.sealed_json import write_record
 from training.deployment.approval import approve
-from training.deployment.champion_lock import changing
+from training.deployment.champion import changing
 from training.deployment.decision_check import refuse_inconsistent, verified_decision
 from training.deployment.promote import install_first, promote, rollback
 from training.registry.mlflow_registry import Registry, chain_head, set_chain_head

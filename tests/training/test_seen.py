@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.batching.seen import SeenItems
+from training.batching.negatives import SeenItems
 from training.nn.losses import loss_named
 
 V = 8

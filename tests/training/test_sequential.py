@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import HourglassError
-from training.gate.days import variance_by_day, variance_of_days
 from training.gate.sequential_test import (
     Sums,
     contrast,
@@ -22,6 +21,8 @@ from training.gate.sequential_test import (
     telling,
     total,
     uncertainty,
+    variance_by_day,
+    variance_of_days,
 )
 from training.metrics.bootstrap import paired_difference
 

@@ -14,8 +14,7 @@ from synthetic import AS_OF_S, Event, write_dataset
 
 from pipeline.settings.settings import EvaluationSettings
 from training.data.reader import DataSet, Histories, Requests, read_dataset
-from training.gate.artefact_checks import examine
-from training.gate.probes import scramble_future
+from training.gate.artefact_checks import examine, scramble_future
 
 COLUMNS = ("item", "time_us", "dwell_s", "dwell_bin", "event_type", "value", "context")
 

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from synthetic import AS_OF_S, Known, write_dataset
 
 from pipeline.errors import HourglassError
+from training.data.arrays import of_users
 from training.data.reader import Histories, Requests, read_dataset
-from training.data.select_users import of_users
 from training.models import build
-from training.recommend.selection import first_allowed, top_k
-from training.recommend.top_k import NOTHING_BARRED, Barred, top
+from training.recommend.top_k import NOTHING_BARRED, Barred, first_allowed, top, top_k
 
 QUICK = {"epochs": 1, "device": "cpu", "width": 8, "validation_share": 0.0}
 
@@ -93,7 +92,7 @@ def small_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
             "_USERS_AT_ONCE": 16, "_FLOATS_AT_ONCE": 40, "_PAIRS_AT_ONCE": 200,
         }.items():  # fmt: skip
             monkeypatch.setattr(f"training.recommend.top_k.{name}", size)
-        monkeypatch.setattr("training.recommend.selection._SORTED_WHOLE", 4)
+        monkeypatch.setattr("training.recommend.top_k._SORTED_WHOLE", 4)
 
 
 @pytest.mark.parametrize(

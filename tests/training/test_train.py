@@ -19,10 +19,9 @@ from safetensors.numpy import save_file
 
 from pipeline.errors import HourglassError
 from pipeline.maintenance.unused_datasets import old_scratch, remove_folder
-from training.fit.epochs import EpochEnd, Epochs
 from training.fit.launch import launch
 from training.fit.model_configs import Model
-from training.fit.progress_display import Bar, Lines, told
+from training.fit.progress_display import Bar, EpochEnd, Epochs, Lines, told
 from training.fit.resume import Found, attempt, forget
 from training.interface import FitProgress
 

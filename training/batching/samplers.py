@@ -112,7 +112,7 @@ class BatchSampler:
 class LocalSampler:
     """Items in proportion to their popularity in the sequences of a mini-batch (ASARS 2.4).
 
-    What each user has met is left out afterwards, by `training.batching.seen.SeenItems`.  The
+    What each user has met is left out afterwards, by `training.batching.negatives.SeenItems`.  The
     distribution is the batch's: a correction for it weighs the items of the batch alike and knows
     no others.
 

@@ -19,7 +19,7 @@ def anchor(
     Only where records are lost for good: whatever was decided in them is undone by this.  Decisions
     from before are promoted no more.
     """
-    from training.deployment.champion_lock import changing
+    from training.deployment.champion import changing
     from training.registry.mlflow_registry import registry_of
     from training.registry.record_chain import anchor as run
 

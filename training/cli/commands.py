@@ -11,8 +11,7 @@ from pipeline.settings.folders import path_option
 from pipeline.workspace import Workspace
 from training.cli.adopt import adopt
 from training.cli.anchor import anchor
-from training.cli.approve import approve
-from training.cli.gate import gate
+from training.cli.gate import approve, gate
 from training.cli.judge import judge
 from training.cli.loop import loop
 from training.cli.monitor import watch
@@ -21,8 +20,7 @@ from training.cli.promote import promote, rollback
 from training.cli.recommend import recommend
 from training.cli.replay import replay
 from training.cli.report import report
-from training.cli.retrain import refit, stale
-from training.cli.train import train
+from training.cli.train import refit, stale, train
 from training.fit.model_lines import judged_dataset
 from training.steps.evaluate import evaluate_all, frozen_part, show_leaderboard
 

@@ -44,10 +44,9 @@ def replay(
     from pipeline.hours import HourRange, parse_duration_h
     from training.data.event_log import read_log
     from training.fit.model_check import Facts, check_models
-    from training.replay.arms import arms_of
+    from training.replay.arms import arms_of, worth_by_signs
     from training.replay.roll import done_steps, plan, roll
     from training.replay.store import held
-    from training.replay.worth import worth_by_signs
 
     space: Workspace = context.obj
     settings = space.settings

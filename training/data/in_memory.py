@@ -7,7 +7,8 @@ event whose session went on after it, the dwell time is not known yet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,20 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings.settings import DatasetSettings, Settings
 from training.data.event_log import FlatLog, Ints, start_us
-from training.data.in_memory_dwell import bins_of, dwell_bins
 from training.data.in_memory_encoding import (
     Terms,
+    bins_of,
     context_codes,
     context_fields,
+    dwell_bins,
     event_types,
     features,
+    filter_support,
     fitted_encoder,
     ids,
     number_scales,
     vocabulary,
 )
-from training.data.in_memory_support import filter_support
 from training.data.reader import DataSet, Features, Histories, Popularity
 
 _US = 1_000_000
@@ -288,3 +290,38 @@ def _data_set(
         item_features=item_features,
         user_features=user_features,
     )
+
+
+# Cuts that several arms share: of each step every one is made once.
+
+
+@dataclass
+class Cuts:
+    """Training cuts of a log; those of the latest hour are kept."""
+
+    log: FlatLog
+    settings: Settings
+    _as_of: Hour | None = None
+    _kept: dict[str, tuple[Cut, float]] = field(default_factory=dict)
+
+    def train(
+        self, rules: DatasetSettings, as_of: Hour, before: Terms | None = None
+    ) -> tuple[Cut, float]:
+        """A cut by these rules, and the seconds that it took when it was made.
+
+        Raises:
+            HourglassError: no event is left by the support filter.
+        """
+        if as_of != self._as_of:
+            self._as_of = as_of
+            self._kept.clear()
+        # What extends an arm's own terms is no other arm's.
+        key = rules.model_dump_json() if before is None else ""
+        if key in self._kept:
+            return self._kept[key]
+        began_s = time.perf_counter()
+        own = self.settings.model_copy(update={"dataset": rules})
+        made = train_cut(self.log, own, as_of, before), time.perf_counter() - began_s
+        if key:
+            self._kept[key] = made
+        return made

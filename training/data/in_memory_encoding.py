@@ -6,8 +6,10 @@ the cut that is extended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.dataset.features import Encoder, Metadata, encode, fit_encoder
-from pipeline.dataset.manifest import ContextField, NumberScale
+from pipeline.dataset.manifest import ContextField, DwellBins, NumberScale, StepCounts
+from pipeline.dataset.write import Frame
+from pipeline.sessions.dwell import Moments, merged, moments_of_us
 from pipeline.settings.settings import DatasetSettings
-from training.data.event_log import FlatLog, Ints
+from training.data.event_log import FlatLog, Ints, start_us
 from training.data.reader import Features
 
 
@@ -140,3 +144,95 @@ def number_scales(encoder: Encoder | None) -> tuple[NumberScale, ...]:
 def ids(names: NDArray[np.object_]) -> pa.Array:
     """Names as an Arrow array."""
     return pa.array(names, pa.string())
+
+
+# Dwell bins of a cut, as `pipeline.dataset.build` measures them.
+
+
+def bins_of(dwell_s: NDArray[np.float64], dwell: DwellBins) -> NDArray[np.int16]:
+    """The bin of each dwell time (n,); 0 where it is not known."""
+    if dwell.width_s <= 0:
+        return np.zeros(len(dwell_s), np.int16)
+    bins = np.floor(np.minimum(dwell_s / dwell.width_s, dwell.bins - 1)) + 1
+    coded: NDArray[np.int16] = np.nan_to_num(bins).astype(np.int16)
+    return coded
+
+
+def dwell_bins(log: FlatLog, rules: DatasetSettings, frame: Frame) -> DwellBins:
+    """Scott's bins of sessions that closed in the window, and of those that stand open."""
+    stop_us = start_us(frame.as_of)
+    first, stop = (
+        bisect_left(log.dwell_hours, hour.start, key=itemgetter("hour"))
+        for hour in (frame.window_start, frame.as_of)
+    )
+    still_open = (log.closes >= frame.as_of.index) & (log.next_us < stop_us)
+    dwell_us = (log.next_us - log.time_us)[still_open]
+    opened = [moments_of_us(dwell_us)] if len(dwell_us) else []
+    moments: Moments = merged([*log.dwell_hours[first:stop], *opened])
+    return DwellBins(
+        n=moments.n,
+        mean_s=moments.mean_s,
+        m2_s2=moments.m2_s2,
+        width_s=moments.scott_width_s,
+        bins=rules.max_dwell_bins,
+    )
+
+
+# The support filter on codes, as `pipeline.dataset.support_filter` has it (ASARS 3.1).
+
+
+def filter_support(
+    log: FlatLog, event: Ints, rules: DatasetSettings
+) -> tuple[Ints, tuple[StepCounts, ...]]:
+    """Events (n,) that the filter leaves of ``event``, and what was left after each step."""
+    steps = (
+        (f"items >= {rules.min_item_events}", _of_items(log, rules.min_item_events)),
+        (f"sessions >= {rules.min_session_events}", _of_sessions(log, rules.min_session_events)),
+        (f"users >= {rules.min_user_sessions}", _of_users(log, rules.min_user_sessions)),
+    )
+    counts = [_counted(log, "window", event)]
+    while True:
+        before = len(event)
+        for name, kept_by in steps:
+            event = kept_by(event)
+            counts.append(_counted(log, name, event))
+        if rules.support_passes == "single" or len(event) == before:
+            return event, tuple(counts)
+
+
+def _of_items(log: FlatLog, least: int) -> Callable[[Ints], Ints]:
+    def kept(event: Ints) -> Ints:
+        item = log.item[event]
+        return event[np.bincount(item, minlength=1)[item] >= least]
+
+    return kept
+
+
+def _of_sessions(log: FlatLog, least: int) -> Callable[[Ints], Ints]:
+    def kept(event: Ints) -> Ints:
+        session = log.session[event]
+        return event[np.bincount(session, minlength=1)[session] >= least]
+
+    return kept
+
+
+def _of_users(log: FlatLog, least: int) -> Callable[[Ints], Ints]:
+    def kept(event: Ints) -> Ints:
+        alive = np.flatnonzero(np.bincount(log.session[event], minlength=1))
+        sessions = np.bincount(log.session_user[alive], minlength=len(log.user_ids))
+        return event[sessions[log.user[event]] >= least]
+
+    return kept
+
+
+def _counted(log: FlatLog, step: str, event: Ints) -> StepCounts:
+    def distinct(codes: Ints) -> int:
+        return int(np.count_nonzero(np.bincount(codes[event], minlength=1)))
+
+    return StepCounts(
+        step=step,
+        events=len(event),
+        items=distinct(log.item),
+        users=distinct(log.user),
+        sessions=distinct(log.session),
+    )

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import parse_duration_h
 from pipeline.sealed_json import FORMAT, read_record, write_record
-from training.deployment.champion_lock import changing
+from training.deployment.champion import changing
 from training.gate.decision_file import DecisionRecord, read_decision
 from training.gate.evidence import Outcome
 from training.registry.mlflow_registry import Registry, champion, live_events

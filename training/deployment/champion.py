@@ -6,12 +6,14 @@ that readers see, and can be run again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.hours import Hour
+from pipeline.process.locks import held
 from training.data.reader import sha256_of
-from training.deployment.champion_lock import changing
 from training.registry.artefact import load_model
 from training.registry.champion_card import refuse_changed_model
 from training.registry.champion_record import MAX_STEPS_BACK, LiveEvent, ModelRef, write_event
@@ -34,6 +36,8 @@ from training.registry.mlflow_registry import (
 from training.registry.model_card import CARD_NAME
 from training.registry.model_store import available
 from training.registry.record_chain import Chain, link_record, verified_chain
+
+WAIT_S = 30.0
 
 
 def install_first(
@@ -113,3 +117,26 @@ def loadable(registry: Registry, model_id: str) -> ModelRef:
     refuse_changed_model(registry, version)
     load_model(artefact_folder(registry, model_id))
     return model_ref(registry, str(version.version))
+
+
+# One change of the live model at a time.
+
+
+@contextmanager
+def changing(records: Path, doing: str, wait_s: float = WAIT_S) -> Iterator[None]:
+    """Hold the right to change what is live; the system frees it even when the process is killed.
+
+    Args:
+        records: ``<work>/decisions``, which everyone who changes the live model shares.
+        doing: what others are told, such as ``promoting hrnn-0123``.
+        wait_s: how long to wait for another process.
+
+    Raises:
+        HourglassError: another process still holds it after ``wait_s``.
+    """
+
+    def busy(holder: str) -> str:
+        return f"the live model is being changed by {holder}"
+
+    with held(records / ".live.lock", f"process {os.getpid()}, {doing}", wait_s, busy):
+        yield

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.errors import HourglassError
 from pipeline.sealed_json import Record, read_record
 from pipeline.settings.settings import EvaluationSettings, GateSettings
-from training.deployment.champion_lock import changing
+from training.deployment.champion import changing
 from training.gate.decision_file import DecisionRecord, read_decision
 from training.gate.evidence import CheckResult, Contestant, Evidence, Outcome
 from training.gate.gate import COMPARISONS, PRECONDITIONS, verdict

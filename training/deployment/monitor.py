@@ -15,10 +15,8 @@ from pipeline.errors import HourglassError
 from pipeline.hours import HourRange, parse_duration_h
 from pipeline.settings.settings import Settings
 from pipeline.text.wording import counted, verb
-from training.deployment.champion import loadable
+from training.deployment.champion import changing, loadable
 from training.deployment.champion_history import Tenure
-from training.deployment.champion_lock import changing
-from training.deployment.monitor_looks import earlier_looks, write_users
 from training.deployment.monitor_record import (
     Watched,
     WatchNumbers,
@@ -26,7 +24,14 @@ from training.deployment.monitor_record import (
     watched_between,
     write_watched,
 )
-from training.deployment.monitor_test import Seen, is_below, judged, seen
+from training.deployment.monitor_test import (
+    Seen,
+    earlier_looks,
+    is_below,
+    judged,
+    seen,
+    write_users,
+)
 from training.deployment.rollback import Rollback, take_back
 from training.evaluation.evaluate import Evaluation
 from training.gate.artefact_checks import one_line

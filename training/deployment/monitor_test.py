@@ -18,15 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.hours import HourRange, parse_duration_h
 from pipeline.settings.settings import Settings
-from training.deployment.monitor_record import WatchNumbers
+from training.deployment.monitor_record import UsersFile, Watched, WatchNumbers, watched_between
+from training.gate.past_looks import period_start
 from training.gate.sequential_test import Sums, contrast, scale_of, sequential, telling
-from training.gate.user_sums import People, together
+from training.gate.user_sums import People, read_people, together, write_people
 from training.metrics.metrics import target_values
 from training.metrics.ranks import Ranks, check_same_targets
 
@@ -135,3 +137,40 @@ def is_below(numbers: WatchNumbers, min_users: int) -> bool:
     # A model that has recovered stays, however poor it was.
     sure_so_far = numbers.statistic >= numbers.bound and numbers.difference < 0.0
     return numbers.users >= min_users and (sure_now or sure_so_far)
+
+
+# The looks of the watch before: which of them count together with the one at hand.
+
+
+def earlier_looks(folder: Path, found: Watched, period_h: int) -> list[WatchLook]:
+    """The looks of this period at the same model since it went live, by the same rule, in order.
+
+    Only those that lie a multiple of their length apart: no event counts twice, and of the chains
+    that there are none ever changes into another.
+
+    Args:
+        folder: of the records of the watch.
+        found: of the hours that are judged.
+        period_h: hours of a period.
+
+    Raises:
+        HourglassError: a record, or what users added to it, is gone or was changed.
+    """
+    known = watched_between(folder, period_start(found.first, period_h), found.first)
+    length = found.stop.index - found.first.index
+    return [
+        WatchLook(HourRange(one.first, one.stop), read_people(folder, *_named(one.users)))
+        for _, one in known
+        if one.users is not None
+        and (found.first.index - one.first.index) % length == 0
+        and (one.model, one.since_record, one.rule) == (found.model, found.since_record, found.rule)
+    ]
+
+
+def write_users(folder: Path, found: Watched, people: People) -> UsersFile:
+    """Keep what each user added to a look."""
+    return UsersFile(*write_people(people, folder, f"{found.first}-{found.model.model_id}"))
+
+
+def _named(users: UsersFile) -> tuple[str, str]:
+    return users.file, users.sha256

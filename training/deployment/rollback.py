@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from training.deployment.champion import loadable, make_live, without
-from training.deployment.champion_lock import changing
+from training.deployment.champion import changing, loadable, make_live, without
 from training.registry.champion_record import LiveEvent, ModelRef, Reason
 from training.registry.mlflow_registry import LiveModel, Registry, champion, model_ref, steps_back
 from training.registry.record_chain import Chain, verified_chain

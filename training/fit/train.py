@@ -14,10 +14,10 @@ from pipeline.errors import HourglassError, SomeFailedError
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
 from training.data.reader import DataSet, read_dataset
-from training.fit.epochs import EpochEnd, Epochs
 from training.fit.model_check import Facts, check_model, naming
 from training.fit.model_configs import Model, agreeing
 from training.fit.parent_model import NONE, Origin, find_origin, find_own_origins
+from training.fit.progress_display import EpochEnd, Epochs
 from training.fit.resume import Found, attempt, forget
 from training.gate.artefact_checks import one_line
 from training.interface import FitProgress
@@ -25,9 +25,8 @@ from training.models import build
 from training.models.parts.base import GradientTrained, System
 from training.registry.artefact import Extras, load_model, model_id_of, save_model
 from training.registry.candidates import remember
-from training.registry.machine import machine_facts
 from training.registry.mlflow_registry import Registry
-from training.registry.mlflow_run import Point, RunLog, TrainingRun, log_training
+from training.registry.mlflow_run import Point, RunLog, TrainingRun, log_training, machine_facts
 
 if TYPE_CHECKING:
     from training.trainer.distributed import Processes

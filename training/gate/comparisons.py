@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.text.wording import counted
-from training.gate.days import variance_by_day
 from training.gate.evidence import (
     CheckResult,
     Contestant,
@@ -34,6 +33,7 @@ from training.gate.sequential_test import (
     sequential,
     telling,
     total,
+    variance_by_day,
 )
 from training.metrics.bootstrap import Interval, intervals, paired_difference
 

@@ -14,7 +14,7 @@ Ville's inequality bounds the chance that the mean ever reaches 1 / alpha, at wh
 alpha.
 
 That much needs luck that is independent from look to look.  Luck that lasts for hours, and what
-comes back every day, is met by a further term of V, which is an estimate: see `training.gate.days`.
+comes back every day, is met by a further term of V, which is an estimate: see below.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _LASTING_LOOKS = 3.0  # that luck is presumed to last for at least
 _USUAL_SQUARE = 0.05  # of a target's difference in MRR@20, of two decent models on real logs
 _USUAL_TARGETS = 100.0  # that a first look must hold to weigh as much as what is usual
 _HALVINGS = 50
+_PRESUMED = 3.0  # as many days what is presumed weighs
 
 
 @dataclass(frozen=True)
@@ -200,8 +201,7 @@ def uncertainty(
         swing: a share, 0 takes users for independent.
         mean: of the hypothesis.
         people: all looks added up user by user, where that is known.
-        by_day: variance of the sum of days, where luck may last for hours: see
-        `training.gate.days`.
+        by_day: variance of the sum of days, where luck may last for hours: see below.
     """
     both = [squares(look, swing, mean) for look in looks]
     by_user = squares(people, 0.0, mean)[0] if people else 0.0
@@ -248,7 +248,7 @@ def scale_of(first: Sums, min_targets: int, day_swing: float = 0.0) -> float:
     Args:
         first: :func:`telling`, of all looks that count together.
         min_targets: of the least sample.
-        day_swing: presumed luck of a day, a share of the figure: see `training.gate.days`.
+        day_swing: presumed luck of a day, a share of the figure: see below.
     """
     # A first look in the dead of night may hold one target with next to no difference.
     usual = _USUAL_SQUARE * _USUAL_TARGETS
@@ -276,8 +276,7 @@ def sequential(
         swing: see :func:`uncertainty`.
         scale: see :func:`scale_of`.
         people: all looks added up user by user, where that is known.
-        by_day: variance of the sum of days, where luck may last for hours: see
-        `training.gate.days`.
+        by_day: variance of the sum of days, where luck may last for hours: see below.
     """
     whole = total(looks)
     variance = uncertainty(looks, swing, 0.0, people, by_day)
@@ -320,3 +319,46 @@ def _lower(whole: Sums, alpha: float, scale: float, variance_at: Callable[[float
         middle = (low + high) / 2
         low, high = (middle, high) if refuted(middle) else (low, middle)
     return low
+
+
+# How uncertain a sum is if luck lasts for hours, so that only whole days are a fair coin's.
+#
+# Hours of a line are not independent: a fit that goes on from the last one inherits its luck, and
+# users of the evening are not those of the morning.  The sums of days are much nearer to being
+# independent, but a week has too few of them for their squares alone to prove anything, so their
+# variance is estimated, as if some days of a presumed luck had been seen besides the real ones.  No
+# theorem holds for that, only simulations (``benchmarks/gate.py lasting``).  It can but add to the
+# uncertainty: what holds without it holds with it.
+
+
+def variance_by_day(looks: Sequence[Sums], days: Sequence[int], swing: float) -> float:
+    """Variance of the sum of all ``d`` of looks, by the days on which they fell.
+
+    Args:
+        looks: of one pair of lines.
+        days: which day each look fell on.
+        swing: presumed standard deviation of a day, a share of the other model's own figure.
+    """
+    _, day = np.unique(np.array(days), return_inverse=True)
+    d, c, n = (
+        np.bincount(day, [getattr(look, name) for look in looks]).astype(np.float64)
+        for name in ("d", "c", "n")
+    )  # (days,) each
+    return variance_of_days(d, c, n, swing)
+
+
+def variance_of_days(
+    d: NDArray[np.float64], c: NDArray[np.float64], n: NDArray[np.float64], swing: float
+) -> float:
+    """Variance of the sum of days, of which d, c and n are known, (days,) each.
+
+    With K days, as many as weigh the same: the presumed square and the squares of what a day is off
+    their common mean, ``(3 swing**2 sum(c**2) + K sum((d - mean n)**2)) / (3 + K - 1)``.
+    """
+    of_c = float(c @ c)
+    if not n.sum():
+        return 0.0
+    off = d - d.sum() / n.sum() * n
+    days = float(c.sum()) ** 2 / of_c if of_c else 1.0
+    presumed = _PRESUMED * swing * swing * of_c
+    return (presumed + days * float(off @ off)) / (_PRESUMED + days - 1.0)

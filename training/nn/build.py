@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import HourglassError
-from training.batching.negatives import Excluded, accidental_hits, importance_log_weight, union
+from training.batching.negatives import (
+    Excluded,
+    SeenItems,
+    accidental_hits,
+    importance_log_weight,
+    union,
+)
 from training.batching.plan import lanes_plan, windows_plan
 from training.batching.samplers import (
     AliasSampler,
@@ -23,7 +29,6 @@ from training.batching.samplers import (
     Sampler,
     UniformSampler,
 )
-from training.batching.seen import SeenItems
 from training.batching.targets import TargetSplit
 from training.data.reader import DataSet, Histories
 from training.nn.parameters import NeuralParameters

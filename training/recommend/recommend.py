@@ -38,8 +38,7 @@ from training.recommend.popularity import (
 from training.recommend.publish import publication, write_summary
 from training.recommend.rows import MODEL, NOTHING, POPULARITY, Places, Stamp, gathered, rows_of
 from training.recommend.rules import barred_items, seen_pairs
-from training.recommend.selection import first_allowed
-from training.recommend.top_k import Barred, top
+from training.recommend.top_k import Barred, first_allowed, top
 from training.recommend.users import Asked
 from training.registry.artefact import LoadedModel, load_model
 from training.registry.mlflow_registry import LiveModel

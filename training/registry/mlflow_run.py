@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import HourglassError
 from training.data.reader import sha256_of
+from training.models.parts.base import GradientTrained, System
 from training.registry.mlflow_registry import (
     CARD_SHA256,
     LIVE_RECORD,
@@ -267,3 +268,32 @@ def _experiment_id(registry: Registry) -> str:
     # A server knows no folder of this machine, and none of the others that use it.
     place = None if registry.at_server else registry.artifacts.absolute().as_uri()
     return str(client.create_experiment(registry.name, place))
+
+
+# What a fit runs on: recorded beside the model, and no part of it.
+
+
+def machine_facts(system: System, device: str, processes: int) -> dict[str, str]:
+    """The chip's name, threads, processes and PyTorch's version.
+
+    Args:
+        system: what is fitted.
+        device: cpu, cuda or auto.
+        processes: that train together.
+
+    Raises:
+        HourglassError: there is no such device here.
+    """
+    import torch
+
+    from training.trainer.device import device_of
+
+    if not isinstance(system, GradientTrained):
+        return {"device": "cpu"}
+    found = device_of(device)
+    return {
+        "device": torch.cuda.get_device_name(found) if found.type == "cuda" else "cpu",
+        "threads": str(torch.get_num_threads()),
+        "processes": str(processes),
+        "torch": torch.__version__,
+    }

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import (
@@ -20,11 +22,11 @@ from pipeline.settings.settings import (
     Settings,
 )
 from training.data.event_log import FlatLog, start_us
-from training.data.in_memory import Cut, places, popularity
+from training.data.in_memory import Cut, Cuts, places, popularity
 from training.data.in_memory_encoding import Terms
-from training.data.in_memory_sets import Cuts
 from training.fit.model_check import Facts, check_model, facts_of, naming
 from training.fit.model_configs import Model, agreeing, configured, resolve
+from training.fit.retrain_policy import Signs, popularity_shift, unseen_share, worth_retraining
 from training.interface import Tensors
 from training.models import SYSTEM_NAMES, build
 from training.models.parts.base import FollowsTrends, GradientTrained, System
@@ -265,4 +267,43 @@ def _start(state: ArmState, log: FlatLog) -> Start:
         item_ids=log.item_ids[state.terms.items],
         optimiser=state.optimiser,
         as_of_us=start_us(state.as_of),
+    )
+
+
+# Whether an arm's fit is worth it: signs of `training.fit.retrain_policy`, from cuts in memory.
+
+
+def worth_by_signs(rule: RetrainSettings, seed: int) -> Callable[[ArmState, Cut], bool]:
+    """What `hourglass stale` would say of an arm, the development of its figures apart."""
+
+    def worth_it(state: ArmState, cut: Cut) -> bool:
+        return worth_retraining(signs_of(state, cut, seed), rule).retrain
+
+    return worth_it
+
+
+def signs_of(state: ArmState, cut: Cut, seed: int) -> Signs:
+    """The signs of a model at the time of a cut, as far as the cut's items tell them."""
+    as_of, window_h = cut.data.manifest.as_of, cut.data.manifest.popularity_window_h
+
+    def events(first: Hour, stop: Hour) -> dict[str, int]:
+        popularity = cut.data.popularity
+        within = (popularity.hour_index >= first.index) & (popularity.hour_index < stop.index)
+        counts = np.bincount(
+            popularity.item[within] - 1,
+            weights=popularity.events[within],
+            minlength=len(cut.terms.items),
+        )
+        return {str(item): int(count) for item, count in enumerate(counts) if count}
+
+    known = np.flatnonzero(np.isin(cut.terms.items, state.terms.items))
+    return Signs(
+        age_h=as_of.index - state.as_of.index,
+        unseen_share=unseen_share(
+            events(max(state.as_of, as_of - window_h), as_of), {str(item) for item in known}
+        ),
+        shift=popularity_shift(
+            events(state.as_of - window_h, state.as_of), events(as_of - window_h, as_of), seed
+        ),
+        metric_drop=None,
     )

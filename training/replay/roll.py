@@ -24,8 +24,7 @@ from pipeline.lake.tables import ITEMS, USERS
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
 from training.data.event_log import FlatLog, start_us
-from training.data.in_memory import Cut, held_out, places
-from training.data.in_memory_sets import Cuts
+from training.data.in_memory import Cut, Cuts, held_out, places
 from training.metrics.ranking import rank_targets
 from training.replay.arms import (
     Arm,

@@ -15,11 +15,11 @@ from pipeline.lake.catalog import NAMESPACE
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.lake.tables import QUARANTINE
 from pipeline.quality.verdicts import STEPS
+from pipeline.report.format import Interval, Light, Link
 from pipeline.report.gather import data_facts
 from pipeline.report.model_values import ModelHealth
 from pipeline.report.render import render_report
 from pipeline.report.traffic_lights import dataset_light, support_light
-from pipeline.report.values import Interval, Light, Link
 from pipeline.text.masking import mask
 from pipeline.workspace import Workspace
 from training.evaluation.evaluate import Evaluation

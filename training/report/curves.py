@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.hours import Hour, HourRange
+from pipeline.report.format import Interval
 from pipeline.report.model_values import Curve, Decided, Growth, Role
-from pipeline.report.values import Interval
 from training.deployment.monitor_record import Watched
 from training.evaluation.evaluate import Evaluation
 from training.metrics.ranks import SummaryRow

@@ -8,9 +8,8 @@ from typing import Any
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
-from pipeline.report.format import number
+from pipeline.report.format import Interval, number
 from pipeline.report.model_values import CheckFound, Decided
-from pipeline.report.values import Interval
 from pipeline.sealed_json import Record
 from training.gate.reasons import check_text, reason_text, reason_texts
 

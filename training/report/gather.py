@@ -9,8 +9,8 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.report.format import Light
 from pipeline.report.model_values import Curves, Decided, Live, ModelHealth
-from pipeline.report.values import Light
 from pipeline.settings.settings import Settings
 from training.deployment.champion_history import Tenure, tenures
 from training.deployment.monitor_record import Watched
@@ -20,13 +20,12 @@ from training.registry.mlflow_registry import LiveModel, Registry, aliased
 from training.registry.model_card import read_card, verify_file
 from training.registry.record_chain import chain_problem
 from training.report import traffic_lights
-from training.report.champion import live_now, lost_records
+from training.report.champion import live_now, lost_records, marks, served
 from training.report.curves import growth, metric_curves
 from training.report.decisions import decided, tally
 from training.report.files import decisions, evaluations, judged_hours, watched
 from training.report.replay_picture import replay_picture
 from training.report.slices import slice_table
-from training.report.timeline import marks, served
 
 SHOWN_DECISIONS = 20
 # Fewer would make a chart of a few wide steps.

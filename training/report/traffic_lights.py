@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.hours import HOUR_S, Hour, HourRange
-from pipeline.report.format import duration, stamp
+from pipeline.report.format import Colour, Light, duration, stamp
 from pipeline.report.model_values import Decided, Live
-from pipeline.report.values import Colour, Light
 from pipeline.text.wording import counted
 from training.deployment.monitor_record import Watched, WatchOutcome
 from training.evaluation.evaluate import Evaluation

@@ -10,8 +10,8 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, read_dataset
+from training.deployment.champion import changing
 from training.deployment.champion_history import Tenure, tenures
-from training.deployment.champion_lock import changing
 from training.deployment.promote import install_first
 from training.evaluation.evaluate import BOOTSTRAP_SEED, fresh, read_evaluation
 from training.evaluation.slices import first_seen_us, judged, slice_masks

@@ -16,11 +16,10 @@ from torch import Tensor
 
 from pipeline.errors import HourglassError
 from training.interface import FitProgress, Report, Tensors
-from training.trainer.checkpoint import Checkpoint, Identity, Place
+from training.trainer.checkpoint import Checkpoint, Identity, Keeper, Place
 from training.trainer.distributed import Processes
 from training.trainer.divergence import Guards, Step
 from training.trainer.interface import Batch, FitOptions, Learner, Plan
-from training.trainer.keeper import Keeper
 from training.trainer.optimisers import Optimiser
 from training.trainer.progress import Meter
 from training.trainer.schedule import Schedule

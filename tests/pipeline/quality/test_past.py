@@ -12,8 +12,14 @@ from quality_rows import HOUR, event, events
 
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.tables import PROFILES
-from pipeline.quality.baseline import PAST_H, Past, Volume, deviation_from_usual, usual_count
-from pipeline.quality.comparison import event_comparison
+from pipeline.quality.baseline import (
+    PAST_H,
+    Past,
+    Volume,
+    deviation_from_usual,
+    event_comparison,
+    usual_count,
+)
 from pipeline.quality.profiles import event_profile
 
 WEEKS = HourRange(HOUR - PAST_H, HOUR + 1)

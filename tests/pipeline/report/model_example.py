@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.report.format import Interval
 from pipeline.report.model_values import (
     CheckFound,
     Curve,
@@ -17,7 +18,6 @@ from pipeline.report.model_values import (
     SliceFigures,
     Slices,
 )
-from pipeline.report.values import Interval
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;'
 GAP = float("nan")

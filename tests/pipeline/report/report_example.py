@@ -9,12 +9,18 @@ from model_example import HEALTH, HOSTILE
 from pipeline.hours import Hour, HourRange
 from pipeline.quality.drift import Comparison, Drift
 from pipeline.report.failures import Failure
+from pipeline.report.format import Interval, Light, Link
 from pipeline.report.intake import Reason, Refused
 from pipeline.report.page_data import ReportFacts
 from pipeline.report.popularity import Churn, Popularity
-from pipeline.report.repeats import Repeats
-from pipeline.report.sessions import DwellTimes, Gamma, SessionLengths, SessionTimes, Spread
-from pipeline.report.values import Interval, Light, Link
+from pipeline.report.sessions import (
+    DwellTimes,
+    Gamma,
+    Repeats,
+    SessionLengths,
+    SessionTimes,
+    Spread,
+)
 
 __all__ = ["EMPTY", "FULL", "HOSTILE", "HOURS", "PAGE"]
 EMPTY = ReportFacts("Hourglass", "2016-03-14T13 to 2016-03-15T13")

@@ -31,11 +31,11 @@ from pipeline.lake.tables import (
 from pipeline.quality.verdicts import JUDGED, STEPS
 from pipeline.report import render, traffic_lights
 from pipeline.report.failures import failed_sentence
+from pipeline.report.format import Light
 from pipeline.report.gather import data_facts
 from pipeline.report.intake import LaterFiles, hour_table, intake_sentence, later_files
 from pipeline.report.page_data import ReportFacts
 from pipeline.report.render import report_html
-from pipeline.report.values import Light
 from pipeline.text.numbers import NOTHING
 
 LOG = HourRange(HOUR, HOUR + 2)

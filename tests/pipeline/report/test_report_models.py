@@ -12,11 +12,10 @@ from model_example import CURVES, FLOOR, HEALTH, HELD, LIVE
 from report_example import EMPTY
 
 from pipeline.hours import Hour
-from pipeline.report.format import odds, signed, stamp
+from pipeline.report.format import Light, odds, signed, stamp
 from pipeline.report.model_charts import curves_chart, growth_chart, served_chart
 from pipeline.report.model_values import Curve, Growth, ModelHealth, Picture, Served
 from pipeline.report.render import report_html
-from pipeline.report.values import Light
 
 DASH = "\N{EN DASH}"
 # Without pictures, which take most of the time.

@@ -18,11 +18,10 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from pipeline.quality.drift import Comparison
 from pipeline.report import render
-from pipeline.report.format import cell, chance, duration, number, safe_href, visible
+from pipeline.report.format import Interval, cell, chance, duration, number, safe_href, visible
 from pipeline.report.intake import Reason, Refused
 from pipeline.report.page_data import ReportFacts
 from pipeline.report.render import fit_word, render_report, report_html
-from pipeline.report.values import Interval
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from report_rows import HOUR, table
 
 from pipeline.lake.tables import SESSIONS
-from pipeline.report.repeats import repeats
+from pipeline.report.sessions import repeats
 
 # (user, session number of the user, items in order)
 Visits = list[tuple[str, str]]

@@ -22,7 +22,7 @@ from report_hours import (
 )
 
 from pipeline.hours import HourRange
-from pipeline.report.values import Interval
+from pipeline.report.format import Interval
 from training.report.curves import Point, _curve, growth, metric_curves
 from training.report.decisions import decided
 from training.report.files import decisions, evaluations, watched

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_hours import FIRST, FLOOR, World, decision, write_decision
 
-from pipeline.report.values import Interval
+from pipeline.report.format import Interval
 from pipeline.sealed_json import read_record
 from training.report.decisions import decided, odds, tally
 

@@ -8,8 +8,7 @@ from report_hours import FIRST
 
 from pipeline.hours import Hour, HourRange
 from training.deployment.champion_history import Tenure
-from training.report.champion import turn_of
-from training.report.timeline import marks, served
+from training.report.champion import marks, served, turn_of
 
 HOURS = HourRange(FIRST, FIRST + 10)
 

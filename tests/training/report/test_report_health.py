@@ -11,10 +11,10 @@ import pytest
 from report_hours import FIRST, FLOOR, World, decision, long_history, write_decision
 
 from pipeline.hours import HourRange
+from pipeline.report.format import Light
 from pipeline.report.model_values import ModelHealth
 from pipeline.report.page_data import ReportFacts
 from pipeline.report.render import report_html
-from pipeline.report.values import Light
 from pipeline.sealed_json import write_record
 from training.report.gather import SHOWN_DECISIONS, model_health
 

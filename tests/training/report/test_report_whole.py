@@ -13,9 +13,9 @@ from report_hours import FIRST, World, long_history
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, SESSIONS, TableSpec
 from pipeline.report import render
+from pipeline.report.format import Light
 from pipeline.report.page_data import ReportFacts
 from pipeline.report.render import report_html
-from pipeline.report.values import Light
 from pipeline.workspace import Workspace
 from training.gate.reasons import CHECKS, REASONS
 from training.report.build import make_report
