@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +23,7 @@ import typer
 import yaml
 from pydantic import BaseModel, Field
 
-from docs import generate
+from docs import generate, hooks
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ALL_TABLES, SESSIONS, TableSpec
@@ -262,6 +263,23 @@ def test_what_is_not_documented_stops_the_site(monkeypatch: pytest.MonkeyPatch) 
 def test_a_marker_that_names_nothing_stops_the_site() -> None:
     with pytest.raises(KeyError, match="nonsense"):
         generate.expand("<!-- generated: nonsense -->")
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        '<script src="https://cdn.example/x.js">',
+        "<link rel=stylesheet href=https://fonts.example/a.css>",
+        '<img alt="" src="http://images.example/a.png">',
+    ],
+    ids=["script", "font", "image"],
+)
+def test_a_page_that_loads_from_another_host_stops_the_site(tag: str) -> None:
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="gate.md"))
+    own = '<script src="assets/x.js"></script><a href="https://example.org/">a link</a>'
+    assert hooks.on_post_page(own, page) == own
+    with pytest.raises(ValueError, match=r"gate\.md loads from another host: <"):
+        hooks.on_post_page(own + tag, page)
 
 
 # The pages together
