@@ -263,8 +263,8 @@ def test_metadata_travel_with_the_model(tmp_path: Path) -> None:
     ids=str,
 )
 def test_every_choice_learns_what_follows_what(data: DataSet, chosen: dict[str, Any]) -> None:
-    told = {"epochs": 14, "dropout": 0.0, "input_dropout": 0.0, "validation_share": 0.0}
-    system = build("hrnn", {**SMALL, **told, "negatives": 10, "learning_rate": 0.02, **chosen})
+    told = {"epochs": 5, "dropout": 0.0, "input_dropout": 0.0, "validation_share": 0.0}
+    system = build("hrnn", {**SMALL, **told, "negatives": 10, "learning_rate": 0.05, **chosen})
     system.fit(data, 0, quiet)
     requests, item = requests_of(data)
     best = system.score(data.histories, requests).argmax(axis=1) + 1
