@@ -34,6 +34,14 @@ ROOT = Path(__file__).resolve().parents[1]
 # Also for the long commands: in a test they last seconds.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join((*QUICK_JAVA, "-XX:+UseSerialGC")))
 
+# Spark compiles code for each query, and plans anew after each stage.  For a few rows that is two
+# thirds of the work; the rows are the same, as tests with `as_commands_compute` show.
+_FOR_FEW_ROWS = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+}
+
 import_in_server()
 
 
@@ -55,12 +63,13 @@ def datasets_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """A Spark session in UTC, as the commands start it, small."""
+    """A Spark session in UTC, as the commands start it, small and quick for a few rows."""
     from pipeline.lake.spark import start_spark
     from pipeline.settings.settings import SparkSettings
 
     chosen = SparkSettings(master="local[2]", driver_memory="2g", shuffle_partitions=2)
     session = start_spark(chosen, tmp_path_factory.mktemp("spark"))
+    _set_for_few_rows(session)
     yield session
     session.stop()
 
@@ -91,3 +100,22 @@ def mlflow_tables() -> Iterator[None]:
             utils, "_get_latest_schema_revision", cache(utils._get_latest_schema_revision)
         )
         yield
+
+
+def _set_for_few_rows(session: SparkSession) -> None:
+    for name, value in _FOR_FEW_ROWS.items():
+        session.conf.set(name, value)
+
+
+@pytest.fixture(autouse=True)
+def _for_few_rows(request: pytest.FixtureRequest) -> None:
+    """A command that joined the session before has set what it needs itself."""
+    if "spark" in request.fixturenames:
+        _set_for_few_rows(request.getfixturevalue("spark"))
+
+
+@pytest.fixture
+def as_commands_compute(spark: SparkSession) -> None:
+    """Code made for each query and plans that adapt, as the commands have them."""
+    for name in _FOR_FEW_ROWS:
+        spark.conf.unset(name)

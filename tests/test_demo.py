@@ -14,6 +14,7 @@ import pytest
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import QUARANTINE, RECOMMENDATIONS, SOURCE_FILES
 from pipeline.settings.settings import Settings, load_settings
+from training.cli.main import run
 
 pytestmark = pytest.mark.slow
 
@@ -24,15 +25,17 @@ MODELS = [
 ]
 
 
+SMALL = {
+    "HOURGLASS_MODELS": json.dumps(MODELS),
+    "HOURGLASS_SPARK__MASTER": "local[2]",
+    "HOURGLASS_SPARK__DRIVER_MEMORY": "1g",
+    "HOURGLASS_EVALUATION__BOOTSTRAP_SAMPLES": "200",
+}
+
+
 def demo(work: Path) -> str:
     """What the demo prints, on a world of twelve hours and few users."""
-    environment = os.environ | {
-        "HOURGLASS_SIMULATOR__USERS": "1500",
-        "HOURGLASS_MODELS": json.dumps(MODELS),
-        "HOURGLASS_SPARK__MASTER": "local[2]",
-        "HOURGLASS_SPARK__DRIVER_MEMORY": "1g",
-        "HOURGLASS_EVALUATION__BOOTSTRAP_SAMPLES": "200",
-    }
+    environment = os.environ | SMALL | {"HOURGLASS_SIMULATOR__USERS": "1500"}
     command = [sys.executable, "-m", "training.cli", "demo", "--hours", "12", "--work", str(work)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -99,23 +102,22 @@ def test_the_decision_cannot_be_changed_unseen(settings: Settings) -> None:
         read_decision(copy)
 
 
+@pytest.mark.usefixtures("spark")
 def test_the_loop_does_the_last_hour_again_and_changes_nothing(
-    settings: Settings, work: Path
+    settings: Settings,
+    work: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
     before = lake.arrow(RECOMMENDATIONS)
     shards, models = (sorted(settings.path(name).glob("[!.]*")) for name in ("shards", "models"))
-    command = [sys.executable, "-m", "training.cli", "--json", "loop"]
-    environment = os.environ | {
-        "HOURGLASS_CONFIG": str(work / "hourglass.yaml"),
-        "HOURGLASS_MODELS": json.dumps(MODELS),
-        "HOURGLASS_SPARK__MASTER": "local[2]",
-        "HOURGLASS_SPARK__DRIVER_MEMORY": "1g",
-        "HOURGLASS_EVALUATION__BOOTSTRAP_SAMPLES": "200",
-    }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (told,) = map(json.loads, done.stdout.splitlines())
+    for name, value in SMALL.items():
+        monkeypatch.setenv(name, value)
+    code = run(["--config", str(work / "hourglass.yaml"), "--json", "loop"])
+    output = capfd.readouterr()
+    assert code == 0, output.out + output.err
+    (told,) = map(json.loads, output.out.splitlines())
     # Every step was there; what they had made before is what they find.
     assert set(told["seconds"]) >= {"ingest", "dataset", "train", "watch", "gate"}
     assert told["outcome"] in ("promote", "hold")

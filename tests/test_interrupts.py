@@ -118,10 +118,13 @@ def ended(process: subprocess.Popen[str], number: int) -> str:
 )
 def test_a_signal_ends_a_program_whatever_it_does(number: int, body: str) -> None:
     if "while it ends" in body:
-        body = "    from training.cli import program\n    import training.cli as cli\n" + (
-            "    def app(*_, **__):\n"
-            + "".join(f"    {line}\n" for line in body.splitlines())
-            + "    cli.app = app\n    return program([])"
+        body = (
+            "    from training.cli.main import program\n    from training.cli import main as cli\n"
+            + (
+                "    def app(*_, **__):\n"
+                + "".join(f"    {line}\n" for line in body.splitlines())
+                + "    cli.app = app\n    return program([])"
+            )
         )
     with started("-c", PROGRAM.format(body=body), until=lambda line: line == "ready\n") as process:
         assert ended(process, number).strip() == SENTENCE[signal.Signals(number)]

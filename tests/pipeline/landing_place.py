@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,29 @@ class Place:
     """A landing zone, the lake it goes to, and a hand to run ingest with."""
 
     def __init__(self, folder: Path, spark: SparkSession) -> None:
+        self.folder = folder
         self.landing = folder / "landing"
         self.landing.mkdir(parents=True)
         self.settings: Settings = settings_for(folder / "work", self.landing)
         self.lake = Lake(self.settings.resolved_catalog_uri, self.settings.resolved_warehouse)
         self.spark = spark
+
+    def remember(self) -> None:
+        """Keep all as it is now, for `put_back`."""
+        self._settings_then = self.settings
+        shutil.copytree(self.folder, self._then)
+
+    def put_back(self) -> None:
+        """Be as it was, at the same path: tables name their files by absolute paths."""
+        self.lake.catalog.close()
+        shutil.rmtree(self.folder)
+        shutil.copytree(self._then, self.folder)
+        self.settings = self._settings_then
+        self.lake = Lake(self.settings.resolved_catalog_uri, self.settings.resolved_warehouse)
+
+    @property
+    def _then(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name} as it was")
 
     def put(self, name: str, *lines: str, header: str = HEADER) -> Path:
         return RawLog(name, "\n".join((header, *lines, "")).encode()).put(self.landing)

@@ -39,7 +39,7 @@ from pipeline.settings.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "2"))
+KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "1"))
 _MORE = 10  # rounds until one was killed: on a quick machine all may end before their time
 CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 NO_DIGEST = "0-0"

@@ -22,6 +22,7 @@ RUNS = 4
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("as_commands_compute")
 def test_nothing_of_hundreds_of_files_is_lost(tmp_path: Path, spark: SparkSession) -> None:
     place = Place(tmp_path, spark)
     logs = fuzzed(seed=SEED + 77, files=FILES)

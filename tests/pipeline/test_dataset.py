@@ -152,6 +152,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
                 "history": "20d",
             },
             id="strict, in several shards",
+            marks=pytest.mark.usefixtures("as_commands_compute"),
         ),
     ],
 )
@@ -300,6 +301,7 @@ def test_extending_only_appends(spark: SparkSession, log: Log, base: Path) -> No
     assert freeze(spark, log.lake, later, DAY + 52).name != new.folder.name
 
 
+@pytest.mark.usefixtures("as_commands_compute")
 def test_the_test_part_holds_exactly_the_events_that_follow(
     spark: SparkSession, log: Log, base: Path
 ) -> None:

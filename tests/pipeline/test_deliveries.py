@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SEED = int(os.environ.get("HOURGLASS_TEST_SEED", "0"))
-DELIVERIES = int(os.environ.get("HOURGLASS_TEST_DELIVERIES", "3"))
+DELIVERIES = int(os.environ.get("HOURGLASS_TEST_DELIVERIES", "1"))
 HOURS = HourRange(H0 - 4, H0 + 3)
 _MODIFIED_S = 1_457_960_000
 

@@ -160,9 +160,9 @@ def test_a_small_drill(
     )
     folder = tmp_path / "drill"
     scenarios = [SCENARIOS["wrong_time_unit"], SCENARIOS["real_night"]]
-    done = Drill(spark, settings, folder, 2, fault_hours=1, hours_after=0).run(scenarios)
+    done = Drill(spark, settings, folder, 1, fault_hours=1, hours_after=0).run(scenarios)
     caught, night = done.judgements
-    assert done.quiet.hours == 48
+    assert done.quiet.hours == 24
     assert caught.caught is not None
     assert caught.caught.expectation == "hours.refused"
     assert (caught.hours_later, caught.good) == (1, True)
@@ -170,7 +170,7 @@ def test_a_small_drill(
     assert done.quiet.failures == ()
     assert done.validate_s_per_hour > 0
     assert drill_facts(done)["scenarios"][0]["scenario"] == "wrong_time_unit"
-    assert "2 quiet days" in drill_sentence(done)
+    assert "1 quiet day" in drill_sentence(done)
     assert done.good
     assert complaint(done) == ""
 
@@ -178,10 +178,10 @@ def test_a_small_drill(
     landing = folder / "history" / "landing" / "items.jsonl"
     before = landing.stat().st_mtime_ns
     monkeypatch.setattr("pipeline.simulator.drill.validate", lambda *_: [])
-    Drill(spark, settings, folder, 2).run([])
+    Drill(spark, settings, folder, 1).run([])
     assert landing.stat().st_mtime_ns == before
-    with pytest.raises(UsageError, match="holds a drill of 2 quiet days"):
-        Drill(spark, settings, folder, 3).run([])
+    with pytest.raises(UsageError, match="holds a drill of 1 quiet day "):
+        Drill(spark, settings, folder, 2).run([])
 
 
 class TestFolder:

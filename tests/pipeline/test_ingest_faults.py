@@ -189,8 +189,28 @@ def no_space(*_: Any, **__: Any) -> NoReturn:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+# Where Spark spills the parsed rows, where it writes files, and at commits: the last, or each.
+SPOTS: tuple[tuple[object, str], ...] = (
+    (ingest_module, "read_once"),
+    (Lake, "stage"),
+    (Lake, "record_filled"),
+    (Lake, "replace"),
+    (ingest_module, "commit_accounts"),
+)
+
+
+@pytest.mark.parametrize(
+    "spots",
+    [
+        pytest.param(SPOTS[:3], id="some"),
+        pytest.param(SPOTS, id="all", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_full_disk_is_told_in_one_sentence_and_a_rerun_completes(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spots: tuple[tuple[object, str], ...],
 ) -> None:
     first, second = fuzzed(seed=21, files=8), fuzzed(seed=22, files=8)
     quiet = Place(tmp_path / "quiet", place.spark)
@@ -202,14 +222,6 @@ def test_a_full_disk_is_told_in_one_sentence_and_a_rerun_completes(
             log.put(each.landing)
     quiet.ingest(CLOCK)
     before = place.lake.state()
-    # Where Spark spills the parsed rows, where it writes files, and at each of the commits.
-    spots: list[tuple[object, str]] = [
-        (ingest_module, "read_once"),
-        (Lake, "stage"),
-        (Lake, "replace"),
-        (ingest_module, "commit_accounts"),
-        (Lake, "record_filled"),
-    ]
     for where, name in spots:
         with monkeypatch.context() as patch:
             patch.setattr(where, name, no_space)

@@ -25,7 +25,7 @@ from pipeline.settings.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "2"))
 _MORE = 5
 BEGUN = ("ingest", "ingesting")
 

@@ -55,7 +55,14 @@ def test_what_a_named_arrival_makes_too_late_is_refused(place: Place) -> None:
     assert place.accounts() == {A: (2, 1, 0, 1), C: (2, 2, 0, 0)}
 
 
-@pytest.mark.parametrize(("max_lateness", "refused"), [(None, []), ("170h", [3]), ("8d", [])])
+@pytest.mark.parametrize(
+    ("max_lateness", "refused"),
+    [
+        ("170h", [3]),
+        pytest.param("8d", [], marks=pytest.mark.nightly),
+        pytest.param(None, [], marks=pytest.mark.nightly),
+    ],
+)
 def test_the_limit_is_a_setting(place: Place, max_lateness: str | None, refused: list[int]) -> None:
     place.set_rules(max_lateness=max_lateness)
     place.put(A, at(0), at(-171 * 3600))

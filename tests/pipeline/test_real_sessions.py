@@ -25,7 +25,11 @@ from pipeline.settings.settings import ColumnSettings, SourceSettings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("as_commands_compute"),
+]
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def nasa(datasets: Path) -> Raw:
     [
         pytest.param(deskdrop, 70_028, 36_684, 5_039, marks=pytest.mark.nightly),
         pytest.param(wikipedia, 157_474, 44_675, 744, marks=pytest.mark.nightly),
-        (taobao, 10_000, 1_522, 210),
+        pytest.param(taobao, 10_000, 1_522, 210, marks=pytest.mark.nightly),
         (nasa, 19_995, 1_869, 12),
         (yoochoose, 83_845, 21_218, 168),
     ],

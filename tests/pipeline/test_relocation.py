@@ -33,7 +33,8 @@ class Pair:
     """A lake with a past, and a copy of its work folder in another place."""
 
     def __init__(self, folder: Path) -> None:
-        self.first = OldLake(folder / "first place" / "work")
+        self.folder = folder
+        self._open()
         self.first.account("a")
         self.first.describe("x", "y")
         self.states: list[State] = [
@@ -42,10 +43,24 @@ class Pair:
             self.first.step(H0 + 30, ("d",)),
         ]
         self.seen = [self.first.seen(state) for state in self.states]
-        self.copy = OldLake(folder / "second [1] ü" / "copy")
         shutil.copytree(self.first.settings.work, self.copy.settings.work)
         self.config = settings_file(folder / "hourglass.yaml", self.copy.settings.work)
         (folder / "landing").mkdir()
+        shutil.copytree(folder, self._then)
+
+    def _open(self) -> None:
+        self.first = OldLake(self.folder / "first place" / "work")
+        self.copy = OldLake(self.folder / "second [1] ü" / "copy")
+
+    @property
+    def _then(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name} as it was")
+
+    def put_back(self) -> None:
+        """Be as it was, at the same paths."""
+        shutil.rmtree(self.folder)
+        shutil.copytree(self._then, self.folder)
+        self._open()
 
     def adopt(self, *options: str) -> int:
         return run(["--config", str(self.config), "adopt", *options])
@@ -55,9 +70,16 @@ class Pair:
         return [fresh.seen(state) for state in self.states]
 
 
+@pytest.fixture(scope="module")
+def made_pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return Pair(tmp_path_factory.mktemp("pair") / "places")
+
+
 @pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    return Pair(tmp_path)
+def pair(made_pair: Pair) -> Pair:
+    """The pair as it was made, whatever the test before did to it."""
+    made_pair.put_back()
+    return made_pair
 
 
 def settings_file(path: Path, work: Path | str, **more: str) -> Path:
@@ -302,8 +324,8 @@ def test_a_table_folder_that_is_a_link_is_refused(
 def test_the_same_lake_under_another_name_keeps_working(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "link").symlink_to(pair.first.settings.work.parent)
-    through = OldLake(tmp_path / "link" / "work")
+    (pair.folder / "link").symlink_to(pair.first.settings.work.parent)
+    through = OldLake(pair.folder / "link" / "work")
     state = through.step(H0 + 3, ("through the link",))
     assert pair.first.seen(state) == through.seen(state)
     # A relative name, and one that goes up and down again.

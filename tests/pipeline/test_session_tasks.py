@@ -34,7 +34,7 @@ from pipeline.sessions.stages import WRITTEN, placing, scan, writing
 from pipeline.settings.settings import SessionSettings
 
 SPAN_H = 30
-EXAMPLES = int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "12"))
 EVERY = HourRange(DAY, DAY + SPAN_H)
 
 

@@ -59,14 +59,22 @@ def only(hour: Hour) -> HourRange:
     return HourRange(hour, hour + 1)
 
 
-@pytest.fixture
-def loop(tmp_path: Path, spark: SparkSession) -> Loop:
+@pytest.fixture(scope="module")
+def delivered(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Loop:
     """The second hour is bad: fifteen of its thirty-five records name no user."""
-    loop = Loop(tmp_path, spark)
+    loop = Loop(tmp_path_factory.mktemp("loop"), spark)
     for hour in HOURS:
         loop.deliver(hour, bad=15 if hour == FIRST + 1 else 0)
     loop.take_in()
+    loop.remember()
     return loop
+
+
+@pytest.fixture
+def loop(delivered: Loop) -> Loop:
+    """The four hours as they were delivered, whatever the test before made of them."""
+    delivered.put_back()
+    return delivered
 
 
 def test_a_bad_hour_stays_unfilled_until_it_is_mended_and_a_rerun_goes_on(loop: Loop) -> None:
