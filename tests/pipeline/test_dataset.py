@@ -152,13 +152,14 @@ def files_of(folder: Path) -> dict[str, bytes]:
                 "history": "20d",
             },
             id="strict, in several shards",
-            marks=pytest.mark.usefixtures("as_commands_compute"),
         ),
     ],
 )
 def test_a_data_set_is_what_loops_make_of_the_events(
-    spark: SparkSession, log: Log, changed: dict[str, object]
+    spark: SparkSession, log: Log, changed: dict[str, object], request: pytest.FixtureRequest
 ) -> None:
+    if changed:
+        request.getfixturevalue("as_commands_compute")
     settings = with_rules(log, **changed)
     rules = settings.dataset
     data = read_dataset(freeze(spark, log.lake, settings, DAY + T))
