@@ -24,7 +24,7 @@ SIGNALS = pytest.mark.parametrize("number", list(SENTENCE), ids=["SIGINT", "SIGT
 
 PROGRAM = """
 import subprocess, sys, threading, time
-from pipeline import interrupts
+from pipeline.process import interrupts
 interrupts.GRACE_S = 0.5
 def ready():
     print("ready", file=sys.stderr, flush=True)
