@@ -26,7 +26,7 @@ from training.batching.plan import waste_of_each
 from training.batching.targets import learnable
 from training.data.memory_map import FOLDER as FLAT_FOLDER
 from training.data.reader import read_dataset
-from training.interface import FitProgress
+from training.model_types import FitProgress
 from training.models.gru4rec import Gru4Rec, Gru4RecParameters
 from training.models.hrnn import Hrnn, HrnnParameters
 from training.nn.build import plan_of

@@ -186,8 +186,8 @@ def _model_at(path: str) -> type[BaseModel]:
 def commands() -> Mapping[str, Any]:
     """Typer's commands by name, in the order in which `hourglass --help` lists them."""
     group: Any = typer.main.get_command(app)
-    found: Mapping[str, Any] = group.commands
-    return found
+    by_name: Mapping[str, Any] = group.commands
+    return by_name
 
 
 def _commands() -> str:

@@ -98,8 +98,8 @@ def test_imports_inside_functions_are_those_that_the_contract_lists() -> None:
     assert not unlisted, "import at the head of the file, or list the library in .importlinter"
     needless = [
         f"{name}:{each.line}: {each.target}"
-        for name, found in late.items()
-        for each in found
+        for name, late_imports in late.items()
+        for each in late_imports
         if not loads(each.target) & listed[name]
     ]
     assert not needless, "these load none of the libraries that the contract names for the module"

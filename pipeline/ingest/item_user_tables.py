@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.contained_files import LEAVES, open_inside, resolve_inside
 from pipeline.errors import HourglassError
-from pipeline.inside import LEAVES, open_inside, resolve_inside
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.settings.settings import Settings

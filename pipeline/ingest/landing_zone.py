@@ -12,10 +12,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from pipeline.contained_files import LEAVES, open_inside, resolve_inside
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.file_audit import Account, versions_of
-from pipeline.inside import LEAVES, open_inside, resolve_inside
 from pipeline.settings.settings import Settings
 from pipeline.sources.fields import is_storable
 from pipeline.sources.lines import Line, read_lines

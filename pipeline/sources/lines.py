@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from pipeline.contained_files import open_inside
 from pipeline.errors import HourglassError, UsageError
-from pipeline.inside import open_inside
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_BOM = b"\xef\xbb\xbf"

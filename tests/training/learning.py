@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import HourglassError
-from training.interface import FitProgress
+from training.model_types import FitProgress
 from training.trainer.distributed import joined
 from training.trainer.interface import Batch, FitOptions
 from training.trainer.trainer import FitResult, Schedule, run_fit

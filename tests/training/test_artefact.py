@@ -17,7 +17,7 @@ from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
 from training.data.reader import DataSet, Requests, read_dataset, sha256_of
-from training.interface import Tensors
+from training.model_types import Tensors
 from training.models import SYSTEM_NAMES, build
 from training.models.parts.base import GradientTrained, System
 from training.registry.artefact import Extras, load_model, load_start, model_id_of, save_model

@@ -13,8 +13,8 @@ from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import Settings
 from pipeline.workspace import Workspace
 from training.cli.loop import _hours
-from training.steps.common import Steps
 from training.steps.hourly_loop import learn
+from training.steps.timed_steps import Steps
 
 STOP = Hour.parse("2016-03-14T13")
 

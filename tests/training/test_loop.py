@@ -18,7 +18,7 @@ from tests.training.learning import (
     fit_quietly,
     weights_of,
 )
-from training.interface import FitProgress
+from training.model_types import FitProgress
 from training.trainer.checkpoint import Checkpoint
 from training.trainer.interface import Batch, FitOptions
 from training.trainer.optimisers import Optimiser

@@ -18,8 +18,8 @@ from pipeline.errors import HourglassError
 from pipeline.settings.settings import EvaluationSettings
 from training.batching.targets import TargetSplit
 from training.data.reader import DataSet, Requests, read_dataset
-from training.interface import FitProgress
 from training.metrics.ranking import find_targets
+from training.model_types import FitProgress
 from training.models import build
 from training.models.parts.base import GradientTrained, System
 from training.nn.build import negatives_of, plan_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.training.learning import Lanes, NextItem, fit_quietly
-from training.interface import FitProgress
+from training.model_types import FitProgress
 from training.trainer import progress
 from training.trainer.progress import Meter
 from training.trainer.trainer import Schedule

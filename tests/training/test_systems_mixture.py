@@ -15,7 +15,7 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import US_PER_HOUR
 from training.data.arrays import session_of_event
 from training.data.reader import DataSet, Histories, Requests, read_dataset
-from training.interface import Tensors
+from training.model_types import Tensors
 from training.models import build
 from training.models.hrnn_trend import HrnnTrend
 from training.models.parts.base import System

@@ -23,7 +23,7 @@ from training.fit.launch import launch
 from training.fit.model_configs import Model
 from training.fit.progress_display import Bar, EpochEnd, Epochs, Lines, told
 from training.fit.resume import Found, attempt, forget
-from training.interface import FitProgress
+from training.model_types import FitProgress
 
 MODEL = Model("mine", "hrnn", {})
 

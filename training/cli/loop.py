@@ -33,9 +33,9 @@ def loop(
     """
     from training.registry.mlflow_registry import registry_of
     from training.report.build import write_report
-    from training.steps.common import Steps
     from training.steps.hourly_loop import run_hour
     from training.steps.take_in import ingested
+    from training.steps.timed_steps import Steps
 
     space: Workspace = context.obj
     check_lines(space.settings)

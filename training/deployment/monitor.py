@@ -24,7 +24,7 @@ from training.deployment.monitor_record import (
     watched_between,
     write_watched,
 )
-from training.deployment.monitor_test import (
+from training.deployment.monitor_statistics import (
     Seen,
     earlier_looks,
     is_below,

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training.interface import FitProgress
+from training.model_types import FitProgress
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from training.fit.model_configs import Model
     from training.fit.train import Watcher
-    from training.interface import FitProgress
+    from training.model_types import FitProgress
 
 _LINE_EVERY_S = 10.0
 _CURVES = ("loss", "validation_loss", "events_per_s", "learning_rate")

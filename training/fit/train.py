@@ -20,7 +20,7 @@ from training.fit.parent_model import NONE, Origin, find_origin, find_own_origin
 from training.fit.progress_display import EpochEnd, Epochs
 from training.fit.resume import Found, attempt, forget
 from training.gate.artefact_checks import one_line
-from training.interface import FitProgress
+from training.model_types import FitProgress
 from training.models import build
 from training.models.parts.base import GradientTrained, System
 from training.registry.artefact import Extras, load_model, model_id_of, save_model

@@ -24,7 +24,7 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import US_PER_HOUR, Hour
 from training.batching.targets import TargetSplit
 from training.data.reader import DataSet, Histories, Popularity, Requests
-from training.interface import Report, Tensors
+from training.model_types import Report, Tensors
 from training.models.parts.base import take_tensor
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, TrendTable
 from training.models.parts.recurrent import NeuralSystem

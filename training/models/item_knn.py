@@ -12,7 +12,7 @@ from scipy import sparse
 
 from training.data.arrays import known_events
 from training.data.reader import DataSet, Histories, Requests
-from training.interface import Report, Tensors
+from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, share, take_tensor
 from training.models.parts.sparse_rows import in_order, most_of_each_row
 from training.parameters import require

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from training.data.arrays import known_events
 from training.data.reader import DataSet, Histories, Requests
-from training.interface import Report, Tensors
+from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, share, take_tensor
 
 # Below one event, so that POP only orders items that the user's own counts leave equal.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.reader import DataSet, Histories, Requests
-from training.interface import Report, Tensors
+from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, take_tensor
 
 

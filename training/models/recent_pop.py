@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.hours import US_PER_HOUR, Hour
 from training.data.reader import DataSet, Histories, Popularity, Requests
-from training.interface import Report, Tensors
+from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, share, take_tensor
 from training.parameters import require
 

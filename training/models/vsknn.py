@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import HourglassError
 from training.data.arrays import known_events
 from training.data.reader import DataSet, Histories, Requests
-from training.interface import Report, Tensors
+from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, share, take_tensor
 from training.models.parts.session_similarity import Likeness, Sessions
 from training.models.parts.sparse_rows import in_order

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
-from training.interface import Tensors
 from training.metrics.vocabulary_alignment import positions
+from training.model_types import Tensors
 from training.nn.input_encoding import Memory
 from training.nn.network import StateNet
 from training.trainer.interface import Start

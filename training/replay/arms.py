@@ -27,7 +27,7 @@ from training.data.in_memory_encoding import Terms
 from training.fit.model_check import Facts, check_model, facts_of, naming
 from training.fit.model_configs import Model, agreeing, configured, resolve
 from training.fit.retrain_policy import Signs, popularity_shift, unseen_share, worth_retraining
-from training.interface import Tensors
+from training.model_types import Tensors
 from training.models import SYSTEM_NAMES, build
 from training.models.parts.base import FollowsTrends, GradientTrained, System
 

@@ -19,11 +19,11 @@ from pipeline.workspace import Workspace
 from training.fit.model_lines import check_lines
 from training.registry.mlflow_registry import registry_of, ui_command
 from training.report.build import write_report
-from training.steps.common import Steps
 from training.steps.copied_settings import MADE_BY
 from training.steps.evaluate import show_leaderboard
 from training.steps.hourly_loop import learn
 from training.steps.take_in import ingested, sessionized
+from training.steps.timed_steps import Steps
 
 _PRESETS = resources.files("pipeline") / "presets"
 

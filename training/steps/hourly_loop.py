@@ -23,12 +23,12 @@ from pipeline.text.wording import counted
 from pipeline.workspace import Workspace
 from training.gate.judged_hours import QUIET, note_judged
 from training.registry.mlflow_registry import Registry, registry_of
-from training.steps.common import Steps
 from training.steps.evaluate import evaluate_all
 from training.steps.gate import decide
 from training.steps.monitor import watched
 from training.steps.promote import promoted
 from training.steps.take_in import sessionized
+from training.steps.timed_steps import Steps
 from training.steps.train import train_all
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pipeline.text.wording import counted
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
-    from training.steps.common import Steps
+    from training.steps.timed_steps import Steps
 
 
 def ingested(space: Workspace, steps: Steps) -> list[Hour]:

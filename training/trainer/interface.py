@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.interface import Tensors
+from training.model_types import Tensors
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import HourglassError
-from training.interface import FitProgress, Report, Tensors
+from training.model_types import FitProgress, Report, Tensors
 from training.trainer.checkpoint import Checkpoint, Identity, Keeper, Place
 from training.trainer.distributed import Processes
 from training.trainer.divergence import Guards, Step

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from training.data.reader import DataSet, Histories, Popularity, Requests
-from training.interface import Report, Tensors
+from training.model_types import Report, Tensors
 
 if TYPE_CHECKING:
     from training.trainer.interface import FitOptions

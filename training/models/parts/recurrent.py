@@ -26,9 +26,9 @@ from training.batching.targets import (
     validation_requests,
 )
 from training.data.reader import DataSet, Histories, Requests
-from training.interface import FitProgress, Report, Tensors
 from training.metrics.metrics import mean_metric
 from training.metrics.ranking import mask_last_item, rank_of_target
+from training.model_types import FitProgress, Report, Tensors
 from training.models.parts.base import require_items, take_tensor
 from training.nn.build import FrequencyPrior, negatives_of, plan_of, rewards_of
 from training.nn.input_encoding import Memory

@@ -35,7 +35,7 @@ from scipy import sparse
 from pipeline.hours import US_PER_HOUR
 from training.data.arrays import known_events, latest_known
 from training.data.reader import Histories, Requests
-from training.interface import Tensors
+from training.model_types import Tensors
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, age_h_at, log_q_at
 from training.models.parts.session_similarity import Sessions
 

@@ -27,7 +27,7 @@ from scipy import sparse
 from pipeline.hours import US_PER_HOUR
 from training.data.arrays import known_events, latest_known, session_of_event
 from training.data.reader import Histories, Requests
-from training.interface import Tensors
+from training.model_types import Tensors
 from training.models.parts.base import take_tensor
 from training.models.parts.sparse_rows import largest_of_each_row, most_of_each_row
 

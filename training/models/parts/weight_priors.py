@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
-from training.interface import Tensors
+from training.model_types import Tensors
 from training.models.parts.base import take_tensor
 from training.models.parts.score_features import AGREED, TERMS
 from training.models.parts.score_weights import Belief, beliefs_as_tensors
