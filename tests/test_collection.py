@@ -35,21 +35,14 @@ def test_two_processes_seconds_apart_collect_the_same_tests(
 ) -> None:
     """Else processes that share the tests among them refuse to begin."""
     chosen = request.config.option
-    options = [
-        flag
-        for pair in (("-m", chosen.markexpr), ("-k", chosen.keyword))
-        if pair[1]
-        for flag in pair
-    ]
+    selection = ["-m", chosen.markexpr, "-k", chosen.keyword, *request.config.args]
     first = [item.nodeid for item in request.session.items]
     if len(first) < ALL_ARE_MORE:
-        # This process was asked for some of the tests: another collects them all.
-        options = []
+        # This process was asked for a few of the tests: another collects them all.
+        selection = []
         first = collected({"PYTHONHASHSEED": "1", "TZ": "UTC", "LC_ALL": "C.UTF-8"})
         # What is made from the time of day is made from whole seconds at the least.
         time.sleep(1.1)
-    else:
-        options += request.config.args
     other = {"PYTHONHASHSEED": "2", "TZ": "Asia/Kathmandu", "LC_ALL": "POSIX"}
     assert len(first) > ALL_ARE_MORE
-    assert collected(other, *options) == first
+    assert collected(other, *selection) == first

@@ -189,6 +189,10 @@ def test_a_key_that_is_mapped_later_ends_as_if_it_had_been_mapped_at_first(
     set_source(place)
     place.ingest()
     assert tables(place) == without_keys
+    set_source(place, columns=by_key)
+    place.ingest()
+    assert tables(place) == tables(right)
+    assert place.accounts() == right.accounts()
 
 
 def test_sessions_follow_what_is_read_again(

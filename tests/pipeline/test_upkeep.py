@@ -29,7 +29,7 @@ from pipeline.maintenance.orphans import orphans
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-EXAMPLES = int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "5"))
+HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "5"))
 NOTHING = TrainedFrom()
 # Long after anything that a test does.
 LATER = datetime.now(UTC) + timedelta(days=30)
@@ -479,7 +479,7 @@ def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(old: OldLake)
     assert len(done.scratch) == 3
 
 
-@settings(max_examples=EXAMPLES, deadline=None, phases=[Phase.generate])
+@settings(max_examples=HISTORIES, deadline=None, phases=[Phase.generate])
 @given(data=st.data())
 def test_whatever_happened_every_state_in_use_reads_as_before_and_the_rest_is_gone(
     data: st.DataObject,
