@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.event_log import EventLog, arrive, lake_of
 from pipeline.hours import HOUR_S
+from pipeline.lake.compute import Compute
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS, TableSpec
 from pipeline.settings.settings import SessionSettings, Settings, SparkSettings
 
@@ -91,7 +92,7 @@ def _hourglass(spark: SparkSession, log: EventLog, folder: Path) -> Made:
     lake = lake_of(settings)
     arrive(lake, log, log.hours)
     started = time.perf_counter()
-    sessionize(spark, lake, settings, log.hours)
+    sessionize(Compute(lambda: spark, from_mib=0), lake, settings, log.hours)
     took_s = time.perf_counter() - started
     paths = {spec.name: [file.path for file in lake.files(spec)] for spec in TABLES}
     return Made(paths, {"all": took_s})

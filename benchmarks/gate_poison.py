@@ -227,14 +227,14 @@ def poisoned(work: Path) -> list[dict[str, Any]]:
         first = Hour.parse(settings.simulator.start)
         hours = HourRange(first, first + settings.simulator.hours)
         simulate(settings.simulator, work / "landing", work / "truth", hours)
-        spark, lake = space.spark, space.lake
+        compute, lake = space.compute, space.lake
         with space.writing():
-            ingest.ingest(spark, lake, settings, space.clock)
+            ingest.ingest(compute, lake, settings, space.clock)
             hours = HourRange.covering(lake.filled(INGEST))
-            sessionize(spark, lake, settings, hours)
+            sessionize(compute, lake, settings, hours)
         as_of = hours.stop - 3
-        older, dataset = (freeze(spark, lake, settings, at) for at in (as_of - 2, as_of))
-        frozen = hold_out(spark, lake, settings, dataset, HourRange(as_of, as_of + 1))
+        older, dataset = (freeze(compute, lake, settings, at) for at in (as_of - 2, as_of))
+        frozen = hold_out(compute, lake, settings, dataset, HourRange(as_of, as_of + 1))
         world = World(settings, registry_of(space), dataset, older, frozen)
         learned = read_dataset(dataset)
         world.enter(FLOOR, FLOOR, learned)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.engines import RULES, Limits, spark_session
 from benchmarks.event_log import EventLog, arrive, generate, lake_of
 from pipeline.hours import DAY_H, Hour, HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.tables import SESSIONS
 from pipeline.settings.settings import Settings
 
@@ -103,5 +104,5 @@ def _step(spark: SparkSession, history: _History, log: EventLog, hours: HourRang
 
     arrive(history.lake, log, hours)
     started = time.perf_counter()
-    sessionize(spark, history.lake, history.settings, hours)
+    sessionize(Compute(lambda: spark, from_mib=0), history.lake, history.settings, hours)
     return time.perf_counter() - started

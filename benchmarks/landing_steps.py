@@ -113,7 +113,7 @@ def in_one_process(config: Path, steps: Steps) -> list[dict[str, Any]]:
     space = Workspace(load_settings(config), datetime.now(UTC), as_json=True)
     try:
         with _measured() as measured:
-            assert space.spark
+            assert space.compute.spark
         found.append(_found("start Spark", *measured, ""))
         for step, line in steps:
             name, *options = line

@@ -18,6 +18,7 @@ from benchmarks.engines import RULES, Limits, cores, spark_session
 from benchmarks.event_log import EventLog, arrive, generate, lake_of
 from benchmarks.sessionize import machine
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.compute import Compute
 from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def _measure(spark: SparkSession, work: Path, log: EventLog) -> dict[str, float]
     seconds["validate_events_s"] = time.perf_counter() - began
     began = time.perf_counter()
     # The hour after it too, in which its sessions close.
-    sessionize(spark, lake, settings, HourRange(hour.first, hour.stop + 1))
+    sessionize(
+        Compute(lambda: spark, from_mib=0), lake, settings, HourRange(hour.first, hour.stop + 1)
+    )
     seconds["sessionize_s"] = time.perf_counter() - began
     began = time.perf_counter()
     validate(lake, settings, HourRange(hour.stop, hour.stop + 1), ("sessions",))

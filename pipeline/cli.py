@@ -119,9 +119,9 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
     hours = _maybe_range(first, stop)
     with space.writing():
         metadata = load_metadata(space.lake, space.settings)
-        spark = space.spark_for(hours)
+        compute = space.compute_for(hours)
         with space.status("ingesting"):
-            done = run(spark, space.lake, space.settings, space.clock, hours)
+            done = run(compute, space.lake, space.settings, space.clock, hours)
     space.say(
         _taken_in(done) + refused_lines(done) + metadata_lines(metadata),
         {**_ingest_facts(done), **metadata_facts(metadata)},
@@ -216,10 +216,10 @@ def backfill(
         return
     with space.writing():
         metadata = load_metadata(space.lake, space.settings)
-        spark = space.spark_for(asked)
+        compute = space.compute_for(asked)
         with space.progress("backfilling") as report:
             taken, done = run(
-                spark, space.lake, space.settings, space.clock, asked, accept_late, report
+                compute, space.lake, space.settings, space.clock, asked, accept_late, report
             )
     facts = {**_ingest_facts(taken), **metadata_facts(metadata)}
     if done is None:
@@ -284,9 +284,9 @@ def _sessionize(space: Workspace, hours: HourRange) -> None:
     from pipeline.sessions.sessionize import sessionize as run
 
     with space.writing():
-        spark = space.spark_for(hours)
+        compute = space.compute_for(hours)
         with space.progress(f"sessionizing {hours}") as report:
-            done = run(spark, space.lake, space.settings, hours, report)
+            done = run(compute, space.lake, space.settings, hours, report)
     space.say(_filled(done), _sessionize_facts(done))
     _refuse_failed(done)
 
@@ -369,7 +369,7 @@ def drill(
         world = settings.simulator.model_copy(update={"seed": seed})
         settings = settings.model_copy(update={"simulator": world})
     folder = (work or settings.path("drill")).absolute()
-    run = Drill(space.spark_for(None), settings, folder, quiet_days, status=space.status)
+    run = Drill(space.compute_for(None), settings, folder, quiet_days, status=space.status)
     done = run.run([SCENARIOS[name] for name in names])
     if not space.as_json:
         space.console.print(*tables(done), sep="\n")

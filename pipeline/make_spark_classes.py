@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
+from pipeline.lake.compute import Compute
 from pipeline.lake.spark import QUICK_JAVA, require_java, start_spark
 from pipeline.lake.spark_classes import archive_path, options_to_make
 from pipeline.settings.settings import (
@@ -105,8 +106,9 @@ def _load_classes(folder: Path) -> None:
     lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
     chosen = SparkSettings(master="local[2]", driver_memory="1g", shuffle_partitions=2)
     spark = start_spark(chosen, folder / "scratch")
-    backfill(spark, lake, settings, Hour.parse(_HOURS[-1]).start + timedelta(days=1), None)
-    freeze(spark, lake, settings, Hour.parse(_HOURS[-1]) + 1)
+    compute = Compute(lambda: spark, from_mib=0)
+    backfill(compute, lake, settings, Hour.parse(_HOURS[-1]).start + timedelta(days=1), None)
+    freeze(compute, lake, settings, Hour.parse(_HOURS[-1]) + 1)
     spark.stop()
 
 

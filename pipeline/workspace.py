@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.process.actor import actor
@@ -69,23 +70,30 @@ class Workspace:
             _ = self.lake.catalog
 
     @property
-    def spark(self) -> SparkSession:
-        """The Spark session; started or joined on first use, and then kept."""
-        return self._spark(lasting=False)
+    def compute(self) -> Compute:
+        """Where steps are computed; it starts or joins Spark once one needs it."""
+        if "compute" not in self._kept:
+            self._kept["compute"] = Compute(self._start_spark, self.settings.spark.from_mib)
+        compute: Compute = self._kept["compute"]
+        return compute
 
-    def spark_for(self, hours: HourRange | None) -> SparkSession:
-        """The session, ready soon for a day's hours and quick for more; None: any number."""
-        return self._spark(lasting=hours is None or len(hours) > _SOON_DONE_H)
+    def compute_for(self, hours: HourRange | None) -> Compute:
+        """The same; Spark, if it starts, is ready soon for a day's hours, else quick in the end.
 
-    def _spark(self, lasting: bool) -> SparkSession:
-        if "spark" not in self._kept:
-            from pipeline.lake.spark import spark_is_running, start_spark
+        None: any number of hours.
+        """
+        if hours is None or len(hours) > _SOON_DONE_H:
+            self._kept["lasting"] = True
+        return self.compute
 
-            self._kept["spark is ours"] = not spark_is_running()
-            with self.status("starting Spark"):
-                self._kept["spark"] = start_spark(
-                    self.settings.spark, self.settings.path("scratch"), lasting
-                )
+    def _start_spark(self) -> SparkSession:
+        from pipeline.lake.spark import spark_is_running, start_spark
+
+        self._kept["spark is ours"] = not spark_is_running()
+        with self.status("starting Spark"):
+            self._kept["spark"] = start_spark(
+                self.settings.spark, self.settings.path("scratch"), self._kept.get("lasting", False)
+            )
         session: SparkSession = self._kept["spark"]
         return session
 
@@ -165,6 +173,7 @@ class Workspace:
 
     def close(self) -> None:
         """Stop Spark, if it was started here: one that was joined has other users."""
+        self._kept.pop("compute", None)
         session = self._kept.pop("spark", None)
         # Where a signal ends the process, its JVM ends with it; it may not answer any more.
         if session is not None and self._kept.pop("spark is ours") and not is_interrupted():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from functools import cache
@@ -15,6 +16,7 @@ from forked import import_in_server
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, event
 
+from pipeline.lake.compute import Compute
 from pipeline.lake.spark import QUICK_JAVA
 
 if TYPE_CHECKING:
@@ -75,6 +77,12 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 
 @pytest.fixture(scope="session")
+def compute(request: pytest.FixtureRequest) -> Compute:
+    """Where the steps of a test are computed; its Spark starts with the first that needs it."""
+    return Compute(lambda: request.getfixturevalue("spark"), from_mib=64)
+
+
+@pytest.fixture(scope="session")
 def mlflow_tables() -> Iterator[None]:
     """MLflow makes the tables of its first new store, by a long row of migrations; others copy."""
     from mlflow.store.db import utils
@@ -108,10 +116,14 @@ def _set_for_few_rows(session: SparkSession) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _for_few_rows(request: pytest.FixtureRequest) -> None:
+def _for_few_rows() -> None:
     """A command that joined the session before has set what it needs itself."""
-    if "spark" in request.fixturenames:
-        _set_for_few_rows(request.getfixturevalue("spark"))
+    if "pyspark" in sys.modules:
+        from pyspark.sql import SparkSession
+
+        session = SparkSession.getActiveSession()
+        if session is not None:
+            _set_for_few_rows(session)
 
 
 @pytest.fixture

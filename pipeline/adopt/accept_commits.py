@@ -11,8 +11,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +27,7 @@ from pipeline.ingest.file_audit import (
 )
 from pipeline.lake import stale_hours
 from pipeline.lake.commits import ForeignCommits, is_own, since
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.parquet_files import HourFile, HourWriter
 from pipeline.lake.sql import query
@@ -44,9 +45,6 @@ from pipeline.lake.tables import (
     TableSpec,
 )
 from pipeline.version import code_version
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 STEP = "adopt"
 _DERIVED = (SESSIONS, OPEN_SESSIONS, ITEM_HOURS, DWELL_HOURS)
@@ -73,7 +71,7 @@ def commits_of_others(lake: Lake) -> list[ForeignCommits]:
     return commits
 
 
-def accept(lake: Lake, spark: Callable[[], SparkSession]) -> list[ForeignCommits]:
+def accept(lake: Lake, compute: Compute) -> list[ForeignCommits]:
     """Let stand what other programs committed; returns what that was.
 
     Only the lake's one writer may call this.  What killed steps left is taken back, also where it
@@ -81,7 +79,7 @@ def accept(lake: Lake, spark: Callable[[], SparkSession]) -> list[ForeignCommits
 
     Args:
         lake: the tables.
-        spark: starts Spark, where the events of an hour have changed.
+        compute: where the events of hours that have changed are read.
 
     Raises:
         HourglassError: a table has row-level deletes.
@@ -115,7 +113,7 @@ def accept(lake: Lake, spark: Callable[[], SparkSession]) -> list[ForeignCommits
     for hour in of_events:
         rows.pop((hour, INGEST), None)
     if of_events:
-        rows |= _ingested(lake, spark, contiguous(of_events), filled)
+        rows |= _ingested(lake, compute, contiguous(of_events), filled)
     table = pa.Table.from_pylist(
         [{"hour": h.start, "step": s, **row} for (h, s), row in sorted(rows.items(), key=_order)],
         FILLED_HOURS.schema,
@@ -280,11 +278,9 @@ def _stale(row: dict[str, Any] | None) -> dict[str, Any]:
     return {**nothing, **empty, **(row or {}), "input_digest": stale_hours.CHANGED_BY_OTHERS}
 
 
-def _ingested(
-    lake: Lake, spark: Callable[[], SparkSession], hours: Sequence[HourRange], filled: _Rows
-) -> _Rows:
+def _ingested(lake: Lake, compute: Compute, hours: Sequence[HourRange], filled: _Rows) -> _Rows:
     """What ingest would record of hours with the events that they hold now."""
-    session = spark()
+    session = compute.spark
     events = lake.read(session, EVENTS, hours)
     new: _Rows = {}
     for row in query(session, "digest_events", {"kept": events}).collect():

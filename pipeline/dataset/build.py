@@ -31,6 +31,7 @@ from pipeline.dataset.support_filter import filter_support
 from pipeline.dataset.write import Frame, Part, read_manifest, write_part
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.settings.settings import Settings
@@ -45,7 +46,7 @@ __all__ = ["freeze", "held_out", "histories_at", "hold_out", "read_manifest"]
 
 
 def freeze(
-    spark: SparkSession, lake: Lake, settings: Settings, as_of: Hour, extend: Path | None = None
+    compute: Compute, lake: Lake, settings: Settings, as_of: Hour, extend: Path | None = None
 ) -> Path:
     """Freeze a data set as of the start of ``as_of``; returns its folder, made anew or not.
 
@@ -56,6 +57,7 @@ def freeze(
         HourglassError: an hour before T is not sessionized, no event is left by the filter, or none
             has a context field that the settings name.
     """
+    spark = compute.spark
     rules = settings.dataset
     window_start = as_of - parse_duration_h(rules.window)
     frame = Frame(window_start - parse_duration_h(rules.history), window_start, as_of)
@@ -126,7 +128,7 @@ def freeze(
 
 
 def hold_out(
-    spark: SparkSession, lake: Lake, settings: Settings, base: Path, hours: HourRange
+    compute: Compute, lake: Lake, settings: Settings, base: Path, hours: HourRange
 ) -> Path:
     """The events of ``hours`` as test part of a data set that was frozen as of their start.
 
@@ -134,6 +136,7 @@ def hold_out(
         UsageError: the hours do not begin where the data set ends.
         HourglassError: the hours are not sessionized, or hold no event on a known item.
     """
+    spark = compute.spark
     return _write_follower(spark, lake, settings, base, _test_part(lake, settings, base, hours))
 
 
@@ -157,10 +160,9 @@ def _test_part(lake: Lake, settings: Settings, base: Path, hours: HourRange) -> 
     return _follower(lake, settings, base, hours, keep_idle=False)
 
 
-def histories_at(
-    spark: SparkSession, lake: Lake, settings: Settings, base: Path, as_of: Hour
-) -> Path:
+def histories_at(compute: Compute, lake: Lake, settings: Settings, base: Path, as_of: Hour) -> Path:
     """Every user's history as it stands at ``as_of``, in the terms of the data set ``base``."""
+    spark = compute.spark
     follower = _follower(lake, settings, base, HourRange(as_of, as_of), keep_idle=True)
     return _write_follower(spark, lake, settings, base, follower)
 

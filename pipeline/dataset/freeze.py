@@ -29,7 +29,7 @@ def freeze_and_judge(
     """
     reach_h = parse_duration_h(settings.dataset.window) + parse_duration_h(settings.dataset.history)
     refuse_learning_from(space.lake, HourRange(as_of - reach_h, as_of))
-    spark = space.spark
+    compute = space.compute
     with space.status(f"freezing a data set as of {as_of}"):
-        folder = freeze(spark, space.lake, settings, as_of, base)
+        folder = freeze(compute, space.lake, settings, as_of, base)
     return folder, judge_dataset(space.lake, settings, folder)

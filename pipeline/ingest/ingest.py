@@ -41,6 +41,7 @@ from pipeline.ingest.quarantine import commit_quarantine
 from pipeline.ingest.read_raw import Parcel, read_once
 from pipeline.ingest.reading_rules import FORMAT_PROPERTY
 from pipeline.ingest.refusals import Refusals, count_refusals
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.sql import query
 from pipeline.lake.steps import INGEST
@@ -86,7 +87,7 @@ class IngestSummary:
 
 
 def ingest(
-    spark: SparkSession,
+    compute: Compute,
     lake: Lake,
     settings: Settings,
     clock: datetime,
@@ -107,6 +108,7 @@ def ingest(
         HourglassError: no file has a column that is needed, no file could be read, records would
             not add up, or the disk is full.
     """
+    spark = compute.spark
     with telling_of_full_disk(settings.work, settings.resolved_warehouse):
         source = source_for(settings.source)
         lake.undo_unfinished()

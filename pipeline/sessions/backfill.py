@@ -6,20 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from pipeline.hours import HOUR_S, Hour, HourRange, contiguous
 from pipeline.ingest.ingest import IngestSummary, ingest
 from pipeline.ingest.new_files import find_intake
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.stale_hours import Standing, rules_digest, stale_of, standing, why_stale
 from pipeline.quality.verdicts import refused_hours
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
 from pipeline.settings.settings import Settings
 from pipeline.sources import source_for
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def plan_backfill(
 
 
 def backfill(
-    spark: SparkSession,
+    compute: Compute,
     lake: Lake,
     settings: Settings,
     clock: datetime,
@@ -106,13 +103,13 @@ def backfill(
             :func:`pipeline.sessions.sessionize.sessionize`.
     """
     late = _late(clock, asked, accept_late)
-    taken = ingest(spark, lake, settings, clock, _arrivals(asked), late)
+    taken = ingest(compute, lake, settings, clock, _arrivals(asked), late)
     now = standing(lake, settings)
     end = _end(now, settings, clock, asked)
     stale = stale_of(now, rules_digest(settings), end)
     if not stale:
         return taken, None
-    return taken, sessionize(spark, lake, settings, contiguous(stale)[-1], report, end)
+    return taken, sessionize(compute, lake, settings, contiguous(stale)[-1], report, end)
 
 
 def _arrivals(asked: HourRange | None) -> HourRange | None:

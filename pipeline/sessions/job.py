@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipeline.hours import HOUR_S, Hour, HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
@@ -17,9 +17,6 @@ from pipeline.sessions.arrow_exchange import collected, first_stage, next_stage
 from pipeline.sessions.kernel import SessionRules
 from pipeline.sessions.stages import WRITTEN, Plan, placing, scan, writing
 from pipeline.settings.settings import SessionSettings
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 OUTPUTS = (SESSIONS, OPEN_SESSIONS, ITEM_HOURS, DWELL_HOURS)
 _US = 1_000_000
@@ -42,7 +39,9 @@ class Computed:
     opened: Mapping[Hour, tuple[str, int]]
 
 
-def compute(spark: SparkSession, lake: Lake, rules: SessionSettings, hours: HourRange) -> Computed:
+def compute_sessions(
+    compute: Compute, lake: Lake, rules: SessionSettings, hours: HourRange
+) -> Computed:
     """Write the session tables' files of a range, from its events and what is carried into it.
 
     Raises:
@@ -53,6 +52,7 @@ def compute(spark: SparkSession, lake: Lake, rules: SessionSettings, hours: Hour
     if not carried and not events:
         return Computed({spec.name: () for spec in OUTPUTS}, {}, {})
     folders = {spec.name: lake.staging(spec) for spec in OUTPUTS}
+    spark = compute.spark
     cores = spark.sparkContext.defaultParallelism
     plan = make_plan(rules, hours, carried, events, folders, cores)
     marks = first_stage(spark, len(plan.scans) - 1, scan(plan))

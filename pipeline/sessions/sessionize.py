@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipeline.errors import HourglassError, telling_of_full_disk
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import FilledHour, Lake, settled_property
-from pipeline.lake.spark import spark_is_alive, worker_error
+from pipeline.lake.spark import worker_error
 from pipeline.lake.stale_hours import (
     Standing,
     input_digest,
@@ -27,12 +27,9 @@ from pipeline.lake.stale_hours import (
 from pipeline.lake.steps import EMPTY_DIGEST, SESSIONIZE
 from pipeline.lake.tables import FILLED_HOURS
 from pipeline.quality.verdicts import how_to_go_on, refused_hours
-from pipeline.sessions.job import Computed, commit, compute
+from pipeline.sessions.job import Computed, commit, compute_sessions
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 _FORWARD_STEP_H = 24
 # A step is what is lost when a run is interrupted.
@@ -76,7 +73,7 @@ class _Run:
 
 
 def sessionize(
-    spark: SparkSession,
+    compute: Compute,
     lake: Lake,
     settings: Settings,
     hours: HourRange,
@@ -117,10 +114,10 @@ def sessionize(
         report(step, len(run.pending))
         try:
             with telling_of_full_disk(settings.work, lake.warehouse):
-                computed = compute(spark, lake, settings.sessions, step)
+                computed = compute_sessions(compute, lake, settings.sessions, step)
         except Exception as error:
             # What no smaller step would mend: a full disk, a table that is not as it should be.
-            if isinstance(error, HourglassError) or not spark_is_alive(spark):
+            if isinstance(error, HourglassError) or not compute.is_alive:
                 raise
             if len(step) > 1:
                 longest = len(step) // 2

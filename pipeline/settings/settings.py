@@ -422,6 +422,12 @@ class SparkSettings(Section):
     shuffle_partitions: int | None = Field(
         None, ge=1, description="default: four a core on one machine, else Spark's own"
     )
+    from_mib: int = Field(
+        64,
+        ge=0,
+        description="size in MiB of a step's input files from which on Spark computes it; smaller "
+        "ones are computed without starting it; 0: Spark computes all",
+    )
 
 
 ScenarioName = Literal[

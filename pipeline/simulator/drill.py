@@ -17,11 +17,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
 from pipeline.hours import DAY_H, Hour, HourRange
 from pipeline.ingest.ingest import ingest
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.process.locks import writing
 from pipeline.quality.validate_hours import validate
@@ -31,9 +31,6 @@ from pipeline.settings.settings import Settings, SimulatorSettings, SourceSettin
 from pipeline.simulator import Scenario, simulate
 from pipeline.simulator.drill_report import FalseAlarms, Judgement, failures_of, judge
 from pipeline.text.wording import counted
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 # Noon: a fault begins when there is something to lose.
 _START = Hour.parse("2026-01-05T12")
@@ -66,7 +63,7 @@ class DrillResult:
 class Drill:
     """A drill in a folder; ``status`` is told what is done, and is open while it is."""
 
-    spark: SparkSession
+    compute: Compute
     settings: Settings
     folder: Path
     quiet_days: int
@@ -142,8 +139,8 @@ class Drill:
         settings = self._settings()
         with self.status("ingesting and sessionizing them"), _opened(settings) as lake:
             for days in self.quiet_hours.steps(_DAYS_PER_JOB * DAY_H):
-                ingest(self.spark, lake, settings, days.stop.start, days)
-            sessionize(self.spark, lake, settings, self.quiet_hours)
+                ingest(self.compute, lake, settings, days.stop.start, days)
+            sessionize(self.compute, lake, settings, self.quiet_hours)
         _put(self.live, self.folder / "history")
         partial = mark.with_suffix(".part")
         partial.write_text(json.dumps(wanted), "utf-8")
@@ -180,13 +177,13 @@ class Drill:
         with _opened(settings) as lake:
             for hour in hours:
                 (arriving / "landing" / str(hour)).rename(self.live / "landing" / str(hour))
-                ingest(self.spark, lake, settings, hour.end, HourRange(begin, hour + 1))
+                ingest(self.compute, lake, settings, hour.end, HourRange(begin, hour + 1))
                 only = HourRange(hour, hour + 1)
                 failures += failures_of(validate(lake, settings, only, _EVENTS), hour)
             # A critical hour is not sessionized: the loop has stopped.
             if all(failure.severity != "critical" for failure in failures):
                 # Sessions come out the same at once as hour by hour, and much sooner.
-                sessionize(self.spark, lake, settings, hours)
+                sessionize(self.compute, lake, settings, hours)
                 failures += failures_of(validate(lake, settings, hours, _SESSIONS))
         return judge(scenario, failures, begin, quiet)
 

@@ -11,7 +11,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import SparkSession
 
 from benchmarks.agreement import checksums, compare
 from benchmarks.engines import GAP_US, Limits, engine
@@ -19,6 +18,7 @@ from benchmarks.event_log import EventLog, generate
 from benchmarks.hourly import measure
 from pipeline.errors import HourglassError
 from pipeline.hours import DAY_H
+from pipeline.lake.compute import Compute
 from pipeline.lake.tables import EVENTS
 
 LIMITS = Limits(driver_memory="2g", duckdb_memory="1GB", threads=2)
@@ -67,7 +67,7 @@ def test_the_same_arguments_give_the_same_log(log: EventLog, tmp_path: Path) -> 
     ]
 
 
-def test_engines_agree(log: EventLog, spark: SparkSession, tmp_path: Path) -> None:
+def test_engines_agree(log: EventLog, compute: Compute, tmp_path: Path) -> None:
     names = ("hourglass", "duckdb", "duckdb_loose", "polars")
     found = {name: checksums(made_by(name, log, tmp_path), "1GB") for name in names}
     compare(found)
@@ -88,9 +88,7 @@ def test_another_value_is_noticed(log: EventLog, tmp_path: Path) -> None:
         compare({"one": right, "other": wrong})
 
 
-def test_hours_are_timed_after_history_of_several_lengths(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_hours_are_timed_after_history_of_several_lengths(compute: Compute, tmp_path: Path) -> None:
     found = measure(
         tmp_path / "logs",
         tmp_path / "lakes",

@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
@@ -18,12 +17,10 @@ from answering import Commands
 from workplace import Workplace, workplace
 
 from pipeline.hours import HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS, OPEN_SESSIONS, RECOMMENDATIONS, SESSIONS, TableSpec
 from pipeline.settings.settings import load_settings
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 SETTINGS = """
 work: '{folder}/work'
@@ -61,7 +58,7 @@ class Place(Workplace):
 @pytest.fixture(scope="module", params=[HERE, pytest.param(PROGRAMS, marks=pytest.mark.nightly)])
 def place(
     request: pytest.FixtureRequest,
-    spark: SparkSession,
+    compute: Compute,
     mlflow_tables: None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Place]:

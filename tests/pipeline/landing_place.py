@@ -6,19 +6,17 @@ import hashlib
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fuzzed_logs import H0, HEADER, RawLog, event_rows, settings_for
 
 from pipeline.hours import HourRange
 from pipeline.ingest.ingest import IngestSummary, ingest
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ALL_TABLES, EVENTS, QUARANTINE, SOURCE_FILES, TableSpec
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import Settings
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 # Late enough for the files of both hours.
 CLOCK = H0.start + timedelta(hours=1, minutes=20)
@@ -28,13 +26,13 @@ COUNTS = ("records", "accepted", "duplicates", "quarantined")
 class Place:
     """A landing zone, the lake it goes to, and a hand to run ingest with."""
 
-    def __init__(self, folder: Path, spark: SparkSession) -> None:
+    def __init__(self, folder: Path, compute: Compute) -> None:
         self.folder = folder
         self.landing = folder / "landing"
         self.landing.mkdir(parents=True)
         self.settings: Settings = settings_for(folder / "work", self.landing)
         self.lake = Lake(self.settings.resolved_catalog_uri, self.settings.resolved_warehouse)
-        self.spark = spark
+        self.compute = compute
 
     def remember(self) -> None:
         """Keep all as it is now, for `put_back`."""
@@ -62,10 +60,10 @@ class Place:
         hours: HourRange | None = None,
         late: HourRange | None = None,
     ) -> IngestSummary:
-        return ingest(self.spark, self.lake, self.settings, clock, hours, late)
+        return ingest(self.compute, self.lake, self.settings, clock, hours, late)
 
     def sessionize(self, hours: HourRange) -> None:
-        sessionize(self.spark, self.lake, self.settings, hours)
+        sessionize(self.compute, self.lake, self.settings, hours)
 
     def set_rules(self, **rules: Any) -> None:
         changed = self.settings.ingest.model_copy(update=rules)

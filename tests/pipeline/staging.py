@@ -8,13 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from session_oracle import HOUR_US, Event, Rules, Tables, moments
 
 from pipeline.hours import Hour, HourRange, contiguous
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.steps import INGEST
@@ -31,6 +32,14 @@ from pipeline.settings.settings import DatasetSettings, SessionSettings, Setting
 
 DAY = Hour.parse("2024-03-01T00")
 DAY_US = DAY.index * HOUR_US
+
+
+def no_spark() -> NoReturn:
+    raise AssertionError("Spark was started, though nothing here needs it")
+
+
+#: For what must be done without Spark.
+NO_SPARK = Compute(no_spark, from_mib=0)
 
 
 class Log:

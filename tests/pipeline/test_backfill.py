@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from session_oracle import Event, session_tables
@@ -18,6 +18,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.ingest.ingest import IngestSummary
 from pipeline.ingest.new_files import Intake
 from pipeline.lake import stale_hours as staleness
+from pipeline.lake.compute import Compute
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.tables import EVENTS, SESSIONS
 from pipeline.sessions import backfill as backfill_module
@@ -25,9 +26,6 @@ from pipeline.sessions import sessionize as sessionize_module
 from pipeline.sessions.backfill import backfill, plan_backfill
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
 from pipeline.settings.settings import SessionSettings
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 CLOCK = (DAY + 90).start + timedelta(minutes=30)
 
@@ -40,8 +38,8 @@ def no_new_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backfill_module, "find_intake", lambda *_: nothing)
 
 
-def fill(spark: SparkSession, log: Log, asked: HourRange | None = None) -> SessionizeSummary | None:
-    return backfill(spark, log.lake, log.settings, CLOCK, asked)[1]
+def fill(compute: Compute, log: Log, asked: HourRange | None = None) -> SessionizeSummary | None:
+    return backfill(compute, log.lake, log.settings, CLOCK, asked)[1]
 
 
 def planned(log: Log, asked: HourRange | None = None) -> list[tuple[str, int, str]]:
@@ -49,12 +47,10 @@ def planned(log: Log, asked: HourRange | None = None) -> list[tuple[str, int, st
     return [(str(part.hours), part.events, part.why) for part in plan.ranges]
 
 
-def test_the_plan_says_what_and_why_and_changes_nothing(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_the_plan_says_what_and_why_and_changes_nothing(compute: Compute, tmp_path: Path) -> None:
     log = Log(tmp_path)
     log.arrive([at("0:10:00"), at("1:00:00"), at("9:00:00")])
-    run(spark, log, 0, 5)
+    run(compute, log, 0, 5)
     log.arrive([at("1:30:00", user="late"), at("20:00:00")])
     before = log.lake.snapshots()
     assert planned(log) == [
@@ -64,24 +60,24 @@ def test_the_plan_says_what_and_why_and_changes_nothing(
     ]
     assert planned(log, hours(5, 10)) == planned(log)[:2]
     assert log.lake.snapshots() == before
-    assert fill(spark, log) is not None
+    assert fill(compute, log) is not None
     assert planned(log) == []
     assert_as_defined(log, 21)
     log.settings = log.settings.model_copy(update={"sessions": SessionSettings(gap_s=60)})
     assert {why for _, _, why in planned(log)} == {"other settings"}
 
 
-def test_nothing_to_do_is_nothing_done(spark: SparkSession, tmp_path: Path) -> None:
+def test_nothing_to_do_is_nothing_done(compute: Compute, tmp_path: Path) -> None:
     log = Log(tmp_path)
     assert planned(log) == []
-    assert fill(spark, log) is None
+    assert fill(compute, log) is None
     log.arrive([at("3:00:00")])
-    assert fill(spark, log) is not None
-    assert fill(spark, log) is None
+    assert fill(compute, log) is not None
+    assert fill(compute, log) is None
 
 
 def test_an_hour_that_fails_is_named_and_what_does_not_follow_from_it_is_done(
-    spark: SparkSession, tmp_path: Path
+    compute: Compute, tmp_path: Path
 ) -> None:
     """The file of hour 6 is damaged; 7 and 8 may hold its sessions, 20 and 21 cannot."""
     log = Log(tmp_path)
@@ -89,7 +85,7 @@ def test_an_hour_that_fails_is_named_and_what_does_not_follow_from_it_is_done(
     (damaged,) = [Path(file.path) for file in log.lake.files(EVENTS, hours(6, 7))]
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-20] + b"\0" * 20)
-    done = fill(spark, log)
+    done = fill(compute, log)
     assert done is not None
     ((failed, reason),) = done.failed
     assert failed == DAY + 6
@@ -104,7 +100,7 @@ def test_an_hour_that_fails_is_named_and_what_does_not_follow_from_it_is_done(
     assert stale_hours(log.lake, log.settings, DAY + 22) == [DAY + 6, DAY + 7, DAY + 8]
 
     damaged.write_bytes(whole)
-    again = fill(spark, log)
+    again = fill(compute, log)
     assert again is not None
     assert again.failed == ()
     assert_as_defined(log, 22)
@@ -112,25 +108,25 @@ def test_an_hour_that_fails_is_named_and_what_does_not_follow_from_it_is_done(
 
 
 def test_an_interrupted_backfill_goes_on_where_it_was(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = Log(tmp_path)
     log.arrive(random_log(31, 40, log.rules, span_h=15))
     monkeypatch.setattr(sessionize_module, "_HOURS_PER_STEP", 4)
-    compute = sessionize_module.compute
+    compute_sessions = sessionize_module.compute_sessions
     steps: list[HourRange] = []
 
     def twice(*arguments: Any) -> Any:
         if len(steps) == 2:
             raise KeyboardInterrupt
         steps.append(arguments[-1])
-        return compute(*arguments)
+        return compute_sessions(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sessionize_module, "compute", twice)
-        fill(spark, log)
+        patch.setattr(sessionize_module, "compute_sessions", twice)
+        fill(compute, log)
     assert sorted(log.lake.filled("sessionize")) == [hour for step in steps for hour in step]
-    done = fill(spark, log)
+    done = fill(compute, log)
     assert done is not None
     assert not {hour for step in steps for hour in step} & {h for p in done.filled for h in p}
     stop = max(event.hour for event in log.events) + 1 - DAY.index
@@ -138,7 +134,7 @@ def test_an_interrupted_backfill_goes_on_where_it_was(
 
 
 def test_a_full_disk_ends_the_run_and_the_next_one_completes_it(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = Log(tmp_path)
     log.arrive([at("1:00:00"), at("2:00:00")])
@@ -149,11 +145,11 @@ def test_a_full_disk_ends_the_run_and_the_next_one_completes_it(
         raise RuntimeError("job aborted") from OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(HourglassError, match="no space is left"):
-        patch.setattr(sessionize_module, "compute", full)
-        fill(spark, log)
+        patch.setattr(sessionize_module, "compute_sessions", full)
+        fill(compute, log)
     assert len(tried) == 1, "a full disk is not tried again in halves"
     assert log.lake.filled("sessionize") == {}
-    fill(spark, log)
+    fill(compute, log)
     assert_as_defined(log, 3)
 
 
@@ -172,7 +168,7 @@ def waves(rng: random.Random) -> Iterator[list[Event]]:
 
 
 def test_hours_found_settled_are_rightly_passed_over(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Events arrive anywhere, ranges are asked for anywhere: the shortcut never hides an hour."""
     rng = random.Random(41)
@@ -185,28 +181,28 @@ def test_hours_found_settled_are_rightly_passed_over(
                 log, stop, monkeypatch
             )
         first = rng.randrange(30)
-        sessionize(spark, log.lake, log.settings, hours(first, first + rng.randrange(1, 8)))
+        sessionize(compute, log.lake, log.settings, hours(first, first + rng.randrange(1, 8)))
         for stop in (DAY + first, DAY + 40):
             assert stale_hours(log.lake, log.settings, stop) == without_shortcut(
                 log, stop, monkeypatch
             )
         used += log.lake.settled(staleness.rules_digest(log.settings)) is not None
     assert used
-    sessionize(spark, log.lake, log.settings, hours(31, 32))
+    sessionize(compute, log.lake, log.settings, hours(31, 32))
     expected = session_tables(log.events, log.rules, DAY.index, DAY.index + 32)
     assert log.tables(hours(0, 32)).sessions == expected.sessions
     assert set(log.dwell_hours(hours(0, 32))) == set(expected_dwell_hours(expected))
 
 
 def test_a_stray_event_of_long_ago_costs_its_own_hours_and_no_more(
-    spark: SparkSession, tmp_path: Path
+    compute: Compute, tmp_path: Path
 ) -> None:
     log = Log(tmp_path)
     log.arrive([at("3:00:00")])
-    run(spark, log, 3, 5)
+    run(compute, log, 3, 5)
     old = Hour.parse("1990-01-01T00")
     log.arrive([Event(old.index * 3_600_000_000 + 5, "old", "u", "i")])
-    done = fill(spark, log)
+    done = fill(compute, log)
     assert done is not None
     assert sum(len(part) for part in done.filled) <= 3
     assert log.lake.arrow(SESSIONS).num_rows == 2

@@ -13,7 +13,6 @@ import threading
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
@@ -22,6 +21,7 @@ from killing import ROOT, run_and_kill, settings_file
 from landing_place import Place
 
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.fingerprint import content_digest
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import (
@@ -35,9 +35,6 @@ from pipeline.lake.tables import (
 )
 from pipeline.sessions.backfill import backfill
 from pipeline.settings.settings import Settings
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "1"))
 _MORE = 10  # rounds until one was killed: on a quick machine all may end before their time
@@ -128,9 +125,9 @@ class Reader(threading.Thread):
 
 @pytest.mark.slow
 def test_a_backfill_killed_at_any_instant_leaves_whole_states_and_the_next_completes_it(
-    spark: SparkSession, tmp_path: Path
+    compute: Compute, tmp_path: Path
 ) -> None:
-    place = Place(tmp_path, spark)
+    place = Place(tmp_path, compute)
     config = settings_file(place, tmp_path)
     rng = random.Random(8)
     arrived = [frozenset(put_round(place, rng, 0))]
@@ -156,16 +153,16 @@ def test_a_backfill_killed_at_any_instant_leaves_whole_states_and_the_next_compl
     assert killed
     assert looks
 
-    everything = (spark, place.lake, place.settings, CLOCK, None)
+    everything = (compute, place.lake, place.settings, CLOCK, None)
     backfill(*everything)
     assert assert_whole(place.lake) == arrived[-1]
     assert place.lake.state() == place.lake.snapshots()
-    quiet = Place(tmp_path / "quiet", spark)
+    quiet = Place(tmp_path / "quiet", compute)
     for path in place.landing.rglob("*.csv"):
         copy = quiet.landing / path.relative_to(place.landing)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
-    backfill(spark, quiet.lake, quiet.settings, CLOCK, None)
+    backfill(compute, quiet.lake, quiet.settings, CLOCK, None)
     found, expected = place.digests(), quiet.digests()
     # When a file was seen on disk is no content, and which empty hours were looked at neither.
     differing = {name for name in found if found[name] != expected[name]}
@@ -173,8 +170,8 @@ def test_a_backfill_killed_at_any_instant_leaves_whole_states_and_the_next_compl
     assert place.accounts() == quiet.accounts()
 
 
-def test_two_backfills_at_once_do_the_work_once(spark: SparkSession, tmp_path: Path) -> None:
-    place = Place(tmp_path, spark)
+def test_two_backfills_at_once_do_the_work_once(compute: Compute, tmp_path: Path) -> None:
+    place = Place(tmp_path, compute)
     config = settings_file(place, tmp_path)
     put_round(place, random.Random(3), 0)
     command = [sys.executable, "-m", "training.cli", "--config", str(config), "backfill", "--json"]
@@ -189,8 +186,8 @@ def test_two_backfills_at_once_do_the_work_once(spark: SparkSession, tmp_path: P
     assert len(place.accounts()) == 3
     every = HourRange(H0, H0 + 30)
     assert {hour for hour in place.lake.filled("sessionize") if hour in every}
-    quiet = Place(tmp_path / "quiet", spark)
+    quiet = Place(tmp_path / "quiet", compute)
     put_round(quiet, random.Random(3), 0)
-    backfill(spark, quiet.lake, quiet.settings, CLOCK, None)
+    backfill(compute, quiet.lake, quiet.settings, CLOCK, None)
     for name in ("events", "sessions", "open_sessions", "item_hours", "dwell_hours", "quarantine"):
         assert place.digests()[name] == quiet.digests()[name]

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from fuzzed_logs import expected_accounts, expected_events, fuzzed, refused_of
 from landing_place import COUNTS, Place
 
+from pipeline.lake.compute import Compute
 from pipeline.lake.tables import EVENTS, QUARANTINE
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 SEED = int(os.environ.get("HOURGLASS_TEST_SEED", "0"))
 FILES = int(os.environ.get("HOURGLASS_TEST_FILES", "300"))
@@ -23,8 +20,8 @@ RUNS = 4
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_commands_compute")
-def test_nothing_of_hundreds_of_files_is_lost(tmp_path: Path, spark: SparkSession) -> None:
-    place = Place(tmp_path, spark)
+def test_nothing_of_hundreds_of_files_is_lost(tmp_path: Path, compute: Compute) -> None:
+    place = Place(tmp_path, compute)
     logs = fuzzed(seed=SEED + 77, files=FILES)
     for run in range(RUNS):
         # The files of a run lie among those of the others by name, so events change hands.

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -35,12 +34,10 @@ from pipeline.dataset.write import shard_bounds
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange
 from pipeline.ingest import ingest
+from pipeline.lake.compute import Compute
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import DatasetSettings, SessionSettings, Settings, SourceSettings
 from training.data.reader import DataSet, read_dataset
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 T = 48
 RULES = Rules(max_session_hours=3)
@@ -82,17 +79,17 @@ def a_log() -> set[Event]:
 
 
 @pytest.fixture(scope="module")
-def log(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Log:
+def log(compute: Compute, tmp_path_factory: pytest.TempPathFactory) -> Log:
     """A sessionized log of 56 hours, of which the data sets may know 48."""
     made = Log(tmp_path_factory.mktemp("lake"), RULES, **SMALL)
     made.arrive(a_log())
-    sessionize(spark, made.lake, made.settings, HourRange(DAY, DAY + 56))
+    sessionize(compute, made.lake, made.settings, HourRange(DAY, DAY + 56))
     return made
 
 
 @pytest.fixture(scope="module")
-def base(spark: SparkSession, log: Log) -> Path:
-    return freeze(spark, log.lake, log.settings, DAY + T)
+def base(compute: Compute, log: Log) -> Path:
+    return freeze(compute, log.lake, log.settings, DAY + T)
 
 
 def with_rules(log: Log, **changed: object) -> Settings:
@@ -156,13 +153,13 @@ def files_of(folder: Path) -> dict[str, bytes]:
     ],
 )
 def test_a_data_set_is_what_loops_make_of_the_events(
-    spark: SparkSession, log: Log, changed: dict[str, object], request: pytest.FixtureRequest
+    compute: Compute, log: Log, changed: dict[str, object], request: pytest.FixtureRequest
 ) -> None:
     if changed:
         request.getfixturevalue("as_commands_compute")
     settings = with_rules(log, **changed)
     rules = settings.dataset
-    data = read_dataset(freeze(spark, log.lake, settings, DAY + T))
+    data = read_dataset(freeze(compute, log.lake, settings, DAY + T))
     frame = replace(FRAME, history_start=FRAME.window_start - 480) if changed else FRAME
 
     known = known_events(log.events, RULES, frame, rules.event_types)
@@ -227,25 +224,25 @@ def test_the_freshest_clicks_are_in(base: Path) -> None:
 
 
 def test_nothing_of_the_future_changes_a_byte(
-    spark: SparkSession, log: Log, base: Path, tmp_path: Path
+    compute: Compute, log: Log, base: Path, tmp_path: Path
 ) -> None:
     """The module's log goes on after T; a lake whose log ends there gives the same files."""
     past = Log(tmp_path, RULES, **SMALL)
     past.arrive(event for event in log.events if event.time_us < LAST_US)
-    sessionize(spark, past.lake, past.settings, HourRange(DAY, DAY + T))
-    again = freeze(spark, past.lake, past.settings, DAY + T)
+    sessionize(compute, past.lake, past.settings, HourRange(DAY, DAY + T))
+    again = freeze(compute, past.lake, past.settings, DAY + T)
     assert again.name == base.name
     assert again != base
     assert files_of(again) == files_of(base)
     assert (again / "lineage.json").read_bytes() != (base / "lineage.json").read_bytes()
     # An event just before T, however, is another data set.
     past.arrive([Event(LAST_US - 1, "just before", "user 02", "item 1")])
-    sessionize(spark, past.lake, past.settings, HourRange(DAY + T - 1, DAY + T))
-    assert freeze(spark, past.lake, past.settings, DAY + T).name != base.name
+    sessionize(compute, past.lake, past.settings, HourRange(DAY + T - 1, DAY + T))
+    assert freeze(compute, past.lake, past.settings, DAY + T).name != base.name
 
 
 def test_a_lake_rebuilt_from_the_raw_files_gives_the_same_data_set(
-    spark: SparkSession, tmp_path: Path
+    compute: Compute, tmp_path: Path
 ) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
@@ -269,26 +266,26 @@ def test_a_lake_rebuilt_from_the_raw_files_gives_the_same_data_set(
         source = SourceSettings(name="json_lines", path=raw, columns={"event_type": "type"})
         settings = log.settings.model_copy(update={"source": source})
         clock = datetime(2025, 1, 1, tzinfo=UTC)
-        taken = ingest.ingest(spark, log.lake, settings, clock)
+        taken = ingest.ingest(compute, log.lake, settings, clock)
         assert taken.duplicates >= 40
         for first, stop in pairwise(cuts):
-            sessionize(spark, log.lake, settings, HourRange(DAY + first, DAY + stop))
-        made.append(freeze(spark, log.lake, settings, DAY + T))
+            sessionize(compute, log.lake, settings, HourRange(DAY + first, DAY + stop))
+        made.append(freeze(compute, log.lake, settings, DAY + T))
     assert made[0].name == made[1].name
     assert files_of(made[0]) == files_of(made[1])
 
 
-def test_the_same_data_set_is_not_made_twice(spark: SparkSession, log: Log, base: Path) -> None:
+def test_the_same_data_set_is_not_made_twice(compute: Compute, log: Log, base: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in base.iterdir()}
-    assert freeze(spark, log.lake, log.settings, DAY + T) == base
+    assert freeze(compute, log.lake, log.settings, DAY + T) == base
     assert {path: path.stat().st_mtime_ns for path in base.iterdir()} == before
     assert [path.name for path in base.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_extending_only_appends(spark: SparkSession, log: Log, base: Path) -> None:
+def test_extending_only_appends(compute: Compute, log: Log, base: Path) -> None:
     old = read_dataset(base)
     later = with_rules(log, min_item_events=1)
-    new = read_dataset(freeze(spark, log.lake, later, DAY + 52, base))
+    new = read_dataset(freeze(compute, log.lake, later, DAY + 52, base))
     assert len(new.item_ids) > len(old.item_ids)
     assert list(new.item_ids[: len(old.item_ids)]) == list(old.item_ids)
     # A type that was never met before comes last, wherever the alphabet has it.
@@ -299,15 +296,15 @@ def test_extending_only_appends(spark: SparkSession, log: Log, base: Path) -> No
     counts = Counter(one.event.item for one in kept)
     assert list(new.item_events) == [counts[item] for item in new.item_ids]
     assert list(new.item_ids) == vocabulary_of(kept, old.item_ids)
-    assert freeze(spark, log.lake, later, DAY + 52).name != new.folder.name
+    assert freeze(compute, log.lake, later, DAY + 52).name != new.folder.name
 
 
 @pytest.mark.usefixtures("as_commands_compute")
 def test_the_test_part_holds_exactly_the_events_that_follow(
-    spark: SparkSession, log: Log, base: Path
+    compute: Compute, log: Log, base: Path
 ) -> None:
     part = read_dataset(
-        hold_out(spark, log.lake, log.settings, base, HourRange(DAY + T, DAY + T + 3))
+        hold_out(compute, log.lake, log.settings, base, HourRange(DAY + T, DAY + T + 3))
     )
     old = read_dataset(base)
     frame = Frame(FRAME.history_start, FRAME.as_of, FRAME.as_of + 3)
@@ -334,9 +331,9 @@ def test_the_test_part_holds_exactly_the_events_that_follow(
 
 
 def test_recommendations_are_asked_for_everyone_who_is_known(
-    spark: SparkSession, log: Log, base: Path
+    compute: Compute, log: Log, base: Path
 ) -> None:
-    asked = read_dataset(histories_at(spark, log.lake, log.settings, base, DAY + 52))
+    asked = read_dataset(histories_at(compute, log.lake, log.settings, base, DAY + 52))
     frame = Frame(DAY.index + 17, DAY.index + 52, DAY.index + 52)
     known = known_events(log.events, RULES, frame)
     expected = histories(
@@ -349,11 +346,11 @@ def test_recommendations_are_asked_for_everyone_who_is_known(
 
 
 def test_a_test_part_that_was_made_is_found_without_spark(
-    spark: SparkSession, log: Log, base: Path
+    compute: Compute, log: Log, base: Path
 ) -> None:
     hours = HourRange(DAY + T, DAY + T + 2)
     assert held_out(log.lake, log.settings, base, hours) is None
-    made = hold_out(spark, log.lake, log.settings, base, hours)
+    made = hold_out(compute, log.lake, log.settings, base, hours)
     assert held_out(log.lake, log.settings, base, hours) == made
     # Of other rules it is another one.
     rules = DatasetSettings(**{**log.settings.dataset.model_dump(), "max_history_events": 3})
@@ -361,35 +358,33 @@ def test_a_test_part_that_was_made_is_found_without_spark(
     assert held_out(log.lake, other, base, hours) is None
 
 
-def test_a_test_part_starts_where_its_data_set_ends(
-    spark: SparkSession, log: Log, base: Path
-) -> None:
+def test_a_test_part_starts_where_its_data_set_ends(compute: Compute, log: Log, base: Path) -> None:
     with pytest.raises(UsageError, match=f"is as of {DAY + T}: its test part cannot start at"):
-        hold_out(spark, log.lake, log.settings, base, HourRange(DAY + T + 1, DAY + T + 2))
+        hold_out(compute, log.lake, log.settings, base, HourRange(DAY + T + 1, DAY + T + 2))
 
 
-def test_hours_that_are_not_filled_are_named(spark: SparkSession, log: Log, base: Path) -> None:
+def test_hours_that_are_not_filled_are_named(compute: Compute, log: Log, base: Path) -> None:
     with pytest.raises(HourglassError) as refused:
-        freeze(spark, log.lake, log.settings, DAY + 58)
+        freeze(compute, log.lake, log.settings, DAY + 58)
     assert str(refused.value).startswith(f"hours before {DAY + 58} are not sessionized")
     assert f"`hourglass backfill --from {DAY + 56} --to {DAY + 58}`" in str(refused.value)
     with pytest.raises(HourglassError, match=f"from {DAY + 56} on"):
-        hold_out(spark, log.lake, log.settings, base, HourRange(DAY + T, DAY + 57))
+        hold_out(compute, log.lake, log.settings, base, HourRange(DAY + T, DAY + 57))
     with pytest.raises(HourglassError, match=f"no event is known before {DAY}"):
-        freeze(spark, log.lake, log.settings, DAY)
+        freeze(compute, log.lake, log.settings, DAY)
 
 
-def test_sessions_by_other_rules_are_refused(spark: SparkSession, log: Log) -> None:
+def test_sessions_by_other_rules_are_refused(compute: Compute, log: Log) -> None:
     """Else the manifest would tell the gap of the settings, not that of the sessions."""
     first = min(log.lake.filled("sessionize"))
     other = log.settings.model_copy(update={"sessions": SessionSettings(gap_s=60)})
     with pytest.raises(HourglassError, match=f"other events or rules: .*from {first} on"):
-        freeze(spark, log.lake, other, DAY + T)
+        freeze(compute, log.lake, other, DAY + T)
 
 
-def test_a_filter_that_leaves_nothing_says_where_it_went(spark: SparkSession, log: Log) -> None:
+def test_a_filter_that_leaves_nothing_says_where_it_went(compute: Compute, log: Log) -> None:
     with pytest.raises(HourglassError) as refused:
-        freeze(spark, log.lake, with_rules(log, min_user_sessions=99), DAY + T)
+        freeze(compute, log.lake, with_rules(log, min_user_sessions=99), DAY + T)
     said = str(refused.value)
     assert (
         f"no event of {DAY + T - 20} to {DAY + T} is left by the support filter (window: " in said
@@ -397,7 +392,7 @@ def test_a_filter_that_leaves_nothing_says_where_it_went(spark: SparkSession, lo
     assert "users >= 99: 0 events): widen dataset.window or lower dataset.min_*" in said
 
 
-def test_an_hour_without_a_known_item_is_no_test_part(spark: SparkSession, tmp_path: Path) -> None:
+def test_an_hour_without_a_known_item_is_no_test_part(compute: Compute, tmp_path: Path) -> None:
     log = Log(tmp_path, **{**SMALL, "min_item_events": 1})
     log.arrive(
         [
@@ -406,13 +401,13 @@ def test_an_hour_without_a_known_item_is_no_test_part(spark: SparkSession, tmp_p
             Event(DAY_US + HOUR_US, "3", "u", "unknown"),
         ]
     )
-    sessionize(spark, log.lake, log.settings, HourRange(DAY, DAY + 2))
-    base = freeze(spark, log.lake, log.settings, DAY + 1)
+    sessionize(compute, log.lake, log.settings, HourRange(DAY, DAY + 2))
+    base = freeze(compute, log.lake, log.settings, DAY + 1)
     assert told(read_dataset(base)) == {
         "u": (0, [(1, DAY_US, True, 1.0, 0, 0, None), (1, DAY_US + US, False, None, 0, 0, None)])
     }
     with pytest.raises(HourglassError, match=f"on what data set {base.name} knows, 1 item: "):
-        hold_out(spark, log.lake, log.settings, base, HourRange(DAY + 1, DAY + 2))
+        hold_out(compute, log.lake, log.settings, base, HourRange(DAY + 1, DAY + 2))
 
 
 @given(

@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -18,13 +18,11 @@ from pipeline.dataset.build import freeze, hold_out
 from pipeline.dataset.write import write_table
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import DatasetSettings, Settings
 from training.data.reader import DataSet, Features, read_dataset
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 # Context of two hours, a window of four, two hours after T.
 T, STOP = 6, 8
@@ -85,24 +83,24 @@ def with_rules(log: Log, **changed: object) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def log(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Log:
+def log(compute: Compute, tmp_path_factory: pytest.TempPathFactory) -> Log:
     made = Log(tmp_path_factory.mktemp("lake"), **RULES)
     made.arrive(a_log())
-    sessionize(spark, made.lake, made.settings, HourRange(DAY, DAY + STOP))
+    sessionize(compute, made.lake, made.settings, HourRange(DAY, DAY + STOP))
     with_metadata(made, ITEMS, {**PLANTED, **ITEMS_KNOWN})
     with_metadata(made, USERS, USERS_KNOWN)
     return made
 
 
 @pytest.fixture(scope="module")
-def base(spark: SparkSession, log: Log) -> Path:
-    return freeze(spark, log.lake, log.settings, DAY + T)
+def base(compute: Compute, log: Log) -> Path:
+    return freeze(compute, log.lake, log.settings, DAY + T)
 
 
 @pytest.fixture(scope="module")
-def part(spark: SparkSession, log: Log, base: Path) -> DataSet:
+def part(compute: Compute, log: Log, base: Path) -> DataSet:
     hours = HourRange(DAY + T, DAY + STOP)
-    return read_dataset(hold_out(spark, log.lake, log.settings, base, hours))
+    return read_dataset(hold_out(compute, log.lake, log.settings, base, hours))
 
 
 def fields_of(data: DataSet) -> dict[str, tuple[str, ...]]:
@@ -196,16 +194,14 @@ def test_cold_items_are_targets_of_a_test_part(part: DataSet) -> None:
     assert counts["cold, seen"] == 1
 
 
-def test_what_is_told_later_changes_nothing(
-    spark: SparkSession, base: Path, tmp_path: Path
-) -> None:
+def test_what_is_told_later_changes_nothing(compute: Compute, base: Path, tmp_path: Path) -> None:
     """A lake that ends at T, with no metadata of what becomes available later."""
     past = Log(tmp_path, **RULES)
     past.arrive(event for event in a_log() if event.time_us < DAY_US + T * HOUR_US)
-    sessionize(spark, past.lake, past.settings, HourRange(DAY, DAY + T))
+    sessionize(compute, past.lake, past.settings, HourRange(DAY, DAY + T))
     with_metadata(past, ITEMS, ITEMS_KNOWN)
     with_metadata(past, USERS, USERS_KNOWN)
-    again = freeze(spark, past.lake, past.settings, DAY + T)
+    again = freeze(compute, past.lake, past.settings, DAY + T)
     assert again.name == base.name
     for path in again.glob("[!.]*.parquet"):
         assert path.read_bytes() == (base / path.name).read_bytes(), path.name
@@ -245,10 +241,10 @@ def test_what_is_told_before_is_part_of_the_name(
     assert names[-1] == base.name
 
 
-def test_extending_keeps_codes_and_appends(spark: SparkSession, log: Log, base: Path) -> None:
+def test_extending_keeps_codes_and_appends(compute: Compute, log: Log, base: Path) -> None:
     old = read_dataset(base)
     settings = with_rules(log, max_context_values=3)
-    new = read_dataset(freeze(spark, log.lake, settings, DAY + STOP, base))
+    new = read_dataset(freeze(compute, log.lake, settings, DAY + STOP, base))
     # There is room for one more device, and fridges are rarer.
     assert fields_of(new) == {"device": ("phone", "desk", "tv"), "country": ("fi",)}
     assert new.item_ids.tolist()[:5] == old.item_ids.tolist()
@@ -262,7 +258,7 @@ def test_extending_keeps_codes_and_appends(spark: SparkSession, log: Log, base: 
 
 
 def test_made_again_every_file_has_the_same_bytes(
-    spark: SparkSession, log: Log, tmp_path: Path
+    compute: Compute, log: Log, tmp_path: Path
 ) -> None:
     """Shards, vocabulary, popularity, features, manifest, lineage: of a data set and a test part.
 
@@ -273,13 +269,13 @@ def test_made_again_every_file_has_the_same_bytes(
     for folder, number in (("first", "2"), ("again", "7")):
         work = tmp_path / folder
         settings = with_rules(log, events_per_shard=100).model_copy(update={"work": work})
-        before = spark.conf.get("spark.sql.shuffle.partitions")
-        spark.conf.set("spark.sql.shuffle.partitions", number)
+        before = compute.spark.conf.get("spark.sql.shuffle.partitions")
+        compute.spark.conf.set("spark.sql.shuffle.partitions", number)
         try:
-            base = freeze(spark, log.lake, settings, DAY + T)
-            hold_out(spark, log.lake, settings, base, hours)
+            base = freeze(compute, log.lake, settings, DAY + T)
+            hold_out(compute, log.lake, settings, base, hours)
         finally:
-            spark.conf.set("spark.sql.shuffle.partitions", str(before))
+            compute.spark.conf.set("spark.sql.shuffle.partitions", str(before))
         made.append({p.relative_to(work): p.read_bytes() for p in work.rglob("*") if p.is_file()})
     assert made[0].keys() == made[1].keys()
     names = [path.name for path in made[0]]
@@ -297,19 +293,19 @@ def test_one_file_is_the_same_however_its_rows_came(tmp_path: Path) -> None:
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "pieces").read_bytes()
 
 
-def test_a_context_field_that_no_event_has(spark: SparkSession, log: Log) -> None:
+def test_a_context_field_that_no_event_has(compute: Compute, log: Log) -> None:
     settings = with_rules(log, context=("device", "browser"))
     with pytest.raises(
         HourglassError, match="field 'browser': those that occur are country, device"
     ):
-        freeze(spark, log.lake, settings, DAY + T)
+        freeze(compute, log.lake, settings, DAY + T)
 
 
 def test_without_the_settings_there_is_no_context_and_no_cold_item(
-    spark: SparkSession, log: Log, base: Path
+    compute: Compute, log: Log, base: Path
 ) -> None:
     settings = with_rules(log, context=(), cold_items=False)
-    data = read_dataset(freeze(spark, log.lake, settings, DAY + T))
+    data = read_dataset(freeze(compute, log.lake, settings, DAY + T))
     old = read_dataset(base)
     assert data.folder != old.folder
     assert data.histories.context.shape == (len(data.histories.item), 0)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from fuzzed_logs import H0, RawLog, expected_accounts, expected_events, fuzzed, plain, refused_of
 from landing_place import Place
 
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.tables import EVENTS, SOURCE_FILES
 from pipeline.settings.settings import ColumnSettings
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 SEED = int(os.environ.get("HOURGLASS_TEST_SEED", "0"))
 DELIVERIES = int(os.environ.get("HOURGLASS_TEST_DELIVERIES", "1"))
@@ -67,10 +64,10 @@ def deliver_all(place: Place, logs: list[RawLog], rng: random.Random) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("world", range(max(1, DELIVERIES // 3)))
 def test_any_delivery_of_the_same_files_ends_in_the_same_tables(
-    tmp_path: Path, spark: SparkSession, world: int
+    tmp_path: Path, compute: Compute, world: int
 ) -> None:
     logs = random_logs(SEED + world)
-    at_once = Place(tmp_path / "at once", spark)
+    at_once = Place(tmp_path / "at once", compute)
     for log in logs:
         deliver(at_once, log)
     at_once.ingest()
@@ -80,7 +77,7 @@ def test_any_delivery_of_the_same_files_ends_in_the_same_tables(
     assert at_once.refused() == refused_of(logs)
     wanted = at_once.digests()
     for delivery in range(min(DELIVERIES, 3)):
-        place = Place(tmp_path / str(delivery), spark)
+        place = Place(tmp_path / str(delivery), compute)
         deliver_all(place, logs, random.Random(f"{SEED} {world} {delivery}"))
         assert place.digests() == wanted
         before = place.lake.snapshots()
@@ -98,8 +95,8 @@ def reading(place: Place, time_unit: str = "s") -> Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, spark: SparkSession) -> Place:
-    return Place(tmp_path, spark)
+def place(tmp_path: Path, compute: Compute) -> Place:
+    return Place(tmp_path, compute)
 
 
 def test_what_a_line_said_before_it_was_whole_is_forgotten(place: Place) -> None:

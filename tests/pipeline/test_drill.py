@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import pytest
 import yaml
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
+from pipeline.lake.compute import Compute
 from pipeline.quality.results import ExpectationOutcome, ValidationOutcome
 from pipeline.settings.settings import QualitySettings, Settings, SimulatorSettings
 from pipeline.simulator import SCENARIOS
@@ -18,9 +19,6 @@ from pipeline.simulator.drill import Drill
 from pipeline.simulator.drill_report import Failure, FalseAlarms, failures_of, judge
 from pipeline.simulator.drill_tables import complaint, drill_facts, drill_sentence
 from pipeline.simulator.scenarios import Scenario
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 BEGIN = Hour.parse("2026-01-20T12")
 QUIET = FalseAlarms(720, ())
@@ -150,9 +148,7 @@ def few_expectations(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_small_drill(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_small_drill(compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused records are caught in the first hour, and a quiet night stops nothing."""
     settings = Settings(
         simulator=SimulatorSettings(users=250, items_per_day=60),
@@ -160,7 +156,7 @@ def test_a_small_drill(
     )
     folder = tmp_path / "drill"
     scenarios = [SCENARIOS["wrong_time_unit"], SCENARIOS["real_night"]]
-    done = Drill(spark, settings, folder, 1, fault_hours=1, hours_after=0).run(scenarios)
+    done = Drill(compute, settings, folder, 1, fault_hours=1, hours_after=0).run(scenarios)
     caught, night = done.judgements
     assert done.quiet.hours == 24
     assert caught.caught is not None
@@ -178,23 +174,23 @@ def test_a_small_drill(
     landing = folder / "history" / "landing" / "items.jsonl"
     before = landing.stat().st_mtime_ns
     monkeypatch.setattr("pipeline.simulator.drill.validate", lambda *_: [])
-    Drill(spark, settings, folder, 1).run([])
+    Drill(compute, settings, folder, 1).run([])
     assert landing.stat().st_mtime_ns == before
     with pytest.raises(UsageError, match="holds a drill of 1 quiet day "):
-        Drill(spark, settings, folder, 2).run([])
+        Drill(compute, settings, folder, 2).run([])
 
 
 class TestFolder:
     def test_one_that_holds_something_else_is_refused(
-        self, spark: SparkSession, tmp_path: Path
+        self, compute: Compute, tmp_path: Path
     ) -> None:
         (tmp_path / "lake").mkdir()
         with pytest.raises(UsageError, match="is not empty and holds no drill"):
-            Drill(spark, Settings(), tmp_path, 1).run([])
+            Drill(compute, Settings(), tmp_path, 1).run([])
         assert [path.name for path in tmp_path.iterdir()] == ["lake"]
 
     def test_a_history_that_was_never_finished_is_made_anew(
-        self, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A drill killed while it ingests leaves a mark that promises nothing."""
 
@@ -205,7 +201,7 @@ class TestFolder:
             raise KilledError
 
         settings = Settings(simulator=SimulatorSettings(users=20, items_per_day=20))
-        drill = Drill(spark, settings, tmp_path / "drill", 1)
+        drill = Drill(compute, settings, tmp_path / "drill", 1)
         monkeypatch.setattr("pipeline.simulator.drill.ingest", kill)
         with pytest.raises(KilledError):
             drill.run([])

@@ -6,22 +6,20 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from fuzzed_logs import H0
 from landing_place import Place
 
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.tables import EVENTS, REPEATED_KEYS
 from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
 from pipeline.sources import source_for
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 HEADER = "event_time,user_id,item_id,id"
 START_S = (H0 - 12).index * 3600
@@ -41,8 +39,8 @@ class Record(NamedTuple):
         return self.time_s // 3600
 
 
-def place_of(folder: Path, spark: SparkSession, key_window: str = "7d") -> Place:
-    place = Place(folder, spark)
+def place_of(folder: Path, compute: Compute, key_window: str = "7d") -> Place:
+    place = Place(folder, compute)
     columns = {"columns": ColumnSettings(event_key="id")}
     source = place.settings.source.model_copy(update=columns)
     place.settings = place.settings.model_copy(update={"source": source})
@@ -113,7 +111,7 @@ def owned(records: Iterable[Record], window_h: float) -> dict[str, tuple[int, ..
 )
 def test_any_order_of_arrival_keeps_the_same_events(
     tmp_path: Path,
-    spark: SparkSession,
+    compute: Compute,
     key_window: str,
     window_h: float,
     deliveries: tuple[int, ...],
@@ -125,7 +123,7 @@ def test_any_order_of_arrival_keeps_the_same_events(
     contents = []
     for nth, runs in enumerate(deliveries):
         rng = random.Random(f"{key_window} {nth}")
-        place = place_of(tmp_path / str(nth), spark, key_window)
+        place = place_of(tmp_path / str(nth), compute, key_window)
         names = sorted({record.file for record in records})
         rng.shuffle(names)
         for run in range(runs):
@@ -147,8 +145,8 @@ def test_any_order_of_arrival_keeps_the_same_events(
 
 
 @pytest.fixture
-def place(tmp_path: Path, spark: SparkSession) -> Place:
-    return place_of(tmp_path, spark)
+def place(tmp_path: Path, compute: Compute) -> Place:
+    return place_of(tmp_path, compute)
 
 
 NOON_S = START_S + 3600
@@ -230,7 +228,7 @@ def test_hours_beyond_the_window_are_not_opened_and_logs_without_keys_open_none(
     hour = NOON_S // 3600
     assert set(read) == {hour + h for h in (2, 3, 4, 5, 6)}
     # Other columns in the same place would have all files read again.
-    plain = Place(tmp_path / "plain", place.spark)
+    plain = Place(tmp_path / "plain", place.compute)
     columns = {"columns": ColumnSettings(event_key=None)}
     source = plain.settings.source.model_copy(update=columns)
     plain.settings = plain.settings.model_copy(update={"source": source})

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pyarrow as pa
 import pytest
 from landing_place import CLOCK, H0, Place
 from old_lake import OldLake
+from staging import NO_SPARK
 
 from pipeline.adopt.accept_commits import accept, commits_of_others
 from pipeline.dataset.build import freeze
@@ -22,6 +23,7 @@ from pipeline.ingest.file_audit import read_accounts
 from pipeline.ingest.item_user_tables import load_metadata
 from pipeline.lake.catalog import open_catalog
 from pipeline.lake.commits import is_own
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.parquet_files import HourWriter
 from pipeline.lake.stale_hours import CHANGED_BY_OTHERS
@@ -45,9 +47,6 @@ from pipeline.maintenance.compact import compact, fragments
 from pipeline.sessions.backfill import backfill, plan_backfill
 from pipeline.settings.settings import Settings
 from training.cli.main import run
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 FOREIGN = "another program committed snapshot"
 
@@ -74,10 +73,6 @@ def add(lake: Lake, spec: TableSpec, *rows: dict[str, Any]) -> int:
     table = foreign(lake).load_table(f"hourglass.{spec.name}")
     table.append(pa.Table.from_pylist(list(rows), spec.schema))
     return int(table.current_snapshot().snapshot_id)
-
-
-def no_spark() -> NoReturn:
-    raise AssertionError("no event has changed")
 
 
 def items_at(old: OldLake, state: State | None = None) -> list[tuple[str, str]]:
@@ -148,7 +143,7 @@ def test_what_is_let_stand_is_the_state_and_its_hours_are_stale(old: OldLake) ->
     snapshot = delete(old.lake, ITEM_HOURS, "item_id = 'a'")
     (planned,) = commits_of_others(old.lake)
     assert planned.snapshots == (snapshot,)
-    assert accept(old.lake, no_spark) == [planned]
+    assert accept(old.lake, NO_SPARK) == [planned]
     assert items_at(old, old.lake.state()) == [(str(H0), "b"), (str(H0 + 1), "c")]
     stale = old.lake.filled("sessionize")
     assert {h: row.input_digest for h, row in stale.items()} == {H0: CHANGED_BY_OTHERS}
@@ -159,7 +154,7 @@ def test_what_is_let_stand_is_the_state_and_its_hours_are_stale(old: OldLake) ->
     ]
     state = old.lake.state()
     assert old.lake.undo_unfinished() == []
-    assert accept(old.lake, no_spark) == []
+    assert accept(old.lake, NO_SPARK) == []
     assert old.lake.state() == state == old.lake.snapshots()
     old.step(H0, ("again",))
     assert items_at(old) == [(str(H0), "again"), (str(H0 + 1), "c")]
@@ -208,7 +203,7 @@ def test_only_what_killed_steps_committed_is_taken_back(
     with pytest.raises(HourglassError, match=FOREIGN):
         old.lake.undo_unfinished()
     assert old.lake.snapshot(SOURCE_FILES) == before
-    accept(old.lake, no_spark)
+    accept(old.lake, NO_SPARK)
     assert names(old) == left
     assert old.lake.undo_unfinished() == []
 
@@ -228,7 +223,7 @@ def test_an_hour_that_a_killed_step_wrote_before_the_deletion_is_as_it_was(old: 
     old.record(H0, "one")
     write("a", "b", "c")
     delete(old.lake, QUARANTINE, "raw = 'a'")
-    accept(old.lake, no_spark)
+    accept(old.lake, NO_SPARK)
     assert old.lake.arrow(QUARANTINE)["raw"].to_pylist() == ["b"]
     (file,) = read_accounts(old.lake)
     assert (file.quarantined, file.removed) == (-1, 1)
@@ -241,7 +236,7 @@ def test_a_table_that_was_set_back_is_not_set_forward_again(old: OldLake) -> Non
     table.manage_snapshots().set_current_snapshot(first["item_hours"]).commit()
     with pytest.raises(HourglassError, match=r"set it to snapshot \d+, -1 rows, 1 hour changed"):
         old.lake.undo_unfinished()
-    accept(old.lake, no_spark)
+    accept(old.lake, NO_SPARK)
     assert items_at(old) == [(str(H0), "a")]
     assert old.lake.undo_unfinished() == []
 
@@ -255,7 +250,7 @@ def test_a_state_whose_snapshot_another_program_expired_can_be_let_stand(old: Ol
     table.maintenance.expire_snapshots().by_ids(gone).commit()
     with pytest.raises(HourglassError, match="which hours changed is not known any more"):
         old.lake.undo_unfinished()
-    accept(old.lake, no_spark)
+    accept(old.lake, NO_SPARK)
     assert items_at(old) == [(str(H0), "b")]
     assert old.lake.filled("sessionize")[H0].input_digest == CHANGED_BY_OTHERS
 
@@ -330,7 +325,7 @@ def test_rows_that_others_deleted_from_filled_hours_are_computed_again(old: OldL
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.adopt.accept_commits.query", lambda *_: _NoEvents())
         patch.setattr(Lake, "read", lambda *_: None)
-        (commit,) = accept(old.lake, spark)
+        (commit,) = accept(old.lake, Compute(spark, from_mib=0))
     assert (commit.spec, commit.snapshots) == (FILLED_HOURS, (snapshot,))
     assert asked == ["spark"]
     stale = old.lake.filled("sessionize")
@@ -351,7 +346,7 @@ def test_where_nothing_tells_how_the_tables_stood_all_hours_are_computed_again(
     table.maintenance.expire_snapshots().by_ids(gone).commit()
     monkeypatch.setattr("pipeline.adopt.accept_commits.query", lambda *_: _NoEvents())
     monkeypatch.setattr(Lake, "read", lambda *_: None)
-    (commit,) = accept(old.lake, _NoEvents)
+    (commit,) = accept(old.lake, Compute(cast(Any, _NoEvents), from_mib=0))
     assert commit.hours is None
     assert items_at(old) == [(str(H0), "a"), (str(H0 + 1), "b")]
     assert names(old) == ["a"]
@@ -401,10 +396,10 @@ def test_a_killed_adoption_is_done_again(old: OldLake, monkeypatch: pytest.Monke
         with monkeypatch.context() as patch:
             patch.setattr(Lake, name, _killed)
             with pytest.raises(KeyboardInterrupt):
-                accept(old.lake, no_spark)
+                accept(old.lake, NO_SPARK)
         with pytest.raises(HourglassError, match=FOREIGN):
             old.lake.undo_unfinished()
-    accept(old.lake, no_spark)
+    accept(old.lake, NO_SPARK)
     assert names(old) == ["a"]
     assert items_at(old) == [(str(H0), "b")]
     assert old.lake.state() == old.lake.snapshots()
@@ -417,14 +412,14 @@ def _killed(*_: Any, **__: Any) -> NoReturn:
 def test_a_table_set_back_after_adopt_keeps_what_came_between(old: OldLake) -> None:
     old.step(H0, ("a", "b"))
     delete(old.lake, ITEM_HOURS, "item_id = 'a'")
-    accept(old.lake, no_spark)
+    accept(old.lake, NO_SPARK)
     kept = old.step(H0 + 1, ("c",))
     old.step(H0 + 2, ("d",))
     table = foreign(old.lake).load_table("hourglass.item_hours")
     table.manage_snapshots().set_current_snapshot(kept["item_hours"]).commit()
     with pytest.raises(HourglassError, match=r"set it to snapshot \d+, -1 rows, 1 hour changed"):
         old.lake.undo_unfinished()
-    accept(old.lake, no_spark)
+    accept(old.lake, NO_SPARK)
     assert items_at(old) == [(str(H0), "b"), (str(H0 + 1), "c")]
 
 
@@ -443,8 +438,8 @@ def test_a_commit_while_adopt_works_is_not_swallowed(
     with monkeypatch.context() as patch:
         patch.setattr(Lake, "record_accepted", beside)
         with pytest.raises(HourglassError, match="while `hourglass adopt` was at work"):
-            accept(old.lake, no_spark)
-    accept(old.lake, no_spark)
+            accept(old.lake, NO_SPARK)
+    accept(old.lake, NO_SPARK)
     assert names(old) == ["c"]
 
 
@@ -466,7 +461,7 @@ def test_a_deletion_from_a_metadata_table_is_not_undone_by_the_same_file(
     (fault,) = load_metadata(old.lake, settings).faults
     assert fault.startswith(f"table users: {FOREIGN}")
     assert old.lake.arrow(USERS)["user_id"].to_pylist() == ["bob"]
-    accept(old.lake, no_spark)
+    accept(old.lake, NO_SPARK)
     assert users() == ["bob"]
     # Another file is read, and says who there is.
     path.write_text('{"user_id": "ann"}\n{"user_id": "cy"}\n')
@@ -496,7 +491,7 @@ def test_row_level_deletes_are_told_before_anything_is_let_stand(
     monkeypatch.setattr(Lake, "_scan", with_deletes)
     attempts: tuple[Callable[[], Any], ...] = (
         old.lake.undo_unfinished,
-        lambda: accept(old.lake, no_spark),
+        lambda: accept(old.lake, NO_SPARK),
     )
     for attempt in attempts:
         with pytest.raises(HourglassError, match="table item_hours has row-level deletes"):
@@ -522,8 +517,8 @@ STOP = H0 + 6
 DERIVED = (SESSIONS, OPEN_SESSIONS, ITEM_HOURS, DWELL_HOURS)
 
 
-def filled_place(folder: Path, spark: SparkSession, *lines: str) -> Place:
-    place = Place(folder, spark)
+def filled_place(folder: Path, compute: Compute, *lines: str) -> Place:
+    place = Place(folder, compute)
     place.put("first.csv", *[text for text in lines if text in LINES])
     place.put("second.csv", *[text for text in lines if text in MORE])
     refill(place)
@@ -532,7 +527,7 @@ def filled_place(folder: Path, spark: SparkSession, *lines: str) -> Place:
 
 def refill(place: Place) -> Any:
     clock = CLOCK + timedelta(hours=10)
-    return backfill(place.spark, place.lake, place.settings, clock, HourRange(H0, STOP))
+    return backfill(place.compute, place.lake, place.settings, clock, HourRange(H0, STOP))
 
 
 def derived(place: Place) -> dict[str, list[str]]:
@@ -540,10 +535,10 @@ def derived(place: Place) -> dict[str, list[str]]:
     return {spec.name: sorted(map(repr, place.rows(spec))) for spec in DERIVED}
 
 
-def test_a_deleted_person_stays_deleted_everywhere(spark: SparkSession, tmp_path: Path) -> None:
-    place = filled_place(tmp_path / "lake", spark, *LINES, *MORE)
+def test_a_deleted_person_stays_deleted_everywhere(compute: Compute, tmp_path: Path) -> None:
+    place = filled_place(tmp_path / "lake", compute, *LINES, *MORE)
     without = filled_place(
-        tmp_path / "without", spark, *[text for text in (*LINES, *MORE) if ",ann," not in text]
+        tmp_path / "without", compute, *[text for text in (*LINES, *MORE) if ",ann," not in text]
     )
     for spec in (EVENTS, SESSIONS, OPEN_SESSIONS):
         assert "ann" in repr(place.rows(spec)), spec.name
@@ -555,14 +550,14 @@ def test_a_deleted_person_stays_deleted_everywhere(spark: SparkSession, tmp_path
         lambda: refill(place),
         lambda: place.sessionize(HourRange(H0, STOP)),
         lambda: plan_backfill(place.lake, place.settings, clock, None),
-        lambda: freeze(spark, place.lake, place.settings, H0 + 1, None),
+        lambda: freeze(compute, place.lake, place.settings, H0 + 1, None),
     )
     for attempt in attempts:
         with pytest.raises(HourglassError, match=f"table events: .*{snapshot}, -3 rows, 2 hours"):
             attempt()
     assert "ann" not in repr(place.rows(EVENTS))
 
-    accept(place.lake, lambda: spark)
+    accept(place.lake, compute)
     plan = plan_backfill(place.lake, place.settings, clock, HourRange(H0, STOP))
     assert {hour for part in plan.ranges for hour in part.hours} >= {H0, H0 + 1}
     _, done = refill(place)
@@ -594,16 +589,16 @@ def test_a_deleted_person_stays_deleted_everywhere(spark: SparkSession, tmp_path
 
 
 def test_hours_of_sessions_that_others_changed_are_computed_anew(
-    spark: SparkSession, tmp_path: Path
+    compute: Compute, tmp_path: Path
 ) -> None:
-    place = filled_place(tmp_path / "lake", spark, *LINES, *MORE)
+    place = filled_place(tmp_path / "lake", compute, *LINES, *MORE)
     whole = derived(place)
     delete(place.lake, SESSIONS, "user_id = 'ann'")
     delete(place.lake, OPEN_SESSIONS, f"hour = '{H0.start.isoformat()}'")
     add(place.lake, DWELL_HOURS, {"hour": (H0 + 5).start, "n": 7})
     with pytest.raises(HourglassError, match=r"table sessions.*table open_sessions.*dwell_hours"):
         refill(place)
-    accept(place.lake, no_spark)
+    accept(place.lake, NO_SPARK)
     plan = plan_backfill(place.lake, place.settings, CLOCK, HourRange(H0, STOP))
     assert "changed by another program" in {part.why for part in plan.ranges}
     refill(place)
@@ -613,9 +608,9 @@ def test_hours_of_sessions_that_others_changed_are_computed_anew(
 
 
 def test_events_of_a_killed_ingest_are_not_kept_by_a_deletion_after_it(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = filled_place(tmp_path / "lake", spark, *LINES)
+    place = filled_place(tmp_path / "lake", compute, *LINES)
     place.put("second.csv", *MORE)
     with monkeypatch.context() as patch:
         patch.setattr(Lake, "record_filled", _killed)
@@ -623,7 +618,7 @@ def test_events_of_a_killed_ingest_are_not_kept_by_a_deletion_after_it(
             place.ingest()
     assert len(place.rows(EVENTS)) == 6
     delete(place.lake, EVENTS, "user_id = 'ann'")
-    accept(place.lake, lambda: spark)
+    accept(place.lake, compute)
     # The half-done file is out again, and is read anew: its rows come back, as from any raw file.
     assert sorted(row["event_key"] for row in place.rows(EVENTS)) == ["2", "4"]
     refill(place)

@@ -4,7 +4,6 @@ import os
 import random
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from fuzzed_logs import H0, HEADER, expected_accounts, expected_events, fuzzed, refused_of
@@ -14,10 +13,8 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest import read_raw
 from pipeline.ingest.ingest import IngestSummary
+from pipeline.lake.compute import Compute
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, QUARANTINE, SOURCE_FILES
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 
 def at(second: int, rest: str) -> str:
@@ -25,17 +22,17 @@ def at(second: int, rest: str) -> str:
 
 
 @pytest.fixture
-def place(tmp_path: Path, spark: SparkSession) -> Place:
-    return Place(tmp_path, spark)
+def place(tmp_path: Path, compute: Compute) -> Place:
+    return Place(tmp_path, compute)
 
 
 LOGS = fuzzed(seed=1, files=40)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Place:
+def whole(tmp_path_factory: pytest.TempPathFactory, compute: Compute) -> Place:
     """Every kind of file, taken in at once; tests only read it."""
-    place = Place(tmp_path_factory.mktemp("whole [1] ü"), spark)
+    place = Place(tmp_path_factory.mktemp("whole [1] ü"), compute)
     for log in LOGS:
         log.put(place.landing)
     summary = place.ingest()

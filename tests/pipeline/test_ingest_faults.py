@@ -6,7 +6,7 @@ import errno
 import gzip
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from fuzzed_logs import H0, HEADER, fuzzed
@@ -16,11 +16,9 @@ from pipeline.errors import HourglassError
 from pipeline.ingest import ingest as ingest_module
 from pipeline.ingest import read_raw
 from pipeline.ingest.landing_zone import RawFile
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS, QUARANTINE, SOURCE_FILES
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 NOW = H0.index * 3600
 GOOD = f"{NOW},u,i,,,"
@@ -32,8 +30,8 @@ def line(rest: str, time: object = NOW) -> bytes:
 
 
 @pytest.fixture
-def place(tmp_path: Path, spark: SparkSession) -> Place:
-    return Place(tmp_path, spark)
+def place(tmp_path: Path, compute: Compute) -> Place:
+    return Place(tmp_path, compute)
 
 
 #: By file: what it holds besides two good lines, the line at fault, and the reason it is given.
@@ -213,7 +211,7 @@ def test_a_full_disk_is_told_in_one_sentence_and_a_rerun_completes(
     spots: tuple[tuple[object, str], ...],
 ) -> None:
     first, second = fuzzed(seed=21, files=8), fuzzed(seed=22, files=8)
-    quiet = Place(tmp_path / "quiet", place.spark)
+    quiet = Place(tmp_path / "quiet", place.compute)
     for each in (place, quiet):
         for log in first:
             log.put(each.landing)

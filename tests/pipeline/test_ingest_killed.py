@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from fuzzed_logs import H0, RawLog, event_rows, expected_events, fuzzed, refused_of
@@ -18,12 +18,10 @@ from killing import run_and_kill, settings_file
 from landing_place import CLOCK, Place
 
 from pipeline.hours import HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS, LATE_RANGES, QUARANTINE, SOURCE_FILES, STEP_TABLES
 from pipeline.settings.settings import Settings
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "2"))
 _MORE = 5
@@ -71,11 +69,11 @@ def dying_after(commits: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 def test_killed_between_any_two_commits_and_run_again_it_ends_as_if_undisturbed(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = fuzzed(seed=5, files=8), fuzzed(seed=6, files=16)
     later = CLOCK + timedelta(hours=2)
-    quiet, disturbed = Place(tmp_path / "quiet", spark), Place(tmp_path / "disturbed", spark)
+    quiet, disturbed = Place(tmp_path / "quiet", compute), Place(tmp_path / "disturbed", compute)
     for place in (quiet, disturbed):
         for log in first:
             log.put(place.landing)
@@ -103,9 +101,9 @@ def test_killed_between_any_two_commits_and_run_again_it_ends_as_if_undisturbed(
 
 
 def test_killed_while_late_records_are_let_in_it_is_as_if_nobody_had_asked(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Place(tmp_path, spark)
+    place = Place(tmp_path, compute)
     old = H0 - 8 * 24
     place.put(f"{H0}/a.csv", f"{old.index * 3600},u,i,,,", f"{H0.index * 3600},u,i,,,")
     place.ingest()
@@ -150,9 +148,9 @@ class Reader(threading.Thread):
 
 @pytest.mark.slow
 def test_killed_at_any_instant_readers_see_whole_states_and_a_rerun_completes(
-    spark: SparkSession, tmp_path: Path
+    compute: Compute, tmp_path: Path
 ) -> None:
-    place = Place(tmp_path, spark)
+    place = Place(tmp_path, compute)
     logs = fuzzed(seed=9, files=6 * (KILLS + 1 + _MORE))
     for log in logs:
         # Their arrival in their names, so that the time of the run plays no part.
@@ -200,7 +198,7 @@ def test_killed_at_any_instant_readers_see_whole_states_and_a_rerun_completes(
     assert seen_by_readers(place.lake) == whole[-1]
     assert place.lake.state() == place.lake.snapshots()
 
-    quiet = Place(tmp_path / "quiet", spark)
+    quiet = Place(tmp_path / "quiet", compute)
     for log in arrived:
         log.put(quiet.landing)
     quiet.ingest()

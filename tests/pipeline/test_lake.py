@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +20,7 @@ import pytest
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.lake import lake as lake_module
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import STATE_PROPERTY, FilledHour, Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import (
@@ -32,9 +33,6 @@ from pipeline.lake.tables import (
     SOURCE_FILES,
     STEP_TABLES,
 )
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parents[2]
 H0 = Hour.parse("2016-03-14T13")
@@ -409,7 +407,7 @@ def test_a_new_lake_may_be_opened_by_several_at_once(tmp_path: Path) -> None:
         assert (out.strip(), process.returncode) == (str(len(ALL_TABLES)), 0), err
 
 
-def test_spark_and_arrow_read_what_spark_staged(spark: SparkSession, tmp_path: Path) -> None:
+def test_spark_and_arrow_read_what_spark_staged(compute: Compute, tmp_path: Path) -> None:
     lake = new_lake(tmp_path / "a folder ü 50% [1]")
     rows = [
         {
@@ -422,7 +420,7 @@ def test_spark_and_arrow_read_what_spark_staged(spark: SparkSession, tmp_path: P
         for n in range(30)
     ]
     table = pa.Table.from_pylist(rows, QUARANTINE.schema)
-    files = lake.stage(spark.createDataFrame(table), QUARANTINE)
+    files = lake.stage(compute.spark.createDataFrame(table), QUARANTINE)
     assert lake.arrow(QUARANTINE).num_rows == 0
     lake.replace(QUARANTINE, HourRange(H0, H0 + 3), files, {})
     for part in (None, HourRange(H0 + 1, H0 + 2), only(H0, H0 + 2), []):
@@ -435,5 +433,5 @@ def test_spark_and_arrow_read_what_spark_staged(spark: SparkSession, tmp_path: P
         by_arrow = lake.arrow(QUARANTINE, part)
         assert by_arrow.schema == QUARANTINE.schema
         assert by_arrow.sort_by("line").to_pylist() == wanted
-        by_spark = lake.read(spark, QUARANTINE, part).toArrow().cast(QUARANTINE.schema)
+        by_spark = lake.read(compute.spark, QUARANTINE, part).toArrow().cast(QUARANTINE.schema)
         assert by_spark.sort_by("line").to_pylist() == wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from fuzzed_logs import H0
@@ -13,10 +13,8 @@ from landing_place import COUNTS, Place
 from pipeline.hours import HourRange
 from pipeline.ingest.ingest import IngestSummary
 from pipeline.ingest.parse import TOO_LATE
+from pipeline.lake.compute import Compute
 from pipeline.lake.tables import LATE_RANGES, QUARANTINE
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 WEEK_S = 7 * 24 * 3600
 A, B, C = f"{H0}/a.csv", f"{H0}/b.csv", "c.csv"
@@ -32,8 +30,8 @@ def hours_around(second: int) -> HourRange:
 
 
 @pytest.fixture
-def place(tmp_path: Path, spark: SparkSession) -> Place:
-    return Place(tmp_path, spark)
+def place(tmp_path: Path, compute: Compute) -> Place:
+    return Place(tmp_path, compute)
 
 
 def too_late(place: Place) -> list[tuple[str, int]]:
@@ -123,7 +121,7 @@ def test_the_range_is_of_event_times_whenever_the_file_arrived(place: Place) -> 
 
 def test_letting_in_gives_what_no_limit_would_have_given(place: Place, tmp_path: Path) -> None:
     old = -8 * 24 * 3600
-    other = Place(tmp_path / "no limit", place.spark)
+    other = Place(tmp_path / "no limit", place.compute)
     other.set_rules(max_lateness=None)
     for each in (place, other):
         each.put(A, at(0), at(old, "j"), at(old + 1), "bad")

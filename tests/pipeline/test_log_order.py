@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,15 +20,13 @@ from test_session_tasks import compute, in_steps, read, write_events
 
 from pipeline.dataset.build import freeze
 from pipeline.hours import HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.fingerprint import content_digest
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile, HourWriter
 from pipeline.lake.tables import ALL_TABLES, OPEN_SESSIONS, SESSIONS, TableSpec
 from pipeline.settings.settings import ColumnSettings, DatasetSettings
 from training.data.event_log import read_log
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 HOURS = HourRange(H0 - 1, H0 + 2)
 # By which nothing may be ordered: ids, items and keys fall where the lines rise.
@@ -151,8 +149,8 @@ def test_a_table_of_an_older_lake_learns_the_rank(
 HEADER = "user_id,event_time,item_id"
 
 
-def place_of(folder: Path, spark: SparkSession) -> Place:
-    place = Place(folder, spark)
+def place_of(folder: Path, compute: Compute) -> Place:
+    place = Place(folder, compute)
     columns = {"columns": ColumnSettings()}
     rules = DatasetSettings(
         window="3h", history="1h", min_item_events=1, min_session_events=1, popularity_window="1h"
@@ -197,9 +195,9 @@ def put(place: Place, files: dict[str, list[tuple[str, int, str]]]) -> None:
 
 @pytest.mark.slow
 def test_data_sets_and_replays_hold_a_log_of_whole_seconds_in_its_own_order(
-    tmp_path: Path, spark: SparkSession
+    tmp_path: Path, compute: Compute
 ) -> None:
-    place = place_of(tmp_path, spark)
+    place = place_of(tmp_path, compute)
     files = whole_seconds(1)
     put(place, files)
     place.ingest()
@@ -207,7 +205,7 @@ def test_data_sets_and_replays_hold_a_log_of_whole_seconds_in_its_own_order(
     wanted = in_log_order(files)
     assert sum(len(set(pairwise(items))) for items in wanted.values()) > 500
 
-    folder = freeze(spark, place.lake, place.settings, HOURS.stop)
+    folder = freeze(compute, place.lake, place.settings, HOURS.stop)
     names = pq.read_table(folder / "vocabulary.parquet")["item_id"].to_pylist()
     shard = pq.read_table(folder / "part-00000.parquet").to_pylist()
     assert {row["user_id"]: [names[item - 1] for item in row["item"]] for row in shard} == wanted
@@ -220,13 +218,11 @@ def test_data_sets_and_replays_hold_a_log_of_whole_seconds_in_its_own_order(
 
 
 @pytest.mark.slow
-def test_an_owner_that_comes_late_moves_equal_times_too(
-    tmp_path: Path, spark: SparkSession
-) -> None:
+def test_an_owner_that_comes_late_moves_equal_times_too(tmp_path: Path, compute: Compute) -> None:
     """b.csv has x before y; then a.csv brings y as well, which is its own from then on."""
     now = H0.index * 3600
     b, a = {"b.csv": [("u", now, "x"), ("u", now, "y")]}, {"a.csv": [("u", now, "y")]}
-    in_turn, at_once = (place_of(tmp_path / name, spark) for name in ("in turn", "at once"))
+    in_turn, at_once = (place_of(tmp_path / name, compute) for name in ("in turn", "at once"))
     for files in (b, a):
         put(in_turn, files)
         in_turn.ingest()

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,13 +17,11 @@ from test_ingest_killed import dying_after, seen_by_readers
 from pipeline.hours import HourRange
 from pipeline.ingest.ingest import IngestSummary
 from pipeline.ingest.reading_rules import FORMAT_PROPERTY, reading_digest
+from pipeline.lake.compute import Compute
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, LATE_RANGES, QUARANTINE, SOURCE_FILES
 from pipeline.sessions.backfill import backfill, plan_backfill
 from pipeline.settings.settings import IngestSettings, Settings, SourceSettings
 from pipeline.sources import SOURCE_NAMES, source_for
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 NOW = H0.index * 3600
 HEADER = "event_time,user,item_id,kind,device"
@@ -78,8 +76,8 @@ def tables(place: Place) -> dict[str, str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, spark: SparkSession) -> Place:
-    return Place(tmp_path, spark)
+def place(tmp_path: Path, compute: Compute) -> Place:
+    return Place(tmp_path, compute)
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,8 @@ class Right:
 
 
 @pytest.fixture(scope="module")
-def right(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Right:
-    place = Place(tmp_path_factory.mktemp("right"), spark)
+def right(tmp_path_factory: pytest.TempPathFactory, compute: Compute) -> Right:
+    place = Place(tmp_path_factory.mktemp("right"), compute)
     put_logs(place)
     set_source(place)
     summary = place.ingest()
@@ -163,11 +161,11 @@ def test_another_delimiter_makes_files_that_were_no_log_a_log(place: Place, righ
 
 
 def test_a_key_that_is_mapped_later_ends_as_if_it_had_been_mapped_at_first(
-    place: Place, tmp_path: Path, spark: SparkSession
+    place: Place, tmp_path: Path, compute: Compute
 ) -> None:
     header = HEADER + ",id"
     by_key = {**RIGHT["columns"], "event_key": "id"}
-    right = Place(tmp_path / "right", spark)
+    right = Place(tmp_path / "right", compute)
     for each in (place, right):
         # Of one key on both sides of an hour's end, and of one that is told by two files.
         each.put("a.csv", f"{NOW - 1},u,x,view,,k", f"{NOW + 1},u,x,view,,k", "bad", header=header)
@@ -195,19 +193,17 @@ def test_a_key_that_is_mapped_later_ends_as_if_it_had_been_mapped_at_first(
     assert place.accounts() == right.accounts()
 
 
-def test_sessions_follow_what_is_read_again(
-    place: Place, tmp_path: Path, spark: SparkSession
-) -> None:
+def test_sessions_follow_what_is_read_again(place: Place, tmp_path: Path, compute: Compute) -> None:
     later = CLOCK + timedelta(hours=3)
-    right = Place(tmp_path / "right", spark)
+    right = Place(tmp_path / "right", compute)
     for each in (place, right):
         put_logs(each)
     set_source(place, epoch="1969-12-31T21")
     set_source(right)
-    backfill(spark, place.lake, place.settings, later, None)
+    backfill(compute, place.lake, place.settings, later, None)
     set_source(place)
     for each in (place, right):
-        backfill(spark, each.lake, each.settings, later, None)
+        backfill(compute, each.lake, each.settings, later, None)
     by_table = place.digests()
     # Hours in which nothing happened after all are filled too.
     del by_table[FILLED_HOURS.name]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,13 +17,11 @@ from staging import Log, expected_dwell_hours
 
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest import ingest
+from pipeline.lake.compute import Compute
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.tables import EVENTS
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import ColumnSettings, SourceSettings
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 pytestmark = [
     pytest.mark.real,
@@ -113,7 +111,7 @@ def nasa(datasets: Path) -> Raw:
     ],
 )
 def test_sessions_of_a_real_log_equal_the_oracle(
-    spark: SparkSession,
+    compute: Compute,
     datasets_dir: Path,
     tmp_path: Path,
     read: Callable[[Path], Raw],
@@ -124,7 +122,7 @@ def test_sessions_of_a_real_log_equal_the_oracle(
     raw = read(datasets_dir)
     log = Log(tmp_path / "work", raw.rules)
     settings = log.settings.model_copy(update={"source": raw.source})
-    taken = ingest.ingest(spark, log.lake, settings, datetime(2025, 1, 1, tzinfo=UTC))
+    taken = ingest.ingest(compute, log.lake, settings, datetime(2025, 1, 1, tzinfo=UTC))
     events = _events(log)
     assert {(e.user, e.item, e.event_type, e.time_us) for e in events} == {
         (user, item, kind, round(at_s * US)) for user, item, kind, at_s in raw.events
@@ -138,7 +136,7 @@ def test_sessions_of_a_real_log_equal_the_oracle(
     # In two ranges, so that sessions are carried from one to the other.
     middle = Hour(first + (stop - first) // 2)
     for part in (HourRange(every.first, middle), HourRange(middle, every.stop)):
-        sessionize(spark, log.lake, settings, part)
+        sessionize(compute, log.lake, settings, part)
     assert stale_hours(log.lake, settings, every.stop) == []
 
     expected = session_tables(events, raw.rules, first, stop)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from session_oracle import HOUR_US, US, Event, Rules, session_tables
-from staging import DAY, DAY_US, session_rows
+from staging import DAY, DAY_US, NO_SPARK, session_rows
 from test_session_tasks import compute, write_events
 
 from pipeline.hours import Hour, HourRange, contiguous
@@ -115,8 +115,7 @@ class History:
         self.change_rules()
         patch.setattr(sessionize_module, "_FORWARD_STEP_H", rng.choice([1, 2, 3, 24]))
         patch.setattr(sessionize_module, "_HOURS_PER_STEP", rng.choice([1, 3, 1000]))
-        patch.setattr(sessionize_module, "compute", self.compute)
-        patch.setattr(sessionize_module, "spark_is_alive", lambda _: True)
+        patch.setattr(sessionize_module, "compute_sessions", self.compute)
         if rng.random() < 0.5:
             patch.setattr(job, "_ROWS_WORTH_A_TASK", 2)
             patch.setattr(job, "_ROWS_PER_GROUP", 3)
@@ -180,7 +179,7 @@ class History:
         with self.patch.context() as patch:
             patch.setattr(sessionize_module, "commit", mortal)
             try:
-                return sessionize(None, self.lake, self.settings, asked)  # type: ignore[arg-type]
+                return sessionize(NO_SPARK, self.lake, self.settings, asked)
             except KilledError:
                 return None
 

@@ -7,20 +7,17 @@ import random
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from session_oracle import HOUR_US, US, Event, Rules, Tables, session_tables
 from staging import DAY, DAY_US, Log, expected_dwell_hours
 
 from pipeline.hours import HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
 from pipeline.settings.settings import SessionSettings
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 CUT_OFTEN = Rules(max_session_hours=2)
 GIVEN = Rules(given=True)
@@ -82,8 +79,8 @@ def hours(first: int, stop: int) -> HourRange:
     return HourRange(DAY + first, DAY + stop)
 
 
-def run(spark: SparkSession, log: Log, first: int, stop: int) -> SessionizeSummary:
-    done = sessionize(spark, log.lake, log.settings, hours(first, stop))
+def run(compute: Compute, log: Log, first: int, stop: int) -> SessionizeSummary:
+    done = sessionize(compute, log.lake, log.settings, hours(first, stop))
     assert stale_hours(log.lake, log.settings, DAY + stop) == []
     return done
 
@@ -138,10 +135,10 @@ def test_the_oracle_knows_the_published_examples() -> None:
         pytest.param(Rules(gap_s=86400, given=True), id="given, with a gap of a day"),
     ],
 )
-def test_one_range_is_as_defined(spark: SparkSession, tmp_path: Path, rules: Rules) -> None:
+def test_one_range_is_as_defined(compute: Compute, tmp_path: Path, rules: Rules) -> None:
     log = Log(tmp_path, rules)
     log.arrive(random_log(11, 250, log.rules))
-    done = run(spark, log, 0, SPAN_H + 30)
+    done = run(compute, log, 0, SPAN_H + 30)
     found = assert_as_defined(log, SPAN_H + 30)
     assert done.events == len(log.events) == done.closed_events == len(found.sessions)
 
@@ -155,41 +152,41 @@ def test_one_range_is_as_defined(spark: SparkSession, tmp_path: Path, rules: Rul
     ],
 )
 def test_hours_and_ranges_give_the_same_rows_as_one_range(
-    spark: SparkSession, tmp_path: Path, rules: Rules, cuts: list[int]
+    compute: Compute, tmp_path: Path, rules: Rules, cuts: list[int]
 ) -> None:
     events = random_log(12, 250, rules)
     every = hours(0, cuts[-1])
     at_once = Log(tmp_path / "at once", rules)
     at_once.arrive(events)
-    run(spark, at_once, 0, cuts[-1])
+    run(compute, at_once, 0, cuts[-1])
     expected = assert_as_defined(at_once, cuts[-1])
 
     chain = Log(tmp_path / "chain", rules)
     chain.arrive(events)
     for first, stop in pairwise(cuts):
-        done = run(spark, chain, first, stop)
+        done = run(compute, chain, first, stop)
         assert (done.asked, done.missing_or_changed, done.carried_on) == (stop - first, 0, 0)
     assert chain.tables(every) == expected
     assert chain.dwell_hours(every) == at_once.dwell_hours(every)
     assert chain.lake.filled("sessionize") == at_once.lake.filled("sessionize")
 
 
-def test_running_a_range_again_changes_nothing(spark: SparkSession, tmp_path: Path) -> None:
+def test_running_a_range_again_changes_nothing(compute: Compute, tmp_path: Path) -> None:
     log = Log(tmp_path, CUT_OFTEN)
     log.arrive(random_log(13, 100, log.rules, span_h=12))
-    run(spark, log, 0, 14)
+    run(compute, log, 0, 14)
 
     def content() -> tuple[object, ...]:
         every = hours(0, 14)
         return log.tables(every), log.dwell_hours(every), log.lake.filled("sessionize")
 
     before = content()
-    done = run(spark, log, 3, 7)
+    done = run(compute, log, 3, 7)
     assert (done.asked, done.missing_or_changed, done.carried_on) == (4, 0, 0)
     assert content() == before
 
 
-def test_late_events_end_in_the_same_tables(spark: SparkSession, tmp_path: Path) -> None:
+def test_late_events_end_in_the_same_tables(compute: Compute, tmp_path: Path) -> None:
     """Events arrive in three waves, some a day late; each wave is sessionized as it comes."""
     rng = random.Random(7)
     log = Log(tmp_path, Rules(max_session_hours=3, given=True))
@@ -199,21 +196,21 @@ def test_late_events_end_in_the_same_tables(spark: SparkSession, tmp_path: Path)
         waves[min(on_time + rng.choices([0, 1, 2], [0.9, 0.07, 0.03])[0], 2)].append(event)
     for (first, stop), wave in zip(((0, 15), (15, 30), (30, 33)), waves, strict=True):
         log.arrive(wave)
-        run(spark, log, first, stop)
+        run(compute, log, first, stop)
         assert_as_defined(log, stop)
 
 
 def test_a_late_event_is_carried_only_as_far_as_it_matters(
-    spark: SparkSession, tmp_path: Path
+    compute: Compute, tmp_path: Path
 ) -> None:
     log = Log(tmp_path)
     log.arrive([at(f"{hour}:30:00", user=f"u{hour}") for hour in range(0, 60, 2)])
-    run(spark, log, 0, 60)
+    run(compute, log, 0, 60)
     before = {spec: _files(log, hours(0, 60), spec) for spec in _SPECS}
     # It bridges nothing: its session opens and closes within two hours of its own.
     log.arrive([at("5:15:00", user="late")])
     assert stale_hours(log.lake, log.settings, DAY + 60) == [DAY + 5]
-    done = run(spark, log, 59, 60)
+    done = run(compute, log, 59, 60)
     assert (done.asked, done.missing_or_changed, done.carried_on) == (1, 1, 24)
     assert [str(part) for part in done.filled] == [str(hours(5, 30)), str(hours(59, 60))]
     for spec in _SPECS:
@@ -227,27 +224,27 @@ def test_a_late_event_is_carried_only_as_far_as_it_matters(
 
 
 def test_a_late_event_that_joins_two_sessions_changes_all_that_follows(
-    spark: SparkSession, tmp_path: Path
+    compute: Compute, tmp_path: Path
 ) -> None:
     """A robot's chain turns out to start earlier, so that every later cut of it moves."""
     log = Log(tmp_path, Rules(max_session_hours=12))
     log.arrive(at(f"{minute // 60}:{minute % 60}:00") for minute in range(180, 48 * 60, 50))
-    run(spark, log, 0, 50)
+    run(compute, log, 0, 50)
     log.arrive([at("2:20:00"), at("1:50:00")])
-    run(spark, log, 49, 50)
+    run(compute, log, 49, 50)
     found = assert_as_defined(log, 50)
     assert min(row[2] for row in found.sessions) == DAY_US + 110 * 60 * US
     assert len({row[1] for row in found.sessions}) == 4
 
 
 def test_an_event_older_than_all_others_opens_the_hours_before_them(
-    spark: SparkSession, tmp_path: Path
+    compute: Compute, tmp_path: Path
 ) -> None:
     log = Log(tmp_path)
     log.arrive([at("9:10:00"), at("12:00:00")])
-    run(spark, log, 9, 14)
+    run(compute, log, 9, 14)
     log.arrive([at("3:00:00"), at("8:15:00")])
-    done = run(spark, log, 13, 14)
+    done = run(compute, log, 13, 14)
     # The hours with the new events, and those in which what they left open closes.
     assert (done.asked, done.missing_or_changed) == (1, 2)
     # 8:15 and 9:10 are one session now.
@@ -255,10 +252,10 @@ def test_an_event_older_than_all_others_opens_the_hours_before_them(
     assert len({row[1] for row in found.sessions}) == 3
 
 
-def test_hours_before_the_one_asked_for_are_filled_too(spark: SparkSession, tmp_path: Path) -> None:
+def test_hours_before_the_one_asked_for_are_filled_too(compute: Compute, tmp_path: Path) -> None:
     log = Log(tmp_path)
     log.arrive([at("2:00:00"), at("2:20:00"), at("40:00:00")])
-    done = run(spark, log, 60, 61)
+    done = run(compute, log, 60, 61)
     assert (done.asked, done.missing_or_changed) == (1, 2)
     # Where nothing happened and nothing stood open there is nothing to fill.
     silent = {DAY + hour for hour in range(6, 40)}
@@ -266,29 +263,29 @@ def test_hours_before_the_one_asked_for_are_filled_too(spark: SparkSession, tmp_
     assert not silent & set(log.lake.filled("sessionize"))
     assert_as_defined(log, 61)
     # Asked for, hours before the first event are filled with nothing.
-    assert run(spark, log, 0, 2).filled == (hours(0, 2),)
+    assert run(compute, log, 0, 2).filled == (hours(0, 2),)
     assert_as_defined(log, 61)
 
 
-def test_new_rules_make_every_hour_stale(spark: SparkSession, tmp_path: Path) -> None:
+def test_new_rules_make_every_hour_stale(compute: Compute, tmp_path: Path) -> None:
     log = Log(tmp_path)
     log.arrive(random_log(15, 60, Rules(), span_h=10))
-    run(spark, log, 0, 12)
+    run(compute, log, 0, 12)
     log.rules = Rules(gap_s=1200, max_session_hours=1)
     log.settings = log.settings.model_copy(update={"sessions": SessionSettings(**vars(log.rules))})
     assert stale_hours(log.lake, log.settings, DAY + 12) == list(hours(0, 12))
-    run(spark, log, 11, 12)
+    run(compute, log, 11, 12)
     assert_as_defined(log, 12)
 
 
 def test_changed_events_make_their_hour_stale_and_no_other(
-    spark: SparkSession, tmp_path: Path
+    compute: Compute, tmp_path: Path
 ) -> None:
     log = Log(tmp_path)
     log.arrive([at("0:00:00"), at("6:00:00")])
     assert stale_hours(log.lake, log.settings, DAY) == []
     assert stale_hours(log.lake, log.settings, DAY + 7) == [DAY, DAY + 6]
-    run(spark, log, 0, 8)
+    run(compute, log, 0, 8)
     log.arrive([replace(at("6:00:00"), key="twin", item="other")])
     assert stale_hours(log.lake, log.settings, DAY + 6) == []
     assert stale_hours(log.lake, log.settings, DAY + 20) == [DAY + 6]

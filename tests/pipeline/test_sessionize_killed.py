@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from session_oracle import Event, Rules, session_tables
-from staging import DAY, Log, expected_dwell_hours
+from staging import DAY, NO_SPARK, Log, expected_dwell_hours
 from test_backfill_killed import NO_DIGEST
 from test_session_tasks import compute
 from test_sessionize import random_log
@@ -45,12 +45,12 @@ def compute_here(_: object, lake: Lake, rules: SessionSettings, hours: HourRange
 
 def take_in_and_sessionize(work: Path, events: set[Event]) -> None:
     """What dies: it commits the events, then the sessions of some hours at a time."""
-    sessionize_module.compute = compute_here
+    sessionize_module.compute_sessions = compute_here
     sessionize_module._HOURS_PER_STEP = 3
     log = Log(work, RULES)
     log.lake.undo_unfinished()
     log.arrive(events)
-    sessionize(None, log.lake, log.settings, EVERY)  # type: ignore[arg-type]
+    sessionize(NO_SPARK, log.lake, log.settings, EVERY)
 
 
 def seen(lake: Lake) -> frozenset[str]:

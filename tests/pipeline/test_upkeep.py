@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,15 +19,13 @@ from old_lake import H0, OldLake, age, all_snapshots, listing, part
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, ITEM_HOURS, ITEMS, PROFILES, SOURCE_FILES
 from pipeline.maintenance import compact, expire
 from pipeline.maintenance import maintain as upkeep
 from pipeline.maintenance.maintain import TrainedFrom, Upkeep, maintain, survey
 from pipeline.maintenance.orphans import orphans
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "5"))
 NOTHING = TrainedFrom()
@@ -523,7 +521,7 @@ def test_whatever_happened_every_state_in_use_reads_as_before_and_the_rest_is_go
         assert keep_up(old, trained, clock).sentence == ""
 
 
-def test_no_hour_becomes_stale(tmp_path: Path, spark: SparkSession) -> None:
+def test_no_hour_becomes_stale(tmp_path: Path, compute: Compute) -> None:
     from session_oracle import Event
     from staging import DAY, Log
 
@@ -536,7 +534,7 @@ def test_no_hour_becomes_stale(tmp_path: Path, spark: SparkSession) -> None:
         Event(start_us + n * 420_000_000, f"k{n}", f"u{n % 5}", f"i{n % 3}") for n in range(60)
     )
     stop = DAY + 9
-    sessionize(spark, log.lake, log.settings, HourRange(DAY, stop))
+    sessionize(compute, log.lake, log.settings, HourRange(DAY, stop))
     split(log.lake)
     tables = log.tables(HourRange(DAY, stop))
     assert stale_hours(log.lake, log.settings, stop) == []
@@ -544,7 +542,7 @@ def test_no_hour_becomes_stale(tmp_path: Path, spark: SparkSession) -> None:
     assert done.facts["joined_files"] > done.facts["joined_into"] > 0
     assert stale_hours(log.lake, log.settings, stop) == []
     assert log.tables(HourRange(DAY, stop)) == tables
-    again = sessionize(spark, log.lake, log.settings, HourRange(DAY, stop))
+    again = sessionize(compute, log.lake, log.settings, HourRange(DAY, stop))
     assert again.missing_or_changed == again.carried_on == 0
 
 

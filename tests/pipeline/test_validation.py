@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from landing_place import Place
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import FAILED_EXPECTATIONS, PROFILES, SESSIONS
 from pipeline.quality.results import refuse_critical, worst
@@ -19,9 +19,6 @@ from pipeline.quality.validate_hours import validate
 from pipeline.quality.verdicts import quality_passed, refuse_learning_from, verdicts_of
 from pipeline.sessions.backfill import plan_backfill
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 FIRST = Hour.parse("2016-03-14T13")
 HOURS = HourRange(FIRST, FIRST + 4)
@@ -46,7 +43,7 @@ class Loop(Place):
         return worst(result for outcome in found for result in outcome.results)
 
     def fill(self, hours: HourRange) -> SessionizeSummary:
-        return sessionize(self.spark, self.lake, self.settings, hours)
+        return sessionize(self.compute, self.lake, self.settings, hours)
 
     def closed(self) -> set[Hour]:
         return {Hour.of(row["hour"]) for row in self.rows(SESSIONS)}
@@ -60,9 +57,9 @@ def only(hour: Hour) -> HourRange:
 
 
 @pytest.fixture(scope="module")
-def delivered(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> Loop:
+def delivered(tmp_path_factory: pytest.TempPathFactory, compute: Compute) -> Loop:
     """The second hour is bad: fifteen of its thirty-five records name no user."""
-    loop = Loop(tmp_path_factory.mktemp("loop"), spark)
+    loop = Loop(tmp_path_factory.mktemp("loop"), compute)
     for hour in HOURS:
         loop.deliver(hour, bad=15 if hour == FIRST + 1 else 0)
     loop.take_in()

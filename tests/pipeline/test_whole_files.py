@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from fuzzed_logs import H0
@@ -13,12 +13,10 @@ from landing_place import COUNTS, Place
 
 from pipeline.ingest.parse import NO_COLUMN, Bounds, file_rows
 from pipeline.ingest.summary import refused_lines
+from pipeline.lake.compute import Compute
 from pipeline.lake.tables import QUARANTINE
 from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
 from pipeline.sources import source_for
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 NOW = H0.index * 3600
 HEADER = "event_time,user_id,item_id\n"
@@ -170,10 +168,8 @@ def test_a_gzip_file_of_newlines_costs_little_and_loses_nothing(tmp_path: Path) 
     assert last[14] == 3
 
 
-def test_what_cannot_be_taken_in_is_named_and_all_else_is(
-    tmp_path: Path, spark: SparkSession
-) -> None:
-    place = Place(tmp_path, spark)
+def test_what_cannot_be_taken_in_is_named_and_all_else_is(tmp_path: Path, compute: Compute) -> None:
+    place = Place(tmp_path, compute)
     source = SourceSettings(name="delimited", path=place.landing)
     place.settings = place.settings.model_copy(update={"source": source})
     secret = tmp_path / "secret.csv"

@@ -8,12 +8,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.sealed_json import read_record
 from pipeline.settings.settings import RetrainSettings, Settings
@@ -22,9 +23,6 @@ from training.cli.main import run
 from training.gate.judged_hours import judged_hours, note_judged
 from training.steps import catch_up as catching_up
 from training.steps.catch_up import beyond_sentence, catch_up, refuse_left_out, waiting
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 DAY = Hour.parse("2026-01-05T00")
 SETTINGS = """
@@ -204,7 +202,7 @@ class Place:
 
 @pytest.mark.slow
 def test_the_next_run_takes_the_newest_hour_and_judges_those_between(
-    spark: SparkSession, mlflow_tables: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    compute: Compute, mlflow_tables: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Hours 8 to 10 are filled while the run of hour 7 is busy."""
     place = Place(tmp_path, capsys)

@@ -72,7 +72,7 @@ def _let_stand(space: Workspace, plan: bool) -> list[ForeignCommits]:
     if plan:
         return commits_of_others(space.lake)
     with telling_of_full_disk(space.settings.work, space.settings.resolved_warehouse):
-        return accept(space.lake, lambda: space.spark)
+        return accept(space.lake, space.compute)
 
 
 def _relocate(settings: Settings, plan: bool, alone: bool) -> Moved:

@@ -43,7 +43,7 @@ def loop(
     steps = Steps(space)
     if asked is not None:
         # Whoever asks first decides how Spark is started: many hours are worth the thorough way.
-        space.spark_for(asked)
+        space.compute_for(asked)
     hours = _hours(asked, ingested(space, steps), Hour.of(space.clock))
     blocked: list[str] = []
     for hour in hours:

@@ -95,8 +95,8 @@ def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -
             done(_simulate(space))
     with steps("start Spark") as done:
         # How long real logs are is not known; the simulated ones are short.
-        spark = space.spark if source == "simulator" else space.spark_for(None)
-        done(f"Spark {spark.version} at {settings.spark.master}")
+        compute = space.compute if source == "simulator" else space.compute_for(None)
+        done(f"Spark {compute.spark.version} at {settings.spark.master}")
     hours = HourRange.covering(ingested(space, steps))
     sessionized(space, hours.stop, steps)
     as_of = space.as_of("last")

@@ -24,7 +24,7 @@ def frozen_part(space: Workspace, dataset: Path) -> Path:
     if before is not None:
         return before
     with space.status(f"freezing the events of {hours}"):
-        return hold_out(space.spark, space.lake, space.settings, dataset, hours)
+        return hold_out(space.compute, space.lake, space.settings, dataset, hours)
 
 
 def evaluate_all(space: Workspace, dataset: Path) -> Evaluation:

@@ -28,9 +28,8 @@ def ingested(space: Workspace, steps: Steps) -> list[Hour]:
         loaded = load_metadata(lake, settings)
         rows = ", ".join(f"{n:,} {what}" for what, n in loaded.rows.items()) or "none"
         done("; left out: ".join([rows, *loaded.faults, *loaded.former_faults]))
-    spark = space.spark
     with steps("ingest") as done, space.writing():
-        taken = ingest.ingest(spark, lake, settings, space.clock)
+        taken = ingest.ingest(space.compute, lake, settings, space.clock)
         done(
             f"{counted(taken.records, 'record')} = {taken.accepted:,} accepted + "
             f"{counted(taken.duplicates, 'duplicate')} + {taken.quarantined:,} quarantined"
@@ -54,7 +53,7 @@ def sessionized(space: Workspace, stop: Hour, steps: Steps) -> None:
     with steps("sessionize") as done, space.writing():
         stale = stale_hours(space.lake, space.settings, stop)
         if stale:
-            made = sessionize(space.spark, space.lake, space.settings, HourRange(stale[0], stop))
+            made = sessionize(space.compute, space.lake, space.settings, HourRange(stale[0], stop))
             done(f"{counted(made.events, 'event')} of {counted(len(stale), 'hour')} in sessions")
         else:
             done("all hours are filled already")

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.hours import Hour
+from pipeline.lake.compute import Compute
 from pipeline.lake.sql import statement
 from pipeline.lake.tables import ITEM_HOURS, QUARANTINE, SESSIONS, TableSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pyspark.sql import SparkSession
 
 HOUR = Hour.parse("2016-03-14T13")
 
@@ -122,10 +122,10 @@ def test_every_report_query_has_an_answer_worked_out_by_hand() -> None:
 
 
 @pytest.mark.slow
-def test_in_spark(spark: SparkSession, tmp_path: Path) -> None:
+def test_in_spark(compute: Compute, tmp_path: Path) -> None:
     for spec, rows in ROWS.items():
         path = str(tmp_path / f"{spec.name}.parquet")
         pq.write_table(pa.Table.from_pylist(rows, schema=spec.schema), path)
-        spark.read.parquet(path).createOrReplaceTempView(spec.name)
+        compute.spark.read.parquet(path).createOrReplaceTempView(spec.name)
     for name in WANTED:
-        check(spark.sql(statement(f"reports/{name}")).toArrow(), name)
+        check(compute.spark.sql(statement(f"reports/{name}")).toArrow(), name)

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
     from staging import Log
+
+    from pipeline.lake.compute import Compute
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "pipeline"))
 
 
 @pytest.fixture(scope="session")
-def log(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Log:
+def log(compute: Compute, tmp_path_factory: pytest.TempPathFactory) -> Log:
     """A sessionized lake with context and metadata."""
     from replay_lake import filled_lake
 
-    return filled_lake(spark, tmp_path_factory.mktemp("lake"))
+    return filled_lake(compute, tmp_path_factory.mktemp("lake"))

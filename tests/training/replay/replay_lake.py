@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 from session_oracle import HOUR_US, US, Event, Rules
 from staging import DAY, DAY_US, Log
 
 from pipeline.hours import HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.sessions.sessionize import sessionize
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 STOP = 40
 RULES = Rules(max_session_hours=3)
@@ -55,11 +53,11 @@ def a_log() -> set[Event]:
     return {event for event in events if event.time_us < DAY_US + STOP * HOUR_US}
 
 
-def filled_lake(spark: SparkSession, work: Path) -> Log:
+def filled_lake(compute: Compute, work: Path) -> Log:
     """Events of 40 hours, of which all are sessionized."""
     made = Log(work, RULES, **DATASET)
     made.arrive(a_log())
-    sessionize(spark, made.lake, made.settings, HourRange(DAY, DAY + STOP))
+    sessionize(compute, made.lake, made.settings, HourRange(DAY, DAY + STOP))
     with_metadata(
         made,
         ITEMS,

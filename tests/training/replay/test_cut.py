@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +13,12 @@ from staging import DAY, Log
 from pipeline.dataset.build import freeze, hold_out
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
+from pipeline.lake.compute import Compute
 from pipeline.lake.tables import ITEMS, USERS
 from pipeline.settings.settings import DatasetSettings, Settings
 from training.data.event_log import NEVER, FlatLog, read_log
 from training.data.in_memory import held_out, train_cut
 from training.data.reader import DataSet, Features, read_dataset
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 STRICT = {
     "event_types": ("view", "buy"),
@@ -78,11 +76,11 @@ def assert_same_features(found: Features | None, expected: Features | None) -> N
     ("hour", "changed"), [(33, STRICT), (36, COLD)], ids=["strict", "cold items"]
 )
 def test_a_cut_is_what_spark_freezes(
-    spark: SparkSession, log: Log, hour: int, changed: dict[str, Any]
+    compute: Compute, log: Log, hour: int, changed: dict[str, Any]
 ) -> None:
     settings, as_of = with_rules(log, **changed), DAY + hour
     whole = flat(log, settings)
-    base = freeze(spark, log.lake, settings, as_of)
+    base = freeze(compute, log.lake, settings, as_of)
     cut = train_cut(whole, settings, as_of)
     # Sessions stand open at that hour, in which some dwell times are known and some are not.
     stop_us = as_of.index * HOUR_US
@@ -91,15 +89,15 @@ def test_a_cut_is_what_spark_freezes(
     assert (opened & (whole.next_us >= stop_us) & (whole.next_us < NEVER)).any()
     assert_same(cut.data, read_dataset(base))
     hours = HourRange(as_of, as_of + 3)
-    part = read_dataset(hold_out(spark, log.lake, settings, base, hours))
+    part = read_dataset(hold_out(compute, log.lake, settings, base, hours))
     assert part.manifest.left_out_events
     assert_same(held_out(whole, settings, cut, hours).data, part)
 
 
-def test_a_cut_extends_another_as_spark_does(spark: SparkSession, log: Log) -> None:
-    base = freeze(spark, log.lake, log.settings, DAY + 24)
+def test_a_cut_extends_another_as_spark_does(compute: Compute, log: Log) -> None:
+    base = freeze(compute, log.lake, log.settings, DAY + 24)
     later = with_rules(log, window="4h", min_item_events=1)
-    expected = freeze(spark, log.lake, later, DAY + 30, base)
+    expected = freeze(compute, log.lake, later, DAY + 30, base)
     whole = flat(log, log.settings)
     before = train_cut(whole, log.settings, DAY + 24)
     assert_same(before.data, read_dataset(base))

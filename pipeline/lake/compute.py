@@ -1,0 +1,46 @@
+"""Where rows are computed: in this process while they are few, by Spark where they are many.
+
+Spark takes seconds to start and tenths of a second to plan each query, which is more than an hour
+of a middling site needs altogether.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pipeline.lake.spark import spark_is_alive
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+class Compute:
+    """Says where a step is computed, and starts Spark when the first one needs it.
+
+    Args:
+        start: starts a Spark session, or joins one.
+        from_mib: the size of a step's input files from which on Spark computes it (see
+            ``spark.from_mib`` of the settings).
+    """
+
+    def __init__(self, start: Callable[[], SparkSession], from_mib: int) -> None:
+        self._start = start
+        self._from_bytes = from_mib << 20
+        self._session: SparkSession | None = None
+
+    def is_small(self, input_bytes: int) -> bool:
+        """Whether a step that reads files of this size is computed in this process."""
+        return input_bytes < self._from_bytes
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether more can be computed: false where a Spark that was started has ended."""
+        return self._session is None or spark_is_alive(self._session)
+
+    @property
+    def spark(self) -> SparkSession:
+        """The Spark session; started or joined on first use, and then kept."""
+        if self._session is None:
+            self._session = self._start()
+        return self._session
