@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
+import shutil
+import sqlite3
 import tempfile
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,35 @@ def registry(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Regi
     """A registered model of its own for each test."""
     name = re.sub(r"[^\w.-]", "-", request.node.nodeid.rpartition("/")[2])
     return open_registry(store, name, tmp_path / "models", tmp_path / "runs")
+
+
+class Prepared:
+    """A registry in a state that many tests begin with: it is made once, each gets it anew.
+
+    Args:
+        folder: for its store and its files.
+        prepare: brings a registry into that state.
+    """
+
+    def __init__(self, folder: Path, prepare: Callable[[Registry], object]) -> None:
+        self._store, self._tables = folder / "mlflow.db", folder / "tables.db"
+        self._work = folder / "work"
+        models, runs = self._work / "models", self._work / "runs"
+        self._registry = open_registry(f"sqlite:///{self._store}", "prepared", models, runs)
+        prepare(self._registry)
+        _copy_tables(self._store, self._tables)
+
+    def at(self, work: Path) -> Registry:
+        """The registry as it was then, with its files in a work folder of the test's own."""
+        _copy_tables(self._tables, self._store)
+        shutil.copytree(self._work, work, dirs_exist_ok=True)
+        return replace(self._registry, models=work / "models", artifacts=work / "runs")
+
+
+def _copy_tables(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as read, closing(sqlite3.connect(target)) as written:
+        written.execute("PRAGMA synchronous = OFF")
+        read.backup(written)
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lives import decided, live_ids, register, registry, training
+from lives import Prepared, decided, live_ids, register, registry, training
 from synthetic import AS_OF_S, write_dataset
 
 from benchmarks.gate_poison import rewrite_card
@@ -41,13 +41,22 @@ __all__ = ["registry"]
 LATER = Hour.parse("2016-03-14T20")
 
 
-@pytest.fixture
-def promoted(registry: Registry) -> Registry:
+def with_promotion(registry: Registry) -> None:
     """recent-a was live, hrnn-b is, hrnn-c is registered."""
     register(registry, "recent-a", "hrnn-b", "hrnn-c")
     install_first(registry, "recent-a", registry.records)
     promote(registry, decided(registry, "hrnn-b"))
-    return registry
+
+
+@pytest.fixture(scope="module")
+def prepared_promoted(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(tmp_path_factory.mktemp("promoted"), with_promotion)
+
+
+@pytest.fixture
+def promoted(prepared_promoted: Prepared, tmp_path: Path) -> Registry:
+    """A registry `with_promotion`."""
+    return prepared_promoted.at(tmp_path)
 
 
 def forge(registry: Registry, model_id: str) -> Path:

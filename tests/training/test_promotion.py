@@ -7,7 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lives import decided, dying, live_ids, register, registry, training, write_model
+from lives import (
+    Prepared,
+    decided,
+    dying,
+    live_ids,
+    register,
+    registry,
+    training,
+    write_model,
+)
 from synthetic import write_dataset
 
 from pipeline.errors import HourglassError
@@ -35,12 +44,21 @@ from training.registry.model_card import CARD_NAME
 __all__ = ["registry"]
 
 
-@pytest.fixture
-def floored(registry: Registry) -> Registry:
+def with_floor(registry: Registry) -> None:
     """recent-a is live as the floor; hrnn-b and hrnn-c are registered."""
     register(registry, "recent-a", "hrnn-b", "hrnn-c")
     install_first(registry, "recent-a", registry.records, at="2016-03-14T12:50:00")
-    return registry
+
+
+@pytest.fixture(scope="module")
+def prepared_floored(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(tmp_path_factory.mktemp("floored"), with_floor)
+
+
+@pytest.fixture
+def floored(prepared_floored: Prepared, tmp_path: Path) -> Registry:
+    """A registry `with_floor`."""
+    return prepared_floored.at(tmp_path)
 
 
 def test_at_first_nothing_is_live(registry: Registry) -> None:

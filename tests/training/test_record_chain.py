@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lives import decided, dying, live_ids, register, registry
+from lives import Prepared, decided, dying, live_ids, register, registry
 
 from pipeline.errors import HourglassError
 from pipeline.sealed_json import write_record
@@ -37,12 +37,21 @@ ASKING = {"approval": True, "approval_timeout": "1h"}
 KEY = "0123456789abcdef0123456789abcdef"
 
 
-@pytest.fixture
-def floored(registry: Registry) -> Registry:
+def with_floor(registry: Registry) -> None:
     """recent-a is live as the floor; hrnn-b and hrnn-c are registered."""
     register(registry, "recent-a", "hrnn-b", "hrnn-c")
     install_first(registry, "recent-a", registry.records, at="2016-03-14T12:50:00")
-    return registry
+
+
+@pytest.fixture(scope="module")
+def prepared_floored(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(tmp_path_factory.mktemp("floored"), with_floor)
+
+
+@pytest.fixture
+def floored(prepared_floored: Prepared, tmp_path: Path) -> Registry:
+    """A registry `with_floor`."""
+    return prepared_floored.at(tmp_path)
 
 
 def asking(registry: Registry, candidate: str = "hrnn-b") -> Path:
@@ -152,15 +161,25 @@ def test_a_decision_elsewhere_has_no_answers_beside_it(floored: Registry, tmp_pa
 # Any record, any way
 
 
-@pytest.fixture
-def lived(floored: Registry) -> Registry:
+def with_a_life(registry: Registry) -> None:
     """A bootstrap, an answered promotion, a rollback, and a decision that could be promoted."""
-    first = asking(floored)
-    approve(floored, first, "ann", SOON)
-    promote(floored, first, at="2016-03-14T14:30:00")
-    rollback(floored, floored.records, "bad", at="2016-03-14T14:40:00")
-    decided(floored, "hrnn-c", hour="2016-03-14T14")
-    return floored
+    with_floor(registry)
+    first = asking(registry)
+    approve(registry, first, "ann", SOON)
+    promote(registry, first, at="2016-03-14T14:30:00")
+    rollback(registry, registry.records, "bad", at="2016-03-14T14:40:00")
+    decided(registry, "hrnn-c", hour="2016-03-14T14")
+
+
+@pytest.fixture(scope="module")
+def prepared_lived(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(tmp_path_factory.mktemp("lived"), with_a_life)
+
+
+@pytest.fixture
+def lived(prepared_lived: Prepared, tmp_path: Path) -> Registry:
+    """A registry `with_a_life`."""
+    return prepared_lived.at(tmp_path)
 
 
 def acts(registry: Registry) -> list[Callable[[], object]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lives import decided, dying, live_ids, register, registry
+from lives import Prepared, decided, dying, live_ids, register, registry
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
@@ -19,14 +19,23 @@ from training.registry.model_card import CARD_NAME
 __all__ = ["registry"]
 
 
-@pytest.fixture
-def promoted(registry: Registry) -> Registry:
+def with_promotions(registry: Registry) -> None:
     """recent-a was live, then hrnn-b from 14 o'clock on, then hrnn-c from 15 o'clock on."""
     register(registry, "recent-a", "hrnn-b", "hrnn-c")
     install_first(registry, "recent-a", registry.records, at="2016-03-14T13:00:00")
     promote(registry, decided(registry, "hrnn-b"), at="2016-03-14T14:02:00")
     promote(registry, decided(registry, "hrnn-c", hour="2016-03-14T14"), at="2016-03-14T15:02:00")
-    return registry
+
+
+@pytest.fixture(scope="module")
+def prepared_promoted(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(tmp_path_factory.mktemp("promoted"), with_promotions)
+
+
+@pytest.fixture
+def promoted(prepared_promoted: Prepared, tmp_path: Path) -> Registry:
+    """A registry `with_promotions`."""
+    return prepared_promoted.at(tmp_path)
 
 
 def test_rollback_returns_to_the_previous_model_and_records_it(promoted: Registry) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from judging import ranks_of
-from lives import decided, live_ids, register, registry, training, write_model
+from lives import Prepared, decided, live_ids, register, registry, training, write_model
 from numpy.typing import NDArray
 
 from benchmarks.gate_poison import rewrite_card
@@ -41,14 +41,23 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(work=tmp_path, gate=gate, watch=WatchSettings(min_users=30))
 
 
-@pytest.fixture
-def shop(registry: Registry) -> Registry:
+def with_three_champions(registry: Registry) -> None:
     """The floor was live first, then hrnn-b, then hrnn-c; recent-z is the floor's latest fit."""
     register(registry, FLOOR, BEFORE, LIVE, "recent-z")
     install_first(registry, FLOOR, registry.records)
     promote(registry, decided(registry, BEFORE))
     promote(registry, decided(registry, LIVE, hour="2016-03-14T14"))
-    return registry
+
+
+@pytest.fixture(scope="module")
+def prepared_shop(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(tmp_path_factory.mktemp("shop"), with_three_champions)
+
+
+@pytest.fixture
+def shop(prepared_shop: Prepared, tmp_path: Path) -> Registry:
+    """A registry `with_three_champions`."""
+    return prepared_shop.at(tmp_path)
 
 
 def skill(share: float, seed: int = 0) -> NDArray[np.int64]:
