@@ -238,7 +238,7 @@ def test_tensors_of_another_shape(mixed: DataSet) -> None:
 # What the inputs are for: the same log, with and without them.
 
 N_ITEMS = 30
-LEARN = {"width": 32, "epochs": 6, "learning_rate": 0.03, "dropout": 0.1}
+LEARN = {"width": 32, "epochs": 6, "learning_rate": 0.03, "dropout": 0.1, "validation_share": 0.0}
 NOTHING_TOLD = {"session_input": False, "delta_input": False, "dwell_input": False}
 
 

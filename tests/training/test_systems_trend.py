@@ -191,7 +191,7 @@ def fashion_log(folder: Path) -> tuple[DataSet, DataSet]:
 def test_trends_follow_fashion_without_retraining(tmp_path: Path) -> None:
     base, test = fashion_log(tmp_path)
     learn = {"width": 16, "epochs": 6, "learning_rate": 0.01, "device": "cpu"}
-    plain = build("hrnn", learn)
+    plain = build("hrnn", {**learn, "validation_share": 0.0})
     trendy = build("hrnn_trend", {**learn, "half_life_h": 2.0, "mixture": False})
     for system in (plain, trendy):
         system.fit(base, 0, lambda progress: None)
