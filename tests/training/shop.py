@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from synthetic import AS_OF, AS_OF_S, Event, write_dataset
 
 from pipeline.hours import Hour
 from training.cli.main import run
+from training.trainer.checkpoint import Checkpoint, Identity, Keeper, save_checkpoint
 
 SMALL = {
     "width": 8,
@@ -100,6 +103,21 @@ def run_into(log: Path, arguments: Sequence[str]) -> None:
     own = log.with_name(log.name + os.environ.get("RANK", ""))
     with own.open("w") as printed, redirect_stdout(printed), redirect_stderr(printed):
         raise SystemExit(run(arguments))
+
+
+def run_until_killed(epoch: int, log: Path, arguments: Sequence[str]) -> None:
+    """The same, but killed for good when the fit's first checkpoint of an epoch is kept."""
+
+    def kept(folder: Path, identity: Identity, checkpoint: Checkpoint) -> None:
+        save_checkpoint(folder, identity, checkpoint)
+        if checkpoint.place.epoch >= epoch:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with (
+        patch("training.trainer.checkpoint.save_checkpoint", kept),
+        patch.object(Keeper, "is_due", True),  # however fast this machine is
+    ):
+        run_into(log, arguments)
 
 
 def one_thread() -> dict[str, str]:
