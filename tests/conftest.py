@@ -83,6 +83,12 @@ def compute(request: pytest.FixtureRequest) -> Compute:
 
 
 @pytest.fixture(scope="session")
+def on_spark(spark: SparkSession) -> Compute:
+    """Where Spark computes every step, however small."""
+    return Compute(lambda: spark, from_mib=0)
+
+
+@pytest.fixture(scope="session")
 def mlflow_tables() -> Iterator[None]:
     """MLflow makes the tables of its first new store, by a long row of migrations; others copy."""
     from mlflow.store.db import utils

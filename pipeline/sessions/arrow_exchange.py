@@ -54,7 +54,7 @@ def next_stage(
     """Deliver parcels to their tasks and run ``work`` on what each of them has received."""
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        received: dict[str, list[tuple[int, pa.Table]]] = defaultdict(list)
+        received: list[Parcel] = []
         target = None
         for batch in batches:
             for index in range(batch.num_rows):
@@ -65,15 +65,20 @@ def next_stage(
                         "version parts rows otherwise than Hourglass asks it to"
                     )
                 origin, kind = batch["origin"][index].as_py(), batch["kind"][index].as_py()
-                received[kind].append((origin, _opened(batch["table"][index].as_buffer())))
-        ordered = {
-            kind: [table for _, table in sorted(tables, key=lambda each: each[0])]
-            for kind, tables in received.items()
-        }
+                table = _opened(batch["table"][index].as_buffer())
+                received.append((target, origin, kind, table))
         if target is not None:
-            yield from map(_sealed, work(target, ordered))
+            yield from map(_sealed, work(target, by_kind(received)))
 
     return parcels.repartitionById(tasks, "target").mapInArrow(run, _spark_schema())
+
+
+def by_kind(parcels: Iterable[Parcel]) -> Received:
+    """What one task has received, in whatever order."""
+    received: Received = defaultdict(list)
+    for _, _, kind, table in sorted(parcels, key=lambda parcel: parcel[1]):
+        received[kind].append(table)
+    return received
 
 
 def collected(parcels: DataFrame, kind: str) -> list[pa.Table]:

@@ -1,10 +1,11 @@
-"""Compute the session tables of one range of hours in one Spark job, and commit them."""
+"""Compute the session tables of one range of hours, and commit them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -13,10 +14,13 @@ from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
-from pipeline.sessions.arrow_exchange import collected, first_stage, next_stage
+from pipeline.sessions import arrow_exchange, in_process
 from pipeline.sessions.kernel import SessionRules
 from pipeline.sessions.stages import WRITTEN, Plan, placing, scan, writing
 from pipeline.settings.settings import SessionSettings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 OUTPUTS = (SESSIONS, OPEN_SESSIONS, ITEM_HOURS, DWELL_HOURS)
 _US = 1_000_000
@@ -45,20 +49,34 @@ def compute_sessions(
     """Write the session tables' files of a range, from its events and what is carried into it.
 
     Raises:
-        HourglassError: an event lacks what ingest gives every event.
+        TaskError: a task that ran in this process failed, as where an event lacks what ingest
+            gives every event; one of Spark's ends in Spark's own error.
     """
     carried = lake.files(OPEN_SESSIONS, HourRange(hours.first - 1, hours.first))
     events = sorted(lake.files(EVENTS, hours), key=_by_hour)
     if not carried and not events:
         return Computed({spec.name: () for spec in OUTPUTS}, {}, {})
     folders = {spec.name: lake.staging(spec) for spec in OUTPUTS}
-    spark = compute.spark
-    cores = spark.sparkContext.defaultParallelism
-    plan = make_plan(rules, hours, carried, events, folders, cores)
-    marks = first_stage(spark, len(plan.scans) - 1, scan(plan))
-    places = next_stage(marks, plan.buckets, placing(plan))
-    written = next_stage(places, len(plan.groups) - 1, writing(plan))
-    return computed(collected(written, WRITTEN))
+    if compute.is_small(sum(file.bytes for file in (*carried, *events))):
+        return run_in_process(make_plan(rules, hours, carried, events, folders, cores=1))
+    cores = compute.spark.sparkContext.defaultParallelism
+    return run_on_spark(compute.spark, make_plan(rules, hours, carried, events, folders, cores))
+
+
+def run_in_process(plan: Plan) -> Computed:
+    """Run the tasks of a plan one after another."""
+    marks = in_process.first_stage(len(plan.scans) - 1, scan(plan))
+    places = in_process.next_stage(marks, placing(plan))
+    written = in_process.next_stage(places, writing(plan))
+    return computed(in_process.collected(written, WRITTEN))
+
+
+def run_on_spark(spark: SparkSession, plan: Plan) -> Computed:
+    """Run the tasks of a plan as one Spark job."""
+    marks = arrow_exchange.first_stage(spark, len(plan.scans) - 1, scan(plan))
+    places = arrow_exchange.next_stage(marks, plan.buckets, placing(plan))
+    written = arrow_exchange.next_stage(places, len(plan.groups) - 1, writing(plan))
+    return computed(arrow_exchange.collected(written, WRITTEN))
 
 
 def computed(reports: Iterable[pa.Table]) -> Computed:

@@ -27,6 +27,7 @@ from pipeline.lake.stale_hours import (
 from pipeline.lake.steps import EMPTY_DIGEST, SESSIONIZE
 from pipeline.lake.tables import FILLED_HOURS
 from pipeline.quality.verdicts import how_to_go_on, refused_hours
+from pipeline.sessions.in_process import TaskError
 from pipeline.sessions.job import Computed, commit, compute_sessions
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
@@ -117,7 +118,8 @@ def sessionize(
                 computed = compute_sessions(compute, lake, settings.sessions, step)
         except Exception as error:
             # What no smaller step would mend: a full disk, a table that is not as it should be.
-            if isinstance(error, HourglassError) or not compute.is_alive:
+            failed_here = isinstance(error, TaskError)
+            if isinstance(error, HourglassError) or not (failed_here or compute.is_alive):
                 raise
             if len(step) > 1:
                 longest = len(step) // 2
@@ -152,7 +154,7 @@ def _refused(lake: Lake, since: Hour) -> dict[Hour, str]:
 
 
 def _first_step(pending: set[Hour], arrived: Mapping[Hour, FilledHour], longest: int) -> HourRange:
-    """The earliest pending hours, as many in a row as one Spark job should take."""
+    """The earliest pending hours, as many in a row as one step should take."""
     first = stop = min(pending)
     rows = 0
     while stop in pending and (
@@ -180,7 +182,7 @@ def _advance(
         return
     if after in before.filled:
         if left_open != state_digest(before.filled, after - 1):
-            # A day at once: an hour is too little work for one Spark job.
+            # A day at once: an hour is too little work for a step with commits of its own.
             following = HourRange(after, after + _FORWARD_STEP_H)
             run.pending.update(hour for hour in following if hour in before.filled)
         elif changed:

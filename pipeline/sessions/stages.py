@@ -1,4 +1,4 @@
-"""The three stages in which Spark's tasks compute the session tables.
+"""The three stages in which tasks, of Spark or of this process, compute the session tables.
 
 1. *scan*: hours of events become marks (:data:`MARKS`), parted by trail; item counts are written.
 2. *place*: the marks of some trails, in order of time, become places (:data:`PLACED`).

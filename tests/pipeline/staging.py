@@ -39,7 +39,7 @@ def no_spark() -> NoReturn:
 
 
 #: For what must be done without Spark.
-NO_SPARK = Compute(no_spark, from_mib=0)
+NO_SPARK = Compute(no_spark, from_mib=64)
 
 
 class Log:

@@ -16,7 +16,7 @@ from fuzzed_logs import H0, RawLog
 from landing_place import Place
 from session_oracle import HOUR_US, US, Event, Rules, session_tables
 from staging import DAY, DAY_US, session_rows
-from test_session_tasks import compute, in_steps, read, write_events
+from test_session_tasks import in_steps, read, session_files, write_events
 
 from pipeline.dataset.build import freeze
 from pipeline.hours import HourRange
@@ -84,7 +84,7 @@ def test_an_event_alone_at_its_time_has_no_rank_and_leaves_digests_as_they_were(
 ) -> None:
     alone = [replace(e, time_us=e.time_us + nth) for nth, e in enumerate(clicks())]
     (file,) = write_events(tmp_path, alone[:1])
-    done = compute(tmp_path, Rules(), HourRange(DAY, DAY + 2), [], [file])
+    done = session_files(tmp_path, Rules(), HourRange(DAY, DAY + 2), [], [file])
     rows = read(dict(done.files), SESSIONS.name).drop_columns(["hour"])
     assert rows["tie_rank"].to_pylist() == [None]
     # What an earlier version, which had no such column, recorded of the same rows.
@@ -98,14 +98,14 @@ def test_sessions_carried_in_from_an_older_lake_go_on(tmp_path: Path) -> None:
     later = [replace(e, time_us=DAY_US + HOUR_US, key=f"later {e.key}") for e in clicks()]
     events = [*former, *later]
     files = write_events(tmp_path / "events", events)
-    first = compute(
+    first = session_files(
         tmp_path / "1", Rules(), HourRange(DAY, DAY + 1), [], [f for f in files if f.hour == DAY]
     )
     (carried,) = first.files[OPEN_SESSIONS.name]
     old = pq.read_table(carried.path).drop_columns(["tie_rank"])
     pq.write_table(old, carried.path)
     carried = HourFile(carried.path, Path(carried.path).stat().st_size, old.num_rows, DAY)
-    done = compute(
+    done = session_files(
         tmp_path / "2",
         Rules(),
         HourRange(DAY + 1, DAY + 3),

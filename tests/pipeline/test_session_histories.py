@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from session_oracle import HOUR_US, US, Event, Rules, session_tables
 from staging import DAY, DAY_US, NO_SPARK, session_rows
-from test_session_tasks import compute, write_events
+from test_session_tasks import write_events
 
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.lake.lake import FilledHour, Lake
@@ -64,6 +64,9 @@ class Shelf:
 
     def snapshot(self, _: TableSpec) -> int:
         return 1
+
+    def staging(self, spec: TableSpec) -> str:
+        return str(self.warehouse / spec.name)
 
     def files(self, spec: TableSpec, hours: HourRange) -> list[HourFile]:
         return [file for hour in hours for file in self.tables[spec.name].get(hour, [])]
@@ -129,9 +132,7 @@ class History:
         if any(hour in self.failing for hour in hours):
             raise ValueError("this hour cannot be computed")
         self.steps += 1
-        carried = lake.files(OPEN_SESSIONS, HourRange(hours.first - 1, hours.first))
-        folder = self.folder / f"step-{self.steps}"
-        return compute(folder, Rules(**vars(rules)), hours, carried, lake.files(EVENTS, hours))
+        return job.compute_sessions(NO_SPARK, lake, rules, hours)  # type: ignore[arg-type]
 
     def arrive(self) -> None:
         """New events, some a gap's length from known ones; now and then one is withdrawn."""

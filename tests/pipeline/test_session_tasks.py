@@ -1,4 +1,4 @@
-"""The tasks of sessionize, run one after another without Spark: thousands of logs, split anyhow."""
+"""The tasks of sessionize, run here one after another: thousands of logs, split anyhow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import random
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -27,10 +27,9 @@ from pipeline.hours import Hour, HourRange
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
 from pipeline.sessions import job, kernel, stages
-from pipeline.sessions.arrow_exchange import Parcel, Received
 from pipeline.sessions.dwell import moments_of_us
-from pipeline.sessions.job import OUTPUTS, Computed, computed, make_plan
-from pipeline.sessions.stages import WRITTEN, placing, scan, writing
+from pipeline.sessions.job import OUTPUTS, Computed, make_plan, run_in_process
+from pipeline.sessions.stages import Plan
 from pipeline.settings.settings import SessionSettings
 
 SPAN_H = 30
@@ -38,37 +37,21 @@ EXAMPLES = int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "12"))
 EVERY = HourRange(DAY, DAY + SPAN_H)
 
 
-def delivered(work: Callable[..., Iterable[Parcel]], inboxes: dict[int, Received]) -> Any:
-    """One stage: what each task hands on, by the task that it is for."""
-    received: dict[int, dict[str, list[tuple[int, pa.Table]]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
-    for task, inbox in inboxes.items():
-        for target, origin, kind, table in work(task, inbox):
-            assert origin == task
-            received[target][kind].append((origin, table))
-    return {
-        target: {
-            kind: [table for _, table in sorted(parts, key=lambda part: part[0])]
-            for kind, parts in kinds.items()
-        }
-        for target, kinds in received.items()
-    }
+def plan_in(
+    folder: Path, rules: Rules, hours: HourRange, carried: list[HourFile], events: list[HourFile]
+) -> Plan:
+    """A plan for two cores whose files go below the folder."""
+    folders = {spec.name: str(folder / spec.name) for spec in OUTPUTS}
+    return make_plan(SessionSettings(**vars(rules)), hours, carried, events, folders, cores=2)
 
 
-def compute(
+def session_files(
     folder: Path, rules: Rules, hours: HourRange, carried: list[HourFile], events: list[HourFile]
 ) -> Computed:
+    """The session tables' files of a range, computed here."""
     if not carried and not events:
         return Computed({spec.name: () for spec in OUTPUTS}, {}, {})
-    folders = {spec.name: str(folder / spec.name) for spec in OUTPUTS}
-    plan = make_plan(SessionSettings(**vars(rules)), hours, carried, events, folders, cores=2)
-    first = scan(plan)
-    marks = delivered(lambda task, _: first(task), {n: {} for n in range(len(plan.scans) - 1)})
-    assert set(marks) <= set(range(plan.buckets))
-    places = delivered(placing(plan), marks)
-    assert set(places) <= set(range(len(plan.groups) - 1))
-    return computed(delivered(writing(plan), places)[0][WRITTEN])
+    return run_in_process(plan_in(folder, rules, hours, carried, events))
 
 
 def write_events(folder: Path, events: Iterable[Event]) -> list[HourFile]:
@@ -98,7 +81,7 @@ def in_steps(
     for nth, (first, stop) in enumerate(pairwise(cuts)):
         hours = HourRange(DAY + first, DAY + stop)
         here = [file for file in arrived if file.hour in hours]
-        done = compute(folder / str(nth), rules, hours, carried, here)
+        done = session_files(folder / str(nth), rules, hours, carried, here)
         for name, files in done.files.items():
             made[name].extend(files)
             assert len({file.hour for file in files}) == len(files), "an hour in two files"
@@ -267,7 +250,7 @@ def test_an_event_without_a_user_is_refused_by_name() -> None:
         index = table.column_names.index("user_id")
         pq.write_table(table.set_column(index, "user_id", nobody), file.path)
         with pytest.raises(Exception, match="1 event has no user or item"):
-            compute(folder / "out", Rules(), EVERY, [], [file])
+            session_files(folder / "out", Rules(), EVERY, [], [file])
 
 
 def hours_of(files: Iterable[HourFile]) -> Iterator[Hour]:

@@ -79,6 +79,13 @@ def hours(first: int, stop: int) -> HourRange:
     return HourRange(DAY + first, DAY + stop)
 
 
+@pytest.fixture(params=["compute", "on_spark"], ids=["in process", "on Spark"])
+def either(request: pytest.FixtureRequest) -> Compute:
+    """Where steps are computed, in turn."""
+    compute: Compute = request.getfixturevalue(request.param)
+    return compute
+
+
 def run(compute: Compute, log: Log, first: int, stop: int) -> SessionizeSummary:
     done = sessionize(compute, log.lake, log.settings, hours(first, stop))
     assert stale_hours(log.lake, log.settings, DAY + stop) == []
@@ -144,15 +151,20 @@ def test_one_range_is_as_defined(compute: Compute, tmp_path: Path, rules: Rules)
 
 
 @pytest.mark.parametrize(
-    ("rules", "cuts"),
+    ("where", "rules", "cuts"),
     [
         # Hours around midnight and silent ones singly.
-        pytest.param(CUT_OFTEN, [0, 17, 18, 19, 24, 25, 58], id="by hours"),
-        pytest.param(GIVEN, [0, 20, 41, 53, 58], id="ranges"),
+        pytest.param("compute", CUT_OFTEN, [0, 17, 18, 19, 24, 25, 58], id="by hours"),
+        pytest.param("on_spark", GIVEN, [0, 20, 41, 53, 58], id="ranges on Spark"),
     ],
 )
 def test_hours_and_ranges_give_the_same_rows_as_one_range(
-    compute: Compute, tmp_path: Path, rules: Rules, cuts: list[int]
+    compute: Compute,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    where: str,
+    rules: Rules,
+    cuts: list[int],
 ) -> None:
     events = random_log(12, 250, rules)
     every = hours(0, cuts[-1])
@@ -164,7 +176,7 @@ def test_hours_and_ranges_give_the_same_rows_as_one_range(
     chain = Log(tmp_path / "chain", rules)
     chain.arrive(events)
     for first, stop in pairwise(cuts):
-        done = run(compute, chain, first, stop)
+        done = run(request.getfixturevalue(where), chain, first, stop)
         assert (done.asked, done.missing_or_changed, done.carried_on) == (stop - first, 0, 0)
     assert chain.tables(every) == expected
     assert chain.dwell_hours(every) == at_once.dwell_hours(every)
@@ -186,7 +198,7 @@ def test_running_a_range_again_changes_nothing(compute: Compute, tmp_path: Path)
     assert content() == before
 
 
-def test_late_events_end_in_the_same_tables(compute: Compute, tmp_path: Path) -> None:
+def test_late_events_end_in_the_same_tables(either: Compute, tmp_path: Path) -> None:
     """Events arrive in three waves, some a day late; each wave is sessionized as it comes."""
     rng = random.Random(7)
     log = Log(tmp_path, Rules(max_session_hours=3, given=True))
@@ -196,7 +208,7 @@ def test_late_events_end_in_the_same_tables(compute: Compute, tmp_path: Path) ->
         waves[min(on_time + rng.choices([0, 1, 2], [0.9, 0.07, 0.03])[0], 2)].append(event)
     for (first, stop), wave in zip(((0, 15), (15, 30), (30, 33)), waves, strict=True):
         log.arrive(wave)
-        run(compute, log, first, stop)
+        run(either, log, first, stop)
         assert_as_defined(log, stop)
 
 

@@ -12,13 +12,11 @@ import random
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from session_oracle import Event, Rules, session_tables
 from staging import DAY, NO_SPARK, Log, expected_dwell_hours
 from test_backfill_killed import NO_DIGEST
-from test_session_tasks import compute
 from test_sessionize import random_log
 
 from pipeline.hours import Hour, HourRange
@@ -27,7 +25,6 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS, OPEN_SESSIONS, SESSIONS, STEP_TABLES
 from pipeline.sessions import sessionize as sessionize_module
 from pipeline.sessions.sessionize import sessionize
-from pipeline.settings.settings import SessionSettings
 
 KILLS = int(os.environ.get("HOURGLASS_TEST_COMMIT_KILLS", "10"))
 _MOST = 5  # times as many, before bad luck is no longer believed
@@ -36,16 +33,8 @@ EVERY = HourRange(DAY, DAY + SPAN_H + 2)
 RULES = Rules(max_session_hours=3)
 
 
-def compute_here(_: object, lake: Lake, rules: SessionSettings, hours: HourRange) -> Any:
-    carried = lake.files(OPEN_SESSIONS, HourRange(hours.first - 1, hours.first))
-    events = sorted(lake.files(EVENTS, hours), key=lambda file: (file.hour, file.path))
-    folder = lake.warehouse / f"computed-{os.getpid()}-{hours.first}"
-    return compute(folder, Rules(**vars(rules)), hours, carried, events)
-
-
 def take_in_and_sessionize(work: Path, events: set[Event]) -> None:
     """What dies: it commits the events, then the sessions of some hours at a time."""
-    sessionize_module.compute_sessions = compute_here
     sessionize_module._HOURS_PER_STEP = 3
     log = Log(work, RULES)
     log.lake.undo_unfinished()

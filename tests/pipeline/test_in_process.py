@@ -1,0 +1,152 @@
+"""Small steps are computed in this process: with the rows, digests and errors that Spark gives."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from pyspark.sql import SparkSession
+from session_oracle import Event, Rules
+from staging import DAY, NO_SPARK, Log
+from test_session_tasks import SPAN_H, plan_in, random_logs, write_events
+from test_sessionize import assert_as_defined, at, hours, random_log
+
+from pipeline.errors import HourglassError
+from pipeline.hours import Hour, HourRange
+from pipeline.lake.compute import Compute
+from pipeline.lake.parquet_files import HourFile, HourWriter
+from pipeline.lake.spark import worker_error
+from pipeline.lake.tables import EVENTS, OPEN_SESSIONS
+from pipeline.sessions import job
+from pipeline.sessions.in_process import TaskError
+from pipeline.sessions.job import Computed, compute_sessions, run_in_process, run_on_spark
+from pipeline.sessions.sessionize import sessionize
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "12")) // 4
+# Runs `hourglass` where PySpark is not installed.
+WITHOUT_SPARK = (
+    "import sys; sys.modules['pyspark'] = None; "
+    "from training.cli.main import program; sys.exit(program(sys.argv[1:]))"
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(case=random_logs())
+def test_both_ways_write_the_same_files(
+    spark: SparkSession, case: tuple[Rules, set[Event], list[int]]
+) -> None:
+    """A range, and one that carries its sessions on, in several tasks of each stage."""
+    rules, events, cuts = case
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as name:
+        for limit in ("_ROWS_WORTH_A_TASK", "_ROWS_PER_BUCKET", "_ROWS_PER_GROUP"):
+            patch.setattr(job, limit, 60)
+        folder = Path(name)
+        arrived = write_events(folder, events)
+        carried: list[HourFile] = []
+        for first, stop in pairwise(sorted({0, cuts[len(cuts) // 2], SPAN_H})):
+            span = HourRange(DAY + first, DAY + stop)
+            new = [file for file in arrived if file.hour in span]
+            if not carried and not new:
+                continue
+            here = run_in_process(plan_in(folder / f"here {first}", rules, span, carried, new))
+            there = run_on_spark(
+                spark, plan_in(folder / f"there {first}", rules, span, carried, new)
+            )
+            assert (here.closed, here.opened) == (there.closed, there.opened)
+            assert contents(here) == contents(there)
+            open_files = here.files[OPEN_SESSIONS.name]
+            carried = [file for file in open_files if file.hour == span.stop - 1]
+
+
+def contents(computed: Computed) -> dict[tuple[str, Hour | None], bytes]:
+    """Each file's bytes by its table and hour."""
+    files = [(name, file) for name, files in computed.files.items() for file in files]
+    read = {(name, file.hour): Path(file.path).read_bytes() for name, file in files}
+    assert len(read) == len(files), "an hour in two files"
+    return read
+
+
+def test_a_step_is_computed_here_up_to_a_size_and_by_spark_from_it(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.arrive([at("1:00:00")])
+    (file,) = log.lake.files(EVENTS)
+    patched = Compute(NO_SPARK._start, from_mib=1)
+    patched._from_bytes = file.bytes + 1
+    assert compute_sessions(patched, log.lake, log.settings.sessions, hours(0, 3)).closed
+    patched._from_bytes = file.bytes
+    with pytest.raises(AssertionError, match="Spark was started"):
+        compute_sessions(patched, log.lake, log.settings.sessions, hours(0, 3))
+
+
+@pytest.mark.parametrize(
+    ("column", "damage"),
+    [
+        pytest.param("user_id", "1 event has no user or item", id="a kernel's own"),
+        pytest.param(None, "cannot be read", id="a damaged file"),
+    ],
+)
+def test_a_failed_task_says_what_it_says_on_spark(
+    tmp_path: Path, spark: SparkSession, column: str | None, damage: str
+) -> None:
+    (file,) = write_events(tmp_path, [at("1:00:00")])
+    if column is None:
+        Path(file.path).write_bytes(b"PAR1 and nothing else")
+    else:
+        table = pq.read_table(file.path)
+        index = table.column_names.index(column)
+        empty = table.schema.field(column).type
+        nobody = table.set_column(index, column, pa.nulls(1, empty))
+        pq.write_table(nobody, file.path)
+    plan = plan_in(tmp_path / "out", Rules(), hours(0, 3), [], [file])
+    with pytest.raises(TaskError) as here:
+        run_in_process(plan)
+    with pytest.raises(Exception, match=damage) as there:
+        run_on_spark(spark, plan)
+    assert worker_error(here.value) == worker_error(there.value)
+    assert damage in worker_error(here.value)
+
+
+def test_a_disk_that_is_full_ends_the_run_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(tmp_path)
+    log.arrive([at("1:00:00"), at("2:00:00")])
+    writes: list[Any] = []
+
+    def full(*arguments: Any) -> NoReturn:
+        writes.append(arguments)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(HourglassError, match="no space is left"):
+        patch.setattr(HourWriter, "write", full)
+        sessionize(NO_SPARK, log.lake, log.settings, hours(0, 4))
+    assert len(writes) == 1, "a full disk is not tried again in halves"
+    assert log.lake.filled("sessionize") == {}
+
+
+def test_the_commands_start_no_java_for_little(tmp_path: Path) -> None:
+    log = Log(tmp_path / "work")
+    log.arrive(random_log(21, 30, log.rules, span_h=5))
+    config = tmp_path / "hourglass.yaml"
+    config.write_text(yaml.safe_dump({"work": str(tmp_path / "work")}), encoding="utf-8")
+    command = [sys.executable, "-c", WITHOUT_SPARK, "--config", str(config)]
+    span = ["--from", str(DAY), "--to", str(DAY + 8)]
+    done = subprocess.run(
+        [*command, "sessionize", *span], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "starting Spark" not in done.stderr
+    assert done.stdout.startswith(f"filled {DAY} to {DAY + 8}")
+    assert_as_defined(log, 8)
