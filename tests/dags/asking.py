@@ -25,12 +25,14 @@ from airflow.jobs.job import Job  # noqa: E402
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner  # noqa: E402
 from airflow.models.taskinstance import TaskInstance  # noqa: E402
 from airflow.sdk import DAG  # noqa: E402
+from airflow.utils.db import upgradedb  # noqa: E402
 from airflow.utils.session import create_session  # noqa: E402
 from airflow.utils.state import TaskInstanceState  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 from sqlalchemy import select  # noqa: E402
 
 ANSWERED = "ANSWERED"
+_MOMENT_S = 0.01
 
 
 def waiting() -> str | None:
@@ -72,7 +74,8 @@ class Clock:
     """The module `time`, but whoever sleeps while a person is asked gives that person's answer.
 
     The run sleeps when nothing is left to do but to wait.  An answer from elsewhere could come
-    while the state is written down that asks for it.
+    while the state is written down that asks for it.  Where nobody is asked nothing else is at
+    work either, and what cannot go on yet can when the run looks again.
     """
 
     def __init__(self, client: TestClient) -> None:
@@ -84,7 +87,7 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         run_id = waiting()
         if run_id is None:
-            time.sleep(seconds)
+            time.sleep(min(seconds, _MOMENT_S))
         else:
             self.asked += 1
             respond(self.what, self.client, run_id)
@@ -102,6 +105,7 @@ def run_once(what: str, clock: Clock, dag: DAG) -> dict[str, Any]:
 
 if __name__ == "__main__":
     assert settings.engine is not None
+    upgradedb()
     client, dag = prepared()
     clock = Clock(client)
     sys.modules["time"] = clock  # type: ignore[assignment]  # a run imports it for itself
