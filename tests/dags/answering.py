@@ -15,8 +15,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Self
 from unittest.mock import patch
@@ -84,14 +84,19 @@ class Commands:
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
+                text=True,
             ) as process,
         ):
-            ends_s = time.monotonic() + _PATIENCE_S
-            while process.poll() is None:
-                if time.monotonic() > ends_s:
-                    process.kill()
-                self._answer_one()
+            self.answer_until(lambda: process.poll() is not None, process)
         return subprocess.CompletedProcess(command, process.returncode, log.read_text())
+
+    def answer_until(self, has_ended: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+        """Answer whoever asks; a process that does not come to an end is killed."""
+        ends_s = time.monotonic() + _PATIENCE_S
+        while not has_ended() and process.poll() is None:
+            if time.monotonic() > ends_s:
+                process.kill()
+            self._answer_one()
 
     def _answer_one(self) -> None:
         """Answer whoever asks, one command at a time; nobody may, for a moment."""
@@ -102,6 +107,55 @@ class Commands:
         asking.settimeout(None)
         with asking, asking.makefile("rw") as lines:
             print(json.dumps(_done(**json.loads(lines.readline()))), file=lines, flush=True)
+
+
+class Airflow:
+    """Airflow as `dags/airflow.sh` starts it, once for many commands; tasks ask `Commands`."""
+
+    def __init__(
+        self, process: subprocess.Popen[str], commands: Commands, environment: Mapping[str, str]
+    ) -> None:
+        self._process, self._commands, self._environment = process, commands, environment
+
+    def run(
+        self, arguments: tuple[str, ...], environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command, with what is set beside the variables that Airflow was started with."""
+        log, ended = (self._commands.folder / name for name in ("log", "ended"))
+        changes = dict(environment.items() - self._environment.items())
+        command = {"arguments": arguments, "variables": changes, "log": str(log)}
+        assert self._process.stdin is not None
+        print(json.dumps({**command, "ended": str(ended)}), file=self._process.stdin, flush=True)
+        self._commands.answer_until(ended.exists, self._process)
+        code = int(ended.read_text())
+        ended.unlink()
+        return subprocess.CompletedProcess(arguments, code, log.read_text())
+
+
+@contextmanager
+def forked_airflow(commands: Commands, environment: Mapping[str, str]) -> Iterator[Airflow]:
+    """Airflow, imported by one process of which each command is a fork."""
+    program = commands.folder / "airflow"
+    forking = Path(__file__).with_name("forked_airflow.py")
+    words = shlex.join([sys.executable, str(forking)])
+    program.write_text(f"#!/usr/bin/env bash\nexec {words}\n", encoding="utf-8")
+    program.chmod(0o755)
+    with (
+        (commands.folder / "airflow.log").open("w") as printed,
+        subprocess.Popen(
+            ["bash", "dags/airflow.sh"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield Airflow(process, commands, environment)
+        finally:
+            process.kill()
 
 
 def _done(arguments: list[str], folder: str, variables: dict[str, str]) -> dict[str, object]:

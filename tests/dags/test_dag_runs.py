@@ -1,7 +1,7 @@
 """Both DAGs run whole, by Airflow, on a small simulated lake.
 
-In `make test` the commands that tasks start are answered in the test's process, where Spark has
-started already; `make test-all` repeats it with programs of their own.
+In `make test` Airflow is imported once for all its commands, and those that its tasks start are
+answered in the test's process; `make test-all` repeats it with programs of their own.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pytest
-from answering import Commands
+from answering import Airflow, Commands, forked_airflow
 from workplace import Workplace, workplace
 
 from pipeline.hours import HourRange
@@ -48,11 +48,17 @@ class Place(Workplace):
     """Where Airflow's tasks find `hourglass`: in the test's process, or as it is."""
 
     commands: Commands | None = None
+    warm: Airflow | None = None
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         if self.commands is None:
             return super().run(*command)
         return self.commands.run(command, self.environment)
+
+    def airflow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        if self.warm is None:
+            return super().airflow(*arguments)
+        return self.warm.run(arguments, self.environment)
 
 
 @pytest.fixture(scope="module", params=[HERE, pytest.param(PROGRAMS, marks=pytest.mark.nightly)])
@@ -74,7 +80,9 @@ def place(
         if request.param == HERE:
             commands = closing.enter_context(Commands(folder))
             path = f"{commands.folder}:{usual.environment['PATH']}"
-            place = Place(usual.work, usual.environment | {"PATH": path}, commands)
+            variables = usual.environment | {"PATH": path}
+            warm = closing.enter_context(forked_airflow(commands, variables))
+            place = Place(usual.work, variables, commands, warm)
         done.append(place.run("hourglass", *fill))
         done.append(place.airflow("db", "migrate"))
         for command in done:
@@ -127,7 +135,7 @@ def test_a_refusal_fails_its_task_and_stops_the_run(place: Place) -> None:
     suites.mkdir()
     (suites / "events.yaml").write_text("suite: events\nexpectations: none\n", encoding="utf-8")
     variables = place.environment | {"HOURGLASS_QUALITY__SUITES": str(suites)}
-    strict = Place(place.work, variables, place.commands)
+    strict = replace(place, environment=variables)
     done = strict.airflow("dags", "test", "sessions_hourly", END)
     assert done.returncode != 0
     assert "events.yaml" in done.stdout
