@@ -8,7 +8,7 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Tensors of a few numbers are not worth a second thread, and sums are the same anywhere."""
     threads = torch.get_num_threads()

@@ -131,15 +131,27 @@ class StopError(Exception):
     """Raised in the middle of a fit."""
 
 
+RESUMED = {**SMALL, "negatives": 8, "checkpoint_s": 1e-9}
+
+
+@pytest.fixture(scope="module")
+def uncut(data: DataSet) -> tuple[System, dict[str, float]]:
+    """A system that was fitted undisturbed, and the metrics of its fit."""
+    whole = build("hrnn_trend", RESUMED)
+    return whole, whole.fit(data, 5, quiet)
+
+
 # In the first epoch, in the second, and in the second fit, which learns from everything.
 @pytest.mark.parametrize("stop_at", [2, 30, 70])
 def test_a_fit_that_was_cut_off_ends_in_the_same_weights(
-    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+    data: DataSet,
+    uncut: tuple[System, dict[str, float]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_at: int,
 ) -> None:
     monkeypatch.setattr(Meter, "is_due", lambda self: True)  # however fast this machine is
-    parameters = {**SMALL, "negatives": 8, "checkpoint_s": 1e-9}
-    whole = build("hrnn_trend", parameters)
-    expected = whole.fit(data, 5, quiet)
+    whole, expected = uncut
 
     class Interrupted:
         reports = 0
@@ -151,9 +163,9 @@ def test_a_fit_that_was_cut_off_ends_in_the_same_weights(
 
     options = FitOptions(checkpoints=tmp_path / "c")
     with pytest.raises(StopError):
-        build("hrnn_trend", parameters).fit_with(data, 5, Interrupted(), options)
+        build("hrnn_trend", RESUMED).fit_with(data, 5, Interrupted(), options)
     assert any((tmp_path / "c").rglob("*.safetensors"))
-    again = build("hrnn_trend", parameters)
+    again = build("hrnn_trend", RESUMED)
     assert again.fit_with(data, 5, quiet, options) == expected
     for name, tensor in whole.tensors().items():
         assert np.array_equal(again.tensors()[name], tensor), name
@@ -168,17 +180,18 @@ def start_of(system: System, data: DataSet) -> Start:
 
 def test_going_on_from_a_model_keeps_what_it_knows(data: DataSet, tmp_path: Path) -> None:
     """The new vocabulary has the items in another order, one less and three more."""
-    before = build("hrnn", {**SMALL, "epochs": 8, "negatives": 0})
+    dense = {**SMALL, "epochs": 1, "negatives": 0, "validation_share": 0.0}
+    before = build("hrnn", {**dense, "epochs": 8})
     before.fit(data, 0, quiet)
     names = [*NAMES[:0:-1], "new1", "new2", "new3"]
     later = read_dataset(write_dataset(tmp_path / "later", walks(60, 1, NAMES), vocabulary=names))
-    started = build("hrnn", {**SMALL, "negatives": 0})
+    started = build("hrnn", dense)
     net, optimiser = None, None
     told: list[FitProgress] = []
     options = FitOptions(start=start_of(before, data))
     started.fit_with(later, 0, told.append, options)
     fresh: list[FitProgress] = []
-    build("hrnn", {**SMALL, "negatives": 0}).fit(later, 0, fresh.append)
+    build("hrnn", dense).fit(later, 0, fresh.append)
     assert told[0].loss < 0.6 * fresh[0].loss
 
     net, optimiser = started._built(later, later.item_events, 3, options.start)
@@ -198,20 +211,21 @@ def test_going_on_from_a_model_keeps_what_it_knows(data: DataSet, tmp_path: Path
 
 def test_a_short_step_on_is_as_long_as_its_rate(data: DataSet) -> None:
     """Without what the optimiser remembered, Adam's steps are of the length of the rate."""
-    before = build("hrnn", {**SMALL, "negatives": 0})
+    dense = {**SMALL, "negatives": 0, "validation_share": 0.0}
+    before = build("hrnn", dense)
     before.fit(data, 0, quiet)
     start = dataclasses.replace(start_of(before, data), optimiser=None)
     vectors = "items.vector.weight"
 
     def moved(rate: float) -> float:
         short = {"continue_h": 24, "continue_epochs": 1, "continue_rate": rate}
-        on = build("hrnn", {**SMALL, "negatives": 0, **short})
+        on = build("hrnn", {**dense, **short})
         on.fit_with(data, 0, quiet, FitOptions(start=start))
         return float(np.abs(on.tensors()[vectors] - before.tensors()[vectors]).mean())
 
     assert 0 < moved(0.01) < 0.05 * moved(1.0)
     # A fit from scratch knows no such thing.
-    slow = build("hrnn", {**SMALL, "negatives": 0, "continue_h": 24, "continue_rate": 0.01})
+    slow = build("hrnn", {**dense, "continue_h": 24, "continue_rate": 0.01})
     slow.fit(data, 0, quiet)
     assert np.array_equal(slow.tensors()[vectors], before.tensors()[vectors])
 
