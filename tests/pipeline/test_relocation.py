@@ -157,7 +157,8 @@ def test_an_adopted_copy_has_the_same_snapshots_and_leaves_the_first_alone(
     # More commits than metadata files are kept: each removes the oldest it knows.
     for n in range(25):
         copy.describe(f"item {n}")
-        last = copy.seen(copy.step(H0 + 2, (f"new {n}",)))
+        state = copy.step(H0 + 2, (f"new {n}",))
+    last = copy.seen(state)
     assert maintain(copy.lake, copy.settings, TrainedFrom(), LATER).files
     assert naming(copy.lake.warehouse, pair.first.settings.work) == []
     assert copy.seen(copy.lake.state()) == last
