@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,22 +26,20 @@ MODELS = [
     {"system": "hrnn_trend", "parameters": {"epochs": 2}},
 ]
 
-
+HOURS = 7
 SMALL = {
     "HOURGLASS_MODELS": json.dumps(MODELS),
     "HOURGLASS_SPARK__MASTER": "local[2]",
     "HOURGLASS_SPARK__DRIVER_MEMORY": "1g",
     "HOURGLASS_EVALUATION__BOOTSTRAP_SAMPLES": "200",
+    "HOURGLASS_EVALUATION__HORIZON": "2h",
+    "HOURGLASS_SIMULATOR__USERS": "1500",
 }
 
 
-def demo(work: Path) -> str:
-    """What the demo prints, on a world of twelve hours and few users."""
-    environment = os.environ | SMALL | {"HOURGLASS_SIMULATOR__USERS": "1500"}
-    command = [sys.executable, "-m", "training.cli", "demo", "--hours", "12", "--work", str(work)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def arguments(work: Path) -> list[str]:
+    """The demo on a world of few hours."""
+    return ["demo", "--hours", str(HOURS), "--work", str(work)]
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(work: Path) -> str:
-    return demo(work)
+def first(work: Path, mlflow_tables: None) -> str:
+    """What the demo prints."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        for name, value in SMALL.items():
+            patch.setenv(name, value)
+        assert run(arguments(work)) == 0
+    return printed.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +76,7 @@ def test_it_ends_with_a_table_and_the_places_to_look(first: str, settings: Setti
 def test_every_record_is_accounted_for(settings: Settings) -> None:
     lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
     files = lake.arrow(SOURCE_FILES).to_pylist()
-    assert len(files) == 12
+    assert len(files) == HOURS
     for row in files:
         assert row["records"] == row["accepted"] + row["duplicates"] + row["quarantined"]
     refused = sum(row["quarantined"] for row in files)
@@ -102,7 +107,6 @@ def test_the_decision_cannot_be_changed_unseen(settings: Settings) -> None:
         read_decision(copy)
 
 
-@pytest.mark.usefixtures("spark")
 def test_the_loop_does_the_last_hour_again_and_changes_nothing(
     settings: Settings,
     work: Path,
@@ -129,8 +133,14 @@ def test_the_loop_does_the_last_hour_again_and_changes_nothing(
 
 @pytest.mark.nightly
 def test_a_second_run_goes_on_with_what_is_there(first: str, work: Path) -> None:
-    again = demo(work)
-    assert "nothing new in 12 files" in again
+    """By a program of its own."""
+    command = [sys.executable, "-m", "training.cli", *arguments(work)]
+    done = subprocess.run(
+        command, env=os.environ | SMALL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = done.stdout
+    assert f"nothing new in {HOURS} files" in again
     assert "all hours are filled already" in again
     table = [line for line in first.splitlines() if "│" in line]
     assert [line for line in again.splitlines() if "│" in line][: len(table)] == table

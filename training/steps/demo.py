@@ -93,10 +93,9 @@ def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -
     if source == "simulator" and raw is None:
         with steps("simulate") as done:
             done(_simulate(space))
-    with steps("start Spark") as done:
+    if source != "simulator":
         # How long real logs are is not known; the simulated ones are short.
-        compute = space.compute if source == "simulator" else space.compute_for(None)
-        done(f"Spark {compute.spark.version} at {settings.spark.master}")
+        space.compute_for(None)
     hours = HourRange.covering(ingested(space, steps))
     sessionized(space, hours.stop, steps)
     as_of = space.as_of("last")
