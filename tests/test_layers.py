@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -146,6 +147,19 @@ def test_no_module_touches_the_private_names_of_a_model() -> None:
     assert {
         name: used for name in users if (used := private & set(private_names(models[name])))
     } == {}
+
+
+def test_the_page_about_data_names_nothing_of_the_model_side() -> None:
+    """Whoever makes the page hands in what it says of models, as sections that are ready."""
+    folder = ROOT / "pipeline/report"
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".html")]
+    named = {
+        f"{path.name}: {word}"
+        for path in files
+        for word in re.findall(r"\w*(?:champion|decision|model)\w*", path.read_text("utf-8"), re.I)
+    }
+    assert {"render.py", "report.html"} <= {path.name for path in files}
+    assert not named
 
 
 @pytest.mark.parametrize("package", PACKAGES)

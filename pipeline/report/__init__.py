@@ -1,1 +1,1 @@
-"""The HTML report of data quality and model health."""
+"""The HTML report about the data, and its place for sections of others."""

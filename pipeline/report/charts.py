@@ -1,4 +1,4 @@
-"""Charts of hours, intake, the support filter, drift, and models."""
+"""Charts of hours, intake, the support filter and drift."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.hours import DAY_H
 from pipeline.quality.drift import Drift
 from pipeline.report.format import percent, visible
-from pipeline.report.svg import BARS, GRID, LINE, SMALL, TEXT, hour_ticks, svg, thousands
+from pipeline.report.svg import BARS, LINE, SMALL, hour_ticks, svg, thousands
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,17 +117,3 @@ def drift_chart(drift: Drift, place: int) -> str:
 
     title = f"{drift.distribution}: last day and days before"
     return svg(f"drift{place}", title, draw, height_in=2.6)
-
-
-def dep_l_chart(dep_l: Mapping[int, float]) -> str:
-    """Dependence on the long-term component by session length."""
-
-    def draw(axes: list[Axes]) -> None:
-        (axis,) = axes
-        axis.plot(list(dep_l), list(dep_l.values()), color=LINE, marker="o", markersize=3)
-        axis.axhline(0, color=GRID, linewidth=1)
-        axis.set_xlabel("events in the session")
-        axis.set_ylabel("dependence")
-        axis.tick_params(colors=TEXT)
-
-    return svg("depl", "Dependence on the long-term component by session length", draw)

@@ -12,12 +12,26 @@ from pipeline.report.failures import Failure
 from pipeline.report.format import Light, Link
 from pipeline.report.incidents import Incident
 from pipeline.report.intake import LaterFiles, Reason
-from pipeline.report.model_values import ModelHealth
 from pipeline.report.popularity import Churn, Popularity
 from pipeline.report.sessions import DwellTimes, Repeats, SessionLengths, SessionTimes
 
 if TYPE_CHECKING:
     import pandas as pd
+    from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class ExtraSections:
+    """Sections that whoever asks for the report adds above those about data.
+
+    ``html`` goes in as it is, so every value in it is escaped already.  ``contents`` holds the id
+    and the title of each section that the page's list of contents names.
+    """
+
+    heading: str
+    html: Markup
+    lights: Sequence[Light] = ()
+    contents: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -25,9 +39,7 @@ class ReportFacts:
     """Everything the report shows; what is left out is said to be missing.
 
     ``hours`` is the frame of :func:`pipeline.report.intake.hour_table`; ``filter_steps`` are the
-    ``steps`` of a data set's manifest; a leaderboard row maps column names to text, numbers or
-    :class:`pipeline.report.format.Interval`.  ``dep_l``, where a model offers it, maps a session
-    length to the dependence on the long-term component (M3); without it nothing is said.
+    ``steps`` of a data set's manifest.
     ``validated`` of ``to_validate`` hours have a verdict; ``unexplained`` are those that broke a
     promise which ``failures`` do not hold.  ``still_open`` counts the sessions that were open at
     the end of the hours; None where that is not known.  ``dataset_failed`` are the promises that
@@ -55,9 +67,5 @@ class ReportFacts:
     drift: Comparison | None = None
     dataset_failed: Sequence[str] = ()
     filter_steps: Sequence[Mapping[str, Any]] = ()
-    dep_l: Mapping[int, float] | None = None
-    leaderboard: Sequence[Mapping[str, Any]] = ()
-    leaderboard_note: str = ""
-    model_lights: Sequence[Light] = ()
-    health: ModelHealth = field(default_factory=ModelHealth)
     links: Sequence[Link] = ()
+    extra: ExtraSections | None = None

@@ -34,6 +34,7 @@ def leaderboard_rows(found: Evaluation) -> list[dict[str, Any]]:
                     rows[metric].upper,
                 )
                 for metric in METRICS
+                if metric in rows
             },
         }
         for model_id, rows in ordered

@@ -15,17 +15,16 @@ from pipeline.lake.catalog import NAMESPACE
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.lake.tables import QUARANTINE
 from pipeline.quality.verdicts import STEPS
-from pipeline.report.format import Interval, Light, Link
+from pipeline.report.format import Light, Link
 from pipeline.report.gather import data_facts
-from pipeline.report.model_values import ModelHealth
 from pipeline.report.render import render_report
 from pipeline.report.traffic_lights import dataset_light, support_light
 from pipeline.text.masking import mask
 from pipeline.workspace import Workspace
-from training.evaluation.evaluate import Evaluation
-from training.evaluation.leaderboard import leaderboard_rows, note
 from training.registry.mlflow_registry import Registry, ui_command
 from training.report.gather import model_health
+from training.report.model_values import ModelHealth
+from training.report.sections import model_sections
 
 
 def write_report(space: Workspace, registry: Registry) -> Path:
@@ -58,35 +57,19 @@ def make_report(space: Workspace, registry: Registry) -> tuple[Path, list[Light]
         hours.stop,
         settings.source.columns.event_key is not None,
     )
-    health, model_lights, evaluation = model_health(settings, registry, hours, space.clock, out)
+    health, model_lights = model_health(settings, registry, hours, space.clock, out)
     dataset = _last_dataset(space)
     steps = _read(dataset, "manifest.json").get("steps", [])
     quality = _read(dataset, "quality.json") or None
     facts = replace(
         data,
         lights=(*data.lights, support_light(steps), dataset_light(quality, dataset is not None)),
-        model_lights=model_lights,
-        health=health,
         dataset_failed=tuple(map(str, (quality or {}).get("failed", ()))),
         filter_steps=steps,
-        leaderboard=_leaderboard(evaluation),
-        leaderboard_note=note(evaluation) if evaluation else "",
         links=_links(space, health, out),
+        extra=model_sections(health, model_lights),
     )
     return render_report(facts, out), [*model_lights, *facts.lights]
-
-
-def _leaderboard(found: Evaluation | None) -> list[dict[str, object]]:
-    if found is None:
-        return []
-    return [
-        {
-            key: Interval(*value) if isinstance(value, tuple) else value
-            for key, value in row.items()
-            if key != "model_id"
-        }
-        for row in leaderboard_rows(found)
-    ]
 
 
 def _last_dataset(space: Workspace) -> Path | None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
 from pipeline.hours import HOUR_S, Hour, HourRange
-from pipeline.report.model_values import Live, Mark, Served, Turn
 from pipeline.sealed_json import read_record
 from training.gate.reasons import reason_text
 from training.registry.champion_record import read_event
 from training.registry.mlflow_registry import LiveModel
 from training.registry.model_card import read_card
+from training.report.model_values import Live, Mark, Served, Turn
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,11 +9,11 @@ import numpy as np
 
 from pipeline.hours import Hour, HourRange
 from pipeline.report.format import Interval
-from pipeline.report.model_values import Curve, Decided, Growth, Role
 from training.deployment.monitor_record import Watched
 from training.evaluation.evaluate import Evaluation
 from training.metrics.ranks import SummaryRow
 from training.report.files import judged_hours, models_as
+from training.report.model_values import Curve, Decided, Growth, Role
 
 LIVE = "live"
 

@@ -9,9 +9,9 @@ from typing import Any
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.report.format import Interval, number
-from pipeline.report.model_values import CheckFound, Decided
 from pipeline.sealed_json import Record
 from training.gate.reasons import check_text, reason_text, reason_texts
+from training.report.model_values import CheckFound, Decided
 
 _MOST_ODDS = 1e6
 _FORMER_CHECKS = ("beats_champion", "beats_floor")

@@ -10,11 +10,11 @@ from typing import Any
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.report.format import Light
-from pipeline.report.model_values import Curves, Decided, Live, ModelHealth
 from pipeline.settings.settings import Settings
 from training.deployment.champion_history import Tenure, tenures
 from training.deployment.monitor_record import Watched
 from training.evaluation.evaluate import Evaluation
+from training.evaluation.leaderboard import leaderboard_rows, note
 from training.registry.champion_card import verify_card
 from training.registry.mlflow_registry import LiveModel, Registry, aliased
 from training.registry.model_card import read_card, verify_file
@@ -24,6 +24,7 @@ from training.report.champion import live_now, lost_records, marks, served
 from training.report.curves import growth, metric_curves
 from training.report.decisions import decided, tally
 from training.report.files import decisions, evaluations, judged_hours, watched
+from training.report.model_values import Curves, Decided, Live, ModelHealth
 from training.report.replay_picture import replay_picture
 from training.report.slices import slice_table
 
@@ -34,8 +35,8 @@ _LEAST_HOURS = 12
 
 def model_health(
     settings: Settings, registry: Registry, hours: HourRange, at: datetime, page: Path
-) -> tuple[ModelHealth, list[Light], Evaluation | None]:
-    """The model part of the report, its lights, and the last evaluation.
+) -> tuple[ModelHealth, list[Light]]:
+    """The model part of the report, and its lights.
 
     Args:
         settings: tell where things lie, and what the limits are.
@@ -98,6 +99,13 @@ def model_health(
         served=times,
         damaged=damaged,
         replay=replay_picture(settings.path("replay"), page),
+        leaderboard=[
+            {column: value for column, value in row.items() if column != "model_id"}
+            for row in leaderboard_rows(last)
+        ]
+        if last
+        else [],
+        leaderboard_note=note(last) if last else "",
     )
     max_age_h = parse_duration_h(settings.retrain.max_age)
     lights = [
@@ -109,7 +117,7 @@ def model_health(
     ]
     if damaged:
         lights.append(traffic_lights.records_light(damaged))
-    return health, lights, last
+    return health, lights
 
 
 def _untrusted(registry: Registry, live: LiveModel) -> list[str]:

@@ -6,8 +6,8 @@ import base64
 import os
 from pathlib import Path
 
-from pipeline.report.model_values import Picture
 from training.replay.store import newest_picture
+from training.report.model_values import Picture
 
 _MOST_BYTES = 400_000
 

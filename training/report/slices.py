@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.report.model_values import SliceFigures, Slices
 from training.evaluation.evaluate import Evaluation
 from training.gate.reasons import reason_text
 from training.report.curves import interval_of
 from training.report.decisions import interval
 from training.report.files import judged_hours, models_as
+from training.report.model_values import SliceFigures, Slices
 
 
 def slice_table(

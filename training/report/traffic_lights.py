@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from pipeline.hours import HOUR_S, Hour, HourRange
 from pipeline.report.format import Colour, Light, duration, stamp
-from pipeline.report.model_values import Decided, Live
 from pipeline.text.wording import counted
 from training.deployment.monitor_record import Watched, WatchOutcome
 from training.evaluation.evaluate import Evaluation
 from training.gate.reasons import reason_texts
 from training.report.files import judged_hours
+from training.report.model_values import Decided, Live
 
 _MENDS = {
     "data_quality_failed": "see what failed above, and accept or mend those hours",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from model_example import HEALTH, HOSTILE
+from markupsafe import Markup
 
 from pipeline.hours import Hour, HourRange
 from pipeline.quality.drift import Comparison, Drift
 from pipeline.report.failures import Failure
-from pipeline.report.format import Interval, Light, Link
+from pipeline.report.format import Light, Link
 from pipeline.report.intake import Reason, Refused
-from pipeline.report.page_data import ReportFacts
+from pipeline.report.page_data import ExtraSections, ReportFacts
 from pipeline.report.popularity import Churn, Popularity
 from pipeline.report.sessions import (
     DwellTimes,
@@ -23,6 +23,7 @@ from pipeline.report.sessions import (
 )
 
 __all__ = ["EMPTY", "FULL", "HOSTILE", "HOURS", "PAGE"]
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;'
 EMPTY = ReportFacts("Hourglass", "2016-03-14T13 to 2016-03-15T13")
 PAGE = "../data_docs/page.html"
 SPREAD = Spread(4, 1, 60.0, 10.0, 600.0, np.array([1.0, 60.0, 3600.0]), np.array([1, 2]))
@@ -91,21 +92,20 @@ FULL = ReportFacts(
         7,
         (Drift("event_type", (HOSTILE, "$x^{$"), SHARES, SHARES[::-1], 0.8, 0.1, 0.0002, 0.0005),),
     ),
-    dep_l={1: 0.9, 5: 0.4},
     popularity=Popularity(2, 10, ((HOSTILE, 9, 0.9), ("cup", 1, 0.1)), np.array([0.9, 1.0])),
     filter_steps=(
         {"step": HOSTILE, "events": 200, "items": 20, "users": 10, "sessions": 40},
         {"step": "support", "events": 50, "items": 5, "users": 4, "sessions": 12},
     ),
-    leaderboard=(
-        {"system": HOSTILE, "mrr@20": Interval(0.25, 0.2, 0.3)},
-        {"system": "pop", "mrr@20": Interval(0.05, 0.04, 0.06), "note": "floor"},
-    ),
-    leaderboard_note="over targets",
-    health=HEALTH,
     links=(
         Link("Data Docs", "data_docs/index.html"),
         Link("trap", "javascript:alert(3)"),
         Link(HOSTILE, command=f"mlflow ui {HOSTILE}"),
+    ),
+    extra=ExtraSections(
+        "Weather",
+        Markup('<section id="rain"><h2>Rain</h2><b>none</b></section>'),
+        (Light("Sky", "green", HOSTILE),),
+        (("rain", f"Rain {HOSTILE}"),),
     ),
 )

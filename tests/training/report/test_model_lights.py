@@ -9,11 +9,11 @@ import pytest
 from report_hours import FIRST, watched
 
 from pipeline.hours import HourRange
-from pipeline.report.model_values import Decided, Live
 from training.deployment.monitor_record import WatchOutcome
 from training.evaluation.evaluate import Evaluation
 from training.registry.champion_record import ModelRef
 from training.report import traffic_lights
+from training.report.model_values import Decided, Live
 
 HOURS = HourRange(FIRST, FIRST + 100)
 LIVE = Live(

@@ -8,15 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from model_example import page_of
 from report_hours import FIRST, FLOOR, World, decision, long_history, write_decision
 
 from pipeline.hours import HourRange
 from pipeline.report.format import Light
-from pipeline.report.model_values import ModelHealth
-from pipeline.report.page_data import ReportFacts
-from pipeline.report.render import report_html
 from pipeline.sealed_json import write_record
 from training.report.gather import SHOWN_DECISIONS, model_health
+from training.report.model_values import ModelHealth
 
 HOURS = HourRange(FIRST, FIRST + 10)
 
@@ -26,20 +25,15 @@ def health_of(
 ) -> tuple[ModelHealth, dict[str, Light]]:
     at = hours.stop.start + timedelta(hours=later_h)
     page = world.root / "reports" / "report.html"
-    health, lights, _ = model_health(world.settings, world.registry, hours, at, page)
+    health, lights = model_health(world.settings, world.registry, hours, at, page)
     return health, {light.name: light for light in lights}
-
-
-def page_of(health: ModelHealth, lights: dict[str, Light]) -> str:
-    facts = ReportFacts("Shop", "hours", model_lights=list(lights.values()), health=health)
-    return report_html(facts)
 
 
 def test_nothing_yet_is_grey_and_says_what_to_run(tmp_path: Path) -> None:
     health, lights = health_of(World(tmp_path), HOURS)
     assert {light.colour for light in lights.values()} == {"grey"}
     assert "hourglass gate" in lights["Live model"].sentence
-    page = page_of(health, lights)
+    page = page_of(health, list(lights.values()))
     for sentence in ("No model is live yet", "The gate has not decided yet", "No hour of this"):
         assert sentence in page
     assert "<svg" not in page
@@ -59,7 +53,7 @@ def test_only_the_first_model(tmp_path: Path) -> None:
     assert live.show is not None
     assert record in live.show
     assert lights["Live model"].colour == lights["Model age"].colour == "green"
-    page = page_of(health, lights)
+    page = page_of(health, list(lights.values()))
     assert "The floor comes first." in page
     assert "nothing to go back to" in page
     assert "hourglass rollback" not in page
@@ -98,7 +92,7 @@ def test_a_long_history(long: tuple[World, HourRange]) -> None:
 
 
 def test_a_long_history_on_the_page(long: tuple[World, HourRange]) -> None:
-    page = page_of(*health_of(*long))
+    page = page_of(health_of(*long)[0])
     assert page.count("<svg") == 3
     assert "<script" not in page
     assert page.count("<details><summary>1 check:") == SHOWN_DECISIONS
@@ -165,7 +159,7 @@ def test_damage_is_named_and_the_rest_shown(long: tuple[World, HourRange], tmp_p
     assert "cannot be read" in lights["Live model"].sentence
     assert health.live is not None
     assert health.live.version == world.client.live.version  # type: ignore[union-attr]
-    assert path.name in page_of(health, lights)
+    assert path.name in page_of(health, list(lights.values()))
 
 
 def test_a_decision_without_its_candidate_is_damage_too(tmp_path: Path) -> None:
@@ -203,7 +197,7 @@ def test_names_that_are_no_ascii_and_hostile_text(tmp_path: Path) -> None:
     world.goes_live("bootstrap", model, FIRST, sentence=f"Größe 模型 {trap}")
     said = {"sentence": trap, "reasons": [trap]}
     write_decision(tmp_path, decision(FIRST, f"линия {trap}", model, None, **said))
-    page = page_of(*health_of(world, HOURS))
+    page = page_of(health_of(world, HOURS)[0])
     assert "<script" not in page
     assert "Größe 模型 &#34;&gt;&lt;script&gt;" in page
     assert "линия" in page
@@ -232,7 +226,7 @@ def test_the_newest_replay_is_shown(tmp_path: Path) -> None:
     health, lights = health_of(world, HOURS)
     assert health.replay is not None
     assert health.replay.run == "second"
-    page = page_of(health, lights)
+    page = page_of(health, list(lights.values()))
     assert 'href="../replay/second/curve.png"' in page
     assert "data:image/png;base64," in page
     (tmp_path / "replay" / "second" / "curve.png").write_text("x" * 500_000)

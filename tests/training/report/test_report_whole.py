@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from model_example import page_of
 from report_hours import FIRST, World, long_history
 
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, SESSIONS, TableSpec
 from pipeline.report import render
 from pipeline.report.format import Light
-from pipeline.report.page_data import ReportFacts
-from pipeline.report.render import report_html
 from pipeline.workspace import Workspace
 from training.gate.reasons import CHECKS, REASONS
 from training.report.build import make_report
@@ -35,7 +34,7 @@ def text_of(page: str) -> str:
 
 @pytest.fixture(autouse=True)
 def without_charts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "_chart", lambda _draw, _facts: "")
+    monkeypatch.setattr(render, "_chart", lambda _draw, *_values: "")
 
 
 def filled(hour: Hour, step: str, rows: int) -> dict[str, object]:
@@ -86,8 +85,8 @@ def test_the_hour_in_which_the_last_sessions_close_is_told(tmp_path: Path) -> No
 def test_the_page_holds_no_code_as_text(tmp_path: Path) -> None:
     world, hours = long_history(tmp_path, 8, lines=2)
     page = world.root / "reports" / "report.html"
-    health, lights, _ = model_health(world.settings, world.registry, hours, hours.stop.start, page)
-    text = text_of(report_html(ReportFacts("Shop", "", model_lights=lights, health=health)))
+    health, lights = model_health(world.settings, world.registry, hours, hours.stop.start, page)
+    text = text_of(page_of(health, lights))
     for code in {*REASONS, *CHECKS}:
         assert "_" not in code or code not in text, code
     left = {code for code in CODE.findall(text) if not NAME.search(code)}
@@ -100,7 +99,7 @@ def test_the_watch_is_not_asked_for_where_it_has_nothing_to_judge(tmp_path: Path
     world.card(world.model("recent_pop", FIRST), FIRST)
     world.goes_live("bootstrap", world.model("recent_pop", FIRST), hours.stop)
     page = world.root / "reports" / "report.html"
-    _, lights, _ = model_health(world.settings, world.registry, hours, hours.stop.start, page)
+    _, lights = model_health(world.settings, world.registry, hours, hours.stop.start, page)
     found = next(light for light in lights if light.name == "Live against floor")
     assert found.colour == "grey"
     assert "run hourglass watch" not in found.sentence

@@ -8,22 +8,17 @@ from html import unescape
 
 import numpy as np
 import pytest
-from model_example import CURVES, FLOOR, HEALTH, HELD, LIVE
-from report_example import EMPTY
+from markupsafe import escape
+from model_example import CURVES, FLOOR, HEALTH, HELD, HOSTILE, LIVE, page_of
 
 from pipeline.hours import Hour
 from pipeline.report.format import Light, odds, signed, stamp
-from pipeline.report.model_charts import curves_chart, growth_chart, served_chart
-from pipeline.report.model_values import Curve, Growth, ModelHealth, Picture, Served
-from pipeline.report.render import report_html
+from training.report.model_charts import curves_chart, growth_chart, served_chart
+from training.report.model_values import Curve, Growth, ModelHealth, Picture, Served
 
 DASH = "\N{EN DASH}"
 # Without pictures, which take most of the time.
 BARE = replace(HEALTH, curves=None, growth=(), served=())
-
-
-def page_of(health: ModelHealth) -> str:
-    return report_html(replace(EMPTY, health=health))
 
 
 def words(html: str) -> str:
@@ -117,11 +112,32 @@ def test_a_replay_picture_is_carried_or_linked() -> None:
     assert 'href="../replay/run-1/c.png"' in linked
 
 
-def test_lights_of_models_come_before_those_of_data() -> None:
-    facts = replace(EMPTY, lights=(Light("D", "green", "d"),))
-    assert "Models</h2>" not in report_html(facts)
-    both = report_html(replace(facts, model_lights=(Light("M", "red", "m"),)))
-    assert 0 < both.index("<strong>M</strong>") < both.index("<strong>D</strong>")
+def test_lights_of_models_stand_in_their_own_group() -> None:
+    assert "Models</h2>" not in page_of(BARE)
+    page = page_of(BARE, [Light("M", "red", "m")])
+    assert 0 < page.index("Models</h2>") < page.index("<strong>M</strong>")
+
+
+def test_no_models_are_sentences() -> None:
+    page = page_of(ModelHealth())
+    for sentence in ("No model is live yet", "No model has been evaluated", "has not decided yet"):
+        assert sentence in page
+    assert "<svg" not in page
+
+
+def test_hostile_text_is_shown_and_never_obeyed(page: str) -> None:
+    assert "<script" not in page
+    assert "<img" not in page
+    assert page.count(str(escape(HOSTILE))) >= 10
+
+
+def test_ids_are_unique(page: str) -> None:
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) > 0
+
+
+def test_leaderboard_figures_have_their_interval(page: str) -> None:
+    assert "0.0500 [0.0400, 0.0600]" in section(page, "models")
 
 
 def test_two_weeks_of_six_lines_stay_light() -> None:

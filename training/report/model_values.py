@@ -211,3 +211,10 @@ class ModelHealth:
     served: Sequence[Served] = ()
     damaged: Sequence[str] = ()
     replay: Picture | None = None
+    leaderboard: Sequence[Mapping[str, object]] = ()  # column names -> text or intervals
+    leaderboard_note: str = ""
+
+    @property
+    def placed(self) -> bool:
+        """Whether the hours of a change are known, so that there is something to draw."""
+        return any(one.start is not None for one in self.served)

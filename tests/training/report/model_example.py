@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from pipeline.report.format import Interval
-from pipeline.report.model_values import (
+from pipeline.report.format import Interval, Light
+from pipeline.report.page_data import ReportFacts
+from pipeline.report.render import report_html
+from training.report.model_values import (
     CheckFound,
     Curve,
     Curves,
@@ -18,6 +22,7 @@ from pipeline.report.model_values import (
     SliceFigures,
     Slices,
 )
+from training.report.sections import model_sections
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;'
 GAP = float("nan")
@@ -92,4 +97,14 @@ HEALTH = ModelHealth(
         )
     ),
     damaged=(HOSTILE,),
+    leaderboard=(
+        {"model": HOSTILE, "MRR@20": Interval(0.25, 0.2, 0.3)},
+        {"model": "pop", "MRR@20": Interval(0.05, 0.04, 0.06), "note": "baseline"},
+    ),
+    leaderboard_note="over targets",
 )  # fmt: skip
+
+
+def page_of(health: ModelHealth, lights: Sequence[Light] = ()) -> str:
+    """A page without anything about data."""
+    return report_html(ReportFacts("Shop", "hours", extra=model_sections(health, lights)))

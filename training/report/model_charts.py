@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.report.format import significant, visible
-from pipeline.report.model_values import Curve, Curves, Mark, ModelHealth, Turn
 from pipeline.report.svg import BARS, LINE, SECOND, SMALL, TEXT, hour_ticks, svg
+from training.report.model_values import Curve, Curves, Mark, ModelHealth, Turn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
