@@ -50,7 +50,7 @@ NEVER_ONE = {
     "pipeline/simulator/drill_tables.py: {quiet.hours / DAY_H} quiet days",
     "pipeline/adopt/relocation.py: {shown} names files",
     "pipeline/report/traffic_lights.py: {age_h / DAY_H} days",
-    "pipeline/report/traffic_lights.py: {len(found.days)} days",
+    "pipeline/report/traffic_lights.py: {len(volume.days)} days",
     "pipeline/report/traffic_lights.py: {percent(duplicates, records)} were duplicates",
     "pipeline/quality/duplicates.py: {name} repeats records",
     "pipeline/report/traffic_lights.py: {significant(lengths.mean)} events",

@@ -42,12 +42,12 @@ def _hourly(name: str, title: str, hours: pd.DataFrame, panels: Mapping[str, str
     starts = np.arange(0, len(hours), step)
 
     def draw(axes: list[Axes]) -> None:
-        for axis, (column, said) in zip(axes, panels.items(), strict=True):
+        for axis, (column, heading) in zip(axes, panels.items(), strict=True):
             counts = hours[column].to_numpy(dtype=float)
             steps = np.add.reduceat(counts, starts) / np.diff(np.r_[starts, len(counts)])
             axis.stairs(steps, fill=True, color=BARS)
-            axis.set_title(said, fontsize=SMALL, pad=2)
-            axis.set_ylim(0)
+            axis.set_title(heading, fontsize=SMALL, pad=2)
+            axis.set_ylim(0, None if steps.any() else 1)
             axis.locator_params(axis="y", nbins=3)
             thousands(axis)
         names = hours["hour"].to_list()[::step]
@@ -59,29 +59,27 @@ def _hourly(name: str, title: str, hours: pd.DataFrame, panels: Mapping[str, str
 
 def attrition_chart(steps: Sequence[Mapping[str, Any]]) -> str:
     """What each step of the support filter leaves and takes, of four measures."""
-    steps = [
-        step for place, step in enumerate(steps) if not place or _takes(steps[place - 1], step)
-    ]
+    steps = [step for n, step in enumerate(steps) if n == 0 or _takes(steps[n - 1], step)]
     names = [visible(str(step["step"]), _MOST_CHARS) for step in steps]
 
     def draw(axes: list[Axes]) -> None:
-        places = np.arange(len(steps))
+        rows = np.arange(len(steps))
         for axis, measure in zip(axes, _MEASURES, strict=True):
             left = np.array([step[measure] for step in steps], dtype=float)
-            whole = max(left[0], 1.0)
-            taken = np.r_[0.0, left[:-1] - left[1:]]
-            axis.barh(places, 100 * left / whole, color=BARS)
-            axis.barh(places, 100 * taken / whole, left=100 * left / whole, color=LINE)
-            for place, count in enumerate(left):
-                said = f"{count:,.0f} ({percent(count, whole)})"
-                axis.text(103, place, said, va="center", fontsize=SMALL)
+            total = max(left[0], 1.0)
+            removed = np.r_[0.0, left[:-1] - left[1:]]
+            axis.barh(rows, 100 * left / total, color=BARS)
+            axis.barh(rows, 100 * removed / total, left=100 * left / total, color=LINE)
+            for row, count in enumerate(left):
+                label = f"{count:,.0f} ({percent(count, total)})"
+                axis.text(103, row, label, va="center", fontsize=SMALL)
             axis.set_title(measure, fontsize=SMALL, pad=2)
             axis.set_xlim(0, 165)
             axis.set_xticks([])
             axis.grid(False)
             axis.spines[["bottom", "left"]].set_visible(False)
             axis.tick_params(axis="y", length=0, labelsize=SMALL)
-            axis.set_yticks(places, names)
+            axis.set_yticks(rows, names)
             axis.invert_yaxis()
 
     height = 0.3 + len(_MEASURES) * (0.25 + 0.21 * len(steps))
@@ -92,22 +90,22 @@ def _takes(before: Mapping[str, Any], step: Mapping[str, Any]) -> bool:
     return any(step[measure] != before[measure] for measure in _MEASURES)
 
 
-def drift_chart(drift: Drift, place: int) -> str:
+def drift_chart(drift: Drift, number: int) -> str:
     """The shares of the bins on the last day beside those of the days before.
 
     Of many bins those that moved most are shown, in their own order.
     """
     moved = np.argsort(-np.abs(drift.current - drift.before), kind="stable")[:_MANY_BINS]
     shown = np.sort(moved)
-    places = np.arange(len(shown))
+    at = np.arange(len(shown))
 
     def draw(axes: list[Axes]) -> None:
         (axis,) = axes
-        axis.bar(places - 0.2, 100 * drift.before[shown], 0.4, color=BARS, label="days before")
-        axis.bar(places + 0.2, 100 * drift.current[shown], 0.4, color=LINE, label="last day")
+        axis.bar(at - 0.2, 100 * drift.before[shown], 0.4, color=BARS, label="days before")
+        axis.bar(at + 0.2, 100 * drift.current[shown], 0.4, color=LINE, label="last day")
         names = [visible(drift.bins[bin_], _MOST_CHARS) for bin_ in shown]
         crowded = sum(map(len, names)) > 40  # noqa: PLR2004 - characters in the figure's width
-        axis.set_xticks(places, names, rotation=60 if crowded else 0, fontsize=8)
+        axis.set_xticks(at, names, rotation=60 if crowded else 0, fontsize=8)
         for label in axis.get_xticklabels():
             label.set_horizontalalignment("right" if crowded else "center")
             label.set_rotation_mode("anchor" if crowded else "default")
@@ -116,4 +114,4 @@ def drift_chart(drift: Drift, place: int) -> str:
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
 
     title = f"{drift.distribution}: last day and days before"
-    return svg(f"drift{place}", title, draw, height_in=2.6)
+    return svg(f"drift{number}", title, draw, height_in=2.6)

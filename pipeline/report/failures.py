@@ -49,12 +49,9 @@ def failures(failed: pa.Table, page: Callable[[str, str], str | None]) -> tuple[
     for row in failed.to_pylist():
         key = (row["suite"], row["expectation"], row["severity"])
         groups.setdefault(key, []).append(row)
-    found = [_group(key, rows, page) for key, rows in groups.items()]
-    grave = {"critical": 0}
-    found.sort(key=lambda one: (one.suite, one.expectation))
-    found.sort(key=lambda one: grave.get(one.severity, 1))
-    found.sort(key=lambda one: one.last, reverse=True)
-    return tuple(found)
+    grouped = [_group(key, rows, page) for key, rows in groups.items()]
+    grouped.sort(key=lambda each: (each.severity != "critical", each.suite, each.expectation))
+    return tuple(sorted(grouped, key=lambda each: each.last, reverse=True))
 
 
 def hours_of(row: Mapping[str, Any]) -> HourRange:
@@ -88,7 +85,7 @@ def failed_sentence(
     )
     if elsewhere:
         return (
-            f"{of[0].upper()}{of[1:]} passed; what is broken is told above: {', '.join(elsewhere)}."
+            f"{of[0].upper()}{of[1:]} passed; what is broken stands above: {', '.join(elsewhere)}."
         )
     return f"No expectation failed in {of}."
 

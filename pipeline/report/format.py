@@ -58,8 +58,8 @@ def signed(value: object) -> str:
     if isinstance(value, tuple):
         figure, low, high = map(signed, value)
         return f"{figure} [{low}, {high}]"
-    known = isinstance(value, int | float) and math.isfinite(value)
-    return f"{value:+.4f}" if known else NOTHING
+    finite = isinstance(value, int | float) and math.isfinite(value)
+    return f"{value:+.4f}" if finite else NOTHING
 
 
 def odds(value: float | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -95,8 +94,8 @@ def data_facts(
     drift = compare(lake.arrow(PROFILES, profiled, state))
 
     def address(suite: str, batch: str) -> str | None:
-        found = docs_page(docs, suite, batch)
-        return None if found is None else os.path.relpath(found, page.parent)
+        batch_page = docs_page(docs, suite, batch)
+        return None if batch_page is None else os.path.relpath(batch_page, page.parent)
 
     by_kind = {kind: verdicts_of(lake, kind, hours, state) for kind in STEPS}
     verdicts = _worst(by_kind)
@@ -124,7 +123,7 @@ def data_facts(
         generated_for=str(hours),
         lights=(
             traffic_lights.freshness_light(_newest(events), at, table),
-            traffic_lights.intake_light(intake_rates(table), asdict(later), doubled),
+            traffic_lights.intake_light(intake_rates(table), later, doubled),
             traffic_lights.expectations_light(log, verdicts, failed, history),
             traffic_lights.volume_light(volume(of_log)),
             traffic_lights.sessions_light(lengths, dwell),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -33,26 +33,14 @@ class Incident:
     """
 
     kind: Kind
-    first: str
-    last: str
-    hours: int
-    sentence: str
     since: str
     state: IncidentState
     until: str | None
     settled: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Story:
-    """An incident of one hour; equal ones of hours in a row are one."""
-
-    kind: Kind
-    expectations: tuple[str, ...]
-    since: str
-    state: IncidentState
-    until: str | None
-    settled: tuple[str, ...]
+    first: str = ""
+    last: str = ""
+    hours: int = 0
+    sentence: str = ""
 
 
 def incidents(
@@ -72,27 +60,25 @@ def incidents(
     for key, row in _before_the_log(critical, failed).items():
         if key not in rows:
             rows[key] = [row]
-    hours: dict[_Story, dict[Hour, str]] = defaultdict(dict)
+    # Equal incidents of hours in a row, with the same broken promises, are one.
+    sentences: dict[tuple[Incident, tuple[str, ...]], dict[Hour, str]] = defaultdict(dict)
     for (kind, hour), of_hour in rows.items():
         for steps in _split(of_hour):
-            hours[_story(kind, steps)][hour] = _last(steps, "sentence") or ""
-    found = [
-        Incident(
-            story.kind,
-            str(part.first),
-            str(part.stop - 1),
-            len(part),
-            sentences[part.first],
-            story.since,
-            story.state,
-            story.until,
-            story.settled,
+            story = _story(kind, steps), tuple(_last(steps, "expectations") or ())
+            sentences[story][hour] = _last(steps, "sentence") or ""
+    merged = [
+        replace(
+            incident,
+            first=str(hours.first),
+            last=str(hours.stop - 1),
+            hours=len(hours),
+            sentence=by_hour[hours.first],
         )
-        for story, sentences in hours.items()
-        for part in contiguous(sentences)
+        for (incident, _), by_hour in sentences.items()
+        for hours in contiguous(by_hour)
     ]
-    found.sort(key=lambda one: (one.kind, one.since))
-    return tuple(sorted(found, key=lambda one: one.last, reverse=True))
+    merged.sort(key=lambda incident: (incident.kind, incident.since))
+    return tuple(sorted(merged, key=lambda incident: incident.last, reverse=True))
 
 
 def _before_the_log(
@@ -121,24 +107,24 @@ def _before_the_log(
 
 def _split(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """The changes of one hour, one list for each time that it was critical."""
-    found: list[list[dict[str, Any]]] = []
+    incidents: list[list[dict[str, Any]]] = []
     closed = True
     for row in rows:
         if closed:
-            found.append([])
-        found[-1].append(row)
+            incidents.append([])
+        incidents[-1].append(row)
         closed = row["verdict"] not in ("critical", "accepted")
-    return found
+    return incidents
 
 
-def _story(kind: Kind, steps: Sequence[dict[str, Any]]) -> _Story:
+def _story(kind: Kind, steps: Sequence[dict[str, Any]]) -> Incident:
+    """One incident of one hour, from its changes."""
     opening, last = steps[0], steps[-1]
     began = opening["verdict"] == "critical"
     states: dict[str, IncidentState] = {"critical": "open", "accepted": "accepted"}
     state = states.get(last["verdict"], "mended")
-    return _Story(
+    return Incident(
         kind,
-        tuple(_last(steps, "expectations") or ()),
         _time(opening["at"]) if began or opening["verdict"] == "accepted" else _UNKNOWN,
         state,
         None if state == "open" else _time(last["at"]),

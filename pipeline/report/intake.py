@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,21 +21,15 @@ _HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True)
-class Refused:
-    """One record as it came, from ``line`` of ``source_file``; ``raw`` is hostile text."""
-
-    source_file: str
-    line: int
-    raw: str
-
-
-@dataclass(frozen=True)
 class Reason:
-    """A reason for quarantine, how many records it took, and a few of them."""
+    """A reason for quarantine, how many records it took, and a few of their rows.
+
+    ``raw`` of a row is hostile text.
+    """
 
     reason: str
     records: int
-    examples: tuple[Refused, ...]
+    examples: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -122,11 +116,11 @@ def hour_table(
 
     index = pd.DatetimeIndex([hour.start for hour in hours])
 
-    def by_hour(table: pa.Table, *asked: tuple[str, str]) -> pd.DataFrame:
-        found = pa.TableGroupBy(table, "hour").aggregate(
-            [([], "count_all") if how == "count_all" else (name, how) for name, how in asked]
+    def by_hour(table: pa.Table, *aggregates: tuple[str, str]) -> pd.DataFrame:
+        counts = pa.TableGroupBy(table, "hour").aggregate(
+            [([], "count_all") if how == "count_all" else (name, how) for name, how in aggregates]
         )
-        frame: pd.DataFrame = found.to_pandas().set_index("hour")
+        frame: pd.DataFrame = counts.to_pandas().set_index("hour")
         return frame.reindex(index, fill_value=0)
 
     distinct = "count_distinct"
@@ -207,12 +201,10 @@ def quarantine_reasons(
     counted = counted.sort_by([("count_all", "descending"), ("reason", "ascending")])
     reasons = []
     for row in counted.slice(0, top).to_pylist():
-        mine = quarantine.filter(pc.equal(quarantine.column("reason"), row["reason"]))
-        first = mine.sort_by([("source_file", "ascending"), ("line", "ascending")])
+        of_reason = quarantine.filter(pc.equal(quarantine.column("reason"), row["reason"]))
+        first = of_reason.sort_by([("source_file", "ascending"), ("line", "ascending")])
         shown = first.select(["source_file", "line", "raw"]).slice(0, examples).to_pylist()
-        reasons.append(
-            Reason(row["reason"], row["count_all"], tuple(Refused(**record) for record in shown))
-        )
+        reasons.append(Reason(row["reason"], row["count_all"], shown))
     return tuple(reasons)
 
 

@@ -114,8 +114,8 @@ def churn(item_hours: pa.Table, top: int = TOP) -> Churn | None:
         return None
     starts = [str(Hour(unit if hourly else unit * DAY_H)) for unit in tops]
     overlap = [
-        len(mine & tops[unit + 1]) / len(mine | tops[unit + 1]) if unit + 1 in tops else np.nan
-        for unit, mine in list(tops.items())[:-1]
+        len(items & tops[unit + 1]) / len(items | tops[unit + 1]) if unit + 1 in tops else np.nan
+        for unit, items in list(tops.items())[:-1]
     ]
     stays = _stays(tops)
     return Churn(
@@ -136,8 +136,8 @@ def _tops(
     top: int,
 ) -> dict[int, frozenset[int]]:
     """The most popular items of each unit, in order of time."""
-    cells, place = np.unique(units * n_items + codes, return_inverse=True)
-    sums = np.bincount(place, weights=events)
+    cells, cell_of_row = np.unique(units * n_items + codes, return_inverse=True)
+    sums = np.bincount(cell_of_row, weights=events)
     unit, item = cells // n_items, cells % n_items
     order = np.lexsort((item, -sums, unit))
     unit, item = unit[order], item[order]
@@ -156,8 +156,8 @@ def _stays(tops: dict[int, frozenset[int]]) -> NDArray[np.float64]:
     # A lag seen from a third of the units at least: a few starts make no average.
     for lag in range(1, min(_MAX_LAGS, max(1, 2 * span // 3)) + 1):
         shares = [
-            len(mine & tops[unit + lag]) / len(mine)
-            for unit, mine in tops.items()
+            len(items & tops[unit + lag]) / len(items)
+            for unit, items in tops.items()
             if unit + lag in tops
         ]
         stays.append(float(np.mean(shares)) if shares else np.nan)
@@ -184,9 +184,9 @@ def popularity_chart(popularity: Popularity) -> str:
         (axis,) = axes
         fraction = np.arange(1, popularity.items + 1) / popularity.items
         # A curve of 200 points looks the same as one of a million and weighs less.
-        kept = np.unique(np.linspace(0, popularity.items - 1, 200).round().astype(int))
-        x = np.concatenate([[0], fraction[kept]])
-        y = np.concatenate([[0], popularity.shares[kept]])
+        points = np.unique(np.linspace(0, popularity.items - 1, 200).round().astype(int))
+        x = np.concatenate([[0], fraction[points]])
+        y = np.concatenate([[0], popularity.shares[points]])
         axis.plot(100 * x, 100 * y, color=LINE, linewidth=1.8)
         axis.plot([0, 100], [0, 100], color=GRID, linewidth=1, linestyle="--")
         axis.set_xlim(0, 100)

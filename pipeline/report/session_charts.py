@@ -65,23 +65,6 @@ def length_chart(lengths: SessionLengths) -> str:
     return svg("lengths", "Sessions by number of events", draw)
 
 
-def duration_chart(found: Spread) -> str:
-    """Sessions by their duration, on a logarithmic scale."""
-    return _spread("durations", "Sessions by duration", found, "first to last event", "sessions")
-
-
-def gap_chart(found: Spread) -> str:
-    """Silences between the sessions of a user, on a logarithmic scale."""
-    title = "Gaps between consecutive sessions of a user"
-    return _spread("gaps", title, found, "from a session to the user's next", "gaps")
-
-
-def return_chart(found: Spread) -> str:
-    """How long ago the user's last event on an item was, where that was in an earlier session."""
-    title = "Time since the user's last event on the same item"
-    return _spread("returns", title, found, "since the user's last event on the item", "events")
-
-
 def per_user_chart(times: SessionTimes) -> str:
     """Users by their number of sessions."""
 
@@ -91,16 +74,16 @@ def per_user_chart(times: SessionTimes) -> str:
     return svg("peruser", "Users by number of sessions", draw)
 
 
-def repeat_chart(found: Repeats) -> str:
+def repeat_chart(repeats: Repeats) -> str:
     """Shares of repeats within the session and across sessions, by position in the session."""
-    within, across, _ = 100 * found.by_position
-    places = np.arange(len(found.labels))
+    within, across, _ = 100 * repeats.by_position
+    at = np.arange(len(repeats.labels))
 
     def draw(axes: list[Axes]) -> None:
         (axis,) = axes
-        axis.bar(places, within, color=BARS, label="seen in this session")
-        axis.bar(places, across, bottom=within, color=LINE, label="seen in an earlier one")
-        axis.set_xticks(places, found.labels)
+        axis.bar(at, within, color=BARS, label="seen in this session")
+        axis.bar(at, across, bottom=within, color=LINE, label="seen in an earlier one")
+        axis.set_xticks(at, repeats.labels)
         axis.set_xlabel("position of the event in its session")
         axis.set_ylabel("share of events, %")
         axis.set_ylim(0, min(100.0, max(1.0, 1.1 * float((within + across).max()))))
@@ -112,24 +95,26 @@ def repeat_chart(found: Repeats) -> str:
 def _classes(
     axis: Axes, labels: tuple[str, ...], counts: tuple[int, ...], along: str, up: str
 ) -> None:
-    places = range(len(counts))
-    axis.bar(places, counts, color=BARS)
+    at = range(len(counts))
+    axis.bar(at, counts, color=BARS)
     width = len("".join(labels))  # in characters
     small, slanted = width > 24, width > 36  # noqa: PLR2004 - what the figure has room for
-    axis.set_xticks(places, labels, fontsize=8 if small else 10, rotation=45 if slanted else 0)
+    axis.set_xticks(at, labels, fontsize=8 if small else 10, rotation=45 if slanted else 0)
     axis.set_xlabel(along)
     axis.set_ylabel(up)
     thousands(axis)
 
 
-def _spread(name: str, title: str, found: Spread, along: str, up: str) -> str:
+def spread_chart(name: str, title: str, spread: Spread, along: str, up: str) -> str:
+    """Durations on a logarithmic scale, with their median."""
+
     def draw(axes: list[Axes]) -> None:
         (axis,) = axes
-        axis.stairs(found.counts, found.edges_s, fill=True, color=BARS)
-        axis.axvline(found.median_s, color=LINE, linewidth=1.5)
+        axis.stairs(spread.counts, spread.edges_s, fill=True, color=BARS)
+        axis.axvline(spread.median_s, color=LINE, linewidth=1.5)
         axis.annotate(
             "median",
-            (found.median_s, 1),
+            (spread.median_s, 1),
             xytext=(4, 0),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
@@ -137,8 +122,8 @@ def _spread(name: str, title: str, found: Spread, along: str, up: str) -> str:
             fontsize=9,
             color=TEXT,
         )
-        durations(axis, found.edges_s)
-        axis.set_ylim(0, 1.12 * max(1, found.counts.max()))
+        durations(axis, spread.edges_s)
+        axis.set_ylim(0, 1.12 * max(1, spread.counts.max()))
         axis.set_xlabel(along)
         axis.set_ylabel(up)
         axis.tick_params(axis="x", color=GRID)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import sqrt
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from pipeline.sessions.dwell import merged
 
 MAX_BARS = 60
 _LONGEST_CLASS = 12
@@ -104,21 +106,6 @@ class SessionTimes:
     once: float
 
 
-def merged_moments(dwell_hours: pa.Table) -> tuple[int, float, float]:
-    """Pool per-hour moments (n, mean_s, m2_s2) into n, mean (s) and M2 (s^2).
-
-    M2 is the sum of squared deviations: within the hours, plus that of the hours' means.
-    """
-    n = np.asarray(dwell_hours.column("n").to_numpy(), dtype=np.float64)  # (H,)
-    mean = np.nan_to_num(np.asarray(dwell_hours.column("mean_s").to_numpy(), dtype=np.float64))
-    m2 = np.nan_to_num(np.asarray(dwell_hours.column("m2_s2").to_numpy(), dtype=np.float64))
-    total = n.sum()
-    if not total:
-        return 0, 0.0, 0.0
-    pooled = float((n * mean).sum() / total)
-    return int(total), pooled, float(m2.sum() + (n * (mean - pooled) ** 2).sum())
-
-
 def dwell_times(dwell_hours: pa.Table, sessions: pa.Table) -> DwellTimes | None:
     """Describe the dwell times of a range of hours; None where they do not vary.
 
@@ -126,18 +113,17 @@ def dwell_times(dwell_hours: pa.Table, sessions: pa.Table) -> DwellTimes | None:
     Scott's width is sigma (24 sqrt(pi) / n)^(1/3) (ASARS eq. 8), sigma^2 = M2 / n; the gamma of the
     same moments has shape mean^2 / sigma^2 and scale sigma^2 / mean (ASARS fig. 1).
     """
-    n, mean_s, m2_s2 = merged_moments(dwell_hours)
+    moments = merged(row for row in dwell_hours.to_pylist() if row["n"])
     values = np.sort(sessions.column("dwell_s").drop_null().to_numpy())
-    if not n or m2_s2 <= 0 or mean_s <= 0 or not len(values):
+    if moments.m2_s2 <= 0 or moments.mean_s <= 0 or not len(values):
         return None
-    variance = m2_s2 / n
-    width_s = sqrt(variance) * (24 * sqrt(pi) / n) ** (1 / 3)
+    mean_s, variance, width_s = moments.mean_s, moments.m2_s2 / moments.n, moments.scott_width_s
     bins = int(values[-1] // width_s) + 1
     per_bar = -(-bins // MAX_BARS)
-    edges = np.arange(-(-bins // per_bar) + 1) * width_s * per_bar
+    edges = np.arange(-(-bins // per_bar) + 1, dtype=np.float64) * width_s * per_bar
     counts, _ = np.histogram(values, bins=edges)
     return DwellTimes(
-        n,
+        moments.n,
         mean_s,
         sqrt(variance),
         float(np.median(values)),
@@ -337,8 +323,8 @@ def _same(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     return same
 
 
-def _back(order: NDArray[np.int64], found: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Put what was found in an order back in the rows' own order."""
+def _back(order: NDArray[np.int64], flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Put flags of rows in an order back in the rows' own order."""
     rows = np.zeros(len(order), dtype=np.bool_)
-    rows[order] = found
+    rows[order] = flags
     return rows

@@ -126,15 +126,13 @@ def durations(axis: Axes, edges_s: NDArray[np.float64]) -> None:
 
 def hour_ticks(axis: Axes, names: Sequence[str], most: int = 5) -> None:
     """Name a few of the hours (``2016-03-14T13``) or days that stand side by side from 0 on."""
-    n = len(names)
-    midnights = [place for place, name in enumerate(names) if name[11:] in ("", "00")]
+    midnights = [number for number, name in enumerate(names) if name[11:] in ("", "00")]
     # Days are named where there are enough of them; else a few hours are.
     by_day = len(midnights) >= most - 1
-    places = midnights if by_day else list(range(n))
-    step = -(-len(places) // most)
-    chosen = places[::step]
-    axis.set_xticks(chosen, [names[p][5:10] if by_day else _hour_name(names[p]) for p in chosen])
-    axis.set_xlim(0, n)
+    ticks = midnights if by_day else list(range(len(names)))
+    ticks = ticks[:: -(-len(ticks) // most)]
+    axis.set_xticks(ticks, [names[n][5:10] if by_day else _hour_name(names[n]) for n in ticks])
+    axis.set_xlim(0, len(names))
 
 
 def _hour_name(name: str) -> str:

@@ -15,7 +15,7 @@ from pipeline.quality.drift import MIN_DAYS, Comparison
 from pipeline.report.failures import Failure
 from pipeline.report.format import Colour, Light, duration, percent, plain, significant, words
 from pipeline.report.incidents import Incident
-from pipeline.report.intake import Rate, Volume
+from pipeline.report.intake import LaterFiles, Rate, Volume
 from pipeline.report.sessions import DwellTimes, SessionLengths
 from pipeline.text.wording import counted
 
@@ -59,31 +59,28 @@ def freshness_light(newest: datetime | None, at: datetime, hours: pd.DataFrame) 
             f"The log ended on {stamp}, {_long(age_h)} ago: no new event is expected.",
         )
     usual_h = max(2, silence_h)
-    said = f"The newest event is of {stamp}, {_long(age_h)} old"
+    newest_is = f"The newest event is of {stamp}, {_long(age_h)} old"
     if age_h <= usual_h:
-        return Light(name, "green", f"{said}; up to {usual_h} h is usual here.")
+        return Light(name, "green", f"{newest_is}; up to {usual_h} h is usual here.")
     return Light(
         name,
         "amber" if age_h <= 2 * usual_h else "red",
-        f"{said}, and {usual_h} h is the longest so far: see whether files still arrive and "
+        f"{newest_is}, and {usual_h} h is the longest so far: see whether files still arrive and "
         "whether ingest runs.",
     )
 
 
-def intake_light(
-    rates: Sequence[Rate], later: Mapping[str, int], doubled: str | None = None
-) -> Light:
+def intake_light(rates: Sequence[Rate], later: LaterFiles, doubled: str | None = None) -> Light:
     """Late, duplicate and quarantined records of the last day beside the days before.
 
     Args:
         rates: of the hours; none where no file arrived in them.
-        later: records, duplicates and quarantined of the files that arrived after the hours, as
-            all of a log do that came in one piece.
+        later: of the files that arrived after the hours, as all of a log do that came in one piece.
         doubled: what is known of the duplicates, as a sentence.
     """
     name = "Intake"
-    records, refused, duplicates = (later[n] for n in ("records", "quarantined", "duplicates"))
-    mends = {
+    records, refused, duplicates = later.records, later.quarantined, later.duplicates
+    remedies = {
         "late": "ask why files arrive late",
         "duplicates": doubled or "look at the files that have duplicates",
         "quarantined": "look at the reasons below",
@@ -99,7 +96,7 @@ def intake_light(
     if not rates:
         if not records:
             return Light(name, "grey", "No file arrived in these hours or after them.")
-        to_do = "".join(f"; {mends[odd]}" for odd in odd_later)
+        to_do = "".join(f"; {remedies[odd]}" for odd in odd_later)
         return Light(
             name,
             "amber" if odd_later else "green",
@@ -107,16 +104,16 @@ def intake_light(
         )
     risen = [rate for rate in rates if rate.low > _RISE * _usual(rate) + _LEAST_RISE]
     refused_now = next(rate for rate in rates if rate.name == "quarantined")
-    said = ", ".join(
+    shares_now = ", ".join(
         f"{percent(rate.last)} of {_OF[rate.name]} {rate.name}{_before(rate)}" for rate in rates
     )
     after = f"; of those that came after these hours, {shares}" if records else ""
     if not risen and refused_now.low < _MANY_REFUSED and not odd_later:
-        return Light(name, "green", f"Last day: {said}{after}.")
+        return Light(name, "green", f"Last day: {shares_now}{after}.")
     odd = [max(risen, key=lambda rate: rate.low - _usual(rate)).name] if risen else []
     red = refused_now.low >= _MANY_REFUSED
-    to_do = mends[(odd or (["quarantined"] if red else odd_later))[0]]
-    return Light(name, "red" if red else "amber", f"Last day: {said}{after}; {to_do}.")
+    to_do = remedies[(odd or (["quarantined"] if red else odd_later))[0]]
+    return Light(name, "red" if red else "amber", f"Last day: {shares_now}{after}; {to_do}.")
 
 
 def _usual(rate: Rate) -> float:
@@ -144,7 +141,8 @@ def expectations_light(
     """
     name = "Expectations"
     if not verdicts:
-        return Light(name, "grey", "No hour of the report was validated: run hourglass validate.")
+        run = f"run hourglass validate --from {hours.first} --to {hours.stop}"
+        return Light(name, "grey", f"No hour of the report was validated: {run}.")
     by_verdict: dict[str, list[Hour]] = {}
     for hour, verdict in sorted(verdicts.items()):
         by_verdict.setdefault(verdict, []).append(hour)
@@ -159,69 +157,69 @@ def expectations_light(
             f"{counted(len(critical), 'hour')} broke a critical promise, last {critical[-1]}"
             f"{sentence}.",
         )
-    parts = []
+    findings = []
     if accepted := by_verdict.get("accepted"):
         reasons = [reason for f in failed for reason in f.accepted]
         why_not = f' because "{reasons[0]}"' if reasons else ""
-        parts.append(f"{counted(len(accepted), 'critical hour')} accepted{why_not}")
+        findings.append(f"{counted(len(accepted), 'critical hour')} accepted{why_not}")
     if warned := by_verdict.get("warning"):
         often = max(
             (f for f in failed if f.severity != "critical"), key=lambda f: f.hours, default=None
         )
         which = f", most often “{words(often.expectation)}” ({words(often.suite)})" if often else ""
-        parts.append(f"{counted(len(warned), 'hour')} warned{which}, last {warned[-1]}")
+        findings.append(f"{counted(len(warned), 'hour')} warned{which}, last {warned[-1]}")
     mended = sum(incident.hours for incident in incidents if incident.state == "mended")
-    history = f"{counted(mended, 'critical hour')} mended since (see Incidents)" if mended else ""
-    whole = len(verdicts) == len(wanted)
-    if parts:
-        return Light(
-            name, "amber", f"{judged}: {'; '.join([*parts, *([history] * bool(mended))])}."
-        )
-    more = "." if whole else ": run hourglass validate for the others."
-    kept = f"all of them pass, {history}" if mended else "every promise was kept there"
-    return Light(name, "green" if whole else "amber", f"{judged}, {kept}{more}")
+    history = [f"{counted(mended, 'critical hour')} mended since (see Incidents)"] if mended else []
+    if findings:
+        return Light(name, "amber", f"{judged}: {'; '.join([*findings, *history])}.")
+    passed = f"all of them pass, {history[0]}" if history else "every promise was kept there"
+    missing = sorted(wanted - set(verdicts))
+    if not missing:
+        return Light(name, "green", f"{judged}, {passed}.")
+    run = f"run hourglass validate --from {missing[0]} --to {missing[-1] + 1} for the others"
+    return Light(name, "amber", f"{judged}, {passed}: {run}.")
 
 
-def volume_light(found: Volume | None) -> Light:
+def volume_light(volume: Volume | None) -> Light:
     """The last 24 h beside each of the 24 h before."""
     name = "Volume"
-    if found is None:
+    if volume is None:
         return Light(name, "grey", "Less than two days to compare.")
-    low, high = min(found.days), max(found.days)
-    said = f"{counted(found.events, 'event')} in the last 24 h; " + (
-        f"the {len(found.days)} days before had {low:,} to {high:,}, median {found.usual:,.0f}"
-        if len(found.days) > 1
+    low, high = min(volume.days), max(volume.days)
+    sentence = f"{counted(volume.events, 'event')} in the last 24 h; " + (
+        f"the {len(volume.days)} days before had {low:,} to {high:,}, median {volume.usual:,.0f}"
+        if len(volume.days) > 1
         else f"the day before had {low:,}"
     )
-    if found.silent:
+    if volume.silent:
         return Light(
             name,
-            "red" if found.events < low else "amber",
-            f"{said}. {counted(len(found.silent), 'hour')} without an event that always had some, "
-            f"first {found.silent[0]}: see whether a producer stopped.",
+            "red" if volume.events < low else "amber",
+            f"{sentence}. {counted(len(volume.silent), 'hour')} without an event that always had "
+            f"some, first {volume.silent[0]}: see whether a producer stopped.",
         )
-    alike = found.days[_WEEK_D - 1 :: _WEEK_D]
+    alike = volume.days[_WEEK_D - 1 :: _WEEK_D]
     if (
         alike
         and max(alike) >= _WEEKDAY_EVENTS
-        and not (min(alike) / 2 <= found.events <= 2 * max(alike))
+        and not (min(alike) / 2 <= volume.events <= 2 * max(alike))
     ):
         return Light(
             name,
             "amber",
-            f"{said}. The same day a week before had {alike[0]:,}: a holiday, or look for a "
+            f"{sentence}. The same day a week before had {alike[0]:,}: a holiday, or look for a "
             "producer that stopped or records that came twice with other keys.",
         )
-    slack = _VOLUME_SLACK * found.usual
-    if low <= found.events <= high or abs(found.events - found.usual) <= slack:
-        return Light(name, "green", f"{said}.")
-    if found.events < low:
-        colour: Colour = "red" if found.events < low / 2 else "amber"
-        return Light(name, colour, f"{said}: look for a producer or a file that is missing.")
+    slack = _VOLUME_SLACK * volume.usual
+    if low <= volume.events <= high or abs(volume.events - volume.usual) <= slack:
+        return Light(name, "green", f"{sentence}.")
+    if volume.events < low:
+        colour: Colour = "red" if volume.events < low / 2 else "amber"
+        return Light(name, colour, f"{sentence}: look for a producer or a file that is missing.")
     return Light(
         name,
         "amber",
-        f"{said}: look for a robot, a doubled delivery with other keys, or real interest.",
+        f"{sentence}: look for a robot, a doubled delivery with other keys, or real interest.",
     )
 
 
@@ -231,36 +229,36 @@ def sessions_light(lengths: SessionLengths | None, dwell: DwellTimes | None) -> 
         return Light("Sessions", "grey", "No session closed in these hours.")
     single = lengths.counts[0] / lengths.sessions
     stay = f", median dwell time {duration(dwell.median_s)}" if dwell else ""
-    said = (
+    sentence = (
         f"{counted(lengths.sessions, 'session')}, median {significant(lengths.median)} and "
         f"mean {significant(lengths.mean)} events{stay}; {percent(single)} have a single event"
     )
     if single > 0.5:  # noqa: PLR2004 - most
-        return Light("Sessions", "amber", f"{said}, from which no next item can be learnt.")
-    return Light("Sessions", "green", f"{said}.")
+        return Light("Sessions", "amber", f"{sentence}, from which no next item can be learnt.")
+    return Light("Sessions", "green", f"{sentence}.")
 
 
-def drift_light(found: Comparison | None) -> Light:
+def drift_light(comparison: Comparison | None) -> Light:
     """Amber where a distribution drifted."""
     name = "Drift"
-    if found is None:
+    if comparison is None:
         return Light(name, "grey", "No hour has a profile: run hourglass validate.")
-    if not found.drifts:
+    if not comparison.drifts:
         return Light(
             name,
             "grey",
-            f"Too little to compare: {counted(found.days, 'day')} of profiles before the last, "
-            f"{MIN_DAYS} are needed.",
+            f"Too little to compare: {counted(comparison.days, 'day')} of profiles before the "
+            f"last, {MIN_DAYS} are needed.",
         )
-    looked = f"{counted(len(found.drifts), 'distribution')} of the last day"
-    if not found.drifted:
-        return Light(name, "green", f"None of {looked} is further off than days usually are.")
-    worst = max(found.drifted, key=lambda drift: drift.distance)
-    names = ", ".join(plain(drift.distribution) for drift in found.drifted)
+    compared = f"{counted(len(comparison.drifts), 'distribution')} of the last day"
+    if not comparison.drifted:
+        return Light(name, "green", f"None of {compared} is further off than days usually are.")
+    worst = max(comparison.drifted, key=lambda drift: drift.distance)
+    names = ", ".join(plain(drift.distribution) for drift in comparison.drifted)
     return Light(
         name,
         "amber",
-        f"{len(found.drifted)} of {looked} drifted ({names}): the distance of "
+        f"{len(comparison.drifted)} of {compared} drifted ({names}): the distance of "
         f"{plain(worst.distribution)} is {percent(worst.distance)}, up to {percent(worst.usual)} "
         "is usual; see the charts below.",
     )
@@ -272,19 +270,19 @@ def support_light(steps: Sequence[Mapping[str, Any]]) -> Light:
     if not steps or not steps[0]["events"]:
         return Light(name, "grey", "No data set has been made yet.")
     first, last = steps[0], steps[-1]
-    kept = last["events"] / first["events"]
-    said = (
-        f"The last data set kept {percent(kept)} of the events and "
+    share = last["events"] / first["events"]
+    sentence = (
+        f"The last data set kept {percent(share)} of the events and "
         f"{percent(last['items'], first['items'])} of the items ({last['items']:,})"
     )
-    if kept >= _FEW_EVENTS:
-        return Light(name, "green", f"{said}.")
+    if share >= _FEW_EVENTS:
+        return Light(name, "green", f"{sentence}.")
     lost = Counter({b["step"]: a["events"] - b["events"] for a, b in pairwise(steps)})
     step, events = lost.most_common(1)[0]
     return Light(
         name,
-        "amber" if kept >= _FEWEST_EVENTS else "red",
-        f'{said}; "{step}" took {events:,}: a longer dataset.window would leave more.',
+        "amber" if share >= _FEWEST_EVENTS else "red",
+        f'{sentence}; "{step}" took {events:,}: a longer dataset.window would leave more.',
     )
 
 
@@ -292,15 +290,15 @@ def conservation_light(files: Mapping[str, int]) -> Light:
     """Records of all files = accepted + duplicates + quarantined + removed by other programs."""
     removed = files.get("removed", 0)
     accounted = files["accepted"] + files["duplicates"] + files["quarantined"] + removed
-    held = files["records"] == accounted
-    said = (
-        f"In all files, {counted(files['records'], 'record')} {'=' if held else 'are not'} "
+    adds_up = files["records"] == accounted
+    sentence = (
+        f"In all files, {counted(files['records'], 'record')} {'=' if adds_up else 'are not'} "
         f"{files['accepted']:,} accepted "
         f"+ {counted(files['duplicates'], 'duplicate')} + {files['quarantined']:,} quarantined"
         + (f" + {removed:,} removed by another program (see source_files)" if removed else "")
     )
-    mend = "." if held else ": ingest again, and report the file that does not add up."
-    return Light("Conservation", "green" if held else "red", said + mend)
+    remedy = "." if adds_up else ": ingest again, and report the file that does not add up."
+    return Light("Conservation", "green" if adds_up else "red", sentence + remedy)
 
 
 def dataset_light(quality: Mapping[str, Any] | None, made: bool = True) -> Light:
@@ -312,11 +310,11 @@ def dataset_light(quality: Mapping[str, Any] | None, made: bool = True) -> Light
     colours: dict[str, Colour] = {"ok": "green", "warning": "amber", "critical": "red"}
     failed = [str(sentence).rstrip(".") for sentence in quality.get("failed", ())]
     if not failed:
-        said = "The last data set keeps all its promises."
+        sentence = "The last data set keeps all its promises."
     else:
         more = f" ({len(failed) - 1} more failed.)" if len(failed) > 1 else ""
-        said = f"{failed[0]}.{more}"
-    return Light("Data set", colours.get(str(quality.get("verdict")), "grey"), said)
+        sentence = f"{failed[0]}.{more}"
+    return Light("Data set", colours.get(str(quality.get("verdict")), "grey"), sentence)
 
 
 def _long(hours: float) -> str:

@@ -140,7 +140,8 @@ class Watch:
         if broken is not None:
             return WatchOutcome.REPLACED, "cannot_score", f"{broken}."
         if tenure.name == self.settings.gate.floor:
-            return WatchOutcome.KEPT, "is_the_floor", f"{model_id} is of the floor's own line."
+            sentence = f"{model_id} is the baseline itself, so there is nothing to compare it with."
+            return WatchOutcome.KEPT, "is_the_floor", sentence
         if self.quality_passed is not True:
             bad = self.quality_passed is False
             why = "failed a critical expectation" if bad else "were never validated"

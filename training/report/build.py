@@ -23,7 +23,6 @@ from pipeline.text.masking import mask
 from pipeline.workspace import Workspace
 from training.registry.mlflow_registry import Registry, ui_command
 from training.report.gather import model_health
-from training.report.model_values import ModelHealth
 from training.report.sections import model_sections
 
 
@@ -66,7 +65,7 @@ def make_report(space: Workspace, registry: Registry) -> tuple[Path, list[Light]
         lights=(*data.lights, support_light(steps), dataset_light(quality, dataset is not None)),
         dataset_failed=tuple(map(str, (quality or {}).get("failed", ()))),
         filter_steps=steps,
-        links=_links(space, health, out),
+        links=_links(space, health.live.period.model_id if health.live else "none", out),
         extra=model_sections(health, model_lights),
     )
     return render_report(facts, out), [*model_lights, *facts.lights]
@@ -88,9 +87,8 @@ def _read(dataset: Path | None, name: str) -> dict[str, Any]:
     return content
 
 
-def _links(space: Workspace, health: ModelHealth, out: Path) -> list[Link]:
+def _links(space: Workspace, live: str, out: Path) -> list[Link]:
     settings = space.settings
-    live = health.live
     docs = os.path.relpath(settings.path("data_docs") / "index.html", out.parent)
     recommendations = os.path.relpath(settings.path("recommendations"), out.parent)
     return [
@@ -98,7 +96,7 @@ def _links(space: Workspace, health: ModelHealth, out: Path) -> list[Link]:
         Link("Recommendations", href=recommendations),
         Link("Quarantine by reason and file", command=_quarantine_command(space)),
         Link(
-            f"Runs and models in MLflow ({live.model_id if live else 'none'} is live)",
+            f"Runs and models in MLflow ({live} is live)",
             command=ui_command(settings.resolved_mlflow_uri, settings.path("mlflow")),
         ),
         Link("Runs of the hours in Airflow (sessions_hourly, retrain)", command="make airflow"),

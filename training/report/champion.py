@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Literal
 
 from pipeline.errors import HourglassError
 from pipeline.hours import HOUR_S, Hour, HourRange
 from pipeline.sealed_json import read_record
-from training.gate.reasons import reason_text
+from training.deployment.champion_history import Tenure
 from training.registry.champion_record import read_event
 from training.registry.mlflow_registry import LiveModel
 from training.registry.model_card import read_card
-from training.report.model_values import Live, Mark, Served, Turn
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from training.deployment.champion_history import Tenure
-
+Turn = Literal["bootstrap", "promotion", "rollback", "monitor", "unknown"]
 _TURNS: dict[str, Turn] = {
     "bootstrap": "bootstrap",
     "promoted": "promotion",
@@ -29,15 +26,32 @@ _TURNS: dict[str, Turn] = {
 }
 
 
-def turn_of(reason: str) -> Turn:
-    """What kind of change a reason code stands for; the watch has several of its own."""
-    return _TURNS.get(reason, "watch")
+@dataclass(frozen=True)
+class Live:
+    """The model that is live, and how it became so.
+
+    ``as_of`` is None where its artefact cannot be read; ``age_h`` runs from there to the report,
+    ``behind_h`` to the end of the report's hours.  ``previous`` is the model that a rollback would
+    return to; ``show`` a command that shows every number behind the change.
+    """
+
+    period: Tenure
+    as_of: Hour | None
+    age_h: float | None
+    behind_h: float | None
+    previous: str | None
+    show: str | None
+
+    @property
+    def rollback(self) -> str | None:
+        """The command that returns to the previous model."""
+        return "hourglass rollback --reason 'why'" if self.previous else None
 
 
 def live_now(
     live: LiveModel,
     before: LiveModel | None,
-    tenures: Sequence[Tenure],
+    periods: Sequence[Tenure],
     decisions: Path,
     end: Hour,
     at: datetime,
@@ -47,46 +61,47 @@ def live_now(
     Args:
         live: what the registry says.
         before: what a rollback would return to.
-        tenures: in order; the last is that of the live model, where its record can be read.
+        periods: in order; the last is that of the live model, where its record can be read.
         decisions: folder of the records.
         end: first hour after those of the report.
         at: when the report is made.
     """
-    tenure = next((one for one in reversed(tenures) if one.version == live.version), None)
-    record = tenure.record if tenure else None
-    file = _decision_of(record) if record else None
+    lost = Tenure(
+        *(live.model_id, live.version, live.model_id),
+        since_at=None,
+        since_hour=None,
+        until_at=None,
+        until_hour=None,
+        reason="unknown",
+        sentence="The record of how it became live is missing.",
+        record=None,
+    )
+    period = next((each for each in reversed(periods) if each.version == live.version), lost)
     try:
         as_of: Hour | None = read_card(live.folder).as_of
     except HourglassError:
         as_of = None
+    file = str(decisions / _decision_of(period.record)) if period.record else None
     return Live(
-        name=tenure.name if tenure else live.model_id,
-        model_id=live.model_id,
-        version=live.version,
-        since=tenure.since_at if tenure else None,
-        since_hour=str(tenure.since_hour) if tenure and tenure.since_hour else None,
-        reason=reason_text(tenure.reason if tenure else "unknown"),
-        sentence=tenure.sentence if tenure else "The record of how it became live is missing.",
-        record=record.name if record else None,
-        as_of=str(as_of) if as_of else None,
+        period,
+        as_of,
         age_h=(at - as_of.start).total_seconds() / HOUR_S if as_of else None,
         behind_h=float(end.index - as_of.index) if as_of else None,
         previous=before.model_id if before else None,
-        rollback="hourglass rollback --reason 'why'" if before else None,
-        show=f"python -m json.tool {shlex.quote(str(decisions / file))}" if file else None,
+        show=f"python -m json.tool {shlex.quote(file)}" if file else None,
     )
 
 
-def lost_records(tenures: Sequence[Tenure]) -> list[str]:
+def lost_records(periods: Sequence[Tenure]) -> list[str]:
     """What to say where the history ends at a record that is lost or damaged.
 
     A history that begins with a model from before there were records is whole.
     """
-    if not tenures or tenures[0].record is not None:
+    if not periods or periods[0].record is not None:
         return []
-    if len(tenures) == 1:
-        return [tenures[0].sentence]
-    after = read_event(tenures[1].record).after if tenures[1].record else None
+    if len(periods) == 1:
+        return [periods[0].sentence]
+    after = read_event(periods[1].record).after if periods[1].record else None
     if after is None:
         return []
     return [
@@ -98,16 +113,30 @@ def lost_records(tenures: Sequence[Tenure]) -> list[str]:
 def _decision_of(record: Path) -> str:
     """File name of the decision behind a record; that of the record itself where none is."""
     try:
-        said = read_record(record).content.get("decision")
+        decision = read_record(record).content.get("decision")
     except HourglassError:
-        said = None
-    return str(said or record.name)
+        decision = None
+    return str(decision or record.name)
 
 
-# Which model served when, in places of the report's hours.
+@dataclass(frozen=True)
+class Served:
+    """A time that one model was live, by hours from the first of the report.
+
+    ``start`` is None where no hour of the log is known for it, ``stop`` also while it is live.
+    """
+
+    period: Tenure
+    start: float | None
+    stop: float | None
+
+    @property
+    def turn(self) -> Turn:
+        """What kind of change began it; the monitor has several reasons of its own."""
+        return _TURNS.get(self.period.reason, "monitor")
 
 
-def served(tenures: Sequence[Tenure], hours: HourRange) -> tuple[Served, ...]:
+def served(periods: Sequence[Tenure], hours: HourRange) -> tuple[Served, ...]:
     """Every time that a model was live, the newest first.
 
     A change without an hour of the log, such as one by hand, stands at the hour of its clock where
@@ -115,28 +144,11 @@ def served(tenures: Sequence[Tenure], hours: HourRange) -> tuple[Served, ...]:
     """
     return tuple(
         Served(
-            name=one.name,
-            model_id=one.model_id,
-            version=one.version,
-            turn=turn_of(one.reason),
-            since=one.since_at,
-            hour=str(one.since_hour) if one.since_hour else None,
-            sentence=one.sentence,
-            record=one.record.name if one.record else None,
-            start=_place(one.since_hour, one.since_at, hours),
-            stop=_place(one.until_hour, one.until_at, hours),
+            period,
+            _place(period.since_hour, period.since_at, hours),
+            _place(period.until_hour, period.until_at, hours),
         )
-        for one in reversed(tenures)
-    )
-
-
-def marks(found: Sequence[Served], n_hours: int) -> tuple[Mark, ...]:
-    """The changes that fall into the report's hours, in their order."""
-    inside = (one for one in reversed(found) if one.start is not None)
-    return tuple(
-        Mark(one.start, one.turn)
-        for one in inside
-        if one.start is not None and 0 <= one.start <= n_hours
+        for period in reversed(periods)
     )
 
 

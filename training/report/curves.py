@@ -1,116 +1,151 @@
-"""Metrics by hour: the live model, the floor and each line."""
+"""Metrics by hour: the live model, the baseline and each candidate.
+
+An hour's place on a chart is its distance in hours from the first hour that is drawn; what was
+judged from hour H on over ``h`` hours stands at the middle of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.hours import Hour, HourRange
 from pipeline.report.format import Interval
 from training.deployment.monitor_record import Watched
 from training.evaluation.evaluate import Evaluation
 from training.metrics.ranks import SummaryRow
+from training.report.decisions import Decided
 from training.report.files import judged_hours, models_as
-from training.report.model_values import Curve, Decided, Growth, Role
 
 LIVE = "live"
+Role = Literal["live", "baseline", "candidate"]
+_ORDER: tuple[Role, ...] = ("live", "baseline", "candidate")
+_NAN = float("nan")
 
 
 @dataclass(frozen=True)
-class Point:
-    """A figure of some hours."""
+class Curve:
+    """A metric by place: ``at``, ``value``, ``low``, ``high`` (P,); a row of NaN is a gap."""
+
+    name: str
+    role: Role
+    at: NDArray[np.float64]
+    value: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @property
+    def judged(self) -> int:
+        """Number of judged points."""
+        return int(np.isfinite(self.value).sum())
+
+    @property
+    def last(self) -> Interval:
+        """The last judged figure; there is one."""
+        last = np.flatnonzero(np.isfinite(self.value))[-1]
+        return Interval(*(float(values[last]) for values in (self.value, self.low, self.high)))
+
+    @property
+    def mean(self) -> float:
+        """Mean of the judged hours, each counting the same."""
+        return float(np.nanmean(self.value))
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Odds of one candidate by place, (P,), and those that prove a gain; a row of NaN is a gap."""
+
+    name: str
+    at: NDArray[np.float64]
+    odds: NDArray[np.float64]
+    needed: NDArray[np.float64]
+
+
+class Point(NamedTuple):
+    """Figures of some hours."""
 
     hours: HourRange
-    figure: Interval
+    figures: tuple[float, ...]
 
 
 def metric_curves(
     judged: Sequence[Evaluation],
-    watch: Sequence[Watched],
+    monitored: Sequence[Watched],
     metric: str,
-    floor: str,
+    baseline: str,
     hours: HourRange,
 ) -> tuple[Curve, ...]:
-    """The live model first, then the floor, then the lines by name.
+    """The live model first, then the baseline, then the candidates by name.
 
-    Where an hour was watched but no candidate evaluated, the watch tells of the live model and of
-    the floor, without an interval of their own.
+    Where an hour was monitored but no candidate evaluated, the monitor tells of the live model and
+    of the baseline, without an interval of their own.
 
     Args:
         judged: evaluations, in any order; the later of two on the same hours counts.
-        watch: what the watch found, the newest first.
+        monitored: what the monitor found, the newest first.
         metric: which of the rows to draw.
-        floor: name of the floor's line.
+        baseline: name of the baseline in the settings.
         hours: of the report; the rest is left out.
     """
     points: dict[tuple[Role, str], dict[Hour, Point]] = {}
 
-    def put(role: Role, name: str, point: Point) -> None:
-        points.setdefault((role, name), {})[point.hours.first] = point
+    def put(role: Role, name: str, span: HourRange, figures: tuple[float, ...]) -> None:
+        points.setdefault((role, name), {})[span.first] = Point(span, figures)
 
-    # An evaluation may be made again after a promotion; the watch knows who served.
+    # An evaluation may be made again after a promotion; the monitor knows who served.
     served: dict[Hour, str] = {}
-    for told in reversed(watch):
-        served[told.first] = told.model.model_id
-        if told.numbers is not None and told.rule.get("metric") == metric:
-            asked = HourRange(told.first, told.stop)
-            put("live", LIVE, Point(asked, _bare(told.numbers.live)))
-            put("floor", floor, Point(asked, _bare(told.numbers.floor)))
-    for one in judged:
+    for result in reversed(monitored):
+        served[result.first] = result.model.model_id
+        if result.numbers is not None and result.rule.get("metric") == metric:
+            span = HourRange(result.first, result.stop)
+            put("live", LIVE, span, (result.numbers.live, _NAN, _NAN))
+            put("baseline", baseline, span, (result.numbers.floor, _NAN, _NAN))
+    for evaluation in judged:
         rows = {
             row.model_id: row
-            for row in one.rows
+            for row in evaluation.rows
             if row.slice_name == "all" and row.metric == metric
         }
-        asked = judged_hours(one)
-        known = served.get(asked.first)
-        for model_id in [known] if known else models_as(one, "champion"):
+        span = judged_hours(evaluation)
+        live = [served[span.first]] if span.first in served else models_as(evaluation, "champion")
+        for model_id in live:
             if model_id in rows:
-                put("live", LIVE, Point(asked, interval_of(rows[model_id])))
-        # Champion and previous model were not made for these hours: they are no line's.
-        for model_id in models_as(one, "candidate", "floor"):
+                put("live", LIVE, span, interval_of(rows[model_id]))
+        # Champion and previous model were not made for these hours: they are no candidates.
+        for model_id in models_as(evaluation, "candidate", "floor"):
             if model_id in rows:
-                name = one.names[model_id]
-                put(
-                    "floor" if name == floor else "candidate",
-                    name,
-                    Point(asked, interval_of(rows[model_id])),
-                )
-    order: dict[Role, int] = {"live": 0, "floor": 1, "candidate": 2}
-    return tuple(
-        curve
-        for (role, name), found in sorted(points.items(), key=lambda e: (order[e[0][0]], e[0][1]))
-        if (curve := _curve(name, role, found.values(), hours)).judged
+                name = evaluation.names[model_id]
+                role: Role = "baseline" if name == baseline else "candidate"
+                put(role, name, span, interval_of(rows[model_id]))
+    by_role = sorted(points.items(), key=lambda entry: (_ORDER.index(entry[0][0]), entry[0][1]))
+    curves = (
+        Curve(name, role, *with_gaps(of_name.values(), hours, 3))
+        for (role, name), of_name in by_role
     )
+    return tuple(curve for curve in curves if curve.judged)
 
 
 def growth(decisions: Sequence[Decided], hours: HourRange) -> tuple[Growth, ...]:
-    """Odds of each line hour by hour beside those that it must reach.
+    """Odds of each candidate hour by hour beside those that it must reach.
 
     Args:
         decisions: the newest first: the last word on an hour counts.
         hours: of the report; the rest is left out.
     """
-    lines: dict[str, dict[Hour, tuple[float, float]]] = {}
-    for one in decisions:
-        hour = Hour.parse(one.hour)
-        if one.odds is not None and one.needed is not None and hour in hours:
-            lines.setdefault(one.line, {}).setdefault(hour, (one.odds, one.needed))
-    return tuple(_growth(line, by_hour, hours.first) for line, by_hour in sorted(lines.items()))
-
-
-def _growth(line: str, by_hour: Mapping[Hour, tuple[float, float]], first: Hour) -> Growth:
-    rows: list[tuple[float, float, float]] = []
-    before: Hour | None = None
-    for hour in sorted(by_hour):
-        place = hour.index - first.index + 0.5
-        if before is not None and hour > before + 1:
-            rows.append((place, float("nan"), float("nan")))
-        rows.append((place, *by_hour[hour]))
-        before = hour
-    return Growth(line, *np.array(rows, dtype=np.float64).reshape(-1, 3).T)
+    points: dict[str, dict[Hour, Point]] = {}
+    for decision in decisions:
+        hour = decision.hour
+        if decision.odds is not None and decision.needed is not None and hour in hours:
+            point = Point(HourRange(hour, hour + 1), (decision.odds, decision.needed))
+            points.setdefault(decision.name, {}).setdefault(hour, point)
+    return tuple(
+        Growth(name, *with_gaps(by_hour.values(), hours, 2))
+        for name, by_hour in sorted(points.items())
+    )
 
 
 def interval_of(row: SummaryRow) -> Interval:
@@ -118,21 +153,20 @@ def interval_of(row: SummaryRow) -> Interval:
     return Interval(row.mean, row.lower, row.upper)
 
 
-def _bare(mean: float) -> Interval:
-    return Interval(mean, float("nan"), float("nan"))
+def with_gaps(points: Iterable[Point], hours: HourRange, n_figures: int) -> NDArray[np.float64]:
+    """Points in order, with NaN wherever an hour between two was not judged.
 
-
-def _curve(name: str, role: Role, found: Iterable[Point], hours: HourRange) -> Curve:
-    """Points in order, with a row of NaN wherever an hour between two was not judged."""
-    rows: list[tuple[float, float, float, float]] = []
+    Returns:
+        Places and figures, (1 + n_figures, P).
+    """
+    rows: list[tuple[float, ...]] = []
     end: Hour | None = None
-    for point in sorted(found, key=lambda one: (one.hours.first, one.hours.stop)):
-        if not point.hours.intersect(hours):
+    for span, figures in sorted(points, key=lambda point: (point.hours.first, point.hours.stop)):
+        if not span.intersect(hours):
             continue
-        start = point.hours.first.index - hours.first.index
-        if end is not None and point.hours.first > end:
-            rows.append((float(start), *(float("nan"),) * 3))
-        rows.append((start + len(point.hours) / 2, *point.figure))
-        end = point.hours.stop
-    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
-    return Curve(name, role, *table.T)
+        start = span.first.index - hours.first.index
+        if end is not None and span.first > end:
+            rows.append((start, *(n_figures * [_NAN])))
+        rows.append((start + len(span) / 2, *figures))
+        end = span.stop
+    return np.array(rows, dtype=np.float64).reshape(-1, 1 + n_figures).T

@@ -26,29 +26,30 @@ def decisions(folder: Path, hours: HourRange, at_least: int) -> tuple[list[Recor
     Returns:
         The records, and one sentence for each file that is damaged.
     """
-    found, damaged = _read_all(_files_of(folder, hours, at_least), read_record)
-    return [record for record in found if record.content.get("kind") == "decision"], damaged
+    records, damaged = _read_all(_files_of(folder, hours, at_least), read_record)
+    return [record for record in records if record.content.get("kind") == "decision"], damaged
 
 
-def watched(folder: Path, hours: HourRange) -> tuple[list[Watched], list[str]]:
-    """What the watch found of the hours, newest first, at least the last; and what is damaged.
+def monitored(folder: Path, hours: HourRange) -> tuple[list[Watched], list[str]]:
+    """What the monitor found of the hours, newest first, at least the last; and what is damaged.
 
     Of several findings about an hour the one made last comes first.
     """
-    found, damaged = _read_all(_files_of(folder, hours, 1), read_watched)
-    return sorted(found, key=lambda one: (one.first, one.at or ""), reverse=True), damaged
+    results, damaged = _read_all(_files_of(folder, hours, 1), read_watched)
+    results.sort(key=lambda result: (result.first, result.at or ""), reverse=True)
+    return results, damaged
 
 
 def _read_all(paths: list[Path], read: Callable[[Path], T]) -> tuple[list[T], list[str]]:
-    found: list[T] = []
+    records: list[T] = []
     damaged: list[str] = []
     for path in paths:
         try:
-            found.append(read(path))
+            records.append(read(path))
         except HourglassError as error:
             # The file's name alone: where the folder lies is the reader's own.
             damaged.append(str(error).replace(str(path), f"{path.parent.name}/{path.name}"))
-    return found, damaged
+    return records, damaged
 
 
 def _files_of(folder: Path, hours: HourRange, at_least: int) -> list[Path]:
@@ -69,14 +70,15 @@ def evaluations(folder: Path, hours: HourRange) -> tuple[list[Evaluation], list[
     Of several on the same hours the one made last comes last.  Those of an older format, which do
     not tell their hours, are counted in one sentence.
     """
-    found: list[tuple[Hour, int, int, Evaluation]] = []
+    readable: list[tuple[Hour, int, int, Evaluation]] = []
     damaged: list[str] = []
     older: list[str] = []
     for path in sorted(folder.glob("*/evaluation.json")):
         try:
-            one = read_evaluation(path.parent)
-            judged = judged_hours(one)
-            found.append((judged.first, len(judged), path.stat().st_mtime_ns, one))
+            evaluation = read_evaluation(path.parent)
+            judged = judged_hours(evaluation)
+            entry = (judged.first, len(judged), path.stat().st_mtime_ns, evaluation)
+            readable.append(entry)
         except KeyError:
             older.append(path.parent.name)
         except (OSError, ValueError, TypeError, AttributeError, HourglassError):
@@ -90,16 +92,18 @@ def evaluations(folder: Path, hours: HourRange) -> tuple[list[Evaluation], list[
             f"{several} evaluations/{older[-1]}, made by an older version: evaluate again to see "
             "it here"
         )
-    ordered = [one for *_, one in sorted(found, key=lambda entry: entry[:3])]
-    return [one for one in ordered if judged_hours(one).intersect(hours)] or ordered[-1:], damaged
+    ordered = [evaluation for *_, evaluation in sorted(readable, key=lambda entry: entry[:3])]
+    within = [each for each in ordered if judged_hours(each).intersect(hours)]
+    return within or ordered[-1:], damaged
 
 
-def judged_hours(found: Evaluation) -> HourRange:
+def judged_hours(evaluation: Evaluation) -> HourRange:
     """The hours whose events an evaluation asked for."""
-    first = Hour.parse(found.start)
-    return HourRange(first, first + found.hours)
+    first = Hour.parse(evaluation.start)
+    return HourRange(first, first + evaluation.hours)
 
 
-def models_as(found: Evaluation, *roles: str) -> list[str]:
+def models_as(evaluation: Evaluation, *roles: str) -> list[str]:
     """The models of an evaluation in any of the roles, in their order."""
-    return [one for one in found.names if set(roles) & set(found.roles.get(one, ()))]
+    wanted, by_model = set(roles), evaluation.roles
+    return [model_id for model_id in evaluation.names if wanted & set(by_model.get(model_id, ()))]

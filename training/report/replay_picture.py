@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import base64
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.replay.store import newest_picture
-from training.report.model_values import Picture
 
 _MOST_BYTES = 400_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The picture of a replay: its run, where it lies beside the report, and what it holds."""
+
+    run: str
+    href: str
+    data: str | None  # an address that holds the picture, where it is light enough
 
 
 def replay_picture(folder: Path, page: Path) -> Picture | None:

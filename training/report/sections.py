@@ -10,11 +10,15 @@ from markupsafe import Markup
 from pipeline.report.format import Light
 from pipeline.report.page_data import ExtraSections
 from pipeline.report.render import templates
+from training.evaluation.leaderboard import leaderboard_rows, note
+from training.gate.reasons import check_text, reason_text, reason_texts
 from training.report import model_charts
-from training.report.model_values import ModelHealth
+from training.report.decisions import figures
+from training.report.gather import ModelHealth
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _CHARTS = (model_charts.curves_chart, model_charts.growth_chart, model_charts.served_chart)
+_FILTERS = {each.__name__: each for each in (check_text, figures, reason_text, reason_texts)}
 _CONTENTS = (
     ("live", "Live model"),
     ("metric", "Metric by hour"),
@@ -25,9 +29,12 @@ _CONTENTS = (
 
 def model_sections(health: ModelHealth, lights: Sequence[Light] = ()) -> ExtraSections:
     """What the page of the report says about models, every value escaped."""
-    columns = dict.fromkeys(column for row in health.leaderboard for column in row)
-    template = templates(_TEMPLATES, _CHARTS).get_template("models.html")
-    html = template.render(
-        health=health, leaderboard_columns=list(columns), turns=model_charts.TURNS
+    environment = templates(_TEMPLATES, _CHARTS)
+    environment.filters |= _FILTERS
+    html = environment.get_template("models.html").render(
+        health=health,
+        leaderboard=leaderboard_rows(health.last) if health.last else [],
+        leaderboard_note=note(health.last) if health.last else "",
+        turns=model_charts.TURNS,
     )
     return ExtraSections("Models", Markup(html), lights, _CONTENTS)  # noqa: S704 - escaped there

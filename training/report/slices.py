@@ -1,22 +1,50 @@
-"""Slices of the last evaluation: champion, candidate and floor side by side."""
+"""Slices of the last evaluation: champion, candidate and baseline side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from pipeline.report.format import Interval
 from training.evaluation.evaluate import Evaluation
 from training.gate.reasons import reason_text
 from training.report.curves import interval_of
 from training.report.decisions import interval
 from training.report.files import judged_hours, models_as
-from training.report.model_values import SliceFigures, Slices
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice of an evaluation, with an interval or nothing for each of the columns.
+
+    ``gain`` and ``verdict`` are those of the last decision, over all its looks.
+    """
+
+    name: str
+    targets: int
+    users: int
+    figures: tuple[Interval | None, ...]
+    gain: Interval | None = None
+    verdict: str | None = None
+
+
+@dataclass(frozen=True)
+class Slices:
+    """An evaluation by slice; those of fewer than ``min_users`` tell little."""
+
+    hours: str
+    metric: str
+    columns: tuple[str, ...]
+    rows: tuple[Slice, ...]
+    min_users: int
+    decided: str | None = None  # model and hour of the decision that gains and verdicts are of
 
 
 def slice_table(
     last: Evaluation,
     candidate: str,
-    floor: str,
+    baseline: str,
     metric: str,
     fewest: int,
     decision: Mapping[str, Any] | None = None,
@@ -25,8 +53,8 @@ def slice_table(
 
     Args:
         last: the evaluation.
-        candidate: name of the line that may go live.
-        floor: name of the floor's line.
+        candidate: name of the model that may go live.
+        baseline: name of the baseline.
         metric: which of the rows to show.
         fewest: users that a slice needs before it is judged.
         decision: content of the last decision on it, if there is one.
@@ -36,32 +64,31 @@ def slice_table(
         name = last.names[model_id]
         columns["live" if name == "champion" else f"live ({name})"] = model_id
     by_name = {name: model_id for model_id, name in last.names.items()}
-    for name in (candidate, floor):
+    for name in (candidate, baseline):
         if name in by_name and by_name[name] not in columns.values():
             columns[name] = by_name[name]
     rows = {(row.slice_name, row.model_id): row for row in last.rows if row.metric == metric}
     verdicts = (decision or {}).get("slices") or {}
-    shown = []
+    slices = []
     for name in dict.fromkeys(slice_name for slice_name, _ in rows):
         of_slice = [rows.get((name, model_id)) for model_id in columns.values()]
-        sizes = [row for row in of_slice if row is not None]
-        if not sizes:
+        first = next((row for row in of_slice if row is not None), None)
+        if first is None:
             continue
         judged = verdicts.get(name) or {}
-        shown.append(
-            SliceFigures(
+        slices.append(
+            Slice(
                 name,
-                sizes[0].n_targets,
-                sizes[0].n_users,
+                first.n_targets,
+                first.n_users,
                 tuple(None if row is None else interval_of(row) for row in of_slice),
-                sizes[0].n_users < fewest,
                 interval(judged.get("difference")),
                 reason_text(judged["verdict"]) if judged.get("verdict") else None,
             )
         )
-    if not shown:
+    if not slices:
         return None
     k = next(iter(rows.values())).k
-    of = f"{decision['line']} at {decision['as_of']}" if decision and verdicts else None
+    decided = f"{decision['line']} at {decision['as_of']}" if decision and verdicts else None
     name = f"{metric.upper()}@{k}"
-    return Slices(str(judged_hours(last)), name, tuple(columns), tuple(shown), fewest, of)
+    return Slices(str(judged_hours(last)), name, tuple(columns), tuple(slices), fewest, decided)

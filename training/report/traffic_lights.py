@@ -9,11 +9,12 @@ from pipeline.report.format import Colour, Light, duration, stamp
 from pipeline.text.wording import counted
 from training.deployment.monitor_record import Watched, WatchOutcome
 from training.evaluation.evaluate import Evaluation
-from training.gate.reasons import reason_texts
+from training.gate.reasons import reason_text, reason_texts
+from training.report.champion import Live
+from training.report.decisions import Decided
 from training.report.files import judged_hours
-from training.report.model_values import Decided, Live
 
-_MENDS = {
+_REMEDIES = {
     "data_quality_failed": "see what failed above, and accept or mend those hours",
     "data_quality_unknown": "run hourglass validate, then evaluate and gate again",
     "missing_ranks": "run hourglass evaluate and gate again",
@@ -22,7 +23,7 @@ _MENDS = {
     "trained_on_the_future": "judge the model on later hours",
 }
 
-# Reasons of the watch for not judging that no one can mend.
+# Reasons of the monitor for not judging that no one can mend.
 _NOBODY_TO_BLAME = ("few_users", "not_live_any_more")
 
 
@@ -35,17 +36,20 @@ def live_light(live: Live | None, failure: str | None, judged: bool) -> Light:
         return Light(
             name,
             "red" if judged else "grey",
-            "No model is live: run hourglass gate, which installs the floor, then promote.",
+            "No model is live: run hourglass gate, which installs the baseline, then promote.",
         )
-    since = live.since_hour or (stamp(live.since) if live.since else "a time that was not recorded")
-    said = f"{live.name} (version {live.version}) is live since {since}"
+    period = live.period
+    clock = stamp(period.since_at) if period.since_at else "a time that was not recorded"
+    sentence = (
+        f"{period.name} (version {period.version}) is live since {period.since_hour or clock}"
+    )
     if live.as_of is None:
-        mend = live.rollback or "hourglass promote --decision FILE with an older decision"
+        remedy = live.rollback or "hourglass promote --decision FILE with an older decision"
         return Light(
-            name, "red", f"{said}, but its artefact {live.model_id} cannot be read: {mend}."
+            name, "red", f"{sentence}, but its artefact {period.model_id} cannot be read: {remedy}."
         )
     back = f"{live.previous} is there to go back to" if live.previous else "nothing to go back to"
-    return Light(name, "green", f"{said}: {live.reason}; {back}.")
+    return Light(name, "green", f"{sentence}: {reason_text(period.reason)}; {back}.")
 
 
 def age_light(
@@ -65,77 +69,74 @@ def age_light(
     ended = live.age_h - live.behind_h > looked_back_h
     age_h = live.behind_h if ended else live.age_h
     until = f"the log's end ({hours.stop})" if ended else "now"
-    said = (
+    sentence = (
         f"The live model knows what happened before {live.as_of}, "
-        f"{duration(age_h * HOUR_S)} before {until}"
+        f"{duration(age_h * HOUR_S)} before {until}; "
+        f"{duration(max_age_h * HOUR_S)} is the limit (retrain.max_age)"
     )
-    limit = f"{duration(max_age_h * HOUR_S)} is the limit (retrain.max_age)"
     if age_h <= max_age_h:
-        return Light(name, "green", f"{said}; {limit}.")
+        return Light(name, "green", f"{sentence}.")
     stop = hours.stop if ended else hours.first + (len(hours) + round(live.age_h - live.behind_h))
-    tried = [one for one in decisions if stop.index - Hour.parse(one.hour).index <= max_age_h]
+    tried = sum(stop.index - decision.hour.index <= max_age_h for decision in decisions)
     if tried:
-        held = counted(len(tried), "decision")
-        return Light(
-            name,
-            "amber",
-            f"{said}; {limit}, and none of the last {held} replaced it: see why below.",
-        )
+        none = f"none of the last {counted(tried, 'decision')} replaced it"
+        return Light(name, "amber", f"{sentence}, and {none}: see why below.")
     return Light(
         name,
         "red",
-        f"{said}; {limit}, and no decision was made since then: see whether the retrain DAG runs.",
+        f"{sentence}, and no decision was made since then: see whether the retrain DAG runs.",
     )
 
 
-def floor_light(
-    watch: Sequence[Watched], live: Live | None = None, stop: Hour | None = None
+def baseline_light(
+    results: Sequence[Watched], live: Live | None = None, stop: Hour | None = None
 ) -> Light:
-    """What the watch found of the last hour that it looked at.
+    """What the monitor found of the last hour that it looked at.
 
-    Red where the live model was surely below its floor and stayed, amber where it was replaced,
+    Red where the live model was surely below the baseline and stayed, amber where it was replaced,
     could not be judged, or is not above; grey where too few people came to tell.
 
     Args:
-        watch: its findings, the newest first.
-        live: the live model, which the watch judges on the hours after it went live.
+        results: of the monitor, the newest first.
+        live: the live model, which the monitor judges on the hours after it went live.
         stop: end of the hours that it could be judged on.
     """
-    name = "Live against floor"
-    if not watch and live is None:
-        return Light(name, "grey", "The watch has judged no hour yet: it needs a live model.")
-    if not watch and live and stop and live.since_hour and Hour.parse(live.since_hour) >= stop:
-        return Light(
-            name,
-            "grey",
-            f"{live.name} is live from {live.since_hour} on: the watch judges it when that hour "
-            "has events.",
-        )
-    if not watch:
-        return Light(name, "grey", "The watch has judged no hour yet: run hourglass watch.")
-    last = watch[0]
+    name = "Live against baseline"
+    if not results:
+        since = live.period.since_hour if live else None
+        if live is None:
+            why = "The monitor has judged no hour yet: it needs a live model."
+        elif stop and since and since >= stop:
+            why = (
+                f"{live.period.name} is live from {since} on: the monitor judges it when that hour "
+                "has events."
+            )
+        else:
+            why = "The monitor has judged no hour yet: run hourglass watch."
+        return Light(name, "grey", why)
+    last = results[0]
     gain = last.numbers
-    replaced = sum(one.outcome is WatchOutcome.REPLACED for one in watch)
+    replaced = sum(result.outcome is WatchOutcome.REPLACED for result in results)
     colour: Colour = "amber"
     if last.outcome is WatchOutcome.REPLACED:
-        mend = " Find out why before that line is promoted again."
+        remedy = " Find out why before that model is promoted again."
     elif last.outcome is WatchOutcome.UNJUDGED:
         colour = "grey" if last.reason in _NOBODY_TO_BLAME else "amber"
-        mend = " Nobody knows how well the live model did."
+        remedy = " Nobody knows how well the live model did."
     elif gain is not None and gain.upper < 0:
-        colour, mend = "red", " It is below its floor and still live: hourglass rollback."
+        colour, remedy = "red", " It is below the baseline and still live: hourglass rollback."
     elif gain is not None and gain.difference < 0:
-        mend = " It is below its floor, though not surely."
+        remedy = " It is below the baseline, though not surely."
     elif replaced:
-        mend = f" The watch replaced a model {counted(replaced, 'time')} in these hours."
+        remedy = f" The monitor replaced a model {counted(replaced, 'time')} in these hours."
     else:
-        colour, mend = "green", ""
+        colour, remedy = "green", ""
     when = "" if str(last.first) in last.sentence else f"{last.first}: "
-    return Light(name, colour, f"{when}{last.sentence.rstrip('.')}.{mend}")
+    return Light(name, colour, f"{when}{last.sentence.rstrip('.')}.{remedy}")
 
 
 def decision_light(decisions: Sequence[Decided]) -> Light:
-    """Red where the gate blocked every line in the last hour, amber where it blocked some.
+    """Red where the gate blocked every candidate of the last hour, amber where it blocked some.
 
     A hold is how most hours end.
     """
@@ -143,33 +144,33 @@ def decision_light(decisions: Sequence[Decided]) -> Light:
     if not decisions:
         return Light(name, "grey", "The gate has not decided yet.")
     hour = decisions[0].hour
-    last = [one for one in decisions if one.hour == hour]
-    blocked = [one for one in last if one.outcome == "block"]
+    last = [decision for decision in decisions if decision.hour == hour]
+    blocked = [decision for decision in last if decision.outcome == "block"]
     if blocked:
-        codes = [code for one in blocked for code in one.reasons]
-        mend = next((_MENDS[code] for code in codes if code in _MENDS), "see the checks below")
+        codes = [code for decision in blocked for code in decision.reasons]
+        remedy = next((_REMEDIES[c] for c in codes if c in _REMEDIES), "see the checks below")
         others = len(last) - len(blocked)
-        more = f"; {counted(others, 'line')} not" if others else ""
-        which = ", ".join(f"{one.line} ({reason_texts(one.reasons)})" for one in blocked)
+        more = f"; {counted(others, 'candidate')} not" if others else ""
+        which = ", ".join(f"{each.name} ({reason_texts(each.reasons)})" for each in blocked)
         return Light(
             name,
             "amber" if others else "red",
-            f"{hour}: {which} blocked{more}: {blocked[0].sentence.rstrip('.')}. To do: {mend}.",
+            f"{hour}: {which} blocked{more}: {blocked[0].sentence.rstrip('.')}. To do: {remedy}.",
         )
-    # Of several lines the nearest to its proof tells most; a promotion has the best.
-    one = max(last, key=lambda one: (one.outcome == "promote", one.odds or 0.0))
-    why = reason_texts(one.reasons)
-    if one.outcome == "promote":
-        return Light(name, "green", f"{hour}: {one.line} may go live ({why}).")
+    # Of several candidates the nearest to its proof tells most; a promotion has the best.
+    best = max(last, key=lambda decision: (decision.outcome == "promote", decision.odds or 0.0))
+    why = reason_texts(best.reasons)
+    if best.outcome == "promote":
+        return Light(name, "green", f"{hour}: {best.name} may go live ({why}).")
     return Light(
         name,
         "green",
-        f"{hour}: nothing was proven better, the live model stays (nearest: {one.line}, {why}).",
+        f"{hour}: nothing was proven better, the live model stays (nearest: {best.name}, {why}).",
     )
 
 
 def evaluation_light(last: Evaluation | None, expected: Hour, max_age_h: int) -> Light:
-    """Amber where the last evaluation is old or a model failed in it, red for champion or floor.
+    """Amber where the last evaluation is old or a model failed, red for champion or baseline.
 
     Args:
         last: the newest evaluation.
@@ -179,35 +180,33 @@ def evaluation_light(last: Evaluation | None, expected: Hour, max_age_h: int) ->
     name = "Evaluation"
     if last is None:
         return Light(name, "grey", "No model was evaluated yet: run hourglass evaluate.")
-    said = f"The last evaluation is of {judged_hours(last)}"
+    sentence = f"The last evaluation is of {judged_hours(last)}"
     failed = [model_id for model_id in last.names if model_id in last.failures]
     if failed:
         grave = [m for m in failed if {"champion", "floor"} & set(last.roles.get(m, []))]
         first = (grave or failed)[0]
-        roles = f" ({', '.join(last.roles[first])})" if last.roles.get(first) else ""
+        roles = ", ".join(last.roles.get(first, ())).replace("floor", "baseline")
+        which = f" ({roles})" if roles else ""
         why = last.failures[first].rstrip(".")
         return Light(
             name,
             "red" if grave else "amber",
-            f"{said}; {len(failed)} of {counted(len(last.names), 'model')} failed, "
-            f"first{roles} {why}.",
+            f"{sentence}; {len(failed)} of {counted(len(last.names), 'model')} failed, "
+            f"first{which} {why}.",
         )
     behind_h = expected.index - judged_hours(last).stop.index
     if behind_h > max_age_h:
         return Light(
             name,
             "amber",
-            f"{said}, {duration(behind_h * HOUR_S)} before the newest data: see whether the "
+            f"{sentence}, {duration(behind_h * HOUR_S)} before the newest data: see whether the "
             "retrain DAG runs.",
         )
     models = counted(len(last.names), "model")
-    return Light(name, "green", f"{said}: {models} answered.")
+    return Light(name, "green", f"{sentence}: {models} answered.")
 
 
 def records_light(damaged: Sequence[str]) -> Light:
-    """Whether every record could be read."""
-    name = "Records"
-    if not damaged:
-        return Light(name, "green", "Every decision, watch record and evaluation could be read.")
+    """What could not be read: decisions, results of the monitor, evaluations."""
     more = f" ({len(damaged) - 1} more below.)" if len(damaged) > 1 else ""
-    return Light(name, "amber", f"{damaged[0].rstrip('.')}.{more}")
+    return Light("Records", "amber", f"{damaged[0].rstrip('.')}.{more}")

@@ -10,7 +10,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.quality.drift import Comparison, Drift
 from pipeline.report.failures import Failure
 from pipeline.report.format import Light, Link
-from pipeline.report.intake import Reason, Refused
+from pipeline.report.intake import Reason
 from pipeline.report.page_data import ExtraSections, ReportFacts
 from pipeline.report.popularity import Churn, Popularity
 from pipeline.report.sessions import (
@@ -46,7 +46,13 @@ FULL = ReportFacts(
             "quarantined": 0,
         }
     ),
-    reasons=(Reason(HOSTILE, 2, (Refused(HOSTILE, 7, HOSTILE + "\x00\x1b[31m\u202e"),)),),
+    reasons=(
+        Reason(
+            HOSTILE,
+            2,
+            ({"source_file": HOSTILE, "line": 7, "raw": HOSTILE + "\x00\x1b[31m\u202e"},),
+        ),
+    ),
     failures=(
         Failure(
             "hours",

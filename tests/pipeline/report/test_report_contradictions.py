@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
@@ -99,9 +99,9 @@ class Story:
         for step, hours in steps.items():
             filled = [
                 dict.fromkeys(FILLED_HOURS.schema.names, "")
-                | {"hour": hour.start, "step": step, "output_digest": said, "rows": 3}
+                | {"hour": hour.start, "step": step, "output_digest": digest, "rows": 3}
                 | {"input_digest": "content" if step == STEPS["events"] else ""}
-                for hour, said in hours.items()
+                for hour, digest in hours.items()
             ]
             if filled:
                 lake.record_filled(step, CLOSED, table(FILLED_HOURS, *filled), {})
@@ -110,7 +110,7 @@ class Story:
 
 
 def light(facts: ReportFacts, name: str) -> Light:
-    return next(one for one in facts.lights if one.name == name)
+    return next(each for each in facts.lights if each.name == name)
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_what_the_data_set_broke_is_not_denied(story: Story) -> None:
     facts = replace(facts, lights=(*facts.lights, broken), dataset_failed=("few items",))
     text = text_of(report_html(facts))
     assert NOTHING_FAILED not in text
-    assert "The 2 validated hours passed; what is broken is told above: Data set." in text
+    assert "The 2 validated hours passed; what is broken stands above: Data set." in text
     assert text.count("few items") == 1
 
 
@@ -228,14 +228,14 @@ def test_nothing_wrong_is_said_of_zeros_alone() -> None:
     for counts in product((0, 1), repeat=5):
         *of_hours, doubled, refused = counts
         later = LaterFiles(9, doubled, refused)
-        said = intake_sentence(hours_with(*of_hours), later)
-        assert NOTHING_WRONG not in said
+        sentence = intake_sentence(hours_with(*of_hours), later)
+        assert NOTHING_WRONG not in sentence
         if any(of_hours):
-            assert said == ""  # the chart shows it
+            assert sentence == ""  # the chart shows it
         elif doubled or refused:
-            assert f"{doubled} doubled, {refused} refused" in said
+            assert f"{doubled} doubled, {refused} refused" in sentence
         else:
-            assert said == "9 records came after these hours; none was doubled or refused."
+            assert sentence == "9 records came after these hours; none was doubled or refused."
     assert intake_sentence(hours_with(0, 0, 0), LaterFiles()).startswith(NOTHING_WRONG)
     assert intake_sentence(None, LaterFiles(1, 1)) == (
         "1 record came after these hours: 1 doubled, 0 refused."
@@ -244,9 +244,9 @@ def test_nothing_wrong_is_said_of_zeros_alone() -> None:
 
 def test_no_expectation_failed_only_where_nothing_else_says_so() -> None:
     for validated, unexplained, elsewhere in product((0, 2, 3), ([], [HOUR]), ([], ["Data set"])):
-        said = failed_sentence(validated, 3, unexplained, elsewhere)
+        sentence = failed_sentence(validated, 3, unexplained, elsewhere)
         clean = validated and not unexplained and not elsewhere
-        assert said.startswith(NOTHING_FAILED) == bool(clean)
+        assert sentence.startswith(NOTHING_FAILED) == bool(clean)
     assert failed_sentence(2, 3, [], []) == (
         "No expectation failed in the 2 validated hours (1 of 3 were not)."
     )
@@ -258,15 +258,15 @@ def test_late_records_alone_are_drawn_and_not_denied() -> None:
 
     files = table(SOURCE_FILES, {"source_file": "f", "arrival": (HOUR + 1).start, "records": 2,
                                  "duplicates": 0})  # fmt: skip
-    found = hour_table(LOG, table(EVENTS, event(HOUR), event(HOUR + 1)), table(SESSIONS), files,
+    result = hour_table(LOG, table(EVENTS, event(HOUR), event(HOUR + 1)), table(SESSIONS), files,
                        table(QUARANTINE))  # fmt: skip
     later = later_files(LOG, files, table(QUARANTINE))
-    assert (found["late"].sum(), later) == (1, LaterFiles())
-    assert intake_sentence(found, later) == ""
+    assert (result["late"].sum(), later) == (1, LaterFiles())
+    assert intake_sentence(result, later) == ""
 
 
 @pytest.mark.parametrize(
-    ("later", "colour", "said"),
+    ("later", "colour", "sentence"),
     [
         (LaterFiles(), "grey", "No file arrived in these hours or after them."),
         (LaterFiles(100, 21, 0), "amber", "21 % were duplicates"),
@@ -275,10 +275,10 @@ def test_late_records_alone_are_drawn_and_not_denied() -> None:
     ],
     ids=["nothing", "duplicates", "refused", "fine"],
 )
-def test_the_intake_of_files_that_came_later(later: LaterFiles, colour: str, said: str) -> None:
-    found = traffic_lights.intake_light((), asdict(later))
-    assert found.colour == colour
-    assert said in found.sentence
+def test_the_intake_of_files_that_came_later(later: LaterFiles, colour: str, sentence: str) -> None:
+    result = traffic_lights.intake_light((), later)
+    assert result.colour == colour
+    assert sentence in result.sentence
 
 
 def test_a_first_day_is_not_compared_with_days_that_were_not() -> None:
@@ -286,8 +286,8 @@ def test_a_first_day_is_not_compared_with_days_that_were_not() -> None:
         traffic_lights.Rate("quarantined", 1, 1000, None),
         traffic_lights.Rate("duplicates", 1, 1000, None),
     ]
-    found = traffic_lights.intake_light(rates, asdict(LaterFiles()))
-    assert (found.colour, "before" in found.sentence) == ("green", False)
+    result = traffic_lights.intake_light(rates, LaterFiles())
+    assert (result.colour, "before" in result.sentence) == ("green", False)
 
 
 @pytest.mark.parametrize("power", [-9, -5, -2, 0, 3, 6, 9, 12, 16, 40])

@@ -29,7 +29,7 @@ def row(
 
 
 def test_the_newest_group_comes_first_and_speaks_for_its_last_hour() -> None:
-    found = failures(
+    grouped = failures(
         table(
             FAILED_EXPECTATIONS,
             row(5, "volume"),
@@ -41,18 +41,18 @@ def test_the_newest_group_comes_first_and_speaks_for_its_last_hour() -> None:
         ),
         lambda suite, batch: f"{suite}/{batch}",
     )
-    assert [(f.expectation, f.hours, f.open) for f in found] == [
+    assert [(f.expectation, f.hours, f.open) for f in grouped] == [
         ("top_user", 1, 0),
         ("late", 1, 1),
         ("volume", 2, 2),
         ("user_id_present", 2, 1),
     ]
-    volume = found[2]
+    volume = grouped[2]
     assert (volume.first, volume.last) == ("2016-03-14T14", "2016-03-14T18")
     assert (volume.sentence, volume.examples) == ("volume at 5", ("e5",))
     assert volume.page == "hours/2016-03-14T18"
-    assert found[3].accepted == ("known outage",)
-    assert found[0].examples == ()
+    assert grouped[3].accepted == ("known outage",)
+    assert grouped[0].examples == ()
     assert failures(table(FAILED_EXPECTATIONS), lambda suite, batch: None) == ()
 
 

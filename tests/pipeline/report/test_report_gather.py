@@ -45,10 +45,10 @@ def event(hour: Hour, user: str = "ann", item: str = "tea") -> dict[str, object]
     }
 
 
-def filled(hour: Hour, step: str, said: str, of: str) -> dict[str, object]:
+def filled(hour: Hour, step: str, digest: str, of: str) -> dict[str, object]:
     row = dict.fromkeys(FILLED_HOURS.schema.names, "")
     return row | {
-        "hour": hour.start, "step": step, "output_digest": said, "input_digest": of, "rows": 1,
+        "hour": hour.start, "step": step, "output_digest": digest, "input_digest": of, "rows": 1,
     }  # fmt: skip
 
 
@@ -64,17 +64,17 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> ReportFacts:
     root = tmp_path_factory.mktemp("gather")
     lake = Lake(f"sqlite:///{root / 'catalog.db'}", root / "lake")
     before, after = HOUR - 1, HOURS.stop
-    held = [before, *HOURS, after]
+    covered = [before, *HOURS, after]
     failed = {
         "hour": BROKEN.start, "batch": str(BROKEN), "suite": "sessions", "expectation": "dwell",
         "severity": "critical", "sentence": "too long", "observed": "", "limit": "",
         "examples": ["9"], "accepted": None,
     }  # fmt: skip
     rows: dict[TableSpec, list[dict[str, object]]] = {
-        EVENTS: [event(hour) for hour in held],
-        SESSIONS: [event(hour) for hour in held],
+        EVENTS: [event(hour) for hour in covered],
+        SESSIONS: [event(hour) for hour in covered],
         ITEM_HOURS: [
-            {"hour": h.start, "item_id": "tea", "events": 1, "users": 1} for h in held
+            {"hour": h.start, "item_id": "tea", "events": 1, "users": 1} for h in covered
         ],
         DWELL_HOURS: [],
         SOURCE_FILES: [
@@ -87,14 +87,14 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> ReportFacts:
         ],
         PROFILES: [
             {"hour": h.start, "distribution": "event_type", "bin": bin_, "weight": weight}
-            for h in held
+            for h in covered
             for bin_, weight in (("view", 90.0), ("buy", 10.0 if h < HOURS.stop - 24 else 60.0))
         ],
         FAILED_EXPECTATIONS: [failed, failed | {"hour": before.start, "expectation": "old"}],
     }  # fmt: skip
-    for spec, found in rows.items():
-        if found:
-            lake.append(spec, table(spec, *found), {})
+    for spec, of_table in rows.items():
+        if of_table:
+            lake.append(spec, table(spec, *of_table), {})
     verdicts = [
         row
         for hour in HOURS
@@ -116,7 +116,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> ReportFacts:
 
 
 def light(facts: ReportFacts, name: str) -> tuple[str, str]:
-    return next((one.colour, one.sentence) for one in facts.lights if one.name == name)
+    return next((light.colour, light.sentence) for light in facts.lights if light.name == name)
 
 
 def test_only_the_hours_of_the_report_are_read(facts: ReportFacts) -> None:

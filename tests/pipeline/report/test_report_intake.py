@@ -25,7 +25,7 @@ def test_the_hour_table_counts_by_hand() -> None:
             "records": 10 + duplicates,
         }
 
-    found = hour_table(
+    result = hour_table(
         HourRange(HOUR, HOUR + 3),
         table(
             EVENTS,
@@ -48,11 +48,11 @@ def test_the_hour_table_counts_by_hand() -> None:
         ),
         table(QUARANTINE, *({"hour": (HOUR + 1).start, "reason": "r"} for _ in range(4))),
     )
-    assert found.columns.tolist() == [
+    assert result.columns.tolist() == [
         "hour", "events", "users", "items", "sessions_closed", "late", "records", "duplicates",
         "quarantined",
     ]  # fmt: skip
-    assert found.to_numpy().tolist() == [
+    assert result.to_numpy().tolist() == [
         ["2016-03-14T13", 3, 2, 2, 0, 1, 23, 3, 0],
         ["2016-03-14T14", 0, 0, 0, 0, 0, 0, 0, 4],
         ["2016-03-14T15", 2, 2, 1, 2, 0, 11, 1, 0],
@@ -61,9 +61,9 @@ def test_the_hour_table_counts_by_hand() -> None:
 
 def test_the_hour_table_of_nothing_is_zeros() -> None:
     empty = (table(spec) for spec in (EVENTS, SESSIONS, SOURCE_FILES, QUARANTINE))
-    found = hour_table(HourRange(HOUR, HOUR + 2), *empty)
-    assert found.drop(columns="hour").to_numpy().sum() == 0
-    assert len(found) == 2
+    result = hour_table(HourRange(HOUR, HOUR + 2), *empty)
+    assert result.drop(columns="hour").to_numpy().sum() == 0
+    assert len(result) == 2
 
 
 def test_quarantine_reasons_come_by_number_with_their_first_records() -> None:
@@ -76,7 +76,7 @@ def test_quarantine_reasons_come_by_number_with_their_first_records() -> None:
     ]  # fmt: skip
     reasons = quarantine_reasons(table(QUARANTINE, *rows), top=2, examples=2)
     assert [(r.reason, r.records) for r in reasons] == [("no user", 3), ("bad time", 1)]
-    assert [(e.source_file, e.line) for e in reasons[0].examples] == [("a", 2), ("a", 7)]
+    assert [(e["source_file"], e["line"]) for e in reasons[0].examples] == [("a", 2), ("a", 7)]
     assert quarantine_reasons(table(QUARANTINE)) == ()
 
 
@@ -109,8 +109,8 @@ def test_a_log_that_came_in_one_piece_has_no_rates() -> None:
 
 
 def test_volume_goes_by_24_hours_from_the_end() -> None:
-    found = volume(hours(events=[7] * 5 + [1] * 24 + [2] * 24 + [3] * 20 + [0] * 4))
-    assert found is not None
-    assert (found.events, found.days, found.usual) == (60, (48, 24), 36)
-    assert found.silent == tuple(str(HOUR + h) for h in range(73, 77))
+    result = volume(hours(events=[7] * 5 + [1] * 24 + [2] * 24 + [3] * 20 + [0] * 4))
+    assert result is not None
+    assert (result.events, result.days, result.usual) == (60, (48, 24), 36)
+    assert result.silent == tuple(str(HOUR + h) for h in range(73, 77))
     assert volume(hours(events=[1] * 47)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -13,14 +14,15 @@ from pipeline.hours import Hour, HourRange
 from pipeline.quality.drift import Comparison, Drift
 from pipeline.report import traffic_lights
 from pipeline.report.failures import Failure
-from pipeline.report.intake import Rate, Volume
+from pipeline.report.intake import LaterFiles, Rate, Volume
 from pipeline.report.sessions import SessionLengths
 
 COUNTS = {"records": 100, "accepted": 90, "duplicates": 6, "quarantined": 4}
+LATER = LaterFiles(records=100, duplicates=6, quarantined=4)
 
 
 @pytest.mark.parametrize(
-    ("age_h", "colour", "said"),
+    ("age_h", "colour", "text"),
     [
         (0.5, "green", "30 min old"),
         (4.9, "green", "up to 5 h is usual"),
@@ -30,12 +32,12 @@ COUNTS = {"records": 100, "accepted": 90, "duplicates": 6, "quarantined": 4}
         (7 * 24 + 1, "grey", "no new event is expected"),
     ],
 )
-def test_freshness_goes_by_the_longest_silence(age_h: float, colour: str, said: str) -> None:
+def test_freshness_goes_by_the_longest_silence(age_h: float, colour: str, text: str) -> None:
     hours = pd.DataFrame({"events": [3] * 10 + [0] * 4 + [3] * 34})  # silent for four: five apart
     newest = HOUR.start
     light = traffic_lights.freshness_light(newest, newest + timedelta(hours=age_h), hours)
     assert light.colour == colour
-    assert said in light.sentence
+    assert text in light.sentence
     assert traffic_lights.freshness_light(None, newest, hours).colour == "grey"
 
 
@@ -44,7 +46,7 @@ def rates(late: int, quarantined: int) -> list[Rate]:
 
 
 @pytest.mark.parametrize(
-    ("late", "quarantined", "colour", "said"),
+    ("late", "quarantined", "colour", "text"),
     [
         (20, 1, "green", "2 % of events late (2 % before)"),
         (40, 1, "green", "4 %"),  # may be chance
@@ -54,18 +56,18 @@ def rates(late: int, quarantined: int) -> list[Rate]:
     ],
 )
 def test_intake_compares_with_the_days_before(
-    late: int, quarantined: int, colour: str, said: str
+    late: int, quarantined: int, colour: str, text: str
 ) -> None:
-    light = traffic_lights.intake_light(rates(late, quarantined), COUNTS)
+    light = traffic_lights.intake_light(rates(late, quarantined), LATER)
     assert light.colour == colour
-    assert said in light.sentence
+    assert text in light.sentence
 
 
 def test_intake_of_a_log_in_one_piece() -> None:
-    light = traffic_lights.intake_light((), COUNTS)
+    light = traffic_lights.intake_light((), LATER)
     assert light.colour == "green"
     assert "6 % were duplicates and 4 % quarantined" in light.sentence
-    assert traffic_lights.intake_light((), COUNTS | {"quarantined": 6}).colour == "amber"
+    assert traffic_lights.intake_light((), replace(LATER, quarantined=6)).colour == "amber"
 
 
 HOURS = HourRange(HOUR, HOUR + 3)
@@ -73,22 +75,28 @@ HOURS = HourRange(HOUR, HOUR + 3)
 
 def failure(severity: str, hours: int = 1, accepted: tuple[str, ...] = ()) -> Failure:
     open_ = 0 if accepted else hours
-    told = f"{severity} promise broken"
+    sentence = f"{severity} promise broken"
     return Failure(
-        "hours", severity, severity, hours, open_, str(HOUR), str(HOUR), told, (), accepted
+        "hours", severity, severity, hours, open_, str(HOUR), str(HOUR), sentence, (), accepted
     )
 
 
-def verdicts(*said: str) -> dict[Hour, str]:
-    return {HOUR + place: verdict for place, verdict in enumerate(said)}
+def verdicts(*by_hour: str) -> dict[Hour, str]:
+    return {HOUR + n: verdict for n, verdict in enumerate(by_hour)}
 
 
 @pytest.mark.parametrize(
-    ("said", "failed", "colour", "words"),
+    ("by_hour", "failed", "colour", "words"),
     [
-        ((), [], "grey", "run hourglass validate"),
+        ((), [], "grey", f"run hourglass validate --from {HOUR} --to {HOUR + 3}."),
         (("ok", "ok", "ok"), [], "green", "3 of 3 hours validated"),
-        (("ok", "ok"), [], "amber", "2 of 3 hours"),
+        (
+            ("ok", "ok"),
+            [],
+            "amber",
+            "2 of 3 hours validated, every promise was kept there: run hourglass validate "
+            f"--from {HOUR + 2} --to {HOUR + 3} for the others.",
+        ),
         (
             ("ok", "warning", "warning"),
             [failure("warning", 2)],
@@ -111,15 +119,15 @@ def verdicts(*said: str) -> dict[Hour, str]:
     ],
 )
 def test_expectations(
-    said: tuple[str, ...], failed: list[Failure], colour: str, words: str
+    by_hour: tuple[str, ...], failed: list[Failure], colour: str, words: str
 ) -> None:
-    light = traffic_lights.expectations_light(HOURS, verdicts(*said), failed)
+    light = traffic_lights.expectations_light(HOURS, verdicts(*by_hour), failed)
     assert light.colour == colour
     assert words in light.sentence
 
 
 @pytest.mark.parametrize(
-    ("found", "colour", "said"),
+    ("days", "colour", "text"),
     [
         (None, "grey", "Less than two days"),
         (Volume(1000, (900, 1100), ()), "green", "900 to 1,100, median 1,000"),
@@ -134,10 +142,10 @@ def test_expectations(
         (Volume(150, (20, 20, 200, 200, 200, 200, 200), ()), "green", "150 events"),
     ],
 )
-def test_volume(found: Volume | None, colour: str, said: str) -> None:
-    light = traffic_lights.volume_light(found)
+def test_volume(days: Volume | None, colour: str, text: str) -> None:
+    light = traffic_lights.volume_light(days)
     assert light.colour == colour
-    assert said in light.sentence
+    assert text in light.sentence
 
 
 def test_sessions_of_one_event_teach_nothing() -> None:
@@ -161,10 +169,10 @@ def test_drift() -> None:
     assert traffic_lights.drift_light(None).colour == "grey"
     assert "3 are needed" in light().sentence
     assert light(drift(0.14), drift(0.4, p=0.02)).colour == "green"
-    found = light(drift(0.14), drift(0.4))
-    assert found.colour == "amber"
-    assert "1 of 2 distributions" in found.sentence
-    assert "dwell time is 40 %, up to 10 % is usual" in found.sentence
+    result = light(drift(0.14), drift(0.4))
+    assert result.colour == "amber"
+    assert "1 of 2 distributions" in result.sentence
+    assert "dwell time is 40 %, up to 10 % is usual" in result.sentence
 
 
 def test_the_support_filter() -> None:
@@ -196,7 +204,7 @@ def test_the_data_sets_own_verdict() -> None:
     unmade = traffic_lights.dataset_light(None, made=False)
     assert unmade == traffic_lights.Light("Data set", "grey", "No data set has been made yet.")
     assert traffic_lights.dataset_light({"verdict": "ok", "failed": []}).colour == "green"
-    found = traffic_lights.dataset_light(
+    result = traffic_lights.dataset_light(
         {"verdict": "critical", "failed": ["few items.", "few users"]}
     )
-    assert (found.colour, found.sentence) == ("red", "few items. (1 more failed.)")
+    assert (result.colour, result.sentence) == ("red", "few items. (1 more failed.)")

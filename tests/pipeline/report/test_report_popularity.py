@@ -18,7 +18,7 @@ from pipeline.report.popularity import churn, popularity
 
 def test_popularity_adds_up_hours_and_ranks() -> None:
     counts = [("tea", 0, 5), ("tea", 1, 4), ("cup", 0, 1), ("pot", 1, 1)]
-    found = popularity(
+    result = popularity(
         table(
             ITEM_HOURS,
             *(
@@ -28,12 +28,12 @@ def test_popularity_adds_up_hours_and_ranks() -> None:
         ),
         top=2,
     )
-    assert found is not None
-    assert found.top == (("tea", 9, 9 / 11), ("cup", 1, 1 / 11))
-    assert (found.items, found.events) == (3, 11)
-    assert found.shares.tolist() == pytest.approx([9 / 11, 10 / 11, 1])
-    assert found.share_of(0.01) == pytest.approx(9 / 11)
-    assert found.share_of(1) == 1
+    assert result is not None
+    assert result.top == (("tea", 9, 9 / 11), ("cup", 1, 1 / 11))
+    assert (result.items, result.events) == (3, 11)
+    assert result.shares.tolist() == pytest.approx([9 / 11, 10 / 11, 1])
+    assert result.share_of(0.01) == pytest.approx(9 / 11)
+    assert result.share_of(1) == 1
     assert popularity(table(ITEM_HOURS)) is None
 
 
@@ -50,17 +50,17 @@ def item_hours(counts: list[tuple[int, str, int]]) -> pa.Table:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30))
 def test_gini_is_half_the_mean_difference_and_half_is_counted(events: list[int]) -> None:
-    found = popularity(item_hours([(0, f"i{n:02d}", count) for n, count in enumerate(events)]))
-    assert found is not None
+    result = popularity(item_hours([(0, f"i{n:02d}", count) for n, count in enumerate(events)]))
+    assert result is not None
     differences = [abs(a - b) for a in events for b in events]
     slow = sum(differences) / (2 * len(events) * sum(events))
-    assert found.gini == pytest.approx(slow, abs=1e-9)
-    taken, needed = 0, 0
+    assert result.gini == pytest.approx(slow, abs=1e-9)
+    events_so_far, needed = 0, 0
     for count in sorted(events, reverse=True):
-        if 2 * taken >= sum(events):
+        if 2 * events_so_far >= sum(events):
             break
-        taken, needed = taken + count, needed + 1
-    assert found.half == needed
+        events_so_far, needed = events_so_far + count, needed + 1
+    assert result.half == needed
 
 
 COUNTS = st.lists(
@@ -73,7 +73,7 @@ COUNTS = st.lists(
 @settings(max_examples=80, deadline=None)
 @given(COUNTS)
 def test_churn_of_days_is_that_of_the_definition(counts: list[tuple[int, str, int]]) -> None:
-    found = churn(item_hours(counts), top=3)
+    result = churn(item_hours(counts), top=3)
     by_day: dict[int, Counter[str]] = defaultdict(Counter)
     for hour, item, n in counts:
         by_day[(HOUR.index + hour) // 24][item] += n
@@ -82,17 +82,17 @@ def test_churn_of_days_is_that_of_the_definition(counts: list[tuple[int, str, in
         for day, items in sorted(by_day.items())
     }
     if len(tops) < 3:
-        assert found is None
+        assert result is None
         return
-    assert found is not None
-    assert (found.unit, len(found.starts)) == ("day", len(tops))
-    for (day, mine), overlap in zip(list(tops.items())[:-1], found.overlap, strict=True):
+    assert result is not None
+    assert (result.unit, len(result.starts)) == ("day", len(tops))
+    for (day, items), overlap in zip(list(tops.items())[:-1], result.overlap, strict=True):
         if day + 1 in tops:
             other = tops[day + 1]
-            assert overlap == pytest.approx(len(mine & other) / len(mine | other))
+            assert overlap == pytest.approx(len(items & other) / len(items | other))
         else:
             assert np.isnan(overlap)
-    for lag, stays in enumerate(found.stays, start=1):
+    for lag, stays in enumerate(result.stays, start=1):
         shares = [len(t & tops[d + lag]) / len(t) for d, t in tops.items() if d + lag in tops]
         assert np.isnan(stays) if not shares else stays == pytest.approx(sum(shares) / len(shares))
 
@@ -100,19 +100,19 @@ def test_churn_of_days_is_that_of_the_definition(counts: list[tuple[int, str, in
 def test_half_of_the_top_is_gone_where_the_line_crosses_one_half() -> None:
     # Each hour one of four items leaves the top for good: 3/4 stay an hour, 1/2 two.
     counts = [(hour, f"i{hour + n:03d}", 200) for hour in range(30) for n in range(4)]
-    found = churn(item_hours(counts), top=4)
-    assert found is not None
-    assert found.unit == "hour"
-    assert found.starts[:2] == ("2016-03-14T13", "2016-03-14T14")
-    assert found.overlap == pytest.approx(3 / 5)
-    assert found.mean_overlap == pytest.approx(3 / 5)
-    assert found.stays[:5] == pytest.approx([3 / 4, 2 / 4, 1 / 4, 0, 0])
-    assert found.half_life == pytest.approx(2)
+    result = churn(item_hours(counts), top=4)
+    assert result is not None
+    assert result.unit == "hour"
+    assert result.starts[:2] == ("2016-03-14T13", "2016-03-14T14")
+    assert result.overlap == pytest.approx(3 / 5)
+    assert result.mean_overlap == pytest.approx(3 / 5)
+    assert result.stays[:5] == pytest.approx([3 / 4, 2 / 4, 1 / 4, 0, 0])
+    assert result.half_life == pytest.approx(2)
 
 
 def test_a_top_that_never_changes_has_no_half_life() -> None:
-    found = churn(item_hours([(hour, item, 900) for hour in range(9) for item in "ab"]))
-    assert found is not None
-    assert found.half_life is None
-    assert found.stays == pytest.approx(1)
+    result = churn(item_hours([(hour, item, 900) for hour in range(9) for item in "ab"]))
+    assert result is not None
+    assert result.half_life is None
+    assert result.stays == pytest.approx(1)
     assert churn(item_hours([])) is None

@@ -23,13 +23,13 @@ def rows(visits: Visits) -> list[dict[str, object]]:
     return [
         {
             "user_id": user,
-            "session_id": f"{user}{place}",
+            "session_id": f"{user}{visit}",
             "item_id": item,
-            "session_start": HOUR.start + timedelta(days=place),
-            "event_time": HOUR.start + timedelta(days=place, seconds=10 * position),
+            "session_start": HOUR.start + timedelta(days=visit),
+            "event_time": HOUR.start + timedelta(days=visit, seconds=10 * position),
             "position": position,
         }
-        for place, (user, items) in enumerate(visits)
+        for visit, (user, items) in enumerate(visits)
         for position, item in enumerate(items)
     ]
 
@@ -38,10 +38,10 @@ def slow(visits: Visits) -> tuple[list[str], list[float]]:
     """What each event is, and how long ago the item was for those of an earlier session."""
     kinds, waits = [], []
     last: dict[str, dict[str, float]] = defaultdict(dict)
-    for place, (user, items) in enumerate(visits):
+    for visit, (user, items) in enumerate(visits):
         here: set[str] = set()
         for position, item in enumerate(items):
-            time_s = place * 86_400 + position * 10.0
+            time_s = visit * 86_400 + position * 10.0
             if item in here:
                 kinds.append("immediate" if items[position - 1] == item else "within")
             elif item in last[user]:
@@ -66,34 +66,34 @@ VISITS = st.lists(
 def test_every_event_is_what_a_walk_says(visits: Visits, random: object) -> None:
     events = rows(visits)
     random.shuffle(events)  # type: ignore[attr-defined]
-    found = repeats(table(SESSIONS, *events))
+    result = repeats(table(SESSIONS, *events))
     kinds, waits = slow(visits)
-    assert found is not None
+    assert result is not None
     n = len(kinds)
-    assert found.events == n
-    assert found.immediate == pytest.approx(kinds.count("immediate") / n)
-    assert found.within == pytest.approx((kinds.count("immediate") + kinds.count("within")) / n)
-    assert found.across == pytest.approx(kinds.count("across") / n)
-    assert found.new == pytest.approx(kinds.count("new") / n)
-    assert (found.returns.n if found.returns else 0) == len(waits)
+    assert result.events == n
+    assert result.immediate == pytest.approx(kinds.count("immediate") / n)
+    assert result.within == pytest.approx((kinds.count("immediate") + kinds.count("within")) / n)
+    assert result.across == pytest.approx(kinds.count("across") / n)
+    assert result.new == pytest.approx(kinds.count("new") / n)
+    assert (result.returns.n if result.returns else 0) == len(waits)
     if waits:
-        assert found.returns is not None
-        assert found.returns.median_s == pytest.approx(np.median(waits))
+        assert result.returns is not None
+        assert result.returns.median_s == pytest.approx(np.median(waits))
 
 
 def test_shares_by_position() -> None:
-    found = repeats(table(SESSIONS, *rows([("ann", "aba"), ("ann", "bcc"), ("bob", "a")])))
-    assert found is not None
-    assert found.labels == ("1", "2", "3-4")
-    within, across, new = found.by_position
+    result = repeats(table(SESSIONS, *rows([("ann", "aba"), ("ann", "bcc"), ("bob", "a")])))
+    assert result is not None
+    assert result.labels == ("1", "2", "3-4")
+    within, across, new = result.by_position
     assert within == pytest.approx([0, 0, 1])
     assert across == pytest.approx([1 / 3, 0, 0])
     assert new == pytest.approx([2 / 3, 1, 0])
 
 
 def test_long_sessions_share_the_last_class() -> None:
-    found = repeats(table(SESSIONS, *rows([("ann", "ab" * 100)])))
-    assert found is not None
-    assert found.labels[-1] == "33+"
-    assert found.by_position.sum(axis=0) == pytest.approx(1)
+    result = repeats(table(SESSIONS, *rows([("ann", "ab" * 100)])))
+    assert result is not None
+    assert result.labels[-1] == "33+"
+    assert result.by_position.sum(axis=0) == pytest.approx(1)
     assert repeats(table(SESSIONS)) is None

@@ -1,4 +1,4 @@
-"""A work folder as hours of retraining leave it: evaluations, decisions, watch and live records."""
+"""A work folder as hours of retraining leave it: evaluations, decisions and records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.registry.champion_record import LiveEvent, ModelRef, write_event
 from training.registry.mlflow_registry import Registry
 
 FIRST = Hour.parse("2016-03-14T00")
-FLOOR = "recent_pop"
+BASELINE = "recent_pop"
 
 
 @dataclass
@@ -66,7 +66,7 @@ class World:
         self.versions += 1
         return ModelRef(f"{name}-{hour.index:012x}", str(self.versions), name)
 
-    def goes_live(self, kind: str, model: ModelRef, hour: Hour | None, **said: Any) -> str:
+    def goes_live(self, kind: str, model: ModelRef, hour: Hour | None, **changes: Any) -> str:
         """Write the record and move the champion."""
         before = self.client.live
         reasons = {"bootstrap": "bootstrap", "promotion": "promoted", "rollback": "below_floor"}
@@ -76,11 +76,11 @@ class World:
             before=before,
             stack=(before,) if before else (),
             after=self.client.record,
-            reason=said.get("reason", reasons[kind]),
-            sentence=said.get("sentence", f"{model.model_id} went live."),
-            at=said.get("at", f"{hour}:10:00+00:00" if hour else None),
+            reason=changes.get("reason", reasons[kind]),
+            sentence=changes.get("sentence", f"{model.model_id} went live."),
+            at=changes.get("at", f"{hour}:10:00+00:00" if hour else None),
             as_of=hour,
-            decision=said.get("decision"),
+            decision=changes.get("decision"),
         )
         self.client.live, self.client.record = (
             model,
@@ -134,34 +134,34 @@ def write_evaluation(
 
 
 def decision(
-    hour: Hour, line: str, model: ModelRef, champion: ModelRef | None, **said: Any
+    hour: Hour, name: str, model: ModelRef, champion: ModelRef | None, **changes: Any
 ) -> dict[str, Any]:
-    gain = said.get("gain", 0.01)
+    gain = changes.get("gain", 0.01)
     limits = {"mean": gain, "lower": gain - 0.02, "upper": gain + 0.02}
     return {
         "format": 1,
         "kind": "decision",
         "as_of": str(hour),
-        "line": line,
+        "line": name,
         "evaluation_id": f"f{hour.index}",
-        "outcome": said.get("outcome", "hold"),
-        "reasons": said.get("reasons", ["not_proven_yet"]),
-        "sentence": said.get("sentence", f"{model.model_id} is not proven better."),
+        "outcome": changes.get("outcome", "hold"),
+        "reasons": changes.get("reasons", ["not_proven_yet"]),
+        "sentence": changes.get("sentence", f"{model.model_id} is not proven better."),
         "checks": [
             {"name": "beats_champion", "outcome": "hold", "reason": "not_proven_yet",
-             "sentence": f"{line} is not proven better yet",
+             "sentence": f"{name} is not proven better yet",
              "numbers": {"looks": 3, "fixed_sample": limits}},
         ],
-        "candidate": {"model_id": model.model_id, "system": line, "n_targets": 400, "n_users": 100},
+        "candidate": {"model_id": model.model_id, "system": name, "n_targets": 400, "n_users": 100},
         "champion": champion and {"model_id": champion.model_id, "version": champion.version},
         "soundness": None,
         "evaluation_settings": {"k": 20},
         "gate_settings": {"metric": "mrr"},
-        "earlier_looks": said.get("earlier", []),
+        "earlier_looks": changes.get("earlier", []),
         "sequential": {
-            "statistic": said.get("statistic", 1.0), "bound": math.log(20),
+            "statistic": changes.get("statistic", 1.0), "bound": math.log(20),
             "difference": limits, "looks": 3, "targets": 1200, "users": 300,
-            "lower": said.get("lower", gain - 0.03),
+            "lower": changes.get("lower", gain - 0.03),
         },
     }  # fmt: skip
 
@@ -171,8 +171,8 @@ def write_decision(root: Path, content: dict[str, Any]) -> Path:
     return write_record(root / "decisions", prefix, content)
 
 
-def watched(hour: Hour, model: ModelRef, **said: Any) -> Watched:
-    gain, mean = said.get("gain", 0.05), said.get("mean", 0.25)
+def monitor_result(hour: Hour, model: ModelRef, **changes: Any) -> Watched:
+    gain, mean = changes.get("gain", 0.05), changes.get("mean", 0.25)
     numbers = WatchNumbers(
         sums=Sums(), looks=1, users=100, targets=400, live=mean, floor=mean - gain, difference=gain,
         lower=gain - 0.02, upper=gain + 0.02, confidence=0.99, statistic=-1.0, bound=5.0,
@@ -180,64 +180,64 @@ def watched(hour: Hour, model: ModelRef, **said: Any) -> Watched:
     return Watched(
         first=hour, stop=hour + 1, model=model, since_record=None, floor_id="recent_pop-x",
         frozen_id=f"f{hour.index}", rule={"metric": "mrr"},
-        outcome=WatchOutcome(said.get("outcome", "kept")),
-        reason=said.get("reason", "not_below_floor"),
-        sentence=said.get("sentence", f"{model.model_id} is not below the floor."),
-        at=said.get("at"),
-        numbers=said.get("numbers", numbers),
+        outcome=WatchOutcome(changes.get("outcome", "kept")),
+        reason=changes.get("reason", "not_below_floor"),
+        sentence=changes.get("sentence", f"{model.model_id} is not below the floor."),
+        at=changes.get("at"),
+        numbers=changes.get("numbers", numbers),
     )  # fmt: skip
 
 
-def write_watch(root: Path, hour: Hour, model: ModelRef, **said: Any) -> Path:
-    return write_watched(root / "watch", watched(hour, model, **said))
+def write_watch(root: Path, hour: Hour, model: ModelRef, **changes: Any) -> Path:
+    return write_watched(root / "watch", monitor_result(hour, model, **changes))
 
 
-def long_history(root: Path, n_hours: int, lines: int = 5) -> tuple[World, HourRange]:
+def long_history(root: Path, n_hours: int, n_models: int = 5) -> tuple[World, HourRange]:
     """Hours with two promotions, a replacement by the watch, and a night without any judgement."""
     world = World(root)
-    names = ["hrnn_trend", "hrnn", "vsknn", "item_knn", "hrnn_meta"][:lines]
-    floor = world.model(FLOOR, FIRST)
-    world.goes_live("bootstrap", floor, FIRST)
-    live, live_line = floor, FLOOR
+    names = ["hrnn_trend", "hrnn", "vsknn", "item_knn", "hrnn_meta"][:n_models]
+    baseline = world.model(BASELINE, FIRST)
+    world.goes_live("bootstrap", baseline, FIRST)
+    live, live_name = baseline, BASELINE
     quarter = n_hours // 4
-    for place in range(n_hours):
-        hour = FIRST + place
-        if 40 <= place < 46:
+    for index in range(n_hours):
+        hour = FIRST + index
+        if 40 <= index < 46:
             continue
-        wave = 0.03 * math.sin(place / 4) + 0.01 * math.sin(place * 2.7)
-        now_floor = world.model(FLOOR, hour)
-        models: dict[str, tuple[ModelRef, str]] = {FLOOR: (now_floor, "floor")}
-        rows = [row(now_floor, 0.16 + wave / 2)]
-        if live.model_id != floor.model_id:
+        wave = 0.03 * math.sin(index / 4) + 0.01 * math.sin(index * 2.7)
+        now_baseline = world.model(BASELINE, hour)
+        models: dict[str, tuple[ModelRef, str]] = {BASELINE: (now_baseline, "floor")}
+        rows = [row(now_baseline, 0.16 + wave / 2)]
+        if live.model_id != baseline.model_id:
             models["champion"] = (live, "champion")
-        rows += [row(live, (0.24 if live_line != FLOOR else 0.15) + wave)]
-        for i, line in enumerate(names):
-            model = world.model(line, hour)
-            models[line] = (model, "candidate")
+        rows += [row(live, (0.24 if live_name != BASELINE else 0.15) + wave)]
+        for i, name in enumerate(names):
+            model = world.model(name, hour)
+            models[name] = (model, "candidate")
             rows += [row(model, 0.25 - 0.015 * i + wave)]
             rows += [
-                row(model, 0.2 - 0.01 * i, part, n)
-                for part, n in (("item/head", 300), ("item/new", 80), ("session/short", 500))
+                row(model, 0.2 - 0.01 * i, slice_name, n)
+                for slice_name, n in (("item/head", 300), ("item/new", 80), ("session/short", 500))
             ]
-            promoted = i == 0 and place in (n_hours // 4, n_hours // 2)
+            promoted = i == 0 and index in (n_hours // 4, n_hours // 2)
             written = write_decision(
                 root,
-                decision(hour, line, model, live, outcome="promote" if promoted else "hold",
+                decision(hour, name, model, live, outcome="promote" if promoted else "hold",
                          reasons=["better_than_champion"] if promoted else ["not_proven_yet"],
-                         statistic=3.2 if promoted else place % quarter * 3 / quarter - 0.5 * i,
+                         statistic=3.2 if promoted else index % quarter * 3 / quarter - 0.5 * i,
                          gain=0.01 + wave / 10),
             )  # fmt: skip
             if promoted:
                 write_watch(root, hour, live)
-                live, live_line = model, line
+                live, live_name = model, name
                 world.goes_live("promotion", model, hour + 1, decision=written.name)
         write_evaluation(root, hour, models, rows)
-        if place == 3 * n_hours // 4:
+        if index == 3 * n_hours // 4:
             write_watch(root, hour, live, outcome="replaced", gain=-0.05, reason="below_floor",
                         sentence=f"{live.model_id} fell below its floor")  # fmt: skip
-            live, live_line = now_floor, FLOOR
+            live, live_name = now_baseline, BASELINE
             world.goes_live("rollback", live, hour + 1)
-        elif place not in (n_hours // 4, n_hours // 2):
+        elif index not in (n_hours // 4, n_hours // 2):
             write_watch(root, hour, live)
     world.card(live, FIRST + 3 * n_hours // 4)
     return world, HourRange(FIRST, FIRST + n_hours)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from report_hours import FIRST, watched
+from report_hours import FIRST, monitor_result
 
-from pipeline.hours import HourRange
+from pipeline.hours import Hour, HourRange
+from training.deployment.champion_history import Tenure
 from training.deployment.monitor_record import WatchOutcome
 from training.evaluation.evaluate import Evaluation
 from training.registry.champion_record import ModelRef
 from training.report import traffic_lights
-from training.report.model_values import Decided, Live
+from training.report.champion import Live
+from training.report.decisions import Decided
 
 HOURS = HourRange(FIRST, FIRST + 100)
 LIVE = Live(
-    "hrnn", "hrnn-1", "3", "2016-03-17T20:10:00+00:00", "2016-03-17T20", "promoted", "s", "r.json",
-    str(FIRST + 95), 5.5, 5.0, "hrnn-0", "hourglass rollback", "show",
+    Tenure(
+        "hrnn-1", "3", "hrnn", "2016-03-17T20:10:00+00:00", Hour.parse("2016-03-17T20"), None, None,
+        "promoted", "s", Path("r.json"),
+    ),
+    FIRST + 95, 5.5, 5.0, "hrnn-0", "show",
 )  # fmt: skip
 HELD = Decided(
-    str(FIRST + 99), "hrnn", "hrnn-1", None, "hold", ("not_yet_better",), "Not yet.", "mrr@20",
+    FIRST + 99, "hrnn", "hrnn-1", None, "hold", ("not_yet_better",), "Not yet.",
     None, None, 3.0, 20.0, 1, 400, 100, (), "f.json",
 )  # fmt: skip
 EVALUATION = Evaluation(
@@ -31,22 +37,24 @@ EVALUATION = Evaluation(
 
 
 def test_who_is_live() -> None:
-    found = traffic_lights.live_light(LIVE, None, True)
-    assert found.colour == "green"
-    assert found.sentence == (
-        "hrnn (version 3) is live since 2016-03-17T20: promoted; hrnn-0 is there to go back to."
+    light = traffic_lights.live_light(LIVE, None, True)
+    assert light.colour == "green"
+    assert light.sentence == (
+        "hrnn (version 3) is live since 2016-03-17T20: it was proven better and promoted; "
+        "hrnn-0 is there to go back to."
     )
     assert traffic_lights.live_light(None, None, False).colour == "grey"
     assert traffic_lights.live_light(None, None, True).colour == "red"
     assert traffic_lights.live_light(None, "MLflow is gone.", True).sentence == "MLflow is gone."
-    gone = traffic_lights.live_light(replace(LIVE, as_of=None, since_hour=None), None, True)
+    by_hand = replace(LIVE.period, since_hour=None)
+    gone = traffic_lights.live_light(replace(LIVE, as_of=None, period=by_hand), None, True)
     assert gone.colour == "red"
-    assert gone.sentence.endswith("artefact hrnn-1 cannot be read: hourglass rollback.")
+    assert gone.sentence.endswith("hrnn-1 cannot be read: hourglass rollback --reason 'why'.")
     assert "2016-03-17 20:10" in gone.sentence
 
 
 @pytest.mark.parametrize(
-    ("age_h", "behind_h", "decided_h", "colour", "said"),
+    ("age_h", "behind_h", "decided_h", "colour", "text"),
     [
         (24.0, 24.0, None, "green", "24 h is the limit"),
         (24.5, 24.0, 0, "amber", "none of the last 1 decision replaced it"),
@@ -59,12 +67,12 @@ def test_who_is_live() -> None:
     ],
 )
 def test_how_old_it_is(
-    age_h: float, behind_h: float, decided_h: int | None, colour: str, said: str
+    age_h: float, behind_h: float, decided_h: int | None, colour: str, text: str
 ) -> None:
     live = replace(LIVE, age_h=age_h, behind_h=behind_h)
-    decisions = [] if decided_h is None else [replace(HELD, hour=str(HOURS.stop - decided_h))]
-    found = traffic_lights.age_light(live, 24, 100, decisions, HOURS)
-    assert (found.colour, said in found.sentence) == (colour, True), found.sentence
+    decisions = [] if decided_h is None else [replace(HELD, hour=HOURS.stop - decided_h)]
+    light = traffic_lights.age_light(live, 24, 100, decisions, HOURS)
+    assert (light.colour, text in light.sentence) == (colour, True), light.sentence
 
 
 def test_no_age_without_a_model() -> None:
@@ -73,7 +81,7 @@ def test_no_age_without_a_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "colour", "mend"),
+    ("result", "colour", "remedy"),
     [
         ({}, "green", "2016-03-14T00: fine."),
         ({"gain": -0.01}, "amber", "though not surely"),
@@ -84,40 +92,42 @@ def test_no_age_without_a_model() -> None:
         ({"reason": "is_the_floor", "numbers": None}, "green", "2016-03-14T00: fine."),
     ],
 )
-def test_the_live_model_against_its_floor(said: dict[str, Any], colour: str, mend: str) -> None:
-    last = watched(FIRST, ModelRef("hrnn-1", "3", "hrnn"), sentence="fine.", **said)
-    found = traffic_lights.floor_light([last])
-    assert (found.colour, mend in found.sentence) == (colour, True), found.sentence
+def test_the_live_model_against_the_baseline(
+    result: dict[str, Any], colour: str, remedy: str
+) -> None:
+    last = monitor_result(FIRST, ModelRef("hrnn-1", "3", "hrnn"), sentence="fine.", **result)
+    light = traffic_lights.baseline_light([last])
+    assert (light.colour, remedy in light.sentence) == (colour, True), light.sentence
     if colour == "green":
-        again = traffic_lights.floor_light([last, replace(last, outcome=WatchOutcome.REPLACED)])
+        again = traffic_lights.baseline_light([last, replace(last, outcome=WatchOutcome.REPLACED)])
         assert (again.colour, "replaced a model 1 time" in again.sentence) == ("amber", True)
 
 
-def test_no_watch_is_grey() -> None:
-    assert traffic_lights.floor_light([]).colour == "grey"
+def test_no_monitored_hour_is_grey() -> None:
+    assert traffic_lights.baseline_light([]).colour == "grey"
 
 
 def test_a_block_is_red_with_its_mend_and_a_hold_is_the_usual_end_of_an_hour() -> None:
     assert traffic_lights.decision_light([]).colour == "grey"
-    held = traffic_lights.decision_light([HELD, replace(HELD, line="vsknn", odds=9.0)])
-    assert held.colour == "green"
-    assert "nearest: vsknn" in held.sentence
+    light = traffic_lights.decision_light([HELD, replace(HELD, name="vsknn", odds=9.0)])
+    assert light.colour == "green"
+    assert "nearest: vsknn" in light.sentence
     better = replace(HELD, outcome="promote", reasons=("better_than_champion",), odds=None)
     assert (
         "may go live (proven better than the live model)"
         in traffic_lights.decision_light([HELD, better]).sentence
     )
     blocked = replace(HELD, outcome="block", reasons=("data_quality_unknown",), sentence="No.")
-    found = traffic_lights.decision_light([blocked])
-    assert found.colour == "red"
-    assert "run hourglass validate" in found.sentence
+    light = traffic_lights.decision_light([blocked])
+    assert light.colour == "red"
+    assert "run hourglass validate" in light.sentence
     some = traffic_lights.decision_light([HELD, blocked])
     assert (
         some.colour,
-        "hrnn (the hours were not validated) blocked; 1 line not: No." in some.sentence,
+        "hrnn (the hours were not validated) blocked; 1 candidate not: No." in some.sentence,
     ) == ("amber", True)
     # What an earlier hour blocked is history.
-    earlier = replace(blocked, hour=str(FIRST + 98))
+    earlier = replace(blocked, hour=FIRST + 98)
     assert traffic_lights.decision_light([HELD, earlier]).colour == "green"
 
 
@@ -126,10 +136,10 @@ def test_the_last_evaluation() -> None:
     assert traffic_lights.evaluation_light(EVALUATION, HOURS.stop, 24).colour == "green"
     old = traffic_lights.evaluation_light(EVALUATION, HOURS.stop + 25, 24)
     assert (old.colour, "25 h before the newest data" in old.sentence) == ("amber", True)
-    one = traffic_lights.evaluation_light(
+    some_failed = traffic_lights.evaluation_light(
         replace(EVALUATION, failures={"a": "hrnn: NaN"}), HOURS.stop, 24
     )
-    assert (one.colour, "(candidate) hrnn: NaN." in one.sentence) == ("amber", True)
+    assert (some_failed.colour, "(candidate) hrnn: NaN." in some_failed.sentence) == ("amber", True)
     both = {"a": "hrnn: NaN", "b": "champion: gone"}
     grave = traffic_lights.evaluation_light(replace(EVALUATION, failures=both), HOURS.stop, 24)
     assert (grave.colour, "(champion) champion: gone" in grave.sentence) == ("red", True)

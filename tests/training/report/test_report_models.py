@@ -9,16 +9,19 @@ from html import unescape
 import numpy as np
 import pytest
 from markupsafe import escape
-from model_example import CURVES, FLOOR, HEALTH, HELD, HOSTILE, LIVE, page_of
+from model_example import BASELINE, HEALTH, HELD, HOSTILE, HOURS, LIVE, page_of, period
 
 from pipeline.hours import Hour
 from pipeline.report.format import Light, odds, signed, stamp
+from training.report.champion import Served
+from training.report.curves import Curve, Growth, Role
+from training.report.gather import ModelHealth
 from training.report.model_charts import curves_chart, growth_chart, served_chart
-from training.report.model_values import Curve, Growth, ModelHealth, Picture, Served
+from training.report.replay_picture import Picture
 
 DASH = "\N{EN DASH}"
 # Without pictures, which take most of the time.
-BARE = replace(HEALTH, curves=None, growth=(), served=())
+BARE = replace(HEALTH, curves=(), growth=(), served=())
 
 
 def words(html: str) -> str:
@@ -37,48 +40,48 @@ def page() -> str:
 
 
 def test_who_is_live_and_the_two_commands(page: str) -> None:
-    said = words(section(page, "live"))
-    assert "is live from 2016-03-14T03 on, since 2016-03-14 03:10 by the clock." in said
-    assert "what happened before 2016-03-14T02: 9 h before this report" in said
-    assert "before it pop-0" in said
+    text = words(section(page, "live"))
+    assert "is live from 2016-03-14T03 on, since 2016-03-14 03:10 by the clock." in text
+    assert "what happened before 2016-03-14T02: 9 h before this report" in text
+    assert "before it pop-0" in text
     assert section(page, "live").count("<pre>") == 2
-    alone = replace(BARE, live=replace(HEALTH.live, rollback=None, show=None, as_of=None))  # type: ignore[type-var]
+    alone = replace(BARE, live=replace(HEALTH.live, previous=None, show=None, as_of=None))  # type: ignore[type-var]
     assert "<pre>" not in section(page_of(alone), "live")
     assert "its artefact cannot be read" in page_of(alone)
 
 
 def test_a_decision_with_its_numbers_and_its_checks_folded_away(page: str) -> None:
-    said = section(page, "decisions")
-    cells = [words(cell) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", said, re.DOTALL)]
+    text = section(page, "decisions")
+    cells = [words(cell) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", text, re.DOTALL)]
     assert cells[cells.index("2016-03-14T04") + 4 :][:6] == [
         "+0.0123 [-0.0023, +0.0269]", "-0.0042", "3.1 of 336", "3", "4,321", "987",
     ]  # fmt: skip
-    assert "<details><summary>1 check:" in said
-    assert "n 7,654" in words(said)
-    assert "1 promote, 4 hold, 1 block" in words(said)
-    assert "5 older decisions" in words(said)
+    assert "<details><summary>1 check:" in text
+    assert "n 7,654" in words(text)
+    assert "1 promote, 4 hold, 1 block" in words(text)
+    assert "5 older decisions" in words(text)
 
 
 def test_what_an_older_decision_does_not_tell_is_a_dash() -> None:
     old = replace(HELD, gain=None, lower=None, odds=None, needed=None, looks=None, users=None)
-    said = words(section(page_of(replace(BARE, decisions=(old,))), "decisions"))
-    assert " ".join((DASH, DASH, DASH, DASH, "4,321", DASH)) in said
+    text = words(section(page_of(replace(BARE, decisions=(old,))), "decisions"))
+    assert " ".join((DASH, DASH, DASH, DASH, "4,321", DASH)) in text
 
 
 def test_slices_with_small_ones_grey_and_their_verdict(page: str) -> None:
-    said = section(page, "slices")
-    assert said.count('<tr class="small">') == 1
-    assert "0.5000 [0.1000, 0.9000]" in said
-    assert "+0.0500 [-0.1000, +0.2000] too small" in words(said)
-    assert "fewer than 100 users" in words(said)
+    text = section(page, "slices")
+    assert text.count('<tr class="small">') == 1
+    assert "0.5000 [0.1000, 0.9000]" in text
+    assert "+0.0500 [-0.1000, +0.2000] too small" in words(text)
+    assert "fewer than 100 users" in words(text)
     without = replace(BARE, slices=replace(HEALTH.slices, decided=None))  # type: ignore[type-var]
     assert "verdict" not in section(page_of(without), "slices")
 
 
 def test_the_table_beside_the_curves_tells_what_the_picture_shows(page: str) -> None:
-    said = words(section(page, "metric"))
-    assert "live 3 0.2241 [0.2000, 0.2500] 0.2114" in said
-    assert f"recent_pop 3 0.1200 [{DASH}, {DASH}] 0.1100" in said
+    text = words(section(page, "metric"))
+    assert "live 3 0.2241 [0.2000, 0.2500] 0.2114" in text
+    assert f"recent_pop 3 0.1200 [{DASH}, {DASH}] 0.1100" in text
     assert LIVE.mean == pytest.approx((0.2 + 0.21 + 0.2241) / 3)
 
 
@@ -92,16 +95,26 @@ def test_every_picture_has_words_for_those_who_do_not_see_it(page: str) -> None:
 
 
 def test_pictures_draw_what_they_are_given() -> None:
-    # A panel for the live model and one for the line, the floor in both.
-    curves = curves_chart(CURVES)
+    # A panel for the live model and one for the candidate, the baseline in both.
+    curves = curves_chart("MRR@20", HEALTH.curves, HEALTH.served, HOURS)
     assert curves.count("stroke: var(--accent)") >= 1
     assert curves.count("stroke: var(--second)") >= 1
     assert curves.count("stroke-dasharray") >= 2
-    only_floor = curves_chart(replace(CURVES, curves=(FLOOR,), marks=()))
-    assert "recent_pop" in only_floor
-    assert "promotion" in served_chart(HEALTH)
-    assert "replaced by the watch" in served_chart(HEALTH)
-    assert "stroke-dasharray" in growth_chart(HEALTH)
+    assert "recent_pop" in curves_chart("MRR@20", (BASELINE,), (), HOURS)
+    served = served_chart(HEALTH.served, HOURS)
+    assert "promotion" in served
+    assert "replaced by the monitor" in served
+    assert served_chart(HEALTH.served[2:3], HOURS) == ""  # no hour of the log is known for it
+    assert "stroke-dasharray" in growth_chart(HEALTH.growth, HOURS)
+
+
+def test_only_changes_within_the_report_are_marked() -> None:
+    inside, before, after, unknown = (
+        Served(period("promoted", None), start, None) for start in (3.0, -4.0, 11.0, None)
+    )
+    plain = curves_chart("MRR@20", HEALTH.curves, (before, after, unknown), HOURS)
+    assert curves_chart("MRR@20", HEALTH.curves, (), HOURS) == plain
+    assert curves_chart("MRR@20", HEALTH.curves, (inside, before), HOURS) != plain
 
 
 def test_a_replay_picture_is_carried_or_linked() -> None:
@@ -140,33 +153,33 @@ def test_leaderboard_figures_have_their_interval(page: str) -> None:
     assert "0.0500 [0.0400, 0.0600]" in section(page, "models")
 
 
-def test_two_weeks_of_six_lines_stay_light() -> None:
+def test_two_weeks_of_six_models_stay_light() -> None:
     n = 336
     random = np.random.default_rng(0)
-    hours = tuple(str(Hour.parse("2016-03-14T00") + place) for place in range(n))
+    hours = tuple(str(Hour.parse("2016-03-14T00") + index) for index in range(n))
     at = np.arange(n) + 0.5
 
-    def curve(name: str, role: str) -> Curve:
+    def curve(name: str, role: Role) -> Curve:
         value = random.uniform(0.1, 0.3, n)
-        return Curve(name, role, at, value, value - 0.02, value + 0.02)  # type: ignore[arg-type]
+        return Curve(name, role, at, value, value - 0.02, value + 0.02)
 
-    lines = [f"line {place}" for place in range(6)]
-    curves = replace(
-        CURVES,
-        hours=hours,
-        curves=(curve("live", "live"), *(curve(name, "candidate") for name in lines)),
-    )
-    growth = tuple(Growth(name, at, random.uniform(0.1, 9, n), np.full(n, 336)) for name in lines)
-    served = tuple(
-        Served("x", f"x-{k}", str(k), "promotion", None, hours[k], "s", "r", float(k), float(k + 1))
-        for k in reversed(range(n))
-    )
+    names = [f"model {index}" for index in range(6)]
     health = replace(
-        HEALTH, curves=curves, growth=growth, served=served, hours=hours, decisions=(HELD,) * 20
+        HEALTH,
+        curves=(curve("live", "live"), *(curve(name, "candidate") for name in names)),
+        growth=tuple(
+            Growth(name, at, random.uniform(0.1, 9, n), np.full(n, 336)) for name in names
+        ),
+        served=tuple(
+            Served(period("promoted", hours[start]), float(start), float(start + 1))
+            for start in reversed(range(0, n, 2))
+        ),
+        hours=hours,
+        decisions=(HELD,) * 20,
     )
     text = page_of(health)
     assert len(text.encode()) < 1_000_000
-    assert "236 older ones are in the records alone" in words(text)
+    assert "68 older ones are in the records alone" in words(text)
 
 
 def test_signs_odds_and_times_as_people_read_them() -> None:

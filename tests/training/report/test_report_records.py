@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from report_hours import (
+    BASELINE,
     FIRST,
-    FLOOR,
     World,
     decision,
     row,
@@ -18,44 +18,44 @@ from report_hours import (
 )
 
 from pipeline.hours import HourRange
-from training.report.files import decisions, evaluations, judged_hours, models_as, watched
+from training.report.files import decisions, evaluations, judged_hours, models_as, monitored
 
 HOURS = HourRange(FIRST, FIRST + 10)
 
 
-def some_decisions(root: Path, *places: int) -> list[Path]:
+def some_decisions(root: Path, *indices: int) -> list[Path]:
     world = World(root)
-    live = world.model(FLOOR, FIRST)
+    live = world.model(BASELINE, FIRST)
     return [
         write_decision(
-            root, decision(FIRST + place, "hrnn", world.model("hrnn", FIRST + place), live)
+            root, decision(FIRST + index, "hrnn", world.model("hrnn", FIRST + index), live)
         )
-        for place in places
+        for index in indices
     ]
 
 
 def test_newest_first_and_older_ones_only_where_there_are_few(tmp_path: Path) -> None:
     old, first, last, future = some_decisions(tmp_path, -3, 0, 9, 10)
     for at_least, wanted in ((0, [last, first]), (3, [last, first, old]), (9, [last, first, old])):
-        found, damaged = decisions(tmp_path / "decisions", HOURS, at_least)
-        assert [record.path for record in found] == wanted
+        results, damaged = decisions(tmp_path / "decisions", HOURS, at_least)
+        assert [record.path for record in results] == wanted
         assert damaged == []
     assert future.exists()
 
 
 def test_a_changed_and_a_truncated_file_are_named_and_the_others_read(tmp_path: Path) -> None:
-    changed, cut, whole = some_decisions(tmp_path, 0, 1, 2)
+    changed, cut, unchanged = some_decisions(tmp_path, 0, 1, 2)
     for path, text in ((changed, changed.read_text().replace("hold", "promote")), (cut, "{")):
         path.chmod(0o644)
         path.write_text(text)
-    found, damaged = decisions(tmp_path / "decisions", HOURS, 0)
-    assert [record.path for record in found] == [whole]
+    results, damaged = decisions(tmp_path / "decisions", HOURS, 0)
+    assert [record.path for record in results] == [unchanged]
     assert [cut.name in damaged[0], changed.name in damaged[1]] == [True, True]
     assert str(tmp_path) not in "".join(damaged)
 
 
 def test_other_files_of_the_folder_are_passed_over(tmp_path: Path) -> None:
-    World(tmp_path).goes_live("bootstrap", World(tmp_path).model(FLOOR, FIRST), FIRST)
+    World(tmp_path).goes_live("bootstrap", World(tmp_path).model(BASELINE, FIRST), FIRST)
     (tmp_path / "decisions" / "notes.json").write_text("{}")
     (tmp_path / "decisions" / "9999-99-99T99-x-0123456789ab.json").write_text("{}")
     assert decisions(tmp_path / "decisions", HOURS, 5) == ([], [])
@@ -66,8 +66,8 @@ def test_of_two_findings_about_an_hour_the_later_comes_first(tmp_path: Path) -> 
     for at in ("2016-03-14T01:10", "2016-03-14T03:00", "2016-03-14T02:00"):
         write_watch(tmp_path, FIRST, model, at=at)
     write_watch(tmp_path, FIRST + 1, model)
-    found, damaged = watched(tmp_path / "watch", HOURS)
-    assert [(one.first, one.at) for one in found] == [
+    results, damaged = monitored(tmp_path / "watch", HOURS)
+    assert [(each.first, each.at) for each in results] == [
         (FIRST + 1, None), (FIRST, "2016-03-14T03:00"),
         (FIRST, "2016-03-14T02:00"), (FIRST, "2016-03-14T01:10"),
     ]  # fmt: skip
@@ -75,36 +75,36 @@ def test_of_two_findings_about_an_hour_the_later_comes_first(tmp_path: Path) -> 
 
 
 def test_no_folder_is_no_records(tmp_path: Path) -> None:
-    assert watched(tmp_path / "watch", HOURS) == ([], [])
+    assert monitored(tmp_path / "watch", HOURS) == ([], [])
     assert evaluations(tmp_path / "evaluations", HOURS) == ([], [])
 
 
 def test_evaluations_in_their_order_and_at_least_the_last(tmp_path: Path) -> None:
     world = World(tmp_path)
-    for place in (-5, -2):
-        model = world.model(FLOOR, FIRST + place)
-        write_evaluation(tmp_path, FIRST + place, {FLOOR: (model, "floor")}, [row(model, 0.1)])
+    for index in (-5, -2):
+        model = world.model(BASELINE, FIRST + index)
+        write_evaluation(tmp_path, FIRST + index, {BASELINE: (model, "floor")}, [row(model, 0.1)])
     (last,), _ = evaluations(tmp_path / "evaluations", HOURS)
     assert judged_hours(last).first == FIRST - 2
-    for place in (7, 3):
-        model = world.model("hrnn", FIRST + place)
-        write_evaluation(tmp_path, FIRST + place, {"hrnn": (model, "candidate")}, [row(model, 0.1)])
-    found, _ = evaluations(tmp_path / "evaluations", HOURS)
-    assert [judged_hours(one).first for one in found] == [FIRST + 3, FIRST + 7]
-    assert models_as(found[0], "champion", "floor") == []
-    assert len(models_as(found[0], "candidate")) == 1
+    for index in (7, 3):
+        model = world.model("hrnn", FIRST + index)
+        write_evaluation(tmp_path, FIRST + index, {"hrnn": (model, "candidate")}, [row(model, 0.1)])
+    results, _ = evaluations(tmp_path / "evaluations", HOURS)
+    assert [judged_hours(each).first for each in results] == [FIRST + 3, FIRST + 7]
+    assert models_as(results[0], "champion", "floor") == []
+    assert len(models_as(results[0], "candidate")) == 1
 
 
 def test_of_two_evaluations_of_an_hour_the_one_made_later_comes_last(tmp_path: Path) -> None:
     world = World(tmp_path)
-    model = world.model(FLOOR, FIRST)
-    path = write_evaluation(tmp_path, FIRST, {FLOOR: (model, "floor")}, [row(model, 0.1)])
+    model = world.model(BASELINE, FIRST)
+    path = write_evaluation(tmp_path, FIRST, {BASELINE: (model, "floor")}, [row(model, 0.1)])
     other = tmp_path / "evaluations" / "a-later-one" / "evaluation.json"
     other.parent.mkdir()
     other.write_text(path.read_text())
     os.utime(path, (1, 1))
-    found, _ = evaluations(tmp_path / "evaluations", HOURS)
-    assert [one.frozen_id for one in found] == [path.parent.name, "a-later-one"]
+    results, _ = evaluations(tmp_path / "evaluations", HOURS)
+    assert [each.frozen_id for each in results] == [path.parent.name, "a-later-one"]
 
 
 def test_older_and_damaged_evaluations_are_told_apart(tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_older_and_damaged_evaluations_are_told_apart(tmp_path: Path) -> None:
         folder = tmp_path / "evaluations" / name
         folder.mkdir(parents=True)
         (folder / "evaluation.json").write_text(text)
-    found, damaged = evaluations(tmp_path / "evaluations", HOURS)
-    assert found == []
+    results, damaged = evaluations(tmp_path / "evaluations", HOURS)
+    assert results == []
     assert [
         word in sentence for word, sentence in zip(("cut", "list", "old"), damaged, strict=True)
     ]

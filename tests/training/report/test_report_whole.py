@@ -19,7 +19,7 @@ from pipeline.workspace import Workspace
 from training.gate.reasons import CHECKS, REASONS
 from training.report.build import make_report
 from training.report.gather import model_health
-from training.report.traffic_lights import floor_light
+from training.report.traffic_lights import baseline_light
 
 # What people set, run or look up: names of settings, commands, files, models and data.
 NAME = re.compile(r"[a-z]+\.[a-z_]+|[\w./-]+\.(json|html|yaml)|hrnn_trend|recent_pop|item_knn")
@@ -83,7 +83,7 @@ def test_the_hour_in_which_the_last_sessions_close_is_told(tmp_path: Path) -> No
 
 
 def test_the_page_holds_no_code_as_text(tmp_path: Path) -> None:
-    world, hours = long_history(tmp_path, 8, lines=2)
+    world, hours = long_history(tmp_path, 8, n_models=2)
     page = world.root / "reports" / "report.html"
     health, lights = model_health(world.settings, world.registry, hours, hours.stop.start, page)
     text = text_of(page_of(health, lights))
@@ -93,15 +93,15 @@ def test_the_page_holds_no_code_as_text(tmp_path: Path) -> None:
     assert {code for code in left if not re.search(rf"[./-]{code}|{code}[./-]", text)} == set()
 
 
-def test_the_watch_is_not_asked_for_where_it_has_nothing_to_judge(tmp_path: Path) -> None:
+def test_the_monitor_is_not_asked_for_where_it_has_nothing_to_judge(tmp_path: Path) -> None:
     world = World(tmp_path)
     hours = HourRange(FIRST, FIRST + 2)
     world.card(world.model("recent_pop", FIRST), FIRST)
     world.goes_live("bootstrap", world.model("recent_pop", FIRST), hours.stop)
     page = world.root / "reports" / "report.html"
     _, lights = model_health(world.settings, world.registry, hours, hours.stop.start, page)
-    found = next(light for light in lights if light.name == "Live against floor")
-    assert found.colour == "grey"
-    assert "run hourglass watch" not in found.sentence
-    assert f"is live from {hours.stop} on" in found.sentence
-    assert isinstance(floor_light([]), Light)
+    light = next(light for light in lights if light.name == "Live against baseline")
+    assert light.colour == "grey"
+    assert "run hourglass watch" not in light.sentence
+    assert f"is live from {hours.stop} on" in light.sentence
+    assert isinstance(baseline_light([]), Light)
