@@ -1,5 +1,7 @@
 """Every real log is read whole: as many records as its publisher says, and none refused."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,10 @@ from pipeline.sources.lines import read_lines
 pytestmark = pytest.mark.real
 
 
-def read_log(folder: Path, name: str) -> dict[str, list[ParsedEvent]]:
+Log = dict[str, list[ParsedEvent]]  # by file
+
+
+def events_of(folder: Path, name: str) -> Log:
     source = source_for(SourceSettings(name=name, path=folder))
     events = {}
     for path in sorted(folder.glob(source.pattern)):
@@ -21,6 +26,12 @@ def read_log(folder: Path, name: str) -> dict[str, list[ParsedEvent]]:
         parse = source.parser(header, path.name)
         events[path.name] = [parse(line.text) for line in lines if line.reason is None]
     return events
+
+
+@pytest.fixture(scope="module")
+def read_log() -> Callable[[Path, str], Log]:
+    """Reads a log whole, the first time that a test asks for it."""
+    return cache(events_of)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +47,14 @@ def read_log(folder: Path, name: str) -> dict[str, list[ParsedEvent]]:
     ],
 )
 def test_nothing_is_refused(
-    *, datasets_dir: Path, name: str, folder: str, records: list[int], users: int, items: int
+    *,
+    datasets_dir: Path,
+    read_log: Callable[[Path, str], Log],
+    name: str,
+    folder: str,
+    records: list[int],
+    users: int,
+    items: int,
 ) -> None:
     files = read_log(datasets_dir / folder, name)
     events = [event for of_file in files.values() for event in of_file]
@@ -46,7 +64,7 @@ def test_nothing_is_refused(
     assert len({event.item_id for event in events}) == items
 
 
-def test_spans_and_types(datasets_dir: Path) -> None:
+def test_spans_and_types(datasets_dir: Path, read_log: Callable[[Path, str], Log]) -> None:
     hour_us = 3_600_000_000
     (wikipedia,) = read_log(datasets_dir / "wikipedia", "wikipedia").values()
     hours = {event.event_time_us // hour_us for event in wikipedia}
@@ -63,7 +81,9 @@ def test_spans_and_types(datasets_dir: Path) -> None:
     assert sum(event.value for event in films) / len(films) == pytest.approx(3.52986)
 
 
-def test_gharchive_files_hold_their_hour(datasets_dir: Path) -> None:
+def test_gharchive_files_hold_their_hour(
+    datasets_dir: Path, read_log: Callable[[Path, str], Log]
+) -> None:
     source = source_for(SourceSettings(name="gharchive"))
     for name, events in read_log(datasets_dir / "gharchive", "gharchive").items():
         hour = source.arrival_hour(name)
