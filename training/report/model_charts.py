@@ -62,7 +62,7 @@ def curves_chart(
 
 def growth_chart(growth: Sequence[Growth], hours: Sequence[str]) -> str:
     """The odds of each candidate for being better than the live model, and those that prove it."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, NullLocator
 
     shown = growth[:_MOST_MODELS]
 
@@ -75,9 +75,10 @@ def growth_chart(growth: Sequence[Growth], hours: Sequence[str]) -> str:
             needed = np.r_[of_model.needed[:1], of_model.needed, of_model.needed[-1:]]
             axis.plot(across, needed, color=LINE, linewidth=1.2, linestyle="--")
             axis.set_yscale("log")
+            # With odds of 1, where nothing speaks for either, so that the axis has its numbers.
+            drawn = np.r_[1.0, of_model.odds, of_model.needed]
+            axis.set_ylim(0.8 * np.nanmin(drawn), 1.3 * np.nanmax(drawn))
             axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: significant(value)))
-            # Powers of ten alone would leave an axis of less than that without a number.
-            axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=5))
             axis.yaxis.set_minor_locator(NullLocator())
             axis.set_title(visible(of_model.name, _MOST_CHARS), fontsize=SMALL, pad=2)
         hour_ticks(axes[-1], hours)

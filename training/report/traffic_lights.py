@@ -101,7 +101,7 @@ def baseline_light(
         live: the live model, which the monitor judges on the hours after it went live.
         stop: end of the hours that it could be judged on.
     """
-    name = "Live against baseline"
+    name = "Baseline"
     if not results:
         since = live.period.since_hour if live else None
         if live is None:

@@ -100,7 +100,7 @@ def test_the_monitor_is_not_asked_for_where_it_has_nothing_to_judge(tmp_path: Pa
     world.goes_live("bootstrap", world.model("recent_pop", FIRST), hours.stop)
     page = world.root / "reports" / "report.html"
     _, lights = model_health(world.settings, world.registry, hours, hours.stop.start, page)
-    light = next(light for light in lights if light.name == "Live against baseline")
+    light = next(light for light in lights if light.name == "Baseline")
     assert light.colour == "grey"
     assert "run hourglass watch" not in light.sentence
     assert f"is live from {hours.stop} on" in light.sentence
