@@ -305,8 +305,8 @@ def dataset(
     ] = None,
 ) -> None:
     """Freeze what a model may know at an hour into Parquet shards."""
-    from pipeline.dataset.build import read_manifest
     from pipeline.dataset.freeze import freeze_and_judge
+    from pipeline.dataset.manifest import read_manifest
     from pipeline.quality.results import refuse_critical
     from pipeline.settings.settings import DatasetSettings
 
@@ -328,15 +328,15 @@ def dataset(
             space.console.print(f"{result.severity}: {result.sentence}", markup=False)
     manifest = read_manifest(folder)
     space.say(
-        f"data set {folder.name} as of {time}: {counted(manifest['n_targets'], 'event')} "
-        f"of {counted(manifest['n_users'], 'user')} on {counted(manifest['n_items'], 'item')}, in "
+        f"data set {folder.name} as of {time}: {counted(manifest.n_targets, 'event')} "
+        f"of {counted(manifest.n_users, 'user')} on {counted(manifest.n_items, 'item')}, in "
         f"{folder}",
         {
             "dataset_id": folder.name,
             "as_of": str(time),
             "folder": folder,
             "quality": outcome.verdict,
-            **{name: manifest[name] for name in ("n_targets", "n_users", "n_items")},
+            **manifest.model_dump(include={"n_targets", "n_users", "n_items"}),
         },
     )
     refuse_critical([outcome])

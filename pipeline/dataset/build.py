@@ -9,40 +9,39 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.dataset.encoding import (
-    VOCABULARY,
-    context_fields,
-    dwell_bins,
-    event_types,
-    extended_vocabulary,
-)
-from pipeline.dataset.feature_files import fit_features, follow_features
+from pipeline.dataset import arrays, by_spark
+from pipeline.dataset.arrays import DatasetArrays
+from pipeline.dataset.encoding import Encoding, vocabulary_table
+from pipeline.dataset.event_log import FlatLog, read_bytes, read_log, refuse_absent
+from pipeline.dataset.feature_files import fit_features, follow_features, read_encoders
 from pipeline.dataset.features import Metadata, known_at
-from pipeline.dataset.inputs import HOUR_US, dwell_moments, inputs, known_events, session_rows
-from pipeline.dataset.support_filter import filter_support
-from pipeline.dataset.write import Frame, Part, read_manifest, write_part
-from pipeline.errors import HourglassError, UsageError
-from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.dataset.inputs import Frame, frame_before, frame_of, inputs
+from pipeline.dataset.manifest import Manifest, read_manifest
+from pipeline.dataset.write import (
+    POPULARITY,
+    DatasetContent,
+    shard_cuts,
+    write_dataset,
+    write_shard,
+)
+from pipeline.errors import UsageError
+from pipeline.hours import Hour, HourRange
 from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
-from pipeline.settings.settings import Settings
-from pipeline.text.wording import counted
+from pipeline.settings.settings import DatasetSettings, Settings
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-FORMAT = 2
 _NO_TERMS: dict[str, Any] = {"event_types": [], "context_fields": []}
-__all__ = ["freeze", "held_out", "histories_at", "hold_out", "read_manifest"]
 
 
 def freeze(
@@ -50,30 +49,26 @@ def freeze(
 ) -> Path:
     """Freeze a data set as of the start of ``as_of``; returns its folder, made anew or not.
 
-    ``extend`` is a data set whose vocabulary and other terms come first, so that its models can be
+    ``extend`` is a data set whose vocabulary and other codes come first, so that its models can be
     continued.
 
     Raises:
         HourglassError: an hour before T is not sessionized, no event is left by the filter, or none
             has a context field that the settings name.
     """
-    spark = compute.spark
-    rules = settings.dataset
-    window_start = as_of - parse_duration_h(rules.window)
-    frame = Frame(window_start - parse_duration_h(rules.history), window_start, as_of)
-    # Each event that is learned from has a whole popularity window before it.
-    popular = HourRange(window_start - parse_duration_h(rules.popularity_window), as_of)
+    rules, frame = settings.dataset, frame_before(settings.dataset, as_of)
+    popular = frame.popular_hours(rules)
     state = _state(lake)
-    base = [] if extend is None else _vocabulary_rows(extend)
-    terms = _NO_TERMS if extend is None else _terms(read_manifest(extend))
+    former = None if extend is None else read_manifest(extend)
+    former_items = [] if extend is None else _vocabulary(extend)["item_id"].to_pylist()
     items, users = (_known(lake, spec, as_of, state) for spec in (ITEMS, USERS))
     went_in = {
         "as_of": str(as_of),
         "popular": str(popular),
         "dataset": rules.model_dump(mode="json"),
         "sessions": settings.sessions.model_dump(mode="json"),
-        "base_vocabulary": [row["item_id"] for row in base],
-        "base_terms": terms,
+        "base_vocabulary": former_items,
+        "base_terms": _NO_TERMS if former is None else _terms(former),
         "items": items.digest,
         "users": users.digest,
         **inputs(lake, settings, frame, popular, state),
@@ -81,50 +76,17 @@ def freeze(
     folder = settings.path("shards") / _digest(went_in)
     if folder.exists():
         return folder
-    sessions = session_rows(spark, lake, frame, state)
-    events = known_events(spark, sessions, rules, rules.context, frame)
-    events.persist()
-    try:
-        window = events.where(f"event_us >= {frame.window_start.index * HOUR_US}")
-        kept, steps = filter_support(spark, window, rules)
-        cold = items.available if rules.cold_items else ()
-        vocabulary = extended_vocabulary(base, kept, cold)
-        if vocabulary.num_rows == 0 or not steps[-1]["events"]:
-            raise HourglassError(
-                f"no event of {frame.window_start} to {as_of} is left by the support filter "
-                f"({_attrition(steps)}): widen dataset.window or lower dataset.min_*"
-            )
-        manifest = {
-            "format": FORMAT,
-            "dataset_id": folder.name,
-            "as_of": str(as_of),
-            "event_types": event_types(terms["event_types"], events),
-            "context_fields": context_fields(spark, rules, terms["context_fields"], kept, sessions),
-            "steps": steps,
-            "dwell": dwell_bins(dwell_moments(spark, lake, frame, state), rules),
-        }
-        part = Part(
-            folder=folder,
-            frame=frame,
-            state=state,
-            context=events.where(f"event_us < {frame.window_start.index * HOUR_US}"),
-            window=kept,
-            popular_hours=popular,
-            vocabulary=vocabulary,
-            # What cold items have is too little to learn from: it stays out as without them.
-            known_items=vocabulary.filter(pc.greater(vocabulary["events"], 0))
-            if rules.cold_items
-            else vocabulary,
-            features=lambda staging, user_ids: fit_features(
-                staging,
-                {"item": items.of(_ids(vocabulary)), "user": users.of(user_ids)},
-                rules,
-                extend,
-            ),
-        )
-        return write_part(spark, lake, settings, part, manifest)
-    finally:
-        events.unpersist()
+    encoders = {} if extend is None or former is None else read_encoders(extend, former)
+    cold = items.available if rules.cold_items else []
+    source = _Source(compute, lake, state, rules, frame)
+    with _fitted(source, former, former_items, cold) as content:
+
+        def features(staging: Path, user_ids: pa.Array) -> dict[str, Any]:
+            item_ids = content.vocabulary["item_id"].combine_chunks()
+            metadata = {"item": items.of(item_ids), "user": users.of(user_ids)}
+            return fit_features(staging, metadata, rules, encoders)
+
+        return write_dataset(folder, settings, frame, state, content, features)
 
 
 def hold_out(
@@ -136,58 +98,54 @@ def hold_out(
         UsageError: the hours do not begin where the data set ends.
         HourglassError: the hours are not sessionized, or hold no event on a known item.
     """
-    spark = compute.spark
-    return _write_follower(spark, lake, settings, base, _test_part(lake, settings, base, hours))
+    manifest = read_manifest(base)
+    derived = _test_part(lake, settings, base, manifest, hours)
+    return _write_derived(compute, lake, settings, base, manifest, derived)
 
 
 def held_out(lake: Lake, settings: Settings, base: Path, hours: HourRange) -> Path | None:
-    """The test part as `hold_out` made it before from the same events, if it did; needs no Spark.
+    """The test part as `hold_out` made it before from the same events, if it did.
 
     Raises:
         UsageError: the hours do not begin where the data set ends.
         HourglassError: the hours are not sessionized.
     """
-    folder = _test_part(lake, settings, base, hours).folder
+    folder = _test_part(lake, settings, base, read_manifest(base), hours).folder
     return folder if folder.exists() else None
 
 
-def _test_part(lake: Lake, settings: Settings, base: Path, hours: HourRange) -> _Follower:
-    as_of = read_manifest(base)["as_of"]
-    if as_of != str(hours.first):
-        raise UsageError(
-            f"data set {base.name} is as of {as_of}: its test part cannot start at {hours.first}"
-        )
-    return _follower(lake, settings, base, hours, keep_idle=False)
-
-
 def histories_at(compute: Compute, lake: Lake, settings: Settings, base: Path, as_of: Hour) -> Path:
-    """Every user's history as it stands at ``as_of``, in the terms of the data set ``base``."""
-    spark = compute.spark
-    follower = _follower(lake, settings, base, HourRange(as_of, as_of), keep_idle=True)
-    return _write_follower(spark, lake, settings, base, follower)
+    """Every user's history as it stands at ``as_of``, in the encoding of the data set ``base``."""
+    derived = _derived(lake, settings, base, HourRange(as_of, as_of), keep_idle=True)
+    return _write_derived(compute, lake, settings, base, read_manifest(base), derived)
 
 
 @dataclass(frozen=True)
-class _Follower:
-    """A part that is told in the terms of another data set, written or not."""
+class _Derived:
+    """A data set in the encoding of another one, written or not."""
 
     folder: Path
     frame: Frame
-    popular: HourRange
     state: State
     users: Metadata
     keep_idle: bool
 
 
-def _follower(
+def _test_part(
+    lake: Lake, settings: Settings, base: Path, manifest: Manifest, hours: HourRange
+) -> _Derived:
+    if manifest.as_of != hours.first:
+        raise UsageError(
+            f"data set {base.name} is as of {manifest.as_of}: its test part cannot start at "
+            f"{hours.first}"
+        )
+    return _derived(lake, settings, base, hours, keep_idle=False)
+
+
+def _derived(
     lake: Lake, settings: Settings, base: Path, hours: HourRange, keep_idle: bool
-) -> _Follower:
-    rules = settings.dataset
-    reach_h = parse_duration_h(rules.history) + parse_duration_h(rules.window)
-    frame = Frame(hours.first - reach_h, hours.first, hours.stop)
-    # Up to the end, because a system that follows popularity is served it fresh every hour; it may
-    # use only the hours before that of a request.
-    popular = HourRange(hours.first - parse_duration_h(rules.popularity_window), hours.stop)
+) -> _Derived:
+    rules, frame = settings.dataset, frame_of(settings.dataset, hours)
     state = _state(lake)
     # As at the start of the hours, which is when the requests of a test part are answered.
     users = _known(lake, USERS, hours.first, state)
@@ -198,56 +156,127 @@ def _follower(
         "dataset": rules.model_dump(mode="json"),
         "sessions": settings.sessions.model_dump(mode="json"),
         "users": users.digest,
-        **inputs(lake, settings, frame, popular, state),
+        **inputs(lake, settings, frame, frame.popular_hours(rules), state),
     }
     folder = settings.path("frozen") / _digest(went_in)
-    return _Follower(folder, frame, popular, state, users, keep_idle)
+    return _Derived(folder, frame, state, users, keep_idle)
 
 
-def _write_follower(
-    spark: SparkSession, lake: Lake, settings: Settings, base: Path, made: _Follower
+def _write_derived(
+    compute: Compute,
+    lake: Lake,
+    settings: Settings,
+    base: Path,
+    manifest: Manifest,
+    derived: _Derived,
 ) -> Path:
-    rules, folder, frame, state = settings.dataset, made.folder, made.frame, made.state
-    if folder.exists():
-        return folder
-    base_manifest = read_manifest(base)
-    terms = _terms(base_manifest)
-    names = tuple(field["name"] for field in terms["context_fields"])
-    events = known_events(spark, session_rows(spark, lake, frame, state), rules, names, frame)
-    events.persist()
-    try:
-        start_us = frame.window_start.index * HOUR_US
-        window = events.where(f"event_us >= {start_us}")
-        manifest = {
-            **base_manifest,
-            "format": FORMAT,
-            "dataset_id": folder.name,
-            "base_dataset_id": base.name,
-            "as_of": str(frame.as_of),
-            "event_types": event_types(terms["event_types"], events),
-            "context_fields": terms["context_fields"],
-            "steps": [],
-            # Recommending looks at no hours: nothing there needs counting.
-            "n_window_events": window.count() if frame.as_of > frame.window_start else 0,
-        }
-        vocabulary = pa.Table.from_pylist(_vocabulary_rows(base), VOCABULARY)
-        part = Part(
-            folder=folder,
-            frame=frame,
-            state=state,
-            context=events.where(f"event_us < {start_us}"),
-            window=window,
-            popular_hours=made.popular,
-            vocabulary=vocabulary,
-            known_items=vocabulary,
-            features=lambda staging, user_ids: follow_features(
-                staging, base, base_manifest, made.users.of(user_ids)
-            ),
-            keep_idle=made.keep_idle,
+    if derived.folder.exists():
+        return derived.folder
+    source = _Source(compute, lake, derived.state, settings.dataset, derived.frame)
+    with _encoded(source, manifest, _vocabulary(base), derived.keep_idle) as content:
+
+        def features(staging: Path, user_ids: pa.Array) -> dict[str, Any]:
+            return follow_features(staging, base, manifest, derived.users.of(user_ids))
+
+        return write_dataset(
+            derived.folder, settings, derived.frame, derived.state, content, features, manifest
         )
-        return write_part(spark, lake, settings, part, manifest)
-    finally:
-        events.unpersist()
+
+
+# Where the rows are computed: in this process if they are few.
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where rows are read, and by which rules."""
+
+    compute: Compute
+    lake: Lake
+    state: State
+    rules: DatasetSettings
+    frame: Frame
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the rows fit this process."""
+        popular = self.frame.popular_hours(self.rules)
+        size = read_bytes(self.lake, self.state, self.frame.all_hours, popular)
+        return self.compute.is_small(size)
+
+    def log(self, context: Sequence[str], items: Sequence[str]) -> FlatLog:
+        """The rows in this process; ``items`` may have no event."""
+        popular = self.frame.popular_hours(self.rules)
+        return read_log(self.lake, self.state, self.frame.all_hours, context, popular, items)
+
+    def for_spark(self) -> by_spark.Source:
+        """The same, read by Spark."""
+        spark = self.compute.spark
+        return by_spark.Source(spark, self.lake, self.state, self.rules, self.frame)
+
+
+@contextmanager
+def _fitted(
+    source: _Source, former: Manifest | None, former_items: Sequence[str], cold: Sequence[str]
+) -> Iterator[DatasetContent]:
+    """What is in a data set whose encoding is learned from its window."""
+    rules = source.rules
+    if not source.is_small:
+        with by_spark.fitted(source.for_spark(), former, former_items, cold) as content:
+            yield content
+        return
+    log = source.log(rules.context, [*former_items, *cold])
+    encoding = Encoding(
+        log.codes_of(former_items),
+        () if former is None else former.event_types,
+        () if former is None else former.context_fields,
+    )
+    fitted = arrays.fitted(log, rules, source.frame, encoding, log.codes_of(cold))
+    unseen = [field.name for field in fitted.encoding.context_fields if not field.values]
+    refuse_absent(unseen, log.context_keys)
+    vocabulary = vocabulary_table(log.item_ids[fitted.encoding.items], fitted.item_events)
+    yield _content(fitted, vocabulary, rules)
+
+
+@contextmanager
+def _encoded(
+    source: _Source, base: Manifest, vocabulary: pa.Table, keep_idle: bool
+) -> Iterator[DatasetContent]:
+    """What is in a data set that is told in the encoding of another one."""
+    if not source.is_small:
+        with by_spark.encoded(source.for_spark(), base, vocabulary, keep_idle) as content:
+            yield content
+        return
+    items = vocabulary["item_id"].to_pylist()
+    log = source.log([field.name for field in base.context_fields], items)
+    encoding = Encoding(log.codes_of(items), base.event_types, base.context_fields)
+    events = vocabulary["events"].to_numpy()
+    encoded = arrays.encoded(
+        log, source.rules, source.frame, encoding, events, base.dwell, keep_idle
+    )
+    yield _content(encoded, vocabulary, source.rules)
+
+
+def _content(made: DatasetArrays, vocabulary: pa.Table, rules: DatasetSettings) -> DatasetContent:
+    histories, counts = made.histories, made.popularity
+
+    def write_shards(folder: Path) -> None:
+        if not len(histories.user_ids):
+            return
+        cuts = shard_cuts(np.diff(histories.offsets), rules.events_per_shard)
+        for number, rows in enumerate(arrays.shard_tables(histories, cuts)):
+            write_shard(rows, folder, number)
+
+    popularity = {"item": counts.item, "hour_index": counts.hour, "events": counts.events}
+    return DatasetContent(
+        event_types=made.encoding.event_types,
+        context_fields=made.encoding.context_fields,
+        dwell=made.dwell,
+        steps=made.steps,
+        n_window_events=made.n_window_events,
+        vocabulary=vocabulary,
+        popularity=pa.table(popularity).cast(POPULARITY),
+        write_shards=write_shards,
+    )
 
 
 def _state(lake: Lake) -> State:
@@ -261,27 +290,19 @@ def _known(lake: Lake, spec: TableSpec, instant: Hour, state: State) -> Metadata
     return known_at(lake.arrow(spec, state=state), instant)
 
 
-def _terms(manifest: dict[str, Any]) -> dict[str, Any]:
+def _terms(manifest: Manifest) -> dict[str, Any]:
     """What later data sets take over from a data set; the first format knows less."""
+    facts = manifest.facts
     names = ("event_types", "context_fields", "item_numbers", "user_numbers")
     tokens = ("item_tokens.parquet", "user_tokens.parquet")
     return {
-        **{name: manifest.get(name, []) for name in names},
-        **{name: manifest["files"].get(name) for name in tokens},
+        **{name: facts.get(name, []) for name in names},
+        **{name: manifest.files.get(name) for name in tokens},
     }
 
 
-def _ids(vocabulary: pa.Table) -> pa.Array:
-    return pa.concat_arrays(vocabulary["item_id"].chunks)
-
-
-def _attrition(steps: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{step['step']}: {counted(step['events'], 'event')}" for step in steps)
-
-
-def _vocabulary_rows(folder: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(folder / "vocabulary.parquet").to_pylist()
-    return rows
+def _vocabulary(folder: Path) -> pa.Table:
+    return pq.read_table(folder / "vocabulary.parquet")
 
 
 def _digest(went_in: dict[str, Any]) -> str:

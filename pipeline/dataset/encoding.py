@@ -1,22 +1,26 @@
-"""The terms of a data set: which number stands for which item, event type, context value.
+"""The encoding of a data set: which number stands for which item, event type, context value.
 
-All of them are fitted on the window and only ever append to those of a data set that is extended.
+All of it is fitted on the window and only ever appends to that of a data set that is extended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from pipeline.errors import HourglassError
-from pipeline.lake.sql import query
-from pipeline.sessions.dwell import Moments
+from pipeline.dataset.event_log import FlatLog, Ints, Objects, start_us
+from pipeline.dataset.features import Encoder
+from pipeline.dataset.inputs import Frame
+from pipeline.dataset.manifest import ContextField, DwellBins
+from pipeline.sessions.dwell import merged, moments_of_us
 from pipeline.settings.settings import DatasetSettings
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
 
 VOCABULARY = pa.schema(
     [
@@ -25,25 +29,69 @@ VOCABULARY = pa.schema(
         pa.field("events", pa.int64()),
     ]
 )
-Field = dict[str, Any]  # name: str, values: list[str]
 
 
-def extended_vocabulary(
-    base: Sequence[dict[str, Any]], kept: DataFrame, available: Sequence[str] = ()
-) -> pa.Table:
-    """The base's items first, then the new ones, most frequent first, then cold ones.
+@dataclass(frozen=True)
+class Encoding:
+    """What later data sets take over; ``encoders`` by ``item`` and ``user``, where there are."""
 
-    ``available`` are the items that may join without an event in the window.
+    items: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # (V,) codes of the log
+    event_types: tuple[str, ...] = ()
+    context_fields: tuple[ContextField, ...] = ()
+    encoders: Mapping[str, Encoder] = field(default_factory=dict)
+
+    def to_json(self, log: FlatLog) -> dict[str, Any]:
+        """As plain values that do not depend on the log's codes."""
+        return {
+            "items": log.item_ids[self.items].tolist(),
+            "event_types": list(self.event_types),
+            "context_fields": [known.model_dump(mode="json") for known in self.context_fields],
+            "encoders": {
+                of: {"tokens": list(encoder.tokens), "scales": list(encoder.scales)}
+                for of, encoder in self.encoders.items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], log: FlatLog) -> Encoding:
+        """What `to_json` gave, for the same log."""
+        encoders = content["encoders"].items()
+        return cls(
+            log.codes_of(content["items"]),
+            tuple(content["event_types"]),
+            tuple(ContextField(**values) for values in content["context_fields"]),
+            {of: Encoder(encoder["tokens"], encoder["scales"]) for of, encoder in encoders},
+        )
+
+
+def extended_vocabulary(events: Ints, former: Ints, cold: Ints) -> tuple[Ints, Ints]:
+    """Items (V,) as codes, and their events.
+
+    First those of ``former``, then the new ones, most frequent first, then ``cold`` ones, which may
+    join without an event.
+
+    Args:
+        events: to learn from, of each item by code.
+        former: codes of the vocabulary that is extended.
+        cold: codes.
     """
-    counts = {row["item_id"]: row["count"] for row in kept.groupBy("item_id").count().collect()}
-    old = [row["item_id"] for row in base]
-    new = sorted(counts.keys() - set(old), key=lambda item_id: (-counts[item_id], item_id))
-    cold = sorted(set(available) - counts.keys() - set(old)) if counts else []
-    item_ids = [*old, *new, *cold]
-    events = [counts.get(item_id, 0) for item_id in item_ids]
+    fresh = events > 0
+    fresh[former] = False
+    new = np.flatnonzero(fresh)
+    new = new[np.lexsort((new, -events[new]))]
+    without = np.zeros(len(events), np.bool_)
+    without[cold] = True
+    without[former] = False
+    without &= events == 0
+    items = np.concatenate([former, new, np.flatnonzero(without)]).astype(np.int64)
+    return items, events[items]
+
+
+def vocabulary_table(item_ids: Objects, events: Ints) -> pa.Table:
+    """Rows of ``vocabulary.parquet``: items are numbered from 1."""
     return pa.Table.from_arrays(
         [
-            pa.array(range(1, len(item_ids) + 1), pa.int32()),
+            pa.array(np.arange(1, len(item_ids) + 1), pa.int32()),
             pa.array(item_ids, pa.string()),
             pa.array(events, pa.int64()),
         ],
@@ -51,77 +99,103 @@ def extended_vocabulary(
     )
 
 
-def event_types(known: Sequence[str], events: DataFrame) -> list[str]:
-    """The types known before, in their order, then those that are met for the first time."""
-    met = {row.event_type for row in events.select("event_type").distinct().collect()}
-    return [*known, *sorted(met.difference(known))]
+def extended_event_types(occurring: Sequence[str], former: Sequence[str]) -> tuple[str, ...]:
+    """The former types, in their order, then those that are met for the first time."""
+    return (*former, *sorted(set(occurring).difference(former)))
 
 
-def dwell_bins(moments: Moments, rules: DatasetSettings) -> dict[str, Any]:
-    """Scott's bins of the dwell times (ASARS eq. 8)."""
-    return {
-        "n": moments.n,
-        "mean_s": moments.mean_s,
-        "m2_s2": moments.m2_s2,
-        "width_s": moments.scott_width_s,
-        "bins": rules.max_dwell_bins,
-    }
+def event_types(log: FlatLog, event: Ints, former: Sequence[str]) -> tuple[str, ...]:
+    """The types of some events, after the former ones."""
+    occurring = np.unique(log.kind[event])
+    return extended_event_types([log.kinds[code] for code in occurring], former)
+
+
+def extended_context_fields(
+    rules: DatasetSettings,
+    names: Sequence[str],
+    ranked: Sequence[Sequence[str]],
+    former: Sequence[ContextField],
+) -> tuple[ContextField, ...]:
+    """Each field with the former values, then its others, most frequent first.
+
+    A value past ``dataset.max_context_values`` gets no code.
+    """
+    former_values = {known.name: known.values for known in former}
+    fields = []
+    for name, values in zip(names, ranked, strict=True):
+        old = former_values.get(name, ())
+        coded = set(old)
+        room = max(0, rules.max_context_values - len(old))
+        new = [value for value in values if value not in coded][:room]
+        fields.append(ContextField(name=name, values=(*old, *new)))
+    return tuple(fields)
 
 
 def context_fields(
-    spark: SparkSession,
-    rules: DatasetSettings,
-    base: Sequence[Field],
-    kept: DataFrame,
-    sessions: dict[str, DataFrame],
-) -> list[Field]:
-    """Name and values of each field of ``dataset.context``, most frequent first.
+    log: FlatLog, remaining: Ints, rules: DatasetSettings, former: Sequence[ContextField]
+) -> tuple[ContextField, ...]:
+    """Values of each context field among the ``remaining`` events, after the former ones."""
+    ranked = []
+    for column, values in enumerate(log.context_values):
+        code = log.context[remaining, column]
+        events = np.bincount(code[code >= 0], minlength=len(values))
+        occurring = np.flatnonzero(events)
+        ranked.append(values[occurring[np.lexsort((occurring, -events[occurring]))]].tolist())
+    return extended_context_fields(rules, log.context_names, ranked, former)
 
-    What ``base`` knows keeps its code; a value past ``dataset.max_context_values`` has none.
+
+def context_codes(log: FlatLog, event: Ints, fields: Sequence[ContextField]) -> NDArray[np.int32]:
+    """Code of each context field of the events, (n, C); 0 = unknown."""
+    codes = np.zeros((len(event), len(fields)), np.int32)
+    for column, known in enumerate(fields):
+        of_log = log.context_names.index(known.name)
+        number = {value: code for code, value in enumerate(known.values, start=1)}
+        coded = [number.get(value, 0) for value in log.context_values[of_log]]
+        # The code -1 of no value is the last: unknown.
+        codes[:, column] = np.array([*coded, 0], np.int32)[log.context[event, of_log]]
+    return codes
+
+
+# Dwell bins: Scott's, of sessions that closed in the window, and of those that stand open.
+
+
+def fitted_dwell_bins(
+    hours: Sequence[Mapping[str, Any]], open_us: Ints, rules: DatasetSettings
+) -> DwellBins:
+    """Scott's bins of the dwell times (ASARS eq. 8).
 
     Args:
-        spark: the session.
-        rules: which fields, and how many values.
-        base: fields of the data set that is extended.
-        kept: events to learn from; ``told`` lists their values.
-        sessions: the frames ``closed`` and ``opened`` that the events came from.
-
-    Raises:
-        HourglassError: no event has a field of that name; those that occur are named.
+        hours: rows of ``dwell_hours`` of the window, by hour.
+        open_us: dwell times in sessions that stand open at its end.
+        rules: how many bins there are.
     """
-    if not rules.context:
-        return []
-    before = {field["name"]: list(field["values"]) for field in base}
-    most = rules.max_context_values + max((len(values) for values in before.values()), default=0)
-    found = query(spark, "context_values", {"kept_events": kept}, most=most).collect()
-    found.sort(key=lambda row: (-row.events, row.value))
-    fields: list[Field] = []
-    for place, name in enumerate(rules.context):
-        old = before.get(name, [])
-        known = set(old)
-        new = [row.value for row in found if row.field == place and row.value not in known]
-        room = max(0, rules.max_context_values - len(old))
-        fields.append({"name": name, "values": [*old, *new[:room]]})
-    unseen = [field["name"] for field in fields if not field["values"]]
-    if unseen:
-        occurring = {row.name for row in query(spark, "context_names", sessions).collect()}
-        missing = [name for name in unseen if name not in occurring]
-        if missing:
-            raise HourglassError(
-                f"dataset.context: no event has the context field {missing[0]!r}: those that occur "
-                f"are {', '.join(sorted(occurring)) or 'none'}: see source.columns.context"
-            )
-    return fields
+    still_open = [moments_of_us(open_us)] if len(open_us) else []
+    moments = merged([*hours, *still_open])
+    return DwellBins(
+        n=moments.n,
+        mean_s=moments.mean_s,
+        m2_s2=moments.m2_s2,
+        width_s=moments.scott_width_s,
+        bins=rules.max_dwell_bins,
+    )
 
 
-def with_codes(spark: SparkSession, events: DataFrame, fields: Sequence[Field]) -> DataFrame:
-    """Events with ``codes``: of each context field the code of the event's value, 0 = unknown."""
-    coded = events.selectExpr("*", "CAST(ARRAY() AS ARRAY<INT>) AS codes")
-    for place, values in enumerate(field["values"] for field in fields):
-        codes = [(value, code) for code, value in enumerate(values, start=1)]
-        views = {
-            "told_events": coded,
-            "value_codes": spark.createDataFrame(codes, "value string, code int"),
-        }
-        coded = query(spark, "context_codes", views, field=place)
+def dwell_bins(log: FlatLog, rules: DatasetSettings, frame: Frame) -> DwellBins:
+    """The bins of a frame's window."""
+    stop_us = start_us(frame.as_of)
+    first, stop = (
+        bisect_left(log.dwell_hours, hour.start, key=itemgetter("hour"))
+        for hour in (frame.window_start, frame.as_of)
+    )
+    still_open = (log.closes >= frame.as_of.index) & (log.next_us < stop_us)
+    open_us = (log.next_us - log.time_us)[still_open]
+    return fitted_dwell_bins(log.dwell_hours[first:stop], open_us, rules)
+
+
+def bins_of(dwell_s: NDArray[np.float64], dwell: DwellBins) -> NDArray[np.int16]:
+    """The bin of each dwell time (n,); 0 where it is not known."""
+    if dwell.width_s <= 0:
+        return np.zeros(len(dwell_s), np.int16)
+    bins = np.floor(np.minimum(dwell_s / dwell.width_s, dwell.bins - 1)) + 1
+    coded: NDArray[np.int16] = np.nan_to_num(bins).astype(np.int16)
     return coded

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dataset.features import Encoder, Metadata, encode, fit_encoder
-from pipeline.dataset.write import read_manifest, write_table
+from pipeline.dataset.features import Encoder, Metadata, encode, fitted_encoder
+from pipeline.dataset.manifest import Manifest
+from pipeline.dataset.write import write_table
 from pipeline.settings.settings import DatasetSettings
 
 
 def fit_features(
-    folder: Path, known: dict[str, Metadata], rules: DatasetSettings, base: Path | None
+    folder: Path, known: dict[str, Metadata], rules: DatasetSettings, former: Mapping[str, Encoder]
 ) -> dict[str, Any]:
     """Write ``<of>_features.parquet`` and ``<of>_tokens.parquet`` for each of ``known``.
 
@@ -25,22 +27,21 @@ def fit_features(
         folder: of the data set in the making.
         known: ``item`` and ``user``; what is known of the vocabulary's items, the shards' users.
         rules: what becomes a feature.
-        base: the data set that is extended, whose features keep their places.
+        former: those of the data set that is extended, whose features keep their places.
 
     Returns:
         What the manifest tells of them.
     """
-    told: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for of, metadata in known.items():
-        before = None if base is None else _read_encoder(base, of, read_manifest(base))
-        if before is None and metadata.is_empty:
-            continue
-        told |= _write(folder, of, metadata, fit_encoder(metadata, rules, before))
-    return told
+        encoder = fitted_encoder(metadata, rules, former.get(of))
+        if encoder is not None:
+            facts |= _write(folder, of, metadata, encoder)
+    return facts
 
 
 def follow_features(
-    folder: Path, base: Path, base_manifest: dict[str, Any], users: Metadata
+    folder: Path, base: Path, base_manifest: Manifest, users: Metadata
 ) -> dict[str, Any]:
     """Take over the item features of ``base``, and tell of other users in its terms.
 
@@ -48,9 +49,9 @@ def follow_features(
         What the manifest tells of the users; the base's tells of the items.
     """
     for name in ("item_features.parquet", "item_tokens.parquet"):
-        if name in base_manifest["files"]:
+        if name in base_manifest.files:
             shutil.copyfile(base / name, folder / name)
-    encoder = _read_encoder(base, "user", base_manifest)
+    encoder = read_encoders(base, base_manifest).get("user")
     return {} if encoder is None else _write(folder, "user", users, encoder)
 
 
@@ -61,10 +62,14 @@ def _write(folder: Path, of: str, metadata: Metadata, encoder: Encoder) -> dict[
     return {f"{of}_numbers": list(encoder.scales)}
 
 
-def _read_encoder(folder: Path, of: str, manifest: dict[str, Any]) -> Encoder | None:
-    """The encoder of a data set's items or users; None where it has no features of them."""
-    name = f"{of}_tokens.parquet"
-    if name not in manifest["files"]:
-        return None
-    tokens = pq.read_table(folder / name)["name"].to_pylist()
-    return Encoder(tokens, manifest[f"{of}_numbers"])
+def read_encoders(folder: Path, manifest: Manifest) -> dict[str, Encoder]:
+    """The encoders of a data set's ``item`` and ``user``, where it has features of them."""
+    numbers = {"item": manifest.item_numbers, "user": manifest.user_numbers}
+    return {
+        of: Encoder(
+            pq.read_table(folder / f"{of}_tokens.parquet")["name"].to_pylist(),
+            [scale.model_dump() for scale in scales],
+        )
+        for of, scales in numbers.items()
+        if f"{of}_tokens.parquet" in manifest.files
+    }

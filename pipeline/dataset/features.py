@@ -118,6 +118,15 @@ def fit_encoder(metadata: Metadata, rules: DatasetSettings, base: Encoder | None
     return Encoder(tokens, scales)
 
 
+def fitted_encoder(
+    metadata: Metadata, rules: DatasetSettings, former: Encoder | None
+) -> Encoder | None:
+    """The encoder of items or users; None where nothing is known of any, or was before."""
+    if former is None and metadata.is_empty:
+        return None
+    return fit_encoder(metadata, rules, former)
+
+
 def encode(metadata: Metadata, encoder: Encoder) -> pa.Table:
     """Features of R rows.
 

@@ -1,23 +1,17 @@
-"""What a data set is made from: the rows it reads, and a fingerprint of all that they hold."""
+"""What a data set is made from: the hours it covers, and a fingerprint of all that they hold."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-from pipeline.dataset.write import Frame
 from pipeline.errors import HourglassError
-from pipeline.hours import HOUR_S, HourRange
+from pipeline.hours import HOUR_S, Hour, HourRange, parse_duration_h
 from pipeline.lake import stale_hours
 from pipeline.lake.lake import Lake, State
-from pipeline.lake.sql import query, statement
+from pipeline.lake.sql import statement
 from pipeline.lake.steps import INGEST, SESSIONIZE
-from pipeline.lake.tables import DWELL_HOURS, OPEN_SESSIONS, SESSIONS
-from pipeline.sessions.dwell import Moments, merged, moments_of_us
 from pipeline.settings.settings import DatasetSettings, Settings
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
 
 HOUR_US = HOUR_S * 1_000_000
 _TRANSFORMS = (
@@ -31,6 +25,41 @@ _TRANSFORMS = (
     "open_dwell",
     "window_popularity",
 )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The hours a data set covers: ``[history_start, window_start)`` is context."""
+
+    history_start: Hour
+    window_start: Hour
+    as_of: Hour
+
+    @property
+    def all_hours(self) -> HourRange:
+        """From the first hour of the context to the end."""
+        return HourRange(self.history_start, self.as_of)
+
+    def popular_hours(self, rules: DatasetSettings) -> HourRange:
+        """Hours whose popularity is told.
+
+        Each event of the window has a whole popularity window before it.  They reach up to the end,
+        because a model that follows popularity is served it fresh every hour; of a test set it may
+        use only the hours before that of a request.
+        """
+        return HourRange(self.window_start - parse_duration_h(rules.popularity_window), self.as_of)
+
+
+def frame_before(rules: DatasetSettings, as_of: Hour) -> Frame:
+    """The hours that a data set as of an hour covers."""
+    window_start = as_of - parse_duration_h(rules.window)
+    return Frame(window_start - parse_duration_h(rules.history), window_start, as_of)
+
+
+def frame_of(rules: DatasetSettings, hours: HourRange) -> Frame:
+    """The hours that a test set of ``hours`` covers: it begins where a data set ends."""
+    reach_h = parse_duration_h(rules.history) + parse_duration_h(rules.window)
+    return Frame(hours.first - reach_h, hours.first, hours.stop)
 
 
 def inputs(
@@ -58,47 +87,6 @@ def inputs(
         "sessions_in": [filled[h].output_digest if h in filled else "" for h in needed],
         "open_in": [stale_hours.state_digest(filled, hour) for hour in needed][-1:],
         "events_in": [arrived[h].output_digest if h in arrived else "" for h in needed],
+        # By whichever engine: both follow the same definitions, and give the same bytes.
         "transforms": [statement(name) for name in _TRANSFORMS],
     }
-
-
-def session_rows(
-    spark: SparkSession, lake: Lake, frame: Frame, state: State
-) -> dict[str, DataFrame]:
-    """``closed`` sessions of all hours, and those that stand ``opened`` at the end."""
-    last = HourRange(frame.as_of - 1, frame.as_of)
-    return {
-        "closed": lake.read(spark, SESSIONS, frame.all_hours, state),
-        "opened": lake.read(spark, OPEN_SESSIONS, last, state),
-    }
-
-
-def known_events(
-    spark: SparkSession,
-    sessions: dict[str, DataFrame],
-    rules: DatasetSettings,
-    context: Sequence[str],
-    frame: Frame,
-) -> DataFrame:
-    """Columns of `history_events.sql`: each event once, its values of ``context`` as a list."""
-    return query(
-        spark,
-        "history_events",
-        sessions,
-        since_us=frame.history_start.index * HOUR_US,
-        as_of_us=frame.as_of.index * HOUR_US,
-        all_types=not rules.event_types,
-        event_types="\x1f".join(rules.event_types),
-        context_fields="\x1f".join(context),
-    )
-
-
-def dwell_moments(spark: SparkSession, lake: Lake, frame: Frame, state: State) -> Moments:
-    """Moments of the window's dwell times: of sessions that closed in it, and of the open ones."""
-    window = HourRange(frame.window_start, frame.as_of)
-    last = HourRange(frame.as_of - 1, frame.as_of)
-    opened = query(spark, "open_dwell", {"opened": lake.read(spark, OPEN_SESSIONS, last, state)})
-    dwell_us = opened.toArrow()["dwell_us"].drop_null().to_numpy()
-    still_open = [moments_of_us(dwell_us)] if len(dwell_us) else []
-    hours = lake.arrow(DWELL_HOURS, window, state).sort_by("hour").to_pylist()
-    return merged([*hours, *still_open])

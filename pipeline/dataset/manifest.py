@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,7 +70,12 @@ class NumberScale(_Part):
 
 
 class Manifest(_Part):
-    """What a data set was made from, and how much is in it."""
+    """What a data set was made from, and how much is in it.
+
+    What another version wrote besides is carried along.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     format: int
     dataset_id: str
@@ -91,6 +97,7 @@ class Manifest(_Part):
     code_version: str
     files: dict[str, str]
     base_dataset_id: str | None = None
+    n_window_events: int | None = None
     left_out_events: int | None = None
     context_fields: tuple[ContextField, ...] = ()
     n_cold_items: int = 0
@@ -101,6 +108,21 @@ class Manifest(_Part):
     def parts(self) -> tuple[str, ...]:
         """Names of the shards, in the order of their users."""
         return tuple(sorted(name for name in self.files if name.startswith("part-")))
+
+    @property
+    def window_h(self) -> int:
+        """How many hours its window has."""
+        return self.as_of.index - self.window_start.index
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that was given, as plain values."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    @property
+    def text(self) -> str:
+        """What `manifest.json` holds."""
+        return json.dumps(self.facts, indent=1, sort_keys=True) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:

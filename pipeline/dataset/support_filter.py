@@ -2,41 +2,85 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-from pipeline.lake.sql import query
+import numpy as np
+
+from pipeline.dataset.event_log import FlatLog, Ints
+from pipeline.dataset.inputs import Frame
+from pipeline.dataset.manifest import StepCounts
+from pipeline.errors import HourglassError
 from pipeline.settings.settings import DatasetSettings
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+from pipeline.text.wording import counted
 
 
 def filter_support(
-    spark: SparkSession, events: DataFrame, rules: DatasetSettings
-) -> tuple[DataFrame, list[dict[str, Any]]]:
+    log: FlatLog, event: Ints, rules: DatasetSettings
+) -> tuple[Ints, tuple[StepCounts, ...]]:
     """Apply items, sessions, users in that order, once as published or until nothing changes.
 
-    Returns the rows that stay, and after each step how many events, items, users and sessions
-    were left; the first row counts what came in.
+    Returns the events (n,) that stay of ``event``, and after each step how many events, items,
+    users and sessions were left; the first row counts what came in.
     """
-    thresholds = (
-        ("items", rules.min_item_events),
-        ("sessions", rules.min_session_events),
-        ("users", rules.min_user_sessions),
+    steps = (
+        (f"items >= {rules.min_item_events}", _of_items, rules.min_item_events),
+        (f"sessions >= {rules.min_session_events}", _of_sessions, rules.min_session_events),
+        (f"users >= {rules.min_user_sessions}", _of_users, rules.min_user_sessions),
     )
-    steps = [_counted(spark, "window", events)]
-    kept = events
+    counts = [_counted(log, "window", event)]
     while True:
-        before = steps[-1]["events"]
-        for what, least in thresholds:
-            kept = query(spark, f"support_{what}", {"kept_events": kept}, least=least)
-            # Cut the lineage: a fixed point may take many passes, each a join upon the last.
-            kept = kept.localCheckpoint()
-            steps.append(_counted(spark, f"{what} >= {least}", kept))
-        if rules.support_passes == "single" or steps[-1]["events"] == before:
-            return kept, steps
+        before = len(event)
+        for name, supported, least in steps:
+            event = event[supported(log, event) >= least]
+            counts.append(_counted(log, name, event))
+        if rules.support_passes == "single" or len(event) == before:
+            return event, tuple(counts)
 
 
-def _counted(spark: SparkSession, step: str, events: DataFrame) -> dict[str, Any]:
-    counts = query(spark, "support_counts", {"kept_events": events}).collect()[0]
-    return {"step": step, **counts.asDict()}
+def refuse_nothing(steps: Sequence[StepCounts], frame: Frame) -> None:
+    """Let a filter pass that left something.
+
+    Raises:
+        HourglassError: it left no event; where they went is said.
+    """
+    if steps[-1].events:
+        return
+    attrition = ", ".join(f"{step.step}: {counted(step.events, 'event')}" for step in steps)
+    raise HourglassError(
+        f"no event of {frame.window_start} to {frame.as_of} is left by the support filter "
+        f"({attrition}): widen dataset.window or lower dataset.min_*"
+    )
+
+
+def _of_items(log: FlatLog, event: Ints) -> Ints:
+    """Events on the item of each event."""
+    item = log.item[event]
+    return np.bincount(item, minlength=1)[item]
+
+
+def _of_sessions(log: FlatLog, event: Ints) -> Ints:
+    """Events in the session of each event."""
+    session = log.session[event]
+    return np.bincount(session, minlength=1)[session]
+
+
+def _of_users(log: FlatLog, event: Ints) -> Ints:
+    """Sessions of the user of each event."""
+    alive = np.flatnonzero(np.bincount(log.session[event], minlength=1))
+    if not len(event):
+        return alive[:0]
+    sessions = np.bincount(log.session_user[alive], minlength=len(log.user_ids))
+    return sessions[log.user[event]]
+
+
+def _counted(log: FlatLog, step: str, event: Ints) -> StepCounts:
+    def distinct(codes: Ints) -> int:
+        return int(np.count_nonzero(np.bincount(codes[event], minlength=1)))
+
+    return StepCounts(
+        step=step,
+        events=len(event),
+        items=distinct(log.item),
+        users=distinct(log.user),
+        sessions=distinct(log.session),
+    )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from pipeline.dataset.write import read_manifest
+from pipeline.dataset.manifest import MANIFEST_NAME, Manifest, read_manifest
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEM_HOURS
 from pipeline.quality.expectations import validate_frame
@@ -38,11 +38,11 @@ def judge_dataset(lake: Lake, settings: Settings, folder: Path) -> ValidationOut
     import pandas as pd
 
     manifest = read_manifest(folder)
-    as_of = Hour.parse(manifest["as_of"])
+    as_of = manifest.as_of
     latest = lake.arrow(
         ITEM_HOURS, HourRange(as_of - _LATEST_H, as_of), columns=("item_id", "events")
     )
-    before = _dataset_before(folder, as_of)
+    before = _dataset_before(folder, manifest)
     facts = dataset_facts(
         manifest,
         _vocabulary(folder),
@@ -66,7 +66,7 @@ def judge_dataset(lake: Lake, settings: Settings, folder: Path) -> ValidationOut
 
 
 def dataset_facts(
-    manifest: dict[str, Any],
+    manifest: Manifest,
     vocabulary: pa.Array,
     latest: pa.Table,
     vocabulary_before: pa.Array | None,
@@ -84,7 +84,7 @@ def dataset_facts(
         vocabulary_ratio and new_item_share, against the data set before; unseen_share, of the
         latest events, those on items that are not in the vocabulary.  NaN where unknown.
     """
-    first, last = manifest["steps"][0], manifest["steps"][-1]
+    first, last = manifest.steps[0], manifest.steps[-1]
     known = latest.filter(pc.is_in(latest["item_id"], value_set=vocabulary))
     events, known_events = (pc.sum(table["events"]).as_py() or 0 for table in (latest, known))
     ratio = new_share = _NAN
@@ -93,11 +93,11 @@ def dataset_facts(
         old = pc.sum(pc.is_in(vocabulary, value_set=vocabulary_before)).as_py() or 0
         new_share = 1 - old / len(vocabulary)
     return {
-        "targets": manifest["n_targets"],
-        "items": manifest["n_items"],
-        "users": manifest["n_users"],
-        "kept_event_share": last["events"] / first["events"] if first["events"] else _NAN,
-        "kept_item_share": last["items"] / first["items"] if first["items"] else _NAN,
+        "targets": manifest.n_targets,
+        "items": manifest.n_items,
+        "users": manifest.n_users,
+        "kept_event_share": last.events / first.events if first.events else _NAN,
+        "kept_item_share": last.items / first.items if first.items else _NAN,
         "vocabulary_ratio": ratio,
         "new_item_share": new_share,
         "unseen_share": 1 - known_events / events if events else _NAN,
@@ -130,22 +130,18 @@ def refuse_critical_dataset(folder: Path) -> None:
         raise HourglassError(f"data set {folder.name} failed a critical expectation: {failed[0]}")
 
 
-def _dataset_before(folder: Path, as_of: Hour) -> Path | None:
+def _dataset_before(folder: Path, manifest: Manifest) -> Path | None:
     """The data set of the latest time before this one's that was made alike and not refused."""
-    alike = _width_h(folder)
-    made = [
-        (Hour.parse(read_manifest(path.parent)["as_of"]), path.parent)
-        for path in folder.parent.glob("[!.]*/manifest.json")
-        if _width_h(path.parent) == alike and dataset_verdict(path.parent)[0] != "critical"
+    others = (path.parent for path in folder.parent.glob(f"[!.]*/{MANIFEST_NAME}"))
+    made = [(read_manifest(other), other) for other in others if other != folder]
+    alike = [
+        (other.as_of, path)
+        for other, path in made
+        if other.as_of < manifest.as_of
+        and (other.window_h, other.config_digest) == (manifest.window_h, manifest.config_digest)
+        and dataset_verdict(path)[0] != "critical"
     ]
-    return max(((hour, path) for hour, path in made if hour < as_of), default=(None, None))[1]
-
-
-def _width_h(folder: Path) -> tuple[int, str]:
-    """How long a data set's window is, and by which settings it was made."""
-    manifest = read_manifest(folder)
-    window_h = Hour.parse(manifest["as_of"]).index - Hour.parse(manifest["window_start"]).index
-    return window_h, manifest["config_digest"]
+    return max(alike, default=(None, None))[1]
 
 
 def _vocabulary(folder: Path) -> pa.Array:

@@ -6,33 +6,37 @@ same bytes and the manifest's checksums hold for it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.dataset.encoding import with_codes
-from pipeline.errors import NothingHappenedError, UsageError
-from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.lake.lake import Lake, State
-from pipeline.lake.sql import query
-from pipeline.lake.tables import ITEM_HOURS
+from pipeline.dataset.event_log import Ints
+from pipeline.dataset.inputs import Frame
+from pipeline.dataset.manifest import (
+    FORMAT,
+    MANIFEST_NAME,
+    ContextField,
+    DwellBins,
+    Manifest,
+    StepCounts,
+    sha256_of,
+)
+from pipeline.errors import NothingHappenedError
+from pipeline.hours import HourRange, parse_duration_h
+from pipeline.lake.lake import State
 from pipeline.settings.settings import Settings
 from pipeline.text.wording import counted
 from pipeline.version import code_version
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
 
 _ROWS_PER_GROUP = 1 << 17
 POPULARITY = pa.schema(
@@ -45,197 +49,116 @@ POPULARITY = pa.schema(
 
 
 @dataclass(frozen=True)
-class Frame:
-    """The hours a part covers: ``[history_start, window_start)`` is context."""
+class DatasetContent:
+    """What goes into a data set's files, computed in this process or by Spark.
 
-    history_start: Hour
-    window_start: Hour
-    as_of: Hour
-
-    @property
-    def all_hours(self) -> HourRange:
-        """From the first hour of the context to the end."""
-        return HourRange(self.history_start, self.as_of)
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a part is written from.
-
-    ``known_items`` are the rows of the vocabulary whose events are let in.  ``features`` is given
-    the folder and its users, writes what is known of items and users, and returns what the
-    manifest tells of it.
+    ``write_shards`` is given the folder; ``popularity`` is sorted by hour and item.
     """
 
-    folder: Path
-    frame: Frame
-    state: State
-    context: DataFrame
-    window: DataFrame
-    popular_hours: HourRange
+    event_types: tuple[str, ...]
+    context_fields: tuple[ContextField, ...]
+    dwell: DwellBins
+    steps: tuple[StepCounts, ...]
+    n_window_events: int
     vocabulary: pa.Table
-    known_items: pa.Table
-    features: Callable[[Path, pa.Array], dict[str, Any]]
-    keep_idle: bool = False
+    popularity: pa.Table
+    write_shards: Callable[[Path], None]
 
 
-def write_part(
-    spark: SparkSession, lake: Lake, settings: Settings, part: Part, manifest: dict[str, Any]
+#: Given the folder and its users, writes what is known of items and users; returns what the
+#: manifest tells of it.
+WriteFeatures = Callable[[Path, pa.Array], dict[str, Any]]
+
+
+def write_dataset(
+    folder: Path,
+    settings: Settings,
+    frame: Frame,
+    state: State,
+    content: DatasetContent,
+    features: WriteFeatures,
+    base: Manifest | None = None,
 ) -> Path:
-    """Write all files of a part, the manifest last; returns its folder.
+    """Write all files of a data set, the manifest last; returns its folder.
+
+    Args:
+        folder: where it appears.
+        settings: by which it was made.
+        frame: its hours.
+        state: of the lake it was made from.
+        content: what is in it.
+        features: writes those of items and users.
+        base: the manifest of the data set whose encoding it is told in, if another's.
 
     Raises:
         HourglassError: no event is left.
     """
-    rules, frame = settings.dataset, part.frame
-    terms = spark.createDataFrame(
-        part.known_items.select(["item", "item_id"]).to_pandas(), "item int, item_id string"
-    )
-    staging = part.folder.with_name(f".{part.folder.name}-{uuid.uuid4().hex}")
+    staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     staging.mkdir(parents=True)
     try:
-        histories = _histories(spark, part, terms, manifest, rules.max_history_events)
-        _write_shards(histories, staging, rules.events_per_shard)
-        write_table(part.vocabulary, staging / "vocabulary.parquet")
-        popularity = query(
-            spark,
-            "window_popularity",
-            {
-                "recent_hours": lake.read(spark, ITEM_HOURS, part.popular_hours, part.state),
-                "vocabulary": terms,
-            },
-        )
-        # Sorted here: Spark would compute everything once more to find out where to cut it.
-        rows = popularity.toArrow().cast(POPULARITY)
-        rows = rows.sort_by([("hour_index", "ascending"), ("item", "ascending")])
-        write_table(rows, staging / "popularity.parquet")
+        content.write_shards(staging)
+        write_table(content.vocabulary, staging / "vocabulary.parquet")
+        write_table(content.popularity, staging / "popularity.parquet")
         counts = _counts(staging)
+        n_items = content.vocabulary.num_rows
         if not counts["n_users"]:
             raise NothingHappenedError(
                 f"no event of {HourRange(frame.window_start, frame.as_of) or frame.all_hours} is "
-                f"on what data set {manifest['base_dataset_id']} knows, "
-                f"{counted(part.vocabulary.num_rows, 'item')}: take more hours, or a "
-                "data set of later ones"
+                f"on what data set {'' if base is None else base.dataset_id} knows, "
+                f"{counted(n_items, 'item')}: take more hours, or a data set of later ones"
             )
-        manifest = {
-            **manifest,
+        facts = {
+            **({} if base is None else base.facts),
+            **_facts(settings, frame, content),
             **counts,
-            **part.features(staging, _users(staging)),
-            "n_items": part.vocabulary.num_rows,
-            "n_cold_items": pc.sum(pc.equal(part.vocabulary["events"], 0)).as_py(),
-            "popularity_window_h": parse_duration_h(rules.popularity_window),
-            "window_start": str(frame.window_start),
-            "history_start": str(frame.history_start),
-            "gap_s": settings.sessions.gap_s,
-            "max_session_hours": settings.sessions.max_session_hours,
-            "config_digest": settings.digest("dataset", "sessions"),
+            **features(staging, _users(staging)),
+            "dataset_id": folder.name,
             "code_version": code_version(),
-            "files": {path.name: _file_digest(path) for path in sorted(staging.iterdir())},
+            "files": {path.name: sha256_of(path) for path in sorted(staging.iterdir())},
         }
-        if "n_window_events" in manifest:
-            manifest["left_out_events"] = manifest["n_window_events"] - counts["n_targets"]
-        _write_json(staging / "manifest.json", manifest)
+        if base is not None:
+            facts["base_dataset_id"] = base.dataset_id
+            facts["n_window_events"] = content.n_window_events
+            facts["left_out_events"] = content.n_window_events - counts["n_targets"]
+        (staging / MANIFEST_NAME).write_text(Manifest(**facts).text, encoding="utf-8")
         # Apart from the manifest, because snapshot ids differ between lakes of equal content.
-        _write_json(staging / "lineage.json", dict(part.state))
+        lineage = json.dumps(dict(state), indent=1, sort_keys=True) + "\n"
+        (staging / "lineage.json").write_text(lineage, encoding="utf-8")
         try:
-            staging.rename(part.folder)
+            staging.rename(folder)
         except OSError:
-            # Another process made the same part meanwhile; its content is the same.
-            if not part.folder.is_dir():
+            # Another process made the same one meanwhile; its content is the same.
+            if not folder.is_dir():
                 raise
-        return part.folder
+        return folder
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a data set's folder.
-
-    Raises:
-        UsageError: there is no data set.
-    """
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{folder}: no data set here: run `hourglass dataset`") from error
-    return manifest
-
-
-def _histories(
-    spark: SparkSession,
-    part: Part,
-    terms: DataFrame,
-    manifest: dict[str, Any],
-    max_context: int,
-) -> DataFrame:
-    from pyspark.sql import functions
-
-    fields = manifest["context_fields"]
-    event_codes = [(name, code) for code, name in enumerate(manifest["event_types"])]
-    histories = query(
-        spark,
-        "histories",
-        {
-            "context_events": with_codes(spark, part.context, fields),
-            "window_events": with_codes(spark, part.window, fields),
-            "vocabulary": terms,
-            "event_codes": spark.createDataFrame(event_codes, "event_type string, code smallint"),
-        },
-        width_s=manifest["dwell"]["width_s"],
-        bins=manifest["dwell"]["bins"],
-        max_context=max_context,
-        keep_idle=part.keep_idle,
-    )
-    for place in range(len(fields)):
-        of_field = functions.transform("codes", _entry(place))
-        histories = histories.withColumn(f"context_{place}", of_field)
-    return histories.drop("codes")
+def _facts(settings: Settings, frame: Frame, content: DatasetContent) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "as_of": frame.as_of,
+        "window_start": frame.window_start,
+        "history_start": frame.history_start,
+        "event_types": content.event_types,
+        "context_fields": content.context_fields,
+        "steps": content.steps,
+        "dwell": content.dwell,
+        "n_items": content.vocabulary.num_rows,
+        "n_cold_items": pc.sum(pc.equal(content.vocabulary["events"], 0)).as_py(),
+        "popularity_window_h": parse_duration_h(settings.dataset.popularity_window),
+        "gap_s": settings.sessions.gap_s,
+        "max_session_hours": settings.sessions.max_session_hours,
+        "config_digest": settings.digest("dataset", "sessions"),
+    }
 
 
-def _entry(place: int) -> Callable[[Column], Column]:
-    return lambda codes: codes[place]
-
-
-def _write_shards(histories: DataFrame, staging: Path, events_per_shard: int) -> None:
-    """Write shards in the order of users, each with about as many events."""
-    from pyspark.sql import functions
-
-    histories.persist()
-    try:
-        bounds = shard_bounds(
-            histories.selectExpr("user_id", "SIZE(item) AS events").toArrow(), events_per_shard
-        )
-        reached = [functions.lit(bound) <= functions.col("user_id") for bound in bounds]
-        number_of = sum((each.cast("int") for each in reached), functions.lit(0))
-        (
-            histories.withColumn("shard", number_of)
-            .repartitionById(len(bounds) + 1, functions.col("shard"))
-            .sortWithinPartitions("user_id")
-            .mapInArrow(_shard_writer(staging), "shard int")
-            .collect()
-        )
-    finally:
-        histories.unpersist()
-
-
-def _shard_writer(
-    staging: Path,
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """A task's rows are those of one shard, in order."""
-
-    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        filled = [batch for batch in batches if batch.num_rows]
-        if not filled:
-            return
-        rows = pa.Table.from_batches(filled)
-        number = rows["shard"][0].as_py()
-        # A task that is tried again, or twice at once, leaves the whole file of one of them.
-        unfinished = staging / f".{uuid.uuid4().hex}"
-        write_table(rows.drop_columns(["shard"]), unfinished)
-        unfinished.rename(staging / f"part-{number:05d}.parquet")
-        yield pa.record_batch({"shard": pa.array([number], pa.int32())})
-
-    return write
+def write_shard(rows: pa.Table, folder: Path, number: int) -> None:
+    """Write one shard; who does it again, or twice at once, leaves the whole file of one."""
+    unfinished = folder / f".{uuid.uuid4().hex}"
+    write_table(rows, unfinished)
+    unfinished.rename(folder / f"part-{number:05d}.parquet")
 
 
 def write_table(rows: pa.Table, path: Path) -> None:
@@ -257,18 +180,16 @@ def write_table(rows: pa.Table, path: Path) -> None:
     )
 
 
-def shard_bounds(users: pa.Table, events_per_shard: int) -> list[str]:
+def shard_cuts(events: Ints, events_per_shard: int) -> list[int]:
     """First user of each shard after the first, so that all hold about the same number of events.
 
-    ``users`` has a row a user: user_id, events.  A user's history is never parted.
+    ``events`` (U,) are those of each user.  A user's history is never parted.
     """
-    users = users.sort_by("user_id")
-    events = users["events"].to_numpy()
+    total = int(events.sum())
     before = np.cumsum(events) - events
-    shards = max(1, math.ceil(int(events.sum()) / events_per_shard))
-    cuts = np.searchsorted(before, [n * events.sum() / shards for n in range(1, shards)])
-    firsts = {int(cut) for cut in cuts if 0 < cut < len(events)}
-    return [users["user_id"][cut].as_py() for cut in sorted(firsts)]
+    shards = max(1, math.ceil(total / events_per_shard))
+    cuts = np.searchsorted(before, [n * total / shards for n in range(1, shards)])
+    return sorted({int(cut) for cut in cuts if 0 < cut < len(events)})
 
 
 def _counts(staging: Path) -> dict[str, int]:
@@ -286,12 +207,3 @@ def _users(staging: Path) -> pa.Array:
     paths = sorted(staging.glob("part-*.parquet"))
     chunks = [pq.read_table(path, columns=["user_id"])["user_id"] for path in paths]
     return pa.concat_arrays([chunk for column in chunks for chunk in column.chunks])
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from dataset_oracle import (
     Frame,
@@ -29,15 +29,22 @@ from hypothesis import strategies as st
 from session_oracle import HOUR_US, US, Event, Rules
 from staging import DAY, DAY_US, Log
 
-from pipeline.dataset.build import freeze, held_out, histories_at, hold_out, read_manifest
-from pipeline.dataset.write import shard_bounds
+from pipeline.dataset.build import freeze, held_out, histories_at, hold_out
+from pipeline.dataset.freeze import freeze_and_judge
+from pipeline.dataset.manifest import read_manifest
+from pipeline.dataset.write import shard_cuts
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange
 from pipeline.ingest import ingest
 from pipeline.lake.compute import Compute
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import DatasetSettings, SessionSettings, Settings, SourceSettings
+from pipeline.workspace import Workspace
 from training.data.reader import DataSet, read_dataset
+from training.steps.evaluate import frozen_part
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 T = 48
 RULES = Rules(max_session_hours=3)
@@ -88,8 +95,18 @@ def log(compute: Compute, tmp_path_factory: pytest.TempPathFactory) -> Log:
 
 
 @pytest.fixture(scope="module")
-def base(compute: Compute, log: Log) -> Path:
-    return freeze(compute, log.lake, log.settings, DAY + T)
+def base(no_spark: Compute, log: Log) -> Path:
+    return freeze(no_spark, log.lake, log.settings, DAY + T)
+
+
+@pytest.fixture(scope="module")
+def no_spark() -> Compute:
+    """Computes what is small; Spark, if it were needed, would not start."""
+
+    def start() -> SparkSession:
+        raise AssertionError("Spark was started for a small input")
+
+    return Compute(start, from_mib=64)
 
 
 def with_rules(log: Log, **changed: object) -> Settings:
@@ -134,32 +151,27 @@ def files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
+STRICT: dict[str, object] = {
+    "event_types": ("view", "buy"),
+    "support_passes": "fixed_point",
+    "min_session_events": 3,
+    "min_user_sessions": 2,
+    "events_per_shard": 60,
+    "max_history_events": 0,
+    "history": "20d",
+}
+
+
 @pytest.mark.parametrize(
     "changed",
-    [
-        pytest.param({}, id="small"),
-        pytest.param(
-            {
-                "event_types": ("view", "buy"),
-                "support_passes": "fixed_point",
-                "min_session_events": 3,
-                "min_user_sessions": 2,
-                "events_per_shard": 60,
-                "max_history_events": 0,
-                "history": "20d",
-            },
-            id="strict, in several shards",
-        ),
-    ],
+    [pytest.param({}, id="small"), pytest.param(STRICT, id="strict, in several shards")],
 )
 def test_a_data_set_is_what_loops_make_of_the_events(
-    compute: Compute, log: Log, changed: dict[str, object], request: pytest.FixtureRequest
+    no_spark: Compute, log: Log, changed: dict[str, object]
 ) -> None:
-    if changed:
-        request.getfixturevalue("as_commands_compute")
     settings = with_rules(log, **changed)
     rules = settings.dataset
-    data = read_dataset(freeze(compute, log.lake, settings, DAY + T))
+    data = read_dataset(freeze(no_spark, log.lake, settings, DAY + T))
     frame = replace(FRAME, history_start=FRAME.window_start - 480) if changed else FRAME
 
     known = known_events(log.events, RULES, frame, rules.event_types)
@@ -210,6 +222,28 @@ def assert_popular(data: DataSet, log: Log, first: int, stop: int) -> None:
             found.item, found.hour_index.tolist(), found.events.tolist(), strict=True
         )
     } == {(item, hour): n for (item, hour), n in expected.items() if item in set(data.item_ids)}
+
+
+@pytest.mark.usefixtures("as_commands_compute")
+def test_spark_makes_the_same_bytes(
+    spark: SparkSession, no_spark: Compute, log: Log, tmp_path: Path
+) -> None:
+    """Where it computes them, because they are too many: data set, test part, histories."""
+    made = []
+    for name, engine in (("in process", no_spark), ("spark", Compute(lambda: spark, from_mib=0))):
+        work = tmp_path / name
+        settings = with_rules(log, **STRICT).model_copy(update={"work": work})
+        first = freeze(engine, log.lake, settings, DAY + T)
+        hold_out(engine, log.lake, settings, first, HourRange(DAY + T, DAY + T + 3))
+        small = with_rules(log, min_item_events=1).model_copy(update={"work": work})
+        extended = freeze(engine, log.lake, small, DAY + 52, first)
+        histories_at(engine, log.lake, small, extended, DAY + 53)
+        made.append({p.relative_to(work): p.read_bytes() for p in work.rglob("*") if p.is_file()})
+    assert made[0].keys() == made[1].keys()
+    names = [path.name for path in made[0]]
+    assert names.count("manifest.json") == 4
+    assert "part-00001.parquet" in names, "only one shard"
+    assert [path for path, content in made[0].items() if made[1][path] != content] == []
 
 
 def test_the_freshest_clicks_are_in(base: Path) -> None:
@@ -299,12 +333,11 @@ def test_extending_only_appends(compute: Compute, log: Log, base: Path) -> None:
     assert freeze(compute, log.lake, later, DAY + 52).name != new.folder.name
 
 
-@pytest.mark.usefixtures("as_commands_compute")
 def test_the_test_part_holds_exactly_the_events_that_follow(
-    compute: Compute, log: Log, base: Path
+    no_spark: Compute, log: Log, base: Path
 ) -> None:
     part = read_dataset(
-        hold_out(compute, log.lake, log.settings, base, HourRange(DAY + T, DAY + T + 3))
+        hold_out(no_spark, log.lake, log.settings, base, HourRange(DAY + T, DAY + T + 3))
     )
     old = read_dataset(base)
     frame = Frame(FRAME.history_start, FRAME.as_of, FRAME.as_of + 3)
@@ -331,9 +364,9 @@ def test_the_test_part_holds_exactly_the_events_that_follow(
 
 
 def test_recommendations_are_asked_for_everyone_who_is_known(
-    compute: Compute, log: Log, base: Path
+    no_spark: Compute, log: Log, base: Path
 ) -> None:
-    asked = read_dataset(histories_at(compute, log.lake, log.settings, base, DAY + 52))
+    asked = read_dataset(histories_at(no_spark, log.lake, log.settings, base, DAY + 52))
     frame = Frame(DAY.index + 17, DAY.index + 52, DAY.index + 52)
     known = known_events(log.events, RULES, frame)
     expected = histories(
@@ -345,9 +378,7 @@ def test_recommendations_are_asked_for_everyone_who_is_known(
     assert_popular(asked, log, 46, 52)
 
 
-def test_a_test_part_that_was_made_is_found_without_spark(
-    compute: Compute, log: Log, base: Path
-) -> None:
+def test_a_test_part_that_was_made_is_found(compute: Compute, log: Log, base: Path) -> None:
     hours = HourRange(DAY + T, DAY + T + 2)
     assert held_out(log.lake, log.settings, base, hours) is None
     made = hold_out(compute, log.lake, log.settings, base, hours)
@@ -416,15 +447,9 @@ def test_an_hour_without_a_known_item_is_no_test_part(compute: Compute, tmp_path
 )
 def test_shards_are_of_even_size(lengths: list[int], events_per_shard: int) -> None:
     """No shard is further from an even share than the longest history is long."""
-    users = [f"u{n:03d}" for n in range(len(lengths))]
-    table = pa.table({"user_id": users, "events": lengths}).take(
-        pa.array(random.Random(1).sample(range(len(users)), len(users)))
-    )
-    bounds = shard_bounds(table, events_per_shard)
-    assert bounds == sorted(set(bounds))
-    sizes = [0] * (len(bounds) + 1)
-    for user, length in zip(users, lengths, strict=True):
-        sizes[sum(bound <= user for bound in bounds)] += length
+    cuts = shard_cuts(np.array(lengths), events_per_shard)
+    assert cuts == sorted(set(cuts))
+    sizes = [sum(lengths[a:b]) for a, b in pairwise([0, *cuts, len(lengths)])]
     assert all(sizes)
     wanted = -(-sum(lengths) // events_per_shard)
     assert len(sizes) <= wanted
@@ -433,6 +458,20 @@ def test_shards_are_of_even_size(lengths: list[int], events_per_shard: int) -> N
         assert all(abs(size - share) <= 2 * max(lengths) for size in sizes)
 
 
+def test_commands_freeze_few_events_without_java(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: Workspace) -> SparkSession:
+        raise AssertionError("Spark was started for a small input")
+
+    monkeypatch.setattr(Workspace, "_start_spark", start)
+    settings = with_rules(log, max_dwell_bins=7)
+    space = Workspace(settings, datetime(2025, 1, 1, tzinfo=UTC))
+    folder, _ = freeze_and_judge(space, settings, DAY + T)
+    part = read_dataset(frozen_part(space, folder))
+    assert part.manifest.base_dataset_id == folder.name
+    known = histories_at(space.compute, log.lake, settings, folder, DAY + T + 1)
+    assert read_manifest(known).n_users > part.manifest.n_users
+
+
 def test_a_folder_without_a_data_set_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no data set here: run `hourglass dataset`"):
-        read_manifest(tmp_path)
+    with pytest.raises(HourglassError, match="gone: no such data set folder: build it with hour"):
+        read_manifest(tmp_path / "gone")

@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -23,6 +23,9 @@ from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import DatasetSettings, Settings
 from training.data.reader import DataSet, Features, read_dataset
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 # Context of two hours, a window of four, two hours after T.
 T, STOP = 6, 8
@@ -209,13 +212,13 @@ def test_what_is_told_later_changes_nothing(compute: Compute, base: Path, tmp_pa
 
 
 def test_what_is_told_before_is_part_of_the_name(
-    log: Log, base: Path, monkeypatch: pytest.MonkeyPatch
+    compute: Compute, log: Log, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def named(settings: Settings, items: dict[str, Any], users: dict[str, Any]) -> str:
         with_metadata(log, ITEMS, items)
         with_metadata(log, USERS, users)
         with suppress(InterruptedError):
-            freeze(None, log.lake, settings, DAY + T)  # type: ignore[arg-type]
+            freeze(compute, log.lake, settings, DAY + T)
         return made.pop()
 
     def note(went_in: dict[str, Any]) -> str:
@@ -228,7 +231,7 @@ def test_what_is_told_before_is_part_of_the_name(
     made: list[str] = []
     digest = build._digest
     monkeypatch.setattr(build, "_digest", note)
-    monkeypatch.setattr(build, "session_rows", stop)
+    monkeypatch.setattr(build, "_fitted", stop)
     other = {"categories": ["news"]}
     names = [
         named(log.settings, {**ITEMS_KNOWN, "item 2": other}, USERS_KNOWN),
@@ -258,30 +261,35 @@ def test_extending_keeps_codes_and_appends(compute: Compute, log: Log, base: Pat
 
 
 def test_made_again_every_file_has_the_same_bytes(
-    compute: Compute, log: Log, tmp_path: Path
+    compute: Compute, spark: SparkSession, log: Log, tmp_path: Path
 ) -> None:
     """Shards, vocabulary, popularity, features, manifest, lineage: of a data set and a test part.
 
-    A shard's rows come to its writer from as many tasks as there are partitions.
+    By whichever engine; of Spark, a shard's rows come to its writer from as many tasks as there are
+    partitions.
     """
     hours = HourRange(DAY + T, DAY + STOP)
+    by_spark = Compute(lambda: spark, from_mib=0)
     made = []
-    for folder, number in (("first", "2"), ("again", "7")):
+    for folder, engine, number in (
+        *(("in process", compute, "2"), ("first", by_spark, "2"), ("again", by_spark, "7")),
+    ):
         work = tmp_path / folder
         settings = with_rules(log, events_per_shard=100).model_copy(update={"work": work})
-        before = compute.spark.conf.get("spark.sql.shuffle.partitions")
-        compute.spark.conf.set("spark.sql.shuffle.partitions", number)
+        before = spark.conf.get("spark.sql.shuffle.partitions")
+        spark.conf.set("spark.sql.shuffle.partitions", number)
         try:
-            base = freeze(compute, log.lake, settings, DAY + T)
-            hold_out(compute, log.lake, settings, base, hours)
+            base = freeze(engine, log.lake, settings, DAY + T)
+            hold_out(engine, log.lake, settings, base, hours)
         finally:
-            compute.spark.conf.set("spark.sql.shuffle.partitions", str(before))
+            spark.conf.set("spark.sql.shuffle.partitions", str(before))
         made.append({p.relative_to(work): p.read_bytes() for p in work.rglob("*") if p.is_file()})
-    assert made[0].keys() == made[1].keys()
+    assert made[0].keys() == made[1].keys() == made[2].keys()
     names = [path.name for path in made[0]]
     assert names.count("part-00001.parquet") == 2, "only one shard"
     assert names.count("item_features.parquet") == names.count("manifest.json") == 2
-    assert [path for path, content in made[0].items() if made[1][path] != content] == []
+    for other in made[1:]:
+        assert [path for path, content in made[0].items() if other[path] != content] == []
 
 
 def test_one_file_is_the_same_however_its_rows_came(tmp_path: Path) -> None:

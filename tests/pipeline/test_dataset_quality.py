@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.dataset.manifest import FORMAT, Manifest
 from pipeline.dataset.validate import (
     dataset_facts,
     dataset_verdict,
@@ -27,10 +27,18 @@ STEPS = [
 ]
 
 
-def manifest(as_of: str = "2018-05-01T00", **changes: object) -> dict[str, object]:
-    start = {"window_start": str(Hour.parse(as_of) - 24), "config_digest": "c"}
-    made = {"as_of": as_of, **start, "n_targets": 60, "n_items": 4, "n_users": 8, "steps": STEPS}
-    return made | changes
+def manifest(as_of: str = "2018-05-01T00", **changes: object) -> Manifest:
+    start = str(Hour.parse(as_of) - 24)
+    facts: dict[str, object] = {
+        **{"format": FORMAT, "dataset_id": "d", "config_digest": "c", "code_version": ""},
+        **{"as_of": as_of, "window_start": start, "history_start": start},
+        **{"n_targets": 60, "n_items": 4, "n_users": 8, "n_events": 70, "steps": STEPS},
+        **{"popularity_window_h": 24, "max_session_hours": 24, "gap_s": 3600},
+        "event_types": ["view"],
+        "dwell": {"n": 0, "mean_s": 0, "m2_s2": 0, "width_s": 0, "bins": 2},
+        "files": {"vocabulary.parquet": "", "popularity.parquet": ""},
+    }
+    return Manifest.model_validate(facts | changes)
 
 
 def latest(**events: int) -> pa.Table:
@@ -68,7 +76,7 @@ def settings(tmp_path: Path) -> Settings:
 def folder_of(settings: Settings, name: str, items: list[str], **changes: object) -> Path:
     folder = settings.path("shards") / name
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps(manifest(**changes)))  # type: ignore[arg-type]
+    (folder / "manifest.json").write_text(manifest(**changes).text)  # type: ignore[arg-type]
     pq.write_table(pa.table({"item_id": items}), folder / "vocabulary.parquet")
     return folder
 

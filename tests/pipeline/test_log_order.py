@@ -19,6 +19,7 @@ from staging import DAY, DAY_US, session_rows
 from test_session_tasks import in_steps, read, session_files, write_events
 
 from pipeline.dataset.build import freeze
+from pipeline.dataset.event_log import read_log
 from pipeline.hours import HourRange
 from pipeline.lake.compute import Compute
 from pipeline.lake.fingerprint import content_digest
@@ -26,7 +27,6 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile, HourWriter
 from pipeline.lake.tables import ALL_TABLES, OPEN_SESSIONS, SESSIONS, TableSpec
 from pipeline.settings.settings import ColumnSettings, DatasetSettings
-from training.data.event_log import read_log
 
 HOURS = HourRange(H0 - 1, H0 + 2)
 # By which nothing may be ordered: ids, items and keys fall where the lines rise.
@@ -210,7 +210,7 @@ def test_data_sets_and_replays_hold_a_log_of_whole_seconds_in_its_own_order(
     shard = pq.read_table(folder / "part-00000.parquet").to_pylist()
     assert {row["user_id"]: [names[item - 1] for item in row["item"]] for row in shard} == wanted
 
-    log = read_log(place.lake, place.settings.dataset, HOURS, place.lake.state())
+    log = read_log(place.lake, place.lake.state(), HOURS)
     replayed: dict[str, list[str]] = {}
     for user, item in zip(log.user, log.item, strict=True):
         replayed.setdefault(log.user_ids[user], []).append(log.item_ids[item])

@@ -1,26 +1,62 @@
-"""The support filter against loops, once as published and to a fixed point."""
+"""The support filter against loops, once as published and to a fixed point, by both engines."""
 
 from __future__ import annotations
 
 import random
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 from dataset_oracle import Known, supported
 from session_oracle import Event
 
+from pipeline.dataset import by_spark
+from pipeline.dataset.event_log import NEVER, flat_log
 from pipeline.dataset.support_filter import filter_support
+from pipeline.lake.tables import ITEM_HOURS
 from pipeline.settings.settings import DatasetSettings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
+
+Steps = list[dict[str, object]]
 
 
-def frame(spark: SparkSession, known: list[Known]) -> DataFrame:
-    rows = [(one.event.key, one.event.user, one.session, one.event.item) for one in known]
-    return spark.createDataFrame(
-        rows, "event_key string, user_id string, session_id string, item_id string"
+def columns(known: list[Known]) -> dict[str, list[str]]:
+    return {
+        "event_key": [one.event.key for one in known],
+        "user_id": [one.event.user for one in known],
+        "session_id": [one.session for one in known],
+        "item_id": [one.event.item for one in known],
+    }
+
+
+def in_process(known: list[Known], rules: DatasetSettings) -> tuple[list[str], Steps]:
+    """Keys of the events that stay, and the counts."""
+    n = len(known)
+    rows = pa.table(
+        {
+            **columns(known),
+            "closes": [NEVER] * n,
+            # Its place is an event's time, so that the log's order is that of the events by user.
+            "event_us": list(range(n)),
+            "position": list(range(n)),
+            "event_type": ["view"] * n,
+            "value": pa.nulls(n, pa.float64()),
+            "tie_rank": pa.nulls(n, pa.int32()),
+        }
     )
+    log = flat_log(rows, (), [], ITEM_HOURS.schema.empty_table())
+    event, steps = filter_support(log, pa.array(range(n), pa.int64()).to_numpy(), rules)
+    return [known[at].event.key for at in log.time_us[event]], [vars(step) for step in steps]
+
+
+def computed_by_spark(
+    spark: SparkSession, known: list[Known], rules: DatasetSettings
+) -> tuple[list[str], Steps]:
+    frame = spark.createDataFrame(pa.table(columns(known)).to_pandas())
+    remaining, steps = by_spark.filter_support(spark, frame, rules)
+    return [row.event_key for row in remaining.collect()], [vars(step) for step in steps]
 
 
 def sessions(*told: str) -> list[Known]:
@@ -30,7 +66,7 @@ def sessions(*told: str) -> list[Known]:
         name, _, items = text.partition(":")
         user = name.split()[0]
         found += [
-            Known(Event(place, f"{name} {place}", user, item), name, None)
+            Known(Event(place, f"{name} {place} {item}", user, item), name, None)
             for place, item in enumerate(items.split())
         ]
     return found
@@ -46,34 +82,48 @@ def sessions(*told: str) -> list[Known]:
     ],
 )
 def test_what_one_pass_leaves_behind_a_fixed_point_removes(
-    spark: SparkSession, passes: str, left: list[str], events: list[int]
+    passes: str, left: list[str], events: list[int]
 ) -> None:
     known = sessions("ann 1: a b", "ann 2: a a", "bob 1: b c")
     rules = DatasetSettings(
         min_item_events=2, min_session_events=2, min_user_sessions=2, support_passes=passes
     )
-    kept, steps = filter_support(spark, frame(spark, known), rules)
-    assert sorted(row.item_id for row in kept.collect()) == sorted(left)
+    kept, steps = in_process(known, rules)
+    assert sorted(key.split()[-1] for key in kept) == sorted(left)
     assert [step["events"] for step in steps] == events
 
 
-@pytest.mark.parametrize("passes", ["single", "fixed_point"])
-def test_random_logs_are_filtered_as_by_loops(spark: SparkSession, passes: str) -> None:
+def a_random_log() -> list[Known]:
     rng = random.Random(3)
-    known = [
+    return [
         Known(Event(nth, str(nth), user, f"i{int(rng.paretovariate(0.6)) % 60}"), session, None)
         for nth in range(700)
         for user in [f"u{rng.randrange(40)}"]
         for session in [f"{user}-{rng.randrange(6)}"]
     ]
+
+
+@pytest.mark.parametrize("passes", ["single", "fixed_point"])
+def test_random_logs_are_filtered_as_by_loops(passes: str) -> None:
+    known = a_random_log()
     rules = DatasetSettings(
         min_item_events=4, min_session_events=3, min_user_sessions=3, support_passes=passes
     )
-    kept, steps = filter_support(spark, frame(spark, known), rules)
+    kept, steps = in_process(known, rules)
     expected, expected_steps = supported(known, 4, 3, 3, passes == "fixed_point")
     assert steps == expected_steps
     assert 0 < len(expected) < len(known)
     assert len(steps) == 4 if passes == "single" else len(steps) > 4
-    assert sorted(row.event_key for row in kept.collect()) == sorted(
-        one.event.key for one in expected
+    assert sorted(kept) == sorted(one.event.key for one in expected)
+
+
+def test_spark_filters_alike(spark: SparkSession) -> None:
+    known = a_random_log()
+    rules = DatasetSettings(
+        min_item_events=4, min_session_events=3, min_user_sessions=3, support_passes="fixed_point"
     )
+    kept, steps = computed_by_spark(spark, known, rules)
+    expected, expected_steps = in_process(known, rules)
+    assert steps == expected_steps
+    assert len(steps) > 4
+    assert sorted(kept) == sorted(expected)

@@ -19,8 +19,7 @@ def judge(
 
     By the models of their time: nothing is trained for them but the floor, and nothing promoted.
     """
-    from pipeline.dataset.build import read_manifest
-    from pipeline.hours import Hour
+    from pipeline.dataset.manifest import read_manifest
     from training.steps.catch_up import (
         CaughtUp,
         beyond_sentence,
@@ -31,7 +30,7 @@ def judge(
 
     space: Workspace = context.obj
     folder = space.dataset(dataset)
-    newest = Hour.parse(read_manifest(folder)["as_of"])
+    newest = read_manifest(folder).as_of
     done: CaughtUp | None = None
     if plan:
         unjudged = waiting(space, newest)

@@ -17,7 +17,7 @@ from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipeline.hours import HourRange
-    from training.data.event_log import FlatLog
+    from training.data.in_memory import ReplayLog
     from training.replay.arms import Arm
     from training.replay.roll import Report, Run
 
@@ -42,7 +42,7 @@ def replay(
 ) -> None:
     """Roll history with several arms side by side; write table, curves and costs."""
     from pipeline.hours import HourRange, parse_duration_h
-    from training.data.event_log import read_log
+    from training.data.in_memory import read_replay_log
     from training.fit.model_check import Facts, check_models
     from training.replay.arms import arms_of, worth_by_signs
     from training.replay.roll import done_steps, plan, roll
@@ -63,8 +63,8 @@ def replay(
             for one in arms:
                 shutil.rmtree(run.arm_folder(one), ignore_errors=True)
 
-        def read() -> FlatLog:
-            return read_log(space.lake, settings.dataset, run.read_hours, run.state)
+        def read() -> ReplayLog:
+            return read_replay_log(space.lake, settings.dataset, run.read_hours, run.state)
 
         with _shown() as report:
             roll(run, read, arms, report, worth_by_signs(settings.retrain, settings.replay.seed))

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.dataset.arrays import index_of_items
+from pipeline.dataset.encoding import Encoding
+from pipeline.dataset.event_log import FlatLog, start_us
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import (
@@ -21,9 +24,7 @@ from pipeline.settings.settings import (
     RetrainSettings,
     Settings,
 )
-from training.data.event_log import FlatLog, start_us
-from training.data.in_memory import Cut, Cuts, places, popularity
-from training.data.in_memory_encoding import Terms
+from training.data.in_memory import Cut, Cuts, popularity
 from training.fit.model_check import Facts, check_model, facts_of, naming
 from training.fit.model_configs import Model, agreeing, configured, resolve
 from training.fit.retrain_policy import Signs, popularity_shift, unseen_share, worth_retraining
@@ -101,7 +102,7 @@ class ArmState:
     system: System
     tensors: Tensors
     optimiser: Tensors | None
-    terms: Terms
+    terms: Encoding
     as_of: Hour
     fits: int
 
@@ -254,7 +255,7 @@ def renew(arm: Arm, state: ArmState, log: FlatLog, hours: HourRange, since: Hour
     if arm.settings.popularity == "frozen" or not isinstance(state.system, FollowsTrends):
         return
     told = HourRange(min(since, state.as_of), hours.stop)
-    counts = popularity(log, told, places(log, state.terms.items))
+    counts = popularity(log, told, index_of_items(log, state.terms.items))
     state.system.refresh(counts, hours.stop)
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.dataset.inputs import inputs
-from pipeline.dataset.write import Frame
+from pipeline.dataset.arrays import index_of_items
+from pipeline.dataset.event_log import FlatLog, start_us
+from pipeline.dataset.inputs import Frame, inputs
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange, parse_duration_h
 from pipeline.lake.lake import Lake, State
@@ -23,8 +24,7 @@ from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import ITEMS, USERS
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
-from training.data.event_log import FlatLog, start_us
-from training.data.in_memory import Cut, Cuts, held_out, places
+from training.data.in_memory import Cut, Cuts, ReplayLog, held_out
 from training.metrics.ranking import rank_targets
 from training.replay.arms import (
     Arm,
@@ -141,7 +141,7 @@ class _Questions:
 
 def roll(
     run: Run,
-    read: Callable[[], FlatLog],
+    read: Callable[[], ReplayLog],
     arms: Sequence[Arm],
     report: Report = lambda _hours, _arm, _done, _all: None,
     worth_it: WorthIt = always,
@@ -235,7 +235,7 @@ def _asked(
     user_codes = np.searchsorted(log.user_ids, part.data.histories.user_ids)
     item = part.terms.items[ranks.item - 1]
     # Where there are few items, the last of all would still be one of the first k.
-    is_miss = places(log, state.terms.items)[item] < 0
+    is_miss = index_of_items(log, state.terms.items)[item] < 0
     rank = np.where(is_miss, np.maximum(ranks.rank, settings.evaluation.k + 1), ranks.rank)
     asked = Asked(
         user=user_codes[ranks.user].astype(np.int32),

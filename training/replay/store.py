@@ -21,12 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.dataset.encoding import Encoding
+from pipeline.dataset.event_log import FlatLog
 from pipeline.errors import HourglassError
 from pipeline.files import written_whole
 from pipeline.hours import Hour
 from pipeline.process import locks
-from training.data.event_log import FlatLog
-from training.data.in_memory_encoding import Terms
 from training.replay.arms import Arm, ArmState, loaded
 
 COLUMNS: dict[str, type[Any]] = {
@@ -123,7 +123,7 @@ def read_state(folder: Path, name: str, arm: Arm, log: FlatLog) -> ArmState:
             said = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         facts = json.loads(said["facts"])
-        terms = Terms.from_json(json.loads(said["terms"]), log)
+        terms = Encoding.from_json(json.loads(said["terms"]), log)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise HourglassError(
             f"{folder / name}: the weights cannot be read: run `hourglass replay --fresh`"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.hours import Hour
 from pipeline.text.wording import counted
 from pipeline.workspace import Workspace, bar
 from training.registry.mlflow_registry import registry_of
@@ -16,10 +15,10 @@ if TYPE_CHECKING:
 
 def frozen_part(space: Workspace, dataset: Path) -> Path:
     """The events that judge a data set's models, frozen on first use."""
-    from pipeline.dataset.build import held_out, hold_out, read_manifest
+    from pipeline.dataset.build import held_out, hold_out
+    from pipeline.dataset.manifest import read_manifest
 
-    hours = space.horizon_from(Hour.parse(read_manifest(dataset)["as_of"]))
-    # Most commands of an hour find it made: Spark would take longer to start than they need.
+    hours = space.horizon_from(read_manifest(dataset).as_of)
     before = held_out(space.lake, space.settings, dataset, hours)
     if before is not None:
         return before

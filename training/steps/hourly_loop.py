@@ -180,16 +180,16 @@ def _caught_up(space: Workspace, newest: Hour, steps: Steps) -> str:
 
 def _frozen(space: Workspace, stop: Hour) -> tuple[Path, str]:
     """The data set that the hours before ``stop`` judge, and what is in it."""
-    from pipeline.dataset.build import read_manifest
     from pipeline.dataset.freeze import freeze_and_judge
+    from pipeline.dataset.manifest import read_manifest
 
     as_of = stop - parse_duration_h(space.settings.evaluation.horizon)
     folder, outcome = freeze_and_judge(space, space.settings, as_of)
     refuse_critical([outcome])
     held = read_manifest(folder)
     return folder, (
-        f"{folder.name} as of {as_of}: {counted(held['n_targets'], 'event')}, "
-        f"{counted(held['n_users'], 'user')}, {counted(held['n_items'], 'item')}"
+        f"{folder.name} as of {as_of}: {counted(held.n_targets, 'event')}, "
+        f"{counted(held.n_users, 'user')}, {counted(held.n_items, 'item')}"
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import HourRange
 from pipeline.quality.verdicts import quality_passed
 from pipeline.workspace import Workspace
 from training.deployment.champion_history import live_during, tenures
@@ -34,13 +34,13 @@ def watched(space: Workspace, dataset: Path) -> Said:
         HourglassError: nothing was evaluated on those hours, or a model that must be replaced
             cannot be.
     """
-    from pipeline.dataset.build import read_manifest
+    from pipeline.dataset.manifest import read_manifest
     from training.data.reader import read_dataset
     from training.deployment.monitor import Watch
     from training.evaluation.evaluate import standing
 
     settings, registry = space.settings, registry_of(space)
-    hours = space.horizon_from(Hour.parse(read_manifest(dataset)["as_of"]))
+    hours = space.horizon_from(read_manifest(dataset).as_of)
     tenure = live_during(tenures(registry, registry.records), hours.first)
     if tenure is None:
         return Said(f"nothing was live during {hours}: there is nothing to watch yet")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.dataset.build import read_manifest
-from pipeline.hours import Hour
+from pipeline.dataset.manifest import read_manifest
 from pipeline.quality.results import refuse_critical
 from pipeline.settings.settings import Settings
 from pipeline.workspace import Workspace
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 def look(space: Workspace, registry: Registry, dataset: Path) -> Worth:
     """Whether retraining on a data set is worth it; what was found is kept."""
-    as_of = Hour.parse(read_manifest(dataset)["as_of"])
+    as_of = read_manifest(dataset).as_of
     signs = signs_at(space.settings, space.lake, registry, as_of)
     worth = worth_retraining(signs, space.settings.retrain)
     record_worth(space.settings, dataset.name, worth)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import HourRange
 from pipeline.quality.verdicts import refuse_learning_from
 from pipeline.workspace import Workspace
 from training.registry.mlflow_registry import registry_of
@@ -25,7 +25,7 @@ def train_all(
         HourglassError: the data set, or an hour that it learned from, is not to be trusted; or as
             `training.fit.train.train`.
     """
-    from pipeline.dataset.build import read_manifest
+    from pipeline.dataset.manifest import read_manifest
     from pipeline.dataset.validate import refuse_critical_dataset
     from training.fit.progress_display import display
     from training.fit.train import train as run
@@ -36,8 +36,7 @@ def train_all(
         if processes.leads:
             refuse_critical_dataset(dataset)
             manifest = read_manifest(dataset)
-            first, as_of = Hour.parse(manifest["history_start"]), Hour.parse(manifest["as_of"])
-            refuse_learning_from(space.lake, HourRange(first, as_of))
+            refuse_learning_from(space.lake, HourRange(manifest.history_start, manifest.as_of))
         registry = registry_of(space) if processes.leads else None
         with display(silent=not processes.leads) as watcher:
             return run(space.settings, registry, dataset, models, options, watcher)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.dataset.event_log import NEVER, flat_log
+from pipeline.dataset.inputs import HOUR_US
 from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.lake.tables import ITEMS, USERS
+from pipeline.lake.tables import ITEM_HOURS, ITEMS, USERS
 from pipeline.sessions.dwell import moments_of_us
 from pipeline.settings.settings import DatasetSettings, EvaluationSettings, ReplaySettings, Settings
-from training.data.event_log import HOUR_US, NEVER, FlatLog, flat_log
+from training.data.in_memory import ReplayLog
 from training.replay.arms import Arm, arms_of
 from training.replay.roll import Run
 
@@ -49,7 +52,7 @@ def walks(hours: int, users: int = 12, seed: int = 3) -> list[Event]:
     return [event for event in events if event[2] < hours]
 
 
-def log_of(events: Sequence[Event], settings: Settings, hours: int) -> FlatLog:
+def log_of(events: Sequence[Event], settings: Settings, hours: int) -> ReplayLog:
     """The flat log that a lake with these events would give."""
     rows = sorted(
         (user, START.index * HOUR_US + int(at * HOUR_US), item) for user, item, at in events
@@ -83,8 +86,20 @@ def log_of(events: Sequence[Event], settings: Settings, hours: int) -> FlatLog:
         {"hour": Hour(hour).start, **moments_of_us(np.array(found))}
         for hour, found in sorted(dwells.items())
     ]
-    nothing = (ITEMS.schema.empty_table(), USERS.schema.empty_table())
-    return flat_log(table, settings.dataset, HourRange(START, stop), dwell_hours, *nothing)
+    counts = Counter((at_us // HOUR_US, item) for _, at_us, item in rows)
+    item_hours = [
+        {"hour": Hour(hour).start, "item_id": item, "events": n, "users": n}
+        for (hour, item), n in counts.items()
+    ]
+    log = flat_log(
+        table,
+        settings.dataset.context,
+        dwell_hours,
+        pa.Table.from_pylist(item_hours, ITEM_HOURS.schema),
+    )
+    return ReplayLog(
+        **vars(log), items=ITEMS.schema.empty_table(), users=USERS.schema.empty_table()
+    )
 
 
 def settings_of(work: Path, arms: Sequence[dict[str, Any]], **dataset: Any) -> Settings:

@@ -1,4 +1,4 @@
-"""Cuts in memory are the data sets that Spark freezes, and know nothing of what comes later."""
+"""Cuts in memory are the data sets that are frozen, and know nothing of what comes later."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from session_oracle import HOUR_US
 from staging import DAY, Log
 
 from pipeline.dataset.build import freeze, hold_out
+from pipeline.dataset.event_log import NEVER
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.lake.compute import Compute
 from pipeline.lake.tables import ITEMS, USERS
 from pipeline.settings.settings import DatasetSettings, Settings
-from training.data.event_log import NEVER, FlatLog, read_log
-from training.data.in_memory import held_out, train_cut
+from training.data.in_memory import ReplayLog, held_out, read_replay_log, train_cut
 from training.data.reader import DataSet, Features, read_dataset
 
 STRICT = {
@@ -40,9 +40,9 @@ def with_rules(log: Log, **changed: object) -> Settings:
     return log.settings.model_copy(update={"dataset": rules})
 
 
-def flat(log: Log, settings: Settings, stop: int = STOP) -> FlatLog:
+def flat(log: Log, settings: Settings, stop: int = STOP) -> ReplayLog:
     state = {**log.lake.state(), **{t.name: log.lake.snapshot(t) for t in (ITEMS, USERS)}}
-    return read_log(log.lake, settings.dataset, HourRange(DAY, DAY + stop), state)
+    return read_replay_log(log.lake, settings.dataset, HourRange(DAY, DAY + stop), state)
 
 
 def assert_same(found: DataSet, expected: DataSet) -> None:
@@ -75,7 +75,7 @@ def assert_same_features(found: Features | None, expected: Features | None) -> N
 @pytest.mark.parametrize(
     ("hour", "changed"), [(33, STRICT), (36, COLD)], ids=["strict", "cold items"]
 )
-def test_a_cut_is_what_spark_freezes(
+def test_a_cut_is_what_is_frozen(
     compute: Compute, log: Log, hour: int, changed: dict[str, Any]
 ) -> None:
     settings, as_of = with_rules(log, **changed), DAY + hour
@@ -94,7 +94,7 @@ def test_a_cut_is_what_spark_freezes(
     assert_same(held_out(whole, settings, cut, hours).data, part)
 
 
-def test_a_cut_extends_another_as_spark_does(compute: Compute, log: Log) -> None:
+def test_a_cut_extends_another_as_data_sets_do(compute: Compute, log: Log) -> None:
     base = freeze(compute, log.lake, log.settings, DAY + 24)
     later = with_rules(log, window="4h", min_item_events=1)
     expected = freeze(compute, log.lake, later, DAY + 30, base)
