@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from landing_place import Place
 
 from pipeline.errors import HourglassError, UsageError
@@ -15,6 +16,7 @@ from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import FAILED_EXPECTATIONS, PROFILES, SESSIONS
 from pipeline.quality.results import refuse_critical, worst
+from pipeline.quality.suite import SUITE_FOLDER
 from pipeline.quality.validate_hours import validate
 from pipeline.quality.verdicts import quality_passed, refuse_learning_from, verdicts_of
 from pipeline.sessions.backfill import plan_backfill
@@ -57,6 +59,22 @@ def only(hour: Hour) -> HourRange:
 
 
 @pytest.fixture(scope="module")
+def few_expectations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Suites that are quick to judge: that few records are refused, and else nothing much."""
+    folder = tmp_path_factory.mktemp("suites")
+    built_in = yaml.safe_load((SUITE_FOLDER / "hours.yaml").read_text(encoding="utf-8"))
+    chosen = {"hours": [e for e in built_in["expectations"] if e["name"].startswith("quarantine")]}
+    for suite in ("events", "sessions", "session_hours"):
+        rows = {"expect": "expect_table_row_count_to_be_between", "min_value": 0}
+        about = {"name": "rows", "promise": "there may be any number", "severity": "warning"}
+        chosen[suite] = [about | rows]
+    for suite, expectations in chosen.items():
+        text = yaml.safe_dump({"suite": suite, "expectations": expectations})
+        (folder / f"{suite}.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
 def delivered(tmp_path_factory: pytest.TempPathFactory, compute: Compute) -> Loop:
     """The second hour is bad: fifteen of its thirty-five records name no user."""
     loop = Loop(tmp_path_factory.mktemp("loop"), compute)
@@ -68,13 +86,24 @@ def delivered(tmp_path_factory: pytest.TempPathFactory, compute: Compute) -> Loo
 
 
 @pytest.fixture
-def loop(delivered: Loop) -> Loop:
+def strict_loop(delivered: Loop) -> Loop:
     """The four hours as they were delivered, whatever the test before made of them."""
     delivered.put_back()
     return delivered
 
 
-def test_a_bad_hour_stays_unfilled_until_it_is_mended_and_a_rerun_goes_on(loop: Loop) -> None:
+@pytest.fixture
+def loop(strict_loop: Loop, few_expectations: Path) -> Loop:
+    """The same, of which few things are expected."""
+    quality = strict_loop.settings.quality.model_copy(update={"suites": few_expectations})
+    strict_loop.settings = strict_loop.settings.model_copy(update={"quality": quality})
+    return strict_loop
+
+
+def test_a_bad_hour_stays_unfilled_until_it_is_mended_and_a_rerun_goes_on(
+    strict_loop: Loop,
+) -> None:
+    loop = strict_loop
     assert loop.judge(only(FIRST)) != "critical"
     loop.fill(only(FIRST))
     assert loop.judge(only(FIRST + 1)) == "critical"
