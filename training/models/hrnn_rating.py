@@ -64,8 +64,8 @@ class HrnnRating(NeuralSystem):
             return None
         n_items = self.fitted_net().items.n_items
         requests, event = validation_requests(histories, validation, n_items)
-        found = self.predict(histories, requests, np.asarray(histories.item)[event])
-        return float(np.sqrt(np.mean((found - np.asarray(histories.value)[event]) ** 2)))
+        predicted = self.predict(histories, requests, np.asarray(histories.item)[event])
+        return float(np.sqrt(np.mean((predicted - np.asarray(histories.value)[event]) ** 2)))
 
     def _reported(self, validation_loss: float) -> float:
         return validation_loss
@@ -79,9 +79,9 @@ class HrnnRating(NeuralSystem):
         with self.inference():
             vectors, biases = self.fitted_net().items.everything(self.parameters.warm_mix)
             for rows, states in self.request_states(histories, requests):
-                asked = torch.from_numpy(item[rows].astype(np.int64) - 1).to(vectors.device)
-                products = (states * vectors[asked]).sum(-1)  # (b,)
-                rated = self.fitted_net().rate(states, products, biases[asked])
+                item_rows = torch.from_numpy(item[rows].astype(np.int64) - 1).to(vectors.device)
+                products = (states * vectors[item_rows]).sum(-1)  # (b,)
+                rated = self.fitted_net().rate(states, products, biases[item_rows])
                 values[rows] = rated.cpu().numpy()
         return (values * scale.deviation + scale.mean).astype(np.float32)
 

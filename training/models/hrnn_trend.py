@@ -109,8 +109,8 @@ class TrendSystem(NeuralSystem):
     def __init__(self, parameters: TrendParameters) -> None:
         super().__init__(parameters)
         terms = TERMS if parameters.mixture else _PLAIN
-        kept = {AFFINITY: parameters.affinity, SIMILAR: parameters.similar_sessions > 0}
-        self._terms = tuple(term for term in terms if kept.get(term, True))
+        enabled = {AFFINITY: parameters.affinity, SIMILAR: parameters.similar_sessions > 0}
+        self._terms = tuple(term for term in terms if enabled.get(term, True))
         self._evidence: Evidence | None = None
         # Of requests within a session, and of those that begin one.
         self._beliefs: tuple[Belief, Belief] | None = None
@@ -129,8 +129,8 @@ class TrendSystem(NeuralSystem):
         self._seed = seed
         self._beliefs = None
         if self.follows_trend and options.start is not None:
-            kept = TermBeliefs.from_tensors(options.start.tensors, self.name, "mixture.")
-            self._beliefs = kept.about(self._terms) if kept is not None else None
+            parent = TermBeliefs.from_tensors(options.start.tensors, self.name, "mixture.")
+            self._beliefs = parent.about(self._terms) if parent is not None else None
         self._weighed = False
         return super().fit_with(data, seed, report, options)
 
@@ -183,24 +183,29 @@ class TrendSystem(NeuralSystem):
         younger ones take part, to know nothing of an item would seem a virtue.
         """
         self._weighed = True
-        histories, known = data.histories, np.asarray(data.histories.time_us) < begins_us
+        histories, is_past = data.histories, np.asarray(data.histories.time_us) < begins_us
         item = np.asarray(histories.item).astype(np.int64) - 1
-        events = np.bincount(item[known], minlength=len(data.item_ids))
+        events = np.bincount(item[is_past], minlength=len(data.item_ids))
         event = event[events[item[event]] > 0]
         user = np.searchsorted(histories.offsets, event, side="right") - 1
         starts = np.asarray(histories.session_start)[event] | (event == histories.offsets[user])
         before = self._counted(self.known_evidence(), data, begins_us)
         fallback = self._first_belief()
-        beliefs = [one.fading(fallback, _REMEMBERED) for one in self._beliefs or (fallback,) * 2]
-        asked = [event[starts == kind] for kind in (False, True)]
-        asked = [one[:: -(-len(one) // _MOST)] if len(one) >= _FEWEST else one[:0] for one in asked]
-        if sum(map(len, asked)):
+        beliefs = [
+            belief.fading(fallback, _REMEMBERED) for belief in self._beliefs or (fallback,) * 2
+        ]
+        by_kind = [event[starts == kind] for kind in (False, True)]
+        by_kind = [
+            targets[:: -(-len(targets) // _MOST)] if len(targets) >= _FEWEST else targets[:0]
+            for targets in by_kind
+        ]
+        if sum(map(len, by_kind)):
             # Both at once: each hour's popularity is computed for both kinds together.
-            choices = self._choices(data, np.concatenate(asked), events, before)
-            first = len(asked[0])
+            choices = self._choices(data, np.concatenate(by_kind), events, before)
+            first = len(by_kind[0])
             rows = (slice(first), slice(first, None))
             for kind in (0, 1):
-                if len(asked[kind]):
+                if len(by_kind[kind]):
                     beliefs[kind] = fitted(choices.take(rows[kind]), beliefs[kind])
         self._beliefs = (beliefs[0], beliefs[1])
 
@@ -213,8 +218,8 @@ class TrendSystem(NeuralSystem):
         shared = Shared.of(item_events, _COLUMNS, np.random.default_rng(self._seed % 2**64))
         last = np.full(len(event), -1)
         if not self.parameters.repeats:
-            told = requests.length > 0
-            last[told] = np.asarray(histories.item)[event[told] - 1] - 1
+            has_last = requests.length > 0
+            last[has_last] = np.asarray(histories.item)[event[has_last] - 1] - 1
         terms = evidence.terms_of(histories, requests, target, shared.column)
         if self.parameters.affinity:
             with self.inference():
@@ -230,12 +235,14 @@ class TrendSystem(NeuralSystem):
         """What the logs agreed on, or the published form: log q as strong as was learned."""
         # When to stop is found in the published form: it costs less to ask.
         if self.parameters.mixture and (self._weighed or not self._searching):
-            told = AGREED
+            prior_weights = AGREED
         else:
             temperature = self.fitted_net().temperature
             assert temperature is not None  # noqa: S101 - only asked where the trend is told apart
-            told = {AFFINITY: 1.0, LOG_Q: float(temperature.detach())}
-        return Belief.about(np.array([told.get(name, 0.0) for name in self._terms]), STRENGTH)
+            prior_weights = {AFFINITY: 1.0, LOG_Q: float(temperature.detach())}
+        return Belief.about(
+            np.array([prior_weights.get(name, 0.0) for name in self._terms]), STRENGTH
+        )
 
     def term_weights(self) -> NDArray[np.float64]:
         """Of all `TERMS`, (2, K): within a session, and at its beginning."""
@@ -259,8 +266,8 @@ class TrendSystem(NeuralSystem):
         if not self.follows_trend:
             return super()._prior(data, split)
         hours = np.asarray(data.histories.time_us) // US_PER_HOUR
-        known = self.known_evidence()
-        return TrendTable.at(known.counts, hours, split.learned, known.n_items, known.rule)
+        store = self.known_evidence()
+        return TrendTable.at(store.counts, hours, split.learned, store.n_items, store.rule)
 
     def refresh(self, popularity: Popularity, as_of: Hour) -> None:
         """Replace the hourly counts by those known at ``as_of``."""
@@ -285,17 +292,19 @@ class TrendSystem(NeuralSystem):
         """The network's tensors, and what the terms are computed from and weighed by."""
         if not self.follows_trend:
             return super().tensors()
-        known = self.known_evidence()
-        kept = known.neighbours.tensors()
-        if known.sessions is not None:
-            kept |= {f"similar.{name}": each for name, each in known.sessions.tensors().items()}
+        store = self.known_evidence()
+        term_tensors = store.neighbours.tensors()
+        if store.sessions is not None:
+            term_tensors |= {
+                f"similar.{name}": each for name, each in store.sessions.tensors().items()
+            }
         beliefs = TermBeliefs(self._terms, self._beliefs).tensors() if self._beliefs else {}
         return {
             **super().tensors(),
-            **{f"mixture.{name}": tensor for name, tensor in {**beliefs, **kept}.items()},
-            **{f"trend.{name}": getattr(known.counts, name) for name in _COUNTS},
-            "trend.as_of": np.array([known.as_of]),
-            "trend.window_h": np.array([known.rule.window_h]),
+            **{f"mixture.{name}": tensor for name, tensor in {**beliefs, **term_tensors}.items()},
+            **{f"trend.{name}": getattr(store.counts, name) for name in _COUNTS},
+            "trend.as_of": np.array([store.as_of]),
+            "trend.window_h": np.array([store.rule.window_h]),
         }
 
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -324,8 +333,12 @@ class TrendSystem(NeuralSystem):
     def _read_sessions(self, tensors: Mapping[str, NDArray[Any]]) -> Sessions | None:
         if not (self.parameters.mixture and self.parameters.similar_sessions):
             return None
-        told = {name: take_tensor(tensors, f"mixture.similar.{name}") for name in SESSION_TENSORS}
-        return Sessions.from_tensors(told, self.fitted_net().items.n_items, self._likeness)
+        session_tensors = {
+            name: take_tensor(tensors, f"mixture.similar.{name}") for name in SESSION_TENSORS
+        }
+        return Sessions.from_tensors(
+            session_tensors, self.fitted_net().items.n_items, self._likeness
+        )
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,9 @@ class ItemKnn:
         events = np.bincount(item, minlength=n_items).astype(np.float64)
         divisor = (events[pairs.row] * events[pairs.col]) ** chosen.exponent + chosen.shrinkage
         value = (pairs.data / divisor).astype(np.float32)
-        kept = most_of_each_row(pairs.row, value, chosen.neighbours)
+        nearest = most_of_each_row(pairs.row, value, chosen.neighbours)
         self._similar = sparse.csr_array(
-            (value[kept], (pairs.row[kept], pairs.col[kept])), shape=counts.shape
+            (value[nearest], (pairs.row[nearest], pairs.col[nearest])), shape=counts.shape
         )
         self._back_off = _BACK_OFF * share(data.item_events)
         return {"pairs": float(self._similar.nnz)}
@@ -96,10 +96,10 @@ class ItemKnn:
         weight = np.float32(chosen.fade) ** age.astype(np.float32)
         shape = (len(requests), len(self._back_off))
         last = sparse.csr_array((weight, (request, histories.item[event] - 1)), shape=shape)
-        found = (last @ self._similar).tocoo()
-        exact = found.data.astype(np.float64) + self._back_off[found.col]
+        similarity = (last @ self._similar).tocoo()
+        exact = similarity.data.astype(np.float64) + self._back_off[similarity.col]
         scores = np.broadcast_to(self._back_off, shape).copy()
-        scores[found.row, found.col] = in_order(found.row, exact)
+        scores[similarity.row, similarity.col] = in_order(similarity.row, exact)
         return scores
 
     def tensors(self) -> Tensors:

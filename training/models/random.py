@@ -40,8 +40,8 @@ class Random:
     def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:  # noqa: ARG002
         """Uniform numbers in [0, 1), (n, V)."""
         request = _mix(np.full(len(requests), self._seed, np.uint64))
-        for part in (requests.user, requests.length, requests.now_us):
-            request = _mix(request ^ part.astype(np.uint64))
+        for field in (requests.user, requests.length, requests.now_us):
+            request = _mix(request ^ field.astype(np.uint64))
         items = _mix(np.arange(1, self._n_items + 1, dtype=np.uint64))
         noise = _mix(request[:, None] ^ items[None, :])
         # 24 bits are what a float32 below 1 can hold exactly.

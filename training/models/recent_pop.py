@@ -76,10 +76,10 @@ class RecentPop:
         return scores
 
     def _counts(self, stop: int) -> NDArray[np.float32]:
-        known, first = self._popularity, stop - self.parameters.k_h
-        recent = (known.hour_index >= first) & (known.hour_index < stop)
+        hourly, first = self._popularity, stop - self.parameters.k_h
+        recent = (hourly.hour_index >= first) & (hourly.hour_index < stop)
         counts = np.bincount(
-            known.item[recent] - 1, weights=known.events[recent], minlength=len(self._tie)
+            hourly.item[recent] - 1, weights=hourly.events[recent], minlength=len(self._tie)
         )
         return counts.astype(np.float32)
 

@@ -72,9 +72,9 @@ class VSknn:
         """Keep every session of at least two different items, context included."""
         require_items(self.name, data)
         n_items = len(data.item_ids)
-        self._sessions = found = Sessions.of(data.histories, n_items, self._likeness)
-        count = len(found.end_us)
-        in_sessions = np.bincount(found.items.indices, minlength=n_items)
+        self._sessions = sessions = Sessions.of(data.histories, n_items, self._likeness)
+        count = len(sessions.end_us)
+        in_sessions = np.bincount(sessions.items.indices, minlength=n_items)
         rarity = np.log(max(1, count) / np.maximum(1, in_sessions)).astype(np.float32)
         self._idf = rarity if self.parameters.idf else np.ones(n_items, np.float32)
         self._back_off = _BACK_OFF * share(data.item_events)
@@ -84,16 +84,18 @@ class VSknn:
         """Scores of the nearest sessions' items, plus a trace of POP, (n, V)."""
         if self._sessions is None:
             raise HourglassError(f"{self.name} has not been trained: fit or load it first")
-        held = self._sessions.held(histories, requests)
+        neighbour_items = self._sessions.held(histories, requests)
         if not self.parameters.repeats:
-            asked, event = known_events(histories, requests, most=1)
+            request, event = known_events(histories, requests, most=1)
             last = np.full(len(requests), -1)
-            last[asked] = histories.item[event] - 1
-            held.data[held.indices == np.repeat(last, np.diff(held.indptr))] = 0
-        scores = np.empty(held.shape, np.float32)
+            last[request] = histories.item[event] - 1
+            neighbour_items.data[
+                neighbour_items.indices == np.repeat(last, np.diff(neighbour_items.indptr))
+            ] = 0
+        scores = np.empty(neighbour_items.shape, np.float32)
         for first in range(0, len(requests), _CHUNK):
             rows = slice(first, first + _CHUNK)
-            scores[rows] = self._ranked(held[rows].toarray() * self._idf)
+            scores[rows] = self._ranked(neighbour_items[rows].toarray() * self._idf)
         return scores
 
     def _ranked(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:

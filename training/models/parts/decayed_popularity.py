@@ -47,8 +47,8 @@ class HourCounts:
 
     def within(self, first: int, stop: int) -> HourCounts:
         """Only the hours [first, stop)."""
-        kept = slice(*np.searchsorted(self.hour, (first, stop)).tolist())
-        return HourCounts(self.item[kept], self.hour[kept], self.events[kept])
+        window = slice(*np.searchsorted(self.hour, (first, stop)).tolist())
+        return HourCounts(self.item[window], self.hour[window], self.events[window])
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class TrendRule:
 
 def log_q_at(counts: HourCounts, hour: int, n_items: int, rule: TrendRule) -> NDArray[np.float32]:
     """log q of every item at an hour, (V,)."""
-    known = counts.within(hour - rule.window_h, hour)
-    weight = known.events * np.exp2(-(hour - 1 - known.hour) / rule.half_life_h)
-    smoothed = np.bincount(known.item - 1, weights=weight, minlength=n_items) + rule.smoothing
+    recent = counts.within(hour - rule.window_h, hour)
+    weight = recent.events * np.exp2(-(hour - 1 - recent.hour) / rule.half_life_h)
+    smoothed = np.bincount(recent.item - 1, weights=weight, minlength=n_items) + rule.smoothing
     log_q: NDArray[np.float32] = np.log(smoothed / smoothed.sum()).astype(np.float32)
     return log_q
 
@@ -74,10 +74,10 @@ def age_h_at(counts: HourCounts, hour: int, n_items: int, window_h: int) -> NDAr
 
     An item without one is as old as the window.
     """
-    known = counts.within(hour - window_h, hour)
+    recent = counts.within(hour - window_h, hour)
     first = np.full(n_items, hour - window_h, np.int64)
     # Of several entries of an item the last one assigned stays, which is the earliest.
-    first[known.item[::-1] - 1] = known.hour[::-1]
+    first[recent.item[::-1] - 1] = recent.hour[::-1]
     return (hour - first).astype(np.float32)
 
 
@@ -103,15 +103,15 @@ class TrendTable:
         earliest of them, which knows less but never more than it may.
         """
         step = 1
-        distinct, found = np.unique(hours[wanted], return_inverse=True)
+        distinct, row_of_hour = np.unique(hours[wanted], return_inverse=True)
         while len(distinct) * n_items > _MAX_CELLS and len(distinct) > 1:
             step *= 2
-            distinct, found = np.unique(hours[wanted] // step * step, return_inverse=True)
+            distinct, row_of_hour = np.unique(hours[wanted] // step * step, return_inverse=True)
         row = np.full(len(hours), -1, np.int32)
-        row[wanted] = found
+        row[wanted] = row_of_hour
         table = np.empty((len(distinct), n_items), np.float32)
-        for place, hour in enumerate(distinct.tolist()):
-            table[place] = log_q_at(counts, hour, n_items, rule)
+        for number, hour in enumerate(distinct.tolist()):
+            table[number] = log_q_at(counts, hour, n_items, rule)
         return cls(table, row)
 
     def of(self, event: Ints, column: Ints | slice) -> NDArray[np.float32]:

@@ -99,12 +99,12 @@ class NeuralSystem:
             targets = latest(data, targets, chosen.continue_h)
             epochs, share = chosen.continue_epochs, 0.0
         split = split_targets(data.histories, targets, share, known_us)
-        found: dict[str, float] = {}
+        search_metrics: dict[str, float] = {}
         result: FitResult | None = None
         if len(split.validation):
             result = self._fit_part(data, split, epochs, seed, report, options, "search")
             epochs = max(1, round(result.metrics["best_epoch"]))
-            found = {
+            search_metrics = {
                 "best_epoch": float(epochs),
                 self._figure: self._reported(result.metrics["validation_loss"]),
             }
@@ -115,8 +115,8 @@ class NeuralSystem:
             whole = split.whole(targets)
             result = self._fit_part(data, whole, epochs, seed, report, options, "fit")
         self._optimiser = result.optimiser
-        told = ("loss", "epochs", "padding")
-        return {**{name: result.metrics[name] for name in told}, **found}
+        reported = ("loss", "epochs", "padding")
+        return {**{name: result.metrics[name] for name in reported}, **search_metrics}
 
     def _steps_on(self, options: FitOptions) -> bool:
         return options.start is not None and self.parameters.continue_h > 0
@@ -126,8 +126,8 @@ class NeuralSystem:
             loss = progress.validation_loss
             if loss is not None:
                 value = self._reported(loss)
-                said = self._figure_said
-                progress = dataclasses.replace(progress, figure=said, figure_value=value)
+                label = self._figure_said
+                progress = dataclasses.replace(progress, figure=label, figure_value=value)
             report(progress)
 
         return say
@@ -144,7 +144,7 @@ class NeuralSystem:
         seed: int,
         report: Report,
         options: FitOptions,
-        part: str,
+        phase: str,
     ) -> FitResult:
         chosen = self.parameters
         device = device_of(options.device or chosen.device)
@@ -153,7 +153,7 @@ class NeuralSystem:
         self._net, self._catalogue = net.to(device), None
         self._prepare(data, split, options.start)
         if options.checkpoints is not None:
-            options = dataclasses.replace(options, checkpoints=options.checkpoints / part)
+            options = dataclasses.replace(options, checkpoints=options.checkpoints / phase)
         schedule = Schedule(
             epochs=epochs,
             learning_rate=chosen.learning_rate
@@ -176,7 +176,7 @@ class NeuralSystem:
             seed,
             report,
             options,
-            f"{data.manifest.dataset_id} from {begun}, {part}: {lasting}",
+            f"{data.manifest.dataset_id} from {begun}, {phase}: {lasting}",
             optimiser,
         )
         self._catalogue = None
@@ -338,8 +338,8 @@ class NeuralSystem:
         block = max(1, _SCORED_FLOATS // max(1, len(vectors)))
         for rows, states in self.request_states(histories, requests):
             for first in range(0, len(rows), block):
-                part = slice(first, first + block)
-                yield rows[part], functional.linear(states[part], vectors, biases)
+                chunk = slice(first, first + block)
+                yield rows[chunk], functional.linear(states[chunk], vectors, biases)
 
     def catalogue(self) -> tuple[Tensor, Tensor]:
         """Vectors (V, D) and biases (V,) of all items, computed once a fit."""
@@ -355,14 +355,14 @@ class NeuralSystem:
         if requests.context is not None:
             context = memory.terms.read_context(requests.context, histories.context_fields)
             requests = dataclasses.replace(requests, context=context)
-        known = memory.terms.read(histories)
+        encoded = memory.terms.read(histories)
         return request_states(
             self.fitted_net(),
-            known,
+            encoded,
             requests,
             memory.rule,
             memory.scale,
-            self._users(known),
+            self._users(encoded),
             self.parameters.warm_mix,
         )
 

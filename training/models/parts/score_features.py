@@ -97,9 +97,9 @@ class Neighbours:
     @classmethod
     def of(cls, histories: Histories, n_items: int, before_us: int | None = None) -> Neighbours:
         """Count steps between different items, among events before ``before_us`` only."""
-        known = latest_known(np.asarray(histories.time_us), before_us, MOST_EVENTS)
-        user = histories.user_of_event[known]
-        item = np.asarray(histories.item)[known].astype(np.int64) - 1
+        events = latest_known(np.asarray(histories.time_us), before_us, MOST_EVENTS)
+        user = histories.user_of_event[events]
+        item = np.asarray(histories.item)[events].astype(np.int64) - 1
         near = sparse.csr_array((n_items, n_items), dtype=np.float32)
         followed = near
         for apart in range(1, _REACH + 1):
@@ -112,12 +112,12 @@ class Neighbours:
 
     def tensors(self) -> Tensors:
         """Both matrices in compressed rows."""
-        found: Tensors = {}
+        tensors: Tensors = {}
         for name, counts in (("followed", self.followed), ("near", self.near)):
-            found[f"{name}.count"] = counts.data
-            found[f"{name}.column"] = counts.indices.astype(np.int64)
-            found[f"{name}.row_start"] = counts.indptr.astype(np.int64)
-        return found
+            tensors[f"{name}.count"] = counts.data
+            tensors[f"{name}.column"] = counts.indices.astype(np.int64)
+            tensors[f"{name}.row_start"] = counts.indptr.astype(np.int64)
+        return tensors
 
     @classmethod
     def from_tensors(cls, tensors: Tensors) -> Neighbours:
@@ -173,7 +173,7 @@ class Evidence:
                 self._of_hour.clear()
             rule, n_items = self.rule, self.n_items
             short = replace(rule, half_life_h=_SHORT * rule.half_life_h)
-            rows = [log_q_at(self.counts, hour, n_items, one) for one in (rule, short)]
+            rows = [log_q_at(self.counts, hour, n_items, each_rule) for each_rule in (rule, short)]
             age_h = age_h_at(self.counts, hour, n_items, rule.window_h)
             self._of_hour[hour] = np.stack([*rows, np.log2(age_h)])
         return self._of_hour[hour]
@@ -194,8 +194,8 @@ class Evidence:
         """
         terms = np.zeros((len(requests), 1 + len(columns), len(TERMS)), np.float32)
         items = slice(1, 1 + len(ITEM_TERMS))
-        place = np.full(self.n_items, -1)
-        place[columns] = np.arange(1, 1 + len(columns))
+        column_of_item = np.full(self.n_items, -1)
+        column_of_item[columns] = np.arange(1, 1 + len(columns))
         for hour, rows in self.by_hour(requests):
             of_items = self.item_terms(hour).T  # (V, len(ITEM_TERMS))
             terms[rows, 0, items] = of_items[target[rows]]
@@ -203,8 +203,8 @@ class Evidence:
             of_pairs = self.pair_terms(histories, requests.take(rows))
             for k, term in enumerate(of_pairs, start=items.stop):
                 row = rows[term.row]
-                shared = place[term.column] >= 0
-                terms[row[shared], place[term.column[shared]], k] = term.value[shared]
+                shared = column_of_item[term.column] >= 0
+                terms[row[shared], column_of_item[term.column[shared]], k] = term.value[shared]
                 own = term.column == target[row]
                 terms[row[own], 0, k] = term.value[own]
         return terms
@@ -221,8 +221,8 @@ class Evidence:
         since = stop[row] - latest
         ones = np.ones(len(row), np.float32)
 
-        def term(name: str, value: NDArray[np.floating], kept: NDArray[np.bool_]) -> PairTerm:
-            return PairTerm(name, row[kept], column[kept], value[kept].astype(np.float32))
+        def term(name: str, value: NDArray[np.floating], mask: NDArray[np.bool_]) -> PairTerm:
+            return PairTerm(name, row[mask], column[mask], value[mask].astype(np.float32))
 
         return [
             term("just_seen", ones, since == 1),
@@ -232,28 +232,28 @@ class Evidence:
         ]
 
     def _neighbouring(self, histories: Histories, requests: Requests) -> list[PairTerm]:
-        known = self.neighbours
+        neighbours = self.neighbours
         last = self._last_items(histories, requests, 1)
         recent = self._last_items(histories, requests, _LAST_ITEMS)
         hours, terms = self.hours(requests), []
-        found = {
-            "followed": last @ known.followed,
-            "preceded": last @ known.preceded,
-            "near": recent @ known.around,
+        pair_counts = {
+            "followed": last @ neighbours.followed,
+            "preceded": last @ neighbours.preceded,
+            "near": recent @ neighbours.around,
         }
         if self.sessions is not None:
-            found[SIMILAR] = self.sessions.held(histories, requests)
-        for name, counts in found.items():
+            pair_counts[SIMILAR] = self.sessions.held(histories, requests)
+        for name, counts in pair_counts.items():
             row = np.repeat(np.arange(len(requests)), np.diff(counts.indptr))
             column = counts.indices.astype(np.int64)
             terms.append(PairTerm(name, row, column, counts.data.astype(np.float32, copy=False)))
         # Only the cells that are needed: hours x items would not fit for a large catalogue.
         distinct = np.unique(hours).tolist()
-        one = len(distinct) == 1
+        single_hour = len(distinct) == 1
         for hour in distinct:
             rarity = np.exp(-self.item_terms(hour)[0])
             for term in terms:
-                of_hour = slice(None) if one else np.flatnonzero(hours[term.row] == hour)
+                of_hour = slice(None) if single_hour else np.flatnonzero(hours[term.row] == hour)
                 value = term.value[of_hour] * rarity[term.column[of_hour]]
                 term.value[of_hour] = np.log1p(value, out=value)
         return terms
@@ -293,6 +293,6 @@ def add_terms(
         if not weights[rows, stop:].any():
             continue
         of_pairs = evidence.pair_terms(histories, requests.take(rows))
-        for place, term in enumerate(of_pairs, start=stop):
+        for k, term in enumerate(of_pairs, start=stop):
             row = rows[term.row]
-            scores[row, term.column] += weights[row, place].astype(np.float32) * term.value
+            scores[row, term.column] += weights[row, k].astype(np.float32) * term.value

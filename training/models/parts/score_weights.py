@@ -45,8 +45,8 @@ class Belief:
 def beliefs_as_tensors(beliefs: Sequence[Belief]) -> dict[str, Floats]:
     """Means (B, K) and precisions (B, K, K) of B beliefs."""
     return {
-        "weight": np.stack([one.mean for one in beliefs]),
-        "precision": np.stack([one.precision for one in beliefs]),
+        "weight": np.stack([belief.mean for belief in beliefs]),
+        "precision": np.stack([belief.precision for belief in beliefs]),
     }
 
 
@@ -60,13 +60,13 @@ class Shared:
     @classmethod
     def of(cls, item_events: Ints, most: int, rng: np.random.Generator) -> Shared:
         """The items with events (V,), or ``most`` draws by frequency where there are more."""
-        known = np.flatnonzero(item_events > 0)
-        if len(known) <= most:
-            return cls(known, np.zeros(len(known)))
-        sampler = AliasSampler.of_popularity(item_events[known], 0.75)
+        with_events = np.flatnonzero(item_events > 0)
+        if len(with_events) <= most:
+            return cls(with_events, np.zeros(len(with_events)))
+        sampler = AliasSampler.of_popularity(item_events[with_events], 0.75)
         drawn, times = np.unique(sampler.draw(most, rng), return_counts=True)
         log_q = sampler.log_probability(drawn)
-        return cls(known[drawn], np.log(times) - np.log(most) - log_q)
+        return cls(with_events[drawn], np.log(times) - np.log(most) - log_q)
 
 
 @dataclass(frozen=True)

@@ -78,17 +78,17 @@ class Sessions:
         session = session_of_event(histories)
         time_us, item = np.asarray(histories.time_us), np.asarray(histories.item)
         if before_us is not None or most_events is not None:
-            known = latest_known(time_us, before_us, most_events or len(time_us))
-            session, time_us, item = session[known], time_us[known], item[known]
+            events = latest_known(time_us, before_us, most_events or len(time_us))
+            session, time_us, item = session[events], time_us[events], item[events]
         last = np.flatnonzero(np.diff(session, append=-1))
         number = np.repeat(np.arange(len(last)), np.diff(last, prepend=-1))
         pairs = np.unique(number * n_items + item - 1)
         row, column = pairs // n_items, pairs % n_items
-        kept = np.bincount(row, minlength=len(last)) >= 2  # noqa: PLR2004 - one item has no next
-        row, column = (np.cumsum(kept) - 1)[row[kept[row]]], column[kept[row]]
+        long_enough = np.bincount(row, minlength=len(last)) >= 2  # noqa: PLR2004 - one item has no next
+        row, column = (np.cumsum(long_enough) - 1)[row[long_enough[row]]], column[long_enough[row]]
         cells = (np.ones(len(row), np.float32), (row, column))
-        items = sparse.csr_array(cells, shape=(int(kept.sum()), n_items))
-        return cls(items, time_us[last][kept], likeness)
+        items = sparse.csr_array(cells, shape=(int(long_enough.sum()), n_items))
+        return cls(items, time_us[last][long_enough], likeness)
 
     @cached_property
     def _latest(self) -> sparse.csr_array:
@@ -103,8 +103,8 @@ class Sessions:
 
     def within_reach(self) -> Sessions:
         """Those that may be near another: the latest of some item.  `held` stays what it is."""
-        kept = np.unique(self._latest.indices)
-        return Sessions(self.items[kept], self.end_us[kept], self.likeness)
+        reachable = np.unique(self._latest.indices)
+        return Sessions(self.items[reachable], self.end_us[reachable], self.likeness)
 
     def held(self, histories: Histories, requests: Requests) -> sparse.csr_array:
         """What the nearest sessions hold, (n, V).
@@ -131,8 +131,10 @@ class Sessions:
         past = np.flatnonzero(age_us > 0)
         latest_first = -self.end_us[near.indices[past]]
         most = self.likeness.neighbours
-        kept = past[largest_of_each_row(row[past], weight[past], latest_first, most)]
-        nearest = sparse.csr_array((weight[kept], (row[kept], near.indices[kept])), near.shape)
+        nearest_pairs = past[largest_of_each_row(row[past], weight[past], latest_first, most)]
+        nearest = sparse.csr_array(
+            (weight[nearest_pairs], (row[nearest_pairs], near.indices[nearest_pairs])), near.shape
+        )
         return nearest @ self.items
 
     def _current(self, histories: Histories, requests: Requests) -> sparse.csr_array:

@@ -31,8 +31,8 @@ def most_of_each_row(row: NDArray[Any], value: NDArray[Any], most: int) -> NDArr
     order = np.lexsort((-value, row))
     ordered = row[order]
     first = np.searchsorted(ordered, ordered, side="left")
-    kept: NDArray[np.int64] = order[np.arange(len(order)) - first < most]
-    return kept
+    largest: NDArray[np.int64] = order[np.arange(len(order)) - first < most]
+    return largest
 
 
 def largest_of_each_row(
@@ -43,7 +43,7 @@ def largest_of_each_row(
     For long rows of which few values are kept: `most_of_each_row` sorts them all.  Rows ascend.
     """
     bounds = [0, *(np.flatnonzero(np.diff(row, append=-1)) + 1).tolist()]
-    kept = []
+    largest = []
     for first, stop in pairwise(bounds):
         places = np.arange(first, stop)
         if stop - first > most:
@@ -52,5 +52,5 @@ def largest_of_each_row(
             above, level = np.flatnonzero(mine > edge), np.flatnonzero(mine == edge)
             order = np.argsort(tie[first:stop][level], kind="stable")
             places = first + np.concatenate([above, level[order[: most - len(above)]]])
-        kept.append(places)
-    return np.concatenate(kept) if kept else np.empty(0, np.int64)
+        largest.append(places)
+    return np.concatenate(largest) if largest else np.empty(0, np.int64)

@@ -34,14 +34,14 @@ class TermBeliefs:
         """The same of other terms: what is said of those that stay, the first guess of new ones."""
         if tuple(terms) == self.terms:
             return self.both
-        one, other = (self._about(belief, terms) for belief in self.both)
-        return one, other
+        within, beginning = (self._about(belief, terms) for belief in self.both)
+        return within, beginning
 
     def _about(self, belief: Belief, terms: Sequence[str]) -> Belief:
         stays = [name for name in terms if name in self.terms]
-        of, to = ([kept.index(name) for name in stays] for kept in (self.terms, terms))
-        found = Belief.about(np.array([AGREED.get(name, 0.0) for name in terms]), STRENGTH)
-        mean, precision = found.mean.copy(), found.precision.copy()
+        of, to = ([names.index(name) for name in stays] for names in (self.terms, terms))
+        own = Belief.about(np.array([AGREED.get(name, 0.0) for name in terms]), STRENGTH)
+        mean, precision = own.mean.copy(), own.precision.copy()
         mean[to] = belief.mean[of]
         # Whatever the weights of the terms are that go: the marginal, not the conditional.
         precision[np.ix_(to, to)] = np.linalg.inv(np.linalg.inv(belief.precision)[np.ix_(of, of)])
