@@ -68,11 +68,11 @@ class Drawn:
 
     def to(self, device: torch.device) -> Drawn:
         """The same on a device."""
-        told = self.excluded
+        excluded = self.excluded
         moved = (
-            told.to(device)
-            if isinstance(told, Tensor)
-            else (told[0].to(device), told[1].to(device))
+            excluded.to(device)
+            if isinstance(excluded, Tensor)
+            else (excluded[0].to(device), excluded[1].to(device))
         )
         weight = None if self.log_weight is None else self.log_weight.to(device)
         return Drawn(self.item.to(device), weight, moved)
@@ -83,13 +83,13 @@ class Negatives:
     """Draws the negatives of a batch, shared by all its targets.
 
     ``sampler``: the distribution, given the batch's targets (n,) and all its items (m,), 0-based.
-    ``seen``: leaves out what a target's user has met before, besides the target itself.
+    ``seen_items``: leaves out what a target's user has met before, besides the target itself.
     """
 
     n: int
     sampler: Callable[[Ints, Ints], Sampler]
     corrected: bool
-    seen: SeenItems | None
+    seen_items: SeenItems | None
 
     def draw(
         self, user: Ints, event: Ints, target: Ints, items: Ints, rng: np.random.Generator
@@ -103,8 +103,8 @@ class Negatives:
         item = torch.from_numpy(drawn + 1)
         hits = accidental_hits(torch.from_numpy(target), item)
         excluded: Excluded = hits
-        if self.seen is not None:
-            excluded = union(torch.from_numpy(self.seen.member(user, drawn, event)), hits)
+        if self.seen_items is not None:
+            excluded = union(torch.from_numpy(self.seen_items.member(user, drawn, event)), hits)
         log_weight = None
         if self.corrected:
             log_q = torch.from_numpy(sampler.log_probability(drawn)).float()
@@ -129,8 +129,8 @@ def negatives_of(chosen: NeuralParameters, data: DataSet, split: TargetSplit) ->
     if chosen.sampler == "uniform":
         fixed: Sampler = UniformSampler(n_items)
     else:
-        known = split.item_events(data.histories, data.item_events)
-        fixed = AliasSampler.of_popularity(known, chosen.negative_power)
+        popularity = split.item_events(data.histories, data.item_events)
+        fixed = AliasSampler.of_popularity(popularity, chosen.negative_power)
     frequency = events / max(1, int(events.sum()))
     makers: dict[str, Callable[[Ints, Ints], Sampler]] = {
         "frequency": lambda _targets, _items: fixed,
@@ -138,14 +138,14 @@ def negatives_of(chosen: NeuralParameters, data: DataSet, split: TargetSplit) ->
         "batch": lambda targets, _items: BatchSampler(targets, frequency),
         "local": lambda _targets, items: LocalSampler(items),
     }
-    seen = None
+    items_of_user = None
     if chosen.sampler == "local":
-        seen = SeenItems.of(data.histories.offsets, data.histories.item - 1, n_items)
+        items_of_user = SeenItems.of(data.histories.offsets, data.histories.item - 1, n_items)
     return Negatives(
         chosen.negatives,
         makers[chosen.sampler],
         chosen.log_q_correction,
-        seen,
+        items_of_user,
     )
 
 

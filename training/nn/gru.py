@@ -30,13 +30,15 @@ class GruCell(nn.GRUCell):
             keep: (B, T) 1 where the state flows into the step, 0 where it is forgotten first;
                 None keeps all.
         """
-        told = functional.linear(inputs, self.weight_ih, self.bias_ih)  # (B, T, 3D)
+        projected = functional.linear(inputs, self.weight_ih, self.bias_ih)  # (B, T, 3D)
         # The recurrence sums over many steps, which half precision does not bear.
         with torch.autocast(inputs.device.type, enabled=False):
-            by_step = told.float().transpose(0, 1).contiguous()  # (T, B, 3D)
-            kept = None if keep is None else keep.t()[:, :, None].to(by_step.dtype).contiguous()
+            by_step = projected.float().transpose(0, 1).contiguous()  # (T, B, 3D)
+            keep_by_step = (
+                None if keep is None else keep.t()[:, :, None].to(by_step.dtype).contiguous()
+            )
             states: Tensor = _Scan.apply(  # type: ignore[no-untyped-call]
-                by_step, state.float(), self.weight_hh, self.bias_hh, kept
+                by_step, state.float(), self.weight_hh, self.bias_hh, keep_by_step
             )
         return states.transpose(0, 1)
 

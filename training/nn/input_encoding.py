@@ -92,19 +92,19 @@ class Memory:
     @classmethod
     def from_array(cls, content: NDArray[np.uint8]) -> Memory:
         """What `to_array` gave."""
-        said = json.loads(content.tobytes())
+        document = json.loads(content.tobytes())
 
         def names(key: str) -> tuple[str, ...] | None:
-            return None if said[key] is None else tuple(said[key])
+            return None if document[key] is None else tuple(document[key])
 
         fields = [
-            ContextField(name=one["name"], values=tuple(one["values"]))
-            for one in said["terms"]["context_fields"]
+            ContextField(name=field["name"], values=tuple(field["values"]))
+            for field in document["terms"]["context_fields"]
         ]
         return cls(
-            SessionRule(**said["rule"]),
-            Terms(tuple(said["terms"]["event_types"]), tuple(fields)),
-            ValueScale(**said["scale"]),
+            SessionRule(**document["rule"]),
+            Terms(tuple(document["terms"]["event_types"]), tuple(fields)),
+            ValueScale(**document["scale"]),
             names("item_tokens"),
             names("item_numbers"),
             names("user_tokens"),
@@ -116,17 +116,17 @@ def renamed(features: Features, tokens: tuple[str, ...], numbers: tuple[str, ...
     """The same rows, told in other tokens and numbers; those without a place there are left out."""
     if tuple(features.token_names) == tokens and tuple(features.number_names) == numbers:
         return features
-    place = {name: at for at, name in enumerate(tokens)}
-    known = np.array([place.get(name, _MISSING) for name in features.token_names], np.int32)
-    token = known[features.token] if len(known) else features.token
-    kept = np.concatenate([[0], np.cumsum(token != _MISSING)])
+    code_of = {name: at for at, name in enumerate(tokens)}
+    codes = np.array([code_of.get(name, _MISSING) for name in features.token_names], np.int32)
+    token = codes[features.token] if len(codes) else features.token
+    n_before = np.concatenate([[0], np.cumsum(token != _MISSING)])
     columns = np.zeros((len(features.offsets) - 1, len(numbers)), np.float32)
     theirs = {name: at for at, name in enumerate(features.number_names)}
     for at, name in enumerate(numbers):
         if name in theirs:
             columns[:, at] = features.numbers[:, theirs[name]]
     return Features(
-        offsets=kept[features.offsets].astype(np.int64),
+        offsets=n_before[features.offsets].astype(np.int64),
         token=token[token != _MISSING],
         token_names=np.array(tokens, np.object_),
         numbers=columns,

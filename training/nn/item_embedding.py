@@ -78,8 +78,8 @@ class FeatureRows:
         lengths = self.offsets[rows + 1] - starts  # (n,)
         offsets = functional.pad(lengths.cumsum(0), (1, 0))
         within = torch.arange(int(offsets[-1]), device=rows.device)
-        place = within + torch.repeat_interleave(starts - offsets[:-1], lengths)
-        return FeatureRows(offsets, self.token[place], self.numbers[rows])
+        cells = within + torch.repeat_interleave(starts - offsets[:-1], lengths)
+        return FeatureRows(offsets, self.token[cells], self.numbers[rows])
 
 
 class ItemTable(nn.Module):
@@ -119,8 +119,8 @@ class ItemTable(nn.Module):
 
     def describe(self, features: Features, cold: NDArray[np.bool_]) -> None:
         """Take over the items' metadata, and which of them nothing will be learned about."""
-        told = FeatureRows.of(features, self.vector.weight.device)
-        self.offsets, self.token, self.numbers = told.offsets, told.token, told.numbers
+        rows = FeatureRows.of(features, self.vector.weight.device)
+        self.offsets, self.token, self.numbers = rows.offsets, rows.token, rows.numbers
         self.cold = torch.from_numpy(cold).to(self.vector.weight.device)
 
     @property
@@ -139,8 +139,8 @@ class ItemTable(nn.Module):
         """What steps are told of items, given their vectors."""
         if self.entry is None:
             return vectors
-        told: Tensor = self.entry(items)
-        return told
+        entered: Tensor = self.entry(items)
+        return entered
 
     def everything(self, mix: float) -> tuple[Tensor, Tensor]:
         """Vectors (V, D) and biases (V,) of all items."""
@@ -149,17 +149,19 @@ class ItemTable(nn.Module):
             return vectors, biases
         items = torch.arange(1, self.n_items + 1, device=vectors.device)
         pieces = [
-            self._mixed(part, self.vector.weight[part], self.bias.weight[part, 0], mix)
-            for part in torch.split(items, _EVERYTHING_ROWS)
+            self._mixed(chunk, self.vector.weight[chunk], self.bias.weight[chunk, 0], mix)
+            for chunk in torch.split(items, _EVERYTHING_ROWS)
         ]
-        return torch.cat([one for one, _ in pieces]), torch.cat([one for _, one in pieces])
+        return torch.cat([chunk_vectors for chunk_vectors, _ in pieces]), torch.cat(
+            [chunk_biases for _, chunk_biases in pieces]
+        )
 
     def _mixed(
         self, items: Tensor, vectors: Tensor, biases: Tensor, mix: float
     ) -> tuple[Tensor, Tensor]:
         assert self.encoder is not None  # noqa: S101 - the callers looked
-        told = FeatureRows(self.offsets, self.token, self.numbers)
-        described = self.encoder(told.take((items - 1).clamp_min(0)))  # (R, D + 1)
+        features = FeatureRows(self.offsets, self.token, self.numbers)
+        described = self.encoder(features.take((items - 1).clamp_min(0)))  # (R, D + 1)
         share = torch.where(self.cold[items], 1.0, mix)  # (R,)
         share = torch.where(items == 0, 0.0, share)
         mixed = torch.lerp(vectors, described[:, :-1], share[:, None])

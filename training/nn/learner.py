@@ -100,12 +100,12 @@ class StateLearner(ABC):
         steps = StepTensors.of(self._lesson.steps.at(batch.cells), device)
         event = batch.cells[batch.target]  # (n,)
         target = torch.from_numpy(self._lesson.item[event].astype(np.int64)).to(device)
-        asked = [steps.item.flatten(), target, other]
-        touched, where = torch.unique(torch.cat(asked), return_inverse=True)
-        at_input, at_target, at_other = torch.split(where, [len(one) for one in asked])
+        lookups = [steps.item.flatten(), target, other]
+        touched, where = torch.unique(torch.cat(lookups), return_inverse=True)
+        at_input, at_target, at_other = torch.split(where, [len(items) for items in lookups])
         vectors, biases = net.items.rows(touched, mix)
-        told = functional.embedding(at_input, net.items.entries(touched, vectors))
-        inputs = net.tell(told.view(*batch.cells.shape, -1), steps, self._lesson.users)
+        entries = functional.embedding(at_input, net.items.entries(touched, vectors))
+        inputs = net.tell(entries.view(*batch.cells.shape, -1), steps, self._lesson.users)
         states = self._states(batch, inputs)[_mask(batch.target, device)]
         return _Answers(net.dropout(states), vectors, biases, at_target, at_other)
 

@@ -106,7 +106,7 @@ class StateNet(nn.Module):
         for table in (self.delta, self.dwell, self.feedback, *self.context):
             if table is not None:
                 nn.init.normal_(table.weight, std=width**-0.5)
-        told = (
+        extra = (
             options.session
             + _DELTA_WIDTH * options.delta
             + _DWELL_WIDTH * options.dwell
@@ -114,7 +114,7 @@ class StateNet(nn.Module):
             + _CODE_WIDTH * len(shape.context_sizes)
             + _USER_WIDTH * (shape.users is not None)
         )
-        self.cell = GruCell(width + told, width)
+        self.cell = GruCell(width + extra, width)
         self.input_dropout = nn.Dropout(options.input_dropout)
         self.dropout = nn.Dropout(options.dropout)
         # For values of events: what a state says of all items, and how much it says of each.
@@ -131,22 +131,22 @@ class StateNet(nn.Module):
 
     def inputs(self, items: Tensor, steps: StepTensors, users: FeatureRows | None) -> Tensor:
         """What the GRU is told, (..., I), given what is told of items, (..., D)."""
-        told = [self._thinned(items)]
+        pieces = [self._thinned(items)]
         if self.options.session:
-            told.append(steps.session_start[..., None])
+            pieces.append(steps.session_start[..., None])
         if self.delta is not None:
-            told.append(self.delta(steps.delta))
+            pieces.append(self.delta(steps.delta))
         if self.dwell is not None:
-            told.append(self.dwell(steps.dwell))
+            pieces.append(self.dwell(steps.dwell))
         if self.feedback is not None:
-            told.append(self.feedback(steps.feedback))
-            known = torch.isfinite(steps.value)
-            value = torch.where(known, steps.value, 0.0)
-            told.append(torch.stack([value, known.to(value.dtype)], dim=-1))
-        told += [table(steps.context[..., at]) for at, table in enumerate(self.context)]
+            pieces.append(self.feedback(steps.feedback))
+            is_rated = torch.isfinite(steps.value)
+            value = torch.where(is_rated, steps.value, 0.0)
+            pieces.append(torch.stack([value, is_rated.to(value.dtype)], dim=-1))
+        pieces += [table(steps.context[..., at]) for at, table in enumerate(self.context)]
         if self.user is not None:
-            told.append(self._described(steps.user, users))
-        return torch.cat(told, dim=-1)
+            pieces.append(self._described(steps.user, users))
+        return torch.cat(pieces, dim=-1)
 
     def forward(self, inputs: Tensor, state: Tensor, keep: Tensor | None) -> Tensor:
         """States after each step, (B, T, D)."""
@@ -172,8 +172,8 @@ class StateNet(nn.Module):
         share = self.options.sequence_dropout
         if self.training and share > 0:
             # Whole steps lose their item, so that no single click is relied on (ASARS 2.4).
-            held = torch.rand(items.shape[:-1], device=items.device) >= share
-            items = items * held[..., None]
+            survives = torch.rand(items.shape[:-1], device=items.device) >= share
+            items = items * survives[..., None]
         thinned: Tensor = self.input_dropout(items)
         return thinned
 

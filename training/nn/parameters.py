@@ -117,8 +117,8 @@ class NeuralParameters:
             "precision": PRECISIONS,
             "device": DEVICES,
         }
-        for name, known in choices.items():
-            require_choice(name, getattr(self, name), known)
+        for name, allowed in choices.items():
+            require_choice(name, getattr(self, name), allowed)
         for kind, reward in self.rewards.items():
             is_share = type(reward) in (int, float) and 0 <= reward <= 1
             require(is_share, f"rewards.{kind}", reward, "between 0 and 1")
@@ -128,17 +128,17 @@ class NeuralParameters:
                 "use one_against_all"
             )
 
-    def require_event_types(self, known: Sequence[str]) -> None:
+    def require_event_types(self, event_types: Sequence[str]) -> None:
         """Refuse rewards of events that there are none of.
 
         Raises:
             UsageError: naming the first.
         """
         for name in self.rewards:
-            if name not in known:
+            if name not in event_types:
                 raise UsageError(
-                    f"rewards.{name}: there are no such events, only {', '.join(known)}"
-                    f"{meant(name, known)}"
+                    f"rewards.{name}: there are no such events, only {', '.join(event_types)}"
+                    f"{meant(name, event_types)}"
                 )
 
 

@@ -56,8 +56,8 @@ class Terms:
         """
         if Terms.of(histories) == self:
             return histories
-        place = {name: code for code, name in enumerate(self.event_types)}
-        types = np.array([place.get(name, -1) for name in histories.event_types], np.int16)
+        code_of = {name: code for code, name in enumerate(self.event_types)}
+        types = np.array([code_of.get(name, -1) for name in histories.event_types], np.int16)
         return replace(
             histories,
             event_type=types[histories.event_type] if len(types) else histories.event_type,
@@ -94,9 +94,9 @@ class ValueScale:
     @classmethod
     def of(cls, values: NDArray[np.float32]) -> ValueScale:
         """Mean and deviation of the values that are known."""
-        known = np.asarray(values)[np.isfinite(values)].astype(np.float64)
-        spread = float(known.std()) if len(known) else 0.0
-        return cls(float(known.mean()) if len(known) else 0.0, spread if spread > 0 else 1.0)
+        finite = np.asarray(values)[np.isfinite(values)].astype(np.float64)
+        spread = float(finite.std()) if len(finite) else 0.0
+        return cls(float(finite.mean()) if len(finite) else 0.0, spread if spread > 0 else 1.0)
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Standardised values; NaN stays NaN."""
@@ -132,16 +132,16 @@ class EventSteps:
 
     def at(self, cells: Ints) -> StepInputs:
         """Inputs of the steps that predict those events, in the shape of ``cells``."""
-        known, first = self._histories, self._first[cells]
+        histories, first = self._histories, self._first[cells]
         before = np.maximum(cells - 1, 0)
         return _inputs(
-            known,
-            user=np.searchsorted(known.offsets, cells, side="right") - 1,
+            histories,
+            user=np.searchsorted(histories.offsets, cells, side="right") - 1,
             before=before,
             first=first,
-            elapsed_us=known.time_us[cells] - known.time_us[before],
-            starts=known.session_start[cells],
-            context=known.context[cells],
+            elapsed_us=histories.time_us[cells] - histories.time_us[before],
+            starts=histories.session_start[cells],
+            context=histories.context[cells],
             rule=self._rule,
             scale=self._scale,
         )
@@ -208,8 +208,8 @@ def _inputs(
         dwell = np.zeros(elapsed_s.shape, np.int64)
 
     def of_last(column: NDArray[Any], none: float) -> NDArray[Any]:
-        known = column[before] if len(column) else np.zeros(before.shape, column.dtype)
-        return np.where(nothing, np.asarray(none, known.dtype), known)
+        previous = column[before] if len(column) else np.zeros(before.shape, column.dtype)
+        return np.where(nothing, np.asarray(none, previous.dtype), previous)
 
     return StepInputs(
         item=of_last(histories.item, START_ITEM).astype(np.int64),

@@ -48,8 +48,8 @@ def request_states(
         # The history of a last user without events begins after the last event of all.
         begin = np.minimum(histories.offsets[user[rows]], max(0, len(histories.item) - 1))
         cells, _ = padded(begin, longest[rows])  # (B, T)
-        row_of, place = ranges(bounds[rows], bounds[rows + 1] - bounds[rows])
-        mine = order[place]
+        row_of, positions = ranges(bounds[rows], bounds[rows + 1] - bounds[rows])
+        mine = order[positions]
         length = torch.from_numpy(requests.length[mine]).to(device)
         before = net.begin(len(mine))
         if cells.shape[1]:
@@ -57,18 +57,22 @@ def request_states(
             state = net.begin(len(rows))
             length_of_part = max(1, _CELLS // len(rows))
             for begins in range(0, cells.shape[1], length_of_part):
-                part = slice(begins, begins + length_of_part)
-                told = steps.at(cells[:, part])
-                keep = torch.from_numpy(~told.session_start).to(device) if rule.forgets else None
-                inputs = _inputs(net, StepTensors.of(told, device), users, mix)
-                states[:, part] = net(inputs, state, keep)
-                state = states[:, part][:, -1]
+                span = slice(begins, begins + length_of_part)
+                step_inputs = steps.at(cells[:, span])
+                keep = (
+                    torch.from_numpy(~step_inputs.session_start).to(device)
+                    if rule.forgets
+                    else None
+                )
+                inputs = _inputs(net, StepTensors.of(step_inputs, device), users, mix)
+                states[:, span] = net(inputs, state, keep)
+                state = states[:, span][:, -1]
             reached = states[torch.from_numpy(row_of).to(device), (length - 1).clamp_min(0)]
             before = reached * (length > 0)[:, None]
-        asked = last.take(mine)
+        own_steps = last.take(mine)
         if rule.forgets:
-            before = before * torch.from_numpy(~asked.session_start).to(device)[:, None]
-        inputs = _inputs(net, StepTensors.of(asked, device), users, mix)
+            before = before * torch.from_numpy(~own_steps.session_start).to(device)[:, None]
+        inputs = _inputs(net, StepTensors.of(own_steps, device), users, mix)
         yield mine, net.cell(inputs, before)
 
 

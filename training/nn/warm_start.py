@@ -40,8 +40,8 @@ class Continuation:
         self, start: Start, before: Memory, item_ids: NDArray[np.object_], now: Memory
     ) -> None:
         self._start = start
-        known = positions(item_ids, start.item_ids)  # (V,) -1 = new
-        self._items = np.concatenate([[0], np.where(known < 0, -1, known + 1)])
+        parent_row = positions(item_ids, start.item_ids)  # (V,) -1 = new
+        self._items = np.concatenate([[0], np.where(parent_row < 0, -1, parent_row + 1)])
         self._rows: dict[str, NDArray[np.int64]] = dict.fromkeys(_BY_ITEM, self._items)
         self._rows["feedback.weight"] = _codes(before.terms.event_types, now.terms.event_types)
         theirs = {field.name: field.values for field in before.terms.context_fields}
@@ -68,8 +68,8 @@ class Continuation:
         with torch.no_grad():
             for name, weight in net.state_dict().items():
                 if name not in _METADATA:
-                    found = self._found(name, self._start.tensors)
-                    placed = self._placed(name, found, weight.cpu().numpy().copy())
+                    parent = self._found(name, self._start.tensors)
+                    placed = self._placed(name, parent, weight.cpu().numpy().copy())
                     weight.copy_(torch.from_numpy(placed))
 
     def optimiser(self, net: StateNet) -> Tensors | None:
@@ -78,18 +78,18 @@ class Continuation:
         Raises:
             HourglassError: a part has another shape.
         """
-        kept = self._start.optimiser
-        if kept is None:
+        state = self._start.optimiser
+        if state is None:
             return None
-        parts = {key.rsplit("/", 1)[1] for key in kept}
+        parts = {key.rsplit("/", 1)[1] for key in state}
         placed: Tensors = {}
         for name, weight in net.named_parameters():
-            for part in parts:
-                found = self._found(name, kept, f"/{part}")
-                fresh = np.zeros(tuple(weight.shape), found.dtype)
+            for moment in parts:
+                parent = self._found(name, state, f"/{moment}")
+                fresh = np.zeros(tuple(weight.shape), parent.dtype)
                 # A count of steps has no rows.
-                placed[f"{name}/{part}"] = (
-                    found if found.ndim == 0 else self._placed(name, found, fresh)
+                placed[f"{name}/{moment}"] = (
+                    parent if parent.ndim == 0 else self._placed(name, parent, fresh)
                 )
         return placed
 
@@ -98,8 +98,8 @@ class Continuation:
         cold = np.concatenate([[False], events == 0])
         if "items.cold" in self._start.tensors:
             theirs = self._start.tensors["items.cold"]
-            known = self._items >= 0
-            cold[known] &= theirs[self._items[known]]
+            inherited = self._items >= 0
+            cold[inherited] &= theirs[self._items[inherited]]
         else:
             cold &= self._items < 0
         return cold
@@ -115,8 +115,8 @@ class Continuation:
             return np.array(found)
         if found.shape[1:] != fresh.shape[1:] or len(rows) > len(fresh):
             raise self._refusal(name, found, fresh)
-        known = np.flatnonzero(rows >= 0)
-        fresh[known] = found[rows[known]]
+        inherited = np.flatnonzero(rows >= 0)
+        fresh[inherited] = found[rows[inherited]]
         return fresh
 
     def _by_column(
@@ -127,9 +127,9 @@ class Continuation:
             return fresh
         if found.shape[0] != fresh.shape[0] or len(columns) != fresh.shape[1]:
             raise self._refusal(name, found, fresh)
-        known = np.flatnonzero((columns >= 0) & (columns < found.shape[1]))
+        inherited = np.flatnonzero((columns >= 0) & (columns < found.shape[1]))
         placed = np.zeros_like(fresh)
-        placed[:, known] = found[:, columns[known]]
+        placed[:, inherited] = found[:, columns[inherited]]
         return placed
 
     def _found(self, name: str, tensors: Mapping[str, Any], part: str = "") -> NDArray[Any]:
@@ -142,8 +142,8 @@ class Continuation:
                 f"{self._start.model_id} has no tensor {name!r}, so it cannot be continued by "
                 "these parameters: use its own parameters, or --init-from none"
             )
-        found: NDArray[Any] = tensors[name]
-        return found
+        tensor: NDArray[Any] = tensors[name]
+        return tensor
 
     def _refusal(self, name: str, found: NDArray[Any], fresh: NDArray[Any]) -> HourglassError:
         return HourglassError(
