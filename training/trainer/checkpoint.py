@@ -79,9 +79,9 @@ def save_checkpoint(folder: Path, identity: Identity, checkpoint: Checkpoint) ->
     from safetensors.torch import save_file
 
     tensors = {
-        f"{part}/{name}": tensor.detach()
-        for part in _PARTS
-        for name, tensor in getattr(checkpoint, part).items()
+        f"{section}/{name}": tensor.detach()
+        for section in _PARTS
+        for name, tensor in getattr(checkpoint, section).items()
     }
     tensors = _unshared(tensors)
     about = {
@@ -124,17 +124,17 @@ def load_checkpoint(folder: Path, identity: Identity) -> Checkpoint | None:
             about = file.metadata() or {}
             _verify_identity(path, about, identity)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        place = Place(**json.loads(about["place"]))
+        state = Place(**json.loads(about["place"]))
         whole = str(_checksum(tensors)) == about["checksum"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path) from error
     if not whole:
         raise _damaged(path)
-    parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
+    parts: dict[str, dict[str, Tensor]] = {section: {} for section in _PARTS}
     for name, tensor in tensors.items():
-        part, _, rest = name.partition("/")
-        parts[part][rest] = tensor
-    return Checkpoint(place=place, **parts)
+        section, _, rest = name.partition("/")
+        parts[section][rest] = tensor
+    return Checkpoint(place=state, **parts)
 
 
 def forget_checkpoint(folder: Path) -> None:
@@ -184,12 +184,12 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
 
 def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same values, each in memory of its own, as the format wants it."""
-    seen: set[int] = set()
+    addresses: set[int] = set()
     apart = {}
     for name, tensor in tensors.items():
-        place = tensor.data_ptr()
-        apart[name] = tensor.clone() if place in seen else tensor.contiguous()
-        seen.add(place)
+        address = tensor.data_ptr()
+        apart[name] = tensor.clone() if address in addresses else tensor.contiguous()
+        addresses.add(address)
     return apart
 
 
@@ -235,8 +235,8 @@ class Keeper:
         if self._folder is None:
             return False
         since_s = time.monotonic() - self._kept_s
-        (said,) = self._processes.told_by_first([float(since_s >= _WORTH * self._cost_s)])
-        return bool(said)
+        (is_due,) = self._processes.told_by_first([float(since_s >= _WORTH * self._cost_s)])
+        return bool(is_due)
 
     def keep(
         self, place: Place, learner: Learner, optimiser: Optimiser, best: Mapping[str, Tensor]
@@ -254,9 +254,9 @@ class Keeper:
         began_s = time.monotonic()
         if self._processes.leads:
             weights = learner.net.state_dict()
-            found = Checkpoint(place, weights, optimiser.tensors(), carried, best)
+            checkpoint = Checkpoint(place, weights, optimiser.tensors(), carried, best)
             try:
-                save_checkpoint(self._folder, self._identity, found)
+                save_checkpoint(self._folder, self._identity, checkpoint)
             except HourglassError as error:
                 failure = error
         (failed,) = self._processes.told_by_first([float(failure is not None)])
@@ -272,14 +272,14 @@ class Keeper:
         """
         if self._folder is None:
             return None
-        found: Checkpoint | None = None
+        checkpoint: Checkpoint | None = None
         failure: Exception | None = None
         try:
-            found = load_checkpoint(self._folder, self._identity)
+            checkpoint = load_checkpoint(self._folder, self._identity)
         except HourglassError as error:
             failure = error
-        said = json.dumps(dataclasses.asdict(found.place)) if found else str(failure)
-        agreed = self._processes.agree(said)
+        summary = json.dumps(dataclasses.asdict(checkpoint.place)) if checkpoint else str(failure)
+        agreed = self._processes.agree(summary)
         if failure is not None:
             raise failure
         if not agreed:
@@ -287,7 +287,7 @@ class Keeper:
                 f"{self._folder}: the processes do not find the same checkpoint there: name a "
                 "folder that all of them share"
             )
-        return found and dataclasses.replace(found, carried=self._own(found.carried))
+        return checkpoint and dataclasses.replace(checkpoint, carried=self._own(checkpoint.carried))
 
     def _of_all(self, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
         from safetensors.torch import load, save

@@ -27,13 +27,13 @@ def device_of(name: str) -> torch.device:
         if name == "cuda":
             raise HourglassError("device = 'cuda', but this machine has no usable GPU: use 'auto'")
         return torch.device("cpu")
-    place, gpus = local_rank(), torch.cuda.device_count()
-    if place >= gpus:
+    rank, gpus = local_rank(), torch.cuda.device_count()
+    if rank >= gpus:
         raise HourglassError(
-            f"process {place + 1} of this machine finds {counted(gpus, 'GPU')}: start torchrun "
+            f"process {rank + 1} of this machine finds {counted(gpus, 'GPU')}: start torchrun "
             f"with --nproc-per-node {gpus}, or use device 'cpu'"
         )
-    return torch.device("cuda", place)
+    return torch.device("cuda", rank)
 
 
 def require_compiler(system: str) -> None:

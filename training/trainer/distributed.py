@@ -70,8 +70,8 @@ class Processes:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.copy_(part.view_as(tensor))
+        for tensor, summed in zip(tensors, parts, strict=True):
+            tensor.copy_(summed.view_as(tensor))
 
     def add_rows(
         self, gradients: Sequence[Tensor | None], tables: Sequence[Tensor]
@@ -105,9 +105,9 @@ class Processes:
             return [own]
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
         dist.all_gather(sizes, torch.tensor([len(own)]))
-        size = [int(one) for one in sizes]
+        size = [int(length) for length in sizes]
         content = _gathered(torch.frombuffer(bytearray(own or b"\0"), dtype=torch.uint8), size)
-        return [part.numpy().tobytes() for part in torch.split(content, size)]
+        return [piece.numpy().tobytes() for piece in torch.split(content, size)]
 
     def told_by_first(self, values: Sequence[float]) -> list[float]:
         """The numbers of rank 0."""
@@ -115,8 +115,8 @@ class Processes:
             return list(values)
         shared = torch.tensor(values, dtype=torch.float64)
         dist.broadcast(shared, src=0)
-        told: list[float] = shared.tolist()
-        return told
+        numbers: list[float] = shared.tolist()
+        return numbers
 
     def agree(self, text: str) -> bool:
         """Whether all ranks gave the same text."""
@@ -143,7 +143,7 @@ def _gathered(own: Tensor, sizes: Sequence[int]) -> Tensor:
     padded[:mine] = own[:mine]
     received = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(received, padded)
-    return torch.cat([part[:size] for part, size in zip(received, sizes, strict=True)])
+    return torch.cat([row[:size] for row, size in zip(received, sizes, strict=True)])
 
 
 def stop_together(system: str, failure: Exception | None, anywhere: bool) -> None:

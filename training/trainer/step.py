@@ -60,13 +60,13 @@ class Stepper:
         loss, failure = self._attempt(batch, epoch, number, learn=True)
         tables = list(optimiser.tables.values())
         if processes.world > 1:
-            told = torch.stack(
+            exchanged = torch.stack(
                 [loss, *(loss.new_tensor(float(flag)) for flag in (failure is not None, is_due))]
             )
             dense = [p.grad for p in optimiser.dense.values() if p.grad is not None]
-            processes.add([*dense, told])
-            stop_together(self._system, failure, bool(told[1]))
-            loss, is_due = told[0], bool(told[2])
+            processes.add([*dense, exchanged])
+            stop_together(self._system, failure, bool(exchanged[1]))
+            loss, is_due = exchanged[0], bool(exchanged[2])
             gradients = processes.add_rows([table.grad for table in tables], tables)
             for table, gradient in zip(tables, gradients, strict=True):
                 table.grad = gradient
@@ -94,18 +94,18 @@ class Stepper:
             HourglassError: another process failed; whatever failed in this one is raised as it is.
         """
         processes = self._processes
-        told = torch.zeros(2, device=self.device)
+        exchanged = torch.zeros(2, device=self.device)
         failure, targets = None, 0
         for number, batch in enumerate(plan.batches(1, processes.rank, processes.world)):
             loss, failure = self._attempt(batch, 1, number, learn=False)
-            told[0] += loss
+            exchanged[0] += loss
             targets += batch.n_targets
             if failure is not None or targets >= OPENING_TARGETS:
                 break
-        told[1] = failure is not None
-        processes.add([told])
-        stop_together(self._system, failure, bool(told[1]))
-        return float(told[0]) / max(1, targets)
+        exchanged[1] = failure is not None
+        processes.add([exchanged])
+        stop_together(self._system, failure, bool(exchanged[1]))
+        return float(exchanged[0]) / max(1, targets)
 
     def validation_loss(self) -> float | None:
         """The learner's, with the same random choices each time; the first process computes it.
@@ -122,8 +122,8 @@ class Stepper:
                 value = self._learner.validation_loss()
             except Exception as error:
                 failure = error
-        told = [float(failure is not None), float(value is not None), value or 0.0]
-        failed, exists, loss = self._processes.told_by_first(told)
+        exchanged = [float(failure is not None), float(value is not None), value or 0.0]
+        failed, exists, loss = self._processes.told_by_first(exchanged)
         stop_together(self._system, failure, bool(failed))
         return loss if exists else None
 

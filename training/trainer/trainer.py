@@ -119,9 +119,9 @@ class _Fit:
 
     def begin(self, optimiser: Tensors | None) -> None:
         """Go on from a checkpoint, or get ready for the first batch."""
-        found = self._keeper.find()
-        if found is not None:
-            self._take(found)
+        checkpoint = self._keeper.find()
+        if checkpoint is not None:
+            self._take(checkpoint)
         else:
             if optimiser is not None:
                 self._optimiser.load({k: torch.from_numpy(v) for k, v in optimiser.items()})
@@ -131,114 +131,114 @@ class _Fit:
             self._guards.opening(self.place.opening_loss)
         self._meter = Meter(self.place.done, self._total)
 
-    def _take(self, found: Checkpoint) -> None:
+    def _take(self, checkpoint: Checkpoint) -> None:
         try:
-            self._learner.net.load_state_dict(found.weights)
+            self._learner.net.load_state_dict(checkpoint.weights)
         except RuntimeError as error:
             raise HourglassError(
                 f"{self._system}: the checkpoint's weights do not fit the network: delete it to "
                 "start afresh"
             ) from error
-        self._optimiser.load(found.optimiser)
-        self._learner.resume(found.carried)
-        self.place, self._best = found.place, dict(found.best)
+        self._optimiser.load(checkpoint.optimiser)
+        self._learner.resume(checkpoint.carried)
+        self.place, self._best = checkpoint.place, dict(checkpoint.best)
 
     def run_epoch(self) -> None:
         """Learn from the batches of an epoch that are left, validate, and keep a checkpoint."""
-        place, processes = self.place, self._processes
+        state, processes = self.place, self._processes
         self._learner.net.train()
-        if not place.batch:
+        if not state.batch:
             self._learner.resume({})
-        batches = self._plan.batches(place.epoch, processes.rank, processes.world)
-        for batch in islice(batches, place.batch, None):
+        batches = self._plan.batches(state.epoch, processes.rank, processes.world)
+        for batch in islice(batches, state.batch, None):
             self._learn(batch)
             if self._meter.is_due():
                 self._tell()
         self._settle(0)
-        self._guards.epoch(place)
+        self._guards.epoch(state)
         self._validate()
         self._tell()
-        place.finished = place.epoch == self._schedule.epochs or self._is_stale()
-        if not place.finished:
-            place.epoch, place.batch = place.epoch + 1, 0
-            place.loss_sum, place.loss_targets = 0.0, 0
-        if place.finished or self._keeper.is_worth_it():
-            self._keeper.keep(place, self._learner, self._optimiser, self._best)
+        state.finished = state.epoch == self._schedule.epochs or self._is_stale()
+        if not state.finished:
+            state.epoch, state.batch = state.epoch + 1, 0
+            state.loss_sum, state.loss_targets = 0.0, 0
+        if state.finished or self._keeper.is_worth_it():
+            self._keeper.keep(state, self._learner, self._optimiser, self._best)
 
     def result(self) -> FitResult:
         """Leave the best epoch's weights in the network, and say how it went."""
-        place = self.place
-        if self._best and place.best_epoch != place.epoch:
+        state = self.place
+        if self._best and state.best_epoch != state.epoch:
             self._learner.net.load_state_dict(self._best)
-        loss = place.loss_sum / place.loss_targets if place.loss_targets else math.nan
-        metrics = {"loss": loss, "epochs": float(place.epoch)}
-        if place.best_epoch:
-            metrics |= {"best_epoch": float(place.best_epoch), "validation_loss": place.best_loss}
-        state = self._optimiser.tensors()
+        loss = state.loss_sum / state.loss_targets if state.loss_targets else math.nan
+        metrics = {"loss": loss, "epochs": float(state.epoch)}
+        if state.best_epoch:
+            metrics |= {"best_epoch": float(state.best_epoch), "validation_loss": state.best_loss}
+        tensors = self._optimiser.tensors()
         return FitResult(
             metrics=metrics,
-            best_epoch=place.best_epoch or place.epoch,
-            optimiser={name: tensor.cpu().numpy() for name, tensor in state.items()},
-            events_per_s=self._meter.average(place.done),
+            best_epoch=state.best_epoch or state.epoch,
+            optimiser={name: tensor.cpu().numpy() for name, tensor in tensors.items()},
+            events_per_s=self._meter.average(state.done),
         )
 
     def _learn(self, batch: Batch) -> None:
-        place, targets = self.place, batch.n_targets
-        rate = self._schedule.rate(place.done, targets, self._decay)
-        figures = self.stepper.learn(batch, place.epoch, place.batch, self._keeper.is_due)
-        place.batch += 1
-        place.done += targets
-        self._pending.append((Step(place.epoch, place.batch, rate), targets, figures.values))
+        state, targets = self.place, batch.n_targets
+        rate = self._schedule.rate(state.done, targets, self._decay)
+        figures = self.stepper.learn(batch, state.epoch, state.batch, self._keeper.is_due)
+        state.batch += 1
+        state.done += targets
+        self._pending.append((Step(state.epoch, state.batch, rate), targets, figures.values))
         self._settle(self._in_flight)
         # Some steps only bring the carried state up to date.
         if targets:
             self._optimiser.step(rate)
         if figures.is_due:
             self._settle(0)
-            self._keeper.keep(place, self._learner, self._optimiser, self._best)
+            self._keeper.keep(state, self._learner, self._optimiser, self._best)
 
     def _settle(self, in_flight: int) -> None:
         """Count the batches whose figures are there, up to the latest few."""
-        place = self.place
+        state = self.place
         while len(self._pending) > in_flight:
             step, targets, values = self._pending.popleft()
             loss, gradient = values.tolist()
             self._guards.batch(step, loss, gradient)
-            place.loss_sum += loss
-            place.loss_targets += targets
+            state.loss_sum += loss
+            state.loss_targets += targets
             if targets:
-                self._guards.divergence(step, loss / targets, place)
+                self._guards.divergence(step, loss / targets, state)
 
     def _validate(self) -> None:
         """Ask for the validation loss, and remember the weights if it is the best so far."""
-        place = self.place
-        place.validation_loss = loss = self.stepper.validation_loss()
+        state = self.place
+        state.validation_loss = loss = self.stepper.validation_loss()
         if loss is None:
             return
-        self._guards.validation(place.epoch, loss)
-        if not place.best_epoch or loss < place.best_loss:
-            place.best_epoch, place.best_loss = place.epoch, loss
+        self._guards.validation(state.epoch, loss)
+        if not state.best_epoch or loss < state.best_loss:
+            state.best_epoch, state.best_loss = state.epoch, loss
             weights = self._learner.net.state_dict()
             self._best = {k: w.detach().to("cpu", copy=True) for k, w in weights.items()}
 
     def _is_stale(self) -> bool:
-        place, patience = self.place, self._schedule.patience
-        waited = place.epoch - place.best_epoch
-        return bool(patience and place.best_epoch) and waited >= patience
+        state, patience = self.place, self._schedule.patience
+        waited = state.epoch - state.best_epoch
+        return bool(patience and state.best_epoch) and waited >= patience
 
     def _tell(self) -> None:
-        place = self.place
-        if not (self._processes.leads and place.loss_targets):
+        state = self.place
+        if not (self._processes.leads and state.loss_targets):
             return
-        per_s, left_s = self._meter.tell(place.done)
+        per_s, left_s = self._meter.tell(state.done)
         self._report(
             FitProgress(
-                epoch=place.epoch,
-                loss=place.loss_sum / place.loss_targets,
+                epoch=state.epoch,
+                loss=state.loss_sum / state.loss_targets,
                 events_per_s=per_s,
-                fraction=min(1.0, place.done / self._total),
+                fraction=min(1.0, state.done / self._total),
                 seconds_left=left_s,
-                validation_loss=place.validation_loss,
-                learning_rate=self._schedule.rate(place.done, 0, self._decay),
+                validation_loss=state.validation_loss,
+                learning_rate=self._schedule.rate(state.done, 0, self._decay),
             )
         )
