@@ -31,8 +31,8 @@ class Catalogue:
 
     def numbers(self, ids: pa.Array) -> Ints:
         """Numbers of item ids; -1 = not one of them."""
-        found = pc.index_in(ids, value_set=pa.array(self.item_ids, pa.string()))
-        numbers: Ints = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        positions = pc.index_in(ids, value_set=pa.array(self.item_ids, pa.string()))
+        numbers: Ints = pc.fill_null(positions, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         return numbers
 
 
@@ -86,10 +86,14 @@ class PopularInContext:
 
     def best(self, context: Context) -> tuple[Ints, Ints]:
         """Numbers and counts (at most k each) of what is popular in a context, best first."""
-        told = tuple((n, value) for n, value in enumerate(context) if value is not None)
-        for known in (told, *((one,) for one in told)) if len(told) > 1 else (told,):
-            if known and (found := self._counted(known)) is not None:
-                return found
+        known_values = tuple((n, value) for n, value in enumerate(context) if value is not None)
+        for subset in (
+            (known_values, *((value_of_field,) for value_of_field in known_values))
+            if len(known_values) > 1
+            else (known_values,)
+        ):
+            if subset and (ranked := self._counted(subset)) is not None:
+                return ranked
         return self.overall.order[: self.k], self.overall.count[: self.k]
 
     def _counted(self, told: tuple[tuple[int, str], ...]) -> tuple[Ints, Ints] | None:
@@ -102,8 +106,8 @@ class PopularInContext:
             self._events = self.read()
         number, values = self._events
         same = np.ones(len(number), np.bool_)
-        for place, value in told:
-            same &= values[place] == value
+        for number_of_field, value in told:
+            same &= values[number_of_field] == value
         if int(same.sum()) < self.min_events:
             return None
         items, counts = np.unique(number[same & (number >= 0)], return_counts=True)

@@ -56,8 +56,8 @@ class Publication:
         for name in _CODED:
             column = rows[name]
             if not pa.types.is_dictionary(column.type):
-                place = rows.schema.get_field_index(name)
-                rows = rows.set_column(place, name, column.dictionary_encode())
+                index = rows.schema.get_field_index(name)
+                rows = rows.set_column(index, name, column.dictionary_encode())
         for writer in self._writers:
             writer.write_table(rows.select(writer.schema.names))
 
@@ -95,11 +95,11 @@ class Publication:
 @contextmanager
 def publication(lake: Lake, hour: Hour, folder: Path) -> Iterator[Publication]:
     """Leave nothing behind when it fails before it is published."""
-    made = Publication(lake, hour, folder)
+    unpublished = Publication(lake, hour, folder)
     try:
-        yield made
+        yield unpublished
     except BaseException:
-        made.abandon()
+        unpublished.abandon()
         raise
 
 

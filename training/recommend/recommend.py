@@ -115,23 +115,25 @@ def recommend(
         places, new = (everyone, np.empty(0, np.int64)) if asked is None else _found(data, asked)
     users = len(places) + len(new)
     folder = settings.path("recommendations") / str(hour)
-    with publication(lake, hour, folder) as made:
+    with publication(lake, hour, folder) as unpublished:
         if asked is not None:
             with watch("publish"):
-                made.keep_others(pa.array(asked.user_ids, pa.string()))
-        others, done = made.rows, 0
+                unpublished.keep_others(pa.array(asked.user_ids, pa.string()))
+        others, done = unpublished.rows, 0
         item_ids = pa.array(run.catalogue.item_ids, pa.string())
         blocks = chain(_of_model(run, places, asked), _of_popularity(run, lake, asked, new))
         for block in watch.each("score", gathered(blocks, _USERS_PER_GROUP)):
             with watch("write"):
-                made.add(rows_of(block, item_ids, run.stamp))
+                unpublished.add(rows_of(block, item_ids, run.stamp))
             done += len(block.user_ids)
             report(done, users)
         with watch("publish"):
-            path = made.publish({"hourglass.step": "recommend", "hourglass.model": live.model_id})
-    found = Recommended(users, made.rows - others, path, len(new), watch.seconds)
-    write_summary(folder, _summary(settings, live, at, found, others_kept=others > 0))
-    return found
+            path = unpublished.publish(
+                {"hourglass.step": "recommend", "hourglass.model": live.model_id}
+            )
+    result = Recommended(users, unpublished.rows - others, path, len(new), watch.seconds)
+    write_summary(folder, _summary(settings, live, at, result, others_kept=others > 0))
+    return result
 
 
 def last_context(histories: Histories, block: Ints) -> NDArray[np.int32]:
@@ -140,8 +142,8 @@ def last_context(histories: Histories, block: Ints) -> NDArray[np.int32]:
     A field that the last event does not tell stays unknown.
     """
     context = np.zeros((len(block), histories.context.shape[1]), np.int32)
-    (known,) = np.nonzero(histories.lengths[block] > 0)
-    context[known] = histories.context[histories.offsets[block[known] + 1] - 1]
+    (with_history,) = np.nonzero(histories.lengths[block] > 0)
+    context[with_history] = histories.context[histories.offsets[block[with_history] + 1] - 1]
     return context
 
 
@@ -151,8 +153,8 @@ def _prepare(
     rules = settings.recommend
     hours = recent(Hour.of(at), parse_duration_h(rules.popular_hours))
     counts = counted(lake, hours)
-    known = set(model.item_ids.tolist())
-    others = [one for one in counts["item_id"].to_pylist() if one not in known]
+    vocabulary = set(model.item_ids.tolist())
+    others = [item_id for item_id in counts["item_id"].to_pylist() if item_id not in vocabulary]
     item_ids = np.concatenate([model.item_ids, np.array(others, object)])
     catalogue = Catalogue(item_ids, barred_items(lake, rules, item_ids, at))
     support = np.zeros(len(item_ids), np.int64)
@@ -167,9 +169,9 @@ def _found(data: DataSet, asked: Asked) -> tuple[Ints, Ints]:
     """Places in the histories of those who have one, ascending; rows of the file of the others."""
     import pandas as pd
 
-    place = pd.Index(data.histories.user_ids).get_indexer(pd.Index(asked.user_ids))
-    has_history = (place >= 0) & (data.histories.lengths[place] > 0)
-    return np.sort(place[has_history]).astype(np.int64), np.flatnonzero(~has_history)
+    position = pd.Index(data.histories.user_ids).get_indexer(pd.Index(asked.user_ids))
+    has_history = (position >= 0) & (data.histories.lengths[position] > 0)
+    return np.sort(position[has_history]).astype(np.int64), np.flatnonzero(~has_history)
 
 
 def _of_model(run: _Run, places: Ints, asked: Asked | None) -> Iterator[Places]:
@@ -194,31 +196,31 @@ def _filled(run: _Run, block: Places, barred: Barred) -> Places:
         return block
     k, n_items = block.item.shape[1], len(run.catalogue.item_ids)
     theirs = barred.of(short)
-    which, place = np.nonzero(block.source[short] == MODEL)
+    which, rank = np.nonzero(block.source[short] == MODEL)
     row = np.concatenate([theirs.row, which])
-    column = np.concatenate([theirs.column, block.item[short[which], place]])
+    column = np.concatenate([theirs.column, block.item[short[which], rank]])
     reach = k + int(np.bincount(row).max(initial=0))
     popular = run.overall.order[:reach]
-    _, taken = first_allowed(popular, row, column, len(short), k, n_items)
+    _, position = first_allowed(popular, row, column, len(short), k, n_items)
     if not len(popular):
         return block
-    item = np.where(taken >= 0, popular[taken], -1)
-    return block.followed_by(short, item, run.overall.count[taken])
+    item = np.where(position >= 0, popular[position], -1)
+    return block.followed_by(short, item, run.overall.count[position])
 
 
-def _requests(run: _Run, places: Ints, asked: Asked | None) -> Requests:
+def _requests(run: _Run, places: Ints, requested: Asked | None) -> Requests:
     """The coming request of each user, in the context that the file tells or the last event had."""
     histories = run.data.histories
     context = last_context(histories, places)
-    if asked is not None and asked.context:
+    if requested is not None and requested.context:
         import pandas as pd
 
-        row = pd.Index(asked.user_ids).get_indexer(pd.Index(histories.user_ids[places]))
-        for number, known in enumerate(histories.context_fields):
-            if known.name in asked.context:
-                told = asked.context[known.name][row]
-                code = pd.Index(known.values).get_indexer(pd.Index(told)) + 1
-                context[:, number] = np.where(pd.isna(told), context[:, number], code)
+        row = pd.Index(requested.user_ids).get_indexer(pd.Index(histories.user_ids[places]))
+        for number, context_field in enumerate(histories.context_fields):
+            if context_field.name in requested.context:
+                values = requested.context[context_field.name][row]
+                code = pd.Index(context_field.values).get_indexer(pd.Index(values)) + 1
+                context[:, number] = np.where(pd.isna(values), context[:, number], code)
     now_us = np.full(len(places), round(run.at.timestamp() * _US), np.int64)
     return Requests(places, histories.lengths[places], now_us, context)
 
@@ -246,9 +248,9 @@ def _of_popularity(run: _Run, lake: Lake, asked: Asked | None, new: Ints) -> Ite
         item[row, : len(items)], score[row, : len(items)] = items, counts
     source = np.where(item >= 0, POPULARITY, NOTHING).astype(np.int8)
     for first in range(0, len(new), _USERS_PER_GROUP):
-        part = slice(first, first + _USERS_PER_GROUP)
-        rows = which[part]
-        yield Places(asked.user_ids[new[part]], item[rows], score[rows], source[rows])
+        span = slice(first, first + _USERS_PER_GROUP)
+        rows = which[span]
+        yield Places(asked.user_ids[new[span]], item[rows], score[rows], source[rows])
 
 
 def _summary(
@@ -284,11 +286,11 @@ class _Stopwatch:
             took = time.perf_counter() - began
             self.seconds[step] = self.seconds.get(step, 0.0) + took
 
-    def each(self, step: str, made: Iterator[Places]) -> Iterator[Places]:
+    def each(self, step: str, blocks: Iterator[Places]) -> Iterator[Places]:
         """The same blocks; what making them takes is counted."""
         while True:
             with self(step):
-                block = next(made, None)
+                block = next(blocks, None)
             if block is None:
                 return
             yield block

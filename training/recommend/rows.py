@@ -40,7 +40,7 @@ class Places:
     @classmethod
     def joined(cls, blocks: Sequence[Places]) -> Places:
         """One block of several."""
-        columns = ([getattr(one, each.name) for one in blocks] for each in fields(cls))
+        columns = ([getattr(block, each.name) for block in blocks] for each in fields(cls))
         return cls(*(np.concatenate(column) for column in columns))
 
     def followed_by(self, rows: Ints, item: Ints, count: Ints) -> Places:
@@ -48,11 +48,11 @@ class Places:
         places, scores, sources = self.item.copy(), self.score.copy(), self.source.copy()
         k = places.shape[1]
         offered = (self.source[rows] == MODEL).sum(axis=1)  # (r,)
-        which, place = np.nonzero(np.arange(k) >= offered[:, None])
-        nth = place - offered[which]
-        found = item[which, nth] >= 0
-        which, place, nth = which[found], place[found], nth[found]
-        at = rows[which], place
+        which, rank = np.nonzero(np.arange(k) >= offered[:, None])
+        nth = rank - offered[which]
+        exists = item[which, nth] >= 0
+        which, rank, nth = which[exists], rank[exists], nth[exists]
+        at = rows[which], rank
         places[at], scores[at] = item[which, nth], count[which, nth]
         sources[at] = POPULARITY
         return Places(self.user_ids, places, scores, sources)
@@ -63,7 +63,7 @@ def gathered(blocks: Iterator[Places], users: int) -> Iterator[Places]:
     waiting: list[Places] = []
     for block in blocks:
         waiting.append(block)
-        if sum(len(one.user_ids) for one in waiting) >= users:
+        if sum(len(part_block.user_ids) for part_block in waiting) >= users:
             yield Places.joined(waiting)
             waiting = []
     if waiting:
@@ -85,19 +85,19 @@ def rows_of(places: Places, item_ids: pa.Array, stamp: Stamp) -> pa.Table:
     ``item_ids`` (M,) are the catalogue's.
     """
     k = places.item.shape[1]
-    (kept,) = np.nonzero((places.source != NOTHING).ravel())
-    user, rank = np.divmod(kept, k)
+    (cells,) = np.nonzero((places.source != NOTHING).ravel())
+    user, rank = np.divmod(cells, k)
     schema = RECOMMENDATIONS.schema
     columns = {
-        "hour": _same(pa.scalar(Hour.of(stamp.at).start, schema.field("hour").type), len(kept)),
+        "hour": _same(pa.scalar(Hour.of(stamp.at).start, schema.field("hour").type), len(cells)),
         "user_id": _coded(user, pa.array(places.user_ids, pa.string())),
         "rank": pa.array((rank + 1).astype(np.int32)),
-        "item_id": _coded(places.item.ravel()[kept], item_ids),
-        "score": pa.array(places.score.ravel()[kept]),
-        "model": _same(stamp.model_id, len(kept)),
-        "model_version": _same(stamp.version, len(kept)),
-        "made_at": _same(pa.scalar(stamp.at, schema.field("made_at").type), len(kept)),
-        "source": _coded(places.source.ravel()[kept], pa.array(_SOURCES)),
+        "item_id": _coded(places.item.ravel()[cells], item_ids),
+        "score": pa.array(places.score.ravel()[cells]),
+        "model": _same(stamp.model_id, len(cells)),
+        "model_version": _same(stamp.version, len(cells)),
+        "made_at": _same(pa.scalar(stamp.at, schema.field("made_at").type), len(cells)),
+        "source": _coded(places.source.ravel()[cells], pa.array(_SOURCES)),
     }
     return pa.table(columns)
 

@@ -31,23 +31,23 @@ def barred_items(
     ids = pa.array(item_ids, pa.string())
     barred = np.zeros(len(ids), np.bool_)
     if rules.exclude_unavailable or rules.max_item_age:
-        known = lake.arrow(ITEMS, columns=("item_id", "available_from", "available_to"))
+        metadata = lake.arrow(ITEMS, columns=("item_id", "available_from", "available_to"))
         now = pa.scalar(at, TIMESTAMP)
         gone = pc.scalar(False)
         if rules.exclude_unavailable:
-            to_come = pc.greater_equal(known["available_from"], now)
-            over = pc.less_equal(known["available_to"], now)
+            to_come = pc.greater_equal(metadata["available_from"], now)
+            over = pc.less_equal(metadata["available_to"], now)
             gone = pc.or_(pc.fill_null(to_come, False), pc.fill_null(over, False))
         if rules.max_item_age:
             since = at - timedelta(hours=parse_duration_h(rules.max_item_age))
-            old = pc.less(known["available_from"], pa.scalar(since, TIMESTAMP))
+            old = pc.less(metadata["available_from"], pa.scalar(since, TIMESTAMP))
             gone = pc.or_(gone, pc.fill_null(old, False))
-        barred |= _is_in(ids, known["item_id"].filter(gone))
+        barred |= _is_in(ids, metadata["item_id"].filter(gone))
     if rules.max_item_silence:
         hour = Hour.of(at)
         hours = HourRange(hour - parse_duration_h(rules.max_item_silence), hour)
-        seen = lake.arrow(ITEM_HOURS, hours, columns=("item_id",))["item_id"]
-        barred |= ~_is_in(ids, pc.unique(seen))
+        recent = lake.arrow(ITEM_HOURS, hours, columns=("item_id",))["item_id"]
+        barred |= ~_is_in(ids, pc.unique(recent))
     return np.flatnonzero(barred)
 
 
@@ -80,14 +80,14 @@ def _session_start(histories: Histories, requests: Requests, gap_s: int) -> Ints
     # A history whose beginning was cut off starts within a session.
     within = np.maximum(began - begin, 0)
     going_on = np.zeros(len(requests), np.bool_)
-    (known,) = np.nonzero(length > 0)
-    silence_us = requests.now_us[known] - histories.time_us[last[known]]
-    going_on[known] = silence_us < gap_s * _US
+    (with_history,) = np.nonzero(length > 0)
+    silence_us = requests.now_us[with_history] - histories.time_us[last[with_history]]
+    going_on[with_history] = silence_us < gap_s * _US
     return np.where(going_on, within, length)
 
 
 def _is_in(ids: pa.Array, those: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = pc.is_in(ids, value_set=those.cast(pa.string())).to_numpy(
+    mask: NDArray[np.bool_] = pc.is_in(ids, value_set=those.cast(pa.string())).to_numpy(
         zero_copy_only=False
     )
-    return found
+    return mask
