@@ -120,21 +120,21 @@ def examine(
     card = folder / CARD_NAME
     card_sha256 = sha256_of(card) if card.is_file() else None
 
-    def found(*defects: Defect) -> Soundness:
+    def report_of(*defects: Defect) -> Soundness:
         return Soundness(model_id, defects, card_sha256, probes)
 
     try:
         model = load(folder)
     except Exception as error:  # whatever fails to load must not go live
-        return found(Defect("not_loadable", f"{model_id} cannot be loaded: {one_line(error)}"))
+        return report_of(Defect("not_loadable", f"{model_id} cannot be loaded: {one_line(error)}"))
     if model.card.model_id != model_id:
-        return found(Defect("wrong_model", f"{folder} holds the model {model.card.model_id}"))
+        return report_of(Defect("wrong_model", f"{folder} holds the model {model.card.model_id}"))
     if defect := _contradiction(model, frozen, learned):
-        return found(defect)
+        return report_of(defect)
     try:
-        return found(*_probe(model, frozen, rule, seed, probes))
+        return report_of(*_probe(model, frozen, rule, seed, probes))
     except Exception as error:  # whatever fails to score must not go live
-        return found(Defect("scores_failed", f"{model_id} cannot score: {one_line(error)}"))
+        return report_of(Defect("scores_failed", f"{model_id} cannot score: {one_line(error)}"))
 
 
 def _contradiction(model: Loaded, frozen: DataSet, learned: DataSet | None) -> Defect | None:
@@ -235,14 +235,14 @@ def impersonal(
     last = histories.offsets[requests.user[rows]] + requests.length[rows] - 1
     hour = requests.now_us[rows] // (HOUR_S * 1_000_000)
     asking = 0
-    for one in np.unique(hour):
-        asked = hour == one
-        if np.unique(histories.item[last[asked]]).size < 2:  # noqa: PLR2004
+    for this_hour in np.unique(hour):
+        in_hour = hour == this_hour
+        if np.unique(histories.item[last[in_hour]]).size < 2:  # noqa: PLR2004
             continue
-        best = np.argsort(-scores[rows[asked]], axis=1, kind="stable")[:, :k]
+        best = np.argsort(-scores[rows[in_hour]], axis=1, kind="stable")[:, :k]
         if (best != best[0]).any():
             return 0
-        asking += int(asked.sum())
+        asking += int(in_hour.sum())
     return asking if asking >= _FEWEST else 0
 
 
@@ -268,8 +268,8 @@ def probe_requests(
     columns = positions(frozen.item_ids, item_ids)
     if is_identity(columns, item_ids.size):
         return frozen.histories, requests
-    histories, kept = translate(frozen.histories, columns)
-    return histories, translate_requests(requests, frozen.histories.offsets, kept)
+    histories, events_before = translate(frozen.histories, columns)
+    return histories, translate_requests(requests, frozen.histories.offsets, events_before)
 
 
 def scramble_future(

@@ -89,17 +89,17 @@ def harms_no_slice(evidence: Evidence) -> CheckResult:
     champion = evidence.champion
     if champion is None or evidence.same_model:
         return passed(name, "no_champion", "There is no other model to lose against.")
-    found = slice_figures(evidence)
-    harmed = [key for key, one in found.items() if one["verdict"] == "harmed"]
-    unproven = [key for key, one in found.items() if one["verdict"] == "not_shown_harmless"]
+    figures = slice_figures(evidence)
+    harmed = [key for key, figure in figures.items() if figure["verdict"] == "harmed"]
+    unproven = [key for key, figure in figures.items() if figure["verdict"] == "not_shown_harmless"]
     if harmed:
-        return held(name, "slice_harmed", f"Worse on {_listed(harmed, found)}", slices=found)
+        return held(name, "slice_harmed", f"Worse on {_listed(harmed, figures)}", slices=figures)
     if unproven:
-        sentence = f"Not yet shown harmless on {_listed(unproven, found)}"
-        return held(name, "slice_not_shown_harmless", sentence, slices=found)
-    judged = sum(one["verdict"] == "harmless" for one in found.values())
-    sentence = f"No harm on {judged} slices, {len(found) - judged} too small to tell."
-    return passed(name, "no_slice_harmed", sentence, slices=found)
+        sentence = f"Not yet shown harmless on {_listed(unproven, figures)}"
+        return held(name, "slice_not_shown_harmless", sentence, slices=figures)
+    judged = sum(figure["verdict"] == "harmless" for figure in figures.values())
+    sentence = f"No harm on {judged} slices, {len(figures) - judged} too small to tell."
+    return passed(name, "no_slice_harmed", sentence, slices=figures)
 
 
 def slice_figures(evidence: Evidence) -> dict[str, dict[str, Any]]:
@@ -112,7 +112,7 @@ def slice_figures(evidence: Evidence) -> dict[str, dict[str, Any]]:
     each_once = people.users / max(1, whole.users)
     bond = max(1.0, people.dd / whole.dd) if whole.dd else 1.0
     names = sorted({name for look in looks for name in look.champion} - {ALL})
-    found: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, Any]] = {}
     for name in names:
         parts = [look.champion.get(name, Sums()) for look in looks]
         sums = total(parts)
@@ -122,9 +122,11 @@ def slice_figures(evidence: Evidence) -> dict[str, dict[str, Any]]:
         # The champion's own figure is uncertain too, so its share goes into the contrast.
         weights = {"c": gate.slice_margin} if own else {"n": gate.slice_margin * least}
         excess = contrast(sums, gate.confidence, **weights)
-        harmless = _evidence_of_gain(evidence, [part.shifted(**weights) for part in parts], bond)
+        harmless = _evidence_of_gain(
+            evidence, [look_sums.shifted(**weights) for look_sums in parts], bond
+        )
         users = round(sums.users * each_once)
-        found[name] = {
+        figures[name] = {
             "users": users,
             "targets": round(sums.n),
             "candidate": (sums.c + sums.d) / sums.n,
@@ -138,7 +140,7 @@ def slice_figures(evidence: Evidence) -> dict[str, dict[str, Any]]:
             if users < gate.min_slice_users
             else _verdict(sums, excess, shown=harmless >= bound),
         }
-    return found
+    return figures
 
 
 def _evidence_of_gain(evidence: Evidence, parts: Sequence[Sums], bond: float) -> float:
@@ -263,9 +265,9 @@ def _this_look(evidence: Evidence, other: Contestant) -> dict[str, Any]:
 def _listed(names: list[str], found: dict[str, dict[str, Any]]) -> str:
     """The worst three slices with their differences."""
     worst = sorted(names, key=lambda name: found[name]["excess_over_tolerated"]["lower"])[:3]
-    said = [
+    worst_texts = [
         f"{name} ({found[name]['difference']['mean']:+.4f} from {found[name]['champion']:.4f})"
         for name in worst
     ]
     more = len(names) - len(worst)
-    return ", ".join(said) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(worst_texts) + (f" and {more} more" if more > 0 else "")

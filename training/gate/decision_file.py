@@ -112,7 +112,7 @@ def decision_content(
         users: name and SHA-256 of the file of what each user added, if there is one.
     """
     evidence = decision.evidence
-    found = {check.name: check.numbers for check in decision.checks}
+    numbers = {check.name: check.numbers for check in decision.checks}
     content: dict[str, Any] = {
         "format": FORMAT,
         "kind": "decision",
@@ -124,7 +124,7 @@ def decision_content(
         "sentence": decision.sentence,
         "checks": [asdict(check) for check in decision.checks],
         "champion": None,
-        **{role: _told(one) for role, one in evidence.contestants.items()},
+        **{role: _told(member) for role, member in evidence.contestants.items()},
         "ranked_champion": evidence.ranked_champion,
         "look": decision.looks[-1].content(users) if decision.looks else None,
         "earlier_looks": [
@@ -132,7 +132,7 @@ def decision_content(
             for look in decision.looks[:-1]
         ],
         "sequential": None,
-        "slices": found.get("harms_no_slice", {}).get("slices", {}),
+        "slices": numbers.get("harms_no_slice", {}).get("slices", {}),
         "lines_sharing_the_risk": evidence.n_lines,
         "soundness": asdict(evidence.soundness) if evidence.soundness else None,
         "quality_passed": evidence.quality_passed,
@@ -142,7 +142,7 @@ def decision_content(
     }
     if decision.proof is not None:
         against = "beats_champion" if evidence.champion else "beats_floor"
-        fixed = found.get(against, {}).get("fixed_sample")
+        fixed = numbers.get(against, {}).get("fixed_sample")
         content["sequential"] = {**asdict(decision.proof), "difference": fixed}
     if made_at is not None:
         content["made_at"] = made_at
@@ -190,7 +190,7 @@ def read_decision(path: Path) -> DecisionRecord:
     try:
         champion = content["champion"] or {}
         as_of = Hour.parse(content["as_of"])
-        found = DecisionRecord(
+        decision = DecisionRecord(
             record=record,
             outcome=Outcome(content["outcome"]),
             reasons=tuple(content["reasons"]),
@@ -205,9 +205,11 @@ def read_decision(path: Path) -> DecisionRecord:
         )
     except (KeyError, TypeError, ValueError, AttributeError, HourglassError) as error:
         raise HourglassError(f"{path}: not a whole decision: run hourglass gate") from error
-    if not path.name.startswith(f"{found.as_of}-{found.candidate_id}-"):
-        raise HourglassError(f"{path}: renamed, it is about {found.candidate_id}: rename it back")
-    return found
+    if not path.name.startswith(f"{decision.as_of}-{decision.candidate_id}-"):
+        raise HourglassError(
+            f"{path}: renamed, it is about {decision.candidate_id}: rename it back"
+        )
+    return decision
 
 
 def latest_decision(folder: Path) -> Path:
@@ -220,14 +222,14 @@ def latest_decision(folder: Path) -> Path:
     """
     hours = {path: hour_of_name(path) for path in folder.glob("[0-9]*.json") if is_record(path)}
     last = max((hour for hour in hours.values() if hour is not None), default=None)
-    found = []
+    ranked = []
     for path in (path for path, hour in hours.items() if hour is not None and hour == last):
         record = read_record(path)
         if record.content.get("kind") != "decision":
             continue
         liking = _LIKING[read_decision(path).outcome]
-        made = str(record.content.get("made_at") or "")
-        found.append((made, liking if made else 0, path.stat().st_mtime_ns, path.name))
-    if not found:
+        made_at = str(record.content.get("made_at") or "")
+        ranked.append((made_at, liking if made_at else 0, path.stat().st_mtime_ns, path.name))
+    if not ranked:
         raise HourglassError(f"{folder}: no decision yet: run hourglass gate")
-    return folder / max(found)[3]
+    return folder / max(ranked)[3]

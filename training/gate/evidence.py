@@ -108,13 +108,13 @@ class Evidence:
         champion = self.champion
         user = ranks_of(self.candidate).user
         mine, floor = self.values(self.candidate), self.values(self.floor)
-        found: dict[str, Sums] = {}
+        champion_sums: dict[str, Sums] = {}
         theirs = None if champion is None else self.values(champion)
         if theirs is not None:
-            found[ALL] = Sums.of(mine, theirs, user)
+            champion_sums[ALL] = Sums.of(mine, theirs, user)
             for name, mask in self.slices.items():
                 if mask.any():
-                    found[name] = Sums.of(mine[mask], theirs[mask], user[mask])
+                    champion_sums[name] = Sums.of(mine[mask], theirs[mask], user[mask])
         return Look(
             hours=self.hours,
             key=LookKey(
@@ -130,7 +130,7 @@ class Evidence:
                 floor_definition=self.floor.definition,
             ),
             floor=Sums.of(mine, floor, user),
-            champion=found,
+            champion=champion_sums,
             candidate=self.candidate.model_id,
             people=None
             if self.user_ids is None
@@ -148,8 +148,8 @@ class Evidence:
 
     def people(self, role: str) -> Sums | None:
         """All looks added up user by user, against ``champion`` or ``floor``, where known."""
-        known = [look.people for look in self.looks if look.people is not None]
-        return together(known).sums(role) if len(known) == len(self.looks) else None
+        recorded = [look.people for look in self.looks if look.people is not None]
+        return together(recorded).sums(role) if len(recorded) == len(self.looks) else None
 
     def values(self, contestant: Contestant) -> NDArray[np.float64]:
         """What each target adds to the gate's metric, (n,)."""

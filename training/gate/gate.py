@@ -59,8 +59,8 @@ class Decision:
     @property
     def lower(self) -> float:
         """What the candidate is better by at least; minus infinity where nothing is known."""
-        known = self.proof is not None and self.proof.lower == self.proof.lower
-        return self.proof.lower if self.proof and known else -math.inf
+        is_number = self.proof is not None and self.proof.lower == self.proof.lower
+        return self.proof.lower if self.proof and is_number else -math.inf
 
 
 def decide(
@@ -126,13 +126,19 @@ def choose(decisions: Sequence[Decision]) -> list[Decision]:
     Returns:
         The decisions, the one to act on last: the promoted one, else the least bad.
     """
-    winners = [one for one in decisions if one.outcome is Outcome.PROMOTE]
-    best = max(winners, key=lambda one: (one.lower, one.evidence.candidate.model_id), default=None)
+    winners = [decision for decision in decisions if decision.outcome is Outcome.PROMOTE]
+    best = max(
+        winners,
+        key=lambda decision: (decision.lower, decision.evidence.candidate.model_id),
+        default=None,
+    )
     settled = [
-        _second_best(one, best) if best is not None and one in winners and one is not best else one
-        for one in decisions
+        _second_best(decision, best)
+        if best is not None and decision in winners and decision is not best
+        else decision
+        for decision in decisions
     ]
-    return sorted(settled, key=lambda one: -_SEVERITY[one.outcome])
+    return sorted(settled, key=lambda decision: -_SEVERITY[decision.outcome])
 
 
 def _second_best(one: Decision, best: Decision) -> Decision:
@@ -140,13 +146,13 @@ def _second_best(one: Decision, best: Decision) -> Decision:
     sentence = (
         f"{better} is better: by at least {best.lower:+.4f}, this one by at least {one.lower:+.4f}"
     )
-    found = held("choice", "another_is_better", sentence, chosen=better, lower=best.lower)
+    check = held("choice", "another_is_better", sentence, chosen=better, lower=best.lower)
     return replace(
         one,
         outcome=Outcome.HOLD,
-        reasons=(found.reason,),
+        reasons=(check.reason,),
         sentence=f"{sentence}.",
-        checks=(*one.checks, found),
+        checks=(*one.checks, check),
     )
 
 

@@ -99,11 +99,11 @@ def earlier_looks(
         HourglassError: a decision of the period was changed, or one that was counted is gone.
     """
     begins = Hour.parse(key.period)
-    found = _decisions(folder, key, begins if since is None else max(begins, since), first)
+    by_hour = _decisions(folder, key, begins if since is None else max(begins, since), first)
     chain: list[Look] = []
     until: Hour | None = None  # looks that overlap this one are for the caller to refuse
-    for hour in sorted(found, reverse=True):
-        record = _first_made(found[hour], key)
+    for hour in sorted(by_hour, reverse=True):
+        record = _first_made(by_hour[hour], key)
         if record is None:
             break
         look = look_of(folder, record)
@@ -120,14 +120,14 @@ def first_look(folder: Path, hour: Hour, key: LookKey) -> Look | None:
     Raises:
         HourglassError: a decision on that hour was changed.
     """
-    found = _decisions(folder, key, hour, hour + 1).get(hour, [])
-    record = _first_made(found, key)
+    records = _decisions(folder, key, hour, hour + 1).get(hour, [])
+    record = _first_made(records, key)
     return None if record is None else look_of(folder, record)
 
 
 def _decisions(folder: Path, key: LookKey, begins: Hour, stop: Hour) -> dict[Hour, list[Record]]:
     """Decisions on a line that hold a look, by hour, in the order in which they were made."""
-    found: dict[Hour, list[tuple[tuple[str, int, str], Record]]] = {}
+    by_hour: dict[Hour, list[tuple[tuple[str, int, str], Record]]] = {}
     for path in folder.glob("[0-9]*.json"):
         hour = hour_of_name(path)
         if hour is None or not begins <= hour < stop:
@@ -135,11 +135,11 @@ def _decisions(folder: Path, key: LookKey, begins: Hour, stop: Hour) -> dict[Hou
         record = read_record(path)
         if record.content.get("line") != key.line or not record.content.get("look"):
             continue
-        made = (str(record.content.get("made_at") or ""), path.stat().st_mtime_ns, path.name)
-        found.setdefault(hour, []).append((made, record))
+        order = (str(record.content.get("made_at") or ""), path.stat().st_mtime_ns, path.name)
+        by_hour.setdefault(hour, []).append((order, record))
     return {
-        hour: [record for _, record in sorted(made, key=lambda one: one[0])]
-        for hour, made in found.items()
+        hour: [record for _, record in sorted(entries, key=lambda entry: entry[0])]
+        for hour, entries in by_hour.items()
     }
 
 
@@ -183,9 +183,9 @@ def _unreadable(record: Record) -> HourglassError:
 
 def _refuse_gaps(folder: Path, record: Record) -> None:
     """A look that was once counted must still be there: a deleted one would leave no trace."""
-    for told in record.content.get("earlier_looks", ()):
-        if not (folder / told["file"]).is_file():
+    for earlier in record.content.get("earlier_looks", ()):
+        if not (folder / earlier["file"]).is_file():
             raise HourglassError(
-                f"{told['file']}: this decision is gone, though {record.path.name} counted it: "
+                f"{earlier['file']}: this decision is gone, though {record.path.name} counted it: "
                 "put it back, or wait for the next period"
             )

@@ -50,32 +50,32 @@ def thresholds(evidence: Evidence) -> CheckResult:
 
 def artefact(evidence: Evidence) -> CheckResult:
     """The candidate's files were examined and nothing was found."""
-    found = evidence.soundness
-    if found is None or found.model_id != evidence.candidate.model_id:
+    report = evidence.soundness
+    if report is None or report.model_id != evidence.candidate.model_id:
         return blocked(
             "artefact",
             "soundness_unknown",
             f"{evidence.candidate.model_id} was not examined: run hourglass gate again",
         )
-    if found.defects:
-        first = found.defects[0]
-        return blocked("artefact", first.code, first.sentence, probes=found.probes)
+    if report.defects:
+        first = report.defects[0]
+        return blocked("artefact", first.code, first.sentence, probes=report.probes)
     return passed(
-        "artefact", "artefact_sound", "The artefact loads and scores.", probes=found.probes
+        "artefact", "artefact_sound", "The artefact loads and scores.", probes=report.probes
     )
 
 
 def time_boundary(evidence: Evidence) -> CheckResult:
     """No model learned from the events it is judged on (P6), and the candidate is of its time."""
     name, candidate = "time_boundary", evidence.candidate
-    ages = {role: str(one.as_of) for role, one in evidence.contestants.items()}
+    ages = {role: str(contestant.as_of) for role, contestant in evidence.contestants.items()}
     numbers = {"start": str(evidence.start), "as_of": ages}
-    for role, one in evidence.contestants.items():
-        if one.as_of <= evidence.start:
+    for role, contestant in evidence.contestants.items():
+        if contestant.as_of <= evidence.start:
             continue
         sentence = (
-            f"{one.model_id} was trained up to {one.as_of}, after the test events begin at "
-            f"{evidence.start}: judge it on later events"
+            f"{contestant.model_id} was trained up to {contestant.as_of}, after the test "
+            f"events begin at {evidence.start}: judge it on later events"
         )
         if role == "candidate":
             return blocked(name, "trained_on_the_future", sentence, **numbers)
@@ -120,11 +120,13 @@ def data_quality(evidence: Evidence) -> CheckResult:
 def same_questions(evidence: Evidence) -> CheckResult:
     """Every contestant answered the same targets of this frozen part."""
     name = "same_questions"
-    for role, one in evidence.contestants.items():
-        if defect := _of_its_ranks(evidence, role, one):
+    for role, contestant in evidence.contestants.items():
+        if defect := _of_its_ranks(evidence, role, contestant):
             return blocked(name, *defect)
     try:
-        check_same_targets({role: ranks_of(one) for role, one in evidence.contestants.items()})
+        check_same_targets(
+            {role: ranks_of(contestant) for role, contestant in evidence.contestants.items()}
+        )
     except HourglassError as error:
         return blocked(name, "different_targets", str(error))
     return passed(name, "same_targets", "All answered the same targets.")
@@ -161,16 +163,17 @@ def _of_its_ranks(evidence: Evidence, role: str, one: Contestant) -> tuple[str, 
 def unchanged(evidence: Evidence) -> CheckResult:
     """The models are, file by file, those that were ranked."""
     name = "unchanged"
-    for role, one in evidence.contestants.items():
-        if one.changed is not None:
+    for role, contestant in evidence.contestants.items():
+        if contestant.changed is not None:
             code = "artefact_changed" if role == "candidate" else "baseline_changed"
-            return blocked(name, code, one.changed)
-        if one.ranks is not None and one.ranks.card_sha256 != one.card_sha256:
+            return blocked(name, code, contestant.changed)
+        if contestant.ranks is not None and contestant.ranks.card_sha256 != contestant.card_sha256:
             code = "artefact_changed" if role == "candidate" else "baseline_changed"
             return blocked(
                 name,
                 code,
-                f"the {role} {one.model_id} changed after it was ranked: run hourglass evaluate",
+                f"the {role} {contestant.model_id} changed after it was ranked: run hourglass "
+                "evaluate",
             )
     return passed(name, "nothing_changed", "The models are those that were ranked.")
 

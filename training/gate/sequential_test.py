@@ -309,12 +309,12 @@ def _lower(whole: Sums, alpha: float, scale: float, variance_at: Callable[[float
     def refuted(mean: float) -> bool:
         return log_evidence(whole.d - mean * whole.n, variance_at(mean), scale) >= bound
 
-    kept, step = whole.d / whole.n, 1e-4
-    while not refuted(kept - step):
+    observed, step = whole.d / whole.n, 1e-4
+    while not refuted(observed - step):
         step *= 2
         if step > 4:  # noqa: PLR2004 - past any difference that there can be
             return math.nan
-    low, high = kept - step, kept
+    low, high = observed - step, observed
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if refuted(middle) else (low, middle)

@@ -48,12 +48,12 @@ class People:
             champion: the same; None counts as the floor.
             floor: the same.
         """
-        rows, place = np.unique(user, return_inverse=True)
+        rows, user_row = np.unique(user, return_inverse=True)
         live = floor if champion is None else champion
         columns = (np.ones(user.size), candidate - live, live, candidate - floor, floor)
         numbers = np.zeros((rows.size, len(_NUMBERS)))
         for at, column in enumerate(columns):
-            numbers[:, at] = np.bincount(place, column, minlength=rows.size)
+            numbers[:, at] = np.bincount(user_row, column, minlength=rows.size)
         return cls(user_ids[rows], numbers)
 
     def sums(self, role: str) -> Sums:
@@ -66,13 +66,13 @@ class People:
 
 def together(looks: Sequence[People]) -> People:
     """Looks added up user by user."""
-    ids, place = np.unique(
-        np.concatenate([one.ids for one in looks]).astype(str), return_inverse=True
+    ids, user_row = np.unique(
+        np.concatenate([look.ids for look in looks]).astype(str), return_inverse=True
     )
-    rows = np.concatenate([one.numbers for one in looks])
-    found = np.zeros((ids.size, len(_NUMBERS)))
-    np.add.at(found, place, rows)
-    return People(ids.astype(object), found)
+    rows = np.concatenate([look.numbers for look in looks])
+    totals = np.zeros((ids.size, len(_NUMBERS)))
+    np.add.at(totals, user_row, rows)
+    return People(ids.astype(object), totals)
 
 
 def write_people(people: People, decisions: Path, prefix: str) -> tuple[str, str]:
@@ -88,9 +88,9 @@ def write_people(people: People, decisions: Path, prefix: str) -> tuple[str, str
     path = decisions / FOLDER / f"{prefix}-{sha256[:12]}.parquet"
     if not path.exists():
 
-        def write(place: Path) -> None:
-            place.write_bytes(data)
-            place.chmod(0o444)
+        def write(target: Path) -> None:
+            target.write_bytes(data)
+            target.chmod(0o444)
 
         written_whole(path, write)
     return path.name, sha256
