@@ -22,8 +22,8 @@ def proof_of(key: bytes, decision: str, approved: bool, by: str, at: str) -> str
         by: who gave it.
         at: when, as it will be written.
     """
-    told = ["approved" if approved else "rejected", decision, at, by]
-    return hmac.new(key, "\n".join(told).encode(), hashlib.sha256).hexdigest()
+    fields = ["approved" if approved else "rejected", decision, at, by]
+    return hmac.new(key, "\n".join(fields).encode(), hashlib.sha256).hexdigest()
 
 
 def is_proven(

@@ -111,9 +111,9 @@ def _recorded(
 def _refuse_older(registry: Registry, decision: DecisionRecord, at: datetime, reject: bool) -> None:
     """Refuse an answer from before the question, or from before a record that it contradicts."""
     name, now = decision.record.path.name, "answer now, without --at"
-    made = decision.record.content.get("made_at")
-    if made is not None and at < instant(made):
-        raise HourglassError(f"{name} was made at {made}, after the answer of {at}: {now}")
+    made_at = decision.record.content.get("made_at")
+    if made_at is not None and at < instant(made_at):
+        raise HourglassError(f"{name} was made at {made_at}, after the answer of {at}: {now}")
     for answer in answers(decision):
         if answer.approved is reject and at < instant(answer.at):
             raise HourglassError(
@@ -137,8 +137,8 @@ def answers(decision: DecisionRecord) -> list[Answer]:
         HourglassError: one of them was changed after it was written.
     """
     folder = decision.record.path.parent
-    found = [_read(path) for path in folder.glob(f"{_prefix(decision)}-*.json")]
-    return sorted(found, key=lambda answer: (answer.at, answer.record.name))
+    unsorted = [_read(path) for path in folder.glob(f"{_prefix(decision)}-*.json")]
+    return sorted(unsorted, key=lambda answer: (answer.at, answer.record.name))
 
 
 def deadline(decision: DecisionRecord) -> datetime:
@@ -153,9 +153,9 @@ def deadline(decision: DecisionRecord) -> datetime:
             f"{decision.record.path.name} does not say when it was made, so it cannot be approved "
             "in time: run hourglass gate again"
         )
-    made = instant(content["made_at"])
+    made_at = instant(content["made_at"])
     wait = content["gate_settings"].get("approval_timeout", "0h")
-    return made + timedelta(hours=parse_duration_h(wait))
+    return made_at + timedelta(hours=parse_duration_h(wait))
 
 
 def needs_approval(decision: DecisionRecord) -> bool:
@@ -182,18 +182,18 @@ def refuse_unapproved(decision: DecisionRecord, approval: bool) -> None:
         HourglassError: it was rejected, nobody approved it, or only too late.
     """
     _refuse_rejected(decision)
-    said = answers(decision)
+    given_answers = answers(decision)
     name = decision.record.path.name
     if not (approval or needs_approval(decision)):
         return
-    if not said:
+    if not given_answers:
         raise HourglassError(
             f"{name} needs a person's approval: run `hourglass approve --decision {name} "
             f"--by NAME` until {deadline(decision).isoformat()}"
         )
-    if instant(said[0].at) > deadline(decision):
+    if instant(given_answers[0].at) > deadline(decision):
         raise HourglassError(
-            f"{name} was approved by {said[0].by} at {said[0].at}, after "
+            f"{name} was approved by {given_answers[0].by} at {given_answers[0].at}, after "
             f"{deadline(decision).isoformat()}: run hourglass gate again"
         )
 
@@ -227,7 +227,7 @@ def instant(text: str) -> datetime:
         UsageError: it is none.
     """
     try:
-        found = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(f"{text!r} is not a time: write it like 2016-03-14T13:02:00") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

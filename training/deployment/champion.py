@@ -107,7 +107,7 @@ def show_previous(registry: Registry, stack: tuple[ModelRef, ...]) -> None:
 
 def without(stack: Sequence[ModelRef], new: ModelRef) -> tuple[ModelRef, ...]:
     """Nobody goes back to where he is."""
-    return tuple(one for one in stack if one.version != new.version)[:MAX_STEPS_BACK]
+    return tuple(model for model in stack if model.version != new.version)[:MAX_STEPS_BACK]
 
 
 def loadable(registry: Registry, model_id: str) -> ModelRef:

@@ -46,11 +46,11 @@ def tenures(registry: Registry, records: Path) -> list[Tenure]:
     if live is None:
         return []
     events = history(records, live.live_record)
-    found: list[Tenure] = []
+    periods: list[Tenure] = []
     until_at: str | None = None
     until_hour: Hour | None = None
     for path, event in events:
-        found.append(
+        periods.append(
             Tenure(
                 *(event.champion.model_id, event.champion.version, event.champion.name),
                 since_at=event.at,
@@ -65,8 +65,8 @@ def tenures(registry: Registry, records: Path) -> list[Tenure]:
         until_at, until_hour = event.at, event.as_of
     first = events[-1][1].before if events else model_ref(registry, live.version)
     if first is not None:
-        found.append(_unrecorded(first, until_at, until_hour))
-    return found[::-1]
+        periods.append(_unrecorded(first, until_at, until_hour))
+    return periods[::-1]
 
 
 def live_during(tenures: Sequence[Tenure], hour: Hour) -> Tenure | None:
@@ -75,14 +75,14 @@ def live_during(tenures: Sequence[Tenure], hour: Hour) -> Tenure | None:
     Of a change by hand the hour is not known: it counts from the hour of the change before, so
     that the model which people chose is judged from then on.
     """
-    found: Tenure | None = None
+    current: Tenure | None = None
     since: Hour | None = None
     for tenure in tenures:
         since = tenure.since_hour or since
         if since is not None and since > hour:
             break
-        found = tenure
-    return found
+        current = tenure
+    return current
 
 
 def _unrecorded(model: ModelRef, until_at: str | None, until_hour: Hour | None) -> Tenure:

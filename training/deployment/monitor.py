@@ -79,20 +79,20 @@ class Watch:
         """
         folder = self.settings.path("watch")
         before = watched_between(folder, self.hours.first, self.hours.first + 1)
-        for path, known in before:
-            if known.outcome is WatchOutcome.REPLACED and self._is_linked(path):
-                return known, path
-        found = self._judged(tenure)
-        for path, known in before:
-            if known.model == found.model and known.informed and not found.informed:
-                return known, path
-        if found.outcome is WatchOutcome.REPLACED:
-            found = self._replaced(found)
-        record = write_watched(folder, found)
-        if found.outcome is WatchOutcome.REPLACED:
-            with changing(self.registry.records, f"noting what became of {found.model.model_id}"):
+        for path, earlier in before:
+            if earlier.outcome is WatchOutcome.REPLACED and self._is_linked(path):
+                return earlier, path
+        result = self._judged(tenure)
+        for path, earlier in before:
+            if earlier.model == result.model and earlier.informed and not result.informed:
+                return earlier, path
+        if result.outcome is WatchOutcome.REPLACED:
+            result = self._replaced(result)
+        record = write_watched(folder, result)
+        if result.outcome is WatchOutcome.REPLACED:
+            with changing(self.registry.records, f"noting what became of {result.model.model_id}"):
                 link_record(self.registry, verified_chain(self.registry), record, "watch")
-        return found, record
+        return result, record
 
     def _is_linked(self, record: Path) -> bool:
         """Whether a finding that a model was replaced was made by the watch itself."""
@@ -101,7 +101,7 @@ class Watch:
 
     def _judged(self, tenure: Tenure) -> Watched:
         gate, evaluation = self.settings.gate, self.settings.evaluation
-        found = Watched(
+        result = Watched(
             first=self.hours.first,
             stop=self.hours.stop,
             model=ModelRef(tenure.model_id, tenure.version, tenure.name),
@@ -126,12 +126,12 @@ class Watch:
             now = self._seen(tenure.model_id)
             if now is not None:
                 period_h = parse_duration_h(gate.period)
-                numbers = judged(self.settings, now, earlier_looks(folder, found, period_h))
-                users = write_users(folder, found, now.look.people)
-                found = replace(found, numbers=numbers, users=users)
-            verdict = self._by_figures(tenure.model_id, found.numbers)
+                numbers = judged(self.settings, now, earlier_looks(folder, result, period_h))
+                users = write_users(folder, result, now.look.people)
+                result = replace(result, numbers=numbers, users=users)
+            verdict = self._by_figures(tenure.model_id, result.numbers)
         outcome, reason, sentence = verdict
-        return replace(found, outcome=outcome, reason=reason, sentence=sentence)
+        return replace(result, outcome=outcome, reason=reason, sentence=sentence)
 
     def _without_figures(self, tenure: Tenure) -> Verdict | None:
         """What is to be said of a model whatever it scored; None where its figures decide."""

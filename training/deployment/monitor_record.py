@@ -138,15 +138,15 @@ def watched_between(folder: Path, first: Hour, stop: Hour) -> list[tuple[Path, W
     Raises:
         HourglassError: one of them was changed.
     """
-    found: dict[Hour, tuple[Path, Watched]] = {}
+    by_hour: dict[Hour, tuple[Path, Watched]] = {}
     for path in sorted(folder.glob("[0-9]*.json")):
         if not str(first) <= path.name[:_HOUR_CHARS] < str(stop):
             continue
         watched = read_watched(path)
-        known = found.get(watched.first)
-        if known is None or _weight(known[1]) <= _weight(watched):
-            found[watched.first] = (path, watched)
-    return [found[hour] for hour in sorted(found)]
+        earlier = by_hour.get(watched.first)
+        if earlier is None or _weight(earlier[1]) <= _weight(watched):
+            by_hour[watched.first] = (path, watched)
+    return [by_hour[hour] for hour in sorted(by_hour)]
 
 
 def _weight(watched: Watched) -> tuple[bool, str]:

@@ -76,7 +76,7 @@ def seen(
     """
     check_same_targets({"live": live, "floor": floor})
     metric, k = settings.gate.metric, settings.evaluation.k
-    ours, theirs = (target_values(metric, one.rank, k) for one in (live, floor))
+    ours, theirs = (target_values(metric, ranks.rank, k) for ranks in (live, floor))
     # As a candidate is looked at beside a floor: here the floor is the one to be proven better.
     people = People.of(user_ids, live.user, theirs, None, ours)
     means = (float(ours.mean()), float(theirs.mean())) if ours.size else (0.0, 0.0)
@@ -102,17 +102,17 @@ def judged(settings: Settings, now: Seen, earlier: Sequence[WatchLook]) -> Watch
     hours = now.look.hours
     confidence = 1.0 - half / max(1, parse_duration_h(gate.period))
     latest = [
-        one for one in looks if one is now.look or one.hours.first >= hours.stop - watch.hours
+        look for look in looks if look is now.look or look.hours.first >= hours.stop - watch.hours
     ]
-    whole = sums_of(together([one.people for one in latest]))
+    whole = sums_of(together([look.people for look in latest]))
     loss = contrast(whole, confidence)
-    each = [one.sums for one in looks]
+    each = [look.sums for look in looks]
     worse = sequential(
         each,
         alpha=half / len(hours),
         swing=gate.hour_swing,
         scale=scale_of(telling(each), gate.min_targets),
-        people=sums_of(together([one.people for one in looks])),
+        people=sums_of(together([look.people for look in looks])),
     )
     return WatchNumbers(
         sums=each[-1],
@@ -156,14 +156,17 @@ def earlier_looks(folder: Path, found: Watched, period_h: int) -> list[WatchLook
     Raises:
         HourglassError: a record, or what users added to it, is gone or was changed.
     """
-    known = watched_between(folder, period_start(found.first, period_h), found.first)
+    results = watched_between(folder, period_start(found.first, period_h), found.first)
     length = found.stop.index - found.first.index
     return [
-        WatchLook(HourRange(one.first, one.stop), read_people(folder, *_named(one.users)))
-        for _, one in known
-        if one.users is not None
-        and (found.first.index - one.first.index) % length == 0
-        and (one.model, one.since_record, one.rule) == (found.model, found.since_record, found.rule)
+        WatchLook(
+            HourRange(earlier.first, earlier.stop), read_people(folder, *_named(earlier.users))
+        )
+        for _, earlier in results
+        if earlier.users is not None
+        and (found.first.index - earlier.first.index) % length == 0
+        and (earlier.model, earlier.since_record, earlier.rule)
+        == (found.model, found.since_record, found.rule)
     ]
 
 

@@ -121,7 +121,7 @@ def promote(
         if refit is not None:
             new = checked_refit(registry, decision, refit, until, examine)
         before = model_ref(registry, live.version) if live else None
-        behind = [one for one in steps_back(registry, live) if one != before]
+        behind = [target for target in steps_back(registry, live) if target != before]
         sentence = f"{new.model_id} is live: {decision.sentence}"
         if refit is not None:
             sentence = (
@@ -228,9 +228,9 @@ def checked_refit(
                 "refit as of that hour, or promote without it"
             )
     if examine is not None:
-        found = examine(registry.models / refit)
-        if not found.sound:
-            raise HourglassError(f"{found.defects[0].sentence}: promote {judged.model_id} itself")
+        report = examine(registry.models / refit)
+        if not report.sound:
+            raise HourglassError(f"{report.defects[0].sentence}: promote {judged.model_id} itself")
     return new
 
 

@@ -105,7 +105,7 @@ def _go_back(
         kind="rollback",
         champion=target,
         before=left,
-        stack=without([one for one in stack[1:] if one != left], target),
+        stack=without([model for model in stack[1:] if model != left], target),
         after=live.live_record,
         reason=reason,
         sentence=sentence,

@@ -53,7 +53,7 @@ def waiting(folder: Path, at: datetime) -> Path | None:
     Raises:
         HourglassError: a decision or an answer was changed.
     """
-    found: list[tuple[tuple[str, str], Path]] = []
+    candidates: list[tuple[tuple[str, str], Path]] = []
     for path in sorted(folder.glob("[0-9]*.json")):
         if hour_of_name(path) is None or read_record(path).content.get("kind") != "decision":
             continue
@@ -65,8 +65,8 @@ def waiting(folder: Path, at: datetime) -> Path | None:
             and not answers(decision)
             and _voided_by(decision, waits=True) is None
         ):
-            found.append((_made(decision.record), path))
-    return max(found)[1] if found else None
+            candidates.append((_decided_at(decision.record), path))
+    return max(candidates)[1] if candidates else None
 
 
 def _voided_by(decision: DecisionRecord, waits: bool) -> Record | None:
@@ -79,7 +79,7 @@ def _voided_by(decision: DecisionRecord, waits: bool) -> Record | None:
         other = read_record(path)
         if (
             _line(other) == _line(own)
-            and _made(other) > _made(own)
+            and _decided_at(other) > _decided_at(own)
             and not _is_same(own, other)
             and (not waits or _voids_waiting(path))
         ):
@@ -90,8 +90,8 @@ def _voided_by(decision: DecisionRecord, waits: bool) -> Record | None:
 def _voids_waiting(path: Path) -> bool:
     newer = read_decision(path)
     if newer.outcome is Outcome.PROMOTE:
-        said = answers(newer)
-        return bool(said) and all(answer.approved for answer in said)
+        given_answers = answers(newer)
+        return bool(given_answers) and all(answer.approved for answer in given_answers)
     return newer.outcome is Outcome.BLOCK
 
 
@@ -110,6 +110,6 @@ def _line(record: Record) -> str:
     return str(record.content.get("line") or record.content["candidate"]["system"])
 
 
-def _made(record: Record) -> tuple[str, str]:
+def _decided_at(record: Record) -> tuple[str, str]:
     """Later hours are newer; of one hour, what was decided later.  ISO times sort as text."""
     return str(record.content["as_of"]), str(record.content.get("made_at") or "")
