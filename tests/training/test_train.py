@@ -32,11 +32,11 @@ def at(epoch: int, fraction: float, **more: Any) -> FitProgress:
     return FitProgress(epoch, 10.0 - epoch, 23_400.0, fraction, **more)
 
 
-def ends(reports: list[FitProgress], part: int = 0) -> list[tuple[int, int, float]]:
-    """Part, epoch and fraction of what counted as the end of an epoch."""
-    epochs = Epochs(part)
+def ends(reports: list[FitProgress], phase: int = 0) -> list[tuple[int, int, float]]:
+    """Fit, epoch and fraction of what counted as the end of an epoch."""
+    epochs = Epochs(phase)
     found = [*(epochs.hear(progress) for progress in reports), epochs.stop()]
-    return [(e.part, e.progress.epoch, e.progress.fraction) for e in found if e is not None]
+    return [(e.phase, e.progress.epoch, e.progress.fraction) for e in found if e is not None]
 
 
 def test_the_last_that_is_heard_of_an_epoch_is_its_end() -> None:
@@ -51,7 +51,7 @@ def test_a_second_fit_begins_where_the_fraction_falls() -> None:
     # With fits of one epoch the number stays.
     assert ends([at(1, 1.0), at(1, 0.4), at(1, 1.0)]) == [(0, 1, 1.0), (1, 1, 1.0)]
     # An earlier attempt may have ended the first one.
-    assert ends([at(3, 0.9)], part=1) == [(1, 3, 0.9)]
+    assert ends([at(3, 0.9)], phase=1) == [(1, 3, 0.9)]
 
 
 def test_curves_tell_the_two_fits_apart() -> None:

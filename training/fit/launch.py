@@ -47,7 +47,7 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
             raise
     if running.returncode:
         # The one that failed by itself says why.
-        telling = [said for said in sentences if _ELSEWHERE not in said] or sentences
+        telling = [sentence for sentence in sentences if _ELSEWHERE not in sentence] or sentences
         reason = telling[0] if telling else "one of them was killed, perhaps for lack of memory"
         raise HourglassError(reason)
 

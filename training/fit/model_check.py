@@ -29,7 +29,7 @@ class NeedsPopularity(Protocol):
 class NeedsEventTypes(Protocol):
     """Parameters that name types of events."""
 
-    def require_event_types(self, known: Sequence[str]) -> None: ...  # noqa: D102
+    def require_event_types(self, event_types: Sequence[str]) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)

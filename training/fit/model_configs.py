@@ -54,22 +54,22 @@ def resolve(asked: ModelSettings) -> Model:
         UsageError: there is no such file or system, or the file says something else than a model.
     """
     if asked.system is not None:
-        found = _Content(system=asked.system)
+        content = _Content(system=asked.system)
     elif asked.file in shipped():
-        found = _parsed(asked.file, (_SHIPPED / f"{asked.file}{_SUFFIX}").read_text("utf-8"))
+        content = _parsed(asked.file, (_SHIPPED / f"{asked.file}{_SUFFIX}").read_text("utf-8"))
     elif _is_path(str(asked.file)):
-        found = _read(path_option(str(asked.file)))
+        content = _read(path_option(str(asked.file)))
     elif asked.file in SYSTEM_NAMES:
-        found = _Content(system=asked.file)
+        content = _Content(system=asked.file)
     else:
         raise _unknown(str(asked.file), [])
-    if found.system not in SYSTEM_NAMES:
+    if content.system not in SYSTEM_NAMES:
         raise UsageError(
-            f"model {asked.name!r}: unknown system {found.system!r}: "
+            f"model {asked.name!r}: unknown system {content.system!r}: "
             f"choose one of {', '.join(SYSTEM_NAMES)}"
         )
-    parameters = {**found.parameters, **asked.parameters}
-    return Model(asked.name, found.system, parameters, asked.keep_optimiser, asked.init_from)
+    parameters = {**content.parameters, **asked.parameters}
+    return Model(asked.name, content.system, parameters, asked.keep_optimiser, asked.init_from)
 
 
 def configured(settings: Settings, name: str) -> Model:
@@ -95,22 +95,24 @@ def chosen(settings: Settings, names: Sequence[str], system: str | None) -> list
     if names and system:
         raise UsageError("--model and --system choose in two ways: use one of them")
     if names:
-        found = [configured(settings, name) for name in names]
-        called = [model.name for model in found]
+        models = [configured(settings, name) for name in names]
+        called = [model.name for model in models]
         twice = sorted({name for name in called if called.count(name) > 1})
         if twice:
             raise UsageError(f"--model names {twice[0]!r} twice")
-        return found
+        return models
     everything = [resolve(model) for model in settings.models]
     if not everything:
         raise UsageError("the settings list no models: add some, or name one with --model")
     if system is None:
         return everything
-    found = [model for model in everything if model.system == system]
-    if not found:
-        known = ", ".join(dict.fromkeys(model.system for model in everything))
-        raise UsageError(f"system {system!r} is not among those of the configured models: {known}")
-    return found
+    models = [model for model in everything if model.system == system]
+    if not models:
+        systems = ", ".join(dict.fromkeys(model.system for model in everything))
+        raise UsageError(
+            f"system {system!r} is not among those of the configured models: {systems}"
+        )
+    return models
 
 
 def agreeing(model: Model, repeats: bool) -> Model:
@@ -140,13 +142,13 @@ def _parsed(where: str, text: str) -> _Content:
         return _Content.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(key_part) for key_part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise UsageError(
                 f"{where}: unknown key {key!r}: a model's file has system and parameters"
             ) from error
-        said = f"{key}: {first['msg']}" if key else first["msg"]
-        raise UsageError(f"{where}: {said}: a model's file has system and parameters") from error
+        message = f"{key}: {first['msg']}" if key else first["msg"]
+        raise UsageError(f"{where}: {message}: a model's file has system and parameters") from error
 
 
 def _unknown(name: str, configured_names: Sequence[str]) -> UsageError:

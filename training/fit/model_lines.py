@@ -23,10 +23,15 @@ def latest_of_line(settings: Settings, name: str, before: Hour) -> str | None:
     model as the first time.  Neither do those whose artefact is gone or damaged, nor those that the
     gate blocked: what is wrong with a model would live on in those that go on from it.
     """
-    found = [(as_of, model_id) for as_of, model_id in _fits(settings, name) if as_of < before]
+    earlier = [(as_of, model_id) for as_of, model_id in _fits(settings, name) if as_of < before]
     decisions = settings.path("decisions")
     return next(
-        (one for _, one in sorted(found, reverse=True) if not _blocked(decisions, one)), None
+        (
+            candidate
+            for _, candidate in sorted(earlier, reverse=True)
+            if not _blocked(decisions, candidate)
+        ),
+        None,
     )
 
 
@@ -37,16 +42,16 @@ def times_of_line(settings: Settings, name: str) -> list[Hour]:
 
 def _fits(settings: Settings, name: str) -> list[tuple[Hour, str]]:
     """Time and id of each fit of a line whose card can be read."""
-    found: list[tuple[Hour, str]] = []
+    fits: list[tuple[Hour, str]] = []
     for path in sorted(settings.path("candidates").glob("*.json")):
         model_id = json.loads(path.read_text("utf-8")).get(name)
         if model_id is None:
             continue
         try:
-            found.append((read_card(settings.path("models") / model_id).as_of, model_id))
+            fits.append((read_card(settings.path("models") / model_id).as_of, model_id))
         except HourglassError:
             continue
-    return found
+    return fits
 
 
 def check_lines(settings: Settings) -> None:
@@ -75,29 +80,29 @@ def judged_dataset(space: Workspace, text: str) -> Path:
         UsageError: there is no such data set.
     """
     if text == "last":
-        made: list[tuple[str, Path]] = []
+        datasets: list[tuple[str, Path]] = []
         for path in space.settings.path("candidates").glob("*.json"):
             manifest = space.settings.path("shards") / path.stem / "manifest.json"
             if space.settings.gate.floor in json.loads(path.read_text("utf-8")) and (
                 manifest.is_file()
             ):
                 as_of = str(json.loads(manifest.read_text("utf-8"))["as_of"])
-                made.append((as_of, manifest.parent))
-        if made:
-            return max(made)[1]
+                datasets.append((as_of, manifest.parent))
+        if datasets:
+            return max(datasets)[1]
     return space.dataset(text)
 
 
 def _blocked(decisions: Path, model_id: str) -> bool:
     """Whether the latest decision about a model blocks it; one that cannot be read does."""
-    found: list[tuple[str, bool]] = []
+    verdicts: list[tuple[str, bool]] = []
     for path in decisions.glob(f"[0-9]*-{model_id}-*.json"):
         try:
             content = json.loads(path.read_text("utf-8"))
-            found.append((str(content.get("made_at")), _is_unsound(content)))
+            verdicts.append((str(content.get("made_at")), _is_unsound(content)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return True
-    return max(found)[1] if found else False
+    return max(verdicts)[1] if verdicts else False
 
 
 def _is_unsound(content: dict[str, Any]) -> bool:

@@ -139,12 +139,12 @@ def find_own_origins(
         processes: that train together.
         say: is told of lines that begin anew.
     """
-    found: dict[str, Origin] = {}
+    parents: dict[str, Origin] = {}
     for model in models:
         if model.init_from == NONE:
             continue
         own = _own(settings, registry, data, model) if registry is not None else ("", "")
-        model_id, why_not = (processes.bytes_of_all(part.encode())[0].decode() for part in own)
+        model_id, why_not = (processes.bytes_of_all(text.encode())[0].decode() for text in own)
         if why_not:
             say(f"{model.name} begins anew: {why_not}")
             continue
@@ -153,8 +153,8 @@ def find_own_origins(
         except HourglassError as error:
             say(f"{model.name} begins anew: {error}")
             continue
-        found[model.name] = Origin(card.system, start)
-    return found
+        parents[model.name] = Origin(card.system, start)
+    return parents
 
 
 def _own(settings: Settings, registry: Registry, data: DataSet, model: Model) -> tuple[str, str]:
@@ -166,8 +166,11 @@ def _own(settings: Settings, registry: Registry, data: DataSet, model: Model) ->
         live = champion(registry) if model.init_from == "champion" else previous(registry)
         model_id = live.model_id if live else None
     if model_id is None:
-        said = {"self": f"no earlier fit of it before {as_of}", "champion": "nothing is live yet"}
-        return "", said.get(model.init_from, "nothing was live before the present model")
+        reasons = {
+            "self": f"no earlier fit of it before {as_of}",
+            "champion": "nothing is live yet",
+        }
+        return "", reasons.get(model.init_from, "nothing was live before the present model")
     try:
         _refuse_changed(registry, model_id)
         card = read_card(settings.path("models") / model_id)
@@ -191,9 +194,12 @@ def _why_not(card: ModelCard, model: Model, data: DataSet) -> str | None:
     system = build(model.system, model.parameters)
     if not isinstance(system, GradientTrained):
         return f"a {card.system} is always fitted anew"
-    told = vars(system.parameters) if hasattr(system, "parameters") else {}
+    parameters = vars(system.parameters) if hasattr(system, "parameters") else {}
     for name in _SHAPING:
-        if name in told and card.all_parameters.get(name, told[name]) != told[name]:
+        if (
+            name in parameters
+            and card.all_parameters.get(name, parameters[name]) != parameters[name]
+        ):
             return f"{card.model_id} has another {name}"
     return None
 

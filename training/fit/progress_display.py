@@ -23,15 +23,15 @@ _LINE_EVERY_S = 10.0
 _CURVES = ("loss", "validation_loss", "events_per_s", "learning_rate")
 
 
-def told(progress: FitProgress, part: int) -> str:
+def told(progress: FitProgress, phase: int) -> str:
     """``epoch 3, loss 5.12, validation MRR@20 0.2610, 23,400 events/s``."""
-    said = [f"{'refit, ' if part else ''}epoch {progress.epoch}", f"loss {progress.loss:.4g}"]
+    texts = [f"{'refit, ' if phase else ''}epoch {progress.epoch}", f"loss {progress.loss:.4g}"]
     if progress.figure is not None and progress.figure_value is not None:
-        said.append(f"validation {progress.figure} {progress.figure_value:.4f}")
+        texts.append(f"validation {progress.figure} {progress.figure_value:.4f}")
     elif progress.validation_loss is not None:
-        said.append(f"validation loss {progress.validation_loss:.4g}")
-    said.append(f"{progress.events_per_s:,.0f} events/s")
-    return ", ".join(said)
+        texts.append(f"validation loss {progress.validation_loss:.4g}")
+    texts.append(f"{progress.events_per_s:,.0f} events/s")
+    return ", ".join(texts)
 
 
 def time_left(seconds: float) -> str:
@@ -46,7 +46,7 @@ class Silent:
     def begin(self, model: Model, model_id: str, resumed_from: str | None) -> None:
         """Nothing."""
 
-    def hear(self, progress: FitProgress, part: int) -> None:
+    def hear(self, progress: FitProgress, phase: int) -> None:
         """Nothing."""
 
     def epoch(self, ended: EpochEnd) -> None:
@@ -76,17 +76,17 @@ class Lines:
         self._name = model.name
         self._say(_beginning(model, model_id, resumed_from))
 
-    def hear(self, progress: FitProgress, part: int) -> None:
+    def hear(self, progress: FitProgress, phase: int) -> None:
         """Print it if the last line is long enough ago."""
         if self._clock() - self._said_s < _LINE_EVERY_S:
             return
         left = progress.seconds_left
         ending = "" if left is None else f", {time_left(left)}"
-        self._say(f"{self._name}: {told(progress, part)}{ending}")
+        self._say(f"{self._name}: {told(progress, phase)}{ending}")
 
     def epoch(self, ended: EpochEnd) -> None:
         """Print the figures of the epoch."""
-        self._say(f"{self._name}: end of {told(ended.progress, ended.part)}")
+        self._say(f"{self._name}: end of {told(ended.progress, ended.phase)}")
 
     def say(self, sentence: str) -> None:
         """Print a sentence."""
@@ -116,13 +116,13 @@ class Bar:
             self.say(_beginning(model, model_id, resumed_from))
         self._progress.reset(self._task, description=f"training {model.name}", left="")
 
-    def hear(self, progress: FitProgress, part: int) -> None:
+    def hear(self, progress: FitProgress, phase: int) -> None:
         """Move the bar."""
         left = progress.seconds_left
         self._progress.update(
             self._task,
             completed=progress.fraction,
-            description=f"{self._name}: {told(progress, part)}",
+            description=f"{self._name}: {told(progress, phase)}",
             left="" if left is None else time_left(left),
         )
 
@@ -161,8 +161,8 @@ def display(silent: bool = False) -> Iterator[Watcher]:
 
 def _beginning(model: Model, model_id: str, resumed_from: str | None) -> str:
     goes = "training" if resumed_from is None else "going on with"
-    place = "" if resumed_from is None else f" from {resumed_from}"
-    return f"{goes} {model.name} ({model_id}){place} ..."
+    resumed_at = "" if resumed_from is None else f" from {resumed_from}"
+    return f"{goes} {model.name} ({model_id}){resumed_at} ..."
 
 
 # Tells the ends of epochs apart in the progress that a fit reports.
@@ -172,18 +172,18 @@ def _beginning(model: Model, model_id: str, resumed_from: str | None) -> str:
 class EpochEnd:
     """The last that was heard of an epoch."""
 
-    part: int  # 0, or 1 of a second fit on everything, once the number of epochs is known
+    phase: int  # 0, or 1 of a second fit on everything, once the number of epochs is known
     progress: FitProgress
 
     @property
     def curves(self) -> dict[str, float]:
         """Figures of the epoch by the names of their curves."""
-        prefix = "refit" if self.part else "epoch"
-        known = dataclasses.asdict(self.progress)
-        curves = {f"{prefix}_{n}": known[n] for n in _CURVES if known.get(n) is not None}
-        if known["figure"] is not None:
-            name = known["figure"].lower().replace("@", "_")
-            curves[f"{prefix}_validation_{name}"] = known["figure_value"]
+        prefix = "refit" if self.phase else "epoch"
+        figures = dataclasses.asdict(self.progress)
+        curves = {f"{prefix}_{n}": figures[n] for n in _CURVES if figures.get(n) is not None}
+        if figures["figure"] is not None:
+            name = figures["figure"].lower().replace("@", "_")
+            curves[f"{prefix}_validation_{name}"] = figures["figure_value"]
         return curves
 
 
@@ -191,29 +191,29 @@ class Epochs:
     """Watches one fit.
 
     Args:
-        part: parts of the fit that an earlier attempt ended.
+        phase: how many fits an earlier attempt ended.
     """
 
-    def __init__(self, part: int = 0) -> None:
-        self._part = part
+    def __init__(self, phase: int = 0) -> None:
+        self._phase = phase
         self._last: FitProgress | None = None
 
     @property
-    def part(self) -> int:
-        """The part that was heard of last."""
-        return self._part
+    def phase(self) -> int:
+        """The fit that was heard of last: 0, or 1 of the second."""
+        return self._phase
 
     def hear(self, progress: FitProgress) -> EpochEnd | None:
         """The epoch before, if this is the first that is heard of another one."""
         ended, last = None, self._last
         if last is not None and progress.epoch != last.epoch:
-            ended = EpochEnd(self._part, last)
+            ended = EpochEnd(self._phase, last)
         if last is not None and progress.fraction < last.fraction:
-            ended = EpochEnd(self._part, last)
-            self._part += 1
+            ended = EpochEnd(self._phase, last)
+            self._phase += 1
         self._last = progress
         return ended
 
     def stop(self) -> EpochEnd | None:
         """The epoch that was heard of last."""
-        return None if self._last is None else EpochEnd(self._part, self._last)
+        return None if self._last is None else EpochEnd(self._phase, self._last)

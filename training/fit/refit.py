@@ -59,8 +59,8 @@ def refit(
             f"all up to {end}"
         )
     model = _line(settings, decision, card.system, card.parameters)
-    (made,) = train(settings, registry, dataset, [model], TrainOptions(seed=card.seed), watcher)
-    return made
+    (trained,) = train(settings, registry, dataset, [model], TrainOptions(seed=card.seed), watcher)
+    return trained
 
 
 def _line(

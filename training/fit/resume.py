@@ -65,15 +65,15 @@ def _found(folder: Path) -> Found:
     from safetensors import SafetensorError, safe_open
 
     done = 0
-    place: str | None = None
+    position: str | None = None
     for path in sorted(folder.glob("**/*.safetensors"), key=lambda path: path.stat().st_mtime_ns):
         try:
             with safe_open(path, "np") as file:
-                said = json.loads((file.metadata() or {})["place"])
+                state = json.loads((file.metadata() or {})["place"])
         except (SafetensorError, OSError, ValueError, KeyError):
             continue
-        done += bool(said["finished"])
-        place = f"{path.parent.name}, epoch {said['epoch']}, batch {said['batch'] + 1}"
-        if said["finished"]:
-            place = f"{path.parent.name}, done"
-    return Found(done, place)
+        done += bool(state["finished"])
+        position = f"{path.parent.name}, epoch {state['epoch']}, batch {state['batch'] + 1}"
+        if state["finished"]:
+            position = f"{path.parent.name}, done"
+    return Found(done, position)

@@ -115,13 +115,13 @@ def worth_retraining(signs: Signs, rule: RetrainSettings) -> Worth:
     """
     max_age_h = parse_duration_h(rule.max_age)
     reasons: list[str] = []
-    said: list[str] = []
+    texts: list[str] = []
     if signs.age_h is None:
         reasons.append("no_model")
-        said.append("no trained model is live")
+        texts.append("no trained model is live")
     elif signs.age_h >= max_age_h:
         reasons.append("old")
-        said.append(f"the live model is {signs.age_h} h old (retrain.max_age {max_age_h} h)")
+        texts.append(f"the live model is {signs.age_h} h old (retrain.max_age {max_age_h} h)")
     limits = (
         ("unseen_items", signs.unseen_share, rule.max_unseen_share, "events on unknown items"),
         ("popularity_moved", signs.shift, rule.max_shift, "shift of popularity"),
@@ -131,17 +131,17 @@ def worth_retraining(signs: Signs, rule: RetrainSettings) -> Worth:
             continue
         if value is None:
             reasons.append(f"{reason}_unknown")
-            said.append(f"the {what} cannot be told")
+            texts.append(f"the {what} cannot be told")
         elif value > limit:
             reasons.append(reason)
-            said.append(f"{what} {value:.3f} (more than {significant(limit)})")
+            texts.append(f"{what} {value:.3f} (more than {significant(limit)})")
     if signs.metric_drop is not None and signs.metric_drop > rule.max_metric_drop:
         reasons.append("metric_fell")
-        said.append(
+        texts.append(
             f"its figures fell by {signs.metric_drop:.1%} (more than {rule.max_metric_drop:.0%})"
         )
     if reasons:
-        return Worth(True, tuple(reasons), f"worth it: {'; '.join(said)}", signs)
+        return Worth(True, tuple(reasons), f"worth it: {'; '.join(texts)}", signs)
     return Worth(False, ("little_changed",), f"not worth it: {_quiet(signs)}", signs)
 
 

@@ -39,7 +39,7 @@ def signs_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) ->
     try:
         card = read_card(trusted(registry, live).folder)
         verify_file(live.folder / VOCABULARY_NAME, card.files.get(VOCABULARY_NAME))
-        known = _vocabulary(live.folder)
+        vocabulary = _vocabulary(live.folder)
     except HourglassError:
         return nothing
     floor = configured(settings, settings.gate.floor)
@@ -49,7 +49,7 @@ def signs_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) ->
     recent = item_events(lake, HourRange(max(card.as_of, as_of - window_h), as_of))
     return Signs(
         age_h=as_of.index - card.as_of.index,
-        unseen_share=unseen_share(recent, known),
+        unseen_share=unseen_share(recent, vocabulary),
         shift=popularity_shift(
             item_events(lake, HourRange(card.as_of - window_h, card.as_of)),
             item_events(lake, HourRange(as_of - window_h, as_of)),
@@ -86,21 +86,21 @@ def looks_at(settings: Settings, model_id: str, within: HourRange) -> list[tuple
         within: from the model's own time, before which it was learning, to where nothing is known
             yet; evaluations that reach out of it are left out.
     """
-    found: list[tuple[Hour, float, int]] = []
+    looks: list[tuple[Hour, float, int]] = []
     for path in settings.path("evaluations").glob("*/evaluation.json"):
         try:
-            made = read_evaluation(path.parent)
+            evaluation = read_evaluation(path.parent)
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        first = Hour.parse(made.start)
-        if first < within.first or first + made.hours > within.stop:
+        first = Hour.parse(evaluation.start)
+        if first < within.first or first + evaluation.hours > within.stop:
             continue
-        found += [
+        looks += [
             (first, row.mean, row.n_targets)
-            for row in made.rows
+            for row in evaluation.rows
             if (row.model_id, row.metric, row.slice_name) == (model_id, settings.gate.metric, "all")
         ]
-    return [(mean, targets) for _, mean, targets in sorted(found)]
+    return [(mean, targets) for _, mean, targets in sorted(looks)]
 
 
 def record_worth(settings: Settings, dataset_id: str, worth: Worth) -> Path:

@@ -62,7 +62,7 @@ class Watcher(Protocol):
     def begin(self, model: Model, model_id: str, resumed_from: str | None) -> None:
         """A fit begins, or goes on."""
 
-    def hear(self, progress: FitProgress, part: int) -> None:
+    def hear(self, progress: FitProgress, phase: int) -> None:
         """How far it has come; called often."""
 
     def epoch(self, ended: EpochEnd) -> None:
@@ -107,11 +107,11 @@ def train(
     data = read_dataset(dataset)
     processes = Processes.here()
     models = [agreeing(model, settings.evaluation.repeats == "keep") for model in models]
-    asked = options.init_from
-    origin = find_origin(settings, registry, asked or NONE, data, models, processes)
+    init_from = options.init_from
+    origin = find_origin(settings, registry, init_from or NONE, data, models, processes)
     own = (
         find_own_origins(settings, registry, data, models, processes, watcher.say)
-        if asked is None
+        if init_from is None
         else {}
     )
     # Before the first is fitted: the data set may be older than the settings.
@@ -191,17 +191,17 @@ class _Training:
                 self._agreed(True)
             version = log_training(self.registry, replace(run, metrics=metrics))
             return self._trained(model, model_id, version, metrics, origin)
-        held: AbstractContextManager[Found] = (
+        checkpoint_dir: AbstractContextManager[Found] = (
             attempt(checkpoints, self.options.fresh) if together else nullcontext(Found(0, None))
         )
-        with held as found:
+        with checkpoint_dir as resume_point:
             log = RunLog(self.registry, run, self.watcher.say)
-            self.watcher.begin(model, model_id, found.place)
+            self.watcher.begin(model, model_id, resume_point.place)
             began_s = time.monotonic()
             try:
                 if together:
                     self._agreed(False)
-                metrics, per_s = self._watched(system, model_id, origin, found, log)
+                metrics, per_s = self._watched(system, model_id, origin, resume_point, log)
                 seconds = time.monotonic() - began_s
                 facts = {**run.facts, "seconds": seconds, "events_per_s": per_s}
                 self._save(model, system, metrics, origin, facts)
@@ -215,12 +215,18 @@ class _Training:
             if together:
                 forget(checkpoints)
         return self._trained(
-            model, model_id, version, metrics, origin, seconds=seconds, resumed_from=found.place
+            model,
+            model_id,
+            version,
+            metrics,
+            origin,
+            seconds=seconds,
+            resumed_from=resume_point.place,
         )
 
-    def _agreed(self, known: bool) -> bool:
+    def _agreed(self, is_trained: bool) -> bool:
         """What the first process found out, which the others wait for."""
-        return bool(self.processes.told_by_first([float(known)])[0])
+        return bool(self.processes.told_by_first([float(is_trained)])[0])
 
     def _watched(
         self, system: System, model_id: str, origin: Origin | None, found: Found, log: RunLog
@@ -235,7 +241,7 @@ class _Training:
 
         def report(progress: FitProgress) -> None:
             tell(epochs.hear(progress))
-            self.watcher.hear(progress, epochs.part)
+            self.watcher.hear(progress, epochs.phase)
 
         metrics = self._fit(system, model_id, origin, report)
         last = epochs.stop()
