@@ -22,8 +22,8 @@ def candidates(settings: Settings, dataset_id: str) -> dict[str, str]:
             f"nothing was trained on data set {dataset_id} yet: "
             f"run `hourglass train --dataset {dataset_id}`"
         )
-    found: dict[str, str] = json.loads(path.read_text("utf-8"))
-    return found
+    models: dict[str, str] = json.loads(path.read_text("utf-8"))
+    return models
 
 
 def configured(settings: Settings, dataset_id: str) -> dict[str, str]:
@@ -40,8 +40,8 @@ def configured(settings: Settings, dataset_id: str) -> dict[str, str]:
 def remember(settings: Settings, dataset_id: str, models: dict[str, str]) -> None:
     """Note which model of each name is the data set's candidate."""
     path = _index(settings, dataset_id)
-    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    write_text(path, json.dumps({**known, **models}, indent=1) + "\n")
+    earlier = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    write_text(path, json.dumps({**earlier, **models}, indent=1) + "\n")
 
 
 def _index(settings: Settings, dataset_id: str) -> Path:

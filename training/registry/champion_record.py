@@ -81,7 +81,7 @@ def read_event(path: Path) -> LiveEvent:
             kind=content["kind"],
             champion=ModelRef(**content["champion"]),
             before=_model(content["before"]),
-            stack=tuple(ModelRef(**one) for one in [*behind, *content["earlier"]]),
+            stack=tuple(ModelRef(**reference) for reference in [*behind, *content["earlier"]]),
             after=content["after"],
             reason=content["reason"],
             sentence=content["sentence"],
@@ -102,15 +102,15 @@ def history(
 
     It ends at a record that is lost or damaged: what is live must not depend on old files.
     """
-    found: list[tuple[Path, LiveEvent]] = []
-    while name is not None and Path(name).name == name and len(found) != limit:
+    events: list[tuple[Path, LiveEvent]] = []
+    while name is not None and Path(name).name == name and len(events) != limit:
         try:
             event = read_event(records / name)
         except HourglassError:
             break
-        found.append((records / name, event))
+        events.append((records / name, event))
         name = event.after
-    return found
+    return events
 
 
 def _model(content: Mapping[str, Any] | None) -> ModelRef | None:

@@ -57,23 +57,23 @@ def trained_from(
                 f"version {version.version} of {version.name} has no run in {uri} that says what "
                 "it was trained from: restore the run, or delete the version"
             )
-    for found in tags.values():
-        for table, snapshot_id in json.loads(found.get("snapshots", "{}")).items():
+    for run_tags in tags.values():
+        for table, snapshot_id in json.loads(run_tags.get("snapshots", "{}")).items():
             if snapshot_id is not None:
                 snapshots[table].add(snapshot_id)
     return TrainedFrom(
-        frozenset(found["dataset_id"] for found in tags.values() if "dataset_id" in found),
+        frozenset(run_tags["dataset_id"] for run_tags in tags.values() if "dataset_id" in run_tags),
         {table: frozenset(ids) for table, ids in snapshots.items()},
     )
 
 
 def _refuse_unrecorded(uri: str, models: Path) -> None:
     """A store without models beside a folder full of them is most likely the wrong one."""
-    made = sorted(path.parent.name for path in models.glob("[!.]*/model.json"))
-    if made:
+    model_ids = sorted(path.parent.name for path in models.glob("[!.]*/model.json"))
+    if model_ids:
         raise HourglassError(
-            f"{models} holds {counted(len(made), 'model')} but {uri} records none, so what they "
-            "were trained from cannot be told: check mlflow_uri in the settings, or run "
+            f"{models} holds {counted(len(model_ids), 'model')} but {uri} records none, so what "
+            "they were trained from cannot be told: check mlflow_uri in the settings, or run "
             "`hourglass train`"
         )
 
@@ -87,8 +87,8 @@ def _tags_of_runs(registry: Registry, run_ids: set[str]) -> dict[str, dict[str, 
     if not run_ids:
         return {}
     experiments = [
-        one.experiment_id
-        for one in _all(lambda token: registry.client.search_experiments(page_token=token))
+        experiment.experiment_id
+        for experiment in _all(lambda token: registry.client.search_experiments(page_token=token))
     ]
     runs = _all(
         lambda token: registry.client.search_runs(experiments, max_results=_PAGE, page_token=token)

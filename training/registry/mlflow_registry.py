@@ -148,7 +148,7 @@ def log_evaluation(
     with named_errors(f"record the evaluation of {model_id}"):
         run_id = str(version.run_id)
         at_ms = int(as_of.start.timestamp() * 1000)
-        known = {
+        logged = {
             name: [(m.step, m.value) for m in registry.client.get_metric_history(run_id, name)]
             for name in metrics
         }
@@ -157,7 +157,7 @@ def log_evaluation(
             metrics=[
                 Metric(name, value, at_ms, as_of.index)
                 for name, value in metrics.items()
-                if (as_of.index, value) not in known[name]
+                if (as_of.index, value) not in logged[name]
             ],
         )
 
@@ -264,10 +264,14 @@ def model_ref(registry: Registry, version: str) -> ModelRef:
         HourglassError: MLflow has no such version, or cannot be read.
     """
     with named_errors(f"read version {version} of {registry.name}"):
-        found = registry.client.get_model_version(registry.name, version)
-        run_tags = registry.client.get_run(found.run_id).data.tags if found.run_id else {}
-    name = run_tags.get("model") or found.tags.get("system") or found.tags["model_id"]
-    return ModelRef(found.tags["model_id"], str(version), name)
+        model_version = registry.client.get_model_version(registry.name, version)
+        run_tags = (
+            registry.client.get_run(model_version.run_id).data.tags if model_version.run_id else {}
+        )
+    name = (
+        run_tags.get("model") or model_version.tags.get("system") or model_version.tags["model_id"]
+    )
+    return ModelRef(model_version.tags["model_id"], str(version), name)
 
 
 def registered_version(registry: Registry, model_id: str) -> ModelVersion:
@@ -286,10 +290,10 @@ def registered_version(registry: Registry, model_id: str) -> ModelVersion:
 def version_of(registry: Registry, model_id: str) -> ModelVersion | None:
     """MLflow's version of a model; None where it was never registered."""
     _check_model_id(model_id)
-    found: list[ModelVersion] = registry.client.search_model_versions(
+    versions: list[ModelVersion] = registry.client.search_model_versions(
         f"name = '{registry.name}' and tag.model_id = '{model_id}'"
     )
-    return min(found, key=lambda version: int(version.version), default=None)
+    return min(versions, key=lambda version: int(version.version), default=None)
 
 
 def make_registered_model(registry: Registry) -> None:

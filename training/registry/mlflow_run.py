@@ -185,17 +185,17 @@ def _finished_run(registry: Registry, run: TrainingRun) -> str:
     from mlflow.entities import Metric
 
     client = registry.client
-    found = _latest_run(registry, run.model_id)
-    if found is not None and found.info.status == "FINISHED":
-        return str(found.info.run_id)
+    latest = _latest_run(registry, run.model_id)
+    if latest is not None and latest.info.status == "FINISHED":
+        return str(latest.info.run_id)
     run_id = _open_run(registry, run)
-    one = client.get_run(run_id)
+    open_run = client.get_run(run_id)
     client.log_batch(
         run_id,
         metrics=[
-            Metric(name, value, one.info.start_time, 0)
+            Metric(name, value, open_run.info.start_time, 0)
             for name, value in run.metrics.items()
-            if value is not None and math.isfinite(value) and name not in one.data.metrics
+            if value is not None and math.isfinite(value) and name not in open_run.data.metrics
         ],
     )
     client.set_terminated(run_id, "FINISHED")
@@ -210,19 +210,19 @@ def _open_run(registry: Registry, run: TrainingRun) -> str:
     from mlflow.entities import Param
 
     client = registry.client
-    found = _latest_run(registry, run.model_id)
+    latest = _latest_run(registry, run.model_id)
     tags = _tags_of(run)
-    if found is not None and found.info.status in ("RUNNING", "KILLED"):
-        run_id = str(found.info.run_id)
-        if found.info.status == "KILLED":
+    if latest is not None and latest.info.status in ("RUNNING", "KILLED"):
+        run_id = str(latest.info.run_id)
+        if latest.info.status == "KILLED":
             client.update_run(run_id, status="RUNNING")
             client.delete_tag(run_id, _FAILURE)
         for name, value in tags.items():
-            if found.data.tags.get(name) != value:
+            if latest.data.tags.get(name) != value:
                 client.set_tag(run_id, name, value)
     else:
-        made = client.create_run(_experiment_id(registry), run_name=run.model_id, tags=tags)
-        run_id = str(made.info.run_id)
+        created = client.create_run(_experiment_id(registry), run_name=run.model_id, tags=tags)
+        run_id = str(created.info.run_id)
     params = {"system": run.system, "seed": run.seed, **run.parameters}
     client.log_batch(
         run_id, params=[Param(name, str(value)[:_PARAM_CHARS]) for name, value in params.items()]
@@ -251,13 +251,13 @@ def _latest_run(registry: Registry, model_id: str) -> Run | None:
     experiment = registry.client.get_experiment_by_name(registry.name)
     if experiment is None:
         return None
-    found: list[Run] = registry.client.search_runs(
+    latest: list[Run] = registry.client.search_runs(
         [experiment.experiment_id],
         f"tags.model_id = '{model_id}'",
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )
-    return found[0] if found else None
+    return latest[0] if latest else None
 
 
 def _experiment_id(registry: Registry) -> str:
@@ -266,8 +266,8 @@ def _experiment_id(registry: Registry) -> str:
     if experiment is not None:
         return str(experiment.experiment_id)
     # A server knows no folder of this machine, and none of the others that use it.
-    place = None if registry.at_server else registry.artifacts.absolute().as_uri()
-    return str(client.create_experiment(registry.name, place))
+    location = None if registry.at_server else registry.artifacts.absolute().as_uri()
+    return str(client.create_experiment(registry.name, location))
 
 
 # What a fit runs on: recorded beside the model, and no part of it.
@@ -290,9 +290,11 @@ def machine_facts(system: System, device: str, processes: int) -> dict[str, str]
 
     if not isinstance(system, GradientTrained):
         return {"device": "cpu"}
-    found = device_of(device)
+    torch_device = device_of(device)
     return {
-        "device": torch.cuda.get_device_name(found) if found.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(torch_device)
+        if torch_device.type == "cuda"
+        else "cpu",
         "threads": str(torch.get_num_threads()),
         "processes": str(processes),
         "torch": torch.__version__,

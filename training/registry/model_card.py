@@ -64,7 +64,7 @@ def read_card(folder: Path) -> ModelCard:
         card = ModelCard.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        where = ".".join(str(key_part) for key_part in first["loc"]) or "the whole file"
         raise HourglassError(f"{path}: {where}: {first['msg']}: train the model again") from error
     if card.format != FORMAT:
         raise HourglassError(f"{path}: format {card.format} is not {FORMAT}: train the model again")
@@ -114,11 +114,11 @@ def verify_shapes(path: Path, tensors: dict[str, NDArray[Any]], card: ModelCard)
             raise HourglassError(
                 f"{path}: tensor {name!r} is missing from the {where}: train the model again"
             )
-        found, said = tensors[name], card.tensors[name]
-        if found.shape != said.shape or str(found.dtype) != said.dtype:
+        tensor, expected = tensors[name], card.tensors[name]
+        if tensor.shape != expected.shape or str(tensor.dtype) != expected.dtype:
             raise HourglassError(
-                f"{path}: tensor {name!r} is {found.dtype} {found.shape}, the card says "
-                f"{said.dtype} {said.shape}: train the model again"
+                f"{path}: tensor {name!r} is {tensor.dtype} {tensor.shape}, the card says "
+                f"{expected.dtype} {expected.shape}: train the model again"
             )
 
 

@@ -63,7 +63,7 @@ def available(registry: Registry, model_id: str) -> Path:
             f"{folder}: the artefact is missing, and version {version.version} of {registry.name} "
             "does not say where else it is: run hourglass train"
         )
-    run_id, _, place = source.removeprefix(_RUNS).partition("/")
+    run_id, _, artifact_path = source.removeprefix(_RUNS).partition("/")
     registry.models.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{model_id}-", dir=registry.models) as staging:
         fetched = Path(staging) / ARTIFACT
@@ -71,7 +71,9 @@ def available(registry: Registry, model_id: str) -> Path:
 
         def fetch(name: str, sha256: str) -> None:
             with named_errors(f"fetch {name} of {model_id}"):
-                path = registry.client.download_artifacts(run_id, f"{place}/{name}", staging)
+                path = registry.client.download_artifacts(
+                    run_id, f"{artifact_path}/{name}", staging
+                )
                 Path(path).replace(fetched / name)
             verify_file(fetched / name, sha256)
 

@@ -566,8 +566,8 @@ def _link(content: dict[str, Any], n: int, previous: str, key: bytes | None) -> 
 
 
 def _mac(link: Mapping[str, Any], key: bytes) -> str:
-    told = {name: value for name, value in link.items() if name != "mac"}
-    text = json.dumps(told, sort_keys=True)
+    covered = {name: value for name, value in link.items() if name != "mac"}
+    text = json.dumps(covered, sort_keys=True)
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
@@ -581,7 +581,7 @@ def _parse_head(head: str) -> tuple[int, str]:
 
 
 def _write_journal(journal: Path, data: bytes) -> None:
-    written_whole(journal, lambda place: place.write_bytes(data))
+    written_whole(journal, lambda path: path.write_bytes(data))
     flush(journal)
     flush(journal.parent)
 
