@@ -11,30 +11,30 @@ from pipeline.errors import UsageError, meant
 P = TypeVar("P")
 
 
-def parse_parameters(kind: type[P], system: str, given: Mapping[str, Any]) -> P:
+def parse_parameters(kind: type[P], system: str, values: Mapping[str, Any]) -> P:
     """Build a parameter dataclass from a mapping, refusing unknown names and wrong types.
 
     Raises:
         UsageError: a name is unknown, a value has the wrong type or is out of its range.
     """
-    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for name, value in given.items():
-        if name not in known:
-            names = ", ".join(sorted(known)) or "none"
-            hint = meant(str(name), known)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name, value in values.items():
+        if name not in fields:
+            names = ", ".join(sorted(fields)) or "none"
+            hint = meant(str(name), fields)
             raise UsageError(f"{system}: unknown parameter {name!r}{hint}: it has {names}")
-        wanted = type(_default_of(known[name]))
+        wanted = type(_default_of(fields[name]))
         whole_number = wanted is float and type(value) is int
         if type(value) is not wanted and not whole_number:
             raise UsageError(
                 f"{system}: parameter {name} = {value!r} is not of type {wanted.__name__}"
             )
-    return kind(**given)
+    return kind(**values)
 
 
 def _default_of(field: dataclasses.Field[Any]) -> object:
-    made = field.default_factory
-    return field.default if made is dataclasses.MISSING else made()
+    factory = field.default_factory
+    return field.default if factory is dataclasses.MISSING else factory()
 
 
 def require(condition: bool, name: str, value: object, rule: str) -> None:
@@ -47,10 +47,10 @@ def require(condition: bool, name: str, value: object, rule: str) -> None:
         raise UsageError(f"parameter {name} = {value!r} must be {rule}")
 
 
-def require_choice(name: str, value: str, known: Sequence[str]) -> None:
+def require_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """Refuse a word that is none of those that a parameter may be.
 
     Raises:
         UsageError: with a guess at what was meant.
     """
-    require(value in known, name, value, f"one of {', '.join(known)}{meant(value, known)}")
+    require(value in allowed, name, value, f"one of {', '.join(allowed)}{meant(value, allowed)}")

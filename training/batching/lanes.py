@@ -61,13 +61,13 @@ class LanesPlan:
         for done in range(0, int(lengths.max()), self.steps):
             step = np.arange(done, min(done + self.steps, int(lengths.max())))[None, :]
             real = step < lengths[:, None]  # (L, T)
-            place = before[:, None] + np.minimum(step, lengths[:, None] - 1)
-            is_target = target[place] & real
+            position = before[:, None] + np.minimum(step, lengths[:, None] - 1)
+            is_target = target[position] & real
             yield Batch(
-                cells=cells[place[mine]],
+                cells=cells[position[mine]],
                 real=real[mine],
                 target=is_target[mine],
-                keep=~begins[place[mine]] | ~real[mine],
+                keep=~begins[position[mine]] | ~real[mine],
                 carries=done > 0,
                 n_targets=int(np.count_nonzero(is_target)),
             )

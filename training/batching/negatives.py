@@ -114,9 +114,9 @@ class SeenItems:
         row = np.repeat(np.arange(len(users)), lengths)
         drawn, times = np.unique(items, return_counts=True)  # (d,)
         # One look-up per pair; only the pages that are touched cost anything.
-        place = np.zeros(self.n_items, np.int32)
-        place[drawn] = np.arange(1, len(drawn) + 1)
-        slot = place[self.item[pair]]
+        column_of_item = np.zeros(self.n_items, np.int32)
+        column_of_item[drawn] = np.arange(1, len(drawn) + 1)
+        slot = column_of_item[self.item[pair]]
         hit = np.flatnonzero(slot)
         slot = slot[hit] - 1
         # An item that was drawn several times has several columns.

@@ -131,9 +131,9 @@ class LocalSampler:
 
     def log_probability(self, items: Ints) -> Floats:
         """See `Sampler`; -inf for an item that is not in the batch."""
-        place = np.minimum(np.searchsorted(self._distinct, items), len(self._distinct) - 1)
-        known = self._distinct[place] == items
-        return np.where(known, self._log_share[place], -np.inf)
+        position = np.minimum(np.searchsorted(self._distinct, items), len(self._distinct) - 1)
+        in_batch = self._distinct[position] == items
+        return np.where(in_batch, self._log_share[position], -np.inf)
 
 
 def _log(probability: Floats) -> Floats:

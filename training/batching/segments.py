@@ -70,11 +70,11 @@ def cut(segments: Segments, longest: int, stride: int, warm_up: int, targets: In
 
 def _around(start: Ints, first: Ints, stop: Ints, targets: Ints) -> Segments:
     """Segments with a target between ``first`` and ``stop``, up to the last one."""
-    place, end = np.searchsorted(targets, first), np.searchsorted(targets, stop)
-    has = end > place
+    start_target, end = np.searchsorted(targets, first), np.searchsorted(targets, stop)
+    has = end > start_target
     begin = start[has]
     return Segments(
         start=begin,
         length=targets[end[has] - 1] + 1 - begin,
-        warm=targets[place[has]] - begin,
+        warm=targets[start_target[has]] - begin,
     )

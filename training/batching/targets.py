@@ -35,9 +35,9 @@ class TargetSplit:
         """Events of each item that are known, (V,); ``all_events`` where all are."""
         if self.begins_us is None:
             return all_events
-        known = np.asarray(histories.time_us) < self.begins_us
+        is_known = np.asarray(histories.time_us) < self.begins_us
         counts: Ints = np.bincount(
-            np.asarray(histories.item)[known] - 1, minlength=len(all_events)
+            np.asarray(histories.item)[is_known] - 1, minlength=len(all_events)
         ).astype(np.int64)
         return counts
 
@@ -77,20 +77,20 @@ def split_targets(
     Nothing that is learned from happened after the first event that is kept apart.  Nothing that
     happened before ``known_us`` is kept apart: a model that is continued has learned it already.
     """
-    place = np.flatnonzero(targets)
-    time_us = np.asarray(histories.time_us)[place]
-    n_kept = int(len(place) * share)
+    positions = np.flatnonzero(targets)
+    time_us = np.asarray(histories.time_us)[positions]
+    n_kept = int(len(positions) * share)
     if n_kept < _FEWEST_VALIDATED:
-        return TargetSplit(targets, place[:0])
-    begins_us = int(np.partition(time_us, len(place) - n_kept)[len(place) - n_kept])
+        return TargetSplit(targets, positions[:0])
+    begins_us = int(np.partition(time_us, len(positions) - n_kept)[len(positions) - n_kept])
     begins_us = max(begins_us, begins_us if known_us is None else known_us)
     late = time_us >= begins_us
     if late.all() or late.sum() < _FEWEST_VALIDATED:
-        return TargetSplit(targets, place[:0])
+        return TargetSplit(targets, positions[:0])
     learned = targets.copy()
-    learned[place[late]] = False
+    learned[positions[late]] = False
     order = np.argsort(time_us[late], kind="stable")
-    return TargetSplit(learned, place[late][order], begins_us)
+    return TargetSplit(learned, positions[late][order], begins_us)
 
 
 def validation_requests(

@@ -39,7 +39,7 @@ BOOTSTRAP_SEED = 0
 class PredictsValues(Protocol):
     """A system that says which value an event will have; as a ranking it means nothing."""
 
-    def predict(self, *asked: Any) -> Any:  # noqa: ANN401 - only that there is one matters
+    def predict(self, *items: Any) -> Any:  # noqa: ANN401 - only that there is one matters
         """The value expected of each asked item."""
         ...
 
@@ -76,13 +76,16 @@ def evaluate(
         HourglassError: the frozen part is damaged, or every model failed.
         UsageError: nothing was trained on the data set.
     """
-    part, learned = read_dataset(frozen), read_dataset(dataset)
+    test_data, learned = read_dataset(frozen), read_dataset(dataset)
     names, roles, version, live = _contestants(settings, registry, dataset.name)
     evaluations = settings.path("evaluations")
-    folder = evaluations / part.manifest.dataset_id
+    folder = evaluations / test_data.manifest.dataset_id
     # Ranks of an earlier state of a model, or of another rule, must not stand in for these.  Those
     # of models that take no part any more stay: decisions of that time name them.
-    for stale in (_index(folder), *(ranks_path(evaluations, folder.name, one) for one in names)):
+    for stale in (
+        _index(folder),
+        *(ranks_path(evaluations, folder.name, model_id) for model_id in names),
+    ):
         stale.unlink(missing_ok=True)
     ranked: dict[str, Ranks] = {}
     failures: dict[str, str] = {}
@@ -90,17 +93,19 @@ def evaluate(
     in_sample: set[str] = set()
     for model_id, name in names.items():
         try:
-            place = available(registry, model_id)
+            model_dir = available(registry, model_id)
             if model_id in live:
                 trusted(registry, live[model_id])
-            card_sha256 = sha256_of(place / CARD_NAME) if (place / CARD_NAME).is_file() else None
-            model = fresh(load_model(place), part)
+            card_sha256 = (
+                sha256_of(model_dir / CARD_NAME) if (model_dir / CARD_NAME).is_file() else None
+            )
+            model = fresh(load_model(model_dir), test_data)
             if isinstance(model.system, PredictsValues):
                 not_ranked[model_id] = f"{name}: predicts values, it does not rank items"
                 continue
             ranks = rank_targets(
                 model.system,
-                part,
+                test_data,
                 settings.evaluation,
                 model_id=model_id,
                 item_ids=model.item_ids,
@@ -112,40 +117,40 @@ def evaluate(
             continue
         write_ranks(ranks, evaluations)
         ranked[model_id] = ranks
-        if model.card.as_of > part.manifest.window_start:
+        if model.card.as_of > test_data.manifest.window_start:
             in_sample.add(model_id)
     if not ranked:
         why = next(iter((failures | not_ranked).values()), "no model is configured")
         raise HourglassError(f"no model could be evaluated: {why}")
     first = next(iter(ranked.values()))
     # What learned from these very events has no figures on them, only ranks for the gate to refuse.
-    honest = {one: ranks for one, ranks in ranked.items() if one not in in_sample}
-    found = Evaluation(
-        frozen_id=part.manifest.dataset_id,
-        start=str(part.manifest.window_start),
+    honest = {model_id: ranks for model_id, ranks in ranked.items() if model_id not in in_sample}
+    evaluation = Evaluation(
+        frozen_id=test_data.manifest.dataset_id,
+        start=str(test_data.manifest.window_start),
         n_targets=first.n_targets,
-        left_out_events=part.manifest.left_out_events or 0,
+        left_out_events=test_data.manifest.left_out_events or 0,
         names=names,
-        rows=summarise(settings, part, learned, honest),
+        rows=summarise(settings, test_data, learned, honest),
         failures=failures,
-        hours=part.manifest.as_of.index - part.manifest.window_start.index,
+        hours=test_data.manifest.as_of.index - test_data.manifest.window_start.index,
         roles=roles,
         champion_version=version,
         not_ranked=not_ranked,
     )
-    _write(_index(folder), found)
+    _write(_index(folder), evaluation)
     for model_id in honest:
         log_evaluation(
             registry,
             model_id,
-            part.manifest.as_of,
+            test_data.manifest.as_of,
             {
                 f"{row.metric}_at_{row.k}": row.mean
-                for row in found.rows
+                for row in evaluation.rows
                 if row.model_id == model_id and row.slice_name == "all"
             },
         )
-    return found
+    return evaluation
 
 
 def _contestants(
@@ -165,12 +170,12 @@ def _contestants(
     for name, model_id in configured(settings, dataset_id).items():
         enter(model_id, name, "floor" if name == settings.gate.floor else "candidate")
     live, before = champion(registry), previous(registry)
-    for role, one in (("champion", live), ("previous", before)):
-        if one is not None:
+    for role, model in (("champion", live), ("previous", before)):
+        if model is not None:
             # A server out of reach must not pass for a live model that cannot score.
-            available(registry, one.model_id)
-            enter(one.model_id, role, role)
-    used = {one.model_id: one for one in (before, live) if one is not None}
+            available(registry, model.model_id)
+            enter(model.model_id, role, role)
+    used = {model.model_id: model for model in (before, live) if model is not None}
     return names, roles, live.version if live else None, used
 
 
@@ -196,25 +201,25 @@ def read_evaluation(folder: Path) -> Evaluation:
     Raises:
         OSError, ValueError, KeyError, TypeError: it is missing, damaged or of an older format.
     """
-    made = json.loads(_index(folder).read_text("utf-8"))
+    content = json.loads(_index(folder).read_text("utf-8"))
     return Evaluation(
         frozen_id=folder.name,
-        start=made["as_of"],
-        n_targets=made["n_targets"],
-        left_out_events=made["left_out_events"],
-        names=made["names"],
-        rows=[_row(row) for row in made["rows"]],
-        failures=made["failures"],
-        hours=made["hours"],
-        roles=made["roles"],
-        champion_version=made["champion_version"],
-        not_ranked=made["not_ranked"],
+        start=content["as_of"],
+        n_targets=content["n_targets"],
+        left_out_events=content["left_out_events"],
+        names=content["names"],
+        rows=[_row(row) for row in content["rows"]],
+        failures=content["failures"],
+        hours=content["hours"],
+        roles=content["roles"],
+        champion_version=content["champion_version"],
+        not_ranked=content["not_ranked"],
     )
 
 
 def _row(row: dict[str, Any]) -> SummaryRow:
-    known: dict[str, Any] = {k: math.nan if value is None else value for k, value in row.items()}
-    return SummaryRow(**known)
+    values: dict[str, Any] = {k: math.nan if value is None else value for k, value in row.items()}
+    return SummaryRow(**values)
 
 
 def _write(path: Path, found: Evaluation) -> None:

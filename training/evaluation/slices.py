@@ -32,10 +32,10 @@ def first_seen_us(learned: DataSet) -> NDArray[np.int64] | None:
     None where the data set does not reach back far enough to tell what is new.
     """
     histories, manifest = learned.histories, learned.manifest
-    found = np.full(learned.item_ids.size, np.iinfo(np.int64).max, dtype=np.int64)
-    np.minimum.at(found, histories.item - 1, histories.time_us)
+    first_us = np.full(learned.item_ids.size, np.iinfo(np.int64).max, dtype=np.int64)
+    np.minimum.at(first_us, histories.item - 1, histories.time_us)
     reach_us = manifest.as_of.index * _US_PER_HOUR - NEW_ITEM_H * _US_PER_HOUR
-    return found if histories.time_us.size and histories.time_us.min() < reach_us else None
+    return first_us if histories.time_us.size and histories.time_us.min() < reach_us else None
 
 
 def slice_masks(
@@ -84,8 +84,8 @@ def judged(masks: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
 
 def _context_masks(frozen: DataSet, ranks: Ranks) -> dict[str, NDArray[np.bool_]]:
     masks: dict[str, NDArray[np.bool_]] = {}
-    for place, field in enumerate(frozen.histories.context_fields):
-        code = frozen.histories.context[ranks.position, place]  # (n,)
+    for number, field in enumerate(frozen.histories.context_fields):
+        code = frozen.histories.context[ranks.position, number]  # (n,)
         events = np.bincount(code, minlength=len(field.values) + 1)
         frequent = np.argsort(-events, kind="stable")[:MOST_VALUES]
         for value in frequent[events[frequent] > 0]:

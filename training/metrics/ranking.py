@@ -142,8 +142,8 @@ def rank_targets(
     columns = positions(frozen.item_ids, item_ids)
     histories, requests = frozen.histories, targets.requests
     if not is_identity(columns, item_ids.size):
-        histories, kept = translate(frozen.histories, columns)
-        requests = translate_requests(requests, frozen.histories.offsets, kept)
+        histories, events_before = translate(frozen.histories, columns)
+        requests = translate_requests(requests, frozen.histories.offsets, events_before)
     width = max(columns.size, item_ids.size)
     rank = np.empty(n, dtype=np.int32)
     for rows in blocks(requests.user, max(1, max_floats // width)):
@@ -174,9 +174,9 @@ def mask_last_item(scores: NDArray[np.float32], histories: Histories, requests: 
 
     Where repeats are no targets, a system that offers one would waste a place that others use.
     """
-    (known,) = np.nonzero(requests.length > 0)
-    last = histories.offsets[requests.user[known]] + requests.length[known] - 1
-    scores[known, histories.item[last] - 1] = -np.inf
+    (with_history,) = np.nonzero(requests.length > 0)
+    last = histories.offsets[requests.user[with_history]] + requests.length[with_history] - 1
+    scores[with_history, histories.item[last] - 1] = -np.inf
 
 
 def _check_scores(scores: NDArray[np.float32], position: NDArray[np.int64], model_id: str) -> None:

@@ -192,20 +192,20 @@ def summary(
         HourglassError: the models have different targets.
     """
     check_same_targets(ranks)
-    one = next(iter(ranks.values()), None)
-    if one is None:
+    first_ranks = next(iter(ranks.values()), None)
+    if first_ranks is None:
         return []
     labels = [(name, metric) for name in ranks for metric in METRICS]
     values = np.stack(
         [target_values(metric, ranks[name].rank, rule.k) for name, metric in labels], axis=1
     )  # (n, models x metrics)
     rows: list[SummaryRow] = []
-    everything = np.ones(one.n_targets, dtype=bool)
+    everything = np.ones(first_ranks.n_targets, dtype=bool)
     for slice_name, mask in {"all": everything, **(masks or {})}.items():
         if not mask.any():
             continue
-        user = one.user[mask]
-        found = intervals(
+        user = first_ranks.user[mask]
+        results = intervals(
             values[mask],
             user,
             samples=rule.bootstrap_samples,
@@ -224,6 +224,6 @@ def summary(
                 n_targets=int(mask.sum()),
                 n_users=int(np.unique(user).shape[0]),
             )
-            for (name, metric), interval in zip(labels, found, strict=True)
+            for (name, metric), interval in zip(labels, results, strict=True)
         ]
     return rows

@@ -99,13 +99,13 @@ def translate(
         remain, so that a request for ``[a, b)`` becomes one for ``[kept[a], kept[b])``.
     """
     renumbered = columns[histories.item - 1] + 1  # (N,) 0 = unknown
-    known = renumbered > 0
-    kept = np.concatenate([[0], np.cumsum(known)]).astype(np.int64)
+    in_vocabulary = renumbered > 0
+    events_before = np.concatenate([[0], np.cumsum(in_vocabulary)]).astype(np.int64)
 
     session = sessions(histories)
     _, first = np.unique(session, return_index=True)
     truly_started = histories.session_start[first]  # (sessions,)
-    session = session[known]
+    session = session[in_vocabulary]
     leads = np.ones(session.shape[0], dtype=bool)
     leads[1:] = session[1:] != session[:-1]
 
@@ -113,21 +113,23 @@ def translate(
     return (
         Histories(
             user_ids=histories.user_ids,
-            offsets=kept[histories.offsets],
-            n_context=(kept[starts + histories.n_context] - kept[starts]).astype(np.int32),
-            item=renumbered[known].astype(np.int32),
-            time_us=histories.time_us[known],
+            offsets=events_before[histories.offsets],
+            n_context=(events_before[starts + histories.n_context] - events_before[starts]).astype(
+                np.int32
+            ),
+            item=renumbered[in_vocabulary].astype(np.int32),
+            time_us=histories.time_us[in_vocabulary],
             session_start=leads & truly_started[session],
-            dwell_s=histories.dwell_s[known],
-            dwell_bin=histories.dwell_bin[known],
-            event_type=histories.event_type[known],
-            value=histories.value[known],
-            context=histories.context[known],
+            dwell_s=histories.dwell_s[in_vocabulary],
+            dwell_bin=histories.dwell_bin[in_vocabulary],
+            event_type=histories.event_type[in_vocabulary],
+            value=histories.value[in_vocabulary],
+            context=histories.context[in_vocabulary],
             event_types=histories.event_types,
             context_fields=histories.context_fields,
             user_features=histories.user_features,
         ),
-        kept,
+        events_before,
     )
 
 
@@ -159,9 +161,9 @@ def translate_popularity(popularity: Popularity, columns: NDArray[np.int64]) -> 
         columns: (V,) 0-based place of each frozen item in the model's vocabulary, or -1.
     """
     renumbered = columns[popularity.item - 1] + 1  # (P,) 0 = unknown
-    known = renumbered > 0
+    in_vocabulary = renumbered > 0
     return Popularity(
-        item=renumbered[known].astype(np.int32),
-        hour_index=popularity.hour_index[known],
-        events=popularity.events[known],
+        item=renumbered[in_vocabulary].astype(np.int32),
+        hour_index=popularity.hour_index[in_vocabulary],
+        events=popularity.events[in_vocabulary],
     )
