@@ -85,13 +85,13 @@ class Arm:
     @property
     def digest(self) -> str:
         """Of all that decides what the arm does, its name apart."""
-        said = self.settings.model_dump(mode="json", exclude={"name", "model"})
+        document = self.settings.model_dump(mode="json", exclude={"name", "model"})
         if self.settings.skip_when_stale:
-            said["stale_rule"] = self.stale_rule.model_dump(mode="json")
-        models = [dataclasses.asdict(one) for one in (self.model, self.first_model)]
-        for one in models:
-            one.pop("name")
-        text = json.dumps([said, models], sort_keys=True, default=str)
+            document["stale_rule"] = self.stale_rule.model_dump(mode="json")
+        models = [dataclasses.asdict(model) for model in (self.model, self.first_model)]
+        for model in models:
+            model.pop("name")
+        text = json.dumps([document, models], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -131,40 +131,43 @@ def arms_of(settings: Settings, names: Sequence[str]) -> list[Arm]:
     Raises:
         UsageError: there is no such arm, or its model does not exist or refuses its parameters.
     """
-    known = settings.replay.arms or _DEFAULT
-    unknown = [name for name in names if name not in {arm.name for arm in known}]
+    configured_arms = settings.replay.arms or _DEFAULT
+    unknown = [name for name in names if name not in {arm.name for arm in configured_arms}]
     if unknown:
-        said = ", ".join(arm.name for arm in known)
-        raise UsageError(f"no arm {unknown[0]!r}: use one of {said}")
+        names_text = ", ".join(arm.name for arm in configured_arms)
+        raise UsageError(f"no arm {unknown[0]!r}: use one of {names_text}")
     # All of them: a wrong one would else be found when the others have been rolled.
-    chosen = {arm.name for arm in known if not names or arm.name in names}
+    chosen = {arm.name for arm in configured_arms if not names or arm.name in names}
     # The arms of our own are no setting of anybody's: one that does not suit the data ends alone.
     data = facts_of(settings) if settings.replay.arms else Facts()
-    arms = [_arm(settings, arm, data if arm.name in chosen else Facts()) for arm in known]
+    arms = [_arm(settings, arm, data if arm.name in chosen else Facts()) for arm in configured_arms]
     return [arm for arm in arms if arm.name in chosen]
 
 
-def _arm(settings: Settings, asked: ArmSettings, data: Facts) -> Arm:
-    given = asked.model
-    if given in {one.name for one in settings.models} or given not in SYSTEM_NAMES:
-        model = configured(settings, given)
+def _arm(settings: Settings, arm_settings: ArmSettings, data: Facts) -> Arm:
+    model_name = arm_settings.model
+    if (
+        model_name in {candidate.name for candidate in settings.models}
+        or model_name not in SYSTEM_NAMES
+    ):
+        model = configured(settings, model_name)
     else:
-        model = resolve(ModelSettings(file=given))
+        model = resolve(ModelSettings(file=model_name))
 
     def with_parameters(own: dict[str, object]) -> Model:
-        laid_over = {**model.parameters, **asked.parameters, **own}
-        named = dataclasses.replace(model, name=asked.name, parameters=laid_over)
-        found = agreeing(named, settings.evaluation.repeats == "keep")
-        with naming(f"arm {asked.name!r}"):
-            check_model(found, data)
-        return found
+        laid_over = {**model.parameters, **arm_settings.parameters, **own}
+        named = dataclasses.replace(model, name=arm_settings.name, parameters=laid_over)
+        config = agreeing(named, settings.evaluation.repeats == "keep")
+        with naming(f"arm {arm_settings.name!r}"):
+            check_model(config, data)
+        return config
 
-    models = with_parameters({}), with_parameters(asked.first_parameters)
-    arm = Arm(asked, *models, settings.retrain)
+    models = with_parameters({}), with_parameters(arm_settings.first_parameters)
+    arm = Arm(arm_settings, *models, settings.retrain)
     system = build(arm.model.system, arm.model.parameters)
-    if asked.mode == "continued" and not isinstance(system, GradientTrained):
+    if arm_settings.mode == "continued" and not isinstance(system, GradientTrained):
         raise UsageError(
-            f"arm {asked.name!r}: {arm.model.system} is always fitted anew: use mode fresh"
+            f"arm {arm_settings.name!r}: {arm.model.system} is always fitted anew: use mode fresh"
         )
     return arm
 
@@ -223,7 +226,7 @@ def fitted(
         system.fit(cut.data, settings.replay.seed, lambda _: None)
     # Asked as it would be served, which is also how a run that was killed goes on.
     tensors = {name: tensor.copy() for name, tensor in system.tensors().items()}
-    made = ArmState(
+    fitted_state = ArmState(
         loaded(model, tensors),
         tensors,
         optimiser,
@@ -232,7 +235,7 @@ def fitted(
         (0 if state is None else state.fits) + 1,
     )
     seconds = time.perf_counter() - began_s
-    return made, Fit(seconds, cut_s, cut.data.manifest.n_targets)
+    return fitted_state, Fit(seconds, cut_s, cut.data.manifest.n_targets)
 
 
 def loaded(model: Model, tensors: Tensors) -> System:
@@ -254,8 +257,8 @@ def renew(arm: Arm, state: ArmState, log: FlatLog, hours: HourRange, since: Hour
     """
     if arm.settings.popularity == "frozen" or not isinstance(state.system, FollowsTrends):
         return
-    told = HourRange(min(since, state.as_of), hours.stop)
-    counts = popularity(log, told, index_of_items(log, state.terms.items))
+    hours_counted = HourRange(min(since, state.as_of), hours.stop)
+    counts = popularity(log, hours_counted, index_of_items(log, state.terms.items))
     state.system.refresh(counts, hours.stop)
 
 
@@ -297,11 +300,11 @@ def signs_of(state: ArmState, cut: Cut, seed: int) -> Signs:
         )
         return {str(item): int(count) for item, count in enumerate(counts) if count}
 
-    known = np.flatnonzero(np.isin(cut.terms.items, state.terms.items))
+    in_vocabulary = np.flatnonzero(np.isin(cut.terms.items, state.terms.items))
     return Signs(
         age_h=as_of.index - state.as_of.index,
         unseen_share=unseen_share(
-            events(max(state.as_of, as_of - window_h), as_of), {str(item) for item in known}
+            events(max(state.as_of, as_of - window_h), as_of), {str(item) for item in in_vocabulary}
         ),
         shift=popularity_shift(
             events(state.as_of - window_h, state.as_of), events(as_of - window_h, as_of), seed

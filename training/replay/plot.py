@@ -70,19 +70,19 @@ def curves_of(
     ends = np.searchsorted(step, np.arange(len(found.steps) + 1))
     outside = (1 - rule.confidence) / 2
     points = range(smooth - 1, len(found.steps))
-    made = np.full((3, len(points), len(found.names)), np.nan)
+    bands = np.full((3, len(points), len(found.names)), np.nan)
     for at, last in enumerate(points):
         rows = slice(int(ends[last + 1 - smooth]), int(ends[last + 1]))
         if rows.stop == rows.start:
             continue
-        made[0, at] = values[rows].mean(axis=0)
+        bands[0, at] = values[rows].mean(axis=0)
         sums = UserSums.of(values[rows], user[rows])
         if len(sums.count) > 1:
             drawn = resampled_means(sums, _SAMPLES, seed)
-            made[1:, at] = np.quantile(drawn, [outside, 1 - outside], axis=0)
+            bands[1:, at] = np.quantile(drawn, [outside, 1 - outside], axis=0)
     return Curves(
         tuple(
-            Curve(name, *(made[part, :, column] for part in range(3)))
+            Curve(name, *(bands[band, :, column] for band in range(3)))
             for column, name in enumerate(found.names)
         ),
         np.array([found.steps[last].stop.index for last in points], np.float64),
@@ -108,11 +108,11 @@ def draw(curves: Curves, title: str, subtitle: str, metric: str, files: Sequence
         )
         at = curves.hour / _DAY_H  # Matplotlib counts days since 1970
         alone = len(at) == 1
-        for number, one in enumerate(curves.curves):
+        for number, curve in enumerate(curves.curves):
             colour = _COLOURS[number % len(_COLOURS)]
             style = style_of(number)
-            top.fill_between(at, one.lower, one.upper, color=colour, alpha=0.13, linewidth=0)
-            top.plot(at, one.mean, color=colour, linestyle=style, linewidth=2,
+            top.fill_between(at, curve.lower, curve.upper, color=colour, alpha=0.13, linewidth=0)
+            top.plot(at, curve.mean, color=colour, linestyle=style, linewidth=2,
                      marker="o" if alone else None)  # fmt: skip
         top.set_ylim(bottom=axis_bottom(curves))
         _label(top, curves, at)
@@ -146,7 +146,7 @@ def axis_bottom(curves: Curves) -> float | None:
 
     None leaves it to the data: where the lowest band is above `_HIGH` of the highest.
     """
-    bands = [np.concatenate([one.mean, one.lower, one.upper]) for one in curves.curves]
+    bands = [np.concatenate([curve.mean, curve.lower, curve.upper]) for curve in curves.curves]
     values = np.concatenate(bands)
     values = values[~np.isnan(values)]
     return None if len(values) and values.min() > _HIGH * values.max() else 0.0
@@ -155,17 +155,17 @@ def axis_bottom(curves: Curves) -> float | None:
 def _label(axes: Axes, curves: Curves, at: Floats) -> None:
     """Write each arm's name and last value at the end of its line, moved apart where they meet."""
     low, high = axes.get_ylim()
-    ends = np.array([_last(one.mean) for one in curves.curves])
+    ends = np.array([_last(curve.mean) for curve in curves.curves])
     order = np.argsort(ends, kind="stable")
     order = order[~np.isnan(ends[order])]  # without a target there is no line
     least = _LEAST_GAP * (high - low)
     places = spread(ends[order], least)
-    for number, place in zip(order, places, strict=True):
+    for number, height in zip(order, places, strict=True):
         colour = _COLOURS[number % len(_COLOURS)]
         axes.annotate(
             f"{curves.curves[number].name}  {ends[number]:.3f}",
             xy=(at[-1], ends[number]),
-            xytext=(1.015, (place - low) / (high - low)),
+            xytext=(1.015, (height - low) / (high - low)),
             textcoords="axes fraction",
             color=colour,
             va="center",

@@ -120,22 +120,22 @@ class _Questions:
     def part(self) -> Cut | None:
         """In a vocabulary of all items seen before the end of the step; None without an event."""
         log, settings = self.cuts.log, self.cuts.settings
-        seen = np.flatnonzero(log.item_first_us < start_us(self.hours.stop))
+        items = np.flatnonzero(log.item_first_us < start_us(self.hours.stop))
         if settings.dataset.cold_items:
             # An arm may recommend what nobody has met yet: it costs it a place as any other.
-            seen = np.arange(len(log.item_ids))
+            items = np.arange(len(log.item_ids))
         base = self._base()
-        part = None if base is None else held_out(log, settings, base, self.hours, seen)
-        return part if part is not None and len(part.data.histories.item) else None
+        test_set = None if base is None else held_out(log, settings, base, self.hours, items)
+        return test_set if test_set is not None and len(test_set.data.histories.item) else None
 
     def _base(self) -> Cut | None:
         """A cut that names event types, contexts, features; models have the rest of their own."""
         rules = self.cuts.settings.dataset
         reach_h = parse_duration_h(rules.window) + parse_duration_h(rules.history)
         wider = {"window": f"{reach_h}h", **dict.fromkeys(_THRESHOLDS, 1)}
-        for one in (rules, rules.model_copy(update=wider)):
+        for dataset_rules in (rules, rules.model_copy(update=wider)):
             with suppress(HourglassError):
-                return self.cuts.train(one, self.hours.first)[0]
+                return self.cuts.train(dataset_rules, self.hours.first)[0]
         return None
 
 
@@ -195,9 +195,9 @@ def _one(
     weights = state_name(state)
     if fit is not None:
         write_state(folder, state, cuts.log)
-    part = questions.part
+    test_set = questions.part
     began_s = time.perf_counter()
-    asked, n_known = _asked(arm, state, cuts, hours, part)
+    step_ranks, n_known = _asked(arm, state, cuts, hours, test_set)
     facts: dict[str, Any] = {
         "arm": arm.name,
         "hours": str(hours),
@@ -211,7 +211,7 @@ def _one(
         "n_targets_it_knows": n_known,
         "weights": weights,
     }
-    write_step(folder, hours.first, StepResult(asked, facts))
+    write_step(folder, hours.first, StepResult(step_ranks, facts))
     tidy(folder, weights)
     return state
 
@@ -237,14 +237,14 @@ def _asked(
     # Where there are few items, the last of all would still be one of the first k.
     is_miss = index_of_items(log, state.terms.items)[item] < 0
     rank = np.where(is_miss, np.maximum(ranks.rank, settings.evaluation.k + 1), ranks.rank)
-    asked = Asked(
+    step_ranks = Asked(
         user=user_codes[ranks.user].astype(np.int32),
         time_us=ranks.time_us,
         item=item.astype(np.int32),
         known=log.item_first_us[item] < start_us(hours.first),
         rank=rank.astype(np.int32),
     )
-    return asked, int((~is_miss).sum())
+    return step_ranks, int((~is_miss).sum())
 
 
 def done_steps(run: Run, arm: Arm) -> int:

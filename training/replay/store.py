@@ -103,11 +103,11 @@ def write_state(folder: Path, state: ArmState, log: FlatLog) -> None:
 
     optimiser = {_OPTIMISER + key: value for key, value in (state.optimiser or {}).items()}
     tensors = {k: np.asarray(v, order="C") for k, v in {**state.tensors, **optimiser}.items()}
-    said = {
+    metadata = {
         "terms": json.dumps(state.terms.to_json(log)),
         "facts": json.dumps({"as_of": str(state.as_of), "fits": state.fits}),
     }
-    written_whole(folder / state_name(state), lambda path: save_file(tensors, path, said))
+    written_whole(folder / state_name(state), lambda path: save_file(tensors, path, metadata))
 
 
 def read_state(folder: Path, name: str, arm: Arm, log: FlatLog) -> ArmState:
@@ -120,10 +120,10 @@ def read_state(folder: Path, name: str, arm: Arm, log: FlatLog) -> ArmState:
 
     try:
         with safe_open(folder / name, "np") as file:
-            said = file.metadata()
+            metadata = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        facts = json.loads(said["facts"])
-        terms = Encoding.from_json(json.loads(said["terms"]), log)
+        facts = json.loads(metadata["facts"])
+        terms = Encoding.from_json(json.loads(metadata["terms"]), log)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise HourglassError(
             f"{folder / name}: the weights cannot be read: run `hourglass replay --fresh`"
@@ -164,5 +164,5 @@ def held(folder: Path, wait_s: float, say: Callable[[str], None]) -> Iterator[No
 
 def newest_picture(replays: Path) -> Path | None:
     """The picture of the replay that ended last in a folder of runs; None where there is none."""
-    found = list(replays.glob("*/curve.png"))
-    return max(found, key=lambda path: path.stat().st_mtime_ns) if found else None
+    pictures = list(replays.glob("*/curve.png"))
+    return max(pictures, key=lambda path: path.stat().st_mtime_ns) if pictures else None

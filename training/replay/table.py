@@ -37,19 +37,19 @@ class Results:
     @property
     def step(self) -> NDArray[np.int64]:
         """Number of the step of each target, (n,)."""
-        lengths = [len(one.asked.user) for one in self.by_arm[self.names[0]]]
+        lengths = [len(result.asked.user) for result in self.by_arm[self.names[0]]]
         return np.repeat(np.arange(len(lengths)), lengths)
 
     def column(self, name: str) -> NDArray[Any]:
         """A column of the targets, (n,)."""
         joined: NDArray[Any] = np.concatenate(
-            [getattr(one.asked, name) for one in self.by_arm[self.names[0]]]
+            [getattr(result.asked, name) for result in self.by_arm[self.names[0]]]
         )
         return joined
 
     def rank(self, arm: str) -> NDArray[np.int32]:
         """Rank of each target by an arm, (n,)."""
-        return np.concatenate([one.asked.rank for one in self.by_arm[arm]])
+        return np.concatenate([result.asked.rank for result in self.by_arm[arm]])
 
 
 def results_of(run: Run, arms: Sequence[Arm]) -> Results:
@@ -62,15 +62,15 @@ def results_of(run: Run, arms: Sequence[Arm]) -> Results:
         arm.name: [read_step(run.arm_folder(arm), hours.first) for hours in run.steps]
         for arm in arms
     }
-    found = Results(tuple(by_arm), tuple(run.steps), by_arm)
+    results = Results(tuple(by_arm), tuple(run.steps), by_arm)
     for name, steps in by_arm.items():
-        for one, first, hours in zip(steps, by_arm[found.names[0]], run.steps, strict=True):
-            if not _same_questions(one.asked, first.asked):
+        for result, first, hours in zip(steps, by_arm[results.names[0]], run.steps, strict=True):
+            if not _same_questions(result.asked, first.asked):
                 raise HourglassError(
-                    f"arms {found.names[0]!r} and {name!r} were asked differently in {hours}: "
+                    f"arms {results.names[0]!r} and {name!r} were asked differently in {hours}: "
                     "run `hourglass replay --fresh`"
                 )
-    return found
+    return results
 
 
 def _same_questions(one: Asked, other: Asked) -> bool:
@@ -91,24 +91,24 @@ def table_of(
     ``knew`` the share of the targets that an arm had in its vocabulary; ``unfinished`` names the
     arms that are configured and have not been rolled to the end, so that the table lacks them.
     """
-    known = found.column("known")
+    is_known = found.column("known")
     reference = reference_arm(arms)
     rows = [_costs(arm, found.by_arm[arm.name]) for arm in arms]
-    said: dict[str, Any] = {
+    document: dict[str, Any] = {
         "hours": [str(found.steps[0].first), str(found.steps[-1].stop)],
         "steps": len(found.steps),
         "k": rule.k,
         "confidence": rule.confidence,
         "repeats": rule.repeats,
         "targets": rule.targets,
-        "n_targets": len(known),
-        "n_known": int(known.sum()),
+        "n_targets": len(is_known),
+        "n_known": int(is_known.sum()),
         "n_users": len(np.unique(found.column("user"))),
         "against": reference,
         "unfinished": list(unfinished),
         "arms": rows,
     }
-    for which, mask in (("all", np.ones(len(known), np.bool_)), ("known", known)):
+    for which, mask in (("all", np.ones(len(is_known), np.bool_)), ("known", is_known)):
         if not mask.any():
             continue
         figures, differences = _figures(found, mask, reference, rule, seed)
@@ -116,7 +116,7 @@ def table_of(
             row[which] = figures[row["arm"]]
             if row["arm"] != reference:
                 row[f"{which}_difference"] = differences[row["arm"]]
-    return said
+    return document
 
 
 def reference_arm(arms: Sequence[Arm]) -> str:
@@ -140,16 +140,16 @@ def _figures(
         for name in found.names
     }  # (n, metrics) by arm
     # Of the reference minus the other: above 0 speaks for the reference.
-    differences = {name: values[reference] - one for name, one in values.items()}
+    differences = {name: values[reference] - others for name, others in values.items()}
     both = np.concatenate([*values.values(), *differences.values()], axis=1)
-    made = intervals(
+    estimates = intervals(
         both,
         found.column("user")[mask],
         samples=rule.bootstrap_samples,
         confidence=rule.confidence,
         seed=seed,
     )
-    rows = [made[at : at + len(METRICS)] for at in range(0, len(made), len(METRICS))]
+    rows = [estimates[at : at + len(METRICS)] for at in range(0, len(estimates), len(METRICS))]
     n = len(values)
     return (
         dict(zip(values, map(_named, rows[:n]), strict=True)),
@@ -162,21 +162,21 @@ def _named(row: Sequence[Interval]) -> dict[str, list[float | None]]:
         return round(value, 5) if np.isfinite(value) else None
 
     return {
-        metric: [plain(one.mean), plain(one.lower), plain(one.upper)]
-        for metric, one in zip(METRICS, row, strict=True)
+        metric: [plain(interval.mean), plain(interval.lower), plain(interval.upper)]
+        for metric, interval in zip(METRICS, row, strict=True)
     }
 
 
 def _costs(arm: Arm, steps: Sequence[StepResult]) -> dict[str, Any]:
-    n_targets = sum(len(one.asked.rank) for one in steps)
-    facts = [one.facts for one in steps]
-    costs = {name: sum(one[name] for one in facts) for name in _COSTS}
+    n_targets = sum(len(result.asked.rank) for result in steps)
+    facts = [result.facts for result in steps]
+    costs = {name: sum(fact[name] for fact in facts) for name in _COSTS}
     return {
         "arm": arm.name,
         "system": arm.model.system,
         "mode": arm.settings.mode,
-        "fits": sum(one["fitted"] for one in facts),
-        "knew": round(sum(one["n_targets_it_knows"] for one in facts) / max(1, n_targets), 5),
+        "fits": sum(fact["fitted"] for fact in facts),
+        "knew": round(sum(fact["n_targets_it_knows"] for fact in facts) / max(1, n_targets), 5),
         **{name: round(value, 3) for name, value in costs.items()},
         "seconds_per_step": round(
             (costs["fit_s"] + costs["cut_s"] + costs["score_s"]) / len(facts), 4
@@ -189,15 +189,15 @@ def step_rows(found: Results, rule: EvaluationSettings) -> dict[str, list[Any]]:
     rows: dict[str, list[Any]] = {}
     for name in found.names:
         for hours, result in zip(found.steps, found.by_arm[name], strict=True):
-            asked, facts = result.asked, result.facts
+            ranks, facts = result.asked, result.facts
             row: dict[str, Any] = {
                 "step": hours.first.start,
                 "step_hours": len(hours),
                 "arm": name,
-                "n_targets": len(asked.rank),
-                "n_known": int(asked.known.sum()),
+                "n_targets": len(ranks.rank),
+                "n_known": int(ranks.known.sum()),
             }
-            for which, rank in (("all", asked.rank), ("known", asked.rank[asked.known])):
+            for which, rank in (("all", ranks.rank), ("known", ranks.rank[ranks.known])):
                 for metric in METRICS:
                     values = target_values(metric, rank, rule.k)
                     row[f"{metric}_{which}"] = float(values.mean()) if len(values) else None
