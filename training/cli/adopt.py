@@ -207,7 +207,7 @@ def _facts(
                 "table": each.spec.name,
                 "snapshots": each.snapshots,
                 "rows": each.rows,
-                "hours": None if each.hours is None else [str(part) for part in each.hours],
+                "hours": None if each.hours is None else [str(hour) for hour in each.hours],
             }
             for each in commits
         ],

@@ -81,13 +81,13 @@ def maintain(
 
     if plan:
         with space.status("looking"):
-            found = survey(space.lake, settings, needed(), space.clock)
-        said = f"would do: {found.sentence}" if found.sentence else "nothing to do"
+            result = survey(space.lake, settings, needed(), space.clock)
+        sentence = f"would do: {result.sentence}" if result.sentence else "nothing to do"
     else:
         with space.writing(), space.status("maintaining"):
-            found = run(space.lake, settings, needed(), space.clock)
-        said = found.sentence or "nothing to do: everything is needed"
-    space.say(said, {**found.facts, "plan": plan})
+            result = run(space.lake, settings, needed(), space.clock)
+        sentence = result.sentence or "nothing to do: everything is needed"
+    space.say(sentence, {**result.facts, "plan": plan})
 
 
 @app.command()

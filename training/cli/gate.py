@@ -40,13 +40,13 @@ def _facts(verdict: Verdict) -> dict[str, Any]:
         **asks,
         "decisions": [
             {
-                "candidate": one.evidence.candidate.model_id,
-                "line": one.evidence.line,
-                "outcome": str(one.outcome),
-                "reasons": one.reasons,
+                "candidate": decision.evidence.candidate.model_id,
+                "line": decision.evidence.line,
+                "outcome": str(decision.outcome),
+                "reasons": decision.reasons,
                 "decision": path,
             }
-            for one, path in verdict.decisions
+            for decision, path in verdict.decisions
         ],
     }
 

@@ -39,17 +39,17 @@ def loop(
 
     space: Workspace = context.obj
     check_lines(space.settings)
-    asked = _asked(space, first, stop)
+    requested = _asked(space, first, stop)
     steps = Steps(space)
-    if asked is not None:
+    if requested is not None:
         # Whoever asks first decides how Spark is started: many hours are worth the thorough way.
-        space.compute_for(asked)
-    hours = _hours(asked, ingested(space, steps), Hour.of(space.clock))
+        space.compute_for(requested)
+    hours = _hours(requested, ingested(space, steps), Hour.of(space.clock))
     blocked: list[str] = []
     for hour in hours:
         if len(hours) > 1:
             space.console.print(f"\nhour {hour}", style="bold")
-        done = run_hour(space, hour + 1, steps, catch_up=asked is None)
+        done = run_hour(space, hour + 1, steps, catch_up=requested is None)
         if done.outcome == "block":
             blocked.append(f"hour {hour}: {done.sentence}")
         space.say(

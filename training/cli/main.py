@@ -104,8 +104,8 @@ def _run(arguments: Sequence[str]) -> int:
 def _failed(error: Exception, debug: bool) -> int:
     """The exit code of an error, which is told in one sentence, or raised again for debugging."""
     if isinstance(error, _BadCommandLine):
-        said = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
-        return _fail(f"{said} See `hourglass --help`.", 2)
+        message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
+        return _fail(f"{message} See `hourglass --help`.", 2)
     if debug:
         raise error
     if isinstance(error, HourglassError):

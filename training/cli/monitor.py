@@ -18,20 +18,20 @@ def watch(context: typer.Context, dataset: DataSet = "last") -> None:
     Surely below the floor, or unable to score, it is replaced by the previous one or by the floor.
     """
     space: Workspace = context.obj
-    said = watched(space, judged_dataset(space, dataset))
-    found = said.found
-    if found is None:
-        space.say(said.sentence, {"outcome": None, "sentence": said.sentence})
+    step = watched(space, judged_dataset(space, dataset))
+    result = step.found
+    if result is None:
+        space.say(step.sentence, {"outcome": None, "sentence": step.sentence})
         return
     space.say(
-        f"{found.outcome}: {said.sentence}\n{said.record}",
+        f"{result.outcome}: {step.sentence}\n{step.record}",
         {
-            "outcome": str(found.outcome),
-            "reason": found.reason,
-            "sentence": said.sentence,
-            "model_id": found.model.model_id,
-            "replaced_by": found.replaced_by,
-            "numbers": asdict(found.numbers) if found.numbers else None,
-            "record": said.record,
+            "outcome": str(result.outcome),
+            "reason": result.reason,
+            "sentence": step.sentence,
+            "model_id": result.model.model_id,
+            "replaced_by": result.replaced_by,
+            "numbers": asdict(result.numbers) if result.numbers else None,
+            "record": step.record,
         },
     )

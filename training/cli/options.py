@@ -13,7 +13,7 @@ from pipeline.settings.names import plain_name
 DataSet = Annotated[str, typer.Option("--dataset", help="id of a data set; last: the latest")]
 
 
-def decision_file(folder: Path, given: Path) -> Path:
+def decision_file(folder: Path, named: Path) -> Path:
     """The decision that ``--decision`` names: its name alone, or its path.
 
     What stands for or against a decision, newer ones and people's answers, lies beside it: a copy
@@ -21,15 +21,15 @@ def decision_file(folder: Path, given: Path) -> Path:
 
     Args:
         folder: of the decisions, ``<work>/decisions``.
-        given: what the option was given.
+        named: what the option was given.
 
     Raises:
         UsageError: the file would lie anywhere else.
     """
-    name = plain_name("--decision", given.name)
-    file = folder / name if given == Path(name) else given
+    name = plain_name("--decision", named.name)
+    file = folder / name if named == Path(name) else named
     if file.resolve().parent != folder.resolve():
         raise UsageError(
-            f"--decision {given}: decisions lie in {folder}: give the name of a file there"
+            f"--decision {named}: decisions lie in {folder}: give the name of a file there"
         )
     return folder / name

@@ -40,10 +40,10 @@ def recommend(
     from training.registry.mlflow_registry import registry_of
 
     space: Workspace = context.obj
-    asked = None if users is None else read_users(users)
+    requested = None if users is None else read_users(users)
     at = (space.last_filled() + 1).start if as_of == "last" else time_of(as_of)
     live = live_at(registry_of(space), Hour.of(at))
-    done = recommend_all(space, live, at, asked)
+    done = recommend_all(space, live, at, requested)
     new = f", {done.new_users:,} of them new" if done.new_users else ""
     space.say(
         f"{counted(done.rows, 'recommendation')} for {counted(done.users, 'user')}{new} by "

@@ -60,8 +60,8 @@ def replay(
     run = plan(space.lake, settings, HourRange.parse(first, stop), arms)
     with held(run.folder, _LOCK_WAIT_S, lambda text: print(text, file=sys.stderr, flush=True)):
         if fresh:
-            for one in arms:
-                shutil.rmtree(run.arm_folder(one), ignore_errors=True)
+            for each_arm in arms:
+                shutil.rmtree(run.arm_folder(each_arm), ignore_errors=True)
 
         def read() -> ReplayLog:
             return read_replay_log(space.lake, settings.dataset, run.read_hours, run.state)
@@ -70,16 +70,18 @@ def replay(
             roll(run, read, arms, report, worth_by_signs(settings.retrain, settings.replay.seed))
         with space.status("drawing"):
             # The folder is one run's: its table and picture are never those of a chosen few alone.
-            chosen = {one.digest for one in arms}
-            known = arms_of(settings, [])
+            chosen = {each_arm.digest for each_arm in arms}
+            configured = arms_of(settings, [])
             ended = [
-                one
-                for one in known
-                if one.digest in chosen or done_steps(run, one) == len(run.steps)
+                each_arm
+                for each_arm in configured
+                if each_arm.digest in chosen or done_steps(run, each_arm) == len(run.steps)
             ]
-            text, said = write_results(run, ended, [one.name for one in known if one not in ended])
+            text, document = write_results(
+                run, ended, [each_arm.name for each_arm in configured if each_arm not in ended]
+            )
     if space.as_json:
-        space.say("", {"folder": run.folder, **said})
+        space.say("", {"folder": run.folder, **document})
     else:
         space.say(f"{text}\n{run.folder}", {})
 
@@ -102,18 +104,21 @@ def write_results(
     from training.replay.table import markdown, results_of, step_rows, table_of
 
     rule, seed = run.settings.evaluation, run.settings.replay.seed
-    found = results_of(run, arms)
-    said = {"source": run.settings.source.name, **table_of(found, arms, rule, seed, unfinished)}
-    text = markdown(said)
-    write_text(run.folder / "table.json", json.dumps(said, indent=1) + "\n")
+    results = results_of(run, arms)
+    document = {
+        "source": run.settings.source.name,
+        **table_of(results, arms, rule, seed, unfinished),
+    }
+    text = markdown(document)
+    write_text(run.folder / "table.json", json.dumps(document, indent=1) + "\n")
     write_text(run.folder / "table.md", text)
-    pq.write_table(pa.table(step_rows(found, rule)), run.folder / "steps.parquet")
-    smooth = smooth_steps(len(found.steps), run.step_h)
-    curves = curves_of(found, "recall", rule, seed, smooth)
+    pq.write_table(pa.table(step_rows(results, rule)), run.folder / "steps.parquet")
+    smooth = smooth_steps(len(results.steps), run.step_h)
+    curves = curves_of(results, "recall", rule, seed, smooth)
     title = f"{run.settings.source.name}: who finds the next item?"
     subtitle = (
-        f"Recall@{rule.k} of all events, {found.steps[0].first} to {found.steps[-1].stop}, steps "
-        f"of {run.settings.replay.step}, mean of the last {smooth};\nbands: pointwise "
+        f"Recall@{rule.k} of all events, {results.steps[0].first} to {results.steps[-1].stop}, "
+        f"steps of {run.settings.replay.step}, mean of the last {smooth};\nbands: pointwise "
         f"{rule.confidence:.0%} intervals, users resampled: of a single point, not of the curve"
     )
     if unfinished:
@@ -121,7 +126,7 @@ def write_results(
         subtitle = f"{subtitle}\n{textwrap.fill(missing, _LINE_CHARACTERS)}"
     files = [run.folder / f"curve.{kind}" for kind in ("png", "svg")]
     draw(curves, title, subtitle, f"Recall@{rule.k}", files)
-    return text, said
+    return text, document
 
 
 @contextmanager
@@ -149,7 +154,7 @@ def _shown() -> Iterator[Report]:
         task = progress.add_task("reading the lake", total=None)
 
         def move(hours: HourRange, arm: str, done: int, total: int) -> None:
-            said = f"replay {hours.first}: {arm}"
-            progress.update(task, description=said, completed=done, total=total)
+            description = f"replay {hours.first}: {arm}"
+            progress.update(task, description=description, completed=done, total=total)
 
         yield move

@@ -111,19 +111,19 @@ def train(
 def _without_processes(context: typer.Context, dataset: str) -> list[str]:
     """The command line of this call for one of several processes."""
     whole = context.parent.params if context.parent else {}
-    asked = context.params
+    options = context.params
     line: list[str] = []
     if whole.get("config") is not None:
         line += ["--config", str(whole["config"])]
     line += [flag for flag, name in (("--json", "as_json"),) if whole.get(name)]
-    line += ["train", "--dataset", dataset, "--seed", str(asked["seed"])]
-    for name in asked["model"] or ():
+    line += ["train", "--dataset", dataset, "--seed", str(options["seed"])]
+    for name in options["model"] or ():
         line += ["--model", name]
     for option in ("system", "device", "init_from"):
-        if asked[option] is not None:
-            line += [f"--{option.replace('_', '-')}", str(asked[option])]
-    line += ["--as-needed"] if asked["as_needed"] else []
-    return [*line, "--resume" if asked["resume"] else "--fresh"]
+        if options[option] is not None:
+            line += [f"--{option.replace('_', '-')}", str(options[option])]
+    line += ["--as-needed"] if options["as_needed"] else []
+    return [*line, "--resume" if options["resume"] else "--fresh"]
 
 
 # ``hourglass stale`` and ``hourglass refit``: what comes before and after a retraining.
@@ -170,15 +170,15 @@ def refit(
     folder = space.settings.path("decisions")
     file = decision_file(folder, decision) if decision else latest_decision(folder)
     registry = registry_of(space)
-    made = verified_decision(registry, file, "refitting")
-    if made.outcome is Outcome.PROMOTE:
-        refuse_unapproved(made, space.settings.gate.approval)
-    found = refitted(space, registry, made)
-    if found is None:
+    record = verified_decision(registry, file, "refitting")
+    if record.outcome is Outcome.PROMOTE:
+        refuse_unapproved(record, space.settings.gate.approval)
+    trained = refitted(space, registry, record)
+    if trained is None:
         why = "retrain.refit is off" if not space.settings.retrain.refit else "nothing is promoted"
         space.say(f"no refit: {why}", {"model_id": None, "why": why})
         return
     space.say(
-        f"{found.model_id}, version {found.version}, has learned from the judged hours too",
-        {"model_id": found.model_id, "why": None, **asdict(found)},
+        f"{trained.model_id}, version {trained.version}, has learned from the judged hours too",
+        {"model_id": trained.model_id, "why": None, **asdict(trained)},
     )

@@ -195,7 +195,7 @@ def beyond_sentence(hours: Iterable[Hour]) -> str:
     parts = contiguous(hours)
     if not parts:
         return ""
-    named = ", ".join(str(part) for part in parts)
+    named = ", ".join(str(period) for period in parts)
     return f"{named} stay unjudged, longer ago than retrain.catch_up: set it higher to judge them"
 
 

@@ -45,9 +45,9 @@ def demo_settings(source: str, raw: Path | None, hours: int | None, work: Path) 
             "or write a hourglass.yaml (see the README)"
         )
     content: dict[str, Any] = yaml.safe_load((_PRESETS / f"{source}.yaml").read_text("utf-8"))
-    place = work.absolute() / source
+    source_dir = work.absolute() / source
     if source == "simulator":
-        raw = raw or place / "landing"
+        raw = raw or source_dir / "landing"
         if hours is not None:
             content = merge(content, {"simulator": {"hours": hours}})
     elif raw is None:
@@ -60,7 +60,7 @@ def demo_settings(source: str, raw: Path | None, hours: int | None, work: Path) 
         if key in content["source"]
     }
     source_settings = {"path": str(raw.absolute()), **beside}
-    return merge(content, {"work": str(place), "source": source_settings})
+    return merge(content, {"work": str(source_dir), "source": source_settings})
 
 
 def run_demo(
@@ -83,8 +83,8 @@ def run_demo(
         space.close()
     console = space.console
     console.print("\nWhere to look", style="bold")
-    for label, place in _places(space):
-        console.print(f"  {label:<16}{place}", markup=False)
+    for label, path_text in _places(space):
+        console.print(f"  {label:<16}{path_text}", markup=False)
 
 
 def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -> Hour:
@@ -119,8 +119,8 @@ def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -
 def _model_steps(space: Workspace, end: Hour, steps: Steps) -> None:
     """From sessions to recommendations; prints the leaderboard last."""
     done = learn(space, end, steps)
-    with steps("report") as said:
-        said(str(write_report(space, registry_of(space))))
+    with steps("report") as done_with:
+        done_with(str(write_report(space, registry_of(space))))
     if done.evaluation is not None:
         show_leaderboard(space, done.evaluation)
     if done.outcome == "block":
@@ -133,8 +133,8 @@ def _simulate(space: Workspace) -> str:
     first = Hour.parse(world.start)
     hours = HourRange(first, first + world.hours)
     truth = landing.with_name(landing.name + "-truth")
-    made = simulate(world, landing, truth, hours)
-    return f"{counted(made.records, 'record')} in {counted(made.files, 'hourly file')}"
+    written = simulate(world, landing, truth, hours)
+    return f"{counted(written.records, 'record')} in {counted(written.files, 'hourly file')}"
 
 
 def _places(space: Workspace) -> list[tuple[str, str]]:

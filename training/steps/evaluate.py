@@ -30,17 +30,17 @@ def evaluate_all(space: Workspace, dataset: Path) -> Evaluation:
     """Evaluate with a progress bar."""
     from training.evaluation.evaluate import evaluate as run
 
-    part = frozen_part(space, dataset)
+    test_set = frozen_part(space, dataset)
     with bar(space, "evaluating") as (advance, describe):
 
         def report(name: str, done: int, total: int) -> None:
             describe(f"evaluating {name}: {done:,} of {counted(total, 'event')}")
             advance(done / max(1, total))
 
-        found = run(space.settings, registry_of(space), dataset, part, report)
-    for sentence in found.failures.values():
+        evaluation = run(space.settings, registry_of(space), dataset, test_set, report)
+    for sentence in evaluation.failures.values():
         space.console.print(f"failed: {sentence}", markup=False)
-    return found
+    return evaluation
 
 
 def show_leaderboard(space: Workspace, found: Evaluation) -> None:

@@ -35,7 +35,7 @@ class Verdict:
     @property
     def blocks(self) -> bool:
         """Whether a candidate is blocked and none goes live."""
-        outcomes = {self.outcome, *(str(one.outcome) for one, _ in self.decisions)}
+        outcomes = {self.outcome, *(str(decision.outcome) for decision, _ in self.decisions)}
         return "block" in outcomes and not self.promotes
 
     @property
@@ -60,11 +60,11 @@ def decide(space: Workspace, dataset: Path, late: Sequence[str] | None = None) -
     from training.steps.retrain import is_skipped
 
     settings, registry = space.settings, registry_of(space)
-    part = frozen_part(space, dataset)
+    test_set = frozen_part(space, dataset)
     at = space.said_now()
     ensure_champion(settings, registry, dataset, at)
     worth = recorded_worth(settings, dataset.name)
-    first = read_dataset(part).manifest.window_start
+    first = read_dataset(test_set).manifest.window_start
     if worth is not None and is_skipped(settings, worth) and late is None:
         sentence = f"nothing was trained: {worth.sentence}"
         note_judged(settings, first, SKIPPED, sentence)
@@ -73,16 +73,16 @@ def decide(space: Workspace, dataset: Path, late: Sequence[str] | None = None) -
     passed = quality_passed(
         space.lake,
         HourRange(learned.window_start, learned.as_of),
-        hours_judged(read_dataset(part)),
+        hours_judged(read_dataset(test_set)),
     )
     if dataset_verdict(dataset)[0] == "critical":
         passed = False
     with space.status("deciding"):
-        decisions = tuple(run(settings, registry, dataset, part, passed, at, late))
+        decisions = tuple(run(settings, registry, dataset, test_set, passed, at, late))
     chosen, path = decisions[-1]
     verdict = Verdict(
         str(chosen.outcome),
-        "; ".join(_said(one) for one, _ in reversed(decisions)),
+        "; ".join(_said(each) for each, _ in reversed(decisions)),
         path,
         chosen.evidence.candidate.model_id,
         decisions,

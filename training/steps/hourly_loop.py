@@ -186,10 +186,10 @@ def _frozen(space: Workspace, stop: Hour) -> tuple[Path, str]:
     as_of = stop - parse_duration_h(space.settings.evaluation.horizon)
     folder, outcome = freeze_and_judge(space, space.settings, as_of)
     refuse_critical([outcome])
-    held = read_manifest(folder)
+    manifest = read_manifest(folder)
     return folder, (
-        f"{folder.name} as of {as_of}: {counted(held.n_targets, 'event')}, "
-        f"{counted(held.n_users, 'user')}, {counted(held.n_items, 'item')}"
+        f"{folder.name} as of {as_of}: {counted(manifest.n_targets, 'event')}, "
+        f"{counted(manifest.n_users, 'user')}, {counted(manifest.n_items, 'item')}"
     )
 
 
@@ -209,7 +209,7 @@ def _trained(space: Workspace, registry: Registry, dataset: Path) -> str:
 
     worth = look(space, registry, dataset)
     lines = lines_to_train(space.settings, worth)
-    names = ", ".join(one.name for one in train_all(space, dataset, lines, TrainOptions()))
+    names = ", ".join(model.name for model in train_all(space, dataset, lines, TrainOptions()))
     return f"{names}; {worth.sentence}" if space.settings.retrain.skip else names
 
 

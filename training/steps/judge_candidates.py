@@ -68,10 +68,10 @@ def gate(
             then there is no decision, and nothing can be promoted.  So it is where a record is
             missing or was changed.
     """
-    part, learned = read_dataset(frozen), read_dataset(dataset)
+    test_data, learned = read_dataset(frozen), read_dataset(dataset)
     models = candidates(settings, dataset.name)
     floor_id = _trained(models, "floor", settings.gate.floor, dataset.name)
-    failures, ranked_champion = _evaluated(settings, part)
+    failures, ranked_champion = _evaluated(settings, test_data)
     live = champion(registry)
 
     def enter(model_id: str, who: LiveModel | None = None, **made_by: object) -> Contestant:
@@ -79,7 +79,7 @@ def gate(
         return contestant(
             card,
             settings.path("evaluations"),
-            part.manifest.dataset_id,
+            test_data.manifest.dataset_id,
             models=settings.path("models"),
             version=who.version if who else None,
             live_record=who.live_record if who else None,
@@ -94,7 +94,7 @@ def gate(
     if live is not None and champ is not None:
         champ = replace(champ, changed=_changed(registry, live))
     seen_us = first_seen_us(learned)
-    start, folder = part.manifest.window_start, settings.path("decisions")
+    start, folder = test_data.manifest.window_start, settings.path("decisions")
     since = live_since(tenures(registry, folder))
     init_from = {model.name: model.init_from for model in settings.models}
 
@@ -106,11 +106,11 @@ def gate(
                 dataset=settings.dataset.model_dump(mode="json"),
             )
             if unreadable is None
-            else _unknown(model_id, part, dataset.name, unreadable)
+            else _unknown(model_id, test_data, dataset.name, unreadable)
         )
-        masks = slice_masks(part, candidate.ranks, seen_us) if candidate.ranks else {}
+        masks = slice_masks(test_data, candidate.ranks, seen_us) if candidate.ranks else {}
         return Evidence(
-            frozen_id=part.manifest.dataset_id,
+            frozen_id=test_data.manifest.dataset_id,
             start=start,
             candidate=candidate,
             champion=champ,
@@ -119,9 +119,9 @@ def gate(
             if unreadable is not None
             else examine(
                 settings.path("models") / candidate.model_id,
-                part,
+                test_data,
                 settings.evaluation,
-                lambda path: fresh(load_model(path), part),
+                lambda path: fresh(load_model(path), test_data),
                 seed=BOOTSTRAP_SEED,
                 learned=learned,
             ),
@@ -135,7 +135,7 @@ def gate(
             late=late is not None,
             ranked_champion=ranked_champion,
             slices=judged(masks),
-            user_ids=part.histories.user_ids,
+            user_ids=test_data.histories.user_ids,
             earlier=lambda key: earlier_looks(folder, start, key, since),
             first_of_hour=lambda key: first_look(folder, start, key),
         )
@@ -162,16 +162,16 @@ def _written(
     registry: Registry, folder: Path, decisions: Sequence[Decision], at: str
 ) -> list[tuple[Decision, Path]]:
     """Write decisions down and link them, provided that what they counted is linked."""
-    made: list[tuple[Decision, Path]] = []
+    written: list[tuple[Decision, Path]] = []
     with changing(folder, "writing decisions down"):
         chain = verified_chain(registry)
-        for one in decisions:
-            for look in one.looks[:-1]:
+        for decision in decisions:
+            for look in decision.looks[:-1]:
                 refuse_unlinked(chain, folder, folder / str(look.file), str(look.sha256), False)
-            path = write_decision(one, folder, at)
+            path = write_decision(decision, folder, at)
             chain = link_record(registry, chain, path, "decision")
-            made.append((one, path))
-    return made
+            written.append((decision, path))
+    return written
 
 
 def live_since(tenures: Sequence[Tenure]) -> Hour | None:
@@ -179,7 +179,9 @@ def live_since(tenures: Sequence[Tenure]) -> Hour | None:
 
     Of a change by hand the hour is not known: it counts from that of the change before.
     """
-    return next((one.since_hour for one in reversed(tenures) if one.since_hour is not None), None)
+    return next(
+        (period.since_hour for period in reversed(tenures) if period.since_hour is not None), None
+    )
 
 
 def _changed(registry: Registry, live: LiveModel) -> str | None:
@@ -216,10 +218,10 @@ def _trained(models: Mapping[str, str], role: str, name: str, dataset_id: str) -
 def _evaluated(settings: Settings, part: DataSet) -> tuple[dict[str, str], str | None]:
     """Why models have no ranks, and which version was live when they were ranked."""
     try:
-        found = read_evaluation(settings.path("evaluations") / part.manifest.dataset_id)
+        evaluation = read_evaluation(settings.path("evaluations") / part.manifest.dataset_id)
     except (OSError, ValueError, KeyError, TypeError):
         return {}, None
-    return {**found.failures, **found.not_ranked}, found.champion_version
+    return {**evaluation.failures, **evaluation.not_ranked}, evaluation.champion_version
 
 
 def hours_judged(part: DataSet) -> HourRange:

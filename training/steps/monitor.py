@@ -44,16 +44,16 @@ def watched(space: Workspace, dataset: Path) -> Said:
     tenure = live_during(tenures(registry, registry.records), hours.first)
     if tenure is None:
         return Said(f"nothing was live during {hours}: there is nothing to watch yet")
-    part = frozen_part(space, dataset)
+    test_set = frozen_part(space, dataset)
     judge = Watch(
         settings=settings,
         registry=registry,
-        evaluation=standing(settings, dataset, part),
+        evaluation=standing(settings, dataset, test_set),
         hours=hours,
-        user_ids=read_dataset(part).histories.user_ids,
+        user_ids=read_dataset(test_set).histories.user_ids,
         floor_id=candidates(settings, dataset.name).get(settings.gate.floor),
         quality_passed=quality_passed(space.lake, HourRange(hours.first, hours.first), hours),
         at=space.clock.isoformat(timespec="seconds"),
     )
-    found, record = judge(tenure)
-    return Said(found.sentence, found, record)
+    result, record = judge(tenure)
+    return Said(result.sentence, result, record)

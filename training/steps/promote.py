@@ -30,12 +30,12 @@ def promoted(space: Workspace, decision: Path, refit: str | None = None) -> Prom
     def probed(folder: Path) -> Soundness:
         """A refit met no gate: it is asked what the gate asks of every candidate."""
         frozen_id = read_decision(decision).record.content["evaluation_id"]
-        part = read_dataset(settings.path("frozen") / frozen_id)
+        test_set = read_dataset(settings.path("frozen") / frozen_id)
         return examine(
             folder,
-            part,
+            test_set,
             settings.evaluation,
-            lambda path: fresh(load_model(path), part),
+            lambda path: fresh(load_model(path), test_set),
             seed=BOOTSTRAP_SEED,
         )
 

@@ -35,10 +35,10 @@ def recommend_all(
     hour = Hour.of(at)
     base = space.dataset(read_card(live.folder).dataset_id)
     with space.status(f"reading the histories as of {hour}"):
-        known = histories_at(space.compute, space.lake, space.settings, base, hour)
+        histories = histories_at(space.compute, space.lake, space.settings, base, hour)
     with bar(space, "recommending") as (advance, _), space.writing():
         return run(
-            space.settings, space.lake, live, known, at,
+            space.settings, space.lake, live, histories, at,
             lambda users, total: advance(users / max(1, total)), asked,
         )  # fmt: skip
 

@@ -29,12 +29,12 @@ def ingested(space: Workspace, steps: Steps) -> list[Hour]:
         rows = ", ".join(f"{n:,} {what}" for what, n in loaded.rows.items()) or "none"
         done("; left out: ".join([rows, *loaded.faults, *loaded.former_faults]))
     with steps("ingest") as done, space.writing():
-        taken = ingest.ingest(space.compute, lake, settings, space.clock)
+        summary = ingest.ingest(space.compute, lake, settings, space.clock)
         done(
-            f"{counted(taken.records, 'record')} = {taken.accepted:,} accepted + "
-            f"{counted(taken.duplicates, 'duplicate')} + {taken.quarantined:,} quarantined"
-            if taken.files
-            else f"nothing new in {counted(taken.known_files, 'file')}"
+            f"{counted(summary.records, 'record')} = {summary.accepted:,} accepted + "
+            f"{counted(summary.duplicates, 'duplicate')} + {summary.quarantined:,} quarantined"
+            if summary.files
+            else f"nothing new in {counted(summary.known_files, 'file')}"
         )
     arrived = lake.filled(INGEST)
     if not arrived:
@@ -53,7 +53,9 @@ def sessionized(space: Workspace, stop: Hour, steps: Steps) -> None:
     with steps("sessionize") as done, space.writing():
         stale = stale_hours(space.lake, space.settings, stop)
         if stale:
-            made = sessionize(space.compute, space.lake, space.settings, HourRange(stale[0], stop))
-            done(f"{counted(made.events, 'event')} of {counted(len(stale), 'hour')} in sessions")
+            summary = sessionize(
+                space.compute, space.lake, space.settings, HourRange(stale[0], stop)
+            )
+            done(f"{counted(summary.events, 'event')} of {counted(len(stale), 'hour')} in sessions")
         else:
             done("all hours are filled already")

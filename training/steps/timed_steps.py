@@ -20,12 +20,12 @@ class Steps:
     def __call__(self, name: str) -> Iterator[Callable[[str], None]]:
         """Yields what is to be called with the sentence about the step's outcome."""
         began_s = time.monotonic()
-        said: list[str] = []
+        sentences: list[str] = []
         with self._space.status(name):
-            yield said.append
+            yield sentences.append
         took_s = time.monotonic() - began_s
         self.seconds[name] = self.seconds.get(name, 0.0) + took_s
-        self._space.console.print(f"{name:<12}{took_s:6.1f} s  {''.join(said)}", markup=False)
+        self._space.console.print(f"{name:<12}{took_s:6.1f} s  {''.join(sentences)}", markup=False)
 
     def say(self, name: str, sentence: str) -> None:
         """A line about a step that did not come to its end."""
