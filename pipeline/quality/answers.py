@@ -69,9 +69,9 @@ def examples_of(result: ExpectationValidationResult) -> tuple[str, ...]:
 
 def _fault(info: Mapping[str, Any] | None) -> str:
     """The message of a failed computation; Great Expectations nests it one level, or not."""
-    for part in (info or {}, *(v for v in (info or {}).values() if isinstance(v, Mapping))):
-        if part.get("raised_exception") and part.get("exception_message"):
-            lines = str(part["exception_message"]).strip().splitlines()
+    for section in (info or {}, *(v for v in (info or {}).values() if isinstance(v, Mapping))):
+        if section.get("raised_exception") and section.get("exception_message"):
+            lines = str(section["exception_message"]).strip().splitlines()
             return lines[0].rstrip(".") if lines else "no reason given"
     return ""
 

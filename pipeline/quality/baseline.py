@@ -79,9 +79,9 @@ def usual_count(counts: Mapping[Hour, float], hour: Hour) -> float | None:
     """
     for step_h, most in ((WEEK_H, _WEEKS), (DAY_H, _DAYS)):
         same = [hour - step_h * n for n in range(1, most + 1)]
-        known = [counts[h] for h in same if h in counts]
-        if len(known) >= _FEWEST:
-            return median(known)
+        earlier = [counts[h] for h in same if h in counts]
+        if len(earlier) >= _FEWEST:
+            return median(earlier)
     return None
 
 
@@ -102,10 +102,10 @@ class Volume:
         week ends a day before the hour.  So neither what goes wrong now nor an incident of last
         week passes for variation.
         """
-        found = self._sums(hour, span_h)
-        if found is None:
+        observed = self._sums(hour, span_h)
+        if observed is None:
             return UNKNOWN
-        n, m = found
+        n, m = observed
         before = (self._sums(hour - back, span_h) for back in range(DAY_H, DAY_H + WEEK_H))
         squares = [(n_ - m_) ** 2 / (m_ + 1) for n_, m_ in filter(None, before)]
         if len(squares) < DAY_H:
@@ -139,13 +139,13 @@ def deviation_from_usual(values: Mapping[Hour, float], hour: Hour, value: float)
     a figure that is not positive is infinitely far from them.
     """
     near = [hour - DAY_H * day + shift for day in range(1, _DAYS + 1) for shift in (-1, 0, 1)]
-    known = [values[h] for h in near if values.get(h, 0.0) > 0]
-    if len(known) < _DAYS + _FEWEST or isnan(value):
+    positive = [values[h] for h in near if values.get(h, 0.0) > 0]
+    if len(positive) < _DAYS + _FEWEST or isnan(value):
         return UNKNOWN
-    middle = median(known)
+    middle = median(positive)
     if value <= 0:
         return Deviation(value / middle, -inf)
-    spread = _MAD_TO_SD * median(abs(log(v / middle)) for v in known)
+    spread = _MAD_TO_SD * median(abs(log(v / middle)) for v in positive)
     return Deviation(value / middle, log(value / middle) / max(spread, _SMALLEST_SPREAD))
 
 
@@ -169,8 +169,8 @@ class Past:
 
     def learn(self, profiles: pa.Table) -> None:
         """Take profiles of hours in, in the place of what was known of them."""
-        kept = pc.is_in(profiles["distribution"], value_set=pa.array(COMPARED, pa.string()))
-        rows = profiles.filter(kept).to_pylist()
+        is_compared = pc.is_in(profiles["distribution"], value_set=pa.array(COMPARED, pa.string()))
+        rows = profiles.filter(is_compared).to_pylist()
         for kind in (EVENT_DISTRIBUTIONS, SESSION_DISTRIBUTIONS):
             for hour in {row["hour"] for row in rows if row["distribution"] in kind}:
                 for distribution in kind:
@@ -261,8 +261,8 @@ def session_comparison(hour: Hour | None, past: Past) -> dict[str, float]:
     """
     row: dict[str, float] = {}
     for name in _SESSION_FACTS:
-        found = UNKNOWN if hour is None else _usual(past, hour, "session_fact", name)
-        row |= _named(name.removesuffix("_s"), found)
+        deviation = UNKNOWN if hour is None else _usual(past, hour, "session_fact", name)
+        row |= _named(name.removesuffix("_s"), deviation)
     return row
 
 

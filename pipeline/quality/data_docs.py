@@ -119,16 +119,16 @@ class QualitySite:
         lines of the index.
         """
         with _locked(self._folder):
-            kept = self._remembered() | {
+            entries = self._remembered() | {
                 self._name(key): entry for key, entry in self._stored.items()
             }
-            for name in _beyond(kept, self._keep):
-                del kept[name]
+            for name in _beyond(entries, self._keep):
+                del entries[name]
                 (self._folder / f"{name}.json").unlink(missing_ok=True)
                 (self._site / "validations" / f"{name}.html").unlink(missing_ok=True)
             self._site.mkdir(parents=True, exist_ok=True)
-            _write(self._site / "index.html", index_page(entry for _, entry in kept.values()))
-            order = [[name, at, asdict(entry)] for name, (at, entry) in sorted(kept.items())]
+            _write(self._site / "index.html", index_page(entry for _, entry in entries.values()))
+            order = [[name, at, asdict(entry)] for name, (at, entry) in sorted(entries.items())]
             _write(self._folder / _INDEX, json.dumps(order, indent=0))
 
     def _remembered(self) -> dict[str, tuple[int, IndexEntry]]:
@@ -138,12 +138,12 @@ class QualitySite:
         """
         try:
             listed = json.loads((self._folder / _INDEX).read_text(encoding="utf-8"))
-            found = {name: (at, _entry(values)) for name, at, values in listed}
+            entries = {name: (at, _entry(values)) for name, at, values in listed}
         except (OSError, ValueError, TypeError, KeyError):
-            found = dict(map(self._read, self._folder.rglob("*.json")))
+            entries = dict(map(self._read, self._folder.rglob("*.json")))
         return {
             name: entry
-            for name, entry in found.items()
+            for name, entry in entries.items()
             if (self._folder / f"{name}.json").is_file()
         }
 

@@ -121,7 +121,7 @@ def compare(
         return None
     stop = Hour.of(pc.max(profiles["hour"]).as_py()) + 1
     random = np.random.default_rng(seed)
-    trailing, found = 0, []
+    trailing, drifts = 0, []
     # Sessions may be profiled later than events, so each kind has hours of its own.
     for names in (EVENT_DISTRIBUTIONS, SESSION_DISTRIBUTIONS):
         mine = profiles.filter(
@@ -138,10 +138,12 @@ def compare(
         cut = np.ix_(days, hours)
         picks = _picks(present[cut], permutations, random)
         for table in tables:
-            kept = replace(table, counts=table.counts[cut], totals=table.totals[cut])
-            found.append(_compared(kept, present[cut], picks))
+            day_table = replace(table, counts=table.counts[cut], totals=table.totals[cut])
+            drifts.append(_compared(day_table, present[cut], picks))
     current = HourRange(stop - DAY_H, stop)
-    return Comparison(current, trailing, _adjusted([one for one in found if one is not None]))
+    return Comparison(
+        current, trailing, _adjusted([drift for drift in drifts if drift is not None])
+    )
 
 
 def day_counts(profiles: pa.Table, stop: Hour) -> tuple[NDArray[np.bool_], list[Counts]]:
@@ -156,12 +158,12 @@ def day_counts(profiles: pa.Table, stop: Hour) -> tuple[NDArray[np.bool_], list[
     back = stop.index - 1 - hour // HOUR_S
     inside = (back >= 0) & (back < days * DAY_H)
     back = back[inside]
-    kept = profiles.filter(pa.array(inside, pa.bool_()))
-    weight = kept["weight"].to_numpy()
+    rows_inside = profiles.filter(pa.array(inside, pa.bool_()))
+    weight = rows_inside["weight"].to_numpy()
     present = np.zeros(days * DAY_H, dtype=np.bool_)
     present[back] = True
-    name = np.asarray(kept["distribution"].to_pylist(), dtype=object)
-    label = np.asarray(kept["bin"].to_pylist(), dtype=object)
+    name = np.asarray(rows_inside["distribution"].to_pylist(), dtype=object)
+    label = np.asarray(rows_inside["bin"].to_pylist(), dtype=object)
     tables: list[Counts] = []
     events = np.zeros((days, DAY_H))
     for distribution in DISTRIBUTIONS:
@@ -169,9 +171,9 @@ def day_counts(profiles: pa.Table, stop: Hour) -> tuple[NDArray[np.bool_], list[
         bins = tuple(sorted(set(label[rows]), key=_order))
         if not bins:
             continue
-        place = {text: number for number, text in enumerate(bins)}
+        bin_number = {text: number for number, text in enumerate(bins)}
         cells = np.zeros((days * DAY_H, len(bins)))
-        np.add.at(cells, (back[rows], [place[text] for text in label[rows]]), weight[rows])
+        np.add.at(cells, (back[rows], [bin_number[text] for text in label[rows]]), weight[rows])
         counts = cells.reshape(days, DAY_H, len(bins))
         exclusive = distribution != _PRESENCE
         totals = counts.sum(axis=2) if exclusive else events
@@ -188,8 +190,8 @@ def distance(one: Floats, other: Floats, exclusive: bool = True) -> Floats:
     to make the two alike.
     """
     gaps = np.abs(one - other)
-    found: Floats = gaps.sum(axis=-1) / 2 if exclusive else gaps.max(axis=-1)
-    return found
+    distances: Floats = gaps.sum(axis=-1) / 2 if exclusive else gaps.max(axis=-1)
+    return distances
 
 
 def _picks(
@@ -209,9 +211,9 @@ def _compared(table: Counts, present: NDArray[np.bool_], picks: NDArray[np.int64
 
     def far(counts: Floats, total: Floats) -> Floats:
         """Distance of a part (..., B) from the rest of everything."""
-        one = counts / np.maximum(total, 1e-12)[..., None]
+        shares = counts / np.maximum(total, 1e-12)[..., None]
         rest = np.maximum(all_totals - total, 1e-12)[..., None]
-        return distance(one, (everything - counts) / rest, table.exclusive)
+        return distance(shares, (everything - counts) / rest, table.exclusive)
 
     own, own_total = table.counts[0].sum(axis=0), table.totals[0].sum()
     if not own_total or not all_totals - own_total:

@@ -72,12 +72,14 @@ def _within(worst: Mapping[str, Any], events: pa.Table, keyed: bool) -> str:
     name = worst["source_file"]
     own = events.filter(pc.equal(events["source_file"], name))
     far = "" if own.num_rows == worst["accepted"] else "as far as these hours show, "
-    told = f"{far}{name} repeats records within itself"
+    sentence = f"{far}{name} repeats records within itself"
     if keyed:
-        return f"{told}: see why the producer gives two of them one key (source.columns.event_key)"
+        return (
+            f"{sentence}: see why the producer gives two of them one key (source.columns.event_key)"
+        )
     if _in_whole_seconds(own["event_time"]):
-        return f"{told}; {_WHOLE_SECONDS}"
-    return f"{told}: see why the producer writes them twice"
+        return f"{sentence}; {_WHOLE_SECONDS}"
+    return f"{sentence}: see why the producer writes them twice"
 
 
 def _equal(files: pa.Table, column: str, value: object) -> list[str]:

@@ -155,7 +155,7 @@ def _expectations(suite: Suite) -> ExpectationSuite:
     )
     from great_expectations.expectations.metadata_types import FailureSeverity
 
-    made = []
+    expectations = []
     for check in suite.checks:
         configuration = ExpectationConfiguration(
             type=check.expect,
@@ -170,7 +170,7 @@ def _expectations(suite: Suite) -> ExpectationSuite:
         )
         where = f"suite {suite.name}: expectation {check.name!r}"
         try:
-            made.append(configuration.to_domain_obj())
+            expectations.append(configuration.to_domain_obj())
         except ExpectationNotFoundError as error:
             raise UsageError(
                 f"{where}: Great Expectations has no {check.expect!r}: see its gallery"
@@ -179,7 +179,7 @@ def _expectations(suite: Suite) -> ExpectationSuite:
             # Pydantic's first line only counts the errors; the rest names them.
             reason = " ".join(str(error).split("\n", 1)[-1].split())
             raise UsageError(f"{where}: {reason}: mend its arguments") from error
-    return ExpectationSuite(name=suite.name, expectations=made)
+    return ExpectationSuite(name=suite.name, expectations=expectations)
 
 
 def _outcome(check: Check, result: ExpectationValidationResult, where: str) -> ExpectationOutcome:

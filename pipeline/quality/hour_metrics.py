@@ -133,8 +133,8 @@ def events_frame(events: pa.Table) -> pd.DataFrame:
     """
     if events.num_rows > MANY_EVENTS and "event_key" in events.column_names:
         codes = events["event_key"].combine_chunks().dictionary_encode().indices
-        place = events.column_names.index("event_key")
-        events = events.set_column(place, "event_key", codes.cast(pa.int64()))
+        index = events.column_names.index("event_key")
+        events = events.set_column(index, "event_key", codes.cast(pa.int64()))
         return _frame(events)
     return _frame(events, ("event_key",))
 

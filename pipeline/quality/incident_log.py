@@ -61,8 +61,8 @@ def log_incidents(
     verdicts, filled = lake.filled(STEPS[kind], hours), lake.filled(JUDGED[kind], hours)
     touched = [
         hour
-        for hour, one in judged.items()
-        if one.verdict in _GRAVE or _verdict(verdicts.get(hour)) in _GRAVE
+        for hour, hour_verdict in judged.items()
+        if hour_verdict.verdict in _GRAVE or _verdict(verdicts.get(hour)) in _GRAVE
     ]
     if not touched:
         return
@@ -72,10 +72,10 @@ def log_incidents(
     rows = []
     for hour in sorted(touched):
         before = verdicts.get(hour)
-        known = _Known(
+        earlier = _Known(
             former.get(hour), before, broken.get(hour, {}), content_of(filled, hour), rules
         )
-        for row in _changes(judged[hour], known, act):
+        for row in _changes(judged[hour], earlier, act):
             rows.append({"hour": hour.start, "kind": kind, **row})
     if rows:
         table = pa.Table.from_pylist(rows, INCIDENTS.schema)

@@ -72,15 +72,15 @@ def event_profile(hours: HourRange, events: pa.Table) -> pa.Table:
         rows.add("fact", "share_of_top_user", _largest(hours, users, of_users) / n)
         rows.add("fact", "share_of_top_item", _largest(hours, items, of_items) / n)
     value = _floats(events["value"])
-    known = np.isfinite(value)
+    finite = np.isfinite(value)
     rows.add("fact", "value_median", _medians(hours, hour, value), keep_zeros=True)
     with np.errstate(invalid="ignore"):
-        share = np.bincount(hour[known], minlength=len(hours)) / n
+        share = np.bincount(hour[finite], minlength=len(hours)) / n
     rows.add("fact", "value_share", share, keep_zeros=True)
     rows.add_binned("event_type", hour, *_names(events["event_type"]))
     for key, carrying in _carried_keys(hour, events["context"]):
         rows.add("context", key, np.bincount(carrying, minlength=len(hours)))
-    rows.add_binned("value", hour[known], *_texts(half_octaves(value[known]), half_octave_text))
+    rows.add_binned("value", hour[finite], *_texts(half_octaves(value[finite]), half_octave_text))
     rows.add_binned("user_events", users, *_texts(_octaves(of_users), octave_text))
     rows.add_binned("item_events", items, *_texts(_octaves(of_items), octave_text), of_items)
     return rows.table()
@@ -113,8 +113,8 @@ def session_profile(hours: HourRange, sessions: pa.Table) -> pa.Table:
         rows.add("session_fact", "single_share", singles / n_sessions)
     dwell = _floats(sessions["dwell_s"])
     rows.add("session_fact", "dwell_median_s", _medians(hours, hour, dwell), keep_zeros=True)
-    known = np.isfinite(dwell)
-    rows.add_binned("dwell_s", hour[known], *_texts(half_octaves(dwell[known]), half_octave_text))
+    finite = np.isfinite(dwell)
+    rows.add_binned("dwell_s", hour[finite], *_texts(half_octaves(dwell[finite]), half_octave_text))
     rows.add_binned("session_events", of_hour, *_texts(_octaves(length), octave_text))
     bins = half_octaves(duration_us / _S_US)
     rows.add_binned("session_duration_s", of_hour, *_texts(bins, half_octave_text))
@@ -163,8 +163,8 @@ class _Rows:
         self, distribution: str, bin_: str, weights: Floats | Ints, keep_zeros: bool = False
     ) -> None:
         """A weight for each hour (H,); those that are not known are left out."""
-        kept = np.isfinite(weights) if keep_zeros else np.isfinite(weights) & (weights != 0)
-        at = np.flatnonzero(kept)
+        is_stored = np.isfinite(weights) if keep_zeros else np.isfinite(weights) & (weights != 0)
+        at = np.flatnonzero(is_stored)
         self._append(distribution, at, [bin_] * len(at), np.asarray(weights, dtype=float)[at])
 
     def add_binned(
@@ -239,9 +239,9 @@ def _names(column: pa.ChunkedArray) -> tuple[Ints, list[str]]:
     if len(texts) <= MAX_NAMES:
         return codes, texts
     frequent = np.argsort(-counts, kind="stable")[:MAX_NAMES]
-    place = np.full(len(texts), MAX_NAMES, dtype=np.int64)
-    place[frequent] = np.arange(MAX_NAMES)
-    return place[codes], [*(texts[code] for code in frequent), OTHERS]
+    code_of = np.full(len(texts), MAX_NAMES, dtype=np.int64)
+    code_of[frequent] = np.arange(MAX_NAMES)
+    return code_of[codes], [*(texts[code] for code in frequent), OTHERS]
 
 
 def _carried_keys(hour: Ints, context: pa.ChunkedArray) -> Iterator[tuple[str, Ints]]:
@@ -274,9 +274,9 @@ def _floats(column: pa.ChunkedArray) -> Floats:
 
 def _medians(hours: HourRange, hour: Ints, values: Floats) -> Floats:
     """Median of the known values of each hour; NaN where there is none. (H,)"""
-    known = np.isfinite(values)
-    order = np.argsort(hour[known], kind="stable")
-    sorted_values, sorted_hours = values[known][order], hour[known][order]
+    finite = np.isfinite(values)
+    order = np.argsort(hour[finite], kind="stable")
+    sorted_values, sorted_hours = values[finite][order], hour[finite][order]
     bounds = np.searchsorted(sorted_hours, np.arange(len(hours) + 1))
     return np.array(
         [
@@ -301,5 +301,5 @@ def _sessions(hour: Ints, sessions: pa.Table) -> tuple[Ints, Ints, Ints]:
 
 def _texts(bins: Ints, text: Callable[[int], str]) -> tuple[Ints, list[str]]:
     """Bins as places among those that occur, and their texts."""
-    found, codes = np.unique(bins, return_inverse=True)
-    return np.asarray(codes, dtype=np.int64), [text(int(bin_)) for bin_ in found]
+    distinct, codes = np.unique(bins, return_inverse=True)
+    return np.asarray(codes, dtype=np.int64), [text(int(bin_)) for bin_ in distinct]

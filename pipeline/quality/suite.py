@@ -118,8 +118,8 @@ def load_suite(name: str, values: Mapping[str, Any], folder: Path | None = None)
         wanted = [m[1] for v in arguments.values() if (m := _placeholder(v))]
         unknown = [key for key in wanted if key not in values]
         if unknown:
-            known = ", ".join(f"${key}" for key in sorted(values))
-            raise UsageError(f"{where}: ${unknown[0]} has no value here: use one of {known}")
+            names = ", ".join(f"${key}" for key in sorted(values))
+            raise UsageError(f"{where}: ${unknown[0]} has no value here: use one of {names}")
         if any(values[key] is None for key in wanted):
             continue
         filled = {
@@ -139,10 +139,12 @@ def _refuse_unused(folder: Path) -> None:
     """Whatever would be passed over in a folder of own suites is a mistake in a name."""
     if not folder.is_dir():
         raise UsageError(f"quality.suites = {folder}: no such folder")
-    known = sorted(file.stem for file in SUITE_FOLDER.glob("*.yaml"))
+    built_in = sorted(file.stem for file in SUITE_FOLDER.glob("*.yaml"))
     for file in sorted(folder.glob("*.y*ml")):
-        if file.suffix != ".yaml" or file.stem not in known:
-            raise UsageError(f"{file}: no suite is called that: use one of {', '.join(known)}.yaml")
+        if file.suffix != ".yaml" or file.stem not in built_in:
+            raise UsageError(
+                f"{file}: no suite is called that: use one of {', '.join(built_in)}.yaml"
+            )
 
 
 def limit_text(arguments: Mapping[str, Any]) -> str:
@@ -175,9 +177,9 @@ def _read(path: Path) -> _SuiteText:
     try:
         content = read_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        known = ", ".join(sorted(file.stem for file in SUITE_FOLDER.glob("*.yaml")))
+        built_in = ", ".join(sorted(file.stem for file in SUITE_FOLDER.glob("*.yaml")))
         raise UsageError(
-            f"{path}: cannot read this suite ({error.strerror}): the built-in ones are {known}"
+            f"{path}: cannot read this suite ({error.strerror}): the built-in ones are {built_in}"
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not a YAML file: {error.reason}") from error
@@ -185,5 +187,5 @@ def _read(path: Path) -> _SuiteText:
         return _SuiteText.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        where = ".".join(str(key_part) for key_part in first["loc"]) or "the file"
         raise UsageError(f"{path}: {where}: {first['msg']}: see the built-in suites") from error

@@ -108,27 +108,29 @@ def validate(
         again = hours_again(steps, kind, HourRange(hours.first - PAST_H, hours.first))
         parts = [*(alone(hour) for hour in again), *parts_of(steps, kind, hours)]
         sound = [p for p in parts if kind == "events" or not any(h in stale for h in p)]
-        work += [(kind, part) for part in sound]
-    first = min([hours.first, *(part.first for _, part in work)])
+        work += [(kind, batch) for batch in sound]
+    first = min([hours.first, *(batch.first for _, batch in work)])
     past = _past(lake, steps, HourRange(first - PAST_H, hours.stop), first)
     run = _Judging(lake, settings, lake.arrow(SOURCE_FILES), past)
-    found = _judge(run, work)
+    results = _judge(run, work)
     critical = [
         (kind, alone(hour))
-        for kind, part in work
-        if len(part) > 1 and _verdict(run.outcomes[kind, part]) == "critical"
-        for hour in part
+        for kind, batch in work
+        if len(batch) > 1 and _verdict(run.outcomes[kind, batch]) == "critical"
+        for hour in batch
     ]
     if critical:
-        found += _judge(run, critical)
+        results += _judge(run, critical)
     let_pass = LetPass(accepted, hours, accepted_before(lake, steps, HourRange(first, hours.stop)))
-    judged = [_judged(run, kind, part, hour, let_pass) for kind, part in work for hour in part]
+    judged = [_judged(run, kind, batch, hour, let_pass) for kind, batch in work for hour in batch]
     rules = settings.digest("quality", "source", "ingest")
     record(lake, judged, run.profiles, rules, act)
-    passed = {(one.kind, str(one.hour)) for one in judged if one.verdict == "accepted"}
+    passed = {
+        (verdict.kind, str(verdict.hour)) for verdict in judged if verdict.verdict == "accepted"
+    }
     return [
         outcome.let_pass() if (kind_of(outcome.suite), outcome.batch_name) in passed else outcome
-        for outcome in found
+        for outcome in results
     ]
 
 
@@ -139,12 +141,12 @@ def batch_name(part: HourRange) -> str:
 
 def _judge(run: _Judging, work: Sequence[tuple[Kind, HourRange]]) -> list[ValidationOutcome]:
     quality = run.settings.quality
-    batches = chain.from_iterable(_batches(run, kind, part) for kind, part in work)
-    found = validate_batches(batches, run.settings.path("data_docs"), quality.keep)
-    left = iter(found)
-    for kind, part in work:
-        run.outcomes[kind, part] = [next(left) for _ in SUITES[kind]]
-    return found
+    batches = chain.from_iterable(_batches(run, kind, batch) for kind, batch in work)
+    results = validate_batches(batches, run.settings.path("data_docs"), quality.keep)
+    left = iter(results)
+    for kind, batch in work:
+        run.outcomes[kind, batch] = [next(left) for _ in SUITES[kind]]
+    return results
 
 
 def _batches(run: _Judging, kind: Kind, part: HourRange) -> Iterator[Batch]:
@@ -205,11 +207,11 @@ def _past(lake: Lake, steps: Steps, known: HourRange, first: Hour) -> Past:
     }
     profiles = lake.arrow(PROFILES, before)
     left_out = pa.array([hour.start for hour in odd], TIMESTAMP)
-    kept = pc.and_(
+    is_usual = pc.and_(
         pc.is_in(profiles["distribution"], value_set=pa.array(COMPARED, pa.string())),
         pc.invert(pc.is_in(profiles["hour"], value_set=left_out)),
     )
-    return Past(events, profiles.filter(kept))
+    return Past(events, profiles.filter(is_usual))
 
 
 def _verdict(outcomes: Iterable[ValidationOutcome]) -> str:
@@ -223,7 +225,7 @@ def _judged(run: _Judging, kind: Kind, part: HourRange, hour: Hour, let_pass: Le
     """
     single = {h: run.outcomes.get((kind, alone(h)), []) for h in part}
     batch = part
-    if any(_verdict(found) == "critical" for found in single.values()):
+    if any(_verdict(results) == "critical" for results in single.values()):
         batch = alone(hour)
     outcomes = run.outcomes[kind, batch]
     verdict = _verdict(outcomes)
@@ -265,9 +267,9 @@ def parts_of(steps: Steps, kind: Kind, hours: HourRange) -> Iterator[HourRange]:
         return
     verdicts = standing_verdicts(steps, kind, hours)
     single = {h for h, verdict in verdicts.items() if verdict in ("critical", "accepted")}
-    for part in hours.steps(-(-len(hours) // MOST_LARGE_BATCHES)):
-        if single.isdisjoint(part):
-            yield part
+    for batch in hours.steps(-(-len(hours) // MOST_LARGE_BATCHES)):
+        if single.isdisjoint(batch):
+            yield batch
             continue
-        yield from contiguous(hour for hour in part if hour not in single)
-        yield from (alone(hour) for hour in part if hour in single)
+        yield from contiguous(hour for hour in batch if hour not in single)
+        yield from (alone(hour) for hour in batch if hour in single)

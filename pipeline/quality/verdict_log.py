@@ -67,14 +67,14 @@ def record(
     made_by = {"hourglass.step": "validate", "hourglass.code": code_version()}
     _replace_profiles(lake, profiles, made_by)
     for kind in SUITES:
-        verdicts = {one.hour: one for one in judged if one.kind == kind}
+        verdicts = {verdict.hour: verdict for verdict in judged if verdict.kind == kind}
         if not verdicts:
             continue
         log_incidents(lake, kind, SUITES[kind], verdicts, rules, act, made_by)
         _replace_failed(lake, kind, verdicts, made_by)
         hours = contiguous(verdicts)
         filled = lake.filled(JUDGED[kind], hours)
-        rows = [_row(one, filled, rules) for _, one in sorted(verdicts.items())]
+        rows = [_row(verdict, filled, rules) for _, verdict in sorted(verdicts.items())]
         table = pa.Table.from_pylist(rows, FILLED_HOURS.schema)
         lake.record_filled(STEPS[kind], hours, table, {}, unsettles=False)
 
@@ -111,7 +111,7 @@ def _replace_profiles(lake: Lake, profiles: Sequence[pa.Table], made_by: Mapping
 def _replace_failed(
     lake: Lake, kind: Kind, verdicts: Mapping[Hour, Judged], made_by: Mapping[str, str]
 ) -> None:
-    rows = [row for _, one in sorted(verdicts.items()) for row in _failures(one)]
+    rows = [row for _, verdict in sorted(verdicts.items()) for row in _failures(verdict)]
     among = _Among("suite", SUITES[kind])
     hours = contiguous(verdicts)
     former = lake.arrow(FAILED_EXPECTATIONS, hours, columns=("suite",))
@@ -173,8 +173,8 @@ class LetPass:
         """Why a critical hour passes, if it does."""
         if self.reason and hour in self.hours:
             return self.reason
-        kept = self.before.get((kind, hour))
-        return kept.reason if kept and critical <= kept.expectations else None
+        earlier = self.before.get((kind, hour))
+        return earlier.reason if earlier and critical <= earlier.expectations else None
 
 
 def accepted_before(
@@ -190,12 +190,12 @@ def accepted_before(
     }
     if not holding:
         return {}
-    found: dict[tuple[Kind, Hour], Accepted] = {}
+    by_hour: dict[tuple[Kind, Hour], Accepted] = {}
     columns = ("hour", "suite", "expectation", "accepted")
     for row in lake.arrow(FAILED_EXPECTATIONS, hours, columns=columns).to_pylist():
         key = kind_of(row["suite"]), Hour.of(row["hour"])
         if row["accepted"] is None or key not in holding:
             continue
-        names = found[key].expectations if key in found else frozenset()
-        found[key] = Accepted(row["accepted"], names | {row["expectation"]})
-    return found
+        names = by_hour[key].expectations if key in by_hour else frozenset()
+        by_hour[key] = Accepted(row["accepted"], names | {row["expectation"]})
+    return by_hour
