@@ -38,8 +38,8 @@ def own_properties(snapshot: Snapshot) -> dict[str, str]:
 
     Before there was the mark, each of the lake's commits carried some other such property.
     """
-    said = snapshot.summary.additional_properties if snapshot.summary else {}
-    return {name: text for name, text in said.items() if name.startswith(OWN_PREFIX)}
+    properties = snapshot.summary.additional_properties if snapshot.summary else {}
+    return {name: text for name, text in properties.items() if name.startswith(OWN_PREFIX)}
 
 
 def is_own(snapshot: Snapshot) -> bool:
@@ -86,8 +86,8 @@ def since(table: Table, recorded: int | None) -> Since:
 
 
 def _is_empty(snapshot: Snapshot) -> bool:
-    said = snapshot.summary.additional_properties if snapshot.summary else {}
-    return said.get("total-records") == "0"
+    properties = snapshot.summary.additional_properties if snapshot.summary else {}
+    return properties.get("total-records") == "0"
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ def described(
 
 
 def _more_rows(snapshot: Snapshot) -> int:
-    said = snapshot.summary.additional_properties if snapshot.summary else {}
-    return int(said.get("added-records", "0")) - int(said.get("deleted-records", "0"))
+    properties = snapshot.summary.additional_properties if snapshot.summary else {}
+    return int(properties.get("added-records", "0")) - int(properties.get("deleted-records", "0"))
 
 
 def hours_of(spec: TableSpec, files: Iterable[DataFile]) -> set[Hour]:

@@ -42,18 +42,18 @@ class SwiftCatalog(SqlCatalog):
         if "_kept" not in self.__dict__:
             self._kept = OrderedDict()
         location = str(orm_table.metadata_location)
-        kept = self._kept.get(location)
-        if kept is None:
-            kept = super()._convert_orm_to_iceberg(orm_table)
+        cached = self._kept.get(location)
+        if cached is None:
+            cached = super()._convert_orm_to_iceberg(orm_table)
             if orm_table.table_namespace == self.name:
                 # Each file that a commit may write to or remove: the lake may be a copy.
                 warehouse = Path(self.properties["warehouse"])
-                check_metadata(str(orm_table.table_name), kept.metadata, warehouse)
-            self._kept[location] = kept
+                check_metadata(str(orm_table.table_name), cached.metadata, warehouse)
+            self._kept[location] = cached
             if len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
         # A table object moves on when it commits: everyone gets one of their own.
-        return Table(kept.name(), kept.metadata, kept.metadata_location, kept.io, self)
+        return Table(cached.name(), cached.metadata, cached.metadata_location, cached.io, self)
 
 
 class SwiftTransaction(Transaction):

@@ -114,10 +114,10 @@ class Lake:
 
     def settled(self, rules: str, state: State | None = None) -> Hour | None:
         """Hour before which all sessions were found to be right, made by these rules, if any."""
-        said = self.properties(FILLED_HOURS, state).get(_SETTLED_PROPERTY)
-        if said is None or said.split()[0] != rules:
+        text = self.properties(FILLED_HOURS, state).get(_SETTLED_PROPERTY)
+        if text is None or text.split()[0] != rules:
             return None
-        return Hour(int(said.split()[1]))
+        return Hour(int(text.split()[1]))
 
     def state(self) -> State:
         """Snapshot ids of the tables as the last finished step left them.
@@ -128,13 +128,13 @@ class Lake:
         snapshot = self.table(FILLED_HOURS).current_snapshot()
         if snapshot is None:
             return dict.fromkeys((spec.name for spec in ALL_TABLES), None)
-        said = _state_of(snapshot)
-        if said is None:
+        recorded = _state_of(snapshot)
+        if recorded is None:
             raise HourglassError(
                 f"table {FILLED_HOURS.name}: its snapshot {snapshot.snapshot_id} was committed by "
                 f"another program; {REMEDY}"
             )
-        return said
+        return recorded
 
     def base_state(self) -> State | None:
         """The state below what other programs committed to ``filled_hours``; None: it is gone."""
@@ -229,15 +229,15 @@ class Lake:
         columns: tuple[str, ...] = ("*",),
     ) -> pa.Table:
         """Rows of a table (of some hours) in memory; for tables known to be small."""
-        kept = spec.schema if columns == ("*",) else pa.schema(map(spec.schema.field, columns))
+        schema = spec.schema if columns == ("*",) else pa.schema(map(spec.schema.field, columns))
         by_row = hours is not None and spec.partition != "hour"
-        names = [*kept.names, *({"hour"} - {*kept.names} if by_row else ())]
+        names = [*schema.names, *({"hour"} - {*schema.names} if by_row else ())]
         # Iceberg's own reader takes several ms a file, and some files hold large strings.
         parts = [read_file(file.path, names) for file in self.files(spec, hours, state)]
         if by_row and hours is not None:
-            parts = [part.filter(_in_hours(part["hour"], hours)) for part in parts]
-        tables = [part.select(kept.names).cast(kept) for part in parts]
-        return pa.concat_tables(tables) if tables else kept.empty_table()
+            parts = [rows.filter(_in_hours(rows["hour"], hours)) for rows in parts]
+        tables = [rows.select(schema.names).cast(schema) for rows in parts]
+        return pa.concat_tables(tables) if tables else schema.empty_table()
 
     def read(
         self,
@@ -344,15 +344,15 @@ class Lake:
         table = self.table(spec)
         if _snapshot_id(table) != expected:
             raise _committed_beside(spec, _snapshot_id(table))
-        said: dict[str, str] = {}
+        own: dict[str, str] = {}
         snapshot = table.current_snapshot()
-        while snapshot is not None and not said:
-            said = own_properties(snapshot)
+        while snapshot is not None and not own:
+            own = own_properties(snapshot)
             parent = snapshot.parent_snapshot_id
             snapshot = None if parent is None else table.snapshot_by_id(parent)
         with (
             self._committing(spec, over_foreign=True) as tx,
-            Swap(tx, marked({**said, **properties})),
+            Swap(tx, marked({**own, **properties})),
         ):
             pass
 
@@ -414,7 +414,7 @@ class Lake:
     ) -> None:
         parts = [hours] if isinstance(hours, HourRange) else list(hours)
         state = {k: v for k, v in tables.items() if k != FILLED_HOURS.name}
-        changed = [part.first for part in parts if unsettles]
+        changed = [hour_range.first for hour_range in parts if unsettles]
         settled = self._settled_before(min(changed, default=None))
         recorded = {**settled, **properties, STATE_PROPERTY: json.dumps(state)}
 
@@ -443,7 +443,7 @@ class Lake:
 
         properties = marked(properties)
         parts = [hours] if isinstance(hours, HourRange) else list(hours)
-        starts = pa.array([hour.start for part in parts for hour in part], TIMESTAMP)
+        starts = pa.array([hour.start for hour_range in parts for hour in hour_range], TIMESTAMP)
         days = _days_of(parts)
         former = self.arrow(spec, days)
         gone = pc.and_(pc.is_in(former["hour"], value_set=starts), replaced(former))
@@ -454,13 +454,13 @@ class Lake:
                 with Swap(tx, properties) as swap:
                     for file in files:
                         swap.delete_data_file(file)
-                    made = _dataframe_to_data_files(
+                    data_files = _dataframe_to_data_files(
                         table_metadata=tx.table_metadata,
                         df=merged,
                         io=self.table(spec).io,
                         write_uuid=swap.commit_uuid,
                     )
-                    for file in made:
+                    for file in data_files:
                         swap.append_data_file(file)
                 return
             for day in days if files else []:
@@ -481,10 +481,10 @@ class Lake:
             yield tx
 
     def _settled_before(self, hour: Hour | None) -> dict[str, str]:
-        said = self.properties(FILLED_HOURS).get(_SETTLED_PROPERTY)
-        if said is None:
+        text = self.properties(FILLED_HOURS).get(_SETTLED_PROPERTY)
+        if text is None:
             return {}
-        rules, index = said.split()
+        rules, index = text.split()
         return settled_property(rules, min(Hour(int(index)), hour or Hour(int(index))))
 
     def filled_steps(
@@ -550,10 +550,10 @@ def _committed_beside(spec: TableSpec, snapshot_id: int | None) -> HourglassErro
 
 def _state_of(snapshot: Snapshot) -> State | None:
     """The state that a snapshot of ``filled_hours`` records; None in those of other programs."""
-    said = snapshot.summary[STATE_PROPERTY] if snapshot.summary else None
-    if said is None:
+    text = snapshot.summary[STATE_PROPERTY] if snapshot.summary else None
+    if text is None:
         return None
-    recorded: dict[str, int | None] = json.loads(said)
+    recorded: dict[str, int | None] = json.loads(text)
     return recorded | {FILLED_HOURS.name: snapshot.snapshot_id}
 
 
@@ -611,7 +611,7 @@ def _scattered(hours: Hours) -> set[Hour] | None:
     """The hours one by one where they are no single range."""
     if isinstance(hours, HourRange) or len(hours) == 1:
         return None
-    return {hour for part in hours for hour in part}
+    return {hour for hour_range in hours for hour in hour_range}
 
 
 def _in_hours(starts: pa.ChunkedArray, hours: Hours) -> pa.ChunkedArray:
@@ -619,14 +619,14 @@ def _in_hours(starts: pa.ChunkedArray, hours: Hours) -> pa.ChunkedArray:
     scattered = _scattered(hours)
     if scattered is not None:
         return pc.is_in(starts, value_set=pa.array([h.start for h in scattered], TIMESTAMP))
-    (part,) = [hours] if isinstance(hours, HourRange) else hours
-    first, stop = (pa.scalar(hour.start, TIMESTAMP) for hour in (part.first, part.stop))
+    (hour_range,) = [hours] if isinstance(hours, HourRange) else hours
+    first, stop = (pa.scalar(hour.start, TIMESTAMP) for hour in (hour_range.first, hour_range.stop))
     return pc.and_(pc.greater_equal(starts, first), pc.less(starts, stop))
 
 
 def _days_of(parts: Sequence[HourRange]) -> list[HourRange]:
     """The whole days, joined where they touch, that hold the hours."""
-    days = {hour.index // DAY_H for part in parts for hour in part}
+    days = {hour.index // DAY_H for hour_range in parts for hour in hour_range}
     return contiguous(Hour(day * DAY_H + h) for day in days for h in range(DAY_H))
 
 
@@ -643,7 +643,10 @@ def _within(hours: Hours) -> BooleanExpression:
     if isinstance(hours, HourRange):
         first, stop = hours.first.start.isoformat(), hours.stop.start.isoformat()
         return parse(f"hour >= '{first}' AND hour < '{stop}'")
-    return In(term="hour", literals={hour.start.isoformat() for part in hours for hour in part})
+    return In(
+        term="hour",
+        literals={hour.start.isoformat() for hour_range in hours for hour in hour_range},
+    )
 
 
 @contextmanager

@@ -158,9 +158,9 @@ class HourWriter:
             use_dictionary=_REPEATING,
             write_statistics=_PRUNED_BY,
         ) as writer:
-            for part in itertools.chain([first], parts):
-                writer.write_table(part, row_group_size=_ROWS_PER_GROUP)
-                rows += part.num_rows
+            for rows_of_hour in itertools.chain([first], parts):
+                writer.write_table(rows_of_hour, row_group_size=_ROWS_PER_GROUP)
+                rows += rows_of_hour.num_rows
         size = self._store.get_file_info(path).size
         return HourFile(f"{self._uri}/{name}", size, rows, hour)
 
@@ -186,7 +186,7 @@ def _writer(
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         writer = HourWriter(folder_uri)
         files = [
-            writer.write(hour, (part for _, part in parts))
+            writer.write(hour, (rows_of_hour for _, rows_of_hour in parts))
             for hour, parts in itertools.groupby(
                 _runs_of_one_hour(batches, schema), key=lambda run: run[0]
             )

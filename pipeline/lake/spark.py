@@ -35,12 +35,12 @@ def find_java() -> tuple[str, int] | None:
     if java is None:
         return None
     try:
-        said = subprocess.run(  # noqa: S603 - the path is Java's own, found above
+        answer = subprocess.run(  # noqa: S603 - the path is Java's own, found above
             [java, "-version"], capture_output=True, text=True, timeout=30, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    match = _JAVA_VERSION.search(said.stderr + said.stdout)
+    match = _JAVA_VERSION.search(answer.stderr + answer.stdout)
     return (java, int(match[1])) if match else None
 
 
@@ -161,6 +161,6 @@ def spark_is_alive(spark: SparkSession) -> bool:
 def worker_error(error: BaseException) -> str:
     """The last line that says what went wrong in a task, without the stack around it."""
     lines = [line.rstrip() for line in str(error).splitlines()]
-    said = [line for line in lines if _ERROR_LINE.match(line)]
-    last = said[-1] if said else next(filter(None, lines), type(error).__name__)
+    error_lines = [line for line in lines if _ERROR_LINE.match(line)]
+    last = error_lines[-1] if error_lines else next(filter(None, lines), type(error).__name__)
     return last.removeprefix("pipeline.errors.HourglassError: ")[:300]

@@ -63,10 +63,10 @@ def stale_of(now: Standing, rules: str, stop: Hour) -> list[Hour]:
     carried_into = {
         hour + 1 for hour in now.filled if state_digest(now.filled, hour) != EMPTY_DIGEST
     }
-    known = set(now.arrived) | set(now.filled) | carried_into
+    hours = set(now.arrived) | set(now.filled) | carried_into
     return sorted(
         hour
-        for hour in known
+        for hour in hours
         if hour < stop
         and (now.since is None or hour >= now.since)
         and why_stale(now, rules, hour) is not None
@@ -90,8 +90,8 @@ def why_stale(now: Standing, rules: str, hour: Hour) -> str | None:
 
 def state_digest(filled: Mapping[Hour, FilledHour | str], hour: Hour) -> str:
     """Digest of the sessions open at the end of an hour; of nothing where it is not filled."""
-    found = filled.get(hour, EMPTY_DIGEST)
-    return found if isinstance(found, str) else found.state_digest
+    hour_state = filled.get(hour, EMPTY_DIGEST)
+    return hour_state if isinstance(hour_state, str) else hour_state.state_digest
 
 
 def input_digest(arrived: Mapping[Hour, FilledHour], hour: Hour, carried_state: str) -> str:

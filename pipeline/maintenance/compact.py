@@ -43,19 +43,19 @@ def fragments(lake: Lake, target_bytes: int) -> list[Fragments]:
 
     Tables parted by days are left out: each commit writes the days that it touches as one file.
     """
-    found = []
+    groups = []
     for spec in ALL_TABLES:
         if spec.partition == "day":
             continue
         by_hour: dict[Hour | None, list[HourFile]] = defaultdict(list)
         for file in lake.files(spec):
             by_hour[file.hour].append(file)
-        found += [Fragments(spec, hour, tuple(files)) for hour, files in by_hour.items()]
+        groups += [Fragments(spec, hour, tuple(files)) for hour, files in by_hour.items()]
     return [
-        one
-        for one in found
-        if len(one.files) > (MOST_UNPARTED_FILES if one.hour is None else 1)
-        and one.bytes < target_bytes
+        group
+        for group in groups
+        if len(group.files) > (MOST_UNPARTED_FILES if group.hour is None else 1)
+        and group.bytes < target_bytes
     ]
 
 
@@ -71,7 +71,7 @@ def compact(lake: Lake, found: Sequence[Fragments]) -> None:
     """
     if not found:
         return
-    for spec, group in itertools.groupby(found, key=lambda one: one.spec):
+    for spec, group in itertools.groupby(found, key=lambda fragment: fragment.spec):
         properties = _properties(lake, spec)
         if spec.partition is None:
             _rewrite_whole(lake, next(group), properties)
@@ -86,7 +86,7 @@ def _rewrite_hours(
     lake: Lake, spec: TableSpec, group: list[Fragments], properties: Mapping[str, str]
 ) -> None:
     writer = HourWriter(lake.staging(spec))
-    written = [_rewritten(writer, one) for one in group]
+    written = [_rewritten(writer, fragment) for fragment in group]
     hours = contiguous(file.hour for file in written if file.hour is not None)
     lake.replace(spec, hours[0] if len(hours) == 1 else hours, written, properties)
 
@@ -96,7 +96,7 @@ def _rewritten(writer: HourWriter, one: Fragments) -> HourFile:
         raise ValueError(f"table {one.spec.name} is not parted by hours")
     schema = one.spec.schema
     parts = [read_file(file.path, schema.names).select(schema.names) for file in one.files]
-    rows = pa.concat_tables([part.cast(schema) for part in parts])
+    rows = pa.concat_tables([rows_of_file.cast(schema) for rows_of_file in parts])
     _check_count(one, rows)
     written = writer.write(one.hour, iter([rows]))
     again = read_file(written.path, schema.names).cast(schema)

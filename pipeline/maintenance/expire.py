@@ -33,15 +33,16 @@ def retained_snapshots(lake: Lake, replaced_since_ms: int, pinned: Snapshots) ->
     """
     metadata = {spec.name: lake.table(spec).metadata for spec in ALL_TABLES}
     staying = {
-        name: (_in_use(found, replaced_since_ms) | pinned.get(name, frozenset())) & _ids(found)
-        for name, found in metadata.items()
+        name: (_in_use(table_metadata, replaced_since_ms) | pinned.get(name, frozenset()))
+        & _ids(table_metadata)
+        for name, table_metadata in metadata.items()
     }
     states = metadata[FILLED_HOURS.name]
     for snapshot in states.snapshots:
-        said = snapshot.summary[STATE_PROPERTY] if snapshot.summary else None
-        if snapshot.snapshot_id not in staying[FILLED_HOURS.name] or said is None:
+        state = snapshot.summary[STATE_PROPERTY] if snapshot.summary else None
+        if snapshot.snapshot_id not in staying[FILLED_HOURS.name] or state is None:
             continue
-        for name, snapshot_id in json.loads(said).items():
+        for name, snapshot_id in json.loads(state).items():
             if name in staying and snapshot_id in _ids(metadata[name]):
                 staying[name] |= {snapshot_id}
     return staying
@@ -49,8 +50,8 @@ def retained_snapshots(lake: Lake, replaced_since_ms: int, pinned: Snapshots) ->
 
 def expired_snapshots(lake: Lake, retained: Snapshots) -> Snapshots:
     """The snapshots that need not stay, for every table that has some."""
-    found = {spec.name: _ids(lake.table(spec).metadata) for spec in ALL_TABLES}
-    left = {name: ids - retained[name] for name, ids in found.items()}
+    existing = {spec.name: _ids(lake.table(spec).metadata) for spec in ALL_TABLES}
+    left = {name: ids - retained[name] for name, ids in existing.items()}
     return {name: ids for name, ids in left.items() if ids}
 
 
@@ -108,7 +109,7 @@ def _in_use(metadata: TableMetadata, since_ms: int) -> frozenset[int]:
         for former, following in itertools.pairwise(metadata.snapshot_log)
         if following.timestamp_ms >= since_ms
     }
-    made = {s.snapshot_id for s in metadata.snapshots if s.timestamp_ms >= since_ms}
+    recent = {s.snapshot_id for s in metadata.snapshots if s.timestamp_ms >= since_ms}
     heads = {ref.snapshot_id for ref in metadata.refs.values()}
     current = metadata.current_snapshot()
-    return frozenset(replaced | made | heads | ({current.snapshot_id} if current else set()))
+    return frozenset(replaced | recent | heads | ({current.snapshot_id} if current else set()))

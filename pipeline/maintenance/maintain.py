@@ -58,19 +58,19 @@ class Upkeep:
     @property
     def freed_bytes(self) -> int:
         """Size of all that is removed."""
-        return sum(each.bytes for part in self._removed for each in part)
+        return sum(each.bytes for removed in self._removed for each in removed)
 
     @property
     def sentence(self) -> str:
         """Counts and MiB for people; empty where there is nothing."""
-        joined = sum(len(one.files) for one in self.fragments)
+        joined = sum(len(fragment.files) for fragment in self.fragments)
         counts = (
             (len(self.undone), "unfinished commit", " taken back"),
             (joined, "small file", f" joined into {len(self.fragments)}"),
             (sum(map(len, self.snapshots.values())), "snapshot", " expired"),
             *(
-                (len(part), name, f"{of} removed ({_mib(part)} MiB)")
-                for part, (name, of) in zip(self._removed, _REMOVED, strict=True)
+                (len(removed), name, f"{of} removed ({_mib(removed)} MiB)")
+                for removed, (name, of) in zip(self._removed, _REMOVED, strict=True)
             ),
         )
         return ", ".join(f"{counted(count, what)}{rest}" for count, what, rest in counts if count)
@@ -80,14 +80,14 @@ class Upkeep:
         """The same for machines; sizes in bytes."""
         names = ("files", "datasets", "scratch")
         removed = {
-            name: {"count": len(part), "bytes": sum(each.bytes for each in part)}
-            for name, part in zip(names, self._removed, strict=True)
+            name: {"count": len(items), "bytes": sum(each.bytes for each in items)}
+            for name, items in zip(names, self._removed, strict=True)
         }
         return {
             "undone": list(self.undone),
-            "joined_files": sum(len(one.files) for one in self.fragments),
+            "joined_files": sum(len(fragment.files) for fragment in self.fragments),
             "joined_into": len(self.fragments),
-            "joined_bytes": sum(one.bytes for one in self.fragments),
+            "joined_bytes": sum(fragment.bytes for fragment in self.fragments),
             "snapshots": {name: len(ids) for name, ids in sorted(self.snapshots.items())},
             **removed,
             "freed_bytes": self.freed_bytes,
@@ -110,7 +110,7 @@ def survey(lake: Lake, settings: Settings, trained_from: TrainedFrom, clock: dat
     check_folders(lake)
     pinned = _joined(
         trained_from.snapshots,
-        *(_lineage(part) for part in pinned_parts(work, trained_from.datasets)),
+        *(_lineage(dataset) for dataset in pinned_parts(work, trained_from.datasets)),
     )
     retained = retained_snapshots(lake, int(keep_from.timestamp() * 1000), pinned)
     return Upkeep(
@@ -136,25 +136,29 @@ def maintain(lake: Lake, settings: Settings, trained_from: TrainedFrom, clock: d
     joined = fragments(lake, settings.maintain.target_mib * _MIB)
     compact(lake, joined)
     # Only now, because what compaction replaces must stay as long as any replaced state.
-    found = survey(lake, settings, trained_from, clock)
-    expire(lake, found.snapshots)
-    remove_files(found.files)
-    for folder in (*found.datasets, *found.scratch):
+    plan = survey(lake, settings, trained_from, clock)
+    expire(lake, plan.snapshots)
+    remove_files(plan.files)
+    for folder in (*plan.datasets, *plan.scratch):
         remove_folder(folder.path)
-    return Upkeep(joined, found.snapshots, found.files, found.datasets, found.scratch, undone)
+    return Upkeep(joined, plan.snapshots, plan.files, plan.datasets, plan.scratch, undone)
 
 
-def _lineage(part: Path) -> Snapshots:
+def _lineage(dataset: Path) -> Snapshots:
     """The snapshots that a data set was frozen from."""
-    path = part / "lineage.json"
+    path = dataset / "lineage.json"
     named = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    return {name: frozenset({found}) for name, found in named.items() if found is not None}
+    return {
+        name: frozenset({snapshot_id})
+        for name, snapshot_id in named.items()
+        if snapshot_id is not None
+    }
 
 
 def _joined(*parts: Snapshots) -> Snapshots:
     joined: dict[str, frozenset[int]] = defaultdict(frozenset)
-    for part in parts:
-        for name, ids in part.items():
+    for snapshots in parts:
+        for name, ids in snapshots.items():
             joined[name] |= ids
     return joined
 

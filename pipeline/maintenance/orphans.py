@@ -44,7 +44,7 @@ def orphans(lake: Lake, retained: Snapshots, older_than_s: float) -> list[Found]
         HourglassError: a table lies elsewhere than the lake says (it was moved, copied or linked),
             or a file that is needed is missing; what is an orphan cannot be told then.
     """
-    found = []
+    orphans = []
     for spec in ALL_TABLES:
         table = lake.table(spec)
         root = _root(table, lake.warehouse / spec.name)
@@ -53,8 +53,8 @@ def orphans(lake: Lake, retained: Snapshots, older_than_s: float) -> list[Found]
             with suppress(FileNotFoundError):
                 status = path.lstat()
                 if str(path) not in needed and status.st_mtime < older_than_s:
-                    found.append(Found(path, status.st_size))
-    return sorted(found)
+                    orphans.append(Found(path, status.st_size))
+    return sorted(orphans)
 
 
 def check_folders(lake: Lake) -> None:
@@ -122,10 +122,10 @@ def _folder(location: str) -> str:
 
 def _files(root: Path) -> Iterator[Path]:
     """Files of the kinds that tables are made of; links are neither followed nor listed."""
-    for part, endings in _WRITTEN.items():
-        if (root / part).is_symlink():
+    for subfolder, endings in _WRITTEN.items():
+        if (root / subfolder).is_symlink():
             continue
-        for folder, _, names in os.walk(root / part, followlinks=False):
+        for folder, _, names in os.walk(root / subfolder, followlinks=False):
             for name in names:
                 path = Path(folder, name)
                 if name.endswith(endings) and not path.is_symlink():

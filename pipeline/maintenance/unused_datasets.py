@@ -71,14 +71,14 @@ def _folders(place: Path, name: re.Pattern[str]) -> list[Path]:
     """Real folders of that name in a place that is itself no link."""
     if place.is_symlink() or not place.is_dir():
         return []
-    found = [path for path in place.iterdir() if name.fullmatch(path.name)]
-    return [path for path in found if path.is_dir() and not path.is_symlink()]
+    matching = [path for path in place.iterdir() if name.fullmatch(path.name)]
+    return [path for path in matching if path.is_dir() and not path.is_symlink()]
 
 
 def _parts(work: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Folders with a manifest that names them; anything else is not ours."""
-    for place in (work / SHARDS, work / FROZEN):
-        for folder in sorted(_folders(place, _PART)):
+    for parent in (work / SHARDS, work / FROZEN):
+        for folder in sorted(_folders(parent, _PART)):
             with suppress(OSError, ValueError, KeyError):
                 manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
                 if manifest["dataset_id"] == folder.name:
