@@ -122,17 +122,17 @@ class Drill:
         mark = self._mark
         wanted = {"world": self._digest(), "quiet_days": self.quiet_days}
         if mark.is_file():
-            made = json.loads(mark.read_text("utf-8") or "{}")
-            if made == wanted:
+            recorded = json.loads(mark.read_text("utf-8") or "{}")
+            if recorded == wanted:
                 return
-            if made:
+            if recorded:
                 raise UsageError(
                     f"{self.folder}: holds a drill of "
-                    f"{counted(made.get('quiet_days'), 'quiet day')} made with other "
+                    f"{counted(recorded.get('quiet_days'), 'quiet day')} made with other "
                     "settings: remove it, or name another folder with --work"
                 )
-            for part in ("live", "history", "quiet", "faults"):
-                shutil.rmtree(self.folder / part, ignore_errors=True)
+            for subfolder in ("live", "history", "quiet", "faults"):
+                shutil.rmtree(self.folder / subfolder, ignore_errors=True)
         mark.write_text("{}", "utf-8")
         with self.status(f"simulating {counted(self.quiet_days, 'quiet day')}"):
             simulate(self.world, self.live / "landing", self.folder / "truth", self.quiet_hours)
@@ -202,7 +202,7 @@ class Drill:
     def _digest(self) -> str:
         """What the history is made by."""
         parts = [self.world, self.settings.ingest, self.settings.sessions]
-        text = "\n".join(part.model_dump_json() for part in parts)
+        text = "\n".join(section.model_dump_json() for section in parts)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

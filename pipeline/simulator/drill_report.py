@@ -82,15 +82,17 @@ class Judgement:
     reason: str
 
 
-def failures_of(outcomes: Iterable[ValidationOutcome], seen: Hour | None = None) -> list[Failure]:
+def failures_of(
+    outcomes: Iterable[ValidationOutcome], judged_at: Hour | None = None
+) -> list[Failure]:
     """The failed expectations of validated hours, in the order in which they were judged.
 
-    ``seen`` is the hour of the run; none: each hour was judged when it ended.
+    ``judged_at`` is the hour of the run; none: each hour was judged when it ended.
     """
     return [
         Failure(
             Hour.parse(outcome.batch_name),
-            seen or Hour.parse(outcome.batch_name),
+            judged_at or Hour.parse(outcome.batch_name),
             f"{outcome.suite}.{result.name}",
             result.severity,
             result.observed,
@@ -110,21 +112,21 @@ def judge(
 
     The failure that counts is the first that is as grave as it must be, or else the first of all.
     """
-    told = [f for f in failures if (f.expectation, f.severity) not in quiet.common]
-    told.sort(key=lambda f: (f.seen, -_GRAVITY[f.severity]))
-    enough = [f for f in told if _GRAVITY[f.severity] >= _GRAVITY[scenario.catch]]
-    first = next(iter(enough or told), None)
-    raised: list[Alarm] = ["quiet", *(f.severity for f in told)]
+    noticed = [f for f in failures if (f.expectation, f.severity) not in quiet.common]
+    noticed.sort(key=lambda f: (f.seen, -_GRAVITY[f.severity]))
+    enough = [f for f in noticed if _GRAVITY[f.severity] >= _GRAVITY[scenario.catch]]
+    first = next(iter(enough or noticed), None)
+    raised: list[Alarm] = ["quiet", *(f.severity for f in noticed)]
     gravest = max(raised, key=_GRAVITY.__getitem__)
     at_most = scenario.at_most
     if scenario.catch != "quiet" and not enough:
         reason = "not caught" if first is None else f"only {first.severity}"
     elif _GRAVITY[gravest] > _GRAVITY[at_most]:
         reason = f"{gravest}, where at most {at_most} is right"
-        first = next(f for f in told if f.severity == gravest)
+        first = next(f for f in noticed if f.severity == gravest)
     else:
         reason = ""
-    names = dict.fromkeys(f.expectation for f in told)
+    names = dict.fromkeys(f.expectation for f in noticed)
     return Judgement(
         scenario,
         first,

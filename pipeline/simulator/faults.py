@@ -103,7 +103,7 @@ def join_deliveries(parts: list[Deliveries]) -> Deliveries:
     """All records of several hours (at least one)."""
     return Deliveries(
         **{
-            f.name: np.concatenate([getattr(part, f.name) for part in parts])
+            f.name: np.concatenate([getattr(deliveries, f.name) for deliveries in parts])
             for f in fields(Deliveries)
         }
     )

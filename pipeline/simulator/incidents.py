@@ -231,8 +231,8 @@ class Incident:
             stopped_us = first_us + _STUCK_FROM_US
             moved = within & (arrival_us >= stopped_us)
             # In the order in which they were held, all within a minute.
-            held = (arrival_us - stopped_us) / (stop_us - stopped_us)
-            then_us = stop_us + (held * _RELEASE_US).astype(np.int64)
+            elapsed = (arrival_us - stopped_us) / (stop_us - stopped_us)
+            then_us = stop_us + (elapsed * _RELEASE_US).astype(np.int64)
         else:
             return deliveries
         moved_us = np.where(moved, then_us, arrival_us)

@@ -72,7 +72,7 @@ def join_clicks(parts: list[Clicks]) -> Clicks:
     """All clicks of several (at least one)."""
     return Clicks(
         **{
-            f.name: np.concatenate([getattr(part, f.name) for part in parts])
+            f.name: np.concatenate([getattr(clicks, f.name) for clicks in parts])
             for f in fields(Clicks)
         }
     )
@@ -84,7 +84,7 @@ class _FrontPage:
     log_exposure: Floats  # (A,)
     vector: Floats  # (A, D)
     story: Ints  # (A,)
-    part: Ints  # (A,)
+    instalment: Ints  # (A,)
 
 
 @dataclass
@@ -129,7 +129,7 @@ class Readers:
             -self.settings.exposure_strength * np.log(rank),
             items.vector[alive],
             items.story[alive],
-            items.part[alive],
+            items.instalment[alive],
         )
 
     def _read(self, hour: Hour, page: _FrontPage, rng: np.random.Generator) -> Clicks:
@@ -182,26 +182,27 @@ class Readers:
         want = settings.taste_strength * taste + settings.session_strength * topic
         front = want @ page.vector.T + page.log_exposure  # (S, A)
         unseen = np.ones(front.shape, dtype=np.bool_)
-        place = np.zeros((n, steps), dtype=np.int64)
+        position = np.zeros((n, steps), dtype=np.int64)
         related = np.zeros((n, steps), dtype=np.bool_)
         for step in range(steps):
             row = np.flatnonzero(length > step)
             allowed = unseen[row]  # (s, A)
             score = front[row]
             if step:
-                before = place[row, step - 1]
+                before = position[row, step - 1]
                 same = allowed & (page.story == page.story[before][:, None])
                 follows = (rng.random(len(row)) < settings.related_share) & same.any(axis=1)
                 related[row, step] = follows
-                ahead = page.part - page.part[before][:, None] - 1  # 0 for the story's next part
+                # 0 for the story's next part.
+                ahead = page.instalment - page.instalment[before][:, None] - 1
                 score = np.where(follows[:, None], -2.0 * np.abs(ahead), score)
                 allowed = np.where(follows[:, None], same, allowed)
             score = np.where(allowed, score + rng.gumbel(size=score.shape), -np.inf)
             chosen = score.argmax(axis=1)
-            place[row, step] = chosen
+            position[row, step] = chosen
             unseen[row, chosen] = False
-        item = page.alive[place] if steps else place
-        return item, np.where(related, 0, place + 1)
+        item = page.alive[position] if steps else position
+        return item, np.where(related, 0, position + 1)
 
     def _robots(self, hour: Hour, page: _FrontPage, rng: np.random.Generator) -> Clicks:
         """Robots open one living item after another, evenly spaced, day and night."""
@@ -217,16 +218,16 @@ class Readers:
         jitter = rng.random(n)
         since_us = ((turn + jitter) * (HOUR_US / max(each, 1))).astype(np.int64)
         hours_before = hour.index - self.world.start.index
-        place = (turn + each * hours_before) % max(len(page.alive), 1)
+        position = (turn + each * hours_before) % max(len(page.alive), 1)
         return Clicks(
             time_us=hour.index * HOUR_US + since_us,
             user=settings.users + robot,
-            item=page.alive[place],
+            item=page.alive[position],
             liked=np.zeros(n, dtype=np.bool_),
             session=np.full(n, self.world.start.index * HOUR_US),
             position=turn + each * hours_before,
             dwell_s=np.full(n, np.nan),
-            rank=place + 1,
+            rank=position + 1,
             affinity=np.full(n, np.nan),
             robot=np.ones(n, dtype=np.bool_),
         )

@@ -72,11 +72,11 @@ def lines_of(
         kind = "share" if telling == Telling.SHARE else "like" if liked else "view"
         on = "" if telling == Telling.NO_DEVICE else f'"device":"{DEVICES[device[user]]}",'
         load = f"{load_s * 1000:.0f}" if telling == Telling.LOAD_MS else f"{load_s:.3f}"
-        place = f'"front","rank":{rank}' if rank else '"story"'
+        placement = f'"front","rank":{rank}' if rank else '"story"'
         line = (
             f'{{"id":"{told.event_ids[row]}","ts":{time},{who}'
             f'"item":"{world.items.ids[item]}","type":"{kind}",'
-            f'{on}"load_s":{load},"place":{place}}}'
+            f'{on}"load_s":{load},"place":{placement}}}'
         ).encode()
         lines.append(damaged(line, Damage(damage)) if fault == Fault.MALFORMED else line)
     return lines

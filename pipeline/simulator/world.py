@@ -92,7 +92,7 @@ class Items:
     ids: list[str]
     topic: Ints  # (I,)
     story: Ints  # (I,) articles of a story follow each other
-    part: Ints  # (I,) place in the story, from 0
+    instalment: Ints  # (I,) place in the story, from 0
     vector: Floats  # (I, D) of length 1
     quality: Floats  # (I,) positive
     born_us: Ints  # (I,)
@@ -179,13 +179,13 @@ def _items_of_day(
     story_vector = topics[story_topic] + rng.normal(scale=_STORY_NOISE, size=(stories, dims))
     story_hour = rng.uniform(0, DAY_H, size=stories)
     story = np.arange(n) % stories
-    part = np.arange(n) // stories
-    delay_h = part * _STORY_STEP_H * rng.uniform(0.5, 1.5, size=stories)[story]
+    instalment = np.arange(n) // stories
+    delay_h = instalment * _STORY_STEP_H * rng.uniform(0.5, 1.5, size=stories)[story]
     born_h = story_hour[story] + delay_h
     return {
         "topic": story_topic[story],
         "story": day * stories + story,
-        "part": part,
+        "instalment": instalment,
         "vector": _unit(story_vector[story] + rng.normal(scale=_ITEM_NOISE, size=(n, dims))),
         "quality": rng.lognormal(sigma=_QUALITY_SPREAD, size=n),
         "born_us": day_us + (born_h * HOUR_US).astype(np.int64),

@@ -117,16 +117,16 @@ def simulate(
 
 
 def _happen(settings: SimulatorSettings, world: World, incident: Incident, stop: Hour) -> _Log:
-    told, load_s = [], []
+    hours_recorded, load_s = [], []
     event_ids: list[str] = []
     for hour, clicks in Readers(world, settings).hours(stop):
         hours_before = hour.index - world.start.index
         of_hour = incident.tell(hour, clicks, len(event_ids))
         n = len(of_hour.clicks)
-        told.append(of_hour)
+        hours_recorded.append(of_hour)
         load_s.append(load_times(settings, hours_before, n))
         event_ids += [f"{hours_before:05d}-{row:06d}" for row in range(n)]
-    delivered = join_deliveries([of_hour.deliveries for of_hour in told])
+    delivered = join_deliveries([of_hour.deliveries for of_hour in hours_recorded])
     first = (delivered.fault != Fault.DUPLICATE) & (delivered.fault != Fault.MALFORMED)
     firsts = delivered.take(first)
     order = np.argsort(firsts.click)  # each click has exactly one
@@ -136,10 +136,10 @@ def _happen(settings: SimulatorSettings, world: World, incident: Incident, stop:
     in_time = in_time[delivered.arrival_us[in_time] < stop.index * HOUR_US]
     return _Log(
         Tellings(
-            join_clicks([of_hour.clicks for of_hour in told]),
+            join_clicks([of_hour.clicks for of_hour in hours_recorded]),
             event_ids,
-            np.concatenate([of_hour.time_us for of_hour in told]),
-            np.concatenate([of_hour.telling for of_hour in told]),
+            np.concatenate([of_hour.time_us for of_hour in hours_recorded]),
+            np.concatenate([of_hour.telling for of_hour in hours_recorded]),
             np.concatenate(load_s),
         ),
         delivered.take(in_time),
@@ -154,10 +154,10 @@ def _landing_files(
     """For each record its file (rows never go back) and its line from 1; and the files' names."""
     of_hour = settings.files_per_hour
     names = [
-        f"{hour}/events-{part:02d}{again}.jsonl.gz"
+        f"{hour}/events-{file_number:02d}{again}.jsonl.gz"
         for hour in HourRange(start, stop)
         for again in ("", _AGAIN)
-        for part in range(of_hour)
+        for file_number in range(of_hour)
     ]
     hour, since_us = np.divmod(deliveries.arrival_us - start.index * HOUR_US, HOUR_US)
     # Records are in order of arrival, so that a file holds a stretch of its hour.
@@ -191,7 +191,7 @@ def _item_lines(world: World) -> bytes:
             "item_id": item_id,
             "categories": [topic],
             "numbers": {"words": int(items.words[row])},
-            "text": f"{topic} story {items.story[row]}, part {items.part[row] + 1}",
+            "text": f"{topic} story {items.story[row]}, part {items.instalment[row] + 1}",
             "available_from": str(born[row]),
         }
         lines.append(json.dumps(content, separators=(",", ":")) + "\n")
@@ -222,7 +222,7 @@ def _item_table(world: World) -> pa.Table:
             "item_id": items.ids,
             "topic": items.topic,
             "story": items.story,
-            "part": items.part,
+            "part": items.instalment,
             "vector": pa.array(items.vector.tolist(), pa.list_(pa.float64())),
             "quality": items.quality,
             "born": pa.array(items.born_us, _TIMESTAMP),
@@ -232,15 +232,15 @@ def _item_table(world: World) -> pa.Table:
 
 
 def _event_table(world: World, settings: SimulatorSettings, log: _Log, stop: Hour) -> pa.Table:
-    told = log.told
-    happened = np.flatnonzero(told.clicks.time_us < stop.index * HOUR_US)
-    happened = happened[np.argsort(told.clicks.time_us[happened], kind="stable")]
-    clicks = told.clicks.take(happened)
+    recorded = log.told
+    happened = np.flatnonzero(recorded.clicks.time_us < stop.index * HOUR_US)
+    happened = happened[np.argsort(recorded.clicks.time_us[happened], kind="stable")]
+    clicks = recorded.clicks.take(happened)
     people_and_robots, item_ids = np.array(user_ids(world, settings)), np.array(world.items.ids)
     arrival_us = log.arrival_us[happened]
     return pa.table(
         {
-            "event_id": [told.event_ids[row] for row in happened.tolist()],
+            "event_id": [recorded.event_ids[row] for row in happened.tolist()],
             "event_time": pa.array(clicks.time_us, _TIMESTAMP),
             "user_id": people_and_robots[clicks.user],
             "item_id": item_ids[clicks.item],
@@ -250,7 +250,7 @@ def _event_table(world: World, settings: SimulatorSettings, log: _Log, stop: Hou
             "dwell_s": pa.array(clicks.dwell_s, from_pandas=True),
             "front_page_rank": pa.array(clicks.rank, mask=clicks.rank == 0),
             "affinity": pa.array(clicks.affinity, from_pandas=True),
-            "load_s": told.load_s[happened],
+            "load_s": recorded.load_s[happened],
             "fault": [Fault(kind).name.lower() for kind in log.fault[happened].tolist()],
             "arrival": pa.array(arrival_us, _TIMESTAMP, mask=arrival_us >= stop.index * HOUR_US),
         }
