@@ -88,24 +88,24 @@ def simulate(
     space: Workspace = context.obj
     if scenario is not None and scenario not in SCENARIOS:
         raise UsageError(f"--scenario {scenario!r} is none of {', '.join(SCENARIOS)}")
-    asked = {
+    options = {
         "seed": seed,
         "scenario": scenario,
         "scenario_from": scenario_from,
         "scenario_hours": scenario_hours,
     }
-    given = {name: value for name, value in asked.items() if value is not None}
-    world = space.settings.simulator.model_copy(update=given)
+    overrides = {name: value for name, value in options.items() if value is not None}
+    world = space.settings.simulator.model_copy(update=overrides)
     first = Hour.parse(world.start)
     landing = space.settings.source.path
     truth = landing.with_name(landing.name + "-truth")
     with space.status("simulating"):
-        made = run(world, landing, truth, HourRange(first, first + (hours or world.hours)))
+        summary = run(world, landing, truth, HourRange(first, first + (hours or world.hours)))
     space.say(
-        f"{counted(made.records, 'record')} of {counted(made.users, 'user')} on "
-        f"{counted(made.items, 'item')} in {counted(made.files, 'file')} below {landing}; "
+        f"{counted(summary.records, 'record')} of {counted(summary.users, 'user')} on "
+        f"{counted(summary.items, 'item')} in {counted(summary.files, 'file')} below {landing}; "
         f"the truth about them is in {truth}",
-        {"landing": landing, "truth": truth, "records": made.records, "files": made.files},
+        {"landing": landing, "truth": truth, "records": summary.records, "files": summary.files},
     )
 
 
@@ -208,33 +208,34 @@ def backfill(
     from pipeline.sessions.backfill import backfill as run
 
     space: Workspace = context.obj
-    asked = _maybe_range(first, stop)
-    if stop and asked:
-        space.past(asked)
+    requested = _maybe_range(first, stop)
+    if stop and requested:
+        space.past(requested)
     if plan:
-        _show_plan(space, asked, accept_late)
+        _show_plan(space, requested, accept_late)
         return
     with space.writing():
         metadata = load_metadata(space.lake, space.settings)
-        compute = space.compute_for(asked)
+        compute = space.compute_for(requested)
         with space.progress("backfilling") as report:
-            taken, done = run(
-                compute, space.lake, space.settings, space.clock, asked, accept_late, report
+            summary, done = run(
+                compute, space.lake, space.settings, space.clock, requested, accept_late, report
             )
-    facts = {**_ingest_facts(taken), **metadata_facts(metadata)}
+    facts = {**_ingest_facts(summary), **metadata_facts(metadata)}
     if done is None:
         space.say(
-            f"{_taken_in(taken)}; no hour is missing or has changed{refused_lines(taken)}"
+            f"{_taken_in(summary)}; no hour is missing or has changed{refused_lines(summary)}"
             + metadata_lines(metadata),
             {"ingest": facts, "filled": []},
         )
     else:
         space.say(
-            f"{_taken_in(taken)}; {_filled(done)}{refused_lines(taken)}{metadata_lines(metadata)}",
+            f"{_taken_in(summary)}; {_filled(done)}"
+            f"{refused_lines(summary)}{metadata_lines(metadata)}",
             {"ingest": facts, **_sessionize_facts(done)},
         )
         _refuse_failed(done)
-    _refuse_left_out(taken, metadata)
+    _refuse_left_out(summary, metadata)
 
 
 def _show_plan(space: Workspace, asked: HourRange | None, accept_late: bool) -> None:
@@ -245,9 +246,14 @@ def _show_plan(space: Workspace, asked: HourRange | None, accept_late: bool) -> 
     planned = plan_backfill(space.lake, space.settings, space.clock, asked, accept_late)
     if planned.ranges and not space.as_json:
         table = Table("from", "to", "hours", "events", "why")
-        for part in planned.ranges:
-            ends = str(part.hours.first), str(part.hours.stop)
-            table.add_row(*ends, f"{len(part.hours):,}", f"{part.events:,}", part.why)
+        for planned_range in planned.ranges:
+            ends = str(planned_range.hours.first), str(planned_range.hours.stop)
+            table.add_row(
+                *ends,
+                f"{len(planned_range.hours):,}",
+                f"{planned_range.events:,}",
+                planned_range.why,
+            )
         space.console.print(table)
     waiting = len(planned.waiting_files)
     space.say(
@@ -386,8 +392,8 @@ def _maybe_range(first: str | None, stop: str | None) -> HourRange | None:
 
 def _taken_in(done: IngestSummary) -> str:
     if done.files == 0 and not done.unreadable:
-        known = f"nothing new: {counted(done.known_files, 'file')} known already"
-        return known + of_other_settings(done)
+        sentence = f"nothing new: {counted(done.known_files, 'file')} known already"
+        return sentence + of_other_settings(done)
     late = f", {done.late:,} of them too late by ingest.max_lateness" if done.late else ""
     return (
         f"{counted(done.files, 'file')}, {counted(done.records, 'record')} = "
@@ -398,7 +404,7 @@ def _taken_in(done: IngestSummary) -> str:
 
 
 def _ingest_facts(done: IngestSummary) -> dict[str, Any]:
-    facts = {**vars(done), "hours": [str(part) for part in done.hours]}
+    facts = {**vars(done), "hours": [str(hour_range) for hour_range in done.hours]}
     del facts["refusals"]
     return {**facts, "reasons": done.refusals.reasons, "without_events": done.refusals.by_file}
 
@@ -429,7 +435,7 @@ def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
 
 
 def _filled(done: SessionizeSummary) -> str:
-    filled = ", ".join(str(part) for part in done.filled) or "nothing"
+    filled = ", ".join(str(hour_range) for hour_range in done.filled) or "nothing"
     sentence = (
         f"filled {filled}: {counted(done.events, 'event')} in, {done.closed_events:,} in closed "
         "sessions"
@@ -449,7 +455,7 @@ def _filled(done: SessionizeSummary) -> str:
 def _sessionize_facts(done: SessionizeSummary) -> dict[str, Any]:
     return {
         **vars(done),
-        "filled": [str(part) for part in done.filled],
+        "filled": [str(hour_range) for hour_range in done.filled],
         "settled_at": [str(hour) for hour in done.settled_at],
         "failed": [{"hour": str(hour), "reason": reason} for hour, reason in done.failed],
     }

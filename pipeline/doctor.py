@@ -83,8 +83,8 @@ class Facts:
 
 def parse_pins(text: str) -> dict[str, str]:
     """The exact pins (``name==version``) of a constraints file, by canonical name."""
-    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", text, flags=re.MULTILINE)
-    return {canonical(name): version for name, version in found}
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", text, flags=re.MULTILINE)
+    return {canonical(name): version for name, version in pins}
 
 
 def canonical(name: str) -> str:
@@ -124,21 +124,23 @@ def diagnose(facts: Facts) -> list[Check]:
 
 def _python(facts: Facts) -> Check:
     oldest = ".".join(map(str, OLDEST_PYTHON))
-    found, needed = ".".join(map(str, facts.python)), f"{oldest} or newer"
+    version, needed = ".".join(map(str, facts.python)), f"{oldest} or newer"
     if facts.python >= OLDEST_PYTHON:
-        return Check("Python", "ok", found, needed)
-    return Check("Python", "fail", found, needed, f"make venv PYTHON=python{oldest}")
+        return Check("Python", "ok", version, needed)
+    return Check("Python", "fail", version, needed, f"make venv PYTHON=python{oldest}")
 
 
 def _java(facts: Facts) -> Check:
-    found, needed = f"{facts.java or 'none'}", f"{MIN_JAVA} or newer"
+    version, needed = f"{facts.java or 'none'}", f"{MIN_JAVA} or newer"
     if facts.java is not None and facts.java >= MIN_JAVA:
-        return Check("Java", "ok", found, needed)
+        return Check("Java", "ok", version, needed)
     if facts.java_home is not None:
-        found += f" in JAVA_HOME={facts.java_home}"
+        version += f" in JAVA_HOME={facts.java_home}"
         if facts.java_on_path:
-            return Check("Java", "fail", found, needed, "unset JAVA_HOME")
-    return Check("Java", "fail", found, needed, java_command(facts.package_manager, facts.is_root))
+            return Check("Java", "fail", version, needed, "unset JAVA_HOME")
+    return Check(
+        "Java", "fail", version, needed, java_command(facts.package_manager, facts.is_root)
+    )
 
 
 def _classes(facts: Facts) -> Check:
@@ -150,10 +152,10 @@ def _classes(facts: Facts) -> Check:
 
 def _amount(name: str, amount: int, limits_gib: tuple[int, int], mend: str) -> Check:
     least, good = limits_gib
-    found, needed = f"{amount / GIB:.1f} GiB", f"{good} GiB ({least} at the least)"
+    amount_text, needed = f"{amount / GIB:.1f} GiB", f"{good} GiB ({least} at the least)"
     if amount >= good * GIB:
-        return Check(name, "ok", found, needed)
-    return Check(name, "warn" if amount >= least * GIB else "fail", found, needed, mend)
+        return Check(name, "ok", amount_text, needed)
+    return Check(name, "warn" if amount >= least * GIB else "fail", amount_text, needed, mend)
 
 
 def _work(facts: Facts) -> Check:
@@ -178,9 +180,9 @@ def _versions(facts: Facts) -> Check:
         return Check("packages", "ok", f"{same} as pinned", needed)
     shown = ", ".join(differing[:_SHOWN_DIFFERENCES])
     rest = len(differing) - _SHOWN_DIFFERENCES
-    found = shown + (f" and {rest} more" if rest > 0 else "")
+    differences = shown + (f" and {rest} more" if rest > 0 else "")
     mend = f"{shlex.quote(facts.executable)} -m pip install -c constraints.txt -e '.[airflow,dev]'"
-    return Check("packages", "warn", found, needed, mend)
+    return Check("packages", "warn", differences, needed, mend)
 
 
 def _pyspark(facts: Facts) -> Check:
@@ -191,12 +193,14 @@ def _pyspark(facts: Facts) -> Check:
         return Check("pyspark", "fail", "not installed", needed, "make venv")
     again = f"{pip} install --force-reinstall --no-deps pyspark=={version}"
     if "pyspark-client" in facts.installed:
-        found = f"pyspark-client {facts.installed['pyspark-client']} overwrites pyspark {version}"
+        conflict = (
+            f"pyspark-client {facts.installed['pyspark-client']} overwrites pyspark {version}"
+        )
         mend = f"{pip} uninstall -y pyspark-client && {again}"
-        return Check("pyspark", "fail", found, needed, mend)
+        return Check("pyspark", "fail", conflict, needed, mend)
     if facts.pyspark_files != version:
-        found = f"pyspark {version} with files of {facts.pyspark_files or 'no version'}"
-        return Check("pyspark", "fail", found, needed, again)
+        conflict = f"pyspark {version} with files of {facts.pyspark_files or 'no version'}"
+        return Check("pyspark", "fail", conflict, needed, again)
     return Check("pyspark", "ok", version, needed)
 
 
@@ -218,9 +222,9 @@ def gather(work: Path, fix: bool = False) -> Facts:
 
     Only with ``fix`` is sudo asked whether it needs a password: some systems report the question.
     """
-    place = work.absolute()
-    while not place.exists():
-        place = place.parent
+    existing = work.absolute()
+    while not existing.exists():
+        existing = existing.parent
     java = find_java()
     constraints = Path(__file__).resolve().parents[1] / "constraints.txt"
     installed = {
@@ -240,8 +244,8 @@ def gather(work: Path, fix: bool = False) -> Facts:
         may_install=_is_root() or (fix and _answer("sudo", "-n", "true") is not None),
         is_root=_is_root(),
         memory_bytes=_memory_bytes(),
-        disk_free_bytes=shutil.disk_usage(place).free,
-        work_writable=place.is_dir() and os.access(place, os.W_OK | os.X_OK),
+        disk_free_bytes=shutil.disk_usage(existing).free,
+        work_writable=existing.is_dir() and os.access(existing, os.W_OK | os.X_OK),
         ports_taken=frozenset(port for port in PORTS if _is_taken(port)),
         pins=parse_pins(constraints.read_text("utf-8")) if constraints.is_file() else None,
         installed=installed,
@@ -282,10 +286,10 @@ def _is_taken(port: int) -> bool:
 
 
 def _pyspark_files() -> str | None:
-    found = util.find_spec("pyspark")
-    if found is None or found.origin is None:
+    spec = util.find_spec("pyspark")
+    if spec is None or spec.origin is None:
         return None
-    version = Path(found.origin).with_name("version.py")
+    version = Path(spec.origin).with_name("version.py")
     text = version.read_text("utf-8") if version.is_file() else ""
     match = re.search(r"""__version__[^=]*=\s*["']([^"']+)""", text)
     return match[1] if match else None

@@ -52,16 +52,16 @@ def meant(word: str, known: Iterable[str]) -> str:
 
 def disk_full(error: BaseException) -> bool:
     """Whether an error, or one that it came from, says that a disk has no space left."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     now: BaseException | None = error
-    while now is not None and id(now) not in seen:
-        seen.add(id(now))
+    while now is not None and id(now) not in visited:
+        visited.add(id(now))
         if isinstance(now, OSError) and now.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
         # The text of a Java error is asked of the JVM, which may be gone.
         with suppress(Exception):
-            said = str(now)
-            if any(text in said for text in _FULL):
+            message = str(now)
+            if any(text in message for text in _FULL):
                 return True
         now = now.__cause__ or now.__context__
     return False

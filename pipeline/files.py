@@ -27,7 +27,7 @@ def written_whole(path: Path, write: Callable[[Path], object]) -> Path:
 
 def write_text(path: Path, text: str) -> Path:
     """Write a text file, whole or not at all."""
-    return written_whole(path, lambda place: place.write_text(text, encoding="utf-8"))
+    return written_whole(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 
 def flush(path: Path) -> None:

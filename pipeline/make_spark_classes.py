@@ -43,9 +43,9 @@ def make_archive() -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that it is renamed there: whole, or not there.
         with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
-            made = Path(folder) / target.name
-            _run(made, Path(folder))
-            made.replace(target)
+            unfinished = Path(folder) / target.name
+            _run(unfinished, Path(folder))
+            unfinished.replace(target)
     except OSError as error:
         raise HourglassError(
             f"the archive of Spark's classes cannot be kept in {target.parent}: "
@@ -76,9 +76,10 @@ def _run(target: Path, folder: Path) -> None:
             f"the archive of Spark's classes was not made within {_PATIENCE_S} s"
         ) from error
     if done.returncode != 0 or not target.is_file():
-        said = (done.stdout + done.stderr).decode("utf-8", "replace").strip().splitlines()
+        output = (done.stdout + done.stderr).decode("utf-8", "replace").strip().splitlines()
         raise HourglassError(
-            "the archive of Spark's classes was not made: " + (said[-1] if said else "no reason")
+            "the archive of Spark's classes was not made: "
+            + (output[-1] if output else "no reason")
         )
 
 

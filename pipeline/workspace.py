@@ -243,13 +243,13 @@ class Workspace:
             if not (shards / text / "manifest.json").is_file():
                 raise UsageError(f"no data set {text!r} in {shards}: run `hourglass dataset`")
             return shards / text
-        made = sorted(
+        datasets = sorted(
             (json.loads(path.read_text("utf-8"))["as_of"], path.stat().st_mtime_ns, path.parent)
             for path in shards.glob("[!.]*/manifest.json")
         )
-        if not made:
+        if not datasets:
             raise UsageError(f"no data set in {shards} yet: run `hourglass dataset`")
-        folder: Path = made[-1][2]
+        folder: Path = datasets[-1][2]
         return folder
 
 

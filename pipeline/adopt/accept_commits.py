@@ -162,27 +162,29 @@ def _merge(lake: Lake, commit: ForeignCommits, properties: Mapping[str, str]) ->
     steps = [(commit.recorded, True)] + [(s.snapshot_id, is_own(s)) for s in chain.snapshots]
     parts: list[HourRange | None] = [None]
     if spec.partition is not None:
-        parts = [HourRange(h, h + 1) for part in commit.hours or () for h in part]
+        parts = [HourRange(h, h + 1) for hour_range in commit.hours or () for h in hour_range]
     merged: dict[HourRange | None, pa.Table] = {}
-    for part in parts:
-        wanted = _replayed(lake, spec, part, steps)
+    for hour_range in parts:
+        wanted = _replayed(lake, spec, hour_range, steps)
         rows = pa.Table.from_pylist(wanted, spec.schema)
-        if Counter(map(repr, lake.arrow(spec, part).to_pylist())) != Counter(map(repr, wanted)):
-            merged[part] = rows
+        if Counter(map(repr, lake.arrow(spec, hour_range).to_pylist())) != Counter(
+            map(repr, wanted)
+        ):
+            merged[hour_range] = rows
     if not merged:
         return
     if spec.partition is None:
         lake.overwrite(spec, "true", merged[None], properties)
         return
-    hours = contiguous(part.first for part in merged if part is not None)
+    hours = contiguous(hour_range.first for hour_range in merged if hour_range is not None)
     if spec.partition == "day":
         lake.rewrite_days(spec, hours, pa.concat_tables(merged.values()), properties, _every)
         return
     writer = HourWriter(lake.staging(spec))
     files: list[HourFile] = [
-        writer.write(part.first, iter([rows]))
-        for part, rows in merged.items()
-        if part is not None and rows.num_rows
+        writer.write(hour_range.first, iter([rows]))
+        for hour_range, rows in merged.items()
+        if hour_range is not None and rows.num_rows
     ]
     lake.replace(spec, hours, files, properties)
 
@@ -224,12 +226,12 @@ def _left(rows: Iterable[dict[str, Any]], removed: Counter[str]) -> list[dict[st
 
 def _taken(rows: Iterable[dict[str, Any]], added: Counter[str]) -> list[dict[str, Any]]:
     """So many of each of the rows."""
-    taken = []
+    chosen = []
     for row in rows:
         if added[repr(row)] > 0:
             added[repr(row)] -= 1
-            taken.append(row)
-    return taken
+            chosen.append(row)
+    return chosen
 
 
 def _hours(
@@ -245,7 +247,7 @@ def _hours(
     for spec in specs:
         commit = by_table.get(spec.name)
         if commit is not None and commit.hours is not None:
-            changed |= {hour for part in commit.hours for hour in part}
+            changed |= {hour for hour_range in commit.hours for hour in hour_range}
         elif commit is not None or lost:
             changed |= {hour for hour, name in filled if name == step}
             changed |= {file.hour for file in lake.files(spec) if file.hour is not None}

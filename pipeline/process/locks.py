@@ -36,7 +36,7 @@ def held(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as lock:
-        deadline, said = time.monotonic() + wait_s, False
+        deadline, announced = time.monotonic() + wait_s, False
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,9 +48,9 @@ def held(
                     raise HourglassError(
                         f"{sentence}: waited {wait_s:.0f} s; try again when it has finished"
                     ) from error
-                if not said:
+                if not announced:
                     say(sentence)
-                    said = True
+                    announced = True
                 time.sleep(_POLL_S)
         lock.truncate(0)
         lock.write(holder)

@@ -67,8 +67,8 @@ def environment_values(settings: type[BaseModel], environment: Mapping[str, str]
                 "in pipeline/settings/, and two underscores lead from a section to its key"
             )
         section = values
-        for part in variable.path[:-1]:
-            section = section.setdefault(part, {})
+        for key in variable.path[:-1]:
+            section = section.setdefault(key, {})
         section[variable.path[-1]] = _value(variable, kind)
     return values
 

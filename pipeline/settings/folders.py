@@ -47,22 +47,22 @@ def _of_file_uri(text: str, scheme: str) -> str:
     return unquote(f"{slash}{path}")
 
 
-def path_option(given: str | Path) -> Path:
+def path_option(text: str | Path) -> Path:
     """A path of the command line.
 
     Raises:
         UsageError: as `local_path`.
     """
     try:
-        return Path(local_path(str(given)))
+        return Path(local_path(str(text)))
     except ValueError as error:
-        raise UsageError(f"{given}: {error}") from error
+        raise UsageError(f"{text}: {error}") from error
 
 
-def _setting(given: Any) -> Any:  # noqa: ANN401 - whatever a settings file may hold
-    if given is None:
+def _setting(value: Any) -> Any:  # noqa: ANN401 - whatever a settings file may hold
+    if value is None:
         raise ValueError("a path is needed (~ alone is YAML's word for nothing: write '~')")
-    return local_path(given) if isinstance(given, str) else given
+    return local_path(value) if isinstance(value, str) else value
 
 
 LocalPath = Annotated[Path, BeforeValidator(_setting)]

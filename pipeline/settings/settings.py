@@ -232,8 +232,8 @@ class ModelSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_text(cls, given: object) -> object:
-        return {"file": given} if isinstance(given, str) else given
+    def _of_text(cls, value: object) -> object:
+        return {"file": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -351,9 +351,9 @@ class RecommendSettings(Section):
 
     @field_validator("exclude_seen", mode="before")
     @classmethod
-    def _of_bool(cls, given: object) -> object:
-        text = str(given).lower()
-        return {"true": "history", "false": "none"}.get(text, given)
+    def _of_bool(cls, value: object) -> object:
+        text = str(value).lower()
+        return {"true": "history", "false": "none"}.get(text, value)
 
 
 class MaintainSettings(Section):
@@ -551,11 +551,11 @@ class Settings(BaseSettings):
 
     @field_validator("candidate")
     @classmethod
-    def _each_candidate_once(cls, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        names = (given,) if isinstance(given, str) else given
+    def _each_candidate_once(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        names = (value,) if isinstance(value, str) else value
         if not names or "" in names or len(set(names)) < len(names):
             raise ValueError("name at least one model, each once")
-        return given
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -640,7 +640,7 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
         # A misspelt key often is why another one is missing.
         wrong = error.errors()
         first = next((each for each in wrong if each["type"] == "extra_forbidden"), wrong[0])
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(key_part) for key_part in first["loc"])
         name = variable_of(first["loc"], os.environ) or name
         if first["type"] == "extra_forbidden":
             hint = meant(str(first["loc"][-1]), _keys(Settings, first["loc"][:-1]))

@@ -117,9 +117,9 @@ def refuse_all(reason: str) -> Parser:
 
 def hour_of_folder(file_name: str) -> Hour | None:
     """The hour of the innermost folder called like ``2016-03-14T13``, if there is one."""
-    for part in reversed(file_name.replace("\\", "/").split("/")[:-1]):
-        if _HOUR_FOLDER.fullmatch(part):
-            return hour_or_none(part)
+    for folder in reversed(file_name.replace("\\", "/").split("/")[:-1]):
+        if _HOUR_FOLDER.fullmatch(folder):
+            return hour_or_none(folder)
     return None
 
 

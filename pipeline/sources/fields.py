@@ -134,7 +134,7 @@ def event_builder(
 
     The texts come in :data:`FIELD_ORDER`.  The event keeps the context it is given.
     """
-    known = frozenset(event_types)
+    allowed = frozenset(event_types)
 
     def build(texts: Sequence[str], context: dict[str, str]) -> ParsedEvent | Refusal:
         event_time, user_id, item_id, event_type, value, event_key, given_session = texts
@@ -151,7 +151,7 @@ def event_builder(
             if number is None and not value.isspace():
                 return BAD_VALUE
         kind = event_type or default_event_type
-        if known and kind not in known:
+        if allowed and kind not in allowed:
             return UNKNOWN_TYPE
         return ParsedEvent(
             time_us,

@@ -84,7 +84,7 @@ def read_metadata(path: Path, lines: Iterator[Line], id_column: IdColumn) -> Ite
         read_row = _json_row_reader(id_column)
     else:
         read_row = _typed_row_reader(first.text, id_column, path)
-    seen: set[str] = set()
+    identities: set[str] = set()
     for line in lines:
         try:
             if line.reason:
@@ -96,8 +96,10 @@ def read_metadata(path: Path, lines: Iterator[Line], id_column: IdColumn) -> Ite
         except _BadRowError as error:
             yield MetadataLine(line.number, None, str(error))
             continue
-        again = f"{id_column} {identity!r} is there a second time" if identity in seen else None
-        seen.add(identity)
+        again = (
+            f"{id_column} {identity!r} is there a second time" if identity in identities else None
+        )
+        identities.add(identity)
         yield MetadataLine(line.number, row, again)
 
 

@@ -42,6 +42,6 @@ def duration(seconds: float) -> str:
     return f"{significant(seconds)} s"
 
 
-def percent(part: float, whole: float = 1.0) -> str:
+def percent(amount: float, whole: float = 1.0) -> str:
     """A fraction as a percentage of three digits or so."""
-    return f"{significant(100 * part / whole)} %" if whole else NOTHING
+    return f"{significant(100 * amount / whole)} %" if whole else NOTHING
