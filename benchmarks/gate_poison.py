@@ -203,12 +203,12 @@ def poisoned(work: Path) -> list[dict[str, Any]]:
     """Build a small world with Spark from the simulated site, and judge every poison in it."""
     from datetime import UTC, datetime
 
-    from pipeline.dataset.build import freeze, hold_out
+    from pipeline.dataset.build import freeze, freeze_test_set
     from pipeline.hours import Hour, HourRange
     from pipeline.ingest import ingest
     from pipeline.sessions.sessionize import sessionize
     from pipeline.simulator import simulate
-    from pipeline.workspace import Workspace
+    from pipeline.workspace import CommandContext
     from training.registry.mlflow_registry import registry_of
 
     settings = load_settings(
@@ -222,7 +222,7 @@ def poisoned(work: Path) -> list[dict[str, Any]]:
             "gate": {"floor": FLOOR},
         },
     )
-    space = Workspace(settings, datetime(2026, 1, 7, tzinfo=UTC), as_json=False)
+    space = CommandContext(settings, datetime(2026, 1, 7, tzinfo=UTC), as_json=False)
     try:
         first = Hour.parse(settings.simulator.start)
         hours = HourRange(first, first + settings.simulator.hours)
@@ -234,7 +234,7 @@ def poisoned(work: Path) -> list[dict[str, Any]]:
             sessionize(compute, lake, settings, hours)
         as_of = hours.stop - 3
         older, dataset = (freeze(compute, lake, settings, at) for at in (as_of - 2, as_of))
-        frozen = hold_out(compute, lake, settings, dataset, HourRange(as_of, as_of + 1))
+        frozen = freeze_test_set(compute, lake, settings, dataset, HourRange(as_of, as_of + 1))
         world = World(settings, registry_of(space), dataset, older, frozen)
         learned = read_dataset(dataset)
         world.enter(FLOOR, FLOOR, learned)

@@ -17,7 +17,7 @@ from training.data.reader import DataSet
 from training.models.hrnn import HrnnParameters
 from training.nn.build import negatives_of
 from training.nn.input_encoding import Memory
-from training.nn.learner import Lesson, RankingLearner, StateLearner
+from training.nn.learner import Lesson, RankingLearner, RecurrentLearner
 from training.nn.losses import loss_named
 from training.nn.network import NetOptions, StateNet
 from training.nn.step_inputs import EventSteps
@@ -63,7 +63,7 @@ class HgruLearner(RankingLearner):
     """Scores items with the lower states; both levels are carried."""
 
     def _states(self, batch: Batch, inputs: Tensor) -> Tensor:
-        both = StateLearner._states(self, batch, inputs)
+        both = RecurrentLearner._states(self, batch, inputs)
         return both[..., : self.net.options.width]
 
 

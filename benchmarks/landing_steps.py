@@ -105,12 +105,12 @@ def in_one_process(config: Path, steps: Steps) -> list[dict[str, Any]]:
 
     from pipeline.errors import HourglassError
     from pipeline.settings.settings import load_settings
-    from pipeline.workspace import Workspace
+    from pipeline.workspace import CommandContext
     from training.cli.main import app
 
     group = typer.main.get_command(app)
     found = []
-    space = Workspace(load_settings(config), datetime.now(UTC), as_json=True)
+    space = CommandContext(load_settings(config), datetime.now(UTC), as_json=True)
     try:
         with _measured() as measured:
             assert space.compute.spark

@@ -23,7 +23,7 @@ from pipeline.settings.settings import load_settings
 from training.data.reader import DataSet, read_dataset
 from training.models import build
 from training.models.parts.base import System
-from training.models.parts.recurrent import NeuralSystem
+from training.models.parts.recurrent import RecurrentModel
 from training.recommend.recommend import recommend
 from training.registry.artefact import save_model
 from training.registry.mlflow_registry import LiveModel
@@ -94,7 +94,7 @@ def _model(work: Path, name: str, folder: Path, parameters: dict[str, Any]) -> L
 
 def _untrained(system: System, data: DataSet) -> bool:
     """Give a network its first weights instead of training it."""
-    if not isinstance(system, NeuralSystem):
+    if not isinstance(system, RecurrentModel):
         return False
     from training.batching.targets import split_targets
     from training.nn.input_encoding import Memory

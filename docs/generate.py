@@ -27,7 +27,7 @@ from pipeline.settings.yaml_text import read_yaml
 from pipeline.simulator import SCENARIOS
 from training.cli.main import app
 from training.gate.reasons import CHECKS, OF_NO_CANDIDATE, REASONS, REASONS_BY_STEP
-from training.models import SYSTEM_NAMES, parameters_class
+from training.models import MODEL_NAMES, parameters_class
 
 MARKER = re.compile(r"^<!-- generated: ([a-z ]+) -->$", re.MULTILINE)
 # Options that stand before or after any command.
@@ -322,7 +322,7 @@ def _checks() -> str:
 
 def parameter_classes() -> dict[str, type]:
     """The parameters' class of each model type, by the name that `system:` takes."""
-    return {name: parameters_class(name) for name in SYSTEM_NAMES}
+    return {name: parameters_class(name) for name in MODEL_NAMES}
 
 
 def _parameters() -> str:

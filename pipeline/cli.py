@@ -19,7 +19,7 @@ from pipeline.ingest.summary import (
 )
 from pipeline.settings.folders import path_option
 from pipeline.text.wording import counted, verb
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 
 if TYPE_CHECKING:
     from pipeline.ingest.ingest import IngestSummary
@@ -48,7 +48,7 @@ def doctor(
     """Say what is missing on this machine, and the command that mends it."""
     from pipeline.doctor import render, run_doctor
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     checks = run_doctor(space.settings.work, fix)
     if space.as_json:
         space.say("", {"checks": [vars(check) for check in checks]})
@@ -64,7 +64,7 @@ def doctor(
 @app.command()
 def where(context: typer.Context) -> None:
     """Say where the pages for people lie: the report and the Data Docs."""
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     folders = {name: space.settings.path(name) for name in ("reports", "data_docs")}
     pages = (folders["reports"] / "report.html", folders["data_docs"] / "index.html")
     space.say(f"report: {pages[0]}\nData Docs: {pages[1]}", folders)
@@ -85,7 +85,7 @@ def simulate(
     from pipeline.simulator import SCENARIOS
     from pipeline.simulator import simulate as run
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     if scenario is not None and scenario not in SCENARIOS:
         raise UsageError(f"--scenario {scenario!r} is none of {', '.join(SCENARIOS)}")
     options = {
@@ -115,7 +115,7 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
     from pipeline.ingest.ingest import ingest as run
     from pipeline.ingest.item_user_tables import load_metadata
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     hours = _maybe_range(first, stop)
     with space.writing():
         metadata = load_metadata(space.lake, space.settings)
@@ -149,7 +149,7 @@ def validate(
     from pipeline.quality.results import refuse_critical
     from pipeline.quality.validate_hours import validate as run
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     hours = space.past(HourRange.parse(first, stop))
     kinds = _kinds(only)
     with space.writing(), space.status("validating"):
@@ -185,7 +185,7 @@ def _kinds(only: str | None) -> tuple[Kind, ...]:
 @app.command()
 def sessionize(context: typer.Context, first: From, stop: To) -> None:
     """Compute sessions, open sessions, item hours and dwell hours of a range."""
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     _sessionize(space, space.past(HourRange.parse(first, stop)))
 
 
@@ -207,7 +207,7 @@ def backfill(
     from pipeline.ingest.item_user_tables import load_metadata
     from pipeline.sessions.backfill import backfill as run
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     requested = _maybe_range(first, stop)
     if stop and requested:
         space.past(requested)
@@ -238,7 +238,7 @@ def backfill(
     _refuse_left_out(summary, metadata)
 
 
-def _show_plan(space: Workspace, asked: HourRange | None, accept_late: bool) -> None:
+def _show_plan(space: CommandContext, asked: HourRange | None, accept_late: bool) -> None:
     from rich.table import Table
 
     from pipeline.sessions.backfill import plan_backfill
@@ -286,7 +286,7 @@ def _from_to(files: Sequence[str]) -> str:
     return files[0] if len(files) == 1 else f"from {files[0]} to {files[-1]}"
 
 
-def _sessionize(space: Workspace, hours: HourRange) -> None:
+def _sessionize(space: CommandContext, hours: HourRange) -> None:
     from pipeline.sessions.sessionize import sessionize as run
 
     with space.writing():
@@ -311,12 +311,12 @@ def dataset(
     ] = None,
 ) -> None:
     """Freeze what a model may know at an hour into Parquet shards."""
-    from pipeline.dataset.freeze import freeze_and_judge
+    from pipeline.dataset.freeze import freeze_and_validate
     from pipeline.dataset.manifest import read_manifest
     from pipeline.quality.results import refuse_critical
     from pipeline.settings.settings import DatasetSettings
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     settings = space.settings
     if window is not None:
         parse_duration_h(window)
@@ -328,7 +328,7 @@ def dataset(
     if judged_until not in (None, "last"):
         time = Hour.parse(str(judged_until)) - parse_duration_h(settings.evaluation.horizon)
     base = space.dataset(extend, "--extend") if extend else None
-    folder, outcome = freeze_and_judge(space, settings, time, base)
+    folder, outcome = freeze_and_validate(space, settings, time, base)
     for result in outcome.results:
         if not result.success:
             space.console.print(f"{result.severity}: {result.sentence}", markup=False)
@@ -366,7 +366,7 @@ def drill(
     from pipeline.simulator.drill import Drill
     from pipeline.simulator.drill_tables import complaint, drill_facts, drill_sentence, tables
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     names = scenario or list(SCENARIOS)
     if unknown := [name for name in names if name not in SCENARIOS]:
         raise UsageError(f"--scenario {unknown[0]!r} is none of {', '.join(SCENARIOS)}")

@@ -33,7 +33,7 @@ _SOON_DONE_H = 24  # more hours, and how many is not known, may take minutes
 
 
 @dataclass
-class Workspace:
+class CommandContext:
     """One invocation; ``clock`` is read once, by the command line.
 
     ``clock`` tells what is past, so that all steps agree; ``now`` says when something was done.
@@ -210,7 +210,7 @@ class Workspace:
             raise UsageError(f"--to {hours.stop} is in the future: the hour now is {now}")
         return hours
 
-    def said_now(self) -> str:
+    def now_iso(self) -> str:
         """The time of an act, for its record."""
         return self.now().isoformat(timespec="seconds")
 
@@ -258,7 +258,7 @@ _Describe = Callable[[str], None]
 
 
 @contextmanager
-def bar(space: Workspace, doing: str) -> Iterator[tuple[_Advance, _Describe]]:
+def bar(space: CommandContext, doing: str) -> Iterator[tuple[_Advance, _Describe]]:
     """A progress bar in a terminal, nothing but the title elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn as Bar

@@ -26,7 +26,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator import simulate
 from training.data.reader import Requests
-from training.models.parts.recurrent import NeuralSystem
+from training.models.parts.recurrent import RecurrentModel
 
 AGES_H = ((0, 12), (12, 36), (36, 72))
 _LEARNED_H = 84
@@ -100,7 +100,7 @@ def correlation(found: Floats, true: Floats) -> float:
     return float((found * true).sum() / np.sqrt((found**2).sum() * (true**2).sum()))
 
 
-def truth_figures(system: NeuralSystem, known: World) -> Figures:
+def truth_figures(system: RecurrentModel, known: World) -> Figures:
     """Correlations of what was learned with taste, within ages too, and with exposure."""
     train = known.parts.train
     learned = system.affinities(train.histories, known.requests).astype(np.float64)
@@ -124,7 +124,7 @@ def compared(
         sizes = {**known.parts.said, "asked_users": len(known.requests)}
         for entry in entries:
             system = fitted(entry, known.parts.train, seed)
-            assert isinstance(system, NeuralSystem)
+            assert isinstance(system, RecurrentModel)
             found = {
                 **truth_figures(system, known),
                 **figures(freshened(system, known.parts.test), known.parts.test, rule("drop")),

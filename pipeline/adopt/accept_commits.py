@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.ingest.file_audit import (
     Account,
-    account_rows,
-    read_accounts,
+    audit_rows,
+    read_audits,
     removed_from,
     versions_of,
 )
@@ -307,7 +307,7 @@ def _settle_accounts(
     properties: Mapping[str, str],
 ) -> None:
     """Let the accounts of raw files say which of their records another program removed."""
-    accounts = read_accounts(lake)
+    accounts = read_audits(lake)
     settled = versions_of(accounts)
     for spec, column in ((EVENTS, "accepted"), (QUARANTINE, "quarantined")):
         commit = by_table.get(spec.name)
@@ -326,7 +326,7 @@ def _settle_accounts(
         settled = removed_from(settled, column, {n: -c for n, c in change.items() if c}, by)
     rows: list[Account] = [account for each in settled.values() for account in each]
     if Counter(rows) != Counter(accounts):
-        lake.overwrite(SOURCE_FILES, "true", account_rows(rows), properties)
+        lake.overwrite(SOURCE_FILES, "true", audit_rows(rows), properties)
 
 
 def _by(spec: TableSpec, commit: ForeignCommits | None) -> str:

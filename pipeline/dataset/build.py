@@ -1,7 +1,7 @@
 """Data sets: what a model may know at an hour T, frozen into shards.
 
-``freeze`` makes a data set as of T.  ``hold_out`` makes, in the same format and with the same
-vocabulary and bins, the events that follow: the test part.  ``histories_at`` makes the requests
+``freeze`` makes a data set as of T.  ``freeze_test_set`` makes, in the same format and with the
+same vocabulary and bins, the events that follow: the test set.  ``histories_at`` makes the requests
 that recommendations answer.  None reads anything that happened at or after its own end.
 """
 
@@ -89,7 +89,7 @@ def freeze(
         return write_dataset(folder, settings, frame, state, content, features)
 
 
-def hold_out(
+def freeze_test_set(
     compute: Compute, lake: Lake, settings: Settings, base: Path, hours: HourRange
 ) -> Path:
     """The events of ``hours`` as test part of a data set that was frozen as of their start.
@@ -104,7 +104,7 @@ def hold_out(
 
 
 def held_out(lake: Lake, settings: Settings, base: Path, hours: HourRange) -> Path | None:
-    """The test part as `hold_out` made it before from the same events, if it did.
+    """The test part as `freeze_test_set` made it before from the same events, if it did.
 
     Raises:
         UsageError: the hours do not begin where the data set ends.

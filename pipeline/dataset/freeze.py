@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.dataset.build import freeze
-from pipeline.dataset.validate import judge_dataset
+from pipeline.dataset.validate import validate_dataset
 from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.quality.results import ValidationOutcome
+from pipeline.quality.results import ValidationResult
 from pipeline.quality.verdicts import refuse_learning_from
 from pipeline.settings.settings import Settings
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 
 
-def freeze_and_judge(
-    space: Workspace, settings: Settings, as_of: Hour, base: Path | None = None
-) -> tuple[Path, ValidationOutcome]:
+def freeze_and_validate(
+    space: CommandContext, settings: Settings, as_of: Hour, base: Path | None = None
+) -> tuple[Path, ValidationResult]:
     """Freeze a data set and ask its expectations; whoever may not use it must still refuse it.
 
     Args:
@@ -32,4 +32,4 @@ def freeze_and_judge(
     compute = space.compute
     with space.status(f"freezing a data set as of {as_of}"):
         folder = freeze(compute, space.lake, settings, as_of, base)
-    return folder, judge_dataset(space.lake, settings, folder)
+    return folder, validate_dataset(space.lake, settings, folder)

@@ -21,7 +21,7 @@ from pipeline.settings.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.quality.results import ValidationOutcome
+    from pipeline.quality.results import ValidationResult
 
 SUITE = "datasets"
 _VERDICT = "quality.json"
@@ -29,7 +29,7 @@ _NAN = float("nan")
 _LATEST_H = 24
 
 
-def judge_dataset(lake: Lake, settings: Settings, folder: Path) -> ValidationOutcome:
+def validate_dataset(lake: Lake, settings: Settings, folder: Path) -> ValidationResult:
     """Hold a data set to its expectations; the verdict is kept in its folder.
 
     Raises:

@@ -34,7 +34,7 @@ _KEYS = pa.schema([EVENTS.schema.field(name) for name in ("hour", "event_key")])
 
 
 @dataclass(frozen=True)
-class ToldBefore:
+class EarlierKeys:
     """What the lake knows of arriving keys besides the events of the arriving hours.
 
     ``hours`` are those whose events are to be written anew: the arriving ones, and others of which
@@ -49,14 +49,14 @@ class ToldBefore:
 
 
 @contextmanager
-def told_before(
+def find_earlier_keys(
     spark: SparkSession,
     lake: Lake,
     parcel: Parcel,
     hours: Collection[Hour],
     changed: Sequence[str],
     key_window: str | None,
-) -> Iterator[ToldBefore]:
+) -> Iterator[EarlierKeys]:
     """Look arriving keys up among the events of the hours around them.
 
     Args:
@@ -70,7 +70,7 @@ def told_before(
     # A limit of nothing lets the optimiser leave out what it is joined to.
     nothing = read_by_hour(spark, REPEATED_KEYS.schema, ()).limit(0)
     if key_window is None or not hours:
-        yield ToldBefore(contiguous(hours), nothing, nothing, 0)
+        yield EarlierKeys(contiguous(hours), nothing, nothing, 0)
         return
     window_h = None if key_window == ALL_HOURS else parse_duration_h(key_window)
     window_us = _ENDLESS_US if window_h is None else window_h * _HOUR_US
@@ -104,7 +104,7 @@ def told_before(
             elsewhere = elsewhere.union(read_by_hour(spark, REPEATED_KEYS.schema, outside))
         inside = [file for file in files if file.hour in rewritten]
         repeated = read_by_hour(spark, REPEATED_KEYS.schema, inside)
-        yield ToldBefore(contiguous(rewritten), repeated, elsewhere, window_us)
+        yield EarlierKeys(contiguous(rewritten), repeated, elsewhere, window_us)
     finally:
         if met is not None:
             met.unpersist()

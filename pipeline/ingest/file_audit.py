@@ -48,7 +48,7 @@ class Account:
 Versions = dict[str, list[Account]]
 
 
-def read_accounts(lake: Lake, state: State | None = None) -> list[Account]:
+def read_audits(lake: Lake, state: State | None = None) -> list[Account]:
     """Every account that the lake keeps."""
     rows = lake.arrow(SOURCE_FILES, state=state).to_pylist()
     return [Account(**{**row, "removed": row["removed"] or 0}) for row in rows]
@@ -183,7 +183,7 @@ def _accepted(*accounts: Iterable[Account]) -> int:
     return sum(account.accepted for each in accounts for account in each)
 
 
-def commit_accounts(
+def commit_audits(
     lake: Lake,
     known: Versions,
     settled: Versions,
@@ -195,17 +195,17 @@ def commit_accounts(
 
     ``all_again`` writes the known ones also where none has changed: the table lacks a column.
     """
-    rows = account_rows(arrived)
+    rows = audit_rows(arrived)
     if not all_again and known == settled and len(lake.files(SOURCE_FILES)) < _MOST_FILES:
         lake.append(SOURCE_FILES, rows, made_by)
         return
     # Also when there are many: hourly runs would leave thousands of small files, and each run
     # reads them all.
-    standing = account_rows(account for each in settled.values() for account in each)
+    standing = audit_rows(account for each in settled.values() for account in each)
     lake.overwrite(SOURCE_FILES, "true", pa.concat_tables([standing, rows]), made_by)
 
 
-def account_rows(accounts: Iterable[Account]) -> pa.Table:
+def audit_rows(accounts: Iterable[Account]) -> pa.Table:
     """The accounts as rows of ``source_files``."""
     rows: list[dict[str, Any]] = [vars(account) for account in accounts]
     return pa.Table.from_pylist(rows, schema=SOURCE_FILES.schema)

@@ -19,18 +19,18 @@ import pyarrow as pa
 
 from pipeline.errors import HourglassError, telling_of_full_disk
 from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.ingest.event_keys import hours_no_longer_told, stage_repeated, told_before
+from pipeline.ingest.event_keys import find_earlier_keys, hours_no_longer_told, stage_repeated
 from pipeline.ingest.file_audit import (
     COUNTS,
     Account,
     Versions,
     check_events,
     check_records,
-    commit_accounts,
+    commit_audits,
     settle_all,
 )
 from pipeline.ingest.landing_zone import Arrival, grown
-from pipeline.ingest.late_events import let_in_before, remember_let_in
+from pipeline.ingest.late_events import accept_late_files, accepted_late_ranges
 from pipeline.ingest.new_files import (
     Intake,
     check_headers,
@@ -134,7 +134,7 @@ def _take_in(
     summary = IngestSummary(0, intake.known_files)
     unreadable = intake.unreadable
     if intake.arrivals:
-        let_in = let_in_before(lake)
+        let_in = accepted_late_ranges(lake)
 
         def read(arrivals: list[Arrival], folder: str) -> Parcel:
             return read_once(
@@ -189,7 +189,9 @@ def _commit(
         if arrival.file.source_file in {*versions} - {*renewed}
     ]
     key_window = settings.ingest.key_window if has_keys else None
-    with told_before(spark, lake, parcel, parcel.event_hours | gone, changed, key_window) as told:
+    with find_earlier_keys(
+        spark, lake, parcel, parcel.event_hours | gone, changed, key_window
+    ) as told:
         hours = told.hours
         known = lake.read(spark, EVENTS, hours)
         reworded = parcel.events.where(parcel.events.source_file.isin(changed))
@@ -233,9 +235,9 @@ def _commit(
         lake.replace(REPEATED_KEYS, hours, repeated, made_by)
     let_in = [row.source_file for row in counted if row.late]
     commit_quarantine(spark, lake, parcel, versions, names, let_in, made_by)
-    commit_accounts(lake, versions, settled, arrived, made_by, intake.readers_missing)
+    commit_audits(lake, versions, settled, arrived, made_by, intake.readers_missing)
     if late is not None:
-        remember_let_in(lake, let_in, late, made_by)
+        accept_late_files(lake, let_in, late, made_by)
     # Also where no record became an event: the new state holds the refused ones and the accounts.
     lake.record_filled(INGEST, hours, _filled_rows(digests, made_by), made_by)
     empty = {row.source_file for row in counted if row.records and not row.events}

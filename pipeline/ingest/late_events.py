@@ -28,7 +28,7 @@ def range_us(hours: HourRange) -> tuple[int, int]:
     return hours.first.index * _HOUR_US, hours.stop.index * _HOUR_US
 
 
-def let_in_before(lake: Lake) -> RangesUs:
+def accepted_late_ranges(lake: Lake) -> RangesUs:
     """For each file, the ranges of event times from which it was let in, in microseconds."""
     ranges: RangesUs = defaultdict(list)
     for row in lake.arrow(LATE_RANGES).to_pylist():
@@ -38,11 +38,11 @@ def let_in_before(lake: Lake) -> RangesUs:
     return ranges
 
 
-def remember_let_in(
+def accept_late_files(
     lake: Lake, files: list[str], hours: HourRange, made_by: Mapping[str, str]
 ) -> None:
     """Record that these files' records of these hours are let in, however late they came."""
-    before = let_in_before(lake)
+    before = accepted_late_ranges(lake)
     ends = {"late_from": hours.first.start, "late_to": hours.stop.start}
     rows = [{"source_file": name, **ends} for name in files if range_us(hours) not in before[name]]
     if rows:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.ingest.file_audit import Account, Versions, read_accounts, versions_of
+from pipeline.ingest.file_audit import Account, Versions, read_audits, versions_of
 from pipeline.ingest.landing_zone import (
     Arrival,
     RawFile,
@@ -78,7 +78,7 @@ def find_intake(
         settings.source.path, source.pattern, source.arrival_hour, clock
     )
     state = lake.state()
-    recorded = read_accounts(lake, state)
+    recorded = read_audits(lake, state)
     read_by = reading_digest(settings, source)
     accounts, unknown = with_readers(lake, settings, recorded, read_by, state)
     asked = arrived_in(files, hours)

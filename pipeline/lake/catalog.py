@@ -63,7 +63,7 @@ def existing_catalog(uri: str, warehouse: Path) -> SqlCatalog:
     """
     from sqlalchemy.exc import SQLAlchemyError
 
-    from pipeline.lake.fast_pyiceberg import SwiftCatalog
+    from pipeline.lake.fast_pyiceberg import CachedCatalog
 
     missing = (
         f"there is no lake at {warehouse} yet, or its catalog cannot be read: check work, "
@@ -72,7 +72,7 @@ def existing_catalog(uri: str, warehouse: Path) -> SqlCatalog:
     if (database := sqlite_file(uri)) is not None and not database.exists():
         raise HourglassError(missing)
     try:
-        catalog = SwiftCatalog(
+        catalog = CachedCatalog(
             NAMESPACE,
             uri=_patient(uri),
             warehouse=str(warehouse.absolute()),
@@ -101,12 +101,12 @@ def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
     from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
     from pyiceberg.schema import assign_fresh_schema_ids
 
-    from pipeline.lake.fast_pyiceberg import SwiftCatalog
+    from pipeline.lake.fast_pyiceberg import CachedCatalog
 
     if (database := sqlite_file(uri)) is not None and not database.exists():
         # Most often the database lies in there.
         warehouse.mkdir(parents=True, exist_ok=True)
-    catalog = SwiftCatalog(NAMESPACE, uri=_patient(uri), warehouse=str(warehouse.absolute()))
+    catalog = CachedCatalog(NAMESPACE, uri=_patient(uri), warehouse=str(warehouse.absolute()))
     present = {row.table: row.metadata_location for row in catalog_rows(catalog)}
     names = {spec.name for spec in ALL_TABLES}
     for name in sorted(names.intersection(present)):

@@ -33,7 +33,7 @@ _MOST_KEPT = 64
 MOST_MANIFESTS = 16
 
 
-class SwiftCatalog(SqlCatalog):
+class CachedCatalog(SqlCatalog):
     """A SQL catalog that reads each metadata file once."""
 
     _kept: OrderedDict[str, Table]
@@ -56,7 +56,7 @@ class SwiftCatalog(SqlCatalog):
         return Table(cached.name(), cached.metadata, cached.metadata_location, cached.io, self)
 
 
-class SwiftTransaction(Transaction):
+class CachedTransaction(Transaction):
     """A transaction that applies its updates when they change, not at every look."""
 
     _seen: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None

@@ -652,12 +652,12 @@ def _within(hours: Hours) -> BooleanExpression:
 @contextmanager
 def _committing(table: Table, spec: TableSpec) -> Iterator[Transaction]:
     """A transaction that ends in one commit."""
-    from pipeline.lake.fast_pyiceberg import SwiftTransaction
+    from pipeline.lake.fast_pyiceberg import CachedTransaction
 
     with _alone(spec), warnings.catch_warnings():
         # Replacing the rows of an hour that had none is what a first run does.
         warnings.filterwarnings("ignore", message="Delete operation did not match")
-        with SwiftTransaction(table) as tx:
+        with CachedTransaction(table) as tx:
             _add_columns(tx, spec)
             yield tx
 

@@ -34,7 +34,7 @@ _REMOVED = (("file", ""), ("data set", ""), ("leftover", " of killed runs"))
 
 
 @dataclass(frozen=True)
-class TrainedFrom:
+class ModelInputs:
     """What recorded models were trained from: ids of data sets, snapshot ids by table."""
 
     datasets: frozenset[str] = frozenset()
@@ -98,7 +98,7 @@ class Upkeep:
         return (self.files, self.datasets, self.scratch)
 
 
-def survey(lake: Lake, settings: Settings, trained_from: TrainedFrom, clock: datetime) -> Upkeep:
+def survey(lake: Lake, settings: Settings, trained_from: ModelInputs, clock: datetime) -> Upkeep:
     """What :func:`maintain` would do; changes nothing, and may run beside a writer.
 
     Raises:
@@ -122,7 +122,7 @@ def survey(lake: Lake, settings: Settings, trained_from: TrainedFrom, clock: dat
     )
 
 
-def maintain(lake: Lake, settings: Settings, trained_from: TrainedFrom, clock: datetime) -> Upkeep:
+def maintain(lake: Lake, settings: Settings, trained_from: ModelInputs, clock: datetime) -> Upkeep:
     """Take back what a killed step left, compact, expire and remove; returns what was done.
 
     A reader keeps what it sees: any state that was current within ``maintain.keep`` of ``clock``

@@ -67,7 +67,7 @@ class Deviation(NamedTuple):
 UNKNOWN = Deviation(_NAN, _NAN)
 
 
-def usual_count(counts: Mapping[Hour, float], hour: Hour) -> float | None:
+def expected_count(counts: Mapping[Hour, float], hour: Hour) -> float | None:
     """Median count of the same hour of the week in the last four weeks, or else of the day.
 
     Args:
@@ -95,7 +95,7 @@ class Volume:
     def deviation(self, hour: Hour, span_h: int = 1) -> Deviation:
         """How the ``span_h`` hours that end with this one compare with the same hours before.
 
-        With n the sum of the counts and m that of :func:`usual_count`, the ratio is n / m and
+        With n the sum of the counts and m that of :func:`expected_count`, the ratio is n / m and
         z = (n - m) / sqrt(phi (m + 1) + (0.05 m)^2).  phi, at least 1, is how much more than a
         Poisson count the spans of a week varied: the mean of the smaller nine tenths of
         (n' - m')^2 / (m' + 1), divided by what that mean is where the counts are Poisson's.  The
@@ -127,11 +127,11 @@ class Volume:
 
     def _usual_of(self, hour: Hour) -> float | None:
         if hour not in self._usual:
-            self._usual[hour] = usual_count(self.counts, hour)
+            self._usual[hour] = expected_count(self.counts, hour)
         return self._usual[hour]
 
 
-def deviation_from_usual(values: Mapping[Hour, float], hour: Hour, value: float) -> Deviation:
+def deviation_from_expected(values: Mapping[Hour, float], hour: Hour, value: float) -> Deviation:
     """How a positive figure of an hour compares with those of the same time of day before.
 
     Of the last seven days the same hour and its two neighbours count, ten values at least.  The
@@ -268,7 +268,7 @@ def session_comparison(hour: Hour | None, past: Past) -> dict[str, float]:
 
 def _usual(past: Past, hour: Hour, distribution: str, name: str) -> Deviation:
     figures = past.figures(distribution, name)
-    return deviation_from_usual(figures, hour, figures.get(hour, _NAN))
+    return deviation_from_expected(figures, hour, figures.get(hour, _NAN))
 
 
 def _named(name: str, found: Deviation) -> dict[str, float]:

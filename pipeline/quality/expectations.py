@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import UsageError
 from pipeline.quality.answers import configuration_of, examples_of, figure_text, observed_text
 from pipeline.quality.data_docs import QualitySite
-from pipeline.quality.results import ExpectationOutcome, ValidationOutcome, worst
+from pipeline.quality.results import ExpectationResult, ValidationResult, worst
 from pipeline.quality.suite import Check, Suite
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ class Batch:
 
 def validate_frame(
     suite: Suite, frame: pd.DataFrame | SparkFrame, batch_name: str, site: Path, keep: int
-) -> ValidationOutcome:
+) -> ValidationResult:
     """Judge one frame; see :func:`validate_batches`."""
     return validate_batches([Batch(suite, frame, batch_name)], site, keep)[0]
 
 
-def validate_batches(batches: Iterable[Batch], site: Path, keep: int) -> list[ValidationOutcome]:
+def validate_batches(batches: Iterable[Batch], site: Path, keep: int) -> list[ValidationResult]:
     """Judge frames one after the other and bring the Data Docs up to date once.
 
     Results lie in ``site``'s sibling ``validations``; a batch judged before is replaced, and of
@@ -73,7 +73,7 @@ def validate_batches(batches: Iterable[Batch], site: Path, keep: int) -> list[Va
     """
     if keep < 1:
         raise UsageError(f"keep = {keep}: the Data Docs must keep at least 1 batch")
-    outcomes: list[ValidationOutcome] = []
+    outcomes: list[ValidationResult] = []
     with _quiet():
         quality = QualitySite(site, keep)
     # The iterator is the caller's: what it prints stays heard.
@@ -92,14 +92,14 @@ def validate_batches(batches: Iterable[Batch], site: Path, keep: int) -> list[Va
 
 def outcomes_of(
     result: ExpectationSuiteValidationResult, suite: Suite, batch_name: str
-) -> tuple[ExpectationOutcome, ...]:
+) -> tuple[ExpectationResult, ...]:
     """Read Great Expectations' answer, in the order of the suite."""
     by_name = {configuration_of(r).meta["name"]: r for r in result.results}
     where = f"{suite.name}/{batch_name}"
     return tuple(_outcome(check, by_name[check.name], where) for check in suite.checks)
 
 
-def _judge(quality: QualitySite, batch: Batch) -> ValidationOutcome:
+def _judge(quality: QualitySite, batch: Batch) -> ValidationResult:
     expectations = _expectations(batch.suite)
     frame = quality.batch(batch.suite.name, batch.name, batch.frame)
     answer = {"result_format": "SUMMARY", "partial_unexpected_count": MAX_EXAMPLES}
@@ -109,7 +109,7 @@ def _judge(quality: QualitySite, batch: Batch) -> ValidationOutcome:
     results = outcomes_of(result, batch.suite, batch.name)
     failed = [outcome.sentence for outcome in results if not outcome.success]
     page = quality.store(result, batch.name, {"verdict": worst(results), "failed": failed})
-    return ValidationOutcome(batch.suite.name, batch.name, results, page)
+    return ValidationResult(batch.suite.name, batch.name, results, page)
 
 
 def _note_figures(
@@ -182,13 +182,13 @@ def _expectations(suite: Suite) -> ExpectationSuite:
     return ExpectationSuite(name=suite.name, expectations=expectations)
 
 
-def _outcome(check: Check, result: ExpectationValidationResult, where: str) -> ExpectationOutcome:
+def _outcome(check: Check, result: ExpectationValidationResult, where: str) -> ExpectationResult:
     observed = observed_text(result)
     sentence = f"{where}: {check.promise}"
     if not result.success:
         sentence = f'{where}: broken promise "{check.promise}": {observed} (limit: {check.limit})'
         sentence += f": {check.mend}" if check.mend else ""
-    return ExpectationOutcome(
+    return ExpectationResult(
         check.name,
         check.column,
         check.severity,

@@ -14,7 +14,7 @@ Verdict = Literal["ok", "warning", "critical"]
 
 
 @dataclass(frozen=True)
-class ExpectationOutcome:
+class ExpectationResult:
     """One expectation on one batch; ``sentence`` says it all, the rest is for tables.
 
     ``examples`` are a few offending values as text: raw and hostile, escape them.  ``accepted``
@@ -33,12 +33,12 @@ class ExpectationOutcome:
 
 
 @dataclass(frozen=True)
-class ValidationOutcome:
+class ValidationResult:
     """All outcomes of one suite on one batch, in the order of the suite, and their HTML page."""
 
     suite: str
     batch_name: str
-    results: tuple[ExpectationOutcome, ...]
+    results: tuple[ExpectationResult, ...]
     page: Path
 
     @property
@@ -46,7 +46,7 @@ class ValidationOutcome:
         """The worst failure, or ``ok``."""
         return worst(self.results)
 
-    def let_pass(self) -> ValidationOutcome:
+    def let_pass(self) -> ValidationResult:
         """The same, its critical failures accepted."""
         results = (
             replace(result, accepted=not result.success and result.severity == "critical")
@@ -55,7 +55,7 @@ class ValidationOutcome:
         return replace(self, results=tuple(results))
 
 
-def worst(results: Iterable[ExpectationOutcome]) -> Verdict:
+def worst(results: Iterable[ExpectationResult]) -> Verdict:
     """The gravest severity among the failed expectations; ``ok`` where none failed."""
     failed = {result.severity for result in results if not result.success}
     if "critical" in failed:
@@ -63,7 +63,7 @@ def worst(results: Iterable[ExpectationOutcome]) -> Verdict:
     return "warning" if failed else "ok"
 
 
-def refuse_critical(outcomes: Iterable[ValidationOutcome]) -> None:
+def refuse_critical(outcomes: Iterable[ValidationResult]) -> None:
     """Let ``ok`` and ``warning`` pass.
 
     Raises:

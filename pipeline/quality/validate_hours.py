@@ -26,9 +26,9 @@ from pipeline.quality.hour_metrics import (
     sessions_frame,
 )
 from pipeline.quality.incident_log import NOBODY, Act
-from pipeline.quality.results import ValidationOutcome, worst
+from pipeline.quality.results import ValidationResult, worst
 from pipeline.quality.suite import load_suite, suite_values
-from pipeline.quality.verdict_log import SUITES, Judged, LetPass, accepted_before, kind_of, record
+from pipeline.quality.verdict_log import SUITES, Judged, Waiver, accepted_before, kind_of, record
 from pipeline.quality.verdicts import Kind, Steps, changed_hours, standing_verdicts
 from pipeline.settings.settings import Settings
 
@@ -61,7 +61,7 @@ class _Judging:
     past: Past
     profiles: list[pa.Table] = field(default_factory=list)
     mends: dict[HourRange, dict[str, str]] = field(default_factory=dict)
-    outcomes: dict[tuple[Kind, HourRange], list[ValidationOutcome]] = field(default_factory=dict)
+    outcomes: dict[tuple[Kind, HourRange], list[ValidationResult]] = field(default_factory=dict)
 
 
 def validate(
@@ -71,7 +71,7 @@ def validate(
     kinds: Collection[Kind] = ("events", "sessions"),
     accepted: str | None = None,
     act: Act = NOBODY,
-) -> list[ValidationOutcome]:
+) -> list[ValidationResult]:
     """Judge every hour of the range, or batches of hours when it is long.
 
     Hours of the five weeks before the range that were judged once and have changed since, because
@@ -121,7 +121,7 @@ def validate(
     ]
     if critical:
         results += _judge(run, critical)
-    let_pass = LetPass(accepted, hours, accepted_before(lake, steps, HourRange(first, hours.stop)))
+    let_pass = Waiver(accepted, hours, accepted_before(lake, steps, HourRange(first, hours.stop)))
     judged = [_judged(run, kind, batch, hour, let_pass) for kind, batch in work for hour in batch]
     rules = settings.digest("quality", "source", "ingest")
     record(lake, judged, run.profiles, rules, act)
@@ -139,7 +139,7 @@ def batch_name(part: HourRange) -> str:
     return str(part.first) if len(part) == 1 else f"{part.first}+{len(part)}h"
 
 
-def _judge(run: _Judging, work: Sequence[tuple[Kind, HourRange]]) -> list[ValidationOutcome]:
+def _judge(run: _Judging, work: Sequence[tuple[Kind, HourRange]]) -> list[ValidationResult]:
     quality = run.settings.quality
     batches = chain.from_iterable(_batches(run, kind, batch) for kind, batch in work)
     results = validate_batches(batches, run.settings.path("data_docs"), quality.keep)
@@ -214,11 +214,11 @@ def _past(lake: Lake, steps: Steps, known: HourRange, first: Hour) -> Past:
     return Past(events, profiles.filter(is_usual))
 
 
-def _verdict(outcomes: Iterable[ValidationOutcome]) -> str:
+def _verdict(outcomes: Iterable[ValidationResult]) -> str:
     return worst(result for outcome in outcomes for result in outcome.results)
 
 
-def _judged(run: _Judging, kind: Kind, part: HourRange, hour: Hour, let_pass: LetPass) -> Judged:
+def _judged(run: _Judging, kind: Kind, part: HourRange, hour: Hour, let_pass: Waiver) -> Judged:
     """What is to be recorded of an hour.
 
     Of a critical batch, the verdict is that on the hour alone, unless no hour alone is critical.

@@ -17,7 +17,7 @@ from pipeline.quality.verdicts import JUDGED, STEPS, Kind, Steps, content_of, st
 from pipeline.version import code_version
 
 if TYPE_CHECKING:
-    from pipeline.quality.results import ValidationOutcome
+    from pipeline.quality.results import ValidationResult
 
 SUITES: Mapping[Kind, tuple[str, ...]] = {
     "events": ("events", "hours"),
@@ -41,9 +41,9 @@ class Judged:
     kind: Kind
     hour: Hour
     verdict: str
-    outcomes: tuple[ValidationOutcome, ...] = ()
+    outcomes: tuple[ValidationResult, ...] = ()
     accepted: str | None = None
-    of_batch: tuple[ValidationOutcome, ...] = ()
+    of_batch: tuple[ValidationResult, ...] = ()
 
 
 def record(
@@ -162,7 +162,7 @@ class Accepted:
 
 
 @dataclass(frozen=True)
-class LetPass:
+class Waiver:
     """What people have accepted: now, for a range, and before, as far as it still holds."""
 
     reason: str | None

@@ -72,7 +72,7 @@ class SessionRules:
     max_session_us: int
 
 
-def trail_digests(names: Iterable[tuple[str, str]]) -> tuple[Digests, Digests]:
+def session_key_hashes(names: Iterable[tuple[str, str]]) -> tuple[Digests, Digests]:
     """The two halves of a 128-bit digest of each trail: (user_id, given session or nothing)."""
     blake2b = hashlib.blake2b
     # The length keeps ("a", "bc") and ("ab", "c") apart.

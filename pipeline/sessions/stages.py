@@ -41,7 +41,7 @@ from pipeline.sessions.kernel import (
     SessionRules,
     place,
     session_ids,
-    trail_digests,
+    session_key_hashes,
 )
 from pipeline.text.wording import counted, verb
 
@@ -209,7 +209,7 @@ def _trails(plan: Plan, scanned: _Scanned) -> tuple[Digests, Digests, Ints]:
         names = [(users[pair // len(sessions)], sessions[pair % len(sessions)]) for pair in pairs]
     else:
         code, names = scanned.user, [(name, "") for name in users]
-    high, low = trail_digests(names)
+    high, low = session_key_hashes(names)
     rank = np.empty(len(names), np.int64)
     rank[np.lexsort((low, high))] = np.arange(len(names))
     return high[code], low[code], rank[code]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.hours import Hour
-from pipeline.quality.results import Severity, ValidationOutcome
+from pipeline.quality.results import Severity, ValidationResult
 from pipeline.simulator.scenarios import Alarm, Scenario
 
 # An expectation that fails more often than this in quiet hours says nothing when it fails again.
@@ -83,7 +83,7 @@ class Judgement:
 
 
 def failures_of(
-    outcomes: Iterable[ValidationOutcome], judged_at: Hour | None = None
+    outcomes: Iterable[ValidationResult], judged_at: Hour | None = None
 ) -> list[Failure]:
     """The failed expectations of validated hours, in the order in which they were judged.
 

@@ -13,8 +13,8 @@ from pipeline.ingest.file_audit import (
     Account,
     check_events,
     check_records,
-    commit_accounts,
-    read_accounts,
+    commit_audits,
+    read_audits,
     settle,
     settle_all,
     versions_of,
@@ -106,11 +106,11 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def test_accounts_are_added_and_settled_ones_take_the_place_of_the_known(lake: Lake) -> None:
-    commit_accounts(lake, {}, {}, [account("a", 3), account("b", 1)], {})
-    known = versions_of(read_accounts(lake))
+    commit_audits(lake, {}, {}, [account("a", 3), account("b", 1)], {})
+    known = versions_of(read_audits(lake))
     settled = settle_all(known, {"a": 1}, {})
-    commit_accounts(lake, known, settled, [account("c", 2)], {})
-    now = sorted(read_accounts(lake), key=lambda each: each.source_file)
+    commit_audits(lake, known, settled, [account("c", 2)], {})
+    now = sorted(read_audits(lake), key=lambda each: each.source_file)
     assert now == [account("a", 2, 1), account("b", 1), account("c", 2)]
 
 
@@ -120,8 +120,8 @@ def test_accounts_of_many_runs_are_joined_into_one_file(
     monkeypatch.setattr(accounts_module, "_MOST_FILES", 2)
     files = []
     for n in range(5):
-        known = versions_of(read_accounts(lake))
-        commit_accounts(lake, known, known, [account(str(n), n)], {})
+        known = versions_of(read_audits(lake))
+        commit_audits(lake, known, known, [account(str(n), n)], {})
         files.append(len(lake.files(SOURCE_FILES)))
     assert files == [1, 2, 1, 2, 1]
-    assert sorted(read_accounts(lake), key=str) == [account(str(n), n) for n in range(5)]
+    assert sorted(read_audits(lake), key=str) == [account(str(n), n) for n in range(5)]

@@ -29,8 +29,8 @@ from hypothesis import strategies as st
 from session_oracle import HOUR_US, US, Event, Rules
 from staging import DAY, DAY_US, Log
 
-from pipeline.dataset.build import freeze, held_out, histories_at, hold_out
-from pipeline.dataset.freeze import freeze_and_judge
+from pipeline.dataset.build import freeze, freeze_test_set, held_out, histories_at
+from pipeline.dataset.freeze import freeze_and_validate
 from pipeline.dataset.manifest import read_manifest
 from pipeline.dataset.write import shard_cuts
 from pipeline.errors import HourglassError, UsageError
@@ -39,7 +39,7 @@ from pipeline.ingest import ingest
 from pipeline.lake.compute import Compute
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import DatasetSettings, SessionSettings, Settings, SourceSettings
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.data.reader import DataSet, read_dataset
 from training.steps.evaluate import frozen_part
 
@@ -234,7 +234,7 @@ def test_spark_makes_the_same_bytes(
         work = tmp_path / name
         settings = with_rules(log, **STRICT).model_copy(update={"work": work})
         first = freeze(engine, log.lake, settings, DAY + T)
-        hold_out(engine, log.lake, settings, first, HourRange(DAY + T, DAY + T + 3))
+        freeze_test_set(engine, log.lake, settings, first, HourRange(DAY + T, DAY + T + 3))
         small = with_rules(log, min_item_events=1).model_copy(update={"work": work})
         extended = freeze(engine, log.lake, small, DAY + 52, first)
         histories_at(engine, log.lake, small, extended, DAY + 53)
@@ -337,7 +337,7 @@ def test_the_test_part_holds_exactly_the_events_that_follow(
     no_spark: Compute, log: Log, base: Path
 ) -> None:
     part = read_dataset(
-        hold_out(no_spark, log.lake, log.settings, base, HourRange(DAY + T, DAY + T + 3))
+        freeze_test_set(no_spark, log.lake, log.settings, base, HourRange(DAY + T, DAY + T + 3))
     )
     old = read_dataset(base)
     frame = Frame(FRAME.history_start, FRAME.as_of, FRAME.as_of + 3)
@@ -381,7 +381,7 @@ def test_recommendations_are_asked_for_everyone_who_is_known(
 def test_a_test_part_that_was_made_is_found(compute: Compute, log: Log, base: Path) -> None:
     hours = HourRange(DAY + T, DAY + T + 2)
     assert held_out(log.lake, log.settings, base, hours) is None
-    made = hold_out(compute, log.lake, log.settings, base, hours)
+    made = freeze_test_set(compute, log.lake, log.settings, base, hours)
     assert held_out(log.lake, log.settings, base, hours) == made
     # Of other rules it is another one.
     rules = DatasetSettings(**{**log.settings.dataset.model_dump(), "max_history_events": 3})
@@ -391,7 +391,7 @@ def test_a_test_part_that_was_made_is_found(compute: Compute, log: Log, base: Pa
 
 def test_a_test_part_starts_where_its_data_set_ends(compute: Compute, log: Log, base: Path) -> None:
     with pytest.raises(UsageError, match=f"is as of {DAY + T}: its test part cannot start at"):
-        hold_out(compute, log.lake, log.settings, base, HourRange(DAY + T + 1, DAY + T + 2))
+        freeze_test_set(compute, log.lake, log.settings, base, HourRange(DAY + T + 1, DAY + T + 2))
 
 
 def test_hours_that_are_not_filled_are_named(compute: Compute, log: Log, base: Path) -> None:
@@ -400,7 +400,7 @@ def test_hours_that_are_not_filled_are_named(compute: Compute, log: Log, base: P
     assert str(refused.value).startswith(f"hours before {DAY + 58} are not sessionized")
     assert f"`hourglass backfill --from {DAY + 56} --to {DAY + 58}`" in str(refused.value)
     with pytest.raises(HourglassError, match=f"from {DAY + 56} on"):
-        hold_out(compute, log.lake, log.settings, base, HourRange(DAY + T, DAY + 57))
+        freeze_test_set(compute, log.lake, log.settings, base, HourRange(DAY + T, DAY + 57))
     with pytest.raises(HourglassError, match=f"no event is known before {DAY}"):
         freeze(compute, log.lake, log.settings, DAY)
 
@@ -438,7 +438,7 @@ def test_an_hour_without_a_known_item_is_no_test_part(compute: Compute, tmp_path
         "u": (0, [(1, DAY_US, True, 1.0, 0, 0, None), (1, DAY_US + US, False, None, 0, 0, None)])
     }
     with pytest.raises(HourglassError, match=f"on what data set {base.name} knows, 1 item: "):
-        hold_out(compute, log.lake, log.settings, base, HourRange(DAY + 1, DAY + 2))
+        freeze_test_set(compute, log.lake, log.settings, base, HourRange(DAY + 1, DAY + 2))
 
 
 @given(
@@ -459,13 +459,13 @@ def test_shards_are_of_even_size(lengths: list[int], events_per_shard: int) -> N
 
 
 def test_commands_freeze_few_events_without_java(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(_: Workspace) -> SparkSession:
+    def start(_: CommandContext) -> SparkSession:
         raise AssertionError("Spark was started for a small input")
 
-    monkeypatch.setattr(Workspace, "_start_spark", start)
+    monkeypatch.setattr(CommandContext, "_start_spark", start)
     settings = with_rules(log, max_dwell_bins=7)
-    space = Workspace(settings, datetime(2025, 1, 1, tzinfo=UTC))
-    folder, _ = freeze_and_judge(space, settings, DAY + T)
+    space = CommandContext(settings, datetime(2025, 1, 1, tzinfo=UTC))
+    folder, _ = freeze_and_validate(space, settings, DAY + T)
     part = read_dataset(frozen_part(space, folder))
     assert part.manifest.base_dataset_id == folder.name
     known = histories_at(space.compute, log.lake, settings, folder, DAY + T + 1)

@@ -14,7 +14,7 @@ from session_oracle import HOUR_US, US, Event
 from staging import DAY, DAY_US, Log
 
 from pipeline.dataset import build
-from pipeline.dataset.build import freeze, hold_out
+from pipeline.dataset.build import freeze, freeze_test_set
 from pipeline.dataset.write import write_table
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
@@ -103,7 +103,7 @@ def base(compute: Compute, log: Log) -> Path:
 @pytest.fixture(scope="module")
 def part(compute: Compute, log: Log, base: Path) -> DataSet:
     hours = HourRange(DAY + T, DAY + STOP)
-    return read_dataset(hold_out(compute, log.lake, log.settings, base, hours))
+    return read_dataset(freeze_test_set(compute, log.lake, log.settings, base, hours))
 
 
 def fields_of(data: DataSet) -> dict[str, tuple[str, ...]]:
@@ -280,7 +280,7 @@ def test_made_again_every_file_has_the_same_bytes(
         spark.conf.set("spark.sql.shuffle.partitions", number)
         try:
             base = freeze(engine, log.lake, settings, DAY + T)
-            hold_out(engine, log.lake, settings, base, hours)
+            freeze_test_set(engine, log.lake, settings, base, hours)
         finally:
             spark.conf.set("spark.sql.shuffle.partitions", str(before))
         made.append({p.relative_to(work): p.read_bytes() for p in work.rglob("*") if p.is_file()})

@@ -13,8 +13,8 @@ from pipeline.dataset.manifest import FORMAT, Manifest
 from pipeline.dataset.validate import (
     dataset_facts,
     dataset_verdict,
-    judge_dataset,
     refuse_critical_dataset,
+    validate_dataset,
 )
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
@@ -90,10 +90,10 @@ def test_a_data_set_whose_items_vanished_is_refused(settings: Settings) -> None:
     folder_of(settings, "after", many, as_of="2018-05-03T00")
     before = folder_of(settings, "before", many, as_of="2018-04-30T00")
     bad = folder_of(settings, "bad", ["z0", "z1", "z2"])
-    assert judge_dataset(lake_of(settings), settings, before).verdict == "ok"
+    assert validate_dataset(lake_of(settings), settings, before).verdict == "ok"
     refuse_critical_dataset(before)
 
-    outcome = judge_dataset(lake_of(settings), settings, bad)
+    outcome = validate_dataset(lake_of(settings), settings, bad)
     assert outcome.verdict == "critical"
     assert outcome.page.is_file()
     verdict, failed = dataset_verdict(bad)
@@ -107,7 +107,7 @@ def test_the_reason_for_a_refusal_is_a_critical_one(settings: Settings) -> None:
     folder_of(settings, "before", [f"i{n}" for n in range(40)], as_of="2018-04-30T00")
     few = [STEPS[0], STEPS[1] | {"events": 20}]
     bad = folder_of(settings, "bad", ["z"], steps=few)
-    judge_dataset(lake_of(settings), settings, bad)
+    validate_dataset(lake_of(settings), settings, bad)
     # A warning comes first in the suite, and is not why.
     with pytest.raises(HourglassError, match="a tenth as many items"):
         refuse_critical_dataset(bad)

@@ -12,7 +12,7 @@ import yaml
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.lake.compute import Compute
-from pipeline.quality.results import ExpectationOutcome, ValidationOutcome
+from pipeline.quality.results import ExpectationResult, ValidationResult
 from pipeline.settings.settings import QualitySettings, Settings, SimulatorSettings
 from pipeline.simulator import SCENARIOS
 from pipeline.simulator.drill import Drill
@@ -112,10 +112,10 @@ class TestFalseAlarms:
 
 def test_failures_are_read_from_outcomes() -> None:
     right, wrong = (
-        ExpectationOutcome("volume", "events", "warning", success, "3", "at least 9", "few events")
+        ExpectationResult("volume", "events", "warning", success, "3", "at least 9", "few events")
         for success in (True, False)
     )
-    outcome = ValidationOutcome("hours", str(BEGIN), (right, wrong), Path("page.html"))
+    outcome = ValidationResult("hours", str(BEGIN), (right, wrong), Path("page.html"))
     assert failures_of([outcome]) == [
         Failure(BEGIN, BEGIN, "hours.volume", "warning", "3", "at least 9", "few events")
     ]

@@ -19,7 +19,7 @@ from pipeline.adopt.accept_commits import accept, commits_of_others
 from pipeline.dataset.build import freeze
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest.file_audit import read_accounts
+from pipeline.ingest.file_audit import read_audits
 from pipeline.ingest.item_user_tables import load_metadata
 from pipeline.lake.catalog import open_catalog
 from pipeline.lake.commits import is_own
@@ -225,7 +225,7 @@ def test_an_hour_that_a_killed_step_wrote_before_the_deletion_is_as_it_was(old: 
     delete(old.lake, QUARANTINE, "raw = 'a'")
     accept(old.lake, NO_SPARK)
     assert old.lake.arrow(QUARANTINE)["raw"].to_pylist() == ["b"]
-    (file,) = read_accounts(old.lake)
+    (file,) = read_audits(old.lake)
     assert (file.quarantined, file.removed) == (-1, 1)
 
 
@@ -566,7 +566,7 @@ def test_a_deleted_person_stays_deleted_everywhere(compute: Compute, tmp_path: P
     assert place.lake.filled("ingest") == {
         hour: row for hour, row in place.lake.filled("ingest").items() if row.rows
     }
-    rows = {a.source_file: a for a in read_accounts(place.lake)}
+    rows = {a.source_file: a for a in read_audits(place.lake)}
     first, second = rows["first.csv"], rows["second.csv"]
     assert (first.records, first.accepted, first.quarantined, first.removed) == (5, 2, 1, 2)
     assert (second.records, second.accepted, second.removed) == (2, 1, 1)

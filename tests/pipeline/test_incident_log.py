@@ -14,7 +14,7 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.tables import FAILED_EXPECTATIONS, FILLED_HOURS, INCIDENTS
 from pipeline.process.actor import actor
 from pipeline.quality.incident_log import NOBODY, Act
-from pipeline.quality.results import ExpectationOutcome, Severity, ValidationOutcome
+from pipeline.quality.results import ExpectationResult, Severity, ValidationResult
 from pipeline.quality.verdict_log import Judged, record
 from pipeline.quality.verdicts import STEPS, Kind, verdicts_of
 from pipeline.report.incidents import Incident, incidents
@@ -27,10 +27,10 @@ BOTH: tuple[Kind, ...] = ("events", "sessions")
 
 def outcome(
     success: bool, name: str = "rate", limit: str = "at most 5 %", severity: Severity = "critical"
-) -> ValidationOutcome:
+) -> ValidationResult:
     said = f"{name} is " + ("fine" if success else "broken")
-    result = ExpectationOutcome(name, None, severity, success, "", limit, said)
-    return ValidationOutcome("hours", str(HOUR), (result,), Path("page.html"))
+    result = ExpectationResult(name, None, severity, success, "", limit, said)
+    return ValidationResult("hours", str(HOUR), (result,), Path("page.html"))
 
 
 class Hours:
@@ -51,7 +51,7 @@ class Hours:
 
     def judge(
         self,
-        *outcomes: ValidationOutcome,
+        *outcomes: ValidationResult,
         accepted: str | None = None,
         by: str = "ann",
         hours: HourRange = HOURS,
@@ -147,7 +147,7 @@ def test_who_accepted_and_why_is_kept_after_the_hour_passes(hours: Hours) -> Non
     ids=["limit", "removed", "only warns", "settings", "hours before"],
 )
 def test_how_it_was_settled_without_new_data(
-    hours: Hours, again: ValidationOutcome, rules: str, cause: str
+    hours: Hours, again: ValidationResult, rules: str, cause: str
 ) -> None:
     hours.judge(outcome(success=False))
     hours.rules = rules

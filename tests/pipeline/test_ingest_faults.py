@@ -193,7 +193,7 @@ SPOTS: tuple[tuple[object, str], ...] = (
     (Lake, "stage"),
     (Lake, "record_filled"),
     (Lake, "replace"),
-    (ingest_module, "commit_accounts"),
+    (ingest_module, "commit_audits"),
 )
 
 

@@ -23,7 +23,7 @@ from pipeline.errors import HourglassError
 from pipeline.lake.catalog import existing_catalog
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import ALL_TABLES, FILLED_HOURS, ITEM_HOURS
-from pipeline.maintenance.maintain import TrainedFrom, maintain
+from pipeline.maintenance.maintain import ModelInputs, maintain
 from training.cli.main import run
 
 LATER = datetime.now(UTC) + timedelta(days=30)
@@ -159,7 +159,7 @@ def test_an_adopted_copy_has_the_same_snapshots_and_leaves_the_first_alone(
         copy.describe(f"item {n}")
         state = copy.step(H0 + 2, (f"new {n}",))
     last = copy.seen(state)
-    assert maintain(copy.lake, copy.settings, TrainedFrom(), LATER).files
+    assert maintain(copy.lake, copy.settings, ModelInputs(), LATER).files
     assert naming(copy.lake.warehouse, pair.first.settings.work) == []
     assert copy.seen(copy.lake.state()) == last
     assert content(pair.first.settings.work) == before

@@ -159,13 +159,13 @@ def test_many_tasks_of_each_stage_give_the_same(monkeypatch: pytest.MonkeyPatch)
 
 def test_trails_whose_half_digests_are_equal_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 bits order trails and 128 tell them apart; here all share the first 64."""
-    digests = kernel.trail_digests
+    digests = kernel.session_key_hashes
 
     def alike(names: Any) -> tuple[Any, Any]:
         high, low = digests(names)
         return np.full_like(high, 7), low
 
-    monkeypatch.setattr(stages, "trail_digests", alike)
+    monkeypatch.setattr(stages, "session_key_hashes", alike)
     rules = Rules(max_session_hours=3)
     events = random_log(6, 40, rules, span_h=20)
     with tempfile.TemporaryDirectory() as folder:
@@ -214,7 +214,7 @@ def test_the_digest_of_open_sessions_changes_with_any_field() -> None:
 
 def test_names_that_run_together_are_different_trails() -> None:
     names = [("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc"), ("1:a", ""), ("1", ":a")]
-    high, low = kernel.trail_digests(names)
+    high, low = kernel.session_key_hashes(names)
     assert len(set(zip(high.tolist(), low.tolist(), strict=True))) == len(names)
 
 

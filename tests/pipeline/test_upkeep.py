@@ -24,11 +24,11 @@ from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, ITEM_HOURS, ITEMS, PROFILES, SOURCE_FILES
 from pipeline.maintenance import compact, expire
 from pipeline.maintenance import maintain as upkeep
-from pipeline.maintenance.maintain import TrainedFrom, Upkeep, maintain, survey
+from pipeline.maintenance.maintain import ModelInputs, Upkeep, maintain, survey
 from pipeline.maintenance.orphans import orphans
 
 HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "5"))
-NOTHING = TrainedFrom()
+NOTHING = ModelInputs()
 # Long after anything that a test does.
 LATER = datetime.now(UTC) + timedelta(days=30)
 KEEP, GRACE = timedelta(days=7), timedelta(days=1)
@@ -39,13 +39,13 @@ def old(tmp_path: Path) -> OldLake:
     return OldLake(tmp_path / "work")
 
 
-def keep_up(old: OldLake, trained: TrainedFrom = NOTHING, clock: datetime = LATER) -> Upkeep:
+def keep_up(old: OldLake, trained: ModelInputs = NOTHING, clock: datetime = LATER) -> Upkeep:
     return maintain(old.lake, old.settings, trained, clock)
 
 
-def pinned(state: State) -> TrainedFrom:
+def pinned(state: State) -> ModelInputs:
     """What a model was trained from that was frozen in a state."""
-    return TrainedFrom(
+    return ModelInputs(
         snapshots={name: frozenset({found}) for name, found in state.items() if found is not None}
     )
 
@@ -105,7 +105,7 @@ def test_all_tables_of_a_pinned_state_stay_though_one_alone_is_pinned(old: OldLa
     first, *_ = three_states(old)
     before = old.seen(first)
     only = frozenset({first[FILLED_HOURS.name] or 0})
-    keep_up(old, TrainedFrom(snapshots={FILLED_HOURS.name: only}))
+    keep_up(old, ModelInputs(snapshots={FILLED_HOURS.name: only}))
     assert old.seen(first) == before
 
 
@@ -117,7 +117,7 @@ def test_the_lineage_of_a_pinned_data_set_pins_its_snapshots(
     before = old.seen(first)
     folder = part(old.settings.work, place, "d" if place == "shards" else "e", **about)
     (folder / "lineage.json").write_text(json.dumps(dict(first)))
-    keep_up(old, TrainedFrom(datasets=frozenset({"d"})))
+    keep_up(old, ModelInputs(datasets=frozenset({"d"})))
     assert old.seen(first) == before
 
 
@@ -432,7 +432,7 @@ def test_data_sets_go_when_they_are_old_and_no_model_was_trained_from_them(
     age(folders.values(), hours=8 * 24)
     age([folders["young"]], hours=6 * 24)
     age([folders["half_young"]], hours=23)
-    trained = TrainedFrom(datasets=frozenset({"a" * 16}))
+    trained = ModelInputs(datasets=frozenset({"a" * 16}))
     done = keep_up(old, trained, datetime.now(UTC))
     gone = {name for name, folder in folders.items() if not folder.exists()}
     assert gone == {"old", "served", "judged_old", "half"}
@@ -498,7 +498,7 @@ def test_whatever_happened_every_state_in_use_reads_as_before_and_the_rest_is_go
             states.append(old.step(hour, *files))
         pins = data.draw(st.sets(st.sampled_from(range(len(states))), max_size=2), label="pins")
         first = data.draw(st.sampled_from(range(len(states))), label="first in use")
-        trained = TrainedFrom(
+        trained = ModelInputs(
             snapshots={
                 spec.name: frozenset(states[n][spec.name] or 0 for n in pins)
                 for spec in (ITEM_HOURS, FILLED_HOURS, SOURCE_FILES)

@@ -8,14 +8,14 @@ from pathlib import Path
 from pipeline.lake.compute import Compute
 from pipeline.lake.spark import spark_is_alive
 from pipeline.settings.settings import Settings, SparkSettings
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 
 
 def test_a_spark_that_others_use_is_joined_and_left_running(
     compute: Compute, tmp_path: Path
 ) -> None:
     settings = Settings(work=tmp_path, spark=SparkSettings(master="local[2]", shuffle_partitions=2))
-    space = Workspace(settings, datetime(2024, 4, 1, tzinfo=UTC))
+    space = CommandContext(settings, datetime(2024, 4, 1, tzinfo=UTC))
     assert compute.spark.sparkContext is space.compute.spark.sparkContext
     space.close()
     assert spark_is_alive(compute.spark)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from pipeline.errors import HourglassError, UsageError
 from pipeline.sealed_json import read_record
 from pipeline.settings.settings import Settings
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.cli.gate import approve
 from training.deployment.answer_proof import proof_of
 from training.deployment.approval import approval_facts
@@ -42,7 +42,7 @@ def asked(registry: Registry, store: str, *words: str) -> dict[str, str]:
 
     @app.callback()
     def opened(context: typer.Context) -> None:
-        context.obj = Workspace(settings, NOW, as_json=True)
+        context.obj = CommandContext(settings, NOW, as_json=True)
 
     app.command("approve")(approve)
     done = CliRunner().invoke(app, ["approve", *words], catch_exceptions=False)

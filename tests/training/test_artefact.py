@@ -18,7 +18,7 @@ from synthetic import AS_OF_S, write_dataset
 from pipeline.errors import HourglassError
 from training.data.reader import DataSet, Requests, read_dataset, sha256_of
 from training.model_types import Tensors
-from training.models import SYSTEM_NAMES, build
+from training.models import MODEL_NAMES, build
 from training.models.parts.base import GradientTrained, System
 from training.registry.artefact import Extras, load_model, load_start, model_id_of, save_model
 
@@ -55,7 +55,7 @@ def save(
     return system, model_id
 
 
-@pytest.mark.parametrize("name", SYSTEM_NAMES)
+@pytest.mark.parametrize("name", MODEL_NAMES)
 def test_a_loaded_model_is_the_saved_one(tmp_path: Path, data: DataSet, name: str) -> None:
     system, model_id = save(tmp_path, data, name)
     loaded = load_model(tmp_path / model_id)

@@ -18,7 +18,7 @@ from pipeline.lake.compute import Compute
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.sealed_json import read_record
 from pipeline.settings.settings import RetrainSettings, Settings
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.cli.main import run
 from training.gate.judged_hours import judged_hours, note_judged
 from training.steps import catch_up as catching_up
@@ -38,13 +38,13 @@ gate: {{min_users: 5, min_targets: 20}}
 
 
 @pytest.fixture
-def space(tmp_path: Path) -> Workspace:
+def space(tmp_path: Path) -> CommandContext:
     """A lake of which only is known which hours are filled; fits are there from hour 0 on."""
-    return Workspace(Settings(work=tmp_path), datetime(2026, 2, 1, tzinfo=UTC), as_json=True)
+    return CommandContext(Settings(work=tmp_path), datetime(2026, 2, 1, tzinfo=UTC), as_json=True)
 
 
 def fill(
-    space: Workspace,
+    space: CommandContext,
     monkeypatch: pytest.MonkeyPatch,
     hours: Iterable[int],
     silent: Iterable[int] = (),
@@ -65,13 +65,13 @@ def hours_of(hours: Iterable[Hour]) -> list[int]:
     return [hour.index - DAY.index for hour in hours]
 
 
-def judged(space: Workspace, *hours: int) -> None:
+def judged(space: CommandContext, *hours: int) -> None:
     for hour in hours:
         note_judged(space.settings, DAY + hour, "hold", "")
 
 
 def test_the_hours_between_two_runs_wait_in_order(
-    space: Workspace, monkeypatch: pytest.MonkeyPatch
+    space: CommandContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(space, monkeypatch, range(5))
     judged(space, 1)
@@ -84,7 +84,7 @@ def test_the_hours_between_two_runs_wait_in_order(
 
 
 def test_what_is_not_filled_or_held_no_event_or_is_older_than_any_fit_is_nobody_s(
-    space: Workspace, monkeypatch: pytest.MonkeyPatch
+    space: CommandContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(space, monkeypatch, (0, 1, 2, 4, 5, 6), silent=(4,), first_fit=2)
     assert hours_of(waiting(space, DAY + 6).hours) == [2, 5]
@@ -93,7 +93,7 @@ def test_what_is_not_filled_or_held_no_event_or_is_older_than_any_fit_is_nobody_
 
 
 def test_hours_longer_ago_than_the_settings_say_are_named(
-    space: Workspace, monkeypatch: pytest.MonkeyPatch
+    space: CommandContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(space, monkeypatch, range(12))
     judged(space, 2)
@@ -111,7 +111,7 @@ def test_hours_longer_ago_than_the_settings_say_are_named(
 
 
 def test_hours_that_judge_together_must_all_be_filled(
-    space: Workspace, monkeypatch: pytest.MonkeyPatch
+    space: CommandContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(space, monkeypatch, (0, 1, 2, 4, 5, 6, 7))
     rule = space.settings.evaluation.model_copy(update={"horizon": "2h"})
@@ -120,7 +120,7 @@ def test_hours_that_judge_together_must_all_be_filled(
     assert hours_of(waiting(space, DAY + 6).hours) == [0, 4]
 
 
-def test_a_work_folder_from_before_counts_its_decisions(space: Workspace) -> None:
+def test_a_work_folder_from_before_counts_its_decisions(space: CommandContext) -> None:
     decisions = space.settings.path("decisions")
     decisions.mkdir(parents=True)
     for hour in (1, 2):
@@ -134,12 +134,12 @@ def test_a_work_folder_from_before_counts_its_decisions(space: Workspace) -> Non
 
 
 def test_one_hour_that_cannot_be_judged_keeps_no_other_from_it_and_is_named(
-    space: Workspace, monkeypatch: pytest.MonkeyPatch
+    space: CommandContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(space, monkeypatch, range(5))
     judged(space, 0)
 
-    def judge(_: Workspace, hour: Hour) -> tuple[str, str]:
+    def judge(_: CommandContext, hour: Hour) -> tuple[str, str]:
         if hour == DAY + 1:
             raise HourglassError("critical")
         if hour == DAY + 2:

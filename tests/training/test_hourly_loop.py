@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import HourglassError, NothingHappenedError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import Settings
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.cli.loop import _hours
 from training.steps.hourly_loop import learn
 from training.steps.timed_steps import Steps
@@ -20,14 +20,16 @@ STOP = Hour.parse("2016-03-14T13")
 
 
 @pytest.fixture
-def space(mlflow_tables: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def space(mlflow_tables: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandContext:
     """Hours to learn from that are critical."""
 
     def refuse(*_: object) -> None:
         raise HourglassError("hours to learn from are critical")
 
-    monkeypatch.setattr("pipeline.dataset.freeze.freeze_and_judge", refuse)
-    return Workspace(Settings(work=tmp_path), datetime(2016, 3, 14, 14, tzinfo=UTC), as_json=True)
+    monkeypatch.setattr("pipeline.dataset.freeze.freeze_and_validate", refuse)
+    return CommandContext(
+        Settings(work=tmp_path), datetime(2016, 3, 14, 14, tzinfo=UTC), as_json=True
+    )
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
     """Whom the live model recommended to, and when."""
     found: list[object] = []
 
-    def recommend(_: Workspace, live: SimpleNamespace, at: datetime) -> SimpleNamespace:
+    def recommend(_: CommandContext, live: SimpleNamespace, at: datetime) -> SimpleNamespace:
         found.append((live.model_id, at))
         return SimpleNamespace(rows=20, users=1, path=tmp_path)
 
@@ -46,7 +48,7 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
 
 
 def test_without_a_data_set_the_live_model_recommends_and_the_hour_fails(
-    space: Workspace, served: list[object]
+    space: CommandContext, served: list[object]
 ) -> None:
     with pytest.raises(HourglassError, match="hours to learn from are critical"):
         learn(space, STOP, Steps(space))
@@ -54,18 +56,18 @@ def test_without_a_data_set_the_live_model_recommends_and_the_hour_fails(
 
 
 def test_an_hour_in_which_nothing_happened_is_quiet_and_served(
-    space: Workspace, served: list[object], monkeypatch: pytest.MonkeyPatch
+    space: CommandContext, served: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nothing(*_: object) -> None:
         raise NothingHappenedError("no event is on a known item")
 
-    monkeypatch.setattr("pipeline.dataset.freeze.freeze_and_judge", nothing)
+    monkeypatch.setattr("pipeline.dataset.freeze.freeze_and_validate", nothing)
     done = learn(space, STOP, Steps(space))
     assert (done.outcome, done.sentence) == ("quiet", "no event is on a known item")
     assert served == [("hrnn-before", STOP.start)]
 
 
-def test_where_nothing_is_live_either_the_first_cause_is_told(space: Workspace) -> None:
+def test_where_nothing_is_live_either_the_first_cause_is_told(space: CommandContext) -> None:
     with pytest.raises(HourglassError, match="hours to learn from are critical"):
         learn(space, STOP, Steps(space))
 

@@ -17,10 +17,10 @@ from training.gate.evidence import Evidence
 from training.gate.gate import Decision, decide
 from training.metrics.ranking import rank_targets
 from training.metrics.ranks import write_ranks
-from training.models import SYSTEM_NAMES, build
+from training.models import MODEL_NAMES, build
 from training.registry.artefact import WEIGHTS_NAME, load_model, save_model
 
-CHEAP = [name for name in SYSTEM_NAMES if not name.startswith(("hrnn", "gru4rec"))]
+CHEAP = [name for name in MODEL_NAMES if not name.startswith(("hrnn", "gru4rec"))]
 SAME_FOR_ALL = ("pop", "recent_pop")
 RULE = EvaluationSettings(bootstrap_samples=200, k=5)
 N_ITEMS = 40

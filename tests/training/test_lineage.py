@@ -10,7 +10,7 @@ import pytest
 from judging import write_artefact
 
 from pipeline.errors import HourglassError
-from pipeline.maintenance.maintain import TrainedFrom
+from pipeline.maintenance.maintain import ModelInputs
 from training.cli.main import run
 from training.registry.lineage import trained_from
 from training.registry.mlflow_registry import CHAMPION, Registry, open_registry, point
@@ -28,7 +28,7 @@ RUN = TrainingRun(
     code_version="v",
     seed=0,
 )
-BOTH = TrainedFrom(frozenset({"d1", "d2"}), {"events": frozenset({11, 12})})
+BOTH = ModelInputs(frozenset({"d1", "d2"}), {"events": frozenset({11, 12})})
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def opened(work: Path) -> Registry:
     return open_registry(store(work), "hourglass", work / "models", work / "mlflow")
 
 
-def asked(work: Path, live_only: bool = False) -> TrainedFrom:
+def asked(work: Path, live_only: bool = False) -> ModelInputs:
     return trained_from(store(work), "hourglass", work / "models", work / "mlflow", live_only)
 
 
@@ -68,14 +68,14 @@ def test_every_version_of_every_registered_model_counts(work: Path, registry: Re
 
 
 def test_asked_for_live_models_only_the_others_do_not_count(work: Path, registry: Registry) -> None:
-    assert asked(work, live_only=True) == TrainedFrom()
+    assert asked(work, live_only=True) == ModelInputs()
     point(registry, CHAMPION, "1")
-    only = TrainedFrom(frozenset({"d1"}), {"events": frozenset({11})})
+    only = ModelInputs(frozenset({"d1"}), {"events": frozenset({11})})
     assert asked(work, live_only=True) == only
 
 
 def test_a_store_that_was_never_made_is_not_made(tmp_path: Path) -> None:
-    assert asked(tmp_path) == TrainedFrom()
+    assert asked(tmp_path) == ModelInputs()
     assert list(tmp_path.iterdir()) == []
 
 

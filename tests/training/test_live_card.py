@@ -19,7 +19,7 @@ from pipeline.settings.settings import load_settings
 from training.data.reader import read_dataset
 from training.deployment.promote import install_first, promote, rollback
 from training.fit.model_configs import Model
-from training.fit.parent_model import find_origin, find_own_origins
+from training.fit.parent_model import find_own_parents, find_parent
 from training.fit.retrain_policy import Signs
 from training.fit.retrain_signals import signs_at
 from training.registry.artefact import VOCABULARY_NAME, WEIGHTS_NAME
@@ -98,11 +98,11 @@ def test_nobody_learns_from_a_forged_champion_nor_judges_by_it(promoted: Registr
     shards = settings.path("shards") / "base"
     data = read_dataset(write_dataset(shards, {"ann": [("a", AS_OF_S - 60)]}))
     with pytest.raises(HourglassError, match="--init-from champion: ") as refusal:
-        find_origin(settings, promoted, "champion", data, [], Processes())
+        find_parent(settings, promoted, "champion", data, [], Processes())
     assert f"{card}: not the card that MLflow recorded" in str(refusal.value)
     model = Model("hrnn", "hrnn", {}, init_from="champion")
     told: list[str] = []
-    assert not find_own_origins(settings, promoted, data, [model], Processes(), told.append)
+    assert not find_own_parents(settings, promoted, data, [model], Processes(), told.append)
     assert f"{card}: not the card" in told[0]
     # Of a live model that cannot be trusted nothing is told, which speaks for a new one.
     assert signs_at(settings, Lake("", Path()), promoted, LATER) == Signs(None, None, None, None)

@@ -12,7 +12,7 @@ from shop import SMALL, Shop
 from pipeline.settings.settings import load_settings
 from training.cli.main import run
 from training.data.reader import read_dataset
-from training.fit.model_lines import latest_of_line
+from training.fit.model_lines import latest_model_of
 
 QUICK = {**SMALL, "epochs": 1}
 
@@ -85,14 +85,14 @@ def test_models_that_are_gone_or_damaged_do_not_count(
     settings = load_settings(shop.config)
     first, _ = trained(shop, capfd, "--dataset", "hour-0", "--model", "own")
     as_of = read_dataset(shop.work / "shards" / "hour-1").manifest.as_of
-    assert latest_of_line(settings, "own", as_of) == first["model_id"]
-    assert latest_of_line(settings, "own", as_of - 1) is None
+    assert latest_model_of(settings, "own", as_of) == first["model_id"]
+    assert latest_model_of(settings, "own", as_of - 1) is None
     card = shop.work / "models" / first["model_id"] / "model.json"
     kept = card.read_text()
     card.write_text(kept[:100])
-    assert latest_of_line(settings, "own", as_of) is None
+    assert latest_model_of(settings, "own", as_of) is None
     card.write_text(kept)
-    assert latest_of_line(load_settings(None, {"work": str(tmp_path)}), "own", as_of) is None
+    assert latest_model_of(load_settings(None, {"work": str(tmp_path)}), "own", as_of) is None
 
 
 def test_what_the_gate_blocked_is_not_gone_on_from(
@@ -103,21 +103,21 @@ def test_what_the_gate_blocked_is_not_gone_on_from(
     first, _ = trained(shop, capfd, "--dataset", "hour-0", "--model", "own")
     second, _ = trained(shop, capfd, "--dataset", "hour-1", "--model", "own")
     as_of = read_dataset(shop.work / "shards" / "hour-2").manifest.as_of
-    assert latest_of_line(settings, "own", as_of) == second["model_id"]
+    assert latest_model_of(settings, "own", as_of) == second["model_id"]
     decisions = settings.path("decisions")
     decisions.mkdir()
     said = {"outcome": "block", "made_at": "2026-01-01T00:00:00"}
     file = decisions / f"2016-03-14T14-{second['model_id']}-0123456789ab.json"
     file.write_text(json.dumps(said))
-    assert latest_of_line(settings, "own", as_of) == first["model_id"]
+    assert latest_model_of(settings, "own", as_of) == first["model_id"]
     later = file.with_name(file.name.replace("-0123", "-4567"))
     later.write_text(json.dumps({"outcome": "hold", "made_at": "2026-01-01T01:00:00"}))
-    assert latest_of_line(settings, "own", as_of) == second["model_id"]
+    assert latest_model_of(settings, "own", as_of) == second["model_id"]
     data = {"outcome": "block", "made_at": "2026-01-01T02:00:00", "reasons": ["missing_ranks"]}
     later.write_text(json.dumps(data))  # says nothing of the model
-    assert latest_of_line(settings, "own", as_of) == second["model_id"]
+    assert latest_model_of(settings, "own", as_of) == second["model_id"]
     file.write_text("{")  # nobody knows what it said
-    assert latest_of_line(settings, "own", as_of) == first["model_id"]
+    assert latest_model_of(settings, "own", as_of) == first["model_id"]
 
 
 def test_one_line_that_fails_does_not_keep_others_from_being_trained(

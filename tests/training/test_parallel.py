@@ -144,7 +144,7 @@ def _exchange(folder: Path) -> None:
             torch.tensor([rows], dtype=torch.int64), torch.ones(len(rows), 2), (5, 2)
         )
         (merged,) = processes.add_rows([sparse if rows else None], [table])
-        said = processes.bytes_of_all(b"x" * processes.rank)
+        said = processes.all_gather_bytes(b"x" * processes.rank)
         heard = processes.told_by_first([float(processes.rank), 1 / 3])
         found = [
             matrix.tolist() == [[3.0, 3.0], [3.0, 3.0]],
@@ -170,7 +170,7 @@ def test_alone_every_exchange_gives_back_what_it_was_given() -> None:
     alone.add([number])
     assert alone.leads
     assert float(number) == 2.0
-    assert alone.bytes_of_all(b"") == [b""]
+    assert alone.all_gather_bytes(b"") == [b""]
     assert alone.told_by_first([0.5]) == [0.5]
     assert alone.agree("anything")
 

@@ -15,7 +15,7 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from pipeline.settings.settings import Settings, load_settings
 from training.data.reader import read_dataset
-from training.deployment.champion_history import Tenure
+from training.deployment.champion_history import ChampionPeriod
 from training.evaluation.evaluate import evaluate, standing
 from training.gate.decision_file import latest_decision, read_decision
 from training.gate.past_looks import LookKey
@@ -163,9 +163,9 @@ def test_a_look_knows_what_its_line_and_floor_are_made_of(world: World) -> None:
 
 
 def test_what_is_live_is_judged_from_the_hour_of_its_tenure_on() -> None:
-    def tenure(hour: str | None) -> Tenure:
+    def tenure(hour: str | None) -> ChampionPeriod:
         since = None if hour is None else Hour.parse(hour)
-        return Tenure("m", "1", LINE, None, since, None, None, "promoted", "", None)
+        return ChampionPeriod("m", "1", LINE, None, since, None, None, "promoted", "", None)
 
     first, second, by_hand = tenure("2016-03-14T07"), tenure("2016-03-14T09"), tenure(None)
     assert live_since([]) is None
@@ -179,7 +179,7 @@ def test_the_gate_counts_looks_of_the_present_tenure_and_the_first_of_the_hour(
 ) -> None:
     asked: list[object] = []
     since = Hour.parse("2016-03-14T09")
-    live = Tenure("m", "1", LINE, None, since, None, None, "promoted", "", None)
+    live = ChampionPeriod("m", "1", LINE, None, since, None, None, "promoted", "", None)
     monkeypatch.setattr(judgement, "tenures", lambda *_: [live])
     monkeypatch.setattr(judgement, "earlier_looks", lambda *given: asked.append(given[-1]) or ())
     monkeypatch.setattr(judgement, "first_look", lambda *given: asked.append(given[1]))

@@ -70,7 +70,7 @@ def test_every_code_has_a_sentence(module: object) -> None:
     ids=["no model", "unknown", "moved", "quiet"],
 )
 def test_every_sign_for_a_retraining_has_a_sentence(signs: retrain_policy.Signs) -> None:
-    assert set(retrain_policy.worth_retraining(signs, RetrainSettings()).reasons) <= set(REASONS)
+    assert set(retrain_policy.should_retrain(signs, RetrainSettings()).reasons) <= set(REASONS)
 
 
 def test_what_is_live_has_a_sentence_for_each_reason() -> None:

@@ -9,11 +9,11 @@ from lives import Prepared, decided, dying, live_ids, register, registry
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from training.deployment.champion_history import Tenure, live_during, tenures
+from training.deployment.champion_history import ChampionPeriod, champion_during, tenures
 from training.deployment.promote import install_first, promote, rollback
 from training.deployment.rollback import take_back
 from training.registry.champion_record import read_event
-from training.registry.mlflow_registry import Registry, champion, steps_back
+from training.registry.mlflow_registry import Registry, champion, rollback_targets
 from training.registry.model_card import CARD_NAME
 
 __all__ = ["registry"]
@@ -70,7 +70,7 @@ def test_nobody_goes_back_to_a_model_that_was_taken_back(promoted: Registry) -> 
 
 def test_a_model_promoted_again_is_not_its_own_previous(promoted: Registry) -> None:
     promote(promoted, decided(promoted, "recent-a", hour="2016-03-14T15"))
-    assert [one.model_id for one in steps_back(promoted, champion(promoted))] == [
+    assert [one.model_id for one in rollback_targets(promoted, champion(promoted))] == [
         *("hrnn-c", "hrnn-b"),
     ]
 
@@ -130,7 +130,7 @@ def test_there_is_no_going_back_to_an_artefact_that_is_gone(promoted: Registry) 
 def test_what_is_taken_back_must_still_be_live(promoted: Registry) -> None:
     left = champion(promoted)
     assert left is not None
-    stack = steps_back(promoted, left)
+    stack = rollback_targets(promoted, left)
     rollback(promoted, promoted.records, "bad")
     with pytest.raises(HourglassError, match="hrnn-c is not live any more: hrnn-b is, and stays"):
         take_back(promoted, promoted.records, left, stack, "below_floor", "poor")
@@ -167,10 +167,10 @@ def test_a_changed_record_ends_the_story_there(promoted: Registry) -> None:
     ]
 
 
-def tenure(model_id: str, since: str | None) -> Tenure:
+def tenure(model_id: str, since: str | None) -> ChampionPeriod:
     hour = Hour.parse(since) if since else None
     place = Path("record.json")
-    return Tenure(model_id, "1", "line", None, hour, None, None, "promoted", "", place)
+    return ChampionPeriod(model_id, "1", "line", None, hour, None, None, "promoted", "", place)
 
 
 def test_each_hour_had_its_model() -> None:
@@ -191,6 +191,6 @@ def test_each_hour_had_its_model() -> None:
         "2016-03-14T15": "last",
         "2016-03-15T00": "last",
     }
-    found = {hour: live_during(story, Hour.parse(hour)) for hour in expected}
+    found = {hour: champion_during(story, Hour.parse(hour)) for hour in expected}
     assert {hour: one and one.model_id for hour, one in found.items()} == expected
-    assert live_during([tenure("first", "2016-03-14T10")], Hour.parse("2016-03-14T09")) is None
+    assert champion_during([tenure("first", "2016-03-14T10")], Hour.parse("2016-03-14T09")) is None

@@ -14,7 +14,7 @@ from runs import training
 
 from pipeline.errors import HourglassError
 from training.registry.mlflow_registry import Registry, open_registry
-from training.registry.mlflow_run import Point, RunLog, log_training
+from training.registry.mlflow_run import MlflowRun, Point, log_training
 
 __all__ = ["registry"]
 
@@ -46,7 +46,7 @@ def only_run(registry: Registry) -> Any:
 
 
 def test_a_run_is_written_while_its_fit_goes_on(registry: Registry) -> None:
-    log = RunLog(registry, replace(training("hrnn-a"), name="mine", metrics={}), pytest.fail)
+    log = MlflowRun(registry, replace(training("hrnn-a"), name="mine", metrics={}), pytest.fail)
     log.epoch(Point(1, {"epoch_loss": 3.0, "epoch_validation_loss": float("nan")}))
     found = only_run(registry)
     assert (found.info.status, found.data.params["units"]) == ("RUNNING", "8")
@@ -63,7 +63,7 @@ def test_a_run_is_written_while_its_fit_goes_on(registry: Registry) -> None:
 def test_trouble_with_mlflow_costs_no_fit(registry: Registry) -> None:
     client = Troubled(registry.client, first=2, times=1)
     said: list[str] = []
-    log = RunLog(replace(registry, client=client), training("hrnn-a"), said.append)  # type: ignore[arg-type]
+    log = MlflowRun(replace(registry, client=client), training("hrnn-a"), said.append)  # type: ignore[arg-type]
     for epoch in (1, 2, 3):
         log.epoch(Point(epoch, {"epoch_loss": 1.0 / epoch}))
     assert client.calls == 2  # it is not asked again and again
@@ -77,7 +77,7 @@ def test_trouble_with_mlflow_costs_no_fit(registry: Registry) -> None:
 
 def test_a_fit_that_cannot_be_recorded_at_its_end_fails(registry: Registry) -> None:
     client = Troubled(registry.client, first=2, times=100)
-    log = RunLog(replace(registry, client=client), training("hrnn-a"), lambda _: None)  # type: ignore[arg-type]
+    log = MlflowRun(replace(registry, client=client), training("hrnn-a"), lambda _: None)  # type: ignore[arg-type]
     log.epoch(Point(1, {"epoch_loss": 1.0}))
     write_artefact(registry.models, "hrnn-a")
     with pytest.raises(HourglassError, match="MLflow could not record the curves of hrnn-a"):
@@ -85,14 +85,14 @@ def test_a_fit_that_cannot_be_recorded_at_its_end_fails(registry: Registry) -> N
 
 
 def test_a_failure_is_recorded_and_the_next_try_is_another_run(registry: Registry) -> None:
-    RunLog(registry, training("hrnn-a"), pytest.fail).fail("hrnn: the loss became nan")
+    MlflowRun(registry, training("hrnn-a"), pytest.fail).fail("hrnn: the loss became nan")
     found = only_run(registry)
     assert (found.info.status, found.data.tags["failure"]) == (
         "FAILED",
         "hrnn: the loss became nan",
     )
     write_artefact(registry.models, "hrnn-a")
-    RunLog(registry, training("hrnn-a"), pytest.fail).finish({"loss": 1.5})
+    MlflowRun(registry, training("hrnn-a"), pytest.fail).finish({"loss": 1.5})
     assert registry.client.get_run(found.info.run_id).info.status == "FAILED"
     experiment = registry.client.get_experiment_by_name(registry.name)
     runs = registry.client.search_runs([experiment.experiment_id])
@@ -104,11 +104,11 @@ def test_a_fit_that_was_stopped_goes_on_in_its_run(
     store: str, tmp_path: Path, stopped: bool
 ) -> None:
     registry = open_registry(store, f"stopped-{stopped}", tmp_path / "models", tmp_path / "runs")
-    first = RunLog(registry, training("hrnn-a"), pytest.fail)
+    first = MlflowRun(registry, training("hrnn-a"), pytest.fail)
     first.epoch(Point(1, {"epoch_loss": 3.0}))
     if stopped:  # else it was killed, and could say nothing
         first.fail("interrupted", "KILLED")
-    second = RunLog(registry, training("hrnn-a"), pytest.fail)
+    second = MlflowRun(registry, training("hrnn-a"), pytest.fail)
     second.epoch(Point(2, {"epoch_loss": 2.0}))
     write_artefact(registry.models, "hrnn-a")
     second.finish({"loss": 2.0})

@@ -14,8 +14,8 @@ from training.fit.retrain_policy import (
     Signs,
     metric_drop,
     popularity_shift,
+    should_retrain,
     unseen_share,
-    worth_retraining,
 )
 
 COUNTS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 50), max_size=8)
@@ -85,11 +85,11 @@ def test_a_drop_compares_the_first_third_with_the_last() -> None:
 
 
 def test_quiet_hours_are_not_worth_it() -> None:
-    found = worth_retraining(QUIET, RULE)
+    found = should_retrain(QUIET, RULE)
     assert (found.retrain, found.reasons) == (False, ("little_changed",))
     assert "3 h old" in found.sentence
     # A model without a past has no development, which alone is no reason.
-    assert not worth_retraining(Signs(3, 0.01, 0.02, None), RULE).retrain
+    assert not should_retrain(Signs(3, 0.01, 0.02, None), RULE).retrain
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_quiet_hours_are_not_worth_it() -> None:
     ],
 )
 def test_each_sign_speaks_for_a_new_model(signs: Signs, reason: str) -> None:
-    found = worth_retraining(signs, RULE)
+    found = should_retrain(signs, RULE)
     assert found.retrain
     assert found.reasons == (reason,)
     assert found.sentence.startswith("worth it: ")

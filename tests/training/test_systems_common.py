@@ -12,7 +12,7 @@ from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError, UsageError
 from training.data.reader import DataSet, Requests, read_dataset
-from training.models import SYSTEM_NAMES, build
+from training.models import MODEL_NAMES, build
 from training.models.parts.base import System
 
 FAST = {"width": 8, "epochs": 1, "max_len": 6, "device": "cpu"}
@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
     )
 
 
-@pytest.fixture(scope="module", params=SYSTEM_NAMES)
+@pytest.fixture(scope="module", params=MODEL_NAMES)
 def fitted(request: pytest.FixtureRequest, data: DataSet) -> System:
     system = build(request.param, PARAMETERS.get(request.param, {}))
     metrics = system.fit(data, 1, lambda progress: None)
@@ -126,7 +126,7 @@ def test_a_missing_tensor(fitted: System) -> None:
         build(fitted.name, PARAMETERS.get(fitted.name, {})).load({})
 
 
-@pytest.mark.parametrize("name", SYSTEM_NAMES)
+@pytest.mark.parametrize("name", MODEL_NAMES)
 def test_nothing_to_learn_from(name: str, tmp_path: Path) -> None:
     users = {"u": [("a", AS_OF_S - 50), ("b", AS_OF_S - 10)]}
     data = read_dataset(write_dataset(tmp_path / "d", users, window_start="2016-03-14T13"))

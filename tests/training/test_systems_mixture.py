@@ -31,7 +31,7 @@ from training.models.parts.score_features import (
 )
 from training.models.parts.score_weights import Belief
 from training.models.parts.session_similarity import Likeness, Sessions
-from training.models.parts.weight_priors import TermBeliefs
+from training.models.parts.weight_priors import WeightPriors
 from training.trainer.interface import FitOptions, Start
 
 N_ITEMS = 9
@@ -250,7 +250,7 @@ def weighed(data: DataSet) -> HrnnTrend:
     weights = rng.normal(size=(2, len(TERMS)))
     precision = np.stack([np.eye(len(TERMS))] * 2)
     beliefs = (Belief(weights[0], precision[0]), Belief(weights[1], precision[1]))
-    named = TermBeliefs(TERMS, beliefs).tensors()
+    named = WeightPriors(TERMS, beliefs).tensors()
     told = {**system.tensors(), **{f"mixture.{name}": value for name, value in named.items()}}
     other = build("hrnn_trend", SIMILAR)
     other.load(told)
@@ -504,7 +504,7 @@ def test_a_belief_about_fewer_terms_is_as_sure_as_before() -> None:
     root = rng.normal(size=(12, 12))
     covariance = root @ root.T + np.eye(12)
     belief = Belief(rng.normal(size=12), np.linalg.inv(covariance))
-    kept = TermBeliefs(TERMS, (belief, belief))
+    kept = WeightPriors(TERMS, (belief, belief))
     (found, _) = kept.about(TERMS[2:7])
     assert np.allclose(np.linalg.inv(found.precision), covariance[2:7, 2:7])
     assert np.array_equal(found.mean, belief.mean[2:7])

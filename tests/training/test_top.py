@@ -16,7 +16,7 @@ from pipeline.errors import HourglassError
 from training.data.arrays import of_users
 from training.data.reader import Histories, Requests, read_dataset
 from training.models import build
-from training.recommend.top_k import NOTHING_BARRED, Barred, first_allowed, top, top_k
+from training.recommend.top_k import NO_EXCLUSIONS, Barred, first_allowed, top, top_k
 
 QUICK = {"epochs": 1, "device": "cpu", "width": 8, "validation_share": 0.0}
 
@@ -155,7 +155,7 @@ def test_where_all_is_barred_nothing_is_offered(histories: Histories) -> None:
         def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
             return np.zeros((len(requests), 3), np.float32)
 
-    everything = Barred(np.arange(3), *NOTHING_BARRED[1:])
+    everything = Barred(np.arange(3), *NO_EXCLUSIONS[1:])
     ((rows, _, best),) = top(Flat(), histories, asked(histories, np.arange(2)), 5, everything, 3)  # type: ignore[arg-type]
     assert rows.tolist() == [0, 1]
     assert np.isneginf(best).all()
@@ -170,7 +170,7 @@ def test_a_score_that_is_no_number_is_refused(histories: Histories) -> None:
             return np.full((len(requests), 3), np.nan, np.float32)
 
     with pytest.raises(HourglassError, match="broken: a score is not a number"):
-        list(top(Broken(), histories, asked(histories, np.arange(2)), 2, NOTHING_BARRED, 3))  # type: ignore[arg-type]
+        list(top(Broken(), histories, asked(histories, np.arange(2)), 2, NO_EXCLUSIONS, 3))  # type: ignore[arg-type]
 
 
 def test_a_part_of_the_users_is_scored_as_among_all(histories: Histories, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from benchmarks.gate_poison import rewrite_card
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import GateSettings, Settings, WatchSettings
-from training.deployment.champion_history import live_during, tenures
+from training.deployment.champion_history import champion_during, tenures
 from training.deployment.monitor import Watch
-from training.deployment.monitor_record import Watched, read_watched, watched_between
+from training.deployment.monitor_record import Watched, monitor_results_between, read_monitor_result
 from training.deployment.promote import install_first, promote, rollback
 from training.evaluation.evaluate import Evaluation
 from training.gate.sequential_test import sequential
@@ -94,10 +94,10 @@ def watch(
         quality_passed=True,
         at=f"{hour + 1}:02:00",
     )
-    tenure = live_during(tenures(registry, registry.records), hour)
+    tenure = champion_during(tenures(registry, registry.records), hour)
     assert tenure is not None
     watched, path = replace(judge, **changes)(tenure)
-    assert read_watched(path) == watched
+    assert read_monitor_result(path) == watched
     assert path.name.startswith(f"{hour}-{tenure.model_id}-")
     return watched
 
@@ -396,7 +396,7 @@ def test_who_knows_less_of_an_hour_does_not_take_the_place_of_who_knew_more(
     # That the data turned out to be bad is more than was known.
     bad = watch(settings, shop, equal(0), at="later", quality_passed=False)
     assert bad.reason == "bad_data"
-    ((_, counts),) = watched_between(settings.path("watch"), HOUR, HOUR + 1)
+    ((_, counts),) = monitor_results_between(settings.path("watch"), HOUR, HOUR + 1)
     assert counts == bad
 
 
@@ -406,5 +406,5 @@ def test_who_knows_more_of_an_hour_takes_the_place_of_who_knew_less(
     assert watch(settings, shop, {"recent-z": skill(0.4)}).reason == "not_evaluated"
     good = watch(settings, shop, equal(0), at=None)
     assert good.reason == "not_below_floor"
-    ((_, counts),) = watched_between(settings.path("watch"), HOUR, HOUR + 1)
+    ((_, counts),) = monitor_results_between(settings.path("watch"), HOUR, HOUR + 1)
     assert counts == good

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.steps.copied_settings import adopted_settings
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def adopt(context: typer.Context, plan: Plan = False, alone: Alone = False) -> N
     """Make a copied, moved or restored lake one of its own; let other programs' commits stand."""
     from pipeline.lake.catalog import existing_catalog
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     settings = adopted_settings(space.config, space.settings, plan=True)
     space = replace(space, settings=settings)
     existing_catalog(settings.resolved_catalog_uri, settings.resolved_warehouse)
@@ -65,7 +65,7 @@ def adopt(context: typer.Context, plan: Plan = False, alone: Alone = False) -> N
     space.say(_sentence(settings, moved, commits, plan), _facts(settings, moved, commits, plan))
 
 
-def _let_stand(space: Workspace, plan: bool) -> list[ForeignCommits]:
+def _let_stand(space: CommandContext, plan: bool) -> list[ForeignCommits]:
     from pipeline.adopt.accept_commits import accept, commits_of_others
     from pipeline.errors import telling_of_full_disk
 

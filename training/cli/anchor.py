@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 
 
 def anchor(
@@ -23,8 +23,8 @@ def anchor(
     from training.registry.mlflow_registry import registry_of
     from training.registry.record_chain import anchor as run
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     registry = registry_of(space)
     with changing(registry.records, "accepting the records"):
-        sentence = run(registry, by, why, space.said_now())
+        sentence = run(registry, by, why, space.now_iso())
     space.say(sentence, {"sentence": sentence, "by": by, "why": why})

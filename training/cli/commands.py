@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.settings.folders import path_option
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.cli.adopt import adopt
 from training.cli.anchor import anchor
 from training.cli.gate import approve, gate
@@ -25,7 +25,7 @@ from training.fit.model_lines import judged_dataset
 from training.steps.evaluate import evaluate_all, frozen_part, show_leaderboard
 
 if TYPE_CHECKING:
-    from pipeline.maintenance.maintain import TrainedFrom
+    from pipeline.maintenance.maintain import ModelInputs
 
 app = typer.Typer()
 _HOURLY = (judge, stale, train, watch, gate, approve, refit, promote, rollback, anchor, recommend)
@@ -36,7 +36,7 @@ for command in (*_HOURLY, loop, replay, report, adopt):
 @app.command()
 def evaluate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Rank the events after the data set's time by every candidate and by the champion."""
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     show_leaderboard(space, evaluate_all(space, judged_dataset(space, dataset)))
 
 
@@ -45,7 +45,7 @@ def leaderboard(context: typer.Context, dataset: DataSet = "last") -> None:
     """Show every system on one data set, one protocol, with confidence intervals."""
     from training.evaluation.evaluate import standing
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     folder = judged_dataset(space, dataset)
     show_leaderboard(space, standing(space.settings, folder, frozen_part(space, folder)))
 
@@ -67,10 +67,10 @@ def maintain(
     from pipeline.maintenance.maintain import survey
     from training.registry.lineage import trained_from
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     settings = space.settings
 
-    def needed() -> TrainedFrom:
+    def needed() -> ModelInputs:
         return trained_from(
             settings.resolved_mlflow_uri,
             settings.registered_model,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import UsageError
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.cli.options import DataSet, decision_file
 from training.fit.model_lines import judged_dataset
 from training.steps.gate import Verdict, decide, refuse_blocked
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def gate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Decide whether a candidate goes live; exit 1 when one is blocked and none is promoted."""
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     verdict = decide(space, judged_dataset(space, dataset))
     if not space.as_json:
         for decision, _ in verdict.decisions:
@@ -102,7 +102,7 @@ def approve(
     from training.registry.mlflow_registry import registry_of
     from training.registry.record_chain import record_key
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     folder = space.settings.path("decisions")
     said_at = instant(at) if at else space.clock
     if decision is not None:

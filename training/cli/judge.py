@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.cli.options import DataSet
 
 
@@ -28,7 +28,7 @@ def judge(
         waiting,
     )
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     folder = space.dataset(dataset)
     newest = read_manifest(folder).as_of
     done: CaughtUp | None = None

@@ -10,7 +10,7 @@ import typer
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.text.wording import counted, verb
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.fit.model_lines import check_lines
 
 
@@ -37,7 +37,7 @@ def loop(
     from training.steps.take_in import ingested
     from training.steps.timed_steps import Steps
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     check_lines(space.settings)
     requested = _asked(space, first, stop)
     steps = Steps(space)
@@ -76,7 +76,7 @@ def loop(
         )
 
 
-def _asked(space: Workspace, first: str | None, stop: str | None) -> HourRange | None:
+def _asked(space: CommandContext, first: str | None, stop: str | None) -> HourRange | None:
     if first is None and stop is None:
         return None
     begin = Hour.parse(first) if first is not None else Hour.parse(str(stop)) - 1

@@ -18,7 +18,7 @@ from pipeline.process import interrupts
 from pipeline.settings.folders import path_option
 from pipeline.settings.settings import load_settings
 from pipeline.text.masking import mask, masked_output
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.cli import commands as model_commands
 from training.steps.copied_settings import check_settings
 
@@ -58,7 +58,7 @@ def options(
     settings = load_settings(None if context.invoked_subcommand == "demo" else own)
     if context.invoked_subcommand not in ("demo", "adopt"):
         check_settings(own, settings)
-    context.obj = Workspace(settings, datetime.now(UTC), as_json, config=own)
+    context.obj = CommandContext(settings, datetime.now(UTC), as_json, config=own)
     context.call_on_close(context.obj.close)
 
 

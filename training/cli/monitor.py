@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import typer
 
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.cli.options import DataSet
 from training.fit.model_lines import judged_dataset
 from training.steps.monitor import watched
@@ -17,7 +17,7 @@ def watch(context: typer.Context, dataset: DataSet = "last") -> None:
 
     Surely below the floor, or unable to score, it is replaced by the previous one or by the floor.
     """
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     step = watched(space, judged_dataset(space, dataset))
     result = step.found
     if result is None:

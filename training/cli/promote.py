@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.settings.names import plain_name
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.cli.options import decision_file
 from training.steps.promote import promoted
 
@@ -29,7 +29,7 @@ def promote(
     """Do what a decision says: move the champion alias, or leave it."""
     from training.gate.decision_file import latest_decision
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     folder = space.settings.path("decisions")
     file = decision_file(folder, decision) if decision else latest_decision(folder)
     if refit is not None:
@@ -47,8 +47,8 @@ def rollback(
     from training.deployment.promote import rollback as run
     from training.registry.mlflow_registry import registry_of
 
-    space: Workspace = context.obj
-    done = run(registry_of(space), space.settings.path("decisions"), reason, space.said_now())
+    space: CommandContext = context.obj
+    done = run(registry_of(space), space.settings.path("decisions"), reason, space.now_iso())
     space.say(
         f"{done.champion.model_id} is live again, {done.left.model_id} is not; {done.record}; "
         "what it recommended stays until `hourglass recommend` replaces it",

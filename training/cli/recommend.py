@@ -12,7 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.settings.folders import path_option
 from pipeline.text.wording import counted
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.steps.recommend import live_at, recommend_all
 
 
@@ -39,7 +39,7 @@ def recommend(
     from training.recommend.users import read_users
     from training.registry.mlflow_registry import registry_of
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     requested = None if users is None else read_users(users)
     at = (space.last_filled() + 1).start if as_of == "last" else time_of(as_of)
     live = live_at(registry_of(space), Hour.of(at))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 
 if TYPE_CHECKING:
     from pipeline.hours import HourRange
@@ -48,7 +48,7 @@ def replay(
     from training.replay.roll import done_steps, plan, roll
     from training.replay.store import held
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     settings = space.settings
     if step is not None:
         parse_duration_h(step)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import typer
 
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.registry.mlflow_registry import registry_of
 
 
@@ -14,7 +14,7 @@ def report(context: typer.Context) -> None:
     """Write the HTML report of data quality and model health."""
     from training.report.build import make_report
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     with space.status("writing the report"):
         path, lights = make_report(space, registry_of(space))
     acting = [light.name for light in lights if light.colour == "red"]

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import UsageError
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.cli.options import DataSet, decision_file
 from training.steps.train import train_all
 
@@ -69,10 +69,10 @@ def train(
     from training.fit.model_check import Facts, check_models
     from training.fit.model_configs import chosen
     from training.fit.retrain_signals import recorded_worth
-    from training.fit.train import LinesFailedError, TrainOptions
+    from training.fit.train import ModelsFailedError, TrainOptions
     from training.steps.retrain import lines_to_train
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     models = chosen(space.settings, model or [], system)
     # Also those that are not chosen: a wrong setting is wrong whatever is asked for.  How much the
     # data set knows is checked with it: it may be older than the settings.
@@ -90,10 +90,10 @@ def train(
         launch(processes, _without_processes(context, folder.name))
         return
     options = TrainOptions(seed, device and device.value, not resume, init_from)
-    failed: LinesFailedError | None = None
+    failed: ModelsFailedError | None = None
     try:
         trained = train_all(space, folder, models, options)
-    except LinesFailedError as error:
+    except ModelsFailedError as error:
         trained, failed = error.trained, error
     for done in trained:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
@@ -134,7 +134,7 @@ def stale(context: typer.Context, dataset: DataSet = "last") -> None:
     from training.registry.mlflow_registry import registry_of
     from training.steps.retrain import look
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     folder = space.dataset(dataset)
     worth = look(space, registry_of(space), folder)
     skips = space.settings.retrain.skip and not worth.retrain
@@ -166,7 +166,7 @@ def refit(
     from training.registry.mlflow_registry import registry_of
     from training.steps.retrain import refitted
 
-    space: Workspace = context.obj
+    space: CommandContext = context.obj
     folder = space.settings.path("decisions")
     file = decision_file(folder, decision) if decision else latest_decision(folder)
     registry = registry_of(space)

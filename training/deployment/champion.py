@@ -16,7 +16,12 @@ from pipeline.process.locks import held
 from training.data.reader import sha256_of
 from training.registry.artefact import load_model
 from training.registry.champion_card import refuse_changed_model
-from training.registry.champion_record import MAX_STEPS_BACK, LiveEvent, ModelRef, write_event
+from training.registry.champion_record import (
+    MAX_ROLLBACK_TARGETS,
+    ChampionChange,
+    ModelRef,
+    write_event,
+)
 from training.registry.mlflow_registry import (
     CARD_SHA256,
     CHAMPION,
@@ -68,7 +73,7 @@ def install_first(
             return live
         chain = verified_chain(registry)
         new = loadable(registry, model_id)
-        event = LiveEvent(
+        event = ChampionChange(
             kind="bootstrap",
             champion=new,
             before=None,
@@ -82,7 +87,7 @@ def install_first(
         return make_live(registry, chain, event)[0]
 
 
-def make_live(registry: Registry, chain: Chain, event: LiveEvent) -> tuple[LiveModel, Path]:
+def make_live(registry: Registry, chain: Chain, event: ChampionChange) -> tuple[LiveModel, Path]:
     """The one place where the alias moves; the caller holds the lock, and verified the chain."""
     record = write_event(registry.records, event)
     link_record(registry, chain, record, event.kind)
@@ -107,7 +112,7 @@ def show_previous(registry: Registry, stack: tuple[ModelRef, ...]) -> None:
 
 def without(stack: Sequence[ModelRef], new: ModelRef) -> tuple[ModelRef, ...]:
     """Nobody goes back to where he is."""
-    return tuple(model for model in stack if model.version != new.version)[:MAX_STEPS_BACK]
+    return tuple(model for model in stack if model.version != new.version)[:MAX_ROLLBACK_TARGETS]
 
 
 def loadable(registry: Registry, model_id: str) -> ModelRef:

@@ -12,7 +12,7 @@ from training.registry.mlflow_registry import Registry, champion, model_ref
 
 
 @dataclass(frozen=True)
-class Tenure:
+class ChampionPeriod:
     """The time in which one model was live; ``until_*`` is None while it is.
 
     ``*_at`` are times of the clock, ``*_hour`` those of the log, None where a change by hand or an
@@ -32,7 +32,7 @@ class Tenure:
     record: Path | None
 
 
-def tenures(registry: Registry, records: Path) -> list[Tenure]:
+def tenures(registry: Registry, records: Path) -> list[ChampionPeriod]:
     """Every tenure that leads to the champion's, first to last.
 
     Args:
@@ -46,12 +46,12 @@ def tenures(registry: Registry, records: Path) -> list[Tenure]:
     if live is None:
         return []
     events = history(records, live.live_record)
-    periods: list[Tenure] = []
+    periods: list[ChampionPeriod] = []
     until_at: str | None = None
     until_hour: Hour | None = None
     for path, event in events:
         periods.append(
-            Tenure(
+            ChampionPeriod(
                 *(event.champion.model_id, event.champion.version, event.champion.name),
                 since_at=event.at,
                 since_hour=event.as_of,
@@ -69,13 +69,13 @@ def tenures(registry: Registry, records: Path) -> list[Tenure]:
     return periods[::-1]
 
 
-def live_during(tenures: Sequence[Tenure], hour: Hour) -> Tenure | None:
+def champion_during(tenures: Sequence[ChampionPeriod], hour: Hour) -> ChampionPeriod | None:
     """The tenure that an hour of the log fell into; None where nothing was live yet.
 
     Of a change by hand the hour is not known: it counts from the hour of the change before, so
     that the model which people chose is judged from then on.
     """
-    current: Tenure | None = None
+    current: ChampionPeriod | None = None
     since: Hour | None = None
     for tenure in tenures:
         since = tenure.since_hour or since
@@ -85,8 +85,8 @@ def live_during(tenures: Sequence[Tenure], hour: Hour) -> Tenure | None:
     return current
 
 
-def _unrecorded(model: ModelRef, until_at: str | None, until_hour: Hour | None) -> Tenure:
-    return Tenure(
+def _unrecorded(model: ModelRef, until_at: str | None, until_hour: Hour | None) -> ChampionPeriod:
+    return ChampionPeriod(
         *(model.model_id, model.version, model.name),
         since_at=None,
         since_hour=None,

@@ -16,13 +16,13 @@ from pipeline.hours import HourRange, parse_duration_h
 from pipeline.settings.settings import Settings
 from pipeline.text.wording import counted, verb
 from training.deployment.champion import changing, loadable
-from training.deployment.champion_history import Tenure
+from training.deployment.champion_history import ChampionPeriod
 from training.deployment.monitor_record import (
+    MonitorNumbers,
+    MonitorOutcome,
     Watched,
-    WatchNumbers,
-    WatchOutcome,
-    watched_between,
-    write_watched,
+    monitor_results_between,
+    write_monitor_result,
 )
 from training.deployment.monitor_statistics import (
     Seen,
@@ -45,13 +45,13 @@ from training.registry.mlflow_registry import (
     champion,
     model_ref,
     registered_version,
-    steps_back,
+    rollback_targets,
 )
 from training.registry.model_card import read_card
 from training.registry.model_store import available
 from training.registry.record_chain import is_linked, link_record, verified_chain
 
-Verdict = tuple[WatchOutcome, str, str]  # outcome, reason code, sentence
+Verdict = tuple[MonitorOutcome, str, str]  # outcome, reason code, sentence
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Watch:
     quality_passed: bool | None
     at: str | None
 
-    def __call__(self, tenure: Tenure) -> tuple[Watched, Path]:
+    def __call__(self, tenure: ChampionPeriod) -> tuple[Watched, Path]:
         """Judge the model that was live during the hours, replace it if it must be, and say so.
 
         Done again after it replaced a model, it changes nothing; nor does it where less is known
@@ -78,18 +78,18 @@ class Watch:
                 loads; a record cannot be read or written, or is missing or was changed.
         """
         folder = self.settings.path("watch")
-        before = watched_between(folder, self.hours.first, self.hours.first + 1)
+        before = monitor_results_between(folder, self.hours.first, self.hours.first + 1)
         for path, earlier in before:
-            if earlier.outcome is WatchOutcome.REPLACED and self._is_linked(path):
+            if earlier.outcome is MonitorOutcome.REPLACED and self._is_linked(path):
                 return earlier, path
         result = self._judged(tenure)
         for path, earlier in before:
             if earlier.model == result.model and earlier.informed and not result.informed:
                 return earlier, path
-        if result.outcome is WatchOutcome.REPLACED:
+        if result.outcome is MonitorOutcome.REPLACED:
             result = self._replaced(result)
-        record = write_watched(folder, result)
-        if result.outcome is WatchOutcome.REPLACED:
+        record = write_monitor_result(folder, result)
+        if result.outcome is MonitorOutcome.REPLACED:
             with changing(self.registry.records, f"noting what became of {result.model.model_id}"):
                 link_record(self.registry, verified_chain(self.registry), record, "watch")
         return result, record
@@ -99,7 +99,7 @@ class Watch:
         with changing(self.registry.records, "reading what the watch found"):
             return is_linked(verified_chain(self.registry), self.registry.records, record)
 
-    def _judged(self, tenure: Tenure) -> Watched:
+    def _judged(self, tenure: ChampionPeriod) -> Watched:
         gate, evaluation = self.settings.gate, self.settings.evaluation
         result = Watched(
             first=self.hours.first,
@@ -115,7 +115,7 @@ class Watch:
                 "floor": gate.floor,
                 "hours": len(self.hours),
             },
-            outcome=WatchOutcome.KEPT,
+            outcome=MonitorOutcome.KEPT,
             reason="",
             sentence="",
             at=self.at,
@@ -133,35 +133,35 @@ class Watch:
         outcome, reason, sentence = verdict
         return replace(result, outcome=outcome, reason=reason, sentence=sentence)
 
-    def _without_figures(self, tenure: Tenure) -> Verdict | None:
+    def _without_figures(self, tenure: ChampionPeriod) -> Verdict | None:
         """What is to be said of a model whatever it scored; None where its figures decide."""
         model_id = tenure.model_id
         broken = self._cannot_score(model_id)
         if broken is not None:
-            return WatchOutcome.REPLACED, "cannot_score", f"{broken}."
+            return MonitorOutcome.REPLACED, "cannot_score", f"{broken}."
         if tenure.name == self.settings.gate.floor:
             sentence = f"{model_id} is the baseline itself, so there is nothing to compare it with."
-            return WatchOutcome.KEPT, "is_the_floor", sentence
+            return MonitorOutcome.KEPT, "is_the_floor", sentence
         if self.quality_passed is not True:
             bad = self.quality_passed is False
             why = "failed a critical expectation" if bad else "were never validated"
             return (
-                WatchOutcome.UNJUDGED,
+                MonitorOutcome.UNJUDGED,
                 "bad_data" if bad else "data_not_validated",
                 f"{model_id} is not judged on {self.hours}: the data {why}.",
             )
         if self._knows_the_hours(model_id):
             return (
-                WatchOutcome.UNJUDGED,
+                MonitorOutcome.UNJUDGED,
                 "learned_from_the_hour",
                 f"{model_id} is not judged on {self.hours}: it learned from them.",
             )
         return None
 
-    def _by_figures(self, model_id: str, numbers: WatchNumbers | None) -> Verdict:
+    def _by_figures(self, model_id: str, numbers: MonitorNumbers | None) -> Verdict:
         if numbers is None:
             return (
-                WatchOutcome.UNJUDGED,
+                MonitorOutcome.UNJUDGED,
                 "not_evaluated",
                 f"{model_id} and the floor {self.settings.gate.floor} were not both evaluated on "
                 f"{self.hours}: run hourglass evaluate.",
@@ -169,7 +169,7 @@ class Watch:
         least = self.settings.watch.min_users
         if numbers.users < least:
             return (
-                WatchOutcome.UNJUDGED,
+                MonitorOutcome.UNJUDGED,
                 "few_users",
                 f"{model_id} is not judged on {self.hours}: {counted(numbers.users, 'user')} "
                 f"{verb(numbers.users, 'is', 'are')} fewer than {least}.",
@@ -181,9 +181,9 @@ class Watch:
         )
         if is_below(numbers, least):
             sentence = f"{model_id} is surely below the floor on {self.hours}: {figures}."
-            return WatchOutcome.REPLACED, "below_floor", sentence
+            return MonitorOutcome.REPLACED, "below_floor", sentence
         sentence = f"{model_id} is not below the floor on {self.hours}: {figures}."
-        return WatchOutcome.KEPT, "not_below_floor", sentence
+        return MonitorOutcome.KEPT, "not_below_floor", sentence
 
     def _replaced(self, found: Watched) -> Watched:
         live = champion(self.registry)
@@ -191,7 +191,7 @@ class Watch:
             other = live.model_id if live else "nothing"
             return replace(
                 found,
-                outcome=WatchOutcome.UNJUDGED,
+                outcome=MonitorOutcome.UNJUDGED,
                 reason="not_live_any_more",
                 sentence=f"{found.sentence.rstrip('.')}; it is not live any more, {other} is.",
             )
@@ -230,7 +230,7 @@ class Watch:
 
     def _ways_back(self, live: LiveModel) -> list[tuple[ModelRef, ...]]:
         """What may replace the live model, best first, each with what lies behind it."""
-        behind = steps_back(self.registry, live)
+        behind = rollback_targets(self.registry, live)
         fit = self._is_fit(behind[0]) if behind else False
         ways = [behind] if fit else []
         if self.floor_id is not None and self.floor_id != live.model_id:

@@ -22,7 +22,7 @@ _HOUR_CHARS = 13
 _UNINFORMED = frozenset({"not_evaluated", "learned_from_the_hour", "data_not_validated"})
 
 
-class WatchOutcome(StrEnum):
+class MonitorOutcome(StrEnum):
     """What became of the model that was live."""
 
     KEPT = "kept"
@@ -31,7 +31,7 @@ class WatchOutcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class WatchNumbers:
+class MonitorNumbers:
     """What a comparison with the floor came to.
 
     ``sums`` are of floor minus live in this hour alone, for hours to come; ``difference``, of live
@@ -75,11 +75,11 @@ class Watched:
     floor_id: str | None
     frozen_id: str
     rule: Mapping[str, Any]  # metric, k and what else must be equal in hours that count together
-    outcome: WatchOutcome
+    outcome: MonitorOutcome
     reason: str
     sentence: str
     at: str | None
-    numbers: WatchNumbers | None = None
+    numbers: MonitorNumbers | None = None
     replaced_by: str | None = None
     live_record: str | None = None
     users: UsersFile | None = None
@@ -90,7 +90,7 @@ class Watched:
         return self.reason not in _UNINFORMED
 
 
-def write_watched(folder: Path, found: Watched) -> Path:
+def write_monitor_result(folder: Path, found: Watched) -> Path:
     """Write the record of a finding.
 
     Raises:
@@ -101,7 +101,7 @@ def write_watched(folder: Path, found: Watched) -> Path:
     return write_record(folder, f"{found.first}-{found.model.model_id}", content)
 
 
-def read_watched(path: Path) -> Watched:
+def read_monitor_result(path: Path) -> Watched:
     """Read and verify the record of a finding.
 
     Raises:
@@ -114,14 +114,14 @@ def read_watched(path: Path) -> Watched:
             raise HourglassError(f"{path}: a {kind} record, not one of the watch")
         numbers, users = content.pop("numbers"), content.pop("users", None)
         if numbers is not None:
-            numbers = WatchNumbers(**{**numbers, "sums": Sums.read(numbers["sums"])})
+            numbers = MonitorNumbers(**{**numbers, "sums": Sums.read(numbers["sums"])})
         return Watched(
             **{
                 **content,
                 "first": Hour.parse(content["first"]),
                 "stop": Hour.parse(content["stop"]),
                 "model": ModelRef(**content["model"]),
-                "outcome": WatchOutcome(content["outcome"]),
+                "outcome": MonitorOutcome(content["outcome"]),
             },
             numbers=numbers,
             users=UsersFile(**users) if users else None,
@@ -130,7 +130,7 @@ def read_watched(path: Path) -> Watched:
         raise HourglassError(f"{path}: not a whole record of the watch") from error
 
 
-def watched_between(folder: Path, first: Hour, stop: Hour) -> list[tuple[Path, Watched]]:
+def monitor_results_between(folder: Path, first: Hour, stop: Hour) -> list[tuple[Path, Watched]]:
     """The findings about hours that begin in a range, in order.
 
     Of one hour the one made last counts, of those that knew what they had to know if there are any.
@@ -142,7 +142,7 @@ def watched_between(folder: Path, first: Hour, stop: Hour) -> list[tuple[Path, W
     for path in sorted(folder.glob("[0-9]*.json")):
         if not str(first) <= path.name[:_HOUR_CHARS] < str(stop):
             continue
-        watched = read_watched(path)
+        watched = read_monitor_result(path)
         earlier = by_hour.get(watched.first)
         if earlier is None or _weight(earlier[1]) <= _weight(watched):
             by_hour[watched.first] = (path, watched)

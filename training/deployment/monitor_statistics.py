@@ -25,7 +25,12 @@ from numpy.typing import NDArray
 
 from pipeline.hours import HourRange, parse_duration_h
 from pipeline.settings.settings import Settings
-from training.deployment.monitor_record import UsersFile, Watched, WatchNumbers, watched_between
+from training.deployment.monitor_record import (
+    MonitorNumbers,
+    UsersFile,
+    Watched,
+    monitor_results_between,
+)
 from training.gate.past_looks import period_start
 from training.gate.sequential_test import Sums, contrast, scale_of, sequential, telling
 from training.gate.user_sums import People, read_people, together, write_people
@@ -34,7 +39,7 @@ from training.metrics.ranks import Ranks, check_same_targets
 
 
 @dataclass(frozen=True)
-class WatchLook:
+class MonitorLook:
     """What was seen of floor minus live in some hours, user by user."""
 
     hours: HourRange
@@ -50,7 +55,7 @@ class WatchLook:
 class Seen:
     """A look, and the means of the two models over its targets."""
 
-    look: WatchLook
+    look: MonitorLook
     live: float
     floor: float
 
@@ -80,7 +85,7 @@ def seen(
     # As a candidate is looked at beside a floor: here the floor is the one to be proven better.
     people = People.of(user_ids, live.user, theirs, None, ours)
     means = (float(ours.mean()), float(theirs.mean())) if ours.size else (0.0, 0.0)
-    return Seen(WatchLook(hours, people), *means)
+    return Seen(MonitorLook(hours, people), *means)
 
 
 def sums_of(people: People) -> Sums:
@@ -88,7 +93,7 @@ def sums_of(people: People) -> Sums:
     return people.sums("floor")
 
 
-def judged(settings: Settings, now: Seen, earlier: Sequence[WatchLook]) -> WatchNumbers:
+def judged(settings: Settings, now: Seen, earlier: Sequence[MonitorLook]) -> MonitorNumbers:
     """What the looks at a model, each of floor minus live, say together.
 
     Args:
@@ -114,7 +119,7 @@ def judged(settings: Settings, now: Seen, earlier: Sequence[WatchLook]) -> Watch
         scale=scale_of(telling(each), gate.min_targets),
         people=sums_of(together([look.people for look in looks])),
     )
-    return WatchNumbers(
+    return MonitorNumbers(
         sums=each[-1],
         looks=len(latest),
         users=whole.users,
@@ -131,7 +136,7 @@ def judged(settings: Settings, now: Seen, earlier: Sequence[WatchLook]) -> Watch
     )
 
 
-def is_below(numbers: WatchNumbers, min_users: int) -> bool:
+def is_below(numbers: MonitorNumbers, min_users: int) -> bool:
     """Whether the model is surely worse; what is not known (NaN) is not sure."""
     sure_now = numbers.upper < 0.0
     # A model that has recovered stays, however poor it was.
@@ -142,7 +147,7 @@ def is_below(numbers: WatchNumbers, min_users: int) -> bool:
 # The looks of the watch before: which of them count together with the one at hand.
 
 
-def earlier_looks(folder: Path, found: Watched, period_h: int) -> list[WatchLook]:
+def earlier_looks(folder: Path, found: Watched, period_h: int) -> list[MonitorLook]:
     """The looks of this period at the same model since it went live, by the same rule, in order.
 
     Only those that lie a multiple of their length apart: no event counts twice, and of the chains
@@ -156,10 +161,10 @@ def earlier_looks(folder: Path, found: Watched, period_h: int) -> list[WatchLook
     Raises:
         HourglassError: a record, or what users added to it, is gone or was changed.
     """
-    results = watched_between(folder, period_start(found.first, period_h), found.first)
+    results = monitor_results_between(folder, period_start(found.first, period_h), found.first)
     length = found.stop.index - found.first.index
     return [
-        WatchLook(
+        MonitorLook(
             HourRange(earlier.first, earlier.stop), read_people(folder, *_named(earlier.users))
         )
         for _, earlier in results

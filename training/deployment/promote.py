@@ -26,7 +26,7 @@ from training.deployment.superseded import refuse_superseded
 from training.gate.artefact_checks import Soundness
 from training.gate.decision_file import DecisionRecord, read_decision
 from training.gate.evidence import Outcome
-from training.registry.champion_record import LiveEvent, ModelRef
+from training.registry.champion_record import ChampionChange, ModelRef
 from training.registry.mlflow_registry import (
     LiveModel,
     Registry,
@@ -37,7 +37,7 @@ from training.registry.mlflow_registry import (
     model_ref,
     named_errors,
     registered_version,
-    steps_back,
+    rollback_targets,
 )
 from training.registry.model_card import CARD_NAME, ModelCard, read_card
 from training.registry.model_store import available
@@ -108,7 +108,7 @@ def promote(
         events = live_events(registry, live)
         done = bool(events) and events[0][1].decision == decision.record.path.name
         if live is not None and (done or live.model_id in (candidate, refit)):
-            show_previous(registry, steps_back(registry, live))
+            show_previous(registry, rollback_targets(registry, live))
             sentence = f"{live.model_id} is the champion already."
             return Promotion(False, live, _previous(registry, live), sentence)
         _check_same_champion(decision, live)
@@ -121,13 +121,13 @@ def promote(
         if refit is not None:
             new = checked_refit(registry, decision, refit, until, examine)
         before = model_ref(registry, live.version) if live else None
-        behind = [target for target in steps_back(registry, live) if target != before]
+        behind = [target for target in rollback_targets(registry, live) if target != before]
         sentence = f"{new.model_id} is live: {decision.sentence}"
         if refit is not None:
             sentence = (
                 f"{refit}, a refit of {candidate} up to {until}, is live: {decision.sentence}"
             )
-        event = LiveEvent(
+        event = ChampionChange(
             kind="promotion",
             champion=new,
             before=before,
@@ -146,7 +146,7 @@ def promote(
 
 
 def _previous(registry: Registry, live: LiveModel | None) -> LiveModel | None:
-    behind = steps_back(registry, live)
+    behind = rollback_targets(registry, live)
     return live_model(registry, behind[0]) if behind else None
 
 
@@ -163,7 +163,7 @@ def _check_same_champion(decision: DecisionRecord, live: LiveModel | None) -> No
         )
 
 
-def _check_not_undone(decision: DecisionRecord, events: Sequence[LiveEvent]) -> None:
+def _check_not_undone(decision: DecisionRecord, events: Sequence[ChampionChange]) -> None:
     """A decision is good once; one on the same evidence, made again, is the same decision."""
     for later, event in zip([None, *events], events, strict=False):
         if event.decision == decision.record.path.name or (

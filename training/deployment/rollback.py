@@ -8,8 +8,14 @@ from pathlib import Path
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from training.deployment.champion import changing, loadable, make_live, without
-from training.registry.champion_record import LiveEvent, ModelRef, Reason
-from training.registry.mlflow_registry import LiveModel, Registry, champion, model_ref, steps_back
+from training.registry.champion_record import ChampionChange, ModelRef, Reason
+from training.registry.mlflow_registry import (
+    LiveModel,
+    Registry,
+    champion,
+    model_ref,
+    rollback_targets,
+)
 from training.registry.record_chain import Chain, verified_chain
 
 
@@ -43,7 +49,7 @@ def rollback(registry: Registry, records: Path, reason: str, at: str | None = No
         live = champion(registry)
         if live is None:
             raise HourglassError("nothing is live: run hourglass promote first")
-        behind = steps_back(registry, live)
+        behind = rollback_targets(registry, live)
         if not behind:
             raise HourglassError(
                 f"{live.model_id} (version {live.version}) has no previous model to go back to: "
@@ -101,7 +107,7 @@ def _go_back(
 ) -> Rollback:
     target = loadable(registry, stack[0].model_id)
     left = model_ref(registry, live.version)
-    event = LiveEvent(
+    event = ChampionChange(
         kind="rollback",
         champion=target,
         before=left,

@@ -15,7 +15,7 @@ from pipeline.errors import UsageError, meant
 from pipeline.settings.folders import path_option
 from pipeline.settings.settings import ModelSettings, Settings
 from pipeline.settings.yaml_text import read_yaml
-from training.models import SYSTEM_NAMES, parameter_names
+from training.models import MODEL_NAMES, parameter_names
 
 _SHIPPED = resources.files("training") / "configs"
 _SUFFIX = ".yaml"
@@ -59,14 +59,14 @@ def resolve(asked: ModelSettings) -> Model:
         content = _parsed(asked.file, (_SHIPPED / f"{asked.file}{_SUFFIX}").read_text("utf-8"))
     elif _is_path(str(asked.file)):
         content = _read(path_option(str(asked.file)))
-    elif asked.file in SYSTEM_NAMES:
+    elif asked.file in MODEL_NAMES:
         content = _Content(system=asked.file)
     else:
         raise _unknown(str(asked.file), [])
-    if content.system not in SYSTEM_NAMES:
+    if content.system not in MODEL_NAMES:
         raise UsageError(
             f"model {asked.name!r}: unknown system {content.system!r}: "
-            f"choose one of {', '.join(SYSTEM_NAMES)}"
+            f"choose one of {', '.join(MODEL_NAMES)}"
         )
     parameters = {**content.parameters, **asked.parameters}
     return Model(asked.name, content.system, parameters, asked.keep_optimiser, asked.init_from)
@@ -152,7 +152,7 @@ def _parsed(where: str, text: str) -> _Content:
 
 
 def _unknown(name: str, configured_names: Sequence[str]) -> UsageError:
-    names = list(dict.fromkeys([*configured_names, *shipped(), *SYSTEM_NAMES]))
+    names = list(dict.fromkeys([*configured_names, *shipped(), *MODEL_NAMES]))
     return UsageError(
         f"no model {name!r}{meant(name, names)}: use one of {', '.join(names)}, or the path of a "
         "YAML file"

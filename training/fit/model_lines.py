@@ -9,14 +9,14 @@ from typing import Any
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.settings.settings import Settings
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.fit.model_check import check_models, facts_of
 from training.fit.model_configs import chosen
 from training.gate.reasons import OF_NO_CANDIDATE
 from training.registry.model_card import read_card
 
 
-def latest_of_line(settings: Settings, name: str, before: Hour) -> str | None:
+def latest_model_of(settings: Settings, name: str, before: Hour) -> str | None:
     """Id of the line's model of the latest time before an hour; None where there is none.
 
     Models of that hour itself do not count, so that training the hour again goes on from the same
@@ -35,7 +35,7 @@ def latest_of_line(settings: Settings, name: str, before: Hour) -> str | None:
     )
 
 
-def times_of_line(settings: Settings, name: str) -> list[Hour]:
+def fit_times_of(settings: Settings, name: str) -> list[Hour]:
     """The times of a line's fits whose artefacts are there."""
     return [as_of for as_of, _ in _fits(settings, name)]
 
@@ -71,7 +71,7 @@ def _candidates(settings: Settings) -> list[tuple[str, str]]:
     return [("candidate", name) for name in settings.candidates]
 
 
-def judged_dataset(space: Workspace, text: str) -> Path:
+def judged_dataset(space: CommandContext, text: str) -> Path:
     """A data set by its id; ``last`` is the latest of which there is a floor to judge against.
 
     A refit leaves a data set of the hour to come, on which nothing else was trained yet.

@@ -11,7 +11,7 @@ from pipeline.settings.names import is_plain
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet
 from training.fit.model_configs import Model
-from training.fit.model_lines import latest_of_line
+from training.fit.model_lines import latest_model_of
 from training.models import build
 from training.models.parts.base import GradientTrained
 from training.registry.artefact import load_start
@@ -60,7 +60,7 @@ class Origin:
         return model.system == self.system
 
 
-def find_origin(
+def find_parent(
     settings: Settings,
     registry: Registry | None,
     asked: str,
@@ -86,7 +86,7 @@ def find_origin(
     if asked == NONE:
         return None
     own = _model_id(registry, asked) if registry is not None else ""
-    model_id = processes.bytes_of_all(own.encode())[0].decode()
+    model_id = processes.all_gather_bytes(own.encode())[0].decode()
     folder = settings.path("models") / model_id
     if not is_plain(model_id) or not folder.is_dir():
         raise UsageError(
@@ -118,7 +118,7 @@ def find_origin(
     return Origin(card.system, start)
 
 
-def find_own_origins(
+def find_own_parents(
     settings: Settings,
     registry: Registry | None,
     data: DataSet,
@@ -144,7 +144,7 @@ def find_own_origins(
         if model.init_from == NONE:
             continue
         own = _own(settings, registry, data, model) if registry is not None else ("", "")
-        model_id, why_not = (processes.bytes_of_all(text.encode())[0].decode() for text in own)
+        model_id, why_not = (processes.all_gather_bytes(text.encode())[0].decode() for text in own)
         if why_not:
             say(f"{model.name} begins anew: {why_not}")
             continue
@@ -161,7 +161,7 @@ def _own(settings: Settings, registry: Registry, data: DataSet, model: Model) ->
     """Id of the model that a line goes on from, or why there is none."""
     as_of = data.manifest.as_of
     if model.init_from == "self":
-        model_id = latest_of_line(settings, model.name, as_of)
+        model_id = latest_model_of(settings, model.name, as_of)
     else:
         live = champion(registry) if model.init_from == "champion" else previous(registry)
         model_id = live.model_id if live else None

@@ -108,7 +108,7 @@ def _mean(looks: Sequence[tuple[float, int]]) -> float:
     return sum(mean * n for mean, n in looks) / targets if targets else 0.0
 
 
-def worth_retraining(signs: Signs, rule: RetrainSettings) -> Worth:
+def should_retrain(signs: Signs, rule: RetrainSettings) -> Worth:
     """Whether any sign speaks for a new model; what cannot be told speaks for it too.
 
     The development of the metric is the exception: a model that is new has none yet.

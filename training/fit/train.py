@@ -16,7 +16,7 @@ from pipeline.version import code_version
 from training.data.reader import DataSet, read_dataset
 from training.fit.model_check import Facts, check_model, naming
 from training.fit.model_configs import Model, agreeing
-from training.fit.parent_model import NONE, Origin, find_origin, find_own_origins
+from training.fit.parent_model import NONE, Origin, find_own_parents, find_parent
 from training.fit.progress_display import EpochEnd, Epochs
 from training.fit.resume import Found, attempt, forget
 from training.gate.artefact_checks import one_line
@@ -26,7 +26,7 @@ from training.models.parts.base import GradientTrained, System
 from training.registry.artefact import Extras, load_model, model_id_of, save_model
 from training.registry.candidates import remember
 from training.registry.mlflow_registry import Registry
-from training.registry.mlflow_run import Point, RunLog, TrainingRun, log_training, machine_facts
+from training.registry.mlflow_run import MlflowRun, Point, TrainingRun, log_training, machine_facts
 
 if TYPE_CHECKING:
     from training.trainer.distributed import Processes
@@ -97,7 +97,7 @@ def train(
         UsageError: a model's parameters are wrong, or the model to continue from does not exist or
             cannot be continued; nothing is fitted then.
         HourglassError: the data set is damaged or empty, or a fit does not come to an end.
-        LinesFailedError: so did some of several; the others were fitted all the same.
+        ModelsFailedError: so did some of several; the others were fitted all the same.
     """
     from training.trainer.device import device_of
     from training.trainer.distributed import Processes
@@ -108,9 +108,9 @@ def train(
     processes = Processes.here()
     models = [agreeing(model, settings.evaluation.repeats == "keep") for model in models]
     init_from = options.init_from
-    origin = find_origin(settings, registry, init_from or NONE, data, models, processes)
+    origin = find_parent(settings, registry, init_from or NONE, data, models, processes)
     own = (
-        find_own_origins(settings, registry, data, models, processes, watcher.say)
+        find_own_parents(settings, registry, data, models, processes, watcher.say)
         if init_from is None
         else {}
     )
@@ -138,7 +138,7 @@ def train(
             trained.append(done)
             remember(settings, data.manifest.dataset_id, {done.name: done.model_id})
     if failed:
-        raise LinesFailedError(
+        raise ModelsFailedError(
             f"{len(failed)} of {len(models)} models failed, the others are trained; {failed[0]}",
             trained,
         )
@@ -150,7 +150,7 @@ def _floor_first(models: Sequence[Model], floor: str) -> list[Model]:
     return sorted(models, key=lambda model: model.name != floor)
 
 
-class LinesFailedError(SomeFailedError):
+class ModelsFailedError(SomeFailedError):
     """Some models could not be fitted; ``trained`` are the others."""
 
     def __init__(self, sentence: str, trained: list[Trained]) -> None:
@@ -195,7 +195,7 @@ class _Training:
             attempt(checkpoints, self.options.fresh) if together else nullcontext(Found(0, None))
         )
         with checkpoint_dir as resume_point:
-            log = RunLog(self.registry, run, self.watcher.say)
+            log = MlflowRun(self.registry, run, self.watcher.say)
             self.watcher.begin(model, model_id, resume_point.place)
             began_s = time.monotonic()
             try:
@@ -229,7 +229,7 @@ class _Training:
         return bool(self.processes.told_by_first([float(is_trained)])[0])
 
     def _watched(
-        self, system: System, model_id: str, origin: Origin | None, found: Found, log: RunLog
+        self, system: System, model_id: str, origin: Origin | None, found: Found, log: MlflowRun
     ) -> tuple[dict[str, float], float | None]:
         """Training metrics, and how fast it went in the end."""
         epochs = Epochs(found.parts)

@@ -27,7 +27,7 @@ _CLASSES = {
     "hrnn_meta": "HrnnMeta",
     "hrnn_rating": "HrnnRating",
 }
-SYSTEM_NAMES = tuple(_CLASSES)
+MODEL_NAMES = tuple(_CLASSES)
 
 
 def build(name: str, parameters: Mapping[str, Any]) -> System:
@@ -64,5 +64,5 @@ def parameters_class(name: str) -> type[Any]:
 
 def _module(name: str) -> ModuleType:
     if name not in _CLASSES:
-        raise UsageError(f"unknown system {name!r}: choose one of {', '.join(SYSTEM_NAMES)}")
+        raise UsageError(f"unknown system {name!r}: choose one of {', '.join(MODEL_NAMES)}")
     return import_module(f"training.models.{name}")

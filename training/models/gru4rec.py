@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.models.parts.recurrent import NeuralSystem
+from training.models.parts.recurrent import RecurrentModel
 from training.nn.parameters import RecurrentParameters
 
 
@@ -23,7 +23,7 @@ class Gru4RecParameters(RecurrentParameters):
     dwell_input: bool = False
 
 
-class Gru4Rec(NeuralSystem):
+class Gru4Rec(RecurrentModel):
     """Predicts the next item of a session from its items."""
 
     name: ClassVar[str] = "gru4rec"

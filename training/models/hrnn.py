@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.models.parts.recurrent import NeuralSystem
+from training.models.parts.recurrent import RecurrentModel
 from training.nn.parameters import RecurrentParameters
 
 
@@ -18,7 +18,7 @@ class HrnnParameters(RecurrentParameters):
     """The defaults of recurrent systems."""
 
 
-class Hrnn(NeuralSystem):
+class Hrnn(RecurrentModel):
     """Whole histories, with the times between their events."""
 
     name: ClassVar[str] = "hrnn"

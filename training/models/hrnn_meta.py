@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.models.hrnn_trend import TrendParameters, TrendSystem
+from training.models.hrnn_trend import TrendModel, TrendParameters
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class HrnnMetaParameters(TrendParameters):
     item_features: bool = True
 
 
-class HrnnMeta(TrendSystem):
+class HrnnMeta(TrendModel):
     """HRNN with context, feedback, and features of users and items."""
 
     name: ClassVar[str] = "hrnn_meta"

@@ -19,8 +19,8 @@ from torch.nn import functional
 from pipeline.errors import HourglassError
 from training.batching.targets import TargetSplit, validation_requests
 from training.data.reader import DataSet, Histories, Requests
-from training.models.parts.recurrent import NeuralSystem
-from training.nn.learner import RatingLearner, StateLearner
+from training.models.parts.recurrent import RecurrentModel
+from training.nn.learner import RatingLearner, RecurrentLearner
 from training.nn.network import NetOptions
 from training.nn.parameters import RecurrentParameters
 from training.trainer.interface import Bools, Ints
@@ -35,7 +35,7 @@ class HrnnRatingParameters(RecurrentParameters):
     negatives: int = 0
 
 
-class HrnnRating(NeuralSystem):
+class HrnnRating(RecurrentModel):
     """Predicts values; as a ranking, items come in the order of the values that are expected."""
 
     name: ClassVar[str] = "hrnn_rating"
@@ -54,7 +54,7 @@ class HrnnRating(NeuralSystem):
         options = super()._net_options(n_items)
         return NetOptions(**{**vars(options), "rates": True, "sparse": True})
 
-    def _learner(self, data: DataSet, split: TargetSplit) -> StateLearner:
+    def _learner(self, data: DataSet, split: TargetSplit) -> RecurrentLearner:
         scaled = self.input_encoding().scale.apply(np.asarray(data.histories.value))
         return RatingLearner(self.fitted_net(), self._lesson(data, split), scaled)
 

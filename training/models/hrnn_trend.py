@@ -27,7 +27,7 @@ from training.data.reader import DataSet, Histories, Popularity, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import take_tensor
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, TrendTable
-from training.models.parts.recurrent import NeuralSystem
+from training.models.parts.recurrent import RecurrentModel
 from training.models.parts.score_features import (
     AFFINITY,
     AGREED,
@@ -47,7 +47,7 @@ from training.models.parts.score_weights import (
     log_weights,
 )
 from training.models.parts.session_similarity import SESSION_TENSORS, Likeness, Sessions
-from training.models.parts.weight_priors import STRENGTH, TermBeliefs
+from training.models.parts.weight_priors import STRENGTH, WeightPriors
 from training.nn.learner import Prior
 from training.nn.parameters import RecurrentParameters
 from training.nn.step_inputs import begins_session
@@ -101,7 +101,7 @@ class TrendParameters(RecurrentParameters):
             )
 
 
-class TrendSystem(NeuralSystem):
+class TrendModel(RecurrentModel):
     """Each training target sees q as of the start of its own hour."""
 
     parameters: TrendParameters
@@ -125,11 +125,11 @@ class TrendSystem(NeuralSystem):
     def fit_with(
         self, data: DataSet, seed: int, report: Report, options: FitOptions
     ) -> dict[str, float]:
-        """As `NeuralSystem.fit_with`; the weights of the terms are fitted on the way."""
+        """As `RecurrentModel.fit_with`; the weights of the terms are fitted on the way."""
         self._seed = seed
         self._beliefs = None
         if self.follows_trend and options.start is not None:
-            parent = TermBeliefs.from_tensors(options.start.tensors, self.name, "mixture.")
+            parent = WeightPriors.from_tensors(options.start.tensors, self.name, "mixture.")
             self._beliefs = parent.about(self._terms) if parent is not None else None
         self._weighed = False
         return super().fit_with(data, seed, report, options)
@@ -298,7 +298,7 @@ class TrendSystem(NeuralSystem):
             term_tensors |= {
                 f"similar.{name}": each for name, each in store.sessions.tensors().items()
             }
-        beliefs = TermBeliefs(self._terms, self._beliefs).tensors() if self._beliefs else {}
+        beliefs = WeightPriors(self._terms, self._beliefs).tensors() if self._beliefs else {}
         return {
             **super().tensors(),
             **{f"mixture.{name}": tensor for name, tensor in {**beliefs, **term_tensors}.items()},
@@ -322,7 +322,7 @@ class TrendSystem(NeuralSystem):
             Neighbours.from_tensors({n: take_tensor(tensors, f"mixture.{n}") for n in _NEIGHBOURS}),
             self._read_sessions(tensors),
         )
-        beliefs = TermBeliefs.from_tensors(tensors, self.name, "mixture.")
+        beliefs = WeightPriors.from_tensors(tensors, self.name, "mixture.")
         if beliefs is not None and beliefs.terms != self._terms:
             raise HourglassError(
                 f"{self.name}: its weights are of {', '.join(beliefs.terms)}, its parameters ask "
@@ -346,7 +346,7 @@ class HrnnTrendParameters(TrendParameters):
     """The defaults of systems that follow trends."""
 
 
-class HrnnTrend(TrendSystem):
+class HrnnTrend(TrendModel):
     """HRNN whose scores are taste and fashion, told apart.
 
     On wikipedia, continued every 12 hours, the network adds next to nothing to the mixture: 0 and

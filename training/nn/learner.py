@@ -53,7 +53,7 @@ class _Answers:
     other: Tensor  # rows of whatever else was asked for
 
 
-class StateLearner(ABC):
+class RecurrentLearner(ABC):
     """What learners of a state net share: the lookup of items, and the state that is carried."""
 
     def __init__(self, net: StateNet, lesson: Lesson) -> None:
@@ -124,7 +124,7 @@ def _mask(cells: Bools, device: torch.device) -> Tensor:
     return torch.from_numpy(np.array(cells)).to(device)
 
 
-class RankingLearner(StateLearner):
+class RankingLearner(RecurrentLearner):
     """The loss of next-item prediction.
 
     Args:
@@ -202,7 +202,7 @@ class RankingLearner(StateLearner):
         )
 
 
-class RatingLearner(StateLearner):
+class RatingLearner(RecurrentLearner):
     """Squared errors of the values of events (HRNN tables 4 and 5); ``value`` (N,) standardised."""
 
     def __init__(self, net: StateNet, lesson: Lesson, value: NDArray[np.float32]) -> None:

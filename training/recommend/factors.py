@@ -20,8 +20,8 @@ from training.nn.step_inputs import begins_session
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from training.models.hrnn_trend import TrendSystem
-    from training.models.parts.recurrent import NeuralSystem
+    from training.models.hrnn_trend import TrendModel
+    from training.models.parts.recurrent import RecurrentModel
 
 Ints = NDArray[np.int64]
 
@@ -49,25 +49,25 @@ class Factors(NamedTuple):
 
 def factors_of(system: System, histories: Histories, requests: Requests) -> Factors | None:
     """The factors of a system's scores; None where they are not known to be such a product."""
-    from training.models.hrnn_trend import TrendSystem
-    from training.models.parts.recurrent import NeuralSystem
+    from training.models.hrnn_trend import TrendModel
+    from training.models.parts.recurrent import RecurrentModel
 
-    if not isinstance(system, NeuralSystem):
+    if not isinstance(system, RecurrentModel):
         return None
     kind = type(system)
     # Whoever computes scores in a way of its own is asked for them.
     for name in ("score", "scored_blocks", "affinity_blocks"):
-        if getattr(kind, name) is not getattr(NeuralSystem, name):
+        if getattr(kind, name) is not getattr(RecurrentModel, name):
             return None
-    if kind.with_evidence is NeuralSystem.with_evidence:
+    if kind.with_evidence is RecurrentModel.with_evidence:
         return _of_taste(system, histories, requests)
-    if isinstance(system, TrendSystem) and kind.with_evidence is TrendSystem.with_evidence:
+    if isinstance(system, TrendModel) and kind.with_evidence is TrendModel.with_evidence:
         taste = _of_taste(system, histories, requests)
         return _with_evidence(system, taste, histories, requests)
     return None
 
 
-def _of_taste(system: NeuralSystem, histories: Histories, requests: Requests) -> Factors:
+def _of_taste(system: RecurrentModel, histories: Histories, requests: Requests) -> Factors:
     """State . vector + bias."""
     import torch
 
@@ -80,7 +80,7 @@ def _of_taste(system: NeuralSystem, histories: Histories, requests: Requests) ->
 
 
 def _with_evidence(
-    system: TrendSystem, taste: Factors, histories: Histories, requests: Requests
+    system: TrendModel, taste: Factors, histories: Histories, requests: Requests
 ) -> Factors:
     """Weighed, with what is known of each item at the hour, and of requests and items."""
     import torch

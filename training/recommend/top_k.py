@@ -58,7 +58,7 @@ class Barred(NamedTuple):
         return Barred(self.columns, row, self.column[pair])
 
 
-NOTHING_BARRED = Barred(*(np.empty(0, np.int64) for _ in range(3)))
+NO_EXCLUSIONS = Barred(*(np.empty(0, np.int64) for _ in range(3)))
 
 
 def top(
@@ -124,9 +124,9 @@ def _of_block(
 def _factors(system: System, histories: Histories, requests: Requests) -> Factors | None:
     import torch
 
-    from training.models.parts.recurrent import NeuralSystem
+    from training.models.parts.recurrent import RecurrentModel
 
-    if not isinstance(system, NeuralSystem):
+    if not isinstance(system, RecurrentModel):
         return None
     with torch.inference_mode(), system.inference():
         return factors_of(system, histories, requests)
@@ -228,9 +228,9 @@ def _scored(
     """Rows of requests and the scores of all items, (b, V)."""
     import torch
 
-    from training.models.parts.recurrent import NeuralSystem
+    from training.models.parts.recurrent import RecurrentModel
 
-    if isinstance(system, NeuralSystem):
+    if isinstance(system, RecurrentModel):
         # As `score`, but each history is read once and no score is copied.
         with system.inference():
             yield from system.scored_blocks(histories, requests)

@@ -17,7 +17,7 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from pipeline.sealed_json import FORMAT, read_record, write_record
 
-MAX_STEPS_BACK = 20
+MAX_ROLLBACK_TARGETS = 20
 Kind = Literal["bootstrap", "promotion", "rollback"]
 Reason = Literal["bootstrap", "promoted", "rolled_back_by_hand", "below_floor", "cannot_score"]
 
@@ -32,7 +32,7 @@ class ModelRef:
 
 
 @dataclass(frozen=True)
-class LiveEvent:
+class ChampionChange:
     """A change of what is live.
 
     ``stack`` is what rollbacks from here return to, nearest first; ``after`` the record that had
@@ -54,7 +54,7 @@ class LiveEvent:
     judged_from: Hour | None = None
 
 
-def write_event(records: Path, event: LiveEvent) -> Path:
+def write_event(records: Path, event: ChampionChange) -> Path:
     """Write the record of an event, durably: after a power cut it is still there.
 
     Raises:
@@ -68,7 +68,7 @@ def write_event(records: Path, event: LiveEvent) -> Path:
     return write_record(records, f"{event.kind}-{event.champion.model_id}", content)
 
 
-def read_event(path: Path) -> LiveEvent:
+def read_event(path: Path) -> ChampionChange:
     """Read and verify the record of an event.
 
     Raises:
@@ -77,7 +77,7 @@ def read_event(path: Path) -> LiveEvent:
     content = read_record(path).content
     try:
         behind = [content["previous"]] if content["previous"] else []
-        return LiveEvent(
+        return ChampionChange(
             kind=content["kind"],
             champion=ModelRef(**content["champion"]),
             before=_model(content["before"]),
@@ -97,12 +97,12 @@ def read_event(path: Path) -> LiveEvent:
 
 def history(
     records: Path, name: str | None, limit: int | None = None
-) -> list[tuple[Path, LiveEvent]]:
+) -> list[tuple[Path, ChampionChange]]:
     """The events that led to the one of record ``name``, latest first, at most ``limit``.
 
     It ends at a record that is lost or damaged: what is live must not depend on old files.
     """
-    events: list[tuple[Path, LiveEvent]] = []
+    events: list[tuple[Path, ChampionChange]] = []
     while name is not None and Path(name).name == name and len(events) != limit:
         try:
             event = read_event(records / name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import HourglassError
-from pipeline.maintenance.maintain import TrainedFrom
+from pipeline.maintenance.maintain import ModelInputs
 from pipeline.text.wording import counted
 from training.registry.mlflow_registry import Registry, aliased, named_errors, open_registry
 
@@ -22,7 +22,7 @@ _SQLITE = "sqlite:///"
 
 def trained_from(
     uri: str, name: str, models: Path, artifacts: Path, live_only: bool = False
-) -> TrainedFrom:
+) -> ModelInputs:
     """Data sets and snapshots that the model versions of a store were trained from.
 
     Args:
@@ -40,7 +40,7 @@ def trained_from(
     """
     if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
         _refuse_unrecorded(uri, models)
-        return TrainedFrom()
+        return ModelInputs()
     registry = open_registry(uri, name, models, artifacts)
     with named_errors("read what models were trained from"):
         versions = list(_versions(registry))
@@ -61,7 +61,7 @@ def trained_from(
         for table, snapshot_id in json.loads(run_tags.get("snapshots", "{}")).items():
             if snapshot_id is not None:
                 snapshots[table].add(snapshot_id)
-    return TrainedFrom(
+    return ModelInputs(
         frozenset(run_tags["dataset_id"] for run_tags in tags.values() if "dataset_id" in run_tags),
         {table: frozenset(ids) for table, ids in snapshots.items()},
     )

@@ -21,14 +21,14 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.settings.names import is_plain
 from pipeline.text.masking import mask, remember_secrets
-from training.registry.champion_record import LiveEvent, ModelRef, history
+from training.registry.champion_record import ChampionChange, ModelRef, history
 from training.registry.mlflow_addresses import check_addresses, is_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-    from pipeline.workspace import Workspace
+    from pipeline.workspace import CommandContext
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
@@ -104,7 +104,7 @@ def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registr
     return Registry(client, name, models.absolute(), artifacts, is_server(uri))
 
 
-def registry_of(space: Workspace) -> Registry:
+def registry_of(space: CommandContext) -> Registry:
     """The model registry of a workspace.
 
     Raises:
@@ -175,7 +175,7 @@ def previous(registry: Registry) -> LiveModel | None:
 def aliased(registry: Registry) -> tuple[LiveModel | None, LiveModel | None]:
     """Champion and previous, read together."""
     live = champion(registry)
-    behind = steps_back(registry, live)
+    behind = rollback_targets(registry, live)
     return live, live_model(registry, behind[0]) if behind else None
 
 
@@ -202,12 +202,12 @@ def set_chain_head(registry: Registry, head: str) -> None:
         registry.client.set_registered_model_tag(registry.name, _CHAIN_HEAD, head)
 
 
-def live_events(registry: Registry, live: LiveModel | None) -> list[tuple[Path, LiveEvent]]:
+def live_events(registry: Registry, live: LiveModel | None) -> list[tuple[Path, ChampionChange]]:
     """How a model came to be live, latest first; empty where that was not recorded."""
     return history(registry.records, live.live_record if live else None)
 
 
-def steps_back(registry: Registry, live: LiveModel | None) -> tuple[ModelRef, ...]:
+def rollback_targets(registry: Registry, live: LiveModel | None) -> tuple[ModelRef, ...]:
     """The models that rollbacks from ``live`` return to, nearest first."""
     if live is None:
         return ()

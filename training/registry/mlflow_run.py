@@ -62,7 +62,7 @@ class Point:
     figures: Mapping[str, float]
 
 
-class RunLog:
+class MlflowRun:
     """A run in MLflow that is written while its fit goes on.
 
     Trouble with MLflow between the first word and the last is told once and costs no fit: what it

@@ -27,9 +27,9 @@ from pipeline.settings.settings import (
 from training.data.in_memory import Cut, Cuts, popularity
 from training.fit.model_check import Facts, check_model, facts_of, naming
 from training.fit.model_configs import Model, agreeing, configured, resolve
-from training.fit.retrain_policy import Signs, popularity_shift, unseen_share, worth_retraining
+from training.fit.retrain_policy import Signs, popularity_shift, should_retrain, unseen_share
 from training.model_types import Tensors
-from training.models import SYSTEM_NAMES, build
+from training.models import MODEL_NAMES, build
 from training.models.parts.base import FollowsTrends, GradientTrained, System
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _arm(settings: Settings, arm_settings: ArmSettings, data: Facts) -> Arm:
     model_name = arm_settings.model
     if (
         model_name in {candidate.name for candidate in settings.models}
-        or model_name not in SYSTEM_NAMES
+        or model_name not in MODEL_NAMES
     ):
         model = configured(settings, model_name)
     else:
@@ -281,7 +281,7 @@ def worth_by_signs(rule: RetrainSettings, seed: int) -> Callable[[ArmState, Cut]
     """What `hourglass stale` would say of an arm, the development of its figures apart."""
 
     def worth_it(state: ArmState, cut: Cut) -> bool:
-        return worth_retraining(signs_of(state, cut, seed), rule).retrain
+        return should_retrain(signs_of(state, cut, seed), rule).retrain
 
     return worth_it
 

@@ -20,18 +20,18 @@ from pipeline.report.gather import data_facts
 from pipeline.report.render import render_report
 from pipeline.report.traffic_lights import dataset_light, support_light
 from pipeline.text.masking import mask
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.registry.mlflow_registry import Registry, ui_command
 from training.report.gather import model_health
 from training.report.sections import model_sections
 
 
-def write_report(space: Workspace, registry: Registry) -> Path:
+def write_report(space: CommandContext, registry: Registry) -> Path:
     """Write ``reports/report.html`` about the last hours, and return its path."""
     return make_report(space, registry)[0]
 
 
-def make_report(space: Workspace, registry: Registry) -> tuple[Path, list[Light]]:
+def make_report(space: CommandContext, registry: Registry) -> tuple[Path, list[Light]]:
     """Write ``reports/report.html`` about the last hours; returns its path and the lights."""
     lake, settings = space.lake, space.settings
     arrived, judged = lake.filled(INGEST), lake.filled(STEPS["events"])
@@ -71,7 +71,7 @@ def make_report(space: Workspace, registry: Registry) -> tuple[Path, list[Light]
     return render_report(facts, out), [*model_lights, *facts.lights]
 
 
-def _last_dataset(space: Workspace) -> Path | None:
+def _last_dataset(space: CommandContext) -> Path | None:
     try:
         return space.dataset("last")
     except HourglassError:
@@ -87,7 +87,7 @@ def _read(dataset: Path | None, name: str) -> dict[str, Any]:
     return content
 
 
-def _links(space: Workspace, live: str, out: Path) -> list[Link]:
+def _links(space: CommandContext, live: str, out: Path) -> list[Link]:
     settings = space.settings
     docs = os.path.relpath(settings.path("data_docs") / "index.html", out.parent)
     recommendations = os.path.relpath(settings.path("recommendations"), out.parent)
@@ -103,7 +103,7 @@ def _links(space: Workspace, live: str, out: Path) -> list[Link]:
     ]
 
 
-def _quarantine_command(space: Workspace) -> str:
+def _quarantine_command(space: CommandContext) -> str:
     """A command that counts what was refused, for a shell in the project's environment."""
     uri = mask(space.settings.resolved_catalog_uri)
     code = (

@@ -12,7 +12,7 @@ from typing import Literal
 from pipeline.errors import HourglassError
 from pipeline.hours import HOUR_S, Hour, HourRange
 from pipeline.sealed_json import read_record
-from training.deployment.champion_history import Tenure
+from training.deployment.champion_history import ChampionPeriod
 from training.registry.champion_record import read_event
 from training.registry.mlflow_registry import LiveModel
 from training.registry.model_card import read_card
@@ -35,7 +35,7 @@ class Live:
     return to; ``show`` a command that shows every number behind the change.
     """
 
-    period: Tenure
+    period: ChampionPeriod
     as_of: Hour | None
     age_h: float | None
     behind_h: float | None
@@ -51,7 +51,7 @@ class Live:
 def live_now(
     live: LiveModel,
     before: LiveModel | None,
-    periods: Sequence[Tenure],
+    periods: Sequence[ChampionPeriod],
     decisions: Path,
     end: Hour,
     at: datetime,
@@ -66,7 +66,7 @@ def live_now(
         end: first hour after those of the report.
         at: when the report is made.
     """
-    lost = Tenure(
+    lost = ChampionPeriod(
         *(live.model_id, live.version, live.model_id),
         since_at=None,
         since_hour=None,
@@ -92,7 +92,7 @@ def live_now(
     )
 
 
-def lost_records(periods: Sequence[Tenure]) -> list[str]:
+def lost_records(periods: Sequence[ChampionPeriod]) -> list[str]:
     """What to say where the history ends at a record that is lost or damaged.
 
     A history that begins with a model from before there were records is whole.
@@ -126,7 +126,7 @@ class Served:
     ``start`` is None where no hour of the log is known for it, ``stop`` also while it is live.
     """
 
-    period: Tenure
+    period: ChampionPeriod
     start: float | None
     stop: float | None
 
@@ -136,7 +136,7 @@ class Served:
         return _TURNS.get(self.period.reason, "monitor")
 
 
-def served(periods: Sequence[Tenure], hours: HourRange) -> tuple[Served, ...]:
+def served(periods: Sequence[ChampionPeriod], hours: HourRange) -> tuple[Served, ...]:
     """Every time that a model was live, the newest first.
 
     A change without an hour of the log, such as one by hand, stands at the hour of its clock where

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import Record, hour_of_name, read_record
-from training.deployment.monitor_record import Watched, read_watched
+from training.deployment.monitor_record import Watched, read_monitor_result
 from training.evaluation.evaluate import Evaluation, read_evaluation
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ def monitored(folder: Path, hours: HourRange) -> tuple[list[Watched], list[str]]
 
     Of several findings about an hour the one made last comes first.
     """
-    results, damaged = _read_all(_files_of(folder, hours, 1), read_watched)
+    results, damaged = _read_all(_files_of(folder, hours, 1), read_monitor_result)
     results.sort(key=lambda result: (result.first, result.at or ""), reverse=True)
     return results, damaged
 

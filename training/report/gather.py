@@ -12,7 +12,7 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.report.format import Light
 from pipeline.settings.settings import Settings
-from training.deployment.champion_history import Tenure, tenures
+from training.deployment.champion_history import ChampionPeriod, tenures
 from training.evaluation.evaluate import Evaluation
 from training.registry.champion_card import verify_card
 from training.registry.mlflow_registry import LiveModel, Registry, aliased
@@ -83,7 +83,7 @@ def model_health(
         if verdicts is None and record.content.get("slices"):
             verdicts = record.content
     failure: str | None = None
-    periods: list[Tenure] = []
+    periods: list[ChampionPeriod] = []
     live: Live | None = None
     try:
         champion, before = aliased(registry)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.hours import HOUR_S, Hour, HourRange
 from pipeline.report.format import Colour, Light, duration, stamp
 from pipeline.text.wording import counted
-from training.deployment.monitor_record import Watched, WatchOutcome
+from training.deployment.monitor_record import MonitorOutcome, Watched
 from training.evaluation.evaluate import Evaluation
 from training.gate.reasons import reason_text, reason_texts
 from training.report.champion import Live
@@ -116,11 +116,11 @@ def baseline_light(
         return Light(name, "grey", why)
     last = results[0]
     gain = last.numbers
-    replaced = sum(result.outcome is WatchOutcome.REPLACED for result in results)
+    replaced = sum(result.outcome is MonitorOutcome.REPLACED for result in results)
     colour: Colour = "amber"
-    if last.outcome is WatchOutcome.REPLACED:
+    if last.outcome is MonitorOutcome.REPLACED:
         remedy = " Find out why before that model is promoted again."
-    elif last.outcome is WatchOutcome.UNJUDGED:
+    elif last.outcome is MonitorOutcome.UNJUDGED:
         colour = "grey" if last.reason in _NOBODY_TO_BLAME else "amber"
         remedy = " Nobody knows how well the live model did."
     elif gain is not None and gain.upper < 0:

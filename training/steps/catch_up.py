@@ -24,9 +24,9 @@ from pipeline.quality.validate_hours import validate
 from pipeline.quality.verdicts import quality_passed
 from pipeline.settings.settings import Settings
 from pipeline.text.wording import counted
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.fit.model_configs import configured
-from training.fit.model_lines import latest_of_line, times_of_line
+from training.fit.model_lines import fit_times_of, latest_model_of
 from training.fit.train import TrainOptions
 from training.gate.judged_hours import PASSED, QUIET, judged_hours, note_judged
 from training.registry.candidates import candidates, remember
@@ -57,7 +57,7 @@ class CaughtUp:
     failed: tuple[tuple[Hour, str], ...]
 
 
-def waiting(space: Workspace, newest: Hour) -> Waiting:
+def waiting(space: CommandContext, newest: Hour) -> Waiting:
     """The filled hours with events that nobody judged yet, up to those that begin with ``newest``.
 
     At most `retrain.catch_up` back.  Hours from before the first fit are nobody's to judge, and
@@ -96,7 +96,7 @@ def waiting(space: Workspace, newest: Hour) -> Waiting:
     )
 
 
-def catch_up(space: Workspace, newest: Hour, say: Callable[[str], None]) -> CaughtUp:
+def catch_up(space: CommandContext, newest: Hour, say: Callable[[str], None]) -> CaughtUp:
     """Judge what waits, in order; one hour that cannot be judged keeps no other from it.
 
     Done again, it finds nothing left but what could not be judged.
@@ -127,14 +127,14 @@ def catch_up(space: Workspace, newest: Hour, say: Callable[[str], None]) -> Caug
     return CaughtUp(unjudged, tuple(judged), tuple(failed))
 
 
-def judge_hour(space: Workspace, first: Hour) -> tuple[str, str]:
+def judge_hour(space: CommandContext, first: Hour) -> tuple[str, str]:
     """Outcome and sentence of the hours that begin with ``first``, by the models of their time.
 
     Raises:
         NothingHappenedError: the hours hold no event that anybody could be judged on.
         HourglassError: a step refuses or fails.
     """
-    from pipeline.dataset.freeze import freeze_and_judge
+    from pipeline.dataset.freeze import freeze_and_validate
 
     settings = space.settings
     registry = registry_of(space)
@@ -144,7 +144,7 @@ def judge_hour(space: Workspace, first: Hour) -> tuple[str, str]:
         note_judged(settings, first, PASSED, sentence)
         return PASSED, sentence
     _validated(space, space.horizon_from(first))
-    dataset, outcome = freeze_and_judge(space, settings, first)
+    dataset, outcome = freeze_and_validate(space, settings, first)
     refuse_critical([outcome])
     train_all(space, dataset, [configured(settings, settings.gate.floor)], TrainOptions())
     fits = _fits_at(settings, first, dataset)
@@ -158,7 +158,7 @@ def judge_hour(space: Workspace, first: Hour) -> tuple[str, str]:
     return verdict.outcome, f"{verdict.sentence}; {watching}"
 
 
-def _validated(space: Workspace, hours: HourRange) -> None:
+def _validated(space: CommandContext, hours: HourRange) -> None:
     """Hold hours to their expectations that nobody held to them before.
 
     Raises:
@@ -178,7 +178,7 @@ def _fits_at(settings: Settings, first: Hour, dataset: Path) -> tuple[str, ...]:
     fits = {
         name: model_id
         for name in settings.candidates
-        if name not in own and (model_id := latest_of_line(settings, name, first + 1)) is not None
+        if name not in own and (model_id := latest_model_of(settings, name, first + 1)) is not None
     }
     remember(settings, dataset.name, fits)
     return tuple(name for name in settings.candidates if name in own or name in fits)
@@ -186,7 +186,7 @@ def _fits_at(settings: Settings, first: Hour, dataset: Path) -> tuple[str, ...]:
 
 def _first_fit(settings: Settings) -> Hour | None:
     """The time of the first fit of a candidate that still is there; None where there is none."""
-    times = [time for name in settings.candidates for time in times_of_line(settings, name)]
+    times = [time for name in settings.candidates for time in fit_times_of(settings, name)]
     return min(times, default=None)
 
 

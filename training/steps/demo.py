@@ -15,7 +15,7 @@ from pipeline.quality.validate_hours import validate
 from pipeline.settings.settings import load_settings, merge
 from pipeline.simulator import simulate
 from pipeline.text.wording import counted
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.fit.model_lines import check_lines
 from training.registry.mlflow_registry import registry_of, ui_command
 from training.report.build import write_report
@@ -64,13 +64,13 @@ def demo_settings(source: str, raw: Path | None, hours: int | None, work: Path) 
 
 
 def run_demo(
-    opened: Workspace, source: str, raw: Path | None, hours: int | None, work: Path
+    opened: CommandContext, source: str, raw: Path | None, hours: int | None, work: Path
 ) -> None:
     """Run every step and say at the end where to look."""
     content = demo_settings(source, raw, hours, work)
     settings = load_settings(None, content)
     check_lines(settings)
-    space = Workspace(settings, opened.clock, opened.as_json)
+    space = CommandContext(settings, opened.clock, opened.as_json)
     settings_file = settings.work / "hourglass.yaml"
     settings.work.mkdir(parents=True, exist_ok=True)
     text = f"{MADE_BY} --source {source}`.\n" + yaml.safe_dump(content)
@@ -87,7 +87,7 @@ def run_demo(
         console.print(f"  {label:<16}{path_text}", markup=False)
 
 
-def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -> Hour:
+def _data_steps(space: CommandContext, source: str, raw: Path | None, steps: Steps) -> Hour:
     """From raw logs to sessions; returns the hour after the last event."""
     settings, lake = space.settings, space.lake
     if source == "simulator" and raw is None:
@@ -116,7 +116,7 @@ def _data_steps(space: Workspace, source: str, raw: Path | None, steps: Steps) -
     return judged.stop
 
 
-def _model_steps(space: Workspace, end: Hour, steps: Steps) -> None:
+def _model_steps(space: CommandContext, end: Hour, steps: Steps) -> None:
     """From sessions to recommendations; prints the leaderboard last."""
     done = learn(space, end, steps)
     with steps("report") as done_with:
@@ -127,7 +127,7 @@ def _model_steps(space: Workspace, end: Hour, steps: Steps) -> None:
         raise HourglassError(f"the gate blocked the candidate: {done.sentence}")
 
 
-def _simulate(space: Workspace) -> str:
+def _simulate(space: CommandContext) -> str:
     world = space.settings.simulator
     landing = space.settings.source.path
     first = Hour.parse(world.start)
@@ -137,7 +137,7 @@ def _simulate(space: Workspace) -> str:
     return f"{counted(written.records, 'record')} in {counted(written.files, 'hourly file')}"
 
 
-def _places(space: Workspace) -> list[tuple[str, str]]:
+def _places(space: CommandContext) -> list[tuple[str, str]]:
     settings = space.settings
     return [
         ("Data Docs", str(settings.path("data_docs") / "index.html")),

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.text.wording import counted
-from pipeline.workspace import Workspace, bar
+from pipeline.workspace import CommandContext, bar
 from training.registry.mlflow_registry import registry_of
 
 if TYPE_CHECKING:
     from training.evaluation.evaluate import Evaluation
 
 
-def frozen_part(space: Workspace, dataset: Path) -> Path:
+def frozen_part(space: CommandContext, dataset: Path) -> Path:
     """The events that judge a data set's models, frozen on first use."""
-    from pipeline.dataset.build import held_out, hold_out
+    from pipeline.dataset.build import freeze_test_set, held_out
     from pipeline.dataset.manifest import read_manifest
 
     hours = space.horizon_from(read_manifest(dataset).as_of)
@@ -23,10 +23,10 @@ def frozen_part(space: Workspace, dataset: Path) -> Path:
     if before is not None:
         return before
     with space.status(f"freezing the events of {hours}"):
-        return hold_out(space.compute, space.lake, space.settings, dataset, hours)
+        return freeze_test_set(space.compute, space.lake, space.settings, dataset, hours)
 
 
-def evaluate_all(space: Workspace, dataset: Path) -> Evaluation:
+def evaluate_all(space: CommandContext, dataset: Path) -> Evaluation:
     """Evaluate with a progress bar."""
     from training.evaluation.evaluate import evaluate as run
 
@@ -43,7 +43,7 @@ def evaluate_all(space: Workspace, dataset: Path) -> Evaluation:
     return evaluation
 
 
-def show_leaderboard(space: Workspace, found: Evaluation) -> None:
+def show_leaderboard(space: CommandContext, found: Evaluation) -> None:
     """Print the table of an evaluation."""
     from training.evaluation.leaderboard import leaderboard_rows, render
 

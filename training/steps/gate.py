@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.quality.verdicts import quality_passed
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.gate.judged_hours import note_judged
 from training.gate.reasons import OF_NO_CANDIDATE
 from training.registry.mlflow_registry import registry_of
@@ -44,7 +44,7 @@ class Verdict:
         return self.outcome == "promote"
 
 
-def decide(space: Workspace, dataset: Path, late: Sequence[str] | None = None) -> Verdict:
+def decide(space: CommandContext, dataset: Path, late: Sequence[str] | None = None) -> Verdict:
     """Run the gate on every configured candidate, and note that the hours are judged.
 
     ``late`` is as of `training.steps.judge_candidates.gate`.
@@ -61,7 +61,7 @@ def decide(space: Workspace, dataset: Path, late: Sequence[str] | None = None) -
 
     settings, registry = space.settings, registry_of(space)
     test_set = frozen_part(space, dataset)
-    at = space.said_now()
+    at = space.now_iso()
     ensure_champion(settings, registry, dataset, at)
     worth = recorded_worth(settings, dataset.name)
     first = read_dataset(test_set).manifest.window_start

@@ -20,7 +20,7 @@ from pipeline.quality.results import refuse_critical
 from pipeline.quality.validate_hours import validate
 from pipeline.quality.verdicts import Kind
 from pipeline.text.wording import counted
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.gate.judged_hours import QUIET, note_judged
 from training.registry.mlflow_registry import Registry, registry_of
 from training.steps.evaluate import evaluate_all
@@ -53,7 +53,7 @@ class HourDone:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def run_hour(space: Workspace, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
+def run_hour(space: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
     """The whole loop at the end of the hour before ``stop``; running it again changes nothing.
 
     All that has arrived is taken in before (`training.steps.take_in.ingested`).  With ``catch_up``
@@ -73,7 +73,7 @@ def run_hour(space: Workspace, stop: Hour, steps: Steps, catch_up: bool = False)
     return learn(space, stop, steps, catch_up)
 
 
-def learn(space: Workspace, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
+def learn(space: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
     """From sessions to recommendations as of ``stop``.
 
     Whatever fails among the challengers, and even where there is no data set to judge them on, the
@@ -129,7 +129,7 @@ class _Tried:
     evaluation: Evaluation | None = None
 
 
-def _challenge(space: Workspace, stop: Hour, tries: _Tries, tried: _Tried) -> None:
+def _challenge(space: CommandContext, stop: Hour, tries: _Tries, tried: _Tried) -> None:
     """Freeze, train, evaluate, watch, gate and promote, as far as each can be done.
 
     Raises:
@@ -163,7 +163,7 @@ def _challenge(space: Workspace, stop: Hour, tries: _Tries, tried: _Tried) -> No
             done(_promoted(space, verdict.path))
 
 
-def _caught_up(space: Workspace, newest: Hour, steps: Steps) -> str:
+def _caught_up(space: CommandContext, newest: Hour, steps: Steps) -> str:
     """Judge the hours before ``newest`` that ended unjudged.
 
     Raises:
@@ -178,13 +178,13 @@ def _caught_up(space: Workspace, newest: Hour, steps: Steps) -> str:
     return ", ".join(str(hour) for hour, *_ in done.judged) or "no earlier hour waits"
 
 
-def _frozen(space: Workspace, stop: Hour) -> tuple[Path, str]:
+def _frozen(space: CommandContext, stop: Hour) -> tuple[Path, str]:
     """The data set that the hours before ``stop`` judge, and what is in it."""
-    from pipeline.dataset.freeze import freeze_and_judge
+    from pipeline.dataset.freeze import freeze_and_validate
     from pipeline.dataset.manifest import read_manifest
 
     as_of = stop - parse_duration_h(space.settings.evaluation.horizon)
-    folder, outcome = freeze_and_judge(space, space.settings, as_of)
+    folder, outcome = freeze_and_validate(space, space.settings, as_of)
     refuse_critical([outcome])
     manifest = read_manifest(folder)
     return folder, (
@@ -193,7 +193,7 @@ def _frozen(space: Workspace, stop: Hour) -> tuple[Path, str]:
     )
 
 
-def _promoted(space: Workspace, decision: Path) -> str:
+def _promoted(space: CommandContext, decision: Path) -> str:
     from training.gate.decision_file import read_decision
     from training.steps.retrain import refitted
 
@@ -203,7 +203,7 @@ def _promoted(space: Workspace, decision: Path) -> str:
     return promoted(space, decision, refit.model_id if refit else None).sentence
 
 
-def _trained(space: Workspace, registry: Registry, dataset: Path) -> str:
+def _trained(space: CommandContext, registry: Registry, dataset: Path) -> str:
     from training.fit.train import TrainOptions
     from training.steps.retrain import lines_to_train, look
 

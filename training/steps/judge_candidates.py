@@ -11,7 +11,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, read_dataset
 from training.deployment.champion import changing
-from training.deployment.champion_history import Tenure, tenures
+from training.deployment.champion_history import ChampionPeriod, tenures
 from training.deployment.promote import install_first
 from training.evaluation.evaluate import BOOTSTRAP_SEED, fresh, read_evaluation
 from training.evaluation.slices import first_seen_us, judged, slice_masks
@@ -174,7 +174,7 @@ def _written(
     return written
 
 
-def live_since(tenures: Sequence[Tenure]) -> Hour | None:
+def live_since(tenures: Sequence[ChampionPeriod]) -> Hour | None:
     """The first hour that what is live now may be judged on; None where nothing says.
 
     Of a change by hand the hour is not known: it counts from that of the change before.

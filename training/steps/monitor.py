@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.hours import HourRange
 from pipeline.quality.verdicts import quality_passed
-from pipeline.workspace import Workspace
-from training.deployment.champion_history import live_during, tenures
+from pipeline.workspace import CommandContext
+from training.deployment.champion_history import champion_during, tenures
 from training.registry.candidates import candidates
 from training.registry.mlflow_registry import registry_of
 from training.steps.evaluate import frozen_part
@@ -27,7 +27,7 @@ class Said:
     record: Path | None = None
 
 
-def watched(space: Workspace, dataset: Path) -> Said:
+def watched(space: CommandContext, dataset: Path) -> Said:
     """Judge the model that was live during the hours that judge a data set's candidates.
 
     Raises:
@@ -41,7 +41,7 @@ def watched(space: Workspace, dataset: Path) -> Said:
 
     settings, registry = space.settings, registry_of(space)
     hours = space.horizon_from(read_manifest(dataset).as_of)
-    tenure = live_during(tenures(registry, registry.records), hours.first)
+    tenure = champion_during(tenures(registry, registry.records), hours.first)
     if tenure is None:
         return Said(f"nothing was live during {hours}: there is nothing to watch yet")
     test_set = frozen_part(space, dataset)

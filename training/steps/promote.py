@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.registry.mlflow_registry import registry_of
 
 if TYPE_CHECKING:
     from training.deployment.promote import Promotion
 
 
-def promoted(space: Workspace, decision: Path, refit: str | None = None) -> Promotion:
+def promoted(space: CommandContext, decision: Path, refit: str | None = None) -> Promotion:
     """Carry a decision out under the workspace's settings and clock.
 
     Raises:
@@ -44,6 +44,6 @@ def promoted(space: Workspace, decision: Path, refit: str | None = None) -> Prom
         decision,
         refit,
         examine=probed,
-        at=space.said_now(),
+        at=space.now_iso(),
         approval=settings.gate.approval,
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.workspace import Workspace, bar
-from training.deployment.champion_history import live_during, tenures
+from pipeline.workspace import CommandContext, bar
+from training.deployment.champion_history import champion_during, tenures
 from training.registry.mlflow_registry import LiveModel, artefact_folder, champion
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def recommend_all(
-    space: Workspace, live: LiveModel, at: datetime, asked: Asked | None = None
+    space: CommandContext, live: LiveModel, at: datetime, asked: Asked | None = None
 ) -> Recommended:
     """Read the histories and publish, with a progress bar.
 
@@ -62,7 +62,7 @@ def live_at(registry: Registry, hour: Hour) -> LiveModel:
     live = trusted(registry, live)
     if read_card(live.folder).as_of <= hour:
         return live
-    then = live_during(tenures(registry, registry.records), hour)
+    then = champion_during(tenures(registry, registry.records), hour)
     if then is None or then.model_id == live.model_id:
         raise UsageError(
             f"{live.model_id} knows what came after {hour}, and no model was live then: "

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from pipeline.dataset.manifest import read_manifest
 from pipeline.quality.results import refuse_critical
 from pipeline.settings.settings import Settings
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.deployment.decision_check import verified_decision
 from training.fit.model_configs import chosen, configured
 from training.fit.progress_display import display
 from training.fit.refit import refit, wants_refit
-from training.fit.retrain_policy import Worth, worth_retraining
+from training.fit.retrain_policy import Worth, should_retrain
 from training.fit.retrain_signals import record_worth, signs_at
 from training.registry.mlflow_registry import Registry
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from training.gate.decision_file import DecisionRecord
 
 
-def look(space: Workspace, registry: Registry, dataset: Path) -> Worth:
+def look(space: CommandContext, registry: Registry, dataset: Path) -> Worth:
     """Whether retraining on a data set is worth it; what was found is kept."""
     as_of = read_manifest(dataset).as_of
     signs = signs_at(space.settings, space.lake, registry, as_of)
-    worth = worth_retraining(signs, space.settings.retrain)
+    worth = should_retrain(signs, space.settings.retrain)
     record_worth(space.settings, dataset.name, worth)
     return worth
 
@@ -47,19 +47,19 @@ def lines_to_train(settings: Settings, worth: Worth | None) -> list[Model]:
     return chosen(settings, [], None)
 
 
-def refitted(space: Workspace, registry: Registry, decision: DecisionRecord) -> Trained | None:
+def refitted(space: CommandContext, registry: Registry, decision: DecisionRecord) -> Trained | None:
     """The refit of a decision's candidate; None where none is wanted.
 
     Raises:
         HourglassError: as `pipeline.dataset.build.freeze`, `training.fit.refit.refit`, or the data
             set or the decision is not to be trusted.
     """
-    from pipeline.dataset.freeze import freeze_and_judge
+    from pipeline.dataset.freeze import freeze_and_validate
 
     if not wants_refit(space.settings, decision):
         return None
     verified_decision(registry, decision.record.path, f"refitting {decision.candidate_id}")
-    dataset, outcome = freeze_and_judge(space, space.settings, decision.end)
+    dataset, outcome = freeze_and_validate(space, space.settings, decision.end)
     refuse_critical([outcome])
     with display() as watcher:
         return refit(space.settings, registry, decision, dataset, watcher)

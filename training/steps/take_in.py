@@ -11,13 +11,13 @@ from pipeline.ingest.item_user_tables import load_metadata
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST
 from pipeline.text.wording import counted
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 
 if TYPE_CHECKING:
     from training.steps.timed_steps import Steps
 
 
-def ingested(space: Workspace, steps: Steps) -> list[Hour]:
+def ingested(space: CommandContext, steps: Steps) -> list[Hour]:
     """Take in all that lies in the landing zone; returns all hours with events, in order.
 
     Raises:
@@ -42,7 +42,7 @@ def ingested(space: Workspace, steps: Steps) -> list[Hour]:
     return sorted(arrived)
 
 
-def sessionized(space: Workspace, stop: Hour, steps: Steps) -> None:
+def sessionized(space: CommandContext, stop: Hour, steps: Steps) -> None:
     """Fill every hour before ``stop`` whose sessions are missing or were made from other events.
 
     Raises:

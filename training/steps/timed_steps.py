@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 
 
 class Steps:
     """Prints one line a step, and keeps the seconds of each."""
 
-    def __init__(self, space: Workspace) -> None:
+    def __init__(self, space: CommandContext) -> None:
         self._space = space
         self.seconds: dict[str, float] = {}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.hours import HourRange
 from pipeline.quality.verdicts import refuse_learning_from
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.registry.mlflow_registry import registry_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def train_all(
-    space: Workspace, dataset: Path, models: Sequence[Model], options: TrainOptions
+    space: CommandContext, dataset: Path, models: Sequence[Model], options: TrainOptions
 ) -> list[Trained]:
     """Train, and show how it goes; empty in all processes but the first.
 

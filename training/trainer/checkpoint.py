@@ -295,7 +295,7 @@ class Keeper:
         own = save({name: tensor.detach().contiguous() for name, tensor in carried.items()})
         return {
             f"{rank}/{name}": tensor
-            for rank, content in enumerate(self._processes.bytes_of_all(own))
+            for rank, content in enumerate(self._processes.all_gather_bytes(own))
             for name, tensor in load(content).items()
         }
 

@@ -99,7 +99,7 @@ class Processes:
             )
         return summed
 
-    def bytes_of_all(self, own: bytes) -> list[bytes]:
+    def all_gather_bytes(self, own: bytes) -> list[bytes]:
         """What each rank gave, in the order of ranks."""
         if self.world == 1:
             return [own]
@@ -120,7 +120,7 @@ class Processes:
 
     def agree(self, text: str) -> bool:
         """Whether all ranks gave the same text."""
-        return len(set(self.bytes_of_all(text.encode()))) == 1
+        return len(set(self.all_gather_bytes(text.encode()))) == 1
 
 
 def _parts(gradient: Tensor | None, table: Tensor) -> tuple[Tensor, Tensor]:

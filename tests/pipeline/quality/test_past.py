@@ -16,9 +16,9 @@ from pipeline.quality.baseline import (
     PAST_H,
     Past,
     Volume,
-    deviation_from_usual,
+    deviation_from_expected,
     event_comparison,
-    usual_count,
+    expected_count,
 )
 from pipeline.quality.profiles import event_profile
 
@@ -82,10 +82,10 @@ def test_the_deviation_is_its_formula(seed: int, span_h: int) -> None:
 def test_the_same_hour_of_the_week_counts_once_three_are_known_and_else_that_of_the_day() -> None:
     weekly = {HOUR - 168 * n: 100.0 * n for n in (1, 2, 3)}
     daily = {HOUR - 24 * n: 10.0 * n for n in (1, 2, 3)}
-    assert usual_count(weekly | daily, HOUR) == 200
-    assert usual_count(daily, HOUR) == 20
-    assert usual_count({HOUR - 24: 1.0, HOUR - 48: 1.0}, HOUR) is None
-    assert usual_count({}, HOUR) is None
+    assert expected_count(weekly | daily, HOUR) == 200
+    assert expected_count(daily, HOUR) == 20
+    assert expected_count({HOUR - 24: 1.0, HOUR - 48: 1.0}, HOUR) is None
+    assert expected_count({}, HOUR) is None
 
 
 def test_nothing_later_changes_what_is_said_of_an_hour() -> None:
@@ -95,7 +95,7 @@ def test_nothing_later_changes_what_is_said_of_an_hour() -> None:
     at = HOUR - 100
     assert Volume(before).deviation(at) == Volume(wild).deviation(at)
     assert Volume(before).deviation(at, 6) == Volume(wild).deviation(at, 6)
-    assert deviation_from_usual(before, at, 7.0) == deviation_from_usual(wild, at, 7.0)
+    assert deviation_from_expected(before, at, 7.0) == deviation_from_expected(wild, at, 7.0)
 
 
 def test_half_the_traffic_is_found_missing_and_quiet_hours_are_not() -> None:
@@ -127,11 +127,11 @@ def test_a_figure_is_held_against_the_same_time_of_day() -> None:
     values = {hour: 4.0 + n % 3 for n, hour in enumerate(near)}
     # Of 21 values that go round 4, 5 and 6 the median is 5.
     spread = 1.4826 * median(abs(math.log(v / 5)) for v in values.values())
-    found = deviation_from_usual(values | {HOUR - 12: 1e9}, HOUR, 10.0)
+    found = deviation_from_expected(values | {HOUR - 12: 1e9}, HOUR, 10.0)
     assert found == pytest.approx((2.0, math.log(2) / max(spread, 0.1)))
     few = dict(list(values.items())[:9])
-    assert all(math.isnan(part) for part in deviation_from_usual(few, HOUR, 10.0))
-    assert all(math.isnan(part) for part in deviation_from_usual(values, HOUR, math.nan))
+    assert all(math.isnan(part) for part in deviation_from_expected(few, HOUR, 10.0))
+    assert all(math.isnan(part) for part in deviation_from_expected(values, HOUR, math.nan))
 
 
 def past_of(hours: HourRange, **changes: object) -> Past:

@@ -27,7 +27,7 @@ from pipeline.hours import HourRange
 from pipeline.lake.tables import EVENTS
 from pipeline.quality.expectations import Batch, validate_batches, validate_frame
 from pipeline.quality.hour_metrics import events_frame, sessions_frame, wilson_low
-from pipeline.quality.results import ExpectationOutcome, Severity, refuse_critical, worst
+from pipeline.quality.results import ExpectationResult, Severity, refuse_critical, worst
 from pipeline.quality.suite import load_suite
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def failures(suite: str, frame: pd.DataFrame, site: Path) -> dict[str, ExpectationOutcome]:
+def failures(suite: str, frame: pd.DataFrame, site: Path) -> dict[str, ExpectationResult]:
     outcome = validate_frame(load_suite(suite, VALUES), frame, str(HOUR), site, keep=5)
     return {result.name: result for result in outcome.results if not result.success}
 
@@ -200,8 +200,8 @@ def test_the_wilson_bound_solves_its_own_equation() -> None:
     assert wilson_low(0, 0) == 0
 
 
-def outcome(severity: Severity, success: bool) -> ExpectationOutcome:
-    return ExpectationOutcome("n", None, severity, success, "", "", f"{severity} fault")
+def outcome(severity: Severity, success: bool) -> ExpectationResult:
+    return ExpectationResult("n", None, severity, success, "", "", f"{severity} fault")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def outcome(severity: Severity, success: bool) -> ExpectationOutcome:
         ([outcome("warning", False), outcome("critical", False)], "critical"),
     ],
 )
-def test_the_worst_failure_decides(results: list[ExpectationOutcome], verdict: str) -> None:
+def test_the_worst_failure_decides(results: list[ExpectationResult], verdict: str) -> None:
     assert worst(results) == verdict
 
 

@@ -10,7 +10,7 @@ from replay_lake import STOP
 from session_oracle import HOUR_US
 from staging import DAY, Log
 
-from pipeline.dataset.build import freeze, hold_out
+from pipeline.dataset.build import freeze, freeze_test_set
 from pipeline.dataset.event_log import NEVER
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
@@ -89,7 +89,7 @@ def test_a_cut_is_what_is_frozen(
     assert (opened & (whole.next_us >= stop_us) & (whole.next_us < NEVER)).any()
     assert_same(cut.data, read_dataset(base))
     hours = HourRange(as_of, as_of + 3)
-    part = read_dataset(hold_out(compute, log.lake, settings, base, hours))
+    part = read_dataset(freeze_test_set(compute, log.lake, settings, base, hours))
     assert part.manifest.left_out_events
     assert_same(held_out(whole, settings, cut, hours).data, part)
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.settings.settings import ArmSettings, EvaluationSettings, ReplaySettings, Settings
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.cli.replay import replay
 from training.replay.store import newest_picture
 
@@ -36,7 +36,7 @@ def settings_of(log: Log) -> Settings:
 
 
 def run(settings: Settings, *arguments: str, as_json: bool = False) -> str:
-    space = Workspace(settings, datetime(2024, 4, 1, tzinfo=UTC), as_json)
+    space = CommandContext(settings, datetime(2024, 4, 1, tzinfo=UTC), as_json)
     done = CliRunner().invoke(app, list(arguments), obj=space)
     if done.exception:
         raise done.exception

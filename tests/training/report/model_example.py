@@ -10,7 +10,7 @@ from pipeline.hours import Hour
 from pipeline.report.format import Interval, Light
 from pipeline.report.page_data import ReportFacts
 from pipeline.report.render import report_html
-from training.deployment.champion_history import Tenure
+from training.deployment.champion_history import ChampionPeriod
 from training.evaluation.evaluate import Evaluation
 from training.gate.evidence import CheckResult, Outcome
 from training.metrics.ranks import SummaryRow
@@ -54,8 +54,8 @@ HELD = Decided(
 )
 
 
-def period(reason: str, since_hour: str | None, since_at: str | None = None) -> Tenure:
-    return Tenure(
+def period(reason: str, since_hour: str | None, since_at: str | None = None) -> ChampionPeriod:
+    return ChampionPeriod(
         *("hrnn-0", "7", HOSTILE),
         since_at=since_at,
         since_hour=Hour.parse(since_hour) if since_hour else None,

@@ -12,9 +12,14 @@ from typing import Any
 from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import write_record
 from pipeline.settings.settings import Settings
-from training.deployment.monitor_record import Watched, WatchNumbers, WatchOutcome, write_watched
+from training.deployment.monitor_record import (
+    MonitorNumbers,
+    MonitorOutcome,
+    Watched,
+    write_monitor_result,
+)
 from training.gate.sequential_test import Sums
-from training.registry.champion_record import LiveEvent, ModelRef, write_event
+from training.registry.champion_record import ChampionChange, ModelRef, write_event
 from training.registry.mlflow_registry import Registry
 
 FIRST = Hour.parse("2016-03-14T00")
@@ -70,7 +75,7 @@ class World:
         """Write the record and move the champion."""
         before = self.client.live
         reasons = {"bootstrap": "bootstrap", "promotion": "promoted", "rollback": "below_floor"}
-        event = LiveEvent(
+        event = ChampionChange(
             kind=kind,  # type: ignore[arg-type]
             champion=model,
             before=before,
@@ -173,14 +178,14 @@ def write_decision(root: Path, content: dict[str, Any]) -> Path:
 
 def monitor_result(hour: Hour, model: ModelRef, **changes: Any) -> Watched:
     gain, mean = changes.get("gain", 0.05), changes.get("mean", 0.25)
-    numbers = WatchNumbers(
+    numbers = MonitorNumbers(
         sums=Sums(), looks=1, users=100, targets=400, live=mean, floor=mean - gain, difference=gain,
         lower=gain - 0.02, upper=gain + 0.02, confidence=0.99, statistic=-1.0, bound=5.0,
     )  # fmt: skip
     return Watched(
         first=hour, stop=hour + 1, model=model, since_record=None, floor_id="recent_pop-x",
         frozen_id=f"f{hour.index}", rule={"metric": "mrr"},
-        outcome=WatchOutcome(changes.get("outcome", "kept")),
+        outcome=MonitorOutcome(changes.get("outcome", "kept")),
         reason=changes.get("reason", "not_below_floor"),
         sentence=changes.get("sentence", f"{model.model_id} is not below the floor."),
         at=changes.get("at"),
@@ -189,7 +194,7 @@ def monitor_result(hour: Hour, model: ModelRef, **changes: Any) -> Watched:
 
 
 def write_watch(root: Path, hour: Hour, model: ModelRef, **changes: Any) -> Path:
-    return write_watched(root / "watch", monitor_result(hour, model, **changes))
+    return write_monitor_result(root / "watch", monitor_result(hour, model, **changes))
 
 
 def long_history(root: Path, n_hours: int, n_models: int = 5) -> tuple[World, HourRange]:

@@ -10,8 +10,8 @@ import pytest
 from report_hours import FIRST, monitor_result
 
 from pipeline.hours import Hour, HourRange
-from training.deployment.champion_history import Tenure
-from training.deployment.monitor_record import WatchOutcome
+from training.deployment.champion_history import ChampionPeriod
+from training.deployment.monitor_record import MonitorOutcome
 from training.evaluation.evaluate import Evaluation
 from training.registry.champion_record import ModelRef
 from training.report import traffic_lights
@@ -20,7 +20,7 @@ from training.report.decisions import Decided
 
 HOURS = HourRange(FIRST, FIRST + 100)
 LIVE = Live(
-    Tenure(
+    ChampionPeriod(
         "hrnn-1", "3", "hrnn", "2016-03-17T20:10:00+00:00", Hour.parse("2016-03-17T20"), None, None,
         "promoted", "s", Path("r.json"),
     ),
@@ -99,7 +99,9 @@ def test_the_live_model_against_the_baseline(
     light = traffic_lights.baseline_light([last])
     assert (light.colour, remedy in light.sentence) == (colour, True), light.sentence
     if colour == "green":
-        again = traffic_lights.baseline_light([last, replace(last, outcome=WatchOutcome.REPLACED)])
+        again = traffic_lights.baseline_light(
+            [last, replace(last, outcome=MonitorOutcome.REPLACED)]
+        )
         assert (again.colour, "replaced a model 1 time" in again.sentence) == ("amber", True)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from report_hours import FIRST
 
 from pipeline.hours import Hour, HourRange
-from training.deployment.champion_history import Tenure
+from training.deployment.champion_history import ChampionPeriod
 from training.report.champion import served
 
 HOURS = HourRange(FIRST, FIRST + 10)
@@ -15,13 +15,13 @@ HOURS = HourRange(FIRST, FIRST + 10)
 
 def tenure(
     since: Hour | None, until: Hour | None, reason: str = "promoted", **changes: object
-) -> Tenure:
+) -> ChampionPeriod:
     fields = {
         "model_id": "m", "version": "1", "name": "hrnn", "since_at": None, "since_hour": since,
         "until_at": None, "until_hour": until, "reason": reason, "sentence": "s",
         "record": Path("r.json"),
     }  # fmt: skip
-    return Tenure(**(fields | changes))  # type: ignore[arg-type]
+    return ChampionPeriod(**(fields | changes))  # type: ignore[arg-type]
 
 
 def test_newest_first_in_places_of_the_report() -> None:

@@ -15,7 +15,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, SESSIONS, TableSpec
 from pipeline.report import render
 from pipeline.report.format import Light
-from pipeline.workspace import Workspace
+from pipeline.workspace import CommandContext
 from training.gate.reasons import CHECKS, REASONS
 from training.report.build import make_report
 from training.report.gather import model_health
@@ -44,7 +44,7 @@ def filled(hour: Hour, step: str, rows: int) -> dict[str, object]:
 
 def test_the_hour_in_which_the_last_sessions_close_is_told(tmp_path: Path) -> None:
     world = World(tmp_path)
-    space = Workspace(world.settings, clock=(FIRST + 5).start)
+    space = CommandContext(world.settings, clock=(FIRST + 5).start)
     hours = HourRange(FIRST, FIRST + 2)
 
     def event(hour: Hour, user: str, closed: Hour) -> dict[str, object]:

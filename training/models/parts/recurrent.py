@@ -33,7 +33,7 @@ from training.models.parts.base import require_items, take_tensor
 from training.nn.build import FrequencyPrior, negatives_of, plan_of, rewards_of
 from training.nn.input_encoding import Memory
 from training.nn.item_embedding import FeatureRows
-from training.nn.learner import Lesson, Prior, RankingLearner, StateLearner
+from training.nn.learner import Lesson, Prior, RankingLearner, RecurrentLearner
 from training.nn.losses import loss_named
 from training.nn.network import NetOptions, StateNet
 from training.nn.parameters import RecurrentParameters
@@ -49,7 +49,7 @@ _SCORED_FLOATS = 1 << 24  # scores in memory together
 _K = 20  # of the MRR that decides when learning stops
 
 
-class NeuralSystem:
+class RecurrentModel:
     """Learns from every prefix of every history whose next event is a target."""
 
     name: ClassVar[str]
@@ -235,7 +235,7 @@ class NeuralSystem:
             validate=lambda: self._validation(histories, split.validation),
         )
 
-    def _learner(self, data: DataSet, split: TargetSplit) -> StateLearner:
+    def _learner(self, data: DataSet, split: TargetSplit) -> RecurrentLearner:
         chosen, net, offsets = self.parameters, self.fitted_net(), data.histories.offsets
         return RankingLearner(
             net,

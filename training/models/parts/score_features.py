@@ -131,7 +131,7 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
-class PairTerm:
+class PairFeature:
     """Values of one term where it is not 0; a pair comes once."""
 
     name: str
@@ -178,7 +178,7 @@ class Evidence:
             self._of_hour[hour] = np.stack([*rows, np.log2(age_h)])
         return self._of_hour[hour]
 
-    def pair_terms(self, histories: Histories, requests: Requests) -> list[PairTerm]:
+    def pair_terms(self, histories: Histories, requests: Requests) -> list[PairFeature]:
         """`PAIR_TERMS` of requests, without the last where no sessions are kept.
 
         Each request uses only its own first events.
@@ -209,7 +209,7 @@ class Evidence:
                 terms[row[own], 0, k] = term.value[own]
         return terms
 
-    def _met(self, histories: Histories, requests: Requests) -> list[PairTerm]:
+    def _met(self, histories: Histories, requests: Requests) -> list[PairFeature]:
         request, event = known_events(histories, requests, _MET_EVENTS)
         item = histories.item[event].astype(np.int64) - 1
         stop = histories.offsets[requests.user] + requests.length  # (n,)
@@ -221,8 +221,8 @@ class Evidence:
         since = stop[row] - latest
         ones = np.ones(len(row), np.float32)
 
-        def term(name: str, value: NDArray[np.floating], mask: NDArray[np.bool_]) -> PairTerm:
-            return PairTerm(name, row[mask], column[mask], value[mask].astype(np.float32))
+        def term(name: str, value: NDArray[np.floating], mask: NDArray[np.bool_]) -> PairFeature:
+            return PairFeature(name, row[mask], column[mask], value[mask].astype(np.float32))
 
         return [
             term("just_seen", ones, since == 1),
@@ -231,7 +231,7 @@ class Evidence:
             term("met_lately", 1 / since, since >= 1),
         ]
 
-    def _neighbouring(self, histories: Histories, requests: Requests) -> list[PairTerm]:
+    def _neighbouring(self, histories: Histories, requests: Requests) -> list[PairFeature]:
         neighbours = self.neighbours
         last = self._last_items(histories, requests, 1)
         recent = self._last_items(histories, requests, _LAST_ITEMS)
@@ -246,7 +246,7 @@ class Evidence:
         for name, counts in pair_counts.items():
             row = np.repeat(np.arange(len(requests)), np.diff(counts.indptr))
             column = counts.indices.astype(np.int64)
-            terms.append(PairTerm(name, row, column, counts.data.astype(np.float32, copy=False)))
+            terms.append(PairFeature(name, row, column, counts.data.astype(np.float32, copy=False)))
         # Only the cells that are needed: hours x items would not fit for a large catalogue.
         distinct = np.unique(hours).tolist()
         single_hour = len(distinct) == 1

@@ -42,7 +42,7 @@ class Belief:
         return Belief(self.mean, share * self.precision + (1 - share) * into.precision)
 
 
-def beliefs_as_tensors(beliefs: Sequence[Belief]) -> dict[str, Floats]:
+def priors_as_tensors(beliefs: Sequence[Belief]) -> dict[str, Floats]:
     """Means (B, K) and precisions (B, K, K) of B beliefs."""
     return {
         "weight": np.stack([belief.mean for belief in beliefs]),

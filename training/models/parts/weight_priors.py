@@ -16,7 +16,7 @@ from pipeline.errors import HourglassError
 from training.model_types import Tensors
 from training.models.parts.base import take_tensor
 from training.models.parts.score_features import AGREED, TERMS
-from training.models.parts.score_weights import Belief, beliefs_as_tensors
+from training.models.parts.score_weights import Belief, priors_as_tensors
 
 STRENGTH = 10.0  # of the belief before any fit; terms are logarithms, so weights are below 1
 # Models from before the names were kept tell their terms by how many they are.
@@ -24,7 +24,7 @@ _UNNAMED = {11: TERMS[:11], 10: TERMS[1:11], 2: TERMS[:2]}
 
 
 @dataclass(frozen=True)
-class TermBeliefs:
+class WeightPriors:
     """Both beliefs, and the terms that they are about."""
 
     terms: tuple[str, ...]
@@ -50,12 +50,12 @@ class TermBeliefs:
     def tensors(self) -> Tensors:
         """Means (B, K), precisions (B, K, K), and the names as the bytes of their lines."""
         names = np.frombuffer("\n".join(self.terms).encode(), np.uint8).copy()
-        return {**beliefs_as_tensors(self.both), "terms": names}
+        return {**priors_as_tensors(self.both), "terms": names}
 
     @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, NDArray[Any]], system: str, prefix: str
-    ) -> TermBeliefs | None:
+    ) -> WeightPriors | None:
         """What `tensors` gave, each name after ``prefix``; None where nothing was fitted.
 
         Raises:
