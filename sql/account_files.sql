@@ -10,8 +10,8 @@ WITH counted AS (
         source_file,
         records,
         late,
-        INT(kind = 'event') AS event,
-        INT(kind = 'refused') AS refused,
+        CAST(kind = 'event' AS INT) AS event,
+        CAST(kind = 'refused' AS INT) AS refused,
         0 AS accepted,
         0 AS displaced
     FROM parsed
@@ -22,8 +22,8 @@ WITH counted AS (
         NULL AS late,
         0 AS event,
         0 AS refused,
-        INT(is_new) AS accepted,
-        INT(is_new) - 1 AS displaced
+        CAST(is_new AS INT) AS accepted,
+        CAST(is_new AS INT) - 1 AS displaced
     FROM kept
     UNION ALL
     SELECT

@@ -5,7 +5,7 @@
 -- Of a key told of in the hours 1, 2, 4 and 9, a window of two hours keeps the events of 1 and 9.
 -- in:  arrived, known: rows of `events`, for the same hours
 --      repeated: rows of `repeated_keys` of these hours
---      elsewhere: hour, event_key (and the columns of `repeated_keys`) of keys that others tell of
+--      elsewhere: hour, event_key of keys that other hours tell of
 --      grown: source_file of files that arrived with all that was known of them
 --      reworded: source_file, line, event_key of records of files whose content is another now
 -- params: window_us: how far before an hour another may lie to keep what both tell of
@@ -21,8 +21,8 @@ WITH first_told AS (
         repeated.line,
         2 AS age
     FROM repeated
-    LEFT ANTI JOIN grown ON repeated.source_file = grown.source_file
-    LEFT ANTI JOIN reworded
+    ANTI JOIN grown ON repeated.source_file = grown.source_file
+    ANTI JOIN reworded
         ON
             repeated.event_key = reworded.event_key
             AND repeated.source_file = reworded.source_file
@@ -30,10 +30,10 @@ WITH first_told AS (
     UNION ALL
     SELECT
         hour,
-        event_time,
+        NULL AS event_time,
         event_key,
-        source_file,
-        line,
+        NULL AS source_file,
+        NULL AS line,
         3 AS age
     FROM elsewhere
 ),
@@ -43,8 +43,8 @@ records AS (
         known.*,
         1 AS age
     FROM known
-    LEFT ANTI JOIN grown ON known.source_file = grown.source_file
-    LEFT ANTI JOIN reworded
+    ANTI JOIN grown ON known.source_file = grown.source_file
+    ANTI JOIN reworded
         ON
             known.event_key = reworded.event_key
             AND known.source_file = reworded.source_file

@@ -20,7 +20,7 @@ WITH hashed AS (
             value,
             given_session IS NULL,
             given_session,
-            SIZE(context),
+            CAST(CARDINALITY(context) AS INT),
             ARRAY_SORT(MAP_ENTRIES(context)),
             event_key
         ) AS content
@@ -39,12 +39,12 @@ ranked AS (
 )
 
 SELECT
-    UNIX_MICROS(hour) DIV 3600000000 AS hour_index,
+    CAST(UNIX_MICROS(hour) / 3600000000 AS BIGINT) AS hour_index,
     CONCAT(
         COUNT(*),
         '-',
-        HEX(BIT_XOR(IF(tie_rank = 1, content, XXHASH64(content, tie_rank))))
+        HEX(BIT_XOR(IF(tie_rank = 1, content, XXHASH64(content, CAST(tie_rank AS INT)))))
     ) AS digest,
     COUNT(*) AS row_count
 FROM ranked
-GROUP BY UNIX_MICROS(hour)
+GROUP BY hour

@@ -13,14 +13,14 @@ WITH told AS (
 )
 
 SELECT
-    UNIX_MICROS(known.hour) DIV 3600000000 AS hour_index,
+    CAST(UNIX_MICROS(known.hour) / 3600000000 AS BIGINT) AS hour_index,
     COUNT(*) AS row_count,
     COUNT_IF(told.event_key IS NULL) AS withdrawn
 FROM known
-LEFT SEMI JOIN grown ON known.source_file = grown.source_file
+SEMI JOIN grown ON known.source_file = grown.source_file
 LEFT JOIN told
     ON
         known.hour = told.hour
         AND known.event_key = told.event_key
         AND known.source_file = told.source_file
-GROUP BY UNIX_MICROS(known.hour)
+GROUP BY known.hour

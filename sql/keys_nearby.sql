@@ -29,7 +29,7 @@ met AS (
 
 SELECT
     hour,
-    UNIX_MICROS(hour) DIV 3600000000 AS hour_index,
+    CAST(UNIX_MICROS(hour) / 3600000000 AS BIGINT) AS hour_index,
     event_key,
     MAX(is_displaced) OVER (PARTITION BY hour) AS is_displaced
 FROM met

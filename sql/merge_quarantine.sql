@@ -31,8 +31,8 @@ SELECT
     line,
     raw
 FROM judged
-LEFT ANTI JOIN grown ON judged.source_file = grown.source_file AND NOT judged.is_again
-LEFT ANTI JOIN let_in
+ANTI JOIN grown ON judged.source_file = grown.source_file AND NOT judged.is_again
+ANTI JOIN let_in
     ON
         judged.source_file = let_in.source_file
         AND judged.line = let_in.line
@@ -45,7 +45,7 @@ SELECT
     refused.line,
     refused.raw
 FROM refused
-LEFT ANTI JOIN known
+ANTI JOIN known
     ON
         refused.source_file = known.source_file
         AND refused.line = known.line

@@ -161,6 +161,7 @@ def test_no_java(
     shop: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAVA_HOME", str(shop / "no-java"))
+    change(shop, "spark: {", "spark: {from_mib: 0, ")
     _, sentence = refused(capfd, "ingest")
     assert "no Java was found" in sentence
     assert "hourglass doctor --fix" in sentence

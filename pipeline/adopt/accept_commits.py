@@ -17,6 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.engine.choice import run_on_engine
+from pipeline.engine.engine import Engine
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.ingest.file_audit import (
     Account,
@@ -30,7 +32,6 @@ from pipeline.lake.commits import ForeignCommits, is_own, since
 from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.parquet_files import HourFile, HourWriter
-from pipeline.lake.sql import query
 from pipeline.lake.steps import EMPTY_DIGEST, INGEST, SESSIONIZE
 from pipeline.lake.tables import (
     DWELL_HOURS,
@@ -282,10 +283,13 @@ def _stale(row: dict[str, Any] | None) -> dict[str, Any]:
 
 def _ingested(lake: Lake, compute: Compute, hours: Sequence[HourRange], filled: _Rows) -> _Rows:
     """What ingest would record of hours with the events that they hold now."""
-    session = compute.spark
-    events = lake.read(session, EVENTS, hours)
+
+    def digested(engine: Engine) -> list[Any]:
+        return engine.query("digest_events", {"kept": engine.read(lake, EVENTS, hours)}).collect()
+
+    size = sum(file.bytes for file in lake.files(EVENTS, hours))
     new: _Rows = {}
-    for row in query(session, "digest_events", {"kept": events}).collect():
+    for row in run_on_engine(compute, size, digested):
         hour = Hour(row.hour_index)
         former = filled.get((hour, INGEST), {"config_digest": ""})
         new[hour, INGEST] = {

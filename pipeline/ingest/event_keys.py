@@ -11,26 +11,23 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pipeline.engine.engine import Engine, Frame
 from pipeline.hours import HOUR_S, Hour, HourRange, contiguous, parse_duration_h
 from pipeline.ingest.read_raw import Parcel
 from pipeline.lake.lake import Lake
-from pipeline.lake.parquet_files import HourFile, read_by_hour
-from pipeline.lake.sql import query
+from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import EVENTS, REPEATED_KEYS
 from pipeline.settings.settings import ALL_HOURS
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
-
 _HOUR_US = HOUR_S * 1_000_000
 _ENDLESS_US = 1 << 62
-_KEYS = pa.schema([EVENTS.schema.field(name) for name in ("hour", "event_key")])
+_KEY_COLUMNS = ("hour", "event_key")
+_KEYS = pa.schema([EVENTS.schema.field(name) for name in _KEY_COLUMNS])
 
 
 @dataclass(frozen=True)
@@ -38,19 +35,19 @@ class EarlierKeys:
     """What the lake knows of arriving keys besides the events of the arriving hours.
 
     ``hours`` are those whose events are to be written anew: the arriving ones, and others of which
-    an event may no longer be its own.  Both frames have the columns of ``repeated_keys``: of those
-    hours its rows (``repeated``), and of others that tell of an arriving key (``elsewhere``).
+    an event may no longer be its own.  ``repeated`` are their rows of ``repeated_keys``;
+    ``elsewhere`` (hour, event_key) are the arriving keys that other hours tell of.
     """
 
     hours: list[HourRange]
-    repeated: DataFrame
-    elsewhere: DataFrame
+    repeated: Frame
+    elsewhere: Frame
     window_us: int
 
 
 @contextmanager
 def find_earlier_keys(
-    spark: SparkSession,
+    engine: Engine,
     lake: Lake,
     parcel: Parcel,
     hours: Collection[Hour],
@@ -60,17 +57,17 @@ def find_earlier_keys(
     """Look arriving keys up among the events of the hours around them.
 
     Args:
-        spark: the session.
+        engine: reads and compares.
         lake: where to look.
         parcel: what arrives.
         hours: whose events are written anew in any case.
         changed: files of it that were known with another content.
         key_window: of ``ingest.key_window``; None looks nothing up, for a log that gives no keys.
     """
-    # A limit of nothing lets the optimiser leave out what it is joined to.
-    nothing = read_by_hour(spark, REPEATED_KEYS.schema, ()).limit(0)
+    nothing = engine.read_files(REPEATED_KEYS.schema, ()).none()
+    elsewhere = nothing.select(*_KEY_COLUMNS)
     if key_window is None or not hours:
-        yield EarlierKeys(contiguous(hours), nothing, nothing, 0)
+        yield EarlierKeys(contiguous(hours), nothing, elsewhere, 0)
         return
     window_h = None if key_window == ALL_HOURS else parse_duration_h(key_window)
     window_us = _ENDLESS_US if window_h is None else window_h * _HOUR_US
@@ -82,49 +79,41 @@ def find_earlier_keys(
         if file.hour not in hours and _is_near(file, in_order, window_h)
     ]
     files = lake.files(REPEATED_KEYS, reach)
-    met = None
-    try:
-        rewritten, elsewhere = set(hours), nothing
+    rewritten = set(hours)
+    with ExitStack() as stack:
         if near:
             arrived = parcel.events.select("hour", "event_key", "source_file")
             views = {
-                "known_keys": read_by_hour(spark, _KEYS, near),
+                "known_keys": engine.read_files(_KEYS, near),
                 "arrived": arrived,
-                "changed": spark.createDataFrame([(n,) for n in changed], "source_file string"),
+                "changed": engine.texts("source_file", changed),
             }
-            met = query(spark, "keys_nearby", views, window_us=window_us).persist()
-            displaced = met.where("is_displaced").select("hour_index").distinct().collect()
-            rewritten |= {Hour(row.hour_index) for row in displaced}
-            elsewhere = met.where("NOT is_displaced").selectExpr(
-                *("hour", "NULL AS event_time", "event_key"),
-                *("NULL AS source_file", "NULL AS line"),
-            )
+            nearby = engine.query("keys_nearby", views, window_us=window_us)
+            nearby = stack.enter_context(nearby.computed_once())
+            hours_nearby = engine.query("displaced_hours", {"keys_nearby": nearby}).collect()
+            rewritten |= {Hour(row.hour_index) for row in hours_nearby}
+            elsewhere = nearby.where_not("is_displaced").select(*_KEY_COLUMNS)
         outside = [file for file in files if file.hour not in rewritten]
         if outside:
-            elsewhere = elsewhere.union(read_by_hour(spark, REPEATED_KEYS.schema, outside))
+            elsewhere = elsewhere.union(engine.read_files(_KEYS, outside))
         inside = [file for file in files if file.hour in rewritten]
-        repeated = read_by_hour(spark, REPEATED_KEYS.schema, inside)
+        repeated = engine.read_files(REPEATED_KEYS.schema, inside)
         yield EarlierKeys(contiguous(rewritten), repeated, elsewhere, window_us)
-    finally:
-        if met is not None:
-            met.unpersist()
 
 
-def hours_no_longer_told(
-    spark: SparkSession, lake: Lake, parcel: Parcel, renewed: DataFrame
-) -> set[Hour]:
+def hours_no_longer_told(engine: Engine, lake: Lake, parcel: Parcel, renewed: Frame) -> set[Hour]:
     """The hours in which files that have grown repeated a key and now do so no longer."""
     if not lake.files(REPEATED_KEYS):
         return set()
-    known = lake.read(spark, REPEATED_KEYS)
+    known = engine.read(lake, REPEATED_KEYS)
     views = {"known": known, "grown": renewed, "arrived": parcel.events}
-    rows = query(spark, "events_of_grown", views).collect()
+    rows = engine.query("events_of_grown", views).collect()
     return {Hour(row.hour_index) for row in rows if row.withdrawn}
 
 
-def stage_repeated(lake: Lake, repeated: DataFrame) -> list[HourFile]:
+def stage_repeated(engine: Engine, lake: Lake, repeated: Frame) -> list[HourFile]:
     """Files of rows of ``repeated_keys``, uncommitted; most hours have none."""
-    return [] if repeated.isEmpty() else lake.stage(repeated, REPEATED_KEYS)
+    return [] if repeated.is_empty() else engine.stage(lake, repeated, REPEATED_KEYS)
 
 
 def _reach(hours: Collection[Hour], window_h: int) -> HourRange:

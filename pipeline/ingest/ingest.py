@@ -13,10 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
+from pipeline.engine.choice import run_on_engine
+from pipeline.engine.engine import Engine
 from pipeline.errors import HourglassError, telling_of_full_disk
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.ingest.event_keys import find_earlier_keys, hours_no_longer_told, stage_repeated
@@ -29,7 +31,7 @@ from pipeline.ingest.file_audit import (
     commit_audits,
     settle_all,
 )
-from pipeline.ingest.landing_zone import Arrival, grown
+from pipeline.ingest.landing_zone import Arrival, Unreadable, grown
 from pipeline.ingest.late_events import accept_late_files, accepted_late_ranges
 from pipeline.ingest.new_files import (
     Intake,
@@ -37,21 +39,20 @@ from pipeline.ingest.new_files import (
     files_with_duplicates,
     find_intake,
 )
-from pipeline.ingest.quarantine import commit_quarantine
+from pipeline.ingest.quarantine import stage_quarantine
 from pipeline.ingest.read_raw import Parcel, read_once
 from pipeline.ingest.reading_rules import FORMAT_PROPERTY
 from pipeline.ingest.refusals import Refusals, count_refusals
 from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
-from pipeline.lake.sql import query
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, REPEATED_KEYS
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source, source_for
 from pipeline.version import code_version
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+# A log packed by gzip is about so many times as large.
+_PACKED = 8
 
 
 @dataclass(frozen=True)
@@ -108,55 +109,30 @@ def ingest(
         HourglassError: no file has a column that is needed, no file could be read, records would
             not add up, or the disk is full.
     """
-    spark = compute.spark
     with telling_of_full_disk(settings.work, settings.resolved_warehouse):
         source = source_for(settings.source)
         lake.undo_unfinished()
         intake = find_intake(lake, settings, source, clock, hours, late)
         check_headers(lake, settings, source, intake.arrivals)
-        staging = settings.path("scratch") / f"parsed-{uuid.uuid4().hex}"
-        try:
-            return _take_in(spark, lake, settings, source, clock, intake, late, staging)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        summary, unreadable = IngestSummary(0, intake.known_files), intake.unreadable
+        if intake.arrivals:
 
+            def take_in(engine: Engine) -> tuple[IngestSummary, list[Unreadable]]:
+                staging = settings.path("scratch") / f"parsed-{uuid.uuid4().hex}"
+                try:
+                    return _take_in(engine, lake, settings, source, clock, intake, late, staging)
+                finally:
+                    shutil.rmtree(staging, ignore_errors=True)
 
-def _take_in(
-    spark: SparkSession,
-    lake: Lake,
-    settings: Settings,
-    source: Source,
-    clock: datetime,
-    intake: Intake,
-    late: HourRange | None,
-    staging: Path,
-) -> IngestSummary:
-    summary = IngestSummary(0, intake.known_files)
-    unreadable = intake.unreadable
-    if intake.arrivals:
-        let_in = accepted_late_ranges(lake)
-
-        def read(arrivals: list[Arrival], folder: str) -> Parcel:
-            return read_once(
-                spark, arrivals, source, settings, clock, let_in, late, staging / folder
-            )
-
-        parcel = read(intake.arrivals, "rows")
-        gone = _withdrawn(spark, lake, parcel, intake.versions)
-        if gone and (doubled := files_with_duplicates(intake)):
-            # Another file may have told of these events too, in a record that was a duplicate.
-            parcel = read([*intake.arrivals, *doubled], "rows and duplicates")
-            gone |= _withdrawn(spark, lake, parcel, intake.versions)
-        unreadable = [*unreadable, *parcel.unreadable]
-        if parcel.arrivals:
-            summary = _commit(spark, lake, settings, intake, parcel, gone, late, source.has_keys)
-    said = tuple(map(str, unreadable))
-    if said and not summary.files and not summary.known_files:
-        raise HourglassError(f"{said[0]}: no file in {settings.source.path} can be read")
+            summary, closed = run_on_engine(compute, _likely_bytes(intake.arrivals), take_in)
+            unreadable = [*unreadable, *closed]
+    sentences = tuple(map(str, unreadable))
+    if sentences and not summary.files and not summary.known_files:
+        raise HourglassError(f"{sentences[0]}: no file in {settings.source.path} can be read")
     left = {file.source_file for file in unreadable}
     return replace(
         summary,
-        unreadable=said,
+        unreadable=sentences,
         missing=tuple(intake.missing),
         read_again=len(set(intake.read_again) - left),
         outdated=tuple(intake.outdated),
@@ -164,8 +140,44 @@ def _take_in(
     )
 
 
+def _likely_bytes(arrivals: Iterable[Arrival]) -> int:
+    """How much the files are likely to hold; what they really do is counted as they are read."""
+    return sum(
+        arrival.file.bytes * (_PACKED if arrival.file.path.suffix == ".gz" else 1)
+        for arrival in arrivals
+    )
+
+
+def _take_in(
+    engine: Engine,
+    lake: Lake,
+    settings: Settings,
+    source: Source,
+    clock: datetime,
+    intake: Intake,
+    late: HourRange | None,
+    staging: Path,
+) -> tuple[IngestSummary, list[Unreadable]]:
+    """Read what has arrived and commit it; the files that cannot be read to their end are apart."""
+    let_in = accepted_late_ranges(lake)
+
+    def read(arrivals: list[Arrival], folder: str) -> Parcel:
+        return read_once(engine, arrivals, source, settings, clock, let_in, late, staging / folder)
+
+    parcel = read(intake.arrivals, "rows")
+    gone = _withdrawn(engine, lake, parcel, intake.versions)
+    if gone and (doubled := files_with_duplicates(intake)):
+        # Another file may have told of these events too, in a record that was a duplicate.
+        parcel = read([*intake.arrivals, *doubled], "rows and duplicates")
+        gone |= _withdrawn(engine, lake, parcel, intake.versions)
+    summary = IngestSummary(0, intake.known_files)
+    if parcel.arrivals:
+        summary = _commit(engine, lake, settings, intake, parcel, gone, late, source.has_keys)
+    return summary, parcel.unreadable
+
+
 def _commit(
-    spark: SparkSession,
+    engine: Engine,
     lake: Lake,
     settings: Settings,
     intake: Intake,
@@ -182,7 +194,7 @@ def _commit(
     }
     versions = intake.versions
     renewed = grown(parcel.arrivals, versions)
-    names = _names(spark, renewed)
+    names = engine.texts("source_file", renewed)
     changed = [
         arrival.file.source_file
         for arrival in parcel.arrivals
@@ -190,29 +202,27 @@ def _commit(
     ]
     key_window = settings.ingest.key_window if has_keys else None
     with find_earlier_keys(
-        spark, lake, parcel, parcel.event_hours | gone, changed, key_window
+        engine, lake, parcel, parcel.event_hours | gone, changed, key_window
     ) as told:
         hours = told.hours
-        known = lake.read(spark, EVENTS, hours)
-        reworded = parcel.events.where(parcel.events.source_file.isin(changed))
+        known = engine.read(lake, EVENTS, hours)
+        reworded = parcel.events.where_in("source_file", changed)
         views = {
             "arrived": parcel.events,
             "known": known,
             "repeated": told.repeated,
             "elsewhere": told.elsewhere,
             "grown": names,
-            "reworded": reworded if changed else known.limit(0),
+            "reworded": reworded if changed else known.none(),
         }
-        judged = query(spark, "deduplicate_events", views, window_us=told.window_us).persist()
-        kept = judged.where("is_kept")
-        try:
-            files = lake.stage(kept, EVENTS)
-            repeated = stage_repeated(lake, judged.where("NOT is_kept")) if has_keys else []
+        query = engine.query("deduplicate_events", views, window_us=told.window_us)
+        with query.computed_once() as judged:
+            kept = judged.where("is_kept")
+            files = engine.stage(lake, kept, EVENTS)
+            repeated = stage_repeated(engine, lake, judged.where_not("is_kept")) if has_keys else []
             views = {"parsed": parcel.rows, "known": known, "kept": kept}
-            counted = query(spark, "account_files", views).collect()
-            digests = query(spark, "digest_events", {"kept": kept}).collect()
-        finally:
-            judged.unpersist()
+            counted = engine.query("account_files", views).collect()
+            digests = engine.query("digest_events", {"kept": kept}).collect()
     arrived = _accounts(parcel.arrivals, counted, intake.read_by)
     check_records(arrived)
     settled = settle_all(
@@ -224,7 +234,13 @@ def _commit(
     change = sum(row.row_count for row in digests) - before
     rows = int(lake.properties(EVENTS).get("total-records", 0))
     check_events(versions, settled, arrived, rows, rows + change)
+    let_in = [row.source_file for row in counted if row.late]
+    quarantine = stage_quarantine(engine, lake, parcel, versions, names, let_in)
+    empty = {row.source_file for row in counted if row.records and not row.events}
+    refused = any(account.quarantined for account in arrived)
+    refusals = count_refusals(engine, parcel.refused, empty) if refused else Refusals()
 
+    # From here on only commits: an engine that gives up has done so before.
     if hours:
         lake.replace(EVENTS, hours, files, made_by)
     if not has_keys:
@@ -233,15 +249,12 @@ def _commit(
         lake.replace(REPEATED_KEYS, contiguous(f.hour for f in former if f.hour), [], made_by)
     elif hours:
         lake.replace(REPEATED_KEYS, hours, repeated, made_by)
-    let_in = [row.source_file for row in counted if row.late]
-    commit_quarantine(spark, lake, parcel, versions, names, let_in, made_by)
+    quarantine.commit(lake, made_by)
     commit_audits(lake, versions, settled, arrived, made_by, intake.readers_missing)
     if late is not None:
         accept_late_files(lake, let_in, late, made_by)
     # Also where no record became an event: the new state holds the refused ones and the accounts.
     lake.record_filled(INGEST, hours, _filled_rows(digests, made_by), made_by)
-    empty = {row.source_file for row in counted if row.records and not row.events}
-    refused = any(account.quarantined for account in arrived)
     totals = {name: sum(vars(account)[name] for account in arrived) for name in COUNTS}
     late_records = sum(row.late or 0 for row in counted)
     return IngestSummary(
@@ -250,33 +263,29 @@ def _commit(
         hours=tuple(hours),
         late=late_records,
         unfit=tuple(map(str, parcel.unfit)),
-        refusals=count_refusals(parcel.refused, empty) if refused else Refusals(),
+        refusals=refusals,
         **totals,
     )
 
 
-def _names(spark: SparkSession, files: Iterable[str]) -> DataFrame:
-    return spark.createDataFrame([(name,) for name in files], "source_file string")
-
-
-def _withdrawn(spark: SparkSession, lake: Lake, parcel: Parcel, versions: Versions) -> set[Hour]:
+def _withdrawn(engine: Engine, lake: Lake, parcel: Parcel, versions: Versions) -> set[Hour]:
     """The hours of events that files which have grown no longer tell of."""
     renewed = grown(parcel.arrivals, versions)
     if not renewed:
         return set()
     owned = sum(account.accepted for name in renewed for account in versions[name])
-    views = {"grown": _names(spark, renewed), "arrived": parcel.events}
+    views = {"grown": engine.texts("source_file", renewed), "arrived": parcel.events}
 
     def found(hours: list[HourRange] | None) -> list[Any]:
-        known = lake.read(spark, EVENTS, hours)
-        return query(spark, "events_of_grown", {"known": known, **views}).collect()
+        known = engine.read(lake, EVENTS, hours)
+        return engine.query("events_of_grown", {"known": known, **views}).collect()
 
     rows = found(contiguous(parcel.event_hours))
     if sum(row.row_count for row in rows) != owned:
         # Some are in other hours, and only a look at all of them tells in which.
         rows = found(None)
     withdrawn = {Hour(row.hour_index) for row in rows if row.withdrawn}
-    return withdrawn | hours_no_longer_told(spark, lake, parcel, views["grown"])
+    return withdrawn | hours_no_longer_told(engine, lake, parcel, views["grown"])
 
 
 def _accounts(arrivals: Iterable[Arrival], counted: Iterable[Any], read_by: str) -> list[Account]:

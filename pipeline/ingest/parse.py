@@ -1,4 +1,4 @@
-"""Raw lines to rows, inside Spark's workers: a line becomes an event or a refused record."""
+"""Raw lines to rows: a line becomes an event or a refused record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -24,9 +24,6 @@ from pipeline.sources.base import (
     refuse_all,
 )
 from pipeline.sources.lines import Line, UnreadableFileError, read_lines
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
 
 _HOUR_US = HOUR_S * 1_000_000
 _ROWS_PER_BATCH = 20_000
@@ -49,9 +46,16 @@ PARSED = pa.schema(
     ]
 )
 
-FILES = (
-    "path string, root string, source_file string, arrival_hour bigint, "
-    "latest_us bigint, timely_us bigint, let_in array<array<bigint>>"
+FILES = pa.schema(
+    [
+        pa.field("path", pa.string()),
+        pa.field("root", pa.string()),
+        pa.field("source_file", pa.string()),
+        pa.field("arrival_hour", pa.int64()),
+        pa.field("latest_us", pa.int64()),
+        pa.field("timely_us", pa.int64()),
+        pa.field("let_in", pa.list_(pa.list_(pa.int64()))),
+    ]
 )
 
 
@@ -67,18 +71,11 @@ class Bounds(NamedTuple):
     let_in: Sequence[Sequence[int]] = ()
 
 
-def parse_files(
-    files: DataFrame, source: Source, encoding: str, rules: IngestSettings
-) -> DataFrame:
-    """Rows of :data:`PARSED` for files given as rows of :data:`FILES`."""
-    from pyspark.sql.pandas.types import from_arrow_schema
-
-    return files.mapInArrow(_parser(source, encoding, rules), from_arrow_schema(PARSED))
-
-
-def _parser(
+def files_parser(
     source: Source, encoding: str, rules: IngestSettings
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """What makes rows of :data:`PARSED` of files given as rows of :data:`FILES`."""
+
     def parse(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for file in batch.to_pylist():

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.hours import Hour, contiguous
+from pipeline.engine.engine import Engine, Frame
+from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.ingest.file_audit import Versions
 from pipeline.ingest.parse import TOO_LATE
 from pipeline.ingest.read_raw import Parcel
 from pipeline.lake.lake import Lake
-from pipeline.lake.sql import query
+from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import QUARANTINE
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+
+@dataclass(frozen=True)
+class StagedQuarantine:
+    """Files that take the place of all rows of some hours of ``quarantine``."""
+
+    hours: Sequence[HourRange]
+    files: Sequence[HourFile]
+
+    def commit(self, lake: Lake, made_by: Mapping[str, str]) -> None:
+        """Put them there."""
+        if self.hours:
+            lake.replace(QUARANTINE, self.hours, self.files, made_by)
 
 
-def commit_quarantine(
-    spark: SparkSession,
+def stage_quarantine(
+    engine: Engine,
     lake: Lake,
     parcel: Parcel,
     versions: Versions,
-    renewed: DataFrame,
-    let_in: list[str],
-    made_by: Mapping[str, str],
-) -> None:
+    renewed: Frame,
+    let_in: Collection[str],
+) -> StagedQuarantine:
     """Add what was refused to ``quarantine``, and take out what is refused no longer.
 
     ``renewed`` names (in ``source_file``) the files that came with all that was known of them,
@@ -36,16 +46,15 @@ def commit_quarantine(
     """
     hours = contiguous(parcel.refused_hours | _hours_in_quarantine(lake, parcel, versions))
     if not hours:
-        return
-    late_events = parcel.events.where(parcel.events.source_file.isin(let_in))
+        return StagedQuarantine((), ())
     views = {
         "refused": parcel.refused,
-        "known": lake.read(spark, QUARANTINE, hours),
+        "known": engine.read(lake, QUARANTINE, hours),
         "grown": renewed,
-        "let_in": late_events.select("source_file", "line"),
+        "let_in": parcel.events.where_in("source_file", let_in).select("source_file", "line"),
     }
-    merged = query(spark, "merge_quarantine", views, too_late=TOO_LATE)
-    lake.replace(QUARANTINE, hours, lake.stage(merged, QUARANTINE), made_by)
+    merged = engine.query("merge_quarantine", views, too_late=TOO_LATE)
+    return StagedQuarantine(hours, engine.stage(lake, merged, QUARANTINE))
 
 
 def _hours_in_quarantine(lake: Lake, parcel: Parcel, versions: Versions) -> set[Hour]:

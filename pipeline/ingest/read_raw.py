@@ -1,4 +1,4 @@
-"""Raw files are read once, into a scratch folder: queries need the rows again and again."""
+"""Raw files are read once, and their rows are kept: queries need them again and again."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyarrow as pa
+
+from pipeline.engine.engine import Engine, Frame
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.ingest.landing_zone import Arrival, RawFile, Unreadable
 from pipeline.ingest.late_events import RangesUs, range_us
-from pipeline.ingest.parse import FILES, parse_files
-from pipeline.lake.parquet_files import literal_path
+from pipeline.ingest.parse import FILES, PARSED, files_parser
 from pipeline.lake.tables import EVENTS, QUARANTINE
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
 
 _US = 1_000_000
 
@@ -28,7 +27,7 @@ class Parcel:
     """The rows (see ``parsing.PARSED``) of the files that could be read, and what is in them."""
 
     arrivals: list[Arrival]
-    rows: DataFrame
+    rows: Frame
     event_hours: set[Hour]
     refused_hours: set[Hour]
     unreadable: list[Unreadable]
@@ -36,18 +35,18 @@ class Parcel:
     unfit: list[Unreadable]
 
     @property
-    def events(self) -> DataFrame:
+    def events(self) -> Frame:
         """Rows of ``events``, each event as often as it is told of."""
-        return self.rows.where("kind = 'event'").select(*EVENTS.schema.names)
+        return self.rows.where_in("kind", ["event"]).select(*EVENTS.schema.names)
 
     @property
-    def refused(self) -> DataFrame:
+    def refused(self) -> Frame:
         """Rows of ``quarantine``."""
-        return self.rows.where("kind = 'refused'").select(*QUARANTINE.schema.names)
+        return self.rows.where_in("kind", ["refused"]).select(*QUARANTINE.schema.names)
 
 
 def read_once(
-    spark: SparkSession,
+    engine: Engine,
     arrivals: list[Arrival],
     source: Source,
     settings: Settings,
@@ -56,7 +55,7 @@ def read_once(
     late: HourRange | None,
     staging: Path,
 ) -> Parcel:
-    """Parse the files and leave their rows in ``staging``.
+    """Parse the files; their rows may be kept in ``staging``.
 
     ``let_in`` are the ranges of event times in which a file's records may be late by any time,
     ``late`` one that is so for all of them.
@@ -66,34 +65,24 @@ def read_once(
         _listed(a.file, settings, clock, [*let_in.get(a.file.source_file, []), *now])
         for a in arrivals
     ]
-    slices = min(len(files), 4 * spark.sparkContext.defaultParallelism)
-    listed = spark.createDataFrame(files, FILES).repartition(slices)
-    parse_files(listed, source, settings.source.encoding, settings.ingest).write.parquet(
-        str(staging)
+    rows = engine.made_from(
+        pa.Table.from_pylist(files, FILES),
+        files_parser(source, settings.source.encoding, settings.ingest),
+        PARSED,
+        staging,
     )
-    rows = spark.read.parquet(literal_path(str(staging)))
-    faults = (
-        rows.where("kind = 'unreadable' OR (kind = 'file' AND reason IS NOT NULL)")
-        .select("kind", "source_file", "reason")
-        .collect()
-    )
+    ends = rows.where_in("kind", ["unreadable", "file"]).select("kind", "source_file", "reason")
+    faults = [row for row in ends.collect() if row.reason is not None]
     closed = [Unreadable(row.source_file, row.reason) for row in faults if row.kind == "unreadable"]
     if closed:
-        names = [(file.source_file,) for file in closed]
-        nameless = spark.createDataFrame(names, "source_file string")
-        rows = rows.join(nameless, "source_file", "left_anti").select(*rows.columns)
-    found = (
-        rows.where("kind IN ('event', 'refused')")
-        .selectExpr("kind", "UNIX_MICROS(hour) DIV 3600000000 AS hour_index")
-        .distinct()
-        .collect()
-    )
+        rows = rows.where_not_in("source_file", [file.source_file for file in closed])
+    hours = engine.query("parsed_hours", {"parsed": rows}).collect()
     bad = {file.source_file for file in closed}
     return Parcel(
         [arrival for arrival in arrivals if arrival.file.source_file not in bad],
         rows,
-        {Hour(row.hour_index) for row in found if row.kind == "event"},
-        {Hour(row.hour_index) for row in found if row.kind == "refused"},
+        {Hour(row.hour_index) for row in hours if row.kind == "event"},
+        {Hour(row.hour_index) for row in hours if row.kind == "refused"},
         closed,
         sorted(Unreadable(row.source_file, row.reason) for row in faults if row.kind == "file"),
     )
@@ -101,7 +90,7 @@ def read_once(
 
 def _listed(
     file: RawFile, settings: Settings, clock: datetime, let_in: Sequence[tuple[int, int]]
-) -> tuple[Any, ...]:
+) -> dict[str, Any]:
     """A row of FILES: the file, and which times of its records are believed."""
     rules = settings.ingest
     # Without a name, the hour is that of the run, or of the first run that read this content.
@@ -112,12 +101,12 @@ def _listed(
     if file.arrival_is_named and rules.max_lateness is not None:
         oldest = file.arrival - parse_duration_h(rules.max_lateness)
         timely_us, _ = range_us(HourRange(oldest, oldest))
-    return (
-        str(file.path),
-        str(file.root),
-        file.source_file,
-        file.arrival.index,
-        int(arrived_by.timestamp() * _US) + rules.max_skew_s * _US,
-        timely_us,
-        [list(ends) for ends in let_in],
-    )
+    return {
+        "path": str(file.path),
+        "root": str(file.root),
+        "source_file": file.source_file,
+        "arrival_hour": file.arrival.index,
+        "latest_us": int(arrived_by.timestamp() * _US) + rules.max_skew_s * _US,
+        "timely_us": timely_us,
+        "let_in": [list(ends) for ends in let_in],
+    }

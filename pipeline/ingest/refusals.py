@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+from pipeline.engine.engine import Engine, Frame
 
 Reasons = dict[str, int]
 
@@ -23,18 +21,17 @@ class Refusals:
     by_file: dict[str, Reasons] = field(default_factory=dict)
 
 
-def count_refusals(refused: DataFrame, without_events: set[str]) -> Refusals:
+def count_refusals(engine: Engine, refused: Frame, without_events: set[str]) -> Refusals:
     """Count refused records (columns source_file, reason).
 
     ``without_events`` names the files of which no record became an event.
     """
     total: Counter[str] = Counter()
     by_file: dict[str, Counter[str]] = {}
-    for row in refused.groupBy("source_file", "reason").count().collect():
-        records = row["count"]
-        total[row.reason] += records
+    for row in engine.query("count_refusals", {"refused": refused}).collect():
+        total[row.reason] += row.records
         if row.source_file in without_events:
-            by_file.setdefault(row.source_file, Counter())[row.reason] += records
+            by_file.setdefault(row.source_file, Counter())[row.reason] += row.records
     return Refusals(
         _by_frequency(total), {name: _by_frequency(by_file[name]) for name in sorted(by_file)}
     )

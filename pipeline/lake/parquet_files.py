@@ -62,10 +62,18 @@ def write_by_hour(frame: DataFrame, schema: pa.Schema, folder_uri: str) -> list[
         frame.select(*schema.names)
         .repartition(tasks, "hour")
         .sortWithinPartitions("hour")
-        .mapInArrow(_writer(schema, folder_uri), _WRITTEN)
+        .mapInArrow(_writer(schema, folder_uri), _WRITTEN_FILES)
         .collect()
     )
     return sorted(HourFile(row.path, row.bytes, row.rows, Hour(row.hour)) for row in written)
+
+
+def write_rows_by_hour(rows: pa.Table, schema: pa.Schema, folder_uri: str) -> list[HourFile]:
+    """As :func:`write_by_hour`, of rows in memory."""
+    if not rows.num_rows:
+        return []
+    order = pc.sort_indices(rows, sort_keys=[("hour", "ascending")])
+    return sorted(_written(HourWriter(folder_uri), iter(rows.take(order).to_batches()), schema))
 
 
 def read_by_hour(spark: SparkSession, schema: pa.Schema, files: Sequence[HourFile]) -> DataFrame:
@@ -165,7 +173,7 @@ class HourWriter:
         return HourFile(f"{self._uri}/{name}", size, rows, hour)
 
 
-_WRITTEN = "path string, bytes bigint, rows bigint, hour bigint"
+_WRITTEN_FILES = "path string, bytes bigint, rows bigint, hour bigint"
 
 
 def _reader(
@@ -184,13 +192,7 @@ def _writer(
     schema: pa.Schema, folder_uri: str
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        writer = HourWriter(folder_uri)
-        files = [
-            writer.write(hour, (rows_of_hour for _, rows_of_hour in parts))
-            for hour, parts in itertools.groupby(
-                _runs_of_one_hour(batches, schema), key=lambda run: run[0]
-            )
-        ]
+        files = _written(HourWriter(folder_uri), batches, schema)
         yield pa.record_batch(
             {
                 "path": pa.array([file.path for file in files], pa.string()),
@@ -201,6 +203,17 @@ def _writer(
         )
 
     return write
+
+
+def _written(
+    writer: HourWriter, batches: Iterator[pa.RecordBatch], schema: pa.Schema
+) -> list[HourFile]:
+    """The files of rows that are sorted by hour."""
+    runs = _runs_of_one_hour(batches, schema)
+    return [
+        writer.write(hour, (rows_of_hour for _, rows_of_hour in parts))
+        for hour, parts in itertools.groupby(runs, key=lambda run: run[0])
+    ]
 
 
 def _runs_of_one_hour(

@@ -17,11 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 _CLAIMS = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 
 
-def settings_file(place: Place, folder: Path) -> Path:
-    """The place's settings, for a small Spark."""
+def settings_file(place: Place, folder: Path, from_mib: int = 64) -> Path:
+    """The place's settings, for a small Spark, which computes from so many MiB on."""
     settings = place.settings.model_dump(mode="json", include={"work", "source", "ingest"})
     settings["source"]["columns"] = place.settings.source.columns.model_dump()
-    settings["spark"] = {"master": "local[2]", "driver_memory": "1g", "shuffle_partitions": 2}
+    small = {"master": "local[2]", "driver_memory": "1g", "shuffle_partitions": 2}
+    settings["spark"] = {**small, "from_mib": from_mib}
     config = folder / "hourglass.yaml"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return config

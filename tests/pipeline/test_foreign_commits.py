@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pytest
@@ -316,18 +316,17 @@ def test_rows_that_others_deleted_from_filled_hours_are_computed_again(old: OldL
             attempt()
     with pytest.raises(HourglassError, match="by another program"):
         old.record(H0, "over it")
-    asked: list[str] = []
+    sizes: list[int] = []
 
-    def spark() -> Any:
-        asked.append("spark")
-        return _NoEvents()
+    def digests(_: Compute, size: int, __: object) -> list[Any]:
+        sizes.append(size)
+        return []
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.adopt.accept_commits.query", lambda *_: _NoEvents())
-        patch.setattr(Lake, "read", lambda *_: None)
-        (commit,) = accept(old.lake, Compute(spark, from_mib=0))
+        patch.setattr("pipeline.adopt.accept_commits.run_on_engine", digests)
+        (commit,) = accept(old.lake, NO_SPARK)
     assert (commit.spec, commit.snapshots) == (FILLED_HOURS, (snapshot,))
-    assert asked == ["spark"]
+    assert len(sizes) == 1
     stale = old.lake.filled("sessionize")
     assert {h: r.input_digest for h, r in stale.items()} == {H0: "s", H0 + 1: CHANGED_BY_OTHERS}
     assert old.lake.undo_unfinished() == []
@@ -344,9 +343,8 @@ def test_where_nothing_tells_how_the_tables_stood_all_hours_are_computed_again(
     current = table.current_snapshot().snapshot_id
     gone = [s.snapshot_id for s in table.metadata.snapshots if s.snapshot_id != current]
     table.maintenance.expire_snapshots().by_ids(gone).commit()
-    monkeypatch.setattr("pipeline.adopt.accept_commits.query", lambda *_: _NoEvents())
-    monkeypatch.setattr(Lake, "read", lambda *_: None)
-    (commit,) = accept(old.lake, Compute(cast(Any, _NoEvents), from_mib=0))
+    monkeypatch.setattr("pipeline.adopt.accept_commits.run_on_engine", lambda *_: [])
+    (commit,) = accept(old.lake, NO_SPARK)
     assert commit.hours is None
     assert items_at(old) == [(str(H0), "a"), (str(H0 + 1), "b")]
     assert names(old) == ["a"]
@@ -379,11 +377,6 @@ def test_the_command_shows_and_then_lets_stand(
     assert said == [{"table": "item_hours", "snapshots": [snapshot], "rows": -1, "hours": hours}]
     assert run(command) == 0
     assert "nothing to adopt" in capsys.readouterr().out
-
-
-class _NoEvents:
-    def collect(self) -> list[Any]:
-        return []
 
 
 def test_a_killed_adoption_is_done_again(old: OldLake, monkeypatch: pytest.MonkeyPatch) -> None:

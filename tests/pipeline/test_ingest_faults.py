@@ -8,16 +8,20 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from fuzzed_logs import H0, HEADER, fuzzed
 from landing_place import CLOCK, Place
 
+from pipeline.engine.in_process import InProcessEngine
 from pipeline.errors import HourglassError
 from pipeline.ingest import ingest as ingest_module
 from pipeline.ingest import read_raw
 from pipeline.ingest.landing_zone import RawFile
 from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
+from pipeline.lake.location import local_path
 from pipeline.lake.tables import EVENTS, QUARANTINE, SOURCE_FILES
 
 NOW = H0.index * 3600
@@ -126,18 +130,18 @@ def test_a_file_that_cannot_be_opened_is_named_and_the_others_are_taken(
 def test_a_file_that_fails_while_it_is_read_leaves_nothing_of_its_own(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder in a file's place opens for no worker of Spark, as a file of a failing disk."""
+    """A folder in a file's place opens for nobody, as a file of a failing disk."""
     place.put("a.csv", GOOD)
     bad = place.put("b.csv", GOOD.replace("u", "v"))
-    parse = read_raw.parse_files
+    parser = read_raw.files_parser
 
-    def too_late(*arguments: Any) -> Any:
+    def too_late(*rules: Any) -> Any:
         bad.unlink()
         bad.mkdir()
-        return parse(*arguments)
+        return parser(*rules)
 
     with monkeypatch.context() as patch:
-        patch.setattr(read_raw, "parse_files", too_late)
+        patch.setattr(read_raw, "files_parser", too_late)
         summary = place.ingest()
     assert (summary.files, summary.records, summary.unreadable) == (
         1,
@@ -153,21 +157,28 @@ def test_rows_of_a_file_that_fails_at_its_end_are_not_taken(
 ) -> None:
     for name in ("a.csv", "b.csv"):
         place.put(name, GOOD.replace("u", name), "bad")
-    parse = read_raw.parse_files
+    parser = read_raw.files_parser
 
-    def failing_at_its_end(*arguments: Any) -> Any:
-        from pyspark.sql import functions as sql
+    def failing_at_its_end(*rules: Any) -> Any:
+        parse = parser(*rules)
 
-        end_of_b = "kind = 'file' AND source_file = 'b.csv'"
-        return parse(*arguments).withColumns(
-            {
-                "reason": sql.expr(f"IF({end_of_b}, 'Input/output error', reason)"),
-                "kind": sql.expr(f"IF({end_of_b}, 'unreadable', kind)"),
-            }
-        )
+        def rows(batches: Any) -> Any:
+            for batch in parse(batches):
+                of_b = pc.equal(batch["source_file"], "b.csv")
+                end_of_b = pc.and_(pc.equal(batch["kind"], "file"), of_b)
+                changed = {"kind": "unreadable", "reason": "Input/output error"}
+                columns = {
+                    name: pc.if_else(end_of_b, changed[name], batch[name])
+                    if name in changed
+                    else batch[name]
+                    for name in batch.schema.names
+                }
+                yield pa.record_batch(columns, batch.schema)
+
+        return rows
 
     with monkeypatch.context() as patch:
-        patch.setattr(read_raw, "parse_files", failing_at_its_end)
+        patch.setattr(read_raw, "files_parser", failing_at_its_end)
         assert place.ingest().unreadable == ("b.csv: Input/output error",)
     assert place.accounts() == {"a.csv": (2, 1, 0, 1)}
     assert place.refused() == [("a.csv", 3)]
@@ -187,10 +198,10 @@ def no_space(*_: Any, **__: Any) -> NoReturn:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-# Where Spark spills the parsed rows, where it writes files, and at commits: the last, or each.
+# Where files are read, where tables' are written, and at commits: the last, or each.
 SPOTS: tuple[tuple[object, str], ...] = (
     (ingest_module, "read_once"),
-    (Lake, "stage"),
+    (InProcessEngine, "stage"),
     (Lake, "record_filled"),
     (Lake, "replace"),
     (ingest_module, "commit_audits"),
@@ -236,27 +247,29 @@ def test_a_full_disk_is_told_in_one_sentence_and_a_rerun_completes(
 
 
 @pytest.mark.slow
-def test_a_disk_that_really_is_full_is_told(place: Place, tmp_path: Path) -> None:
-    """Spark's workers meet the end of a small disk, mounted for the purpose."""
+@pytest.mark.parametrize("engine", ["compute", pytest.param("on_spark", marks=pytest.mark.nightly)])
+def test_a_disk_that_really_is_full_is_told(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: str
+) -> None:
+    """This process, or Spark's workers, meet the end of a small disk, mounted for the purpose."""
+    place = Place(tmp_path, request.getfixturevalue(engine))
     import subprocess
 
-    small = tmp_path / "small disk"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)]
+    # What is parsed on the way lies in Spark's scratch folder; without Spark only tables are files.
+    place.lake.snapshots()
+    small = Path(local_path(place.lake.table(EVENTS).location())) / "data"
+    small.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("no disk can be mounted here")
     try:
         lines = [f"{NOW - n % 3600},{os.urandom(15).hex()},{n},,," for n in range(120_000)]
         place.put("a.csv", *lines)
-        catalog = place.settings.resolved_catalog_uri
-        place.lake.snapshots()
-        on_small = place.settings.model_copy(
-            update={"work": small, "catalog_uri": catalog, "warehouse": str(small)}
-        )
-        enough, place.settings = place.settings, on_small
         with pytest.raises(HourglassError, match="no space is left on the disk of"):
             place.ingest()
-        place.settings = enough
+        assert place.rows(SOURCE_FILES) == []
+        more = ["mount", "-o", "remount,size=64m", str(small)]
+        subprocess.run(more, check=True)
         assert place.ingest().accepted == 120_000
         assert len(place.rows(SOURCE_FILES)) == 1
     finally:

@@ -147,8 +147,11 @@ class Reader(threading.Thread):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "from_mib", [64, pytest.param(0, marks=pytest.mark.nightly)], ids=["in process", "by Spark"]
+)
 def test_killed_at_any_instant_readers_see_whole_states_and_a_rerun_completes(
-    compute: Compute, tmp_path: Path
+    compute: Compute, tmp_path: Path, from_mib: int
 ) -> None:
     place = Place(tmp_path, compute)
     logs = fuzzed(seed=9, files=6 * (KILLS + 1 + _MORE))
@@ -156,7 +159,7 @@ def test_killed_at_any_instant_readers_see_whole_states_and_a_rerun_completes(
         # Their arrival in their names, so that the time of the run plays no part.
         log.name = f"{H0}/{log.name.replace('/', '-')}"
     batches = [logs[at : at + 6] for at in range(0, len(logs), 6)]
-    config = settings_file(place, tmp_path)
+    config = settings_file(place, tmp_path, from_mib)
 
     for log in batches[0]:
         log.put(place.landing)

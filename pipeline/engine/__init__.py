@@ -1,0 +1,1 @@
+"""Who runs the SQL of the transforms: Spark, or this process itself where there is little."""

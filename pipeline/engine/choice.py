@@ -1,0 +1,30 @@
+"""Which engine runs a transform: this process where there is little to do, else Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from pipeline.engine.engine import Engine, TooLargeError
+from pipeline.engine.in_process import in_process
+from pipeline.engine.spark_engine import SparkEngine
+from pipeline.lake.compute import Compute
+
+_Done = TypeVar("_Done")
+
+
+def run_on_engine(
+    compute: Compute, input_bytes: int, transform: Callable[[Engine], _Done]
+) -> _Done:
+    """Run a transform on the engine for what it is likely to read.
+
+    Where there turns out to be much more it is run again, by Spark: until the engine gives up, a
+    transform must have committed nothing.
+    """
+    if compute.is_small(input_bytes):
+        try:
+            with in_process(compute) as engine:
+                return transform(engine)
+        except TooLargeError:
+            pass
+    return transform(SparkEngine(compute.spark))

@@ -1,0 +1,263 @@
+"""What this process computes by itself is what Spark would have computed, to the last bit."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+from fuzzed_logs import H0, HEADER
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from landing_place import Place
+from staging import NO_SPARK
+from test_deliveries import random_logs
+
+from pipeline.engine.choice import run_on_engine
+from pipeline.engine.engine import Engine
+from pipeline.engine.in_process import ArrowFrame
+from pipeline.engine.spark_engine import SparkFrame
+from pipeline.hours import Hour, HourRange
+from pipeline.lake.compute import Compute
+from pipeline.lake.tables import ALL_TABLES, EVENTS, REPEATED_KEYS, TIMESTAMP
+
+ROOT = Path(__file__).resolve().parents[2]
+_MODIFIED_S = 1_457_960_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
+IDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+CONTEXTS = st.none() | st.dictionaries(IDS, TEXTS, max_size=4)
+EVENT_ROWS = st.fixed_dictionaries(
+    {
+        "event_time": st.none() | st.datetimes(timezones=st.just(UTC)),
+        **dict.fromkeys(("user_id", "item_id", "event_type"), TEXTS),
+        "value": st.none() | st.floats() | st.just(-0.0),
+        "given_session": TEXTS,
+        "context": CONTEXTS.map(lambda pairs: pairs and list(pairs.items())),
+        "event_key": TEXTS,
+        "source_file": IDS,
+        "line": st.integers(0, 1 << 62),
+    }
+)
+
+
+def digests(engine: Engine, frame: Any) -> dict[int, str]:
+    return {
+        r.hour_index: r.digest for r in engine.query("digest_events", {"kept": frame}).collect()
+    }
+
+
+@settings(max_examples=max(3, settings.default.max_examples // 10))
+@given(st.lists(EVENT_ROWS, min_size=1, max_size=40))
+def test_digests_are_those_of_spark(on_spark: Compute, rows: list[dict[str, Any]]) -> None:
+    """Each row in an hour of its own, and again all in one, where they may be of equal time."""
+    hours = [_EPOCH + timedelta(hours=nth) for nth in range(len(rows))]
+    apart = [{"hour": hour, **row} for hour, row in zip(hours, rows, strict=True)]
+    together = [{"hour": _EPOCH - timedelta(hours=1), **row} for row in rows]
+    table = pa.Table.from_pylist([*apart, *together], EVENTS.schema)
+    spark = on_spark.spark
+    by_spark = run_on_engine(
+        on_spark, 0, lambda engine: digests(engine, SparkFrame(spark.createDataFrame(table)))
+    )
+    here = run_on_engine(NO_SPARK, 0, lambda engine: digests(engine, ArrowFrame(table)))
+    assert here == by_spark
+    assert len(here) == len(rows) + 1
+
+
+def random_line(rng: random.Random) -> str:
+    """One of few keys and events, so that the same ones turn up again in other hours and files."""
+    now_s = H0.index * 3600 - rng.choice([0, 0, 1, 2, 5, 30]) * 3600 + rng.randrange(3)
+    user = rng.choice(["u", "Zoë", "日本🦉", "e\u0301", "", "O'Neil"])
+    price = rng.choice(["", "0", "-0.0", "1.5", "dear", "1e300"])
+    key = rng.choice(["", *(f"k{nth}" for nth in range(6))])
+    return f"{now_s},{user},i{rng.randrange(3)},{price},{key},{rng.choice(['', 'pc', 'téléphone'])}"
+
+
+def random_runs(rng: random.Random, count: int) -> list[dict[str, bytes]]:
+    """What the landing zone holds before each run: files that are new, grow, or change."""
+    names = [f"{H0}/a.csv", f"{H0 + 1}/b.csv", f"{H0 + 1}/ü c.csv.gz", "d.csv", "e.csv"]
+    files: dict[str, list[str]] = {}
+    runs = []
+    for _ in range(count):
+        for name in rng.sample(names, 3):
+            lines = files.setdefault(name, [])
+            if lines and rng.random() < 0.3:
+                lines[rng.randrange(len(lines))] = random_line(rng)
+            lines += [random_line(rng) for _ in range(rng.randrange(1, 8))]
+        if rng.random() < 0.3:
+            files["f.csv"] = list(files[rng.choice(list(files))])
+        contents = {}
+        for name, lines in files.items():
+            content = "\n".join([HEADER, *lines]).encode()
+            contents[name] = gzip.compress(content, mtime=0) if name.endswith(".gz") else content
+        if rng.random() < 0.5:
+            logs = random_logs(rng.randrange(1 << 30))
+            contents |= {log.name: log.content for log in rng.sample(logs, 5)}
+        runs.append(contents)
+    return runs
+
+
+def tables(place: Place) -> dict[str, list[str]]:
+    """All rows of all tables, without the digest of settings that name the landing zone."""
+    return {
+        spec.name: sorted(repr({**row, "config_digest": None}) for row in place.rows(spec))
+        for spec in ALL_TABLES
+    }
+
+
+def compare(folder: Path, on_spark: Compute, seed: int, runs: int) -> None:
+    rng = random.Random(seed)
+    rules = {
+        "key_window": rng.choice(["2h", "all"]),
+        "max_lateness": "3h" if seed % 2 else None,
+    }
+    places = [Place(folder / "here", NO_SPARK), Place(folder / "spark", on_spark)]
+    for place in places:
+        place.set_rules(**rules)
+    repeated = let_in = 0
+    for nth, contents in enumerate(random_runs(rng, runs)):
+        late = HourRange(H0 - 40, H0) if nth + 1 == runs else None
+        summaries = []
+        for place in places:
+            for name, content in contents.items():
+                path = place.landing / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+                os.utime(path, (_MODIFIED_S + nth, _MODIFIED_S + nth))
+            summaries.append(place.ingest(late=late))
+        assert summaries[0] == summaries[1]
+        assert tables(places[0]) == tables(places[1])
+        let_in += summaries[0].late
+        repeated += len(places[0].rows(REPEATED_KEYS))
+    assert places[0].events()
+    assert places[0].refused()
+    assert repeated
+    assert bool(let_in) == bool(seed % 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1])
+def test_deliveries_end_in_the_same_tables_whoever_takes_them_in(
+    tmp_path: Path, on_spark: Compute, seed: int
+) -> None:
+    compare(tmp_path, on_spark, seed, runs=3)
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 14))
+def test_many_deliveries_end_in_the_same_tables_whoever_takes_them_in(
+    tmp_path: Path, on_spark: Compute, seed: int
+) -> None:
+    compare(tmp_path, on_spark, seed, runs=5)
+
+
+def test_what_one_engine_took_in_is_nothing_new_to_the_other(
+    tmp_path: Path, on_spark: Compute
+) -> None:
+    place = Place(tmp_path, on_spark)
+    place.put("a.csv", f"{H0.index * 3600},u,i,,,", "bad")
+    place.ingest()
+    before = place.lake.snapshots()
+    place.compute = NO_SPARK
+    assert place.ingest().files == 0
+    assert place.lake.snapshots() == before
+    # Another time of change and the same content: what is read again must be found the same.
+    place.put("b.csv", f"{H0.index * 3600},u,i,,,")
+    filled = place.lake.filled("ingest")
+    assert place.ingest().duplicates == 1
+    assert {h: row.output_digest for h, row in place.lake.filled("ingest").items()} == {
+        h: row.output_digest for h, row in filled.items()
+    }
+
+
+def test_what_unpacks_to_much_is_left_to_spark(
+    tmp_path: Path, on_spark: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def start() -> Any:
+        started.append("Spark")
+        return on_spark.spark
+
+    place = Place(tmp_path, Compute(start, from_mib=1))
+    line = f"{H0.index * 3600},{'u' * 30},{'i' * 30},,,{'d' * 300}\n"
+    packed = gzip.compress(f"{HEADER}\n{line * 40_000}".encode(), mtime=0)
+    assert len(packed) < 100_000
+    (place.landing / "a.csv.gz").write_bytes(packed)
+    summary = place.ingest()
+    assert started == ["Spark"]
+    assert (summary.accepted, summary.duplicates) == (1, 39_999)
+    assert not list(place.settings.path("scratch").glob("parsed-*"))
+
+
+def test_hours_with_large_table_files_are_left_to_spark(tmp_path: Path, on_spark: Compute) -> None:
+    place = Place(tmp_path, NO_SPARK)
+    rng = random.Random(0)
+    lines = [f"{H0.index * 3600},{rng.randbytes(15).hex()},i{n},,," for n in range(20_000)]
+    place.put("a.csv", *lines)
+    place.ingest()
+    assert sum(file.bytes for file in place.lake.files(EVENTS)) > 1 << 18
+    place.put("b.csv", lines[0])
+    place.compute = Compute(lambda: on_spark.spark, from_mib=1)
+    assert place.ingest().duplicates == 1
+    assert len(place.rows(EVENTS)) == 20_000
+
+
+def test_the_command_takes_little_in_without_java_or_spark(tmp_path: Path) -> None:
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    (landing / "a.csv").write_text("event_time,user_id,item_id\n1457960000,u,i\nbad\n")
+    columns = {"user_id": "user_id", "item_id": "item_id", "event_time": "event_time"}
+    source = {"name": "delimited", "path": str(landing), "columns": columns}
+    (tmp_path / "hourglass.yaml").write_text(
+        yaml.safe_dump({"work": str(tmp_path / "work"), "source": source})
+    )
+    program = (
+        "import sys\n"
+        "from training.cli.main import program\n"
+        "code = program(['ingest', '--json'])\n"
+        "print(code, [m for m in sys.modules if m.split('.')[0] in ('pyspark', 'py4j')])\n"
+    )
+    environment = {**os.environ, "JAVA_HOME": str(tmp_path / "nowhere"), "PYTHONPATH": str(ROOT)}
+    for accepted in (1, 0):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        facts, _, last = done.stdout.strip().rpartition("\n")
+        assert last == "0 []", done.stderr
+        assert json.loads(facts)["accepted"] == accepted
+        assert "Spark" not in done.stderr
+        assert "leaked" not in done.stderr
+
+
+def test_hours_of_any_year_are_whole() -> None:
+    """The same division in both engines; of doubles, and exact all the same."""
+    hours = [Hour.parse("0001-01-01T00"), Hour(-1), Hour(0), Hour.parse("9999-12-31T23")]
+    rows = pa.table(
+        {
+            "kind": ["event"] * len(hours),
+            "hour": pa.array([hour.start for hour in hours], TIMESTAMP),
+        }
+    )
+
+    def indices(engine: Engine) -> set[int]:
+        parsed = {"parsed": ArrowFrame(rows)}
+        return {row.hour_index for row in engine.query("parsed_hours", parsed).collect()}
+
+    assert run_on_engine(NO_SPARK, 0, indices) == {hour.index for hour in hours}
