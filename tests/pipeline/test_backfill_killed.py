@@ -40,16 +40,17 @@ KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "1"))
 _MORE = 10  # rounds until one was killed: on a quick machine all may end before their time
 CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
 NO_DIGEST = "0-0"
+SPAN_H = 5
 
 
 def put_round(place: Place, rng: random.Random, nth: int) -> set[str]:
-    """Some files that arrive in one hour, of events up to a day old; one line in ten is broken."""
+    """Some files that arrive in one hour, of events up to five old; one line in ten is broken."""
     names = set()
     for n in range(3):
-        name = f"{H0 + 26}/{nth:03d}-{n}.csv"
+        name = f"{H0 + SPAN_H}/{nth:03d}-{n}.csv"
         lines = []
         for line in range(25):
-            at_s = H0.index * 3600 + rng.randrange(26 * 3600)
+            at_s = H0.index * 3600 + rng.randrange(SPAN_H * 3600)
             user = f"u{rng.randrange(12)}"
             lines.append(
                 "broken" if rng.random() < 0.1 else f"{at_s},{user},i{rng.randrange(9)},,,{line}"
@@ -109,7 +110,7 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self.done.wait(0.1):
+            while not self.done.wait(0.5):
                 assert_whole(self.lake)
                 self.looks += 1
         except BaseException as error:
@@ -184,7 +185,7 @@ def test_two_backfills_at_once_do_the_work_once(compute: Compute, tmp_path: Path
         assert process.returncode == 0, stderr.decode()
     assert_whole(place.lake)
     assert len(place.accounts()) == 3
-    every = HourRange(H0, H0 + 30)
+    every = HourRange(H0, H0 + SPAN_H)
     assert {hour for hour in place.lake.filled("sessionize") if hour in every}
     quiet = Place(tmp_path / "quiet", compute)
     put_round(quiet, random.Random(3), 0)
