@@ -18,7 +18,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from pyspark.sql import SparkSession
 from session_oracle import Event, Rules
-from staging import DAY, NO_SPARK, Log
+from staging import DAY, NO_SPARK, Log, no_spark
 from test_session_tasks import SPAN_H, plan_in, random_logs, write_events
 from test_sessionize import assert_as_defined, at, hours, random_log
 
@@ -27,7 +27,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.lake.compute import Compute
 from pipeline.lake.parquet_files import HourFile, HourWriter
 from pipeline.lake.spark import worker_error
-from pipeline.lake.tables import EVENTS, OPEN_SESSIONS
+from pipeline.lake.tables import OPEN_SESSIONS
 from pipeline.sessions import job
 from pipeline.sessions.in_process import TaskError
 from pipeline.sessions.job import Computed, compute_sessions, run_in_process, run_on_spark
@@ -81,13 +81,10 @@ def contents(computed: Computed) -> dict[tuple[str, Hour | None], bytes]:
 def test_a_step_is_computed_here_up_to_a_size_and_by_spark_from_it(tmp_path: Path) -> None:
     log = Log(tmp_path)
     log.arrive([at("1:00:00")])
-    (file,) = log.lake.files(EVENTS)
-    patched = Compute(NO_SPARK._start, from_mib=1)
-    patched._from_bytes = file.bytes + 1
-    assert compute_sessions(patched, log.lake, log.settings.sessions, hours(0, 3)).closed
-    patched._from_bytes = file.bytes
+    assert compute_sessions(NO_SPARK, log.lake, log.settings.sessions, hours(0, 3)).closed
+    always = Compute(no_spark, from_mib=0)
     with pytest.raises(AssertionError, match="Spark was started"):
-        compute_sessions(patched, log.lake, log.settings.sessions, hours(0, 3))
+        compute_sessions(always, log.lake, log.settings.sessions, hours(0, 3))
 
 
 @pytest.mark.parametrize(
