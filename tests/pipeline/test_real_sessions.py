@@ -101,25 +101,27 @@ def nasa(datasets: Path) -> Raw:
 
 
 @pytest.mark.parametrize(
-    ("read", "n_events", "n_sessions", "n_hours"),
+    ("where", "read", "n_events", "n_sessions", "n_hours"),
     [
-        pytest.param(deskdrop, 70_028, 36_684, 5_039, marks=pytest.mark.nightly),
-        pytest.param(wikipedia, 157_474, 44_675, 744, marks=pytest.mark.nightly),
-        pytest.param(taobao, 10_000, 1_522, 210, marks=pytest.mark.nightly),
-        (nasa, 19_995, 1_869, 12),
-        (yoochoose, 83_845, 21_218, 168),
+        pytest.param("compute", deskdrop, 70_028, 36_684, 5_039, marks=pytest.mark.nightly),
+        pytest.param("compute", wikipedia, 157_474, 44_675, 744, marks=pytest.mark.nightly),
+        pytest.param("compute", taobao, 10_000, 1_522, 210, marks=pytest.mark.nightly),
+        pytest.param("compute", yoochoose, 83_845, 21_218, 168, marks=pytest.mark.nightly),
+        ("on_spark", nasa, 19_995, 1_869, 12),
     ],
 )
 def test_sessions_of_a_real_log_equal_the_oracle(
-    compute: Compute,
+    request: pytest.FixtureRequest,
     datasets_dir: Path,
     tmp_path: Path,
+    where: str,
     read: Callable[[Path], Raw],
     n_events: int,
     n_sessions: int,
     n_hours: int,
 ) -> None:
     raw = read(datasets_dir)
+    compute: Compute = request.getfixturevalue(where)
     log = Log(tmp_path / "work", raw.rules)
     settings = log.settings.model_copy(update={"source": raw.source})
     taken = ingest.ingest(compute, log.lake, settings, datetime(2025, 1, 1, tzinfo=UTC))
