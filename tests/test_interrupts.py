@@ -20,7 +20,12 @@ SENTENCE = {
         "hourglass: stopped by SIGTERM: nothing half-done is visible; run the command again"
     ),
 }
-SIGNALS = pytest.mark.parametrize("number", list(SENTENCE), ids=["SIGINT", "SIGTERM"])
+# One handler takes both: that the second does what the first does is shown once.
+SIGNALS = pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)],
+    ids=["SIGINT", "SIGTERM"],
+)
 
 PROGRAM = """
 import subprocess, sys, threading, time
@@ -126,6 +131,14 @@ def test_a_signal_ends_a_program_whatever_it_does(number: int, body: str) -> Non
                 + "    cli.app = app\n    return program([])"
             )
         )
+    assert_ends(body, number)
+
+
+def test_sigterm_ends_a_program_as_ctrl_c_does() -> None:
+    assert_ends("    ready(); time.sleep(60)", signal.SIGTERM)
+
+
+def assert_ends(body: str, number: int) -> None:
     with started("-c", PROGRAM.format(body=body), until=lambda line: line == "ready\n") as process:
         assert ended(process, number).strip() == SENTENCE[signal.Signals(number)]
 
@@ -147,11 +160,7 @@ def test_a_signal_while_the_program_is_still_imported() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)],
-    ids=["SIGINT", "SIGTERM"],
-)
+@SIGNALS
 def test_a_signal_while_spark_works_and_the_command_again(tmp_path: Path, number: int) -> None:
     landing, first_s = tmp_path / "landing", 1_700_000_000 // 3600 * 3600
     for hour in range(3):
@@ -164,13 +173,19 @@ def test_a_signal_while_spark_works_and_the_command_again(tmp_path: Path, number
     content = {
         "work": str(tmp_path / "work"),
         "source": {"name": "delimited", "path": str(landing), "columns": columns},
-        "spark": {"master": "local[2]", "driver_memory": "1g", "shuffle_partitions": 2},
+        # However little there is to do.
+        "spark": {
+            "master": "local[2]",
+            "driver_memory": "1g",
+            "shuffle_partitions": 2,
+            "from_mib": 0,
+        },
     }
     config = tmp_path / "hourglass.yaml"
     config.write_text(yaml.safe_dump(content))
     backfill = ("-m", "training", "--config", str(config), "backfill")
-    # Spark is up when this is said, and has its first question.
-    with started(*backfill, until=lambda line: line.startswith("backfilling")) as process:
+    # Spark has taken the files in when this is said, and has its next question.
+    with started(*backfill, until=lambda line: line.startswith("hours ")) as process:
         assert [child for child in psutil.Process(process.pid).children() if "java" in child.name()]
         said = ended(process, number)
     own = [line for line in said.splitlines() if line and not line.startswith("hours ")]
