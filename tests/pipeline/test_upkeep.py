@@ -27,8 +27,8 @@ from pipeline.maintenance import maintain as upkeep
 from pipeline.maintenance.maintain import ModelInputs, Upkeep, maintain, survey
 from pipeline.maintenance.orphans import orphans
 
-HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "5"))
-NOTHING = ModelInputs()
+HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "2"))
+NOTHING = TrainedFrom()
 # Long after anything that a test does.
 LATER = datetime.now(UTC) + timedelta(days=30)
 KEEP, GRACE = timedelta(days=7), timedelta(days=1)
@@ -335,14 +335,15 @@ def stop_at(name: str, module: Any, monkeypatch: pytest.MonkeyPatch, after: int 
 @pytest.mark.parametrize(
     ("name", "module", "after"),
     [
-        ("replace", Lake, 0),
+        # Between and within what it does: joining files, expiry, removal of files and folders.
         ("record_filled", Lake, 0),
-        ("expire", upkeep, 0),
         ("_expire", expire, 1),
-        ("remove_files", upkeep, 0),
         ("unlink", Path, 2),
-        ("remove_folder", upkeep, 1),
         ("rmtree", shutil, 0),
+        pytest.param("replace", Lake, 0, marks=pytest.mark.nightly),
+        pytest.param("expire", upkeep, 0, marks=pytest.mark.nightly),
+        pytest.param("remove_files", upkeep, 0, marks=pytest.mark.nightly),
+        pytest.param("remove_folder", upkeep, 1, marks=pytest.mark.nightly),
     ],
 )
 def test_killed_anywhere_readers_see_whole_states_and_a_rerun_completes(
