@@ -28,7 +28,7 @@ from pipeline.maintenance.maintain import ModelInputs, Upkeep, maintain, survey
 from pipeline.maintenance.orphans import orphans
 
 HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "2"))
-NOTHING = TrainedFrom()
+NOTHING = ModelInputs()
 # Long after anything that a test does.
 LATER = datetime.now(UTC) + timedelta(days=30)
 KEEP, GRACE = timedelta(days=7), timedelta(days=1)
