@@ -23,7 +23,7 @@ from training.registry.candidates import candidates, remember
 from training.registry.mlflow_registry import Registry, champion
 from training.registry.mlflow_run import TrainingRun, log_training
 from training.registry.model_card import CARD_NAME, ModelCard, read_card, read_tensors
-from training.steps.judge_candidates import ensure_champion, gate
+from training.steps.judge_candidates import ensure_champion, judge_candidates
 
 LINE, FLOOR = "item_knn", "recent_pop"
 AT = "2026-01-01T00:00:00"
@@ -175,9 +175,9 @@ def judged(world: World, name: str) -> dict[str, Any]:
         evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
         if name in AFTER:
             AFTER[name](world)
-        decision, _ = gate(world.settings, world.registry, world.dataset, world.frozen, True, AT)[
-            -1
-        ]
+        decision, _ = judge_candidates(
+            world.settings, world.registry, world.dataset, world.frozen, True, AT
+        )[-1]
         return {
             "candidate": name,
             "outcome": decision.outcome.value,
@@ -222,23 +222,23 @@ def poisoned(work: Path) -> list[dict[str, Any]]:
             "gate": {"floor": FLOOR},
         },
     )
-    space = CommandContext(settings, datetime(2026, 1, 7, tzinfo=UTC), as_json=False)
+    ctx = CommandContext(settings, datetime(2026, 1, 7, tzinfo=UTC), as_json=False)
     try:
         first = Hour.parse(settings.simulator.start)
         hours = HourRange(first, first + settings.simulator.hours)
         simulate(settings.simulator, work / "landing", work / "truth", hours)
-        compute, lake = space.compute, space.lake
-        with space.writing():
-            ingest.ingest(compute, lake, settings, space.clock)
+        compute, lake = ctx.compute, ctx.lake
+        with ctx.writing():
+            ingest.ingest(compute, lake, settings, ctx.clock)
             hours = HourRange.covering(lake.filled(INGEST))
             sessionize(compute, lake, settings, hours)
         as_of = hours.stop - 3
         older, dataset = (freeze(compute, lake, settings, at) for at in (as_of - 2, as_of))
         frozen = freeze_test_set(compute, lake, settings, dataset, HourRange(as_of, as_of + 1))
-        world = World(settings, registry_of(space), dataset, older, frozen)
+        world = World(settings, registry_of(ctx), dataset, older, frozen)
         learned = read_dataset(dataset)
         world.enter(FLOOR, FLOOR, learned)
         world.enter(LINE, LINE, learned)
         return judged_all(world)
     finally:
-        space.close()
+        ctx.close()

@@ -16,8 +16,8 @@ from training.batching.targets import TargetSplit
 from training.data.reader import DataSet
 from training.models.hrnn import HrnnParameters
 from training.nn.build import negatives_of
-from training.nn.input_encoding import Memory
-from training.nn.learner import Lesson, RankingLearner, RecurrentLearner
+from training.nn.input_encoding import InputEncoding
+from training.nn.learner import RankingLearner, RecurrentLearner, TrainingData
 from training.nn.losses import loss_named
 from training.nn.network import NetOptions, StateNet
 from training.nn.step_inputs import EventSteps
@@ -27,7 +27,7 @@ from training.trainer.interface import Batch
 class HgruNet(StateNet):
     """Item tables and inputs of HRNN, with two levels of states: (B, 2D) holds lower and upper."""
 
-    def __init__(self, memory: Memory, n_items: int, options: NetOptions) -> None:
+    def __init__(self, memory: InputEncoding, n_items: int, options: NetOptions) -> None:
         super().__init__(memory.shape(n_items), options)
         self.sessions = nn.GRUCell(options.width, options.width)
         self.opening = nn.Linear(options.width, options.width)
@@ -69,7 +69,7 @@ class HgruLearner(RankingLearner):
 
 def learner_of(data: DataSet, chosen: HrnnParameters, stepping: bool, seed: int) -> RankingLearner:
     """A learner that is the same in all but how its states come about."""
-    memory = Memory.of(data, forgets=False, context=False, items=False, users=False)
+    memory = InputEncoding.of(data, forgets=False, context=False, items=False, users=False)
     options = NetOptions(
         width=chosen.width,
         tied=chosen.tied,
@@ -91,7 +91,7 @@ def learner_of(data: DataSet, chosen: HrnnParameters, stepping: bool, seed: int)
     )
     return (HgruLearner if stepping else RankingLearner)(
         net,
-        Lesson(
+        TrainingData(
             EventSteps(histories, memory.rule, memory.scale), histories.item, None, lambda: None
         ),
         lambda event: histories.offsets.searchsorted(event, side="right") - 1,

@@ -110,17 +110,17 @@ def in_one_process(config: Path, steps: Steps) -> list[dict[str, Any]]:
 
     group = typer.main.get_command(app)
     found = []
-    space = CommandContext(load_settings(config), datetime.now(UTC), as_json=True)
+    ctx = CommandContext(load_settings(config), datetime.now(UTC), as_json=True)
     try:
         with _measured() as measured:
-            assert space.compute.spark
+            assert ctx.compute.spark
         found.append(_found("start Spark", *measured, ""))
         for step, line in steps:
             name, *options = line
             command = group.commands[name]  # type: ignore[attr-defined]
             with _measured() as measured, contextlib.redirect_stdout(io.StringIO()) as said:
                 context = command.make_context(name, list(options))
-                context.obj = space
+                context.obj = ctx
                 try:
                     command.invoke(context)
                 except HourglassError as error:
@@ -129,7 +129,7 @@ def in_one_process(config: Path, steps: Steps) -> list[dict[str, Any]]:
                     print(json.dumps({"blocked": str(error)}))
             found.append(_found(step, *measured, said.getvalue()))
     finally:
-        space.close()
+        ctx.close()
     return found
 
 

@@ -22,7 +22,7 @@ from pipeline.lake.lake import Lake
 from pipeline.settings.settings import load_settings
 from training.data.reader import DataSet, read_dataset
 from training.models import build
-from training.models.parts.base import System
+from training.models.parts.base import Model
 from training.models.parts.recurrent import RecurrentModel
 from training.recommend.recommend import recommend
 from training.registry.artefact import save_model
@@ -92,14 +92,16 @@ def _model(work: Path, name: str, folder: Path, parameters: dict[str, Any]) -> L
     return LiveModel(made[0].parent.name, "1", made[0].parent, None)
 
 
-def _untrained(system: System, data: DataSet) -> bool:
+def _untrained(system: Model, data: DataSet) -> bool:
     """Give a network its first weights instead of training it."""
     if not isinstance(system, RecurrentModel):
         return False
     from training.batching.targets import split_targets
-    from training.nn.input_encoding import Memory
+    from training.nn.input_encoding import InputEncoding
 
-    system._memory = Memory.of(data, forgets=False, context=False, items=False, users=False)
+    system._encoding = InputEncoding.of(
+        data, forgets=False, context=False, items=False, users=False
+    )
     system._net, _ = system._built(data, np.ones(len(data.item_ids), np.int64), 0, None)
     system._prepare(data, split_targets(data.histories, data.histories.is_target, 0.0), None)
     return True

@@ -123,7 +123,7 @@ def _first_inputs(learner: RankingLearner, plan: Plan) -> tuple[Tensor, Tensor, 
     batches = plan.batches(1)
     next(batches)
     batch = next(batches)
-    steps = StepTensors.of(learner._lesson.steps.at(batch.cells), torch.device("cpu"))
+    steps = StepTensors.of(learner._data.steps.at(batch.cells), torch.device("cpu"))
     net = learner.net
     inputs = net.inputs(net.items.vector(steps.item).detach(), steps, None).detach()
     return inputs.requires_grad_(), net.begin(len(inputs)), torch.from_numpy(batch.keep)

@@ -121,9 +121,9 @@ def _over_time(work: Path, hours: int) -> dict[str, Any]:
 def _nothing() -> dict[str, float]:
     """The columns of a comparison without a past."""
     from pipeline.lake.tables import PROFILES
-    from pipeline.quality.baseline import Past, session_comparison
+    from pipeline.quality.baseline import Baseline, session_comparison
 
-    return session_comparison(None, Past({}, PROFILES.schema.empty_table()))
+    return session_comparison(None, Baseline({}, PROFILES.schema.empty_table()))
 
 
 def _new_lake(folder: Path) -> tuple[Settings, Lake]:

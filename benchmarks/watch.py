@@ -107,8 +107,8 @@ def week(
 ) -> tuple[int | None, bool]:
     """Hours until the model is taken back, and whether a plain interval each hour would have.
 
-    The same two questions as `training.deployment.monitor_statistics.judged`, whose sums are added
-    up here as the hours go by instead of anew in each.
+    The same two questions as `training.deployment.monitor_statistics.monitor_numbers`, whose sums
+    are added up here as the hours go by instead of anew in each.
     """
     watch = settings.watch
     half = (1 - watch.confidence) / 2

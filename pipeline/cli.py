@@ -48,12 +48,12 @@ def doctor(
     """Say what is missing on this machine, and the command that mends it."""
     from pipeline.doctor import render, run_doctor
 
-    space: CommandContext = context.obj
-    checks = run_doctor(space.settings.work, fix)
-    if space.as_json:
-        space.say("", {"checks": [vars(check) for check in checks]})
+    ctx: CommandContext = context.obj
+    checks = run_doctor(ctx.settings.work, fix)
+    if ctx.as_json:
+        ctx.print_result("", {"checks": [vars(check) for check in checks]})
     else:
-        space.console.print(render(checks))
+        ctx.console.print(render(checks))
     failed = [check for check in checks if check.status == "fail"]
     if failed:
         raise HourglassError(
@@ -64,10 +64,10 @@ def doctor(
 @app.command()
 def where(context: typer.Context) -> None:
     """Say where the pages for people lie: the report and the Data Docs."""
-    space: CommandContext = context.obj
-    folders = {name: space.settings.path(name) for name in ("reports", "data_docs")}
+    ctx: CommandContext = context.obj
+    folders = {name: ctx.settings.path(name) for name in ("reports", "data_docs")}
     pages = (folders["reports"] / "report.html", folders["data_docs"] / "index.html")
-    space.say(f"report: {pages[0]}\nData Docs: {pages[1]}", folders)
+    ctx.print_result(f"report: {pages[0]}\nData Docs: {pages[1]}", folders)
 
 
 @app.command()
@@ -85,7 +85,7 @@ def simulate(
     from pipeline.simulator import SCENARIOS
     from pipeline.simulator import simulate as run
 
-    space: CommandContext = context.obj
+    ctx: CommandContext = context.obj
     if scenario is not None and scenario not in SCENARIOS:
         raise UsageError(f"--scenario {scenario!r} is none of {', '.join(SCENARIOS)}")
     options = {
@@ -95,13 +95,13 @@ def simulate(
         "scenario_hours": scenario_hours,
     }
     overrides = {name: value for name, value in options.items() if value is not None}
-    world = space.settings.simulator.model_copy(update=overrides)
+    world = ctx.settings.simulator.model_copy(update=overrides)
     first = Hour.parse(world.start)
-    landing = space.settings.source.path
+    landing = ctx.settings.source.path
     truth = landing.with_name(landing.name + "-truth")
-    with space.status("simulating"):
+    with ctx.status("simulating"):
         summary = run(world, landing, truth, HourRange(first, first + (hours or world.hours)))
-    space.say(
+    ctx.print_result(
         f"{counted(summary.records, 'record')} of {counted(summary.users, 'user')} on "
         f"{counted(summary.items, 'item')} in {counted(summary.files, 'file')} below {landing}; "
         f"the truth about them is in {truth}",
@@ -115,15 +115,15 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
     from pipeline.ingest.ingest import ingest as run
     from pipeline.ingest.item_user_tables import load_metadata
 
-    space: CommandContext = context.obj
+    ctx: CommandContext = context.obj
     hours = _maybe_range(first, stop)
-    with space.writing():
-        metadata = load_metadata(space.lake, space.settings)
-        compute = space.compute_for(hours)
-        with space.status("ingesting"):
-            done = run(compute, space.lake, space.settings, space.clock, hours)
-    space.say(
-        _taken_in(done) + refused_lines(done) + metadata_lines(metadata),
+    with ctx.writing():
+        metadata = load_metadata(ctx.lake, ctx.settings)
+        compute = ctx.compute_for(hours)
+        with ctx.status("ingesting"):
+            done = run(compute, ctx.lake, ctx.settings, ctx.clock, hours)
+    ctx.print_result(
+        _ingest_sentence(done) + refused_lines(done) + metadata_lines(metadata),
         {**_ingest_facts(done), **metadata_facts(metadata)},
     )
     _refuse_left_out(done, metadata)
@@ -149,18 +149,18 @@ def validate(
     from pipeline.quality.results import refuse_critical
     from pipeline.quality.validate_hours import validate as run
 
-    space: CommandContext = context.obj
-    hours = space.past(HourRange.parse(first, stop))
+    ctx: CommandContext = context.obj
+    hours = ctx.refuse_future(HourRange.parse(first, stop))
     kinds = _kinds(only)
-    with space.writing(), space.status("validating"):
-        outcomes = run(space.lake, space.settings, hours, kinds, accept, space.act(by))
+    with ctx.writing(), ctx.status("validating"):
+        outcomes = run(ctx.lake, ctx.settings, hours, kinds, accept, ctx.act(by))
     failed = [r for outcome in outcomes for r in outcome.results if not r.success]
     checked = sum(len(outcome.results) for outcome in outcomes)
-    docs = space.settings.path("data_docs") / "index.html"
+    docs = ctx.settings.path("data_docs") / "index.html"
     for result in failed:
         passed = " (accepted)" if result.accepted else ""
-        space.console.print(f"{result.severity}{passed}: {result.sentence}", markup=False)
-    space.say(
+        ctx.console.print(f"{result.severity}{passed}: {result.sentence}", markup=False)
+    ctx.print_result(
         f"{counted(checked, 'expectation')}, {len(failed)} failed; Data Docs: {docs}",
         {
             "checked": checked,
@@ -185,8 +185,8 @@ def _kinds(only: str | None) -> tuple[Kind, ...]:
 @app.command()
 def sessionize(context: typer.Context, first: From, stop: To) -> None:
     """Compute sessions, open sessions, item hours and dwell hours of a range."""
-    space: CommandContext = context.obj
-    _sessionize(space, space.past(HourRange.parse(first, stop)))
+    ctx: CommandContext = context.obj
+    _sessionize(ctx, ctx.refuse_future(HourRange.parse(first, stop)))
 
 
 @app.command()
@@ -207,30 +207,31 @@ def backfill(
     from pipeline.ingest.item_user_tables import load_metadata
     from pipeline.sessions.backfill import backfill as run
 
-    space: CommandContext = context.obj
+    ctx: CommandContext = context.obj
     requested = _maybe_range(first, stop)
     if stop and requested:
-        space.past(requested)
+        ctx.refuse_future(requested)
     if plan:
-        _show_plan(space, requested, accept_late)
+        _show_plan(ctx, requested, accept_late)
         return
-    with space.writing():
-        metadata = load_metadata(space.lake, space.settings)
-        compute = space.compute_for(requested)
-        with space.progress("backfilling") as report:
+    with ctx.writing():
+        metadata = load_metadata(ctx.lake, ctx.settings)
+        compute = ctx.compute_for(requested)
+        with ctx.progress("backfilling") as report:
             summary, done = run(
-                compute, space.lake, space.settings, space.clock, requested, accept_late, report
+                compute, ctx.lake, ctx.settings, ctx.clock, requested, accept_late, report
             )
     facts = {**_ingest_facts(summary), **metadata_facts(metadata)}
     if done is None:
-        space.say(
-            f"{_taken_in(summary)}; no hour is missing or has changed{refused_lines(summary)}"
+        ctx.print_result(
+            f"{_ingest_sentence(summary)}; no hour is missing or has changed"
+            + refused_lines(summary)
             + metadata_lines(metadata),
             {"ingest": facts, "filled": []},
         )
     else:
-        space.say(
-            f"{_taken_in(summary)}; {_filled(done)}"
+        ctx.print_result(
+            f"{_ingest_sentence(summary)}; {_sessionize_sentence(done)}"
             f"{refused_lines(summary)}{metadata_lines(metadata)}",
             {"ingest": facts, **_sessionize_facts(done)},
         )
@@ -238,13 +239,13 @@ def backfill(
     _refuse_left_out(summary, metadata)
 
 
-def _show_plan(space: CommandContext, asked: HourRange | None, accept_late: bool) -> None:
+def _show_plan(ctx: CommandContext, requested: HourRange | None, accept_late: bool) -> None:
     from rich.table import Table
 
     from pipeline.sessions.backfill import plan_backfill
 
-    planned = plan_backfill(space.lake, space.settings, space.clock, asked, accept_late)
-    if planned.ranges and not space.as_json:
+    planned = plan_backfill(ctx.lake, ctx.settings, ctx.clock, requested, accept_late)
+    if planned.ranges and not ctx.as_json:
         table = Table("from", "to", "hours", "events", "why")
         for planned_range in planned.ranges:
             ends = str(planned_range.hours.first), str(planned_range.hours.stop)
@@ -254,9 +255,9 @@ def _show_plan(space: CommandContext, asked: HourRange | None, accept_late: bool
                 f"{planned_range.events:,}",
                 planned_range.why,
             )
-        space.console.print(table)
+        ctx.console.print(table)
     waiting = len(planned.waiting_files)
-    space.say(
+    ctx.print_result(
         f"{counted(planned.hours, 'hour')} {verb(planned.hours, 'is', 'are')} missing or "
         f"{verb(planned.hours, 'has', 'have')} changed"
         + (
@@ -286,14 +287,14 @@ def _from_to(files: Sequence[str]) -> str:
     return files[0] if len(files) == 1 else f"from {files[0]} to {files[-1]}"
 
 
-def _sessionize(space: CommandContext, hours: HourRange) -> None:
+def _sessionize(ctx: CommandContext, hours: HourRange) -> None:
     from pipeline.sessions.sessionize import sessionize as run
 
-    with space.writing():
-        compute = space.compute_for(hours)
-        with space.progress(f"sessionizing {hours}") as report:
-            done = run(compute, space.lake, space.settings, hours, report)
-    space.say(_filled(done), _sessionize_facts(done))
+    with ctx.writing():
+        compute = ctx.compute_for(hours)
+        with ctx.progress(f"sessionizing {hours}") as report:
+            done = run(compute, ctx.lake, ctx.settings, hours, report)
+    ctx.print_result(_sessionize_sentence(done), _sessionize_facts(done))
     _refuse_failed(done)
 
 
@@ -316,24 +317,24 @@ def dataset(
     from pipeline.quality.results import refuse_critical
     from pipeline.settings.settings import DatasetSettings
 
-    space: CommandContext = context.obj
-    settings = space.settings
+    ctx: CommandContext = context.obj
+    settings = ctx.settings
     if window is not None:
         parse_duration_h(window)
         rules = DatasetSettings(**{**settings.dataset.model_dump(), "window": window})
         settings = settings.model_copy(update={"dataset": rules})
     if judged_until is not None and as_of != "last":
         raise UsageError("--as-of and --judged-until say one time in two ways: use one of them")
-    time = space.as_of(as_of)
+    time = ctx.as_of(as_of)
     if judged_until not in (None, "last"):
         time = Hour.parse(str(judged_until)) - parse_duration_h(settings.evaluation.horizon)
-    base = space.dataset(extend, "--extend") if extend else None
-    folder, outcome = freeze_and_validate(space, settings, time, base)
+    base = ctx.dataset(extend, "--extend") if extend else None
+    folder, outcome = freeze_and_validate(ctx, settings, time, base)
     for result in outcome.results:
         if not result.success:
-            space.console.print(f"{result.severity}: {result.sentence}", markup=False)
+            ctx.console.print(f"{result.severity}: {result.sentence}", markup=False)
     manifest = read_manifest(folder)
-    space.say(
+    ctx.print_result(
         f"data set {folder.name} as of {time}: {counted(manifest.n_targets, 'event')} "
         f"of {counted(manifest.n_users, 'user')} on {counted(manifest.n_items, 'item')}, in "
         f"{folder}",
@@ -366,20 +367,20 @@ def drill(
     from pipeline.simulator.drill import Drill
     from pipeline.simulator.drill_tables import complaint, drill_facts, drill_sentence, tables
 
-    space: CommandContext = context.obj
+    ctx: CommandContext = context.obj
     names = scenario or list(SCENARIOS)
     if unknown := [name for name in names if name not in SCENARIOS]:
         raise UsageError(f"--scenario {unknown[0]!r} is none of {', '.join(SCENARIOS)}")
-    settings = space.settings
+    settings = ctx.settings
     if seed is not None:
         world = settings.simulator.model_copy(update={"seed": seed})
         settings = settings.model_copy(update={"simulator": world})
     folder = (work or settings.path("drill")).absolute()
-    run = Drill(space.compute_for(None), settings, folder, quiet_days, status=space.status)
+    run = Drill(ctx.compute_for(None), settings, folder, quiet_days, status=ctx.status)
     done = run.run([SCENARIOS[name] for name in names])
-    if not space.as_json:
-        space.console.print(*tables(done), sep="\n")
-    space.say(drill_sentence(done), drill_facts(done))
+    if not ctx.as_json:
+        ctx.console.print(*tables(done), sep="\n")
+    ctx.print_result(drill_sentence(done), drill_facts(done))
     if wrong := complaint(done):
         raise HourglassError(wrong)
 
@@ -390,7 +391,7 @@ def _maybe_range(first: str | None, stop: str | None) -> HourRange | None:
     return HourRange.parse(first or "1970-01-01T00", stop or "9999-01-01T00")
 
 
-def _taken_in(done: IngestSummary) -> str:
+def _ingest_sentence(done: IngestSummary) -> str:
     if done.files == 0 and not done.unreadable:
         sentence = f"nothing new: {counted(done.known_files, 'file')} known already"
         return sentence + of_other_settings(done)
@@ -434,7 +435,7 @@ def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
         raise HourglassError("; ".join(sentences))
 
 
-def _filled(done: SessionizeSummary) -> str:
+def _sessionize_sentence(done: SessionizeSummary) -> str:
     filled = ", ".join(str(hour_range) for hour_range in done.filled) or "nothing"
     sentence = (
         f"filled {filled}: {counted(done.events, 'event')} in, {done.closed_events:,} in closed "

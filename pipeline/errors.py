@@ -40,12 +40,12 @@ class SomeFailedError(HourglassError):
     """Some parts of a step failed; the others were done."""
 
 
-def meant(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, choices: Iterable[str]) -> str:
     """A guess at what was meant, for the middle of a sentence; nothing where no name is near."""
     import difflib  # most commands guess at nothing
 
     # Capitals and hyphens are how others spell it: BPR-max is bpr_max.
-    plain = {name.casefold().replace("-", "_"): name for name in known}
+    plain = {name.casefold().replace("-", "_"): name for name in choices}
     near = difflib.get_close_matches(word.casefold().replace("-", "_"), list(plain), n=1)
     return f" (did you mean {plain[near[0]]!r}?)" if near else ""
 
@@ -68,7 +68,7 @@ def disk_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def telling_of_full_disk(*folders: Path) -> Iterator[None]:
+def explaining_full_disk(*folders: Path) -> Iterator[None]:
     """Say in one sentence that the disk of these folders is full, where that is what went wrong.
 
     Raises:

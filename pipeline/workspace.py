@@ -18,7 +18,7 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.process.actor import actor
 from pipeline.process.interrupts import is_interrupted
-from pipeline.process.locks import writing
+from pipeline.process.locks import lake_lock
 from pipeline.quality.incident_log import Act
 from pipeline.settings.names import plain_name
 from pipeline.settings.settings import Settings
@@ -45,16 +45,16 @@ class CommandContext:
     as_json: bool = False
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     config: Path | None = None
-    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
+    _opened: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def lake(self) -> Lake:
         """The tables; opened on first use."""
-        if "lake" not in self._kept:
-            self._kept["lake"] = Lake(
+        if "lake" not in self._opened:
+            self._opened["lake"] = Lake(
                 self.settings.resolved_catalog_uri, self.settings.resolved_warehouse
             )
-        lake: Lake = self._kept["lake"]
+        lake: Lake = self._opened["lake"]
         return lake
 
     def check_lake(self) -> None:
@@ -72,9 +72,9 @@ class CommandContext:
     @property
     def compute(self) -> Compute:
         """Where steps are computed; it starts or joins Spark once one needs it."""
-        if "compute" not in self._kept:
-            self._kept["compute"] = Compute(self._start_spark, self.settings.spark.from_mib)
-        compute: Compute = self._kept["compute"]
+        if "compute" not in self._opened:
+            self._opened["compute"] = Compute(self._start_spark, self.settings.spark.from_mib)
+        compute: Compute = self._opened["compute"]
         return compute
 
     def compute_for(self, hours: HourRange | None) -> Compute:
@@ -83,28 +83,30 @@ class CommandContext:
         None: any number of hours.
         """
         if hours is None or len(hours) > _SOON_DONE_H:
-            self._kept["lasting"] = True
+            self._opened["lasting"] = True
         return self.compute
 
     def _start_spark(self) -> SparkSession:
         from pipeline.lake.spark import spark_is_running, start_spark
 
-        self._kept["spark is ours"] = not spark_is_running()
+        self._opened["spark is ours"] = not spark_is_running()
         with self.status("starting Spark"):
-            self._kept["spark"] = start_spark(
-                self.settings.spark, self.settings.path("scratch"), self._kept.get("lasting", False)
+            self._opened["spark"] = start_spark(
+                self.settings.spark,
+                self.settings.path("scratch"),
+                self._opened.get("lasting", False),
             )
-        session: SparkSession = self._kept["spark"]
+        session: SparkSession = self._opened["spark"]
         return session
 
     @property
     def console(self) -> Console:
         """Where people read: stdout, or stderr where stdout is for machines."""
-        if "console" not in self._kept:
+        if "console" not in self._opened:
             from rich.console import Console
 
-            self._kept["console"] = Console(stderr=self.as_json, highlight=False, soft_wrap=True)
-        console: Console = self._kept["console"]
+            self._opened["console"] = Console(stderr=self.as_json, highlight=False, soft_wrap=True)
+        console: Console = self._opened["console"]
         return console
 
     @contextmanager
@@ -158,13 +160,13 @@ class CommandContext:
         if opens:
             _ = self.lake.catalog
 
-        def say(sentence: str) -> None:
+        def print_result(sentence: str) -> None:
             print(f"{sentence} ...", file=sys.stderr, flush=True)
 
-        with writing(self.settings.resolved_warehouse, _LOCK_WAIT_S, say):
+        with lake_lock(self.settings.resolved_warehouse, _LOCK_WAIT_S, print_result):
             yield
 
-    def say(self, sentence: str, facts: Mapping[str, Any]) -> None:
+    def print_result(self, sentence: str, facts: Mapping[str, Any]) -> None:
         """The result of a command: a sentence for people, or one line of JSON for machines."""
         if self.as_json:
             print_masked(facts)
@@ -173,10 +175,10 @@ class CommandContext:
 
     def close(self) -> None:
         """Stop Spark, if it was started here: one that was joined has other users."""
-        self._kept.pop("compute", None)
-        session = self._kept.pop("spark", None)
+        self._opened.pop("compute", None)
+        session = self._opened.pop("spark", None)
         # Where a signal ends the process, its JVM ends with it; it may not answer any more.
-        if session is not None and self._kept.pop("spark is ours") and not is_interrupted():
+        if session is not None and self._opened.pop("spark is ours") and not is_interrupted():
             session.stop()
 
     def last_filled(self) -> Hour:
@@ -197,7 +199,7 @@ class CommandContext:
             )
         return max(filled)
 
-    def past(self, hours: HourRange) -> HourRange:
+    def refuse_future(self, hours: HourRange) -> HourRange:
         """The hours, provided that they have begun.
 
         Raises:
@@ -258,7 +260,7 @@ _Describe = Callable[[str], None]
 
 
 @contextmanager
-def bar(space: CommandContext, doing: str) -> Iterator[tuple[_Advance, _Describe]]:
+def progress_bar(ctx: CommandContext, doing: str) -> Iterator[tuple[_Advance, _Describe]]:
     """A progress bar in a terminal, nothing but the title elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn as Bar
@@ -266,7 +268,7 @@ def bar(space: CommandContext, doing: str) -> Iterator[tuple[_Advance, _Describe
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        with space.status(doing):
+        with ctx.status(doing):
             yield (lambda _fraction: None), (lambda _text: None)
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), Bar(), TimeRemainingColumn())

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from pipeline.errors import UsageError, meant
+from pipeline.errors import UsageError, suggest
 
 P = TypeVar("P")
 
@@ -21,7 +21,7 @@ def parse_parameters(kind: type[P], system: str, values: Mapping[str, Any]) -> P
     for name, value in values.items():
         if name not in fields:
             names = ", ".join(sorted(fields)) or "none"
-            hint = meant(str(name), fields)
+            hint = suggest(str(name), fields)
             raise UsageError(f"{system}: unknown parameter {name!r}{hint}: it has {names}")
         wanted = type(_default_of(fields[name]))
         whole_number = wanted is float and type(value) is int
@@ -53,4 +53,4 @@ def require_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     Raises:
         UsageError: with a guess at what was meant.
     """
-    require(value in allowed, name, value, f"one of {', '.join(allowed)}{meant(value, allowed)}")
+    require(value in allowed, name, value, f"one of {', '.join(allowed)}{suggest(value, allowed)}")

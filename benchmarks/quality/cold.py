@@ -32,7 +32,7 @@ from pipeline.hours import Hour
 from training.data.arrays import ranges
 from training.data.reader import DataSet, Features, Requests
 from training.metrics.ranking import blocks
-from training.models.parts.base import System
+from training.models.parts.base import Model
 
 CUTOFFS = (5, 25)
 _RIDGE = 1.0
@@ -87,7 +87,7 @@ def cold_task(films: FilmLog, seed: int, share: float | None) -> ColdTask:
     return ColdTask(train, cold, asked, relevant[asked])
 
 
-def last_states(system: System, task: ColdTask) -> Scores:
+def last_states(system: Model, task: ColdTask) -> Scores:
     """Scores (n, C) after the last known event of each user, asked at its moment."""
     histories = task.train.histories
     requests = Requests(
@@ -98,7 +98,7 @@ def last_states(system: System, task: ColdTask) -> Scores:
     return system.score(histories, requests)[:, task.cold].astype(np.float64)
 
 
-def over_histories(system: System, task: ColdTask) -> Scores:
+def over_histories(system: Model, task: ColdTask) -> Scores:
     """Mean chance (n, C) of each held-out item to come next, over the events of each user."""
     histories = task.train.histories
     length = histories.lengths[task.user]

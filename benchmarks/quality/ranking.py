@@ -14,7 +14,7 @@ from training.data.reader import DataSet
 from training.metrics.metrics import METRICS, mean_metric
 from training.metrics.ranking import rank_targets
 from training.models import build
-from training.models.parts.base import FollowsTrends, GradientTrained, System
+from training.models.parts.base import FollowsTrends, GradientTrained, Model
 
 K = 20
 
@@ -28,7 +28,7 @@ class Entry:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-def fitted(entry: Entry, data: DataSet, seed: int) -> System:
+def fitted(entry: Entry, data: DataSet, seed: int) -> Model:
     """The system, fitted from scratch."""
     system = build(entry.system, entry.parameters)
     system.fit(data, seed, lambda _: None)
@@ -40,13 +40,13 @@ def needs_seeds(entry: Entry) -> bool:
     return isinstance(build(entry.system, entry.parameters), GradientTrained)
 
 
-def figures(system: System, test: DataSet, rule: EvaluationSettings) -> Figures:
+def figures(system: Model, test: DataSet, rule: EvaluationSettings) -> Figures:
     """Recall, MRR and NDCG of a fitted system."""
     ranks = rank_targets(system, test, rule, model_id="model", item_ids=test.item_ids)
     return {f"{metric}@{K}": mean_metric(metric, ranks.rank, K) for metric in METRICS}
 
 
-def freshened(system: System, test: DataSet) -> System:
+def freshened(system: Model, test: DataSet) -> Model:
     """A system that follows trends is given the hourly popularity of the test part, as in serving.
 
     It uses only the hours before the hour of each request.
@@ -85,7 +85,7 @@ def compared(
     return tables
 
 
-def _names(entry: Entry, system: System) -> list[str]:
+def _names(entry: Entry, system: Model) -> list[str]:
     """Rows of a table, in the order of asking: what is frozen first."""
     follows = isinstance(system, FollowsTrends)
     return [f"{entry.name}, frozen", entry.name] if follows else [entry.name]

@@ -21,7 +21,7 @@ from pipeline.engine.choice import run_on_engine
 from pipeline.engine.engine import Engine
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.ingest.file_audit import (
-    Account,
+    FileAudit,
     audit_rows,
     read_audits,
     removed_from,
@@ -68,7 +68,7 @@ def commits_of_others(lake: Lake) -> list[ForeignCommits]:
         return [ForeignCommits(FILLED_HOURS, None, current, chain.foreign, None, None, False)]
     commits = lake.foreign_commits(base)
     if base[FILLED_HOURS.name] != current:
-        commits.append(lake.described(FILLED_HOURS, base[FILLED_HOURS.name]))
+        commits.append(lake.describe_foreign(FILLED_HOURS, base[FILLED_HOURS.name]))
     return commits
 
 
@@ -94,17 +94,17 @@ def accept(lake: Lake, compute: Compute) -> list[ForeignCommits]:
     properties = {"hourglass.step": STEP, "hourglass.code": code_version()}
     for spec in STEP_TABLES:
         if spec.name not in by_table:
-            lake.take_back(spec, former.get(spec.name))
+            lake.roll_back(spec, former.get(spec.name))
     for each in commits:
         if each.spec != FILLED_HOURS:
-            _let_stand(lake, each, properties)
+            _accept_commit(lake, each, properties)
 
     filled = _filled_rows(lake, lake.snapshot(FILLED_HOURS))
     before = _filled_rows(lake, None if base is None else base[FILLED_HOURS.name])
     refilled = {hour for hour, _ in _differing(filled, before)}
     of_events = _hours(lake, (EVENTS,), by_table, filled, INGEST, base is None) | refilled
     derived = _hours(lake, _DERIVED, by_table, filled, SESSIONIZE, base is None) | refilled
-    _settle_accounts(lake, by_table, former, base is None, properties)
+    _reconcile_audits(lake, by_table, former, base is None, properties)
     hours = contiguous(of_events | derived)
     rows = {
         **{(h, s): row for (h, s), row in filled.items() if s in (INGEST, SESSIONIZE)},
@@ -138,15 +138,15 @@ def _record(commit: ForeignCommits) -> dict[str, Any]:
     }
 
 
-def _let_stand(lake: Lake, commit: ForeignCommits, properties: Mapping[str, str]) -> None:
+def _accept_commit(lake: Lake, commit: ForeignCommits, properties: Mapping[str, str]) -> None:
     """Make a table hold what other programs left of it, without what killed steps committed."""
     spec = commit.spec
     chain = since(lake.table(spec), commit.recorded).snapshots
     stands = commit.current
     if commit.snapshots and chain and is_own(chain[-1]):
         stands = commit.snapshots[-1]
-        lake.take_back(spec, stands)
-    lake.stand_by(spec, stands, properties)
+        lake.roll_back(spec, stands)
+    lake.adopt_foreign_commit(spec, stands, properties)
     # What is computed from events is computed anew; of items and users each commit is whole.
     if commit.mixed and commit.hours is not None and spec in STEP_TABLES and spec not in _DERIVED:
         _merge(lake, commit, properties)
@@ -166,7 +166,7 @@ def _merge(lake: Lake, commit: ForeignCommits, properties: Mapping[str, str]) ->
         parts = [HourRange(h, h + 1) for hour_range in commit.hours or () for h in hour_range]
     merged: dict[HourRange | None, pa.Table] = {}
     for hour_range in parts:
-        wanted = _replayed(lake, spec, hour_range, steps)
+        wanted = _replay(lake, spec, hour_range, steps)
         rows = pa.Table.from_pylist(wanted, spec.schema)
         if Counter(map(repr, lake.arrow(spec, hour_range).to_pylist())) != Counter(
             map(repr, wanted)
@@ -194,13 +194,13 @@ def _every(rows: pa.Table) -> pa.Array:
     return pa.repeat(True, rows.num_rows)
 
 
-def _replayed(
-    lake: Lake, spec: TableSpec, part: HourRange | None, steps: Sequence[tuple[int | None, bool]]
+def _replay(
+    lake: Lake, spec: TableSpec, stored: HourRange | None, steps: Sequence[tuple[int | None, bool]]
 ) -> list[dict[str, Any]]:
     """The first snapshot's rows, with the changes of those that are not the lake's own."""
 
     def at(snapshot: int | None) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = lake.arrow(spec, part, {spec.name: snapshot}).to_pylist()
+        rows: list[dict[str, Any]] = lake.arrow(spec, stored, {spec.name: snapshot}).to_pylist()
         return rows
 
     rows = at(steps[0][0])
@@ -210,11 +210,11 @@ def _replayed(
         old, new = at(before), at(after)
         removed = Counter(map(repr, old)) - Counter(map(repr, new))
         added = Counter(map(repr, new)) - Counter(map(repr, old))
-        rows = [*_left(rows, removed), *_taken(new, added)]
+        rows = [*_without_removed(rows, removed), *_with_added(new, added)]
     return rows
 
 
-def _left(rows: Iterable[dict[str, Any]], removed: Counter[str]) -> list[dict[str, Any]]:
+def _without_removed(rows: Iterable[dict[str, Any]], removed: Counter[str]) -> list[dict[str, Any]]:
     """The rows without so many of each."""
     left = []
     for row in rows:
@@ -225,7 +225,7 @@ def _left(rows: Iterable[dict[str, Any]], removed: Counter[str]) -> list[dict[st
     return left
 
 
-def _taken(rows: Iterable[dict[str, Any]], added: Counter[str]) -> list[dict[str, Any]]:
+def _with_added(rows: Iterable[dict[str, Any]], added: Counter[str]) -> list[dict[str, Any]]:
     """So many of each of the rows."""
     chosen = []
     for row in rows:
@@ -303,7 +303,7 @@ def _ingested(lake: Lake, compute: Compute, hours: Sequence[HourRange], filled: 
     return new
 
 
-def _settle_accounts(
+def _reconcile_audits(
     lake: Lake,
     by_table: Mapping[str, ForeignCommits],
     former: State,
@@ -328,7 +328,7 @@ def _settle_accounts(
         change = {name: after[name] - before[name] for name in before.keys() | after.keys()}
         by = _by(spec, commit)
         settled = removed_from(settled, column, {n: -c for n, c in change.items() if c}, by)
-    rows: list[Account] = [account for each in settled.values() for account in each]
+    rows: list[FileAudit] = [account for each in settled.values() for account in each]
     if Counter(rows) != Counter(accounts):
         lake.overwrite(SOURCE_FILES, "true", audit_rows(rows), properties)
 

@@ -23,8 +23,8 @@ from pipeline.dataset import arrays, by_spark
 from pipeline.dataset.arrays import DatasetArrays
 from pipeline.dataset.encoding import Encoding, vocabulary_table
 from pipeline.dataset.event_log import FlatLog, read_bytes, read_log, refuse_absent
-from pipeline.dataset.feature_files import fit_features, follow_features, read_encoders
-from pipeline.dataset.features import Metadata, known_at
+from pipeline.dataset.feature_files import apply_features, fit_features, read_encoders
+from pipeline.dataset.features import Metadata, metadata_at
 from pipeline.dataset.inputs import Frame, frame_before, frame_of, inputs
 from pipeline.dataset.manifest import Manifest, read_manifest
 from pipeline.dataset.write import (
@@ -41,7 +41,7 @@ from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.settings.settings import DatasetSettings, Settings
 
-_NO_TERMS: dict[str, Any] = {"event_types": [], "context_fields": []}
+_NO_ENCODING: dict[str, Any] = {"event_types": [], "context_fields": []}
 
 
 def freeze(
@@ -61,14 +61,14 @@ def freeze(
     state = _state(lake)
     former = None if extend is None else read_manifest(extend)
     former_items = [] if extend is None else _vocabulary(extend)["item_id"].to_pylist()
-    items, users = (_known(lake, spec, as_of, state) for spec in (ITEMS, USERS))
+    items, users = (_metadata_at(lake, spec, as_of, state) for spec in (ITEMS, USERS))
     went_in = {
         "as_of": str(as_of),
         "popular": str(popular),
         "dataset": rules.model_dump(mode="json"),
         "sessions": settings.sessions.model_dump(mode="json"),
         "base_vocabulary": former_items,
-        "base_terms": _NO_TERMS if former is None else _terms(former),
+        "base_terms": _NO_ENCODING if former is None else _encoding_of(former),
         "items": items.digest,
         "users": users.digest,
         **inputs(lake, settings, frame, popular, state),
@@ -92,25 +92,25 @@ def freeze(
 def freeze_test_set(
     compute: Compute, lake: Lake, settings: Settings, base: Path, hours: HourRange
 ) -> Path:
-    """The events of ``hours`` as test part of a data set that was frozen as of their start.
+    """The events of ``hours`` as test set of a data set that was frozen as of their start.
 
     Raises:
         UsageError: the hours do not begin where the data set ends.
         HourglassError: the hours are not sessionized, or hold no event on a known item.
     """
     manifest = read_manifest(base)
-    derived = _test_part(lake, settings, base, manifest, hours)
+    derived = _test_set(lake, settings, base, manifest, hours)
     return _write_derived(compute, lake, settings, base, manifest, derived)
 
 
-def held_out(lake: Lake, settings: Settings, base: Path, hours: HourRange) -> Path | None:
+def find_test_set(lake: Lake, settings: Settings, base: Path, hours: HourRange) -> Path | None:
     """The test part as `freeze_test_set` made it before from the same events, if it did.
 
     Raises:
         UsageError: the hours do not begin where the data set ends.
         HourglassError: the hours are not sessionized.
     """
-    folder = _test_part(lake, settings, base, read_manifest(base), hours).folder
+    folder = _test_set(lake, settings, base, read_manifest(base), hours).folder
     return folder if folder.exists() else None
 
 
@@ -131,12 +131,12 @@ class _Derived:
     keep_idle: bool
 
 
-def _test_part(
+def _test_set(
     lake: Lake, settings: Settings, base: Path, manifest: Manifest, hours: HourRange
 ) -> _Derived:
     if manifest.as_of != hours.first:
         raise UsageError(
-            f"data set {base.name} is as of {manifest.as_of}: its test part cannot start at "
+            f"data set {base.name} is as of {manifest.as_of}: its test set cannot start at "
             f"{hours.first}"
         )
     return _derived(lake, settings, base, hours, keep_idle=False)
@@ -147,8 +147,8 @@ def _derived(
 ) -> _Derived:
     rules, frame = settings.dataset, frame_of(settings.dataset, hours)
     state = _state(lake)
-    # As at the start of the hours, which is when the requests of a test part are answered.
-    users = _known(lake, USERS, hours.first, state)
+    # As at the start of the hours, which is when the requests of a test set are answered.
+    users = _metadata_at(lake, USERS, hours.first, state)
     went_in = {
         "base": base.name,
         "hours": str(hours),
@@ -176,7 +176,7 @@ def _write_derived(
     with _encoded(source, manifest, _vocabulary(base), derived.keep_idle) as content:
 
         def features(staging: Path, user_ids: pa.Array) -> dict[str, Any]:
-            return follow_features(staging, base, manifest, derived.users.of(user_ids))
+            return apply_features(staging, base, manifest, derived.users.of(user_ids))
 
         return write_dataset(
             derived.folder, settings, derived.frame, derived.state, content, features, manifest
@@ -286,11 +286,11 @@ def _state(lake: Lake) -> State:
     return {**lake.state(), **{spec.name: lake.snapshot(spec) for spec in (ITEMS, USERS)}}
 
 
-def _known(lake: Lake, spec: TableSpec, instant: Hour, state: State) -> Metadata:
-    return known_at(lake.arrow(spec, state=state), instant)
+def _metadata_at(lake: Lake, spec: TableSpec, instant: Hour, state: State) -> Metadata:
+    return metadata_at(lake.arrow(spec, state=state), instant)
 
 
-def _terms(manifest: Manifest) -> dict[str, Any]:
+def _encoding_of(manifest: Manifest) -> dict[str, Any]:
     """What later data sets take over from a data set; the first format knows less."""
     facts = manifest.facts
     names = ("event_types", "context_fields", "item_numbers", "user_numbers")

@@ -17,15 +17,18 @@ from pipeline.settings.settings import DatasetSettings
 
 
 def fit_features(
-    folder: Path, known: dict[str, Metadata], rules: DatasetSettings, former: Mapping[str, Encoder]
+    folder: Path,
+    metadata_of: dict[str, Metadata],
+    rules: DatasetSettings,
+    former: Mapping[str, Encoder],
 ) -> dict[str, Any]:
-    """Write ``<of>_features.parquet`` and ``<of>_tokens.parquet`` for each of ``known``.
+    """Write ``<of>_features.parquet`` and ``<of>_tokens.parquet`` for each of ``metadata_of``.
 
     They are left out where nothing is known of any row, and nothing is to be continued.
 
     Args:
         folder: of the data set in the making.
-        known: ``item`` and ``user``; what is known of the vocabulary's items, the shards' users.
+        metadata_of: ``item`` and ``user``; what is known of the items, the users.
         rules: what becomes a feature.
         former: those of the data set that is extended, whose features keep their places.
 
@@ -33,14 +36,14 @@ def fit_features(
         What the manifest tells of them.
     """
     facts: dict[str, Any] = {}
-    for of, metadata in known.items():
+    for of, metadata in metadata_of.items():
         encoder = fitted_encoder(metadata, rules, former.get(of))
         if encoder is not None:
             facts |= _write(folder, of, metadata, encoder)
     return facts
 
 
-def follow_features(
+def apply_features(
     folder: Path, base: Path, base_manifest: Manifest, users: Metadata
 ) -> dict[str, Any]:
     """Take over the item features of ``base``, and tell of other users in its terms.

@@ -77,7 +77,7 @@ class Encoder:
     scales: Sequence[dict[str, Any]]  # (F,) name, n, mean, std
 
 
-def known_at(table: pa.Table, instant: Hour) -> Metadata:
+def metadata_at(table: pa.Table, instant: Hour) -> Metadata:
     """The rows of ``items`` or ``users`` that existed before an instant, in the order of ids."""
     table = table.filter(
         pc.fill_null(pc.less(table["available_from"], pa.scalar(instant.start)), True)
@@ -206,8 +206,8 @@ def _most_frequent(
     return [*base, *fresh[: max(0, most - len(base))]]
 
 
-def _index_in(names: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:
-    found = pc.index_in(pa.array(names, pa.string()), value_set=pa.array(known, pa.string()))
+def _index_in(names: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.int64]:
+    found = pc.index_in(pa.array(names, pa.string()), value_set=pa.array(vocabulary, pa.string()))
     places: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
     return places
 

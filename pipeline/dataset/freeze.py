@@ -14,12 +14,12 @@ from pipeline.workspace import CommandContext
 
 
 def freeze_and_validate(
-    space: CommandContext, settings: Settings, as_of: Hour, base: Path | None = None
+    ctx: CommandContext, settings: Settings, as_of: Hour, base: Path | None = None
 ) -> tuple[Path, ValidationResult]:
     """Freeze a data set and ask its expectations; whoever may not use it must still refuse it.
 
     Args:
-        space: the lake, and Spark, which starts only where the hours may be learned from.
+        ctx: the lake, and Spark, which starts only where the hours may be learned from.
         settings: those of the workspace, or with other rules for this data set.
         as_of: what is known at the start of this hour.
         base: folder of a data set whose vocabulary comes first.
@@ -28,8 +28,8 @@ def freeze_and_validate(
         HourglassError: an hour to learn from is critical, or as `pipeline.dataset.build.freeze`.
     """
     reach_h = parse_duration_h(settings.dataset.window) + parse_duration_h(settings.dataset.history)
-    refuse_learning_from(space.lake, HourRange(as_of - reach_h, as_of))
-    compute = space.compute
-    with space.status(f"freezing a data set as of {as_of}"):
-        folder = freeze(compute, space.lake, settings, as_of, base)
-    return folder, validate_dataset(space.lake, settings, folder)
+    refuse_learning_from(ctx.lake, HourRange(as_of - reach_h, as_of))
+    compute = ctx.compute
+    with ctx.status(f"freezing a data set as of {as_of}"):
+        folder = freeze(compute, ctx.lake, settings, as_of, base)
+    return folder, validate_dataset(ctx.lake, settings, folder)

@@ -29,11 +29,11 @@ def _hour(value: object) -> Hour:
 HourText = Annotated[Hour, PlainValidator(_hour), PlainSerializer(str)]
 
 
-class _Part(BaseModel):
+class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class StepCounts(_Part):
+class StepCounts(_Strict):
     """How much was left after one step of the filter."""
 
     step: str
@@ -43,7 +43,7 @@ class StepCounts(_Part):
     sessions: int
 
 
-class DwellBins(_Part):
+class DwellBins(_Strict):
     """Moments of the dwell times and the bins made of them (ASARS eq. 8)."""
 
     n: int
@@ -53,14 +53,14 @@ class DwellBins(_Part):
     bins: int
 
 
-class ContextField(_Part):
+class ContextField(_Strict):
     """A context field of events: code 1 is the first value, 0 a value that is unknown."""
 
     name: str
     values: tuple[str, ...]
 
 
-class NumberScale(_Part):
+class NumberScale(_Strict):
     """How a number of the metadata was standardised, and of how many rows that was learned."""
 
     name: str
@@ -69,7 +69,7 @@ class NumberScale(_Part):
     std: float
 
 
-class Manifest(_Part):
+class Manifest(_Strict):
     """What a data set was made from, and how much is in it.
 
     What another version wrote besides is carried along.

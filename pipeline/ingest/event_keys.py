@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.engine.engine import Engine, Frame
 from pipeline.hours import HOUR_S, Hour, HourRange, contiguous, parse_duration_h
-from pipeline.ingest.read_raw import Parcel
+from pipeline.ingest.read_raw import ParsedBatch
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import EVENTS, REPEATED_KEYS
@@ -49,7 +49,7 @@ class EarlierKeys:
 def find_earlier_keys(
     engine: Engine,
     lake: Lake,
-    parcel: Parcel,
+    batch: ParsedBatch,
     hours: Collection[Hour],
     changed: Sequence[str],
     key_window: str | None,
@@ -59,7 +59,7 @@ def find_earlier_keys(
     Args:
         engine: reads and compares.
         lake: where to look.
-        parcel: what arrives.
+        batch: what arrives.
         hours: whose events are written anew in any case.
         changed: files of it that were known with another content.
         key_window: of ``ingest.key_window``; None looks nothing up, for a log that gives no keys.
@@ -82,7 +82,7 @@ def find_earlier_keys(
     rewritten = set(hours)
     with ExitStack() as stack:
         if near:
-            arrived = parcel.events.select("hour", "event_key", "source_file")
+            arrived = batch.events.select("hour", "event_key", "source_file")
             views = {
                 "known_keys": engine.read_files(_KEYS, near),
                 "arrived": arrived,
@@ -101,12 +101,12 @@ def find_earlier_keys(
         yield EarlierKeys(contiguous(rewritten), repeated, elsewhere, window_us)
 
 
-def hours_no_longer_told(engine: Engine, lake: Lake, parcel: Parcel, renewed: Frame) -> set[Hour]:
+def hours_without_key(engine: Engine, lake: Lake, batch: ParsedBatch, renewed: Frame) -> set[Hour]:
     """The hours in which files that have grown repeated a key and now do so no longer."""
     if not lake.files(REPEATED_KEYS):
         return set()
     known = engine.read(lake, REPEATED_KEYS)
-    views = {"known": known, "grown": renewed, "arrived": parcel.events}
+    views = {"known": known, "grown": renewed, "arrived": batch.events}
     rows = engine.query("events_of_grown", views).collect()
     return {Hour(row.hour_index) for row in rows if row.withdrawn}
 

@@ -26,7 +26,7 @@ _MOST_FILES = 64
 
 
 @dataclass(frozen=True)
-class Account:
+class FileAudit:
     """A row of ``source_files``: one content of one raw file."""
 
     source_file: str
@@ -45,32 +45,32 @@ class Account:
     removed_by: str | None = None
 
 
-Versions = dict[str, list[Account]]
+Versions = dict[str, list[FileAudit]]
 
 
-def read_audits(lake: Lake, state: State | None = None) -> list[Account]:
+def read_audits(lake: Lake, state: State | None = None) -> list[FileAudit]:
     """Every account that the lake keeps."""
     rows = lake.arrow(SOURCE_FILES, state=state).to_pylist()
-    return [Account(**{**row, "removed": row["removed"] or 0}) for row in rows]
+    return [FileAudit(**{**row, "removed": row["removed"] or 0}) for row in rows]
 
 
-def versions_of(accounts: Iterable[Account]) -> Versions:
+def versions_of(audits: Iterable[FileAudit]) -> Versions:
     """The accounts of each file, its oldest content first."""
     versions: Versions = defaultdict(list)
-    for account in accounts:
+    for account in audits:
         versions[account.source_file].append(account)
     for known in versions.values():
         known.sort(key=lambda account: (account.arrival, account.modified, account.sha256))
     return dict(versions)
 
 
-def check_records(accounts: Iterable[Account]) -> None:
+def check_records(audits: Iterable[FileAudit]) -> None:
     """Every record that was read must have become something.
 
     Raises:
         HourglassError: those of a file do not add up.
     """
-    for account in accounts:
+    for account in audits:
         accounted = account.accepted + account.duplicates + account.quarantined
         if account.records != accounted:
             raise HourglassError(
@@ -80,9 +80,9 @@ def check_records(accounts: Iterable[Account]) -> None:
             )
 
 
-def settle(
-    versions: Iterable[Account], displaced: int, replaced: Collection[str] = ()
-) -> list[Account]:
+def reconcile(
+    versions: Iterable[FileAudit], displaced: int, replaced: Collection[str] = ()
+) -> list[FileAudit]:
     """The accounts of one file's known contents, oldest first, after it has lost events.
 
     Args:
@@ -109,12 +109,12 @@ def settle(
     ]
 
 
-def settle_all(
+def reconcile_all(
     versions: Versions, displaced: Mapping[str, int], replaced: Mapping[str, Collection[str]]
 ) -> Versions:
-    """:func:`settle` for all files; the other two arguments are by file, where there are any."""
+    """:func:`reconcile` for all files; the other two arguments are by file, where there are any."""
     return {
-        name: settle(known, displaced.get(name, 0), replaced.get(name, ()))
+        name: reconcile(known, displaced.get(name, 0), replaced.get(name, ()))
         if name in displaced or name in replaced
         else known
         for name, known in versions.items()
@@ -157,13 +157,17 @@ def removed_from(
     return settled
 
 
-def _unknown(file: str) -> Account:
+def _unknown(file: str) -> FileAudit:
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return Account(file, epoch, epoch, 0, "", 0, 0, 0, 0)
+    return FileAudit(file, epoch, epoch, 0, "", 0, 0, 0, 0)
 
 
 def check_events(
-    before: Versions, settled: Versions, arrived: Iterable[Account], rows_before: int, rows_now: int
+    before: Versions,
+    reconciled: Versions,
+    arrived: Iterable[FileAudit],
+    rows_before: int,
+    rows_now: int,
 ) -> None:
     """What the files own must be what ``events`` holds, if it was so before.
 
@@ -171,7 +175,7 @@ def check_events(
         HourglassError: it no longer would be.
     """
     held = _accepted(*before.values()) == rows_before
-    accepted = _accepted(*settled.values(), arrived)
+    accepted = _accepted(*reconciled.values(), arrived)
     if held and accepted != rows_now:
         raise HourglassError(
             f"events would hold {counted(rows_now, 'row')} but the files account for {accepted} "
@@ -179,15 +183,15 @@ def check_events(
         )
 
 
-def _accepted(*accounts: Iterable[Account]) -> int:
+def _accepted(*accounts: Iterable[FileAudit]) -> int:
     return sum(account.accepted for each in accounts for account in each)
 
 
 def commit_audits(
     lake: Lake,
-    known: Versions,
-    settled: Versions,
-    arrived: Iterable[Account],
+    recorded: Versions,
+    reconciled: Versions,
+    arrived: Iterable[FileAudit],
     made_by: Mapping[str, str],
     all_again: bool = False,
 ) -> None:
@@ -196,16 +200,16 @@ def commit_audits(
     ``all_again`` writes the known ones also where none has changed: the table lacks a column.
     """
     rows = audit_rows(arrived)
-    if not all_again and known == settled and len(lake.files(SOURCE_FILES)) < _MOST_FILES:
+    if not all_again and recorded == reconciled and len(lake.files(SOURCE_FILES)) < _MOST_FILES:
         lake.append(SOURCE_FILES, rows, made_by)
         return
     # Also when there are many: hourly runs would leave thousands of small files, and each run
     # reads them all.
-    standing = audit_rows(account for each in settled.values() for account in each)
+    standing = audit_rows(account for each in reconciled.values() for account in each)
     lake.overwrite(SOURCE_FILES, "true", pa.concat_tables([standing, rows]), made_by)
 
 
-def audit_rows(accounts: Iterable[Account]) -> pa.Table:
+def audit_rows(audits: Iterable[FileAudit]) -> pa.Table:
     """The accounts as rows of ``source_files``."""
-    rows: list[dict[str, Any]] = [vars(account) for account in accounts]
+    rows: list[dict[str, Any]] = [vars(account) for account in audits]
     return pa.Table.from_pylist(rows, schema=SOURCE_FILES.schema)

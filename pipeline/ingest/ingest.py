@@ -19,28 +19,28 @@ import pyarrow as pa
 
 from pipeline.engine.choice import run_on_engine
 from pipeline.engine.engine import Engine
-from pipeline.errors import HourglassError, telling_of_full_disk
+from pipeline.errors import HourglassError, explaining_full_disk
 from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.ingest.event_keys import find_earlier_keys, hours_no_longer_told, stage_repeated
+from pipeline.ingest.event_keys import find_earlier_keys, hours_without_key, stage_repeated
 from pipeline.ingest.file_audit import (
     COUNTS,
-    Account,
+    FileAudit,
     Versions,
     check_events,
     check_records,
     commit_audits,
-    settle_all,
+    reconcile_all,
 )
 from pipeline.ingest.landing_zone import Arrival, Unreadable, grown
 from pipeline.ingest.late_events import accept_late_files, accepted_late_ranges
 from pipeline.ingest.new_files import (
-    Intake,
+    NewFiles,
     check_headers,
     files_with_duplicates,
-    find_intake,
+    find_new_files,
 )
 from pipeline.ingest.quarantine import stage_quarantine
-from pipeline.ingest.read_raw import Parcel, read_once
+from pipeline.ingest.read_raw import ParsedBatch, read_raw_files
 from pipeline.ingest.reading_rules import FORMAT_PROPERTY
 from pipeline.ingest.refusals import Refusals, count_refusals
 from pipeline.lake.compute import Compute
@@ -109,10 +109,10 @@ def ingest(
         HourglassError: no file has a column that is needed, no file could be read, records would
             not add up, or the disk is full.
     """
-    with telling_of_full_disk(settings.work, settings.resolved_warehouse):
+    with explaining_full_disk(settings.work, settings.resolved_warehouse):
         source = source_for(settings.source)
         lake.undo_unfinished()
-        intake = find_intake(lake, settings, source, clock, hours, late)
+        intake = find_new_files(lake, settings, source, clock, hours, late)
         check_headers(lake, settings, source, intake.arrivals)
         summary, unreadable = IngestSummary(0, intake.known_files), intake.unreadable
         if intake.arrivals:
@@ -120,7 +120,9 @@ def ingest(
             def take_in(engine: Engine) -> tuple[IngestSummary, list[Unreadable]]:
                 staging = settings.path("scratch") / f"parsed-{uuid.uuid4().hex}"
                 try:
-                    return _take_in(engine, lake, settings, source, clock, intake, late, staging)
+                    return _ingest_files(
+                        engine, lake, settings, source, clock, intake, late, staging
+                    )
                 finally:
                     shutil.rmtree(staging, ignore_errors=True)
 
@@ -148,31 +150,33 @@ def _likely_bytes(arrivals: Iterable[Arrival]) -> int:
     )
 
 
-def _take_in(
+def _ingest_files(
     engine: Engine,
     lake: Lake,
     settings: Settings,
     source: Source,
     clock: datetime,
-    intake: Intake,
+    new_files: NewFiles,
     late: HourRange | None,
     staging: Path,
 ) -> tuple[IngestSummary, list[Unreadable]]:
     """Read what has arrived and commit it; the files that cannot be read to their end are apart."""
     let_in = accepted_late_ranges(lake)
 
-    def read(arrivals: list[Arrival], folder: str) -> Parcel:
-        return read_once(engine, arrivals, source, settings, clock, let_in, late, staging / folder)
+    def read(arrivals: list[Arrival], folder: str) -> ParsedBatch:
+        return read_raw_files(
+            engine, arrivals, source, settings, clock, let_in, late, staging / folder
+        )
 
-    parcel = read(intake.arrivals, "rows")
-    gone = _withdrawn(engine, lake, parcel, intake.versions)
-    if gone and (doubled := files_with_duplicates(intake)):
+    parcel = read(new_files.arrivals, "rows")
+    gone = _withdrawn(engine, lake, parcel, new_files.versions)
+    if gone and (doubled := files_with_duplicates(new_files)):
         # Another file may have told of these events too, in a record that was a duplicate.
-        parcel = read([*intake.arrivals, *doubled], "rows and duplicates")
-        gone |= _withdrawn(engine, lake, parcel, intake.versions)
-    summary = IngestSummary(0, intake.known_files)
+        parcel = read([*new_files.arrivals, *doubled], "rows and duplicates")
+        gone |= _withdrawn(engine, lake, parcel, new_files.versions)
+    summary = IngestSummary(0, new_files.known_files)
     if parcel.arrivals:
-        summary = _commit(engine, lake, settings, intake, parcel, gone, late, source.has_keys)
+        summary = _commit(engine, lake, settings, new_files, parcel, gone, late, source.has_keys)
     return summary, parcel.unreadable
 
 
@@ -180,8 +184,8 @@ def _commit(
     engine: Engine,
     lake: Lake,
     settings: Settings,
-    intake: Intake,
-    parcel: Parcel,
+    new_files: NewFiles,
+    batch: ParsedBatch,
     gone: set[Hour],
     late: HourRange | None,
     has_keys: bool,
@@ -192,23 +196,23 @@ def _commit(
         "hourglass.code": code_version(),
         FORMAT_PROPERTY: settings.digest("source"),
     }
-    versions = intake.versions
-    renewed = grown(parcel.arrivals, versions)
+    versions = new_files.versions
+    renewed = grown(batch.arrivals, versions)
     names = engine.texts("source_file", renewed)
     changed = [
         arrival.file.source_file
-        for arrival in parcel.arrivals
+        for arrival in batch.arrivals
         if arrival.file.source_file in {*versions} - {*renewed}
     ]
     key_window = settings.ingest.key_window if has_keys else None
     with find_earlier_keys(
-        engine, lake, parcel, parcel.event_hours | gone, changed, key_window
+        engine, lake, batch, batch.event_hours | gone, changed, key_window
     ) as told:
         hours = told.hours
         known = engine.read(lake, EVENTS, hours)
-        reworded = parcel.events.where_in("source_file", changed)
+        reworded = batch.events.where_in("source_file", changed)
         views = {
-            "arrived": parcel.events,
+            "arrived": batch.events,
             "known": known,
             "repeated": told.repeated,
             "elsewhere": told.elsewhere,
@@ -220,25 +224,25 @@ def _commit(
             kept = judged.where("is_kept")
             files = engine.stage(lake, kept, EVENTS)
             repeated = stage_repeated(engine, lake, judged.where_not("is_kept")) if has_keys else []
-            views = {"parsed": parcel.rows, "known": known, "kept": kept}
+            views = {"parsed": batch.rows, "known": known, "kept": kept}
             counted = engine.query("account_files", views).collect()
             digests = engine.query("digest_events", {"kept": kept}).collect()
-    arrived = _accounts(parcel.arrivals, counted, intake.read_by)
+    arrived = _audits(batch.arrivals, counted, new_files.read_by)
     check_records(arrived)
-    settled = settle_all(
+    settled = reconcile_all(
         versions,
         {row.source_file: row.displaced for row in counted if row.displaced},
-        {a.file.source_file: a.continues for a in parcel.arrivals if a.continues},
+        {a.file.source_file: a.continues for a in batch.arrivals if a.continues},
     )
     before = sum(filled.rows for filled in lake.filled(INGEST, hours).values())
     change = sum(row.row_count for row in digests) - before
     rows = int(lake.properties(EVENTS).get("total-records", 0))
     check_events(versions, settled, arrived, rows, rows + change)
     let_in = [row.source_file for row in counted if row.late]
-    quarantine = stage_quarantine(engine, lake, parcel, versions, names, let_in)
+    quarantine = stage_quarantine(engine, lake, batch, versions, names, let_in)
     empty = {row.source_file for row in counted if row.records and not row.events}
     refused = any(account.quarantined for account in arrived)
-    refusals = count_refusals(engine, parcel.refused, empty) if refused else Refusals()
+    refusals = count_refusals(engine, batch.refused, empty) if refused else Refusals()
 
     # From here on only commits: an engine that gives up has done so before.
     if hours:
@@ -250,7 +254,7 @@ def _commit(
     elif hours:
         lake.replace(REPEATED_KEYS, hours, repeated, made_by)
     quarantine.commit(lake, made_by)
-    commit_audits(lake, versions, settled, arrived, made_by, intake.readers_missing)
+    commit_audits(lake, versions, settled, arrived, made_by, new_files.readers_missing)
     if late is not None:
         accept_late_files(lake, let_in, late, made_by)
     # Also where no record became an event: the new state holds the refused ones and the accounts.
@@ -259,39 +263,39 @@ def _commit(
     late_records = sum(row.late or 0 for row in counted)
     return IngestSummary(
         len(arrived),
-        intake.known_files,
+        new_files.known_files,
         hours=tuple(hours),
         late=late_records,
-        unfit=tuple(map(str, parcel.unfit)),
+        unfit=tuple(map(str, batch.unfit)),
         refusals=refusals,
         **totals,
     )
 
 
-def _withdrawn(engine: Engine, lake: Lake, parcel: Parcel, versions: Versions) -> set[Hour]:
+def _withdrawn(engine: Engine, lake: Lake, batch: ParsedBatch, versions: Versions) -> set[Hour]:
     """The hours of events that files which have grown no longer tell of."""
-    renewed = grown(parcel.arrivals, versions)
+    renewed = grown(batch.arrivals, versions)
     if not renewed:
         return set()
     owned = sum(account.accepted for name in renewed for account in versions[name])
-    views = {"grown": engine.texts("source_file", renewed), "arrived": parcel.events}
+    views = {"grown": engine.texts("source_file", renewed), "arrived": batch.events}
 
     def found(hours: list[HourRange] | None) -> list[Any]:
         known = engine.read(lake, EVENTS, hours)
         return engine.query("events_of_grown", {"known": known, **views}).collect()
 
-    rows = found(contiguous(parcel.event_hours))
+    rows = found(contiguous(batch.event_hours))
     if sum(row.row_count for row in rows) != owned:
         # Some are in other hours, and only a look at all of them tells in which.
         rows = found(None)
     withdrawn = {Hour(row.hour_index) for row in rows if row.withdrawn}
-    return withdrawn | hours_no_longer_told(engine, lake, parcel, views["grown"])
+    return withdrawn | hours_without_key(engine, lake, batch, views["grown"])
 
 
-def _accounts(arrivals: Iterable[Arrival], counted: Iterable[Any], read_by: str) -> list[Account]:
+def _audits(arrivals: Iterable[Arrival], counted: Iterable[Any], read_by: str) -> list[FileAudit]:
     by_name = {row.source_file: row for row in counted}
     return [
-        Account(
+        FileAudit(
             source_file=arrival.file.source_file,
             arrival=arrival.file.arrival.start,
             modified=arrival.file.modified,

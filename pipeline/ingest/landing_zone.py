@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pipeline.contained_files import LEAVES, open_inside, resolve_inside
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest.file_audit import Account, versions_of
+from pipeline.ingest.file_audit import FileAudit, versions_of
 from pipeline.settings.settings import Settings
 from pipeline.sources.fields import is_storable
 from pipeline.sources.lines import Line, read_lines
@@ -280,14 +280,14 @@ def arrived_in(files: Iterable[RawFile], hours: HourRange | None) -> list[RawFil
 
 
 def not_yet_ingested(
-    files: Iterable[RawFile], known: Iterable[Account], read_by: str | None = None
+    files: Iterable[RawFile], audits: Iterable[FileAudit], read_by: str | None = None
 ) -> tuple[list[Arrival], list[Unreadable]]:
     """The files that are new, have changed or were read by other settings than ``read_by``.
 
     The second value are those that cannot be read.  A file is opened only if its time or size
     differ from what was ingested, or the settings do; one that was merely touched is still known.
     """
-    versions = versions_of(known)
+    versions = versions_of(audits)
     fresh, unreadable = [], []
     for file in files:
         before = versions.get(file.source_file, [])
@@ -306,7 +306,7 @@ def not_yet_ingested(
     return fresh, unreadable
 
 
-def arrival_of(file: RawFile, before: Iterable[Account], read_by: str | None = None) -> Arrival:
+def arrival_of(file: RawFile, before: Iterable[FileAudit], read_by: str | None = None) -> Arrival:
     """A file with its digest, and the contents of before that it begins with.
 
     A content that was there before keeps the hour in which it first arrived.  Where a file was
@@ -327,7 +327,7 @@ def arrival_of(file: RawFile, before: Iterable[Account], read_by: str | None = N
     return Arrival(file, digest, frozenset(continues))
 
 
-def grown(arrivals: Iterable[Arrival], versions: Mapping[str, list[Account]]) -> list[str]:
+def grown(arrivals: Iterable[Arrival], versions: Mapping[str, list[FileAudit]]) -> list[str]:
     """The files whose content takes the place of all that is known of them."""
     return [
         arrival.file.source_file

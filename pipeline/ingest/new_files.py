@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.ingest.file_audit import Account, Versions, read_audits, versions_of
+from pipeline.ingest.file_audit import FileAudit, Versions, read_audits, versions_of
 from pipeline.ingest.landing_zone import (
     Arrival,
     RawFile,
@@ -31,7 +31,7 @@ from pipeline.sources.lines import UnreadableFileError
 
 
 @dataclass(frozen=True)
-class Intake:
+class NewFiles:
     """The files to take in, and what is known of all files so far.
 
     ``landing`` are all files that are there, by name, whenever they arrived.  ``missing`` names
@@ -44,7 +44,7 @@ class Intake:
 
     arrivals: list[Arrival]
     landing: dict[str, RawFile]
-    accounts: list[Account]
+    audits: list[FileAudit]
     known_files: int
     unreadable: list[Unreadable]
     missing: list[str]
@@ -58,17 +58,17 @@ class Intake:
     @property
     def versions(self) -> Versions:
         """The accounts of each known file, its oldest content first."""
-        return versions_of(self.accounts)
+        return versions_of(self.audits)
 
 
-def find_intake(
+def find_new_files(
     lake: Lake,
     settings: Settings,
     source: Source,
     clock: datetime,
     hours: HourRange | None = None,
     late: HourRange | None = None,
-) -> Intake:
+) -> NewFiles:
     """New and changed files (of some hours of arrival), and those with records of ``late``.
 
     Raises:
@@ -97,7 +97,7 @@ def find_intake(
     unreadable = [*unreadable, *closed]
     versions = versions_of(accounts)
     elsewhere = landing.keys() - {file.source_file for file in asked}
-    return Intake(
+    return NewFiles(
         [*fresh, *again],
         landing,
         accounts,
@@ -130,22 +130,22 @@ def _outdated(
     ]
 
 
-def files_with_duplicates(intake: Intake) -> list[Arrival]:
+def files_with_duplicates(new_files: NewFiles) -> list[Arrival]:
     """Known files, still there as they were, with records that another file's stood for."""
-    new = {arrival.file.source_file for arrival in intake.arrivals}
+    new = {arrival.file.source_file for arrival in new_files.arrivals}
     doubled = [
-        intake.landing[name]
-        for name, known in intake.versions.items()
-        if name in intake.landing and name not in new and any(old.duplicates for old in known)
+        new_files.landing[name]
+        for name, known in new_files.versions.items()
+        if name in new_files.landing and name not in new and any(old.duplicates for old in known)
     ]
-    arrivals, _ = _once_more(doubled, intake.accounts, intake.read_by)
+    arrivals, _ = _once_more(doubled, new_files.audits, new_files.read_by)
     return [arrival for arrival in arrivals if arrival.sha256 in arrival.continues]
 
 
 def _once_more(
-    files: list[RawFile], accounts: list[Account], read_by: str
+    files: list[RawFile], audits: list[FileAudit], read_by: str
 ) -> tuple[list[Arrival], list[Unreadable]]:
-    versions = versions_of(accounts)
+    versions = versions_of(audits)
     arrivals, unreadable = [], []
     for file in files:
         try:

@@ -63,12 +63,12 @@ class Bounds(NamedTuple):
     """Which times are believed of the records of one file, in microseconds since 1970.
 
     From ``timely_us`` (None: from any time on) to ``latest_us``, both inclusive; besides them
-    those of the half-open ranges ``let_in``, which came too late but were let in on purpose.
+    those of the half-open ranges ``accepted_late``, which came too late but were let in on purpose.
     """
 
     latest_us: int
     timely_us: int | None = None
-    let_in: Sequence[Sequence[int]] = ()
+    accepted_late: Sequence[Sequence[int]] = ()
 
 
 def files_parser(
@@ -138,7 +138,7 @@ def _rows_of_records(
             unreadable += 1
             last_reason = line.reason or STRAY_RETURN.reason
         if isinstance(event, ParsedEvent):
-            event = _believed(event, earliest_us, bounds, rules.max_id_chars)
+            event = _within_bounds(event, earliest_us, bounds, rules.max_id_chars)
         if isinstance(event, Refusal):
             yield (
                 "refused", arrival_us, *nothing, source_file, line.number,
@@ -185,7 +185,7 @@ def _after_header(
     return source.parser(None, source_file), chain([header], lines), fault
 
 
-def _believed(
+def _within_bounds(
     event: ParsedEvent, earliest_us: int, bounds: Bounds, max_id_chars: int
 ) -> ParsedEvent | Refusal:
     if event.event_time_us < earliest_us:
@@ -196,7 +196,9 @@ def _believed(
         return Refusal(f"an id is longer than {max_id_chars} characters")
     # The last of the checks: a record refused for it is good in every other way.
     timely = bounds.timely_us is None or event.event_time_us >= bounds.timely_us
-    if not timely and not any(first <= event.event_time_us < stop for first, stop in bounds.let_in):
+    if not timely and not any(
+        first <= event.event_time_us < stop for first, stop in bounds.accepted_late
+    ):
         return Refusal(TOO_LATE)
     return event
 

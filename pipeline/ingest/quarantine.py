@@ -12,7 +12,7 @@ from pipeline.engine.engine import Engine, Frame
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.ingest.file_audit import Versions
 from pipeline.ingest.parse import TOO_LATE
-from pipeline.ingest.read_raw import Parcel
+from pipeline.ingest.read_raw import ParsedBatch
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import QUARANTINE
@@ -34,7 +34,7 @@ class StagedQuarantine:
 def stage_quarantine(
     engine: Engine,
     lake: Lake,
-    parcel: Parcel,
+    parcel: ParsedBatch,
     versions: Versions,
     renewed: Frame,
     let_in: Collection[str],
@@ -57,9 +57,9 @@ def stage_quarantine(
     return StagedQuarantine(hours, engine.stage(lake, merged, QUARANTINE))
 
 
-def _hours_in_quarantine(lake: Lake, parcel: Parcel, versions: Versions) -> set[Hour]:
+def _hours_in_quarantine(lake: Lake, batch: ParsedBatch, versions: Versions) -> set[Hour]:
     """The hours in which the files that came before have refused records."""
-    before = [a.file for a in parcel.arrivals if a.file.source_file in versions]
+    before = [a.file for a in batch.arrivals if a.file.source_file in versions]
     if not before:
         return set()
     # What a file held before it grew may have arrived in any hour, unless its name tells it, and

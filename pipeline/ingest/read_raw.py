@@ -23,7 +23,7 @@ _US = 1_000_000
 
 
 @dataclass(frozen=True)
-class Parcel:
+class ParsedBatch:
     """The rows (see ``parsing.PARSED``) of the files that could be read, and what is in them."""
 
     arrivals: list[Arrival]
@@ -45,24 +45,24 @@ class Parcel:
         return self.rows.where_in("kind", ["refused"]).select(*QUARANTINE.schema.names)
 
 
-def read_once(
+def read_raw_files(
     engine: Engine,
     arrivals: list[Arrival],
     source: Source,
     settings: Settings,
     clock: datetime,
-    let_in: RangesUs,
+    accepted_late: RangesUs,
     late: HourRange | None,
     staging: Path,
-) -> Parcel:
+) -> ParsedBatch:
     """Parse the files; their rows may be kept in ``staging``.
 
-    ``let_in`` are the ranges of event times in which a file's records may be late by any time,
-    ``late`` one that is so for all of them.
+    ``accepted_late`` are the ranges of event times in which a file's records may be late by any
+    time, ``late`` one that is so for all of them.
     """
     now = [] if late is None else [range_us(late)]
     files = [
-        _listed(a.file, settings, clock, [*let_in.get(a.file.source_file, []), *now])
+        _listed(a.file, settings, clock, [*accepted_late.get(a.file.source_file, []), *now])
         for a in arrivals
     ]
     rows = engine.made_from(
@@ -78,7 +78,7 @@ def read_once(
         rows = rows.where_not_in("source_file", [file.source_file for file in closed])
     hours = engine.query("parsed_hours", {"parsed": rows}).collect()
     bad = {file.source_file for file in closed}
-    return Parcel(
+    return ParsedBatch(
         [arrival for arrival in arrivals if arrival.file.source_file not in bad],
         rows,
         {Hour(row.hour_index) for row in hours if row.kind == "event"},
@@ -89,7 +89,7 @@ def read_once(
 
 
 def _listed(
-    file: RawFile, settings: Settings, clock: datetime, let_in: Sequence[tuple[int, int]]
+    file: RawFile, settings: Settings, clock: datetime, accepted_late: Sequence[tuple[int, int]]
 ) -> dict[str, Any]:
     """A row of FILES: the file, and which times of its records are believed."""
     rules = settings.ingest
@@ -108,5 +108,5 @@ def _listed(
         "arrival_hour": file.arrival.index,
         "latest_us": int(arrived_by.timestamp() * _US) + rules.max_skew_s * _US,
         "timely_us": timely_us,
-        "let_in": [list(ends) for ends in let_in],
+        "let_in": [list(ends) for ends in accepted_late],
     }

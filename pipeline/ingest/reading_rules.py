@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pipeline.ingest.file_audit import Account
+from pipeline.ingest.file_audit import FileAudit
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import EVENTS, SOURCE_FILES
 from pipeline.settings.settings import Settings
@@ -42,24 +42,24 @@ def reading_digest(settings: Settings, source: Source) -> str:
 
 
 def with_readers(
-    lake: Lake, settings: Settings, accounts: Iterable[Account], read_by: str, state: State
-) -> tuple[list[Account], int]:
+    lake: Lake, settings: Settings, audits: Iterable[FileAudit], read_by: str, state: State
+) -> tuple[list[FileAudit], int]:
     """The accounts, also those of versions that did not record by which settings a file was read.
 
     Such a file is taken for read by the settings of the last run of ingest.  Where that did not
     record them either, it is taken for read by today's, ``read_by``; how many files that
     befalls is the second value.
     """
-    accounts = list(accounts)
-    if all(account.read_by is not None for account in accounts):
-        return accounts, 0
+    audits = list(audits)
+    if all(account.read_by is not None for account in audits):
+        return audits, 0
     commits = (lake.properties(spec, state) for spec in (SOURCE_FILES, EVENTS))
     recorded = next((made[FORMAT_PROPERTY] for made in commits if FORMAT_PROPERTY in made), None)
     same = recorded is None or recorded == settings.digest("source")
     former = read_by if same else OTHER_SETTINGS
-    silent = {account.source_file for account in accounts if account.read_by is None}
+    silent = {account.source_file for account in audits if account.read_by is None}
     resolved = [
         replace(account, read_by=former) if account.read_by is None else account
-        for account in accounts
+        for account in audits
     ]
     return resolved, len(silent) if recorded is None else 0

@@ -129,7 +129,7 @@ class ForeignCommits:
         return f", {n:,} hour{'' if n == 1 else 's'} changed ({shown}{more})"
 
 
-def described(
+def describe_commits(
     spec: TableSpec,
     recorded: int | None,
     chain: Since,

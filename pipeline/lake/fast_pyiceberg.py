@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyiceberg.table.update import TableUpdate
 
 # A few for each table of a lake.
-_MOST_KEPT = 64
+_MAX_CACHED = 64
 # Each is a file to open at every look at a table.
 MOST_MANIFESTS = 16
 
@@ -36,22 +36,22 @@ MOST_MANIFESTS = 16
 class CachedCatalog(SqlCatalog):
     """A SQL catalog that reads each metadata file once."""
 
-    _kept: OrderedDict[str, Table]
+    _cached: OrderedDict[str, Table]
 
     def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
-        if "_kept" not in self.__dict__:
-            self._kept = OrderedDict()
+        if "_cached" not in self.__dict__:
+            self._cached = OrderedDict()
         location = str(orm_table.metadata_location)
-        cached = self._kept.get(location)
+        cached = self._cached.get(location)
         if cached is None:
             cached = super()._convert_orm_to_iceberg(orm_table)
             if orm_table.table_namespace == self.name:
                 # Each file that a commit may write to or remove: the lake may be a copy.
                 warehouse = Path(self.properties["warehouse"])
                 check_metadata(str(orm_table.table_name), cached.metadata, warehouse)
-            self._kept[location] = cached
-            if len(self._kept) > _MOST_KEPT:
-                self._kept.popitem(last=False)
+            self._cached[location] = cached
+            if len(self._cached) > _MAX_CACHED:
+                self._cached.popitem(last=False)
         # A table object moves on when it commits: everyone gets one of their own.
         return Table(cached.name(), cached.metadata, cached.metadata_location, cached.io, self)
 
@@ -59,7 +59,7 @@ class CachedCatalog(SqlCatalog):
 class CachedTransaction(Transaction):
     """A transaction that applies its updates when they change, not at every look."""
 
-    _seen: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
+    _metadata_cache: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
 
     @property
     def table_metadata(self) -> TableMetadata:
@@ -67,12 +67,16 @@ class CachedTransaction(Transaction):
         base, updates = self._table.metadata, self._updates
         if not updates:
             return base
-        if self._seen is None or self._seen[0] is not base or self._seen[1] is not updates:
-            self._seen = base, updates, super().table_metadata
-        return self._seen[2]
+        if (
+            self._metadata_cache is None
+            or self._metadata_cache[0] is not base
+            or self._metadata_cache[1] is not updates
+        ):
+            self._metadata_cache = base, updates, super().table_metadata
+        return self._metadata_cache[2]
 
 
-class Swap(_OverwriteFiles):
+class ReplaceFiles(_OverwriteFiles):
     """Files in the place of others, in one snapshot; to be used as a context manager."""
 
     def __init__(self, transaction: Transaction, properties: Mapping[str, str]) -> None:

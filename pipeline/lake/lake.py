@@ -26,7 +26,7 @@ from pipeline.lake.commits import (
     REMEDY,
     ForeignCommits,
     Since,
-    described,
+    describe_commits,
     is_own,
     marked,
     own_properties,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 STATE_PROPERTY = "hourglass.tables"
-_SETTLED_PROPERTY = "hourglass.settled"
+_STABLE_PROPERTY = "hourglass.settled"
 State = Mapping[str, int | None]
 # A range, or ranges in order.
 Hours = HourRange | Sequence[HourRange]
@@ -112,9 +112,9 @@ class Lake:
             return {}
         return dict(snapshot.summary.additional_properties)
 
-    def settled(self, rules: str, state: State | None = None) -> Hour | None:
+    def stable_from(self, rules: str, state: State | None = None) -> Hour | None:
         """Hour before which all sessions were found to be right, made by these rules, if any."""
-        text = self.properties(FILLED_HOURS, state).get(_SETTLED_PROPERTY)
+        text = self.properties(FILLED_HOURS, state).get(_STABLE_PROPERTY)
         if text is None or text.split()[0] != rules:
             return None
         return Hour(int(text.split()[1]))
@@ -170,10 +170,10 @@ class Lake:
                 # Whole after any one commit, so only the last one counts.
                 chain = Since((head,) if head else (), descends=head is not None)
             if chain.is_foreign:
-                changes.append(self.described(spec, before, chain))
+                changes.append(self.describe_foreign(spec, before, chain))
         return changes
 
-    def described(
+    def describe_foreign(
         self, spec: TableSpec, before: int | None, chain: Since | None = None
     ) -> ForeignCommits:
         """What happened to a table since a snapshot, by the commits and by the files."""
@@ -182,7 +182,7 @@ class Lake:
         lost = before is not None and table.snapshot_by_id(before) is None
         former = None if lost else self._data_files(spec, state={spec.name: before})
         current = _snapshot_id(table)
-        return described(spec, before, chain, current, former, self._data_files(spec))
+        return describe_commits(spec, before, chain, current, former, self._data_files(spec))
 
     def refuse_foreign(self) -> None:
         """Stop where another program committed: what follows from it is not computed yet.
@@ -204,9 +204,9 @@ class Lake:
         """
         self.refuse_foreign()
         recorded = self.state()
-        return [spec.name for spec in STEP_TABLES if self.take_back(spec, recorded.get(spec.name))]
+        return [spec.name for spec in STEP_TABLES if self.roll_back(spec, recorded.get(spec.name))]
 
-    def take_back(self, spec: TableSpec, before: int | None) -> bool:
+    def roll_back(self, spec: TableSpec, before: int | None) -> bool:
         """Let a table be as it was in a snapshot (None: empty); whether that changed anything."""
         table = self.table(spec)
         if _snapshot_id(table) in (None, before):
@@ -285,7 +285,7 @@ class Lake:
         Raises:
             HourglassError: another process committed to the table meanwhile.
         """
-        from pipeline.lake.fast_pyiceberg import Swap
+        from pipeline.lake.fast_pyiceberg import ReplaceFiles
 
         properties = marked(properties)
         former = self._data_files(spec, hours)
@@ -294,7 +294,7 @@ class Lake:
         with self._committing(spec) as tx:
             if 0 < len(former) <= _FEW_FILES:
                 # One snapshot: each is a burden to all later commits.
-                with Swap(tx, properties) as swap:
+                with ReplaceFiles(tx, properties) as swap:
                     for file in former:
                         swap.delete_data_file(file)
                     _add(swap, tx, files)
@@ -324,7 +324,7 @@ class Lake:
         with self._committing(spec) as tx:
             tx.append(rows.cast(spec.schema), snapshot_properties=marked(properties))
 
-    def stand_by(
+    def adopt_foreign_commit(
         self, spec: TableSpec, expected: int | None, properties: Mapping[str, str]
     ) -> None:
         """Commit nothing on top of another program's commit: from here on it is the lake's own.
@@ -339,7 +339,7 @@ class Lake:
         Raises:
             HourglassError: another one is current by now.
         """
-        from pipeline.lake.fast_pyiceberg import Swap
+        from pipeline.lake.fast_pyiceberg import ReplaceFiles
 
         table = self.table(spec)
         if _snapshot_id(table) != expected:
@@ -352,7 +352,7 @@ class Lake:
             snapshot = None if parent is None else table.snapshot_by_id(parent)
         with (
             self._committing(spec, over_foreign=True) as tx,
-            Swap(tx, marked({**own, **properties})),
+            ReplaceFiles(tx, marked({**own, **properties})),
         ):
             pass
 
@@ -362,7 +362,7 @@ class Lake:
         hours: Hours,
         rows: pa.Table,
         properties: Mapping[str, str],
-        unsettles: bool = True,
+        invalidates: bool = True,
     ) -> None:
         """Mark hours as filled by a step, and make what it committed visible as one state.
 
@@ -377,7 +377,7 @@ class Lake:
         tables = self.snapshots()
         # After the ids are read: what is committed still later is none of this state.
         self.refuse_foreign()
-        self._record((step,), hours, rows, properties, tables, unsettles)
+        self._record((step,), hours, rows, properties, tables, invalidates)
 
     def record_accepted(
         self,
@@ -409,13 +409,13 @@ class Lake:
         rows: pa.Table,
         properties: Mapping[str, str],
         tables: State,
-        unsettles: bool,
+        invalidates: bool,
         over_foreign: bool = False,
     ) -> None:
         parts = [hours] if isinstance(hours, HourRange) else list(hours)
         state = {k: v for k, v in tables.items() if k != FILLED_HOURS.name}
-        changed = [hour_range.first for hour_range in parts if unsettles]
-        settled = self._settled_before(min(changed, default=None))
+        changed = [hour_range.first for hour_range in parts if invalidates]
+        settled = self._stable_before(min(changed, default=None))
         recorded = {**settled, **properties, STATE_PROPERTY: json.dumps(state)}
 
         def of_steps(former: pa.Table) -> pa.Array:
@@ -439,7 +439,7 @@ class Lake:
         """
         from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
-        from pipeline.lake.fast_pyiceberg import Swap
+        from pipeline.lake.fast_pyiceberg import ReplaceFiles
 
         properties = marked(properties)
         parts = [hours] if isinstance(hours, HourRange) else list(hours)
@@ -451,7 +451,7 @@ class Lake:
         files = self._data_files(spec, days)
         with self._committing(spec, over_foreign) as tx:
             if 0 < len(files) <= _FEW_FILES:
-                with Swap(tx, properties) as swap:
+                with ReplaceFiles(tx, properties) as swap:
                     for file in files:
                         swap.delete_data_file(file)
                     data_files = _dataframe_to_data_files(
@@ -480,12 +480,12 @@ class Lake:
         with _committing(table, spec) as tx:
             yield tx
 
-    def _settled_before(self, hour: Hour | None) -> dict[str, str]:
-        text = self.properties(FILLED_HOURS).get(_SETTLED_PROPERTY)
+    def _stable_before(self, hour: Hour | None) -> dict[str, str]:
+        text = self.properties(FILLED_HOURS).get(_STABLE_PROPERTY)
         if text is None:
             return {}
         rules, index = text.split()
-        return settled_property(rules, min(Hour(int(index)), hour or Hour(int(index))))
+        return stable_property(rules, min(Hour(int(index)), hour or Hour(int(index))))
 
     def filled_steps(
         self, since: Hour | None = None, state: State | None = None
@@ -557,9 +557,9 @@ def _state_of(snapshot: Snapshot) -> State | None:
     return recorded | {FILLED_HOURS.name: snapshot.snapshot_id}
 
 
-def settled_property(rules: str, until: Hour) -> dict[str, str]:
+def stable_property(rules: str, until: Hour) -> dict[str, str]:
     """What a commit of ``filled_hours`` says when all before an hour is right by these rules."""
-    return {_SETTLED_PROPERTY: f"{rules} {until.index}"}
+    return {_STABLE_PROPERTY: f"{rules} {until.index}"}
 
 
 def _filled_hour(row: Mapping[str, Any]) -> FilledHour:

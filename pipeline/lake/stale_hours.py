@@ -18,7 +18,7 @@ CHANGED_BY_OTHERS = "changed by others"
 
 
 @dataclass(frozen=True)
-class Standing:
+class FilledState:
     """What is recorded from some hour on: hours with events, and hours that are sessionized."""
 
     since: Hour | None
@@ -32,19 +32,19 @@ def rules_digest(settings: Settings) -> str:
     return hashlib.sha256(rules.encode()).hexdigest()[:16]
 
 
-def standing(
+def filled_state(
     lake: Lake, settings: Settings, hours: HourRange | None = None, state: State | None = None
-) -> Standing:
+) -> FilledState:
     """What the lake has recorded of hours that may be stale, and of the given ones.
 
     Hours before the one until which all was found settled need not be read again.
     """
-    since = lake.settled(rules_digest(settings), state)
+    since = lake.stable_from(rules_digest(settings), state)
     if since is not None and hours is not None:
         since = min(since, hours.first)
     # One hour more: what is carried out of it.
     rows = lake.filled_steps(None if since is None else since - 1, state)
-    return Standing(since, rows.get(INGEST, {}), rows.get(SESSIONIZE, {}))
+    return FilledState(since, rows.get(INGEST, {}), rows.get(SESSIONIZE, {}))
 
 
 def stale_hours(
@@ -55,10 +55,10 @@ def stale_hours(
     An hour in which nothing happened and into which nothing is carried needs nothing.  ``state``
     asks it of the tables as they stood then.
     """
-    return stale_of(standing(lake, settings, state=state), rules_digest(settings), stop)
+    return stale_hours_of(filled_state(lake, settings, state=state), rules_digest(settings), stop)
 
 
-def stale_of(now: Standing, rules: str, stop: Hour) -> list[Hour]:
+def stale_hours_of(now: FilledState, rules: str, stop: Hour) -> list[Hour]:
     """As :func:`stale_hours`, of what was read before."""
     carried_into = {
         hour + 1 for hour in now.filled if state_digest(now.filled, hour) != EMPTY_DIGEST
@@ -73,7 +73,7 @@ def stale_of(now: Standing, rules: str, stop: Hour) -> list[Hour]:
     )
 
 
-def why_stale(now: Standing, rules: str, hour: Hour) -> str | None:
+def why_stale(now: FilledState, rules: str, hour: Hour) -> str | None:
     """Why an hour with events, or with sessions carried into it, is to be filled; None if not."""
     filled = now.filled.get(hour)
     if filled is None:

@@ -59,7 +59,7 @@ def fragments(lake: Lake, target_bytes: int) -> list[Fragments]:
     ]
 
 
-def compact(lake: Lake, found: Sequence[Fragments]) -> None:
+def compact(lake: Lake, fragments_found: Sequence[Fragments]) -> None:
     """Rewrite fragments, one commit a table, and make the result visible as one state.
 
     Only the lake's one writer may call this.  Digests in ``filled_hours`` are of content, and the
@@ -69,9 +69,9 @@ def compact(lake: Lake, found: Sequence[Fragments]) -> None:
         HourglassError: what was written does not read back as what was there; that table is left
             as it was.
     """
-    if not found:
+    if not fragments_found:
         return
-    for spec, group in itertools.groupby(found, key=lambda fragment: fragment.spec):
+    for spec, group in itertools.groupby(fragments_found, key=lambda fragment: fragment.spec):
         properties = _properties(lake, spec)
         if spec.partition is None:
             _rewrite_whole(lake, next(group), properties)
@@ -91,35 +91,35 @@ def _rewrite_hours(
     lake.replace(spec, hours[0] if len(hours) == 1 else hours, written, properties)
 
 
-def _rewritten(writer: HourWriter, one: Fragments) -> HourFile:
-    if one.hour is None:
-        raise ValueError(f"table {one.spec.name} is not parted by hours")
-    schema = one.spec.schema
-    parts = [read_file(file.path, schema.names).select(schema.names) for file in one.files]
+def _rewritten(writer: HourWriter, fragment: Fragments) -> HourFile:
+    if fragment.hour is None:
+        raise ValueError(f"table {fragment.spec.name} is not parted by hours")
+    schema = fragment.spec.schema
+    parts = [read_file(file.path, schema.names).select(schema.names) for file in fragment.files]
     rows = pa.concat_tables([rows_of_file.cast(schema) for rows_of_file in parts])
-    _check_count(one, rows)
-    written = writer.write(one.hour, iter([rows]))
+    _check_count(fragment, rows)
+    written = writer.write(fragment.hour, iter([rows]))
     again = read_file(written.path, schema.names).cast(schema)
     if content_digest(again) != content_digest(rows):
         raise HourglassError(
-            f"table {one.spec.name}, {one.hour}: its rewritten file reads back otherwise than it "
-            "was; the table is left as it is: check the disk"
+            f"table {fragment.spec.name}, {fragment.hour}: its rewritten file reads back otherwise "
+            "than it was; the table is left as it is: check the disk"
         )
     return written
 
 
-def _rewrite_whole(lake: Lake, one: Fragments, properties: Mapping[str, str]) -> None:
-    rows = lake.arrow(one.spec)
-    _check_count(one, rows)
-    lake.overwrite(one.spec, "true", rows, properties)
+def _rewrite_whole(lake: Lake, fragment: Fragments, properties: Mapping[str, str]) -> None:
+    rows = lake.arrow(fragment.spec)
+    _check_count(fragment, rows)
+    lake.overwrite(fragment.spec, "true", rows, properties)
 
 
-def _check_count(one: Fragments, rows: pa.Table) -> None:
-    expected = sum(file.rows for file in one.files)
+def _check_count(fragment: Fragments, rows: pa.Table) -> None:
+    expected = sum(file.rows for file in fragment.files)
     if rows.num_rows != expected:
         raise HourglassError(
-            f"table {one.spec.name}: its files should hold {counted(expected, 'row')} and hold "
-            f"{rows.num_rows}; the table is left as it is: restore them, or roll back"
+            f"table {fragment.spec.name}: its files should hold {counted(expected, 'row')} and "
+            f"hold {rows.num_rows}; the table is left as it is: restore them, or roll back"
         )
 
 

@@ -19,7 +19,7 @@ from pipeline.hours import parse_duration_h
 from pipeline.lake.lake import Lake
 from pipeline.maintenance.compact import Fragments, compact, fragments
 from pipeline.maintenance.expire import Snapshots, expire, expired_snapshots, retained_snapshots
-from pipeline.maintenance.orphans import Found, check_folders, orphans, remove_files
+from pipeline.maintenance.orphans import OrphanFile, check_folders, find_orphans, remove_files
 from pipeline.maintenance.unused_datasets import (
     old_datasets,
     old_scratch,
@@ -42,7 +42,7 @@ class ModelInputs:
 
 
 @dataclass(frozen=True)
-class Upkeep:
+class MaintenanceResult:
     """What there is to do, or what was done; ``undone`` are tables whose last step was taken back.
 
     ``files`` hold nothing that a remaining snapshot needs, ``scratch`` is what killed runs left.
@@ -50,9 +50,9 @@ class Upkeep:
 
     fragments: Sequence[Fragments]
     snapshots: Snapshots
-    files: Sequence[Found]
-    datasets: Sequence[Found]
-    scratch: Sequence[Found]
+    files: Sequence[OrphanFile]
+    datasets: Sequence[OrphanFile]
+    scratch: Sequence[OrphanFile]
     undone: Sequence[str] = ()
 
     @property
@@ -94,11 +94,13 @@ class Upkeep:
         }
 
     @property
-    def _removed(self) -> tuple[Sequence[Found], ...]:
+    def _removed(self) -> tuple[Sequence[OrphanFile], ...]:
         return (self.files, self.datasets, self.scratch)
 
 
-def survey(lake: Lake, settings: Settings, trained_from: ModelInputs, clock: datetime) -> Upkeep:
+def plan_maintenance(
+    lake: Lake, settings: Settings, trained_from: ModelInputs, clock: datetime
+) -> MaintenanceResult:
     """What :func:`maintain` would do; changes nothing, and may run beside a writer.
 
     Raises:
@@ -113,35 +115,40 @@ def survey(lake: Lake, settings: Settings, trained_from: ModelInputs, clock: dat
         *(_lineage(dataset) for dataset in pinned_parts(work, trained_from.datasets)),
     )
     retained = retained_snapshots(lake, int(keep_from.timestamp() * 1000), pinned)
-    return Upkeep(
+    return MaintenanceResult(
         fragments=fragments(lake, rules.target_mib * _MIB),
         snapshots=expired_snapshots(lake, retained),
-        files=orphans(lake, retained, grace_from_s),
+        files=find_orphans(lake, retained, grace_from_s),
         datasets=old_datasets(work, trained_from.datasets, keep_from.timestamp()),
         scratch=old_scratch(work, grace_from_s),
     )
 
 
-def maintain(lake: Lake, settings: Settings, trained_from: ModelInputs, clock: datetime) -> Upkeep:
+def maintain(
+    lake: Lake, settings: Settings, trained_from: ModelInputs, clock: datetime
+) -> MaintenanceResult:
     """Take back what a killed step left, compact, expire and remove; returns what was done.
 
     A reader keeps what it sees: any state that was current within ``maintain.keep`` of ``clock``
     stays readable as a whole, and so does whatever models were trained from.
 
     Raises:
-        HourglassError: as :func:`survey`; or a rewritten file does not read back as it should.
+        HourglassError: as :func:`plan_maintenance`; or a rewritten file does not read back as it
+            should.
     """
     check_folders(lake)
     undone = tuple(lake.undo_unfinished())
     joined = fragments(lake, settings.maintain.target_mib * _MIB)
     compact(lake, joined)
     # Only now, because what compaction replaces must stay as long as any replaced state.
-    plan = survey(lake, settings, trained_from, clock)
+    plan = plan_maintenance(lake, settings, trained_from, clock)
     expire(lake, plan.snapshots)
     remove_files(plan.files)
     for folder in (*plan.datasets, *plan.scratch):
         remove_folder(folder.path)
-    return Upkeep(joined, plan.snapshots, plan.files, plan.datasets, plan.scratch, undone)
+    return MaintenanceResult(
+        joined, plan.snapshots, plan.files, plan.datasets, plan.scratch, undone
+    )
 
 
 def _lineage(dataset: Path) -> Snapshots:
@@ -163,5 +170,5 @@ def _joined(*parts: Snapshots) -> Snapshots:
     return joined
 
 
-def _mib(found: Sequence[Found]) -> str:
-    return f"{sum(each.bytes for each in found) / _MIB:,.1f}"
+def _mib(removable: Sequence[OrphanFile]) -> str:
+    return f"{sum(each.bytes for each in removable) / _MIB:,.1f}"

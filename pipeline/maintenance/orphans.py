@@ -24,14 +24,14 @@ _WRITTEN = {"data": (".parquet",), "metadata": (".avro", ".metadata.json")}
 
 
 @dataclass(frozen=True, order=True)
-class Found:
+class OrphanFile:
     """A file or folder: where it is, how large (a folder: with all its files)."""
 
     path: Path
     bytes: int
 
 
-def orphans(lake: Lake, retained: Snapshots, older_than_s: float) -> list[Found]:
+def find_orphans(lake: Lake, retained: Snapshots, older_than_s: float) -> list[OrphanFile]:
     """Files of the tables that no retained snapshot reaches, last changed before an instant.
 
     Args:
@@ -53,7 +53,7 @@ def orphans(lake: Lake, retained: Snapshots, older_than_s: float) -> list[Found]
             with suppress(FileNotFoundError):
                 status = path.lstat()
                 if str(path) not in needed and status.st_mtime < older_than_s:
-                    orphans.append(Found(path, status.st_size))
+                    orphans.append(OrphanFile(path, status.st_size))
     return sorted(orphans)
 
 
@@ -67,7 +67,7 @@ def check_folders(lake: Lake) -> None:
         _root(lake.table(spec), lake.warehouse / spec.name)
 
 
-def remove_files(files: Iterable[Found]) -> None:
+def remove_files(files: Iterable[OrphanFile]) -> None:
     """Remove files, and the folders that they leave empty; what is gone already is no error."""
     for file in files:
         file.path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.maintenance.orphans import Found
+from pipeline.maintenance.orphans import OrphanFile
 
 SHARDS, FROZEN, CHECKPOINTS = "shards", "frozen", "checkpoints"
 _SCRATCH = re.compile(r"(parsed|spark|blockmgr)-.+")
@@ -30,16 +30,16 @@ def pinned_parts(work: Path, datasets: Set[str]) -> list[Path]:
     return [folder for folder, manifest in _parts(work) if _is_pinned(manifest, datasets)]
 
 
-def old_datasets(work: Path, pinned: Set[str], older_than_s: float) -> list[Found]:
+def old_datasets(work: Path, pinned: Set[str], older_than_s: float) -> list[OrphanFile]:
     """Data sets and their parts that were made before an instant and belong to no pinned one."""
     return sorted(
-        Found(folder, _bytes_below(folder))
+        OrphanFile(folder, _bytes_below(folder))
         for folder, manifest in _parts(work)
         if not _is_pinned(manifest, pinned) and _changed_s(folder / "manifest.json") < older_than_s
     )
 
 
-def old_scratch(work: Path, older_than_s: float) -> list[Found]:
+def old_scratch(work: Path, older_than_s: float) -> list[OrphanFile]:
     """What killed runs left: parsed files, Spark's folders, data sets half written, checkpoints.
 
     A folder in which anything changed since is of a living run.  What a killed upkeep had begun to
@@ -52,7 +52,7 @@ def old_scratch(work: Path, older_than_s: float) -> list[Found]:
         *_folders(work / FROZEN, _STAGED),
     ]
     return sorted(
-        Found(folder, _bytes_below(folder))
+        OrphanFile(folder, _bytes_below(folder))
         for folder in left
         if folder.name.startswith(_REMOVED) or _last_change_s(folder) < older_than_s
     )
@@ -67,11 +67,11 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _folders(place: Path, name: re.Pattern[str]) -> list[Path]:
+def _folders(parent: Path, name: re.Pattern[str]) -> list[Path]:
     """Real folders of that name in a place that is itself no link."""
-    if place.is_symlink() or not place.is_dir():
+    if parent.is_symlink() or not parent.is_dir():
         return []
-    matching = [path for path in place.iterdir() if name.fullmatch(path.name)]
+    matching = [path for path in parent.iterdir() if name.fullmatch(path.name)]
     return [path for path in matching if path.is_dir() and not path.is_symlink()]
 
 

@@ -33,7 +33,7 @@ class _Ending:
     installed = False
     raises = True  # not any more once the command is over
     number: int | None = None  # of the first signal
-    told = False
+    announced = False
 
 
 def guarded(command: Callable[[], int]) -> NoReturn:
@@ -55,11 +55,11 @@ def is_interrupted() -> bool:
     return _Ending.number is not None
 
 
-def tell() -> int:
+def announce() -> int:
     """Say once that the command was interrupted; returns its exit code."""
     number = _Ending.number or signal.SIGINT
-    if not _Ending.told:
-        _Ending.told = is_interrupted()
+    if not _Ending.announced:
+        _Ending.announced = is_interrupted()
         what = "interrupted" if number == signal.SIGINT else f"stopped by {_name(number)}"
         print(f"hourglass: {what}: {_SAFE}", file=sys.stderr, flush=True)
     return 128 + number
@@ -119,7 +119,7 @@ def _leave() -> NoReturn:
     code = 1
     try:
         with suppress(Exception):
-            code = tell()
+            code = announce()
         with suppress(Exception):
             _end_children()
         with suppress(Exception):

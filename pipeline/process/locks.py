@@ -15,12 +15,12 @@ _POLL_S = 0.1
 
 
 @contextmanager
-def held(
+def locked(
     path: Path,
     holder: str,
     wait_s: float,
     busy: Callable[[str], str],
-    say: Callable[[str], None] = lambda _: None,
+    print_line: Callable[[str], None] = lambda _: None,
 ) -> Iterator[None]:
     """Hold the lock of a file; the system frees it even when the process is killed.
 
@@ -29,7 +29,7 @@ def held(
         holder: what others are told of this process while it holds the lock.
         wait_s: how long to wait for another process.
         busy: says who holds it, from what the holder told of itself.
-        say: is told that once, when waiting begins.
+        print_line: is told that once, when waiting begins.
 
     Raises:
         HourglassError: another process still holds it after ``wait_s``.
@@ -49,7 +49,7 @@ def held(
                         f"{sentence}: waited {wait_s:.0f} s; try again when it has finished"
                     ) from error
                 if not announced:
-                    say(sentence)
+                    print_line(sentence)
                     announced = True
                 time.sleep(_POLL_S)
         lock.truncate(0)
@@ -62,10 +62,10 @@ def held(
 
 
 @contextmanager
-def writing(
-    folder: Path, wait_s: float, say: Callable[[str], None] = lambda _: None
+def lake_lock(
+    folder: Path, wait_s: float, print_line: Callable[[str], None] = lambda _: None
 ) -> Iterator[None]:
-    """Be the lake's only writer; ``say`` is told once when another process is.
+    """Be the lake's only writer; ``print_line`` is told once when another process is.
 
     Raises:
         HourglassError: another process still writes after ``wait_s``.
@@ -75,7 +75,7 @@ def writing(
         return f"another process (pid {pid}) is writing to the lake at {folder}"
 
     def waiting(sentence: str) -> None:
-        say(f"waiting: {sentence}")
+        print_line(f"waiting: {sentence}")
 
-    with held(folder / "writer.lock", str(os.getpid()), wait_s, busy, waiting):
+    with locked(folder / "writer.lock", str(os.getpid()), wait_s, busy, waiting):
         yield

@@ -20,23 +20,23 @@ from pipeline.quality.profiles import EVENT_DISTRIBUTIONS, SESSION_DISTRIBUTIONS
 
 WEEK_H = 7 * DAY_H
 # As far back as anything here looks: four weeks for what is usual, one for how it varies.
-PAST_H = 5 * WEEK_H
+BASELINE_H = 5 * WEEK_H
 _WEEKS = 4
 _DAYS = 7
 _FEWEST = 3
 # By so much the same hour may differ from day to day where nothing is wrong.
 _TOLERANCE = 0.05
 _SMALLEST_SPREAD = 0.1
-_USUAL_PART = 0.9
+_EXPECTED_SHARE = 0.9
 # Mean of a chi-squared variable of one degree of freedom below its 90 % quantile:
 # F3(2.7055) / 0.9, with F3 the distribution function for three degrees of freedom.
-_MEAN_OF_USUAL_PART = 0.6231
+_MEAN_OF_EXPECTED_SHARE = 0.6231
 # The deviation of a normal distribution in terms of its median absolute one.
 _MAD_TO_SD = 1.4826
 _NAN = float("nan")
 SPAN_H = 6
 # A key of the context counts as usual when so large a share of events carries it.
-_USUAL_KEY = 0.5
+_EXPECTED_KEY = 0.5
 _FEWEST_VALUES = 50
 # An expectation can ask for both a large and a sure difference by its column alone.  (A condition
 # on the row would say it too, but Great Expectations takes far longer over those.)
@@ -90,7 +90,7 @@ class Volume:
     """Counts by hour, and how they usually run."""
 
     counts: Mapping[Hour, float]
-    _usual: dict[Hour, float | None] = field(default_factory=dict, compare=False, repr=False)
+    _expected: dict[Hour, float | None] = field(default_factory=dict, compare=False, repr=False)
 
     def deviation(self, hour: Hour, span_h: int = 1) -> Deviation:
         """How the ``span_h`` hours that end with this one compare with the same hours before.
@@ -110,25 +110,25 @@ class Volume:
         squares = [(n_ - m_) ** 2 / (m_ + 1) for n_, m_ in filter(None, before)]
         if len(squares) < DAY_H:
             return UNKNOWN
-        usual = sorted(squares)[: ceil(_USUAL_PART * len(squares))]
-        phi = max(1.0, sum(usual) / len(usual) / _MEAN_OF_USUAL_PART)
+        usual = sorted(squares)[: ceil(_EXPECTED_SHARE * len(squares))]
+        phi = max(1.0, sum(usual) / len(usual) / _MEAN_OF_EXPECTED_SHARE)
         z = (n - m) / sqrt(phi * (m + 1) + (_TOLERANCE * m) ** 2)
         return Deviation(n / m if m else _NAN, z)
 
     def _sums(self, hour: Hour, span_h: int) -> tuple[float, float] | None:
         n = m = 0.0
         for back in range(span_h):
-            usual = self._usual_of(hour - back)
+            usual = self._expected_of(hour - back)
             if usual is None or hour - back not in self.counts:
                 return None
             n += self.counts[hour - back]
             m += usual
         return n, m
 
-    def _usual_of(self, hour: Hour) -> float | None:
-        if hour not in self._usual:
-            self._usual[hour] = expected_count(self.counts, hour)
-        return self._usual[hour]
+    def _expected_of(self, hour: Hour) -> float | None:
+        if hour not in self._expected:
+            self._expected[hour] = expected_count(self.counts, hour)
+        return self._expected[hour]
 
 
 def deviation_from_expected(values: Mapping[Hour, float], hour: Hour, value: float) -> Deviation:
@@ -153,7 +153,7 @@ def deviation_from_expected(values: Mapping[Hour, float], hour: Hour, value: flo
 COMPARED = ("count", "fact", "event_type", "context", "value", "session_count", "session_fact")
 
 
-class Past:
+class Baseline:
     """What is recorded of the hours up to some hour: their events, and their profiles.
 
     Args:
@@ -209,8 +209,8 @@ class Past:
 # How an hour differs from what is usual, as the columns of a one-row frame.
 
 
-def event_comparison(hour: Hour | None, past: Past) -> dict[str, float]:
-    """Compare the events of an hour, whose profile ``past`` holds already, with earlier hours.
+def event_comparison(hour: Hour | None, baseline: Baseline) -> dict[str, float]:
+    """Compare the events of an hour, whose profile ``baseline`` holds already, with earlier hours.
 
     Returns:
         ``events_ratio``, ``events_z``, ``users_ratio``, ``users_z`` and the same of the six hours
@@ -226,34 +226,34 @@ def event_comparison(hour: Hour | None, past: Past) -> dict[str, float]:
         nothing = {key: _NAN for name in _COMPARED for key in _named(name, UNKNOWN)}
         return nothing | dict.fromkeys(_ALONE, _NAN)
     row: dict[str, float] = {}
-    for name, volume in (("events", past.event_volume), ("users", past.user_volume)):
+    for name, volume in (("events", baseline.event_volume), ("users", baseline.user_volume)):
         row |= _named(name, volume.deviation(hour))
         row |= _named(f"{name}_{SPAN_H}h", volume.deviation(hour, SPAN_H))
     for name in ("events_per_user", "share_of_top_user"):
-        row |= _named(name, _usual(past, hour, "fact", name))
-    values = sum(past.bins("value", hour).values())
+        row |= _named(name, _expected(baseline, hour, "fact", name))
+    values = sum(baseline.bins("value", hour).values())
     enough = values >= _FEWEST_VALUES
-    row |= _named("value", _usual(past, hour, "fact", "value_median") if enough else UNKNOWN)
-    n = past.bins("count", hour).get("events", 0.0)
-    types = past.shares("event_type", "events", hour)
-    keys = past.shares("context", "events", hour)
+    row |= _named("value", _expected(baseline, hour, "fact", "value_median") if enough else UNKNOWN)
+    n = baseline.bins("count", hour).get("events", 0.0)
+    types = baseline.shares("event_type", "events", hour)
+    keys = baseline.shares("context", "events", hour)
     row |= dict.fromkeys(_ALONE, _NAN)
-    shares = past.figures("fact", "value_share")
+    shares = baseline.figures("fact", "value_share")
     week = [share for h, share in shares.items() if hour - WEEK_H <= h < hour]
     if n >= _FEWEST_VALUES and len(week) >= DAY_H:
         row["lost_value"] = median(week) - shares.get(hour, 0.0)
     if n and types is not None:
-        new = sum(m for name, m in past.bins("event_type", hour).items() if name not in types)
+        new = sum(m for name, m in baseline.bins("event_type", hour).items() if name not in types)
         row["new_type_share"] = new / n
     if n >= _FEWEST_VALUES and keys is not None:
-        now = past.bins("context", hour)
-        lost = [was - now.get(key, 0.0) / n for key, was in keys.items() if was >= _USUAL_KEY]
+        now = baseline.bins("context", hour)
+        lost = [was - now.get(key, 0.0) / n for key, was in keys.items() if was >= _EXPECTED_KEY]
         row["lost_context"] = max([0.0, *lost])
     return row
 
 
-def session_comparison(hour: Hour | None, past: Past) -> dict[str, float]:
-    """Compare the sessions that closed in an hour, whose profile ``past`` holds, with earlier ones.
+def session_comparison(hour: Hour | None, baseline: Baseline) -> dict[str, float]:
+    """Compare the sessions that closed in an hour, whose profile ``baseline`` holds, with others.
 
     Returns:
         ``events_per_session_ratio``, ``single_share_ratio``, ``dwell_median_ratio``, each with its
@@ -261,19 +261,19 @@ def session_comparison(hour: Hour | None, past: Past) -> dict[str, float]:
     """
     row: dict[str, float] = {}
     for name in _SESSION_FACTS:
-        deviation = UNKNOWN if hour is None else _usual(past, hour, "session_fact", name)
+        deviation = UNKNOWN if hour is None else _expected(baseline, hour, "session_fact", name)
         row |= _named(name.removesuffix("_s"), deviation)
     return row
 
 
-def _usual(past: Past, hour: Hour, distribution: str, name: str) -> Deviation:
-    figures = past.figures(distribution, name)
+def _expected(baseline: Baseline, hour: Hour, distribution: str, name: str) -> Deviation:
+    figures = baseline.figures(distribution, name)
     return deviation_from_expected(figures, hour, figures.get(hour, _NAN))
 
 
-def _named(name: str, found: Deviation) -> dict[str, float]:
+def _named(name: str, deviation: Deviation) -> dict[str, float]:
     sure = {
-        f"{name}_ratio_z{level}": found.ratio if abs(found.z) >= level else _NAN
+        f"{name}_ratio_z{level}": deviation.ratio if abs(deviation.z) >= level else _NAN
         for level in _LEVELS
     }
-    return {f"{name}_ratio": found.ratio, f"{name}_z": found.z, **sure}
+    return {f"{name}_ratio": deviation.ratio, f"{name}_z": deviation.z, **sure}

@@ -41,7 +41,7 @@ _STORE = "validation_results_store"
 _INDEX = ".index"
 _HOUR = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 _TEMPLATES = Path(__file__).with_name("templates")
-_GRAVITY = {"critical": 0, "warning": 1, "ok": 2}
+_SEVERITY_ORDER = {"critical": 0, "warning": 1, "ok": 2}
 
 
 class QualitySite:
@@ -167,10 +167,10 @@ class QualitySite:
         return self._site / "validations" / f"{self._name(key)}.html"
 
 
-def _beyond(kept: Mapping[str, tuple[int, IndexEntry]], keep: int) -> Iterator[str]:
+def _beyond(stored: Mapping[str, tuple[int, IndexEntry]], keep: int) -> Iterator[str]:
     """All but the results of each suite stored last: an old hour judged now shows it."""
     by_suite: dict[str, list[tuple[int, str]]] = {}
-    for name, (at, entry) in kept.items():
+    for name, (at, entry) in stored.items():
         by_suite.setdefault(entry.suite, []).append((at, name))
     for entries in by_suite.values():
         yield from (name for _, name in sorted(entries)[:-keep])
@@ -254,7 +254,7 @@ def result_page(result: ExpectationSuiteValidationResult) -> str:
                 "examples": examples_of(answer),
             }
         )
-    rows.sort(key=lambda row: (_GRAVITY[row["verdict"]], row["name"]))
+    rows.sort(key=lambda row: (_SEVERITY_ORDER[row["verdict"]], row["name"]))
     run = result.meta["run_id"]
     name = run["run_name"] if isinstance(run, dict) else run.run_name
     values = {
@@ -289,8 +289,8 @@ def index_page(entries: Iterable[IndexEntry]) -> str:
     rows = sorted(batches.values(), key=lambda row: str(row["name"]), reverse=True)
     for row in rows:
         verdicts = [cell["verdict"] for cell in row["cells"].values()]
-        row["verdict"] = min(verdicts, key=_GRAVITY.__getitem__)
-    counts = {v: sum(row["verdict"] == v for row in rows) for v in _GRAVITY}
+        row["verdict"] = min(verdicts, key=_SEVERITY_ORDER.__getitem__)
+    counts = {v: sum(row["verdict"] == v for row in rows) for v in _SEVERITY_ORDER}
     return _page("index.html", {"suites": sorted(suites), "rows": rows, "counts": counts})
 
 

@@ -54,8 +54,8 @@ class Drift:
 
     ``current`` and ``before`` (B,) are shares of the bins: parts of 1, or, of ``context``, the
     share of events that bear each key.  ``distance`` is between 0 and 1 (:func:`distance`);
-    ``usual`` is the largest that any trailing day has from the others; ``adjusted_p`` accounts for
-    the number of distributions (Benjamini and Yekutieli 2001).
+    ``expected`` is the largest that any trailing day has from the others; ``adjusted_p`` accounts
+    for the number of distributions (Benjamini and Yekutieli 2001).
     """
 
     distribution: str
@@ -63,14 +63,14 @@ class Drift:
     before: Floats
     current: Floats
     distance: float
-    usual: float
+    expected: float
     p: float
     adjusted_p: float
 
     @property
     def drifted(self) -> bool:
         """Whether the distance is neither chance nor what a day may have."""
-        return self.adjusted_p < SIGNIFICANCE and self.distance > MARGIN * self.usual
+        return self.adjusted_p < SIGNIFICANCE and self.distance > MARGIN * self.expected
 
 
 @dataclass(frozen=True)
@@ -183,13 +183,13 @@ def day_counts(profiles: pa.Table, stop: Hour) -> tuple[NDArray[np.bool_], list[
     return present.reshape(days, DAY_H), tables
 
 
-def distance(one: Floats, other: Floats, exclusive: bool = True) -> Floats:
+def distance(first: Floats, other: Floats, exclusive: bool = True) -> Floats:
     """Total variation between shares (..., B) of bins; of marks, the largest difference.
 
     Half the sum of absolute differences: the share of events that would have to change their bin
     to make the two alike.
     """
-    gaps = np.abs(one - other)
+    gaps = np.abs(first - other)
     distances: Floats = gaps.sum(axis=-1) / 2 if exclusive else gaps.max(axis=-1)
     return distances
 

@@ -90,13 +90,13 @@ def validate_batches(batches: Iterable[Batch], site: Path, keep: int) -> list[Va
     return outcomes
 
 
-def outcomes_of(
+def results_of(
     result: ExpectationSuiteValidationResult, suite: Suite, batch_name: str
 ) -> tuple[ExpectationResult, ...]:
     """Read Great Expectations' answer, in the order of the suite."""
     by_name = {configuration_of(r).meta["name"]: r for r in result.results}
     where = f"{suite.name}/{batch_name}"
-    return tuple(_outcome(check, by_name[check.name], where) for check in suite.checks)
+    return tuple(_expectation_result(check, by_name[check.name], where) for check in suite.checks)
 
 
 def _judge(quality: QualitySite, batch: Batch) -> ValidationResult:
@@ -106,7 +106,7 @@ def _judge(quality: QualitySite, batch: Batch) -> ValidationResult:
     result = frame.validate(expectations, result_format=answer)
     quality.forget(batch.suite.name, batch.name)
     _note_figures(result, batch.frame)
-    results = outcomes_of(result, batch.suite, batch.name)
+    results = results_of(result, batch.suite, batch.name)
     failed = [outcome.sentence for outcome in results if not outcome.success]
     page = quality.store(result, batch.name, {"verdict": worst(results), "failed": failed})
     return ValidationResult(batch.suite.name, batch.name, results, page)
@@ -160,11 +160,11 @@ def _expectations(suite: Suite) -> ExpectationSuite:
         configuration = ExpectationConfiguration(
             type=check.expect,
             kwargs=dict(check.arguments),
-            description=check.promise,
+            description=check.description,
             severity=FailureSeverity(check.severity),
             meta={
                 "name": check.name,
-                "mend": check.mend,
+                "mend": check.remedy,
                 "limit": check.limit,
             },
         )
@@ -182,12 +182,16 @@ def _expectations(suite: Suite) -> ExpectationSuite:
     return ExpectationSuite(name=suite.name, expectations=expectations)
 
 
-def _outcome(check: Check, result: ExpectationValidationResult, where: str) -> ExpectationResult:
+def _expectation_result(
+    check: Check, result: ExpectationValidationResult, where: str
+) -> ExpectationResult:
     observed = observed_text(result)
-    sentence = f"{where}: {check.promise}"
+    sentence = f"{where}: {check.description}"
     if not result.success:
-        sentence = f'{where}: broken promise "{check.promise}": {observed} (limit: {check.limit})'
-        sentence += f": {check.mend}" if check.mend else ""
+        sentence = (
+            f'{where}: broken promise "{check.description}": {observed} (limit: {check.limit})'
+        )
+        sentence += f": {check.remedy}" if check.remedy else ""
     return ExpectationResult(
         check.name,
         check.column,

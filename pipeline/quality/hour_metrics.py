@@ -194,8 +194,8 @@ def _late_share(events: pa.Table, arrived: pa.Table, min_events: int) -> float:
     return float(1 - in_time / accepted)
 
 
-def _rate(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
+def _rate(hits: int, whole: int) -> float:
+    return hits / whole if whole else 0.0
 
 
 def _top_share(column: pa.ChunkedArray) -> float:

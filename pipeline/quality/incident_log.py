@@ -19,9 +19,9 @@ from pipeline.lake.tables import FAILED_EXPECTATIONS, INCIDENTS
 from pipeline.quality.verdicts import JUDGED, STEPS, Kind, content_of
 
 if TYPE_CHECKING:
-    from pipeline.quality.verdict_log import Judged
+    from pipeline.quality.verdict_log import HourVerdict
 
-_GRAVE = ("critical", "accepted")
+_CRITICAL = ("critical", "accepted")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def log_incidents(
     lake: Lake,
     kind: Kind,
     suites: Collection[str],
-    judged: Mapping[Hour, Judged],
+    hour_verdicts: Mapping[Hour, HourVerdict],
     rules: str,
     act: Act,
     made_by: Mapping[str, str],
@@ -50,19 +50,19 @@ def log_incidents(
         lake: the tables.
         kind: what was judged.
         suites: those that judge this kind.
-        judged: by hour, the verdicts.
+        hour_verdicts: by hour, the verdicts.
         rules: digest of what the hours were judged by.
         act: when and by whom.
         made_by: properties of the commit.
     """
-    if not judged:
+    if not hour_verdicts:
         return
-    hours = contiguous(judged)
+    hours = contiguous(hour_verdicts)
     verdicts, filled = lake.filled(STEPS[kind], hours), lake.filled(JUDGED[kind], hours)
     touched = [
         hour
-        for hour, hour_verdict in judged.items()
-        if hour_verdict.verdict in _GRAVE or _verdict(verdicts.get(hour)) in _GRAVE
+        for hour, hour_verdict in hour_verdicts.items()
+        if hour_verdict.verdict in _CRITICAL or _verdict(verdicts.get(hour)) in _CRITICAL
     ]
     if not touched:
         return
@@ -72,10 +72,10 @@ def log_incidents(
     rows = []
     for hour in sorted(touched):
         before = verdicts.get(hour)
-        earlier = _Known(
+        earlier = _EarlierIncident(
             former.get(hour), before, broken.get(hour, {}), content_of(filled, hour), rules
         )
-        for row in _changes(judged[hour], earlier, act):
+        for row in _changes(hour_verdicts[hour], earlier, act):
             rows.append({"hour": hour.start, "kind": kind, **row})
     if rows:
         table = pa.Table.from_pylist(rows, INCIDENTS.schema)
@@ -89,7 +89,7 @@ def _none_of(rows: pa.Table) -> pa.Array:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _EarlierIncident:
     """What is known of an hour before it is judged, and what it holds now."""
 
     last: Mapping[str, Any] | None  # of its changes
@@ -99,24 +99,26 @@ class _Known:
     rules: str
 
 
-def _changes(one: Judged, known: _Known, act: Act) -> Iterator[dict[str, Any]]:
+def _changes(current: HourVerdict, earlier: _EarlierIncident, act: Act) -> Iterator[dict[str, Any]]:
     """The rows that a verdict adds."""
-    last, number = known.last, known.last["number"] if known.last else 0
-    if last is None and _verdict(known.verdict) in _GRAVE:
+    last, number = earlier.last, earlier.last["number"] if earlier.last else 0
+    if last is None and _verdict(earlier.verdict) in _CRITICAL:
         # Critical since before there was a log: when and who found it is not known.
         number = 1
-        failures = {name: str(row["sentence"]) for name, row in known.broken.items()}
-        reasons = [row["accepted"] for row in known.broken.values() if row["accepted"]]
+        failures = {name: str(row["sentence"]) for name, row in earlier.broken.items()}
+        reasons = [row["accepted"] for row in earlier.broken.values() if row["accepted"]]
         reason = reasons[0] if reasons else None
-        last = _row(number, NOBODY, _verdict(known.verdict), failures, reason=reason)
+        last = _row(number, NOBODY, _verdict(earlier.verdict), failures, reason=reason)
         yield last
-    if one.verdict in _GRAVE:
-        row = _row(number + 1, act, one.verdict, dict(_critical(one)), reason=one.accepted)
-        if last is None or _told(last) != _told(row):
+    if current.verdict in _CRITICAL:
+        row = _row(
+            number + 1, act, current.verdict, dict(_critical(current)), reason=current.accepted
+        )
+        if last is None or _as_logged(last) != _as_logged(row):
             yield row
-    elif last is not None and last["verdict"] in _GRAVE:
+    elif last is not None and last["verdict"] in _CRITICAL:
         failures = dict.fromkeys(last["expectations"] or (), last["sentence"] or "")
-        yield _row(number + 1, act, one.verdict, failures, cause=_cause(one, known))
+        yield _row(number + 1, act, current.verdict, failures, cause=_cause(current, earlier))
 
 
 def _row(
@@ -140,28 +142,28 @@ def _row(
     }
 
 
-def _told(row: Mapping[str, Any]) -> tuple[object, ...]:
+def _as_logged(row: Mapping[str, Any]) -> tuple[object, ...]:
     return row["verdict"], row["reason"], sorted(row["expectations"] or ())
 
 
-def _cause(one: Judged, known: _Known) -> str:
+def _cause(current: HourVerdict, earlier: _EarlierIncident) -> str:
     """Why an hour that was critical passes now."""
-    before = known.verdict
-    if before is None or before.input_digest != known.content:
+    before = earlier.verdict
+    if before is None or before.input_digest != earlier.content:
         return "data_changed"
     limits = {
         f"{outcome.suite}.{result.name}": result.limit
-        for outcome in one.of_batch
+        for outcome in current.of_batch
         for result in outcome.results
         if result.severity == "critical"
     }
-    if any(limits.get(name) != row["limit"] for name, row in known.broken.items()):
+    if any(limits.get(name) != row["limit"] for name, row in earlier.broken.items()):
         return "expectation_changed"
-    return "settings_changed" if before.config_digest != known.rules else "compared_anew"
+    return "settings_changed" if before.config_digest != earlier.rules else "compared_anew"
 
 
-def _critical(one: Judged) -> Iterator[tuple[str, str]]:
-    for outcome in one.of_batch:
+def _critical(current: HourVerdict) -> Iterator[tuple[str, str]]:
+    for outcome in current.of_batch:
         for result in outcome.results:
             if result.severity == "critical" and not result.success:
                 yield f"{outcome.suite}.{result.name}", result.sentence

@@ -46,7 +46,7 @@ class ValidationResult:
         """The worst failure, or ``ok``."""
         return worst(self.results)
 
-    def let_pass(self) -> ValidationResult:
+    def waived(self) -> ValidationResult:
         """The same, its critical failures accepted."""
         results = (
             replace(result, accepted=not result.success and result.severity == "critical")
@@ -63,7 +63,7 @@ def worst(results: Iterable[ExpectationResult]) -> Verdict:
     return "warning" if failed else "ok"
 
 
-def refuse_critical(outcomes: Iterable[ValidationResult]) -> None:
+def refuse_critical(results: Iterable[ValidationResult]) -> None:
     """Let ``ok`` and ``warning`` pass.
 
     Raises:
@@ -71,7 +71,7 @@ def refuse_critical(outcomes: Iterable[ValidationResult]) -> None:
     """
     critical = [
         result
-        for outcome in outcomes
+        for outcome in results
         for result in outcome.results
         if not result.success and result.severity == "critical" and not result.accepted
     ]

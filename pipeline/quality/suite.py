@@ -27,14 +27,14 @@ _PLACEHOLDER = re.compile(r"\$([a-z][a-z0-9_]*)")
 class Check:
     """One expectation: ``expect`` is Great Expectations' own name, ``arguments`` its own words.
 
-    ``promise``, ``mend`` and ``limit`` are for people.
+    ``description``, ``remedy`` and ``limit`` are for people.
     """
 
     name: str
-    promise: str
+    description: str
     expect: str
     severity: Severity
-    mend: str
+    remedy: str
     limit: str
     arguments: Mapping[str, Any]
 
@@ -51,13 +51,13 @@ class Suite:
     name: str
     checks: tuple[Check, ...]
 
-    def with_mends(self, mends: Mapping[str, str]) -> Suite:
+    def with_remedies(self, remedies: Mapping[str, str]) -> Suite:
         """The same, with more to say of how to mend what some columns show."""
         checks = []
         for check in self.checks:
-            more = mends.get(check.column or "")
-            mend = ": ".join(filter(None, (check.mend, more)))
-            checks.append(replace(check, mend=mend) if more else check)
+            more = remedies.get(check.column or "")
+            mend = ": ".join(filter(None, (check.remedy, more)))
+            checks.append(replace(check, remedy=mend) if more else check)
         return replace(self, checks=tuple(checks))
 
 

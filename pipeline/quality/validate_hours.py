@@ -28,12 +28,12 @@ from pipeline.quality.hour_metrics import (
 from pipeline.quality.incident_log import NOBODY, Act
 from pipeline.quality.results import ValidationResult, worst
 from pipeline.quality.suite import load_suite, suite_values
-from pipeline.quality.verdict_log import SUITES, Judged, Waiver, accepted_before, kind_of, record
+from pipeline.quality.verdict_log import SUITES, HourVerdict, Waiver, kind_of, record, waivers
 from pipeline.quality.verdicts import Kind, Steps, changed_hours, standing_verdicts
 from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from pipeline.quality.baseline import Past
+    from pipeline.quality.baseline import Baseline
     from pipeline.quality.expectations import Batch
 
 # What suites and profiles look at: of an hour of millions of rows each further column tells.
@@ -52,16 +52,16 @@ MOST_LARGE_BATCHES = 8
 
 
 @dataclass
-class _Judging:
+class _Validation:
     """What one run reads and has found so far."""
 
     lake: Lake
     settings: Settings
     files: pa.Table
-    past: Past
+    baseline: Baseline
     profiles: list[pa.Table] = field(default_factory=list)
-    mends: dict[HourRange, dict[str, str]] = field(default_factory=dict)
-    outcomes: dict[tuple[Kind, HourRange], list[ValidationResult]] = field(default_factory=dict)
+    remedies: dict[HourRange, dict[str, str]] = field(default_factory=dict)
+    results: dict[tuple[Kind, HourRange], list[ValidationResult]] = field(default_factory=dict)
 
 
 def validate(
@@ -94,10 +94,10 @@ def validate(
     """
     if accepted is not None and not accepted.strip():
         raise UsageError('--accept "": say why the hours may pass, it is kept with them')
-    from pipeline.quality.baseline import PAST_H
+    from pipeline.quality.baseline import BASELINE_H
 
     lake.undo_unfinished()
-    steps = lake.filled_steps(hours.first - 2 * PAST_H)
+    steps = lake.filled_steps(hours.first - 2 * BASELINE_H)
     stale = set(stale_hours(lake, settings, hours.stop))
     if tuple(kinds) == ("sessions",) and (late := sorted(stale & set(hours))):
         raise HourglassError(
@@ -105,104 +105,108 @@ def validate(
         )
     work: list[tuple[Kind, HourRange]] = []
     for kind in kinds:
-        again = hours_again(steps, kind, HourRange(hours.first - PAST_H, hours.first))
+        again = hours_again(steps, kind, HourRange(hours.first - BASELINE_H, hours.first))
         parts = [*(alone(hour) for hour in again), *parts_of(steps, kind, hours)]
         sound = [p for p in parts if kind == "events" or not any(h in stale for h in p)]
         work += [(kind, batch) for batch in sound]
     first = min([hours.first, *(batch.first for _, batch in work)])
-    past = _past(lake, steps, HourRange(first - PAST_H, hours.stop), first)
-    run = _Judging(lake, settings, lake.arrow(SOURCE_FILES), past)
-    results = _judge(run, work)
+    past = _baseline(lake, steps, HourRange(first - BASELINE_H, hours.stop), first)
+    run = _Validation(lake, settings, lake.arrow(SOURCE_FILES), past)
+    results = _validate_part(run, work)
     critical = [
         (kind, alone(hour))
         for kind, batch in work
-        if len(batch) > 1 and _verdict(run.outcomes[kind, batch]) == "critical"
+        if len(batch) > 1 and _verdict(run.results[kind, batch]) == "critical"
         for hour in batch
     ]
     if critical:
-        results += _judge(run, critical)
-    let_pass = Waiver(accepted, hours, accepted_before(lake, steps, HourRange(first, hours.stop)))
-    judged = [_judged(run, kind, batch, hour, let_pass) for kind, batch in work for hour in batch]
+        results += _validate_part(run, critical)
+    let_pass = Waiver(accepted, hours, waivers(lake, steps, HourRange(first, hours.stop)))
+    judged = [
+        _hour_verdict(run, kind, batch, hour, let_pass) for kind, batch in work for hour in batch
+    ]
     rules = settings.digest("quality", "source", "ingest")
     record(lake, judged, run.profiles, rules, act)
     passed = {
         (verdict.kind, str(verdict.hour)) for verdict in judged if verdict.verdict == "accepted"
     }
     return [
-        outcome.let_pass() if (kind_of(outcome.suite), outcome.batch_name) in passed else outcome
+        outcome.waived() if (kind_of(outcome.suite), outcome.batch_name) in passed else outcome
         for outcome in results
     ]
 
 
-def batch_name(part: HourRange) -> str:
+def batch_name(hours: HourRange) -> str:
     """What Data Docs call a range of hours."""
-    return str(part.first) if len(part) == 1 else f"{part.first}+{len(part)}h"
+    return str(hours.first) if len(hours) == 1 else f"{hours.first}+{len(hours)}h"
 
 
-def _judge(run: _Judging, work: Sequence[tuple[Kind, HourRange]]) -> list[ValidationResult]:
+def _validate_part(
+    run: _Validation, work: Sequence[tuple[Kind, HourRange]]
+) -> list[ValidationResult]:
     quality = run.settings.quality
     batches = chain.from_iterable(_batches(run, kind, batch) for kind, batch in work)
     results = validate_batches(batches, run.settings.path("data_docs"), quality.keep)
     left = iter(results)
     for kind, batch in work:
-        run.outcomes[kind, batch] = [next(left) for _ in SUITES[kind]]
+        run.results[kind, batch] = [next(left) for _ in SUITES[kind]]
     return results
 
 
-def _batches(run: _Judging, kind: Kind, part: HourRange) -> Iterator[Batch]:
-    frames = _event_frames(run, part) if kind == "events" else _session_frames(run, part)
-    mends = run.mends.get(part, {}) if kind == "events" else {}
-    values = {**suite_values(part.stop - 1, run.settings), "hour_start": part.first.start}
+def _batches(run: _Validation, kind: Kind, hours: HourRange) -> Iterator[Batch]:
+    frames = _event_frames(run, hours) if kind == "events" else _session_frames(run, hours)
+    mends = run.remedies.get(hours, {}) if kind == "events" else {}
+    values = {**suite_values(hours.stop - 1, run.settings), "hour_start": hours.first.start}
     for suite, frame in zip(SUITES[kind], frames, strict=True):
         loaded = load_suite(suite, values, run.settings.quality.suites)
-        yield Batch(loaded.with_mends(mends), frame, batch_name(part))
+        yield Batch(loaded.with_remedies(mends), frame, batch_name(hours))
 
 
-def _event_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
+def _event_frames(run: _Validation, hours: HourRange) -> tuple[Any, Any]:
     from pipeline.quality.baseline import event_comparison
     from pipeline.quality.profiles import event_profile
 
-    events = run.lake.arrow(EVENTS, part, columns=_EVENT_COLUMNS)
-    profile = event_profile(part, events)
+    events = run.lake.arrow(EVENTS, hours, columns=_EVENT_COLUMNS)
+    profile = event_profile(hours, events)
     run.profiles.append(profile)
-    run.past.learn(profile)
-    facts = hour_facts(part, events, run.files)
+    run.baseline.learn(profile)
+    facts = hour_facts(hours, events, run.files)
     keyed = run.settings.source.columns.event_key is not None
-    if doubled := duplicate_cause(files_of(part, events, run.files), run.files, events, keyed):
-        run.mends[part] = {"duplicate_rate": doubled}
+    if doubled := duplicate_cause(files_of(hours, events, run.files), run.files, events, keyed):
+        run.remedies[hours] = {"duplicate_rate": doubled}
     # A batch of many hours has no hours before it that are like it.
-    hour = part.first if len(part) == 1 else None
-    return events_frame(events), facts.assign(**event_comparison(hour, run.past))
+    hour = hours.first if len(hours) == 1 else None
+    return events_frame(events), facts.assign(**event_comparison(hour, run.baseline))
 
 
-def _session_frames(run: _Judging, part: HourRange) -> tuple[Any, Any]:
+def _session_frames(run: _Validation, hours: HourRange) -> tuple[Any, Any]:
     from pipeline.quality.baseline import session_comparison
     from pipeline.quality.profiles import session_profile
 
-    sessions = run.lake.arrow(SESSIONS, part, columns=_SESSION_COLUMNS)
-    profile = session_profile(part, sessions)
+    sessions = run.lake.arrow(SESSIONS, hours, columns=_SESSION_COLUMNS)
+    profile = session_profile(hours, sessions)
     run.profiles.append(profile)
-    run.past.learn(profile)
-    hour = part.first if len(part) == 1 else None
-    facts = session_facts(part, sessions)
-    return sessions_frame(sessions), facts.assign(**session_comparison(hour, run.past))
+    run.baseline.learn(profile)
+    hour = hours.first if len(hours) == 1 else None
+    facts = session_facts(hours, sessions)
+    return sessions_frame(sessions), facts.assign(**session_comparison(hour, run.baseline))
 
 
-def _past(lake: Lake, steps: Steps, known: HourRange, first: Hour) -> Past:
+def _baseline(lake: Lake, steps: Steps, recorded: HourRange, first: Hour) -> Baseline:
     """What is known of the weeks before, and how many events the hours to be judged have.
 
     Hours before the first to be judged that are critical are no example of what is usual.
     """
-    from pipeline.quality.baseline import COMPARED, Past
+    from pipeline.quality.baseline import COMPARED, Baseline
 
     arrived = steps.get(INGEST, {})
-    before = HourRange(known.first, first)
+    before = HourRange(recorded.first, first)
     verdicts = standing_verdicts(steps, "events", before)
     odd = {hour for hour, verdict in verdicts.items() if verdict == "critical"}
-    since = max(min(arrived, default=known.stop), known.first)
+    since = max(min(arrived, default=recorded.stop), recorded.first)
     events = {
         hour: float(arrived[hour].rows) if hour in arrived else 0.0
-        for hour in HourRange(since, known.stop)
+        for hour in HourRange(since, recorded.stop)
         if hour not in odd
     }
     profiles = lake.arrow(PROFILES, before)
@@ -211,23 +215,25 @@ def _past(lake: Lake, steps: Steps, known: HourRange, first: Hour) -> Past:
         pc.is_in(profiles["distribution"], value_set=pa.array(COMPARED, pa.string())),
         pc.invert(pc.is_in(profiles["hour"], value_set=left_out)),
     )
-    return Past(events, profiles.filter(is_usual))
+    return Baseline(events, profiles.filter(is_usual))
 
 
-def _verdict(outcomes: Iterable[ValidationResult]) -> str:
-    return worst(result for outcome in outcomes for result in outcome.results)
+def _verdict(results: Iterable[ValidationResult]) -> str:
+    return worst(result for outcome in results for result in outcome.results)
 
 
-def _judged(run: _Judging, kind: Kind, part: HourRange, hour: Hour, let_pass: Waiver) -> Judged:
+def _hour_verdict(
+    run: _Validation, kind: Kind, hours: HourRange, hour: Hour, waiver: Waiver
+) -> HourVerdict:
     """What is to be recorded of an hour.
 
     Of a critical batch, the verdict is that on the hour alone, unless no hour alone is critical.
     """
-    single = {h: run.outcomes.get((kind, alone(h)), []) for h in part}
-    batch = part
+    single = {h: run.results.get((kind, alone(h)), []) for h in hours}
+    batch = hours
     if any(_verdict(results) == "critical" for results in single.values()):
         batch = alone(hour)
-    outcomes = run.outcomes[kind, batch]
+    outcomes = run.results[kind, batch]
     verdict = _verdict(outcomes)
     critical = {
         result.name
@@ -235,11 +241,11 @@ def _judged(run: _Judging, kind: Kind, part: HourRange, hour: Hour, let_pass: Wa
         for result in outcome.results
         if result.severity == "critical" and not result.success
     }
-    if critical and (reason := let_pass.reason_for(kind, hour, critical)):
-        return Judged(kind, hour, "accepted", tuple(outcomes), reason, tuple(outcomes))
+    if critical and (reason := waiver.reason_for(kind, hour, critical)):
+        return HourVerdict(kind, hour, "accepted", tuple(outcomes), reason, tuple(outcomes))
     # What a batch of many hours failed is told once, with its first hour.
     recorded = tuple(outcomes) if hour == batch.first else ()
-    return Judged(kind, hour, verdict, recorded, of_batch=tuple(outcomes))
+    return HourVerdict(kind, hour, verdict, recorded, of_batch=tuple(outcomes))
 
 
 # Which hours are judged, and in what batches.

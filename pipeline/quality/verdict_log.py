@@ -31,24 +31,24 @@ def kind_of(suite: str) -> Kind:
 
 
 @dataclass(frozen=True)
-class Judged:
+class HourVerdict:
     """The verdict on one hour, and the outcomes that it owes to.
 
-    ``accepted`` is a person's reason to let it pass though it is critical.  ``outcomes`` are what
+    ``accepted`` is a person's reason to let it pass though it is critical.  ``results`` are what
     is recorded with the hour, ``of_batch`` all that its batch came to.
     """
 
     kind: Kind
     hour: Hour
     verdict: str
-    outcomes: tuple[ValidationResult, ...] = ()
+    results: tuple[ValidationResult, ...] = ()
     accepted: str | None = None
     of_batch: tuple[ValidationResult, ...] = ()
 
 
 def record(
     lake: Lake,
-    judged: Sequence[Judged],
+    hour_verdicts: Sequence[HourVerdict],
     profiles: Sequence[pa.Table],
     rules: str,
     act: Act = NOBODY,
@@ -59,7 +59,7 @@ def record(
 
     Args:
         lake: the tables.
-        judged: one a kind and hour; of one given twice the later counts.
+        hour_verdicts: one a kind and hour; of one given twice the later counts.
         profiles: rows of ``profiles``; of an hour given twice the later ones count.
         rules: digest of what the hours were judged by.
         act: when the hours were judged and by whom.
@@ -67,7 +67,7 @@ def record(
     made_by = {"hourglass.step": "validate", "hourglass.code": code_version()}
     _replace_profiles(lake, profiles, made_by)
     for kind in SUITES:
-        verdicts = {verdict.hour: verdict for verdict in judged if verdict.kind == kind}
+        verdicts = {verdict.hour: verdict for verdict in hour_verdicts if verdict.kind == kind}
         if not verdicts:
             continue
         log_incidents(lake, kind, SUITES[kind], verdicts, rules, act, made_by)
@@ -76,15 +76,15 @@ def record(
         filled = lake.filled(JUDGED[kind], hours)
         rows = [_row(verdict, filled, rules) for _, verdict in sorted(verdicts.items())]
         table = pa.Table.from_pylist(rows, FILLED_HOURS.schema)
-        lake.record_filled(STEPS[kind], hours, table, {}, unsettles=False)
+        lake.record_filled(STEPS[kind], hours, table, {}, invalidates=False)
 
 
-def _row(one: Judged, filled: Mapping[Hour, FilledHour], rules: str) -> dict[str, object]:
+def _row(verdict: HourVerdict, filled: Mapping[Hour, FilledHour], rules: str) -> dict[str, object]:
     return {
-        "hour": one.hour.start,
-        "step": STEPS[one.kind],
-        "input_digest": content_of(filled, one.hour),
-        "output_digest": one.verdict,
+        "hour": verdict.hour.start,
+        "step": STEPS[verdict.kind],
+        "input_digest": content_of(filled, verdict.hour),
+        "output_digest": verdict.verdict,
         "state_digest": "",
         "config_digest": rules,
         "code_version": code_version(),
@@ -109,7 +109,7 @@ def _replace_profiles(lake: Lake, profiles: Sequence[pa.Table], made_by: Mapping
 
 
 def _replace_failed(
-    lake: Lake, kind: Kind, verdicts: Mapping[Hour, Judged], made_by: Mapping[str, str]
+    lake: Lake, kind: Kind, verdicts: Mapping[Hour, HourVerdict], made_by: Mapping[str, str]
 ) -> None:
     rows = [row for _, verdict in sorted(verdicts.items()) for row in _failures(verdict)]
     among = _Among("suite", SUITES[kind])
@@ -120,13 +120,13 @@ def _replace_failed(
         lake.rewrite_days(FAILED_EXPECTATIONS, hours, table, made_by, among)
 
 
-def _failures(one: Judged) -> Iterator[dict[str, object]]:
-    for outcome in one.outcomes:
+def _failures(verdict: HourVerdict) -> Iterator[dict[str, object]]:
+    for outcome in verdict.results:
         for result in outcome.results:
             if result.success:
                 continue
             yield {
-                "hour": one.hour.start,
+                "hour": verdict.hour.start,
                 "batch": outcome.batch_name,
                 "suite": outcome.suite,
                 "expectation": result.name,
@@ -135,7 +135,7 @@ def _failures(one: Judged) -> Iterator[dict[str, object]]:
                 "observed": result.observed,
                 "limit": result.limit,
                 "examples": list(result.examples),
-                "accepted": one.accepted if result.severity == "critical" else None,
+                "accepted": verdict.accepted if result.severity == "critical" else None,
             }
 
 
@@ -154,7 +154,7 @@ class _Among:
 
 
 @dataclass(frozen=True)
-class Accepted:
+class EarlierWaiver:
     """What an hour had broken when somebody let it pass, and the reason given."""
 
     reason: str
@@ -167,7 +167,7 @@ class Waiver:
 
     reason: str | None
     hours: HourRange
-    before: Mapping[tuple[Kind, Hour], Accepted]
+    before: Mapping[tuple[Kind, Hour], EarlierWaiver]
 
     def reason_for(self, kind: Kind, hour: Hour, critical: set[str]) -> str | None:
         """Why a critical hour passes, if it does."""
@@ -177,9 +177,7 @@ class Waiver:
         return earlier.reason if earlier and critical <= earlier.expectations else None
 
 
-def accepted_before(
-    lake: Lake, steps: Steps, hours: HourRange
-) -> dict[tuple[Kind, Hour], Accepted]:
+def waivers(lake: Lake, steps: Steps, hours: HourRange) -> dict[tuple[Kind, Hour], EarlierWaiver]:
     """What was accepted of hours that have not changed since."""
     kinds: tuple[Kind, ...] = ("events", "sessions")
     holding = {
@@ -190,12 +188,12 @@ def accepted_before(
     }
     if not holding:
         return {}
-    by_hour: dict[tuple[Kind, Hour], Accepted] = {}
+    by_hour: dict[tuple[Kind, Hour], EarlierWaiver] = {}
     columns = ("hour", "suite", "expectation", "accepted")
     for row in lake.arrow(FAILED_EXPECTATIONS, hours, columns=columns).to_pylist():
         key = kind_of(row["suite"]), Hour.of(row["hour"])
         if row["accepted"] is None or key not in holding:
             continue
         names = by_hour[key].expectations if key in by_hour else frozenset()
-        by_hour[key] = Accepted(row["accepted"], names | {row["expectation"]})
+        by_hour[key] = EarlierWaiver(row["accepted"], names | {row["expectation"]})
     return by_hour

@@ -105,16 +105,16 @@ def how_to_go_on(hour: Hour) -> str:
     )
 
 
-def quality_passed(lake: Lake, learned: HourRange, judged: HourRange) -> bool | None:
+def quality_passed(lake: Lake, learned: HourRange, judged_hours: HourRange) -> bool | None:
     """Whether the hours that a model learned from, and those that judge it, may be trusted.
 
     False where one was found critical and nobody let it pass; None where one that judges was never
     validated, or has changed since.
     """
     state = lake.state()
-    hours = HourRange(learned.first, judged.stop)
+    hours = HourRange(learned.first, judged_hours.stop)
     of_events = verdicts_of(lake, "events", hours, state)
     of_sessions = verdicts_of(lake, "sessions", hours, state)
     if "critical" in {*of_events.values(), *of_sessions.values()}:
         return False
-    return True if all(hour in of_events for hour in judged) else None
+    return True if all(hour in of_events for hour in judged_hours) else None

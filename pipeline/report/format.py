@@ -121,7 +121,7 @@ class Interval(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Light:
+class StatusLight:
     """A traffic light: what is judged, its colour, and one sentence."""
 
     name: str

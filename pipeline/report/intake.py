@@ -82,7 +82,7 @@ class Volume:
     silent: tuple[str, ...]
 
     @property
-    def usual(self) -> float:
+    def expected(self) -> float:
         """The median of the days before."""
         return float(np.median(self.days))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.hours import Hour
 from pipeline.quality.drift import Comparison
 from pipeline.report.failures import Failure
-from pipeline.report.format import Light, Link
+from pipeline.report.format import Link, StatusLight
 from pipeline.report.incidents import Incident
 from pipeline.report.intake import LaterFiles, Reason
 from pipeline.report.popularity import Churn, Popularity
@@ -30,7 +30,7 @@ class ExtraSections:
 
     heading: str
     html: Markup
-    lights: Sequence[Light] = ()
+    lights: Sequence[StatusLight] = ()
     contents: Sequence[tuple[str, str]] = ()
 
 
@@ -48,7 +48,7 @@ class ReportFacts:
 
     title: str
     generated_for: str
-    lights: Sequence[Light] = ()
+    lights: Sequence[StatusLight] = ()
     failures: Sequence[Failure] = ()
     validated: int = 0
     to_validate: int = 0

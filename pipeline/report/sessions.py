@@ -286,9 +286,9 @@ def repeats(sessions: pa.Table) -> Repeats | None:
     order = np.lexsort((position, time_us, session, start_us, item, user))
     follows = np.r_[False, _same(user[order]) & _same(item[order])]
     in_session = np.r_[False, _same(session[order])]
-    within = _back(order, follows & in_session)
+    within = _in_row_order(order, follows & in_session)
     # Had the item been met in this session before, the event would follow it there.
-    across = _back(order, follows & ~in_session)
+    across = _in_row_order(order, follows & ~in_session)
     last_us = np.r_[0, time_us[order][:-1]]
     waited_s = (time_us[order] - last_us)[follows & ~in_session] / _SECOND_US
 
@@ -323,7 +323,7 @@ def _same(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     return same
 
 
-def _back(order: NDArray[np.int64], flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _in_row_order(order: NDArray[np.int64], flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Put flags of rows in an order back in the rows' own order."""
     rows = np.zeros(len(order), dtype=np.bool_)
     rows[order] = flags

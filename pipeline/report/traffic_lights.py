@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange
 from pipeline.quality.drift import MIN_DAYS, Comparison
 from pipeline.report.failures import Failure
-from pipeline.report.format import Colour, Light, duration, percent, plain, significant, words
+from pipeline.report.format import Colour, StatusLight, duration, percent, plain, significant, words
 from pipeline.report.incidents import Incident
 from pipeline.report.intake import LaterFiles, Rate, Volume
 from pipeline.report.sessions import DwellTimes, SessionLengths
@@ -39,7 +39,7 @@ _WEEK_D = 7
 _FEW_EVENTS, _FEWEST_EVENTS = 0.5, 0.1
 
 
-def freshness_light(newest: datetime | None, at: datetime, hours: pd.DataFrame) -> Light:
+def freshness_light(newest: datetime | None, at: datetime, hours: pd.DataFrame) -> StatusLight:
     """How old the newest event is, beside the longest silence of the range.
 
     Grey for a log that ended longer ago than a week and than the report looks back: nothing is
@@ -47,13 +47,13 @@ def freshness_light(newest: datetime | None, at: datetime, hours: pd.DataFrame) 
     """
     name = "Freshness"
     if newest is None:
-        return Light(name, "grey", "There is no event in these hours.")
+        return StatusLight(name, "grey", "There is no event in these hours.")
     busy = np.flatnonzero(hours["events"].to_numpy())
     silence_h = int(np.diff(busy).max(initial=1))
     age_h = (at - newest).total_seconds() / HOUR_S
     stamp = newest.strftime("%Y-%m-%d %H:%M")
     if age_h > max(len(hours), _WEEK_D * DAY_H):
-        return Light(
+        return StatusLight(
             name,
             "grey",
             f"The log ended on {stamp}, {_long(age_h)} ago: no new event is expected.",
@@ -61,8 +61,8 @@ def freshness_light(newest: datetime | None, at: datetime, hours: pd.DataFrame) 
     usual_h = max(2, silence_h)
     newest_is = f"The newest event is of {stamp}, {_long(age_h)} old"
     if age_h <= usual_h:
-        return Light(name, "green", f"{newest_is}; up to {usual_h} h is usual here.")
-    return Light(
+        return StatusLight(name, "green", f"{newest_is}; up to {usual_h} h is usual here.")
+    return StatusLight(
         name,
         "amber" if age_h <= 2 * usual_h else "red",
         f"{newest_is}, and {usual_h} h is the longest so far: see whether files still arrive and "
@@ -70,7 +70,9 @@ def freshness_light(newest: datetime | None, at: datetime, hours: pd.DataFrame) 
     )
 
 
-def intake_light(rates: Sequence[Rate], later: LaterFiles, doubled: str | None = None) -> Light:
+def intake_light(
+    rates: Sequence[Rate], later: LaterFiles, doubled: str | None = None
+) -> StatusLight:
     """Late, duplicate and quarantined records of the last day beside the days before.
 
     Args:
@@ -95,28 +97,28 @@ def intake_light(rates: Sequence[Rate], later: LaterFiles, doubled: str | None =
     )
     if not rates:
         if not records:
-            return Light(name, "grey", "No file arrived in these hours or after them.")
+            return StatusLight(name, "grey", "No file arrived in these hours or after them.")
         to_do = "".join(f"; {remedies[odd]}" for odd in odd_later)
-        return Light(
+        return StatusLight(
             name,
             "amber" if odd_later else "green",
             f"No file arrived in these hours, the log came in one piece: of its {shares}{to_do}.",
         )
-    risen = [rate for rate in rates if rate.low > _RISE * _usual(rate) + _LEAST_RISE]
+    risen = [rate for rate in rates if rate.low > _RISE * _usual_rate(rate) + _LEAST_RISE]
     refused_now = next(rate for rate in rates if rate.name == "quarantined")
     shares_now = ", ".join(
         f"{percent(rate.last)} of {_OF[rate.name]} {rate.name}{_before(rate)}" for rate in rates
     )
     after = f"; of those that came after these hours, {shares}" if records else ""
     if not risen and refused_now.low < _MANY_REFUSED and not odd_later:
-        return Light(name, "green", f"Last day: {shares_now}{after}.")
-    odd = [max(risen, key=lambda rate: rate.low - _usual(rate)).name] if risen else []
+        return StatusLight(name, "green", f"Last day: {shares_now}{after}.")
+    odd = [max(risen, key=lambda rate: rate.low - _usual_rate(rate)).name] if risen else []
     red = refused_now.low >= _MANY_REFUSED
     to_do = remedies[(odd or (["quarantined"] if red else odd_later))[0]]
-    return Light(name, "red" if red else "amber", f"Last day: {shares_now}{after}; {to_do}.")
+    return StatusLight(name, "red" if red else "amber", f"Last day: {shares_now}{after}; {to_do}.")
 
 
-def _usual(rate: Rate) -> float:
+def _usual_rate(rate: Rate) -> float:
     """The rate of the days before; where there are none, what may be without a word."""
     return _UNSEEN[rate.name] if rate.before is None else rate.before
 
@@ -130,7 +132,7 @@ def expectations_light(
     verdicts: Mapping[Hour, str],
     failed: Sequence[Failure],
     incidents: Sequence[Incident] = (),
-) -> Light:
+) -> StatusLight:
     """Red where critical hours stand, amber for accepted ones, warnings, and unjudged hours.
 
     Args:
@@ -142,7 +144,7 @@ def expectations_light(
     name = "Expectations"
     if not verdicts:
         run = f"run hourglass validate --from {hours.first} --to {hours.stop}"
-        return Light(name, "grey", f"No hour of the report was validated: {run}.")
+        return StatusLight(name, "grey", f"No hour of the report was validated: {run}.")
     by_verdict: dict[str, list[Hour]] = {}
     for hour, verdict in sorted(verdicts.items()):
         by_verdict.setdefault(verdict, []).append(hour)
@@ -151,7 +153,7 @@ def expectations_light(
     if critical := by_verdict.get("critical"):
         why = [f for f in failed if f.severity == "critical" and f.open]
         sentence = f": {why[0].sentence}" if why else " (validate again to see why)"
-        return Light(
+        return StatusLight(
             name,
             "red",
             f"{counted(len(critical), 'hour')} broke a critical promise, last {critical[-1]}"
@@ -171,28 +173,28 @@ def expectations_light(
     mended = sum(incident.hours for incident in incidents if incident.state == "mended")
     history = [f"{counted(mended, 'critical hour')} mended since (see Incidents)"] if mended else []
     if findings:
-        return Light(name, "amber", f"{judged}: {'; '.join([*findings, *history])}.")
+        return StatusLight(name, "amber", f"{judged}: {'; '.join([*findings, *history])}.")
     passed = f"all of them pass, {history[0]}" if history else "every promise was kept there"
     missing = sorted(wanted - set(verdicts))
     if not missing:
-        return Light(name, "green", f"{judged}, {passed}.")
+        return StatusLight(name, "green", f"{judged}, {passed}.")
     run = f"run hourglass validate --from {missing[0]} --to {missing[-1] + 1} for the others"
-    return Light(name, "amber", f"{judged}, {passed}: {run}.")
+    return StatusLight(name, "amber", f"{judged}, {passed}: {run}.")
 
 
-def volume_light(volume: Volume | None) -> Light:
+def volume_light(volume: Volume | None) -> StatusLight:
     """The last 24 h beside each of the 24 h before."""
     name = "Volume"
     if volume is None:
-        return Light(name, "grey", "Less than two days to compare.")
+        return StatusLight(name, "grey", "Less than two days to compare.")
     low, high = min(volume.days), max(volume.days)
     sentence = f"{counted(volume.events, 'event')} in the last 24 h; " + (
-        f"the {len(volume.days)} days before had {low:,} to {high:,}, median {volume.usual:,.0f}"
+        f"the {len(volume.days)} days before had {low:,} to {high:,}, median {volume.expected:,.0f}"
         if len(volume.days) > 1
         else f"the day before had {low:,}"
     )
     if volume.silent:
-        return Light(
+        return StatusLight(
             name,
             "red" if volume.events < low else "amber",
             f"{sentence}. {counted(len(volume.silent), 'hour')} without an event that always had "
@@ -204,29 +206,31 @@ def volume_light(volume: Volume | None) -> Light:
         and max(alike) >= _WEEKDAY_EVENTS
         and not (min(alike) / 2 <= volume.events <= 2 * max(alike))
     ):
-        return Light(
+        return StatusLight(
             name,
             "amber",
             f"{sentence}. The same day a week before had {alike[0]:,}: a holiday, or look for a "
             "producer that stopped or records that came twice with other keys.",
         )
-    slack = _VOLUME_SLACK * volume.usual
-    if low <= volume.events <= high or abs(volume.events - volume.usual) <= slack:
-        return Light(name, "green", f"{sentence}.")
+    slack = _VOLUME_SLACK * volume.expected
+    if low <= volume.events <= high or abs(volume.events - volume.expected) <= slack:
+        return StatusLight(name, "green", f"{sentence}.")
     if volume.events < low:
         colour: Colour = "red" if volume.events < low / 2 else "amber"
-        return Light(name, colour, f"{sentence}: look for a producer or a file that is missing.")
-    return Light(
+        return StatusLight(
+            name, colour, f"{sentence}: look for a producer or a file that is missing."
+        )
+    return StatusLight(
         name,
         "amber",
         f"{sentence}: look for a robot, a doubled delivery with other keys, or real interest.",
     )
 
 
-def sessions_light(lengths: SessionLengths | None, dwell: DwellTimes | None) -> Light:
+def sessions_light(lengths: SessionLengths | None, dwell: DwellTimes | None) -> StatusLight:
     """How long sessions are and how long people stay; drift tells whether that is new."""
     if lengths is None:
-        return Light("Sessions", "grey", "No session closed in these hours.")
+        return StatusLight("Sessions", "grey", "No session closed in these hours.")
     single = lengths.counts[0] / lengths.sessions
     stay = f", median dwell time {duration(dwell.median_s)}" if dwell else ""
     sentence = (
@@ -234,17 +238,19 @@ def sessions_light(lengths: SessionLengths | None, dwell: DwellTimes | None) -> 
         f"mean {significant(lengths.mean)} events{stay}; {percent(single)} have a single event"
     )
     if single > 0.5:  # noqa: PLR2004 - most
-        return Light("Sessions", "amber", f"{sentence}, from which no next item can be learnt.")
-    return Light("Sessions", "green", f"{sentence}.")
+        return StatusLight(
+            "Sessions", "amber", f"{sentence}, from which no next item can be learnt."
+        )
+    return StatusLight("Sessions", "green", f"{sentence}.")
 
 
-def drift_light(comparison: Comparison | None) -> Light:
+def drift_light(comparison: Comparison | None) -> StatusLight:
     """Amber where a distribution drifted."""
     name = "Drift"
     if comparison is None:
-        return Light(name, "grey", "No hour has a profile: run hourglass validate.")
+        return StatusLight(name, "grey", "No hour has a profile: run hourglass validate.")
     if not comparison.drifts:
-        return Light(
+        return StatusLight(
             name,
             "grey",
             f"Too little to compare: {counted(comparison.days, 'day')} of profiles before the "
@@ -252,23 +258,25 @@ def drift_light(comparison: Comparison | None) -> Light:
         )
     compared = f"{counted(len(comparison.drifts), 'distribution')} of the last day"
     if not comparison.drifted:
-        return Light(name, "green", f"None of {compared} is further off than days usually are.")
+        return StatusLight(
+            name, "green", f"None of {compared} is further off than days usually are."
+        )
     worst = max(comparison.drifted, key=lambda drift: drift.distance)
     names = ", ".join(plain(drift.distribution) for drift in comparison.drifted)
-    return Light(
+    return StatusLight(
         name,
         "amber",
         f"{len(comparison.drifted)} of {compared} drifted ({names}): the distance of "
-        f"{plain(worst.distribution)} is {percent(worst.distance)}, up to {percent(worst.usual)} "
-        "is usual; see the charts below.",
+        f"{plain(worst.distribution)} is {percent(worst.distance)}, up to "
+        f"{percent(worst.expected)} is usual; see the charts below.",
     )
 
 
-def support_light(steps: Sequence[Mapping[str, Any]]) -> Light:
+def support_light(steps: Sequence[Mapping[str, Any]]) -> StatusLight:
     """What share of the events and items the last data set kept."""
     name = "Support filter"
     if not steps or not steps[0]["events"]:
-        return Light(name, "grey", "No data set has been made yet.")
+        return StatusLight(name, "grey", "No data set has been made yet.")
     first, last = steps[0], steps[-1]
     share = last["events"] / first["events"]
     sentence = (
@@ -276,17 +284,17 @@ def support_light(steps: Sequence[Mapping[str, Any]]) -> Light:
         f"{percent(last['items'], first['items'])} of the items ({last['items']:,})"
     )
     if share >= _FEW_EVENTS:
-        return Light(name, "green", f"{sentence}.")
+        return StatusLight(name, "green", f"{sentence}.")
     lost = Counter({b["step"]: a["events"] - b["events"] for a, b in pairwise(steps)})
     step, events = lost.most_common(1)[0]
-    return Light(
+    return StatusLight(
         name,
         "amber" if share >= _FEWEST_EVENTS else "red",
         f'{sentence}; "{step}" took {events:,}: a longer dataset.window would leave more.',
     )
 
 
-def conservation_light(files: Mapping[str, int]) -> Light:
+def conservation_light(files: Mapping[str, int]) -> StatusLight:
     """Records of all files = accepted + duplicates + quarantined + removed by other programs."""
     removed = files.get("removed", 0)
     accounted = files["accepted"] + files["duplicates"] + files["quarantined"] + removed
@@ -298,15 +306,15 @@ def conservation_light(files: Mapping[str, int]) -> Light:
         + (f" + {removed:,} removed by another program (see source_files)" if removed else "")
     )
     remedy = "." if adds_up else ": ingest again, and report the file that does not add up."
-    return Light("Conservation", "green" if adds_up else "red", sentence + remedy)
+    return StatusLight("Conservation", "green" if adds_up else "red", sentence + remedy)
 
 
-def dataset_light(quality: Mapping[str, Any] | None, made: bool = True) -> Light:
+def dataset_light(quality: Mapping[str, Any] | None, made: bool = True) -> StatusLight:
     """The verdict that a data set carries with it (``quality.json``), if one was made."""
     if not made:
-        return Light("Data set", "grey", "No data set has been made yet.")
+        return StatusLight("Data set", "grey", "No data set has been made yet.")
     if quality is None:
-        return Light("Data set", "grey", "The last data set was not judged.")
+        return StatusLight("Data set", "grey", "The last data set was not judged.")
     colours: dict[str, Colour] = {"ok": "green", "warning": "amber", "critical": "red"}
     failed = [str(sentence).rstrip(".") for sentence in quality.get("failed", ())]
     if not failed:
@@ -314,7 +322,7 @@ def dataset_light(quality: Mapping[str, Any] | None, made: bool = True) -> Light
     else:
         more = f" ({len(failed) - 1} more failed.)" if len(failed) > 1 else ""
         sentence = f"{failed[0]}.{more}"
-    return Light("Data set", colours.get(str(quality.get("verdict")), "grey"), sentence)
+    return StatusLight("Data set", colours.get(str(quality.get("verdict")), "grey"), sentence)
 
 
 def _long(hours: float) -> str:

@@ -9,10 +9,16 @@ from itertools import groupby
 
 from pipeline.hours import HOUR_S, Hour, HourRange, contiguous
 from pipeline.ingest.ingest import IngestSummary, ingest
-from pipeline.ingest.new_files import find_intake
+from pipeline.ingest.new_files import find_new_files
 from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
-from pipeline.lake.stale_hours import Standing, rules_digest, stale_of, standing, why_stale
+from pipeline.lake.stale_hours import (
+    FilledState,
+    filled_state,
+    rules_digest,
+    stale_hours_of,
+    why_stale,
+)
 from pipeline.quality.verdicts import refused_hours
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
 from pipeline.settings.settings import Settings
@@ -55,7 +61,7 @@ def plan_backfill(
     lake: Lake,
     settings: Settings,
     clock: datetime,
-    asked: HourRange | None,
+    requested: HourRange | None,
     accept_late: bool = False,
 ) -> BackfillPlan:
     """What :func:`backfill` would do now; changes nothing.
@@ -66,10 +72,10 @@ def plan_backfill(
     """
     source = source_for(settings.source)
     lake.refuse_foreign()
-    late = _late(clock, asked, accept_late)
-    intake = find_intake(lake, settings, source, clock, _arrivals(asked), late)
-    now = standing(lake, settings)
-    end = _end(now, settings, clock, asked)
+    late = _late(clock, requested, accept_late)
+    intake = find_new_files(lake, settings, source, clock, _arrivals(requested), late)
+    now = filled_state(lake, settings)
+    end = _end(now, settings, clock, requested)
     refused = set(refused_hours(lake, "events", HourRange(Hour(0), end)))
     ranges = _planned(now, rules_digest(settings), end, refused)
     return BackfillPlan(
@@ -87,13 +93,13 @@ def backfill(
     lake: Lake,
     settings: Settings,
     clock: datetime,
-    asked: HourRange | None,
+    requested: HourRange | None,
     accept_late: bool = False,
     report: Callable[[HourRange, int], None] = lambda _step, _left: None,
 ) -> tuple[IngestSummary, SessionizeSummary | None]:
     """Take new files in, then fill the hours that are missing or whose inputs have changed.
 
-    Only hours before the end of ``asked`` are filled, and all of those: hours follow from one
+    Only hours before the end of ``requested`` are filled, and all of those: hours follow from one
     another, so what is missing before a range belongs to it.  ``accept_late`` lets records of the
     range in that came later than ``ingest.max_lateness``.  Each step is committed as it ends, so
     an interrupted backfill goes on where it was.
@@ -102,45 +108,47 @@ def backfill(
         HourglassError: as :func:`pipeline.ingest.ingest.ingest` and
             :func:`pipeline.sessions.sessionize.sessionize`.
     """
-    late = _late(clock, asked, accept_late)
-    taken = ingest(compute, lake, settings, clock, _arrivals(asked), late)
-    now = standing(lake, settings)
-    end = _end(now, settings, clock, asked)
-    stale = stale_of(now, rules_digest(settings), end)
+    late = _late(clock, requested, accept_late)
+    taken = ingest(compute, lake, settings, clock, _arrivals(requested), late)
+    now = filled_state(lake, settings)
+    end = _end(now, settings, clock, requested)
+    stale = stale_hours_of(now, rules_digest(settings), end)
     if not stale:
         return taken, None
     return taken, sessionize(compute, lake, settings, contiguous(stale)[-1], report, end)
 
 
-def _arrivals(asked: HourRange | None) -> HourRange | None:
+def _arrivals(requested: HourRange | None) -> HourRange | None:
     """Files of an hour hold events of earlier ones: all that arrived before the end matter."""
-    return None if asked is None else HourRange(Hour(0), asked.stop)
+    return None if requested is None else HourRange(Hour(0), requested.stop)
 
 
-def _late(clock: datetime, asked: HourRange | None, accept_late: bool) -> HourRange | None:
-    return (asked or HourRange(Hour(0), Hour.of(clock) + 1)) if accept_late else None
+def _late(clock: datetime, requested: HourRange | None, accept_late: bool) -> HourRange | None:
+    return (requested or HourRange(Hour(0), Hour.of(clock) + 1)) if accept_late else None
 
 
-def _end(now: Standing, settings: Settings, clock: datetime, asked: HourRange | None) -> Hour:
+def _end(
+    now: FilledState, settings: Settings, clock: datetime, requested: HourRange | None
+) -> Hour:
     """The hour after the last that is wanted.
 
     That is what is asked for, or else all that has events and, of the past, the hours in which
     the last sessions close.
     """
-    if asked is not None:
-        return asked.stop
+    if requested is not None:
+        return requested.stop
     latest = max([*now.arrived, *now.filled], default=Hour(-1)) + 1
     close = latest + -(-settings.sessions.gap_s // HOUR_S)
     return max(latest, min(close, Hour.of(clock)))
 
 
-def _planned(now: Standing, rules: str, end: Hour, refused: set[Hour]) -> Iterator[PlannedRange]:
+def _planned(now: FilledState, rules: str, end: Hour, refused: set[Hour]) -> Iterator[PlannedRange]:
     """Ranges of one reason each; hours that will stay unfilled are told with them."""
 
     def why_of(hour: Hour) -> str | None:
         return "refused: critical" if hour in refused else why_stale(now, rules, hour)
 
-    hours_told = sorted({*stale_of(now, rules, end), *refused})
+    hours_told = sorted({*stale_hours_of(now, rules, end), *refused})
     for why, hours in groupby(hours_told, key=why_of):
         for part in contiguous(hours):
             events = sum(now.arrived[hour].rows for hour in part if hour in now.arrived)

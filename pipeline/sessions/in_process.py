@@ -12,25 +12,27 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
-from pipeline.sessions.arrow_exchange import Parcel, Received, by_kind
+from pipeline.sessions.arrow_exchange import Received, ShuffleBlock, by_kind
 
 #: What waits for each task of the next stage.
-Waiting = dict[int, list[Parcel]]
+Waiting = dict[int, list[ShuffleBlock]]
 
 
 class TaskError(Exception):
     """A task has failed; the text is the last of its traceback, as Spark passes it on."""
 
 
-def first_stage(tasks: int, work: Callable[[int], Iterable[Parcel]]) -> Waiting:
+def first_stage(tasks: int, work: Callable[[int], Iterable[ShuffleBlock]]) -> Waiting:
     """Run ``work`` for each task number, which is all that it is given."""
     return _delivered(parcel for task in range(tasks) for parcel in work(task))
 
 
-def next_stage(waiting: Waiting, work: Callable[[int, Received], Iterable[Parcel]]) -> Waiting:
+def next_stage(
+    waiting: Waiting, work: Callable[[int, Received], Iterable[ShuffleBlock]]
+) -> Waiting:
     """Run ``work`` for each task on what waits for it, and let go of that."""
 
-    def parcels() -> Iterator[Parcel]:
+    def parcels() -> Iterator[ShuffleBlock]:
         for task in sorted(waiting):
             yield from work(task, by_kind(waiting.pop(task)))
 
@@ -42,7 +44,7 @@ def collected(waiting: Waiting, kind: str) -> list[pa.Table]:
     return [parcel[3] for parcels in waiting.values() for parcel in parcels if parcel[2] == kind]
 
 
-def _delivered(parcels: Iterable[Parcel]) -> Waiting:
+def _delivered(parcels: Iterable[ShuffleBlock]) -> Waiting:
     waiting: Waiting = defaultdict(list)
     try:
         for parcel in parcels:

@@ -16,7 +16,7 @@ from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
 from pipeline.sessions import arrow_exchange, in_process
 from pipeline.sessions.kernel import SessionRules
-from pipeline.sessions.stages import WRITTEN, Plan, placing, scan, writing
+from pipeline.sessions.stages import WRITTEN_KIND, Plan, assigning, scan, writing
 from pipeline.settings.settings import SessionSettings
 
 if TYPE_CHECKING:
@@ -66,17 +66,17 @@ def compute_sessions(
 def run_in_process(plan: Plan) -> Computed:
     """Run the tasks of a plan one after another."""
     marks = in_process.first_stage(len(plan.scans) - 1, scan(plan))
-    places = in_process.next_stage(marks, placing(plan))
+    places = in_process.next_stage(marks, assigning(plan))
     written = in_process.next_stage(places, writing(plan))
-    return computed(in_process.collected(written, WRITTEN))
+    return computed(in_process.collected(written, WRITTEN_KIND))
 
 
 def run_on_spark(spark: SparkSession, plan: Plan) -> Computed:
     """Run the tasks of a plan as one Spark job."""
     marks = arrow_exchange.first_stage(spark, len(plan.scans) - 1, scan(plan))
-    places = arrow_exchange.next_stage(marks, plan.buckets, placing(plan))
+    places = arrow_exchange.next_stage(marks, plan.buckets, assigning(plan))
     written = arrow_exchange.next_stage(places, len(plan.groups) - 1, writing(plan))
-    return computed(arrow_exchange.collected(written, WRITTEN))
+    return computed(arrow_exchange.collect_tables(written, WRITTEN_KIND))
 
 
 def computed(reports: Iterable[pa.Table]) -> Computed:

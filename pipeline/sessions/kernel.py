@@ -33,7 +33,7 @@ Digests = NDArray[np.uint64]
 # One event, as far as sessions go: its trail's digest (two halves), its time, where it is stored,
 # for one that was carried in the first event of its chain, and its rank among the user's events of
 # the same time (0: there is no other).
-MARKS = pa.schema(
+EVENT_INDEX = pa.schema(
     [
         pa.field("trail", pa.uint64(), nullable=False),
         pa.field("trail_low", pa.uint64(), nullable=False),
@@ -45,10 +45,10 @@ MARKS = pa.schema(
     ]
 )
 #: ``chain_us`` of an event that no earlier hour has placed.
-NO_CHAIN = np.iinfo(np.int64).min
+NO_RUN = np.iinfo(np.int64).min
 
 # Where an event goes: dwell_us is negative on the last event of a session.
-PLACED = pa.schema(
+ASSIGNED = pa.schema(
     [
         pa.field("trail", pa.uint64(), nullable=False),
         pa.field("source", pa.int32(), nullable=False),
@@ -82,7 +82,7 @@ def session_key_hashes(names: Iterable[tuple[str, str]]) -> tuple[Digests, Diges
     return halves[:, 0], halves[:, 1]
 
 
-def session_ids(trail: Digests, start_us: Ints) -> pa.StringArray:
+def session_ids(session_key: Digests, start_us: Ints) -> pa.StringArray:
     """32 hexadecimal digits a row: half the trail's digest, then the session's start.
 
     Quickest where rows of a session follow one another.
@@ -90,13 +90,13 @@ def session_ids(trail: Digests, start_us: Ints) -> pa.StringArray:
     Raises:
         HourglassError: too many for one array.
     """
-    starts = np.flatnonzero(_changes(trail) | _changes(start_us))
-    bits = np.stack([trail[starts], start_us[starts].view(np.uint64)], axis=1)  # (S, 2)
+    starts = np.flatnonzero(_changes(session_key) | _changes(start_us))
+    bits = np.stack([session_key[starts], start_us[starts].view(np.uint64)], axis=1)  # (S, 2)
     octets = bits.astype(">u8").view(np.uint8)  # (S, 16)
     digits = np.empty((len(starts), 32), np.uint8)
     digits[:, 0::2] = _HEX[octets >> 4]
     digits[:, 1::2] = _HEX[octets & 15]
-    n = len(trail)
+    n = len(session_key)
     if n > _MOST_IDS:
         raise HourglassError(
             f"{n} events of sessions in one hour are more than the {_MOST_IDS} that fit one file"
@@ -106,22 +106,22 @@ def session_ids(trail: Digests, start_us: Ints) -> pa.StringArray:
     return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(rows.reshape(-1)))
 
 
-def place(parts: Sequence[pa.Table], rules: SessionRules) -> pa.Table:
-    """Rows of :data:`PLACED`, by trail and time, for rows of :data:`MARKS`.
+def assign_sessions(parts: Sequence[pa.Table], rules: SessionRules) -> pa.Table:
+    """Rows of :data:`ASSIGNED`, by trail and time, for rows of :data:`EVENT_INDEX`.
 
     Each part is in order of trail and time, equal times in the order of the log; no part holds a
     time before one of the parts that stand before it.
     """
     marks = pa.concat_tables(parts)
-    column = {name: marks[name].to_numpy() for name in MARKS.names}
-    order = _by_trail(column["trail"], column["trail_low"])
+    column = {name: marks[name].to_numpy() for name in EVENT_INDEX.names}
+    order = _by_session_key(column["trail"], column["trail_low"])
     trail, low, event_us = (column[name][order] for name in ("trail", "trail_low", "event_us"))
     n = len(order)
     first_of_trail = _changes(trail) | _changes(low)
     silence_us = np.diff(event_us, prepend=event_us[:1])
     first_of_chain = first_of_trail | (silence_us >= rules.gap_us)
     carried_us = column["chain_us"][order]
-    chain_us = np.where(carried_us != NO_CHAIN, carried_us, event_us)[_firsts(first_of_chain)]
+    chain_us = np.where(carried_us != NO_RUN, carried_us, event_us)[_firsts(first_of_chain)]
 
     piece = (event_us - chain_us) // rules.max_session_us
     first_of_session = first_of_chain | _changes(piece)
@@ -145,18 +145,18 @@ def place(parts: Sequence[pa.Table], rules: SessionRules) -> pa.Table:
             "dwell_us": dwell_us,
             "tie_rank": column["tie_rank"][order],
         },
-        schema=PLACED,
+        schema=ASSIGNED,
     )
 
 
-def _by_trail(trail: Digests, low: Digests) -> Ints:
+def _by_session_key(session_key: Digests, low: Digests) -> Ints:
     """Order of rows by trail that leaves the order within a trail as it is."""
     # Stable, and quick on what consists of a few ordered runs.
-    order = np.argsort(trail, kind="stable")
-    same = trail[order[1:]] == trail[order[:-1]]
+    order = np.argsort(session_key, kind="stable")
+    same = session_key[order[1:]] == session_key[order[:-1]]
     if np.any(same & (low[order[1:]] != low[order[:-1]])):
         # Half a digest has met its twin.
-        order = np.lexsort((low, trail))
+        order = np.lexsort((low, session_key))
     return order
 
 

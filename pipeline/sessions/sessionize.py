@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from pipeline.errors import HourglassError, telling_of_full_disk
+from pipeline.errors import HourglassError, explaining_full_disk
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
 from pipeline.lake.compute import Compute
-from pipeline.lake.lake import FilledHour, Lake, settled_property
+from pipeline.lake.lake import FilledHour, Lake, stable_property
 from pipeline.lake.spark import worker_error
 from pipeline.lake.stale_hours import (
-    Standing,
+    FilledState,
+    filled_state,
     input_digest,
     rules_digest,
-    stale_of,
-    standing,
+    stale_hours_of,
     state_digest,
 )
 from pipeline.lake.steps import EMPTY_DIGEST, SESSIONIZE
@@ -44,7 +44,7 @@ class SessionizeSummary:
 
     ``filled`` are the hours in order.  Of these ``asked`` were asked for, ``missing_or_changed``
     lay before and were not filled or had other inputs by now, and ``carried_on`` followed from
-    changes.  ``settled_at`` are the hours at which following a change ended, because the open
+    changes.  ``stable_from`` are the hours at which following a change ended, because the open
     sessions came out as they were.  ``failed`` names hours that could not be computed, and why;
     ``waiting`` counts those that wait for them.
     """
@@ -67,7 +67,7 @@ class _Run:
     states: dict[Hour, FilledHour | str]
     pending: set[Hour]
     done: list[HourRange] = field(default_factory=list)
-    settled_at: list[Hour] = field(default_factory=list)
+    stable_from: list[Hour] = field(default_factory=list)
     failed: list[tuple[Hour, str]] = field(default_factory=list)
     waiting: int = 0
     closed_events: int = 0
@@ -96,10 +96,10 @@ def sessionize(
     """
     lake.undo_unfinished()
     rules = rules_digest(settings)
-    before = standing(lake, settings, hours)
-    settled = max(hours.stop, lake.settled(rules) or hours.stop)
+    before = filled_state(lake, settings, hours)
+    settled = max(hours.stop, lake.stable_from(rules) or hours.stop)
     asked = set(hours)
-    stale = set(stale_of(before, rules, hours.stop)) - asked
+    stale = set(stale_hours_of(before, rules, hours.stop)) - asked
     last = max([hours.stop - 1, *before.filled, *([until - 1] if until else [])])
     run = _Run(dict(before.filled), asked | stale)
     refused = _refused(lake, before.since or Hour(0))
@@ -114,7 +114,7 @@ def sessionize(
         step = _first_step(run.pending - set(refused), before.arrived, longest)
         report(step, len(run.pending))
         try:
-            with telling_of_full_disk(settings.work, lake.warehouse):
+            with explaining_full_disk(settings.work, lake.warehouse):
                 computed = compute_sessions(compute, lake, settings.sessions, step)
         except Exception as error:
             # What no smaller step would mend: a full disk, a table that is not as it should be.
@@ -131,7 +131,7 @@ def sessionize(
         longest = min(2 * longest, _HOURS_PER_STEP)
         _advance(run, before, step, computed, last, settings.sessions.gap_s)
         whole = not run.pending and not run.failed
-        with telling_of_full_disk(settings.work, lake.warehouse):
+        with explaining_full_disk(settings.work, lake.warehouse):
             _record(lake, rules, step, computed, before, run, settled if whole else None)
     filled = {hour for step in run.done for hour in step}
     return SessionizeSummary(
@@ -141,7 +141,7 @@ def sessionize(
         carried_on=len(filled - asked - stale),
         events=sum(before.arrived[hour].rows for hour in filled if hour in before.arrived),
         closed_events=run.closed_events,
-        settled_at=tuple(run.settled_at),
+        settled_at=tuple(run.stable_from),
         failed=tuple(run.failed),
         waiting=run.waiting,
     )
@@ -166,7 +166,7 @@ def _first_step(pending: set[Hour], arrived: Mapping[Hour, FilledHour], longest:
 
 
 def _advance(
-    run: _Run, before: Standing, step: HourRange, computed: Computed, last: Hour, gap_s: int
+    run: _Run, before: FilledState, step: HourRange, computed: Computed, last: Hour, gap_s: int
 ) -> None:
     """Take a step's outcome in, and see which hours follow from it."""
     run.states.update({hour: computed.opened.get(hour, (EMPTY_DIGEST, 0))[0] for hour in step})
@@ -186,7 +186,7 @@ def _advance(
             following = HourRange(after, after + _FORWARD_STEP_H)
             run.pending.update(hour for hour in following if hour in before.filled)
         elif changed:
-            run.settled_at.append(after)
+            run.stable_from.append(after)
     elif left_open != EMPTY_DIGEST and after <= last:
         # What stands open closes in hours of silence, which nobody has filled yet.
         close = after + -(-gap_s // HOUR_S) + 1
@@ -217,9 +217,9 @@ def _record(
     rules: str,
     step: HourRange,
     computed: Computed,
-    before: Standing,
+    before: FilledState,
     run: _Run,
-    settled: Hour | None,
+    stable_from: Hour | None,
 ) -> None:
     """Commit a step, ``filled_hours`` last."""
     made_by = {
@@ -244,6 +244,6 @@ def _record(
                 "rows": count,
             }
         )
-    if settled is not None:
-        made_by = {**made_by, **settled_property(rules, settled)}
+    if stable_from is not None:
+        made_by = {**made_by, **stable_property(rules, stable_from)}
     lake.record_filled(SESSIONIZE, step, pa.Table.from_pylist(rows, FILLED_HOURS.schema), made_by)

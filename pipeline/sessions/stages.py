@@ -1,10 +1,12 @@
 """The three stages in which tasks, of Spark or of this process, compute the session tables.
 
-1. *scan*: hours of events become marks (:data:`MARKS`), parted by trail; item counts are written.
-2. *place*: the marks of some trails, in order of time, become places (:data:`PLACED`).
-3. *write*: the places of some hours are joined with the events they speak of, and written.
+1. *scan*: hours of events become an index (:data:`EVENT_INDEX`), parted by session key; item
+   counts are written.
+2. *assign*: the index rows of some keys, in order of time, get their sessions (:data:`ASSIGNED`).
+3. *write*: the assigned rows of some hours are joined with their events, and written.
 
-Events themselves are read where they lie and written where they go: only marks and places travel.
+Events themselves are read where they lie and written where they go: only index rows and
+assignments travel.
 """
 
 from __future__ import annotations
@@ -30,24 +32,24 @@ from pipeline.lake.tables import (
     TIMESTAMP,
     TableSpec,
 )
-from pipeline.sessions.arrow_exchange import Parcel, Received
+from pipeline.sessions.arrow_exchange import Received, ShuffleBlock
 from pipeline.sessions.dwell import moments_of_us
 from pipeline.sessions.kernel import (
+    EVENT_INDEX,
     HOUR_US,
-    MARKS,
-    NO_CHAIN,
+    NO_RUN,
     Digests,
     Ints,
     SessionRules,
-    place,
+    assign_sessions,
     session_ids,
     session_key_hashes,
 )
 from pipeline.text.wording import counted, verb
 
-MARKED = "marks"
-PLACES = "places"
-WRITTEN = "written"
+EVENT_INDEX_KIND = "marks"
+ASSIGNED_KIND = "places"
+WRITTEN_KIND = "written"
 _EVENT_COLUMNS = (
     *("event_time", "user_id", "item_id", "event_type"),
     *("value", "given_session", "context", "event_key"),
@@ -95,49 +97,49 @@ class Plan:
         return 1 << self.bucket_bits
 
 
-def scan(plan: Plan) -> Callable[[int], Iterator[Parcel]]:
+def scan(plan: Plan) -> Callable[[int], Iterator[ShuffleBlock]]:
     """First stage: events to marks, and the item counts of whole hours."""
 
-    def run(task: int) -> Iterator[Parcel]:
+    def run(task: int) -> Iterator[ShuffleBlock]:
         scanned = _scan(plan, range(plan.scans[task], plan.scans[task + 1]))
-        for bucket, part in _by_bucket(_marks(plan, scanned), plan.bucket_bits):
-            yield bucket, task, MARKED, part
+        for bucket, part in _by_bucket(_event_index(plan, scanned), plan.bucket_bits):
+            yield bucket, task, EVENT_INDEX_KIND, part
         if not scanned.carried:
-            yield 0, task, WRITTEN, _report(ITEM_HOURS, list(_item_hours(plan, scanned)))
+            yield 0, task, WRITTEN_KIND, _report(ITEM_HOURS, list(_item_hours(plan, scanned)))
 
     return run
 
 
-def placing(plan: Plan) -> Callable[[int, Received], Iterator[Parcel]]:
+def assigning(plan: Plan) -> Callable[[int, Received], Iterator[ShuffleBlock]]:
     """Second stage: marks to places, each for the hours that need it."""
 
-    def run(bucket: int, received: Received) -> Iterator[Parcel]:
-        for report in received.get(WRITTEN, ()):
-            yield 0, bucket, WRITTEN, report
-        if MARKED in received:
-            placed = place(received[MARKED], plan.rules)
+    def run(bucket: int, received: Received) -> Iterator[ShuffleBlock]:
+        for report in received.get(WRITTEN_KIND, ()):
+            yield 0, bucket, WRITTEN_KIND, report
+        if EVENT_INDEX_KIND in received:
+            placed = assign_sessions(received[EVENT_INDEX_KIND], plan.rules)
             for group, part in _by_group(placed, plan):
-                yield group, bucket, PLACES, part
+                yield group, bucket, ASSIGNED_KIND, part
 
     return run
 
 
-def writing(plan: Plan) -> Callable[[int, Received], Iterator[Parcel]]:
+def writing(plan: Plan) -> Callable[[int, Received], Iterator[ShuffleBlock]]:
     """Third stage: the rows of the hours' sessions, open sessions and dwell moments, on disk."""
 
-    def run(group: int, received: Received) -> Iterator[Parcel]:
-        for report in received.get(WRITTEN, ()):
-            yield 0, group, WRITTEN, report
-        if PLACES not in received:
+    def run(group: int, received: Received) -> Iterator[ShuffleBlock]:
+        for report in received.get(WRITTEN_KIND, ()):
+            yield 0, group, WRITTEN_KIND, report
+        if ASSIGNED_KIND not in received:
             return
         # Buckets come in the order of their trails, so rows do too.
-        placed = pa.concat_tables(received[PLACES]).combine_chunks()
+        placed = pa.concat_tables(received[ASSIGNED_KIND]).combine_chunks()
         first, stop = plan.groups[group], plan.groups[group + 1]
         events, rows = _events_of(plan, placed)
-        yield 0, group, WRITTEN, _closed(plan, placed, events, rows, first, stop)
-        for report in _opened(plan, placed, events, rows, first, stop):
-            yield 0, group, WRITTEN, report
-        yield 0, group, WRITTEN, _dwells(plan, placed, first, stop)
+        yield 0, group, WRITTEN_KIND, _closed_sessions(plan, placed, events, rows, first, stop)
+        for report in _open_sessions(plan, placed, events, rows, first, stop):
+            yield 0, group, WRITTEN_KIND, report
+        yield 0, group, WRITTEN_KIND, _dwells(plan, placed, first, stop)
 
     return run
 
@@ -176,18 +178,18 @@ def _scan(plan: Plan, sources: range) -> _Scanned:
     )
 
 
-def _marks(plan: Plan, scanned: _Scanned) -> pa.Table:
+def _event_index(plan: Plan, scanned: _Scanned) -> pa.Table:
     """Marks in order of trail and time; equal times in the order of the log."""
-    trail, low, rank = _trails(plan, scanned)
+    trail, low, rank = _session_keys(plan, scanned)
     if scanned.carried:
         order = _ordered(_by_time(rank, scanned.event_us), plan, scanned, ("position",))
         chain_us = _microseconds(scanned.rows, "chain_start")
         tie_rank = pc.fill_null(scanned.rows["tie_rank"], 0).to_numpy()
     else:
         order, tie_rank = _log_order(plan, scanned, rank)
-        chain_us = np.full(len(order), NO_CHAIN, np.int64)
+        chain_us = np.full(len(order), NO_RUN, np.int64)
     columns = (trail, low, scanned.event_us, scanned.source, scanned.row, chain_us, tie_rank)
-    return pa.Table.from_arrays([pa.array(c[order]) for c in columns], schema=MARKS)
+    return pa.Table.from_arrays([pa.array(c[order]) for c in columns], schema=EVENT_INDEX)
 
 
 def _microseconds(events: pa.Table, name: str) -> Ints:
@@ -200,7 +202,7 @@ def _microseconds(events: pa.Table, name: str) -> Ints:
     return np.asarray(values.to_numpy())
 
 
-def _trails(plan: Plan, scanned: _Scanned) -> tuple[Digests, Digests, Ints]:
+def _session_keys(plan: Plan, scanned: _Scanned) -> tuple[Digests, Digests, Ints]:
     """Of each event its trail's two digests, and the rank of the trail by them."""
     users = scanned.users
     if plan.given:
@@ -297,13 +299,13 @@ def _ordered(by_time: _ByTime, plan: Plan, scanned: _Scanned, columns: Sequence[
     return order
 
 
-def _by_bucket(marks: pa.Table, bits: int) -> Iterator[tuple[int, pa.Table]]:
+def _by_bucket(index: pa.Table, bits: int) -> Iterator[tuple[int, pa.Table]]:
     """Marks by the leading bits of their trails, which they are in the order of."""
-    if not marks.num_rows:
+    if not index.num_rows:
         return
-    trail = marks["trail"].to_numpy()
+    trail = index["trail"].to_numpy()
     bucket = (trail >> np.uint64(64 - bits)).astype(np.int64) if bits else np.zeros(len(trail), int)
-    yield from ((b, marks.slice(i, n)) for b, i, n in _runs(bucket))
+    yield from ((b, index.slice(i, n)) for b, i, n in _runs(bucket))
 
 
 def _runs(values: NDArray[np.generic]) -> Iterator[tuple[int, int, int]]:
@@ -343,23 +345,23 @@ def _item_hours(plan: Plan, scanned: _Scanned) -> Iterator[HourFile]:
         yield writer.write(Hour(index), iter([counted.slice(start, length)]))
 
 
-def _by_group(placed: pa.Table, plan: Plan) -> Iterator[tuple[int, pa.Table]]:
+def _by_group(assigned: pa.Table, plan: Plan) -> Iterator[tuple[int, pa.Table]]:
     """Places by the groups of hours that need them: those it stands open in or closes in."""
     bounds = np.array(plan.groups)
-    seen_from = np.maximum(placed["hour"].to_numpy(), plan.hours.first.index)
-    seen_to = np.minimum(placed["close_hour"].to_numpy(), plan.hours.stop.index - 1)
+    seen_from = np.maximum(assigned["hour"].to_numpy(), plan.hours.first.index)
+    seen_to = np.minimum(assigned["close_hour"].to_numpy(), plan.hours.stop.index - 1)
     first = np.searchsorted(bounds, seen_from, "right") - 1
     last = np.searchsorted(bounds, seen_to, "right") - 1
     for group in range(len(plan.groups) - 1):
         rows = np.flatnonzero((first <= group) & (group <= last))
         if len(rows):
-            yield group, placed.take(pa.array(rows)).combine_chunks()
+            yield group, assigned.take(pa.array(rows)).combine_chunks()
 
 
-def _events_of(plan: Plan, placed: pa.Table) -> tuple[pa.Table, Ints]:
+def _events_of(plan: Plan, assigned: pa.Table) -> tuple[pa.Table, Ints]:
     """The events that places speak of, and which of them each place speaks of."""
-    source = placed["source"].to_numpy().astype(np.int64)
-    row = placed["row"].to_numpy().astype(np.int64)
+    source = assigned["source"].to_numpy().astype(np.int64)
+    row = assigned["row"].to_numpy().astype(np.int64)
     wanted = np.flatnonzero(np.bincount(source))
     tables = [read_file(plan.sources[i], _EVENT_COLUMNS) for i in wanted]
     base = np.zeros(len(plan.sources), np.int64)
@@ -374,24 +376,24 @@ def _events_of(plan: Plan, placed: pa.Table) -> tuple[pa.Table, Ints]:
     return pa.concat_tables(kept).combine_chunks(), (np.cumsum(needed) - 1)[where]
 
 
-def _closed(
-    plan: Plan, placed: pa.Table, events: pa.Table, rows: Ints, first: int, stop: int
+def _closed_sessions(
+    plan: Plan, assigned: pa.Table, events: pa.Table, rows: Ints, first: int, stop: int
 ) -> pa.Table:
-    close = placed["close_hour"].to_numpy()
+    close = assigned["close_hour"].to_numpy()
     chosen = np.flatnonzero((close >= first) & (close < stop))
     chosen = chosen[_stable(close[chosen], first)]
-    table = _session_rows(placed, events, rows, chosen, close[chosen], SESSIONS)
+    table = _session_rows(assigned, events, rows, chosen, close[chosen], SESSIONS)
     return _written(plan, SESSIONS, table, close[chosen])
 
 
-def _opened(
-    plan: Plan, placed: pa.Table, events: pa.Table, rows: Ints, first: int, stop: int
+def _open_sessions(
+    plan: Plan, assigned: pa.Table, events: pa.Table, rows: Ints, first: int, stop: int
 ) -> Iterator[pa.Table]:
     """A row stands open from its own hour to the one before its session closes.
 
     Within a session no silence is long enough to close it, so no hour between is left out.
     """
-    hour, close = placed["hour"].to_numpy(), placed["close_hour"].to_numpy()
+    hour, close = assigned["hour"].to_numpy(), assigned["close_hour"].to_numpy()
     for part_first, part_stop in _open_parts(hour, close, first, stop):
         opens = np.maximum(hour, part_first)
         times = np.maximum(np.minimum(close, part_stop) - opens, 0)
@@ -400,7 +402,7 @@ def _opened(
         open_hour = opens[chosen] + nth
         order = _stable(open_hour, part_first)
         chosen, open_hour = chosen[order], open_hour[order]
-        table = _session_rows(placed, events, rows, chosen, open_hour, OPEN_SESSIONS)
+        table = _session_rows(assigned, events, rows, chosen, open_hour, OPEN_SESSIONS)
         yield _written(plan, OPEN_SESSIONS, table, open_hour)
 
 
@@ -430,25 +432,25 @@ def _stable(hour: NDArray[np.generic], first: int) -> Ints:
 
 
 def _session_rows(
-    placed: pa.Table, events: pa.Table, rows: Ints, chosen: Ints, hour: NDArray[np.generic],
+    assigned: pa.Table, events: pa.Table, rows: Ints, chosen: Ints, hour: NDArray[np.generic],
     spec: TableSpec,
 ) -> pa.Table:  # fmt: skip
     """Rows of ``sessions`` or ``open_sessions`` for the chosen places."""
     moved = events.take(pa.array(rows[chosen]))
-    tie_rank = placed["tie_rank"].to_numpy()[chosen]
-    start_us = placed["start_us"].to_numpy()[chosen]
+    tie_rank = assigned["tie_rank"].to_numpy()[chosen]
+    start_us = assigned["start_us"].to_numpy()[chosen]
     made = {
         "hour": pa.array(hour.astype(np.int64) * HOUR_US).cast(TIMESTAMP),
-        "session_id": session_ids(placed["trail"].to_numpy()[chosen], start_us),
+        "session_id": session_ids(assigned["trail"].to_numpy()[chosen], start_us),
         "session_start": pa.array(start_us).cast(TIMESTAMP),
-        "position": placed["position"].take(pa.array(chosen)),
+        "position": assigned["position"].take(pa.array(chosen)),
         "tie_rank": pa.array(tie_rank, mask=tie_rank == 0),
     }
     if spec is SESSIONS:
-        dwell_us = placed["dwell_us"].to_numpy()[chosen]
+        dwell_us = assigned["dwell_us"].to_numpy()[chosen]
         made["dwell_s"] = pa.array(dwell_us / _US_PER_S, mask=dwell_us < 0)
     else:
-        chain_us = placed["chain_us"].to_numpy()[chosen]
+        chain_us = assigned["chain_us"].to_numpy()[chosen]
         made["chain_start"] = pa.array(chain_us).cast(TIMESTAMP)
     return pa.table(
         {name: made[name] if name in made else moved[name] for name in spec.schema.names},
@@ -467,8 +469,8 @@ def _written(plan: Plan, spec: TableSpec, rows: pa.Table, hour: NDArray[np.gener
     return _report(spec, files, digests)
 
 
-def _dwells(plan: Plan, placed: pa.Table, first: int, stop: int) -> pa.Table:
-    close, dwell_us = placed["close_hour"].to_numpy(), placed["dwell_us"].to_numpy()
+def _dwells(plan: Plan, assigned: pa.Table, first: int, stop: int) -> pa.Table:
+    close, dwell_us = assigned["close_hour"].to_numpy(), assigned["dwell_us"].to_numpy()
     chosen = np.flatnonzero((close >= first) & (close < stop) & (dwell_us >= 0))
     chosen = chosen[_stable(close[chosen], first)]
     writer = HourWriter(plan.folders[DWELL_HOURS.name])

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from pipeline.errors import UsageError, meant
+from pipeline.errors import UsageError, suggest
+from pipeline.settings.former_keys import present_path, with_present_names
 
 PREFIX = "HOURGLASS_"
 _BETWEEN = "__"
@@ -57,10 +58,10 @@ def environment_values(settings: type[BaseModel], environment: Mapping[str, str]
     """
     values: dict[str, Any] = {}
     for variable in setting_variables(environment):
-        kind = _kind_at(settings, variable.path)
+        kind = _kind_at(settings, present_path(variable.path))
         if kind is None:
             names = [text.removeprefix(PREFIX) for text in variable_names(settings)]
-            hint = meant(variable.name.upper().removeprefix(PREFIX), names)
+            hint = suggest(variable.name.upper().removeprefix(PREFIX), names)
             hint = hint.replace("mean '", f"mean '{PREFIX}")
             raise UsageError(
                 f"{variable.name}: unknown key {'.'.join(variable.path)!r}{hint}: all keys stand "
@@ -70,7 +71,7 @@ def environment_values(settings: type[BaseModel], environment: Mapping[str, str]
         for key in variable.path[:-1]:
             section = section.setdefault(key, {})
         section[variable.path[-1]] = _value(variable, kind)
-    return values
+    return with_present_names(values, "environment")
 
 
 def variable_of(path: Sequence[str | int], environment: Mapping[str, str]) -> str | None:
@@ -79,7 +80,7 @@ def variable_of(path: Sequence[str | int], environment: Mapping[str, str]) -> st
     names = [
         variable.name
         for variable in setting_variables(environment)
-        if where[: len(variable.path)] == variable.path
+        if where[: len(variable.path)] == present_path(variable.path)
     ]
     return names[-1] if names else None
 

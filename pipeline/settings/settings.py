@@ -28,10 +28,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from pipeline.errors import HourglassError, UsageError, meant
+from pipeline.errors import HourglassError, UsageError, suggest
 from pipeline.hours import parse_duration_h
 from pipeline.settings.environment import environment_values, variable_of
 from pipeline.settings.folders import LocalFolder, LocalPath
+from pipeline.settings.former_keys import with_present_names
 from pipeline.settings.yaml_text import read_yaml
 from pipeline.text.masking import remember_secret_variables, remember_secrets
 
@@ -236,7 +237,7 @@ class ModelSettings(Section):
         return {"file": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Self:
+    def _one_parent(self) -> Self:
         if (self.system is None) == (self.file is None):
             raise ValueError("a model needs a system or a file, one of the two")
         if not self.name:
@@ -273,7 +274,7 @@ class GateSettings(Section):
     )
     min_users: int = Field(30, ge=1, description="over all looks; with fewer the gate holds")
     min_targets: int = Field(200, ge=1, description="events over all looks; with fewer: hold")
-    floor: str = Field("recent_pop", description="the baseline that every candidate must beat")
+    baseline: str = Field("recent_pop", description="the baseline that every candidate must beat")
     max_block_drop: Fraction = Field(
         0.10, description="a candidate surely worse than the champion by more than this is blocked"
     )
@@ -294,7 +295,7 @@ class GateSettings(Section):
     approval_timeout: Duration = Field("1h", description="without an answer until then: rejected")
 
 
-class WatchSettings(Section):
+class MonitorSettings(Section):
     """When the live model is taken back (after each hour)."""
 
     confidence: float = Field(
@@ -529,7 +530,7 @@ class Settings(BaseSettings):
     candidate: str | tuple[str, ...] = Field(
         "hrnn_trend", description="the models that may go live, by name; the gate judges each"
     )
-    watch: WatchSettings = WatchSettings()
+    watch: MonitorSettings = MonitorSettings()
     retrain: RetrainSettings = RetrainSettings()
     replay: ReplaySettings = ReplaySettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -633,9 +634,10 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
             raise UsageError(f"{path}: not a YAML file: {error.reason}") from error
         if not isinstance(content, dict):
             raise UsageError(f"{path}: the settings must be a mapping of sections")
+        content = with_present_names(content, name)
     remember_secrets(content)
     try:
-        return Settings(**merge(content, overrides or {}))
+        return Settings(**merge(content, with_present_names(overrides or {}, "command line")))
     except ValidationError as error:
         # A misspelt key often is why another one is missing.
         wrong = error.errors()
@@ -643,7 +645,7 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
         where = ".".join(str(key_part) for key_part in first["loc"])
         name = variable_of(first["loc"], os.environ) or name
         if first["type"] == "extra_forbidden":
-            hint = meant(str(first["loc"][-1]), _keys(Settings, first["loc"][:-1]))
+            hint = suggest(str(first["loc"][-1]), _keys(Settings, first["loc"][:-1]))
             raise UsageError(
                 f"{name}: unknown key {where!r}{hint}: all keys stand in pipeline/settings/"
             ) from error

@@ -23,7 +23,7 @@ from pipeline.hours import DAY_H, Hour, HourRange
 from pipeline.ingest.ingest import ingest
 from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
-from pipeline.process.locks import writing
+from pipeline.process.locks import lake_lock
 from pipeline.quality.validate_hours import validate
 from pipeline.quality.verdicts import Kind
 from pipeline.sessions.sessionize import sessionize
@@ -103,7 +103,7 @@ class Drill:
             raise UsageError(
                 f"{self.folder}: is not empty and holds no drill: name another folder with --work"
             )
-        with writing(self.folder, 0.0):
+        with lake_lock(self.folder, 0.0):
             return self._run(scenarios)
 
     def _run(self, scenarios: list[Scenario]) -> DrillResult:

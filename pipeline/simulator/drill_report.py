@@ -13,7 +13,7 @@ from pipeline.simulator.scenarios import Alarm, Scenario
 # An expectation that fails more often than this in quiet hours says nothing when it fails again.
 COMMON_RATE = 0.02
 MOST_CRITICAL_HOURS = 1
-_GRAVITY: dict[Alarm, int] = {"quiet": 0, "warning": 1, "critical": 2}
+_SEVERITY_ORDER: dict[Alarm, int] = {"quiet": 0, "warning": 1, "critical": 2}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class FalseAlarms:
         """Expectation, severity and number of hours, critical ones and frequent ones first."""
         counts = Counter((f.expectation, f.severity) for f in self.failures)
         rows = [(name, severity, n) for (name, severity), n in counts.items()]
-        return sorted(rows, key=lambda row: (-_GRAVITY[row[1]], -row[2], row[0]))
+        return sorted(rows, key=lambda row: (-_SEVERITY_ORDER[row[1]], -row[2], row[0]))
 
     @property
     def common(self) -> frozenset[tuple[str, Severity]]:
@@ -83,7 +83,7 @@ class Judgement:
 
 
 def failures_of(
-    outcomes: Iterable[ValidationResult], judged_at: Hour | None = None
+    results: Iterable[ValidationResult], judged_at: Hour | None = None
 ) -> list[Failure]:
     """The failed expectations of validated hours, in the order in which they were judged.
 
@@ -99,7 +99,7 @@ def failures_of(
             result.limit,
             result.sentence,
         )
-        for outcome in outcomes
+        for outcome in results
         for result in outcome.results
         if not result.success
     ]
@@ -113,15 +113,15 @@ def judge(
     The failure that counts is the first that is as grave as it must be, or else the first of all.
     """
     noticed = [f for f in failures if (f.expectation, f.severity) not in quiet.common]
-    noticed.sort(key=lambda f: (f.seen, -_GRAVITY[f.severity]))
-    enough = [f for f in noticed if _GRAVITY[f.severity] >= _GRAVITY[scenario.catch]]
+    noticed.sort(key=lambda f: (f.seen, -_SEVERITY_ORDER[f.severity]))
+    enough = [f for f in noticed if _SEVERITY_ORDER[f.severity] >= _SEVERITY_ORDER[scenario.catch]]
     first = next(iter(enough or noticed), None)
     raised: list[Alarm] = ["quiet", *(f.severity for f in noticed)]
-    gravest = max(raised, key=_GRAVITY.__getitem__)
+    gravest = max(raised, key=_SEVERITY_ORDER.__getitem__)
     at_most = scenario.at_most
     if scenario.catch != "quiet" and not enough:
         reason = "not caught" if first is None else f"only {first.severity}"
-    elif _GRAVITY[gravest] > _GRAVITY[at_most]:
+    elif _SEVERITY_ORDER[gravest] > _SEVERITY_ORDER[at_most]:
         reason = f"{gravest}, where at most {at_most} is right"
         first = next(f for f in noticed if f.severity == gravest)
     else:

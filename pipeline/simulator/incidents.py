@@ -36,7 +36,7 @@ _SPIKE_SHARE = 0.35
 _NIGHT_LOSS = 0.2
 
 
-class Telling(IntEnum):
+class RecordFault(IntEnum):
     """How a record tells of its click."""
 
     AS_IT_WAS = 0
@@ -48,12 +48,12 @@ class Telling(IntEnum):
 
 
 @dataclass(frozen=True)
-class Told:
+class ObservedClicks:
     """The clicks of an hour and what is told of them; ``time_us`` is what the records say."""
 
     clicks: Clicks  # (N,)
     time_us: Ints  # (N,)
-    telling: Ints  # (N,) Telling
+    record_fault: Ints  # (N,) Telling
     deliveries: Deliveries  # (R,)
 
 
@@ -80,7 +80,7 @@ class Incident:
         """Whether the files of the hour before come once more in this one."""
         return self._is("doubled_batch") and self.hours is not None and hour - 1 in self.hours
 
-    def tell(self, hour: Hour, clicks: Clicks, first_click: int) -> Told:
+    def emit(self, hour: Hour, clicks: Clicks, first_click: int) -> ObservedClicks:
         """What is clicked, told and delivered of the sessions that start in an hour.
 
         Args:
@@ -96,14 +96,14 @@ class Incident:
         deliveries = deliver(settings, clicks, hours_before, first_click)
         time_us, telling = clicks.time_us, np.zeros(len(clicks), dtype=np.int64)
         if self.hours is not None:
-            time_us, telling = self._told(clicks, rng)
-            altered = (time_us != clicks.time_us) | (telling != Telling.AS_IT_WAS)
+            time_us, telling = self._observed(clicks, rng)
+            altered = (time_us != clicks.time_us) | (telling != RecordFault.AS_IT_WAS)
             if self._is("repeating_producer"):
                 altered |= clicks.robot & (clicks.user < settings.users)
             row = deliveries.click - first_click
             deliveries = _marked(deliveries, altered[row])
             deliveries = self._delivered(deliveries, clicks.user[row], rng)
-        return Told(clicks, time_us, telling, deliveries)
+        return ObservedClicks(clicks, time_us, telling, deliveries)
 
     def _is(self, name: str) -> bool:
         return self.settings.scenario == name
@@ -187,16 +187,16 @@ class Incident:
             robot=np.zeros(len(users), dtype=np.bool_),
         )
 
-    def _told(self, clicks: Clicks, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    def _observed(self, clicks: Clicks, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """The time (N,) and the manner (N,) that the records tell."""
         within = self._within(clicks.time_us)
         share, telling = {
-            "missing_field": (_LOST_FIELD_SHARE, Telling.NO_USER),
-            "missing_context": (1.0, Telling.NO_DEVICE),
-            "wrong_unit": (1.0, Telling.LOAD_MS),
-            "wrong_time_unit": (1.0, Telling.TIME_MS),
-            "new_event_type": (_NEW_TYPE_SHARE, Telling.SHARE),
-        }.get(str(self.settings.scenario), (0.0, Telling.AS_IT_WAS))
+            "missing_field": (_LOST_FIELD_SHARE, RecordFault.NO_USER),
+            "missing_context": (1.0, RecordFault.NO_DEVICE),
+            "wrong_unit": (1.0, RecordFault.LOAD_MS),
+            "wrong_time_unit": (1.0, RecordFault.TIME_MS),
+            "new_event_type": (_NEW_TYPE_SHARE, RecordFault.SHARE),
+        }.get(str(self.settings.scenario), (0.0, RecordFault.AS_IT_WAS))
         chosen = within & (rng.random(len(clicks)) < share)
         off_us = {"shifted_clock": -_CLOCK_US, "fast_clock": _CLOCK_US}.get(
             str(self.settings.scenario), 0

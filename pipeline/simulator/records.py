@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.faults import Damage, Deliveries, Fault, damaged
-from pipeline.simulator.incidents import Telling
+from pipeline.simulator.incidents import RecordFault
 from pipeline.simulator.readers import Clicks
 from pipeline.simulator.scenarios import robot_count
 from pipeline.simulator.world import DEVICES, Floats, Ints, Stream, World, generator
@@ -18,13 +18,13 @@ _MEAN_LOAD_S = 0.8
 
 
 @dataclass(frozen=True)
-class Tellings:
+class RecordedClicks:
     """All clicks of a world, and what their records say of each."""
 
     clicks: Clicks  # (N,)
     event_ids: list[str]  # (N,)
     time_us: Ints  # (N,) as told
-    telling: Ints  # (N,) Telling
+    record_fault: Ints  # (N,) Telling
     load_s: Floats  # (N,)
 
 
@@ -44,11 +44,11 @@ def user_ids(world: World, settings: SimulatorSettings) -> list[str]:
 
 
 def lines_of(
-    world: World, settings: SimulatorSettings, told: Tellings, deliveries: Deliveries
+    world: World, settings: SimulatorSettings, recorded: RecordedClicks, deliveries: Deliveries
 ) -> list[bytes]:
     """The line of each record, without its end. (R,)"""
-    clicks = told.clicks.take(deliveries.click)
-    time_us = told.time_us[deliveries.click]
+    clicks = recorded.clicks.take(deliveries.click)
+    time_us = recorded.time_us[deliveries.click]
     robots = np.ones(robot_count(settings), dtype=np.int64)
     device = np.concatenate([world.users.device, robots])
     ids = user_ids(world, settings)
@@ -57,24 +57,24 @@ def lines_of(
         deliveries.click.tolist(),
         np.datetime_as_string(time_us.astype("datetime64[us]"), timezone="UTC").tolist(),
         time_us.tolist(),
-        told.telling[deliveries.click].tolist(),
+        recorded.record_fault[deliveries.click].tolist(),
         clicks.user.tolist(),
         clicks.item.tolist(),
         clicks.liked.tolist(),
         clicks.rank.tolist(),
-        told.load_s[deliveries.click].tolist(),
+        recorded.load_s[deliveries.click].tolist(),
         deliveries.fault.tolist(),
         deliveries.damage.tolist(),
         strict=True,
     ):
-        time = f"{epoch_us // 1000}" if telling == Telling.TIME_MS else f'"{iso}"'
-        who = "" if telling == Telling.NO_USER else f'"user":"{ids[user]}",'
-        kind = "share" if telling == Telling.SHARE else "like" if liked else "view"
-        on = "" if telling == Telling.NO_DEVICE else f'"device":"{DEVICES[device[user]]}",'
-        load = f"{load_s * 1000:.0f}" if telling == Telling.LOAD_MS else f"{load_s:.3f}"
+        time = f"{epoch_us // 1000}" if telling == RecordFault.TIME_MS else f'"{iso}"'
+        who = "" if telling == RecordFault.NO_USER else f'"user":"{ids[user]}",'
+        kind = "share" if telling == RecordFault.SHARE else "like" if liked else "view"
+        on = "" if telling == RecordFault.NO_DEVICE else f'"device":"{DEVICES[device[user]]}",'
+        load = f"{load_s * 1000:.0f}" if telling == RecordFault.LOAD_MS else f"{load_s:.3f}"
         placement = f'"front","rank":{rank}' if rank else '"story"'
         line = (
-            f'{{"id":"{told.event_ids[row]}","ts":{time},{who}'
+            f'{{"id":"{recorded.event_ids[row]}","ts":{time},{who}'
             f'"item":"{world.items.ids[item]}","type":"{kind}",'
             f'{on}"load_s":{load},"place":{placement}}}'
         ).encode()

@@ -32,90 +32,90 @@ class Scenario:
     because: str
 
 
-def _grave(name: ScenarioName, happens: str, because: str) -> Scenario:
+def _critical(name: ScenarioName, happens: str, because: str) -> Scenario:
     return Scenario(name, happens, "critical", "critical", because)
 
 
-def _slight(name: ScenarioName, happens: str, because: str) -> Scenario:
+def _warning(name: ScenarioName, happens: str, because: str) -> Scenario:
     return Scenario(name, happens, "warning", "warning", because)
 
 
-def _sound(name: ScenarioName, happens: str, because: str) -> Scenario:
+def _harmless(name: ScenarioName, happens: str, because: str) -> Scenario:
     return Scenario(name, happens, "quiet", "quiet", because)
 
 
 _ALL = (
-    _grave(
+    _critical(
         "missing_field",
         "a release of the tracker loses `user` in 30 % of the records",
         "Almost a third of the clicks are refused, and what is left is no fair sample.",
     ),
-    _slight(
+    _warning(
         "missing_context",
         "the tracker stops sending `device`",
         "Device is optional: the clicks themselves are whole, but someone should know.",
     ),
-    _grave(
+    _critical(
         "wrong_unit",
         "`load_s` arrives in milliseconds",
         "Values a thousand times too large are accepted, and stay until the hours are redone.",
     ),
-    _grave(
+    _critical(
         "wrong_time_unit",
         "`ts` arrives as epoch milliseconds where ISO text is expected",
         "Every record is refused: there is nothing to learn from.",
     ),
-    _grave(
+    _critical(
         "shifted_clock",
         "the clock of one of two producers is 3 hours behind",
         "Half of the clicks are filed under hours in which they did not happen.",
     ),
-    _grave(
+    _critical(
         "fast_clock",
         "the clock of one of two producers is 3 hours ahead",
         "Half of the clicks claim to be from the future and are refused.",
     ),
-    _slight(
+    _warning(
         "doubled_batch",
         "each file is delivered again under another name one hour later",
         "The copies are taken out, so the events stay right, but the delivery is broken.",
     ),
-    _grave(
+    _critical(
         "stuck_producer",
         "the producer stops at minute 20, and all that it held comes at once at the end",
         "Hours without clicks would judge and train models before the rest has come.",
     ),
-    _grave(
+    _critical(
         "repeating_producer",
         "a producer sends its last record again and again with new ids and new times",
         "A click that happened once makes a third of the events and of their popularity.",
     ),
-    _grave(
+    _critical(
         "bot_flood",
         "30 robots make twice the usual traffic on 5 items",
         "Two events in three are not people's, and five items would be recommended to all.",
     ),
-    _grave(
+    _critical(
         "silent_drop",
         "half of the users' records are lost for good",
         "Half of the people vanish without any record being refused.",
     ),
-    _slight(
+    _warning(
         "new_event_type",
         "one click in ten is of the type `share`, never seen before",
         "The events are sound, but nobody has said yet what the new type means.",
     ),
-    _sound(
+    _harmless(
         "real_spike",
         "news breaks: one item takes 35 % of half as many clicks again, of many users",
         "Many different people read one article: this is what a news site is for.",
     ),
-    _sound(
+    _harmless(
         "real_night",
         "a quiet holiday: 20 % fewer sessions",
         "People read a little less: ordinary days differ as much.",
     ),
-    _slight(
+    _warning(
         "late_delivery",
         "15 % of the records come one to three hours late",
         "Nothing is lost and late records find their hours, so it must not stop the loop.",

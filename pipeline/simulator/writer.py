@@ -19,7 +19,7 @@ from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.faults import Deliveries, Fault, join_deliveries
 from pipeline.simulator.incidents import Incident
 from pipeline.simulator.readers import Readers, join_clicks
-from pipeline.simulator.records import Tellings, lines_of, load_times, user_ids
+from pipeline.simulator.records import RecordedClicks, lines_of, load_times, user_ids
 from pipeline.simulator.scenarios import robot_count
 from pipeline.simulator.world import HOUR_US, Ints, World, build_world, topic_name
 
@@ -50,7 +50,7 @@ class _Log:
     ``fault`` and ``arrival_us`` are of a click's first whole record, whenever it arrives.
     """
 
-    told: Tellings
+    recorded: RecordedClicks
     deliveries: Deliveries
     fault: Ints  # (N,) Fault
     arrival_us: Ints  # (N,)
@@ -86,7 +86,7 @@ def simulate(
     written = 0
     arrival = log.deliveries.arrival_us // HOUR_US
     in_hours = (arrival >= hours.first.index) & (arrival < hours.stop.index)
-    lines = lines_of(world, settings, log.told, log.deliveries.take(in_hours))
+    lines = lines_of(world, settings, log.recorded, log.deliveries.take(in_hours))
     bounds = np.searchsorted(file_of[in_hours], np.arange(len(files) + 1))
     for at, name in enumerate(files):
         hour = Hour.parse(name.split("/", 1)[0])
@@ -121,7 +121,7 @@ def _happen(settings: SimulatorSettings, world: World, incident: Incident, stop:
     event_ids: list[str] = []
     for hour, clicks in Readers(world, settings).hours(stop):
         hours_before = hour.index - world.start.index
-        of_hour = incident.tell(hour, clicks, len(event_ids))
+        of_hour = incident.emit(hour, clicks, len(event_ids))
         n = len(of_hour.clicks)
         hours_recorded.append(of_hour)
         load_s.append(load_times(settings, hours_before, n))
@@ -135,11 +135,11 @@ def _happen(settings: SimulatorSettings, world: World, incident: Incident, stop:
     in_time = np.lexsort(by_file)
     in_time = in_time[delivered.arrival_us[in_time] < stop.index * HOUR_US]
     return _Log(
-        Tellings(
+        RecordedClicks(
             join_clicks([of_hour.clicks for of_hour in hours_recorded]),
             event_ids,
             np.concatenate([of_hour.time_us for of_hour in hours_recorded]),
-            np.concatenate([of_hour.telling for of_hour in hours_recorded]),
+            np.concatenate([of_hour.record_fault for of_hour in hours_recorded]),
             np.concatenate(load_s),
         ),
         delivered.take(in_time),
@@ -232,7 +232,7 @@ def _item_table(world: World) -> pa.Table:
 
 
 def _event_table(world: World, settings: SimulatorSettings, log: _Log, stop: Hour) -> pa.Table:
-    recorded = log.told
+    recorded = log.recorded
     happened = np.flatnonzero(recorded.clicks.time_us < stop.index * HOUR_US)
     happened = happened[np.argsort(recorded.clicks.time_us[happened], kind="stable")]
     clicks = recorded.clicks.take(happened)
@@ -264,7 +264,7 @@ def _record_table(
         {
             "file": np.array(files)[file_of],
             "line": line_of,
-            "event_id": [log.told.event_ids[row] for row in log.deliveries.click.tolist()],
+            "event_id": [log.recorded.event_ids[row] for row in log.deliveries.click.tolist()],
             "fault": [Fault(kind).name.lower() for kind in log.deliveries.fault.tolist()],
         }
     )

@@ -106,12 +106,12 @@ class DelimitedSource:
     def _record_parser(self, names: Sequence[str], file_name: str) -> Parser:
         width = len(names)
 
-        def place(column: str | None) -> int:
+        def index_of(column: str | None) -> int:
             # One past the last field is the empty text that every record is given there.
-            return width if column is None else column_place(names, column, file_name)
+            return width if column is None else column_index(names, column, file_name)
 
-        pick = itemgetter(*(place(getattr(self.columns, field)) for field in FIELD_ORDER))
-        context_at = [(field, place(column)) for field, column in self.columns.context.items()]
+        pick = itemgetter(*(index_of(getattr(self.columns, field)) for field in FIELD_ORDER))
+        context_at = [(field, index_of(column)) for field, column in self.columns.context.items()]
         split = line_splitter(self.delimiter, self.quote)
         build = event_builder(
             time_reader(self.time_unit, self.epoch), self.default_event_type, self.event_types
@@ -135,7 +135,7 @@ class DelimitedSource:
         return parse
 
 
-def column_place(names: Sequence[str], column: str, file_name: str) -> int:
+def column_index(names: Sequence[str], column: str, file_name: str) -> int:
     """Where a column is in a header.
 
     Raises:

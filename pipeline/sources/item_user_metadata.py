@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipeline.errors import HourglassError
 from pipeline.sources.base import Refusal
-from pipeline.sources.delimited import column_place
+from pipeline.sources.delimited import column_index
 from pipeline.sources.fields import is_storable, read_iso8601, read_number
 from pipeline.sources.json_lines import json_decoder
 from pipeline.sources.lines import Line, read_lines
@@ -112,7 +112,7 @@ def _typed_row_reader(header: str, id_column: IdColumn, path: Path) -> ReadRow:
                 split = by_delimiter
                 break
     columns = [name.strip().partition(":")[::2] for name in split(header)]
-    id_at = column_place([name for name, _ in columns], id_column, str(path))
+    id_at = column_index([name for name, _ in columns], id_column, str(path))
 
     def read(line: str) -> dict[str, Any]:
         fields = split(line)

@@ -16,7 +16,7 @@ from test_sessionize import assert_as_defined, at, hours, random_log, run
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.ingest import IngestSummary
-from pipeline.ingest.new_files import Intake
+from pipeline.ingest.new_files import NewFiles
 from pipeline.lake import stale_hours as staleness
 from pipeline.lake.compute import Compute
 from pipeline.lake.stale_hours import stale_hours
@@ -34,8 +34,8 @@ CLOCK = (DAY + 90).start + timedelta(minutes=30)
 def no_new_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Events are put into the lake by the tests themselves."""
     monkeypatch.setattr(backfill_module, "ingest", lambda *_: IngestSummary(0, 0))
-    nothing = Intake([], {}, [], 0, [], [])
-    monkeypatch.setattr(backfill_module, "find_intake", lambda *_: nothing)
+    nothing = NewFiles([], {}, [], 0, [], [])
+    monkeypatch.setattr(backfill_module, "find_new_files", lambda *_: nothing)
 
 
 def fill(compute: Compute, log: Log, asked: HourRange | None = None) -> SessionizeSummary | None:
@@ -155,7 +155,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_completes_it(
 
 def without_shortcut(log: Log, stop: Hour, patch: pytest.MonkeyPatch) -> list[Hour]:
     with patch.context() as inner:
-        inner.setattr(type(log.lake), "settled", lambda *_: None)
+        inner.setattr(type(log.lake), "stable_from", lambda *_: None)
         return stale_hours(log.lake, log.settings, stop)
 
 
@@ -186,7 +186,7 @@ def test_hours_found_settled_are_rightly_passed_over(
             assert stale_hours(log.lake, log.settings, stop) == without_shortcut(
                 log, stop, monkeypatch
             )
-        used += log.lake.settled(staleness.rules_digest(log.settings)) is not None
+        used += log.lake.stable_from(staleness.rules_digest(log.settings)) is not None
     assert used
     sessionize(compute, log.lake, log.settings, hours(31, 32))
     expected = session_tables(log.events, log.rules, DAY.index, DAY.index + 32)

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from session_oracle import HOUR_US, US, Event, Rules
 from staging import DAY, DAY_US, Log
 
-from pipeline.dataset.build import freeze, freeze_test_set, held_out, histories_at
+from pipeline.dataset.build import find_test_set, freeze, freeze_test_set, histories_at
 from pipeline.dataset.freeze import freeze_and_validate
 from pipeline.dataset.manifest import read_manifest
 from pipeline.dataset.write import shard_cuts
@@ -41,7 +41,7 @@ from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import DatasetSettings, SessionSettings, Settings, SourceSettings
 from pipeline.workspace import CommandContext
 from training.data.reader import DataSet, read_dataset
-from training.steps.evaluate import frozen_part
+from training.steps.evaluate import test_set_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -380,13 +380,13 @@ def test_recommendations_are_asked_for_everyone_who_is_known(
 
 def test_a_test_part_that_was_made_is_found(compute: Compute, log: Log, base: Path) -> None:
     hours = HourRange(DAY + T, DAY + T + 2)
-    assert held_out(log.lake, log.settings, base, hours) is None
+    assert find_test_set(log.lake, log.settings, base, hours) is None
     made = freeze_test_set(compute, log.lake, log.settings, base, hours)
-    assert held_out(log.lake, log.settings, base, hours) == made
+    assert find_test_set(log.lake, log.settings, base, hours) == made
     # Of other rules it is another one.
     rules = DatasetSettings(**{**log.settings.dataset.model_dump(), "max_history_events": 3})
     other = log.settings.model_copy(update={"dataset": rules})
-    assert held_out(log.lake, other, base, hours) is None
+    assert find_test_set(log.lake, other, base, hours) is None
 
 
 def test_a_test_part_starts_where_its_data_set_ends(compute: Compute, log: Log, base: Path) -> None:
@@ -464,11 +464,11 @@ def test_commands_freeze_few_events_without_java(log: Log, monkeypatch: pytest.M
 
     monkeypatch.setattr(CommandContext, "_start_spark", start)
     settings = with_rules(log, max_dwell_bins=7)
-    space = CommandContext(settings, datetime(2025, 1, 1, tzinfo=UTC))
-    folder, _ = freeze_and_validate(space, settings, DAY + T)
-    part = read_dataset(frozen_part(space, folder))
+    ctx = CommandContext(settings, datetime(2025, 1, 1, tzinfo=UTC))
+    folder, _ = freeze_and_validate(ctx, settings, DAY + T)
+    part = read_dataset(test_set_of(ctx, folder))
     assert part.manifest.base_dataset_id == folder.name
-    known = histories_at(space.compute, log.lake, settings, folder, DAY + T + 1)
+    known = histories_at(ctx.compute, log.lake, settings, folder, DAY + T + 1)
     assert read_manifest(known).n_users > part.manifest.n_users
 
 

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from pipeline.errors import HourglassError, UsageError, disk_full, telling_of_full_disk
+from pipeline.errors import HourglassError, UsageError, disk_full, explaining_full_disk
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
@@ -51,7 +51,7 @@ def test_an_error_that_cannot_say_what_it_is_hides_nothing() -> None:
 def test_a_full_disk_is_told_in_one_sentence_and_other_errors_pass() -> None:
     sentence = "no space is left on the disk of work or lake; "
     folders = Path("work"), Path("lake"), Path("work")
-    with pytest.raises(HourglassError, match=sentence), telling_of_full_disk(*folders):
+    with pytest.raises(HourglassError, match=sentence), explaining_full_disk(*folders):
         raise OSError(errno.ENOSPC, "x")
-    with pytest.raises(UsageError, match="asked wrongly"), telling_of_full_disk(*folders):
+    with pytest.raises(UsageError, match="asked wrongly"), explaining_full_disk(*folders):
         raise UsageError("asked wrongly")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dataset.features import Encoder, encode, fit_encoder, known_at
+from pipeline.dataset.features import Encoder, encode, fit_encoder, metadata_at
 from pipeline.hours import Hour
 from pipeline.lake.tables import ITEMS
 from pipeline.settings.settings import DatasetSettings
@@ -54,7 +54,7 @@ def test_features_are_what_loops_make_of_the_rows(
 ) -> None:
     rows = {f"i{place}": row for place, row in enumerate(described)}
     ids = [*reversed(rows), "unknown"]
-    known = known_at(table(rows), T).of(pa.array(ids))
+    known = metadata_at(table(rows), T).of(pa.array(ids))
     rules = RULES.model_copy(update={"min_token_items": least})
     encoder = fit_encoder(known, rules, None)
 
@@ -98,16 +98,16 @@ def test_what_becomes_available_at_t_or_later_is_not_known() -> None:
         "at": {"categories": ["planted"], "available_from": at},
         "after": {"categories": ["planted"], "available_from": T.start + timedelta(days=1)},
     }
-    known, past = known_at(table({**later, **now}), T), known_at(table(now), T)
+    known, past = metadata_at(table({**later, **now}), T), metadata_at(table(now), T)
     assert known.ids.to_pylist() == ["always", "before", "gone", "still there"]
     assert known.available == ["always", "before", "still there"]
     assert known.digest == past.digest
-    assert known_at(table({**later, **now}), T + 1).digest != past.digest
+    assert metadata_at(table({**later, **now}), T + 1).digest != past.digest
 
 
 def test_when_something_will_be_gone_is_not_known_either() -> None:
     soon = {"a": {"available_to": T.start + timedelta(hours=1)}}
-    assert known_at(table(soon), T).digest == known_at(table({"a": {}}), T).digest
+    assert metadata_at(table(soon), T).digest == metadata_at(table({"a": {}}), T).digest
 
 
 @pytest.mark.parametrize(
@@ -123,28 +123,28 @@ def test_when_something_will_be_gone_is_not_known_either() -> None:
 )
 def test_the_digest_is_of_all_content(changed: dict[str, Any]) -> None:
     row = {"categories": ["x"], "numbers": {"n": 1}, "text": "same"}
-    one = known_at(table({"a": row, "b": {}}), T)
-    assert one.digest == known_at(table({"b": {}, "a": row}), T).digest
-    assert one.digest != known_at(table({"a": row | changed, "b": {}}), T).digest
-    assert one.digest != known_at(table({"a": row}), T).digest
+    one = metadata_at(table({"a": row, "b": {}}), T)
+    assert one.digest == metadata_at(table({"b": {}, "a": row}), T).digest
+    assert one.digest != metadata_at(table({"a": row | changed, "b": {}}), T).digest
+    assert one.digest != metadata_at(table({"a": row}), T).digest
 
 
 def test_nothing_known_has_no_digest() -> None:
-    known = known_at(table({}), T)
+    known = metadata_at(table({}), T)
     assert known.digest is None
     assert known.of(pa.array(["a"])).is_empty
 
 
 def test_an_extended_encoder_only_appends() -> None:
     """New tokens come last however frequent, and old scales stay as they were learned."""
-    first = known_at(table({"a": {"categories": ["x"], "numbers": {"n": 1}}}), T)
+    first = metadata_at(table({"a": {"categories": ["x"], "numbers": {"n": 1}}}), T)
     rules = DatasetSettings(min_token_items=1)
     base = fit_encoder(first, rules, None)
     rows = {
         "b": {"categories": ["new", "x"], "numbers": {"n": 5, "m": 1}},
         "c": {"categories": ["new"], "numbers": {"m": 3}},
     }
-    later = fit_encoder(known_at(table(rows), T), rules, base)
+    later = fit_encoder(metadata_at(table(rows), T), rules, base)
     assert list(later.tokens) == ["category:x", "category:new"]
     assert list(later.scales) == [
         {"name": "n", "n": 1, "mean": 1.0, "std": 1.0},
@@ -155,11 +155,11 @@ def test_an_extended_encoder_only_appends() -> None:
 def test_only_so_many_tokens_are_kept() -> None:
     rows = {f"i{n}": {"categories": ["a", "b"][: n + 1]} for n in range(2)}
     rules = DatasetSettings(min_token_items=1, max_tokens=1)
-    encoder = fit_encoder(known_at(table(rows), T), rules, None)
+    encoder = fit_encoder(metadata_at(table(rows), T), rules, None)
     assert encoder == Encoder(["category:a"], [])
-    assert encode(known_at(table(rows), T), encoder)["tokens"].to_pylist() == [[0], [0]]
+    assert encode(metadata_at(table(rows), T), encoder)["tokens"].to_pylist() == [[0], [0]]
 
 
 def test_words_are_no_features_unless_asked_for() -> None:
-    known = known_at(table({"a": {"text": "words"}}), T)
+    known = metadata_at(table({"a": {"text": "words"}}), T)
     assert fit_encoder(known, DatasetSettings(min_token_items=1), None).tokens == []

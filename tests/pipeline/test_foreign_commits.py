@@ -385,7 +385,7 @@ def test_a_killed_adoption_is_done_again(old: OldLake, monkeypatch: pytest.Monke
     put(old, "half")
     delete(old.lake, SOURCE_FILES, "source_file = 'b'")
     delete(old.lake, ITEM_HOURS, "item_id = 'a'")
-    for name in ("stand_by", "overwrite", "record_accepted"):
+    for name in ("adopt_foreign_commit", "overwrite", "record_accepted"):
         with monkeypatch.context() as patch:
             patch.setattr(Lake, name, _killed)
             with pytest.raises(KeyboardInterrupt):

@@ -15,7 +15,7 @@ from pipeline.lake.tables import FAILED_EXPECTATIONS, FILLED_HOURS, INCIDENTS
 from pipeline.process.actor import actor
 from pipeline.quality.incident_log import NOBODY, Act
 from pipeline.quality.results import ExpectationResult, Severity, ValidationResult
-from pipeline.quality.verdict_log import Judged, record
+from pipeline.quality.verdict_log import HourVerdict, record
 from pipeline.quality.verdicts import STEPS, Kind, verdicts_of
 from pipeline.report.incidents import Incident, incidents
 
@@ -61,7 +61,8 @@ class Hours:
         bad = any(one.verdict == "critical" for one in outcomes)
         verdict = ("accepted" if accepted else "critical") if bad else outcomes[0].verdict
         judged = [
-            Judged("events", hour, verdict, outcomes, accepted, of_batch=outcomes) for hour in hours
+            HourVerdict("events", hour, verdict, outcomes, accepted, of_batch=outcomes)
+            for hour in hours
         ]
         record(self.lake, judged, [], self.rules, act or Act(self.at, by))
 
@@ -176,7 +177,7 @@ def test_a_lake_from_before_the_log_tells_what_it_knows(hours: Hours) -> None:
         FAILED_EXPECTATIONS, pa.Table.from_pylist([failed], FAILED_EXPECTATIONS.schema), {}
     )
     table = pa.Table.from_pylist([row], FILLED_HOURS.schema)
-    hours.lake.record_filled(STEPS["events"], only, table, {}, unsettles=False)
+    hours.lake.record_filled(STEPS["events"], only, table, {}, invalidates=False)
     (one,) = hours.shown()
     assert (one.state, one.since) == ("accepted", "a time that was not recorded")
     assert one.settled == ('accepted, because "known outage"',)

@@ -200,7 +200,7 @@ def no_space(*_: Any, **__: Any) -> NoReturn:
 
 # Where files are read, where tables' are written, and at commits: the last, or each.
 SPOTS: tuple[tuple[object, str], ...] = (
-    (ingest_module, "read_once"),
+    (ingest_module, "read_raw_files"),
     (InProcessEngine, "stage"),
     (Lake, "record_filled"),
     (Lake, "replace"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest.file_audit import Account
+from pipeline.ingest.file_audit import FileAudit
 from pipeline.ingest.landing_zone import (
     Arrival,
     RawFile,
@@ -218,13 +218,13 @@ def test_a_pipe_in_a_files_place_holds_nobody_up(tmp_path: Path) -> None:
         file.sha256()
 
 
-def known(file: RawFile) -> Account:
+def known(file: RawFile) -> FileAudit:
     digest, _ = file.sha256()
     arrival = file.arrival.start
-    return Account(file.source_file, arrival, file.modified, file.bytes, digest, 0, 0, 0, 0)
+    return FileAudit(file.source_file, arrival, file.modified, file.bytes, digest, 0, 0, 0, 0)
 
 
-def fresh(files: list[RawFile], known: list[Account]) -> list[str]:
+def fresh(files: list[RawFile], known: list[FileAudit]) -> list[str]:
     arrivals, unreadable = not_yet_ingested(files, known)
     assert not unreadable
     return names([arrival.file for arrival in arrivals])

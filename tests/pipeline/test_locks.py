@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import HourglassError
-from pipeline.process.locks import writing
+from pipeline.process.locks import lake_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
@@ -45,7 +45,7 @@ def test_the_second_writer_is_told_who_holds_the_lake(tmp_path: Path) -> None:
         started = time.monotonic()
         with (
             pytest.raises(HourglassError, match=rf"\(pid {other.pid}\) is writing .*waited 0 s"),
-            writing(tmp_path, 0.3),
+            lake_lock(tmp_path, 0.3),
         ):
             pytest.fail("both are in")
         assert 0.3 <= time.monotonic() - started < 5
@@ -55,7 +55,7 @@ def test_the_second_writer_comes_in_when_the_first_has_finished(tmp_path: Path) 
     with holder(tmp_path) as other:
         assert other.stdin is not None
         other.stdin.close()
-        with writing(tmp_path, 20):
+        with lake_lock(tmp_path, 20):
             assert (tmp_path / "writer.lock").read_text() == str(os.getpid())
     assert (tmp_path / "writer.lock").read_text() == ""
 
@@ -64,17 +64,17 @@ def test_a_killed_writer_leaves_the_lake_free(tmp_path: Path) -> None:
     with holder(tmp_path) as other:
         other.send_signal(signal.SIGKILL)
         other.wait(20)
-        with writing(tmp_path, 0):
+        with lake_lock(tmp_path, 0):
             assert (tmp_path / "writer.lock").read_text() == str(os.getpid())
 
 
 def test_an_error_inside_frees_the_lake(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), writing(tmp_path / "new" / "lake", 0):
+    with pytest.raises(ZeroDivisionError), lake_lock(tmp_path / "new" / "lake", 0):
         _ = 1 / 0
-    with writing(tmp_path / "new" / "lake", 0):
+    with lake_lock(tmp_path / "new" / "lake", 0):
         pass
 
 
 def test_lakes_do_not_wait_for_one_another(tmp_path: Path) -> None:
-    with holder(tmp_path / "one"), writing(tmp_path / "other", 0):
+    with holder(tmp_path / "one"), lake_lock(tmp_path / "other", 0):
         pass

@@ -25,7 +25,7 @@ from test_session_tasks import write_events
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.lake.lake import FilledHour, Lake
 from pipeline.lake.parquet_files import HourFile
-from pipeline.lake.stale_hours import Standing, rules_digest, stale_of, standing
+from pipeline.lake.stale_hours import FilledState, filled_state, rules_digest, stale_hours_of
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.lake.tables import EVENTS, OPEN_SESSIONS, SESSIONS, TableSpec
 from pipeline.sessions import job
@@ -50,8 +50,8 @@ class Shelf:
     records: dict[tuple[str, Hour], FilledHour] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
 
-    settled = Lake.settled
-    _settled_before = Lake._settled_before
+    settled = Lake.stable_from
+    _settled_before = Lake._stable_before
 
     def properties(self, *_: object) -> Mapping[str, str]:
         return self.said
@@ -184,10 +184,10 @@ class History:
             except KilledError:
                 return None
 
-    def stale(self, look: Callable[[], Standing] | None = None) -> list[Hour]:
+    def stale(self, look: Callable[[], FilledState] | None = None) -> list[Hour]:
         steps = self.lake.filled_steps()
-        now = look() if look else Standing(None, steps[INGEST], steps[SESSIONIZE])
-        return stale_of(now, rules_digest(self.settings), AFTER_ALL)
+        now = look() if look else FilledState(None, steps[INGEST], steps[SESSIONIZE])
+        return stale_hours_of(now, rules_digest(self.settings), AFTER_ALL)
 
     def live_a_step(self) -> None:
         self.arrive()
@@ -202,7 +202,9 @@ class History:
         before = set(self.stale())
         done = self.sessionize(asked)
         stale = self.stale()
-        assert stale == self.stale(lambda: standing(self.lake, self.settings)), "settled hides some"
+        assert stale == self.stale(lambda: filled_state(self.lake, self.settings)), (
+            "settled hides some"
+        )
         filled = self.lake.filled_steps()[SESSIONIZE]
         if done is not None and not done.failed:
             assert not [hour for hour in stale if hour < asked.stop]

@@ -24,8 +24,8 @@ from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, ITEM_HOURS, ITEMS, PROFILES, SOURCE_FILES
 from pipeline.maintenance import compact, expire
 from pipeline.maintenance import maintain as upkeep
-from pipeline.maintenance.maintain import ModelInputs, Upkeep, maintain, survey
-from pipeline.maintenance.orphans import orphans
+from pipeline.maintenance.maintain import MaintenanceResult, ModelInputs, maintain, plan_maintenance
+from pipeline.maintenance.orphans import find_orphans
 
 HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "2"))
 NOTHING = ModelInputs()
@@ -39,7 +39,9 @@ def old(tmp_path: Path) -> OldLake:
     return OldLake(tmp_path / "work")
 
 
-def keep_up(old: OldLake, trained: ModelInputs = NOTHING, clock: datetime = LATER) -> Upkeep:
+def keep_up(
+    old: OldLake, trained: ModelInputs = NOTHING, clock: datetime = LATER
+) -> MaintenanceResult:
     return maintain(old.lake, old.settings, trained, clock)
 
 
@@ -158,7 +160,7 @@ def test_a_plan_changes_nothing_and_is_what_is_done_then(old: OldLake) -> None:
     (old.settings.work / "scratch" / "parsed-1").mkdir(parents=True)
     orphan = Path(old.write(H0, "killed").path)
     before = listing(old.settings.work)
-    plan = survey(old.lake, old.settings, NOTHING, LATER)
+    plan = plan_maintenance(old.lake, old.settings, NOTHING, LATER)
     assert listing(old.settings.work) == before
     assert keep_up(old) == plan
     assert not orphan.exists()
@@ -202,10 +204,10 @@ def test_no_file_of_a_retained_snapshot_is_an_orphan(old: OldLake) -> None:
     first, second, _ = three_states(old)
     future = LATER.timestamp()
     everything = {name: frozenset(ids) for name, ids in all_snapshots(old).items()}
-    assert orphans(old.lake, everything, future) == []
+    assert find_orphans(old.lake, everything, future) == []
     # The test can fail: without one of them there are some.
     fewer = {**everything, ITEM_HOURS.name: everything[ITEM_HOURS.name] - {first["item_hours"]}}
-    assert orphans(old.lake, fewer, future)
+    assert find_orphans(old.lake, fewer, future)
     assert second["item_hours"] in everything["item_hours"]
 
 

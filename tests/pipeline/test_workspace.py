@@ -15,7 +15,7 @@ def test_a_spark_that_others_use_is_joined_and_left_running(
     compute: Compute, tmp_path: Path
 ) -> None:
     settings = Settings(work=tmp_path, spark=SparkSettings(master="local[2]", shuffle_partitions=2))
-    space = CommandContext(settings, datetime(2024, 4, 1, tzinfo=UTC))
-    assert compute.spark.sparkContext is space.compute.spark.sparkContext
-    space.close()
+    ctx = CommandContext(settings, datetime(2024, 4, 1, tzinfo=UTC))
+    assert compute.spark.sparkContext is ctx.compute.spark.sparkContext
+    ctx.close()
     assert spark_is_alive(compute.spark)

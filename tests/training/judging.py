@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.hours import Hour
 from pipeline.settings.settings import EvaluationSettings, GateSettings
-from training.gate.artefact_checks import Soundness
+from training.gate.artefact_checks import ArtefactReport
 from training.gate.evidence import Contestant, Evidence
 from training.gate.past_looks import earlier_looks, first_look
 from training.metrics.ranks import Ranks, rule_key
@@ -113,8 +113,8 @@ def evidence(
         start=START,
         candidate=of("hrnn-new", candidate),
         champion=None if champion is None else of("hrnn-old", champion),
-        floor=of("recent_pop-now", floor),
-        soundness=Soundness("hrnn-new", (), "c" * 64, 64),
+        baseline=of("recent_pop-now", floor),
+        artefact_report=ArtefactReport("hrnn-new", (), "c" * 64, 64),
         quality_passed=True,
         rule=RULE,
         gate=GATE,
@@ -146,7 +146,7 @@ def at_hour(folder: Path, hour: int, case: Evidence, since: Hour | None = None) 
     return replace(
         case,
         start=start,
-        line=case.line or "hrnn",
+        name=case.name or "hrnn",
         earlier=lambda key: earlier_looks(folder, start, key, since),
         first_of_hour=lambda key: first_look(folder, start, key),
         **ages,

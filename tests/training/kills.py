@@ -13,7 +13,7 @@ from lives import decided
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from training.deployment.champion import WAIT_S
-from training.deployment.promote import promote, rollback
+from training.deployment.promote import promote, roll_back_by_hand
 from training.registry.artefact import load_model
 from training.registry.mlflow_registry import Registry, aliased, champion, open_registry
 
@@ -54,7 +54,7 @@ class NothingBehindError(Exception):
 
 def go_back(registry: Registry) -> None:
     try:
-        rollback(registry, registry.records, "to see whether it holds")
+        roll_back_by_hand(registry, registry.records, "to see whether it holds")
     except HourglassError as error:
         if "no previous model" not in str(error):
             raise

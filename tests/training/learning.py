@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from pipeline.errors import HourglassError
 from training.model_types import FitProgress
-from training.trainer.distributed import joined
+from training.trainer.distributed import joined_group
 from training.trainer.interface import Batch, FitOptions
 from training.trainer.trainer import FitResult, Schedule, run_fit
 
@@ -164,13 +164,13 @@ def train_into(
     torch.set_num_threads(1)
     learner = made()  # here: tensors that are sent to processes are shared between them
     told: list[FitProgress] = []
-    with joined() as processes:
+    with joined_group() as processes:
         try:
             done = fit_quietly(learner, plan, schedule, folder, told=told)
         except HourglassError as error:
             result.with_suffix(f".{processes.rank}.txt").write_text(str(error))
             raise SystemExit(1) from None
-        if not processes.leads:
+        if not processes.is_main:
             assert not told
             return
         tensors = {f"optimiser/{k}": torch.from_numpy(v) for k, v in done.optimiser.items()}

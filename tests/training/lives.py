@@ -167,7 +167,7 @@ def proven(made: dict[str, Any]) -> dict[str, Any]:
     look = Look(
         hours=HourRange(hour, hour + 1),
         key=LookKey(made["line"], None, None, "recent_pop", "mrr", 20, "", made["as_of"]),
-        floor=sums,
+        baseline=sums,
         champion={ALL: sums} if has_champion else {},
         candidate=made["candidate"]["model_id"],
     )
@@ -182,13 +182,13 @@ def proven(made: dict[str, Any]) -> dict[str, Any]:
         start=hour,
         candidate=contestant("candidate"),
         champion=contestant("champion") if has_champion else None,
-        floor=contestant("floor"),
-        soundness=None,
+        baseline=contestant("floor"),
+        artefact_report=None,
         quality_passed=True,
         rule=EvaluationSettings(**made["evaluation_settings"]),
         gate=GateSettings(**made["gate_settings"]),
         seed=0,
-        line=made["line"],
+        name=made["line"],
         recorded_look=look,
     )
     checks += [compare(evidence) for compare in COMPARISONS]

@@ -22,7 +22,7 @@ from synthetic import AS_OF, AS_OF_S, Event, write_dataset
 
 from pipeline.hours import Hour
 from training.cli.main import run
-from training.trainer.checkpoint import Checkpoint, Identity, Keeper, save_checkpoint
+from training.trainer.checkpoint import Checkpoint, CheckpointManager, Identity, save_checkpoint
 
 SMALL = {
     "width": 8,
@@ -110,12 +110,12 @@ def run_until_killed(epoch: int, log: Path, arguments: Sequence[str]) -> None:
 
     def kept(folder: Path, identity: Identity, checkpoint: Checkpoint) -> None:
         save_checkpoint(folder, identity, checkpoint)
-        if checkpoint.place.epoch >= epoch:
+        if checkpoint.state.epoch >= epoch:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with (
         patch("training.trainer.checkpoint.save_checkpoint", kept),
-        patch.object(Keeper, "is_due", True),  # however fast this machine is
+        patch.object(CheckpointManager, "is_due", True),  # however fast this machine is
     ):
         run_into(log, arguments)
 

@@ -8,7 +8,7 @@ import numpy as np
 from synthetic import AS_OF_S, Event, Known, write_dataset
 
 from training.data.reader import Requests, read_dataset
-from training.metrics.vocabulary_alignment import translate, translate_requests
+from training.metrics.vocabulary_alignment import reencode, reencode_requests
 
 
 def test_context_and_value_stay_with_their_events(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_context_and_value_stay_with_their_events(tmp_path: Path) -> None:
     )
     histories = read_dataset(folder).histories
     # The model knows c as its first item and a as its second, and not b.
-    translated, kept = translate(histories, np.array([1, -1, 0]))
+    translated, kept = reencode(histories, np.array([1, -1, 0]))
     assert translated.item.tolist() == [2, 1, 2]
     assert translated.value.tolist() == [1, 3, 4]
     assert translated.context.tolist() == [[1], [0], [3]]
@@ -35,7 +35,7 @@ def test_context_and_value_stay_with_their_events(tmp_path: Path) -> None:
     asked = Requests(
         np.array([0, 1]), np.array([3, 1]), np.zeros(2, np.int64), np.array([[2], [1]])
     )
-    found = translate_requests(asked, histories.offsets, kept)
+    found = reencode_requests(asked, histories.offsets, kept)
     assert found.length.tolist() == [2, 0]
     assert found.context is not None
     assert found.context.tolist() == [[2], [1]]

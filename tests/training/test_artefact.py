@@ -19,8 +19,8 @@ from pipeline.errors import HourglassError
 from training.data.reader import DataSet, Requests, read_dataset, sha256_of
 from training.model_types import Tensors
 from training.models import MODEL_NAMES, build
-from training.models.parts.base import GradientTrained, System
-from training.registry.artefact import Extras, load_model, load_start, model_id_of, save_model
+from training.models.parts.base import GradientTrained, Model
+from training.registry.artefact import Extras, load_model, load_parent, model_id_of, save_model
 
 SMALL = {"width": 4, "epochs": 1, "device": "cpu", "validation_share": 0.0}
 
@@ -45,7 +45,7 @@ def save(
     code_version: str = "abc",
     metrics: dict[str, float] | None = None,
     extras: Extras | None = None,
-) -> tuple[System, str]:
+) -> tuple[Model, str]:
     parameters = SMALL if isinstance(build(name, {}), GradientTrained) else {}
     system = build(name, parameters)
     found = system.fit(data, seed, lambda progress: None)
@@ -61,10 +61,10 @@ def test_a_loaded_model_is_the_saved_one(tmp_path: Path, data: DataSet, name: st
     loaded = load_model(tmp_path / model_id)
     requests = Requests(np.arange(6), np.arange(6), np.full(6, AS_OF_S * 1_000_000))
     assert np.array_equal(
-        loaded.system.score(data.histories, requests), system.score(data.histories, requests)
+        loaded.model.score(data.histories, requests), system.score(data.histories, requests)
     )
     for key, tensor in system.tensors().items():
-        assert np.array_equal(loaded.system.tensors()[key], tensor)
+        assert np.array_equal(loaded.model.tensors()[key], tensor)
     assert loaded.item_ids.tolist() == data.item_ids.tolist()
     assert loaded.card.system == name
     assert loaded.card.as_of == data.manifest.as_of
@@ -119,7 +119,7 @@ OPTIMISER: Tensors = {"a/step": np.array([7.0], np.float32), "a/mean": np.ones((
 
 def test_the_optimiser_is_kept_where_it_is_wanted(tmp_path: Path, data: DataSet) -> None:
     system, model_id = save(tmp_path, data, extras=Extras(OPTIMISER, "hrnn-before"))
-    start, card = load_start(tmp_path / model_id)
+    start, card = load_parent(tmp_path / model_id)
     assert card.continued_from == "hrnn-before"
     assert start.model_id == model_id
     assert start.item_ids.tolist() == data.item_ids.tolist()
@@ -133,7 +133,7 @@ def test_the_optimiser_is_kept_where_it_is_wanted(tmp_path: Path, data: DataSet)
 
 def test_without_an_optimiser_a_start_has_none(tmp_path: Path, data: DataSet) -> None:
     _, model_id = save(tmp_path, data)
-    assert load_start(tmp_path / model_id)[0].optimiser is None
+    assert load_parent(tmp_path / model_id)[0].optimiser is None
 
 
 def test_a_damaged_optimiser_is_refused_but_scoring_needs_none(
@@ -144,7 +144,7 @@ def test_a_damaged_optimiser_is_refused_but_scoring_needs_none(
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     assert load_model(tmp_path / model_id).card.model_id == model_id
     with pytest.raises(HourglassError, match=r"optimiser\.safetensors: the content does not match"):
-        load_start(tmp_path / model_id)
+        load_parent(tmp_path / model_id)
 
 
 def test_saving_again_changes_nothing(tmp_path: Path, data: DataSet) -> None:

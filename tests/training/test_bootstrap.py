@@ -7,7 +7,7 @@ import pytest
 from judging import skilled, users
 
 from pipeline.errors import HourglassError
-from training.metrics.bootstrap import UserSums, intervals, paired_difference, resampled_means
+from training.metrics.bootstrap import UserTotals, intervals, paired_difference, resampled_means
 from training.metrics.metrics import target_values
 
 
@@ -22,7 +22,7 @@ def slow_resampled_mean(values: np.ndarray, user: np.ndarray, drawn_users: np.nd
 def test_resampled_means_equal_averaging_the_drawn_users_targets() -> None:
     user = np.array([0, 0, 0, 1, 2, 2, 3])
     values = np.array([1.0, 0.0, 0.5, 1.0, 0.0, 0.25, 1.0])
-    means = resampled_means(UserSums.of(values, user), samples=20, seed=3)[:, 0]
+    means = resampled_means(UserTotals.of(values, user), samples=20, seed=3)[:, 0]
     rng = np.random.default_rng(3)
     expected = [slow_resampled_mean(values, user, rng.integers(0, 4, 4)) for _ in range(20)]
     np.testing.assert_allclose(means, expected)
@@ -33,7 +33,7 @@ def test_interval_ends_are_the_percentiles_of_the_resampled_means() -> None:
     user = users(40, rng)
     values = rng.random(user.size)
     (interval,) = intervals(values, user, samples=400, confidence=0.9, seed=1)
-    means = sorted(resampled_means(UserSums.of(values, user), 400, 1)[:, 0])
+    means = sorted(resampled_means(UserTotals.of(values, user), 400, 1)[:, 0])
     assert interval.mean == pytest.approx(values.mean())
     assert means[18] <= interval.lower <= means[21]
     assert means[378] <= interval.upper <= means[381]
@@ -42,7 +42,7 @@ def test_interval_ends_are_the_percentiles_of_the_resampled_means() -> None:
 def test_memory_bound_changes_nothing() -> None:
     rng = np.random.default_rng(0)
     user = users(30, rng)
-    sums = UserSums.of(rng.random((user.size, 2)), user)
+    sums = UserTotals.of(rng.random((user.size, 2)), user)
     small = resampled_means(sums, 50, 9, max_weights=31)
     np.testing.assert_allclose(small, resampled_means(sums, 50, 9), rtol=1e-12)
 

@@ -22,7 +22,7 @@ from pipeline.workspace import CommandContext
 from training.cli.main import run
 from training.gate.judged_hours import judged_hours, note_judged
 from training.steps import catch_up as catching_up
-from training.steps.catch_up import beyond_sentence, catch_up, refuse_left_out, waiting
+from training.steps.catch_up import beyond_sentence, catch_up, refuse_left_out, unjudged_hours
 
 DAY = Hour.parse("2026-01-05T00")
 SETTINGS = """
@@ -38,13 +38,13 @@ gate: {{min_users: 5, min_targets: 20}}
 
 
 @pytest.fixture
-def space(tmp_path: Path) -> CommandContext:
+def ctx(tmp_path: Path) -> CommandContext:
     """A lake of which only is known which hours are filled; fits are there from hour 0 on."""
     return CommandContext(Settings(work=tmp_path), datetime(2026, 2, 1, tzinfo=UTC), as_json=True)
 
 
 def fill(
-    space: CommandContext,
+    ctx: CommandContext,
     monkeypatch: pytest.MonkeyPatch,
     hours: Iterable[int],
     silent: Iterable[int] = (),
@@ -56,7 +56,7 @@ def fill(
     def of_step(step: str, within: HourRange) -> dict[Hour, None]:
         return {hour: None for hour in steps[step] if hour in within}
 
-    space._kept["lake"] = SimpleNamespace(filled=of_step)
+    ctx._opened["lake"] = SimpleNamespace(filled=of_step)
     first = None if first_fit is None else DAY + first_fit
     monkeypatch.setattr(catching_up, "_first_fit", lambda _: first)
 
@@ -65,91 +65,91 @@ def hours_of(hours: Iterable[Hour]) -> list[int]:
     return [hour.index - DAY.index for hour in hours]
 
 
-def judged(space: CommandContext, *hours: int) -> None:
+def judged(ctx: CommandContext, *hours: int) -> None:
     for hour in hours:
-        note_judged(space.settings, DAY + hour, "hold", "")
+        note_judged(ctx.settings, DAY + hour, "hold", "")
 
 
 def test_the_hours_between_two_runs_wait_in_order(
-    space: CommandContext, monkeypatch: pytest.MonkeyPatch
+    ctx: CommandContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(space, monkeypatch, range(5))
-    judged(space, 1)
-    found = waiting(space, DAY + 4)
+    fill(ctx, monkeypatch, range(5))
+    judged(ctx, 1)
+    found = unjudged_hours(ctx, DAY + 4)
     # 0, before the last judged one, was nobody's either.
     assert (hours_of(found.hours), found.beyond, found.due) == ([0, 2, 3], (), True)
-    judged(space, 0, 2, 3, 4)
-    done = waiting(space, DAY + 4)
+    judged(ctx, 0, 2, 3, 4)
+    done = unjudged_hours(ctx, DAY + 4)
     assert (done.hours, done.beyond, done.due) == ((), (), False)
 
 
 def test_what_is_not_filled_or_held_no_event_or_is_older_than_any_fit_is_nobody_s(
-    space: CommandContext, monkeypatch: pytest.MonkeyPatch
+    ctx: CommandContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(space, monkeypatch, (0, 1, 2, 4, 5, 6), silent=(4,), first_fit=2)
-    assert hours_of(waiting(space, DAY + 6).hours) == [2, 5]
-    fill(space, monkeypatch, range(7), first_fit=None)
-    assert waiting(space, DAY + 6).hours == ()
+    fill(ctx, monkeypatch, (0, 1, 2, 4, 5, 6), silent=(4,), first_fit=2)
+    assert hours_of(unjudged_hours(ctx, DAY + 6).hours) == [2, 5]
+    fill(ctx, monkeypatch, range(7), first_fit=None)
+    assert unjudged_hours(ctx, DAY + 6).hours == ()
 
 
 def test_hours_longer_ago_than_the_settings_say_are_named(
-    space: CommandContext, monkeypatch: pytest.MonkeyPatch
+    ctx: CommandContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(space, monkeypatch, range(12))
-    judged(space, 2)
-    space.settings = space.settings.model_copy(update={"retrain": RetrainSettings(catch_up="3h")})
-    found = waiting(space, DAY + 10)
+    fill(ctx, monkeypatch, range(12))
+    judged(ctx, 2)
+    ctx.settings = ctx.settings.model_copy(update={"retrain": RetrainSettings(catch_up="3h")})
+    found = unjudged_hours(ctx, DAY + 10)
     assert hours_of(found.hours) == [7, 8, 9]
     assert hours_of(found.beyond) == [3, 4, 5, 6]
     assert beyond_sentence(found.beyond) == (
         f"{DAY + 3} to {DAY + 7} stay unjudged, longer ago than retrain.catch_up: set it higher "
         "to judge them"
     )
-    space.settings = space.settings.model_copy(update={"retrain": RetrainSettings(catch_up=None)})
-    assert hours_of(waiting(space, DAY + 10).hours) == []
-    assert hours_of(waiting(space, DAY + 10).beyond) == [3, 4, 5, 6, 7, 8, 9]
+    ctx.settings = ctx.settings.model_copy(update={"retrain": RetrainSettings(catch_up=None)})
+    assert hours_of(unjudged_hours(ctx, DAY + 10).hours) == []
+    assert hours_of(unjudged_hours(ctx, DAY + 10).beyond) == [3, 4, 5, 6, 7, 8, 9]
 
 
 def test_hours_that_judge_together_must_all_be_filled(
-    space: CommandContext, monkeypatch: pytest.MonkeyPatch
+    ctx: CommandContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(space, monkeypatch, (0, 1, 2, 4, 5, 6, 7))
-    rule = space.settings.evaluation.model_copy(update={"horizon": "2h"})
-    space.settings = space.settings.model_copy(update={"evaluation": rule})
+    fill(ctx, monkeypatch, (0, 1, 2, 4, 5, 6, 7))
+    rule = ctx.settings.evaluation.model_copy(update={"horizon": "2h"})
+    ctx.settings = ctx.settings.model_copy(update={"evaluation": rule})
     # 2 lacks its second hour; what 1 and 5 are judged on, their neighbours are too.
-    assert hours_of(waiting(space, DAY + 6).hours) == [0, 4]
+    assert hours_of(unjudged_hours(ctx, DAY + 6).hours) == [0, 4]
 
 
-def test_a_work_folder_from_before_counts_its_decisions(space: CommandContext) -> None:
-    decisions = space.settings.path("decisions")
+def test_a_work_folder_from_before_counts_its_decisions(ctx: CommandContext) -> None:
+    decisions = ctx.settings.path("decisions")
     decisions.mkdir(parents=True)
     for hour in (1, 2):
         (decisions / f"{DAY + hour}-item_knn-0-0123456789ab.json").write_text("{}")
-    assert hours_of(sorted(judged_hours(space.settings))) == [1, 2]
-    judged(space, 3)
-    assert hours_of(sorted(judged_hours(space.settings))) == [1, 2, 3]
+    assert hours_of(sorted(judged_hours(ctx.settings))) == [1, 2]
+    judged(ctx, 3)
+    assert hours_of(sorted(judged_hours(ctx.settings))) == [1, 2, 3]
     # A decision alone, by a gate that was cut short, is none that was noted.
     (decisions / f"{DAY + 4}-item_knn-0-0123456789ab.json").write_text("{}")
-    assert hours_of(sorted(judged_hours(space.settings))) == [1, 2, 3]
+    assert hours_of(sorted(judged_hours(ctx.settings))) == [1, 2, 3]
 
 
 def test_one_hour_that_cannot_be_judged_keeps_no_other_from_it_and_is_named(
-    space: CommandContext, monkeypatch: pytest.MonkeyPatch
+    ctx: CommandContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(space, monkeypatch, range(5))
-    judged(space, 0)
+    fill(ctx, monkeypatch, range(5))
+    judged(ctx, 0)
 
     def judge(_: CommandContext, hour: Hour) -> tuple[str, str]:
         if hour == DAY + 1:
             raise HourglassError("critical")
         if hour == DAY + 2:
             raise NothingHappenedError("no event")
-        note_judged(space.settings, hour, "hold", "")
+        note_judged(ctx.settings, hour, "hold", "")
         return "hold", "not proven"
 
     monkeypatch.setattr(catching_up, "judge_hour", judge)
     lines: list[str] = []
-    done = catch_up(space, DAY + 4, lines.append)
+    done = catch_up(ctx, DAY + 4, lines.append)
     assert [line.split(": ")[0] for line in lines] == [str(DAY + hour) for hour in (1, 2, 3)]
     assert [(hour, outcome) for hour, outcome, _ in done.judged] == [
         (DAY + 2, "quiet"),
@@ -158,7 +158,7 @@ def test_one_hour_that_cannot_be_judged_keeps_no_other_from_it_and_is_named(
     with pytest.raises(HourglassError, match=f"1 hour could not be judged; {DAY + 1}: critical"):
         refuse_left_out(done)
     # What was quiet is not asked for again, what failed is.
-    assert waiting(space, DAY + 4).hours == (DAY + 1,)
+    assert unjudged_hours(ctx, DAY + 4).hours == (DAY + 1,)
     refuse_left_out(replace(done, failed=()))
 
 

@@ -28,7 +28,7 @@ from tests.training.learning import (
 from training.trainer.checkpoint import (
     Checkpoint,
     Identity,
-    Place,
+    TrainState,
     forget_checkpoint,
     load_checkpoint,
     save_checkpoint,
@@ -43,7 +43,7 @@ FIT = Identity("these data", 1, "four epochs", 1)
 def a_checkpoint(batch: int = 5) -> Checkpoint:
     shared = torch.arange(6.0)
     return Checkpoint(
-        place=Place(epoch=2, batch=batch, loss_sum=1 / 3, validation_loss=None, best_loss=0.1),
+        state=TrainState(epoch=2, batch=batch, loss_sum=1 / 3, validation_loss=None, best_loss=0.1),
         weights={"item.weight": shared, "tied.weight": shared, "scale": torch.tensor(2.5)},
         optimiser={"item.weight/step": torch.tensor(7.0)},
         carried={"0/state": torch.ones(2, 3, dtype=torch.bfloat16).T},
@@ -53,7 +53,7 @@ def a_checkpoint(batch: int = 5) -> Checkpoint:
 
 def same(one: Checkpoint, other: Checkpoint) -> bool:
     parts = ("weights", "optimiser", "carried", "best")
-    return one.place == other.place and all(
+    return one.state == other.state and all(
         getattr(one, part).keys() == getattr(other, part).keys()
         and all(torch.equal(t, getattr(other, part)[k]) for k, t in getattr(one, part).items())
         for part in parts
@@ -128,7 +128,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(
         save_checkpoint(tmp_path, FIT, a_checkpoint(batch=6))
     found = load_checkpoint(tmp_path, FIT)
     assert found is not None
-    assert found.place.batch == 5
+    assert found.state.batch == 5
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -74,7 +74,7 @@ def test_a_decision_can_be_computed_again_from_its_files_alone(tmp_path: Path) -
     again = sequential(
         sums,
         alpha=(1 - gate["confidence"]) / content["lines_sharing_the_risk"],
-        swing=gate["hour_swing"],
+        common_shock=gate["hour_swing"],
         scale=scale_of(sums[0], gate["min_targets"], gate["day_swing"]),
         by_day=variance_by_day(sums, days, gate["day_swing"]),
     )
@@ -179,7 +179,7 @@ def test_the_latest_decision_is_of_the_latest_hour_then_the_last_written(tmp_pat
 
 def test_of_candidates_judged_together_the_promoted_one_is_the_latest(tmp_path: Path) -> None:
     chosen = write_decision(PROMOTED, tmp_path, "2016-03-14T14:00")
-    other = replace(evidence(0.5, 0.5), line="other", seed=5)
+    other = replace(evidence(0.5, 0.5), name="other", seed=5)
     write_decision(decide(other), tmp_path, "2016-03-14T14:00")
     assert latest_decision(tmp_path) == chosen
     later = write_decision(decide(other), tmp_path, "2016-03-14T15:00")

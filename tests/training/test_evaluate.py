@@ -18,15 +18,15 @@ from pipeline.errors import HourglassError
 from pipeline.settings.settings import EvaluationSettings
 from training.data.reader import DataSet, Histories, Popularity, Requests, read_dataset
 from training.evaluation.slices import slice_masks
-from training.gate.artefact_checks import examine
+from training.gate.artefact_checks import check_artefact
 from training.metrics.ranking import blocks, find_targets, rank_of_target, rank_targets
 from training.metrics.ranks import check_same_targets, read_ranks, summary, write_ranks
 from training.metrics.vocabulary_alignment import (
     align,
-    positions,
-    translate,
-    translate_popularity,
-    translate_requests,
+    index_of,
+    reencode,
+    reencode_popularity,
+    reencode_requests,
 )
 
 EVERYTHING = EvaluationSettings(bootstrap_samples=100, repeats="keep")
@@ -281,7 +281,7 @@ def test_a_target_the_model_does_not_know_ranks_last() -> None:
 
 def test_a_vocabulary_that_names_an_item_twice_is_refused() -> None:
     with pytest.raises(HourglassError, match="'b' occurs twice"):
-        positions(ids("ab"), ids("abb"))
+        index_of(ids("ab"), ids("abb"))
 
 
 @given(ROWS, st.lists(st.sampled_from("abcd"), unique=True, min_size=1))
@@ -289,7 +289,7 @@ def test_translation_equals_dropping_unknown_events_one_by_one(
     rows: list[tuple[int, list[tuple[int, bool]]]], vocabulary: list[str]
 ) -> None:
     data = histories(rows)
-    found, kept = translate(data, positions(ids("abcd"), np.array(vocabulary, dtype=object)))
+    found, kept = reencode(data, index_of(ids("abcd"), np.array(vocabulary, dtype=object)))
     for user, (n_context, events) in enumerate(rows):
         left, start_pending = [], False
         for place, (item, start) in enumerate(events):
@@ -305,13 +305,13 @@ def test_translation_equals_dropping_unknown_events_one_by_one(
         assert found.n_context[user] == sum(place < context for _, _, place in left)
         for length in range(len(events) + 1):
             asked = Requests(np.array([user]), np.array([length]), np.array([0]))
-            translated = translate_requests(asked, data.offsets, kept)
+            translated = reencode_requests(asked, data.offsets, kept)
             assert translated.length[0] == sum(place < length for _, _, place in left)
 
 
 def test_popularity_is_counted_in_the_models_own_numbers() -> None:
     counts = Popularity(np.array([1, 2, 3]), np.array([7, 7, 8]), np.array([10, 20, 30]))
-    found = translate_popularity(counts, positions(ids("abc"), ids("cxa")))
+    found = reencode_popularity(counts, index_of(ids("abc"), ids("cxa")))
     assert found.item.tolist() == [3, 1]  # b is unknown to the model
     assert found.hour_index.tolist() == [7, 8]
     assert found.events.tolist() == [10, 30]
@@ -466,7 +466,7 @@ def examined(
             frozen.item_ids if item_ids is None else item_ids,
         )
 
-    result = examine(Path("models/m-1"), frozen, RULE, load, seed=0)
+    result = check_artefact(Path("models/m-1"), frozen, RULE, load, seed=0)
     return [defect.code for defect in result.defects]
 
 
@@ -525,7 +525,7 @@ def test_examination_of_artefacts(frozen: DataSet) -> None:
 
 
 def test_examination_is_on_one_line(frozen: DataSet) -> None:
-    result = examine(
+    result = check_artefact(
         Path("models/m-1"),
         frozen,
         RULE,
@@ -534,4 +534,4 @@ def test_examination_is_on_one_line(frozen: DataSet) -> None:
     )
     assert result.defects[0].sentence == "m-1 cannot score: RuntimeError: CUDA out of memory"
     assert result.card_sha256 is None
-    assert not result.sound
+    assert not result.is_sound

@@ -20,7 +20,7 @@ from judging import (
 )
 
 from pipeline.settings.settings import EvaluationSettings, GateSettings
-from training.gate.artefact_checks import Defect, Soundness
+from training.gate.artefact_checks import ArtefactProblem, ArtefactReport
 from training.gate.comparisons import beats_champion, slice_figures
 from training.gate.decision_file import write_decision
 from training.gate.evidence import CheckResult, Evidence, Outcome
@@ -94,7 +94,7 @@ def test_one_user_is_too_few_even_where_one_is_allowed() -> None:
         gate=GateSettings(min_users=1),
         candidate=contestant("hrnn-new", ranks_of("hrnn-new", np.full(300, 1), user)),
         champion=None,
-        floor=contestant("recent_pop-now", ranks_of("recent_pop-now", np.full(300, 9), user)),
+        baseline=contestant("recent_pop-now", ranks_of("recent_pop-now", np.full(300, 9), user)),
     )
     assert outcome_and_reasons(case) == ("hold", ("too_few_users", "not_better_than_floor"))
 
@@ -127,13 +127,13 @@ def blocked(reason: str, **changes: object) -> None:
     "code", ["not_loadable", "vocabulary_mismatch", "scores_not_finite", "not_personal"]
 )
 def test_a_defective_artefact_is_blocked_by_its_defect(code: str) -> None:
-    found = Soundness("hrnn-new", (Defect(code, "broken"),), None, 64)
+    found = ArtefactReport("hrnn-new", (ArtefactProblem(code, "broken"),), None, 64)
     blocked(code, soundness=found)
 
 
 def test_an_artefact_that_nobody_examined_is_blocked() -> None:
     blocked("soundness_unknown", soundness=None)
-    blocked("soundness_unknown", soundness=Soundness("hrnn-other", (), "c" * 64, 64))
+    blocked("soundness_unknown", soundness=ArtefactReport("hrnn-other", (), "c" * 64, 64))
 
 
 def test_a_candidate_trained_past_the_first_test_hour_is_blocked() -> None:
@@ -152,7 +152,7 @@ def test_a_champion_or_floor_that_saw_the_test_hour_cannot_be_judged() -> None:
     late = replace(CLEAR, champion=replace(CLEAR.champion, as_of=START + 1))
     assert outcome_and_reasons(late) == ("hold", ("champion_trained_on_the_future",))
     assert decide(late).looks == ()
-    late = replace(CLEAR, floor=replace(CLEAR.floor, as_of=START + 1))
+    late = replace(CLEAR, baseline=replace(CLEAR.baseline, as_of=START + 1))
     assert outcome_and_reasons(late) == ("hold", ("floor_trained_on_the_future",))
 
 
@@ -278,7 +278,7 @@ def sliced(loses: float, n_users: int = 400, margin: float = 0.2) -> Evidence:
         CLEAR,
         candidate=of("hrnn-new", candidate),
         champion=of("hrnn-old", champion),
-        floor=of("recent_pop-now", np.full(user.size, 400)),
+        baseline=of("recent_pop-now", np.full(user.size, 400)),
         slices={"user/new": new, "user/known": ~new, "user/none": new & ~new},
         gate=GateSettings(slice_margin=margin),
     )
@@ -409,8 +409,8 @@ def test_the_looks_that_count_are_those_of_hours_before(tmp_path: Path) -> None:
 def renamed(case: Evidence, model_id: str) -> Evidence:
     """The same case with another fit as the candidate."""
     one = with_ranks(case.candidate, model_id=model_id)
-    found = replace(case.soundness, model_id=model_id)
-    return replace(case, candidate=replace(one, model_id=model_id), soundness=found)
+    found = replace(case.artefact_report, model_id=model_id)
+    return replace(case, candidate=replace(one, model_id=model_id), artefact_report=found)
 
 
 def test_an_hour_judged_twice_counts_once_by_its_first_decision(tmp_path: Path) -> None:
@@ -476,7 +476,7 @@ def test_a_definition_is_the_same_for_the_same_parts_only() -> None:
 def test_another_champion_begins_anew_even_if_the_old_one_comes_back(tmp_path: Path) -> None:
     def against(hour: int, version: str, record: str) -> int:
         case = at_hour(tmp_path, hour, evidence(0.5, 0.45, 0.0, n_users=60, seed=hour))
-        champion = replace(case.champion, version=version, live_record=record)
+        champion = replace(case.champion, version=version, champion_record=record)
         decision = decide(replace(case, champion=champion))
         write_decision(decision, tmp_path, f"t{hour:02d}")
         return len(decision.looks)
@@ -563,7 +563,7 @@ def test_a_damaged_decision_of_a_later_hour_is_no_matter(tmp_path: Path) -> None
 
 
 def test_more_lines_need_more_evidence() -> None:
-    alone, among = decide(CLEAR), decide(replace(CLEAR, n_lines=5))
+    alone, among = decide(CLEAR), decide(replace(CLEAR, n_candidates=5))
     assert among.proof.bound == pytest.approx(alone.proof.bound + math.log(5))
     assert among.proof.lower < alone.proof.lower
 
@@ -573,7 +573,7 @@ def test_earlier_looks_are_read_back_as_they_were(tmp_path: Path) -> None:
     key = decision.looks[-1].key
     (read,) = earlier_looks(tmp_path, START + 2, key)
     assert read.champion == decision.looks[-1].champion
-    assert read.floor == decision.looks[-1].floor
+    assert read.baseline == decision.looks[-1].baseline
     assert (read.file, read.hours) == (path.name, decision.looks[-1].hours)
     assert earlier_looks(tmp_path, START + 2, replace(key, k=7)) == ()
     assert isinstance(key, LookKey)
@@ -583,13 +583,13 @@ def test_earlier_looks_are_read_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_of_several_that_win_the_surest_is_chosen() -> None:
-    good = decide(replace(evidence(0.6, 0.3, 0.1, n_users=400), line="good"))
+    good = decide(replace(evidence(0.6, 0.3, 0.1, n_users=400), name="good"))
     best_case = evidence(0.8, 0.3, 0.1, n_users=400)
-    best = decide(replace(best_case, line="best"))
-    held = decide(replace(evidence(0.3, 0.3, 0.1), line="held"))
+    best = decide(replace(best_case, name="best"))
+    held = decide(replace(evidence(0.3, 0.3, 0.1), name="held"))
     settled = choose([best, held, good])
-    assert [one.evidence.line for one in settled][-1] == "best"
-    outcomes = {one.evidence.line: (one.outcome.value, one.reasons) for one in settled}
+    assert [one.evidence.name for one in settled][-1] == "best"
+    outcomes = {one.evidence.name: (one.outcome.value, one.reasons) for one in settled}
     assert outcomes["best"][0] == "promote"
     assert outcomes["good"] == ("hold", ("another_is_better",))
     assert outcomes["held"] == ("hold", ("not_better_than_champion",))

@@ -20,7 +20,7 @@ STOP = Hour.parse("2016-03-14T13")
 
 
 @pytest.fixture
-def space(mlflow_tables: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandContext:
+def ctx(mlflow_tables: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandContext:
     """Hours to learn from that are critical."""
 
     def refuse(*_: object) -> None:
@@ -42,34 +42,34 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
         return SimpleNamespace(rows=20, users=1, path=tmp_path)
 
     live = SimpleNamespace(model_id="hrnn-before")
-    monkeypatch.setattr("training.steps.recommend.live_at", lambda *_: live)
-    monkeypatch.setattr("training.steps.recommend.recommend_all", recommend)
+    monkeypatch.setattr("training.steps.recommend.champion_at", lambda *_: live)
+    monkeypatch.setattr("training.steps.recommend.recommend_step", recommend)
     return found
 
 
 def test_without_a_data_set_the_live_model_recommends_and_the_hour_fails(
-    space: CommandContext, served: list[object]
+    ctx: CommandContext, served: list[object]
 ) -> None:
     with pytest.raises(HourglassError, match="hours to learn from are critical"):
-        learn(space, STOP, Steps(space))
+        learn(ctx, STOP, Steps(ctx))
     assert served == [("hrnn-before", STOP.start)]
 
 
 def test_an_hour_in_which_nothing_happened_is_quiet_and_served(
-    space: CommandContext, served: list[object], monkeypatch: pytest.MonkeyPatch
+    ctx: CommandContext, served: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nothing(*_: object) -> None:
         raise NothingHappenedError("no event is on a known item")
 
     monkeypatch.setattr("pipeline.dataset.freeze.freeze_and_validate", nothing)
-    done = learn(space, STOP, Steps(space))
+    done = learn(ctx, STOP, Steps(ctx))
     assert (done.outcome, done.sentence) == ("quiet", "no event is on a known item")
     assert served == [("hrnn-before", STOP.start)]
 
 
-def test_where_nothing_is_live_either_the_first_cause_is_told(space: CommandContext) -> None:
+def test_where_nothing_is_live_either_the_first_cause_is_told(ctx: CommandContext) -> None:
     with pytest.raises(HourglassError, match="hours to learn from are critical"):
-        learn(space, STOP, Steps(space))
+        learn(ctx, STOP, Steps(ctx))
 
 
 ARRIVED = [STOP - 5, STOP - 2, STOP + 3]

@@ -11,7 +11,7 @@ from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.settings.settings import EvaluationSettings
 from training.data.reader import DataSet, read_dataset
-from training.gate.artefact_checks import examine
+from training.gate.artefact_checks import check_artefact
 from training.gate.decision_file import contestant, write_decision
 from training.gate.evidence import Evidence
 from training.gate.gate import Decision, decide
@@ -75,7 +75,7 @@ def judge(frozen: DataSet, work: Path, folders: dict[str, Path | None], examined
         if folder is not None:
             model = load_model(folder)
             ranks = rank_targets(
-                model.system, frozen, RULE, model_id=folder.name, item_ids=model.item_ids
+                model.model, frozen, RULE, model_id=folder.name, item_ids=model.item_ids
             )
             write_ranks(ranks, work / "evaluations")
             people[role] = contestant(model.card, work / "evaluations", ranks.frozen_id)
@@ -88,8 +88,8 @@ def judge(frozen: DataSet, work: Path, folders: dict[str, Path | None], examined
             start=frozen.manifest.window_start,
             candidate=candidate,
             champion=people["champion"],
-            floor=floor,
-            soundness=examine(examined, frozen, RULE, load_model, seed=0),
+            baseline=floor,
+            artefact_report=check_artefact(examined, frozen, RULE, load_model, seed=0),
             quality_passed=True,
             rule=RULE,
             gate=GATE,
@@ -102,7 +102,7 @@ def judge(frozen: DataSet, work: Path, folders: dict[str, Path | None], examined
 def test_every_system_is_sound_and_sees_no_future(
     folders: Path, frozen: DataSet, name: str
 ) -> None:
-    found = examine(model_folder(folders, name), frozen, RULE, load_model, seed=0)
+    found = check_artefact(model_folder(folders, name), frozen, RULE, load_model, seed=0)
     codes = ["not_personal"] if name in SAME_FOR_ALL else []
     assert [defect.code for defect in found.defects] == codes
     assert found.card_sha256 is not None

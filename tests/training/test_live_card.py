@@ -17,16 +17,16 @@ from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
 from pipeline.settings.settings import load_settings
 from training.data.reader import read_dataset
-from training.deployment.promote import install_first, promote, rollback
-from training.fit.model_configs import Model
+from training.deployment.promote import install_first, promote, roll_back_by_hand
+from training.fit.model_configs import ModelConfig
 from training.fit.parent_model import find_own_parents, find_parent
-from training.fit.retrain_policy import Signs
-from training.fit.retrain_signals import signs_at
+from training.fit.retrain_policy import RetrainSignals
+from training.fit.retrain_signals import signals_at
 from training.registry.artefact import VOCABULARY_NAME, WEIGHTS_NAME
 from training.registry.champion_card import trusted, verify_card
 from training.registry.mlflow_registry import (
     CARD_SHA256,
-    LIVE_RECORD,
+    CHAMPION_RECORD,
     Registry,
     champion,
     recorded_card,
@@ -34,8 +34,8 @@ from training.registry.mlflow_registry import (
 from training.registry.mlflow_run import log_training
 from training.registry.model_card import CARD_NAME
 from training.report.gather import model_health
-from training.steps.recommend import live_at
-from training.trainer.distributed import Processes
+from training.steps.recommend import champion_at
+from training.trainer.distributed import ProcessGroup
 
 __all__ = ["registry"]
 LATER = Hour.parse("2016-03-14T20")
@@ -71,7 +71,7 @@ def test_a_registered_model_has_its_card_recorded(promoted: Registry) -> None:
     assert live.card_sha256 is not None
     assert recorded_card(promoted, live.version) == live.card_sha256
     assert trusted(promoted, live) == live
-    assert live_at(promoted, LATER).card_sha256 == live.card_sha256
+    assert champion_at(promoted, LATER).card_sha256 == live.card_sha256
 
 
 def test_a_forged_card_stops_every_use(promoted: Registry) -> None:
@@ -79,7 +79,7 @@ def test_a_forged_card_stops_every_use(promoted: Registry) -> None:
     assert live is not None
     card = forge(promoted, "hrnn-b")
     uses: tuple[Callable[[], Any], ...] = (
-        lambda: live_at(promoted, LATER),
+        lambda: champion_at(promoted, LATER),
         lambda: verify_card(live),
         lambda: trusted(promoted, live),
     )
@@ -89,7 +89,7 @@ def test_a_forged_card_stops_every_use(promoted: Registry) -> None:
         assert str(card) in str(refusal.value)
     card.unlink()
     with pytest.raises(HourglassError, match=r"the card of hrnn-b .* is missing"):
-        live_at(promoted, LATER)
+        champion_at(promoted, LATER)
 
 
 def test_nobody_learns_from_a_forged_champion_nor_judges_by_it(promoted: Registry) -> None:
@@ -98,20 +98,22 @@ def test_nobody_learns_from_a_forged_champion_nor_judges_by_it(promoted: Registr
     shards = settings.path("shards") / "base"
     data = read_dataset(write_dataset(shards, {"ann": [("a", AS_OF_S - 60)]}))
     with pytest.raises(HourglassError, match="--init-from champion: ") as refusal:
-        find_parent(settings, promoted, "champion", data, [], Processes())
+        find_parent(settings, promoted, "champion", data, [], ProcessGroup())
     assert f"{card}: not the card that MLflow recorded" in str(refusal.value)
-    model = Model("hrnn", "hrnn", {}, init_from="champion")
+    model = ModelConfig("hrnn", "hrnn", {}, init_from="champion")
     told: list[str] = []
-    assert not find_own_parents(settings, promoted, data, [model], Processes(), told.append)
+    assert not find_own_parents(settings, promoted, data, [model], ProcessGroup(), told.append)
     assert f"{card}: not the card" in told[0]
     # Of a live model that cannot be trusted nothing is told, which speaks for a new one.
-    assert signs_at(settings, Lake("", Path()), promoted, LATER) == Signs(None, None, None, None)
+    assert signals_at(settings, Lake("", Path()), promoted, LATER) == RetrainSignals(
+        None, None, None, None
+    )
 
 
 def test_nobody_goes_back_to_a_forged_model(promoted: Registry) -> None:
     card = forge(promoted, "recent-a")
     with pytest.raises(HourglassError, match="not the card that MLflow recorded") as refusal:
-        rollback(promoted, promoted.records, "bad")
+        roll_back_by_hand(promoted, promoted.records, "bad")
     assert str(card) in str(refusal.value)
     assert live_ids(promoted) == ("hrnn-b", "recent-a")
 
@@ -122,7 +124,7 @@ def test_training_a_model_again_does_not_record_the_forged_card_of_a_live_one(
     forge(promoted, "hrnn-b")
     log_training(promoted, training("hrnn-b"))
     with pytest.raises(HourglassError, match="not the card that MLflow recorded"):
-        live_at(promoted, LATER)
+        champion_at(promoted, LATER)
     # Of one that was never live, the new artefact is the one to be judged.
     forge(promoted, "hrnn-c")
     log_training(promoted, training("hrnn-c"))
@@ -135,14 +137,14 @@ def test_a_card_from_before_cards_were_recorded_is_noted_once(
     live = champion(promoted)
     assert live is not None
     promoted.client.delete_model_version_tag(promoted.name, live.version, CARD_SHA256)
-    assert live_at(promoted, LATER).card_sha256 == live.card_sha256
+    assert champion_at(promoted, LATER).card_sha256 == live.card_sha256
     assert "registered before cards were recorded" in capsys.readouterr().err
     assert recorded_card(promoted, live.version) == live.card_sha256
-    live_at(promoted, LATER)
+    champion_at(promoted, LATER)
     assert capsys.readouterr().err == ""
     forge(promoted, "hrnn-b")
     with pytest.raises(HourglassError, match="not the card that MLflow recorded"):
-        live_at(promoted, LATER)
+        champion_at(promoted, LATER)
 
 
 def test_what_goes_live_has_its_card_recorded(registry: Registry) -> None:
@@ -151,7 +153,7 @@ def test_what_goes_live_has_its_card_recorded(registry: Registry) -> None:
     promote(registry, decided(registry, "hrnn-b"))
     tags = registry.client.get_model_version(registry.name, "1").tags
     assert len(tags[CARD_SHA256]) == 64
-    assert tags[LIVE_RECORD].startswith("promotion-")
+    assert tags[CHAMPION_RECORD].startswith("promotion-")
 
 
 @pytest.mark.parametrize("name", [CARD_NAME, WEIGHTS_NAME, VOCABULARY_NAME])

@@ -17,9 +17,9 @@ from kills import MODELS, NothingBehindError, change, go_back, opened, read
 from lives import register
 
 from training.deployment.champion import changing
-from training.deployment.champion_history import tenures
+from training.deployment.champion_history import champion_periods
 from training.deployment.promote import install_first, promote
-from training.registry.mlflow_registry import Registry, aliased, champion, live_events
+from training.registry.mlflow_registry import Registry, aliased, champion, champion_changes
 from training.registry.record_chain import chain_problem, verified_chain
 
 KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "3"))
@@ -56,7 +56,7 @@ def test_readers_always_find_one_live_model_that_loads(mlflow_tables: None, tmp_
         changer.kill()
         changer.join()
         assert changer.exitcode == -9, "it ended by itself"
-        story = tenures(registry, registry.records)
+        story = champion_periods(registry, registry.records)
         live, _ = aliased(registry)
         assert live is not None
         assert story[-1].version == live.version
@@ -81,7 +81,7 @@ def complete(registry: Registry) -> None:
     decision = json.loads(newest.read_text())
     live = champion(registry)
     assert live is not None
-    used = any(event.decision == newest.name for _, event in live_events(registry, live))
+    used = any(event.decision == newest.name for _, event in champion_changes(registry, live))
     if used:
         with suppress(NothingBehindError):
             go_back(registry)

@@ -239,7 +239,7 @@ def test_checkpoints_that_take_longer_than_epochs_are_rare(
 
     def slow_save(folder: Path, identity: object, found: Checkpoint) -> None:
         clock[0] += 3.0
-        kept.append((found.place.epoch, found.place.finished))
+        kept.append((found.state.epoch, found.state.finished))
 
     def a_second_an_epoch(learner: NextItem) -> None:
         clock[0] += 1.0

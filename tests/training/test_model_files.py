@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.settings.settings import Settings, load_settings
-from training.fit.model_configs import Model, agreeing, chosen, configured, resolve, shipped
+from training.fit.model_configs import ModelConfig, agreeing, chosen, configured, resolve, shipped
 from training.models import build
 
 MODELS = resources.files("training") / "configs"
@@ -55,12 +55,12 @@ def test_a_model_is_a_name_a_file_or_a_system(tmp_path: Path) -> None:
         {"name": "short", "system": "gru4rec", "parameters": {"epochs": 1}},
     )
     assert chosen(settings, [], None) == [
-        Model("hrnn_trend", "hrnn_trend", {}),
-        Model("pop", "pop", {}),
-        Model("mine", "hrnn", {"width": 8, "epochs": 2}),
-        Model("wide", "hrnn", {"width": 16, "epochs": 2}, keep_optimiser=True),
-        Model("item_knn", "item_knn", {}),
-        Model("short", "gru4rec", {"epochs": 1}),
+        ModelConfig("hrnn_trend", "hrnn_trend", {}),
+        ModelConfig("pop", "pop", {}),
+        ModelConfig("mine", "hrnn", {"width": 8, "epochs": 2}),
+        ModelConfig("wide", "hrnn", {"width": 16, "epochs": 2}, keep_optimiser=True),
+        ModelConfig("item_knn", "item_knn", {}),
+        ModelConfig("short", "gru4rec", {"epochs": 1}),
     ]
     assert [model.name for model in chosen(settings, [], "hrnn")] == ["mine", "wide"]
     assert [model.name for model in chosen(settings, ["wide", "pop"], None)] == ["wide", "pop"]
@@ -130,7 +130,7 @@ def test_a_file_that_is_not_there() -> None:
 
 
 def test_models_learn_what_they_are_judged_on() -> None:
-    assert agreeing(Model("a", "hrnn", {}), repeats=True).parameters == {"repeats": True}
-    told = Model("a", "hrnn", {"repeats": False})
+    assert agreeing(ModelConfig("a", "hrnn", {}), repeats=True).parameters == {"repeats": True}
+    told = ModelConfig("a", "hrnn", {"repeats": False})
     assert agreeing(told, repeats=True) == told
-    assert agreeing(Model("pop", "pop", {}), repeats=True).parameters == {}
+    assert agreeing(ModelConfig("pop", "pop", {}), repeats=True).parameters == {}

@@ -21,7 +21,7 @@ from pipeline.lake.tables import RECOMMENDATIONS
 from pipeline.settings.settings import Settings, load_settings
 from training.cli.main import run
 from training.data.reader import sha256_of
-from training.deployment.rollback import rollback
+from training.deployment.rollback import roll_back_by_hand
 from training.evaluation.evaluate import evaluate
 from training.recommend.recommend import recommend
 from training.registry.artefact import WEIGHTS_NAME
@@ -34,8 +34,8 @@ from training.registry.mlflow_registry import (
 )
 from training.registry.model_card import CARD_NAME
 from training.registry.model_store import available
-from training.steps.judge_candidates import ensure_champion, gate
-from training.steps.recommend import live_at
+from training.steps.judge_candidates import ensure_champion, judge_candidates
+from training.steps.recommend import champion_at
 
 pytestmark = pytest.mark.slow
 AT = "2026-01-01T00:00:00"
@@ -151,7 +151,7 @@ def test_models_live_on_other_machines_than_they_were_trained_on(
     assert made.failures == {}
     assert made.n_targets > 0
     world.elsewhere()
-    decision, path = gate(settings, registry, world.dataset, world.frozen, True, AT)[-1]
+    decision, path = judge_candidates(settings, registry, world.dataset, world.frozen, True, AT)[-1]
     assert decision.outcome.value == "promote", decision.sentence
     world.elsewhere()
     assert world.command("promote", "--decision", path.name) == 0, capsys.readouterr().err
@@ -159,13 +159,13 @@ def test_models_live_on_other_machines_than_they_were_trained_on(
     assert live is not None
     assert live.model_id == candidate
     world.elsewhere()
-    live = live_at(registry, Hour.parse(AS_OF))
+    live = champion_at(registry, Hour.parse(AS_OF))
     lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
     done = recommend(settings, lake, live, world.dataset, Hour.parse(AS_OF), lambda *_: None, None)
     assert done.users == 200
     assert lake.arrow(RECOMMENDATIONS).num_rows == done.rows
     world.elsewhere()
-    back = rollback(registry, registry.records, "by hand", AT)
+    back = roll_back_by_hand(registry, registry.records, "by hand", AT)
     assert (back.left.model_id, back.champion.model_id) == (candidate, first.model_id)
 
 

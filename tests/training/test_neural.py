@@ -21,11 +21,11 @@ from training.data.reader import DataSet, Requests, read_dataset
 from training.metrics.ranking import find_targets
 from training.model_types import FitProgress
 from training.models import build
-from training.models.parts.base import GradientTrained, System
+from training.models.parts.base import GradientTrained, Model
 from training.nn.build import negatives_of, plan_of
-from training.nn.input_encoding import Memory
+from training.nn.input_encoding import InputEncoding
 from training.nn.step_inputs import EventSteps, SessionRule, ValueScale, request_inputs
-from training.trainer.interface import Batch, FitOptions, Start
+from training.trainer.interface import Batch, FitOptions, ParentWeights
 from training.trainer.progress import Meter
 
 N_ITEMS = 15
@@ -135,7 +135,7 @@ RESUMED = {**SMALL, "negatives": 8, "checkpoint_s": 1e-9}
 
 
 @pytest.fixture(scope="module")
-def uncut(data: DataSet) -> tuple[System, dict[str, float]]:
+def uncut(data: DataSet) -> tuple[Model, dict[str, float]]:
     """A system that was fitted undisturbed, and the metrics of its fit."""
     whole = build("hrnn_trend", RESUMED)
     return whole, whole.fit(data, 5, quiet)
@@ -145,7 +145,7 @@ def uncut(data: DataSet) -> tuple[System, dict[str, float]]:
 @pytest.mark.parametrize("stop_at", [2, 30, 70])
 def test_a_fit_that_was_cut_off_ends_in_the_same_weights(
     data: DataSet,
-    uncut: tuple[System, dict[str, float]],
+    uncut: tuple[Model, dict[str, float]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     stop_at: int,
@@ -173,9 +173,9 @@ def test_a_fit_that_was_cut_off_ends_in_the_same_weights(
         assert np.array_equal(again.optimiser_tensors()[name], tensor), name
 
 
-def start_of(system: System, data: DataSet) -> Start:
+def start_of(system: Model, data: DataSet) -> ParentWeights:
     assert isinstance(system, GradientTrained)
-    return Start("before-1", system.tensors(), data.item_ids, system.optimiser_tensors())
+    return ParentWeights("before-1", system.tensors(), data.item_ids, system.optimiser_tensors())
 
 
 def test_going_on_from_a_model_keeps_what_it_knows(data: DataSet, tmp_path: Path) -> None:
@@ -188,13 +188,13 @@ def test_going_on_from_a_model_keeps_what_it_knows(data: DataSet, tmp_path: Path
     started = build("hrnn", dense)
     net, optimiser = None, None
     told: list[FitProgress] = []
-    options = FitOptions(start=start_of(before, data))
+    options = FitOptions(parent=start_of(before, data))
     started.fit_with(later, 0, told.append, options)
     fresh: list[FitProgress] = []
     build("hrnn", dense).fit(later, 0, fresh.append)
     assert told[0].loss < 0.6 * fresh[0].loss
 
-    net, optimiser = started._built(later, later.item_events, 3, options.start)
+    net, optimiser = started._built(later, later.item_events, 3, options.parent)
     known = before.tensors()["items.vector.weight"]
     place = {name: at for at, name in enumerate(["", *NAMES])}
     for row, name in enumerate(["", *names]):
@@ -220,7 +220,7 @@ def test_a_short_step_on_is_as_long_as_its_rate(data: DataSet) -> None:
     def moved(rate: float) -> float:
         short = {"continue_h": 24, "continue_epochs": 1, "continue_rate": rate}
         on = build("hrnn", {**dense, **short})
-        on.fit_with(data, 0, quiet, FitOptions(start=start))
+        on.fit_with(data, 0, quiet, FitOptions(parent=start))
         return float(np.abs(on.tensors()[vectors] - before.tensors()[vectors]).mean())
 
     assert 0 < moved(0.01) < 0.05 * moved(1.0)
@@ -233,7 +233,7 @@ def test_a_short_step_on_is_as_long_as_its_rate(data: DataSet) -> None:
 def test_going_on_with_other_sizes_is_refused(data: DataSet) -> None:
     before = build("hrnn", {**SMALL, "epochs": 1})
     before.fit(data, 0, quiet)
-    options = FitOptions(start=start_of(before, data))
+    options = FitOptions(parent=start_of(before, data))
     with pytest.raises(HourglassError, match=r"before-1 cannot be continued: its tensor .* has sh"):
         build("hrnn", {**SMALL, "width": 9}).fit_with(data, 0, quiet, options)
     with pytest.raises(HourglassError, match=r"before-1 has no tensor 'temperature'"):
@@ -361,12 +361,12 @@ def test_what_a_model_has_learned_is_not_validated_on_again(data: DataSet) -> No
     before.fit(data, 0, quiet)
     as_of_us = int(data.manifest.as_of.start.timestamp()) * 1_000_000
     start = dataclasses.replace(start_of(before, data), as_of_us=as_of_us)
-    metrics = build("hrnn", SMALL).fit_with(data, 0, quiet, FitOptions(start=start))
+    metrics = build("hrnn", SMALL).fit_with(data, 0, quiet, FitOptions(parent=start))
     assert "validation_mrr_20" not in metrics
     assert metrics["epochs"] == SMALL["epochs"]
     older = dataclasses.replace(start, as_of_us=int(data.histories.time_us.min()))
     assert "validation_mrr_20" in build("hrnn", SMALL).fit_with(
-        data, 0, quiet, FitOptions(start=older)
+        data, 0, quiet, FitOptions(parent=older)
     )
 
 
@@ -392,7 +392,7 @@ def test_the_batchs_own_negatives_need_one_process(
 ) -> None:
     from training.nn import build as pieces
 
-    monkeypatch.setattr(pieces.Processes, "here", classmethod(lambda cls: cls(0, 2)))
+    monkeypatch.setattr(pieces.ProcessGroup, "here", classmethod(lambda cls: cls(0, 2)))
     with pytest.raises(HourglassError, match=f"sampler = '{sampler}' draws from the whole batch"):
         pieces.negatives_of(
             build("hrnn", {**SMALL, "sampler": sampler}).parameters,
@@ -457,7 +457,7 @@ def test_numbers_of_metadata_keep_their_weights_in_any_order(tmp_path: Path) -> 
     before = build("hrnn_meta", {**SMALL, "epochs": 1})
     before.fit(first, 0, quiet)
     after = build("hrnn_meta", {**SMALL, "epochs": 1})
-    after._memory = Memory.of(second, forgets=False, context=True, items=True, users=True)
+    after._memory = InputEncoding.of(second, forgets=False, context=True, items=True, users=True)
     net, _ = after._built(second, second.item_events, 0, start_of(before, first))
     weight = net.items.encoder.number.weight.detach().numpy()
     price = before.tensors()["items.encoder.number.weight"][:, 1]

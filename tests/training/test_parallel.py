@@ -25,7 +25,7 @@ from tests.training.learning import (
 )
 from training.trainer import device
 from training.trainer.device import device_of
-from training.trainer.distributed import Processes
+from training.trainer.distributed import ProcessGroup
 from training.trainer.interface import Batch
 from training.trainer.trainer import Schedule
 
@@ -98,7 +98,7 @@ class Faulty(NextItem):
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         loss = super().loss(batch, rng)
-        if Processes.here().rank != 1 or len(self.drawn) != 20:
+        if ProcessGroup.here().rank != 1 or len(self.drawn) != 20:
             return loss
         if self.fault == "loss":
             return loss * float("nan")
@@ -132,10 +132,10 @@ def test_a_checkpoint_that_cannot_be_written_ends_all(tmp_path: Path) -> None:
 
 
 def _exchange(folder: Path) -> None:
-    from training.trainer.distributed import joined
+    from training.trainer.distributed import joined_group
 
-    with joined() as processes:
-        assert (processes.world, processes.leads) == (3, processes.rank == 0)
+    with joined_group() as processes:
+        assert (processes.world, processes.is_main) == (3, processes.rank == 0)
         matrix, number = torch.full((2, 2), float(processes.rank)), torch.tensor(1.0)
         processes.add([matrix, number])
         table = torch.zeros(5, 2)
@@ -145,15 +145,15 @@ def _exchange(folder: Path) -> None:
         )
         (merged,) = processes.add_rows([sparse if rows else None], [table])
         said = processes.all_gather_bytes(b"x" * processes.rank)
-        heard = processes.told_by_first([float(processes.rank), 1 / 3])
+        heard = processes.broadcast([float(processes.rank), 1 / 3])
         found = [
             matrix.tolist() == [[3.0, 3.0], [3.0, 3.0]],
             float(number) == 3.0,
             merged.to_dense().tolist() == [[0, 0], [2, 2], [0, 0], [1, 1], [0, 0]],
             said == [b"", b"x", b"xx"],
             heard == [0.0, 1 / 3],
-            processes.agree("same"),
-            not processes.agree(str(processes.rank)),
+            processes.all_equal("same"),
+            not processes.all_equal(str(processes.rank)),
         ]
     (folder / str(processes.rank)).write_text(str(found))
 
@@ -165,14 +165,14 @@ def test_exchanges_between_three(tmp_path: Path) -> None:
 
 
 def test_alone_every_exchange_gives_back_what_it_was_given() -> None:
-    alone = Processes.here()
+    alone = ProcessGroup.here()
     number = torch.tensor(2.0)
     alone.add([number])
-    assert alone.leads
+    assert alone.is_main
     assert float(number) == 2.0
     assert alone.all_gather_bytes(b"") == [b""]
-    assert alone.told_by_first([0.5]) == [0.5]
-    assert alone.agree("anything")
+    assert alone.broadcast([0.5]) == [0.5]
+    assert alone.all_equal("anything")
 
 
 @pytest.fixture

@@ -15,7 +15,13 @@ from pipeline.errors import HourglassError
 from training.gate.decision_file import read_record, write_decision
 from training.gate.gate import decide
 from training.gate.sequential_test import Sums, sequential
-from training.gate.user_sums import FOLDER, People, read_people, together, write_people
+from training.gate.user_sums import (
+    FOLDER,
+    UserSums,
+    merge_user_sums,
+    read_user_sums,
+    write_user_sums,
+)
 
 TARGETS = st.lists(
     st.tuples(st.integers(0, 4), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
@@ -24,17 +30,17 @@ TARGETS = st.lists(
 )
 
 
-def people(targets: list[tuple[int, float, float, float]], shift: int = 0) -> People:
+def people(targets: list[tuple[int, float, float, float]], shift: int = 0) -> UserSums:
     """A look whose frozen part numbers the users its own way."""
     user, mine, live, floor = (np.array(column) for column in zip(*targets, strict=True))
     ids = np.roll(np.array([f"u{number}" for number in range(5)], dtype=object), shift)
     rows = (user + shift) % 5
-    return People.of(ids, rows.astype(np.int32), mine, live, floor)
+    return UserSums.of(ids, rows.astype(np.int32), mine, live, floor)
 
 
 @given(st.lists(TARGETS, min_size=1, max_size=4))
 def test_looks_are_added_up_by_the_name_of_the_user(looks: list[list]) -> None:
-    found = together([people(look, shift) for shift, look in enumerate(looks)])
+    found = merge_user_sums([people(look, shift) for shift, look in enumerate(looks)])
     flat = [target for look in looks for target in look]
     user, mine, live, floor = (np.array(column, float) for column in zip(*flat, strict=True))
     for role, other in (("champion", live), ("floor", floor)):
@@ -44,9 +50,9 @@ def test_looks_are_added_up_by_the_name_of_the_user(looks: list[list]) -> None:
 
 def test_people_are_written_once_and_not_changed(tmp_path: Path) -> None:
     one = people([(1, 0.5, 0.2, 0.1), (3, 0.0, 1.0, 0.0), (1, 1.0, 0.0, 0.0)])
-    name, sha256 = write_people(one, tmp_path, "hour-model")
-    assert write_people(one, tmp_path, "hour-model") == (name, sha256)
-    read = read_people(tmp_path, name, sha256)
+    name, sha256 = write_user_sums(one, tmp_path, "hour-model")
+    assert write_user_sums(one, tmp_path, "hour-model") == (name, sha256)
+    read = read_user_sums(tmp_path, name, sha256)
     assert read.ids.tolist() == ["u1", "u3"]
     np.testing.assert_array_equal(read.numbers, one.numbers)
     path = tmp_path / FOLDER / name
@@ -54,10 +60,10 @@ def test_people_are_written_once_and_not_changed(tmp_path: Path) -> None:
     path.chmod(0o644)
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(HourglassError, match="changed after it was written"):
-        read_people(tmp_path, name, sha256)
+        read_user_sums(tmp_path, name, sha256)
     path.unlink()
     with pytest.raises(HourglassError, match="gone"):
-        read_people(tmp_path, name, sha256)
+        read_user_sums(tmp_path, name, sha256)
 
 
 def test_a_few_users_who_come_every_hour_prove_nothing() -> None:
@@ -69,8 +75,8 @@ def test_a_few_users_who_come_every_hour_prove_nothing() -> None:
         for _ in range(40)
     ]
     whole = Sums.of_users(taste * 40, np.full(10, 20.0), np.full(10, 40.0))
-    alone = sequential(looks, alpha=0.05, swing=0.0, scale=1.0)
-    by_user = sequential(looks, alpha=0.05, swing=0.0, scale=1.0, people=whole)
+    alone = sequential(looks, alpha=0.05, common_shock=0.0, scale=1.0)
+    by_user = sequential(looks, alpha=0.05, common_shock=0.0, scale=1.0, user_sums=whole)
     assert alone.proven
     assert not by_user.proven
     assert by_user.users == 10

@@ -16,7 +16,7 @@ from pipeline.hours import Hour
 from pipeline.settings.settings import Settings, load_settings
 from training.data.reader import read_dataset
 from training.deployment.champion_history import ChampionPeriod
-from training.evaluation.evaluate import evaluate, standing
+from training.evaluation.evaluate import evaluate, load_evaluation
 from training.gate.decision_file import latest_decision, read_decision
 from training.gate.past_looks import LookKey
 from training.models import build
@@ -24,7 +24,7 @@ from training.registry.candidates import candidates
 from training.registry.mlflow_registry import champion, open_registry
 from training.registry.model_card import CARD_NAME
 from training.steps import judge_candidates as judgement
-from training.steps.judge_candidates import ensure_champion, gate, live_since
+from training.steps.judge_candidates import champion_since, ensure_champion, judge_candidates
 
 N_ITEMS = 40
 REASONS = {
@@ -114,8 +114,8 @@ def test_each_poison_is_blocked_by_its_reason(world: World, poison: str) -> None
 def test_one_candidate_that_cannot_be_judged_does_not_spoil_the_others(world: World) -> None:
     evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
     both = world.settings.model_copy(update={"candidate": ("ghost", LINE)})
-    found = gate(both, world.registry, world.dataset, world.frozen, True, AT)
-    assert [decision.evidence.line for decision, _ in found] == ["ghost", LINE]
+    found = judge_candidates(both, world.registry, world.dataset, world.frozen, True, AT)
+    assert [decision.evidence.name for decision, _ in found] == ["ghost", LINE]
     (ghost, path), (sound, _) = found
     assert (ghost.outcome.value, ghost.reasons[0]) == ("block", "not_loadable")
     assert "the candidate 'ghost' was not trained" in ghost.sentence
@@ -124,7 +124,7 @@ def test_one_candidate_that_cannot_be_judged_does_not_spoil_the_others(world: Wo
     assert sound.proof.alpha == pytest.approx(0.025)
     none = world.settings.model_copy(update={"candidate": "ghost"})
     with pytest.raises(HourglassError, match="'ghost' was not trained"):
-        gate(none, world.registry, world.dataset, world.frozen, True, AT)
+        judge_candidates(none, world.registry, world.dataset, world.frozen, True, AT)
 
 
 def test_a_damaged_card_is_blocked_by_a_decision_beside_the_others(world: World) -> None:
@@ -134,11 +134,11 @@ def test_a_damaged_card_is_blocked_by_a_decision_beside_the_others(world: World)
     models = candidates(both, world.dataset.name)
     card = world.settings.path("models") / models["damaged"] / CARD_NAME
     card.write_text(card.read_text()[:-40])
-    found = gate(both, world.registry, world.dataset, world.frozen, True, AT)
+    found = judge_candidates(both, world.registry, world.dataset, world.frozen, True, AT)
     (damaged, path), (sound, _) = found
     assert (damaged.outcome.value, damaged.reasons[0]) == ("block", "not_loadable")
     assert f"{models['damaged']}/{CARD_NAME}" in damaged.sentence
-    assert (read_decision(path).line, sound.evidence.line) == ("damaged", LINE)
+    assert (read_decision(path).line, sound.evidence.name) == ("damaged", LINE)
     assert sound.outcome.value != "block"
 
 
@@ -147,7 +147,9 @@ def test_a_look_knows_what_its_line_and_floor_are_made_of(world: World) -> None:
     evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
 
     def key(settings: Settings) -> LookKey:
-        ((decision, _),) = gate(settings, world.registry, world.dataset, world.frozen, True, AT)
+        ((decision, _),) = judge_candidates(
+            settings, world.registry, world.dataset, world.frozen, True, AT
+        )
         return decision.evidence.look.key
 
     here, rules = key(world.settings), world.settings.dataset.model_copy(update={"window": "9h"})
@@ -168,10 +170,10 @@ def test_what_is_live_is_judged_from_the_hour_of_its_tenure_on() -> None:
         return ChampionPeriod("m", "1", LINE, None, since, None, None, "promoted", "", None)
 
     first, second, by_hand = tenure("2016-03-14T07"), tenure("2016-03-14T09"), tenure(None)
-    assert live_since([]) is None
-    assert live_since([by_hand]) is None
-    assert live_since([first, second]) == Hour.parse("2016-03-14T09")
-    assert live_since([first, second, by_hand]) == Hour.parse("2016-03-14T09")
+    assert champion_since([]) is None
+    assert champion_since([by_hand]) is None
+    assert champion_since([first, second]) == Hour.parse("2016-03-14T09")
+    assert champion_since([first, second, by_hand]) == Hour.parse("2016-03-14T09")
 
 
 def test_the_gate_counts_looks_of_the_present_tenure_and_the_first_of_the_hour(
@@ -180,11 +182,11 @@ def test_the_gate_counts_looks_of_the_present_tenure_and_the_first_of_the_hour(
     asked: list[object] = []
     since = Hour.parse("2016-03-14T09")
     live = ChampionPeriod("m", "1", LINE, None, since, None, None, "promoted", "", None)
-    monkeypatch.setattr(judgement, "tenures", lambda *_: [live])
+    monkeypatch.setattr(judgement, "champion_periods", lambda *_: [live])
     monkeypatch.setattr(judgement, "earlier_looks", lambda *given: asked.append(given[-1]) or ())
     monkeypatch.setattr(judgement, "first_look", lambda *given: asked.append(given[1]))
     evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
-    gate(world.settings, world.registry, world.dataset, world.frozen, True, AT)
+    judge_candidates(world.settings, world.registry, world.dataset, world.frozen, True, AT)
     assert {str(one) for one in asked} == {"2016-03-14T09", AS_OF}
 
 
@@ -198,7 +200,7 @@ def test_a_forged_champion_is_neither_ranked_nor_replaced(world: World) -> None:
         rewrite_card(live.folder, metrics={"loss": 0.0})
         made = evaluate(world.settings, world.registry, world.dataset, world.frozen, print)
         assert str(card) in made.failures[live.model_id]
-        ((decision, _),) = gate(
+        ((decision, _),) = judge_candidates(
             world.settings, world.registry, world.dataset, world.frozen, True, AT
         )
         assert decision.outcome.value == "block"
@@ -214,7 +216,9 @@ def test_of_two_candidates_only_one_is_promoted(world: World) -> None:
     world.enter(twin, LINE, read_dataset(world.dataset), shrinkage=5.0)
     both = world.settings.model_copy(update={"candidate": (LINE, twin)})
     evaluate(both, world.registry, world.dataset, world.frozen, lambda *_: None)
-    found = gate(both, world.registry, world.dataset, world.frozen, True, "2026-01-01T01:00:00")
+    found = judge_candidates(
+        both, world.registry, world.dataset, world.frozen, True, "2026-01-01T01:00:00"
+    )
     assert [decision.outcome.value for decision, _ in found] == ["hold", "promote"]
     assert found[0][0].reasons == ("another_is_better",)
     assert latest_decision(world.settings.path("decisions")) == found[-1][1]
@@ -229,7 +233,7 @@ def test_an_evaluation_tells_roles_hours_and_slices_without_ranks(world: World) 
     assert (content["as_of"], content["hours"]) == (AS_OF, 1)
     for ranks in folder.glob("*.parquet"):
         ranks.unlink()
-    again = standing(world.settings, world.dataset, world.frozen)
+    again = load_evaluation(world.settings, world.dataset, world.frozen)
     assert again == replace(made, rows=again.rows)
     assert [row.slice_name for row in again.rows] == [row.slice_name for row in made.rows]
     assert {"all", "user/new", "item/tail"} <= {row.slice_name for row in again.rows}
@@ -244,7 +248,7 @@ def test_a_model_that_is_no_longer_configured_is_not_ranked(world: World) -> Non
 def test_an_evaluation_that_is_not_there_is_asked_for(world: World, tmp_path: Path) -> None:
     elsewhere = world.settings.model_copy(update={"work": tmp_path})
     with pytest.raises(HourglassError, match="was not evaluated"):
-        standing(elsewhere, world.dataset, world.frozen)
+        load_evaluation(elsewhere, world.dataset, world.frozen)
 
 
 def test_no_system_but_one_of_values_is_told_to_predict_them() -> None:

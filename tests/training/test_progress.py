@@ -32,7 +32,7 @@ def test_speed_is_that_of_the_latest_seconds() -> None:
     done = 0
     for second in range(40):
         done += 1000 if second < 20 else 100
-        per_s, left_s = meter.tell(done)
+        per_s, left_s = meter.measure(done)
     assert per_s == pytest.approx(100)
     assert left_s == pytest.approx((100_000 - done) / 100)
 
@@ -46,7 +46,7 @@ def test_between_lines_a_tenth_of_a_second_passes() -> None:
     clock = [0.0]
     meter = Meter(done=0, total=10, clock=lambda: clock[0])
     assert meter.is_due()
-    meter.tell(1)
+    meter.measure(1)
     clock[0] = 0.05
     assert not meter.is_due()
     clock[0] = 0.11

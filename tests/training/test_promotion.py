@@ -22,9 +22,9 @@ from synthetic import write_dataset
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from training.deployment.champion import changing
-from training.deployment.champion_history import tenures
-from training.deployment.promote import install_first, promote, rollback
-from training.gate.artefact_checks import Defect, Soundness
+from training.deployment.champion_history import champion_periods
+from training.deployment.promote import install_first, promote, roll_back_by_hand
+from training.gate.artefact_checks import ArtefactProblem, ArtefactReport
 from training.registry.artefact import WEIGHTS_NAME
 from training.registry.champion_record import read_event
 from training.registry.mlflow_registry import (
@@ -63,15 +63,15 @@ def floored(prepared_floored: Prepared, tmp_path: Path) -> Registry:
 
 def test_at_first_nothing_is_live(registry: Registry) -> None:
     assert live_ids(registry) == (None, None)
-    assert tenures(registry, registry.records) == []
+    assert champion_periods(registry, registry.records) == []
 
 
 def test_the_floor_goes_live_when_nothing_is_and_only_then(floored: Registry) -> None:
     live = champion(floored)
     assert live is not None
     assert live.folder == floored.models / "recent-a"
-    assert live.live_record is not None
-    event = read_event(floored.records / live.live_record)
+    assert live.champion_record is not None
+    event = read_event(floored.records / live.champion_record)
     assert (event.kind, event.reason, event.before, event.stack) == (
         *("bootstrap", "bootstrap"),
         *(None, ()),
@@ -88,8 +88,8 @@ def test_promotion_records_why_before_the_alias_moves(floored: Registry) -> None
     live = champion(floored)
     assert live == done.champion
     assert live is not None
-    assert live.live_record is not None
-    event = read_event(floored.records / live.live_record)
+    assert live.champion_record is not None
+    event = read_event(floored.records / live.champion_record)
     assert (event.champion.model_id, event.champion.name) == ("hrnn-b", "my_hrnn")
     assert event.before is not None
     assert event.before.model_id == "recent-a"
@@ -267,15 +267,15 @@ def test_a_line_that_goes_on_from_its_own_does_so_in_the_refit(registry: Registr
 def test_a_refit_is_probed_before_it_goes_live(floored: Registry) -> None:
     decision = decided(floored, "hrnn-b")
     new = refit(floored, "hrnn-r")
-    bad = Defect("not_personal", "hrnn-r gives everybody the same")
+    bad = ArtefactProblem("not_personal", "hrnn-r gives everybody the same")
 
-    def examined(*defects: Defect) -> Callable[[Path], Soundness]:
-        return lambda folder: Soundness(folder.name, defects, None, 64)
+    def examined(*defects: ArtefactProblem) -> Callable[[Path], ArtefactReport]:
+        return lambda folder: ArtefactReport(folder.name, defects, None, 64)
 
     with pytest.raises(HourglassError, match="everybody the same: promote hrnn-b itself"):
-        promote(floored, decision, new, examine=examined(bad))
+        promote(floored, decision, new, check_artefact=examined(bad))
     assert live_ids(floored) == ("recent-a", None)
-    assert promote(floored, decision, new, examine=examined()).changed
+    assert promote(floored, decision, new, check_artefact=examined()).changed
 
 
 def test_a_damaged_refit_is_refused(floored: Registry) -> None:
@@ -289,7 +289,7 @@ def test_the_decision_behind_a_refit_is_good_once(floored: Registry) -> None:
     decision = decided(floored, "hrnn-b")
     new = refit(floored, "hrnn-r")
     promote(floored, decision, new)
-    rollback(floored, floored.records, "bad")
+    roll_back_by_hand(floored, floored.records, "bad")
     refuses(floored, decision, "and rolled back", new)
     refuses(floored, decision, "and rolled back")
 
@@ -312,7 +312,10 @@ def test_a_promotion_cut_short_leaves_a_champion_and_is_completed(
     assert live_ids(floored) == (("hrnn-b", "recent-a") if moved else ("recent-a", None))
     assert promote(floored, decision).changed is not moved
     assert live_ids(floored) == ("hrnn-b", "recent-a")
-    assert [one.model_id for one in tenures(floored, floored.records)] == ["recent-a", "hrnn-b"]
+    assert [one.model_id for one in champion_periods(floored, floored.records)] == [
+        "recent-a",
+        "hrnn-b",
+    ]
     shown = floored.client.get_model_version_by_alias(floored.name, PREVIOUS)
     assert shown.tags["model_id"] == "recent-a"
 
@@ -337,11 +340,11 @@ def test_a_registry_without_records_goes_on_working(store: str, tmp_path: Path) 
     assert live_ids(old) == (None, None)
     point(old, CHAMPION, "2")
     assert live_ids(old) == ("hrnn-b", "hrnn-a")
-    assert [one.reason for one in tenures(old, old.records)] == ["unknown"]
+    assert [one.reason for one in champion_periods(old, old.records)] == ["unknown"]
     promote(old, decided(old, "hrnn-c"))
-    assert [one.model_id for one in tenures(old, old.records)] == ["hrnn-b", "hrnn-c"]
+    assert [one.model_id for one in champion_periods(old, old.records)] == ["hrnn-b", "hrnn-c"]
     for expected in ("hrnn-b", "hrnn-a"):
-        assert rollback(old, old.records, "bad").champion.model_id == expected
+        assert roll_back_by_hand(old, old.records, "bad").champion.model_id == expected
     point(old, PREVIOUS, "1")  # the champion itself is none
     assert previous(old) is None
 
@@ -354,4 +357,4 @@ def test_a_lost_record_takes_nobody_off_the_air(floored: Registry) -> None:
     assert live is not None
     assert before is not None
     assert (live.model_id, before.model_id) == ("hrnn-b", "recent-a")
-    assert [one.record for one in tenures(floored, floored.records)] == [None]
+    assert [one.record for one in champion_periods(floored, floored.records)] == [None]

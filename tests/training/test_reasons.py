@@ -62,14 +62,14 @@ def test_every_code_has_a_sentence(module: object) -> None:
 @pytest.mark.parametrize(
     "signs",
     [
-        retrain_policy.Signs(None, None, None, None),
-        retrain_policy.Signs(30, None, None, 0.5),
-        retrain_policy.Signs(30, 0.9, 0.9, None),
-        retrain_policy.Signs(1, 0.0, 0.0, 0.0),
+        retrain_policy.RetrainSignals(None, None, None, None),
+        retrain_policy.RetrainSignals(30, None, None, 0.5),
+        retrain_policy.RetrainSignals(30, 0.9, 0.9, None),
+        retrain_policy.RetrainSignals(1, 0.0, 0.0, 0.0),
     ],
     ids=["no model", "unknown", "moved", "quiet"],
 )
-def test_every_sign_for_a_retraining_has_a_sentence(signs: retrain_policy.Signs) -> None:
+def test_every_sign_for_a_retraining_has_a_sentence(signs: retrain_policy.RetrainSignals) -> None:
     assert set(retrain_policy.should_retrain(signs, RetrainSettings()).reasons) <= set(REASONS)
 
 

@@ -21,7 +21,7 @@ from pipeline.settings.settings import Settings, load_settings
 from training.data.reader import Histories, Requests, read_dataset
 from training.models import build
 from training.recommend.recommend import last_context, recommend
-from training.recommend.users import Asked
+from training.recommend.users import RequestedUsers
 from training.registry.artefact import save_model
 from training.registry.mlflow_registry import LiveModel
 
@@ -79,7 +79,7 @@ def publish(
     live: LiveModel,
     known: Path,
     as_of: Hour | datetime = NOW,
-    asked: Asked | None = None,
+    asked: RequestedUsers | None = None,
 ) -> list[dict]:
     recommend(settings, lake_of(settings), live, known, as_of, lambda _done, _all: None, asked)
     return published(settings)
@@ -120,9 +120,9 @@ def count(settings: Settings, **events: int) -> None:
     lake_of(settings).append(ITEM_HOURS, pa.Table.from_pylist(rows, ITEM_HOURS.schema), {})
 
 
-def asking(*users: str, **context: list[str | None]) -> Asked:
+def asking(*users: str, **context: list[str | None]) -> RequestedUsers:
     values = {name: np.array(texts, object) for name, texts in context.items()}
-    return Asked(np.array(users, object), values)
+    return RequestedUsers(np.array(users, object), values)
 
 
 def test_every_user_gets_what_is_popular_but_not_what_was_just_seen(

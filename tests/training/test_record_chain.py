@@ -18,7 +18,7 @@ from pipeline.sealed_json import write_record
 from training.deployment.approval import approve
 from training.deployment.champion import changing
 from training.deployment.decision_check import refuse_inconsistent, verified_decision
-from training.deployment.promote import install_first, promote, rollback
+from training.deployment.promote import install_first, promote, roll_back_by_hand
 from training.registry.mlflow_registry import Registry, chain_head, set_chain_head
 from training.registry.record_chain import (
     JOURNAL,
@@ -83,10 +83,10 @@ def refused(act: Callable[[], object], registry: Registry, *words: str) -> None:
 def test_a_rollback_whose_record_was_removed_stays(floored: Registry) -> None:
     decision = decided(floored, "hrnn-b")
     promote(floored, decision)
-    record = rollback(floored, floored.records, "bad").record
+    record = roll_back_by_hand(floored, floored.records, "bad").record
     record.unlink()
     refused(lambda: promote(floored, decision), floored, record.name, "missing", "from a copy")
-    refused(lambda: rollback(floored, floored.records, "bad"), floored, record.name)
+    refused(lambda: roll_back_by_hand(floored, floored.records, "bad"), floored, record.name)
 
 
 def test_a_rejection_that_was_removed_is_still_one(floored: Registry) -> None:
@@ -167,7 +167,7 @@ def with_a_life(registry: Registry) -> None:
     first = asking(registry)
     approve(registry, first, "ann", SOON)
     promote(registry, first, at="2016-03-14T14:30:00")
-    rollback(registry, registry.records, "bad", at="2016-03-14T14:40:00")
+    roll_back_by_hand(registry, registry.records, "bad", at="2016-03-14T14:40:00")
     decided(registry, "hrnn-c", hour="2016-03-14T14")
 
 
@@ -186,7 +186,7 @@ def acts(registry: Registry) -> list[Callable[[], object]]:
     newest = next(registry.records.glob("2016-03-14T14-*.json"), registry.records / "none-0.json")
     return [
         lambda: promote(registry, newest),
-        lambda: rollback(registry, registry.records, "bad"),
+        lambda: roll_back_by_hand(registry, registry.records, "bad"),
         lambda: verified_decision(registry, newest, "refitting"),
     ]
 
@@ -271,7 +271,7 @@ def test_a_champion_that_no_linked_record_made_live_stops_every_act(lived: Regis
     for act in acts(lived):
         refused(act, lived, by_hand.name, "made hrnn-b live")
     anchor(lived, "ann", "it was me", "2016-03-14T16:00:00")
-    assert rollback(lived, lived.records, "bad").champion.model_id == "recent-a"
+    assert roll_back_by_hand(lived, lived.records, "bad").champion.model_id == "recent-a"
 
 
 def test_an_alias_that_was_moved_by_hand_stops_every_act(lived: Registry) -> None:
@@ -313,7 +313,7 @@ def test_a_kill_before_the_head_moves_leaves_what_was(lived: Registry, act: str)
         if act == "approve":
             return approve(registry, newest, "ann", SOON)
         promote(lived, newest)
-        return rollback(registry, lived.records, "bad")
+        return roll_back_by_hand(registry, lived.records, "bad")
 
     with pytest.raises(KeyboardInterrupt):
         run(dying(lived, "set_registered_model_tag"))
@@ -358,10 +358,12 @@ def test_an_old_lake_gets_its_chain_and_goes_on(
     unchained(floored)
     assert promote(floored, decision).changed
     assert "the chain of records begins here: 3 records" in capsys.readouterr().err
-    rollback(floored, floored.records, "bad")
+    roll_back_by_hand(floored, floored.records, "bad")
     assert capsys.readouterr().err == ""
     next(floored.records.glob("approval-*.json")).unlink()
-    refused(lambda: rollback(floored, floored.records, "bad"), floored, "approval-", "missing")
+    refused(
+        lambda: roll_back_by_hand(floored, floored.records, "bad"), floored, "approval-", "missing"
+    )
 
 
 def test_what_is_lost_for_good_is_accepted_by_a_person(lived: Registry) -> None:
@@ -395,11 +397,17 @@ def test_with_a_key_every_link_is_signed_and_verified(
     journal = floored.records / JOURNAL
     assert KEY not in journal.read_text()
     monkeypatch.delenv(KEY_VARIABLE)
-    refused(lambda: rollback(floored, floored.records, "x"), floored, "is signed", KEY_VARIABLE)
+    refused(
+        lambda: roll_back_by_hand(floored, floored.records, "x"), floored, "is signed", KEY_VARIABLE
+    )
     monkeypatch.setenv(KEY_VARIABLE, "another key of the same length ..")
-    refused(lambda: rollback(floored, floored.records, "x"), floored, "is not signed with the key")
+    refused(
+        lambda: roll_back_by_hand(floored, floored.records, "x"),
+        floored,
+        "is not signed with the key",
+    )
     monkeypatch.setenv(KEY_VARIABLE, "short")
-    refused(lambda: rollback(floored, floored.records, "x"), floored, "at least 16")
+    refused(lambda: roll_back_by_hand(floored, floored.records, "x"), floored, "at least 16")
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     # Whoever can write to the registry, but has no key, makes a chain that nobody with it accepts.
     whole, head = journal.read_bytes(), chain_head(floored)
@@ -408,10 +416,14 @@ def test_with_a_key_every_link_is_signed_and_verified(
     data = (json.dumps(forged, sort_keys=True) + "\n").encode()
     journal.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]) + data)
     set_chain_head(floored, f"{forged['n']}:{hashlib.sha256(data).hexdigest()}")
-    refused(lambda: rollback(floored, floored.records, "x"), floored, "is not signed with the key")
+    refused(
+        lambda: roll_back_by_hand(floored, floored.records, "x"),
+        floored,
+        "is not signed with the key",
+    )
     journal.write_bytes(whole)
     set_chain_head(floored, str(head))
-    assert rollback(floored, floored.records, "x").champion.model_id == "recent-a"
+    assert roll_back_by_hand(floored, floored.records, "x").champion.model_id == "recent-a"
 
 
 def test_a_new_lake_with_a_key_is_signed_from_its_first_record(
@@ -424,4 +436,4 @@ def test_a_new_lake_with_a_key_is_signed_from_its_first_record(
     lines = [json.loads(line) for line in (registry.records / JOURNAL).read_text().splitlines()]
     assert all(len(line["mac"]) == 64 for line in lines)
     unchained(registry)
-    refused(lambda: rollback(registry, registry.records, "x"), registry, "never signed")
+    refused(lambda: roll_back_by_hand(registry, registry.records, "x"), registry, "never signed")

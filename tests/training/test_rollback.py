@@ -9,9 +9,9 @@ from lives import Prepared, decided, dying, live_ids, register, registry
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from training.deployment.champion_history import ChampionPeriod, champion_during, tenures
-from training.deployment.promote import install_first, promote, rollback
-from training.deployment.rollback import take_back
+from training.deployment.champion_history import ChampionPeriod, champion_during, champion_periods
+from training.deployment.promote import install_first, promote, roll_back_by_hand
+from training.deployment.rollback import roll_back
 from training.registry.champion_record import read_event
 from training.registry.mlflow_registry import Registry, champion, rollback_targets
 from training.registry.model_card import CARD_NAME
@@ -39,7 +39,7 @@ def promoted(prepared_promoted: Prepared, tmp_path: Path) -> Registry:
 
 
 def test_rollback_returns_to_the_previous_model_and_records_it(promoted: Registry) -> None:
-    done = rollback(promoted, promoted.records, "looks odd", at="2016-03-14T15:30:00")
+    done = roll_back_by_hand(promoted, promoted.records, "looks odd", at="2016-03-14T15:30:00")
     assert (done.left.model_id, done.champion.model_id) == ("hrnn-c", "hrnn-b")
     assert live_ids(promoted) == ("hrnn-b", "recent-a")
     event = read_event(done.record)
@@ -53,18 +53,18 @@ def test_rollback_returns_to_the_previous_model_and_records_it(promoted: Registr
 
 
 def test_rollbacks_go_further_and_further_back(promoted: Registry) -> None:
-    rollback(promoted, promoted.records, "bad")
-    rollback(promoted, promoted.records, "bad")
+    roll_back_by_hand(promoted, promoted.records, "bad")
+    roll_back_by_hand(promoted, promoted.records, "bad")
     assert live_ids(promoted) == ("recent-a", None)
     with pytest.raises(HourglassError, match=r"recent-a \(version 1\) has no previous model"):
-        rollback(promoted, promoted.records, "bad")
+        roll_back_by_hand(promoted, promoted.records, "bad")
 
 
 def test_nobody_goes_back_to_a_model_that_was_taken_back(promoted: Registry) -> None:
-    rollback(promoted, promoted.records, "bad")
+    roll_back_by_hand(promoted, promoted.records, "bad")
     promote(promoted, decided(promoted, "hrnn-c", hour="2016-03-14T15"))
     assert live_ids(promoted) == ("hrnn-c", "hrnn-b")
-    rollback(promoted, promoted.records, "bad again")
+    roll_back_by_hand(promoted, promoted.records, "bad again")
     assert live_ids(promoted) == ("hrnn-b", "recent-a")
 
 
@@ -77,11 +77,11 @@ def test_a_model_promoted_again_is_not_its_own_previous(promoted: Registry) -> N
 
 def test_without_a_champion_there_is_nothing_to_roll_back(registry: Registry) -> None:
     with pytest.raises(HourglassError, match="nothing is live"):
-        rollback(registry, registry.records, "bad")
+        roll_back_by_hand(registry, registry.records, "bad")
 
 
 def test_an_undone_decision_promotes_no_more_but_a_later_one_does(promoted: Registry) -> None:
-    rollback(promoted, promoted.records, "bad")
+    roll_back_by_hand(promoted, promoted.records, "bad")
     (undone,) = promoted.records.glob("2016-03-14T14-hrnn-c-*.json")
     with pytest.raises(HourglassError, match=r"compared hrnn-c with hrnn-b|and rolled back"):
         promote(promoted, undone)
@@ -94,9 +94,9 @@ def test_an_undone_decision_promotes_no_more_but_a_later_one_does(promoted: Regi
 
 
 def test_a_second_rollback_of_a_model_does_not_forget_the_first(promoted: Registry) -> None:
-    rollback(promoted, promoted.records, "bad")
+    roll_back_by_hand(promoted, promoted.records, "bad")
     promote(promoted, decided(promoted, "hrnn-c", hour="2016-03-14T15"))
-    rollback(promoted, promoted.records, "bad again")
+    roll_back_by_hand(promoted, promoted.records, "bad again")
     first = decided(promoted, "hrnn-c", hour="2016-03-14T14", made_at="2016-03-14T19:00:00")
     with pytest.raises(HourglassError, match="and rolled back"):
         promote(promoted, first)
@@ -105,9 +105,9 @@ def test_a_second_rollback_of_a_model_does_not_forget_the_first(promoted: Regist
 def test_a_rollback_cut_short_leaves_a_champion_and_is_completed(promoted: Registry) -> None:
     for method in ("set_model_version_tag", "set_registered_model_alias"):
         with pytest.raises(KeyboardInterrupt):
-            rollback(dying(promoted, method), promoted.records, "bad")
+            roll_back_by_hand(dying(promoted, method), promoted.records, "bad")
         assert live_ids(promoted) == ("hrnn-c", "hrnn-b")
-    rollback(promoted, promoted.records, "bad")
+    roll_back_by_hand(promoted, promoted.records, "bad")
     assert live_ids(promoted) == ("hrnn-b", "recent-a")
 
 
@@ -116,14 +116,14 @@ def test_a_promotion_cut_short_confuses_no_later_rollback(promoted: Registry) ->
     decision = decided(promoted, "hrnn-b", hour="2016-03-14T15")
     with pytest.raises(KeyboardInterrupt):
         promote(dying(promoted, "set_registered_model_alias"), decision)
-    rollback(promoted, promoted.records, "bad")
+    roll_back_by_hand(promoted, promoted.records, "bad")
     assert live_ids(promoted) == ("hrnn-b", "recent-a")
 
 
 def test_there_is_no_going_back_to_an_artefact_that_is_gone(promoted: Registry) -> None:
     (promoted.models / "hrnn-b" / CARD_NAME).unlink()
     with pytest.raises(HourglassError, match=r"the card of hrnn-b .* is missing"):
-        rollback(promoted, promoted.records, "bad")
+        roll_back_by_hand(promoted, promoted.records, "bad")
     assert live_ids(promoted) == ("hrnn-c", "hrnn-b")
 
 
@@ -131,19 +131,19 @@ def test_what_is_taken_back_must_still_be_live(promoted: Registry) -> None:
     left = champion(promoted)
     assert left is not None
     stack = rollback_targets(promoted, left)
-    rollback(promoted, promoted.records, "bad")
+    roll_back_by_hand(promoted, promoted.records, "bad")
     with pytest.raises(HourglassError, match="hrnn-c is not live any more: hrnn-b is, and stays"):
-        take_back(promoted, promoted.records, left, stack, "below_floor", "poor")
+        roll_back(promoted, promoted.records, left, stack, "below_floor", "poor")
 
 
 # Who was live when
 
 
 def test_tenures_tell_the_whole_story(promoted: Registry) -> None:
-    rollback(promoted, promoted.records, "odd", at="2016-03-14T15:30:00")
+    roll_back_by_hand(promoted, promoted.records, "odd", at="2016-03-14T15:30:00")
     told = [
         (one.model_id, one.reason, one.since_at, str(one.since_hour), one.until_at)
-        for one in tenures(promoted, promoted.records)
+        for one in champion_periods(promoted, promoted.records)
     ]
     assert told == [
         ("recent-a", "bootstrap", "2016-03-14T13:00:00", "None", "2016-03-14T14:02:00"),
@@ -151,16 +151,16 @@ def test_tenures_tell_the_whole_story(promoted: Registry) -> None:
         ("hrnn-c", "promoted", "2016-03-14T15:02:00", "2016-03-14T15", "2016-03-14T15:30:00"),
         ("hrnn-b", "rolled_back_by_hand", "2016-03-14T15:30:00", "None", None),
     ]
-    last = tenures(promoted, promoted.records)[-1]
+    last = champion_periods(promoted, promoted.records)[-1]
     assert last.record is not None
-    assert last.record.name == champion(promoted).live_record  # type: ignore[union-attr]
+    assert last.record.name == champion(promoted).champion_record  # type: ignore[union-attr]
 
 
 def test_a_changed_record_ends_the_story_there(promoted: Registry) -> None:
     (record,) = promoted.records.glob("promotion-hrnn-b-*.json")
     record.chmod(0o644)
     record.write_text(record.read_text().replace("promoted", "bootstrap"))
-    found = tenures(promoted, promoted.records)
+    found = champion_periods(promoted, promoted.records)
     assert [(one.model_id, one.reason) for one in found] == [
         ("hrnn-b", "unknown"),
         ("hrnn-c", "promoted"),

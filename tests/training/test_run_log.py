@@ -14,7 +14,7 @@ from runs import training
 
 from pipeline.errors import HourglassError
 from training.registry.mlflow_registry import Registry, open_registry
-from training.registry.mlflow_run import MlflowRun, Point, log_training
+from training.registry.mlflow_run import EpochMetrics, MlflowRun, log_training
 
 __all__ = ["registry"]
 
@@ -47,12 +47,12 @@ def only_run(registry: Registry) -> Any:
 
 def test_a_run_is_written_while_its_fit_goes_on(registry: Registry) -> None:
     log = MlflowRun(registry, replace(training("hrnn-a"), name="mine", metrics={}), pytest.fail)
-    log.epoch(Point(1, {"epoch_loss": 3.0, "epoch_validation_loss": float("nan")}))
+    log.epoch(EpochMetrics(1, {"epoch_loss": 3.0, "epoch_validation_loss": float("nan")}))
     found = only_run(registry)
     assert (found.info.status, found.data.params["units"]) == ("RUNNING", "8")
     assert found.data.tags["model"] == "mine"
     assert points(registry, found.info.run_id, "epoch_loss") == [(1, 3.0)]
-    log.epoch(Point(2, {"epoch_loss": 2.0}))
+    log.epoch(EpochMetrics(2, {"epoch_loss": 2.0}))
     write_artefact(registry.models, "hrnn-a")
     assert log.finish({"loss": 2.0}) == "1"
     found = only_run(registry)
@@ -65,7 +65,7 @@ def test_trouble_with_mlflow_costs_no_fit(registry: Registry) -> None:
     said: list[str] = []
     log = MlflowRun(replace(registry, client=client), training("hrnn-a"), said.append)  # type: ignore[arg-type]
     for epoch in (1, 2, 3):
-        log.epoch(Point(epoch, {"epoch_loss": 1.0 / epoch}))
+        log.epoch(EpochMetrics(epoch, {"epoch_loss": 1.0 / epoch}))
     assert client.calls == 2  # it is not asked again and again
     (sentence,) = said
     assert "the server does not answer" in sentence
@@ -78,7 +78,7 @@ def test_trouble_with_mlflow_costs_no_fit(registry: Registry) -> None:
 def test_a_fit_that_cannot_be_recorded_at_its_end_fails(registry: Registry) -> None:
     client = Troubled(registry.client, first=2, times=100)
     log = MlflowRun(replace(registry, client=client), training("hrnn-a"), lambda _: None)  # type: ignore[arg-type]
-    log.epoch(Point(1, {"epoch_loss": 1.0}))
+    log.epoch(EpochMetrics(1, {"epoch_loss": 1.0}))
     write_artefact(registry.models, "hrnn-a")
     with pytest.raises(HourglassError, match="MLflow could not record the curves of hrnn-a"):
         log.finish({"loss": 1.5})
@@ -105,11 +105,11 @@ def test_a_fit_that_was_stopped_goes_on_in_its_run(
 ) -> None:
     registry = open_registry(store, f"stopped-{stopped}", tmp_path / "models", tmp_path / "runs")
     first = MlflowRun(registry, training("hrnn-a"), pytest.fail)
-    first.epoch(Point(1, {"epoch_loss": 3.0}))
+    first.epoch(EpochMetrics(1, {"epoch_loss": 3.0}))
     if stopped:  # else it was killed, and could say nothing
         first.fail("interrupted", "KILLED")
     second = MlflowRun(registry, training("hrnn-a"), pytest.fail)
-    second.epoch(Point(2, {"epoch_loss": 2.0}))
+    second.epoch(EpochMetrics(2, {"epoch_loss": 2.0}))
     write_artefact(registry.models, "hrnn-a")
     second.finish({"loss": 2.0})
     found = only_run(registry)

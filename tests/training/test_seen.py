@@ -23,13 +23,13 @@ def seen_of(histories: list[list[int]]) -> SeenItems:
 
 
 def test_a_user_has_met_the_items_of_the_own_history_only() -> None:
-    mask = seen_of(HISTORIES).member(np.array([3, 1, 0, 3]), np.array([3, 7, 5, 3]))
+    mask = seen_of(HISTORIES).mask(np.array([3, 1, 0, 3]), np.array([3, 7, 5, 3]))
     assert mask.astype(int).tolist() == [[1, 0, 0, 1], [0, 0, 0, 0], [1, 0, 1, 1], [1, 0, 0, 1]]
 
 
 def test_before_an_event_only_earlier_ones_count() -> None:
     user, event = np.array([0, 0, 0, 3]), np.array([0, 1, 2, 6])  # 6: item 0 of the last user
-    mask = seen_of(HISTORIES).member(user, np.array([0, 3]), before=event)
+    mask = seen_of(HISTORIES).mask(user, np.array([0, 3]), before=event)
     assert mask.astype(int).tolist() == [[0, 0], [1, 0], [1, 1], [0, 1]]
 
 
@@ -43,21 +43,21 @@ def test_the_masks_are_the_sets(
     seen = seen_of(histories)
     places = st.lists(st.integers(0, len(histories) - 1), min_size=1, max_size=8)
     users = data.draw(places)
-    mask = seen.member(np.array(users), np.array(items))
+    mask = seen.mask(np.array(users), np.array(items))
     assert mask.tolist() == [[i in histories[u] for i in items] for u in users]
 
     cells = [(u, k) for u, history in enumerate(histories) for k in range(len(history))]
     if cells:
         asked = data.draw(st.lists(st.sampled_from(cells), min_size=1, max_size=8))
         event = np.array([seen.offsets[u] + k for u, k in asked])
-        mask = seen.member(np.array([u for u, _ in asked]), np.array(items), event)
+        mask = seen.mask(np.array([u for u, _ in asked]), np.array(items), event)
         assert mask.tolist() == [[i in histories[u][:k] for i in items] for u, k in asked]
 
 
 def test_a_target_in_the_history_is_still_learned() -> None:
     """User 0 meets item 3 again: it is left out of the negatives, never as the target."""
     drawn = np.array([3, 6, 5])
-    mask = torch.from_numpy(seen_of(HISTORIES).member(np.array([0]), drawn))
+    mask = torch.from_numpy(seen_of(HISTORIES).mask(np.array([0]), drawn))
     scores = torch.zeros(1, V, requires_grad=True)
     loss = loss_named("cross_entropy").sampled(scores[:, 3], scores[:, drawn], None, mask)
     loss.sum().backward()
@@ -75,7 +75,7 @@ def test_a_batch_at_full_size_is_not_searched_cell_by_cell() -> None:
     took_s = []
     for _ in range(5):
         started = time.thread_time()
-        mask = seen.member(user, drawn)
+        mask = seen.mask(user, drawn)
         took_s.append(time.thread_time() - started)
     pairs = np.sort(np.repeat(np.arange(n_users), length) * n_items + item)
     started = time.thread_time()

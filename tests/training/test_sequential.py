@@ -14,11 +14,11 @@ from pipeline.errors import HourglassError
 from training.gate.sequential_test import (
     Sums,
     contrast,
+    first_informative_look,
     log_evidence,
     scale_of,
     sequential,
     squares,
-    telling,
     total,
     uncertainty,
     variance_by_day,
@@ -152,9 +152,9 @@ def test_one_day_is_presumed_and_many_days_tell_themselves() -> None:
 
 def test_the_day_of_the_looks_can_only_lessen_what_is_proven() -> None:
     looks = [look([0.02] * 2000, c=0.3)] * 24
-    alone = sequential(looks, alpha=0.05, swing=0.2, scale=SCALE)
+    alone = sequential(looks, alpha=0.05, common_shock=0.2, scale=SCALE)
     by_day = variance_by_day(looks, [0] * 24, 0.05)
-    one_day = sequential(looks, alpha=0.05, swing=0.2, scale=SCALE, by_day=by_day)
+    one_day = sequential(looks, alpha=0.05, common_shock=0.2, scale=SCALE, by_day=by_day)
     assert alone.proven
     assert not one_day.proven
     assert one_day.uncertainty == pytest.approx((0.05 * 0.3 * 2000 * 24) ** 2)
@@ -163,8 +163,8 @@ def test_the_day_of_the_looks_can_only_lessen_what_is_proven() -> None:
 
 def test_the_scale_comes_of_the_first_look_that_differs_at_all() -> None:
     none, some, more = look([0.0, 0.0]), look([0.5, -0.5]), look([1.0, -1.0])
-    assert telling([none, some, more]) is some
-    assert telling([none, none]) is none
+    assert first_informative_look([none, some, more]) is some
+    assert first_informative_look([none, none]) is none
 
 
 @given(TARGETS, st.floats(-1, 1), st.floats(-1, 1))
@@ -180,7 +180,7 @@ def test_shifted_sums_are_those_of_shifted_users(
 def test_the_limit_is_where_the_test_begins_to_refute() -> None:
     rng = np.random.default_rng(1)
     looks = [look(list(rng.normal(0.05, 0.3, 80))) for _ in range(30)]
-    found = sequential(looks, alpha=0.05, swing=0.2, scale=SCALE)
+    found = sequential(looks, alpha=0.05, common_shock=0.2, scale=SCALE)
     assert found.proven
     assert 0 < found.lower < found.mean
     assert (found.looks, found.users, found.targets) == (30, 2400, 2400)
@@ -197,12 +197,12 @@ def test_the_limit_is_where_the_test_begins_to_refute() -> None:
 def test_proven_means_that_the_limit_is_above_zero(seed: int, mean: float, n: int) -> None:
     rng = np.random.default_rng(seed)
     looks = [look(list(rng.normal(mean, 0.2, 30))) for _ in range(n)]
-    found = sequential(looks, alpha=0.05, swing=0.2, scale=SCALE)
+    found = sequential(looks, alpha=0.05, common_shock=0.2, scale=SCALE)
     assert found.proven == (found.lower > 0)
 
 
 def test_without_targets_nothing_is_proven() -> None:
-    found = sequential([Sums()], alpha=0.05, swing=0.2, scale=SCALE)
+    found = sequential([Sums()], alpha=0.05, common_shock=0.2, scale=SCALE)
     assert not found.proven
     assert math.isnan(found.lower)
 
@@ -212,7 +212,7 @@ def test_a_single_look_cannot_outweigh_a_swing_as_large_as_what_it_shows() -> No
 
     def proven(one: Sums, looks: int, swing: float) -> bool:
         scale = scale_of(one, 200)
-        return sequential([one] * looks, alpha=0.05, swing=swing, scale=scale).proven
+        return sequential([one] * looks, alpha=0.05, common_shock=swing, scale=scale).proven
 
     gains = look([0.03] * 100_000, c=0.3)
     assert not proven(gains, 1, swing=0.2)

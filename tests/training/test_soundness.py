@@ -14,7 +14,7 @@ from synthetic import AS_OF_S, Event, write_dataset
 
 from pipeline.settings.settings import EvaluationSettings
 from training.data.reader import DataSet, Histories, Requests, read_dataset
-from training.gate.artefact_checks import examine, scramble_future
+from training.gate.artefact_checks import check_artefact, scramble_future
 
 COLUMNS = ("item", "time_us", "dwell_s", "dwell_bin", "event_type", "value", "context")
 
@@ -105,7 +105,7 @@ def test_a_system_that_looks_ahead_is_found_out(
     # Times hours apart, so that what the scores tell of them is no matter of rounding.
     spread = replace(histories, time_us=np.arange(len(histories.item)) * 10**13)
     model = Loaded(Peeker(column, ahead), frozen.item_ids)
-    result = examine(
+    result = check_artefact(
         Path("models/m"),
         replace(frozen, histories=spread),
         EvaluationSettings(repeats="keep"),

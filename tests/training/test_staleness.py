@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.settings.settings import RetrainSettings
 from training.fit.retrain_policy import (
-    Signs,
+    RetrainSignals,
     metric_drop,
     popularity_shift,
     should_retrain,
@@ -20,7 +20,7 @@ from training.fit.retrain_policy import (
 
 COUNTS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 50), max_size=8)
 RULE = RetrainSettings(max_age="24h", max_unseen_share=0.05, max_shift=0.1, max_metric_drop=0.05)
-QUIET = Signs(age_h=3, unseen_share=0.01, shift=0.02, metric_drop=0.0)
+QUIET = RetrainSignals(age_h=3, unseen_share=0.01, shift=0.02, metric_drop=0.0)
 
 
 @given(COUNTS, st.sets(st.sampled_from("abcdefgh")))
@@ -89,22 +89,22 @@ def test_quiet_hours_are_not_worth_it() -> None:
     assert (found.retrain, found.reasons) == (False, ("little_changed",))
     assert "3 h old" in found.sentence
     # A model without a past has no development, which alone is no reason.
-    assert not should_retrain(Signs(3, 0.01, 0.02, None), RULE).retrain
+    assert not should_retrain(RetrainSignals(3, 0.01, 0.02, None), RULE).retrain
 
 
 @pytest.mark.parametrize(
     ("signs", "reason"),
     [
-        (Signs(None, None, None, None), "no_model"),
-        (Signs(24, 0.01, 0.02, 0.0), "old"),
-        (Signs(3, 0.06, 0.02, 0.0), "unseen_items"),
-        (Signs(3, 0.01, 0.11, 0.0), "popularity_moved"),
-        (Signs(3, 0.01, 0.02, 0.06), "metric_fell"),
-        (Signs(3, None, 0.02, 0.0), "unseen_items_unknown"),
-        (Signs(3, 0.01, None, 0.0), "popularity_moved_unknown"),
+        (RetrainSignals(None, None, None, None), "no_model"),
+        (RetrainSignals(24, 0.01, 0.02, 0.0), "old"),
+        (RetrainSignals(3, 0.06, 0.02, 0.0), "unseen_items"),
+        (RetrainSignals(3, 0.01, 0.11, 0.0), "popularity_moved"),
+        (RetrainSignals(3, 0.01, 0.02, 0.06), "metric_fell"),
+        (RetrainSignals(3, None, 0.02, 0.0), "unseen_items_unknown"),
+        (RetrainSignals(3, 0.01, None, 0.0), "popularity_moved_unknown"),
     ],
 )
-def test_each_sign_speaks_for_a_new_model(signs: Signs, reason: str) -> None:
+def test_each_sign_speaks_for_a_new_model(signs: RetrainSignals, reason: str) -> None:
     found = should_retrain(signs, RULE)
     assert found.retrain
     assert found.reasons == (reason,)

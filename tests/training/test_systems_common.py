@@ -13,7 +13,7 @@ from synthetic import AS_OF_S, write_dataset
 from pipeline.errors import HourglassError, UsageError
 from training.data.reader import DataSet, Requests, read_dataset
 from training.models import MODEL_NAMES, build
-from training.models.parts.base import System
+from training.models.parts.base import Model
 
 FAST = {"width": 8, "epochs": 1, "max_len": 6, "device": "cpu"}
 NEURAL = ("gru4rec", "hrnn", "hrnn_trend", "hrnn_meta", "hrnn_rating")
@@ -39,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
 
 
 @pytest.fixture(scope="module", params=MODEL_NAMES)
-def fitted(request: pytest.FixtureRequest, data: DataSet) -> System:
+def fitted(request: pytest.FixtureRequest, data: DataSet) -> Model:
     system = build(request.param, PARAMETERS.get(request.param, {}))
     metrics = system.fit(data, 1, lambda progress: None)
     assert all(math.isfinite(value) for value in metrics.values())
@@ -54,14 +54,14 @@ def requests_of(data: DataSet, n: int = 40, seed: int = 0) -> Requests:
     return Requests(user, length, last + rng.integers(0, 9_000_000_000, size=n))
 
 
-def test_scores_have_their_shape_and_type(fitted: System, data: DataSet) -> None:
+def test_scores_have_their_shape_and_type(fitted: Model, data: DataSet) -> None:
     scores = fitted.score(data.histories, requests_of(data))
     assert scores.shape == (40, N_ITEMS)
     assert scores.dtype == np.float32
     assert np.isfinite(scores).all()
 
 
-def test_later_events_change_nothing(fitted: System, data: DataSet) -> None:
+def test_later_events_change_nothing(fitted: Model, data: DataSet) -> None:
     """Whatever happens at or after a request, its scores stay the same to the last bit."""
     requests = requests_of(data)
     histories = data.histories
@@ -87,7 +87,7 @@ def test_later_events_change_nothing(fitted: System, data: DataSet) -> None:
         assert np.array_equal(after[row], before[row])
 
 
-def test_scores_do_not_depend_on_the_company(fitted: System, data: DataSet) -> None:
+def test_scores_do_not_depend_on_the_company(fitted: Model, data: DataSet) -> None:
     requests = requests_of(data)
     together = fitted.score(data.histories, requests)
     order = np.random.default_rng(1).permutation(len(requests))
@@ -99,7 +99,7 @@ def test_scores_do_not_depend_on_the_company(fitted: System, data: DataSet) -> N
     assert np.allclose(np.concatenate(alone), together, rtol=1e-5, atol=1e-5)
 
 
-def test_a_loaded_system_scores_the_same(fitted: System, data: DataSet) -> None:
+def test_a_loaded_system_scores_the_same(fitted: Model, data: DataSet) -> None:
     requests = requests_of(data)
     other = build(fitted.name, PARAMETERS.get(fitted.name, {}))
     other.load(fitted.tensors())
@@ -108,7 +108,7 @@ def test_a_loaded_system_scores_the_same(fitted: System, data: DataSet) -> None:
     )
 
 
-def test_fitting_again_gives_the_same_tensors(fitted: System, data: DataSet) -> None:
+def test_fitting_again_gives_the_same_tensors(fitted: Model, data: DataSet) -> None:
     again = build(fitted.name, PARAMETERS.get(fitted.name, {}))
     again.fit(data, 1, lambda progress: None)
     tensors = fitted.tensors()
@@ -117,11 +117,11 @@ def test_fitting_again_gives_the_same_tensors(fitted: System, data: DataSet) -> 
         assert np.array_equal(tensor, tensors[name]), name
 
 
-def test_no_requests(fitted: System, data: DataSet) -> None:
+def test_no_requests(fitted: Model, data: DataSet) -> None:
     assert fitted.score(data.histories, requests_of(data, n=0)).shape == (0, N_ITEMS)
 
 
-def test_a_missing_tensor(fitted: System) -> None:
+def test_a_missing_tensor(fitted: Model) -> None:
     with pytest.raises(HourglassError, match=r"has no tensor .*train it again"):
         build(fitted.name, PARAMETERS.get(fitted.name, {})).load({})
 

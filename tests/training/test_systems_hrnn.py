@@ -12,7 +12,7 @@ from synthetic import AS_OF_S, write_dataset
 from pipeline.errors import HourglassError
 from training.data.reader import DataSet, Requests, read_dataset
 from training.models import build
-from training.models.parts.base import System
+from training.models.parts.base import Model
 from training.nn.step_inputs import EventSteps, SessionRule, StepInputs, ValueScale, request_inputs
 
 HOUR_S = 3600
@@ -25,7 +25,7 @@ def inputs_of_all(data: DataSet, rule: SessionRule = RULE) -> StepInputs:
     return EventSteps(data.histories, rule, PLAIN).at(np.arange(len(data.histories.item)))
 
 
-def fit(name: str, data: DataSet, seed: int = 0, **parameters: object) -> System:
+def fit(name: str, data: DataSet, seed: int = 0, **parameters: object) -> Model:
     system = build(name, {"device": "cpu", **parameters})
     system.fit(data, seed, lambda progress: None)
     return system
@@ -39,7 +39,7 @@ def requests_for_targets(data: DataSet) -> tuple[Requests, NDArray[np.int32]]:
     return Requests(user, length, data.histories.time_us[event]), data.histories.item[event]
 
 
-def first_hits(system: System, data: DataSet) -> float:
+def first_hits(system: Model, data: DataSet) -> float:
     requests, item = requests_for_targets(data)
     return float(np.mean(system.score(data.histories, requests).argmax(axis=1) + 1 == item))
 

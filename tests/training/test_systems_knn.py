@@ -16,7 +16,7 @@ from pipeline.errors import HourglassError
 from training.data.reader import DataSet, Requests, read_dataset
 from training.models import build
 from training.models.item_knn import ItemKnn
-from training.models.parts.base import System
+from training.models.parts.base import Model
 from training.models.parts.sparse_rows import in_order, largest_of_each_row
 from training.models.vsknn import VSknn
 
@@ -55,7 +55,7 @@ def known_items(data: DataSet, requests: Requests, row: int) -> list[int]:
     return (data.histories.item[first : first + requests.length[row]] - 1).tolist()
 
 
-def fit(name: str, data: DataSet, **parameters: object) -> System:
+def fit(name: str, data: DataSet, **parameters: object) -> Model:
     system = build(name, parameters)
     system.fit(data, 0, lambda progress: None)
     return system

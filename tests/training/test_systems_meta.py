@@ -13,7 +13,7 @@ from synthetic import AS_OF_S, Known, write_dataset
 from pipeline.errors import HourglassError, UsageError
 from training.data.reader import DataSet, Requests, read_dataset
 from training.models import build
-from training.models.parts.base import System
+from training.models.parts.base import Model
 
 N_ITEMS = 20
 LEARN: dict[str, Any] = {
@@ -34,7 +34,7 @@ NOTHING = {
 }
 
 
-def fit(data: DataSet, **parameters: Any) -> System:
+def fit(data: DataSet, **parameters: Any) -> Model:
     system = build("hrnn_meta", {**LEARN, **parameters})
     system.fit(data, 0, lambda progress: None)
     return system
@@ -48,7 +48,7 @@ def asked(data: DataSet) -> tuple[Requests, NDArray[np.int32]]:
     return Requests(user, event - h.offsets[user], h.time_us[event], context), h.item[event]
 
 
-def first_hits(system: System, data: DataSet) -> float:
+def first_hits(system: Model, data: DataSet) -> float:
     requests, item = asked(data)
     return float(np.mean(system.score(data.histories, requests).argmax(axis=1) + 1 == item))
 
@@ -179,7 +179,7 @@ def test_cold_items_are_found_by_what_is_known_of_them(tmp_path: Path) -> None:
     cold = np.arange(21, 41)
     right = (cold[None, :] - item[:, None]) % 4 == 0  # (n, 20) items of the kind asked for
 
-    def right_before_wrong(system: System) -> float:
+    def right_before_wrong(system: Model) -> float:
         """Share of pairs of a right and a wrong item that stand in the right order."""
         scores = system.score(test.histories, requests)[:, 20:]
         pairs = [

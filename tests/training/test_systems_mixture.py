@@ -18,26 +18,26 @@ from training.data.reader import DataSet, Histories, Requests, read_dataset
 from training.model_types import Tensors
 from training.models import build
 from training.models.hrnn_trend import HrnnTrend
-from training.models.parts.base import System
+from training.models.parts.base import Model
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, age_h_at
 from training.models.parts.score_features import (
-    AGREED,
-    ITEM_TERMS,
-    PAIR_TERMS,
-    TERMS,
-    Evidence,
+    DEFAULT_WEIGHTS,
+    ITEM_FEATURES,
+    PAIR_FEATURES,
+    SCORE_FEATURES,
+    FeatureStore,
     Neighbours,
-    add_terms,
+    add_score_features,
 )
-from training.models.parts.score_weights import Belief
-from training.models.parts.session_similarity import Likeness, Sessions
+from training.models.parts.score_weights import GaussianPrior
+from training.models.parts.session_similarity import Sessions, SimilarityRule
 from training.models.parts.weight_priors import WeightPriors
-from training.trainer.interface import FitOptions, Start
+from training.trainer.interface import FitOptions, ParentWeights
 
 N_ITEMS = 9
 NAMES = [f"i{item}" for item in range(N_ITEMS)]
 RULE = TrendRule(6.0, 0.1, 10)
-LIKENESS = Likeness(neighbours=4, sessions_per_item=500, half_life_h=48.0, last_events=20)
+LIKENESS = SimilarityRule(neighbours=4, sessions_per_item=500, half_life_h=48.0, last_events=20)
 FAST = {"width": 8, "epochs": 1, "device": "cpu", "negatives": 0}
 
 
@@ -64,8 +64,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
     return data_of(tmp_path_factory.mktemp("mixture") / "d")
 
 
-def evidence_of(data: DataSet) -> Evidence:
-    return Evidence(
+def evidence_of(data: DataSet) -> FeatureStore:
+    return FeatureStore(
         HourCounts.of_popularity(data.popularity),
         data.manifest.as_of.index,
         RULE,
@@ -128,7 +128,7 @@ def slow_terms(data: DataSet, user: int, length: int, now_us: int) -> np.ndarray
     rows = list(zip(known.item - 1, known.hour_index, known.events, strict=True))
     rows = [row for row in rows if hour - 10 <= row[1] < hour]
     terms: dict[str, np.ndarray] = {}
-    for name, half_life in zip(ITEM_TERMS, (6.0, 1.0), strict=False):
+    for name, half_life in zip(ITEM_FEATURES, (6.0, 1.0), strict=False):
         faded = np.full(N_ITEMS, 0.1)
         for item, counted, events in rows:
             faded[item] += events * 2 ** (-(hour - 1 - counted) / half_life)
@@ -137,7 +137,7 @@ def slow_terms(data: DataSet, user: int, length: int, now_us: int) -> np.ndarray
         min([h for i, h, _ in rows if i == item], default=hour - 10) for item in range(N_ITEMS)
     ]
     terms["age"] = np.log2([hour - first for first in firsts])
-    for name in PAIR_TERMS:
+    for name in PAIR_FEATURES:
         terms[name] = np.zeros(N_ITEMS)
     start = h.offsets[user]
     items = (h.item[start : start + length] - 1).tolist()
@@ -157,14 +157,14 @@ def slow_terms(data: DataSet, user: int, length: int, now_us: int) -> np.ndarray
         )
         terms["near"] = np.log(1 + around / q)
     terms["similar"] = np.log(1 + slow_held(data, user, length, now_us) / q)
-    return np.column_stack([terms[name] for name in TERMS[1:]])
+    return np.column_stack([terms[name] for name in SCORE_FEATURES[1:]])
 
 
 def test_terms_are_their_definitions(data: DataSet) -> None:
     requests = asked(data)
     target = np.random.default_rng(5).integers(0, N_ITEMS, len(requests))
     columns = np.array([0, 3, 4, 8])
-    found = evidence_of(data).terms_of(data.histories, requests, target, columns)
+    found = evidence_of(data).features_of(data.histories, requests, target, columns)
     assert not found[..., 0].any()
     for row, asks in enumerate(zip(requests.user, requests.length, requests.now_us, strict=True)):
         expected = slow_terms(data, *asks)
@@ -175,9 +175,9 @@ def test_terms_are_their_definitions(data: DataSet) -> None:
 def test_scores_are_the_weighted_sum_of_the_terms(data: DataSet) -> None:
     rng = np.random.default_rng(0)
     requests = asked(data)
-    weights = rng.normal(size=(2, len(TERMS)))[rng.integers(0, 2, len(requests))]
+    weights = rng.normal(size=(2, len(SCORE_FEATURES)))[rng.integers(0, 2, len(requests))]
     scores = np.zeros((len(requests), N_ITEMS), np.float32)
-    add_terms(scores, evidence_of(data), data.histories, requests, weights)
+    add_score_features(scores, evidence_of(data), data.histories, requests, weights)
     for row, asks in enumerate(zip(requests.user, requests.length, requests.now_us, strict=True)):
         assert np.allclose(scores[row], slow_terms(data, *asks) @ weights[row, 1:], atol=2e-3)
 
@@ -195,22 +195,22 @@ def test_of_a_large_catalogue_one_hour_is_held_at_a_time_and_none_made_twice(
 
     requests = asked(data)
     target = np.zeros(len(requests), np.int64)
-    weights = np.random.default_rng(2).normal(size=(len(requests), len(TERMS)))
+    weights = np.random.default_rng(2).normal(size=(len(requests), len(SCORE_FEATURES)))
     evidence = evidence_of(data)
-    expected = evidence.terms_of(data.histories, requests, target, np.arange(N_ITEMS))
+    expected = evidence.features_of(data.histories, requests, target, np.arange(N_ITEMS))
     expected_scores = expected[:, 1:] @ weights[:, :, None]
     monkeypatch.setattr(score_features, "_CACHED_CELLS", 0)
     monkeypatch.setattr(score_features, "age_h_at", counting)
     hours = np.unique(evidence.hours(requests)).tolist()
     assert len(hours) > 5
     small = evidence_of(data)
-    found = small.terms_of(data.histories, requests, target, np.arange(N_ITEMS))
+    found = small.features_of(data.histories, requests, target, np.arange(N_ITEMS))
     assert np.array_equal(found, expected)
     assert made == hours
     assert len(small._of_hour) == 1
     made.clear()
     scores = np.zeros((len(requests), N_ITEMS), np.float32)
-    add_terms(scores, evidence_of(data), data.histories, requests, weights)
+    add_score_features(scores, evidence_of(data), data.histories, requests, weights)
     assert np.allclose(scores, expected_scores[..., 0], atol=2e-3)
     assert made == hours
 
@@ -247,10 +247,10 @@ def weighed(data: DataSet) -> HrnnTrend:
     system = build("hrnn_trend", SIMILAR)
     system.fit(data, 0, lambda progress: None)
     rng = np.random.default_rng(1)
-    weights = rng.normal(size=(2, len(TERMS)))
-    precision = np.stack([np.eye(len(TERMS))] * 2)
-    beliefs = (Belief(weights[0], precision[0]), Belief(weights[1], precision[1]))
-    named = WeightPriors(TERMS, beliefs).tensors()
+    weights = rng.normal(size=(2, len(SCORE_FEATURES)))
+    precision = np.stack([np.eye(len(SCORE_FEATURES))] * 2)
+    beliefs = (GaussianPrior(weights[0], precision[0]), GaussianPrior(weights[1], precision[1]))
+    named = WeightPriors(SCORE_FEATURES, beliefs).tensors()
     told = {**system.tensors(), **{f"mixture.{name}": value for name, value in named.items()}}
     other = build("hrnn_trend", SIMILAR)
     other.load(told)
@@ -289,7 +289,7 @@ def test_weights_of_other_terms_are_refused(weighed: HrnnTrend) -> None:
         build("hrnn_trend", {**FAST, "mixture": False}).load(weighed.tensors())
 
 
-def recall(system: System, test: DataSet, k: int = 2) -> float:
+def recall(system: Model, test: DataSet, k: int = 2) -> float:
     h = test.histories
     event = np.flatnonzero(h.is_target)
     event = event[h.item[event] != h.item[event - 1]]
@@ -316,7 +316,7 @@ def test_what_the_network_is_too_young_to_know_the_mixture_sees(tmp_path: Path) 
         system.fit(train, 0, lambda progress: None)
     assert recall(mixed, test) > 0.75
     assert recall(plain, test) < 0.6
-    weights = dict(zip(TERMS[:-1], mixed.tensors()["mixture.weight"][0], strict=True))
+    weights = dict(zip(SCORE_FEATURES[:-1], mixed.tensors()["mixture.weight"][0], strict=True))
     assert weights["followed"] > weights["preceded"]
 
 
@@ -330,15 +330,15 @@ def test_without_the_network_the_mixture_is_alone(tmp_path: Path) -> None:
     requests = asked(data)
     one, other = (system.score(data.histories, requests) for system in made)
     assert np.allclose(one, other, atol=1e-5)
-    assert tensors[0]["mixture.weight"].shape == (2, len(TERMS) - 2)
+    assert tensors[0]["mixture.weight"].shape == (2, len(SCORE_FEATURES) - 2)
     # What is left are the terms, by those weights.
     for row, asks in enumerate(zip(requests.user, requests.length, requests.now_us, strict=True)):
         assert isinstance(made[0], HrnnTrend)
-        evidence = made[0].known_evidence()
+        evidence = made[0].feature_store()
         assert evidence.rule.half_life_h == 12
         starts = int(asks[1] == 0)
         if starts:
-            terms = evidence.terms_of(
+            terms = evidence.features_of(
                 data.histories, requests.take(np.array([row])), np.zeros(1, int), np.arange(N_ITEMS)
             )
             expected = terms[0, 1:, 1:-1] @ tensors[0]["mixture.weight"][1]
@@ -378,10 +378,10 @@ def test_weights_are_fitted_on_what_was_known_before(
     data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither sessions nor neighbours of the time that the weights are fitted on; P6."""
-    seen: list[tuple[Evidence, int]] = []
+    seen: list[tuple[FeatureStore, int]] = []
     whole = HrnnTrend._choices
 
-    def noting(self: HrnnTrend, data: DataSet, event: Any, events: Any, known: Evidence) -> Any:
+    def noting(self: HrnnTrend, data: DataSet, event: Any, events: Any, known: FeatureStore) -> Any:
         seen.append((known, int(data.histories.time_us[event].min())))
         return whole(self, data, event, events, known)
 
@@ -390,10 +390,10 @@ def test_weights_are_fitted_on_what_was_known_before(
     cut_us = int(times[int(0.7 * len(times))])
     first = build("hrnn_trend", {**SIMILAR, "validation_share": 0.3})
     first.fit(data, 0, lambda progress: None)
-    start = Start("m", first.tensors(), data.item_ids, None, cut_us)
+    start = ParentWeights("m", first.tensors(), data.item_ids, None, cut_us)
     second = build("hrnn_trend", {**SIMILAR, "validation_share": 0.0})
     assert isinstance(second, HrnnTrend)
-    second.fit_with(data, 0, lambda progress: None, FitOptions(start=start))
+    second.fit_with(data, 0, lambda progress: None, FitOptions(parent=start))
     assert len(seen) == 2
     assert seen[1][1] >= cut_us
     for evidence, asked_us in seen:
@@ -410,17 +410,17 @@ def test_what_is_out_of_reach_changes_nothing(data: DataSet) -> None:
     near = every.within_reach()
     assert 0 < len(near.end_us) < len(every.end_us)
     requests = asked(data)
-    one, other = (each.held(data.histories, requests).toarray() for each in (every, near))
+    one, other = (each.similar_items(data.histories, requests).toarray() for each in (every, near))
     assert one.any()
     assert np.allclose(one, other)
 
 
 def test_requests_are_worked_on_in_parts(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions, requests = Sessions.of(data.histories, N_ITEMS, LIKENESS), asked(data)
-    expected = sessions.held(data.histories, requests).toarray()
+    expected = sessions.similar_items(data.histories, requests).toarray()
     monkeypatch.setattr("training.models.parts.session_similarity._CHUNK", 3)
-    assert np.array_equal(sessions.held(data.histories, requests).toarray(), expected)
-    assert sessions.held(data.histories, requests.take(slice(0))).shape == (0, N_ITEMS)
+    assert np.array_equal(sessions.similar_items(data.histories, requests).toarray(), expected)
+    assert sessions.similar_items(data.histories, requests.take(slice(0))).shape == (0, N_ITEMS)
 
 
 def test_of_sessions_only_the_latest_events_are_kept(data: DataSet) -> None:
@@ -440,16 +440,16 @@ def test_a_log_without_sessions_is_told_nothing(tmp_path: Path) -> None:
     lonely = read_dataset(write_dataset(tmp_path / "d", users, vocabulary=NAMES))
     sessions = Sessions.of(lonely.histories, N_ITEMS, LIKENESS).within_reach()
     assert sessions.items.shape == (0, N_ITEMS)
-    assert sessions.held(lonely.histories, asked(lonely, 9)).nnz == 0
+    assert sessions.similar_items(lonely.histories, asked(lonely, 9)).nnz == 0
 
 
 def continued(data: DataSet, before: HrnnTrend, tensors: Tensors, **told: object) -> HrnnTrend:
     """The successor of a model, that learns and is asked nothing new."""
-    start = Start("m", tensors, data.item_ids, None, int(data.histories.time_us.max()) + 1)
+    start = ParentWeights("m", tensors, data.item_ids, None, int(data.histories.time_us.max()) + 1)
     quiet = {**SIMILAR, "validation_share": 0.0, "learning_rate": 1e-9, **told}
     system = build("hrnn_trend", quiet)
     assert isinstance(system, HrnnTrend)
-    system.fit_with(data, 0, lambda progress: None, FitOptions(start=start))
+    system.fit_with(data, 0, lambda progress: None, FitOptions(parent=start))
     return system
 
 
@@ -460,27 +460,27 @@ def test_a_successor_with_other_terms_keeps_what_was_said_of_its_own(
     weighed: HrnnTrend, data: DataSet, told: dict[str, object]
 ) -> None:
     tensors = weighed.tensors()
-    tensors["mixture.precision"] = np.stack([np.eye(len(TERMS)) * 50.0] * 2)
-    by_name = dict(zip(TERMS, tensors["mixture.weight"][0], strict=True))
+    tensors["mixture.precision"] = np.stack([np.eye(len(SCORE_FEATURES)) * 50.0] * 2)
+    by_name = dict(zip(SCORE_FEATURES, tensors["mixture.weight"][0], strict=True))
     after = continued(data, weighed, tensors, **told)
-    names = after._terms
-    assert set(names) < set(TERMS)
+    names = after._features
+    assert set(names) < set(SCORE_FEATURES)
     found = after.tensors()
     assert found["mixture.weight"][0] == pytest.approx([by_name[name] for name in names])
     # And back again: what was left out begins as it does in a new model.
     again = continued(data, after, found)
-    whole = dict(zip(TERMS, again.tensors()["mixture.weight"][0], strict=True))
-    for name in TERMS:
-        expected = by_name[name] if name in names else AGREED.get(name, 0.0)
+    whole = dict(zip(SCORE_FEATURES, again.tensors()["mixture.weight"][0], strict=True))
+    for name in SCORE_FEATURES:
+        expected = by_name[name] if name in names else DEFAULT_WEIGHTS.get(name, 0.0)
         assert whole[name] == pytest.approx(expected), name
 
 
 @pytest.mark.parametrize(
     ("told", "terms"),
     [
-        ({"similar_sessions": 0}, TERMS[:11]),
-        ({"similar_sessions": 0, "affinity": False}, TERMS[1:11]),
-        ({"mixture": False}, TERMS[:2]),
+        ({"similar_sessions": 0}, SCORE_FEATURES[:11]),
+        ({"similar_sessions": 0, "affinity": False}, SCORE_FEATURES[1:11]),
+        ({"mixture": False}, SCORE_FEATURES[:2]),
     ],
     ids=["all", "without the network", "published"],
 )
@@ -495,7 +495,7 @@ def test_models_from_before_terms_had_names_go_on(
     loaded.load(old)
     assert np.array_equal(loaded.tensors()["mixture.weight"], weights)
     found = continued(data, weighed, old).tensors()["mixture.weight"][1]
-    assert found[[TERMS.index(name) for name in terms]] == pytest.approx(weights[1])
+    assert found[[SCORE_FEATURES.index(name) for name in terms]] == pytest.approx(weights[1])
 
 
 def test_a_belief_about_fewer_terms_is_as_sure_as_before() -> None:
@@ -503,9 +503,9 @@ def test_a_belief_about_fewer_terms_is_as_sure_as_before() -> None:
     rng = np.random.default_rng(4)
     root = rng.normal(size=(12, 12))
     covariance = root @ root.T + np.eye(12)
-    belief = Belief(rng.normal(size=12), np.linalg.inv(covariance))
-    kept = WeightPriors(TERMS, (belief, belief))
-    (found, _) = kept.about(TERMS[2:7])
+    belief = GaussianPrior(rng.normal(size=12), np.linalg.inv(covariance))
+    kept = WeightPriors(SCORE_FEATURES, (belief, belief))
+    (found, _) = kept.about(SCORE_FEATURES[2:7])
     assert np.allclose(np.linalg.inv(found.precision), covariance[2:7, 2:7])
     assert np.array_equal(found.mean, belief.mean[2:7])
 
@@ -538,11 +538,11 @@ def test_neighbours_that_are_served_are_counted_from_everything(refit: bool, dat
     system = build("hrnn_trend", {**SIMILAR, "refit": refit, "validation_share": 0.3})
     system.fit(data, 0, lambda progress: None)
     assert isinstance(system, HrnnTrend)
-    found = system.known_evidence().neighbours
+    found = system.feature_store().neighbours
     assert np.array_equal(found.followed.toarray(), slow_counts(data.histories, 1))
     assert np.array_equal(found.near.toarray(), slow_counts(data.histories, 10))
     sessions, every = (
-        system.known_evidence().sessions,
+        system.feature_store().sessions,
         Sessions.of(data.histories, N_ITEMS, LIKENESS),
     )
     assert sessions is not None
@@ -558,10 +558,10 @@ def test_a_successor_is_first_asked_what_its_model_does_not_know(tmp_path: Path)
     known = first.tensors()
 
     def following(as_of_us: int) -> np.ndarray:
-        start = Start("m", known, before.item_ids, None, as_of_us)
+        start = ParentWeights("m", known, before.item_ids, None, as_of_us)
         system = build("hrnn_trend", told)
         assert isinstance(system, HrnnTrend)
-        system.fit_with(before, 0, lambda progress: None, FitOptions(start=start))
+        system.fit_with(before, 0, lambda progress: None, FitOptions(parent=start))
         weights: np.ndarray = system.tensors()["mixture.weight"]
         return weights
 
@@ -578,9 +578,9 @@ def test_a_successor_knows_new_items(tmp_path: Path) -> None:
     first.fit(before, 0, lambda progress: None)
     names = [*NAMES[::-1], "new"]
     later = read_dataset(write_dataset(tmp_path / "later", walks(60, 4), vocabulary=names))
-    start = Start("m", first.tensors(), before.item_ids, None, (AS_OF_S - 9000) * 1_000_000)
+    start = ParentWeights("m", first.tensors(), before.item_ids, None, (AS_OF_S - 9000) * 1_000_000)
     system = build("hrnn_trend", FAST)
     assert isinstance(system, HrnnTrend)
-    system.fit_with(later, 0, lambda progress: None, FitOptions(start=start))
+    system.fit_with(later, 0, lambda progress: None, FitOptions(parent=start))
     assert system.score(later.histories, asked(later)).shape == (50, N_ITEMS + 1)
     assert system.tensors()["mixture.followed.row_start"].shape == (N_ITEMS + 2,)

@@ -15,7 +15,7 @@ from pipeline.hours import US_PER_HOUR, Hour
 from training.data.reader import DataSet, Popularity, Requests, read_dataset
 from training.models import build
 from training.models.parts import decayed_popularity
-from training.models.parts.base import FollowsTrends, System
+from training.models.parts.base import FollowsTrends, Model
 from training.models.parts.decayed_popularity import (
     HourCounts,
     TrendRule,
@@ -201,7 +201,7 @@ def test_trends_follow_fashion_without_retraining(tmp_path: Path) -> None:
     event = event[h.item[event] != h.item[event - 1]]
     hour = h.time_us[event] // US_PER_HOUR - base.manifest.as_of.index
 
-    def recall(system: System, first_hour: int, stop_hour: int) -> float:
+    def recall(system: Model, first_hour: int, stop_hour: int) -> float:
         asked = event[(hour >= first_hour) & (hour < stop_hour)]
         user = h.user_of_event[asked]
         requests = Requests(user, asked - h.offsets[user], h.time_us[asked])

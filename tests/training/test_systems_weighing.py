@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from training.models.parts.score_weights import Belief, Choices, Shared, fitted, log_weights
+from training.models.parts.score_weights import (
+    Choices,
+    GaussianPrior,
+    Shared,
+    fit_weights,
+    log_weights,
+)
 
 K = 3
 
@@ -17,9 +23,9 @@ def some_choices(seed: int, n: int = 40, candidates: int = 7) -> Choices:
     return Choices(terms, np.log(rng.integers(1, 5, size=(n, candidates)).astype(float)))
 
 
-def slow_cost(weights: np.ndarray, choices: Choices, prior: Belief) -> float:
+def slow_cost(weights: np.ndarray, choices: Choices, prior: GaussianPrior) -> float:
     cost = (weights - prior.mean) @ prior.precision @ (weights - prior.mean) / 2
-    for terms, log_weight in zip(choices.terms, choices.log_weight, strict=True):
+    for terms, log_weight in zip(choices.features, choices.log_weight, strict=True):
         scores = terms @ weights
         cost += np.log(np.exp(scores + log_weight).sum()) - scores[0] - log_weight[0]
     return float(cost)
@@ -28,8 +34,8 @@ def slow_cost(weights: np.ndarray, choices: Choices, prior: Belief) -> float:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_weights_are_the_most_probable_ones(seed: int) -> None:
     choices = some_choices(seed)
-    prior = Belief.about(np.array([1.0, 0.0, -1.0]), 2.0)
-    found = fitted(choices, prior)
+    prior = GaussianPrior.about(np.array([1.0, 0.0, -1.0]), 2.0)
+    found = fit_weights(choices, prior)
     best = minimize(slow_cost, prior.mean, args=(choices, prior), tol=1e-10)
     assert np.allclose(found.mean, best.x, atol=2e-3)
     step = 1e-3 * np.eye(K)
@@ -49,29 +55,31 @@ def test_the_weights_are_the_most_probable_ones(seed: int) -> None:
 
 
 def test_without_requests_the_belief_stays() -> None:
-    prior = Belief.about(np.array([1.0, 0.5, 0.0]), 2.0)
-    found = fitted(some_choices(0, n=0), prior)
+    prior = GaussianPrior.about(np.array([1.0, 0.5, 0.0]), 2.0)
+    found = fit_weights(some_choices(0, n=0), prior)
     assert np.array_equal(found.mean, prior.mean)
     assert np.allclose(found.precision, prior.precision)
 
 
 def test_two_hours_one_after_the_other_are_about_as_good_as_both_together() -> None:
     first, second = some_choices(1), some_choices(2)
-    prior = Belief.about(np.zeros(K), 5.0)
+    prior = GaussianPrior.about(np.zeros(K), 5.0)
     both = Choices(
-        np.concatenate([first.terms, second.terms]),
+        np.concatenate([first.features, second.features]),
         np.concatenate([first.log_weight, second.log_weight]),
     )
-    together = fitted(both, prior).mean
-    after = fitted(second, fitted(first, prior)).mean
+    together = fit_weights(both, prior).mean
+    after = fit_weights(second, fit_weights(first, prior)).mean
     assert (
-        np.abs(after - together).max() < 0.05 < np.abs(fitted(second, prior).mean - together).max()
+        np.abs(after - together).max()
+        < 0.05
+        < np.abs(fit_weights(second, prior).mean - together).max()
     )
 
 
 def test_a_belief_fades_into_another() -> None:
-    strong, weak = Belief.about(np.ones(2), 8.0), Belief.about(np.zeros(2), 2.0)
-    faded = strong.fading(weak, 0.5)
+    strong, weak = GaussianPrior.about(np.ones(2), 8.0), GaussianPrior.about(np.zeros(2), 2.0)
+    faded = strong.decayed(weak, 0.5)
     assert np.array_equal(faded.mean, [1.0, 1.0])
     assert np.array_equal(faded.precision, 5.0 * np.eye(2))
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from synthetic import AS_OF_S, Known, write_dataset
 
 from pipeline.errors import HourglassError
-from training.data.arrays import of_users
+from training.data.arrays import select_users
 from training.data.reader import Histories, Requests, read_dataset
 from training.models import build
-from training.recommend.top_k import NO_EXCLUSIONS, Barred, first_allowed, top, top_k
+from training.recommend.top_k import NO_EXCLUSIONS, Exclusions, best_items, first_allowed, top_k
 
 QUICK = {"epochs": 1, "device": "cpu", "width": 8, "validation_share": 0.0}
 
@@ -77,10 +77,10 @@ def asked(histories: Histories, users: NDArray[np.int64]) -> Requests:
     return Requests(users, histories.lengths[users], now_us, context)
 
 
-def barred_at_random(n: int, n_items: int) -> Barred:
+def barred_at_random(n: int, n_items: int) -> Exclusions:
     rng = np.random.default_rng(5)
     row = np.sort(rng.integers(0, n, 60))
-    return Barred(np.array([1, 4]), row, rng.integers(0, n_items, 60))
+    return Exclusions(np.array([1, 4]), row, rng.integers(0, n_items, 60))
 
 
 @pytest.fixture(params=["one part", "many parts"])
@@ -121,7 +121,7 @@ def test_top_offers_what_scoring_everything_would(
     if name == "sessions":
         # Weighed by hand: what is fitted on so little may say nothing of them.
         monkeypatch.setattr(
-            "training.models.parts.score_features.AGREED", {"similar": 1.0, "log_q": 1.0}
+            "training.models.parts.score_features.DEFAULT_WEIGHTS", {"similar": 1.0, "log_q": 1.0}
         )
         monkeypatch.setattr("training.models.hrnn_trend.AGREED", {"similar": 1.0, "log_q": 1.0})
         system = build("hrnn_trend", {**QUICK, "similar_sessions": 3})
@@ -136,7 +136,7 @@ def test_top_offers_what_scoring_everything_would(
     scores[barred.row, barred.column] = -np.inf
     found = np.full((len(requests), 6), -1)
     values = np.zeros((len(requests), 6), np.float32)
-    for rows, columns, best in top(system, histories, requests, 6, barred, n_items):
+    for rows, columns, best in best_items(system, histories, requests, 6, barred, n_items):
         found[rows], values[rows] = columns, best
     # States may differ in the last bit by which requests share a batch, and so may near ties.
     np.testing.assert_allclose(
@@ -155,8 +155,10 @@ def test_where_all_is_barred_nothing_is_offered(histories: Histories) -> None:
         def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
             return np.zeros((len(requests), 3), np.float32)
 
-    everything = Barred(np.arange(3), *NO_EXCLUSIONS[1:])
-    ((rows, _, best),) = top(Flat(), histories, asked(histories, np.arange(2)), 5, everything, 3)  # type: ignore[arg-type]
+    everything = Exclusions(np.arange(3), *NO_EXCLUSIONS[1:])
+    ((rows, _, best),) = best_items(
+        Flat(), histories, asked(histories, np.arange(2)), 5, everything, 3
+    )  # type: ignore[arg-type]
     assert rows.tolist() == [0, 1]
     assert np.isneginf(best).all()
     assert best.shape == (2, 3)
@@ -170,12 +172,12 @@ def test_a_score_that_is_no_number_is_refused(histories: Histories) -> None:
             return np.full((len(requests), 3), np.nan, np.float32)
 
     with pytest.raises(HourglassError, match="broken: a score is not a number"):
-        list(top(Broken(), histories, asked(histories, np.arange(2)), 2, NO_EXCLUSIONS, 3))  # type: ignore[arg-type]
+        list(best_items(Broken(), histories, asked(histories, np.arange(2)), 2, NO_EXCLUSIONS, 3))  # type: ignore[arg-type]
 
 
 def test_a_part_of_the_users_is_scored_as_among_all(histories: Histories, tmp_path: Path) -> None:
     some = asked(histories, np.array([7, 3, 7, 20]))
-    part, requests = of_users(histories, some)
+    part, requests = select_users(histories, some)
     assert part.user_ids[requests.user].tolist() == histories.user_ids[some.user].tolist()
     for mine, theirs in zip(requests.user, some.user, strict=True):
         here = slice(part.offsets[mine], part.offsets[mine + 1])

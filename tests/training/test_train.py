@@ -20,12 +20,12 @@ from safetensors.numpy import save_file
 from pipeline.errors import HourglassError
 from pipeline.maintenance.unused_datasets import old_scratch, remove_folder
 from training.fit.launch import launch
-from training.fit.model_configs import Model
-from training.fit.progress_display import Bar, EpochEnd, Epochs, Lines, told
-from training.fit.resume import Found, attempt, forget
+from training.fit.model_configs import ModelConfig
+from training.fit.progress_display import Bar, EpochEnd, Epochs, Lines, progress_text
+from training.fit.resume import ResumePoint, locked_checkpoint_dir, remove_checkpoints
 from training.model_types import FitProgress
 
-MODEL = Model("mine", "hrnn", {})
+MODEL = ModelConfig("mine", "hrnn", {})
 
 
 def at(epoch: int, fraction: float, **more: Any) -> FitProgress:
@@ -35,7 +35,7 @@ def at(epoch: int, fraction: float, **more: Any) -> FitProgress:
 def ends(reports: list[FitProgress], phase: int = 0) -> list[tuple[int, int, float]]:
     """Fit, epoch and fraction of what counted as the end of an epoch."""
     epochs = Epochs(phase)
-    found = [*(epochs.hear(progress) for progress in reports), epochs.stop()]
+    found = [*(epochs.on_progress(progress) for progress in reports), epochs.stop()]
     return [(e.phase, e.progress.epoch, e.progress.fraction) for e in found if e is not None]
 
 
@@ -66,8 +66,8 @@ def test_curves_tell_the_two_fits_apart() -> None:
 
 def test_a_progress_line() -> None:
     progress = at(3, 0.5, validation_loss=0.61234)
-    assert told(progress, 0) == "epoch 3, loss 7, validation loss 0.6123, 23,400 events/s"
-    assert told(at(3, 0.5), 1) == "refit, epoch 3, loss 7, 23,400 events/s"
+    assert progress_text(progress, 0) == "epoch 3, loss 7, validation loss 0.6123, 23,400 events/s"
+    assert progress_text(at(3, 0.5), 1) == "refit, epoch 3, loss 7, 23,400 events/s"
 
 
 def test_lines_come_every_ten_seconds_and_at_the_end_of_epochs() -> None:
@@ -77,9 +77,9 @@ def test_lines_come_every_ten_seconds_and_at_the_end_of_epochs() -> None:
     lines.begin(MODEL, "hrnn-1", "fit, epoch 2, batch 7")
     for second in range(25):
         clock[0] = float(second)
-        lines.hear(at(1, second / 25, seconds_left=125.0), 0)
-    lines.epoch(EpochEnd(0, at(1, 1.0)))
-    lines.say("a sentence")
+        lines.on_progress(at(1, second / 25, seconds_left=125.0), 0)
+    lines.on_epoch(EpochEnd(0, at(1, 1.0)))
+    lines.message("a sentence")
     assert said == [
         "going on with mine (hrnn-1) from fit, epoch 2, batch 7 ...",
         "mine: epoch 1, loss 9, 23,400 events/s, 2 min 5 s left",
@@ -95,11 +95,11 @@ def test_a_terminal_has_a_bar() -> None:
     with Progress("{task.description} {task.fields[left]}", console=console) as progress:
         bar = Bar(progress)
         bar.begin(MODEL, "hrnn-1", None)
-        bar.hear(at(2, 0.25, seconds_left=7.0), 0)
+        bar.on_progress(at(2, 0.25, seconds_left=7.0), 0)
         (task,) = progress.tasks
         assert task.completed == 0.25
         assert task.description == "mine: epoch 2, loss 8, 23,400 events/s"
-        bar.say("a sentence")
+        bar.message("a sentence")
     assert "7 s left" in page.getvalue()
     assert "a sentence" in page.getvalue()
 
@@ -112,27 +112,27 @@ def checkpoint(folder: Path, **place: Any) -> None:
 
 def test_an_attempt_finds_what_an_earlier_one_left(tmp_path: Path) -> None:
     fit = tmp_path / "hrnn-1"
-    with attempt(fit, fresh=False) as found:
-        assert found == Found(0, None)
+    with locked_checkpoint_dir(fit, fresh=False) as found:
+        assert found == ResumePoint(0, None)
     checkpoint(fit / "search", epoch=4, batch=30, finished=True)
-    with attempt(fit, fresh=False) as found:
-        assert found == Found(1, "search, done")
+    with locked_checkpoint_dir(fit, fresh=False) as found:
+        assert found == ResumePoint(1, "search, done")
     checkpoint(fit / "fit", epoch=2, batch=6)
     os.utime(fit / "search" / "fit.safetensors", (0, 0))
-    with attempt(fit, fresh=False) as found:
-        assert found == Found(1, "fit, epoch 2, batch 7")
-    with attempt(fit, fresh=True) as found:
-        assert found == Found(0, None)
+    with locked_checkpoint_dir(fit, fresh=False) as found:
+        assert found == ResumePoint(1, "fit, epoch 2, batch 7")
+    with locked_checkpoint_dir(fit, fresh=True) as found:
+        assert found == ResumePoint(0, None)
         assert list(fit.iterdir()) == []
-    forget(fit)
+    remove_checkpoints(fit)
     assert not fit.exists()
 
 
 def test_two_processes_do_not_work_at_one_fit(tmp_path: Path) -> None:
     with (
-        attempt(tmp_path / "hrnn-1", fresh=False),
+        locked_checkpoint_dir(tmp_path / "hrnn-1", fresh=False),
         pytest.raises(HourglassError, match="another process trains hrnn-1 already"),
-        attempt(tmp_path / "hrnn-1", fresh=False),
+        locked_checkpoint_dir(tmp_path / "hrnn-1", fresh=False),
     ):
         pass
 

@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from benchmarks.gate_poison import rewrite_card
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings.settings import GateSettings, Settings, WatchSettings
-from training.deployment.champion_history import champion_during, tenures
-from training.deployment.monitor import Watch
-from training.deployment.monitor_record import Watched, monitor_results_between, read_monitor_result
-from training.deployment.promote import install_first, promote, rollback
+from pipeline.settings.settings import GateSettings, MonitorSettings, Settings
+from training.deployment.champion_history import champion_during, champion_periods
+from training.deployment.monitor import ChampionMonitor
+from training.deployment.monitor_record import (
+    MonitorResult,
+    monitor_results_between,
+    read_monitor_result,
+)
+from training.deployment.promote import install_first, promote, roll_back_by_hand
 from training.evaluation.evaluate import Evaluation
 from training.gate.sequential_test import sequential
 from training.metrics.ranks import write_ranks
@@ -38,7 +42,7 @@ N_USERS = 200
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     gate = GateSettings(floor="my_recent", min_targets=50)
-    return Settings(work=tmp_path, gate=gate, watch=WatchSettings(min_users=30))
+    return Settings(work=tmp_path, gate=gate, watch=MonitorSettings(min_users=30))
 
 
 def with_three_champions(registry: Registry) -> None:
@@ -72,7 +76,7 @@ def watch(
     ranks: dict[str, NDArray[np.int64]],
     hour: Hour = HOUR,
     **changes: Any,
-) -> Watched:
+) -> MonitorResult:
     """Judge an hour on which models were evaluated with these ranks."""
     frozen_id = f"frozen-{hour}"
     user = changes.pop("user", np.repeat(np.arange(N_USERS), 2))
@@ -84,17 +88,17 @@ def watch(
     failures = changes.pop("failures", {})
     names = {model_id: model_id for model_id in [*ranks, *failures]}
     found = Evaluation(frozen_id, str(hour), 2 * N_USERS, 0, names, [], failures)
-    judge = Watch(
+    judge = ChampionMonitor(
         settings=settings,
         registry=registry,
         evaluation=found,
         hours=HourRange(hour, hour + changes.pop("horizon", 1)),
         user_ids=np.array([f"user-{row}" for row in range(N_USERS)], dtype=object),
-        floor_id="recent-z",
+        baseline_id="recent-z",
         quality_passed=True,
         at=f"{hour + 1}:02:00",
     )
-    tenure = champion_during(tenures(registry, registry.records), hour)
+    tenure = champion_during(champion_periods(registry, registry.records), hour)
     assert tenure is not None
     watched, path = replace(judge, **changes)(tenure)
     assert read_monitor_result(path) == watched
@@ -102,7 +106,7 @@ def watch(
     return watched
 
 
-def told(watched: Watched) -> tuple[str, str]:
+def told(watched: MonitorResult) -> tuple[str, str]:
     return watched.outcome.value, watched.reason
 
 
@@ -156,13 +160,13 @@ def test_a_finding_that_replaced_a_model_is_a_link_of_the_chain(
     whole = record.read_bytes()
     record.unlink()
     for act in (
-        lambda: rollback(shop, shop.records, "bad"),
+        lambda: roll_back_by_hand(shop, shop.records, "bad"),
         lambda: promote(shop, decided(shop, LIVE, hour="2016-03-14T16")),
     ):
         with pytest.raises(HourglassError, match=f"watch/{record.name}: missing"):
             act()
     record.write_bytes(whole)
-    assert rollback(shop, shop.records, "bad").champion.model_id == FLOOR
+    assert roll_back_by_hand(shop, shop.records, "bad").champion.model_id == FLOOR
 
 
 def test_a_previous_model_below_the_floor_does_not_come_back(
@@ -172,7 +176,7 @@ def test_a_previous_model_below_the_floor_does_not_come_back(
     found = watch(settings, shop, ranks)
     assert found.replaced_by == "recent-z"
     assert live_ids(shop) == ("recent-z", FLOOR)  # nobody goes back to hrnn-b either
-    (_, _, _, now) = tenures(shop, shop.records)
+    (_, _, _, now) = champion_periods(shop, shop.records)
     assert (now.model_id, now.name, now.since_hour) == ("recent-z", "my_recent", HOUR + 1)
 
 
@@ -187,7 +191,7 @@ def test_a_previous_model_that_was_not_evaluated_does_not_come_back_but_may_late
 def test_a_previous_model_of_the_floors_line_is_never_below_it(
     settings: Settings, shop: Registry
 ) -> None:
-    rollback(shop, shop.records, "first back to hrnn-b, before which the floor was live")
+    roll_back_by_hand(shop, shop.records, "first back to hrnn-b, before which the floor was live")
     found = watch(settings, shop, {BEFORE: skill(0.1), "recent-z": skill(0.4, 1)})
     assert found.replaced_by == FLOOR
 
@@ -328,14 +332,14 @@ def test_a_lasting_taste_of_users_who_return_is_no_proof(
         assert found.numbers is not None
         looks.append(found.numbers.sums)
     # Were they other users each hour, that 60 of 100 like the floor better would be sure.
-    as_strangers = sequential(looks, alpha=0.005, swing=0.0, scale=1.0)
+    as_strangers = sequential(looks, alpha=0.005, common_shock=0.0, scale=1.0)
     assert as_strangers.proven
     assert found.numbers is not None
     assert found.numbers.statistic < found.numbers.bound
 
 
 def test_people_are_counted_not_their_hours(settings: Settings, shop: Registry) -> None:
-    day = settings.model_copy(update={"watch": WatchSettings(min_users=30, hours=24)})
+    day = settings.model_copy(update={"watch": MonitorSettings(min_users=30, hours=24)})
     few = {LIVE: skill(0.0)[:58], "recent-z": skill(1.0)[:58]}
     for n in range(4):
         found = watch(day, shop, few, hour=HOUR + n)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.batching.segments import Segments, cut
+from training.batching.segments import Segments, cut_segments
 from training.data.arrays import ranges
 from training.trainer.interface import Batch, Bools, Ints
 
@@ -100,12 +100,12 @@ def fill_lanes(
 ) -> LanesPlan:
     """Share segments out among ``batch_events // steps`` lanes, fewer where there are fewer.
 
-    One that is longer than a fair lane and a warm-up is cut, see `cut`.
+    One that is longer than a fair lane and a warm-up is cut, see `cut_segments`.
     """
     n_lanes = max(1, batch_events // steps)
     fair = max(1, -(-int(segments.length.sum()) // n_lanes))
     warm_up = min(warm_up, fair // _SHORTEST_WARM_UP)
-    pieces = cut(segments, fair + warm_up, fair, warm_up, targets)
+    pieces = cut_segments(segments, fair + warm_up, fair, warm_up, targets)
     lane = _shared_out(pieces.length, min(n_lanes, len(pieces)), seed)
     return LanesPlan(pieces, lane, learned, steps, seed, len(targets))
 

@@ -89,7 +89,7 @@ class SeenItems:
             n_items, offsets, starts, (key % n_items).astype(np.int32), first.astype(np.int32)
         )
 
-    def member(self, user: Ints, items: Ints, before: Ints | None = None) -> Bools:
+    def mask(self, user: Ints, items: Ints, before: Ints | None = None) -> Bools:
         """Whether users (n,) have met items (S,), a mask (n, S).
 
         ``before`` (n,): only what they met before these events (places among all events, each the

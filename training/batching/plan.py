@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.batching.lanes import LanesPlan, fill_lanes
-from training.batching.segments import Segments, cut, histories_around, sessions_around
+from training.batching.segments import Segments, cut_segments, histories_around, sessions_around
 from training.batching.windows import WindowsPlan
 from training.data.reader import Histories
 from training.trainer.interface import Bools
@@ -79,7 +79,7 @@ def windows_plan(
     """
     targets = np.flatnonzero(learned)
     own = max(1, max_len // 2)
-    windows = cut(histories_around(histories, targets), max_len, own, max_len, targets)
+    windows = cut_segments(histories_around(histories, targets), max_len, own, max_len, targets)
     size = _batch_events(windows, batch_events, min_batches)
     return WindowsPlan(windows, learned, size, seed, len(targets))
 

@@ -46,7 +46,9 @@ def sessions_around(histories: Histories, targets: Ints) -> Segments:
     return _around(start, start, np.append(start[1:], len(starts)), targets)
 
 
-def cut(segments: Segments, longest: int, stride: int, warm_up: int, targets: Ints) -> Segments:
+def cut_segments(
+    segments: Segments, longest: int, stride: int, warm_up: int, targets: Ints
+) -> Segments:
     """Cut those of more than ``longest`` steps into pieces, each target in exactly one of them.
 
     A piece has at most ``longest`` steps and, after the first, ``stride`` events that are its own;

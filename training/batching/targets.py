@@ -42,7 +42,7 @@ class TargetSplit:
         return counts
 
 
-def learnable(system: str, histories: Histories, repeats: bool) -> Bools:
+def learnable(model: str, histories: Histories, repeats: bool) -> Bools:
     """Events that may be learned from (N,): past the context, and new unless ``repeats``.
 
     Raises:
@@ -57,7 +57,7 @@ def learnable(system: str, histories: Histories, repeats: bool) -> Bools:
         targets &= first | ~repeated
     if not targets.any():
         raise HourglassError(
-            f"{system}: every event repeats the user's previous item: set repeats to true"
+            f"{model}: every event repeats the user's previous item: set repeats to true"
         )
     return targets
 

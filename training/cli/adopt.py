@@ -52,27 +52,29 @@ def adopt(context: typer.Context, plan: Plan = False, alone: Alone = False) -> N
     """Make a copied, moved or restored lake one of its own; let other programs' commits stand."""
     from pipeline.lake.catalog import existing_catalog
 
-    space: CommandContext = context.obj
-    settings = adopted_settings(space.config, space.settings, plan=True)
-    space = replace(space, settings=settings)
+    ctx: CommandContext = context.obj
+    settings = adopted_settings(ctx.config, ctx.settings, plan=True)
+    ctx = replace(ctx, settings=settings)
     existing_catalog(settings.resolved_catalog_uri, settings.resolved_warehouse)
     commits: list[ForeignCommits] = []
-    with nullcontext() if plan else space.writing(opens=False), space.status("adopting"):
+    with nullcontext() if plan else ctx.writing(opens=False), ctx.status("adopting"):
         moved = _relocate(settings, plan, alone)
-        adopted_settings(space.config, context.obj.settings, plan)
+        adopted_settings(ctx.config, context.obj.settings, plan)
         if not (plan and moved.tables):
-            commits = _let_stand(space, plan)
-    space.say(_sentence(settings, moved, commits, plan), _facts(settings, moved, commits, plan))
+            commits = _let_stand(ctx, plan)
+    ctx.print_result(
+        _sentence(settings, moved, commits, plan), _facts(settings, moved, commits, plan)
+    )
 
 
-def _let_stand(space: CommandContext, plan: bool) -> list[ForeignCommits]:
+def _let_stand(ctx: CommandContext, plan: bool) -> list[ForeignCommits]:
     from pipeline.adopt.accept_commits import accept, commits_of_others
-    from pipeline.errors import telling_of_full_disk
+    from pipeline.errors import explaining_full_disk
 
     if plan:
-        return commits_of_others(space.lake)
-    with telling_of_full_disk(space.settings.work, space.settings.resolved_warehouse):
-        return accept(space.lake, space.compute)
+        return commits_of_others(ctx.lake)
+    with explaining_full_disk(ctx.settings.work, ctx.settings.resolved_warehouse):
+        return accept(ctx.lake, ctx.compute)
 
 
 def _relocate(settings: Settings, plan: bool, alone: bool) -> Moved:

@@ -23,8 +23,8 @@ def anchor(
     from training.registry.mlflow_registry import registry_of
     from training.registry.record_chain import anchor as run
 
-    space: CommandContext = context.obj
-    registry = registry_of(space)
+    ctx: CommandContext = context.obj
+    registry = registry_of(ctx)
     with changing(registry.records, "accepting the records"):
-        sentence = run(registry, by, why, space.now_iso())
-    space.say(sentence, {"sentence": sentence, "by": by, "why": why})
+        sentence = run(registry, by, why, ctx.now_iso())
+    ctx.print_result(sentence, {"sentence": sentence, "by": by, "why": why})

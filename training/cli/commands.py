@@ -22,7 +22,7 @@ from training.cli.replay import replay
 from training.cli.report import report
 from training.cli.train import refit, stale, train
 from training.fit.model_lines import judged_dataset
-from training.steps.evaluate import evaluate_all, frozen_part, show_leaderboard
+from training.steps.evaluate import evaluate_step, show_leaderboard, test_set_of
 
 if TYPE_CHECKING:
     from pipeline.maintenance.maintain import ModelInputs
@@ -36,18 +36,18 @@ for command in (*_HOURLY, loop, replay, report, adopt):
 @app.command()
 def evaluate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Rank the events after the data set's time by every candidate and by the champion."""
-    space: CommandContext = context.obj
-    show_leaderboard(space, evaluate_all(space, judged_dataset(space, dataset)))
+    ctx: CommandContext = context.obj
+    show_leaderboard(ctx, evaluate_step(ctx, judged_dataset(ctx, dataset)))
 
 
 @app.command()
 def leaderboard(context: typer.Context, dataset: DataSet = "last") -> None:
     """Show every system on one data set, one protocol, with confidence intervals."""
-    from training.evaluation.evaluate import standing
+    from training.evaluation.evaluate import load_evaluation
 
-    space: CommandContext = context.obj
-    folder = judged_dataset(space, dataset)
-    show_leaderboard(space, standing(space.settings, folder, frozen_part(space, folder)))
+    ctx: CommandContext = context.obj
+    folder = judged_dataset(ctx, dataset)
+    show_leaderboard(ctx, load_evaluation(ctx.settings, folder, test_set_of(ctx, folder)))
 
 
 @app.command()
@@ -64,11 +64,11 @@ def maintain(
 ) -> None:
     """Expire old snapshots, join small files, remove what no reader and no model needs."""
     from pipeline.maintenance.maintain import maintain as run
-    from pipeline.maintenance.maintain import survey
+    from pipeline.maintenance.maintain import plan_maintenance
     from training.registry.lineage import trained_from
 
-    space: CommandContext = context.obj
-    settings = space.settings
+    ctx: CommandContext = context.obj
+    settings = ctx.settings
 
     def needed() -> ModelInputs:
         return trained_from(
@@ -80,14 +80,14 @@ def maintain(
         )
 
     if plan:
-        with space.status("looking"):
-            result = survey(space.lake, settings, needed(), space.clock)
+        with ctx.status("looking"):
+            result = plan_maintenance(ctx.lake, settings, needed(), ctx.clock)
         sentence = f"would do: {result.sentence}" if result.sentence else "nothing to do"
     else:
-        with space.writing(), space.status("maintaining"):
-            result = run(space.lake, settings, needed(), space.clock)
+        with ctx.writing(), ctx.status("maintaining"):
+            result = run(ctx.lake, settings, needed(), ctx.clock)
         sentence = result.sentence or "nothing to do: everything is needed"
-    space.say(sentence, {**result.facts, "plan": plan})
+    ctx.print_result(sentence, {**result.facts, "plan": plan})
 
 
 @app.command()

@@ -11,7 +11,7 @@ from pipeline.errors import UsageError
 from pipeline.workspace import CommandContext
 from training.cli.options import DataSet, decision_file
 from training.fit.model_lines import judged_dataset
-from training.steps.gate import Verdict, decide, refuse_blocked
+from training.steps.gate import Verdict, refuse_blocked, run_gate
 
 if TYPE_CHECKING:
     from training.gate.gate import Decision
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 def gate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Decide whether a candidate goes live; exit 1 when one is blocked and none is promoted."""
-    space: CommandContext = context.obj
-    verdict = decide(space, judged_dataset(space, dataset))
-    if not space.as_json:
+    ctx: CommandContext = context.obj
+    verdict = run_gate(ctx, judged_dataset(ctx, dataset))
+    if not ctx.as_json:
         for decision, _ in verdict.decisions:
-            space.console.print(_table(decision))
-    space.say(f"{verdict.outcome}: {verdict.sentence}\n{verdict.path or ''}", _facts(verdict))
+            ctx.console.print(_table(decision))
+    ctx.print_result(
+        f"{verdict.outcome}: {verdict.sentence}\n{verdict.path or ''}", _facts(verdict)
+    )
     refuse_blocked(verdict)
 
 
@@ -41,7 +43,7 @@ def _facts(verdict: Verdict) -> dict[str, Any]:
         "decisions": [
             {
                 "candidate": decision.evidence.candidate.model_id,
-                "line": decision.evidence.line,
+                "line": decision.evidence.name,
                 "outcome": str(decision.outcome),
                 "reasons": decision.reasons,
                 "decision": path,
@@ -57,7 +59,7 @@ def _table(decision: Decision) -> Any:  # noqa: ANN401 - a table of rich, import
     from training.gate.reasons import check_text, reason_text
 
     candidate = decision.evidence.candidate.model_id
-    table = Table(title=f"{decision.evidence.line}: {candidate}", title_justify="left")
+    table = Table(title=f"{decision.evidence.name}: {candidate}", title_justify="left")
     for column in ("check", "outcome"):
         table.add_column(column, no_wrap=True)
     table.add_column("reason")
@@ -102,9 +104,9 @@ def approve(
     from training.registry.mlflow_registry import registry_of
     from training.registry.record_chain import record_key
 
-    space: CommandContext = context.obj
-    folder = space.settings.path("decisions")
-    said_at = instant(at) if at else space.clock
+    ctx: CommandContext = context.obj
+    folder = ctx.settings.path("decisions")
+    said_at = instant(at) if at else ctx.clock
     if decision is not None:
         file = decision_file(folder, decision)
     else:
@@ -115,12 +117,10 @@ def approve(
             "task, with the same HOURGLASS_RECORD_KEY here and there): leave --at out, and the "
             "answer counts from now"
         )
-    answer = run(
-        registry_of(space), file, by, said_at, reject=reject, why=why, proven=at is not None
-    )
+    answer = run(registry_of(ctx), file, by, said_at, reject=reject, why=why, proven=at is not None)
     verb = "approved" if answer.approved else "rejected"
     then = f"\nto carry it out: hourglass promote --decision {file}" if answer.approved else ""
-    space.say(
+    ctx.print_result(
         f"{file.name} is {verb} by {answer.by}; {answer.record}{then}",
         {
             "approved": answer.approved,

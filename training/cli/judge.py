@@ -25,17 +25,17 @@ def judge(
         beyond_sentence,
         catch_up,
         refuse_left_out,
-        waiting,
+        unjudged_hours,
     )
 
-    space: CommandContext = context.obj
-    folder = space.dataset(dataset)
+    ctx: CommandContext = context.obj
+    folder = ctx.dataset(dataset)
     newest = read_manifest(folder).as_of
     done: CaughtUp | None = None
     if plan:
-        unjudged = waiting(space, newest)
+        unjudged = unjudged_hours(ctx, newest)
     else:
-        done = catch_up(space, newest, lambda line: space.console.print(line, markup=False))
+        done = catch_up(ctx, newest, lambda line: ctx.console.print(line, markup=False))
         unjudged = done.waiting
     judged = done.judged if done else ()
     hours = [hour for hour, *_ in judged] if done else list(unjudged.hours)
@@ -46,7 +46,7 @@ def judge(
         sentences.append(
             f"{newest} is next" if unjudged.due else f"{newest} was judged already: nothing to do"
         )
-    space.say(
+    ctx.print_result(
         "; ".join(sentences),
         {
             "dataset_id": folder.name,

@@ -11,7 +11,7 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.text.wording import counted, verb
 from pipeline.workspace import CommandContext
-from training.fit.model_lines import check_lines
+from training.fit.model_lines import check_candidates
 
 
 def loop(
@@ -34,25 +34,25 @@ def loop(
     from training.registry.mlflow_registry import registry_of
     from training.report.build import write_report
     from training.steps.hourly_loop import run_hour
-    from training.steps.take_in import ingested
+    from training.steps.take_in import ingest_step
     from training.steps.timed_steps import Steps
 
-    space: CommandContext = context.obj
-    check_lines(space.settings)
-    requested = _asked(space, first, stop)
-    steps = Steps(space)
+    ctx: CommandContext = context.obj
+    check_candidates(ctx.settings)
+    requested = _requested_hours(ctx, first, stop)
+    steps = Steps(ctx)
     if requested is not None:
         # Whoever asks first decides how Spark is started: many hours are worth the thorough way.
-        space.compute_for(requested)
-    hours = _hours(requested, ingested(space, steps), Hour.of(space.clock))
+        ctx.compute_for(requested)
+    hours = _hours(requested, ingest_step(ctx, steps), Hour.of(ctx.clock))
     blocked: list[str] = []
     for hour in hours:
         if len(hours) > 1:
-            space.console.print(f"\nhour {hour}", style="bold")
-        done = run_hour(space, hour + 1, steps, catch_up=requested is None)
+            ctx.console.print(f"\nhour {hour}", style="bold")
+        done = run_hour(ctx, hour + 1, steps, catch_up=requested is None)
         if done.outcome == "block":
             blocked.append(f"hour {hour}: {done.sentence}")
-        space.say(
+        ctx.print_result(
             f"{hour}: {done.outcome}; {done.champion} is live",
             {
                 "hour": str(hour),
@@ -64,11 +64,11 @@ def loop(
                 "seconds": done.seconds,
             },
         )
-        steps = Steps(space)
+        steps = Steps(ctx)
     if report:
-        with space.status("writing the report"):
-            page = write_report(space, registry_of(space))
-        space.console.print(f"report: {page}", markup=False)
+        with ctx.status("writing the report"):
+            page = write_report(ctx, registry_of(ctx))
+        ctx.console.print(f"report: {page}", markup=False)
     if blocked:
         raise HourglassError(
             f"{len(blocked)} of {counted(len(hours), 'hour')} "
@@ -76,14 +76,14 @@ def loop(
         )
 
 
-def _asked(space: CommandContext, first: str | None, stop: str | None) -> HourRange | None:
+def _requested_hours(ctx: CommandContext, first: str | None, stop: str | None) -> HourRange | None:
     if first is None and stop is None:
         return None
     begin = Hour.parse(first) if first is not None else Hour.parse(str(stop)) - 1
-    return space.past(HourRange(begin, begin + 1 if stop is None else Hour.parse(stop)))
+    return ctx.refuse_future(HourRange(begin, begin + 1 if stop is None else Hour.parse(stop)))
 
 
-def _hours(asked: HourRange | None, arrived: Sequence[Hour], now: Hour) -> HourRange:
+def _hours(requested: HourRange | None, arrived: Sequence[Hour], now: Hour) -> HourRange:
     """The hours to do: those that were asked for, or the last one with events that is over.
 
     Raises:
@@ -93,11 +93,11 @@ def _hours(asked: HourRange | None, arrived: Sequence[Hour], now: Hour) -> HourR
     last = max((hour for hour in arrived if hour < now), default=None)
     if last is None:
         raise HourglassError(f"the first hour with events, {arrived[0]}, is not over yet")
-    if asked is None:
+    if requested is None:
         return HourRange(last, last + 1)
-    if asked.stop > last + 1:
+    if requested.stop > last + 1:
         raise UsageError(
-            f"--to {asked.stop}: the log ends with hour {last} so far: there is nothing to "
+            f"--to {requested.stop}: the log ends with hour {last} so far: there is nothing to "
             "learn from after it"
         )
-    return asked
+    return requested

@@ -92,11 +92,11 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         code = app(ordered, standalone_mode=False, prog_name="hourglass")
     except (typer.Abort, KeyboardInterrupt):
-        return interrupts.tell()
+        return interrupts.announce()
     except Exception as error:
         # What breaks while everything is being ended is no news.
         if interrupts.is_interrupted():
-            return interrupts.tell()
+            return interrupts.announce()
         return _failed(error, debug)
     return code if isinstance(code, int) else 0
 

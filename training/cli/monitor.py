@@ -9,7 +9,7 @@ import typer
 from pipeline.workspace import CommandContext
 from training.cli.options import DataSet
 from training.fit.model_lines import judged_dataset
-from training.steps.monitor import watched
+from training.steps.monitor import monitor_champion
 
 
 def watch(context: typer.Context, dataset: DataSet = "last") -> None:
@@ -17,13 +17,13 @@ def watch(context: typer.Context, dataset: DataSet = "last") -> None:
 
     Surely below the floor, or unable to score, it is replaced by the previous one or by the floor.
     """
-    space: CommandContext = context.obj
-    step = watched(space, judged_dataset(space, dataset))
-    result = step.found
+    ctx: CommandContext = context.obj
+    step = monitor_champion(ctx, judged_dataset(ctx, dataset))
+    result = step.result
     if result is None:
-        space.say(step.sentence, {"outcome": None, "sentence": step.sentence})
+        ctx.print_result(step.sentence, {"outcome": None, "sentence": step.sentence})
         return
-    space.say(
+    ctx.print_result(
         f"{result.outcome}: {step.sentence}\n{step.record}",
         {
             "outcome": str(result.outcome),

@@ -10,7 +10,7 @@ import typer
 from pipeline.settings.names import plain_name
 from pipeline.workspace import CommandContext
 from training.cli.options import decision_file
-from training.steps.promote import promoted
+from training.steps.promote import promote_step
 
 
 def promote(
@@ -29,14 +29,14 @@ def promote(
     """Do what a decision says: move the champion alias, or leave it."""
     from training.gate.decision_file import latest_decision
 
-    space: CommandContext = context.obj
-    folder = space.settings.path("decisions")
+    ctx: CommandContext = context.obj
+    folder = ctx.settings.path("decisions")
     file = decision_file(folder, decision) if decision else latest_decision(folder)
     if refit is not None:
         plain_name("--refit", refit)
-    done = promoted(space, file, refit)
+    done = promote_step(ctx, file, refit)
     live = done.champion.model_id if done.champion else None
-    space.say(done.sentence, {"changed": done.changed, "champion": live, "decision": file})
+    ctx.print_result(done.sentence, {"changed": done.changed, "champion": live, "decision": file})
 
 
 def rollback(
@@ -44,12 +44,12 @@ def rollback(
     reason: Annotated[str, typer.Option(help="kept in the record")] = "by hand",
 ) -> None:
     """Go back to the previous model."""
-    from training.deployment.promote import rollback as run
+    from training.deployment.promote import roll_back_by_hand as run
     from training.registry.mlflow_registry import registry_of
 
-    space: CommandContext = context.obj
-    done = run(registry_of(space), space.settings.path("decisions"), reason, space.now_iso())
-    space.say(
+    ctx: CommandContext = context.obj
+    done = run(registry_of(ctx), ctx.settings.path("decisions"), reason, ctx.now_iso())
+    ctx.print_result(
         f"{done.champion.model_id} is live again, {done.left.model_id} is not; {done.record}; "
         "what it recommended stays until `hourglass recommend` replaces it",
         {"champion": done.champion.model_id, "left": done.left.model_id, "record": done.record},

@@ -13,7 +13,7 @@ from pipeline.hours import Hour
 from pipeline.settings.folders import path_option
 from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
-from training.steps.recommend import live_at, recommend_all
+from training.steps.recommend import champion_at, recommend_step
 
 
 def recommend(
@@ -39,13 +39,13 @@ def recommend(
     from training.recommend.users import read_users
     from training.registry.mlflow_registry import registry_of
 
-    space: CommandContext = context.obj
+    ctx: CommandContext = context.obj
     requested = None if users is None else read_users(users)
-    at = (space.last_filled() + 1).start if as_of == "last" else time_of(as_of)
-    live = live_at(registry_of(space), Hour.of(at))
-    done = recommend_all(space, live, at, requested)
+    at = (ctx.last_filled() + 1).start if as_of == "last" else time_of(as_of)
+    live = champion_at(registry_of(ctx), Hour.of(at))
+    done = recommend_step(ctx, live, at, requested)
     new = f", {done.new_users:,} of them new" if done.new_users else ""
-    space.say(
+    ctx.print_result(
         f"{counted(done.rows, 'recommendation')} for {counted(done.users, 'user')}{new} by "
         f"{live.model_id} (version {live.version}) as of {at:%Y-%m-%dT%H:%M}, "
         f"{done.users_per_s:,.0f} users/s: {done.path}",

@@ -44,12 +44,12 @@ def replay(
     from pipeline.hours import HourRange, parse_duration_h
     from training.data.in_memory import read_replay_log
     from training.fit.model_check import Facts, check_models
-    from training.replay.arms import arms_of, worth_by_signs
+    from training.replay.arms import arms_of, retrain_by_signals
     from training.replay.roll import done_steps, plan, roll
-    from training.replay.store import held
+    from training.replay.store import run_lock
 
-    space: CommandContext = context.obj
-    settings = space.settings
+    ctx: CommandContext = context.obj
+    settings = ctx.settings
     if step is not None:
         parse_duration_h(step)
         own = type(settings.replay)(**{**settings.replay.model_dump(), "step": step})
@@ -57,18 +57,20 @@ def replay(
     # What is known of the data is for the arms: not all models need be among them.
     check_models(settings, Facts())
     arms = arms_of(settings, arm or [])
-    run = plan(space.lake, settings, HourRange.parse(first, stop), arms)
-    with held(run.folder, _LOCK_WAIT_S, lambda text: print(text, file=sys.stderr, flush=True)):
+    run = plan(ctx.lake, settings, HourRange.parse(first, stop), arms)
+    with run_lock(run.folder, _LOCK_WAIT_S, lambda text: print(text, file=sys.stderr, flush=True)):
         if fresh:
             for each_arm in arms:
                 shutil.rmtree(run.arm_folder(each_arm), ignore_errors=True)
 
         def read() -> ReplayLog:
-            return read_replay_log(space.lake, settings.dataset, run.read_hours, run.state)
+            return read_replay_log(ctx.lake, settings.dataset, run.read_hours, run.state)
 
         with _shown() as report:
-            roll(run, read, arms, report, worth_by_signs(settings.retrain, settings.replay.seed))
-        with space.status("drawing"):
+            roll(
+                run, read, arms, report, retrain_by_signals(settings.retrain, settings.replay.seed)
+            )
+        with ctx.status("drawing"):
             # The folder is one run's: its table and picture are never those of a chosen few alone.
             chosen = {each_arm.digest for each_arm in arms}
             configured = arms_of(settings, [])
@@ -80,10 +82,10 @@ def replay(
             text, document = write_results(
                 run, ended, [each_arm.name for each_arm in configured if each_arm not in ended]
             )
-    if space.as_json:
-        space.say("", {"folder": run.folder, **document})
+    if ctx.as_json:
+        ctx.print_result("", {"folder": run.folder, **document})
     else:
-        space.say(f"{text}\n{run.folder}", {})
+        ctx.print_result(f"{text}\n{run.folder}", {})
 
 
 def write_results(

@@ -14,11 +14,11 @@ def report(context: typer.Context) -> None:
     """Write the HTML report of data quality and model health."""
     from training.report.build import make_report
 
-    space: CommandContext = context.obj
-    with space.status("writing the report"):
-        path, lights = make_report(space, registry_of(space))
+    ctx: CommandContext = context.obj
+    with ctx.status("writing the report"):
+        path, lights = make_report(ctx, registry_of(ctx))
     acting = [light.name for light in lights if light.colour == "red"]
     to_do = f"; act on: {', '.join(acting)}" if acting else ""
-    space.say(
+    ctx.print_result(
         f"report: {path}{to_do}", {"report": path, "lights": [asdict(light) for light in lights]}
     )

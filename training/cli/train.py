@@ -13,7 +13,7 @@ import typer
 from pipeline.errors import UsageError
 from pipeline.workspace import CommandContext
 from training.cli.options import DataSet, decision_file
-from training.steps.train import train_all
+from training.steps.train import train_step
 
 _NOT_ASKED = ", since retrain.skip is off"
 
@@ -68,22 +68,22 @@ def train(
     from training.fit.launch import is_one_of_several, launch
     from training.fit.model_check import Facts, check_models
     from training.fit.model_configs import chosen
-    from training.fit.retrain_signals import recorded_worth
+    from training.fit.retrain_signals import recorded_retrain_decision
     from training.fit.train import ModelsFailedError, TrainOptions
-    from training.steps.retrain import lines_to_train
+    from training.steps.retrain import models_to_train
 
-    space: CommandContext = context.obj
-    models = chosen(space.settings, model or [], system)
+    ctx: CommandContext = context.obj
+    models = chosen(ctx.settings, model or [], system)
     # Also those that are not chosen: a wrong setting is wrong whatever is asked for.  How much the
     # data set knows is checked with it: it may be older than the settings.
-    check_models(space.settings, Facts())
-    folder = space.dataset(dataset)
+    check_models(ctx.settings, Facts())
+    folder = ctx.dataset(dataset)
     if as_needed:
         if model or system:
             raise UsageError(
                 "--as-needed chooses the models itself: leave --model and --system out"
             )
-        models = lines_to_train(space.settings, recorded_worth(space.settings, folder.name))
+        models = models_to_train(ctx.settings, recorded_retrain_decision(ctx.settings, folder.name))
     if processes > 1:
         if is_one_of_several():
             raise UsageError("--processes starts torchrun itself: leave one of the two out")
@@ -92,14 +92,14 @@ def train(
     options = TrainOptions(seed, device and device.value, not resume, init_from)
     failed: ModelsFailedError | None = None
     try:
-        trained = train_all(space, folder, models, options)
+        trained = train_step(ctx, folder, models, options)
     except ModelsFailedError as error:
         trained, failed = error.trained, error
     for done in trained:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
         origin = f", continued from {done.continued_from}" if done.continued_from else ""
         origin += "" if done.seconds else ", was there already"
-        space.say(
+        ctx.print_result(
             f"{done.name}: {done.model_id}, version {done.version}{origin}"
             + (f" ({figures})" if figures else ""),
             dataclasses.asdict(done),
@@ -132,14 +132,14 @@ def _without_processes(context: typer.Context, dataset: str) -> list[str]:
 def stale(context: typer.Context, dataset: DataSet = "last") -> None:
     """Say whether retraining on a data set is worth it, by signs that cost next to nothing."""
     from training.registry.mlflow_registry import registry_of
-    from training.steps.retrain import look
+    from training.steps.retrain import retrain_decision
 
-    space: CommandContext = context.obj
-    folder = space.dataset(dataset)
-    worth = look(space, registry_of(space), folder)
-    skips = space.settings.retrain.skip and not worth.retrain
+    ctx: CommandContext = context.obj
+    folder = ctx.dataset(dataset)
+    worth = retrain_decision(ctx, registry_of(ctx), folder)
+    skips = ctx.settings.retrain.skip and not worth.retrain
     what = "skipped" if skips else "all lines are trained" + ("" if worth.retrain else _NOT_ASKED)
-    space.say(
+    ctx.print_result(
         f"{worth.sentence}; {what}",
         {
             "dataset_id": folder.name,
@@ -164,21 +164,21 @@ def refit(
     from training.gate.decision_file import latest_decision
     from training.gate.evidence import Outcome
     from training.registry.mlflow_registry import registry_of
-    from training.steps.retrain import refitted
+    from training.steps.retrain import refit_step
 
-    space: CommandContext = context.obj
-    folder = space.settings.path("decisions")
+    ctx: CommandContext = context.obj
+    folder = ctx.settings.path("decisions")
     file = decision_file(folder, decision) if decision else latest_decision(folder)
-    registry = registry_of(space)
+    registry = registry_of(ctx)
     record = verified_decision(registry, file, "refitting")
     if record.outcome is Outcome.PROMOTE:
-        refuse_unapproved(record, space.settings.gate.approval)
-    trained = refitted(space, registry, record)
+        refuse_unapproved(record, ctx.settings.gate.approval)
+    trained = refit_step(ctx, registry, record)
     if trained is None:
-        why = "retrain.refit is off" if not space.settings.retrain.refit else "nothing is promoted"
-        space.say(f"no refit: {why}", {"model_id": None, "why": why})
+        why = "retrain.refit is off" if not ctx.settings.retrain.refit else "nothing is promoted"
+        ctx.print_result(f"no refit: {why}", {"model_id": None, "why": why})
         return
-    space.say(
+    ctx.print_result(
         f"{trained.model_id}, version {trained.version}, has learned from the judged hours too",
         {"model_id": trained.model_id, "why": None, **asdict(trained)},
     )

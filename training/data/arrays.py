@@ -35,7 +35,7 @@ def known_events(
     return ranges(stops - lengths, lengths)
 
 
-def latest_known(time_us: Ints, before_us: int | None, most: int) -> NDArray[np.bool_]:
+def latest_before(time_us: Ints, before_us: int | None, most: int) -> NDArray[np.bool_]:
     """Which events (N,) came before a time; the ``most`` latest of them, and ties with those."""
     known = np.ones(len(time_us), np.bool_) if before_us is None else time_us < before_us
     if known.sum() > most:
@@ -89,7 +89,7 @@ def padded(starts: Ints, lengths: Ints) -> tuple[Ints, NDArray[np.bool_]]:
 # Histories of some users only, for systems that look at all that they are handed.
 
 
-def of_users(histories: Histories, requests: Requests) -> tuple[Histories, Requests]:
+def select_users(histories: Histories, requests: Requests) -> tuple[Histories, Requests]:
     """Only the histories of the users that ask, and the requests as questions to them.
 
     A system may look at all histories that it is handed, however few requests there are.

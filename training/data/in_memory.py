@@ -19,7 +19,7 @@ from pipeline.dataset import arrays
 from pipeline.dataset.arrays import DatasetArrays
 from pipeline.dataset.encoding import Encoding
 from pipeline.dataset.event_log import FlatLog, HourlyCounts, Ints, Objects, read_log, refuse_absent
-from pipeline.dataset.features import Encoder, Metadata, encode, fitted_encoder, known_at
+from pipeline.dataset.features import Encoder, Metadata, encode, fitted_encoder, metadata_at
 from pipeline.dataset.inputs import Frame, frame_before, frame_of
 from pipeline.dataset.manifest import FORMAT, Manifest, NumberScale
 from pipeline.errors import HourglassError
@@ -39,11 +39,11 @@ class ReplayLog(FlatLog):
 
 
 @dataclass(frozen=True)
-class Cut:
+class InMemoryDataset:
     """A data set in memory, and the encoding that later ones take over."""
 
     data: DataSet
-    terms: Encoding
+    encoding: Encoding
 
 
 def read_replay_log(
@@ -63,9 +63,9 @@ def read_replay_log(
     return ReplayLog(**vars(log), items=items, users=users)
 
 
-def train_cut(
+def build_in_memory(
     log: ReplayLog, settings: Settings, as_of: Hour, before: Encoding | None = None
-) -> Cut:
+) -> InMemoryDataset:
     """What a model may learn from at the start of ``as_of``; extends the encoding ``before``.
 
     Raises:
@@ -73,7 +73,7 @@ def train_cut(
     """
     rules, before = settings.dataset, before or Encoding()
     frame = frame_before(rules, as_of)
-    items, users = known_at(log.items, as_of), known_at(log.users, as_of)
+    items, users = metadata_at(log.items, as_of), metadata_at(log.users, as_of)
     cold = log.codes_of(items.available) if rules.cold_items else np.empty(0, np.int64)
     made = arrays.fitted(log, rules, frame, before, cold)
     known_items = items.of(_ids(log.item_ids[made.encoding.items]))
@@ -92,9 +92,13 @@ def train_cut(
     )  # fmt: skip
 
 
-def held_out(
-    log: ReplayLog, settings: Settings, base: Cut, hours: HourRange, items: Ints | None = None
-) -> Cut:
+def in_memory_test_set(
+    log: ReplayLog,
+    settings: Settings,
+    base: InMemoryDataset,
+    hours: HourRange,
+    items: Ints | None = None,
+) -> InMemoryDataset:
     """The events of ``hours``, and each user's history before them, in the encoding of ``base``.
 
     ``items`` (V,) are another vocabulary than the base's, as codes of the log.  Where nothing
@@ -102,11 +106,11 @@ def held_out(
     """
     rules, frame = settings.dataset, frame_of(settings.dataset, hours)
     support = np.zeros(len(log.item_ids), np.int64)
-    support[base.terms.items] = base.data.item_events
-    encoding = base.terms if items is None else replace(base.terms, items=items)
+    support[base.encoding.items] = base.data.item_events
+    encoding = base.encoding if items is None else replace(base.encoding, items=items)
     dwell = base.data.manifest.dwell
     made = arrays.encoded(log, rules, frame, encoding, support[encoding.items], dwell)
-    users = known_at(log.users, hours.first).of(_ids(made.histories.user_ids))
+    users = metadata_at(log.users, hours.first).of(_ids(made.histories.user_ids))
     n_targets = len(made.histories.item) - int(made.histories.n_context.sum())
     return _cut(
         log, settings, frame, made,
@@ -139,7 +143,7 @@ def _cut(
     item_features: Features | None,
     user_features: Features | None,
     facts: dict[str, Any],
-) -> Cut:
+) -> InMemoryDataset:
     encoding, histories = made.encoding, made.histories
     manifest = Manifest(
         format=FORMAT,
@@ -179,7 +183,7 @@ def _cut(
         item_features=item_features,
         user_features=user_features,
     )
-    return Cut(data, encoding)
+    return InMemoryDataset(data, encoding)
 
 
 def _features(metadata: Metadata, encoder: Encoder | None) -> Features | None:
@@ -213,17 +217,17 @@ def _ids(names: Objects) -> pa.Array:
 
 
 @dataclass
-class Cuts:
+class InMemoryDatasets:
     """Training data sets of a log; those of the latest hour are kept."""
 
     log: ReplayLog
     settings: Settings
     _as_of: Hour | None = None
-    _kept: dict[str, tuple[Cut, float]] = field(default_factory=dict)
+    _cache: dict[str, tuple[InMemoryDataset, float]] = field(default_factory=dict)
 
     def train(
         self, rules: DatasetSettings, as_of: Hour, before: Encoding | None = None
-    ) -> tuple[Cut, float]:
+    ) -> tuple[InMemoryDataset, float]:
         """A data set by these rules, and the seconds that it took when it was made.
 
         Raises:
@@ -231,14 +235,14 @@ class Cuts:
         """
         if as_of != self._as_of:
             self._as_of = as_of
-            self._kept.clear()
+            self._cache.clear()
         # What extends an arm's own encoding is no other arm's.
         key = rules.model_dump_json() if before is None else ""
-        if key in self._kept:
-            return self._kept[key]
+        if key in self._cache:
+            return self._cache[key]
         began_s = time.perf_counter()
         own = self.settings.model_copy(update={"dataset": rules})
-        made = train_cut(self.log, own, as_of, before), time.perf_counter() - began_s
+        made = build_in_memory(self.log, own, as_of, before), time.perf_counter() - began_s
         if key:
-            self._kept[key] = made
+            self._cache[key] = made
         return made

@@ -13,7 +13,7 @@ from pipeline.sealed_json import FORMAT, read_record, write_record
 from training.deployment.champion import changing
 from training.gate.decision_file import DecisionRecord, read_decision
 from training.gate.evidence import Outcome
-from training.registry.mlflow_registry import Registry, champion, live_events
+from training.registry.mlflow_registry import Registry, champion, champion_changes
 from training.registry.record_chain import Chain, link_record, refuse_unlinked, verified_chain
 
 
@@ -120,7 +120,7 @@ def _refuse_older(registry: Registry, decision: DecisionRecord, at: datetime, re
                 f"{answer.by} answered {name} otherwise at {answer.at}, after {at}: {now}"
             )
     live = champion(registry)
-    for path, event in live_events(registry, live):
+    for path, event in champion_changes(registry, live):
         gone = event.before.model_id if event.kind == "rollback" and event.before else None
         if decision.candidate_id not in (event.candidate, gone):
             continue

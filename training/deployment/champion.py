@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.hours import Hour
-from pipeline.process.locks import held
+from pipeline.process.locks import locked
 from training.data.reader import sha256_of
 from training.registry.artefact import load_model
 from training.registry.champion_card import refuse_changed_model
@@ -25,7 +25,7 @@ from training.registry.champion_record import (
 from training.registry.mlflow_registry import (
     CARD_SHA256,
     CHAMPION,
-    LIVE_RECORD,
+    CHAMPION_RECORD,
     PREVIOUS,
     LiveModel,
     Registry,
@@ -95,7 +95,7 @@ def make_live(registry: Registry, chain: Chain, event: ChampionChange) -> tuple[
     folder = registry.models / new.model_id
     card = sha256_of(folder / CARD_NAME)
     with named_errors(f"make {new.model_id} live"):
-        tag(registry, new.version, **{LIVE_RECORD: record.name, CARD_SHA256: card})
+        tag(registry, new.version, **{CHAMPION_RECORD: record.name, CARD_SHA256: card})
         point(registry, CHAMPION, new.version)
     show_previous(registry, event.stack)
     return LiveModel(new.model_id, new.version, folder, record.name, card), record
@@ -143,5 +143,5 @@ def changing(records: Path, doing: str, wait_s: float = WAIT_S) -> Iterator[None
     def busy(holder: str) -> str:
         return f"the live model is being changed by {holder}"
 
-    with held(records / ".live.lock", f"process {os.getpid()}, {doing}", wait_s, busy):
+    with locked(records / ".live.lock", f"process {os.getpid()}, {doing}", wait_s, busy):
         yield

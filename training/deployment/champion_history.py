@@ -32,7 +32,7 @@ class ChampionPeriod:
     record: Path | None
 
 
-def tenures(registry: Registry, records: Path) -> list[ChampionPeriod]:
+def champion_periods(registry: Registry, records: Path) -> list[ChampionPeriod]:
     """Every tenure that leads to the champion's, first to last.
 
     Args:
@@ -45,7 +45,7 @@ def tenures(registry: Registry, records: Path) -> list[ChampionPeriod]:
     live = champion(registry)
     if live is None:
         return []
-    events = history(records, live.live_record)
+    events = history(records, live.champion_record)
     periods: list[ChampionPeriod] = []
     until_at: str | None = None
     until_hour: Hour | None = None
@@ -69,7 +69,7 @@ def tenures(registry: Registry, records: Path) -> list[ChampionPeriod]:
     return periods[::-1]
 
 
-def champion_during(tenures: Sequence[ChampionPeriod], hour: Hour) -> ChampionPeriod | None:
+def champion_during(periods: Sequence[ChampionPeriod], hour: Hour) -> ChampionPeriod | None:
     """The tenure that an hour of the log fell into; None where nothing was live yet.
 
     Of a change by hand the hour is not known: it counts from the hour of the change before, so
@@ -77,7 +77,7 @@ def champion_during(tenures: Sequence[ChampionPeriod], hour: Hour) -> ChampionPe
     """
     current: ChampionPeriod | None = None
     since: Hour | None = None
-    for tenure in tenures:
+    for tenure in periods:
         since = tenure.since_hour or since
         if since is not None and since > hour:
             break

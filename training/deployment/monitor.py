@@ -20,19 +20,19 @@ from training.deployment.champion_history import ChampionPeriod
 from training.deployment.monitor_record import (
     MonitorNumbers,
     MonitorOutcome,
-    Watched,
+    MonitorResult,
     monitor_results_between,
     write_monitor_result,
 )
 from training.deployment.monitor_statistics import (
-    Seen,
+    MonitorEvidence,
     earlier_looks,
     is_below,
-    judged,
-    seen,
+    monitor_evidence,
+    monitor_numbers,
     write_users,
 )
-from training.deployment.rollback import Rollback, take_back
+from training.deployment.rollback import Rollback, roll_back
 from training.evaluation.evaluate import Evaluation
 from training.gate.artefact_checks import one_line
 from training.metrics.ranks import Ranks, ranks_path, read_ranks, rule_key
@@ -55,7 +55,7 @@ Verdict = tuple[MonitorOutcome, str, str]  # outcome, reason code, sentence
 
 
 @dataclass(frozen=True)
-class Watch:
+class ChampionMonitor:
     """What one hour is judged with."""
 
     settings: Settings
@@ -63,11 +63,11 @@ class Watch:
     evaluation: Evaluation
     hours: HourRange  # that were judged
     user_ids: NDArray[np.object_]  # of the rows of the frozen part
-    floor_id: str | None  # the floor's fit on the data set
+    baseline_id: str | None  # the floor's fit on the data set
     quality_passed: bool | None
     at: str | None
 
-    def __call__(self, tenure: ChampionPeriod) -> tuple[Watched, Path]:
+    def __call__(self, period: ChampionPeriod) -> tuple[MonitorResult, Path]:
         """Judge the model that was live during the hours, replace it if it must be, and say so.
 
         Done again after it replaced a model, it changes nothing; nor does it where less is known
@@ -82,12 +82,12 @@ class Watch:
         for path, earlier in before:
             if earlier.outcome is MonitorOutcome.REPLACED and self._is_linked(path):
                 return earlier, path
-        result = self._judged(tenure)
+        result = self._judge(period)
         for path, earlier in before:
             if earlier.model == result.model and earlier.informed and not result.informed:
                 return earlier, path
         if result.outcome is MonitorOutcome.REPLACED:
-            result = self._replaced(result)
+            result = self._replace(result)
         record = write_monitor_result(folder, result)
         if result.outcome is MonitorOutcome.REPLACED:
             with changing(self.registry.records, f"noting what became of {result.model.model_id}"):
@@ -99,20 +99,20 @@ class Watch:
         with changing(self.registry.records, "reading what the watch found"):
             return is_linked(verified_chain(self.registry), self.registry.records, record)
 
-    def _judged(self, tenure: ChampionPeriod) -> Watched:
+    def _judge(self, period: ChampionPeriod) -> MonitorResult:
         gate, evaluation = self.settings.gate, self.settings.evaluation
-        result = Watched(
+        result = MonitorResult(
             first=self.hours.first,
             stop=self.hours.stop,
-            model=ModelRef(tenure.model_id, tenure.version, tenure.name),
-            since_record=tenure.record.name if tenure.record else None,
-            floor_id=self.floor_id,
+            model=ModelRef(period.model_id, period.version, period.name),
+            since_record=period.record.name if period.record else None,
+            floor_id=self.baseline_id,
             frozen_id=self.evaluation.frozen_id,
             rule={
                 "metric": gate.metric,
                 "k": evaluation.k,
                 "rule": rule_key(evaluation),
-                "floor": gate.floor,
+                "floor": gate.baseline,
                 "hours": len(self.hours),
             },
             outcome=MonitorOutcome.KEPT,
@@ -120,26 +120,28 @@ class Watch:
             sentence="",
             at=self.at,
         )
-        verdict = self._without_figures(tenure)
+        verdict = self._without_figures(period)
         if verdict is None:
             folder = self.settings.path("watch")
-            now = self._seen(tenure.model_id)
+            now = self._evidence_on(period.model_id)
             if now is not None:
                 period_h = parse_duration_h(gate.period)
-                numbers = judged(self.settings, now, earlier_looks(folder, result, period_h))
-                users = write_users(folder, result, now.look.people)
+                numbers = monitor_numbers(
+                    self.settings, now, earlier_looks(folder, result, period_h)
+                )
+                users = write_users(folder, result, now.look.user_sums)
                 result = replace(result, numbers=numbers, users=users)
-            verdict = self._by_figures(tenure.model_id, result.numbers)
+            verdict = self._by_figures(period.model_id, result.numbers)
         outcome, reason, sentence = verdict
         return replace(result, outcome=outcome, reason=reason, sentence=sentence)
 
-    def _without_figures(self, tenure: ChampionPeriod) -> Verdict | None:
+    def _without_figures(self, period: ChampionPeriod) -> Verdict | None:
         """What is to be said of a model whatever it scored; None where its figures decide."""
-        model_id = tenure.model_id
+        model_id = period.model_id
         broken = self._cannot_score(model_id)
         if broken is not None:
             return MonitorOutcome.REPLACED, "cannot_score", f"{broken}."
-        if tenure.name == self.settings.gate.floor:
+        if period.name == self.settings.gate.baseline:
             sentence = f"{model_id} is the baseline itself, so there is nothing to compare it with."
             return MonitorOutcome.KEPT, "is_the_floor", sentence
         if self.quality_passed is not True:
@@ -163,8 +165,8 @@ class Watch:
             return (
                 MonitorOutcome.UNJUDGED,
                 "not_evaluated",
-                f"{model_id} and the floor {self.settings.gate.floor} were not both evaluated on "
-                f"{self.hours}: run hourglass evaluate.",
+                f"{model_id} and the floor {self.settings.gate.baseline} were not both evaluated "
+                f"on {self.hours}: run hourglass evaluate.",
             )
         least = self.settings.watch.min_users
         if numbers.users < least:
@@ -185,56 +187,56 @@ class Watch:
         sentence = f"{model_id} is not below the floor on {self.hours}: {figures}."
         return MonitorOutcome.KEPT, "not_below_floor", sentence
 
-    def _replaced(self, found: Watched) -> Watched:
+    def _replace(self, result: MonitorResult) -> MonitorResult:
         live = champion(self.registry)
-        if live is None or live.version != found.model.version:
+        if live is None or live.version != result.model.version:
             other = live.model_id if live else "nothing"
             return replace(
-                found,
+                result,
                 outcome=MonitorOutcome.UNJUDGED,
                 reason="not_live_any_more",
-                sentence=f"{found.sentence.rstrip('.')}; it is not live any more, {other} is.",
+                sentence=f"{result.sentence.rstrip('.')}; it is not live any more, {other} is.",
             )
-        done = self._take_back(live, found)
+        done = self._roll_back(live, result)
         record = done.record.name
         return replace(
-            found,
-            sentence=f"{found.sentence.rstrip('.')}; {done.champion.model_id} is live instead.",
+            result,
+            sentence=f"{result.sentence.rstrip('.')}; {done.champion.model_id} is live instead.",
             replaced_by=done.champion.model_id,
             live_record=record,
         )
 
-    def _take_back(self, live: LiveModel, found: Watched) -> Rollback:
+    def _roll_back(self, live: LiveModel, result: MonitorResult) -> Rollback:
         reasons = []
-        for stack in self._ways_back(live):
+        for stack in self._rollback_targets(live):
             try:
                 loadable(self.registry, stack[0].model_id)
             except HourglassError as error:
                 reasons.append(str(error))
                 continue
-            return take_back(
+            return roll_back(
                 self.registry,
                 self.registry.records,
                 live,
                 stack,
-                "below_floor" if found.reason == "below_floor" else "cannot_score",
-                found.sentence,
+                "below_floor" if result.reason == "below_floor" else "cannot_score",
+                result.sentence,
                 self.at,
                 self.hours.stop,
             )
         because = "; ".join(reasons) or "there is no previous model and no floor"
         raise HourglassError(
-            f"{found.sentence.rstrip('.')}, but nothing can replace it ({because}): "
+            f"{result.sentence.rstrip('.')}, but nothing can replace it ({because}): "
             "train the floor and run hourglass watch again"
         )
 
-    def _ways_back(self, live: LiveModel) -> list[tuple[ModelRef, ...]]:
+    def _rollback_targets(self, live: LiveModel) -> list[tuple[ModelRef, ...]]:
         """What may replace the live model, best first, each with what lies behind it."""
         behind = rollback_targets(self.registry, live)
         fit = self._is_fit(behind[0]) if behind else False
         ways = [behind] if fit else []
-        if self.floor_id is not None and self.floor_id != live.model_id:
-            version = str(registered_version(self.registry, self.floor_id).version)
+        if self.baseline_id is not None and self.baseline_id != live.model_id:
+            version = str(registered_version(self.registry, self.baseline_id).version)
             floor = model_ref(self.registry, version)
             ways.append((floor, *(behind[1:] if fit is False else behind)))
         # Nobody knows how good it is, yet it is better than a model that cannot serve at all.
@@ -244,26 +246,26 @@ class Watch:
         """Whether the previous model may come back; None where its figures are not known."""
         if self._cannot_score(before.model_id) is not None:
             return False
-        if before.name == self.settings.gate.floor:
+        if before.name == self.settings.gate.baseline:
             return True
         if self.quality_passed is not True or self._knows_the_hours(before.model_id):
             return None
-        now = self._seen(before.model_id)
+        now = self._evidence_on(before.model_id)
         if now is None:
             return None
-        return not is_below(judged(self.settings, now, []), self.settings.watch.min_users)
+        return not is_below(monitor_numbers(self.settings, now, []), self.settings.watch.min_users)
 
     def _knows_the_hours(self, model_id: str) -> bool:
         """Whether a model learned from what would judge it."""
         return read_card(available(self.registry, model_id)).as_of > self.hours.first
 
-    def _seen(self, model_id: str) -> Seen | None:
+    def _evidence_on(self, model_id: str) -> MonitorEvidence | None:
         """A model beside the floor; None where one of them was not evaluated."""
         ranks = self._ranks(model_id)
-        floor = self._ranks(self.floor_id) if self.floor_id else None
+        floor = self._ranks(self.baseline_id) if self.baseline_id else None
         if ranks is None or floor is None:
             return None
-        return seen(self.settings, self.hours, ranks, floor, self.user_ids)
+        return monitor_evidence(self.settings, self.hours, ranks, floor, self.user_ids)
 
     def _ranks(self, model_id: str) -> Ranks | None:
         """What `hourglass evaluate` stored of a model on the hours; None where it did not."""

@@ -65,7 +65,7 @@ class UsersFile:
 
 
 @dataclass(frozen=True)
-class Watched:
+class MonitorResult:
     """The finding of one hour; ``replaced_by`` and ``live_record`` where the model was replaced."""
 
     first: Hour
@@ -90,18 +90,18 @@ class Watched:
         return self.reason not in _UNINFORMED
 
 
-def write_monitor_result(folder: Path, found: Watched) -> Path:
+def write_monitor_result(folder: Path, result: MonitorResult) -> Path:
     """Write the record of a finding.
 
     Raises:
         HourglassError: a file of that name holds something else.
     """
-    content = {"format": FORMAT, "kind": "watch", **asdict(found)}
-    content |= {"first": str(found.first), "stop": str(found.stop)}
-    return write_record(folder, f"{found.first}-{found.model.model_id}", content)
+    content = {"format": FORMAT, "kind": "watch", **asdict(result)}
+    content |= {"first": str(result.first), "stop": str(result.stop)}
+    return write_record(folder, f"{result.first}-{result.model.model_id}", content)
 
 
-def read_monitor_result(path: Path) -> Watched:
+def read_monitor_result(path: Path) -> MonitorResult:
     """Read and verify the record of a finding.
 
     Raises:
@@ -115,7 +115,7 @@ def read_monitor_result(path: Path) -> Watched:
         numbers, users = content.pop("numbers"), content.pop("users", None)
         if numbers is not None:
             numbers = MonitorNumbers(**{**numbers, "sums": Sums.read(numbers["sums"])})
-        return Watched(
+        return MonitorResult(
             **{
                 **content,
                 "first": Hour.parse(content["first"]),
@@ -130,7 +130,9 @@ def read_monitor_result(path: Path) -> Watched:
         raise HourglassError(f"{path}: not a whole record of the watch") from error
 
 
-def monitor_results_between(folder: Path, first: Hour, stop: Hour) -> list[tuple[Path, Watched]]:
+def monitor_results_between(
+    folder: Path, first: Hour, stop: Hour
+) -> list[tuple[Path, MonitorResult]]:
     """The findings about hours that begin in a range, in order.
 
     Of one hour the one made last counts, of those that knew what they had to know if there are any.
@@ -138,7 +140,7 @@ def monitor_results_between(folder: Path, first: Hour, stop: Hour) -> list[tuple
     Raises:
         HourglassError: one of them was changed.
     """
-    by_hour: dict[Hour, tuple[Path, Watched]] = {}
+    by_hour: dict[Hour, tuple[Path, MonitorResult]] = {}
     for path in sorted(folder.glob("[0-9]*.json")):
         if not str(first) <= path.name[:_HOUR_CHARS] < str(stop):
             continue
@@ -149,5 +151,5 @@ def monitor_results_between(folder: Path, first: Hour, stop: Hour) -> list[tuple
     return [by_hour[hour] for hour in sorted(by_hour)]
 
 
-def _weight(watched: Watched) -> tuple[bool, str]:
-    return watched.informed, watched.at or ""
+def _weight(result: MonitorResult) -> tuple[bool, str]:
+    return result.informed, result.at or ""

@@ -27,13 +27,19 @@ from pipeline.hours import HourRange, parse_duration_h
 from pipeline.settings.settings import Settings
 from training.deployment.monitor_record import (
     MonitorNumbers,
+    MonitorResult,
     UsersFile,
-    Watched,
     monitor_results_between,
 )
 from training.gate.past_looks import period_start
-from training.gate.sequential_test import Sums, contrast, scale_of, sequential, telling
-from training.gate.user_sums import People, read_people, together, write_people
+from training.gate.sequential_test import (
+    Sums,
+    contrast,
+    first_informative_look,
+    scale_of,
+    sequential,
+)
+from training.gate.user_sums import UserSums, merge_user_sums, read_user_sums, write_user_sums
 from training.metrics.metrics import target_values
 from training.metrics.ranks import Ranks, check_same_targets
 
@@ -43,57 +49,59 @@ class MonitorLook:
     """What was seen of floor minus live in some hours, user by user."""
 
     hours: HourRange
-    people: People
+    user_sums: UserSums
 
     @property
     def sums(self) -> Sums:
         """Over the users of this look."""
-        return sums_of(self.people)
+        return sums_of(self.user_sums)
 
 
 @dataclass(frozen=True)
-class Seen:
+class MonitorEvidence:
     """A look, and the means of the two models over its targets."""
 
     look: MonitorLook
     live: float
-    floor: float
+    baseline: float
 
 
-def seen(
+def monitor_evidence(
     settings: Settings,
     hours: HourRange,
     live: Ranks,
-    floor: Ranks,
+    baseline: Ranks,
     user_ids: NDArray[np.object_],
-) -> Seen:
+) -> MonitorEvidence:
     """Look at the live model and the floor, paired by target.
 
     Args:
         settings: ``gate`` and ``evaluation``.
         hours: that are judged.
         live: ranks of the live model on them.
-        floor: those of the floor on the same events.
+        baseline: those of the floor on the same events.
         user_ids: of all rows of the frozen part.
 
     Raises:
         HourglassError: the two have different targets.
     """
-    check_same_targets({"live": live, "floor": floor})
+    check_same_targets({"live": live, "floor": baseline})
     metric, k = settings.gate.metric, settings.evaluation.k
-    ours, theirs = (target_values(metric, ranks.rank, k) for ranks in (live, floor))
+    ours, theirs = (target_values(metric, ranks.rank, k) for ranks in (live, baseline))
     # As a candidate is looked at beside a floor: here the floor is the one to be proven better.
-    people = People.of(user_ids, live.user, theirs, None, ours)
+    people = UserSums.of(user_ids, live.user, theirs, None, ours)
     means = (float(ours.mean()), float(theirs.mean())) if ours.size else (0.0, 0.0)
-    return Seen(MonitorLook(hours, people), *means)
+    return MonitorEvidence(MonitorLook(hours, people), *means)
 
 
-def sums_of(people: People) -> Sums:
+def sums_of(user_sums: UserSums) -> Sums:
     """Sums over users of floor minus live."""
-    return people.sums("floor")
+    return user_sums.sums("floor")
 
 
-def judged(settings: Settings, now: Seen, earlier: Sequence[MonitorLook]) -> MonitorNumbers:
+def monitor_numbers(
+    settings: Settings, now: MonitorEvidence, earlier: Sequence[MonitorLook]
+) -> MonitorNumbers:
     """What the looks at a model, each of floor minus live, say together.
 
     Args:
@@ -109,15 +117,15 @@ def judged(settings: Settings, now: Seen, earlier: Sequence[MonitorLook]) -> Mon
     latest = [
         look for look in looks if look is now.look or look.hours.first >= hours.stop - watch.hours
     ]
-    whole = sums_of(together([look.people for look in latest]))
+    whole = sums_of(merge_user_sums([look.user_sums for look in latest]))
     loss = contrast(whole, confidence)
     each = [look.sums for look in looks]
     worse = sequential(
         each,
         alpha=half / len(hours),
-        swing=gate.hour_swing,
-        scale=scale_of(telling(each), gate.min_targets),
-        people=sums_of(together([look.people for look in looks])),
+        common_shock=gate.hour_swing,
+        scale=scale_of(first_informative_look(each), gate.min_targets),
+        user_sums=sums_of(merge_user_sums([look.user_sums for look in looks])),
     )
     return MonitorNumbers(
         sums=each[-1],
@@ -125,7 +133,7 @@ def judged(settings: Settings, now: Seen, earlier: Sequence[MonitorLook]) -> Mon
         users=whole.users,
         targets=round(whole.n),
         live=now.live,
-        floor=now.floor,
+        floor=now.baseline,
         difference=-loss.mean,
         lower=-loss.upper,
         upper=-loss.lower,
@@ -147,7 +155,7 @@ def is_below(numbers: MonitorNumbers, min_users: int) -> bool:
 # The looks of the watch before: which of them count together with the one at hand.
 
 
-def earlier_looks(folder: Path, found: Watched, period_h: int) -> list[MonitorLook]:
+def earlier_looks(folder: Path, result: MonitorResult, period_h: int) -> list[MonitorLook]:
     """The looks of this period at the same model since it went live, by the same rule, in order.
 
     Only those that lie a multiple of their length apart: no event counts twice, and of the chains
@@ -155,29 +163,29 @@ def earlier_looks(folder: Path, found: Watched, period_h: int) -> list[MonitorLo
 
     Args:
         folder: of the records of the watch.
-        found: of the hours that are judged.
+        result: of the hours that are judged.
         period_h: hours of a period.
 
     Raises:
         HourglassError: a record, or what users added to it, is gone or was changed.
     """
-    results = monitor_results_between(folder, period_start(found.first, period_h), found.first)
-    length = found.stop.index - found.first.index
+    results = monitor_results_between(folder, period_start(result.first, period_h), result.first)
+    length = result.stop.index - result.first.index
     return [
         MonitorLook(
-            HourRange(earlier.first, earlier.stop), read_people(folder, *_named(earlier.users))
+            HourRange(earlier.first, earlier.stop), read_user_sums(folder, *_named(earlier.users))
         )
         for _, earlier in results
         if earlier.users is not None
-        and (found.first.index - earlier.first.index) % length == 0
+        and (result.first.index - earlier.first.index) % length == 0
         and (earlier.model, earlier.since_record, earlier.rule)
-        == (found.model, found.since_record, found.rule)
+        == (result.model, result.since_record, result.rule)
     ]
 
 
-def write_users(folder: Path, found: Watched, people: People) -> UsersFile:
+def write_users(folder: Path, result: MonitorResult, user_sums: UserSums) -> UsersFile:
     """Keep what each user added to a look."""
-    return UsersFile(*write_people(people, folder, f"{found.first}-{found.model.model_id}"))
+    return UsersFile(*write_user_sums(user_sums, folder, f"{result.first}-{result.model.model_id}"))
 
 
 def _named(users: UsersFile) -> tuple[str, str]:

@@ -21,9 +21,9 @@ from training.deployment.champion import (
     without,
 )
 from training.deployment.decision_check import refuse_inconsistent
-from training.deployment.rollback import rollback
+from training.deployment.rollback import roll_back_by_hand
 from training.deployment.superseded import refuse_superseded
-from training.gate.artefact_checks import Soundness
+from training.gate.artefact_checks import ArtefactReport
 from training.gate.decision_file import DecisionRecord, read_decision
 from training.gate.evidence import Outcome
 from training.registry.champion_record import ChampionChange, ModelRef
@@ -32,7 +32,7 @@ from training.registry.mlflow_registry import (
     Registry,
     artefact_folder,
     champion,
-    live_events,
+    champion_changes,
     live_model,
     model_ref,
     named_errors,
@@ -43,7 +43,7 @@ from training.registry.model_card import CARD_NAME, ModelCard, read_card
 from training.registry.model_store import available
 from training.registry.record_chain import refuse_unlinked, verified_chain
 
-__all__ = ["Promotion", "install_first", "promote", "rollback"]
+__all__ = ["Promotion", "install_first", "promote", "roll_back_by_hand"]
 _RULE = "init_from"  # tag of a run: what its line goes on from
 _SHARDS = "shards"
 
@@ -65,7 +65,7 @@ def promote(
     *,
     at: str | None = None,
     approval: bool = False,
-    examine: Callable[[Path], Soundness] | None = None,
+    check_artefact: Callable[[Path], ArtefactReport] | None = None,
     wait_s: float = WAIT_S,
 ) -> Promotion:
     """Do what a decision file says; a held one changes nothing.
@@ -80,7 +80,8 @@ def promote(
         at: the time to record, if any.
         approval: whether a person must have agreed; a decision made under settings that ask for
             it needs it anyway.
-        examine: probes the folder of the refit, which no gate has seen; None: it need only load.
+        check_artefact: probes the folder of the refit, which no gate has seen; None: it need only
+            load.
         wait_s: how long to wait for another process that changes the live model.
 
     Raises:
@@ -105,7 +106,7 @@ def promote(
         refuse_unlinked(chain, records, decision_file, decision.record.sha256)
         refuse_inconsistent(decision, chain.digests)
         live = champion(registry)
-        events = live_events(registry, live)
+        events = champion_changes(registry, live)
         done = bool(events) and events[0][1].decision == decision.record.path.name
         if live is not None and (done or live.model_id in (candidate, refit)):
             show_previous(registry, rollback_targets(registry, live))
@@ -119,7 +120,7 @@ def promote(
         new = loadable(registry, candidate)
         until = decision.end
         if refit is not None:
-            new = checked_refit(registry, decision, refit, until, examine)
+            new = checked_refit(registry, decision, refit, until, check_artefact)
         before = model_ref(registry, live.version) if live else None
         behind = [target for target in rollback_targets(registry, live) if target != before]
         sentence = f"{new.model_id} is live: {decision.sentence}"
@@ -132,7 +133,7 @@ def promote(
             champion=new,
             before=before,
             stack=without([*([before] if before else []), *behind], new),
-            after=live.live_record if live else None,
+            after=live.champion_record if live else None,
             reason="promoted",
             sentence=sentence,
             at=at,
@@ -197,7 +198,7 @@ def checked_refit(
     decision: DecisionRecord,
     refit: str,
     until: Hour,
-    examine: Callable[[Path], Soundness] | None = None,
+    check_artefact: Callable[[Path], ArtefactReport] | None = None,
 ) -> ModelRef:
     """The refit of a decision's candidate, which differs from it in what it learned from alone.
 
@@ -206,7 +207,7 @@ def checked_refit(
         decision: on the candidate.
         refit: model id.
         until: the end of the judged hours.
-        examine: probes its folder; None: that it loads and holds finite numbers is enough.
+        check_artefact: probes its folder; None: that it loads and holds finite numbers is enough.
 
     Raises:
         HourglassError: it is no refit of the candidate, learned up to another hour, does not load,
@@ -227,9 +228,9 @@ def checked_refit(
                 f"{refit} learned up to {as_of}, but {judged.model_id} was judged up to {until}: "
                 "refit as of that hour, or promote without it"
             )
-    if examine is not None:
-        report = examine(registry.models / refit)
-        if not report.sound:
+    if check_artefact is not None:
+        report = check_artefact(registry.models / refit)
+        if not report.is_sound:
             raise HourglassError(f"{report.defects[0].sentence}: promote {judged.model_id} itself")
     return new
 

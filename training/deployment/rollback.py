@@ -28,7 +28,9 @@ class Rollback:
     record: Path
 
 
-def rollback(registry: Registry, records: Path, reason: str, at: str | None = None) -> Rollback:
+def roll_back_by_hand(
+    registry: Registry, records: Path, reason: str, at: str | None = None
+) -> Rollback:
     """Go back to the previous model, by hand; again, and it goes back one further.
 
     The decision that had made the left model live cannot promote it again; one about a later hour
@@ -58,7 +60,7 @@ def rollback(registry: Registry, records: Path, reason: str, at: str | None = No
         return _go_back(registry, chain, live, behind, "rolled_back_by_hand", reason, at, None)
 
 
-def take_back(
+def roll_back(
     registry: Registry,
     records: Path,
     left: LiveModel,
@@ -112,7 +114,7 @@ def _go_back(
         champion=target,
         before=left,
         stack=without([model for model in stack[1:] if model != left], target),
-        after=live.live_record,
+        after=live.champion_record,
         reason=reason,
         sentence=sentence,
         at=at,

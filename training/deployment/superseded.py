@@ -39,7 +39,7 @@ def refuse_superseded(
     if newer is not None:
         raise HourglassError(
             f"{decision.record.path.name} is out of date: {newer.path.name} was decided about "
-            f"{_line(newer)} later; promote by that one, or run hourglass gate again"
+            f"{_candidate_name(newer)} later; promote by that one, or run hourglass gate again"
         )
 
 
@@ -78,7 +78,7 @@ def _voided_by(decision: DecisionRecord, waits: bool) -> Record | None:
             continue
         other = read_record(path)
         if (
-            _line(other) == _line(own)
+            _candidate_name(other) == _candidate_name(own)
             and _decided_at(other) > _decided_at(own)
             and not _is_same(own, other)
             and (not waits or _voids_waiting(path))
@@ -95,17 +95,17 @@ def _voids_waiting(path: Path) -> bool:
     return newer.outcome is Outcome.BLOCK
 
 
-def _is_same(one: Record, other: Record) -> bool:
-    return _found(one) == _found(other)
+def _is_same(first: Record, other: Record) -> bool:
+    return _finding(first) == _finding(other)
 
 
-def _found(record: Record) -> tuple[object, ...]:
+def _finding(record: Record) -> tuple[object, ...]:
     content = record.content
     models = tuple((content[role] or {}).get("model_id") for role in ("candidate", "champion"))
     return content["as_of"], content["outcome"], *models
 
 
-def _line(record: Record) -> str:
+def _candidate_name(record: Record) -> str:
     """What a decision is about; before decisions named it, the candidate's system."""
     return str(record.content.get("line") or record.content["candidate"]["system"])
 

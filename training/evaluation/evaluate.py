@@ -17,7 +17,7 @@ from training.evaluation.slices import first_seen_us, slice_masks
 from training.gate.artefact_checks import one_line
 from training.metrics.ranking import rank_targets
 from training.metrics.ranks import Ranks, SummaryRow, ranks_path, summary, write_ranks
-from training.metrics.vocabulary_alignment import positions, translate_popularity
+from training.metrics.vocabulary_alignment import index_of, reencode_popularity
 from training.models.parts.base import FollowsTrends
 from training.registry.artefact import LoadedModel, load_model
 from training.registry.candidates import configured
@@ -65,7 +65,7 @@ def evaluate(
     settings: Settings,
     registry: Registry,
     dataset: Path,
-    frozen: Path,
+    test_set: Path,
     report: Callable[[str, int, int], None],
 ) -> Evaluation:
     """Rank the targets of the frozen part by every configured model and by what is live.
@@ -76,7 +76,7 @@ def evaluate(
         HourglassError: the frozen part is damaged, or every model failed.
         UsageError: nothing was trained on the data set.
     """
-    test_data, learned = read_dataset(frozen), read_dataset(dataset)
+    test_data, learned = read_dataset(test_set), read_dataset(dataset)
     names, roles, version, live = _contestants(settings, registry, dataset.name)
     evaluations = settings.path("evaluations")
     folder = evaluations / test_data.manifest.dataset_id
@@ -99,12 +99,12 @@ def evaluate(
             card_sha256 = (
                 sha256_of(model_dir / CARD_NAME) if (model_dir / CARD_NAME).is_file() else None
             )
-            model = fresh(load_model(model_dir), test_data)
-            if isinstance(model.system, PredictsValues):
+            model = with_current_popularity(load_model(model_dir), test_data)
+            if isinstance(model.model, PredictsValues):
                 not_ranked[model_id] = f"{name}: predicts values, it does not rank items"
                 continue
             ranks = rank_targets(
-                model.system,
+                model.model,
                 test_data,
                 settings.evaluation,
                 model_id=model_id,
@@ -168,7 +168,7 @@ def _contestants(
         roles.setdefault(model_id, []).append(role)
 
     for name, model_id in configured(settings, dataset_id).items():
-        enter(model_id, name, "floor" if name == settings.gate.floor else "candidate")
+        enter(model_id, name, "floor" if name == settings.gate.baseline else "candidate")
     live, before = champion(registry), previous(registry)
     for role, model in (("champion", live), ("previous", before)):
         if model is not None:
@@ -179,18 +179,18 @@ def _contestants(
     return names, roles, live.version if live else None, used
 
 
-def standing(settings: Settings, dataset: Path, frozen: Path) -> Evaluation:
+def load_evaluation(settings: Settings, dataset: Path, test_set: Path) -> Evaluation:
     """The figures of an evaluation that was made before.
 
     Raises:
         HourglassError: there is none.
     """
-    folder = settings.path("evaluations") / frozen.name
+    folder = settings.path("evaluations") / test_set.name
     try:
         return read_evaluation(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HourglassError(
-            f"data set {dataset.name} was not evaluated on {frozen.name} "
+            f"data set {dataset.name} was not evaluated on {test_set.name} "
             "yet: run `hourglass evaluate`"
         ) from error
 
@@ -222,9 +222,9 @@ def _row(row: dict[str, Any]) -> SummaryRow:
     return SummaryRow(**values)
 
 
-def _write(path: Path, found: Evaluation) -> None:
+def _write(path: Path, evaluation: Evaluation) -> None:
     """Whole or not at all; limits that are not known are null."""
-    content = {key: value for key, value in asdict(found).items() if key != "frozen_id"}
+    content = {key: value for key, value in asdict(evaluation).items() if key != "frozen_id"}
     content["as_of"] = content.pop("start")
     content["rows"] = [
         {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
@@ -238,22 +238,24 @@ def _index(folder: Path) -> Path:
 
 
 def summarise(
-    settings: Settings, part: DataSet, learned: DataSet, ranked: dict[str, Ranks]
+    settings: Settings, test_set: DataSet, learned: DataSet, ranked: dict[str, Ranks]
 ) -> list[SummaryRow]:
     """Metrics with intervals, over all targets and by slice."""
     first = next(iter(ranked.values()), None)
     if first is None or not first.n_targets:
         return []
-    masks = slice_masks(part, first, first_seen_us(learned))
+    masks = slice_masks(test_set, first, first_seen_us(learned))
     return summary(ranked, settings.evaluation, BOOTSTRAP_SEED, masks)
 
 
-def fresh(model: LoadedModel, part: DataSet) -> LoadedModel:
+def with_current_popularity(model: LoadedModel, test_set: DataSet) -> LoadedModel:
     """Give a model that follows trends the hourly popularity of a part, as serving does.
 
     The part's hours reach to its end; a system uses only those before the hour of a request.
     """
-    if isinstance(model.system, FollowsTrends):
-        columns = positions(part.item_ids, model.item_ids)
-        model.system.refresh(translate_popularity(part.popularity, columns), part.manifest.as_of)
+    if isinstance(model.model, FollowsTrends):
+        columns = index_of(test_set.item_ids, model.item_ids)
+        model.model.refresh(
+            reencode_popularity(test_set.popularity, columns), test_set.manifest.as_of
+        )
     return model

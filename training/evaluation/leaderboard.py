@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 TITLES = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
 
 
-def leaderboard_rows(found: Evaluation) -> list[dict[str, Any]]:
+def leaderboard_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     """One row a model, best MRR first: its name and each metric's mean and interval."""
     models: dict[str, dict[str, SummaryRow]] = {}
-    for row in found.rows:
+    for row in evaluation.rows:
         if row.slice_name == "all":
             models.setdefault(row.model_id, {})[row.metric] = row
     ordered = sorted(models.items(), key=lambda entry: (-entry[1]["mrr"].mean, entry[0]))
     return [
         {
-            "model": found.names[model_id],
+            "model": evaluation.names[model_id],
             "model_id": model_id,
             **{
                 f"{TITLES[metric]}@{rows[metric].k}": (
@@ -41,27 +41,27 @@ def leaderboard_rows(found: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
-def note(found: Evaluation) -> str:
+def note(evaluation: Evaluation) -> str:
     """What the figures are of."""
-    users = max((row.n_users for row in found.rows if row.slice_name == "all"), default=0)
+    users = max((row.n_users for row in evaluation.rows if row.slice_name == "all"), default=0)
     return (
-        f"{counted(found.n_targets, 'next event')} of {counted(users, 'user')} from "
-        f"{found.start} on, over all items, ties against the model; popularity as known at "
+        f"{counted(evaluation.n_targets, 'next event')} of {counted(users, 'user')} from "
+        f"{evaluation.start} on, over all items, ties against the model; popularity as known at "
         "the start of each event's hour. "
-        f"{counted(found.left_out_events, 'event')} on items unknown at the data set's time "
-        f"{verb(found.left_out_events, 'is', 'are')} left out"
+        f"{counted(evaluation.left_out_events, 'event')} on items unknown at the data set's time "
+        f"{verb(evaluation.left_out_events, 'is', 'are')} left out"
         + "; brackets: percentile intervals by resampling users"
-        + "".join(f"; {sentence}" for sentence in found.not_ranked.values())
+        + "".join(f"; {sentence}" for sentence in evaluation.not_ranked.values())
     )
 
 
-def render(found: Evaluation) -> Table:
+def render(evaluation: Evaluation) -> Table:
     """The table for a terminal."""
     from rich.table import Table
     from rich.text import Text
 
-    rows = leaderboard_rows(found)
-    table = Table(caption=note(found), caption_justify="left")
+    rows = leaderboard_rows(evaluation)
+    table = Table(caption=note(evaluation), caption_justify="left")
     table.add_column("model", no_wrap=True)
     metrics = [key for key in (rows[0] if rows else {}) if key not in ("model", "model_id")]
     for metric in metrics:

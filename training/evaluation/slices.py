@@ -22,7 +22,7 @@ NEW_ITEM_H = 24
 MOST_VALUES = 20  # of a context field, the most frequent
 _US_PER_HOUR = HOUR_S * 1_000_000
 # Every session has a first event, so this tells of sessions, not of users or items.
-_TOLD_ONLY = "session_place/"
+_REPORTED_ONLY = "session_place/"
 
 
 def first_seen_us(learned: DataSet) -> NDArray[np.int64] | None:
@@ -39,7 +39,7 @@ def first_seen_us(learned: DataSet) -> NDArray[np.int64] | None:
 
 
 def slice_masks(
-    frozen: DataSet, ranks: Ranks, seen_us: NDArray[np.int64] | None = None
+    test_set: DataSet, ranks: Ranks, seen_us: NDArray[np.int64] | None = None
 ) -> dict[str, NDArray[np.bool_]]:
     """Masks over the targets by session, user, item and each context field.
 
@@ -47,7 +47,7 @@ def slice_masks(
     ``NEW_ITEM_H`` hours before it.
 
     Args:
-        frozen: the test part.
+        test_set: the test part.
         ranks: of any model, for its targets.
         seen_us: (V,) from :func:`first_seen_us`; without it, no item is told to be new.
 
@@ -55,12 +55,12 @@ def slice_masks(
         ``session_length/2-5``, ``session_place/first``, ``item/head``, ``user/new``,
         ``device=mobile`` ... -> (n,) mask.
     """
-    histories = frozen.histories
+    histories = test_set.histories
     session = sessions(histories)
     length = np.bincount(session)[ranks.session]  # (n,) events in the target's session
-    items = item_support_slices(ranks.item, frozen.item_events)
+    items = item_support_slices(ranks.item, test_set.item_events)
     if seen_us is not None:
-        begins_us = (frozen.manifest.window_start.index - NEW_ITEM_H) * _US_PER_HOUR
+        begins_us = (test_set.manifest.window_start.index - NEW_ITEM_H) * _US_PER_HOUR
         items["new"] = seen_us[ranks.item - 1] >= begins_us
     new_user = histories.n_context[ranks.user] == 0
     breakdowns = {
@@ -74,18 +74,18 @@ def slice_masks(
         for breakdown, slices in breakdowns.items()
         for name, mask in slices.items()
     }
-    return masks | _context_masks(frozen, ranks)
+    return masks | _context_masks(test_set, ranks)
 
 
-def judged(masks: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+def judged_slices(masks: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
     """Those in which a candidate must do no harm."""
-    return {name: mask for name, mask in masks.items() if not name.startswith(_TOLD_ONLY)}
+    return {name: mask for name, mask in masks.items() if not name.startswith(_REPORTED_ONLY)}
 
 
-def _context_masks(frozen: DataSet, ranks: Ranks) -> dict[str, NDArray[np.bool_]]:
+def _context_masks(test_set: DataSet, ranks: Ranks) -> dict[str, NDArray[np.bool_]]:
     masks: dict[str, NDArray[np.bool_]] = {}
-    for number, field in enumerate(frozen.histories.context_fields):
-        code = frozen.histories.context[ranks.position, number]  # (n,)
+    for number, field in enumerate(test_set.histories.context_fields):
+        code = test_set.histories.context[ranks.position, number]  # (n,)
         events = np.bincount(code, minlength=len(field.values) + 1)
         frequent = np.argsort(-events, kind="stable")[:MOST_VALUES]
         for value in frequent[events[frequent] > 0]:

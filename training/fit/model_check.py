@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from pipeline.errors import UsageError
 from pipeline.hours import parse_duration_h
 from pipeline.settings.settings import Settings
-from training.fit.model_configs import Model, agreeing, resolve
+from training.fit.model_configs import ModelConfig, agreeing, resolve
 from training.models import build
 
 
@@ -57,7 +57,7 @@ def check_models(settings: Settings, facts: Facts) -> None:
             check_model(agreeing(resolve(model), settings.evaluation.repeats == "keep"), facts)
 
 
-def check_model(model: Model, facts: Facts) -> None:
+def check_model(model: ModelConfig, facts: Facts) -> None:
     """Refuse parameters that the model's system does not take, or cannot be fitted with.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.errors import UsageError, meant
+from pipeline.errors import UsageError, suggest
 from pipeline.settings.folders import path_option
 from pipeline.settings.settings import ModelSettings, Settings
 from pipeline.settings.yaml_text import read_yaml
@@ -31,7 +31,7 @@ class _Content(BaseModel):
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelConfig:
     """One candidate, ready to be built; ``name`` is what settings and tables call it."""
 
     name: str
@@ -47,32 +47,32 @@ def shipped() -> list[str]:
     return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
 
 
-def resolve(asked: ModelSettings) -> Model:
+def resolve(text: ModelSettings) -> ModelConfig:
     """Read the file that a model names, and lay the model's own parameters over the file's.
 
     Raises:
         UsageError: there is no such file or system, or the file says something else than a model.
     """
-    if asked.system is not None:
-        content = _Content(system=asked.system)
-    elif asked.file in shipped():
-        content = _parsed(asked.file, (_SHIPPED / f"{asked.file}{_SUFFIX}").read_text("utf-8"))
-    elif _is_path(str(asked.file)):
-        content = _read(path_option(str(asked.file)))
-    elif asked.file in MODEL_NAMES:
-        content = _Content(system=asked.file)
+    if text.system is not None:
+        content = _Content(system=text.system)
+    elif text.file in shipped():
+        content = _parsed(text.file, (_SHIPPED / f"{text.file}{_SUFFIX}").read_text("utf-8"))
+    elif _is_path(str(text.file)):
+        content = _read(path_option(str(text.file)))
+    elif text.file in MODEL_NAMES:
+        content = _Content(system=text.file)
     else:
-        raise _unknown(str(asked.file), [])
+        raise _unknown(str(text.file), [])
     if content.system not in MODEL_NAMES:
         raise UsageError(
-            f"model {asked.name!r}: unknown system {content.system!r}: "
+            f"model {text.name!r}: unknown system {content.system!r}: "
             f"choose one of {', '.join(MODEL_NAMES)}"
         )
-    parameters = {**content.parameters, **asked.parameters}
-    return Model(asked.name, content.system, parameters, asked.keep_optimiser, asked.init_from)
+    parameters = {**content.parameters, **text.parameters}
+    return ModelConfig(text.name, content.system, parameters, text.keep_optimiser, text.init_from)
 
 
-def configured(settings: Settings, name: str) -> Model:
+def configured(settings: Settings, name: str) -> ModelConfig:
     """The model that the settings call so, or else a file's, shipped or one's own.
 
     Raises:
@@ -86,7 +86,7 @@ def configured(settings: Settings, name: str) -> Model:
     raise _unknown(name, [model.name for model in settings.models])
 
 
-def chosen(settings: Settings, names: Sequence[str], system: str | None) -> list[Model]:
+def chosen(settings: Settings, names: Sequence[str], system: str | None) -> list[ModelConfig]:
     """The models of a command: those named, those of one system, or all that are configured.
 
     Raises:
@@ -115,7 +115,7 @@ def chosen(settings: Settings, names: Sequence[str], system: str | None) -> list
     return models
 
 
-def agreeing(model: Model, repeats: bool) -> Model:
+def agreeing(model: ModelConfig, repeats: bool) -> ModelConfig:
     """Let a system that can tell repeats from other events learn what it will be judged on."""
     if "repeats" in model.parameters or "repeats" not in parameter_names(model.system):
         return model
@@ -154,6 +154,6 @@ def _parsed(where: str, text: str) -> _Content:
 def _unknown(name: str, configured_names: Sequence[str]) -> UsageError:
     names = list(dict.fromkeys([*configured_names, *shipped(), *MODEL_NAMES]))
     return UsageError(
-        f"no model {name!r}{meant(name, names)}: use one of {', '.join(names)}, or the path of a "
+        f"no model {name!r}{suggest(name, names)}: use one of {', '.join(names)}, or the path of a "
         "YAML file"
     )

@@ -54,7 +54,7 @@ def _fits(settings: Settings, name: str) -> list[tuple[Hour, str]]:
     return fits
 
 
-def check_lines(settings: Settings) -> None:
+def check_candidates(settings: Settings) -> None:
     """Every line can be resolved and fitted, and floor and candidates are among them.
 
     Raises:
@@ -62,7 +62,7 @@ def check_lines(settings: Settings) -> None:
     """
     check_models(settings, facts_of(settings))
     names = [model.name for model in chosen(settings, [], None)]
-    for role, name in (("gate.floor", settings.gate.floor), *_candidates(settings)):
+    for role, name in (("gate.floor", settings.gate.baseline), *_candidates(settings)):
         if name not in names:
             raise UsageError(f"{role}: no line is called {name!r}: use one of {', '.join(names)}")
 
@@ -71,7 +71,7 @@ def _candidates(settings: Settings) -> list[tuple[str, str]]:
     return [("candidate", name) for name in settings.candidates]
 
 
-def judged_dataset(space: CommandContext, text: str) -> Path:
+def judged_dataset(ctx: CommandContext, text: str) -> Path:
     """A data set by its id; ``last`` is the latest of which there is a floor to judge against.
 
     A refit leaves a data set of the hour to come, on which nothing else was trained yet.
@@ -81,16 +81,16 @@ def judged_dataset(space: CommandContext, text: str) -> Path:
     """
     if text == "last":
         datasets: list[tuple[str, Path]] = []
-        for path in space.settings.path("candidates").glob("*.json"):
-            manifest = space.settings.path("shards") / path.stem / "manifest.json"
-            if space.settings.gate.floor in json.loads(path.read_text("utf-8")) and (
+        for path in ctx.settings.path("candidates").glob("*.json"):
+            manifest = ctx.settings.path("shards") / path.stem / "manifest.json"
+            if ctx.settings.gate.baseline in json.loads(path.read_text("utf-8")) and (
                 manifest.is_file()
             ):
                 as_of = str(json.loads(manifest.read_text("utf-8"))["as_of"])
                 datasets.append((as_of, manifest.parent))
         if datasets:
             return max(datasets)[1]
-    return space.dataset(text)
+    return ctx.dataset(text)
 
 
 def _blocked(decisions: Path, model_id: str) -> bool:

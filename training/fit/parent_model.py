@@ -10,18 +10,18 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.settings.names import is_plain
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet
-from training.fit.model_configs import Model
+from training.fit.model_configs import ModelConfig
 from training.fit.model_lines import latest_model_of
 from training.models import build
 from training.models.parts.base import GradientTrained
-from training.registry.artefact import load_start
+from training.registry.artefact import load_parent
 from training.registry.champion_card import refuse_changed_model
 from training.registry.mlflow_registry import Registry, champion, named_errors, previous, version_of
 from training.registry.model_card import ModelCard, read_card
 
 if TYPE_CHECKING:
-    from training.trainer.distributed import Processes
-    from training.trainer.interface import Start
+    from training.trainer.distributed import ProcessGroup
+    from training.trainer.interface import ParentWeights
 
 NONE = "none"
 # What a network is built of: a model that differs in one of them cannot go on from another.
@@ -39,23 +39,23 @@ _SHAPING = (
 
 
 @dataclass(frozen=True)
-class Origin:
+class ParentModel:
     """A model that others of its system may be continued from."""
 
     system: str
-    start: Start
+    weights: ParentWeights
 
     @property
     def model_id(self) -> str:
         """Of the model."""
-        return self.start.model_id
+        return self.weights.model_id
 
     @property
     def has_optimiser(self) -> bool:
         """Whether the state of its optimiser goes on too."""
-        return self.start.optimiser is not None
+        return self.weights.optimiser is not None
 
-    def fits(self, model: Model) -> bool:
+    def fits(self, model: ModelConfig) -> bool:
         """Whether a model is of its system."""
         return model.system == self.system
 
@@ -63,101 +63,103 @@ class Origin:
 def find_parent(
     settings: Settings,
     registry: Registry | None,
-    asked: str,
+    parent: str,
     data: DataSet,
-    models: Sequence[Model],
-    processes: Processes,
-) -> Origin | None:
+    models: Sequence[ModelConfig],
+    group: ProcessGroup,
+) -> ParentModel | None:
     """The model to continue from; of ``models``, those of its system will go on from it.
 
     Args:
         settings: of the work folder.
         registry: None in all processes but the first, which tells them.
-        asked: ``champion``, ``previous``, a model id, or ``none``.
+        parent: ``champion``, ``previous``, a model id, or ``none``.
         data: what is to be learned from.
         models: what is to be trained.
-        processes: that train together.
+        group: that train together.
 
     Raises:
         UsageError: there is no such model, it cannot be continued, it is of a system that is not
             to be trained, or it knows what came after the data set's time (P6).
         HourglassError: its artefact is damaged.
     """
-    if asked == NONE:
+    if parent == NONE:
         return None
-    own = _model_id(registry, asked) if registry is not None else ""
-    model_id = processes.all_gather_bytes(own.encode())[0].decode()
+    own = _model_id(registry, parent) if registry is not None else ""
+    model_id = group.all_gather_bytes(own.encode())[0].decode()
     folder = settings.path("models") / model_id
     if not is_plain(model_id) or not folder.is_dir():
         raise UsageError(
-            f"--init-from {asked}: there is no model {model_id!r} in {folder.parent}: "
+            f"--init-from {parent}: there is no model {model_id!r} in {folder.parent}: "
             "use champion, previous, or the name of a folder there"
         )
     try:
         _refuse_changed(registry, model_id)
-        start, card = load_start(folder)
+        start, card = load_parent(folder)
     except HourglassError as error:
-        raise HourglassError(f"--init-from {asked}: {error}") from error
+        raise HourglassError(f"--init-from {parent}: {error}") from error
     if not isinstance(build(card.system, card.parameters), GradientTrained):
         raise UsageError(
-            f"--init-from {asked}: {model_id} is a {card.system}, which is always fitted anew: "
+            f"--init-from {parent}: {model_id} is a {card.system}, which is always fitted anew: "
             "leave --init-from out"
         )
     if not any(model.system == card.system for model in models):
         wanted = ", ".join(dict.fromkeys(model.system for model in models))
         raise UsageError(
-            f"--init-from {asked}: {model_id} is a {card.system}, but what is to be trained is "
+            f"--init-from {parent}: {model_id} is a {card.system}, but what is to be trained is "
             f"{wanted}: name a model of that system with --model"
         )
     if card.as_of > data.manifest.as_of:
         raise UsageError(
-            f"--init-from {asked}: {model_id} knows all up to {card.as_of}, later than "
+            f"--init-from {parent}: {model_id} knows all up to {card.as_of}, later than "
             f"{data.manifest.dataset_id} as of {data.manifest.as_of}: continue from an older "
             "model, or leave --init-from out"
         )
-    return Origin(card.system, start)
+    return ParentModel(card.system, start)
 
 
 def find_own_parents(
     settings: Settings,
     registry: Registry | None,
     data: DataSet,
-    models: Sequence[Model],
-    processes: Processes,
-    say: Callable[[str], None],
-) -> dict[str, Origin]:
+    models: Sequence[ModelConfig],
+    group: ProcessGroup,
+    print_line: Callable[[str], None],
+) -> dict[str, ParentModel]:
     """What each line goes on from by its own ``init_from``, by its name.
 
     Nothing is demanded here: where there is no such model, or none that it could go on from, the
-    line begins anew, and ``say`` is told why.
+    line begins anew, and ``print_line`` is told why.
 
     Args:
         settings: of the work folder.
         registry: None in all processes but the first, which tells them.
         data: what is to be learned from.
         models: what is to be trained.
-        processes: that train together.
-        say: is told of lines that begin anew.
+        group: that train together.
+        print_line: is told of lines that begin anew.
     """
-    parents: dict[str, Origin] = {}
+    parents: dict[str, ParentModel] = {}
     for model in models:
         if model.init_from == NONE:
             continue
         own = _own(settings, registry, data, model) if registry is not None else ("", "")
-        model_id, why_not = (processes.all_gather_bytes(text.encode())[0].decode() for text in own)
+        model_id, why_not = (group.all_gather_bytes(text.encode())[0].decode() for text in own)
         if why_not:
-            say(f"{model.name} begins anew: {why_not}")
+            print_line(f"{model.name} begins anew: {why_not}")
             continue
         try:
-            start, card = load_start(settings.path("models") / model_id)
+            start, card = load_parent(settings.path("models") / model_id)
         except HourglassError as error:
-            say(f"{model.name} begins anew: {error}")
+            print_line(f"{model.name} begins anew: {error}")
             continue
-        parents[model.name] = Origin(card.system, start)
+        parents[model.name] = ParentModel(card.system, start)
     return parents
 
 
-def _own(settings: Settings, registry: Registry, data: DataSet, model: Model) -> tuple[str, str]:
+def _own(
+    settings: Settings, registry: Registry, data: DataSet, model: ModelConfig
+) -> tuple[str, str]:
     """Id of the model that a line goes on from, or why there is none."""
     as_of = data.manifest.as_of
     if model.init_from == "self":
@@ -186,7 +188,7 @@ def _own(settings: Settings, registry: Registry, data: DataSet, model: Model) ->
     return (model_id, "") if why_not is None else ("", why_not)
 
 
-def _why_not(card: ModelCard, model: Model, data: DataSet) -> str | None:
+def _why_not(card: ModelCard, model: ModelConfig, data: DataSet) -> str | None:
     if card.system != model.system:
         return f"{card.model_id} is a {card.system}"
     if card.as_of >= data.manifest.as_of:
@@ -204,13 +206,13 @@ def _why_not(card: ModelCard, model: Model, data: DataSet) -> str | None:
     return None
 
 
-def _model_id(registry: Registry, asked: str) -> str:
-    if asked not in ("champion", "previous"):
-        return asked
-    live = champion(registry) if asked == "champion" else previous(registry)
+def _model_id(registry: Registry, parent: str) -> str:
+    if parent not in ("champion", "previous"):
+        return parent
+    live = champion(registry) if parent == "champion" else previous(registry)
     if live is None:
         raise UsageError(
-            f"--init-from {asked}: there is no {asked} model yet: leave --init-from out until "
+            f"--init-from {parent}: there is no {parent} model yet: leave --init-from out until "
             "`hourglass promote` has made one"
         )
     return live.model_id

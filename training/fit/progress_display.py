@@ -15,15 +15,15 @@ from training.model_types import FitProgress
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from training.fit.model_configs import Model
-    from training.fit.train import Watcher
+    from training.fit.model_configs import ModelConfig
+    from training.fit.train import ProgressListener
     from training.model_types import FitProgress
 
 _LINE_EVERY_S = 10.0
 _CURVES = ("loss", "validation_loss", "events_per_s", "learning_rate")
 
 
-def told(progress: FitProgress, phase: int) -> str:
+def progress_text(progress: FitProgress, phase: int) -> str:
     """``epoch 3, loss 5.12, validation MRR@20 0.2610, 23,400 events/s``."""
     texts = [f"{'refit, ' if phase else ''}epoch {progress.epoch}", f"loss {progress.loss:.4g}"]
     if progress.figure is not None and progress.figure_value is not None:
@@ -43,16 +43,16 @@ def time_left(seconds: float) -> str:
 class Silent:
     """Shows nothing: another process does."""
 
-    def begin(self, model: Model, model_id: str, resumed_from: str | None) -> None:
+    def begin(self, model: ModelConfig, model_id: str, resumed_from: str | None) -> None:
         """Nothing."""
 
-    def hear(self, progress: FitProgress, phase: int) -> None:
+    def on_progress(self, progress: FitProgress, phase: int) -> None:
         """Nothing."""
 
-    def epoch(self, ended: EpochEnd) -> None:
+    def on_epoch(self, ended: EpochEnd) -> None:
         """Nothing."""
 
-    def say(self, sentence: str) -> None:
+    def message(self, sentence: str) -> None:
         """Nothing."""
 
 
@@ -69,31 +69,31 @@ class Lines:
     ) -> None:
         self._print, self._clock = print_line, clock
         self._name = ""
-        self._said_s = clock()
+        self._printed_s = clock()
 
-    def begin(self, model: Model, model_id: str, resumed_from: str | None) -> None:
+    def begin(self, model: ModelConfig, model_id: str, resumed_from: str | None) -> None:
         """Name the model and, where it was begun before, the place it goes on from."""
         self._name = model.name
-        self._say(_beginning(model, model_id, resumed_from))
+        self._print_timed(_beginning(model, model_id, resumed_from))
 
-    def hear(self, progress: FitProgress, phase: int) -> None:
+    def on_progress(self, progress: FitProgress, phase: int) -> None:
         """Print it if the last line is long enough ago."""
-        if self._clock() - self._said_s < _LINE_EVERY_S:
+        if self._clock() - self._printed_s < _LINE_EVERY_S:
             return
         left = progress.seconds_left
         ending = "" if left is None else f", {time_left(left)}"
-        self._say(f"{self._name}: {told(progress, phase)}{ending}")
+        self._print_timed(f"{self._name}: {progress_text(progress, phase)}{ending}")
 
-    def epoch(self, ended: EpochEnd) -> None:
+    def on_epoch(self, ended: EpochEnd) -> None:
         """Print the figures of the epoch."""
-        self._say(f"{self._name}: end of {told(ended.progress, ended.phase)}")
+        self._print_timed(f"{self._name}: end of {progress_text(ended.progress, ended.phase)}")
 
-    def say(self, sentence: str) -> None:
+    def message(self, sentence: str) -> None:
         """Print a sentence."""
-        self._say(sentence)
+        self._print_timed(sentence)
 
-    def _say(self, line: str) -> None:
-        self._said_s = self._clock()
+    def _print_timed(self, line: str) -> None:
+        self._printed_s = self._clock()
         self._print(line)
 
 
@@ -109,33 +109,33 @@ class Bar:
         self._task = progress.add_task("reading the data set", total=1.0, left="")
         self._name = ""
 
-    def begin(self, model: Model, model_id: str, resumed_from: str | None) -> None:
+    def begin(self, model: ModelConfig, model_id: str, resumed_from: str | None) -> None:
         """Start the bar anew."""
         self._name = model.name
         if resumed_from is not None:
-            self.say(_beginning(model, model_id, resumed_from))
+            self.message(_beginning(model, model_id, resumed_from))
         self._progress.reset(self._task, description=f"training {model.name}", left="")
 
-    def hear(self, progress: FitProgress, phase: int) -> None:
+    def on_progress(self, progress: FitProgress, phase: int) -> None:
         """Move the bar."""
         left = progress.seconds_left
         self._progress.update(
             self._task,
             completed=progress.fraction,
-            description=f"{self._name}: {told(progress, phase)}",
+            description=f"{self._name}: {progress_text(progress, phase)}",
             left="" if left is None else time_left(left),
         )
 
-    def epoch(self, ended: EpochEnd) -> None:
+    def on_epoch(self, ended: EpochEnd) -> None:
         """The bar said it already."""
 
-    def say(self, sentence: str) -> None:
+    def message(self, sentence: str) -> None:
         """Print a sentence above the bar."""
         self._progress.console.print(sentence, markup=False)
 
 
 @contextmanager
-def display(silent: bool = False) -> Iterator[Watcher]:
+def display(silent: bool = False) -> Iterator[ProgressListener]:
     """What suits standard error; nothing for the processes that only help.
 
     Nothing is ever written to standard output, which is for the result.
@@ -159,7 +159,7 @@ def display(silent: bool = False) -> Iterator[Watcher]:
             yield Bar(progress)
 
 
-def _beginning(model: Model, model_id: str, resumed_from: str | None) -> str:
+def _beginning(model: ModelConfig, model_id: str, resumed_from: str | None) -> str:
     goes = "training" if resumed_from is None else "going on with"
     resumed_at = "" if resumed_from is None else f" from {resumed_from}"
     return f"{goes} {model.name} ({model_id}){resumed_at} ..."
@@ -203,7 +203,7 @@ class Epochs:
         """The fit that was heard of last: 0, or 1 of the second."""
         return self._phase
 
-    def hear(self, progress: FitProgress) -> EpochEnd | None:
+    def on_progress(self, progress: FitProgress) -> EpochEnd | None:
         """The epoch before, if this is the first that is heard of another one."""
         ended, last = None, self._last
         if last is not None and progress.epoch != last.epoch:

@@ -8,8 +8,8 @@ from typing import Any
 from pipeline.errors import HourglassError
 from pipeline.settings.settings import Settings
 from training.data.reader import read_dataset, sha256_of
-from training.fit.model_configs import Model, agreeing, configured
-from training.fit.train import Trained, TrainOptions, Watcher, train
+from training.fit.model_configs import ModelConfig, agreeing, configured
+from training.fit.train import ProgressListener, Trained, TrainOptions, train
 from training.gate.decision_file import DecisionRecord
 from training.gate.evidence import Outcome
 from training.registry.mlflow_registry import Registry
@@ -26,7 +26,7 @@ def refit(
     registry: Registry,
     decision: DecisionRecord,
     dataset: Path,
-    watcher: Watcher,
+    listener: ProgressListener,
 ) -> Trained:
     """Fit the decision's line on a data set as of the end of the judged hours.
 
@@ -38,7 +38,7 @@ def refit(
         registry: keeps the model.
         decision: to promote a candidate.
         dataset: frozen as of the end of the judged hours.
-        watcher: is told how it goes.
+        listener: is told how it goes.
 
     Raises:
         HourglassError: the data set is of another time, or the line's parameters have changed
@@ -58,14 +58,14 @@ def refit(
             f"data set {dataset.name} is as of {as_of}: a refit of {decision.candidate_id} learns "
             f"all up to {end}"
         )
-    model = _line(settings, decision, card.system, card.parameters)
-    (trained,) = train(settings, registry, dataset, [model], TrainOptions(seed=card.seed), watcher)
+    model = _config_of(settings, decision, card.system, card.parameters)
+    (trained,) = train(settings, registry, dataset, [model], TrainOptions(seed=card.seed), listener)
     return trained
 
 
-def _line(
+def _config_of(
     settings: Settings, decision: DecisionRecord, system: str, parameters: dict[str, Any]
-) -> Model:
+) -> ModelConfig:
     if not decision.line:
         raise HourglassError(
             f"{decision.record.path.name} does not name its line: run `hourglass gate` again"

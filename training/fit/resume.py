@@ -15,15 +15,15 @@ from pipeline.errors import HourglassError
 
 
 @dataclass(frozen=True)
-class Found:
+class ResumePoint:
     """What an earlier attempt at a fit left."""
 
     parts: int  # parts of the fit that are done: a search for the number of epochs is one
-    place: str | None  # where to go on, for people; None begins anew
+    position: str | None  # where to go on, for people; None begins anew
 
 
 @contextmanager
-def attempt(folder: Path, fresh: bool) -> Iterator[Found]:
+def locked_checkpoint_dir(folder: Path, fresh: bool) -> Iterator[ResumePoint]:
     """Be the only process that works at this fit, and say what an earlier attempt left.
 
     The system gives the folder free when the process is killed; what is in it stays.
@@ -50,17 +50,17 @@ def attempt(folder: Path, fresh: bool) -> Iterator[Found]:
         if fresh:
             for below in folder.iterdir():
                 shutil.rmtree(below)
-        yield _found(folder)
+        yield _resume_point(folder)
     finally:
         os.close(handle)
 
 
-def forget(folder: Path) -> None:
+def remove_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a fit whose model is safe."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _found(folder: Path) -> Found:
+def _resume_point(folder: Path) -> ResumePoint:
     """Read the places of all checkpoints; one that cannot be read is left for the fit to refuse."""
     from safetensors import SafetensorError, safe_open
 
@@ -76,4 +76,4 @@ def _found(folder: Path) -> Found:
         position = f"{path.parent.name}, epoch {state['epoch']}, batch {state['batch'] + 1}"
         if state["finished"]:
             position = f"{path.parent.name}, done"
-    return Found(done, position)
+    return ResumePoint(done, position)

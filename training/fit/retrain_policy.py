@@ -22,7 +22,7 @@ _FEWEST = 2  # looks at each end that a development needs
 
 
 @dataclass(frozen=True)
-class Signs:
+class RetrainSignals:
     """What is known of a model at an hour; None where it cannot be told."""
 
     age_h: int | None  # None: nothing is live, or only the floor
@@ -32,24 +32,24 @@ class Signs:
 
 
 @dataclass(frozen=True)
-class Worth:
+class RetrainDecision:
     """Whether to retrain: stable codes and one sentence."""
 
     retrain: bool
     reasons: tuple[str, ...]
     sentence: str
-    signs: Signs
+    signs: RetrainSignals
 
 
-def unseen_share(recent: Mapping[str, int], known: set[str]) -> float:
+def unseen_share(recent: Mapping[str, int], vocabulary: set[str]) -> float:
     """The part of recent events that are on items outside a vocabulary; 0 without events.
 
     Args:
         recent: events by item.
-        known: items of the model.
+        vocabulary: items of the model.
     """
     events = sum(recent.values())
-    unknown = sum(count for item, count in recent.items() if item not in known)
+    unknown = sum(count for item, count in recent.items() if item not in vocabulary)
     return unknown / events if events else 0.0
 
 
@@ -84,8 +84,8 @@ def popularity_shift(then: Mapping[str, int], now: Mapping[str, int], seed: int)
     return max(0.0, _total_variation(before, after) - float(by_chance))
 
 
-def _total_variation(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
-    return float(np.abs(one / one.sum() - other / other.sum()).sum() / 2)
+def _total_variation(first: NDArray[np.int64], other: NDArray[np.int64]) -> float:
+    return float(np.abs(first / first.sum() - other / other.sum()).sum() / 2)
 
 
 def metric_drop(looks: Sequence[tuple[float, int]]) -> float | None:
@@ -108,7 +108,7 @@ def _mean(looks: Sequence[tuple[float, int]]) -> float:
     return sum(mean * n for mean, n in looks) / targets if targets else 0.0
 
 
-def should_retrain(signs: Signs, rule: RetrainSettings) -> Worth:
+def should_retrain(signs: RetrainSignals, rule: RetrainSettings) -> RetrainDecision:
     """Whether any sign speaks for a new model; what cannot be told speaks for it too.
 
     The development of the metric is the exception: a model that is new has none yet.
@@ -141,12 +141,12 @@ def should_retrain(signs: Signs, rule: RetrainSettings) -> Worth:
             f"its figures fell by {signs.metric_drop:.1%} (more than {rule.max_metric_drop:.0%})"
         )
     if reasons:
-        return Worth(True, tuple(reasons), f"worth it: {'; '.join(texts)}", signs)
-    return Worth(False, ("little_changed",), f"not worth it: {_quiet(signs)}", signs)
+        return RetrainDecision(True, tuple(reasons), f"worth it: {'; '.join(texts)}", signs)
+    return RetrainDecision(False, ("little_changed",), f"not worth it: {_quiet(signs)}", signs)
 
 
-def _quiet(signs: Signs) -> str:
+def _quiet(signals: RetrainSignals) -> str:
     return (
-        f"the live model is {signs.age_h} h old, {signs.unseen_share or 0:.1%} of the events are "
-        f"on items it does not know, popularity moved by {signs.shift or 0:.3f}"
+        f"the live model is {signals.age_h} h old, {signals.unseen_share or 0:.1%} of the events "
+        f"are on items it does not know, popularity moved by {signals.shift or 0:.3f}"
     )

@@ -16,7 +16,13 @@ from pipeline.lake.tables import ITEM_HOURS
 from pipeline.settings.settings import Settings
 from training.evaluation.evaluate import read_evaluation
 from training.fit.model_configs import configured
-from training.fit.retrain_policy import Signs, Worth, metric_drop, popularity_shift, unseen_share
+from training.fit.retrain_policy import (
+    RetrainDecision,
+    RetrainSignals,
+    metric_drop,
+    popularity_shift,
+    unseen_share,
+)
 from training.registry.artefact import VOCABULARY_NAME
 from training.registry.champion_card import trusted
 from training.registry.mlflow_registry import Registry, champion
@@ -26,14 +32,14 @@ SEED = 0
 _FOLDER = "retrain"
 
 
-def signs_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) -> Signs:
+def signals_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) -> RetrainSignals:
     """What speaks for or against a new model at an hour; nothing at or after it is read.
 
     Of a live model that cannot be read, or that is of a later time, nothing can be told, which
     speaks for a new one; to replace it is the watch's task.
     """
     live = champion(registry)
-    nothing = Signs(None, None, None, None)
+    nothing = RetrainSignals(None, None, None, None)
     if live is None:
         return nothing
     try:
@@ -42,12 +48,12 @@ def signs_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) ->
         vocabulary = _vocabulary(live.folder)
     except HourglassError:
         return nothing
-    floor = configured(settings, settings.gate.floor)
+    floor = configured(settings, settings.gate.baseline)
     if card.system == floor.system or card.as_of > as_of:
         return nothing
     window_h = parse_duration_h(settings.dataset.popularity_window)
     recent = item_events(lake, HourRange(max(card.as_of, as_of - window_h), as_of))
-    return Signs(
+    return RetrainSignals(
         age_h=as_of.index - card.as_of.index,
         unseen_share=unseen_share(recent, vocabulary),
         shift=popularity_shift(
@@ -103,18 +109,18 @@ def looks_at(settings: Settings, model_id: str, within: HourRange) -> list[tuple
     return [(mean, targets) for _, mean, targets in sorted(looks)]
 
 
-def record_worth(settings: Settings, dataset_id: str, worth: Worth) -> Path:
+def record_retrain_decision(settings: Settings, dataset_id: str, decision: RetrainDecision) -> Path:
     """Keep what was found for a data set, so that the gate and the report know."""
     content = {
-        "retrain": worth.retrain,
-        "reasons": worth.reasons,
-        "sentence": worth.sentence,
-        "signs": asdict(worth.signs),
+        "retrain": decision.retrain,
+        "reasons": decision.reasons,
+        "sentence": decision.sentence,
+        "signs": asdict(decision.signs),
     }
     return write_text(_record(settings, dataset_id), json.dumps(content, indent=1) + "\n")
 
 
-def recorded_worth(settings: Settings, dataset_id: str) -> Worth | None:
+def recorded_retrain_decision(settings: Settings, dataset_id: str) -> RetrainDecision | None:
     """What was found for a data set; None where nobody looked.
 
     Raises:
@@ -125,11 +131,11 @@ def recorded_worth(settings: Settings, dataset_id: str) -> Worth | None:
         return None
     try:
         content = json.loads(path.read_text("utf-8"))
-        return Worth(
+        return RetrainDecision(
             bool(content["retrain"]),
             tuple(content["reasons"]),
             str(content["sentence"]),
-            Signs(**content["signs"]),
+            RetrainSignals(**content["signs"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise HourglassError(f"{path}: damaged: run `hourglass stale` again") from error

@@ -15,21 +15,27 @@ from pipeline.settings.settings import Settings
 from pipeline.version import code_version
 from training.data.reader import DataSet, read_dataset
 from training.fit.model_check import Facts, check_model, naming
-from training.fit.model_configs import Model, agreeing
-from training.fit.parent_model import NONE, Origin, find_own_parents, find_parent
+from training.fit.model_configs import ModelConfig, agreeing
+from training.fit.parent_model import NONE, ParentModel, find_own_parents, find_parent
 from training.fit.progress_display import EpochEnd, Epochs
-from training.fit.resume import Found, attempt, forget
+from training.fit.resume import ResumePoint, locked_checkpoint_dir, remove_checkpoints
 from training.gate.artefact_checks import one_line
 from training.model_types import FitProgress
 from training.models import build
-from training.models.parts.base import GradientTrained, System
+from training.models.parts.base import GradientTrained, Model
 from training.registry.artefact import Extras, load_model, model_id_of, save_model
 from training.registry.candidates import remember
 from training.registry.mlflow_registry import Registry
-from training.registry.mlflow_run import MlflowRun, Point, TrainingRun, log_training, machine_facts
+from training.registry.mlflow_run import (
+    EpochMetrics,
+    MlflowRun,
+    TrainingRun,
+    log_training,
+    machine_facts,
+)
 
 if TYPE_CHECKING:
-    from training.trainer.distributed import Processes
+    from training.trainer.distributed import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -56,19 +62,19 @@ class Trained:
     continued_from: str | None = None
 
 
-class Watcher(Protocol):
+class ProgressListener(Protocol):
     """Who shows people how a fit goes."""
 
-    def begin(self, model: Model, model_id: str, resumed_from: str | None) -> None:
+    def begin(self, model: ModelConfig, model_id: str, resumed_from: str | None) -> None:
         """A fit begins, or goes on."""
 
-    def hear(self, progress: FitProgress, phase: int) -> None:
+    def on_progress(self, progress: FitProgress, phase: int) -> None:
         """How far it has come; called often."""
 
-    def epoch(self, ended: EpochEnd) -> None:
+    def on_epoch(self, ended: EpochEnd) -> None:
         """An epoch is over."""
 
-    def say(self, sentence: str) -> None:
+    def message(self, sentence: str) -> None:
         """Something that people should know, and that stops nothing."""
 
 
@@ -76,9 +82,9 @@ def train(
     settings: Settings,
     registry: Registry | None,
     dataset: Path,
-    models: Sequence[Model],
+    models: Sequence[ModelConfig],
     options: TrainOptions,
-    watcher: Watcher,
+    listener: ProgressListener,
 ) -> list[Trained]:
     """Fit each model; the same ingredients give the same model, and one that is there is kept.
 
@@ -91,7 +97,7 @@ def train(
         dataset: folder of the data set.
         models: what to fit.
         options: how.
-        watcher: is told how it goes.
+        listener: is told how it goes.
 
     Raises:
         UsageError: a model's parameters are wrong, or the model to continue from does not exist or
@@ -100,17 +106,17 @@ def train(
         ModelsFailedError: so did some of several; the others were fitted all the same.
     """
     from training.trainer.device import device_of
-    from training.trainer.distributed import Processes
+    from training.trainer.distributed import ProcessGroup
 
     if options.device is not None:
         device_of(options.device)
     data = read_dataset(dataset)
-    processes = Processes.here()
+    processes = ProcessGroup.here()
     models = [agreeing(model, settings.evaluation.repeats == "keep") for model in models]
     init_from = options.init_from
     origin = find_parent(settings, registry, init_from or NONE, data, models, processes)
     own = (
-        find_own_parents(settings, registry, data, models, processes, watcher.say)
+        find_own_parents(settings, registry, data, models, processes, listener.message)
         if init_from is None
         else {}
     )
@@ -121,11 +127,11 @@ def train(
             check_model(model, facts)
     lineage = json.loads((dataset / "lineage.json").read_text("utf-8"))
     training = _Training(
-        settings, registry, data, lineage, options, origin, own, processes, watcher, code_version()
+        settings, registry, data, lineage, options, origin, own, processes, listener, code_version()
     )
     trained: list[Trained] = []
     failed: list[str] = []
-    for model in _floor_first(models, settings.gate.floor):
+    for model in _baseline_first(models, settings.gate.baseline):
         try:
             done = training.run(model)
         except Exception as error:
@@ -145,9 +151,9 @@ def train(
     return trained
 
 
-def _floor_first(models: Sequence[Model], floor: str) -> list[Model]:
+def _baseline_first(models: Sequence[ModelConfig], baseline: str) -> list[ModelConfig]:
     """Whatever fails, the live model can then be watched against the floor."""
-    return sorted(models, key=lambda model: model.name != floor)
+    return sorted(models, key=lambda model: model.name != baseline)
 
 
 class ModelsFailedError(SomeFailedError):
@@ -165,17 +171,17 @@ class _Training:
     data: DataSet
     lineage: dict[str, Any]
     options: TrainOptions
-    origin: Origin | None
-    own_origins: Mapping[str, Origin]
-    processes: Processes
-    watcher: Watcher
+    parent: ParentModel | None
+    own_parents: Mapping[str, ParentModel]
+    group: ProcessGroup
+    listener: ProgressListener
     code: str
 
-    def run(self, model: Model) -> Trained | None:
+    def run(self, model: ModelConfig) -> Trained | None:
         """Fit one model, or find it; None in all processes but the first."""
         system = build(model.system, model.parameters)
-        origin = self.origin if self.origin and self.origin.fits(model) else None
-        origin = origin or self.own_origins.get(model.name)
+        origin = self.parent if self.parent and self.parent.fits(model) else None
+        origin = origin or self.own_parents.get(model.name)
         model_id = self._model_id(model, origin)
         together = isinstance(system, GradientTrained)
         if self.registry is None:
@@ -186,22 +192,24 @@ class _Training:
         checkpoints = self.settings.path("checkpoints") / model_id
         run = self._run_of(model, model_id, origin, system)
         if metrics is not None:
-            forget(checkpoints)
+            remove_checkpoints(checkpoints)
             if together:
                 self._agreed(True)
             version = log_training(self.registry, replace(run, metrics=metrics))
             return self._trained(model, model_id, version, metrics, origin)
-        checkpoint_dir: AbstractContextManager[Found] = (
-            attempt(checkpoints, self.options.fresh) if together else nullcontext(Found(0, None))
+        checkpoint_dir: AbstractContextManager[ResumePoint] = (
+            locked_checkpoint_dir(checkpoints, self.options.fresh)
+            if together
+            else nullcontext(ResumePoint(0, None))
         )
         with checkpoint_dir as resume_point:
-            log = MlflowRun(self.registry, run, self.watcher.say)
-            self.watcher.begin(model, model_id, resume_point.place)
+            log = MlflowRun(self.registry, run, self.listener.message)
+            self.listener.begin(model, model_id, resume_point.position)
             began_s = time.monotonic()
             try:
                 if together:
                     self._agreed(False)
-                metrics, per_s = self._watched(system, model_id, origin, resume_point, log)
+                metrics, per_s = self._reporting(system, model_id, origin, resume_point, log)
                 seconds = time.monotonic() - began_s
                 facts = {**run.facts, "seconds": seconds, "events_per_s": per_s}
                 self._save(model, system, metrics, origin, facts)
@@ -213,7 +221,7 @@ class _Training:
                 raise
             version = log.finish(metrics)
             if together:
-                forget(checkpoints)
+                remove_checkpoints(checkpoints)
         return self._trained(
             model,
             model_id,
@@ -221,38 +229,43 @@ class _Training:
             metrics,
             origin,
             seconds=seconds,
-            resumed_from=resume_point.place,
+            resumed_from=resume_point.position,
         )
 
     def _agreed(self, is_trained: bool) -> bool:
         """What the first process found out, which the others wait for."""
-        return bool(self.processes.told_by_first([float(is_trained)])[0])
+        return bool(self.group.broadcast([float(is_trained)])[0])
 
-    def _watched(
-        self, system: System, model_id: str, origin: Origin | None, found: Found, log: MlflowRun
+    def _reporting(
+        self,
+        system: Model,
+        model_id: str,
+        parent: ParentModel | None,
+        resume_point: ResumePoint,
+        log: MlflowRun,
     ) -> tuple[dict[str, float], float | None]:
         """Training metrics, and how fast it went in the end."""
-        epochs = Epochs(found.parts)
+        epochs = Epochs(resume_point.parts)
 
         def tell(ended: EpochEnd | None) -> None:
             if ended is not None:
-                log.epoch(Point(ended.progress.epoch, ended.curves))
-                self.watcher.epoch(ended)
+                log.epoch(EpochMetrics(ended.progress.epoch, ended.curves))
+                self.listener.on_epoch(ended)
 
         def report(progress: FitProgress) -> None:
-            tell(epochs.hear(progress))
-            self.watcher.hear(progress, epochs.phase)
+            tell(epochs.on_progress(progress))
+            self.listener.on_progress(progress, epochs.phase)
 
-        metrics = self._fit(system, model_id, origin, report)
+        metrics = self._fit(system, model_id, parent, report)
         last = epochs.stop()
         tell(last)
         return metrics, last.progress.events_per_s if last else None
 
     def _fit(
         self,
-        system: System,
+        system: Model,
         model_id: str,
-        origin: Origin | None,
+        parent: ParentModel | None,
         report: Callable[[FitProgress], None],
     ) -> dict[str, float]:
         from training.trainer.interface import FitOptions
@@ -262,16 +275,16 @@ class _Training:
         options = FitOptions(
             device=self.options.device,
             checkpoints=self.settings.path("checkpoints") / model_id,
-            start=origin.start if origin else None,
+            parent=parent.weights if parent else None,
         )
         return system.fit_with(self.data, self.options.seed, report, options)
 
     def _save(
         self,
-        model: Model,
-        system: System,
+        model: ModelConfig,
+        system: Model,
         metrics: dict[str, float],
-        origin: Origin | None,
+        parent: ParentModel | None,
         facts: dict[str, Any],
     ) -> None:
         optimiser = None
@@ -279,26 +292,26 @@ class _Training:
             optimiser = system.optimiser_tensors()
         extras = Extras(
             optimiser=optimiser,
-            continued_from=origin.model_id if origin else None,
-            optimiser_continued=bool(origin and origin.has_optimiser),
+            continued_from=parent.model_id if parent else None,
+            optimiser_continued=bool(parent and parent.has_optimiser),
             facts=facts,
         )
         models, seed = self.settings.path("models"), self.options.seed
         save_model(models, system, model.parameters, self.data, seed, metrics, self.code, extras)
 
-    def _model_id(self, model: Model, origin: Origin | None) -> str:
+    def _model_id(self, model: ModelConfig, parent: ParentModel | None) -> str:
         return model_id_of(
             model.system,
             model.parameters,
             self.data.manifest.dataset_id,
             self.options.seed,
             self.code,
-            origin.model_id if origin else None,
-            bool(origin and origin.has_optimiser),
+            parent.model_id if parent else None,
+            bool(parent and parent.has_optimiser),
         )
 
     def _run_of(
-        self, model: Model, model_id: str, origin: Origin | None, system: System
+        self, model: ModelConfig, model_id: str, parent: ParentModel | None, system: Model
     ) -> TrainingRun:
         device = self.options.device or str(model.parameters.get("device", "auto"))
         return TrainingRun(
@@ -313,18 +326,18 @@ class _Training:
             code_version=self.code,
             seed=self.options.seed,
             name=model.name,
-            continued_from=origin.model_id if origin else None,
-            facts=machine_facts(system, device, self.processes.world),
+            continued_from=parent.model_id if parent else None,
+            facts=machine_facts(system, device, self.group.world),
             init_from=self.options.init_from or model.init_from,
         )
 
     @staticmethod
     def _trained(
-        model: Model,
+        model: ModelConfig,
         model_id: str,
         version: str,
         metrics: dict[str, float],
-        origin: Origin | None,
+        parent: ParentModel | None,
         *,
         seconds: float = 0.0,
         resumed_from: str | None = None,
@@ -337,7 +350,7 @@ class _Training:
             metrics=metrics,
             seconds=round(seconds, 3),
             resumed_from=resumed_from,
-            continued_from=origin.model_id if origin else None,
+            continued_from=parent.model_id if parent else None,
         )
 
 

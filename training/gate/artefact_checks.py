@@ -23,10 +23,10 @@ from training.data.arrays import ranges
 from training.data.reader import DataSet, Histories, Requests, sha256_of
 from training.metrics.ranking import Scorer, find_targets
 from training.metrics.vocabulary_alignment import (
+    index_of,
     is_identity,
-    positions,
-    translate,
-    translate_requests,
+    reencode,
+    reencode_requests,
 )
 from training.registry.model_card import CARD_NAME
 
@@ -54,7 +54,7 @@ class Loaded(Protocol):
     """What the loader of artefacts hands back."""
 
     @property
-    def system(self) -> Scorer: ...  # noqa: D102
+    def model(self) -> Scorer: ...  # noqa: D102
 
     @property
     def card(self) -> Card: ...  # noqa: D102
@@ -64,7 +64,7 @@ class Loaded(Protocol):
 
 
 @dataclass(frozen=True)
-class Defect:
+class ArtefactProblem:
     """Why an artefact may not go live: a stable code and one sentence."""
 
     code: str
@@ -72,30 +72,30 @@ class Defect:
 
 
 @dataclass(frozen=True)
-class Soundness:
+class ArtefactReport:
     """The result of examining one artefact."""
 
     model_id: str
-    defects: tuple[Defect, ...]
+    defects: tuple[ArtefactProblem, ...]
     card_sha256: str | None  # of model.json, which itself holds the checksums of the other files
     probes: int
 
     @property
-    def sound(self) -> bool:
+    def is_sound(self) -> bool:
         """Whether nothing was found."""
         return not self.defects
 
 
-def examine(
+def check_artefact(
     folder: Path,
-    frozen: DataSet,
+    test_set: DataSet,
     rule: EvaluationSettings,
     load: Callable[[Path], Loaded],
     *,
     seed: int,
     probes: int = PROBES,
     learned: DataSet | None = None,
-) -> Soundness:
+) -> ArtefactReport:
     """Load an artefact and probe it on a few requests of the frozen part.
 
     Codes of defects: ``not_loadable`` (missing, damaged, truncated or non-finite weights),
@@ -109,7 +109,7 @@ def examine(
 
     Args:
         folder: ``<models>/<model_id>``.
-        frozen: the test part.
+        test_set: the test part.
         rule: which events are targets.
         load: the loader of artefacts, ``training.registry.artefact.load_model``.
         seed: chooses the probed requests and the scrambled future.
@@ -120,31 +120,39 @@ def examine(
     card = folder / CARD_NAME
     card_sha256 = sha256_of(card) if card.is_file() else None
 
-    def report_of(*defects: Defect) -> Soundness:
-        return Soundness(model_id, defects, card_sha256, probes)
+    def report_of(*defects: ArtefactProblem) -> ArtefactReport:
+        return ArtefactReport(model_id, defects, card_sha256, probes)
 
     try:
         model = load(folder)
     except Exception as error:  # whatever fails to load must not go live
-        return report_of(Defect("not_loadable", f"{model_id} cannot be loaded: {one_line(error)}"))
+        return report_of(
+            ArtefactProblem("not_loadable", f"{model_id} cannot be loaded: {one_line(error)}")
+        )
     if model.card.model_id != model_id:
-        return report_of(Defect("wrong_model", f"{folder} holds the model {model.card.model_id}"))
-    if defect := _contradiction(model, frozen, learned):
+        return report_of(
+            ArtefactProblem("wrong_model", f"{folder} holds the model {model.card.model_id}")
+        )
+    if defect := _contradicting(model, test_set, learned):
         return report_of(defect)
     try:
-        return report_of(*_probe(model, frozen, rule, seed, probes))
+        return report_of(*_probe(model, test_set, rule, seed, probes))
     except Exception as error:  # whatever fails to score must not go live
-        return report_of(Defect("scores_failed", f"{model_id} cannot score: {one_line(error)}"))
+        return report_of(
+            ArtefactProblem("scores_failed", f"{model_id} cannot score: {one_line(error)}")
+        )
 
 
-def _contradiction(model: Loaded, frozen: DataSet, learned: DataSet | None) -> Defect | None:
+def _contradicting(
+    model: Loaded, test_set: DataSet, learned: DataSet | None
+) -> ArtefactProblem | None:
     """What a card says that its data set, if that is the one at hand, does not."""
     card = model.card
-    if card.dataset_id != frozen.manifest.base_dataset_id:
+    if card.dataset_id != test_set.manifest.base_dataset_id:
         return None
-    for data in (frozen, learned):
+    for data in (test_set, learned):
         if data is not None and not np.array_equal(model.item_ids, data.item_ids):
-            return Defect(
+            return ArtefactProblem(
                 "vocabulary_mismatch",
                 f"{card.model_id} was trained on {card.dataset_id} but its "
                 f"{counted(model.item_ids.size, 'item')} {verb(model.item_ids.size, 'is', 'are')} "
@@ -153,58 +161,64 @@ def _contradiction(model: Loaded, frozen: DataSet, learned: DataSet | None) -> D
     if learned is None:
         return None
     if str(card.as_of) != str(learned.manifest.as_of):
-        return Defect(
+        return ArtefactProblem(
             "card_contradicts_data",
             f"the card of {card.model_id} says {card.as_of}, its data set {card.dataset_id} is as "
             f"of {learned.manifest.as_of}",
         )
-    begins_us = frozen.manifest.window_start.index * HOUR_S * 1_000_000
+    begins_us = test_set.manifest.window_start.index * HOUR_S * 1_000_000
     if learned.histories.time_us.size and int(learned.histories.time_us.max()) >= begins_us:
-        return Defect(
+        return ArtefactProblem(
             "trained_on_the_future",
             f"data set {card.dataset_id} of {card.model_id} holds events of the test hours, from "
-            f"{frozen.manifest.window_start} on",
+            f"{test_set.manifest.window_start} on",
         )
     return None
 
 
 def _probe(
-    model: Loaded, frozen: DataSet, rule: EvaluationSettings, seed: int, probes: int
-) -> list[Defect]:
+    model: Loaded, test_set: DataSet, rule: EvaluationSettings, seed: int, probes: int
+) -> list[ArtefactProblem]:
     rng = np.random.default_rng(seed)
-    histories, requests = probe_requests(frozen, rule, model.item_ids, rng, probes)
-    scores = np.array(model.system.score(histories, requests))  # a copy, (n, W)
+    histories, requests = probe_requests(test_set, rule, model.item_ids, rng, probes)
+    scores = np.array(model.model.score(histories, requests))  # a copy, (n, W)
     wanted = (len(requests), model.item_ids.size)
     if scores.shape != wanted:
         return [
-            Defect("scores_incomplete", f"scores have the shape {scores.shape}, expected {wanted}")
+            ArtefactProblem(
+                "scores_incomplete", f"scores have the shape {scores.shape}, expected {wanted}"
+            )
         ]
     if not np.isfinite(scores).all():
         bad = int((~np.isfinite(scores)).any(axis=1).sum())
         return [
-            Defect("scores_not_finite", f"{bad} of {len(requests)} probes got a non-finite score")
+            ArtefactProblem(
+                "scores_not_finite", f"{bad} of {len(requests)} probes got a non-finite score"
+            )
         ]
     scrambled = scramble_future(histories, requests, model.item_ids.size, rng)
-    again = model.system.score(scrambled, requests)
+    again = model.model.score(scrambled, requests)
     differs = differing(scores, again)
     if not differs:
         alike = impersonal(scores, histories, requests, rule.k)
         return [_popularity_alone(alike, min(rule.k, scores.shape[1]))] if alike else []
-    repeated = differing(scores, model.system.score(histories, requests))
+    repeated = differing(scores, model.model.score(histories, requests))
     if repeated:
         return [
-            Defect(
+            ArtefactProblem(
                 "not_deterministic",
                 f"{repeated} of {len(requests)} probes change when asked again",
             )
         ]
     return [
-        Defect("sees_the_future", f"{differs} of {len(requests)} probes change with later events")
+        ArtefactProblem(
+            "sees_the_future", f"{differs} of {len(requests)} probes change with later events"
+        )
     ]
 
 
-def _popularity_alone(probes: int, k: int) -> Defect:
-    return Defect(
+def _popularity_alone(probes: int, k: int) -> ArtefactProblem:
+    return ArtefactProblem(
         "not_personal",
         f"{probes} probes of different users get the same {k} best items: popularity alone",
     )
@@ -246,30 +260,30 @@ def impersonal(
     return asking if asking >= _FEWEST else 0
 
 
-def differing(one: NDArray[np.float32], other: NDArray[np.float32]) -> int:
+def differing(first: NDArray[np.float32], other: NDArray[np.float32]) -> int:
     """Rows that differ by more than rounding, relative to the largest score of the row."""
-    tolerance = 1e-4 * np.abs(one).max(axis=1, keepdims=True)
-    return int((~(np.abs(one - other) <= tolerance)).any(axis=1).sum())
+    tolerance = 1e-4 * np.abs(first).max(axis=1, keepdims=True)
+    return int((~(np.abs(first - other) <= tolerance)).any(axis=1).sum())
 
 
 def probe_requests(
-    frozen: DataSet,
+    test_set: DataSet,
     rule: EvaluationSettings,
     item_ids: NDArray[np.object_],
     rng: np.random.Generator,
     probes: int,
 ) -> tuple[Histories, Requests]:
     """A random target of each of a few random users, in the model's own item numbers."""
-    requests = find_targets(frozen.histories, rule).requests
+    requests = find_targets(test_set.histories, rule).requests
     shuffled = rng.permutation(len(requests))
     _, first = np.unique(requests.user[shuffled], return_index=True)
     rows = shuffled[first]
     requests = requests.take(np.sort(rng.permutation(rows)[:probes]))
-    columns = positions(frozen.item_ids, item_ids)
+    columns = index_of(test_set.item_ids, item_ids)
     if is_identity(columns, item_ids.size):
-        return frozen.histories, requests
-    histories, events_before = translate(frozen.histories, columns)
-    return histories, translate_requests(requests, frozen.histories.offsets, events_before)
+        return test_set.histories, requests
+    histories, events_before = reencode(test_set.histories, columns)
+    return histories, reencode_requests(requests, test_set.histories.offsets, events_before)
 
 
 def scramble_future(

@@ -28,10 +28,10 @@ from training.gate.sequential_test import (
     Sequential,
     Sums,
     contrast,
+    first_informative_look,
     log_evidence,
     scale_of,
     sequential,
-    telling,
     total,
     variance_by_day,
 )
@@ -47,7 +47,7 @@ _DAY_H = 24
 def sample_size(evidence: Evidence) -> CheckResult:
     """All looks together are enough to decide on."""
     name = "sample_size"
-    sums = evidence.people("floor") or total(look.floor for look in evidence.looks)
+    sums = evidence.user_sums("floor") or total(look.baseline for look in evidence.looks)
     wanted = {
         "min_users": max(evidence.gate.min_users, _FEWEST_USERS),
         "min_targets": evidence.gate.min_targets,
@@ -64,8 +64,8 @@ def sample_size(evidence: Evidence) -> CheckResult:
 
 def beats_floor(evidence: Evidence) -> CheckResult:
     """The candidate is proven better than the floor, whatever the champion is."""
-    looks = [look.floor for look in evidence.looks]
-    return _beats(evidence, "floor", evidence.floor, looks, drop=False)
+    looks = [look.baseline for look in evidence.looks]
+    return _beats(evidence, "floor", evidence.baseline, looks, drop=False)
 
 
 def beats_champion(evidence: Evidence) -> CheckResult:
@@ -108,7 +108,7 @@ def slice_figures(evidence: Evidence) -> dict[str, dict[str, Any]]:
     bound = -math.log(1.0 - gate.confidence)
     whole = total(look.champion[ALL] for look in looks)
     # Who belongs to a slice is not kept; users are taken to come back there as they do in all.
-    people = evidence.people("champion") or whole
+    people = evidence.user_sums("champion") or whole
     each_once = people.users / max(1, whole.users)
     bond = max(1.0, people.dd / whole.dd) if whole.dd else 1.0
     names = sorted({name for look in looks for name in look.champion} - {ALL})
@@ -143,15 +143,15 @@ def slice_figures(evidence: Evidence) -> dict[str, dict[str, Any]]:
     return figures
 
 
-def _evidence_of_gain(evidence: Evidence, parts: Sequence[Sums], bond: float) -> float:
+def _evidence_of_gain(evidence: Evidence, parts: Sequence[Sums], cluster_inflation: float) -> float:
     """How surely the sums of a slice, one a look, are above zero.
 
-    Only users are taken for uncertain, ``bond`` >= 1 times as much as if nobody came back: an
-    hour's luck may be as large as what a slice may lose, so a test that allows for it would hold
-    every model for many hours.
+    Only users are taken for uncertain, ``cluster_inflation`` >= 1 times as much as if nobody came
+    back: an hour's luck may be as large as what a slice may lose, so a test that allows for it
+    would hold every model for many hours.
     """
-    whole, scale = total(parts), scale_of(telling(parts), evidence.gate.min_targets)
-    return log_evidence(whole.d, bond * whole.dd, scale)
+    whole, scale = total(parts), scale_of(first_informative_look(parts), evidence.gate.min_targets)
+    return log_evidence(whole.d, cluster_inflation * whole.dd, scale)
 
 
 def _verdict(sums: Sums, excess: Range, *, shown: bool) -> str:
@@ -167,7 +167,7 @@ def against_champion(evidence: Evidence) -> Sequential | None:
     None where nothing can be compared.
     """
     role = "champion" if evidence.champion else "floor"
-    sums = [look.champion[ALL] if evidence.champion else look.floor for look in evidence.looks]
+    sums = [look.champion[ALL] if evidence.champion else look.baseline for look in evidence.looks]
     return _sequential(evidence, role, sums) if total(sums).n else None
 
 
@@ -177,9 +177,9 @@ def _sequential(evidence: Evidence, role: str, looks: Sequence[Sums]) -> Sequent
     return sequential(
         looks,
         alpha=evidence.alpha,
-        swing=gate.hour_swing,
-        scale=scale_of(telling(looks), gate.min_targets, gate.day_swing),
-        people=evidence.people(role),
+        common_shock=gate.hour_swing,
+        scale=scale_of(first_informative_look(looks), gate.min_targets, gate.day_swing),
+        user_sums=evidence.user_sums(role),
         by_day=variance_by_day(looks, days, gate.day_swing),
     )
 
@@ -192,7 +192,7 @@ def _beats(
     if not total(looks).n:
         return held(name, "no_targets", "There is no target to compare on")
     proof = _sequential(evidence, role, looks)
-    sample = evidence.people(role) or total(looks)
+    sample = evidence.user_sums(role) or total(looks)
     # The same limits as an interval of both sides with that confidence, for a single look.
     fixed = contrast(sample, (1.0 + gate.confidence) / 2.0)
     numbers = {
@@ -262,11 +262,11 @@ def _this_look(evidence: Evidence, other: Contestant) -> dict[str, Any]:
     return {key: asdict(interval) for key, interval in named.items()}
 
 
-def _listed(names: list[str], found: dict[str, dict[str, Any]]) -> str:
+def _listed(names: list[str], figures: dict[str, dict[str, Any]]) -> str:
     """The worst three slices with their differences."""
-    worst = sorted(names, key=lambda name: found[name]["excess_over_tolerated"]["lower"])[:3]
+    worst = sorted(names, key=lambda name: figures[name]["excess_over_tolerated"]["lower"])[:3]
     worst_texts = [
-        f"{name} ({found[name]['difference']['mean']:+.4f} from {found[name]['champion']:.4f})"
+        f"{name} ({figures[name]['difference']['mean']:+.4f} from {figures[name]['champion']:.4f})"
         for name in worst
     ]
     more = len(names) - len(worst)

@@ -18,7 +18,7 @@ from training.data.reader import sha256_of
 from training.gate.artefact_checks import Card
 from training.gate.evidence import Contestant, Outcome
 from training.gate.gate import Decision
-from training.gate.user_sums import write_people
+from training.gate.user_sums import write_user_sums
 from training.metrics.ranks import ranks_path, read_ranks
 from training.registry.model_card import CARD_NAME
 
@@ -35,7 +35,7 @@ __all__ = [
     "write_record",
 ]
 
-_LIKING = {Outcome.PROMOTE: 2, Outcome.HOLD: 1, Outcome.BLOCK: 0}
+_PREFERENCE = {Outcome.PROMOTE: 2, Outcome.HOLD: 1, Outcome.BLOCK: 0}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def contestant(
     *,
     models: Path | None = None,
     version: str | None = None,
-    live_record: str | None = None,
+    champion_record: str | None = None,
     failure: str | None = None,
     definition: str = "",
 ) -> Contestant:
@@ -76,7 +76,7 @@ def contestant(
         frozen_id: of the frozen part.
         models: where the card's file lies; None: what is there now is not compared.
         version: of the registry, where the model is live.
-        live_record: what made it live.
+        champion_record: what made it live.
         failure: why it has no ranks, where that is known.
         definition: digest of what its line is made of.
     """
@@ -95,7 +95,7 @@ def contestant(
         ranks_sha256=digest,
         card_sha256=sha256_of(file) if file and file.is_file() else None,
         version=version,
-        live_record=live_record,
+        champion_record=champion_record,
         failure=failure,
         definition=definition,
     )
@@ -117,14 +117,14 @@ def decision_content(
         "format": FORMAT,
         "kind": "decision",
         "as_of": str(evidence.start),
-        "line": evidence.line,
+        "line": evidence.name,
         "evaluation_id": evidence.frozen_id,
         "outcome": decision.outcome.value,
         "reasons": decision.reasons,
         "sentence": decision.sentence,
         "checks": [asdict(check) for check in decision.checks],
         "champion": None,
-        **{role: _told(member) for role, member in evidence.contestants.items()},
+        **{role: _contestant_json(member) for role, member in evidence.contestants.items()},
         "ranked_champion": evidence.ranked_champion,
         "look": decision.looks[-1].content(users) if decision.looks else None,
         "earlier_looks": [
@@ -133,8 +133,8 @@ def decision_content(
         ],
         "sequential": None,
         "slices": numbers.get("harms_no_slice", {}).get("slices", {}),
-        "lines_sharing_the_risk": evidence.n_lines,
-        "soundness": asdict(evidence.soundness) if evidence.soundness else None,
+        "lines_sharing_the_risk": evidence.n_candidates,
+        "soundness": asdict(evidence.artefact_report) if evidence.artefact_report else None,
         "quality_passed": evidence.quality_passed,
         "evaluation_settings": evidence.rule.model_dump(mode="json"),
         "gate_settings": evidence.gate.model_dump(mode="json"),
@@ -149,12 +149,12 @@ def decision_content(
     return content
 
 
-def _told(one: Contestant) -> dict[str, Any]:
+def _contestant_json(one: Contestant) -> dict[str, Any]:
     return {
         "model_id": one.model_id,
         "system": one.system,
         "version": one.version,
-        "live_record": one.live_record,
+        "live_record": one.champion_record,
         "dataset_id": one.dataset_id,
         "as_of": str(one.as_of),
         "card_sha256": one.card_sha256,
@@ -171,8 +171,8 @@ def write_decision(decision: Decision, folder: Path, made_at: str | None = None)
         HourglassError: a file of that name holds something else.
     """
     prefix = f"{decision.evidence.start}-{decision.evidence.candidate.model_id}"
-    people = decision.looks[-1].people if decision.looks else None
-    users = write_people(people, folder, prefix) if people is not None else None
+    people = decision.looks[-1].user_sums if decision.looks else None
+    users = write_user_sums(people, folder, prefix) if people is not None else None
     return write_record(folder, prefix, decision_content(decision, made_at, users))
 
 
@@ -227,7 +227,7 @@ def latest_decision(folder: Path) -> Path:
         record = read_record(path)
         if record.content.get("kind") != "decision":
             continue
-        liking = _LIKING[read_decision(path).outcome]
+        liking = _PREFERENCE[read_decision(path).outcome]
         made_at = str(record.content.get("made_at") or "")
         ranked.append((made_at, liking if made_at else 0, path.stat().st_mtime_ns, path.name))
     if not ranked:

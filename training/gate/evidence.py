@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings.settings import EvaluationSettings, GateSettings
-from training.gate.artefact_checks import Soundness
+from training.gate.artefact_checks import ArtefactReport
 from training.gate.past_looks import ALL, Look, LookKey, period_start
 from training.gate.sequential_test import Sums
-from training.gate.user_sums import People, together
+from training.gate.user_sums import UserSums, merge_user_sums
 from training.metrics.metrics import target_values
 from training.metrics.ranks import Ranks, rule_key
 
@@ -42,7 +42,7 @@ class Contestant:
     ranks_sha256: str | None
     card_sha256: str | None = None  # as it lies there now; that of the ranks is in them
     version: str | None = None  # in the registry, of what is live
-    live_record: str | None = None  # what made it live
+    champion_record: str | None = None  # what made it live
     failure: str | None = None  # why it has no ranks
     definition: str = ""  # digest of what its line is made of
     changed: str | None = None  # how its files differ from what the registry recorded
@@ -56,14 +56,14 @@ class Evidence:
     start: Hour  # first hour of the frozen events
     candidate: Contestant
     champion: Contestant | None  # None: nothing is live
-    floor: Contestant
-    soundness: Soundness | None  # of the candidate's artefact; None: not examined
+    baseline: Contestant
+    artefact_report: ArtefactReport | None  # of the candidate's artefact; None: not examined
     quality_passed: bool | None  # None: not validated
     rule: EvaluationSettings
     gate: GateSettings
     seed: int
-    line: str = ""  # configured name of the candidate
-    n_lines: int = 1  # lines that share the risk
+    name: str = ""  # configured name of the candidate
+    n_candidates: int = 1  # lines that share the risk
     base_dataset_id: str | None = None  # what the frozen events follow; None: any will do
     late: bool = False  # judged after later hours had ended, by a fit from before: a look, no more
     ranked_champion: str | None = None  # version that was live at the evaluation
@@ -78,7 +78,7 @@ class Evidence:
     @property
     def contestants(self) -> dict[str, Contestant]:
         """By role: candidate, floor and, where there is one, champion."""
-        roles = {"candidate": self.candidate, "floor": self.floor}
+        roles = {"candidate": self.candidate, "floor": self.baseline}
         return roles | ({"champion": self.champion} if self.champion else {})
 
     @property
@@ -94,7 +94,7 @@ class Evidence:
     @property
     def alpha(self) -> float:
         """Risk that this line may take in a period; the lines share that of the gate."""
-        return (1.0 - self.gate.confidence) / max(1, self.n_lines)
+        return (1.0 - self.gate.confidence) / max(1, self.n_candidates)
 
     @cached_property
     def look(self) -> Look:
@@ -107,7 +107,7 @@ class Evidence:
             return self.recorded_look
         champion = self.champion
         user = ranks_of(self.candidate).user
-        mine, floor = self.values(self.candidate), self.values(self.floor)
+        mine, floor = self.values(self.candidate), self.values(self.baseline)
         champion_sums: dict[str, Sums] = {}
         theirs = None if champion is None else self.values(champion)
         if theirs is not None:
@@ -118,23 +118,23 @@ class Evidence:
         return Look(
             hours=self.hours,
             key=LookKey(
-                line=self.line,
+                line=self.name,
                 champion=(champion.version or champion.model_id) if champion else None,
-                live_record=champion.live_record if champion else None,
-                floor=self.gate.floor,
+                live_record=champion.champion_record if champion else None,
+                floor=self.gate.baseline,
                 metric=self.gate.metric,
                 k=self.rule.k,
                 rule=rule_key(self.rule),
                 period=str(period_start(self.start, parse_duration_h(self.gate.period))),
                 definition=self.candidate.definition,
-                floor_definition=self.floor.definition,
+                floor_definition=self.baseline.definition,
             ),
-            floor=Sums.of(mine, floor, user),
+            baseline=Sums.of(mine, floor, user),
             champion=champion_sums,
             candidate=self.candidate.model_id,
-            people=None
+            user_sums=None
             if self.user_ids is None
-            else People.of(self.user_ids, user, mine, theirs, floor),
+            else UserSums.of(self.user_ids, user, mine, theirs, floor),
         )
 
     @cached_property
@@ -146,10 +146,10 @@ class Evidence:
         """
         return (*self.earlier(self.look.key), self.look)
 
-    def people(self, role: str) -> Sums | None:
-        """All looks added up user by user, against ``champion`` or ``floor``, where known."""
-        recorded = [look.people for look in self.looks if look.people is not None]
-        return together(recorded).sums(role) if len(recorded) == len(self.looks) else None
+    def user_sums(self, role: str) -> Sums | None:
+        """All looks added up user by user, against ``champion`` or ``baseline``, where known."""
+        recorded = [look.user_sums for look in self.looks if look.user_sums is not None]
+        return merge_user_sums(recorded).sums(role) if len(recorded) == len(self.looks) else None
 
     def values(self, contestant: Contestant) -> NDArray[np.float64]:
         """What each target adds to the gate's metric, (n,)."""

@@ -141,18 +141,19 @@ def choose(decisions: Sequence[Decision]) -> list[Decision]:
     return sorted(settled, key=lambda decision: -_SEVERITY[decision.outcome])
 
 
-def _second_best(one: Decision, best: Decision) -> Decision:
+def _second_best(decision: Decision, best: Decision) -> Decision:
     better = best.evidence.candidate.model_id
     sentence = (
-        f"{better} is better: by at least {best.lower:+.4f}, this one by at least {one.lower:+.4f}"
+        f"{better} is better: by at least {best.lower:+.4f}, this one by at least "
+        f"{decision.lower:+.4f}"
     )
     check = held("choice", "another_is_better", sentence, chosen=better, lower=best.lower)
     return replace(
-        one,
+        decision,
         outcome=Outcome.HOLD,
         reasons=(check.reason,),
         sentence=f"{sentence}.",
-        checks=(*one.checks, check),
+        checks=(*decision.checks, check),
     )
 
 

@@ -17,7 +17,7 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import Record, hour_of_name, read_record
 from training.gate.sequential_test import Sums
-from training.gate.user_sums import People, read_people
+from training.gate.user_sums import UserSums, read_user_sums
 
 ALL = "all"  # all targets, beside the slices of them
 
@@ -50,9 +50,9 @@ class Look:
 
     hours: HourRange
     key: LookKey
-    floor: Sums  # candidate against the floor
+    baseline: Sums  # candidate against the floor
     champion: Mapping[str, Sums]  # candidate against the champion; empty without one
-    people: People | None = None  # user by user
+    user_sums: UserSums | None = None  # user by user
     candidate: str = ""  # model id of the fit that was looked at
     file: str | None = None  # of an earlier one
     sha256: str | None = None
@@ -64,7 +64,7 @@ class Look:
             "stop": str(self.hours.stop),
             "key": asdict(self.key),
             "users": {"file": users[0], "sha256": users[1]} if users else None,
-            "floor": asdict(self.floor),
+            "floor": asdict(self.baseline),
             "champion": {name: asdict(sums) for name, sums in self.champion.items()},
         }
 
@@ -166,9 +166,9 @@ def look_of(folder: Path, record: Record) -> Look:
         return Look(
             hours=HourRange(Hour.parse(content["first"]), Hour.parse(content["stop"])),
             key=_key_of(record),
-            floor=Sums.read(content["floor"]),
+            baseline=Sums.read(content["floor"]),
             champion={name: Sums.read(sums) for name, sums in content["champion"].items()},
-            people=read_people(folder, users["file"], users["sha256"]) if users else None,
+            user_sums=read_user_sums(folder, users["file"], users["sha256"]) if users else None,
             candidate=record.content["candidate"]["model_id"],
             file=record.path.name,
             sha256=record.sha256,

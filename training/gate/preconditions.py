@@ -50,7 +50,7 @@ def thresholds(evidence: Evidence) -> CheckResult:
 
 def artefact(evidence: Evidence) -> CheckResult:
     """The candidate's files were examined and nothing was found."""
-    report = evidence.soundness
+    report = evidence.artefact_report
     if report is None or report.model_id != evidence.candidate.model_id:
         return blocked(
             "artefact",
@@ -132,31 +132,31 @@ def same_questions(evidence: Evidence) -> CheckResult:
     return passed(name, "same_targets", "All answered the same targets.")
 
 
-def _of_its_ranks(evidence: Evidence, role: str, one: Contestant) -> tuple[str, str] | None:
+def _of_its_ranks(evidence: Evidence, role: str, contestant: Contestant) -> tuple[str, str] | None:
     """Reason and sentence of what is wrong with the ranks of one contestant."""
-    ranks, rule = one.ranks, rule_key(evidence.rule)
-    if ranks is None or one.ranks_sha256 is None:
-        if role == "champion" and one.version != evidence.ranked_champion:
+    ranks, rule = contestant.ranks, rule_key(evidence.rule)
+    if ranks is None or contestant.ranks_sha256 is None:
+        if role == "champion" and contestant.version != evidence.ranked_champion:
             return (
                 "baseline_changed",
-                f"version {one.version} went live after version "
+                f"version {contestant.version} went live after version "
                 f"{evidence.ranked_champion or 'none'} was ranked: run hourglass evaluate",
             )
-        why = one.failure or "run hourglass evaluate"
-        return "missing_ranks", f"the {role} {one.model_id} has no ranks: {why}"
-    if ranks.model_id != one.model_id:
+        why = contestant.failure or "run hourglass evaluate"
+        return "missing_ranks", f"the {role} {contestant.model_id} has no ranks: {why}"
+    if ranks.model_id != contestant.model_id:
         return (
             "ranks_of_another_model",
-            f"the ranks of {one.model_id} were made by {ranks.model_id}",
+            f"the ranks of {contestant.model_id} were made by {ranks.model_id}",
         )
     if ranks.frozen_id != evidence.frozen_id or ranks.rule != rule:
         return (
             "different_targets",
-            f"the ranks of {one.model_id} are of {ranks.frozen_id} ({ranks.rule}), not of "
+            f"the ranks of {contestant.model_id} are of {ranks.frozen_id} ({ranks.rule}), not of "
             f"{evidence.frozen_id} ({rule})",
         )
     if ranks.n_targets and int(ranks.rank.min()) < 1:
-        return "bad_ranks", f"a rank of {one.model_id} is below 1"
+        return "bad_ranks", f"a rank of {contestant.model_id} is below 1"
     return None
 
 
@@ -211,7 +211,7 @@ def earlier_evidence(evidence: Evidence) -> CheckResult:
             name,
             "hour_was_judged_with_another_fit",
             f"{first.candidate} was judged on this hour first ({first.file}): its look counts, and "
-            f"that of no other fit of {evidence.line}",
+            f"that of no other fit of {evidence.name}",
         )
     return passed(
         name,

@@ -182,9 +182,9 @@ def contrast(sums: Sums, confidence: float, *, c: float = 0.0, n: float = 0.0) -
 
 def uncertainty(
     looks: Sequence[Sums],
-    swing: float,
+    common_shock: float,
     mean: float = 0.0,
-    people: Sums | None = None,
+    user_sums: Sums | None = None,
     by_day: float = 0.0,
 ) -> float:
     """V for the hypothesis that the mean difference per target is ``mean``.
@@ -193,26 +193,27 @@ def uncertainty(
     the looks' sums where it is more, since what happens in an hour, and the luck of an hour's fit,
     moves all its users together; or that of the squares of the sums of users who came in many
     looks; or the variance of whole days.  The largest keeps the promise of the test whichever
-    holds.  A common move counts as noise only up to ``swing`` times the other model's own figure: a
-    larger one is no luck, and without that limit no model could be proven better within a look.
+    holds.  A common move counts as noise only up to ``common_shock`` times the other model's own
+    figure: a larger one is no luck, and without that limit no model could be proven better within a
+    look.
 
     Args:
         looks: one each.
-        swing: a share, 0 takes users for independent.
+        common_shock: a share, 0 takes users for independent.
         mean: of the hypothesis.
-        people: all looks added up user by user, where that is known.
+        user_sums: all looks added up user by user, where that is known.
         by_day: variance of the sum of days, where luck may last for hours: see below.
     """
-    both = [squares(look, swing, mean) for look in looks]
-    by_user = squares(people, 0.0, mean)[0] if people else 0.0
+    both = [squares(look, common_shock, mean) for look in looks]
+    by_user = squares(user_sums, 0.0, mean)[0] if user_sums else 0.0
     return max(sum(apart for apart, _ in both), sum(move for _, move in both), by_user, by_day)
 
 
-def squares(look: Sums, swing: float, mean: float = 0.0) -> tuple[float, float]:
+def squares(look: Sums, common_shock: float, mean: float = 0.0) -> tuple[float, float]:
     """What one look adds to either sum of :func:`uncertainty`: its users apart, and together."""
     apart = look.dd - 2.0 * mean * look.dn + mean * mean * look.nn
     together = (look.d - mean * look.n) ** 2
-    return max(apart, 0.0), min(together, (swing * look.c) ** 2)
+    return max(apart, 0.0), min(together, (common_shock * look.c) ** 2)
 
 
 def log_evidence(gain_sum: float, variance: float, scale: float) -> float:
@@ -231,12 +232,12 @@ def log_evidence(gain_sum: float, variance: float, scale: float) -> float:
     return math.log(2.0) + 0.5 * math.log(scale / spread) + tail
 
 
-def telling(looks: Sequence[Sums]) -> Sums:
+def first_informative_look(looks: Sequence[Sums]) -> Sums:
     """The first look at which the models differed at all: the one that may set the scale."""
     return next((look for look in looks if look.dd > 0), looks[0])
 
 
-def scale_of(first: Sums, min_targets: int, day_swing: float = 0.0) -> float:
+def scale_of(first: Sums, min_targets: int, day_variance: float = 0.0) -> float:
     """The mixture's scale: some looks like the first, or the least sample to decide on.
 
     Where luck lasts it is at least the square of what that would move in three looks.
@@ -246,16 +247,16 @@ def scale_of(first: Sums, min_targets: int, day_swing: float = 0.0) -> float:
     who was better: given all of them, the signs of two equal models are still a fair coin's.
 
     Args:
-        first: :func:`telling`, of all looks that count together.
+        first: :func:`first_informative_look`, of all looks that count together.
         min_targets: of the least sample.
-        day_swing: presumed luck of a day, a share of the figure: see below.
+        day_variance: presumed luck of a day, a share of the figure: see below.
     """
     # A first look in the dead of night may hold one target with next to no difference.
     usual = _USUAL_SQUARE * _USUAL_TARGETS
     per_target = (first.dd + usual) / (first.n + _USUAL_TARGETS)
     by_user = _FIRST_LOOKS * per_target * max(first.n, min_targets, 1.0)
     # Of the mean of both models, which does not tell them apart either.
-    lasting = day_swing * _LASTING_LOOKS * (first.c + first.d / 2.0)
+    lasting = day_variance * _LASTING_LOOKS * (first.c + first.d / 2.0)
     return max(by_user, lasting * lasting)
 
 
@@ -263,9 +264,9 @@ def sequential(
     looks: Sequence[Sums],
     *,
     alpha: float,
-    swing: float,
+    common_shock: float,
     scale: float,
-    people: Sums | None = None,
+    user_sums: Sums | None = None,
     by_day: float = 0.0,
 ) -> Sequential:
     """What the looks say together, at all times.
@@ -273,16 +274,16 @@ def sequential(
     Args:
         looks: of one pair of lines, the latest last.
         alpha: risk of ever calling a model better that is not, over all looks.
-        swing: see :func:`uncertainty`.
+        common_shock: see :func:`uncertainty`.
         scale: see :func:`scale_of`.
-        people: all looks added up user by user, where that is known.
+        user_sums: all looks added up user by user, where that is known.
         by_day: variance of the sum of days, where luck may last for hours: see below.
     """
     whole = total(looks)
-    variance = uncertainty(looks, swing, 0.0, people, by_day)
+    variance = uncertainty(looks, common_shock, 0.0, user_sums, by_day)
     return Sequential(
         looks=len(looks),
-        users=people.users if people else whole.users,
+        users=user_sums.users if user_sums else whole.users,
         targets=round(whole.n),
         gain_sum=whole.d,
         uncertainty=variance,
@@ -292,7 +293,10 @@ def sequential(
         bound=math.log(1.0 / alpha),
         mean=whole.d / whole.n if whole.n else math.nan,
         lower=_lower(
-            whole, alpha, scale, lambda mean: uncertainty(looks, swing, mean, people, by_day)
+            whole,
+            alpha,
+            scale,
+            lambda mean: uncertainty(looks, common_shock, mean, user_sums, by_day),
         ),
     )
 
@@ -331,24 +335,24 @@ def _lower(whole: Sums, alpha: float, scale: float, variance_at: Callable[[float
 # uncertainty: what holds without it holds with it.
 
 
-def variance_by_day(looks: Sequence[Sums], days: Sequence[int], swing: float) -> float:
+def variance_by_day(looks: Sequence[Sums], days: Sequence[int], common_shock: float) -> float:
     """Variance of the sum of all ``d`` of looks, by the days on which they fell.
 
     Args:
         looks: of one pair of lines.
         days: which day each look fell on.
-        swing: presumed standard deviation of a day, a share of the other model's own figure.
+        common_shock: presumed standard deviation of a day, a share of the other model's own figure.
     """
     _, day = np.unique(np.array(days), return_inverse=True)
     d, c, n = (
         np.bincount(day, [getattr(look, name) for look in looks]).astype(np.float64)
         for name in ("d", "c", "n")
     )  # (days,) each
-    return variance_of_days(d, c, n, swing)
+    return variance_of_days(d, c, n, common_shock)
 
 
 def variance_of_days(
-    d: NDArray[np.float64], c: NDArray[np.float64], n: NDArray[np.float64], swing: float
+    d: NDArray[np.float64], c: NDArray[np.float64], n: NDArray[np.float64], common_shock: float
 ) -> float:
     """Variance of the sum of days, of which d, c and n are known, (days,) each.
 
@@ -360,5 +364,5 @@ def variance_of_days(
         return 0.0
     off = d - d.sum() / n.sum() * n
     days = float(c.sum()) ** 2 / of_c if of_c else 1.0
-    presumed = _PRESUMED * swing * swing * of_c
+    presumed = _PRESUMED * common_shock * common_shock * of_c
     return (presumed + days * float(off @ off)) / (_PRESUMED + days - 1.0)

@@ -24,7 +24,7 @@ _NUMBERS = ("n", "champion_d", "champion_c", "floor_d", "floor_c")
 
 
 @dataclass(frozen=True)
-class People:
+class UserSums:
     """By user: targets, and against champion and floor the sums that `Sums` calls d and c."""
 
     ids: NDArray[np.object_]  # (U,)
@@ -37,8 +37,8 @@ class People:
         user: NDArray[np.int32],
         candidate: NDArray[np.float64],
         champion: NDArray[np.float64] | None,
-        floor: NDArray[np.float64],
-    ) -> People:
+        baseline: NDArray[np.float64],
+    ) -> UserSums:
         """Add up what models scored at the same targets, (n,) each, by the target's user.
 
         Args:
@@ -46,25 +46,25 @@ class People:
             user: (n,) row of each target's user.
             candidate: what each target added to the metric.
             champion: the same; None counts as the floor.
-            floor: the same.
+            baseline: the same.
         """
         rows, user_row = np.unique(user, return_inverse=True)
-        live = floor if champion is None else champion
-        columns = (np.ones(user.size), candidate - live, live, candidate - floor, floor)
+        live = baseline if champion is None else champion
+        columns = (np.ones(user.size), candidate - live, live, candidate - baseline, baseline)
         numbers = np.zeros((rows.size, len(_NUMBERS)))
         for at, column in enumerate(columns):
             numbers[:, at] = np.bincount(user_row, column, minlength=rows.size)
         return cls(user_ids[rows], numbers)
 
     def sums(self, role: str) -> Sums:
-        """The sums against ``champion`` or ``floor``."""
+        """The sums against ``champion`` or ``baseline``."""
         n = self.numbers[:, 0]
         d = self.numbers[:, _NUMBERS.index(f"{role}_d")]
         c = self.numbers[:, _NUMBERS.index(f"{role}_c")]
         return Sums.of_users(d, c, n)
 
 
-def together(looks: Sequence[People]) -> People:
+def merge_user_sums(looks: Sequence[UserSums]) -> UserSums:
     """Looks added up user by user."""
     ids, user_row = np.unique(
         np.concatenate([look.ids for look in looks]).astype(str), return_inverse=True
@@ -72,17 +72,17 @@ def together(looks: Sequence[People]) -> People:
     rows = np.concatenate([look.numbers for look in looks])
     totals = np.zeros((ids.size, len(_NUMBERS)))
     np.add.at(totals, user_row, rows)
-    return People(ids.astype(object), totals)
+    return UserSums(ids.astype(object), totals)
 
 
-def write_people(people: People, decisions: Path, prefix: str) -> tuple[str, str]:
+def write_user_sums(user_sums: UserSums, decisions: Path, prefix: str) -> tuple[str, str]:
     """Write the file, read-only, unless it is there; returns its name and SHA-256."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = dict(zip(_NUMBERS, people.numbers.T, strict=True))
+    columns = dict(zip(_NUMBERS, user_sums.numbers.T, strict=True))
     sink = io.BytesIO()
-    pq.write_table(pa.table({"user_id": people.ids.astype(str), **columns}), sink)
+    pq.write_table(pa.table({"user_id": user_sums.ids.astype(str), **columns}), sink)
     data = sink.getvalue()
     sha256 = hashlib.sha256(data).hexdigest()
     path = decisions / FOLDER / f"{prefix}-{sha256[:12]}.parquet"
@@ -96,8 +96,8 @@ def write_people(people: People, decisions: Path, prefix: str) -> tuple[str, str
     return path.name, sha256
 
 
-def read_people(decisions: Path, name: str, sha256: str) -> People:
-    """Read what :func:`write_people` wrote.
+def read_user_sums(decisions: Path, name: str, sha256: str) -> UserSums:
+    """Read what :func:`write_user_sums` wrote.
 
     Raises:
         HourglassError: the file is gone or was changed.
@@ -117,4 +117,4 @@ def read_people(decisions: Path, name: str, sha256: str) -> People:
         raise HourglassError(f"{FOLDER}/{name}: changed after it was written: judge its hour again")
     table = pq.read_table(pa.BufferReader(data))
     numbers = np.stack([table[name].to_numpy() for name in _NUMBERS], axis=1)
-    return People(table["user_id"].to_numpy(zero_copy_only=False).astype(object), numbers)
+    return UserSums(table["user_id"].to_numpy(zero_copy_only=False).astype(object), numbers)

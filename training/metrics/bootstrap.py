@@ -32,14 +32,14 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class UserSums:
+class UserTotals:
     """Per user: the sum of each column and the number of targets, all that resampling needs."""
 
     total: NDArray[np.float64]  # (U, M)
     count: NDArray[np.float64]  # (U,)
 
     @classmethod
-    def of(cls, values: NDArray[np.float64], user: NDArray[np.int32]) -> UserSums:
+    def of(cls, values: NDArray[np.float64], user: NDArray[np.int32]) -> UserTotals:
         """Add up (n, M) or (n,) values by the user of each target.
 
         Raises:
@@ -64,7 +64,7 @@ class UserSums:
 
 
 def resampled_means(
-    sums: UserSums, samples: int, seed: int, max_weights: int = _MAX_WEIGHTS
+    sums: UserTotals, samples: int, seed: int, max_weights: int = _MAX_WEIGHTS
 ) -> NDArray[np.float64]:
     """Means over ``samples`` draws of U users with replacement.
 
@@ -112,7 +112,7 @@ def intervals(
     Raises:
         HourglassError: there is no target, a value is not finite, or the lengths differ.
     """
-    sums = UserSums.of(values, user)
+    sums = UserTotals.of(values, user)
     means = sums.total.sum(axis=0) / sums.count.sum()  # (M,)
     if sums.count.shape[0] < 2:  # noqa: PLR2004 - one user has no spread
         return [Interval(float(mean), float("nan"), float("nan")) for mean in means]

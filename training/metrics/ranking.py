@@ -19,12 +19,12 @@ from pipeline.settings.settings import EvaluationSettings
 from training.data.reader import DataSet, Histories, Requests
 from training.metrics.ranks import Ranks, rule_key
 from training.metrics.vocabulary_alignment import (
+    index_of,
     is_identity,
-    positions,
+    reencode,
+    reencode_requests,
+    reorder_columns,
     sessions,
-    take_columns,
-    translate,
-    translate_requests,
 )
 
 MAX_FLOATS = 1 << 24  # 64 MiB of scores in memory at a time
@@ -109,8 +109,8 @@ def rank_of_target(scores: NDArray[np.float32], item: NDArray[np.int32]) -> NDAr
 
 
 def rank_targets(
-    system: Scorer,
-    frozen: DataSet,
+    model: Scorer,
+    test_set: DataSet,
     rule: EvaluationSettings,
     *,
     model_id: str,
@@ -125,8 +125,8 @@ def rank_targets(
     know are left out of what it sees, and such items rank last.
 
     Args:
-        system: a fitted system.
-        frozen: the test part.
+        model: a fitted system.
+        test_set: the test part.
         rule: which events are targets.
         model_id: goes into the ranks and the error messages.
         item_ids: (W,) the model's own vocabulary.
@@ -137,27 +137,27 @@ def rank_targets(
     Raises:
         HourglassError: a score is not finite, or the scores do not cover the model's vocabulary.
     """
-    targets = find_targets(frozen.histories, rule)
+    targets = find_targets(test_set.histories, rule)
     n = targets.item.shape[0]
-    columns = positions(frozen.item_ids, item_ids)
-    histories, requests = frozen.histories, targets.requests
+    columns = index_of(test_set.item_ids, item_ids)
+    histories, requests = test_set.histories, targets.requests
     if not is_identity(columns, item_ids.size):
-        histories, events_before = translate(frozen.histories, columns)
-        requests = translate_requests(requests, frozen.histories.offsets, events_before)
+        histories, events_before = reencode(test_set.histories, columns)
+        requests = reencode_requests(requests, test_set.histories.offsets, events_before)
     width = max(columns.size, item_ids.size)
     rank = np.empty(n, dtype=np.int32)
     for rows in blocks(requests.user, max(1, max_floats // width)):
-        scores = system.score(histories, requests.take(rows))
+        scores = model.score(histories, requests.take(rows))
         _check_scores(scores, targets.position[rows], model_id)
-        scores = take_columns(scores, columns, item_ids.size)
+        scores = reorder_columns(scores, columns, item_ids.size)
         if rule.repeats == "drop":
-            mask_last_item(scores, frozen.histories, targets.requests.take(rows))
+            mask_last_item(scores, test_set.histories, targets.requests.take(rows))
         rank[rows] = rank_of_target(scores, targets.item[rows])
         if progress is not None:
             progress(rows.stop, n)
     return Ranks(
         model_id=model_id,
-        frozen_id=frozen.manifest.dataset_id,
+        frozen_id=test_set.manifest.dataset_id,
         rule=rule_key(rule),
         user=targets.requests.user.astype(np.int32),
         position=targets.position,

@@ -15,7 +15,7 @@ from pipeline.text.wording import counted
 from training.data.reader import Histories, Popularity, Requests
 
 
-def positions(wanted: NDArray[np.object_], vocabulary: NDArray[np.object_]) -> NDArray[np.int64]:
+def index_of(wanted: NDArray[np.object_], vocabulary: NDArray[np.object_]) -> NDArray[np.int64]:
     """Where each wanted item id stands in a vocabulary, 0-based; -1 where it is unknown.
 
     Raises:
@@ -45,13 +45,13 @@ def align(
     Raises:
         HourglassError: the number of columns is not that of the model's vocabulary.
     """
-    return take_columns(scores, positions(frozen_item_ids, model_item_ids), model_item_ids.size)
+    return reorder_columns(scores, index_of(frozen_item_ids, model_item_ids), model_item_ids.size)
 
 
-def take_columns(
+def reorder_columns(
     scores: NDArray[np.float32], columns: NDArray[np.int64], n_model_items: int
 ) -> NDArray[np.float32]:
-    """Apply the ``columns`` that :func:`positions` found, -1 meaning minus infinity.
+    """Apply the ``columns`` that :func:`index_of` found, -1 meaning minus infinity.
 
     Raises:
         HourglassError: the scores do not have ``n_model_items`` columns.
@@ -83,7 +83,7 @@ def sessions(histories: Histories) -> NDArray[np.int64]:
     return np.cumsum(histories.session_start | first) - 1
 
 
-def translate(
+def reencode(
     histories: Histories, columns: NDArray[np.int64]
 ) -> tuple[Histories, NDArray[np.int64]]:
     """Express histories in a model's own item numbers, leaving out events on unknown items.
@@ -95,8 +95,8 @@ def translate(
         columns: (V,) 0-based place of each frozen item in the model's vocabulary, or -1.
 
     Returns:
-        The histories, and ``kept`` (N + 1,): how many of the events before each flat position
-        remain, so that a request for ``[a, b)`` becomes one for ``[kept[a], kept[b])``.
+        The histories, and ``kept_events`` (N + 1,): how many of the events before each flat
+        position remain; a request for ``[a, b)`` becomes one for ``[kept[a], kept[b])``.
     """
     renumbered = columns[histories.item - 1] + 1  # (N,) 0 = unknown
     in_vocabulary = renumbered > 0
@@ -133,27 +133,27 @@ def translate(
     )
 
 
-def translate_requests(
-    requests: Requests, offsets: NDArray[np.int64], kept: NDArray[np.int64]
+def reencode_requests(
+    requests: Requests, offsets: NDArray[np.int64], kept_events: NDArray[np.int64]
 ) -> Requests:
-    """The same requests, counting only the events that :func:`translate` kept.
+    """The same requests, counting only the events that :func:`reencode` kept.
 
     Args:
         requests: n requests on the original histories.
         offsets: (U + 1,) of the original histories.
-        kept: (N + 1,) from :func:`translate`.
+        kept_events: (N + 1,) from :func:`reencode`.
     """
     start = offsets[requests.user]
     return Requests(
         user=requests.user,
-        length=kept[start + requests.length] - kept[start],
+        length=kept_events[start + requests.length] - kept_events[start],
         now_us=requests.now_us,
         context=requests.context,
         starts=requests.starts,
     )
 
 
-def translate_popularity(popularity: Popularity, columns: NDArray[np.int64]) -> Popularity:
+def reencode_popularity(popularity: Popularity, columns: NDArray[np.int64]) -> Popularity:
     """Hourly counts in a model's own item numbers, for renewing an older model's popularity.
 
     Args:

@@ -12,7 +12,7 @@ from pipeline.errors import UsageError
 from training.parameters import parse_parameters
 
 if TYPE_CHECKING:
-    from training.models.parts.base import System
+    from training.models.parts.base import Model
 
 _CLASSES = {
     "random": "Random",
@@ -30,7 +30,7 @@ _CLASSES = {
 MODEL_NAMES = tuple(_CLASSES)
 
 
-def build(name: str, parameters: Mapping[str, Any]) -> System:
+def build(name: str, parameters: Mapping[str, Any]) -> Model:
     """An unfitted system; parameters that are not given keep their defaults.
 
     Raises:
@@ -39,7 +39,7 @@ def build(name: str, parameters: Mapping[str, Any]) -> System:
     # Imported on demand: PyTorch takes seconds, and most commands need no model.
 
     chosen = parse_parameters(parameters_class(name), name, parameters)
-    system: System = getattr(_module(name), _CLASSES[name])(chosen)
+    system: Model = getattr(_module(name), _CLASSES[name])(chosen)
     return system
 
 

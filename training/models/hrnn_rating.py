@@ -40,7 +40,7 @@ class HrnnRating(RecurrentModel):
 
     name: ClassVar[str] = "hrnn_rating"
     _figure: ClassVar[str] = "validation_rmse"
-    _figure_said: ClassVar[str] = "RMSE"
+    _figure_text: ClassVar[str] = "RMSE"
 
     def _learnable(self, histories: Histories) -> Bools:
         targets = super()._learnable(histories) & np.isfinite(histories.value)
@@ -56,13 +56,13 @@ class HrnnRating(RecurrentModel):
 
     def _learner(self, data: DataSet, split: TargetSplit) -> RecurrentLearner:
         scaled = self.input_encoding().scale.apply(np.asarray(data.histories.value))
-        return RatingLearner(self.fitted_net(), self._lesson(data, split), scaled)
+        return RatingLearner(self.trained_net(), self._training_data(data, split), scaled)
 
     def _validation(self, histories: Histories, validation: Ints) -> float | None:
         """Root of the mean squared error on events that are not learned from."""
         if not len(validation):
             return None
-        n_items = self.fitted_net().items.n_items
+        n_items = self.trained_net().items.n_items
         requests, event = validation_requests(histories, validation, n_items)
         predicted = self.predict(histories, requests, np.asarray(histories.item)[event])
         return float(np.sqrt(np.mean((predicted - np.asarray(histories.value)[event]) ** 2)))
@@ -77,17 +77,17 @@ class HrnnRating(RecurrentModel):
         values = np.empty(len(requests), np.float32)
         scale = self.input_encoding().scale
         with self.inference():
-            vectors, biases = self.fitted_net().items.everything(self.parameters.warm_mix)
+            vectors, biases = self.trained_net().items.everything(self.parameters.warm_mix)
             for rows, states in self.request_states(histories, requests):
                 item_rows = torch.from_numpy(item[rows].astype(np.int64) - 1).to(vectors.device)
                 products = (states * vectors[item_rows]).sum(-1)  # (b,)
-                rated = self.fitted_net().rate(states, products, biases[item_rows])
+                rated = self.trained_net().rate(states, products, biases[item_rows])
                 values[rows] = rated.cpu().numpy()
         return (values * scale.deviation + scale.mean).astype(np.float32)
 
     def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
         """The value expected of every item at each request, (n, V)."""
-        net, scale = self.fitted_net(), self.input_encoding().scale
+        net, scale = self.trained_net(), self.input_encoding().scale
         scores = np.empty((len(requests), net.items.n_items), np.float32)
         with self.inference():
             vectors, biases = net.items.everything(self.parameters.warm_mix)

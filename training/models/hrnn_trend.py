@@ -30,29 +30,29 @@ from training.models.parts.decayed_popularity import HourCounts, TrendRule, Tren
 from training.models.parts.recurrent import RecurrentModel
 from training.models.parts.score_features import (
     AFFINITY,
-    AGREED,
+    DEFAULT_WEIGHTS,
     LOG_Q,
     MOST_EVENTS,
+    SCORE_FEATURES,
     SIMILAR,
-    TERMS,
-    Evidence,
+    FeatureStore,
     Neighbours,
-    add_terms,
+    add_score_features,
 )
 from training.models.parts.score_weights import (
-    Belief,
     Choices,
+    GaussianPrior,
     Shared,
-    fitted,
+    fit_weights,
     log_weights,
 )
-from training.models.parts.session_similarity import SESSION_TENSORS, Likeness, Sessions
+from training.models.parts.session_similarity import SESSION_TENSORS, Sessions, SimilarityRule
 from training.models.parts.weight_priors import STRENGTH, WeightPriors
 from training.nn.learner import Prior
 from training.nn.parameters import RecurrentParameters
 from training.nn.step_inputs import begins_session
 from training.parameters import require
-from training.trainer.interface import FitOptions, Ints, Start
+from training.trainer.interface import FitOptions, Ints, ParentWeights
 
 _PLAIN = (AFFINITY, LOG_Q)  # the published form
 _REMEMBERED = 0.95  # of what the model that is continued believed
@@ -108,12 +108,12 @@ class TrendModel(RecurrentModel):
 
     def __init__(self, parameters: TrendParameters) -> None:
         super().__init__(parameters)
-        terms = TERMS if parameters.mixture else _PLAIN
+        terms = SCORE_FEATURES if parameters.mixture else _PLAIN
         enabled = {AFFINITY: parameters.affinity, SIMILAR: parameters.similar_sessions > 0}
-        self._terms = tuple(term for term in terms if enabled.get(term, True))
-        self._evidence: Evidence | None = None
+        self._features = tuple(term for term in terms if enabled.get(term, True))
+        self._evidence: FeatureStore | None = None
         # Of requests within a session, and of those that begin one.
-        self._beliefs: tuple[Belief, Belief] | None = None
+        self._priors: tuple[GaussianPrior, GaussianPrior] | None = None
         self._searching = self._weighed = False
         self._seed = 0
 
@@ -127,14 +127,14 @@ class TrendModel(RecurrentModel):
     ) -> dict[str, float]:
         """As `RecurrentModel.fit_with`; the weights of the terms are fitted on the way."""
         self._seed = seed
-        self._beliefs = None
-        if self.follows_trend and options.start is not None:
-            parent = WeightPriors.from_tensors(options.start.tensors, self.name, "mixture.")
-            self._beliefs = parent.about(self._terms) if parent is not None else None
+        self._priors = None
+        if self.follows_trend and options.parent is not None:
+            parent = WeightPriors.from_tensors(options.parent.tensors, self.name, "mixture.")
+            self._priors = parent.about(self._features) if parent is not None else None
         self._weighed = False
         return super().fit_with(data, seed, report, options)
 
-    def _prepare(self, data: DataSet, split: TargetSplit, start: Start | None) -> None:
+    def _prepare(self, data: DataSet, split: TargetSplit, start: ParentWeights | None) -> None:
         if not self.follows_trend:
             return
         self._searching = len(split.validation) > 0
@@ -142,7 +142,7 @@ class TrendModel(RecurrentModel):
         n_items = len(data.item_ids)
         counts = HourCounts.of_popularity(data.popularity)
         rule = TrendRule(chosen.half_life_h, chosen.smoothing, data.manifest.popularity_window_h)
-        evidence = Evidence(
+        evidence = FeatureStore(
             counts, data.manifest.as_of.index, rule, n_items, Neighbours.none(n_items)
         )
         self._evidence = self._counted(evidence, data, split.begins_us)
@@ -150,33 +150,37 @@ class TrendModel(RecurrentModel):
             return
         # The first thing that is asked of a model's successor is what the model does not know.
         new = split.learned & (np.asarray(data.histories.time_us) >= start.as_of_us)
-        self._weigh(data, np.flatnonzero(new), start.as_of_us)
+        self._fit_weights(data, np.flatnonzero(new), start.as_of_us)
 
     @property
-    def _likeness(self) -> Likeness:
-        return Likeness(self.parameters.similar_sessions)
+    def _similarity_rule(self) -> SimilarityRule:
+        return SimilarityRule(self.parameters.similar_sessions)
 
-    def _counted(self, evidence: Evidence, data: DataSet, before_us: int | None) -> Evidence:
+    def _counted(
+        self, features: FeatureStore, data: DataSet, before_us: int | None
+    ) -> FeatureStore:
         """The same with what came after what in the histories, before some time."""
         if not self.parameters.mixture:
-            return evidence
+            return features
         histories, n_items = data.histories, len(data.item_ids)
         sessions = None
         if self.parameters.similar_sessions:
-            sessions = Sessions.of(histories, n_items, self._likeness, before_us, MOST_EVENTS)
+            sessions = Sessions.of(
+                histories, n_items, self._similarity_rule, before_us, MOST_EVENTS
+            )
             sessions = sessions.within_reach()
         neighbours = Neighbours.of(histories, n_items, before_us)
-        return replace(evidence, neighbours=neighbours, sessions=sessions)
+        return replace(features, neighbours=neighbours, sessions=sessions)
 
     def _searched(self, data: DataSet, split: TargetSplit) -> None:
         if not self.follows_trend or split.begins_us is None:
             return
-        self._weigh(data, np.sort(split.validation), split.begins_us)
+        self._fit_weights(data, np.sort(split.validation), split.begins_us)
         if not self.parameters.refit:
             # What is served knows the part that the weights were fitted on, as after a refit.
-            self._evidence = self._counted(self.known_evidence(), data, None)
+            self._evidence = self._counted(self.feature_store(), data, None)
 
-    def _weigh(self, data: DataSet, event: Ints, begins_us: int) -> None:
+    def _fit_weights(self, data: DataSet, event: Ints, begins_us: int) -> None:
         """Fit the weights on targets ``event`` from ``begins_us`` on, by what was known before.
 
         Candidates are the items that were known then: serving has no others either, and where
@@ -189,10 +193,10 @@ class TrendModel(RecurrentModel):
         event = event[events[item[event]] > 0]
         user = np.searchsorted(histories.offsets, event, side="right") - 1
         starts = np.asarray(histories.session_start)[event] | (event == histories.offsets[user])
-        before = self._counted(self.known_evidence(), data, begins_us)
-        fallback = self._first_belief()
+        before = self._counted(self.feature_store(), data, begins_us)
+        fallback = self._default_prior()
         beliefs = [
-            belief.fading(fallback, _REMEMBERED) for belief in self._beliefs or (fallback,) * 2
+            belief.decayed(fallback, _REMEMBERED) for belief in self._priors or (fallback,) * 2
         ]
         by_kind = [event[starts == kind] for kind in (False, True)]
         by_kind = [
@@ -206,11 +210,11 @@ class TrendModel(RecurrentModel):
             rows = (slice(first), slice(first, None))
             for kind in (0, 1):
                 if len(by_kind[kind]):
-                    beliefs[kind] = fitted(choices.take(rows[kind]), beliefs[kind])
-        self._beliefs = (beliefs[0], beliefs[1])
+                    beliefs[kind] = fit_weights(choices.take(rows[kind]), beliefs[kind])
+        self._priors = (beliefs[0], beliefs[1])
 
     def _choices(
-        self, data: DataSet, event: Ints, item_events: Ints, evidence: Evidence
+        self, data: DataSet, event: Ints, item_events: Ints, features: FeatureStore
     ) -> Choices:
         histories = data.histories
         requests = Requests.before(histories, event)
@@ -220,39 +224,39 @@ class TrendModel(RecurrentModel):
         if not self.parameters.repeats:
             has_last = requests.length > 0
             last[has_last] = np.asarray(histories.item)[event[has_last] - 1] - 1
-        terms = evidence.terms_of(histories, requests, target, shared.column)
+        terms = features.features_of(histories, requests, target, shared.column)
         if self.parameters.affinity:
             with self.inference():
                 for rows, scored in self.affinity_blocks(histories, requests):
                     affinity = scored.cpu().numpy()
                     terms[rows, 0, 0] = affinity[np.arange(len(rows)), target[rows]]
                     terms[rows, 1:, 0] = affinity[:, shared.column]
-        first = TERMS.index(self._terms[0])
-        chosen = terms[..., first : first + len(self._terms)]
+        first = SCORE_FEATURES.index(self._features[0])
+        chosen = terms[..., first : first + len(self._features)]
         return Choices(chosen, log_weights(shared, target, last))
 
-    def _first_belief(self) -> Belief:
+    def _default_prior(self) -> GaussianPrior:
         """What the logs agreed on, or the published form: log q as strong as was learned."""
         # When to stop is found in the published form: it costs less to ask.
         if self.parameters.mixture and (self._weighed or not self._searching):
-            prior_weights = AGREED
+            prior_weights = DEFAULT_WEIGHTS
         else:
-            temperature = self.fitted_net().temperature
+            temperature = self.trained_net().temperature
             assert temperature is not None  # noqa: S101 - only asked where the trend is told apart
             prior_weights = {AFFINITY: 1.0, LOG_Q: float(temperature.detach())}
-        return Belief.about(
-            np.array([prior_weights.get(name, 0.0) for name in self._terms]), STRENGTH
+        return GaussianPrior.about(
+            np.array([prior_weights.get(name, 0.0) for name in self._features]), STRENGTH
         )
 
-    def term_weights(self) -> NDArray[np.float64]:
-        """Of all `TERMS`, (2, K): within a session, and at its beginning."""
-        beliefs = self._beliefs or (self._first_belief(),) * 2
-        weights = np.zeros((2, len(TERMS)))
-        chosen = [TERMS.index(name) for name in self._terms]
+    def score_weights(self) -> NDArray[np.float64]:
+        """Of all `SCORE_FEATURES`, (2, K): within a session, and at its beginning."""
+        beliefs = self._priors or (self._default_prior(),) * 2
+        weights = np.zeros((2, len(SCORE_FEATURES)))
+        chosen = [SCORE_FEATURES.index(name) for name in self._features]
         weights[:, chosen] = [belief.mean for belief in beliefs]
         return weights
 
-    def known_evidence(self) -> Evidence:
+    def feature_store(self) -> FeatureStore:
         """What is known beside taste: counts, sessions, metadata.
 
         Raises:
@@ -266,7 +270,7 @@ class TrendModel(RecurrentModel):
         if not self.follows_trend:
             return super()._prior(data, split)
         hours = np.asarray(data.histories.time_us) // US_PER_HOUR
-        store = self.known_evidence()
+        store = self.feature_store()
         return TrendTable.at(store.counts, hours, split.learned, store.n_items, store.rule)
 
     def refresh(self, popularity: Popularity, as_of: Hour) -> None:
@@ -274,31 +278,33 @@ class TrendModel(RecurrentModel):
         if self.follows_trend:
             counts = HourCounts.of_popularity(popularity)
             self._evidence = replace(
-                self.known_evidence(), counts=counts, as_of=as_of.index, _of_hour={}
+                self.feature_store(), counts=counts, as_of=as_of.index, _of_hour={}
             )
 
-    def with_evidence(self, affinity: Tensor, histories: Histories, requests: Requests) -> Tensor:
+    def with_score_features(
+        self, affinity: Tensor, histories: Histories, requests: Requests
+    ) -> Tensor:
         """Scores (n, V) of taste, weighed together with what else is known."""
         if not self.follows_trend:
             return affinity
         starts = begins_session(histories, requests, self.input_encoding().rule.gap_s)
-        weights = self.term_weights()[starts.astype(np.int64)]  # (n, K)
+        weights = self.score_weights()[starts.astype(np.int64)]  # (n, K)
         scores = affinity.cpu().numpy()
         scores *= weights[:, :1].astype(np.float32)
-        add_terms(scores, self.known_evidence(), histories, requests, weights)
+        add_score_features(scores, self.feature_store(), histories, requests, weights)
         return torch.from_numpy(scores)
 
     def tensors(self) -> Tensors:
         """The network's tensors, and what the terms are computed from and weighed by."""
         if not self.follows_trend:
             return super().tensors()
-        store = self.known_evidence()
+        store = self.feature_store()
         term_tensors = store.neighbours.tensors()
         if store.sessions is not None:
             term_tensors |= {
                 f"similar.{name}": each for name, each in store.sessions.tensors().items()
             }
-        beliefs = WeightPriors(self._terms, self._beliefs).tensors() if self._beliefs else {}
+        beliefs = WeightPriors(self._features, self._priors).tensors() if self._priors else {}
         return {
             **super().tensors(),
             **{f"mixture.{name}": tensor for name, tensor in {**beliefs, **term_tensors}.items()},
@@ -314,21 +320,21 @@ class TrendModel(RecurrentModel):
             return
         chosen = self.parameters
         window_h = int(take_tensor(tensors, "trend.window_h")[0])
-        self._evidence = Evidence(
+        self._evidence = FeatureStore(
             HourCounts(*(take_tensor(tensors, f"trend.{name}") for name in _COUNTS)),
             int(take_tensor(tensors, "trend.as_of")[0]),
             TrendRule(chosen.half_life_h, chosen.smoothing, window_h),
-            self.fitted_net().items.n_items,
+            self.trained_net().items.n_items,
             Neighbours.from_tensors({n: take_tensor(tensors, f"mixture.{n}") for n in _NEIGHBOURS}),
             self._read_sessions(tensors),
         )
         beliefs = WeightPriors.from_tensors(tensors, self.name, "mixture.")
-        if beliefs is not None and beliefs.terms != self._terms:
+        if beliefs is not None and beliefs.features != self._features:
             raise HourglassError(
-                f"{self.name}: its weights are of {', '.join(beliefs.terms)}, its parameters ask "
-                f"for {', '.join(self._terms)}: train it again"
+                f"{self.name}: its weights are of {', '.join(beliefs.features)}, its parameters "
+                f"ask for {', '.join(self._features)}: train it again"
             )
-        self._beliefs = beliefs.both if beliefs is not None else None
+        self._priors = beliefs.both if beliefs is not None else None
 
     def _read_sessions(self, tensors: Mapping[str, NDArray[Any]]) -> Sessions | None:
         if not (self.parameters.mixture and self.parameters.similar_sessions):
@@ -337,7 +343,7 @@ class TrendModel(RecurrentModel):
             name: take_tensor(tensors, f"mixture.similar.{name}") for name in SESSION_TENSORS
         }
         return Sessions.from_tensors(
-            session_tensors, self.fitted_net().items.n_items, self._likeness
+            session_tensors, self.trained_net().items.n_items, self._similarity_rule
         )
 
 

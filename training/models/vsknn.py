@@ -19,7 +19,7 @@ from training.data.arrays import known_events
 from training.data.reader import DataSet, Histories, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, share, take_tensor
-from training.models.parts.session_similarity import Likeness, Sessions
+from training.models.parts.session_similarity import Sessions, SimilarityRule
 from training.models.parts.sparse_rows import in_order
 from training.parameters import require
 
@@ -39,11 +39,11 @@ class VSknnParameters:
     ``repeats``: whether the item just seen may be recommended again.
     """
 
-    neighbours: int = Likeness.neighbours
-    sessions_per_item: int = Likeness.sessions_per_item
-    half_life_h: float = Likeness.half_life_h
+    neighbours: int = SimilarityRule.neighbours
+    sessions_per_item: int = SimilarityRule.sessions_per_item
+    half_life_h: float = SimilarityRule.half_life_h
     idf: bool = True
-    last_events: int = Likeness.last_events
+    last_events: int = SimilarityRule.last_events
     repeats: bool = False
 
     def __post_init__(self) -> None:
@@ -64,15 +64,15 @@ class VSknn:
         self._back_off = np.empty(0, np.float32)  # (V,)
 
     @property
-    def _likeness(self) -> Likeness:
+    def _similarity_rule(self) -> SimilarityRule:
         p = self.parameters
-        return Likeness(p.neighbours, p.sessions_per_item, p.half_life_h, p.last_events)
+        return SimilarityRule(p.neighbours, p.sessions_per_item, p.half_life_h, p.last_events)
 
     def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:  # noqa: ARG002
         """Keep every session of at least two different items, context included."""
         require_items(self.name, data)
         n_items = len(data.item_ids)
-        self._sessions = sessions = Sessions.of(data.histories, n_items, self._likeness)
+        self._sessions = sessions = Sessions.of(data.histories, n_items, self._similarity_rule)
         count = len(sessions.end_us)
         in_sessions = np.bincount(sessions.items.indices, minlength=n_items)
         rarity = np.log(max(1, count) / np.maximum(1, in_sessions)).astype(np.float32)
@@ -84,7 +84,7 @@ class VSknn:
         """Scores of the nearest sessions' items, plus a trace of POP, (n, V)."""
         if self._sessions is None:
             raise HourglassError(f"{self.name} has not been trained: fit or load it first")
-        neighbour_items = self._sessions.held(histories, requests)
+        neighbour_items = self._sessions.similar_items(histories, requests)
         if not self.parameters.repeats:
             request, event = known_events(histories, requests, most=1)
             last = np.full(len(requests), -1)
@@ -116,4 +116,4 @@ class VSknn:
         """Take over the sessions."""
         self._idf = take_tensor(tensors, "idf")
         self._back_off = take_tensor(tensors, "back_off")
-        self._sessions = Sessions.from_tensors(tensors, len(self._back_off), self._likeness)
+        self._sessions = Sessions.from_tensors(tensors, len(self._back_off), self._similarity_rule)

@@ -32,7 +32,7 @@ from training.batching.samplers import (
 from training.batching.targets import TargetSplit
 from training.data.reader import DataSet, Histories
 from training.nn.parameters import NeuralParameters
-from training.trainer.distributed import Processes
+from training.trainer.distributed import ProcessGroup
 from training.trainer.interface import Bools, Ints, Plan
 
 
@@ -104,7 +104,7 @@ class Negatives:
         hits = accidental_hits(torch.from_numpy(target), item)
         excluded: Excluded = hits
         if self.seen_items is not None:
-            excluded = union(torch.from_numpy(self.seen_items.member(user, drawn, event)), hits)
+            excluded = union(torch.from_numpy(self.seen_items.mask(user, drawn, event)), hits)
         log_weight = None
         if self.corrected:
             log_q = torch.from_numpy(sampler.log_probability(drawn)).float()
@@ -118,7 +118,7 @@ def negatives_of(chosen: NeuralParameters, data: DataSet, split: TargetSplit) ->
     Raises:
         HourglassError: they come from the batch, of which each of several processes has a part.
     """
-    if chosen.sampler in ("batch", "local") and Processes.here().world > 1:
+    if chosen.sampler in ("batch", "local") and ProcessGroup.here().world > 1:
         raise HourglassError(
             f"sampler = {chosen.sampler!r} draws from the whole batch, of which each process has "
             "a part: use 'frequency' or 'uniform', or one process"

@@ -44,25 +44,25 @@ class GruCell(nn.GRUCell):
 
 
 class _Scan(torch.autograd.Function):
-    """``told`` (T, B, 3D) and ``before`` (B, D) -> states (T, B, D)."""
+    """``inputs`` (T, B, 3D) and ``before`` (B, D) -> states (T, B, D)."""
 
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401 - PyTorch gives its context no type
-        told: Tensor,
+        inputs: Tensor,
         before: Tensor,
         weight: Tensor,
         bias: Tensor,
         keep: Tensor | None,
     ) -> Tensor:
-        n_steps, n_rows, wide = told.shape
+        n_steps, n_rows, wide = inputs.shape
         width = wide // 3
         transposed = weight.t()
-        states = told.new_empty(n_steps, n_rows, width)
-        entering = told.new_empty(n_steps, n_rows, width)  # states as the steps receive them
-        recalled = told.new_empty(n_steps, n_rows, wide)
-        gates = told.new_empty(n_steps, n_rows, 2 * width)  # r and z
-        fresh = told.new_empty(n_steps, n_rows, width)  # n
+        states = inputs.new_empty(n_steps, n_rows, width)
+        entering = inputs.new_empty(n_steps, n_rows, width)  # states as the steps receive them
+        recalled = inputs.new_empty(n_steps, n_rows, wide)
+        gates = inputs.new_empty(n_steps, n_rows, 2 * width)  # r and z
+        fresh = inputs.new_empty(n_steps, n_rows, width)  # n
         state = before
         for t in range(n_steps):
             enters = entering[t]
@@ -71,10 +71,12 @@ class _Scan(torch.autograd.Function):
             else:
                 torch.mul(state, keep[t], out=enters)
             torch.addmm(bias, enters, transposed, out=recalled[t])
-            torch.add(told[t, :, : 2 * width], recalled[t, :, : 2 * width], out=gates[t])
+            torch.add(inputs[t, :, : 2 * width], recalled[t, :, : 2 * width], out=gates[t])
             gates[t].sigmoid_()
             reset, update = gates[t, :, :width], gates[t, :, width:]
-            torch.addcmul(told[t, :, 2 * width :], reset, recalled[t, :, 2 * width :], out=fresh[t])
+            torch.addcmul(
+                inputs[t, :, 2 * width :], reset, recalled[t, :, 2 * width :], out=fresh[t]
+            )
             fresh[t].tanh_()
             state = torch.lerp(fresh[t], enters, update, out=states[t])
         ctx.save_for_backward(entering, recalled, gates, fresh, weight, keep)

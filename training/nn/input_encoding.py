@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from training.data.reader import ContextField, DataSet, Features
 from training.nn.item_embedding import FeatureShape
 from training.nn.network import NetShape
-from training.nn.step_inputs import SessionRule, Terms, ValueScale
+from training.nn.step_inputs import EventCodes, SessionRule, ValueScale
 
 _MISSING = -1
 
 
 @dataclass(frozen=True)
-class Memory:
+class InputEncoding:
     """Rules, codes and names of the data set a network was trained on."""
 
     rule: SessionRule
-    terms: Terms
+    terms: EventCodes
     scale: ValueScale
     item_tokens: tuple[str, ...] | None
     item_numbers: tuple[str, ...] | None
@@ -34,14 +34,16 @@ class Memory:
     user_numbers: tuple[str, ...] | None
 
     @classmethod
-    def of(cls, data: DataSet, *, forgets: bool, context: bool, items: bool, users: bool) -> Memory:
+    def of(
+        cls, data: DataSet, *, forgets: bool, context: bool, items: bool, users: bool
+    ) -> InputEncoding:
         """What is to be remembered of a data set, of what the network reads."""
         manifest, histories = data.manifest, data.histories
         item = data.item_features if items else None
         user = data.user_features if users else None
         return cls(
             SessionRule(manifest.gap_s, manifest.dwell.width_s, manifest.dwell.bins, forgets),
-            Terms(histories.event_types, histories.context_fields if context else ()),
+            EventCodes(histories.event_types, histories.context_fields if context else ()),
             ValueScale.of(histories.value),
             None if item is None else tuple(item.token_names),
             None if item is None else tuple(item.number_names),
@@ -68,7 +70,7 @@ class Memory:
             users=sizes(self.user_tokens, self.user_numbers),
         )
 
-    def measured_as(self, before: Memory) -> Memory:
+    def measured_as(self, before: InputEncoding) -> InputEncoding:
         """This memory with the bins and the scale of a model that is continued.
 
         Its rows of dwell bins and its use of values mean what they meant when they were learned.
@@ -90,7 +92,7 @@ class Memory:
         return np.frombuffer(text.encode(), np.uint8)
 
     @classmethod
-    def from_array(cls, content: NDArray[np.uint8]) -> Memory:
+    def from_array(cls, content: NDArray[np.uint8]) -> InputEncoding:
         """What `to_array` gave."""
         document = json.loads(content.tobytes())
 
@@ -103,7 +105,7 @@ class Memory:
         ]
         return cls(
             SessionRule(**document["rule"]),
-            Terms(tuple(document["terms"]["event_types"]), tuple(fields)),
+            EventCodes(tuple(document["terms"]["event_types"]), tuple(fields)),
             ValueScale(**document["scale"]),
             names("item_tokens"),
             names("item_numbers"),

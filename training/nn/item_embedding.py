@@ -45,12 +45,16 @@ class FeatureEncoder(nn.Module):
         nn.init.zeros_(self.number.weight)
         nn.init.zeros_(self.number.bias)
 
-    def forward(self, told: FeatureRows) -> Tensor:
+    def forward(self, features: FeatureRows) -> Tensor:
         """Vectors (R, width) of R rows; a row without metadata gets the bias alone."""
         vectors = functional.embedding_bag(
-            told.token, self.token.weight, told.offsets[:-1], mode="mean"
+            features.token, self.token.weight, features.offsets[:-1], mode="mean"
         )
-        numbers = told.numbers if told.numbers.shape[1] else told.numbers.new_zeros(len(vectors), 1)
+        numbers = (
+            features.numbers
+            if features.numbers.shape[1]
+            else features.numbers.new_zeros(len(vectors), 1)
+        )
         mapped: Tensor = vectors + self.number(numbers)
         return mapped
 

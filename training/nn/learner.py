@@ -33,7 +33,7 @@ class Prior(Protocol):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingData:
     """What is learned from: N events of users whose features may be known."""
 
     steps: EventSteps
@@ -43,7 +43,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class _Answers:
+class _Predictions:
     """What a batch gives before any loss."""
 
     states: Tensor  # (n, D) at the targets
@@ -56,9 +56,9 @@ class _Answers:
 class RecurrentLearner(ABC):
     """What learners of a state net share: the lookup of items, and the state that is carried."""
 
-    def __init__(self, net: StateNet, lesson: Lesson) -> None:
+    def __init__(self, net: StateNet, data: TrainingData) -> None:
         self.net = net
-        self._lesson = lesson
+        self._data = data
         self._state: Tensor | None = None
 
     @property
@@ -74,7 +74,7 @@ class RecurrentLearner(ABC):
     @abstractmethod
     def _loss_of(self, batch: Batch, rng: np.random.Generator) -> Tensor: ...
 
-    def carried(self) -> dict[str, Tensor]:
+    def carried_state(self) -> dict[str, Tensor]:
         """The states after the last batch."""
         return {} if self._state is None else {"state": self._state}
 
@@ -87,27 +87,27 @@ class RecurrentLearner(ABC):
         """Whatever the maker of this learner measures on events that are not learned from."""
         self.net.eval()
         try:
-            return self._lesson.validate()
+            return self._data.validate()
         finally:
             self.net.train()
 
-    def _answers(self, batch: Batch, other: Tensor, mix: float) -> _Answers:
+    def _predictions(self, batch: Batch, other: Tensor, mix: float) -> _Predictions:
         """States at the targets, and the rows of all items that the batch touches.
 
         Each row is looked up once, so that its gradient holds only those.
         """
         net, device = self.net, self._device
-        steps = StepTensors.of(self._lesson.steps.at(batch.cells), device)
+        steps = StepTensors.of(self._data.steps.at(batch.cells), device)
         event = batch.cells[batch.target]  # (n,)
-        target = torch.from_numpy(self._lesson.item[event].astype(np.int64)).to(device)
+        target = torch.from_numpy(self._data.item[event].astype(np.int64)).to(device)
         lookups = [steps.item.flatten(), target, other]
         touched, where = torch.unique(torch.cat(lookups), return_inverse=True)
         at_input, at_target, at_other = torch.split(where, [len(items) for items in lookups])
         vectors, biases = net.items.rows(touched, mix)
         entries = functional.embedding(at_input, net.items.entries(touched, vectors))
-        inputs = net.tell(entries.view(*batch.cells.shape, -1), steps, self._lesson.users)
+        inputs = net.tell(entries.view(*batch.cells.shape, -1), steps, self._data.users)
         states = self._states(batch, inputs)[_mask(batch.target, device)]
-        return _Answers(net.dropout(states), vectors, biases, at_target, at_other)
+        return _Predictions(net.dropout(states), vectors, biases, at_target, at_other)
 
     def _states(self, batch: Batch, inputs: Tensor) -> Tensor:
         """States of all steps (B, T, D); the last ones are kept for the next batch."""
@@ -141,14 +141,14 @@ class RankingLearner(RecurrentLearner):
     def __init__(
         self,
         net: StateNet,
-        lesson: Lesson,
+        data: TrainingData,
         user_of: Callable[[Ints], Ints],
         loss: Loss,
         negatives: Negatives | None,
         prior: Prior | None,
         reward: NDArray[np.float32] | None,
     ) -> None:
-        super().__init__(net, lesson)
+        super().__init__(net, data)
         self._user_of, self._loss, self._negatives = user_of, loss, negatives
         self._prior, self._reward = prior, reward
 
@@ -158,7 +158,7 @@ class RankingLearner(RecurrentLearner):
         event = batch.cells[batch.target]  # (n,)
         if self._negatives is None:
             return self._dense(batch, event, mix).sum()
-        item = self._lesson.item
+        item = self._data.item
         drawn = self._negatives.draw(
             self._user_of(event),
             event,
@@ -169,8 +169,8 @@ class RankingLearner(RecurrentLearner):
         return self._sampled(batch, event, drawn, mix).sum()
 
     def _dense(self, batch: Batch, event: Ints, mix: float) -> Tensor:
-        target = torch.from_numpy(self._lesson.item[event].astype(np.int64) - 1).to(self._device)
-        answers = self._answers(batch, target[:0], mix)
+        target = torch.from_numpy(self._data.item[event].astype(np.int64) - 1).to(self._device)
+        answers = self._predictions(batch, target[:0], mix)
         vectors, biases = self.net.items.everything(mix)
         scores = functional.linear(answers.states, vectors, biases)  # (n, V)
         if self._prior is not None:
@@ -178,14 +178,14 @@ class RankingLearner(RecurrentLearner):
         return self._loss.dense(scores, target, self._rewards(event))
 
     def _sampled(self, batch: Batch, event: Ints, drawn: Drawn, mix: float) -> Tensor:
-        answers = self._answers(batch, drawn.item, mix)
+        answers = self._predictions(batch, drawn.item, mix)
         vectors, biases = answers.vectors, answers.biases
         own = (answers.states * vectors[answers.target]).sum(-1) + biases[answers.target]  # (n,)
         others = functional.linear(
             answers.states, vectors[answers.other], biases[answers.other]
         )  # (n, S)
         if self._prior is not None:
-            own = own + self._log_q(event, self._lesson.item[event].astype(np.int64) - 1)
+            own = own + self._log_q(event, self._data.item[event].astype(np.int64) - 1)
             others = others + self._log_q(event[:, None], drawn.item.cpu().numpy()[None, :] - 1)
         return self._loss.sampled(
             own, others, drawn.log_weight, drawn.excluded, self._rewards(event)
@@ -205,14 +205,14 @@ class RankingLearner(RecurrentLearner):
 class RatingLearner(RecurrentLearner):
     """Squared errors of the values of events (HRNN tables 4 and 5); ``value`` (N,) standardised."""
 
-    def __init__(self, net: StateNet, lesson: Lesson, value: NDArray[np.float32]) -> None:
-        super().__init__(net, lesson)
+    def __init__(self, net: StateNet, data: TrainingData, value: NDArray[np.float32]) -> None:
+        super().__init__(net, data)
         self._value = value
 
     def _loss_of(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         mix = float(rng.random()) if self.net.items.encoder is not None else 0.0
         none = torch.zeros(0, dtype=torch.int64, device=self._device)
-        answers = self._answers(batch, none, mix)
+        answers = self._predictions(batch, none, mix)
         products = (answers.states * answers.vectors[answers.target]).sum(-1)  # (n,)
         rated = self.net.rate(answers.states, products, answers.biases[answers.target])
         wanted = torch.from_numpy(self._value[batch.cells[batch.target]]).to(self._device)

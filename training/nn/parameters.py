@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.errors import UsageError, meant
+from pipeline.errors import UsageError, suggest
 from training.nn.losses import LOSS_NAMES
 from training.parameters import require, require_choice
 
@@ -138,7 +138,7 @@ class NeuralParameters:
             if name not in event_types:
                 raise UsageError(
                     f"rewards.{name}: there are no such events, only {', '.join(event_types)}"
-                    f"{meant(name, event_types)}"
+                    f"{suggest(name, event_types)}"
                 )
 
 

@@ -38,14 +38,14 @@ class SessionRule:
 
 
 @dataclass(frozen=True)
-class Terms:
+class EventCodes:
     """What the codes of a data set mean; a model keeps those it was trained with."""
 
     event_types: tuple[str, ...] = ()
     context_fields: tuple[ContextField, ...] = ()
 
     @classmethod
-    def of(cls, histories: Histories) -> Terms:
+    def of(cls, histories: Histories) -> EventCodes:
         """The terms of histories."""
         return cls(histories.event_types, histories.context_fields)
 
@@ -54,7 +54,7 @@ class Terms:
 
         Unknown event types get the code -1, unknown context 0.
         """
-        if Terms.of(histories) == self:
+        if EventCodes.of(histories) == self:
             return histories
         code_of = {name: code for code, name in enumerate(self.event_types)}
         types = np.array([code_of.get(name, -1) for name in histories.event_types], np.int16)

@@ -13,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
-from training.metrics.vocabulary_alignment import positions
+from training.metrics.vocabulary_alignment import index_of
 from training.model_types import Tensors
-from training.nn.input_encoding import Memory
+from training.nn.input_encoding import InputEncoding
 from training.nn.network import StateNet
-from training.trainer.interface import Start
+from training.trainer.interface import ParentWeights
 
 _BY_ITEM = ("items.vector.weight", "items.bias.weight", "items.entry.weight")
 _METADATA = ("items.offsets", "items.token", "items.numbers", "items.cold")
 
 
-class Continuation:
+class WarmStart:
     """Places the rows of an earlier model's tensors in those of a new network.
 
     Args:
@@ -37,10 +37,14 @@ class Continuation:
     """
 
     def __init__(
-        self, start: Start, before: Memory, item_ids: NDArray[np.object_], now: Memory
+        self,
+        parent: ParentWeights,
+        before: InputEncoding,
+        item_ids: NDArray[np.object_],
+        now: InputEncoding,
     ) -> None:
-        self._start = start
-        parent_row = positions(item_ids, start.item_ids)  # (V,) -1 = new
+        self._parent = parent
+        parent_row = index_of(item_ids, parent.item_ids)  # (V,) -1 = new
         self._items = np.concatenate([[0], np.where(parent_row < 0, -1, parent_row + 1)])
         self._rows: dict[str, NDArray[np.int64]] = dict.fromkeys(_BY_ITEM, self._items)
         self._rows["feedback.weight"] = _codes(before.terms.event_types, now.terms.event_types)
@@ -68,8 +72,8 @@ class Continuation:
         with torch.no_grad():
             for name, weight in net.state_dict().items():
                 if name not in _METADATA:
-                    parent = self._found(name, self._start.tensors)
-                    placed = self._placed(name, parent, weight.cpu().numpy().copy())
+                    parent = self._tensors_of(name, self._parent.tensors)
+                    placed = self._aligned(name, parent, weight.cpu().numpy().copy())
                     weight.copy_(torch.from_numpy(placed))
 
     def optimiser(self, net: StateNet) -> Tensors | None:
@@ -78,77 +82,77 @@ class Continuation:
         Raises:
             HourglassError: a part has another shape.
         """
-        state = self._start.optimiser
+        state = self._parent.optimiser
         if state is None:
             return None
         parts = {key.rsplit("/", 1)[1] for key in state}
         placed: Tensors = {}
         for name, weight in net.named_parameters():
             for moment in parts:
-                parent = self._found(name, state, f"/{moment}")
+                parent = self._tensors_of(name, state, f"/{moment}")
                 fresh = np.zeros(tuple(weight.shape), parent.dtype)
                 # A count of steps has no rows.
                 placed[f"{name}/{moment}"] = (
-                    parent if parent.ndim == 0 else self._placed(name, parent, fresh)
+                    parent if parent.ndim == 0 else self._aligned(name, parent, fresh)
                 )
         return placed
 
     def cold(self, events: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which rows (V + 1,) neither the model nor the data set learned from."""
         cold = np.concatenate([[False], events == 0])
-        if "items.cold" in self._start.tensors:
-            theirs = self._start.tensors["items.cold"]
+        if "items.cold" in self._parent.tensors:
+            theirs = self._parent.tensors["items.cold"]
             inherited = self._items >= 0
             cold[inherited] &= theirs[self._items[inherited]]
         else:
             cold &= self._items < 0
         return cold
 
-    def _placed(self, name: str, found: NDArray[Any], fresh: NDArray[Any]) -> NDArray[Any]:
+    def _aligned(self, name: str, stored: NDArray[Any], fresh: NDArray[Any]) -> NDArray[Any]:
         rows = self._rows.get(name)
         columns = self._columns.get(name)
         if columns is not None:
-            return self._by_column(name, columns, found, fresh)
-        if rows is None or found.ndim == 0:
-            if found.shape != fresh.shape:
-                raise self._refusal(name, found, fresh)
-            return np.array(found)
-        if found.shape[1:] != fresh.shape[1:] or len(rows) > len(fresh):
-            raise self._refusal(name, found, fresh)
+            return self._by_column(name, columns, stored, fresh)
+        if rows is None or stored.ndim == 0:
+            if stored.shape != fresh.shape:
+                raise self._refusal(name, stored, fresh)
+            return np.array(stored)
+        if stored.shape[1:] != fresh.shape[1:] or len(rows) > len(fresh):
+            raise self._refusal(name, stored, fresh)
         inherited = np.flatnonzero(rows >= 0)
-        fresh[inherited] = found[rows[inherited]]
+        fresh[inherited] = stored[rows[inherited]]
         return fresh
 
     def _by_column(
-        self, name: str, columns: NDArray[np.int64], found: NDArray[Any], fresh: NDArray[Any]
+        self, name: str, columns: NDArray[np.int64], stored: NDArray[Any], fresh: NDArray[Any]
     ) -> NDArray[Any]:
         """A map of numbers: each keeps its weights, new ones begin at 0."""
         if not len(columns):  # a map of no numbers has one column, of zeros
             return fresh
-        if found.shape[0] != fresh.shape[0] or len(columns) != fresh.shape[1]:
-            raise self._refusal(name, found, fresh)
-        inherited = np.flatnonzero((columns >= 0) & (columns < found.shape[1]))
+        if stored.shape[0] != fresh.shape[0] or len(columns) != fresh.shape[1]:
+            raise self._refusal(name, stored, fresh)
+        inherited = np.flatnonzero((columns >= 0) & (columns < stored.shape[1]))
         placed = np.zeros_like(fresh)
-        placed[:, inherited] = found[:, columns[inherited]]
+        placed[:, inherited] = stored[:, columns[inherited]]
         return placed
 
-    def _found(self, name: str, tensors: Mapping[str, Any], part: str = "") -> NDArray[Any]:
+    def _tensors_of(self, name: str, tensors: Mapping[str, Any], kind: str = "") -> NDArray[Any]:
         field = self._context_now.get(name)
         if field is not None and field.name in self._context:
             name = f"context.{self._context[field.name]}.weight"
-        name += part
+        name += kind
         if name not in tensors:
             raise HourglassError(
-                f"{self._start.model_id} has no tensor {name!r}, so it cannot be continued by "
+                f"{self._parent.model_id} has no tensor {name!r}, so it cannot be continued by "
                 "these parameters: use its own parameters, or --init-from none"
             )
         tensor: NDArray[Any] = tensors[name]
         return tensor
 
-    def _refusal(self, name: str, found: NDArray[Any], fresh: NDArray[Any]) -> HourglassError:
+    def _refusal(self, name: str, stored: NDArray[Any], fresh: NDArray[Any]) -> HourglassError:
         return HourglassError(
-            f"{self._start.model_id} cannot be continued: its tensor {name!r} has shape "
-            f"{found.shape}, these parameters and data need {fresh.shape}: use its own "
+            f"{self._parent.model_id} cannot be continued: its tensor {name!r} has shape "
+            f"{stored.shape}, these parameters and data need {fresh.shape}: use its own "
             "parameters, or --init-from none"
         )
 

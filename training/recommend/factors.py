@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.reader import Histories, Requests
-from training.models.parts.base import System
+from training.models.parts.base import Model
 from training.nn.step_inputs import begins_session
 
 if TYPE_CHECKING:
@@ -47,58 +47,58 @@ class Factors(NamedTuple):
     pairs: tuple[Pairs, ...]
 
 
-def factors_of(system: System, histories: Histories, requests: Requests) -> Factors | None:
+def factors_of(model: Model, histories: Histories, requests: Requests) -> Factors | None:
     """The factors of a system's scores; None where they are not known to be such a product."""
     from training.models.hrnn_trend import TrendModel
     from training.models.parts.recurrent import RecurrentModel
 
-    if not isinstance(system, RecurrentModel):
+    if not isinstance(model, RecurrentModel):
         return None
-    kind = type(system)
+    kind = type(model)
     # Whoever computes scores in a way of its own is asked for them.
     for name in ("score", "scored_blocks", "affinity_blocks"):
         if getattr(kind, name) is not getattr(RecurrentModel, name):
             return None
-    if kind.with_evidence is RecurrentModel.with_evidence:
-        return _of_taste(system, histories, requests)
-    if isinstance(system, TrendModel) and kind.with_evidence is TrendModel.with_evidence:
-        taste = _of_taste(system, histories, requests)
-        return _with_evidence(system, taste, histories, requests)
+    if kind.with_score_features is RecurrentModel.with_score_features:
+        return _of_taste(model, histories, requests)
+    if isinstance(model, TrendModel) and kind.with_score_features is TrendModel.with_score_features:
+        taste = _of_taste(model, histories, requests)
+        return _with_score_features(model, taste, histories, requests)
     return None
 
 
-def _of_taste(system: RecurrentModel, histories: Histories, requests: Requests) -> Factors:
+def _of_taste(model: RecurrentModel, histories: Histories, requests: Requests) -> Factors:
     """State . vector + bias."""
     import torch
 
-    vectors, biases = system.catalogue()
+    vectors, biases = model.catalogue()
     states = torch.empty(len(requests), vectors.shape[1] + 1, device=vectors.device)
     states[:, -1] = 1.0
-    for rows, reached in system.request_states(histories, requests):
+    for rows, reached in model.request_states(histories, requests):
         states[torch.from_numpy(rows).to(states.device), :-1] = reached
     return Factors(states, (vectors, biases[:, None]), ())
 
 
-def _with_evidence(
-    system: TrendModel, taste: Factors, histories: Histories, requests: Requests
+def _with_score_features(
+    model: TrendModel, taste: Factors, histories: Histories, requests: Requests
 ) -> Factors:
     """Weighed, with what is known of each item at the hour, and of requests and items."""
     import torch
 
-    from training.models.parts.score_features import ITEM_TERMS
+    from training.models.parts.score_features import ITEM_FEATURES
 
-    if not system.follows_trend:
+    if not model.follows_trend:
         return taste
-    evidence = system.known_evidence()
-    starts = begins_session(histories, requests, system.input_encoding().rule.gap_s)
-    weights = system.term_weights()[starts.astype(np.int64)]  # (n, K)
-    stop = 1 + len(ITEM_TERMS)
+    evidence = model.feature_store()
+    starts = begins_session(histories, requests, model.input_encoding().rule.gap_s)
+    weights = model.score_weights()[starts.astype(np.int64)]  # (n, K)
+    stop = 1 + len(ITEM_FEATURES)
     # Rows of the scores that requests share: those of one hour, at the same place in a session.
     sets, of_request = np.unique(
         np.column_stack([evidence.hours(requests), weights]), axis=0, return_inverse=True
     )
     of_items = np.stack(
-        [chosen[2 : 1 + stop] @ evidence.item_terms(int(chosen[0])) for chosen in sets]
+        [chosen[2 : 1 + stop] @ evidence.item_features(int(chosen[0])) for chosen in sets]
     )  # (S, V)
     device = taste.left.device
     chosen = torch.nn.functional.one_hot(torch.from_numpy(of_request.reshape(-1)), len(sets))
@@ -106,7 +106,7 @@ def _with_evidence(
     told = torch.from_numpy(of_items.astype(np.float32)).to(device)
     pairs = tuple(
         Pairs(term.row, term.column, weights[term.row, k].astype(np.float32) * term.value)
-        for k, term in enumerate(evidence.pair_terms(histories, requests), start=stop)
+        for k, term in enumerate(evidence.pair_features(histories, requests), start=stop)
     )
     return Factors(
         torch.cat([taste.left * affinity, chosen.to(device, torch.float32)], 1),

@@ -27,7 +27,7 @@ class Catalogue:
     """All items that may be offered, and those of them that may not; numbered from 0."""
 
     item_ids: NDArray[np.object_]  # (M,)
-    barred: Ints  # ascending
+    excluded: Ints  # ascending
 
     def numbers(self, ids: pa.Array) -> Ints:
         """Numbers of item ids; -1 = not one of them."""
@@ -60,7 +60,7 @@ def popular_overall(catalogue: Catalogue, counts: pa.Table, support: Ints) -> Po
     by_id = np.argsort(pc.array_sort_indices(pa.array(catalogue.item_ids, pa.string())).to_numpy())
     order = np.lexsort((by_id, -support, -events))
     allowed = np.ones(n_items, np.bool_)
-    allowed[catalogue.barred] = False
+    allowed[catalogue.excluded] = False
     order = order[allowed[order]]
     return Popular(order, events[order])
 
@@ -80,7 +80,7 @@ class PopularInContext:
     k: int
     read: Callable[[], tuple[Ints, Sequence[NDArray[np.object_]]]]
     _events: tuple[Ints, Sequence[NDArray[np.object_]]] | None = field(default=None, repr=False)
-    _known: dict[tuple[tuple[int, str], ...], tuple[Ints, Ints] | None] = field(
+    _counts: dict[tuple[tuple[int, str], ...], tuple[Ints, Ints] | None] = field(
         default_factory=dict, repr=False
     )
 
@@ -96,17 +96,17 @@ class PopularInContext:
                 return ranked
         return self.overall.order[: self.k], self.overall.count[: self.k]
 
-    def _counted(self, told: tuple[tuple[int, str], ...]) -> tuple[Ints, Ints] | None:
-        if told not in self._known:
-            self._known[told] = self._count(told)
-        return self._known[told]
+    def _counted(self, context_values: tuple[tuple[int, str], ...]) -> tuple[Ints, Ints] | None:
+        if context_values not in self._counts:
+            self._counts[context_values] = self._count(context_values)
+        return self._counts[context_values]
 
-    def _count(self, told: tuple[tuple[int, str], ...]) -> tuple[Ints, Ints] | None:
+    def _count(self, context_values: tuple[tuple[int, str], ...]) -> tuple[Ints, Ints] | None:
         if self._events is None:
             self._events = self.read()
         number, values = self._events
         same = np.ones(len(number), np.bool_)
-        for number_of_field, value in told:
+        for number_of_field, value in context_values:
             same &= values[number_of_field] == value
         if int(same.sum()) < self.min_events:
             return None
@@ -148,14 +148,16 @@ def recent(as_of: Hour, hours: int) -> HourRange:
     return HourRange(as_of - hours, as_of)
 
 
-def contexts_of(asked: Mapping[str, NDArray[np.object_]], rows: Ints) -> tuple[Ints, list[Context]]:
+def contexts_of(
+    requested: Mapping[str, NDArray[np.object_]], rows: Ints
+) -> tuple[Ints, list[Context]]:
     """The distinct contexts of some users, and which of them is whose, (len(rows),)."""
     import pandas as pd
 
-    if not asked:
+    if not requested:
         return np.zeros(len(rows), np.int64), [()]
-    frame = pd.DataFrame({name: values[rows] for name, values in asked.items()})
-    groups = frame.groupby(list(asked), dropna=False, sort=True)
+    frame = pd.DataFrame({name: values[rows] for name, values in requested.items()})
+    groups = frame.groupby(list(requested), dropna=False, sort=True)
     which = groups.ngroup().to_numpy().astype(np.int64)
     _, first = np.unique(which, return_index=True)
     rows_of = frame.iloc[first].itertuples(index=False, name=None)

@@ -24,7 +24,7 @@ from pipeline.hours import Hour, parse_duration_h
 from pipeline.lake.lake import Lake
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, Histories, Requests, read_dataset
-from training.evaluation.evaluate import fresh
+from training.evaluation.evaluate import with_current_popularity
 from training.recommend.popularity import (
     Catalogue,
     Popular,
@@ -36,10 +36,18 @@ from training.recommend.popularity import (
     recent,
 )
 from training.recommend.publish import publication, write_summary
-from training.recommend.rows import MODEL, NOTHING, POPULARITY, Places, Stamp, gathered, rows_of
-from training.recommend.rules import barred_items, seen_pairs
-from training.recommend.top_k import Barred, first_allowed, top
-from training.recommend.users import Asked
+from training.recommend.rows import (
+    MODEL,
+    NOTHING,
+    POPULARITY,
+    RankedItems,
+    Stamp,
+    gathered,
+    rows_of,
+)
+from training.recommend.rules import excluded_items, seen_pairs
+from training.recommend.top_k import Exclusions, best_items, first_allowed
+from training.recommend.users import RequestedUsers
 from training.registry.artefact import LoadedModel, load_model
 from training.registry.mlflow_registry import LiveModel
 
@@ -81,14 +89,14 @@ def recommend(
     settings: Settings,
     lake: Lake,
     live: LiveModel,
-    known: Path,
+    dataset: Path,
     as_of: Hour | datetime,
     report: Callable[[int, int], None],
-    asked: Asked | None = None,
+    requested: RequestedUsers | None = None,
 ) -> Recommended:
-    """Publish the top K of every user whose history ``known`` holds, or of those who are asked for.
+    """Publish the top K of every user with a history in ``dataset``, or of those asked for.
 
-    ``known`` was made from the model's own data set as of the start of the hour, so their items
+    ``dataset`` was made from the model's own data set as of the start of the hour, so their items
     agree.  Silences are counted up to ``as_of``, which may lie within the hour.  Publishing the
     hour again replaces it; for users who are asked for, it replaces theirs alone.
 
@@ -102,8 +110,8 @@ def recommend(
     hour = Hour.of(at)
     watch = _Stopwatch()
     with watch("read"):
-        data = read_dataset(known)
-        model = fresh(load_model(live.folder), data)
+        data = read_dataset(dataset)
+        model = with_current_popularity(load_model(live.folder), data)
     if model.card.as_of > hour:
         raise HourglassError(
             f"{live.model_id} was trained as of {model.card.as_of}, after {hour}: "
@@ -112,16 +120,20 @@ def recommend(
     with watch("rules"):
         run = _prepare(settings, lake, live, model, data, at)
         everyone = np.arange(len(data.histories.user_ids), dtype=np.int64)
-        places, new = (everyone, np.empty(0, np.int64)) if asked is None else _found(data, asked)
+        places, new = (
+            (everyone, np.empty(0, np.int64))
+            if requested is None
+            else _with_and_without_history(data, requested)
+        )
     users = len(places) + len(new)
     folder = settings.path("recommendations") / str(hour)
     with publication(lake, hour, folder) as unpublished:
-        if asked is not None:
+        if requested is not None:
             with watch("publish"):
-                unpublished.keep_others(pa.array(asked.user_ids, pa.string()))
+                unpublished.keep_others(pa.array(requested.user_ids, pa.string()))
         others, done = unpublished.rows, 0
         item_ids = pa.array(run.catalogue.item_ids, pa.string())
-        blocks = chain(_of_model(run, places, asked), _of_popularity(run, lake, asked, new))
+        blocks = chain(_of_model(run, places, requested), _of_popularity(run, lake, requested, new))
         for block in watch.each("score", gathered(blocks, _USERS_PER_GROUP)):
             with watch("write"):
                 unpublished.add(rows_of(block, item_ids, run.stamp))
@@ -156,7 +168,7 @@ def _prepare(
     vocabulary = set(model.item_ids.tolist())
     others = [item_id for item_id in counts["item_id"].to_pylist() if item_id not in vocabulary]
     item_ids = np.concatenate([model.item_ids, np.array(others, object)])
-    catalogue = Catalogue(item_ids, barred_items(lake, rules, item_ids, at))
+    catalogue = Catalogue(item_ids, excluded_items(lake, rules, item_ids, at))
     support = np.zeros(len(item_ids), np.int64)
     support[: len(data.item_events)] = data.item_events
     overall = popular_overall(catalogue, counts, support)
@@ -165,37 +177,39 @@ def _prepare(
     )
 
 
-def _found(data: DataSet, asked: Asked) -> tuple[Ints, Ints]:
+def _with_and_without_history(data: DataSet, requested: RequestedUsers) -> tuple[Ints, Ints]:
     """Places in the histories of those who have one, ascending; rows of the file of the others."""
     import pandas as pd
 
-    position = pd.Index(data.histories.user_ids).get_indexer(pd.Index(asked.user_ids))
+    position = pd.Index(data.histories.user_ids).get_indexer(pd.Index(requested.user_ids))
     has_history = (position >= 0) & (data.histories.lengths[position] > 0)
     return np.sort(position[has_history]).astype(np.int64), np.flatnonzero(~has_history)
 
 
-def _of_model(run: _Run, places: Ints, asked: Asked | None) -> Iterator[Places]:
+def _of_model(run: _Run, places: Ints, requested: RequestedUsers | None) -> Iterator[RankedItems]:
     """Blocks of users whose histories stand at ``places``."""
     if not len(places):
         return
-    histories, requests = run.data.histories, _requests(run, places, asked)
+    histories, requests = run.data.histories, _requests(run, places, requested)
     rules, n_items = run.settings.recommend, len(run.model.item_ids)
     repeats = run.settings.evaluation.repeats == "keep"
     row, column = seen_pairs(histories, requests, rules, repeats, run.data.manifest.gap_s)
-    shared = run.catalogue.barred[run.catalogue.barred < n_items]
-    barred = Barred(shared, row, column)
-    for rows, items, scores in top(run.model.system, histories, requests, rules.k, barred, n_items):
-        block = Places.of_model(histories.user_ids[places[rows]], items, scores, rules.k)
+    shared = run.catalogue.excluded[run.catalogue.excluded < n_items]
+    barred = Exclusions(shared, row, column)
+    for rows, items, scores in best_items(
+        run.model.model, histories, requests, rules.k, barred, n_items
+    ):
+        block = RankedItems.of_model(histories.user_ids[places[rows]], items, scores, rules.k)
         yield _filled(run, block, barred.of(rows))
 
 
-def _filled(run: _Run, block: Places, barred: Barred) -> Places:
+def _filled(run: _Run, block: RankedItems, excluded: Exclusions) -> RankedItems:
     """Give the places that the model left empty to what is popular and not barred."""
     (short,) = np.nonzero((block.source == NOTHING).any(axis=1))
     if not len(short):
         return block
     k, n_items = block.item.shape[1], len(run.catalogue.item_ids)
-    theirs = barred.of(short)
+    theirs = excluded.of(short)
     which, rank = np.nonzero(block.source[short] == MODEL)
     row = np.concatenate([theirs.row, which])
     column = np.concatenate([theirs.column, block.item[short[which], rank]])
@@ -208,7 +222,7 @@ def _filled(run: _Run, block: Places, barred: Barred) -> Places:
     return block.followed_by(short, item, run.overall.count[position])
 
 
-def _requests(run: _Run, places: Ints, requested: Asked | None) -> Requests:
+def _requests(run: _Run, places: Ints, requested: RequestedUsers | None) -> Requests:
     """The coming request of each user, in the context that the file tells or the last event had."""
     histories = run.data.histories
     context = last_context(histories, places)
@@ -225,13 +239,15 @@ def _requests(run: _Run, places: Ints, requested: Asked | None) -> Requests:
     return Requests(places, histories.lengths[places], now_us, context)
 
 
-def _of_popularity(run: _Run, lake: Lake, asked: Asked | None, new: Ints) -> Iterator[Places]:
+def _of_popularity(
+    run: _Run, lake: Lake, requested: RequestedUsers | None, new: Ints
+) -> Iterator[RankedItems]:
     """Blocks of new users; ``new`` are their rows among those who are asked for."""
-    if asked is None or not len(new):
+    if requested is None or not len(new):
         return
     rules = run.settings.recommend
     hours = recent(Hour.of(run.at), parse_duration_h(rules.popular_hours))
-    fields = list(asked.context)
+    fields = list(requested.context)
     popular = PopularInContext(
         run.catalogue,
         run.overall,
@@ -240,7 +256,7 @@ def _of_popularity(run: _Run, lake: Lake, asked: Asked | None, new: Ints) -> Ite
         rules.k,
         lambda: events_in_context(lake, hours, run.catalogue, fields),
     )
-    which, contexts = contexts_of(asked.context, new)
+    which, contexts = contexts_of(requested.context, new)
     best = [popular.best(context) for context in contexts]
     item = np.full((len(best), rules.k), -1, np.int64)
     score = np.zeros((len(best), rules.k), np.float32)
@@ -250,7 +266,7 @@ def _of_popularity(run: _Run, lake: Lake, asked: Asked | None, new: Ints) -> Ite
     for first in range(0, len(new), _USERS_PER_GROUP):
         span = slice(first, first + _USERS_PER_GROUP)
         rows = which[span]
-        yield Places(asked.user_ids[new[span]], item[rows], score[rows], source[rows])
+        yield RankedItems(requested.user_ids[new[span]], item[rows], score[rows], source[rows])
 
 
 def _summary(
@@ -286,7 +302,7 @@ class _Stopwatch:
             took = time.perf_counter() - began
             self.seconds[step] = self.seconds.get(step, 0.0) + took
 
-    def each(self, step: str, blocks: Iterator[Places]) -> Iterator[Places]:
+    def each(self, step: str, blocks: Iterator[RankedItems]) -> Iterator[RankedItems]:
         """The same blocks; what making them takes is counted."""
         while True:
             with self(step):

@@ -19,7 +19,7 @@ _SOURCES = ("model", "popularity")
 
 
 @dataclass(frozen=True)
-class Places:
+class RankedItems:
     """The places of b users, best first; an empty place has the source NOTHING."""
 
     user_ids: NDArray[np.object_]  # (b,)
@@ -30,7 +30,7 @@ class Places:
     @classmethod
     def of_model(
         cls, user_ids: NDArray[np.object_], item: Ints, score: NDArray[np.float32], k: int
-    ) -> Places:
+    ) -> RankedItems:
         """From a model's best items, (b, K or fewer); minus infinity marks that there is none."""
         wide = ((0, 0), (0, k - item.shape[1]))
         score = np.pad(score, wide, constant_values=-np.inf)
@@ -38,12 +38,12 @@ class Places:
         return cls(user_ids, np.pad(item, wide), score, source)
 
     @classmethod
-    def joined(cls, blocks: Sequence[Places]) -> Places:
+    def joined(cls, blocks: Sequence[RankedItems]) -> RankedItems:
         """One block of several."""
         columns = ([getattr(block, each.name) for block in blocks] for each in fields(cls))
         return cls(*(np.concatenate(column) for column in columns))
 
-    def followed_by(self, rows: Ints, item: Ints, count: Ints) -> Places:
+    def followed_by(self, rows: Ints, item: Ints, count: Ints) -> RankedItems:
         """With popular items (r, K) in the empty places of some rows (r,); -1 is no item."""
         places, scores, sources = self.item.copy(), self.score.copy(), self.source.copy()
         k = places.shape[1]
@@ -55,19 +55,19 @@ class Places:
         at = rows[which], rank
         places[at], scores[at] = item[which, nth], count[which, nth]
         sources[at] = POPULARITY
-        return Places(self.user_ids, places, scores, sources)
+        return RankedItems(self.user_ids, places, scores, sources)
 
 
-def gathered(blocks: Iterator[Places], users: int) -> Iterator[Places]:
+def gathered(blocks: Iterator[RankedItems], users: int) -> Iterator[RankedItems]:
     """Blocks of at least so many users, but for the last: to write many small ones is slow."""
-    waiting: list[Places] = []
+    waiting: list[RankedItems] = []
     for block in blocks:
         waiting.append(block)
         if sum(len(part_block.user_ids) for part_block in waiting) >= users:
-            yield Places.joined(waiting)
+            yield RankedItems.joined(waiting)
             waiting = []
     if waiting:
-        yield Places.joined(waiting)
+        yield RankedItems.joined(waiting)
 
 
 @dataclass(frozen=True)
@@ -79,25 +79,25 @@ class Stamp:
     at: datetime
 
 
-def rows_of(places: Places, item_ids: pa.Array, stamp: Stamp) -> pa.Table:
+def rows_of(ranked: RankedItems, item_ids: pa.Array, stamp: Stamp) -> pa.Table:
     """Rows of `recommendations`; texts that repeat are coded by dictionaries.
 
     ``item_ids`` (M,) are the catalogue's.
     """
-    k = places.item.shape[1]
-    (cells,) = np.nonzero((places.source != NOTHING).ravel())
+    k = ranked.item.shape[1]
+    (cells,) = np.nonzero((ranked.source != NOTHING).ravel())
     user, rank = np.divmod(cells, k)
     schema = RECOMMENDATIONS.schema
     columns = {
         "hour": _same(pa.scalar(Hour.of(stamp.at).start, schema.field("hour").type), len(cells)),
-        "user_id": _coded(user, pa.array(places.user_ids, pa.string())),
+        "user_id": _coded(user, pa.array(ranked.user_ids, pa.string())),
         "rank": pa.array((rank + 1).astype(np.int32)),
-        "item_id": _coded(places.item.ravel()[cells], item_ids),
-        "score": pa.array(places.score.ravel()[cells]),
+        "item_id": _coded(ranked.item.ravel()[cells], item_ids),
+        "score": pa.array(ranked.score.ravel()[cells]),
         "model": _same(stamp.model_id, len(cells)),
         "model_version": _same(stamp.version, len(cells)),
         "made_at": _same(pa.scalar(stamp.at, schema.field("made_at").type), len(cells)),
-        "source": _coded(places.source.ravel()[cells], pa.array(_SOURCES)),
+        "source": _coded(ranked.source.ravel()[cells], pa.array(_SOURCES)),
     }
     return pa.table(columns)
 

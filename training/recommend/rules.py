@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 _US = 1_000_000
 
 
-def barred_items(
+def excluded_items(
     lake: Lake, rules: RecommendSettings, item_ids: NDArray[np.object_], at: datetime
 ) -> Ints:
     """Places in ``item_ids`` of what nobody is offered at a time, ascending.

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
-from training.data.arrays import of_users, ranges
+from training.data.arrays import ranges, select_users
 from training.data.reader import Histories, Requests
-from training.models.parts.base import System
+from training.models.parts.base import Model
 from training.recommend.factors import Factors, Pairs, factors_of
 
 if TYPE_CHECKING:
@@ -39,30 +39,35 @@ _SAME_FOR_ALL = ("pop", "recent_pop")
 _SORTED_WHOLE = 1024  # rows of fewer scores than this are not cut into blocks
 
 
-class Barred(NamedTuple):
+class Exclusions(NamedTuple):
     """What must not be offered: ``columns`` to nobody, item ``column[p]`` not to request row[p]."""
 
     columns: Ints  # (b,) 0-based, ascending
     row: Ints  # (P,) ascending
     column: Ints  # (P,)
 
-    def within(self, first: int, stop: int) -> Barred:
+    def within(self, first: int, stop: int) -> Exclusions:
         """Of the requests ``first`` to ``stop``, counted from the first of them."""
         part = slice(*np.searchsorted(self.row, [first, stop]).tolist())
-        return Barred(self.columns, self.row[part] - first, self.column[part])
+        return Exclusions(self.columns, self.row[part] - first, self.column[part])
 
-    def of(self, rows: Ints) -> Barred:
+    def of(self, rows: Ints) -> Exclusions:
         """Of some requests, in their order."""
         begin = np.searchsorted(self.row, rows)
         row, pair = ranges(begin, np.searchsorted(self.row, rows, side="right") - begin)
-        return Barred(self.columns, row, self.column[pair])
+        return Exclusions(self.columns, row, self.column[pair])
 
 
-NO_EXCLUSIONS = Barred(*(np.empty(0, np.int64) for _ in range(3)))
+NO_EXCLUSIONS = Exclusions(*(np.empty(0, np.int64) for _ in range(3)))
 
 
-def top(
-    system: System, histories: Histories, requests: Requests, k: int, barred: Barred, n_items: int
+def best_items(
+    model: Model,
+    histories: Histories,
+    requests: Requests,
+    k: int,
+    exclusions: Exclusions,
+    n_items: int,
 ) -> Iterator[tuple[Ints, Ints, Floats]]:
     """The K best items that are not barred, for blocks of requests, each request once.
 
@@ -74,17 +79,17 @@ def top(
         HourglassError: a score is not a number.
     """
     k = min(k, n_items)
-    if system.name in _SAME_FOR_ALL:
-        yield from _same_for_all(system, histories, requests, k, barred, n_items)
+    if model.name in _SAME_FOR_ALL:
+        yield from _same_for_all(model, histories, requests, k, exclusions, n_items)
         return
     first, size = 0, min(_USERS_AT_FIRST, _USERS_AT_ONCE)
     while first < len(requests):
         stop = min(first + size, len(requests))
-        part, asked = of_users(histories, requests.take(slice(first, stop)))
-        factors = _factors(system, part, asked)
+        part, asked = select_users(histories, requests.take(slice(first, stop)))
+        factors = _factors(model, part, asked)
         pairs = sum(len(term.row) for term in factors.pairs) if factors is not None else 0
         for rows, columns, found in _of_block(
-            system, factors, part, asked, k, barred.within(first, stop), n_items
+            model, factors, part, asked, k, exclusions.within(first, stop), n_items
         ):
             yield first + rows, columns, found
         # Next to popular items is nearly everything: thousands of pairs a user.
@@ -94,46 +99,46 @@ def top(
 
 
 def _of_block(
-    system: System,
+    model: Model,
     factors: Factors | None,
     histories: Histories,
     requests: Requests,
     k: int,
-    barred: Barred,
+    exclusions: Exclusions,
     n_items: int,
 ) -> Iterator[tuple[Ints, Ints, Floats]]:
     import torch
 
     with torch.inference_mode():
         if factors is not None:
-            yield from _of_factors(system.name, factors, k, barred)
+            yield from _of_factors(model.name, factors, k, exclusions)
             return
-        columns = torch.from_numpy(barred.columns)
-        for rows, scores in _scored(system, histories, requests, n_items):
-            theirs = barred.of(rows)
+        columns = torch.from_numpy(exclusions.columns)
+        for rows, scores in _scored(model, histories, requests, n_items):
+            theirs = exclusions.of(rows)
             if len(columns):
                 scores.index_fill_(1, columns.to(scores.device), -torch.inf)
             if len(theirs.row):
                 pairs = (torch.from_numpy(each).to(scores.device) for each in theirs[1:])
                 scores[tuple(pairs)] = -torch.inf
             best, found = (each.cpu().numpy() for each in top_k(scores, k))
-            _refuse_nan(system.name, found)
+            _refuse_nan(model.name, found)
             yield rows, best, found
 
 
-def _factors(system: System, histories: Histories, requests: Requests) -> Factors | None:
+def _factors(model: Model, histories: Histories, requests: Requests) -> Factors | None:
     import torch
 
     from training.models.parts.recurrent import RecurrentModel
 
-    if not isinstance(system, RecurrentModel):
+    if not isinstance(model, RecurrentModel):
         return None
-    with torch.inference_mode(), system.inference():
-        return factors_of(system, histories, requests)
+    with torch.inference_mode(), model.inference():
+        return factors_of(model, histories, requests)
 
 
 def _of_factors(
-    name: str, factors: Factors, k: int, barred: Barred
+    name: str, factors: Factors, k: int, exclusions: Exclusions
 ) -> Iterator[tuple[Ints, Ints, Floats]]:
     """The scores of a part of the items at a time, which then lie in the processor's cache."""
     import torch
@@ -143,12 +148,12 @@ def _of_factors(
     # V up to whole blocks, and a factor that closes what nobody is offered.
     right = torch.zeros(-(-n_items // _BLOCK) * _BLOCK, left.shape[1] + 1, device=device)
     torch.cat(parts, 1, out=right[:n_items, :-1])
-    right[torch.from_numpy(barred.columns).to(device), -1] = _NEVER
+    right[torch.from_numpy(exclusions.columns).to(device), -1] = _NEVER
     right[n_items:, -1] = _NEVER
     left = torch.cat([left, torch.ones_like(left[:, :1])], 1)
     for first in range(0, len(left), _ROWS):
         stop = min(first + _ROWS, len(left))
-        told = barred.within(first, stop)
+        told = exclusions.within(first, stop)
         never = Pairs(told.row, told.column, np.full(len(told.row), -np.inf, np.float32))
         added = (*(each.within(first, stop) for each in pairs), never)
         best, found = _best_of_product(left[first:stop], right, added, k)
@@ -223,49 +228,54 @@ def _by_column(pairs: Pairs, device: torch.device) -> tuple[Tensor, Ints, Tensor
 
 
 def _scored(
-    system: System, histories: Histories, requests: Requests, n_items: int
+    model: Model, histories: Histories, requests: Requests, n_items: int
 ) -> Iterator[tuple[Ints, Tensor]]:
     """Rows of requests and the scores of all items, (b, V)."""
     import torch
 
     from training.models.parts.recurrent import RecurrentModel
 
-    if isinstance(system, RecurrentModel):
+    if isinstance(model, RecurrentModel):
         # As `score`, but each history is read once and no score is copied.
-        with system.inference():
-            yield from system.scored_blocks(histories, requests)
+        with model.inference():
+            yield from model.scored_blocks(histories, requests)
         return
     size = max(1, _FLOATS_AT_ONCE // max(1, n_items))
     for first in range(0, len(requests), size):
         rows = np.arange(first, min(first + size, len(requests)), dtype=np.int64)
-        yield rows, torch.from_numpy(system.score(histories, requests.take(rows)))
+        yield rows, torch.from_numpy(model.score(histories, requests.take(rows)))
 
 
 def _same_for_all(
-    system: System, histories: Histories, requests: Requests, k: int, barred: Barred, n_items: int
+    model: Model,
+    histories: Histories,
+    requests: Requests,
+    k: int,
+    exclusions: Exclusions,
+    n_items: int,
 ) -> Iterator[tuple[Ints, Ints, Floats]]:
     """One row of scores for each time that is asked for, and a longer list of its best items."""
     import torch
 
-    most = int(np.bincount(barred.row).max(initial=0))
+    most = int(np.bincount(exclusions.row).max(initial=0))
     # So many that whoever has most items barred still finds k.
     reach = min(n_items, k + most)
     size = max(1, min(_USERS_AT_ONCE, _FLOATS_AT_ONCE // max(1, reach)))
     for now_us in np.unique(requests.now_us):
         rows = np.flatnonzero(requests.now_us == now_us)
-        scores = system.score(histories, requests.take(rows[:1]))  # (1, V)
-        scores[:, barred.columns] = -np.inf
+        scores = model.score(histories, requests.take(rows[:1]))  # (1, V)
+        scores[:, exclusions.columns] = -np.inf
         best, found = (each[0].numpy() for each in top_k(torch.from_numpy(scores), reach))
-        _refuse_nan(system.name, found)
+        _refuse_nan(model.name, found)
         for first in range(0, len(rows), size):
             mine = rows[first : first + size]
-            _, row, column = barred.of(mine)
+            _, row, column = exclusions.of(mine)
             columns, taken = first_allowed(best, row, column, len(mine), k, n_items)
             yield mine, columns, np.where(taken >= 0, found[taken], -np.inf).astype(np.float32)
 
 
-def _refuse_nan(name: str, found: Floats) -> None:
-    if np.isnan(found).any():
+def _refuse_nan(name: str, scores: Floats) -> None:
+    if np.isnan(scores).any():
         raise HourglassError(f"{name}: a score is not a number: train the model again")
 
 

@@ -17,7 +17,7 @@ _TABLES = (".csv", ".parquet", ".tsv")
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedUsers:
     """Each user once, in the order of the file; ``context`` holds a column for each field."""
 
     user_ids: NDArray[np.object_]  # (u,)
@@ -27,7 +27,7 @@ class Asked:
         return len(self.user_ids)
 
 
-def read_users(path: Path) -> Asked:
+def read_users(path: Path) -> RequestedUsers:
     """Users of a text file, one id a line, or of CSV, TSV or Parquet with a column `user_id`.
 
     Of a user who comes twice the first row counts.  All other columns are context: they bear the
@@ -62,7 +62,7 @@ def read_users(path: Path) -> Asked:
         name: values.to_numpy(zero_copy_only=False).astype(object)[first]
         for name, values in texts.items()
     }
-    return Asked(user_ids[first], context)
+    return RequestedUsers(user_ids[first], context)
 
 
 def _read_lines(path: Path) -> pa.Table:

@@ -36,8 +36,8 @@ from training.registry.model_card import (
 )
 
 if TYPE_CHECKING:
-    from training.models.parts.base import System
-    from training.trainer.interface import Start
+    from training.models.parts.base import Model
+    from training.trainer.interface import ParentWeights
 
 WEIGHTS_NAME = "weights.safetensors"
 _CHANGES_NO_WEIGHT = ("checkpoint_s",)
@@ -64,7 +64,7 @@ class Extras:
 class LoadedModel:
     """A system ready to score; its columns are ``item_ids``, (V,)."""
 
-    system: System
+    model: Model
     card: ModelCard
     item_ids: NDArray[np.object_]
 
@@ -89,7 +89,7 @@ def model_id_of(
 
 def save_model(
     folder: Path,
-    system: System,
+    model: Model,
     parameters: Mapping[str, Any],
     data: DataSet,
     seed: int,
@@ -103,7 +103,7 @@ def save_model(
 
     Args:
         folder: of all models.
-        system: fitted on ``data`` with ``seed``.
+        model: fitted on ``data`` with ``seed``.
         parameters: what `training.models.build` was given.
         data: what it was fitted on.
         seed: what it was fitted with.
@@ -117,7 +117,7 @@ def save_model(
     dataset_id = data.manifest.dataset_id
     extras = extras or Extras()
     model_id = model_id_of(
-        system.name,
+        model.name,
         parameters,
         dataset_id,
         seed,
@@ -126,7 +126,7 @@ def save_model(
         extras.optimiser_continued,
     )
     target = folder / model_id
-    files = {WEIGHTS_NAME: _contiguous(system.tensors())}
+    files = {WEIGHTS_NAME: _contiguous(model.tensors())}
     if extras.optimiser is not None:
         files[OPTIMISER_NAME] = _contiguous(extras.optimiser)
     for tensors in files.values():
@@ -141,7 +141,7 @@ def save_model(
             card = ModelCard(
                 format=FORMAT,
                 model_id=model_id,
-                system=system.name,
+                system=model.name,
                 parameters=dict(parameters),
                 dataset_id=dataset_id,
                 as_of=data.manifest.as_of,
@@ -156,7 +156,7 @@ def save_model(
                 files={n: sha256_of(unfinished / n) for n in (*files, VOCABULARY_NAME)},
                 continued_from=extras.continued_from,
                 optimiser_continued=extras.optimiser_continued,
-                all_parameters=_all_parameters(system),
+                all_parameters=_all_parameters(model),
             )
             (unfinished / FACTS_NAME).write_text(json.dumps(dict(extras.facts), indent=1) + "\n")
             (unfinished / CARD_NAME).write_text(card.model_dump_json(indent=2) + "\n")
@@ -203,22 +203,22 @@ def load_model(folder: Path) -> LoadedModel:
     return LoadedModel(system, card, item_ids)
 
 
-def load_start(folder: Path) -> tuple[Start, ModelCard]:
+def load_parent(folder: Path) -> tuple[ParentWeights, ModelCard]:
     """A model to continue from, with the state of its optimiser if that was kept.
 
     Raises:
         HourglassError: as `load_model`; or the optimiser's file is missing or altered.
     """
-    from training.trainer.interface import Start
+    from training.trainer.interface import ParentWeights
 
     model = load_model(folder)
     optimiser = None
     if OPTIMISER_NAME in model.card.files:
         verify_file(folder / OPTIMISER_NAME, model.card.files[OPTIMISER_NAME])
         optimiser = read_tensors(folder / OPTIMISER_NAME)
-    tensors = model.system.tensors()
+    tensors = model.model.tensors()
     as_of_us = int(model.card.as_of.start.timestamp()) * US_PER_S
-    start = Start(model.card.model_id, tensors, model.item_ids, optimiser, as_of_us)
+    start = ParentWeights(model.card.model_id, tensors, model.item_ids, optimiser, as_of_us)
     return start, model.card
 
 
@@ -226,9 +226,9 @@ def _contiguous(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
 
 
-def _all_parameters(system: System) -> dict[str, Any]:
+def _all_parameters(model: Model) -> dict[str, Any]:
     """Those that were given and those that were not, since defaults may change."""
-    chosen = getattr(system, "parameters", None)
+    chosen = getattr(model, "parameters", None)
     return dataclasses.asdict(chosen) if dataclasses.is_dataclass(chosen) else {}  # type: ignore[arg-type]
 
 

@@ -52,14 +52,14 @@ def verify_card(live: LiveModel) -> None:
 
 
 def trusted(
-    registry: Registry, live: LiveModel, say: Callable[[str], None] | None = None
+    registry: Registry, live: LiveModel, print_line: Callable[[str], None] | None = None
 ) -> LiveModel:
     """A live model whose card is the recorded one, or is recorded now.
 
     Args:
         registry: holds the record.
         live: model that is to be used.
-        say: is told of a card that is noted only now; None: people read it on stderr.
+        print_line: is told of a card that is noted only now; None: people read it on stderr.
 
     Raises:
         HourglassError: the card is missing or was changed, or MLflow cannot be read.
@@ -74,7 +74,7 @@ def trusted(
             f"{live.model_id} (version {live.version}) was registered before cards were recorded: "
             f"its card is taken as it is, {recorded[:12]}, and verified from now on"
         )
-        (say or _tell)(sentence)
+        (print_line or _print_line)(sentence)
     noted = replace(live, card_sha256=recorded)
     verify_card(noted)
     return noted
@@ -91,5 +91,5 @@ def refuse_changed_model(registry: Registry, version: ModelVersion) -> None:
     verify_card(LiveModel(model_id, str(version.version), folder, None, recorded))
 
 
-def _tell(sentence: str) -> None:
+def _print_line(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
-LIVE_RECORD = "live_record"
+CHAMPION_RECORD = "live_record"
 CARD_SHA256 = "card_sha256"  # tag of a version: the digest of its card
 _CHAIN_HEAD = "record_chain"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -61,7 +61,9 @@ class LiveModel:
     model_id: str
     version: str
     folder: Path
-    live_record: str | None  # that made it live; None where it is not live, or was before records
+    champion_record: (
+        str | None
+    )  # that made it live; None where it is not live, or was before records
     # SHA-256 of its card as recorded; None where it was not, or was not asked for.
     card_sha256: str | None = field(default=None, compare=False)
 
@@ -104,14 +106,14 @@ def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registr
     return Registry(client, name, models.absolute(), artifacts, is_server(uri))
 
 
-def registry_of(space: CommandContext) -> Registry:
+def registry_of(ctx: CommandContext) -> Registry:
     """The model registry of a workspace.
 
     Raises:
         UsageError, HourglassError: as `open_registry`; or the work folder is a copy.
     """
-    space.check_lake()
-    settings = space.settings
+    ctx.check_lake()
+    settings = ctx.settings
     return open_registry(
         settings.resolved_mlflow_uri,
         settings.registered_model,
@@ -202,16 +204,18 @@ def set_chain_head(registry: Registry, head: str) -> None:
         registry.client.set_registered_model_tag(registry.name, _CHAIN_HEAD, head)
 
 
-def live_events(registry: Registry, live: LiveModel | None) -> list[tuple[Path, ChampionChange]]:
+def champion_changes(
+    registry: Registry, live: LiveModel | None
+) -> list[tuple[Path, ChampionChange]]:
     """How a model came to be live, latest first; empty where that was not recorded."""
-    return history(registry.records, live.live_record if live else None)
+    return history(registry.records, live.champion_record if live else None)
 
 
 def rollback_targets(registry: Registry, live: LiveModel | None) -> tuple[ModelRef, ...]:
     """The models that rollbacks from ``live`` return to, nearest first."""
     if live is None:
         return ()
-    events = history(registry.records, live.live_record, limit=1)
+    events = history(registry.records, live.champion_record, limit=1)
     if events:
         return events[0][1].stack
     # Installed before there were records, or its record is lost.
@@ -239,7 +243,7 @@ def _aliased(registry: Registry, alias: str) -> LiveModel | None:
         model_id,
         str(version.version),
         registry.models / model_id,
-        version.tags.get(LIVE_RECORD),
+        version.tags.get(CHAMPION_RECORD),
         version.tags.get(CARD_SHA256),
     )
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import HourglassError
 from training.data.reader import sha256_of
-from training.models.parts.base import GradientTrained, System
+from training.models.parts.base import GradientTrained, Model
 from training.registry.mlflow_registry import (
     CARD_SHA256,
-    LIVE_RECORD,
+    CHAMPION_RECORD,
     Registry,
     artefact_folder,
     make_registered_model,
@@ -23,7 +23,7 @@ from training.registry.mlflow_registry import (
     version_of,
 )
 from training.registry.model_card import CARD_NAME
-from training.registry.model_store import stored
+from training.registry.model_store import store_model
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -55,7 +55,7 @@ class TrainingRun:
 
 
 @dataclass(frozen=True)
-class Point:
+class EpochMetrics:
     """Figures after one epoch; the epoch is the step of each curve."""
 
     epoch: int
@@ -77,16 +77,18 @@ class MlflowRun:
         HourglassError: MLflow refuses.
     """
 
-    def __init__(self, registry: Registry, run: TrainingRun, say: Callable[[str], None]) -> None:
-        self._registry, self._run, self._say = registry, run, say
-        self._waiting: list[tuple[int, Point]] = []
+    def __init__(
+        self, registry: Registry, run: TrainingRun, print_line: Callable[[str], None]
+    ) -> None:
+        self._registry, self._run, self._print_line = registry, run, print_line
+        self._waiting: list[tuple[int, EpochMetrics]] = []
         self._in_trouble = False
         with named_errors(f"begin a run of {run.model_id}"):
             self._run_id = _open_run(registry, run)
 
-    def epoch(self, point: Point) -> None:
+    def epoch(self, metrics_of_epoch: EpochMetrics) -> None:
         """Add a point to each curve."""
-        self._waiting.append((time.time_ns() // 1_000_000, point))
+        self._waiting.append((time.time_ns() // 1_000_000, metrics_of_epoch))
         if self._in_trouble:
             # A server that does not answer would hold up every epoch.
             return
@@ -94,7 +96,7 @@ class MlflowRun:
             self._write()
         except HourglassError as error:
             self._in_trouble = True
-            self._say(f"{error}; the curves are recorded when the fit has ended")
+            self._print_line(f"{error}; the curves are recorded when the fit has ended")
 
     def finish(self, metrics: Mapping[str, float | None]) -> str:
         """Complete the run and register its artefact; returns the model's version.
@@ -115,7 +117,7 @@ class MlflowRun:
                 client.set_terminated(self._run_id, status)
         except HourglassError as error:
             # The failure itself is what the user has to hear of.
-            self._say(str(error))
+            self._print_line(str(error))
 
     def _write(self) -> None:
         from mlflow.entities import Metric
@@ -154,7 +156,7 @@ def log_training(registry: Registry, run: TrainingRun) -> str:
             continued = {"continued_from": run.continued_from} if run.continued_from else {}
             version = registry.client.create_model_version(
                 registry.name,
-                stored(registry, run_id, folder),
+                store_model(registry, run_id, folder),
                 run_id=run_id,
                 tags={
                     "model_id": run.model_id,
@@ -174,7 +176,7 @@ def _note_card(registry: Registry, version: ModelVersion, digest: str) -> None:
     What is or was live keeps the record of what was proven, and a server that of what it holds;
     whoever loads the model compares.
     """
-    if registry.at_server or LIVE_RECORD in version.tags:
+    if registry.at_server or CHAMPION_RECORD in version.tags:
         return
     if version.tags.get(CARD_SHA256) != digest:
         tag(registry, str(version.version), **{CARD_SHA256: digest})
@@ -273,7 +275,7 @@ def _experiment_id(registry: Registry) -> str:
 # What a fit runs on: recorded beside the model, and no part of it.
 
 
-def machine_facts(system: System, device: str, processes: int) -> dict[str, str]:
+def machine_facts(system: Model, device: str, processes: int) -> dict[str, str]:
     """The chip's name, threads, processes and PyTorch's version.
 
     Args:

@@ -25,7 +25,7 @@ ARTIFACT = "model"  # the model's folder among the artefacts of its run
 _RUNS = "runs:/"
 
 
-def stored(registry: Registry, run_id: str, folder: Path) -> str:
+def store_model(registry: Registry, run_id: str, folder: Path) -> str:
     """The address under which a model's version is registered; at a server it is there by then.
 
     Args:

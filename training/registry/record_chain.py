@@ -101,7 +101,7 @@ def verified_chain(
     since: str | None = None,
     recent: int = RECENT,
     key: bytes | None = None,
-    say: Callable[[str], None] | None = None,
+    print_line: Callable[[str], None] | None = None,
 ) -> Chain:
     """Verify the chain from the registry's head back; the caller holds the lock of the live model.
 
@@ -113,22 +113,22 @@ def verified_chain(
         since: file of a record; the contents of all that were linked from it on are read.
         recent: how many of the last links' records are read; live changes are read in any case.
         key: signs; None: that of the environment.
-        say: is told of what was begun or set aside; None: people read it on stderr.
+        print_line: is told of what was begun or set aside; None: people read it on stderr.
 
     Raises:
         BrokenChainError: naming the record or link that is missing, changed or not in its order.
         UsageError: the key is too short.
         HourglassError: MLflow cannot be read.
     """
-    key, say = key or record_key(), say or _tell
+    key, print_line = key or record_key(), print_line or _print_line
     records, head = registry.records, chain_head(registry)
     journal = records / JOURNAL
     if head is None:
-        return _begun(registry, journal, key, say)
+        return _begun(registry, journal, key, print_line)
     chain, offset, listing = _checked(registry, head, since, recent, key)
     _refuse_unlinked_champion(registry, chain, listing)
     _drop_unconfirmed(journal, offset)
-    _set_aside(records, chain, listing, say)
+    _set_aside(records, chain, listing, print_line)
     return chain
 
 
@@ -180,7 +180,7 @@ def anchor(
     why: str,
     at: str,
     key: bytes | None = None,
-    say: Callable[[str], None] | None = None,
+    print_line: Callable[[str], None] | None = None,
 ) -> str:
     """Begin to sign a whole chain, or accept what is left of a broken one; a person's act.
 
@@ -214,7 +214,7 @@ def anchor(
         _refuse_changed(records.parent, chain, None, len(chain.digests))
         _refuse_unlinked_champion(registry, chain, listing)
         _drop_unconfirmed(journal, offset)
-        _set_aside(records, chain, listing, say or _tell)
+        _set_aside(records, chain, listing, print_line or _print_line)
     except BrokenChainError as error:
         broken = str(error)
         with suppress(BrokenChainError):
@@ -308,7 +308,7 @@ def _headless(registry: Registry) -> BrokenChainError:
 
 
 def _begun(
-    registry: Registry, journal: Path, key: bytes | None, say: Callable[[str], None]
+    registry: Registry, journal: Path, key: bytes | None, print_line: Callable[[str], None]
 ) -> Chain:
     """The first anchor, over what lies there; one that a kill left without a head is made again."""
     records = registry.records
@@ -332,7 +332,7 @@ def _begun(
     _write_journal(journal, line)
     set_chain_head(registry, f"0:{digest}")
     if count:
-        say(
+        print_line(
             f"the chain of records begins here: {counted(count, 'record')} in {records} "
             f"{verb(count, 'is', 'are')} taken as found; from now on a removal or change shows"
         )
@@ -353,7 +353,7 @@ def _first_anchor(lines: list[bytes]) -> dict[str, str] | None:
 
 def _anchor_content(records: Path, **facts: object) -> dict[str, Any]:
     named = [records / name for name in _names(records) if is_record(Path(name))]
-    named += list(_acting_watches(records.parent / "watch"))
+    named += list(_replacing_monitor_records(records.parent / "watch"))
     digests = {
         _file_of(records, path): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(named)
@@ -361,7 +361,7 @@ def _anchor_content(records: Path, **facts: object) -> dict[str, Any]:
     return {"kind": ANCHOR, "records": digests, **facts}
 
 
-def _acting_watches(folder: Path) -> Iterator[Path]:
+def _replacing_monitor_records(folder: Path) -> Iterator[Path]:
     """Findings of the watch that replaced a model; others are no acts, and are not linked."""
     for name in sorted(_names(folder)):
         path = folder / name
@@ -501,7 +501,7 @@ def _refuse_unlinked_champion(registry: Registry, chain: Chain, listing: set[str
     live = champion(registry)
     if live is None:
         return
-    file = f"{registry.records.name}/{live.live_record}"
+    file = f"{registry.records.name}/{live.champion_record}"
     if file in listing and file not in chain.digests:
         raise BrokenChainError(
             f"{file} made {live.model_id} live, but is in no chain of records: an older version of "
@@ -520,7 +520,7 @@ def _refuse_unlinked_champion(registry: Registry, chain: Chain, listing: set[str
         name = latest.rpartition("/")[2]
         # A change that was cut short after its link has not moved the alias yet.
         before = read_event(registry.records / name).after
-        if live.live_record not in (name, before) or live.live_record is None:
+        if live.champion_record not in (name, before) or live.champion_record is None:
             raise BrokenChainError(
                 f"{live.model_id} is live in MLflow, but the last change of what is live is {name}:"
                 " the alias champion was moved by other means; accept that with `hourglass anchor "
@@ -537,7 +537,9 @@ def _drop_unconfirmed(journal: Path, offset: int) -> None:
             os.fsync(file.fileno())
 
 
-def _set_aside(records: Path, chain: Chain, listing: set[str], say: Callable[[str], None]) -> None:
+def _set_aside(
+    records: Path, chain: Chain, listing: set[str], print_line: Callable[[str], None]
+) -> None:
     """Move records that no link names where nothing looks for them."""
     extra = [
         name
@@ -548,7 +550,7 @@ def _set_aside(records: Path, chain: Chain, listing: set[str], say: Callable[[st
         target = records / UNLINKED
         target.mkdir(exist_ok=True)
         (records / name).replace(target / name)
-        say(
+        print_line(
             f"{name} is in no chain of records (its command was killed, or it was put there by "
             f"hand): it counts for nothing, and lies in {records.name}/{UNLINKED} now"
         )
@@ -600,5 +602,5 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _tell(sentence: str) -> None:
+def _print_line(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)

@@ -24,16 +24,21 @@ from pipeline.settings.settings import (
     RetrainSettings,
     Settings,
 )
-from training.data.in_memory import Cut, Cuts, popularity
+from training.data.in_memory import InMemoryDataset, InMemoryDatasets, popularity
 from training.fit.model_check import Facts, check_model, facts_of, naming
-from training.fit.model_configs import Model, agreeing, configured, resolve
-from training.fit.retrain_policy import Signs, popularity_shift, should_retrain, unseen_share
+from training.fit.model_configs import ModelConfig, agreeing, configured, resolve
+from training.fit.retrain_policy import (
+    RetrainSignals,
+    popularity_shift,
+    should_retrain,
+    unseen_share,
+)
 from training.model_types import Tensors
 from training.models import MODEL_NAMES, build
-from training.models.parts.base import FollowsTrends, GradientTrained, System
+from training.models.parts.base import FollowsTrends, GradientTrained, Model
 
 if TYPE_CHECKING:
-    from training.trainer.interface import Start
+    from training.trainer.interface import ParentWeights
 
 #: How often each item was next to the last one, before or after it: no similarity, one step.
 NEIGHBOURS = {
@@ -73,8 +78,8 @@ class Arm:
     """One arm, ready to be fitted."""
 
     settings: ArmSettings
-    model: Model
-    first_model: Model
+    model: ModelConfig
+    first_model: ModelConfig
     stale_rule: RetrainSettings
 
     @property
@@ -99,10 +104,10 @@ class Arm:
 class ArmState:
     """What an arm has learned so far: its system as serving would load it, and its terms."""
 
-    system: System
+    model: Model
     tensors: Tensors
     optimiser: Tensors | None
-    terms: Encoding
+    encoding: Encoding
     as_of: Hour
     fits: int
 
@@ -112,15 +117,15 @@ class Fit:
     """What one fit cost, and on how much it was; ``seconds`` has that of the cut apart."""
 
     seconds: float
-    cut_s: float
+    build_s: float
     learned_events: int
 
 
 #: Whether an arm that has a model should be fitted on a new cut; the state is the model's.
-WorthIt = Callable[[ArmState, Cut], bool]
+ShouldRetrain = Callable[[ArmState, InMemoryDataset], bool]
 
 
-def always(state: ArmState, cut: Cut) -> bool:  # noqa: ARG001 - the signature is WorthIt
+def always(state: ArmState, dataset: InMemoryDataset) -> bool:  # noqa: ARG001 - the signature is WorthIt
     """Fit at every step that is due."""
     return True
 
@@ -154,7 +159,7 @@ def _arm(settings: Settings, arm_settings: ArmSettings, data: Facts) -> Arm:
     else:
         model = resolve(ModelSettings(file=model_name))
 
-    def with_parameters(own: dict[str, object]) -> Model:
+    def with_parameters(own: dict[str, object]) -> ModelConfig:
         laid_over = {**model.parameters, **arm_settings.parameters, **own}
         named = dataclasses.replace(model, name=arm_settings.name, parameters=laid_over)
         config = agreeing(named, settings.evaluation.repeats == "keep")
@@ -190,25 +195,25 @@ def is_due(arm: Arm, state: ArmState | None, step: int) -> bool:
 def fitted(
     arm: Arm,
     state: ArmState | None,
-    cuts: Cuts,
+    datasets: InMemoryDatasets,
     as_of: Hour,
-    worth_it: WorthIt = always,
+    should_retrain: ShouldRetrain = always,
 ) -> tuple[ArmState, Fit | None]:
     """Fit the arm on what was known at ``as_of``; None where it kept the model that it had.
 
     Raises:
         HourglassError: the very first window holds nothing to learn from, or the fit fails.
     """
-    own, settings, first = arm.settings, cuts.settings, state is None
+    own, settings, first = arm.settings, datasets.settings, state is None
     continues = own.mode == "continued" and state is not None
-    before = state.terms if continues and state is not None else None
+    before = state.encoding if continues and state is not None else None
     try:
-        cut, cut_s = cuts.train(dataset_of(arm, settings, first), as_of, before)
+        cut, cut_s = datasets.train(dataset_of(arm, settings, first), as_of, before)
     except HourglassError as error:
         if state is None:
             raise HourglassError(f"arm {arm.name!r}: {error}") from error
         return state, None
-    if state is not None and own.skip_when_stale and not worth_it(state, cut):
+    if state is not None and own.skip_when_stale and not should_retrain(state, cut):
         return state, None
     began_s = time.perf_counter()
     model = arm.first_model if first else arm.model
@@ -217,8 +222,8 @@ def fitted(
     if isinstance(system, GradientTrained):
         from training.trainer.interface import FitOptions
 
-        start = _start(state, cuts.log) if continues and state is not None else None
-        options = FitOptions(start=start)
+        start = _start(state, datasets.log) if continues and state is not None else None
+        options = FitOptions(parent=start)
         system.fit_with(cut.data, settings.replay.seed, lambda _: None, options)
         if model.keep_optimiser and own.mode == "continued":
             optimiser = system.optimiser_tensors()
@@ -230,7 +235,7 @@ def fitted(
         loaded(model, tensors),
         tensors,
         optimiser,
-        cut.terms,
+        cut.encoding,
         as_of,
         (0 if state is None else state.fits) + 1,
     )
@@ -238,14 +243,16 @@ def fitted(
     return fitted_state, Fit(seconds, cut_s, cut.data.manifest.n_targets)
 
 
-def loaded(model: Model, tensors: Tensors) -> System:
+def loaded(model: ModelConfig, tensors: Tensors) -> Model:
     """A system from what it has learned."""
     system = build(model.system, model.parameters)
     system.load(tensors)
     return system
 
 
-def renew(arm: Arm, state: ArmState, log: FlatLog, hours: HourRange, since: Hour) -> None:
+def with_current_popularity(
+    arm: Arm, state: ArmState, log: FlatLog, hours: HourRange, since: Hour
+) -> None:
     """Give a model that follows trends the hourly popularity up to the end of a step.
 
     Args:
@@ -255,20 +262,20 @@ def renew(arm: Arm, state: ArmState, log: FlatLog, hours: HourRange, since: Hour
         hours: of the step; a system uses only those before the hour of a request.
         since: first hour to tell of; hours since the fit are told in any case.
     """
-    if arm.settings.popularity == "frozen" or not isinstance(state.system, FollowsTrends):
+    if arm.settings.popularity == "frozen" or not isinstance(state.model, FollowsTrends):
         return
     hours_counted = HourRange(min(since, state.as_of), hours.stop)
-    counts = popularity(log, hours_counted, index_of_items(log, state.terms.items))
-    state.system.refresh(counts, hours.stop)
+    counts = popularity(log, hours_counted, index_of_items(log, state.encoding.items))
+    state.model.refresh(counts, hours.stop)
 
 
-def _start(state: ArmState, log: FlatLog) -> Start:
-    from training.trainer.interface import Start
+def _start(state: ArmState, log: FlatLog) -> ParentWeights:
+    from training.trainer.interface import ParentWeights
 
-    return Start(
+    return ParentWeights(
         model_id=f"replay-{state.as_of}",
         tensors=state.tensors,
-        item_ids=log.item_ids[state.terms.items],
+        item_ids=log.item_ids[state.encoding.items],
         optimiser=state.optimiser,
         as_of_us=start_us(state.as_of),
     )
@@ -277,31 +284,33 @@ def _start(state: ArmState, log: FlatLog) -> Start:
 # Whether an arm's fit is worth it: signs of `training.fit.retrain_policy`, from cuts in memory.
 
 
-def worth_by_signs(rule: RetrainSettings, seed: int) -> Callable[[ArmState, Cut], bool]:
+def retrain_by_signals(
+    rule: RetrainSettings, seed: int
+) -> Callable[[ArmState, InMemoryDataset], bool]:
     """What `hourglass stale` would say of an arm, the development of its figures apart."""
 
-    def worth_it(state: ArmState, cut: Cut) -> bool:
-        return should_retrain(signs_of(state, cut, seed), rule).retrain
+    def worth_it(state: ArmState, cut: InMemoryDataset) -> bool:
+        return should_retrain(signals_of(state, cut, seed), rule).retrain
 
     return worth_it
 
 
-def signs_of(state: ArmState, cut: Cut, seed: int) -> Signs:
+def signals_of(state: ArmState, dataset: InMemoryDataset, seed: int) -> RetrainSignals:
     """The signs of a model at the time of a cut, as far as the cut's items tell them."""
-    as_of, window_h = cut.data.manifest.as_of, cut.data.manifest.popularity_window_h
+    as_of, window_h = dataset.data.manifest.as_of, dataset.data.manifest.popularity_window_h
 
     def events(first: Hour, stop: Hour) -> dict[str, int]:
-        popularity = cut.data.popularity
+        popularity = dataset.data.popularity
         within = (popularity.hour_index >= first.index) & (popularity.hour_index < stop.index)
         counts = np.bincount(
             popularity.item[within] - 1,
             weights=popularity.events[within],
-            minlength=len(cut.terms.items),
+            minlength=len(dataset.encoding.items),
         )
         return {str(item): int(count) for item, count in enumerate(counts) if count}
 
-    in_vocabulary = np.flatnonzero(np.isin(cut.terms.items, state.terms.items))
-    return Signs(
+    in_vocabulary = np.flatnonzero(np.isin(dataset.encoding.items, state.encoding.items))
+    return RetrainSignals(
         age_h=as_of.index - state.as_of.index,
         unseen_share=unseen_share(
             events(max(state.as_of, as_of - window_h), as_of), {str(item) for item in in_vocabulary}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.settings.settings import EvaluationSettings
-from training.metrics.bootstrap import UserSums, resampled_means
+from training.metrics.bootstrap import UserTotals, resampled_means
 from training.metrics.metrics import Metric, target_values
 from training.replay.table import Results
 
@@ -57,35 +57,35 @@ def smooth_steps(n_steps: int, step_h: int) -> int:
 
 
 def curves_of(
-    found: Results, metric: Metric, rule: EvaluationSettings, seed: int, smooth: int
+    results: Results, metric: Metric, rule: EvaluationSettings, seed: int, smooth: int
 ) -> Curves:
     """Means over a moving window of steps, with intervals of resampled users in it.
 
     A window at the beginning, which is not full yet, has no point.
     """
-    step, user = found.step, found.column("user")
+    step, user = results.step, results.column("user")
     values = np.stack(
-        [target_values(metric, found.rank(name), rule.k) for name in found.names], axis=1
+        [target_values(metric, results.rank(name), rule.k) for name in results.names], axis=1
     )  # (n, A)
-    ends = np.searchsorted(step, np.arange(len(found.steps) + 1))
+    ends = np.searchsorted(step, np.arange(len(results.steps) + 1))
     outside = (1 - rule.confidence) / 2
-    points = range(smooth - 1, len(found.steps))
-    bands = np.full((3, len(points), len(found.names)), np.nan)
+    points = range(smooth - 1, len(results.steps))
+    bands = np.full((3, len(points), len(results.names)), np.nan)
     for at, last in enumerate(points):
         rows = slice(int(ends[last + 1 - smooth]), int(ends[last + 1]))
         if rows.stop == rows.start:
             continue
         bands[0, at] = values[rows].mean(axis=0)
-        sums = UserSums.of(values[rows], user[rows])
+        sums = UserTotals.of(values[rows], user[rows])
         if len(sums.count) > 1:
             drawn = resampled_means(sums, _SAMPLES, seed)
             bands[1:, at] = np.quantile(drawn, [outside, 1 - outside], axis=0)
     return Curves(
         tuple(
             Curve(name, *(bands[band, :, column] for band in range(3)))
-            for column, name in enumerate(found.names)
+            for column, name in enumerate(results.names)
         ),
-        np.array([found.steps[last].stop.index for last in points], np.float64),
+        np.array([results.steps[last].stop.index for last in points], np.float64),
         np.diff(ends)[smooth - 1 :],
         smooth,
     )

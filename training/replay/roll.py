@@ -24,20 +24,20 @@ from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import ITEMS, USERS
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
-from training.data.in_memory import Cut, Cuts, ReplayLog, held_out
+from training.data.in_memory import InMemoryDataset, InMemoryDatasets, ReplayLog, in_memory_test_set
 from training.metrics.ranking import rank_targets
 from training.replay.arms import (
     Arm,
     ArmState,
-    WorthIt,
+    ShouldRetrain,
     always,
     fitted,
     is_due,
-    renew,
+    with_current_popularity,
 )
 from training.replay.store import (
     COLUMNS,
-    Asked,
+    StepRanks,
     StepResult,
     read_state,
     read_step,
@@ -113,29 +113,31 @@ def plan(lake: Lake, settings: Settings, hours: HourRange, arms: Sequence[Arm]) 
 class _Questions:
     """The frozen events of one step, cut when the first arm asks for them."""
 
-    cuts: Cuts
+    datasets: InMemoryDatasets
     hours: HourRange
 
     @cached_property
-    def part(self) -> Cut | None:
+    def test_set(self) -> InMemoryDataset | None:
         """In a vocabulary of all items seen before the end of the step; None without an event."""
-        log, settings = self.cuts.log, self.cuts.settings
+        log, settings = self.datasets.log, self.datasets.settings
         items = np.flatnonzero(log.item_first_us < start_us(self.hours.stop))
         if settings.dataset.cold_items:
             # An arm may recommend what nobody has met yet: it costs it a place as any other.
             items = np.arange(len(log.item_ids))
         base = self._base()
-        test_set = None if base is None else held_out(log, settings, base, self.hours, items)
+        test_set = (
+            None if base is None else in_memory_test_set(log, settings, base, self.hours, items)
+        )
         return test_set if test_set is not None and len(test_set.data.histories.item) else None
 
-    def _base(self) -> Cut | None:
+    def _base(self) -> InMemoryDataset | None:
         """A cut that names event types, contexts, features; models have the rest of their own."""
-        rules = self.cuts.settings.dataset
+        rules = self.datasets.settings.dataset
         reach_h = parse_duration_h(rules.window) + parse_duration_h(rules.history)
         wider = {"window": f"{reach_h}h", **dict.fromkeys(_THRESHOLDS, 1)}
         for dataset_rules in (rules, rules.model_copy(update=wider)):
             with suppress(HourglassError):
-                return self.cuts.train(dataset_rules, self.hours.first)[0]
+                return self.datasets.train(dataset_rules, self.hours.first)[0]
         return None
 
 
@@ -144,7 +146,7 @@ def roll(
     read: Callable[[], ReplayLog],
     arms: Sequence[Arm],
     report: Report = lambda _hours, _arm, _done, _all: None,
-    worth_it: WorthIt = always,
+    should_retrain: ShouldRetrain = always,
 ) -> None:
     """Do all steps that are not done yet.
 
@@ -153,7 +155,7 @@ def roll(
         read: reads the log, which is needed only where something is left to do.
         arms: side by side.
         report: is told how it goes.
-        worth_it: asked of arms that skip fits.
+        should_retrain: asked of arms that skip fits.
 
     Raises:
         HourglassError: an arm's first window holds nothing to learn from, or a fit fails.
@@ -164,49 +166,51 @@ def roll(
     if sum(begin.values()) == total:
         return
     log = read()
-    states = {arm.name: _found(run, arm, steps, begin[arm.name], log) for arm in arms}
+    states = {arm.name: _results_of(run, arm, steps, begin[arm.name], log) for arm in arms}
     done = sum(begin.values())
-    cuts = Cuts(log, run.settings)
+    cuts = InMemoryDatasets(log, run.settings)
     for number, hours in enumerate(steps):
         questions = _Questions(cuts, hours)
         for arm in arms:
             if number < begin[arm.name]:
                 continue
             report(hours, arm.name, done, total)
-            states[arm.name] = _one(run, arm, states[arm.name], number, questions, worth_it)
+            states[arm.name] = _run_step(
+                run, arm, states[arm.name], number, questions, should_retrain
+            )
             done += 1
 
 
-def _one(
+def _run_step(
     run: Run,
     arm: Arm,
     state: ArmState | None,
     number: int,
     questions: _Questions,
-    worth_it: WorthIt,
+    should_retrain: ShouldRetrain,
 ) -> ArmState:
     """One step of one arm: fit where it is due, ask, write down."""
     folder, fit = run.arm_folder(arm), None
-    cuts, hours = questions.cuts, questions.hours
+    cuts, hours = questions.datasets, questions.hours
     if is_due(arm, state, number):
-        state, fit = fitted(arm, state, cuts, hours.first, worth_it)
+        state, fit = fitted(arm, state, cuts, hours.first, should_retrain)
     if state is None:
         raise AssertionError("the first step is always due")
     weights = state_name(state)
     if fit is not None:
         write_state(folder, state, cuts.log)
-    test_set = questions.part
+    test_set = questions.test_set
     began_s = time.perf_counter()
-    step_ranks, n_known = _asked(arm, state, cuts, hours, test_set)
+    step_ranks, n_known = _ranks(arm, state, cuts, hours, test_set)
     facts: dict[str, Any] = {
         "arm": arm.name,
         "hours": str(hours),
         "fitted": fit is not None,
         "fit_s": fit.seconds if fit else 0.0,
-        "cut_s": fit.cut_s if fit else 0.0,
+        "cut_s": fit.build_s if fit else 0.0,
         "learned_events": fit.learned_events if fit else 0,
         "score_s": time.perf_counter() - began_s,
-        "n_items": len(state.terms.items),
+        "n_items": len(state.encoding.items),
         "model_as_of": str(state.as_of),
         "n_targets_it_knows": n_known,
         "weights": weights,
@@ -216,28 +220,32 @@ def _one(
     return state
 
 
-def _asked(
-    arm: Arm, state: ArmState, cuts: Cuts, hours: HourRange, part: Cut | None
-) -> tuple[Asked, int]:
+def _ranks(
+    arm: Arm,
+    state: ArmState,
+    datasets: InMemoryDatasets,
+    hours: HourRange,
+    test_set: InMemoryDataset | None,
+) -> tuple[StepRanks, int]:
     """The ranks of the targets, and how many of these the arm has in its vocabulary."""
-    if part is None:
-        return Asked(**{name: np.empty(0, kind) for name, kind in COLUMNS.items()}), 0
-    log, settings = cuts.log, cuts.settings
-    since = hours.first - part.data.manifest.popularity_window_h
-    renew(arm, state, log, hours, since)
+    if test_set is None:
+        return StepRanks(**{name: np.empty(0, kind) for name, kind in COLUMNS.items()}), 0
+    log, settings = datasets.log, datasets.settings
+    since = hours.first - test_set.data.manifest.popularity_window_h
+    with_current_popularity(arm, state, log, hours, since)
     ranks = rank_targets(
-        state.system,
-        part.data,
+        state.model,
+        test_set.data,
         settings.evaluation,
         model_id=arm.name,
-        item_ids=log.item_ids[state.terms.items],
+        item_ids=log.item_ids[state.encoding.items],
     )
-    user_codes = np.searchsorted(log.user_ids, part.data.histories.user_ids)
-    item = part.terms.items[ranks.item - 1]
+    user_codes = np.searchsorted(log.user_ids, test_set.data.histories.user_ids)
+    item = test_set.encoding.items[ranks.item - 1]
     # Where there are few items, the last of all would still be one of the first k.
-    is_miss = index_of_items(log, state.terms.items)[item] < 0
+    is_miss = index_of_items(log, state.encoding.items)[item] < 0
     rank = np.where(is_miss, np.maximum(ranks.rank, settings.evaluation.k + 1), ranks.rank)
-    step_ranks = Asked(
+    step_ranks = StepRanks(
         user=user_codes[ranks.user].astype(np.int32),
         time_us=ranks.time_us,
         item=item.astype(np.int32),
@@ -256,7 +264,7 @@ def done_steps(run: Run, arm: Arm) -> int:
     return len(run.steps)
 
 
-def _found(
+def _results_of(
     run: Run, arm: Arm, steps: Sequence[HourRange], done: int, log: FlatLog
 ) -> ArmState | None:
     """What an arm had learned when it was left."""

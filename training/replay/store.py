@@ -40,7 +40,7 @@ _OPTIMISER = "optimiser:"
 
 
 @dataclass(frozen=True)
-class Asked:
+class StepRanks:
     """The targets of one step and their ranks by one arm; users and items are the log's codes."""
 
     user: NDArray[np.int32]  # (n,)
@@ -54,7 +54,7 @@ class Asked:
 class StepResult:
     """What one arm came to at one step."""
 
-    asked: Asked
+    ranks: StepRanks
     facts: dict[str, Any]
 
 
@@ -65,7 +65,7 @@ def step_path(folder: Path, hour: Hour) -> Path:
 
 def write_step(folder: Path, hour: Hour, result: StepResult) -> None:
     """Write the result of a step, whole or not at all."""
-    table = pa.table({name: getattr(result.asked, name) for name in COLUMNS})
+    table = pa.table({name: getattr(result.ranks, name) for name in COLUMNS})
     table = table.replace_schema_metadata({"facts": json.dumps(result.facts)})
     written_whole(
         step_path(folder, hour), lambda path: pq.write_table(table, path, compression="zstd")
@@ -89,7 +89,7 @@ def read_step(folder: Path, hour: Hour) -> StepResult:
         raise HourglassError(
             f"{path}: the step cannot be read: run `hourglass replay --fresh`"
         ) from error
-    return StepResult(Asked(**columns), facts)
+    return StepResult(StepRanks(**columns), facts)
 
 
 def state_name(state: ArmState) -> str:
@@ -104,7 +104,7 @@ def write_state(folder: Path, state: ArmState, log: FlatLog) -> None:
     optimiser = {_OPTIMISER + key: value for key, value in (state.optimiser or {}).items()}
     tensors = {k: np.asarray(v, order="C") for k, v in {**state.tensors, **optimiser}.items()}
     metadata = {
-        "terms": json.dumps(state.terms.to_json(log)),
+        "terms": json.dumps(state.encoding.to_json(log)),
         "facts": json.dumps({"as_of": str(state.as_of), "fits": state.fits}),
     }
     written_whole(folder / state_name(state), lambda path: save_file(tensors, path, metadata))
@@ -145,7 +145,7 @@ def tidy(folder: Path, needed: str) -> None:
 
 
 @contextmanager
-def held(folder: Path, wait_s: float, say: Callable[[str], None]) -> Iterator[None]:
+def run_lock(folder: Path, wait_s: float, print_line: Callable[[str], None]) -> Iterator[None]:
     """Be the only process at a run; the system frees it even when the process is killed.
 
     Raises:
@@ -156,9 +156,9 @@ def held(folder: Path, wait_s: float, say: Callable[[str], None]) -> Iterator[No
         return f"another process (pid {pid}) runs the replay {folder.name}"
 
     def waiting(sentence: str) -> None:
-        say(f"waiting: {sentence} ...")
+        print_line(f"waiting: {sentence} ...")
 
-    with locks.held(folder / "holder", str(os.getpid()), wait_s, busy, waiting):
+    with locks.locked(folder / "holder", str(os.getpid()), wait_s, busy, waiting):
         yield
 
 

@@ -21,7 +21,7 @@ from training.metrics.bootstrap import Interval, intervals
 from training.metrics.metrics import METRICS, target_values
 from training.replay.arms import Arm
 from training.replay.roll import Run
-from training.replay.store import Asked, StepResult, read_step
+from training.replay.store import StepRanks, StepResult, read_step
 
 _COSTS = ("fit_s", "cut_s", "score_s", "learned_events")
 
@@ -37,19 +37,19 @@ class Results:
     @property
     def step(self) -> NDArray[np.int64]:
         """Number of the step of each target, (n,)."""
-        lengths = [len(result.asked.user) for result in self.by_arm[self.names[0]]]
+        lengths = [len(result.ranks.user) for result in self.by_arm[self.names[0]]]
         return np.repeat(np.arange(len(lengths)), lengths)
 
     def column(self, name: str) -> NDArray[Any]:
         """A column of the targets, (n,)."""
         joined: NDArray[Any] = np.concatenate(
-            [getattr(result.asked, name) for result in self.by_arm[self.names[0]]]
+            [getattr(result.ranks, name) for result in self.by_arm[self.names[0]]]
         )
         return joined
 
     def rank(self, arm: str) -> NDArray[np.int32]:
         """Rank of each target by an arm, (n,)."""
-        return np.concatenate([result.asked.rank for result in self.by_arm[arm]])
+        return np.concatenate([result.ranks.rank for result in self.by_arm[arm]])
 
 
 def results_of(run: Run, arms: Sequence[Arm]) -> Results:
@@ -65,7 +65,7 @@ def results_of(run: Run, arms: Sequence[Arm]) -> Results:
     results = Results(tuple(by_arm), tuple(run.steps), by_arm)
     for name, steps in by_arm.items():
         for result, first, hours in zip(steps, by_arm[results.names[0]], run.steps, strict=True):
-            if not _same_questions(result.asked, first.asked):
+            if not _same_questions(result.ranks, first.ranks):
                 raise HourglassError(
                     f"arms {results.names[0]!r} and {name!r} were asked differently in {hours}: "
                     "run `hourglass replay --fresh`"
@@ -73,13 +73,13 @@ def results_of(run: Run, arms: Sequence[Arm]) -> Results:
     return results
 
 
-def _same_questions(one: Asked, other: Asked) -> bool:
+def _same_questions(first: StepRanks, other: StepRanks) -> bool:
     names = ("user", "time_us", "item", "known")
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+    return all(np.array_equal(getattr(first, name), getattr(other, name)) for name in names)
 
 
 def table_of(
-    found: Results,
+    results: Results,
     arms: Sequence[Arm],
     rule: EvaluationSettings,
     seed: int,
@@ -91,19 +91,19 @@ def table_of(
     ``knew`` the share of the targets that an arm had in its vocabulary; ``unfinished`` names the
     arms that are configured and have not been rolled to the end, so that the table lacks them.
     """
-    is_known = found.column("known")
+    is_known = results.column("known")
     reference = reference_arm(arms)
-    rows = [_costs(arm, found.by_arm[arm.name]) for arm in arms]
+    rows = [_costs(arm, results.by_arm[arm.name]) for arm in arms]
     document: dict[str, Any] = {
-        "hours": [str(found.steps[0].first), str(found.steps[-1].stop)],
-        "steps": len(found.steps),
+        "hours": [str(results.steps[0].first), str(results.steps[-1].stop)],
+        "steps": len(results.steps),
         "k": rule.k,
         "confidence": rule.confidence,
         "repeats": rule.repeats,
         "targets": rule.targets,
         "n_targets": len(is_known),
         "n_known": int(is_known.sum()),
-        "n_users": len(np.unique(found.column("user"))),
+        "n_users": len(np.unique(results.column("user"))),
         "against": reference,
         "unfinished": list(unfinished),
         "arms": rows,
@@ -111,7 +111,7 @@ def table_of(
     for which, mask in (("all", np.ones(len(is_known), np.bool_)), ("known", is_known)):
         if not mask.any():
             continue
-        figures, differences = _figures(found, mask, reference, rule, seed)
+        figures, differences = _figures(results, mask, reference, rule, seed)
         for row in rows:
             row[which] = figures[row["arm"]]
             if row["arm"] != reference:
@@ -131,20 +131,20 @@ def reference_arm(arms: Sequence[Arm]) -> str:
 
 
 def _figures(
-    found: Results, mask: NDArray[np.bool_], reference: str, rule: EvaluationSettings, seed: int
+    results: Results, mask: NDArray[np.bool_], reference: str, rule: EvaluationSettings, seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     values = {
         name: np.stack(
-            [target_values(metric, found.rank(name)[mask], rule.k) for metric in METRICS], axis=1
+            [target_values(metric, results.rank(name)[mask], rule.k) for metric in METRICS], axis=1
         )
-        for name in found.names
+        for name in results.names
     }  # (n, metrics) by arm
     # Of the reference minus the other: above 0 speaks for the reference.
     differences = {name: values[reference] - others for name, others in values.items()}
     both = np.concatenate([*values.values(), *differences.values()], axis=1)
     estimates = intervals(
         both,
-        found.column("user")[mask],
+        results.column("user")[mask],
         samples=rule.bootstrap_samples,
         confidence=rule.confidence,
         seed=seed,
@@ -168,7 +168,7 @@ def _named(row: Sequence[Interval]) -> dict[str, list[float | None]]:
 
 
 def _costs(arm: Arm, steps: Sequence[StepResult]) -> dict[str, Any]:
-    n_targets = sum(len(result.asked.rank) for result in steps)
+    n_targets = sum(len(result.ranks.rank) for result in steps)
     facts = [result.facts for result in steps]
     costs = {name: sum(fact[name] for fact in facts) for name in _COSTS}
     return {
@@ -184,12 +184,12 @@ def _costs(arm: Arm, steps: Sequence[StepResult]) -> dict[str, Any]:
     }
 
 
-def step_rows(found: Results, rule: EvaluationSettings) -> dict[str, list[Any]]:
+def step_rows(results: Results, rule: EvaluationSettings) -> dict[str, list[Any]]:
     """One row per step and arm, as columns."""
     rows: dict[str, list[Any]] = {}
-    for name in found.names:
-        for hours, result in zip(found.steps, found.by_arm[name], strict=True):
-            ranks, facts = result.asked, result.facts
+    for name in results.names:
+        for hours, result in zip(results.steps, results.by_arm[name], strict=True):
+            ranks, facts = result.ranks, result.facts
             row: dict[str, Any] = {
                 "step": hours.first.start,
                 "step_hours": len(hours),
@@ -207,32 +207,33 @@ def step_rows(found: Results, rule: EvaluationSettings) -> dict[str, list[Any]]:
     return rows
 
 
-def markdown(said: dict[str, Any]) -> str:
+def markdown(table: dict[str, Any]) -> str:
     """The table for people."""
-    k = said["k"]
-    new = said["n_targets"] - said["n_known"]
+    k = table["k"]
+    new = table["n_targets"] - table["n_known"]
     lines = [
-        f"# Replay of {said['hours'][0]} to {said['hours'][1]}, {counted(said['steps'], 'step')}",
+        f"# Replay of {table['hours'][0]} to {table['hours'][1]}, "
+        f"{counted(table['steps'], 'step')}",
         "",
-        f"{counted(said['n_targets'], 'target')} ({said['targets']}, repeats {said['repeats']}) of "
-        f"{counted(said['n_users'], 'user')}; {new:,} of them are on items first seen within "
-        f"their own step, which no arm can know.  "
-        f"{said['confidence']:.0%} intervals, users resampled.",
+        f"{counted(table['n_targets'], 'target')} ({table['targets']}, repeats "
+        f"{table['repeats']}) of {counted(table['n_users'], 'user')}; {new:,} of them "
+        f"are on items first seen within their own step, which no arm can know.  "
+        f"{table['confidence']:.0%} intervals, users resampled.",
         "",
     ]
-    if said["unfinished"]:
-        lines += [f"Not all arms: {', '.join(said['unfinished'])} not rolled to the end.", ""]
+    if table["unfinished"]:
+        lines += [f"Not all arms: {', '.join(table['unfinished'])} not rolled to the end.", ""]
     for which, title in (
         ("all", "All events; an item that an arm does not know is a miss"),
         ("known", "Events on items seen before their step"),
     ):
         lines += [f"## {title}", ""]
         lines += [
-            f"| arm | Recall@{k} | MRR@{k} | NDCG@{k} | {said['against']} minus it, Recall@{k} "
+            f"| arm | Recall@{k} | MRR@{k} | NDCG@{k} | {table['against']} minus it, Recall@{k} "
             f"| the same, MRR@{k} |" + (" targets it knew |" if which == "all" else ""),
             "|---|---|---|---|---|---|" + ("---|" if which == "all" else ""),
         ]
-        for row in said["arms"]:
+        for row in table["arms"]:
             figures, difference = row.get(which), row.get(f"{which}_difference")
             if figures is None:
                 continue
@@ -250,13 +251,13 @@ def markdown(said: dict[str, Any]) -> str:
     lines += [
         f"| {row['arm']} | {row['mode']} | {row['fits']} | {row['fit_s']:.1f} | {row['cut_s']:.1f} "
         f"| {row['score_s']:.1f} | {row['learned_events']:,} | {row['seconds_per_step']:.2f} |"
-        for row in said["arms"]
+        for row in table["arms"]
     ]
     return "\n".join(lines) + "\n"
 
 
-def _cell(found: list[float | None], sign: str = "") -> str:
-    mean, lower, upper = found
+def _cell(interval: list[float | None], sign: str = "") -> str:
+    mean, lower, upper = interval
     if lower is None or upper is None:
         return f"{mean:{sign}.4f}"
     return f"{mean:{sign}.4f} [{lower:{sign}.4f}, {upper:{sign}.4f}]"

@@ -15,7 +15,7 @@ from pipeline.lake.catalog import NAMESPACE
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.lake.tables import QUARANTINE
 from pipeline.quality.verdicts import STEPS
-from pipeline.report.format import Light, Link
+from pipeline.report.format import Link, StatusLight
 from pipeline.report.gather import data_facts
 from pipeline.report.render import render_report
 from pipeline.report.traffic_lights import dataset_light, support_light
@@ -26,14 +26,14 @@ from training.report.gather import model_health
 from training.report.sections import model_sections
 
 
-def write_report(space: CommandContext, registry: Registry) -> Path:
+def write_report(ctx: CommandContext, registry: Registry) -> Path:
     """Write ``reports/report.html`` about the last hours, and return its path."""
-    return make_report(space, registry)[0]
+    return make_report(ctx, registry)[0]
 
 
-def make_report(space: CommandContext, registry: Registry) -> tuple[Path, list[Light]]:
+def make_report(ctx: CommandContext, registry: Registry) -> tuple[Path, list[StatusLight]]:
     """Write ``reports/report.html`` about the last hours; returns its path and the lights."""
-    lake, settings = space.lake, space.settings
+    lake, settings = ctx.lake, ctx.settings
     arrived, judged = lake.filled(INGEST), lake.filled(STEPS["events"])
     if not arrived:
         raise HourglassError("no hour is ingested yet: run `hourglass ingest`")
@@ -50,14 +50,14 @@ def make_report(space: CommandContext, registry: Registry) -> tuple[Path, list[L
         lake,
         f"Hourglass: {settings.site_name}",
         with_closing,
-        space.clock,
+        ctx.clock,
         settings.path("data_docs"),
         out,
         hours.stop,
         settings.source.columns.event_key is not None,
     )
-    health, model_lights = model_health(settings, registry, hours, space.clock, out)
-    dataset = _last_dataset(space)
+    health, model_lights = model_health(settings, registry, hours, ctx.clock, out)
+    dataset = _last_dataset(ctx)
     steps = _read(dataset, "manifest.json").get("steps", [])
     quality = _read(dataset, "quality.json") or None
     facts = replace(
@@ -65,15 +65,15 @@ def make_report(space: CommandContext, registry: Registry) -> tuple[Path, list[L
         lights=(*data.lights, support_light(steps), dataset_light(quality, dataset is not None)),
         dataset_failed=tuple(map(str, (quality or {}).get("failed", ()))),
         filter_steps=steps,
-        links=_links(space, health.live.period.model_id if health.live else "none", out),
+        links=_links(ctx, health.live.period.model_id if health.live else "none", out),
         extra=model_sections(health, model_lights),
     )
     return render_report(facts, out), [*model_lights, *facts.lights]
 
 
-def _last_dataset(space: CommandContext) -> Path | None:
+def _last_dataset(ctx: CommandContext) -> Path | None:
     try:
-        return space.dataset("last")
+        return ctx.dataset("last")
     except HourglassError:
         return None
 
@@ -87,14 +87,14 @@ def _read(dataset: Path | None, name: str) -> dict[str, Any]:
     return content
 
 
-def _links(space: CommandContext, live: str, out: Path) -> list[Link]:
-    settings = space.settings
+def _links(ctx: CommandContext, live: str, out: Path) -> list[Link]:
+    settings = ctx.settings
     docs = os.path.relpath(settings.path("data_docs") / "index.html", out.parent)
     recommendations = os.path.relpath(settings.path("recommendations"), out.parent)
     return [
         Link("Data Docs: every validation", href=docs),
         Link("Recommendations", href=recommendations),
-        Link("Quarantine by reason and file", command=_quarantine_command(space)),
+        Link("Quarantine by reason and file", command=_quarantine_command(ctx)),
         Link(
             f"Runs and models in MLflow ({live} is live)",
             command=ui_command(settings.resolved_mlflow_uri, settings.path("mlflow")),
@@ -103,9 +103,9 @@ def _links(space: CommandContext, live: str, out: Path) -> list[Link]:
     ]
 
 
-def _quarantine_command(space: CommandContext) -> str:
+def _quarantine_command(ctx: CommandContext) -> str:
     """A command that counts what was refused, for a shell in the project's environment."""
-    uri = mask(space.settings.resolved_catalog_uri)
+    uri = mask(ctx.settings.resolved_catalog_uri)
     code = (
         "from pyiceberg.catalog.sql import SqlCatalog; "
         f"catalog = SqlCatalog('hourglass', uri={uri!r}); "

@@ -27,7 +27,7 @@ _TURNS: dict[str, Turn] = {
 
 
 @dataclass(frozen=True)
-class Live:
+class CurrentChampion:
     """The model that is live, and how it became so.
 
     ``as_of`` is None where its artefact cannot be read; ``age_h`` runs from there to the report,
@@ -48,14 +48,14 @@ class Live:
         return "hourglass rollback --reason 'why'" if self.previous else None
 
 
-def live_now(
+def current_champion(
     live: LiveModel,
     before: LiveModel | None,
     periods: Sequence[ChampionPeriod],
     decisions: Path,
     end: Hour,
     at: datetime,
-) -> Live:
+) -> CurrentChampion:
     """The live model as the report shows it.
 
     Args:
@@ -82,7 +82,7 @@ def live_now(
     except HourglassError:
         as_of = None
     file = str(decisions / _decision_of(period.record)) if period.record else None
-    return Live(
+    return CurrentChampion(
         period,
         as_of,
         age_h=(at - as_of.start).total_seconds() / HOUR_S if as_of else None,
@@ -120,7 +120,7 @@ def _decision_of(record: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedPeriod:
     """A time that one model was live, by hours from the first of the report.
 
     ``start`` is None where no hour of the log is known for it, ``stop`` also while it is live.
@@ -136,23 +136,23 @@ class Served:
         return _TURNS.get(self.period.reason, "monitor")
 
 
-def served(periods: Sequence[ChampionPeriod], hours: HourRange) -> tuple[Served, ...]:
+def served_periods(periods: Sequence[ChampionPeriod], hours: HourRange) -> tuple[ServedPeriod, ...]:
     """Every time that a model was live, the newest first.
 
     A change without an hour of the log, such as one by hand, stands at the hour of its clock where
     the report's hours hold that; else its place is not known.
     """
     return tuple(
-        Served(
+        ServedPeriod(
             period,
-            _place(period.since_hour, period.since_at, hours),
-            _place(period.until_hour, period.until_at, hours),
+            _position(period.since_hour, period.since_at, hours),
+            _position(period.until_hour, period.until_at, hours),
         )
         for period in reversed(periods)
     )
 
 
-def _place(hour: Hour | None, at: str | None, hours: HourRange) -> float | None:
+def _position(hour: Hour | None, at: str | None, hours: HourRange) -> float | None:
     if hour is not None:
         return float(hour.index - hours.first.index)
     try:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from pipeline.hours import Hour, HourRange
 from pipeline.report.format import Interval
-from training.deployment.monitor_record import Watched
+from training.deployment.monitor_record import MonitorResult
 from training.evaluation.evaluate import Evaluation
 from training.metrics.ranks import SummaryRow
-from training.report.decisions import Decided
+from training.report.decisions import DecisionRow
 from training.report.files import judged_hours, models_as
 
 LIVE = "live"
@@ -65,7 +65,7 @@ class Growth:
     needed: NDArray[np.float64]
 
 
-class Point(NamedTuple):
+class HourMetric(NamedTuple):
     """Figures of some hours."""
 
     hours: HourRange
@@ -74,7 +74,7 @@ class Point(NamedTuple):
 
 def metric_curves(
     judged: Sequence[Evaluation],
-    monitored: Sequence[Watched],
+    monitored: Sequence[MonitorResult],
     metric: str,
     baseline: str,
     hours: HourRange,
@@ -91,10 +91,10 @@ def metric_curves(
         baseline: name of the baseline in the settings.
         hours: of the report; the rest is left out.
     """
-    points: dict[tuple[Role, str], dict[Hour, Point]] = {}
+    points: dict[tuple[Role, str], dict[Hour, HourMetric]] = {}
 
     def put(role: Role, name: str, span: HourRange, figures: tuple[float, ...]) -> None:
-        points.setdefault((role, name), {})[span.first] = Point(span, figures)
+        points.setdefault((role, name), {})[span.first] = HourMetric(span, figures)
 
     # An evaluation may be made again after a promotion; the monitor knows who served.
     served: dict[Hour, str] = {}
@@ -129,18 +129,18 @@ def metric_curves(
     return tuple(curve for curve in curves if curve.judged)
 
 
-def growth(decisions: Sequence[Decided], hours: HourRange) -> tuple[Growth, ...]:
+def growth(decisions: Sequence[DecisionRow], hours: HourRange) -> tuple[Growth, ...]:
     """Odds of each candidate hour by hour beside those that it must reach.
 
     Args:
         decisions: the newest first: the last word on an hour counts.
         hours: of the report; the rest is left out.
     """
-    points: dict[str, dict[Hour, Point]] = {}
+    points: dict[str, dict[Hour, HourMetric]] = {}
     for decision in decisions:
         hour = decision.hour
         if decision.odds is not None and decision.needed is not None and hour in hours:
-            point = Point(HourRange(hour, hour + 1), (decision.odds, decision.needed))
+            point = HourMetric(HourRange(hour, hour + 1), (decision.odds, decision.needed))
             points.setdefault(decision.name, {}).setdefault(hour, point)
     return tuple(
         Growth(name, *with_gaps(by_hour.values(), hours, 2))
@@ -153,7 +153,9 @@ def interval_of(row: SummaryRow) -> Interval:
     return Interval(row.mean, row.lower, row.upper)
 
 
-def with_gaps(points: Iterable[Point], hours: HourRange, n_figures: int) -> NDArray[np.float64]:
+def with_gaps(
+    points: Iterable[HourMetric], hours: HourRange, n_figures: int
+) -> NDArray[np.float64]:
     """Points in order, with NaN wherever an hour between two was not judged.
 
     Returns:

@@ -19,7 +19,7 @@ _FORMER_CHECKS = ("beats_champion", "beats_floor")
 
 
 @dataclass(frozen=True)
-class Decided:
+class DecisionRow:
     """One decision of the gate on one model; what its file does not tell is None.
 
     Over all its looks: ``gain`` is the difference to the champion with its interval, ``lower`` its
@@ -46,7 +46,7 @@ class Decided:
     file: str
 
 
-def decided(record: Record) -> Decided:
+def decided(record: Record) -> DecisionRow:
     """A decision as the report shows it.
 
     Raises:
@@ -56,7 +56,7 @@ def decided(record: Record) -> Decided:
     try:
         candidate, champion = content["candidate"], content.get("champion") or {}
         sequential = content.get("sequential") or {}
-        return Decided(
+        return DecisionRow(
             hour=Hour.parse(content["as_of"]),
             name=str(content.get("line") or candidate.get("system") or candidate["model_id"]),
             model_id=str(candidate["model_id"]),
@@ -90,7 +90,7 @@ def decided(record: Record) -> Decided:
         ) from error
 
 
-def tally(decisions: Iterable[Decided]) -> dict[str, int]:
+def tally(decisions: Iterable[DecisionRow]) -> dict[str, int]:
     """Decisions by outcome, the good ones first; outcomes that did not happen too."""
     counts = Counter(decision.outcome for decision in decisions)
     return {outcome.value: counts[outcome.value] for outcome in Outcome}

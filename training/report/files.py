@@ -9,7 +9,7 @@ from typing import TypeVar
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import Record, hour_of_name, read_record
-from training.deployment.monitor_record import Watched, read_monitor_result
+from training.deployment.monitor_record import MonitorResult, read_monitor_result
 from training.evaluation.evaluate import Evaluation, read_evaluation
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def decisions(folder: Path, hours: HourRange, at_least: int) -> tuple[list[Recor
     return [record for record in records if record.content.get("kind") == "decision"], damaged
 
 
-def monitored(folder: Path, hours: HourRange) -> tuple[list[Watched], list[str]]:
+def monitored(folder: Path, hours: HourRange) -> tuple[list[MonitorResult], list[str]]:
     """What the monitor found of the hours, newest first, at least the last; and what is damaged.
 
     Of several findings about an hour the one made last comes first.

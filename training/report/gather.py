@@ -10,20 +10,26 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.report.format import Light
+from pipeline.report.format import StatusLight
 from pipeline.settings.settings import Settings
-from training.deployment.champion_history import ChampionPeriod, tenures
+from training.deployment.champion_history import ChampionPeriod, champion_periods
 from training.evaluation.evaluate import Evaluation
 from training.registry.champion_card import verify_card
 from training.registry.mlflow_registry import LiveModel, Registry, aliased
 from training.registry.model_card import read_card, verify_file
 from training.registry.record_chain import chain_problem
 from training.report import traffic_lights
-from training.report.champion import Live, Served, live_now, lost_records, served
+from training.report.champion import (
+    CurrentChampion,
+    ServedPeriod,
+    current_champion,
+    lost_records,
+    served_periods,
+)
 from training.report.curves import Curve, Growth, growth, metric_curves
-from training.report.decisions import Decided, decided, tally
+from training.report.decisions import DecisionRow, decided, tally
 from training.report.files import decisions, evaluations, judged_hours, monitored
-from training.report.replay_picture import Picture, replay_picture
+from training.report.replay_picture import ReplayPicture, replay_picture
 from training.report.slices import Slices, slice_table
 
 SHOWN_DECISIONS = 20
@@ -39,8 +45,8 @@ class ModelHealth:
     each.
     """
 
-    live: Live | None = None
-    decisions: Sequence[Decided] = ()
+    live: CurrentChampion | None = None
+    decisions: Sequence[DecisionRow] = ()
     older_decisions: int = 0
     tally: Mapping[str, int] | None = None
     metric: str = ""
@@ -48,16 +54,16 @@ class ModelHealth:
     hours: tuple[str, ...] = ()
     curves: Sequence[Curve] = ()
     growth: Sequence[Growth] = ()
-    served: Sequence[Served] = ()
+    served: Sequence[ServedPeriod] = ()
     slices: Slices | None = None
     damaged: Sequence[str] = ()
-    replay: Picture | None = None
+    replay: ReplayPicture | None = None
     last: Evaluation | None = None
 
 
 def model_health(
     settings: Settings, registry: Registry, hours: HourRange, at: datetime, page: Path
-) -> tuple[ModelHealth, list[Light]]:
+) -> tuple[ModelHealth, list[StatusLight]]:
     """The model part of the report, and its lights.
 
     Args:
@@ -72,7 +78,7 @@ def model_health(
     monitor_results, damaged_results = monitored(settings.path("watch"), hours)
     judged, damaged_evaluations = evaluations(settings.path("evaluations"), hours)
     last = judged[-1] if judged else None
-    decided_on: list[Decided] = []
+    decided_on: list[DecisionRow] = []
     verdicts: dict[str, Any] | None = None  # the last decision that came to compare slices
     for record in records:
         try:
@@ -84,12 +90,12 @@ def model_health(
             verdicts = record.content
     failure: str | None = None
     periods: list[ChampionPeriod] = []
-    live: Live | None = None
+    live: CurrentChampion | None = None
     try:
         champion, before = aliased(registry)
-        periods = tenures(registry, folder)
+        periods = champion_periods(registry, folder)
         if champion is not None:
-            live = live_now(champion, before, periods, folder, hours.stop, at)
+            live = current_champion(champion, before, periods, folder, hours.stop, at)
             damaged = [*_untrusted(registry, champion), *damaged]
     except HourglassError as error:
         failure = str(error)
@@ -111,10 +117,12 @@ def model_health(
         metric=f"{gate.metric.upper()}@{settings.evaluation.k}",
         confidence=settings.evaluation.confidence,
         hours=tuple(map(str, drawn)),
-        curves=metric_curves(judged, monitor_results, gate.metric, gate.floor, drawn),
+        curves=metric_curves(judged, monitor_results, gate.metric, gate.baseline, drawn),
         growth=growth(decided_on, drawn),
-        served=served(periods, drawn),
-        slices=slice_table(last, candidate, gate.floor, gate.metric, gate.min_slice_users, verdicts)
+        served=served_periods(periods, drawn),
+        slices=slice_table(
+            last, candidate, gate.baseline, gate.metric, gate.min_slice_users, verdicts
+        )
         if last
         else None,
         damaged=damaged,
@@ -123,7 +131,7 @@ def model_health(
     )
     max_age_h = parse_duration_h(settings.retrain.max_age)
     lights = [
-        traffic_lights.live_light(live, failure, bool(decided_on or judged)),
+        traffic_lights.champion_light(live, failure, bool(decided_on or judged)),
         traffic_lights.age_light(live, max_age_h, len(hours), decided_on, hours),
         traffic_lights.baseline_light(monitor_results, live, hours.stop),
         traffic_lights.decision_light(decided_on),

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.report.format import significant, visible
 from pipeline.report.svg import BARS, LINE, SECOND, SMALL, TEXT, hour_ticks, svg
-from training.report.champion import Served, Turn
+from training.report.champion import ServedPeriod, Turn
 from training.report.curves import Curve, Growth
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ TURNS: dict[Turn, str] = {
 
 
 def curves_chart(
-    metric: str, curves: Sequence[Curve], served: Sequence[Served], hours: Sequence[str]
+    metric: str, curves: Sequence[Curve], served: Sequence[ServedPeriod], hours: Sequence[str]
 ) -> str:
     """A panel for the live model and one a candidate, each beside the baseline, with intervals."""
     baseline = next((curve for curve in curves if curve.role == "baseline"), None)
@@ -89,7 +89,7 @@ def growth_chart(growth: Sequence[Growth], hours: Sequence[str]) -> str:
     return svg("growth", title, draw, len(shown), height_in=height, share_x=True)
 
 
-def served_chart(served: Sequence[Served], hours: Sequence[str]) -> str:
+def served_chart(served: Sequence[ServedPeriod], hours: Sequence[str]) -> str:
     """A bar for each time that a model served, a row a name, and how each time began.
 
     Nothing where no hour of a change is known.
@@ -147,7 +147,7 @@ def _line(axis: Axes, curve: Curve, n_hours: int, width: float) -> None:
     axis.plot(curve.at[dots], curve.value[dots], "o", color=colour, ms=2.5)
 
 
-def _marks(axes: Sequence[Axes], served: Sequence[Served], n_hours: int) -> None:
+def _marks(axes: Sequence[Axes], served: Sequence[ServedPeriod], n_hours: int) -> None:
     """A line through all panels wherever the live model changed, its shape on the first."""
     for time in reversed(served):
         if time.turn == "bootstrap" or time.start is None or not 0 <= time.start <= n_hours:

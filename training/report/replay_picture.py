@@ -13,7 +13,7 @@ _MOST_BYTES = 400_000
 
 
 @dataclass(frozen=True)
-class Picture:
+class ReplayPicture:
     """The picture of a replay: its run, where it lies beside the report, and what it holds."""
 
     run: str
@@ -21,7 +21,7 @@ class Picture:
     data: str | None  # an address that holds the picture, where it is light enough
 
 
-def replay_picture(folder: Path, page: Path) -> Picture | None:
+def replay_picture(folder: Path, page: Path) -> ReplayPicture | None:
     """The picture of the replay that ended last, carried in the page where it is light enough.
 
     Args:
@@ -34,4 +34,4 @@ def replay_picture(folder: Path, page: Path) -> Picture | None:
     data = None
     if newest.stat().st_size <= _MOST_BYTES:
         data = f"data:image/png;base64,{base64.b64encode(newest.read_bytes()).decode()}"
-    return Picture(newest.parent.name, os.path.relpath(newest, page.parent), data)
+    return ReplayPicture(newest.parent.name, os.path.relpath(newest, page.parent), data)

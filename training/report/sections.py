@@ -7,7 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from pipeline.report.format import Light
+from pipeline.report.format import StatusLight
 from pipeline.report.page_data import ExtraSections
 from pipeline.report.render import templates
 from training.evaluation.leaderboard import leaderboard_rows, note
@@ -27,7 +27,7 @@ _CONTENTS = (
 )
 
 
-def model_sections(health: ModelHealth, lights: Sequence[Light] = ()) -> ExtraSections:
+def model_sections(health: ModelHealth, lights: Sequence[StatusLight] = ()) -> ExtraSections:
     """What the page of the report says about models, every value escaped."""
     environment = templates(_TEMPLATES, _CHARTS)
     environment.filters |= _FILTERS

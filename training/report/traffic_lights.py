@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.hours import HOUR_S, Hour, HourRange
-from pipeline.report.format import Colour, Light, duration, stamp
+from pipeline.report.format import Colour, StatusLight, duration, stamp
 from pipeline.text.wording import counted
-from training.deployment.monitor_record import MonitorOutcome, Watched
+from training.deployment.monitor_record import MonitorOutcome, MonitorResult
 from training.evaluation.evaluate import Evaluation
 from training.gate.reasons import reason_text, reason_texts
-from training.report.champion import Live
-from training.report.decisions import Decided
+from training.report.champion import CurrentChampion
+from training.report.decisions import DecisionRow
 from training.report.files import judged_hours
 
 _REMEDIES = {
@@ -27,13 +27,13 @@ _REMEDIES = {
 _NOBODY_TO_BLAME = ("few_users", "not_live_any_more")
 
 
-def live_light(live: Live | None, failure: str | None, judged: bool) -> Light:
+def champion_light(live: CurrentChampion | None, failure: str | None, judged: bool) -> StatusLight:
     """Red where the registry cannot be read or nothing serves although models were judged."""
     name = "Live model"
     if failure is not None:
-        return Light(name, "red", f"{failure.rstrip('.')}.")
+        return StatusLight(name, "red", f"{failure.rstrip('.')}.")
     if live is None:
-        return Light(
+        return StatusLight(
             name,
             "red" if judged else "grey",
             "No model is live: run hourglass gate, which installs the baseline, then promote.",
@@ -45,27 +45,27 @@ def live_light(live: Live | None, failure: str | None, judged: bool) -> Light:
     )
     if live.as_of is None:
         remedy = live.rollback or "hourglass promote --decision FILE with an older decision"
-        return Light(
+        return StatusLight(
             name, "red", f"{sentence}, but its artefact {period.model_id} cannot be read: {remedy}."
         )
     back = f"{live.previous} is there to go back to" if live.previous else "nothing to go back to"
-    return Light(name, "green", f"{sentence}: {reason_text(period.reason)}; {back}.")
+    return StatusLight(name, "green", f"{sentence}: {reason_text(period.reason)}; {back}.")
 
 
 def age_light(
-    live: Live | None,
+    live: CurrentChampion | None,
     max_age_h: int,
     looked_back_h: int,
-    decisions: Sequence[Decided],
+    decisions: Sequence[DecisionRow],
     hours: HourRange,
-) -> Light:
+) -> StatusLight:
     """Amber for a model older than ``retrain.max_age``, red where nothing tried to replace it.
 
     Of a log that ended longer ago than the report looks back the age runs to its end.
     """
     name = "Model age"
     if live is None or live.age_h is None or live.behind_h is None:
-        return Light(name, "grey", "There is no live model whose age could be told.")
+        return StatusLight(name, "grey", "There is no live model whose age could be told.")
     ended = live.age_h - live.behind_h > looked_back_h
     age_h = live.behind_h if ended else live.age_h
     until = f"the log's end ({hours.stop})" if ended else "now"
@@ -75,13 +75,13 @@ def age_light(
         f"{duration(max_age_h * HOUR_S)} is the limit (retrain.max_age)"
     )
     if age_h <= max_age_h:
-        return Light(name, "green", f"{sentence}.")
+        return StatusLight(name, "green", f"{sentence}.")
     stop = hours.stop if ended else hours.first + (len(hours) + round(live.age_h - live.behind_h))
     tried = sum(stop.index - decision.hour.index <= max_age_h for decision in decisions)
     if tried:
         none = f"none of the last {counted(tried, 'decision')} replaced it"
-        return Light(name, "amber", f"{sentence}, and {none}: see why below.")
-    return Light(
+        return StatusLight(name, "amber", f"{sentence}, and {none}: see why below.")
+    return StatusLight(
         name,
         "red",
         f"{sentence}, and no decision was made since then: see whether the retrain DAG runs.",
@@ -89,8 +89,8 @@ def age_light(
 
 
 def baseline_light(
-    results: Sequence[Watched], live: Live | None = None, stop: Hour | None = None
-) -> Light:
+    results: Sequence[MonitorResult], live: CurrentChampion | None = None, stop: Hour | None = None
+) -> StatusLight:
     """What the monitor found of the last hour that it looked at.
 
     Red where the live model was surely below the baseline and stayed, amber where it was replaced,
@@ -113,7 +113,7 @@ def baseline_light(
             )
         else:
             why = "The monitor has judged no hour yet: run hourglass watch."
-        return Light(name, "grey", why)
+        return StatusLight(name, "grey", why)
     last = results[0]
     gain = last.numbers
     replaced = sum(result.outcome is MonitorOutcome.REPLACED for result in results)
@@ -132,17 +132,17 @@ def baseline_light(
     else:
         colour, remedy = "green", ""
     when = "" if str(last.first) in last.sentence else f"{last.first}: "
-    return Light(name, colour, f"{when}{last.sentence.rstrip('.')}.{remedy}")
+    return StatusLight(name, colour, f"{when}{last.sentence.rstrip('.')}.{remedy}")
 
 
-def decision_light(decisions: Sequence[Decided]) -> Light:
+def decision_light(decisions: Sequence[DecisionRow]) -> StatusLight:
     """Red where the gate blocked every candidate of the last hour, amber where it blocked some.
 
     A hold is how most hours end.
     """
     name = "Gate"
     if not decisions:
-        return Light(name, "grey", "The gate has not decided yet.")
+        return StatusLight(name, "grey", "The gate has not decided yet.")
     hour = decisions[0].hour
     last = [decision for decision in decisions if decision.hour == hour]
     blocked = [decision for decision in last if decision.outcome == "block"]
@@ -152,7 +152,7 @@ def decision_light(decisions: Sequence[Decided]) -> Light:
         others = len(last) - len(blocked)
         more = f"; {counted(others, 'candidate')} not" if others else ""
         which = ", ".join(f"{each.name} ({reason_texts(each.reasons)})" for each in blocked)
-        return Light(
+        return StatusLight(
             name,
             "amber" if others else "red",
             f"{hour}: {which} blocked{more}: {blocked[0].sentence.rstrip('.')}. To do: {remedy}.",
@@ -161,15 +161,15 @@ def decision_light(decisions: Sequence[Decided]) -> Light:
     best = max(last, key=lambda decision: (decision.outcome == "promote", decision.odds or 0.0))
     why = reason_texts(best.reasons)
     if best.outcome == "promote":
-        return Light(name, "green", f"{hour}: {best.name} may go live ({why}).")
-    return Light(
+        return StatusLight(name, "green", f"{hour}: {best.name} may go live ({why}).")
+    return StatusLight(
         name,
         "green",
         f"{hour}: nothing was proven better, the live model stays (nearest: {best.name}, {why}).",
     )
 
 
-def evaluation_light(last: Evaluation | None, expected: Hour, max_age_h: int) -> Light:
+def evaluation_light(last: Evaluation | None, expected: Hour, max_age_h: int) -> StatusLight:
     """Amber where the last evaluation is old or a model failed, red for champion or baseline.
 
     Args:
@@ -179,7 +179,7 @@ def evaluation_light(last: Evaluation | None, expected: Hour, max_age_h: int) ->
     """
     name = "Evaluation"
     if last is None:
-        return Light(name, "grey", "No model was evaluated yet: run hourglass evaluate.")
+        return StatusLight(name, "grey", "No model was evaluated yet: run hourglass evaluate.")
     sentence = f"The last evaluation is of {judged_hours(last)}"
     failed = [model_id for model_id in last.names if model_id in last.failures]
     if failed:
@@ -188,7 +188,7 @@ def evaluation_light(last: Evaluation | None, expected: Hour, max_age_h: int) ->
         roles = ", ".join(last.roles.get(first, ())).replace("floor", "baseline")
         which = f" ({roles})" if roles else ""
         why = last.failures[first].rstrip(".")
-        return Light(
+        return StatusLight(
             name,
             "red" if grave else "amber",
             f"{sentence}; {len(failed)} of {counted(len(last.names), 'model')} failed, "
@@ -196,17 +196,17 @@ def evaluation_light(last: Evaluation | None, expected: Hour, max_age_h: int) ->
         )
     behind_h = expected.index - judged_hours(last).stop.index
     if behind_h > max_age_h:
-        return Light(
+        return StatusLight(
             name,
             "amber",
             f"{sentence}, {duration(behind_h * HOUR_S)} before the newest data: see whether the "
             "retrain DAG runs.",
         )
     models = counted(len(last.names), "model")
-    return Light(name, "green", f"{sentence}: {models} answered.")
+    return StatusLight(name, "green", f"{sentence}: {models} answered.")
 
 
-def records_light(damaged: Sequence[str]) -> Light:
+def records_light(damaged: Sequence[str]) -> StatusLight:
     """What could not be read: decisions, results of the monitor, evaluations."""
     more = f" ({len(damaged) - 1} more below.)" if len(damaged) > 1 else ""
-    return Light("Records", "amber", f"{damaged[0].rstrip('.')}.{more}")
+    return StatusLight("Records", "amber", f"{damaged[0].rstrip('.')}.{more}")

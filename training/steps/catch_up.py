@@ -33,14 +33,14 @@ from training.registry.candidates import candidates, remember
 from training.registry.mlflow_registry import champion, registry_of
 from training.registry.model_card import read_card
 from training.registry.model_store import available
-from training.steps.evaluate import evaluate_all
-from training.steps.gate import decide
-from training.steps.monitor import watched
-from training.steps.train import train_all
+from training.steps.evaluate import evaluate_step
+from training.steps.gate import run_gate
+from training.steps.monitor import monitor_champion
+from training.steps.train import train_step
 
 
 @dataclass(frozen=True)
-class Waiting:
+class UnjudgedHours:
     """First hours of what is to be judged, in order, and of what is too long ago for that."""
 
     hours: tuple[Hour, ...]
@@ -52,30 +52,30 @@ class Waiting:
 class CaughtUp:
     """What became of each hour: its outcome and sentence, or why it could not be judged."""
 
-    waiting: Waiting
+    waiting: UnjudgedHours
     judged: tuple[tuple[Hour, str, str], ...]
     failed: tuple[tuple[Hour, str], ...]
 
 
-def waiting(space: CommandContext, newest: Hour) -> Waiting:
+def unjudged_hours(ctx: CommandContext, newest: Hour) -> UnjudgedHours:
     """The filled hours with events that nobody judged yet, up to those that begin with ``newest``.
 
     At most `retrain.catch_up` back.  Hours from before the first fit are nobody's to judge, and
     none that was filled before the last judged one is beyond.
     """
 
-    settings = space.settings
+    settings = ctx.settings
     before = judged_hours(settings)
     span = settings.retrain.catch_up
     limit = newest - (0 if span is None else parse_duration_h(span))
     last = max((hour for hour in before if hour < newest), default=limit - 1)
     horizon_h = parse_duration_h(settings.evaluation.horizon)
     hours = HourRange(min(limit, last + 1), newest + horizon_h)
-    filled = space.lake.filled(SESSIONIZE, hours).keys()
-    arrived = space.lake.filled(INGEST, hours).keys()
+    filled = ctx.lake.filled(SESSIONIZE, hours).keys()
+    arrived = ctx.lake.filled(INGEST, hours).keys()
 
     def is_whole(first: Hour) -> bool:
-        judging = set(space.horizon_from(first))
+        judging = set(ctx.horizon_from(first))
         return judging <= filled and bool(judging & arrived)
 
     # What judges the newest hour judges none of these: no event counts twice, and it may decide.
@@ -89,45 +89,45 @@ def waiting(space: CommandContext, newest: Hour) -> Waiting:
     ]
     since = _first_fit(settings) if missing else None
     missing = [hour for hour in missing if since is not None and hour >= since]
-    return Waiting(
+    return UnjudgedHours(
         tuple(hour for hour in missing if hour >= limit),
         tuple(hour for hour in missing if hour < limit),
         newest not in before,
     )
 
 
-def catch_up(space: CommandContext, newest: Hour, say: Callable[[str], None]) -> CaughtUp:
+def catch_up(ctx: CommandContext, newest: Hour, print_line: Callable[[str], None]) -> CaughtUp:
     """Judge what waits, in order; one hour that cannot be judged keeps no other from it.
 
     Done again, it finds nothing left but what could not be judged.
 
     Args:
-        space: of the work folder.
+        ctx: of the work folder.
         newest: first of the hours that are judged after these, as ever.
-        say: is told of each hour.
+        print_line: is told of each hour.
 
     Raises:
         HourglassError: lake or registry cannot be read.
     """
-    unjudged = waiting(space, newest)
+    unjudged = unjudged_hours(ctx, newest)
     judged: list[tuple[Hour, str, str]] = []
     failed: list[tuple[Hour, str]] = []
     for hour in unjudged.hours:
         try:
-            outcome, sentence = judge_hour(space, hour)
+            outcome, sentence = judge_hour(ctx, hour)
         except NothingHappenedError as error:
             outcome, sentence = QUIET, str(error)
-            note_judged(space.settings, hour, outcome, sentence)
+            note_judged(ctx.settings, hour, outcome, sentence)
         except HourglassError as error:
             failed.append((hour, str(error)))
-            say(f"{hour}: not judged: {error}")
+            print_line(f"{hour}: not judged: {error}")
             continue
         judged.append((hour, outcome, sentence))
-        say(f"{hour}: {outcome}: {sentence}")
+        print_line(f"{hour}: {outcome}: {sentence}")
     return CaughtUp(unjudged, tuple(judged), tuple(failed))
 
 
-def judge_hour(space: CommandContext, first: Hour) -> tuple[str, str]:
+def judge_hour(ctx: CommandContext, first: Hour) -> tuple[str, str]:
     """Outcome and sentence of the hours that begin with ``first``, by the models of their time.
 
     Raises:
@@ -136,37 +136,37 @@ def judge_hour(space: CommandContext, first: Hour) -> tuple[str, str]:
     """
     from pipeline.dataset.freeze import freeze_and_validate
 
-    settings = space.settings
-    registry = registry_of(space)
+    settings = ctx.settings
+    registry = registry_of(ctx)
     live = champion(registry)
     if live is not None and read_card(available(registry, live.model_id)).as_of > first:
         sentence = f"{live.model_id}, which is live, learned from {first}: nobody is judged on it"
         note_judged(settings, first, PASSED, sentence)
         return PASSED, sentence
-    _validated(space, space.horizon_from(first))
-    dataset, outcome = freeze_and_validate(space, settings, first)
+    _validated(ctx, ctx.horizon_from(first))
+    dataset, outcome = freeze_and_validate(ctx, settings, first)
     refuse_critical([outcome])
-    train_all(space, dataset, [configured(settings, settings.gate.floor)], TrainOptions())
+    train_step(ctx, dataset, [configured(settings, settings.gate.baseline)], TrainOptions())
     fits = _fits_at(settings, first, dataset)
-    evaluate_all(space, dataset)
-    watching = watched(space, dataset).sentence
+    evaluate_step(ctx, dataset)
+    watching = monitor_champion(ctx, dataset).sentence
     if not fits:
         sentence = f"no candidate has a sound fit from before {first}; {watching}"
         note_judged(settings, first, PASSED, sentence)
         return PASSED, sentence
-    verdict = decide(space, dataset, fits)
+    verdict = run_gate(ctx, dataset, fits)
     return verdict.outcome, f"{verdict.sentence}; {watching}"
 
 
-def _validated(space: CommandContext, hours: HourRange) -> None:
+def _validated(ctx: CommandContext, hours: HourRange) -> None:
     """Hold hours to their expectations that nobody held to them before.
 
     Raises:
         HourglassError: a critical one failed.
     """
-    if quality_passed(space.lake, HourRange(hours.first, hours.first), hours) is None:
-        with space.writing():
-            refuse_critical(validate(space.lake, space.settings, hours))
+    if quality_passed(ctx.lake, HourRange(hours.first, hours.first), hours) is None:
+        with ctx.writing():
+            refuse_critical(validate(ctx.lake, ctx.settings, hours))
 
 
 def _fits_at(settings: Settings, first: Hour, dataset: Path) -> tuple[str, ...]:

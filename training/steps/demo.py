@@ -16,13 +16,13 @@ from pipeline.settings.settings import load_settings, merge
 from pipeline.simulator import simulate
 from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
-from training.fit.model_lines import check_lines
+from training.fit.model_lines import check_candidates
 from training.registry.mlflow_registry import registry_of, ui_command
 from training.report.build import write_report
 from training.steps.copied_settings import MADE_BY
 from training.steps.evaluate import show_leaderboard
 from training.steps.hourly_loop import learn
-from training.steps.take_in import ingested, sessionized
+from training.steps.take_in import ingest_step, sessionize_step
 from training.steps.timed_steps import Steps
 
 _PRESETS = resources.files("pipeline") / "presets"
@@ -69,41 +69,41 @@ def run_demo(
     """Run every step and say at the end where to look."""
     content = demo_settings(source, raw, hours, work)
     settings = load_settings(None, content)
-    check_lines(settings)
-    space = CommandContext(settings, opened.clock, opened.as_json)
+    check_candidates(settings)
+    ctx = CommandContext(settings, opened.clock, opened.as_json)
     settings_file = settings.work / "hourglass.yaml"
     settings.work.mkdir(parents=True, exist_ok=True)
     text = f"{MADE_BY} --source {source}`.\n" + yaml.safe_dump(content)
     for path in (settings_file, work / "hourglass.yaml"):
         path.write_text(text, encoding="utf-8")
     try:
-        steps = Steps(space)
-        _model_steps(space, _data_steps(space, source, raw, steps), steps)
+        steps = Steps(ctx)
+        _model_steps(ctx, _data_steps(ctx, source, raw, steps), steps)
     finally:
-        space.close()
-    console = space.console
+        ctx.close()
+    console = ctx.console
     console.print("\nWhere to look", style="bold")
-    for label, path_text in _places(space):
+    for label, path_text in _places(ctx):
         console.print(f"  {label:<16}{path_text}", markup=False)
 
 
-def _data_steps(space: CommandContext, source: str, raw: Path | None, steps: Steps) -> Hour:
+def _data_steps(ctx: CommandContext, source: str, raw: Path | None, steps: Steps) -> Hour:
     """From raw logs to sessions; returns the hour after the last event."""
-    settings, lake = space.settings, space.lake
+    settings, lake = ctx.settings, ctx.lake
     if source == "simulator" and raw is None:
         with steps("simulate") as done:
-            done(_simulate(space))
+            done(_simulate(ctx))
     if source != "simulator":
         # How long real logs are is not known; the simulated ones are short.
-        space.compute_for(None)
-    hours = HourRange.covering(ingested(space, steps))
-    sessionized(space, hours.stop, steps)
-    as_of = space.as_of("last")
-    judged = space.horizon_from(as_of)
+        ctx.compute_for(None)
+    hours = HourRange.covering(ingest_step(ctx, steps))
+    sessionize_step(ctx, hours.stop, steps)
+    as_of = ctx.as_of("last")
+    judged = ctx.horizon_from(as_of)
     window = parse_duration_h(settings.dataset.window)
     learned = HourRange(max(as_of - window, hours.first), as_of)
-    with steps("validate") as done, space.writing():
-        act = space.act()
+    with steps("validate") as done, ctx.writing():
+        act = ctx.act()
         outcomes = validate(lake, settings, learned, act=act)
         outcomes += validate(lake, settings, judged, act=act)
         failed = [r for outcome in outcomes for r in outcome.results if not r.success]
@@ -116,20 +116,20 @@ def _data_steps(space: CommandContext, source: str, raw: Path | None, steps: Ste
     return judged.stop
 
 
-def _model_steps(space: CommandContext, end: Hour, steps: Steps) -> None:
+def _model_steps(ctx: CommandContext, end: Hour, steps: Steps) -> None:
     """From sessions to recommendations; prints the leaderboard last."""
-    done = learn(space, end, steps)
+    done = learn(ctx, end, steps)
     with steps("report") as done_with:
-        done_with(str(write_report(space, registry_of(space))))
+        done_with(str(write_report(ctx, registry_of(ctx))))
     if done.evaluation is not None:
-        show_leaderboard(space, done.evaluation)
+        show_leaderboard(ctx, done.evaluation)
     if done.outcome == "block":
         raise HourglassError(f"the gate blocked the candidate: {done.sentence}")
 
 
-def _simulate(space: CommandContext) -> str:
-    world = space.settings.simulator
-    landing = space.settings.source.path
+def _simulate(ctx: CommandContext) -> str:
+    world = ctx.settings.simulator
+    landing = ctx.settings.source.path
     first = Hour.parse(world.start)
     hours = HourRange(first, first + world.hours)
     truth = landing.with_name(landing.name + "-truth")
@@ -137,8 +137,8 @@ def _simulate(space: CommandContext) -> str:
     return f"{counted(written.records, 'record')} in {counted(written.files, 'hourly file')}"
 
 
-def _places(space: CommandContext) -> list[tuple[str, str]]:
-    settings = space.settings
+def _places(ctx: CommandContext) -> list[tuple[str, str]]:
+    settings = ctx.settings
     return [
         ("Data Docs", str(settings.path("data_docs") / "index.html")),
         ("report", str(settings.path("reports") / "report.html")),

@@ -14,7 +14,7 @@ from pipeline.workspace import CommandContext
 from training.gate.judged_hours import note_judged
 from training.gate.reasons import OF_NO_CANDIDATE
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import frozen_part
+from training.steps.evaluate import test_set_of
 
 if TYPE_CHECKING:
     from training.gate.gate import Decision
@@ -44,26 +44,26 @@ class Verdict:
         return self.outcome == "promote"
 
 
-def decide(space: CommandContext, dataset: Path, late: Sequence[str] | None = None) -> Verdict:
+def run_gate(ctx: CommandContext, dataset: Path, late: Sequence[str] | None = None) -> Verdict:
     """Run the gate on every configured candidate, and note that the hours are judged.
 
-    ``late`` is as of `training.steps.judge_candidates.gate`.
+    ``late`` is as of `training.steps.judge_candidates.judge_candidates`.
 
     Raises:
         HourglassError: what the gate needs is missing; then nothing can be promoted.
     """
     from pipeline.dataset.validate import dataset_verdict
     from training.data.reader import read_dataset
-    from training.fit.retrain_signals import recorded_worth
+    from training.fit.retrain_signals import recorded_retrain_decision
     from training.steps.judge_candidates import ensure_champion, hours_judged
-    from training.steps.judge_candidates import gate as run
+    from training.steps.judge_candidates import judge_candidates as run
     from training.steps.retrain import is_skipped
 
-    settings, registry = space.settings, registry_of(space)
-    test_set = frozen_part(space, dataset)
-    at = space.now_iso()
+    settings, registry = ctx.settings, registry_of(ctx)
+    test_set = test_set_of(ctx, dataset)
+    at = ctx.now_iso()
     ensure_champion(settings, registry, dataset, at)
-    worth = recorded_worth(settings, dataset.name)
+    worth = recorded_retrain_decision(settings, dataset.name)
     first = read_dataset(test_set).manifest.window_start
     if worth is not None and is_skipped(settings, worth) and late is None:
         sentence = f"nothing was trained: {worth.sentence}"
@@ -71,18 +71,18 @@ def decide(space: CommandContext, dataset: Path, late: Sequence[str] | None = No
         return Verdict(SKIPPED, sentence, None)
     learned = read_dataset(dataset).manifest
     passed = quality_passed(
-        space.lake,
+        ctx.lake,
         HourRange(learned.window_start, learned.as_of),
         hours_judged(read_dataset(test_set)),
     )
     if dataset_verdict(dataset)[0] == "critical":
         passed = False
-    with space.status("deciding"):
+    with ctx.status("deciding"):
         decisions = tuple(run(settings, registry, dataset, test_set, passed, at, late))
     chosen, path = decisions[-1]
     verdict = Verdict(
         str(chosen.outcome),
-        "; ".join(_said(each) for each, _ in reversed(decisions)),
+        "; ".join(_decision_sentence(each) for each, _ in reversed(decisions)),
         path,
         chosen.evidence.candidate.model_id,
         decisions,
@@ -97,9 +97,9 @@ def _says_something(decision: Decision) -> bool:
     return str(decision.outcome) != "block" or not OF_NO_CANDIDATE.issuperset(decision.reasons)
 
 
-def _said(decision: Decision) -> str:
+def _decision_sentence(decision: Decision) -> str:
     """The sentence of a decision, by the name of its line."""
-    return f"{decision.evidence.line}, {decision.outcome}: {decision.sentence.rstrip('.')}"
+    return f"{decision.evidence.name}, {decision.outcome}: {decision.sentence.rstrip('.')}"
 
 
 def refuse_blocked(verdict: Verdict) -> None:

@@ -23,13 +23,13 @@ from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
 from training.gate.judged_hours import QUIET, note_judged
 from training.registry.mlflow_registry import Registry, registry_of
-from training.steps.evaluate import evaluate_all
-from training.steps.gate import decide
-from training.steps.monitor import watched
-from training.steps.promote import promoted
-from training.steps.take_in import sessionized
+from training.steps.evaluate import evaluate_step
+from training.steps.gate import run_gate
+from training.steps.monitor import monitor_champion
+from training.steps.promote import promote_step
+from training.steps.take_in import sessionize_step
 from training.steps.timed_steps import Steps
-from training.steps.train import train_all
+from training.steps.train import train_step
 
 if TYPE_CHECKING:
     from training.evaluation.evaluate import Evaluation
@@ -53,27 +53,27 @@ class HourDone:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def run_hour(space: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
+def run_hour(ctx: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
     """The whole loop at the end of the hour before ``stop``; running it again changes nothing.
 
-    All that has arrived is taken in before (`training.steps.take_in.ingested`).  With ``catch_up``
-    the hours before that ended unjudged are judged first.
+    All that has arrived is taken in before (`training.steps.take_in.ingest_step`).  With
+    ``catch_up`` the hours before that ended unjudged are judged first.
 
     Raises:
         HourglassError: a step refuses or fails; what was done before it stands.
     """
-    settings, lake = space.settings, space.lake
+    settings, lake = ctx.settings, ctx.lake
     judged = HourRange(stop - parse_duration_h(settings.evaluation.horizon), stop)
-    with steps("validate") as done, space.writing():
-        refuse_critical(validate(lake, settings, judged, _EVENTS, act=space.act()))
+    with steps("validate") as done, ctx.writing():
+        refuse_critical(validate(lake, settings, judged, _EVENTS, act=ctx.act()))
         done(f"{judged}: no critical expectation failed")
-    sessionized(space, stop, steps)
-    with space.writing():
-        refuse_critical(validate(lake, settings, judged, _SESSIONS, act=space.act()))
-    return learn(space, stop, steps, catch_up)
+    sessionize_step(ctx, stop, steps)
+    with ctx.writing():
+        refuse_critical(validate(lake, settings, judged, _SESSIONS, act=ctx.act()))
+    return learn(ctx, stop, steps, catch_up)
 
 
-def learn(space: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
+def learn(ctx: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
     """From sessions to recommendations as of ``stop``.
 
     Whatever fails among the challengers, and even where there is no data set to judge them on, the
@@ -82,28 +82,28 @@ def learn(space: CommandContext, stop: Hour, steps: Steps, catch_up: bool = Fals
     Raises:
         HourglassError: the first step that failed; those that do not need it are done.
     """
-    from training.steps.recommend import live_at, recommend_all
+    from training.steps.recommend import champion_at, recommend_step
 
     tries, tried = _Tries(steps), _Tried()
-    as_of = stop - parse_duration_h(space.settings.evaluation.horizon)
+    as_of = stop - parse_duration_h(ctx.settings.evaluation.horizon)
     if catch_up:
         with tries("judge") as done:
-            done(_caught_up(space, as_of, steps))
+            done(_caught_up(ctx, as_of, steps))
     try:
-        _challenge(space, stop, tries, tried)
+        _challenge(ctx, stop, tries, tried)
     except NothingHappenedError as error:
         tried.outcome, tried.sentence = QUIET, str(error)
-        note_judged(space.settings, as_of, QUIET, tried.sentence)
+        note_judged(ctx.settings, as_of, QUIET, tried.sentence)
     try:
         with steps("recommend") as done:
-            live = live_at(registry_of(space), stop)
-            published = recommend_all(space, live, stop.start)
+            live = champion_at(registry_of(ctx), stop)
+            published = recommend_step(ctx, live, stop.start)
             done(
                 f"{counted(published.rows, 'row')} for {counted(published.users, 'user')} by "
                 f"{live.model_id}"
             )
     except HourglassError as error:
-        steps.say("recommend", f"failed: {error}")
+        steps.print_line("recommend", f"failed: {error}")
         tries.refuse_failed()
         raise
     tries.refuse_failed()
@@ -129,7 +129,7 @@ class _Tried:
     evaluation: Evaluation | None = None
 
 
-def _challenge(space: CommandContext, stop: Hour, tries: _Tries, tried: _Tried) -> None:
+def _challenge(ctx: CommandContext, stop: Hour, tries: _Tries, tried: _Tried) -> None:
     """Freeze, train, evaluate, watch, gate and promote, as far as each can be done.
 
     Raises:
@@ -137,33 +137,33 @@ def _challenge(space: CommandContext, stop: Hour, tries: _Tries, tried: _Tried) 
     """
     dataset = None
     with tries("dataset") as done:
-        dataset, sentence = _frozen(space, stop)
+        dataset, sentence = _frozen(ctx, stop)
         tried.dataset_id = dataset.name
         done(sentence)
     if dataset is None:
         return
     with tries("train") as done:
-        done(_trained(space, registry_of(space), dataset))
+        done(_trained(ctx, registry_of(ctx), dataset))
     with tries("evaluate") as done:
-        tried.evaluation = evaluate_all(space, dataset)
+        tried.evaluation = evaluate_step(ctx, dataset)
         done(
             f"{counted(tried.evaluation.n_targets, 'next event')} from {tried.evaluation.start} on"
         )
     if tried.evaluation is None:
         return
     with tries("watch") as done:
-        done(watched(space, dataset).sentence)
+        done(monitor_champion(ctx, dataset).sentence)
     with tries("gate") as done:
-        verdict = decide(space, dataset)
+        verdict = run_gate(ctx, dataset)
         tried.outcome = "block" if verdict.blocks else verdict.outcome
         tried.sentence = verdict.sentence
         done(f"{tried.outcome}: {tried.sentence}")
     if tried.outcome == "promote" and verdict.path is not None:
         with tries("promote") as done:
-            done(_promoted(space, verdict.path))
+            done(_promoted(ctx, verdict.path))
 
 
-def _caught_up(space: CommandContext, newest: Hour, steps: Steps) -> str:
+def _caught_up(ctx: CommandContext, newest: Hour, steps: Steps) -> str:
     """Judge the hours before ``newest`` that ended unjudged.
 
     Raises:
@@ -171,20 +171,20 @@ def _caught_up(space: CommandContext, newest: Hour, steps: Steps) -> str:
     """
     from training.steps.catch_up import beyond_sentence, catch_up, refuse_left_out
 
-    done = catch_up(space, newest, lambda line: steps.say("judge", line))
+    done = catch_up(ctx, newest, lambda line: steps.print_line("judge", line))
     if beyond := beyond_sentence(done.waiting.beyond):
-        steps.say("judge", beyond)
+        steps.print_line("judge", beyond)
     refuse_left_out(done)
     return ", ".join(str(hour) for hour, *_ in done.judged) or "no earlier hour waits"
 
 
-def _frozen(space: CommandContext, stop: Hour) -> tuple[Path, str]:
+def _frozen(ctx: CommandContext, stop: Hour) -> tuple[Path, str]:
     """The data set that the hours before ``stop`` judge, and what is in it."""
     from pipeline.dataset.freeze import freeze_and_validate
     from pipeline.dataset.manifest import read_manifest
 
-    as_of = stop - parse_duration_h(space.settings.evaluation.horizon)
-    folder, outcome = freeze_and_validate(space, space.settings, as_of)
+    as_of = stop - parse_duration_h(ctx.settings.evaluation.horizon)
+    folder, outcome = freeze_and_validate(ctx, ctx.settings, as_of)
     refuse_critical([outcome])
     manifest = read_manifest(folder)
     return folder, (
@@ -193,24 +193,24 @@ def _frozen(space: CommandContext, stop: Hour) -> tuple[Path, str]:
     )
 
 
-def _promoted(space: CommandContext, decision: Path) -> str:
+def _promoted(ctx: CommandContext, decision: Path) -> str:
     from training.gate.decision_file import read_decision
-    from training.steps.retrain import refitted
+    from training.steps.retrain import refit_step
 
-    if space.settings.gate.approval:
+    if ctx.settings.gate.approval:
         return f"waits for `hourglass approve --decision {decision.name} --by NAME`"
-    refit = refitted(space, registry_of(space), read_decision(decision))
-    return promoted(space, decision, refit.model_id if refit else None).sentence
+    refit = refit_step(ctx, registry_of(ctx), read_decision(decision))
+    return promote_step(ctx, decision, refit.model_id if refit else None).sentence
 
 
-def _trained(space: CommandContext, registry: Registry, dataset: Path) -> str:
+def _trained(ctx: CommandContext, registry: Registry, dataset: Path) -> str:
     from training.fit.train import TrainOptions
-    from training.steps.retrain import lines_to_train, look
+    from training.steps.retrain import models_to_train, retrain_decision
 
-    worth = look(space, registry, dataset)
-    lines = lines_to_train(space.settings, worth)
-    names = ", ".join(model.name for model in train_all(space, dataset, lines, TrainOptions()))
-    return f"{names}; {worth.sentence}" if space.settings.retrain.skip else names
+    worth = retrain_decision(ctx, registry, dataset)
+    lines = models_to_train(ctx.settings, worth)
+    names = ", ".join(model.name for model in train_step(ctx, dataset, lines, TrainOptions()))
+    return f"{names}; {worth.sentence}" if ctx.settings.retrain.skip else names
 
 
 class _Tries:
@@ -229,7 +229,7 @@ class _Tries:
             raise
         except HourglassError as error:
             self._failed.append(error)
-            self._steps.say(name, f"failed: {error}")
+            self._steps.print_line(name, f"failed: {error}")
 
     def refuse_failed(self) -> None:
         """Let an hour pass of which every step was done.

@@ -11,11 +11,11 @@ from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, read_dataset
 from training.deployment.champion import changing
-from training.deployment.champion_history import ChampionPeriod, tenures
+from training.deployment.champion_history import ChampionPeriod, champion_periods
 from training.deployment.promote import install_first
-from training.evaluation.evaluate import BOOTSTRAP_SEED, fresh, read_evaluation
-from training.evaluation.slices import first_seen_us, judged, slice_masks
-from training.gate.artefact_checks import Defect, Soundness, examine, one_line
+from training.evaluation.evaluate import BOOTSTRAP_SEED, read_evaluation, with_current_popularity
+from training.evaluation.slices import first_seen_us, judged_slices, slice_masks
+from training.gate.artefact_checks import ArtefactProblem, ArtefactReport, check_artefact, one_line
 from training.gate.decision_file import contestant, write_decision
 from training.gate.evidence import Contestant, Evidence
 from training.gate.gate import Decision, choose, decide
@@ -39,15 +39,15 @@ def ensure_champion(settings: Settings, registry: Registry, dataset: Path, at: s
     if live is not None:
         return live
     models = candidates(settings, dataset.name)
-    floor = _trained(models, "floor", settings.gate.floor, dataset.name)
+    floor = _trained(models, "floor", settings.gate.baseline, dataset.name)
     return install_first(registry, floor, settings.path("decisions"), at)
 
 
-def gate(
+def judge_candidates(
     settings: Settings,
     registry: Registry,
     dataset: Path,
-    frozen: Path,
+    test_set: Path,
     quality_passed: bool | None,
     at: str,
     late: Sequence[str] | None = None,
@@ -68,9 +68,9 @@ def gate(
             then there is no decision, and nothing can be promoted.  So it is where a record is
             missing or was changed.
     """
-    test_data, learned = read_dataset(frozen), read_dataset(dataset)
+    test_data, learned = read_dataset(test_set), read_dataset(dataset)
     models = candidates(settings, dataset.name)
-    floor_id = _trained(models, "floor", settings.gate.floor, dataset.name)
+    floor_id = _trained(models, "floor", settings.gate.baseline, dataset.name)
     failures, ranked_champion = _evaluated(settings, test_data)
     live = champion(registry)
 
@@ -82,7 +82,7 @@ def gate(
             test_data.manifest.dataset_id,
             models=settings.path("models"),
             version=who.version if who else None,
-            live_record=who.live_record if who else None,
+            champion_record=who.champion_record if who else None,
             failure=failures.get(model_id),
             definition=definition(
                 system=card.system, parameters=card.all_parameters or card.parameters, **made_by
@@ -95,7 +95,7 @@ def gate(
         champ = replace(champ, changed=_changed(registry, live))
     seen_us = first_seen_us(learned)
     start, folder = test_data.manifest.window_start, settings.path("decisions")
-    since = live_since(tenures(registry, folder))
+    since = champion_since(champion_periods(registry, folder))
     init_from = {model.name: model.init_from for model in settings.models}
 
     def evidence(name: str, model_id: str, unreadable: str | None = None) -> Evidence:
@@ -114,14 +114,16 @@ def gate(
             start=start,
             candidate=candidate,
             champion=champ,
-            floor=floor,
-            soundness=Soundness(model_id, (Defect("not_loadable", unreadable),), None, 0)
+            baseline=floor,
+            artefact_report=ArtefactReport(
+                model_id, (ArtefactProblem("not_loadable", unreadable),), None, 0
+            )
             if unreadable is not None
-            else examine(
+            else check_artefact(
                 settings.path("models") / candidate.model_id,
                 test_data,
                 settings.evaluation,
-                lambda path: fresh(load_model(path), test_data),
+                lambda path: with_current_popularity(load_model(path), test_data),
                 seed=BOOTSTRAP_SEED,
                 learned=learned,
             ),
@@ -129,12 +131,12 @@ def gate(
             rule=settings.evaluation,
             gate=settings.gate,
             seed=BOOTSTRAP_SEED,
-            line=name,
-            n_lines=len(settings.candidates),
+            name=name,
+            n_candidates=len(settings.candidates),
             base_dataset_id=dataset.name,
             late=late is not None,
             ranked_champion=ranked_champion,
-            slices=judged(masks),
+            slices=judged_slices(masks),
             user_ids=test_data.histories.user_ids,
             earlier=lambda key: earlier_looks(folder, start, key, since),
             first_of_hour=lambda key: first_look(folder, start, key),
@@ -174,13 +176,13 @@ def _written(
     return written
 
 
-def live_since(tenures: Sequence[ChampionPeriod]) -> Hour | None:
+def champion_since(periods: Sequence[ChampionPeriod]) -> Hour | None:
     """The first hour that what is live now may be judged on; None where nothing says.
 
     Of a change by hand the hour is not known: it counts from that of the change before.
     """
     return next(
-        (period.since_hour for period in reversed(tenures) if period.since_hour is not None), None
+        (period.since_hour for period in reversed(periods) if period.since_hour is not None), None
     )
 
 
@@ -193,13 +195,13 @@ def _changed(registry: Registry, live: LiveModel) -> str | None:
     return None
 
 
-def _unknown(model_id: str, part: DataSet, dataset_id: str, problem: str) -> Contestant:
+def _unknown(model_id: str, test_set: DataSet, dataset_id: str, problem: str) -> Contestant:
     """Stands for a candidate whose card cannot be read; without ranks it can only be blocked."""
     return Contestant(
         model_id=model_id,
         system="unknown",
         dataset_id=dataset_id,
-        as_of=part.manifest.window_start,
+        as_of=test_set.manifest.window_start,
         ranks=None,
         ranks_sha256=None,
         failure=problem,
@@ -215,15 +217,15 @@ def _trained(models: Mapping[str, str], role: str, name: str, dataset_id: str) -
     return models[name]
 
 
-def _evaluated(settings: Settings, part: DataSet) -> tuple[dict[str, str], str | None]:
+def _evaluated(settings: Settings, test_set: DataSet) -> tuple[dict[str, str], str | None]:
     """Why models have no ranks, and which version was live when they were ranked."""
     try:
-        evaluation = read_evaluation(settings.path("evaluations") / part.manifest.dataset_id)
+        evaluation = read_evaluation(settings.path("evaluations") / test_set.manifest.dataset_id)
     except (OSError, ValueError, KeyError, TypeError):
         return {}, None
     return {**evaluation.failures, **evaluation.not_ranked}, evaluation.champion_version
 
 
-def hours_judged(part: DataSet) -> HourRange:
+def hours_judged(test_set: DataSet) -> HourRange:
     """The hours whose events are the targets of a frozen part."""
-    return HourRange(part.manifest.window_start, part.manifest.as_of)
+    return HourRange(test_set.manifest.window_start, test_set.manifest.as_of)

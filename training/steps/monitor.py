@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING
 from pipeline.hours import HourRange
 from pipeline.quality.verdicts import quality_passed
 from pipeline.workspace import CommandContext
-from training.deployment.champion_history import champion_during, tenures
+from training.deployment.champion_history import champion_during, champion_periods
 from training.registry.candidates import candidates
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import frozen_part
+from training.steps.evaluate import test_set_of
 
 if TYPE_CHECKING:
-    from training.deployment.monitor_record import Watched
+    from training.deployment.monitor_record import MonitorResult
 
 
 @dataclass(frozen=True)
-class Said:
+class MonitorStepResult:
     """What the watch says of a data set's hours; nothing is found where nothing was live yet."""
 
     sentence: str
-    found: Watched | None = None
+    result: MonitorResult | None = None
     record: Path | None = None
 
 
-def watched(space: CommandContext, dataset: Path) -> Said:
+def monitor_champion(ctx: CommandContext, dataset: Path) -> MonitorStepResult:
     """Judge the model that was live during the hours that judge a data set's candidates.
 
     Raises:
@@ -36,24 +36,24 @@ def watched(space: CommandContext, dataset: Path) -> Said:
     """
     from pipeline.dataset.manifest import read_manifest
     from training.data.reader import read_dataset
-    from training.deployment.monitor import Watch
-    from training.evaluation.evaluate import standing
+    from training.deployment.monitor import ChampionMonitor
+    from training.evaluation.evaluate import load_evaluation
 
-    settings, registry = space.settings, registry_of(space)
-    hours = space.horizon_from(read_manifest(dataset).as_of)
-    tenure = champion_during(tenures(registry, registry.records), hours.first)
+    settings, registry = ctx.settings, registry_of(ctx)
+    hours = ctx.horizon_from(read_manifest(dataset).as_of)
+    tenure = champion_during(champion_periods(registry, registry.records), hours.first)
     if tenure is None:
-        return Said(f"nothing was live during {hours}: there is nothing to watch yet")
-    test_set = frozen_part(space, dataset)
-    judge = Watch(
+        return MonitorStepResult(f"nothing was live during {hours}: there is nothing to watch yet")
+    test_set = test_set_of(ctx, dataset)
+    judge = ChampionMonitor(
         settings=settings,
         registry=registry,
-        evaluation=standing(settings, dataset, test_set),
+        evaluation=load_evaluation(settings, dataset, test_set),
         hours=hours,
         user_ids=read_dataset(test_set).histories.user_ids,
-        floor_id=candidates(settings, dataset.name).get(settings.gate.floor),
-        quality_passed=quality_passed(space.lake, HourRange(hours.first, hours.first), hours),
-        at=space.clock.isoformat(timespec="seconds"),
+        baseline_id=candidates(settings, dataset.name).get(settings.gate.baseline),
+        quality_passed=quality_passed(ctx.lake, HourRange(hours.first, hours.first), hours),
+        at=ctx.clock.isoformat(timespec="seconds"),
     )
     result, record = judge(tenure)
-    return Said(result.sentence, result, record)
+    return MonitorStepResult(result.sentence, result, record)

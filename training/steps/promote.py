@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from training.deployment.promote import Promotion
 
 
-def promoted(space: CommandContext, decision: Path, refit: str | None = None) -> Promotion:
+def promote_step(ctx: CommandContext, decision: Path, refit: str | None = None) -> Promotion:
     """Carry a decision out under the workspace's settings and clock.
 
     Raises:
@@ -20,30 +20,30 @@ def promoted(space: CommandContext, decision: Path, refit: str | None = None) ->
     """
     from training.data.reader import read_dataset
     from training.deployment.promote import promote as run
-    from training.evaluation.evaluate import BOOTSTRAP_SEED, fresh
-    from training.gate.artefact_checks import Soundness, examine
+    from training.evaluation.evaluate import BOOTSTRAP_SEED, with_current_popularity
+    from training.gate.artefact_checks import ArtefactReport, check_artefact
     from training.gate.decision_file import read_decision
     from training.registry.artefact import load_model
 
-    settings = space.settings
+    settings = ctx.settings
 
-    def probed(folder: Path) -> Soundness:
+    def probed(folder: Path) -> ArtefactReport:
         """A refit met no gate: it is asked what the gate asks of every candidate."""
         frozen_id = read_decision(decision).record.content["evaluation_id"]
         test_set = read_dataset(settings.path("frozen") / frozen_id)
-        return examine(
+        return check_artefact(
             folder,
             test_set,
             settings.evaluation,
-            lambda path: fresh(load_model(path), test_set),
+            lambda path: with_current_popularity(load_model(path), test_set),
             seed=BOOTSTRAP_SEED,
         )
 
     return run(
-        registry_of(space),
+        registry_of(ctx),
         decision,
         refit,
-        examine=probed,
-        at=space.now_iso(),
+        check_artefact=probed,
+        at=ctx.now_iso(),
         approval=settings.gate.approval,
     )

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.workspace import CommandContext, bar
-from training.deployment.champion_history import champion_during, tenures
+from pipeline.workspace import CommandContext, progress_bar
+from training.deployment.champion_history import champion_during, champion_periods
 from training.registry.mlflow_registry import LiveModel, artefact_folder, champion
 
 if TYPE_CHECKING:
     from training.recommend.recommend import Recommended
-    from training.recommend.users import Asked
+    from training.recommend.users import RequestedUsers
     from training.registry.mlflow_registry import Registry
 
 
-def recommend_all(
-    space: CommandContext, live: LiveModel, at: datetime, asked: Asked | None = None
+def recommend_step(
+    ctx: CommandContext, live: LiveModel, at: datetime, requested: RequestedUsers | None = None
 ) -> Recommended:
     """Read the histories and publish, with a progress bar.
 
@@ -33,17 +33,17 @@ def recommend_all(
 
     verify_card(live)
     hour = Hour.of(at)
-    base = space.dataset(read_card(live.folder).dataset_id)
-    with space.status(f"reading the histories as of {hour}"):
-        histories = histories_at(space.compute, space.lake, space.settings, base, hour)
-    with bar(space, "recommending") as (advance, _), space.writing():
+    base = ctx.dataset(read_card(live.folder).dataset_id)
+    with ctx.status(f"reading the histories as of {hour}"):
+        histories = histories_at(ctx.compute, ctx.lake, ctx.settings, base, hour)
+    with progress_bar(ctx, "recommending") as (advance, _), ctx.writing():
         return run(
-            space.settings, space.lake, live, histories, at,
-            lambda users, total: advance(users / max(1, total)), asked,
+            ctx.settings, ctx.lake, live, histories, at,
+            lambda users, total: advance(users / max(1, total)), requested,
         )  # fmt: skip
 
 
-def live_at(registry: Registry, hour: Hour) -> LiveModel:
+def champion_at(registry: Registry, hour: Hour) -> LiveModel:
     """The live model or, of an hour before its time, the one that was live then.
 
     Raises:
@@ -62,7 +62,7 @@ def live_at(registry: Registry, hour: Hour) -> LiveModel:
     live = trusted(registry, live)
     if read_card(live.folder).as_of <= hour:
         return live
-    then = champion_during(tenures(registry, registry.records), hour)
+    then = champion_during(champion_periods(registry, registry.records), hour)
     if then is None or then.model_id == live.model_id:
         raise UsageError(
             f"{live.model_id} knows what came after {hour}, and no model was live then: "

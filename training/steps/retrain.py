@@ -13,41 +13,41 @@ from training.deployment.decision_check import verified_decision
 from training.fit.model_configs import chosen, configured
 from training.fit.progress_display import display
 from training.fit.refit import refit, wants_refit
-from training.fit.retrain_policy import Worth, should_retrain
-from training.fit.retrain_signals import record_worth, signs_at
+from training.fit.retrain_policy import RetrainDecision, should_retrain
+from training.fit.retrain_signals import record_retrain_decision, signals_at
 from training.registry.mlflow_registry import Registry
 
 if TYPE_CHECKING:
-    from training.fit.model_configs import Model
+    from training.fit.model_configs import ModelConfig
     from training.fit.train import Trained
     from training.gate.decision_file import DecisionRecord
 
 
-def look(space: CommandContext, registry: Registry, dataset: Path) -> Worth:
+def retrain_decision(ctx: CommandContext, registry: Registry, dataset: Path) -> RetrainDecision:
     """Whether retraining on a data set is worth it; what was found is kept."""
     as_of = read_manifest(dataset).as_of
-    signs = signs_at(space.settings, space.lake, registry, as_of)
-    worth = should_retrain(signs, space.settings.retrain)
-    record_worth(space.settings, dataset.name, worth)
+    signs = signals_at(ctx.settings, ctx.lake, registry, as_of)
+    worth = should_retrain(signs, ctx.settings.retrain)
+    record_retrain_decision(ctx.settings, dataset.name, worth)
     return worth
 
 
-def is_skipped(settings: Settings, worth: Worth | None) -> bool:
+def is_skipped(settings: Settings, decision: RetrainDecision | None) -> bool:
     """Whether the settings let an hour pass of which that was found."""
-    return settings.retrain.skip and worth is not None and not worth.retrain
+    return settings.retrain.skip and decision is not None and not decision.retrain
 
 
-def lines_to_train(settings: Settings, worth: Worth | None) -> list[Model]:
+def models_to_train(settings: Settings, decision: RetrainDecision | None) -> list[ModelConfig]:
     """All configured lines or, of an hour that is skipped, the floor alone.
 
     The floor costs nothing to fit, and the live model is watched against it every hour.
     """
-    if is_skipped(settings, worth):
-        return [configured(settings, settings.gate.floor)]
+    if is_skipped(settings, decision):
+        return [configured(settings, settings.gate.baseline)]
     return chosen(settings, [], None)
 
 
-def refitted(space: CommandContext, registry: Registry, decision: DecisionRecord) -> Trained | None:
+def refit_step(ctx: CommandContext, registry: Registry, decision: DecisionRecord) -> Trained | None:
     """The refit of a decision's candidate; None where none is wanted.
 
     Raises:
@@ -56,10 +56,10 @@ def refitted(space: CommandContext, registry: Registry, decision: DecisionRecord
     """
     from pipeline.dataset.freeze import freeze_and_validate
 
-    if not wants_refit(space.settings, decision):
+    if not wants_refit(ctx.settings, decision):
         return None
     verified_decision(registry, decision.record.path, f"refitting {decision.candidate_id}")
-    dataset, outcome = freeze_and_validate(space, space.settings, decision.end)
+    dataset, outcome = freeze_and_validate(ctx, ctx.settings, decision.end)
     refuse_critical([outcome])
     with display() as watcher:
-        return refit(space.settings, registry, decision, dataset, watcher)
+        return refit(ctx.settings, registry, decision, dataset, watcher)

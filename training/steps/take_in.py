@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from training.steps.timed_steps import Steps
 
 
-def ingested(space: CommandContext, steps: Steps) -> list[Hour]:
+def ingest_step(ctx: CommandContext, steps: Steps) -> list[Hour]:
     """Take in all that lies in the landing zone; returns all hours with events, in order.
 
     Raises:
         HourglassError: there is no event yet.
     """
-    settings, lake = space.settings, space.lake
-    with steps("metadata") as done, space.writing():
+    settings, lake = ctx.settings, ctx.lake
+    with steps("metadata") as done, ctx.writing():
         loaded = load_metadata(lake, settings)
         rows = ", ".join(f"{n:,} {what}" for what, n in loaded.rows.items()) or "none"
         done("; left out: ".join([rows, *loaded.faults, *loaded.former_faults]))
-    with steps("ingest") as done, space.writing():
-        summary = ingest.ingest(space.compute, lake, settings, space.clock)
+    with steps("ingest") as done, ctx.writing():
+        summary = ingest.ingest(ctx.compute, lake, settings, ctx.clock)
         done(
             f"{counted(summary.records, 'record')} = {summary.accepted:,} accepted + "
             f"{counted(summary.duplicates, 'duplicate')} + {summary.quarantined:,} quarantined"
@@ -42,7 +42,7 @@ def ingested(space: CommandContext, steps: Steps) -> list[Hour]:
     return sorted(arrived)
 
 
-def sessionized(space: CommandContext, stop: Hour, steps: Steps) -> None:
+def sessionize_step(ctx: CommandContext, stop: Hour, steps: Steps) -> None:
     """Fill every hour before ``stop`` whose sessions are missing or were made from other events.
 
     Raises:
@@ -50,12 +50,10 @@ def sessionized(space: CommandContext, stop: Hour, steps: Steps) -> None:
     """
     from pipeline.sessions.sessionize import sessionize
 
-    with steps("sessionize") as done, space.writing():
-        stale = stale_hours(space.lake, space.settings, stop)
+    with steps("sessionize") as done, ctx.writing():
+        stale = stale_hours(ctx.lake, ctx.settings, stop)
         if stale:
-            summary = sessionize(
-                space.compute, space.lake, space.settings, HourRange(stale[0], stop)
-            )
+            summary = sessionize(ctx.compute, ctx.lake, ctx.settings, HourRange(stale[0], stop))
             done(f"{counted(summary.events, 'event')} of {counted(len(stale), 'hour')} in sessions")
         else:
             done("all hours are filled already")

@@ -12,12 +12,12 @@ from pipeline.workspace import CommandContext
 from training.registry.mlflow_registry import registry_of
 
 if TYPE_CHECKING:
-    from training.fit.model_configs import Model
+    from training.fit.model_configs import ModelConfig
     from training.fit.train import Trained, TrainOptions
 
 
-def train_all(
-    space: CommandContext, dataset: Path, models: Sequence[Model], options: TrainOptions
+def train_step(
+    ctx: CommandContext, dataset: Path, models: Sequence[ModelConfig], options: TrainOptions
 ) -> list[Trained]:
     """Train, and show how it goes; empty in all processes but the first.
 
@@ -29,14 +29,14 @@ def train_all(
     from pipeline.dataset.validate import refuse_critical_dataset
     from training.fit.progress_display import display
     from training.fit.train import train as run
-    from training.trainer.distributed import joined
+    from training.trainer.distributed import joined_group
 
-    with joined() as processes:
+    with joined_group() as processes:
         # The others would say the same, and wait for the first.
-        if processes.leads:
+        if processes.is_main:
             refuse_critical_dataset(dataset)
             manifest = read_manifest(dataset)
-            refuse_learning_from(space.lake, HourRange(manifest.history_start, manifest.as_of))
-        registry = registry_of(space) if processes.leads else None
-        with display(silent=not processes.leads) as watcher:
-            return run(space.settings, registry, dataset, models, options, watcher)
+            refuse_learning_from(ctx.lake, HourRange(manifest.history_start, manifest.as_of))
+        registry = registry_of(ctx) if processes.is_main else None
+        with display(silent=not processes.is_main) as watcher:
+            return run(ctx.settings, registry, dataset, models, options, watcher)

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.errors import HourglassError, telling_of_full_disk
+from pipeline.errors import HourglassError, explaining_full_disk
 from pipeline.files import flush
-from training.trainer.distributed import Processes, stop_together
+from training.trainer.distributed import ProcessGroup, stop_together
 from training.trainer.interface import Learner
 from training.trainer.optimisers import Optimiser
 
@@ -27,7 +27,7 @@ _WORTH = 10.0  # times its own cost must have passed since the last checkpoint
 
 
 @dataclass
-class Place:
+class TrainState:
     """How far a fit has come, and what it has counted on its way."""
 
     epoch: int = 1  # being learned; 1 is the first
@@ -58,7 +58,7 @@ class Identity:
 class Checkpoint:
     """Everything that a fit needs to go on as if nothing had happened."""
 
-    place: Place
+    state: TrainState
     weights: Mapping[str, Tensor]
     optimiser: Mapping[str, Tensor]
     carried: Mapping[str, Tensor]  # of all ranks
@@ -86,13 +86,13 @@ def save_checkpoint(folder: Path, identity: Identity, checkpoint: Checkpoint) ->
     tensors = _unshared(tensors)
     about = {
         "format": _FORMAT,
-        "place": json.dumps(dataclasses.asdict(checkpoint.place)),
+        "place": json.dumps(dataclasses.asdict(checkpoint.state)),
         "identity": json.dumps(dataclasses.asdict(identity)),
         "checksum": str(_checksum(tensors)),
     }
     unfinished = folder / _UNFINISHED
     try:
-        with telling_of_full_disk(folder):
+        with explaining_full_disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
             save_file(tensors, unfinished, about)
             flush(unfinished)
@@ -124,7 +124,7 @@ def load_checkpoint(folder: Path, identity: Identity) -> Checkpoint | None:
             about = file.metadata() or {}
             _verify_identity(path, about, identity)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        state = Place(**json.loads(about["place"]))
+        state = TrainState(**json.loads(about["place"]))
         whole = str(_checksum(tensors)) == about["checksum"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path) from error
@@ -134,7 +134,7 @@ def load_checkpoint(folder: Path, identity: Identity) -> Checkpoint | None:
     for name, tensor in tensors.items():
         section, _, rest = name.partition("/")
         parts[section][rest] = tensor
-    return Checkpoint(place=state, **parts)
+    return Checkpoint(state=state, **parts)
 
 
 def forget_checkpoint(folder: Path) -> None:
@@ -196,7 +196,7 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 # Writes and finds the checkpoints of a fit that several processes may share.
 
 
-class Keeper:
+class CheckpointManager:
     """The checkpoints of one fit.
 
     Args:
@@ -209,37 +209,37 @@ class Keeper:
 
     def __init__(
         self,
-        system: str,
+        model_name: str,
         folder: Path | None,
         identity: Identity,
-        processes: Processes,
+        group: ProcessGroup,
         every_s: float,
     ) -> None:
-        self._system, self._folder, self._identity = system, folder, identity
-        self._processes, self._every_s = processes, every_s
-        self._kept_s = time.monotonic()
+        self._model_name, self._folder, self._identity = model_name, folder, identity
+        self._group, self._every_s = group, every_s
+        self._saved_s = time.monotonic()
         self._cost_s = 0.0  # of the last checkpoint
 
     @property
     def is_due(self) -> bool:
         """Whether the last checkpoint is long enough ago; only the first process says so."""
-        if self._folder is None or not self._processes.leads:
+        if self._folder is None or not self._group.is_main:
             return False
-        return time.monotonic() - self._kept_s >= self._every_s
+        return time.monotonic() - self._saved_s >= self._every_s
 
-    def is_worth_it(self) -> bool:
+    def should_save(self) -> bool:
         """Whether another checkpoint would cost little beside the work since the last; all agree.
 
         Of a large catalogue a checkpoint takes seconds, and an epoch of an hour's events no more.
         """
         if self._folder is None:
             return False
-        since_s = time.monotonic() - self._kept_s
-        (is_due,) = self._processes.told_by_first([float(since_s >= _WORTH * self._cost_s)])
+        since_s = time.monotonic() - self._saved_s
+        (is_due,) = self._group.broadcast([float(since_s >= _WORTH * self._cost_s)])
         return bool(is_due)
 
-    def keep(
-        self, place: Place, learner: Learner, optimiser: Optimiser, best: Mapping[str, Tensor]
+    def save(
+        self, state: TrainState, learner: Learner, optimiser: Optimiser, best: Mapping[str, Tensor]
     ) -> None:
         """Write a checkpoint of this place.
 
@@ -249,22 +249,22 @@ class Keeper:
         if self._folder is None:
             return
         # Between epochs nothing is carried, whatever the learner still remembers.
-        carried = self._of_all(learner.carried() if place.batch else {})
+        carried = self._of_all(learner.carried_state() if state.batch else {})
         failure: Exception | None = None
         began_s = time.monotonic()
-        if self._processes.leads:
+        if self._group.is_main:
             weights = learner.net.state_dict()
-            checkpoint = Checkpoint(place, weights, optimiser.tensors(), carried, best)
+            checkpoint = Checkpoint(state, weights, optimiser.tensors(), carried, best)
             try:
                 save_checkpoint(self._folder, self._identity, checkpoint)
             except HourglassError as error:
                 failure = error
-        (failed,) = self._processes.told_by_first([float(failure is not None)])
-        stop_together(self._system, failure, bool(failed))
-        self._kept_s = time.monotonic()
-        self._cost_s = self._kept_s - began_s
+        (failed,) = self._group.broadcast([float(failure is not None)])
+        stop_together(self._model_name, failure, bool(failed))
+        self._saved_s = time.monotonic()
+        self._cost_s = self._saved_s - began_s
 
-    def find(self) -> Checkpoint | None:
+    def load(self) -> Checkpoint | None:
         """The checkpoint to go on from, with what this rank carried; None starts afresh.
 
         Raises:
@@ -278,8 +278,8 @@ class Keeper:
             checkpoint = load_checkpoint(self._folder, self._identity)
         except HourglassError as error:
             failure = error
-        summary = json.dumps(dataclasses.asdict(checkpoint.place)) if checkpoint else str(failure)
-        agreed = self._processes.agree(summary)
+        summary = json.dumps(dataclasses.asdict(checkpoint.state)) if checkpoint else str(failure)
+        agreed = self._group.all_equal(summary)
         if failure is not None:
             raise failure
         if not agreed:
@@ -295,12 +295,12 @@ class Keeper:
         own = save({name: tensor.detach().contiguous() for name, tensor in carried.items()})
         return {
             f"{rank}/{name}": tensor
-            for rank, content in enumerate(self._processes.all_gather_bytes(own))
+            for rank, content in enumerate(self._group.all_gather_bytes(own))
             for name, tensor in load(content).items()
         }
 
     def _own(self, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        mine = f"{self._processes.rank}/"
+        mine = f"{self._group.rank}/"
         return {
             name.removeprefix(mine): tensor
             for name, tensor in carried.items()

@@ -36,7 +36,7 @@ def device_of(name: str) -> torch.device:
     return torch.device("cuda", rank)
 
 
-def require_compiler(system: str) -> None:
+def require_compiler(model_name: str) -> None:
     """Refuse ``compile`` on a machine that cannot compile.
 
     Raises:
@@ -45,6 +45,6 @@ def require_compiler(system: str) -> None:
     names = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
     if not any(shutil.which(name) for name in names):
         raise HourglassError(
-            f"{system}: compile = true needs a C++ compiler, and there is no {' or '.join(names)}: "
-            "install g++, or set compile to false"
+            f"{model_name}: compile = true needs a C++ compiler, and there is no "
+            f"{' or '.join(names)}: install g++, or set compile to false"
         )

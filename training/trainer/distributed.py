@@ -28,38 +28,38 @@ def local_rank() -> int:
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
+def joined_group() -> Iterator[ProcessGroup]:
     """Take part in what `torchrun` started; without it, be alone.
 
     GPUs talk through NCCL, everything else through Gloo.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
-        yield Processes.here()
+        yield ProcessGroup.here()
         return
     gpus = torch.cuda.is_available()
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=_PATIENCE)
     try:
-        yield Processes.here()
+        yield ProcessGroup.here()
     finally:
         dist.destroy_process_group()
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessGroup:
     """The processes that train together; alone, every exchange gives back what it was given."""
 
     rank: int = 0
     world: int = 1
 
     @classmethod
-    def here(cls) -> Processes:
+    def here(cls) -> ProcessGroup:
         """Those of PyTorch's process group, if there is one."""
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that reports and writes."""
         return self.rank == 0
 
@@ -109,7 +109,7 @@ class Processes:
         content = _gathered(torch.frombuffer(bytearray(own or b"\0"), dtype=torch.uint8), size)
         return [piece.numpy().tobytes() for piece in torch.split(content, size)]
 
-    def told_by_first(self, values: Sequence[float]) -> list[float]:
+    def broadcast(self, values: Sequence[float]) -> list[float]:
         """The numbers of rank 0."""
         if self.world == 1:
             return list(values)
@@ -118,7 +118,7 @@ class Processes:
         numbers: list[float] = shared.tolist()
         return numbers
 
-    def agree(self, text: str) -> bool:
+    def all_equal(self, text: str) -> bool:
         """Whether all ranks gave the same text."""
         return len(set(self.all_gather_bytes(text.encode()))) == 1
 
@@ -146,7 +146,7 @@ def _gathered(own: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.cat([row[:size] for row, size in zip(received, sizes, strict=True)])
 
 
-def stop_together(system: str, failure: Exception | None, anywhere: bool) -> None:
+def stop_together(model_name: str, failure: Exception | None, anywhere: bool) -> None:
     """End this process for its own failure, or because another one failed.
 
     Raises:
@@ -156,4 +156,4 @@ def stop_together(system: str, failure: Exception | None, anywhere: bool) -> Non
     if failure is not None:
         raise failure
     if anywhere:
-        raise HourglassError(f"{system}: another process failed: its message says why")
+        raise HourglassError(f"{model_name}: another process failed: its message says why")

@@ -70,7 +70,7 @@ class Learner(Protocol):
         """
         ...
 
-    def carried(self) -> dict[str, Tensor]:
+    def carried_state(self) -> dict[str, Tensor]:
         """What the next batch takes over from the last one; empty where nothing is carried."""
         ...
 
@@ -84,7 +84,7 @@ class Learner(Protocol):
 
 
 @dataclass(frozen=True)
-class Start:
+class ParentWeights:
     """A model to continue from."""
 
     model_id: str
@@ -100,4 +100,4 @@ class FitOptions:
 
     device: str | None = None  # overrides the parameter: cpu, cuda, auto
     checkpoints: Path | None = None  # folder; what lies there of the same fit is resumed
-    start: Start | None = None
+    parent: ParentWeights | None = None

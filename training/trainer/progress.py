@@ -24,20 +24,20 @@ class Meter:
     ) -> None:
         self._total, self._clock = total, clock
         self._began_s, self._begun = clock(), done
-        self._told_s = -float("inf")
-        self._seen: deque[tuple[float, int]] = deque([(self._began_s, done)])
+        self._measured_s = -float("inf")
+        self._samples: deque[tuple[float, int]] = deque([(self._began_s, done)])
 
     def is_due(self) -> bool:
         """Whether the last line is long enough ago for another."""
-        return self._clock() - self._told_s >= _SPACING_S
+        return self._clock() - self._measured_s >= _SPACING_S
 
-    def tell(self, done: int) -> tuple[float, float]:
+    def measure(self, done: int) -> tuple[float, float]:
         """Targets a second over the latest seconds, and the seconds left at that speed."""
-        now_s = self._told_s = self._clock()
-        self._seen.append((now_s, done))
-        while now_s - self._seen[1][0] >= _STEADY_S and len(self._seen) > 2:  # noqa: PLR2004
-            self._seen.popleft()
-        since_s, before = self._seen[0]
+        now_s = self._measured_s = self._clock()
+        self._samples.append((now_s, done))
+        while now_s - self._samples[1][0] >= _STEADY_S and len(self._samples) > 2:  # noqa: PLR2004
+            self._samples.popleft()
+        since_s, before = self._samples[0]
         per_s = (done - before) / max(now_s - since_s, 1e-9)
         return per_s, max(0, self._total - done) / max(per_s, 1e-9)
 

@@ -10,21 +10,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.trainer.distributed import Processes, stop_together
+from training.trainer.distributed import ProcessGroup, stop_together
 from training.trainer.divergence import OPENING_TARGETS
 from training.trainer.interface import Batch, Learner, Plan
 from training.trainer.optimisers import Optimiser, merged
 from training.trainer.schedule import Schedule, seeded
 
 
-class Figures(NamedTuple):
+class StepResult(NamedTuple):
     """What came of a batch, perhaps still being computed by the device."""
 
     values: Tensor  # (2,) sum of losses; a number that is finite only if the gradient is
     is_due: bool  # the first process asks for a checkpoint
 
 
-class Stepper:
+class TrainStep:
     """Computes the gradients of batches, the same on every rank.
 
     Args:
@@ -38,24 +38,24 @@ class Stepper:
 
     def __init__(
         self,
-        system: str,
+        model_name: str,
         learner: Learner,
         optimiser: Optimiser,
-        processes: Processes,
+        group: ProcessGroup,
         schedule: Schedule,
         seed: int,
     ) -> None:
-        self._system, self._learner, self._optimiser = system, learner, optimiser
-        self._processes, self._schedule, self._seed = processes, schedule, seed
+        self._model_name, self._learner, self._optimiser = model_name, learner, optimiser
+        self._group, self._schedule, self._seed = group, schedule, seed
         self.device = next(learner.net.parameters()).device
 
-    def learn(self, batch: Batch, epoch: int, number: int, is_due: bool) -> Figures:
+    def learn(self, batch: Batch, epoch: int, number: int, is_due: bool) -> StepResult:
         """Leave the clipped gradient of a batch's mean loss in the parameters.
 
         Raises:
             HourglassError: another process failed; whatever failed in this one is raised as it is.
         """
-        optimiser, processes = self._optimiser, self._processes
+        optimiser, processes = self._optimiser, self._group
         optimiser.clear()
         loss, failure = self._attempt(batch, epoch, number, learn=True)
         tables = list(optimiser.tables.values())
@@ -65,12 +65,12 @@ class Stepper:
             )
             dense = [p.grad for p in optimiser.dense.values() if p.grad is not None]
             processes.add([*dense, exchanged])
-            stop_together(self._system, failure, bool(exchanged[1]))
+            stop_together(self._model_name, failure, bool(exchanged[1]))
             loss, is_due = exchanged[0], bool(exchanged[2])
             gradients = processes.add_rows([table.grad for table in tables], tables)
             for table, gradient in zip(tables, gradients, strict=True):
                 table.grad = gradient
-        return Figures(torch.stack([loss, self._clip().to(loss)]), is_due)
+        return StepResult(torch.stack([loss, self._clip().to(loss)]), is_due)
 
     def _clip(self) -> Tensor:
         """Shorten the gradient to its largest norm, tables and all; its norm before that."""
@@ -93,7 +93,7 @@ class Stepper:
         Raises:
             HourglassError: another process failed; whatever failed in this one is raised as it is.
         """
-        processes = self._processes
+        processes = self._group
         exchanged = torch.zeros(2, device=self.device)
         failure, targets = None, 0
         for number, batch in enumerate(plan.batches(1, processes.rank, processes.world)):
@@ -104,7 +104,7 @@ class Stepper:
                 break
         exchanged[1] = failure is not None
         processes.add([exchanged])
-        stop_together(self._system, failure, bool(exchanged[1]))
+        stop_together(self._model_name, failure, bool(exchanged[1]))
         return float(exchanged[0]) / max(1, targets)
 
     def validation_loss(self) -> float | None:
@@ -115,7 +115,7 @@ class Stepper:
         """
         value: float | None = None
         failure: Exception | None = None
-        if self._processes.leads:
+        if self._group.is_main:
             seeded(self._seed, 0, 0, self.device)  # epochs count from 1: no batch has this seed
             try:
                 # As in serving: in full precision.
@@ -123,8 +123,8 @@ class Stepper:
             except Exception as error:
                 failure = error
         exchanged = [float(failure is not None), float(value is not None), value or 0.0]
-        failed, exists, loss = self._processes.told_by_first(exchanged)
-        stop_together(self._system, failure, bool(failed))
+        failed, exists, loss = self._group.broadcast(exchanged)
+        stop_together(self._model_name, failure, bool(failed))
         return loss if exists else None
 
     def _attempt(
@@ -134,14 +134,14 @@ class Stepper:
         nothing = torch.zeros((), device=self.device)
         if not len(batch.cells):
             return nothing, None
-        rng = seeded(self._seed, epoch, number, self.device, self._processes.rank)
+        rng = seeded(self._seed, epoch, number, self.device, self._group.rank)
         try:
             with self._autocast():
                 loss = self._learner.loss(batch, rng)
             if learn and loss.requires_grad:
                 (loss / max(1, batch.n_targets)).backward()  # type: ignore[no-untyped-call]
         except Exception as error:
-            if self._processes.world == 1:
+            if self._group.world == 1:
                 raise
             # The other processes wait for this one, and have to be told.
             return nothing, error

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from pipeline.errors import HourglassError
 from training.model_types import FitProgress, Report, Tensors
-from training.trainer.checkpoint import Checkpoint, Identity, Keeper, Place
-from training.trainer.distributed import Processes
-from training.trainer.divergence import Guards, Step
+from training.trainer.checkpoint import Checkpoint, CheckpointManager, Identity, TrainState
+from training.trainer.distributed import ProcessGroup
+from training.trainer.divergence import DivergenceGuard, Step
 from training.trainer.interface import Batch, FitOptions, Learner, Plan
 from training.trainer.optimisers import Optimiser
 from training.trainer.progress import Meter
 from training.trainer.schedule import Schedule
-from training.trainer.step import Stepper
+from training.trainer.step import TrainStep
 
 __all__ = ["FitResult", "Schedule", "run_fit"]
 
@@ -44,7 +44,7 @@ class FitResult:
 
 
 def run_fit(
-    system: str,
+    model_name: str,
     learner: Learner,
     plan: Plan,
     schedule: Schedule,
@@ -60,7 +60,7 @@ def run_fit(
     several processes, each is to call this with equal arguments.
 
     Args:
-        system: name for error messages.
+        model_name: name for error messages.
         learner: on its device.
         plan: batches of each epoch.
         schedule: epochs, learning rate, optimiser.
@@ -77,17 +77,19 @@ def run_fit(
     """
     if plan.n_targets < 1:
         raise HourglassError(
-            f"{system}: no event is left to learn from: lengthen the data set's window, or lower "
-            "its support thresholds"
+            f"{model_name}: no event is left to learn from: lengthen the data set's window, or "
+            "lower its support thresholds"
         )
-    processes = Processes.here()
+    processes = ProcessGroup.here()
     identity = Identity(fingerprint, seed, schedule.name, processes.world)
-    keeper = Keeper(system, options.checkpoints, identity, processes, schedule.checkpoint_s)
-    fit = _Fit(system, learner, plan, schedule, seed, report, processes, keeper)
+    keeper = CheckpointManager(
+        model_name, options.checkpoints, identity, processes, schedule.checkpoint_s
+    )
+    fit = _Fit(model_name, learner, plan, schedule, seed, report, processes, keeper)
     device = fit.stepper.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         fit.begin(optimiser)
-        while not fit.place.finished:
+        while not fit.state.finished:
             fit.run_epoch()
         return fit.result()
 
@@ -95,23 +97,28 @@ def run_fit(
 class _Fit:
     def __init__(
         self,
-        system: str,
+        model_name: str,
         learner: Learner,
         plan: Plan,
         schedule: Schedule,
         seed: int,
         report: Report,
-        processes: Processes,
-        keeper: Keeper,
+        group: ProcessGroup,
+        checkpoints: CheckpointManager,
     ) -> None:
-        self._system, self._learner, self._plan, self._schedule = system, learner, plan, schedule
-        self._report, self._processes, self._keeper = report, processes, keeper
+        self._model_name, self._learner, self._plan, self._schedule = (
+            model_name,
+            learner,
+            plan,
+            schedule,
+        )
+        self._report, self._processes, self._checkpoints = report, group, checkpoints
         self._optimiser = Optimiser(learner.net, schedule.optimiser)
-        self.stepper = Stepper(system, learner, self._optimiser, processes, schedule, seed)
-        self._guards = Guards(system, schedule.advice)
+        self.stepper = TrainStep(model_name, learner, self._optimiser, group, schedule, seed)
+        self._guard = DivergenceGuard(model_name, schedule.advice)
         self._total = schedule.epochs * plan.n_targets
         self._decay = (schedule.decay_epochs or schedule.epochs) * plan.n_targets
-        self.place = Place()
+        self.state = TrainState()
         self._best: dict[str, Tensor] = {}
         self._pending: deque[tuple[Step, int, Tensor]] = deque()
         # A GPU is not waited for: it works on a batch while the figures of the last are read.
@@ -119,33 +126,33 @@ class _Fit:
 
     def begin(self, optimiser: Tensors | None) -> None:
         """Go on from a checkpoint, or get ready for the first batch."""
-        checkpoint = self._keeper.find()
+        checkpoint = self._checkpoints.load()
         if checkpoint is not None:
-            self._take(checkpoint)
+            self._continue_from(checkpoint)
         else:
             if optimiser is not None:
                 self._optimiser.load({k: torch.from_numpy(v) for k, v in optimiser.items()})
             self._learner.net.train()
             self._learner.resume({})
-            self.place.opening_loss = self.stepper.opening_loss(self._plan)
-            self._guards.opening(self.place.opening_loss)
-        self._meter = Meter(self.place.done, self._total)
+            self.state.opening_loss = self.stepper.opening_loss(self._plan)
+            self._guard.check_opening(self.state.opening_loss)
+        self._meter = Meter(self.state.done, self._total)
 
-    def _take(self, checkpoint: Checkpoint) -> None:
+    def _continue_from(self, checkpoint: Checkpoint) -> None:
         try:
             self._learner.net.load_state_dict(checkpoint.weights)
         except RuntimeError as error:
             raise HourglassError(
-                f"{self._system}: the checkpoint's weights do not fit the network: delete it to "
-                "start afresh"
+                f"{self._model_name}: the checkpoint's weights do not fit the network: delete it "
+                "to start afresh"
             ) from error
         self._optimiser.load(checkpoint.optimiser)
         self._learner.resume(checkpoint.carried)
-        self.place, self._best = checkpoint.place, dict(checkpoint.best)
+        self.state, self._best = checkpoint.state, dict(checkpoint.best)
 
     def run_epoch(self) -> None:
         """Learn from the batches of an epoch that are left, validate, and keep a checkpoint."""
-        state, processes = self.place, self._processes
+        state, processes = self.state, self._processes
         self._learner.net.train()
         if not state.batch:
             self._learner.resume({})
@@ -153,21 +160,21 @@ class _Fit:
         for batch in islice(batches, state.batch, None):
             self._learn(batch)
             if self._meter.is_due():
-                self._tell()
-        self._settle(0)
-        self._guards.epoch(state)
+                self._report_progress()
+        self._count(0)
+        self._guard.check_epoch(state)
         self._validate()
-        self._tell()
+        self._report_progress()
         state.finished = state.epoch == self._schedule.epochs or self._is_stale()
         if not state.finished:
             state.epoch, state.batch = state.epoch + 1, 0
             state.loss_sum, state.loss_targets = 0.0, 0
-        if state.finished or self._keeper.is_worth_it():
-            self._keeper.keep(state, self._learner, self._optimiser, self._best)
+        if state.finished or self._checkpoints.should_save():
+            self._checkpoints.save(state, self._learner, self._optimiser, self._best)
 
     def result(self) -> FitResult:
         """Leave the best epoch's weights in the network, and say how it went."""
-        state = self.place
+        state = self.state
         if self._best and state.best_epoch != state.epoch:
             self._learner.net.load_state_dict(self._best)
         loss = state.loss_sum / state.loss_targets if state.loss_targets else math.nan
@@ -183,54 +190,54 @@ class _Fit:
         )
 
     def _learn(self, batch: Batch) -> None:
-        state, targets = self.place, batch.n_targets
+        state, targets = self.state, batch.n_targets
         rate = self._schedule.rate(state.done, targets, self._decay)
-        figures = self.stepper.learn(batch, state.epoch, state.batch, self._keeper.is_due)
+        figures = self.stepper.learn(batch, state.epoch, state.batch, self._checkpoints.is_due)
         state.batch += 1
         state.done += targets
         self._pending.append((Step(state.epoch, state.batch, rate), targets, figures.values))
-        self._settle(self._in_flight)
+        self._count(self._in_flight)
         # Some steps only bring the carried state up to date.
         if targets:
             self._optimiser.step(rate)
         if figures.is_due:
-            self._settle(0)
-            self._keeper.keep(state, self._learner, self._optimiser, self._best)
+            self._count(0)
+            self._checkpoints.save(state, self._learner, self._optimiser, self._best)
 
-    def _settle(self, in_flight: int) -> None:
+    def _count(self, in_flight: int) -> None:
         """Count the batches whose figures are there, up to the latest few."""
-        state = self.place
+        state = self.state
         while len(self._pending) > in_flight:
             step, targets, values = self._pending.popleft()
             loss, gradient = values.tolist()
-            self._guards.batch(step, loss, gradient)
+            self._guard.check_batch(step, loss, gradient)
             state.loss_sum += loss
             state.loss_targets += targets
             if targets:
-                self._guards.divergence(step, loss / targets, state)
+                self._guard.divergence(step, loss / targets, state)
 
     def _validate(self) -> None:
         """Ask for the validation loss, and remember the weights if it is the best so far."""
-        state = self.place
+        state = self.state
         state.validation_loss = loss = self.stepper.validation_loss()
         if loss is None:
             return
-        self._guards.validation(state.epoch, loss)
+        self._guard.check_validation(state.epoch, loss)
         if not state.best_epoch or loss < state.best_loss:
             state.best_epoch, state.best_loss = state.epoch, loss
             weights = self._learner.net.state_dict()
             self._best = {k: w.detach().to("cpu", copy=True) for k, w in weights.items()}
 
     def _is_stale(self) -> bool:
-        state, patience = self.place, self._schedule.patience
+        state, patience = self.state, self._schedule.patience
         waited = state.epoch - state.best_epoch
         return bool(patience and state.best_epoch) and waited >= patience
 
-    def _tell(self) -> None:
-        state = self.place
-        if not (self._processes.leads and state.loss_targets):
+    def _report_progress(self) -> None:
+        state = self.state
+        if not (self._processes.is_main and state.loss_targets):
             return
-        per_s, left_s = self._meter.tell(state.done)
+        per_s, left_s = self._meter.measure(state.done)
         self._report(
             FitProgress(
                 epoch=state.epoch,

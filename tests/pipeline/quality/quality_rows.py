@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.tables import EVENTS, PROFILES, SESSIONS, SOURCE_FILES
-from pipeline.quality.baseline import Past, event_comparison
+from pipeline.quality.baseline import Baseline, event_comparison
 from pipeline.quality.hour_metrics import MIN_EVENTS, hour_facts
 from pipeline.quality.suite import suite_values
 from pipeline.settings.settings import Settings
@@ -67,7 +67,7 @@ def hours_frame(
     hours: Hour | HourRange, table: pa.Table, source_files: pa.Table, min_events: int = MIN_EVENTS
 ) -> pd.DataFrame:
     """The facts of an hour before which nothing is known."""
-    nothing = Past({}, PROFILES.schema.empty_table())
+    nothing = Baseline({}, PROFILES.schema.empty_table())
     facts = hour_facts(hours, table, source_files, min_events)
     return facts.assign(**event_comparison(None, nothing))
 

@@ -67,7 +67,7 @@ def test_the_distance_and_what_is_usual_are_those_of_the_definition() -> None:
     assert drift.distance == pytest.approx(slow_distance(SMALL, {(0, 3), (0, 17)}, "dwell_s"))
     trailing = {key: weight for key, weight in SMALL.items() if key[0] > 0}
     usual = max(slow_distance(trailing, {(d, 3), (d, 17)}, "dwell_s") for d in (1, 2, 3))
-    assert drift.usual == pytest.approx(usual)
+    assert drift.expected == pytest.approx(usual)
     assert drift.current.tolist() == pytest.approx([11 / 18, 7 / 18])
     assert drift.before.tolist() == pytest.approx([21 / 48, 27 / 48])
 
@@ -201,7 +201,7 @@ def test_a_day_of_which_little_is_known_does_not_set_what_is_usual() -> None:
     assert found is not None
     assert without is not None
     assert found.days == without.days == 6
-    assert [d.usual for d in found.drifts] == [d.usual for d in without.drifts]
+    assert [d.expected for d in found.drifts] == [d.expected for d in without.drifts]
 
 
 def test_only_hours_of_the_day_that_the_current_day_has_are_compared() -> None:

@@ -106,9 +106,9 @@ def test_what_lies_in_other_hours_is_not_claimed() -> None:
 
 def test_the_advice_joins_that_of_the_suite() -> None:
     suite = load_suite("hours", suite_values(HOUR, Settings()))
-    told = suite.with_mends({"duplicate_rate": "a.csv repeats itself"})
-    by_name = {check.name: check.mend for check in told.checks}
+    told = suite.with_remedies({"duplicate_rate": "a.csv repeats itself"})
+    by_name = {check.name: check.remedy for check in told.checks}
     assert by_name["duplicate_rate"].endswith("in source_files: a.csv repeats itself")
     assert "delivered twice" not in by_name["duplicate_rate"]
-    before = {check.name: check.mend for check in suite.checks if check.name != "duplicate_rate"}
+    before = {check.name: check.remedy for check in suite.checks if check.name != "duplicate_rate"}
     assert {**by_name, **before} == by_name

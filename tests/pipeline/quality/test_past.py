@@ -13,8 +13,8 @@ from quality_rows import HOUR, event, events
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.tables import PROFILES
 from pipeline.quality.baseline import (
-    PAST_H,
-    Past,
+    BASELINE_H,
+    Baseline,
     Volume,
     deviation_from_expected,
     event_comparison,
@@ -22,7 +22,7 @@ from pipeline.quality.baseline import (
 )
 from pipeline.quality.profiles import event_profile
 
-WEEKS = HourRange(HOUR - PAST_H, HOUR + 1)
+WEEKS = HourRange(HOUR - BASELINE_H, HOUR + 1)
 
 
 def traffic(seed: int, mean: float = 200.0) -> dict[Hour, float]:
@@ -134,9 +134,9 @@ def test_a_figure_is_held_against_the_same_time_of_day() -> None:
     assert all(math.isnan(part) for part in deviation_from_expected(values, HOUR, math.nan))
 
 
-def past_of(hours: HourRange, **changes: object) -> Past:
+def past_of(hours: HourRange, **changes: object) -> Baseline:
     """A past of equal hours: ten users with six events each."""
-    past = Past(
+    past = Baseline(
         dict.fromkeys(HourRange(hours.first, HOUR + 1), 60.0), PROFILES.schema.empty_table()
     )
     for hour in hours:
@@ -190,7 +190,7 @@ def test_each_change_shows_in_its_own_figure(
 
 
 def test_without_a_past_nothing_is_claimed() -> None:
-    past = Past({HOUR: 60.0}, PROFILES.schema.empty_table())
+    past = Baseline({HOUR: 60.0}, PROFILES.schema.empty_table())
     past.learn(event_profile(HourRange(HOUR, HOUR + 1), equal_hour(HOUR)))
     assert all(math.isnan(value) for value in event_comparison(HOUR, past).values())
     assert event_comparison(None, past).keys() == event_comparison(HOUR, past).keys()

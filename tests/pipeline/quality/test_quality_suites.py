@@ -58,7 +58,7 @@ def test_our_suites_are_named_after_their_files_and_every_severity_is_used(name:
     suite = load_suite(name, VALUES)
     assert suite.name == name
     assert "critical" in {check.severity for check in suite.checks}
-    assert all(check.promise and not check.promise.endswith(".") for check in suite.checks)
+    assert all(check.description and not check.description.endswith(".") for check in suite.checks)
 
 
 @pytest.mark.parametrize(

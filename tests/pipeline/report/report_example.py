@@ -9,7 +9,7 @@ from markupsafe import Markup
 from pipeline.hours import Hour, HourRange
 from pipeline.quality.drift import Comparison, Drift
 from pipeline.report.failures import Failure
-from pipeline.report.format import Light, Link
+from pipeline.report.format import Link, StatusLight
 from pipeline.report.intake import Reason
 from pipeline.report.page_data import ExtraSections, ReportFacts
 from pipeline.report.popularity import Churn, Popularity
@@ -32,7 +32,7 @@ SHARES = np.array([0.9, 0.1])
 FULL = ReportFacts(
     title=f"Shop {HOSTILE}",
     generated_for="2016-03-14T13 to 2016-03-15T19",
-    lights=(Light("Data quality", "red", f"broken {HOSTILE}"),),
+    lights=(StatusLight("Data quality", "red", f"broken {HOSTILE}"),),
     hours=pd.DataFrame(
         {
             "hour": [f"2016-03-{14 + n // 24}T{n % 24:02d}" for n in range(30)],
@@ -111,7 +111,7 @@ FULL = ReportFacts(
     extra=ExtraSections(
         "Weather",
         Markup('<section id="rain"><h2>Rain</h2><b>none</b></section>'),
-        (Light("Sky", "green", HOSTILE),),
+        (StatusLight("Sky", "green", HOSTILE),),
         (("rain", f"Rain {HOSTILE}"),),
     ),
 )

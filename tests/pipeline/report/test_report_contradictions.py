@@ -31,7 +31,7 @@ from pipeline.lake.tables import (
 from pipeline.quality.verdicts import JUDGED, STEPS
 from pipeline.report import render, traffic_lights
 from pipeline.report.failures import failed_sentence
-from pipeline.report.format import Light
+from pipeline.report.format import StatusLight
 from pipeline.report.gather import data_facts
 from pipeline.report.intake import LaterFiles, hour_table, intake_sentence, later_files
 from pipeline.report.page_data import ReportFacts
@@ -109,7 +109,7 @@ class Story:
         return data_facts(lake, "Shop", CLOSED, CLOSED.stop.start, docs, page, LOG.stop)
 
 
-def light(facts: ReportFacts, name: str) -> Light:
+def light(facts: ReportFacts, name: str) -> StatusLight:
     return next(each for each in facts.lights if each.name == name)
 
 
@@ -130,7 +130,7 @@ def test_everything_fine_is_said_with_all_sessions(story: Story) -> None:
     assert "1 session of these hours had not closed" in text
     assert "6 records came after these hours; none was doubled or refused." in text
     assert "No expectation failed in the 2 validated hours." in text
-    assert light(facts, "Expectations") == Light(
+    assert light(facts, "Expectations") == StatusLight(
         "Expectations", "green", "2 of 2 hours validated, every promise was kept there."
     )
 
@@ -205,7 +205,7 @@ def test_what_a_batch_broke_before_the_report_is_found(story: Story) -> None:
 
 def test_what_the_data_set_broke_is_not_denied(story: Story) -> None:
     facts = story.facts()
-    broken = Light("Data set", "red", "Few items.")
+    broken = StatusLight("Data set", "red", "Few items.")
     facts = replace(facts, lights=(*facts.lights, broken), dataset_failed=("few items",))
     text = text_of(report_html(facts))
     assert NOTHING_FAILED not in text

@@ -111,6 +111,6 @@ def test_a_log_that_came_in_one_piece_has_no_rates() -> None:
 def test_volume_goes_by_24_hours_from_the_end() -> None:
     result = volume(hours(events=[7] * 5 + [1] * 24 + [2] * 24 + [3] * 20 + [0] * 4))
     assert result is not None
-    assert (result.events, result.days, result.usual) == (60, (48, 24), 36)
+    assert (result.events, result.days, result.expected) == (60, (48, 24), 36)
     assert result.silent == tuple(str(HOUR + h) for h in range(73, 77))
     assert volume(hours(events=[1] * 47)) is None

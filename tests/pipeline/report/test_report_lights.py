@@ -163,7 +163,7 @@ def drift(distance: float, p: float = 0.001) -> Drift:
 
 
 def test_drift() -> None:
-    def light(*drifts: Drift) -> traffic_lights.Light:
+    def light(*drifts: Drift) -> traffic_lights.StatusLight:
         return traffic_lights.drift_light(Comparison(HOURS, 7, drifts))
 
     assert traffic_lights.drift_light(None).colour == "grey"
@@ -202,7 +202,9 @@ def test_conservation() -> None:
 def test_the_data_sets_own_verdict() -> None:
     assert traffic_lights.dataset_light(None).sentence == "The last data set was not judged."
     unmade = traffic_lights.dataset_light(None, made=False)
-    assert unmade == traffic_lights.Light("Data set", "grey", "No data set has been made yet.")
+    assert unmade == traffic_lights.StatusLight(
+        "Data set", "grey", "No data set has been made yet."
+    )
     assert traffic_lights.dataset_light({"verdict": "ok", "failed": []}).colour == "green"
     result = traffic_lights.dataset_light(
         {"verdict": "critical", "failed": ["few items.", "few users"]}

@@ -17,7 +17,7 @@ from pipeline.hours import HourRange
 from pipeline.lake.compute import Compute
 from pipeline.lake.tables import ITEMS, USERS
 from pipeline.settings.settings import DatasetSettings, Settings
-from training.data.in_memory import ReplayLog, held_out, read_replay_log, train_cut
+from training.data.in_memory import ReplayLog, build_in_memory, in_memory_test_set, read_replay_log
 from training.data.reader import DataSet, Features, read_dataset
 
 STRICT = {
@@ -81,7 +81,7 @@ def test_a_cut_is_what_is_frozen(
     settings, as_of = with_rules(log, **changed), DAY + hour
     whole = flat(log, settings)
     base = freeze(compute, log.lake, settings, as_of)
-    cut = train_cut(whole, settings, as_of)
+    cut = build_in_memory(whole, settings, as_of)
     # Sessions stand open at that hour, in which some dwell times are known and some are not.
     stop_us = as_of.index * HOUR_US
     opened = (whole.closes >= as_of.index) & (whole.time_us < stop_us)
@@ -91,7 +91,7 @@ def test_a_cut_is_what_is_frozen(
     hours = HourRange(as_of, as_of + 3)
     part = read_dataset(freeze_test_set(compute, log.lake, settings, base, hours))
     assert part.manifest.left_out_events
-    assert_same(held_out(whole, settings, cut, hours).data, part)
+    assert_same(in_memory_test_set(whole, settings, cut, hours).data, part)
 
 
 def test_a_cut_extends_another_as_data_sets_do(compute: Compute, log: Log) -> None:
@@ -99,9 +99,9 @@ def test_a_cut_extends_another_as_data_sets_do(compute: Compute, log: Log) -> No
     later = with_rules(log, window="4h", min_item_events=1)
     expected = freeze(compute, log.lake, later, DAY + 30, base)
     whole = flat(log, log.settings)
-    before = train_cut(whole, log.settings, DAY + 24)
+    before = build_in_memory(whole, log.settings, DAY + 24)
     assert_same(before.data, read_dataset(base))
-    found = train_cut(whole, later, DAY + 30, before.terms)
+    found = build_in_memory(whole, later, DAY + 30, before.encoding)
     assert_same(found.data, read_dataset(expected))
     old = before.data.item_ids
     assert found.data.item_ids[: len(old)].tolist() == old.tolist()
@@ -114,9 +114,9 @@ def test_nothing_of_the_future_changes_a_bit(log: Log, hour: int) -> None:
     settings = with_rules(log, min_item_events=1)
     past, whole = (flat(log, settings, stop) for stop in (hour, STOP))
     assert len(past) < len(whole)
-    one, other = (train_cut(found, settings, DAY + hour) for found in (past, whole))
+    one, other = (build_in_memory(found, settings, DAY + hour) for found in (past, whole))
     assert_same(one.data, other.data)
-    later = train_cut(whole, settings, DAY + hour + 1)
+    later = build_in_memory(whole, settings, DAY + hour + 1)
     assert later.data.manifest.n_targets != one.data.manifest.n_targets
 
 

@@ -36,8 +36,8 @@ def settings_of(log: Log) -> Settings:
 
 
 def run(settings: Settings, *arguments: str, as_json: bool = False) -> str:
-    space = CommandContext(settings, datetime(2024, 4, 1, tzinfo=UTC), as_json)
-    done = CliRunner().invoke(app, list(arguments), obj=space)
+    ctx = CommandContext(settings, datetime(2024, 4, 1, tzinfo=UTC), as_json)
+    done = CliRunner().invoke(app, list(arguments), obj=ctx)
     if done.exception:
         raise done.exception
     return done.stdout

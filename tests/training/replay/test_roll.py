@@ -15,10 +15,10 @@ from replay_world import SMALL, START, log_of, run_of, settings_of, stepping, wa
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.settings.settings import ArmSettings, ReplaySettings, RetrainSettings, Settings
-from training.data.in_memory import Cut
+from training.data.in_memory import InMemoryDataset
 from training.replay.arms import ArmState, arms_of
 from training.replay.roll import Run, roll
-from training.replay.store import StepResult, held, read_step
+from training.replay.store import StepResult, read_step, run_lock
 from training.replay.table import markdown, reference_arm, results_of, table_of
 
 HOURS = 30
@@ -54,7 +54,7 @@ def test_all_arms_answer_the_same_questions(tmp_path: Path) -> None:
     found = results_of(run, arms)  # refuses other questions
     stop_us = (START + 12).index * 3_600_000_000
     for number, hours in enumerate(run.steps):
-        one = found.by_arm["item_knn"][number].asked
+        one = found.by_arm["item_knn"][number].ranks
         # Every event of the hour that is not on the item before it.
         happened = {
             (int(log.user[at]), int(log.time_us[at]), int(log.item[at]))
@@ -195,11 +195,11 @@ def test_fits_that_are_not_worth_it_are_left_out(tmp_path: Path) -> None:
     run, arms = run_of(settings, 12, 17)
     seen: list[tuple[str, str]] = []
 
-    def every_other_hour(state: ArmState, cut: Cut) -> bool:
+    def every_other_hour(state: ArmState, cut: InMemoryDataset) -> bool:
         seen.append((str(state.as_of), str(cut.data.manifest.as_of)))
         return cut.data.manifest.as_of.index - state.as_of.index >= 2
 
-    roll(run, lambda: log, arms, worth_it=every_other_hour)
+    roll(run, lambda: log, arms, should_retrain=every_other_hour)
     assert [one.facts["fitted"] for one in steps_of(run, arms[0])] == [True, False] * 2 + [True]
     assert all(one.facts["fitted"] for one in steps_of(run, arms[1]))
     assert seen[0] == (str(START + 12), str(START + 13))
@@ -229,7 +229,7 @@ def _roll(work: Path, arms: list[Any], wait_s: float) -> None:
     def slowly(*_: object) -> None:
         time.sleep(wait_s)
 
-    with held(run.folder, 0, print):
+    with run_lock(run.folder, 0, print):
         roll(run, lambda: log, made, slowly)
 
 
@@ -259,7 +259,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     again, _ = run_of(settings_of(killed, arms), 12, 20)
     for arm in made:
         for one, other in zip(steps_of(run, arm), steps_of(again, arm), strict=True):
-            np.testing.assert_array_equal(one.asked.rank, other.asked.rank)
+            np.testing.assert_array_equal(one.ranks.rank, other.ranks.rank)
             assert one.facts["learned_events"] == other.facts["learned_events"]
     left = {path.suffix for path in killed.glob("replay/run/arms/*/.*")}
     assert not left
@@ -307,12 +307,12 @@ def cut_short(settings: Settings, events: list[Any], first: int, stop: int, step
 
 def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:
     with (
-        held(tmp_path, 0, print),
+        run_lock(tmp_path, 0, print),
         pytest.raises(HourglassError, match=rf"another process \(pid {os.getpid()}\) runs the"),
-        held(tmp_path, 0, print),
+        run_lock(tmp_path, 0, print),
     ):
         pass
-    with held(tmp_path, 0, print):
+    with run_lock(tmp_path, 0, print):
         pass
 
 

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.hours import Hour
-from pipeline.report.format import Interval, Light
+from pipeline.report.format import Interval, StatusLight
 from pipeline.report.page_data import ReportFacts
 from pipeline.report.render import report_html
 from training.deployment.champion_history import ChampionPeriod
 from training.evaluation.evaluate import Evaluation
 from training.gate.evidence import CheckResult, Outcome
 from training.metrics.ranks import SummaryRow
-from training.report.champion import Live, Served
+from training.report.champion import CurrentChampion, ServedPeriod
 from training.report.curves import Curve, Growth
-from training.report.decisions import Decided
+from training.report.decisions import DecisionRow
 from training.report.gather import ModelHealth
 from training.report.sections import model_sections
 from training.report.slices import Slice, Slices
@@ -34,7 +34,7 @@ LIVE = Curve(
     np.array([0.21, 0.22, GAP, 0.25]),
 )  # fmt: skip
 CANDIDATE = Curve(HOSTILE, "candidate", AT[:1], np.array([0.3]), np.array([0.2]), np.array([0.4]))
-HELD = Decided(
+HELD = DecisionRow(
     hour=Hour.parse("2016-03-14T04"),
     name=HOSTILE,
     model_id="hrnn-1",
@@ -72,7 +72,7 @@ def row(model_id: str, mean: float, lower: float, upper: float) -> SummaryRow:
 
 
 HEALTH = ModelHealth(
-    live=Live(
+    live=CurrentChampion(
         period("promoted", "2016-03-14T03", "2016-03-14T03:10:00+00:00"),
         Hour.parse("2016-03-14T02"),
         age_h=9.0,
@@ -96,7 +96,7 @@ HEALTH = ModelHealth(
         ), 100, "hrnn at 2016-03-14T04",
     ),
     served=tuple(
-        Served(period(reason, hour), start, stop)
+        ServedPeriod(period(reason, hour), start, stop)
         for reason, hour, start, stop in (
             ("below_floor", "2016-03-14T06", 6.0, None),
             ("promoted", "2016-03-14T03", 3.0, 6.0),
@@ -112,6 +112,6 @@ HEALTH = ModelHealth(
 )  # fmt: skip
 
 
-def page_of(health: ModelHealth, lights: Sequence[Light] = ()) -> str:
+def page_of(health: ModelHealth, lights: Sequence[StatusLight] = ()) -> str:
     """A page without anything about data."""
     return report_html(ReportFacts("Shop", "hours", extra=model_sections(health, lights)))

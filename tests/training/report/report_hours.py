@@ -15,7 +15,7 @@ from pipeline.settings.settings import Settings
 from training.deployment.monitor_record import (
     MonitorNumbers,
     MonitorOutcome,
-    Watched,
+    MonitorResult,
     write_monitor_result,
 )
 from training.gate.sequential_test import Sums
@@ -176,13 +176,13 @@ def write_decision(root: Path, content: dict[str, Any]) -> Path:
     return write_record(root / "decisions", prefix, content)
 
 
-def monitor_result(hour: Hour, model: ModelRef, **changes: Any) -> Watched:
+def monitor_result(hour: Hour, model: ModelRef, **changes: Any) -> MonitorResult:
     gain, mean = changes.get("gain", 0.05), changes.get("mean", 0.25)
     numbers = MonitorNumbers(
         sums=Sums(), looks=1, users=100, targets=400, live=mean, floor=mean - gain, difference=gain,
         lower=gain - 0.02, upper=gain + 0.02, confidence=0.99, statistic=-1.0, bound=5.0,
     )  # fmt: skip
-    return Watched(
+    return MonitorResult(
         first=hour, stop=hour + 1, model=model, since_record=None, floor_id="recent_pop-x",
         frozen_id=f"f{hour.index}", rule={"metric": "mrr"},
         outcome=MonitorOutcome(changes.get("outcome", "kept")),

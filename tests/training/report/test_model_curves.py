@@ -23,7 +23,7 @@ from report_hours import (
 
 from pipeline.hours import HourRange
 from pipeline.report.format import Interval
-from training.report.curves import Point, growth, metric_curves, with_gaps
+from training.report.curves import HourMetric, growth, metric_curves, with_gaps
 from training.report.decisions import decided
 from training.report.files import decisions, evaluations, monitored
 
@@ -72,7 +72,9 @@ def test_a_curve_breaks_where_nothing_was_judged(tmp_path: Path) -> None:
     length=st.integers(1, 6),
 )
 def test_every_judged_hour_of_the_report_has_one_point(starts: set[int], length: int) -> None:
-    points = [Point(HourRange(FIRST + s, FIRST + s + length), (s, s, s)) for s in sorted(starts)]
+    points = [
+        HourMetric(HourRange(FIRST + s, FIRST + s + length), (s, s, s)) for s in sorted(starts)
+    ]
     at, value, _, _ = with_gaps(points, HOURS, 3)
     inside = [s for s in sorted(starts) if s < 10 and s + length > 0]
     assert value[np.isfinite(value)].tolist() == inside

@@ -15,18 +15,18 @@ from training.deployment.monitor_record import MonitorOutcome
 from training.evaluation.evaluate import Evaluation
 from training.registry.champion_record import ModelRef
 from training.report import traffic_lights
-from training.report.champion import Live
-from training.report.decisions import Decided
+from training.report.champion import CurrentChampion
+from training.report.decisions import DecisionRow
 
 HOURS = HourRange(FIRST, FIRST + 100)
-LIVE = Live(
+LIVE = CurrentChampion(
     ChampionPeriod(
         "hrnn-1", "3", "hrnn", "2016-03-17T20:10:00+00:00", Hour.parse("2016-03-17T20"), None, None,
         "promoted", "s", Path("r.json"),
     ),
     FIRST + 95, 5.5, 5.0, "hrnn-0", "show",
 )  # fmt: skip
-HELD = Decided(
+HELD = DecisionRow(
     FIRST + 99, "hrnn", "hrnn-1", None, "hold", ("not_yet_better",), "Not yet.",
     None, None, 3.0, 20.0, 1, 400, 100, (), "f.json",
 )  # fmt: skip
@@ -37,17 +37,19 @@ EVALUATION = Evaluation(
 
 
 def test_who_is_live() -> None:
-    light = traffic_lights.live_light(LIVE, None, True)
+    light = traffic_lights.champion_light(LIVE, None, True)
     assert light.colour == "green"
     assert light.sentence == (
         "hrnn (version 3) is live since 2016-03-17T20: it was proven better and promoted; "
         "hrnn-0 is there to go back to."
     )
-    assert traffic_lights.live_light(None, None, False).colour == "grey"
-    assert traffic_lights.live_light(None, None, True).colour == "red"
-    assert traffic_lights.live_light(None, "MLflow is gone.", True).sentence == "MLflow is gone."
+    assert traffic_lights.champion_light(None, None, False).colour == "grey"
+    assert traffic_lights.champion_light(None, None, True).colour == "red"
+    assert (
+        traffic_lights.champion_light(None, "MLflow is gone.", True).sentence == "MLflow is gone."
+    )
     by_hand = replace(LIVE.period, since_hour=None)
-    gone = traffic_lights.live_light(replace(LIVE, as_of=None, period=by_hand), None, True)
+    gone = traffic_lights.champion_light(replace(LIVE, as_of=None, period=by_hand), None, True)
     assert gone.colour == "red"
     assert gone.sentence.endswith("hrnn-1 cannot be read: hourglass rollback --reason 'why'.")
     assert "2016-03-17 20:10" in gone.sentence

@@ -12,7 +12,7 @@ from model_example import page_of
 from report_hours import BASELINE, FIRST, World, decision, long_history, write_decision
 
 from pipeline.hours import HourRange
-from pipeline.report.format import Light
+from pipeline.report.format import StatusLight
 from pipeline.sealed_json import write_record
 from training.report.gather import SHOWN_DECISIONS, ModelHealth, model_health
 
@@ -21,7 +21,7 @@ HOURS = HourRange(FIRST, FIRST + 10)
 
 def health_of(
     world: World, hours: HourRange, later_h: float = 0.5
-) -> tuple[ModelHealth, dict[str, Light]]:
+) -> tuple[ModelHealth, dict[str, StatusLight]]:
     at = hours.stop.start + timedelta(hours=later_h)
     page = world.root / "reports" / "report.html"
     health, lights = model_health(world.settings, world.registry, hours, at, page)

@@ -12,12 +12,12 @@ from markupsafe import escape
 from model_example import BASELINE, HEALTH, HELD, HOSTILE, HOURS, LIVE, page_of, period
 
 from pipeline.hours import Hour
-from pipeline.report.format import Light, odds, signed, stamp
-from training.report.champion import Served
+from pipeline.report.format import StatusLight, odds, signed, stamp
+from training.report.champion import ServedPeriod
 from training.report.curves import Curve, Growth, Role
 from training.report.gather import ModelHealth
 from training.report.model_charts import curves_chart, growth_chart, served_chart
-from training.report.replay_picture import Picture
+from training.report.replay_picture import ReplayPicture
 
 DASH = "\N{EN DASH}"
 # Without pictures, which take most of the time.
@@ -110,7 +110,7 @@ def test_pictures_draw_what_they_are_given() -> None:
 
 def test_only_changes_within_the_report_are_marked() -> None:
     inside, before, after, unknown = (
-        Served(period("promoted", None), start, None) for start in (3.0, -4.0, 11.0, None)
+        ServedPeriod(period("promoted", None), start, None) for start in (3.0, -4.0, 11.0, None)
     )
     plain = curves_chart("MRR@20", HEALTH.curves, (before, after, unknown), HOURS)
     assert curves_chart("MRR@20", HEALTH.curves, (), HOURS) == plain
@@ -118,16 +118,18 @@ def test_only_changes_within_the_report_are_marked() -> None:
 
 
 def test_a_replay_picture_is_carried_or_linked() -> None:
-    carried = page_of(replace(BARE, replay=Picture("run-1", "../replay/run-1/c.png", "data:x")))
+    carried = page_of(
+        replace(BARE, replay=ReplayPicture("run-1", "../replay/run-1/c.png", "data:x"))
+    )
     assert '<img src="data:x" alt="Curves of replay run-1">' in carried
-    linked = page_of(replace(BARE, replay=Picture("run-1", "../replay/run-1/c.png", None)))
+    linked = page_of(replace(BARE, replay=ReplayPicture("run-1", "../replay/run-1/c.png", None)))
     assert "<img" not in linked
     assert 'href="../replay/run-1/c.png"' in linked
 
 
 def test_lights_of_models_stand_in_their_own_group() -> None:
     assert "Models</h2>" not in page_of(BARE)
-    page = page_of(BARE, [Light("M", "red", "m")])
+    page = page_of(BARE, [StatusLight("M", "red", "m")])
     assert 0 < page.index("Models</h2>") < page.index("<strong>M</strong>")
 
 
@@ -171,7 +173,7 @@ def test_two_weeks_of_six_models_stay_light() -> None:
             Growth(name, at, random.uniform(0.1, 9, n), np.full(n, 336)) for name in names
         ),
         served=tuple(
-            Served(period("promoted", hours[start]), float(start), float(start + 1))
+            ServedPeriod(period("promoted", hours[start]), float(start), float(start + 1))
             for start in reversed(range(0, n, 2))
         ),
         hours=hours,

@@ -14,7 +14,7 @@ from report_hours import FIRST, World, long_history
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, SESSIONS, TableSpec
 from pipeline.report import render
-from pipeline.report.format import Light
+from pipeline.report.format import StatusLight
 from pipeline.workspace import CommandContext
 from training.gate.reasons import CHECKS, REASONS
 from training.report.build import make_report
@@ -44,7 +44,7 @@ def filled(hour: Hour, step: str, rows: int) -> dict[str, object]:
 
 def test_the_hour_in_which_the_last_sessions_close_is_told(tmp_path: Path) -> None:
     world = World(tmp_path)
-    space = CommandContext(world.settings, clock=(FIRST + 5).start)
+    ctx = CommandContext(world.settings, clock=(FIRST + 5).start)
     hours = HourRange(FIRST, FIRST + 2)
 
     def event(hour: Hour, user: str, closed: Hour) -> dict[str, object]:
@@ -59,7 +59,7 @@ def test_the_hour_in_which_the_last_sessions_close_is_told(tmp_path: Path) -> No
         SESSIONS: [event(hour, f"u{n}", hour + 1) for hour in hours for n in range(3)],
     }
     for spec, of_table in rows.items():
-        space.lake.append(spec, pa.Table.from_pylist(of_table, spec.schema), {})
+        ctx.lake.append(spec, pa.Table.from_pylist(of_table, spec.schema), {})
     steps = {
         "ingest": dict.fromkeys(hours, 3),
         # Filled further than any session closes, as an hourly schedule does.
@@ -69,8 +69,8 @@ def test_the_hour_in_which_the_last_sessions_close_is_told(tmp_path: Path) -> No
         table = pa.Table.from_pylist(
             [filled(hour, step, rows) for hour, rows in of_step.items()], FILLED_HOURS.schema
         )
-        space.lake.record_filled(step, HourRange(FIRST, FIRST + 4), table, {})
-    path, lights = make_report(space, world.registry)
+        ctx.lake.record_filled(step, HourRange(FIRST, FIRST + 4), table, {})
+    path, lights = make_report(ctx, world.registry)
     text = text_of(path.read_text("utf-8"))
     assert f"{FIRST} to {FIRST + 3} (UTC)" in text
     assert "hours 3 events 6 sessions closed 6" in text
@@ -104,4 +104,4 @@ def test_the_monitor_is_not_asked_for_where_it_has_nothing_to_judge(tmp_path: Pa
     assert light.colour == "grey"
     assert "run hourglass watch" not in light.sentence
     assert f"is live from {hours.stop} on" in light.sentence
-    assert isinstance(baseline_light([]), Light)
+    assert isinstance(baseline_light([]), StatusLight)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from training.trainer.interface import FitOptions
 
 
-class System(Protocol):
+class Model(Protocol):
     """A recommender: fit on a data set, score all items for requests.
 
     ``score`` returns (n, V) float32; column j scores item j + 1.  A request's scores use only
@@ -67,7 +67,7 @@ class GradientTrained(Protocol):
         ...
 
 
-def require_items(system: str, data: DataSet) -> None:
+def require_items(model_name: str, data: DataSet) -> None:
     """Refuse to fit on nothing.
 
     Raises:
@@ -75,7 +75,7 @@ def require_items(system: str, data: DataSet) -> None:
     """
     if not len(data.item_ids) or not data.histories.is_target.any():
         raise HourglassError(
-            f"{system}: {data.manifest.dataset_id} holds no events to learn from: lengthen its "
+            f"{model_name}: {data.manifest.dataset_id} holds no events to learn from: lengthen its "
             "window or lower its support thresholds"
         )
 

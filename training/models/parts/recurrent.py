@@ -31,20 +31,20 @@ from training.metrics.ranking import mask_last_item, rank_of_target
 from training.model_types import FitProgress, Report, Tensors
 from training.models.parts.base import require_items, take_tensor
 from training.nn.build import FrequencyPrior, negatives_of, plan_of, rewards_of
-from training.nn.input_encoding import Memory
+from training.nn.input_encoding import InputEncoding
 from training.nn.item_embedding import FeatureRows
-from training.nn.learner import Lesson, Prior, RankingLearner, RecurrentLearner
+from training.nn.learner import Prior, RankingLearner, RecurrentLearner, TrainingData
 from training.nn.losses import loss_named
 from training.nn.network import NetOptions, StateNet
 from training.nn.parameters import RecurrentParameters
 from training.nn.step_inputs import EventSteps
 from training.nn.user_states import request_states
-from training.nn.warm_start import Continuation
+from training.nn.warm_start import WarmStart
 from training.trainer.device import device_of, require_compiler
-from training.trainer.interface import Bools, FitOptions, Ints, Start
+from training.trainer.interface import Bools, FitOptions, Ints, ParentWeights
 from training.trainer.trainer import FitResult, Schedule, run_fit
 
-_MEMORY = "memory"
+_ENCODING = "memory"
 _SCORED_FLOATS = 1 << 24  # scores in memory together
 _K = 20  # of the MRR that decides when learning stops
 
@@ -54,12 +54,12 @@ class RecurrentModel:
 
     name: ClassVar[str]
     _figure: ClassVar[str] = f"validation_mrr_{_K}"
-    _figure_said: ClassVar[str] = f"MRR@{_K}"
+    _figure_text: ClassVar[str] = f"MRR@{_K}"
 
     def __init__(self, parameters: RecurrentParameters) -> None:
         self.parameters = parameters
         self._net: StateNet | None = None
-        self._memory: Memory | None = None
+        self._encoding: InputEncoding | None = None
         self._optimiser: Tensors = {}
         # Vectors and biases of all items, metadata mixed in, from one question to the next.
         self._catalogue: tuple[Tensor, Tensor] | None = None
@@ -84,7 +84,7 @@ class RecurrentModel:
         chosen, report = self.parameters, self._with_figure(report)
         if chosen.compile:
             require_compiler(self.name)
-        self._memory = Memory.of(
+        self._encoding = InputEncoding.of(
             data,
             forgets=chosen.plan == "sessions",
             context=chosen.context_input,
@@ -92,7 +92,7 @@ class RecurrentModel:
             users=chosen.user_features,
         )
         targets = self._learnable(data.histories)
-        known_us = None if options.start is None else options.start.as_of_us
+        known_us = None if options.parent is None else options.parent.as_of_us
         epochs, share = chosen.epochs, chosen.validation_share
         if self._steps_on(options):
             # A short step from a model that is known to be good: there is no search.
@@ -119,14 +119,14 @@ class RecurrentModel:
         return {**{name: result.metrics[name] for name in reported}, **search_metrics}
 
     def _steps_on(self, options: FitOptions) -> bool:
-        return options.start is not None and self.parameters.continue_h > 0
+        return options.parent is not None and self.parameters.continue_h > 0
 
     def _with_figure(self, report: Report) -> Report:
         def say(progress: FitProgress) -> None:
             loss = progress.validation_loss
             if loss is not None:
                 value = self._reported(loss)
-                label = self._figure_said
+                label = self._figure_text
                 progress = dataclasses.replace(progress, figure=label, figure_value=value)
             report(progress)
 
@@ -149,9 +149,9 @@ class RecurrentModel:
         chosen = self.parameters
         device = device_of(options.device or chosen.device)
         events = split.item_events(data.histories, data.item_events)
-        net, optimiser = self._built(data, events, seed, options.start)
+        net, optimiser = self._built(data, events, seed, options.parent)
         self._net, self._catalogue = net.to(device), None
-        self._prepare(data, split, options.start)
+        self._prepare(data, split, options.parent)
         if options.checkpoints is not None:
             options = dataclasses.replace(options, checkpoints=options.checkpoints / phase)
         schedule = Schedule(
@@ -165,7 +165,7 @@ class RecurrentModel:
             precision=chosen.precision,
             checkpoint_s=chosen.checkpoint_s,
         )
-        begun = options.start.model_id if options.start else "nothing"
+        begun = options.parent.model_id if options.parent else "nothing"
         lasting = dataclasses.replace(chosen, checkpoint_s=1.0)  # what changes no weight
         plan = plan_of(chosen, data.histories, split.learned, seed)
         result = run_fit(
@@ -183,7 +183,7 @@ class RecurrentModel:
         return dataclasses.replace(result, metrics={**result.metrics, "padding": plan.padding})
 
     def _built(
-        self, data: DataSet, item_events: Ints, seed: int, start: Start | None
+        self, data: DataSet, item_events: Ints, seed: int, start: ParentWeights | None
     ) -> tuple[StateNet, Tensors | None]:
         """A network with its first weights, which depend on the seed and the start alone.
 
@@ -196,9 +196,9 @@ class RecurrentModel:
             net = StateNet(memory.shape(n_items), self._net_options(n_items))
         cold, optimiser = np.concatenate([[False], item_events == 0]), None
         if start is not None:
-            before = Memory.from_array(take_tensor(start.tensors, _MEMORY))
-            memory = self._memory = memory.measured_as(before)
-            continuation = Continuation(start, before, data.item_ids, memory)
+            before = InputEncoding.from_array(take_tensor(start.tensors, _ENCODING))
+            memory = self._encoding = memory.measured_as(before)
+            continuation = WarmStart(start, before, data.item_ids, memory)
             continuation.weights(net)
             cold, optimiser = continuation.cold(item_events), continuation.optimiser(net)
         if self.parameters.item_features and data.item_features is not None:
@@ -226,9 +226,9 @@ class RecurrentModel:
         """Events that may be learned from, (N,)."""
         return learnable(self.name, histories, self.parameters.repeats)
 
-    def _lesson(self, data: DataSet, split: TargetSplit) -> Lesson:
+    def _training_data(self, data: DataSet, split: TargetSplit) -> TrainingData:
         memory, histories = self.input_encoding(), data.histories
-        return Lesson(
+        return TrainingData(
             steps=EventSteps(histories, memory.rule, memory.scale),
             item=histories.item,
             users=self._users(histories),
@@ -236,10 +236,10 @@ class RecurrentModel:
         )
 
     def _learner(self, data: DataSet, split: TargetSplit) -> RecurrentLearner:
-        chosen, net, offsets = self.parameters, self.fitted_net(), data.histories.offsets
+        chosen, net, offsets = self.parameters, self.trained_net(), data.histories.offsets
         return RankingLearner(
             net,
-            self._lesson(data, split),
+            self._training_data(data, split),
             lambda event: np.searchsorted(offsets, event, side="right") - 1,
             loss_named(chosen.loss, chosen.score_penalty),
             negatives_of(chosen, data, split) if net.items.vector.sparse else None,
@@ -251,7 +251,7 @@ class RecurrentModel:
         """1 - MRR@20 on events that are not learned from, asked as in serving."""
         if not len(validation):
             return None
-        n_items = self.fitted_net().items.n_items
+        n_items = self.trained_net().items.n_items
         requests, event = validation_requests(histories, validation, n_items)
         ranks = np.empty(len(event), np.int32)
         self._catalogue = None
@@ -273,7 +273,7 @@ class RecurrentModel:
         """Whether log q of the hour counts, as strongly as the network learns."""
         return False
 
-    def _prepare(self, data: DataSet, split: TargetSplit, start: Start | None) -> None:
+    def _prepare(self, data: DataSet, split: TargetSplit, start: ParentWeights | None) -> None:
         """Let a variant get ready before training starts; weights are those it begins with."""
 
     def _searched(self, data: DataSet, split: TargetSplit) -> None:
@@ -286,7 +286,7 @@ class RecurrentModel:
             return None
         return FrequencyPrior(split.item_events(data.histories, data.item_events), temperature)
 
-    def with_evidence(
+    def with_score_features(
         self,
         affinity: Tensor,
         histories: Histories,  # noqa: ARG002
@@ -297,7 +297,7 @@ class RecurrentModel:
 
     def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
         """Score all items for each request, (n, V)."""
-        scores = np.empty((len(requests), self.fitted_net().items.n_items), np.float32)
+        scores = np.empty((len(requests), self.trained_net().items.n_items), np.float32)
         with self.inference():
             for rows, scored in self.scored_blocks(histories, requests):
                 scores[rows] = scored.cpu().numpy()
@@ -308,11 +308,11 @@ class RecurrentModel:
     ) -> Iterator[tuple[Ints, Tensor]]:
         """Rows of requests and the scores of all items, (b, V)."""
         for rows, affinity in self.affinity_blocks(histories, requests):
-            yield rows, self.with_evidence(affinity, histories, requests.take(rows))
+            yield rows, self.with_score_features(affinity, histories, requests.take(rows))
 
     def affinities(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
         """Scores without any popularity prior, (n, V): what was learned of taste."""
-        scores = np.empty((len(requests), self.fitted_net().items.n_items), np.float32)
+        scores = np.empty((len(requests), self.trained_net().items.n_items), np.float32)
         with self.inference():
             for rows, affinity in self.affinity_blocks(histories, requests):
                 scores[rows] = affinity.cpu().numpy()
@@ -321,7 +321,7 @@ class RecurrentModel:
     @contextmanager
     def inference(self) -> Iterator[None]:
         """Nothing is dropped and nothing is learned."""
-        net = self.fitted_net()
+        net = self.trained_net()
         was_training = net.training
         net.eval()
         try:
@@ -344,7 +344,7 @@ class RecurrentModel:
     def catalogue(self) -> tuple[Tensor, Tensor]:
         """Vectors (V, D) and biases (V,) of all items, computed once a fit."""
         if self._catalogue is None:
-            self._catalogue = self.fitted_net().items.everything(self.parameters.warm_mix)
+            self._catalogue = self.trained_net().items.everything(self.parameters.warm_mix)
         return self._catalogue
 
     def request_states(
@@ -357,7 +357,7 @@ class RecurrentModel:
             requests = dataclasses.replace(requests, context=context)
         encoded = memory.terms.read(histories)
         return request_states(
-            self.fitted_net(),
+            self.trained_net(),
             encoded,
             requests,
             memory.rule,
@@ -368,10 +368,10 @@ class RecurrentModel:
 
     def _users(self, histories: Histories) -> FeatureRows | None:
         features = self.input_encoding().read_users(histories.user_features)
-        device = self.fitted_net().items.vector.weight.device
+        device = self.trained_net().items.vector.weight.device
         return None if features is None else FeatureRows.of(features, device)
 
-    def fitted_net(self) -> StateNet:
+    def trained_net(self) -> StateNet:
         """The network.
 
         Raises:
@@ -381,20 +381,20 @@ class RecurrentModel:
             raise HourglassError(f"{self.name} has not been trained: fit or load it first")
         return self._net
 
-    def input_encoding(self) -> Memory:
+    def input_encoding(self) -> InputEncoding:
         """Sizes, scales and the gap by which steps are read.
 
         Raises:
             HourglassError: the model has not been trained.
         """
-        if self._memory is None:
+        if self._encoding is None:
             raise HourglassError(f"{self.name} has not been trained: fit or load it first")
-        return self._memory
+        return self._encoding
 
     def tensors(self) -> Tensors:
         """Weights by their names in the network, and what its codes mean."""
-        weights = {k: v.cpu().numpy() for k, v in self.fitted_net().state_dict().items()}
-        return {**weights, _MEMORY: self.input_encoding().to_array()}
+        weights = {k: v.cpu().numpy() for k, v in self.trained_net().state_dict().items()}
+        return {**weights, _ENCODING: self.input_encoding().to_array()}
 
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over weights.
@@ -402,7 +402,7 @@ class RecurrentModel:
         Raises:
             HourglassError: a weight is missing or has another shape than the parameters say.
         """
-        memory = Memory.from_array(take_tensor(tensors, _MEMORY))
+        memory = InputEncoding.from_array(take_tensor(tensors, _ENCODING))
         n_items = len(take_tensor(tensors, "items.vector.weight")) - 1
         net = StateNet(memory.shape(n_items), self._net_options(n_items))
         weights = {}
@@ -418,6 +418,6 @@ class RecurrentModel:
         if net.items.encoder is not None:
             net.items.token = weights["items.token"]
         net.load_state_dict(weights)
-        self._memory, self._catalogue = memory, None
+        self._encoding, self._catalogue = memory, None
         # Whoever asks a model may have no GPU, even if it was trained on one.
         self._net = net.to(device_of("cpu" if self.parameters.device == "cpu" else "auto"))

@@ -33,15 +33,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pipeline.hours import US_PER_HOUR
-from training.data.arrays import known_events, latest_known
+from training.data.arrays import known_events, latest_before
 from training.data.reader import Histories, Requests
 from training.model_types import Tensors
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, age_h_at, log_q_at
 from training.models.parts.session_similarity import Sessions
 
 AFFINITY, LOG_Q, SIMILAR = "affinity", "log_q", "similar"
-ITEM_TERMS = (LOG_Q, "log_q_short", "age")
-PAIR_TERMS = (
+ITEM_FEATURES = (LOG_Q, "log_q_short", "age")
+PAIR_FEATURES = (
     "just_seen",
     "met",
     "times_met",
@@ -51,9 +51,9 @@ PAIR_TERMS = (
     "near",
     SIMILAR,
 )
-TERMS = (AFFINITY, *ITEM_TERMS, *PAIR_TERMS)
+SCORE_FEATURES = (AFFINITY, *ITEM_FEATURES, *PAIR_FEATURES)
 #: About what the first halves of three logs agreed on: the best guess where little is known.
-AGREED = {
+DEFAULT_WEIGHTS = {
     AFFINITY: 0.5,
     LOG_Q: 0.5,
     "log_q_short": 0.1,
@@ -97,7 +97,7 @@ class Neighbours:
     @classmethod
     def of(cls, histories: Histories, n_items: int, before_us: int | None = None) -> Neighbours:
         """Count steps between different items, among events before ``before_us`` only."""
-        events = latest_known(np.asarray(histories.time_us), before_us, MOST_EVENTS)
+        events = latest_before(np.asarray(histories.time_us), before_us, MOST_EVENTS)
         user = histories.user_of_event[events]
         item = np.asarray(histories.item)[events].astype(np.int64) - 1
         near = sparse.csr_array((n_items, n_items), dtype=np.float32)
@@ -141,7 +141,7 @@ class PairFeature:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class FeatureStore:
     """All that the terms are computed from, apart from the network.
 
     ``as_of``: the hour from which on nothing is known; later requests see what was known then.
@@ -166,10 +166,10 @@ class Evidence:
         for hour in np.unique(hours).tolist():
             yield hour, np.flatnonzero(hours == hour)
 
-    def item_terms(self, hour: int) -> Floats:
-        """`ITEM_TERMS` of all items at an hour, (len(ITEM_TERMS), V)."""
+    def item_features(self, hour: int) -> Floats:
+        """`ITEM_FEATURES` of all items at an hour, (len(ITEM_TERMS), V)."""
         if hour not in self._of_hour:
-            if (len(self._of_hour) + 1) * len(ITEM_TERMS) * self.n_items > _CACHED_CELLS:
+            if (len(self._of_hour) + 1) * len(ITEM_FEATURES) * self.n_items > _CACHED_CELLS:
                 self._of_hour.clear()
             rule, n_items = self.rule, self.n_items
             short = replace(rule, half_life_h=_SHORT * rule.half_life_h)
@@ -178,29 +178,29 @@ class Evidence:
             self._of_hour[hour] = np.stack([*rows, np.log2(age_h)])
         return self._of_hour[hour]
 
-    def pair_terms(self, histories: Histories, requests: Requests) -> list[PairFeature]:
-        """`PAIR_TERMS` of requests, without the last where no sessions are kept.
+    def pair_features(self, histories: Histories, requests: Requests) -> list[PairFeature]:
+        """`PAIR_FEATURES` of requests, without the last where no sessions are kept.
 
         Each request uses only its own first events.
         """
         return [*self._met(histories, requests), *self._neighbouring(histories, requests)]
 
-    def terms_of(
+    def features_of(
         self, histories: Histories, requests: Requests, target: Ints, columns: Ints
     ) -> Floats:
-        """`TERMS` of each request's target (n,) and of shared columns (S,), (n, 1 + S, K).
+        """`SCORE_FEATURES` of each request's target (n,) and of shared columns (S,), (n, 1 + S, K).
 
         The affinity is left at 0: it is the network's to say.
         """
-        terms = np.zeros((len(requests), 1 + len(columns), len(TERMS)), np.float32)
-        items = slice(1, 1 + len(ITEM_TERMS))
+        terms = np.zeros((len(requests), 1 + len(columns), len(SCORE_FEATURES)), np.float32)
+        items = slice(1, 1 + len(ITEM_FEATURES))
         column_of_item = np.full(self.n_items, -1)
         column_of_item[columns] = np.arange(1, 1 + len(columns))
         for hour, rows in self.by_hour(requests):
-            of_items = self.item_terms(hour).T  # (V, len(ITEM_TERMS))
+            of_items = self.item_features(hour).T  # (V, len(ITEM_TERMS))
             terms[rows, 0, items] = of_items[target[rows]]
             terms[rows, 1:, items] = of_items[columns]
-            of_pairs = self.pair_terms(histories, requests.take(rows))
+            of_pairs = self.pair_features(histories, requests.take(rows))
             for k, term in enumerate(of_pairs, start=items.stop):
                 row = rows[term.row]
                 shared = column_of_item[term.column] >= 0
@@ -242,7 +242,7 @@ class Evidence:
             "near": recent @ neighbours.around,
         }
         if self.sessions is not None:
-            pair_counts[SIMILAR] = self.sessions.held(histories, requests)
+            pair_counts[SIMILAR] = self.sessions.similar_items(histories, requests)
         for name, counts in pair_counts.items():
             row = np.repeat(np.arange(len(requests)), np.diff(counts.indptr))
             column = counts.indices.astype(np.int64)
@@ -251,7 +251,7 @@ class Evidence:
         distinct = np.unique(hours).tolist()
         single_hour = len(distinct) == 1
         for hour in distinct:
-            rarity = np.exp(-self.item_terms(hour)[0])
+            rarity = np.exp(-self.item_features(hour)[0])
             for term in terms:
                 of_hour = slice(None) if single_hour else np.flatnonzero(hours[term.row] == hour)
                 value = term.value[of_hour] * rarity[term.column[of_hour]]
@@ -266,9 +266,9 @@ class Evidence:
         return sparse.csr_array((weight, cells), shape=(len(requests), self.n_items))
 
 
-def add_terms(
+def add_score_features(
     scores: Floats,
-    evidence: Evidence,
+    features: FeatureStore,
     histories: Histories,
     requests: Requests,
     weights: NDArray[np.float64],
@@ -277,14 +277,14 @@ def add_terms(
 
     Args:
         scores: (n, V).
-        evidence: what the terms are computed from.
+        features: what the terms are computed from.
         histories: of the users.
         requests: (n,).
-        weights: (n, K) of each request, in the order of `TERMS`.
+        weights: (n, K) of each request, in the order of `SCORE_FEATURES`.
     """
-    stop = 1 + len(ITEM_TERMS)
-    for hour, rows in evidence.by_hour(requests):
-        of_items = evidence.item_terms(hour)
+    stop = 1 + len(ITEM_FEATURES)
+    for hour, rows in features.by_hour(requests):
+        of_items = features.item_features(hour)
         sets, of_row = np.unique(weights[rows, 1:stop], axis=0, return_inverse=True)
         added = sets.astype(np.float32) @ of_items  # (sets, V)
         # Row by row: a selection of rows would copy them.
@@ -292,7 +292,7 @@ def add_terms(
             scores[row] += added[which]
         if not weights[rows, stop:].any():
             continue
-        of_pairs = evidence.pair_terms(histories, requests.take(rows))
+        of_pairs = features.pair_features(histories, requests.take(rows))
         for k, term in enumerate(of_pairs, start=stop):
             row = rows[term.row]
             scores[row, term.column] += weights[row, k].astype(np.float32) * term.value

@@ -26,27 +26,27 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Belief:
+class GaussianPrior:
     """A normal distribution of weights: its mean (K,) and precision (K, K)."""
 
     mean: Floats
     precision: Floats
 
     @classmethod
-    def about(cls, mean: Floats, strength: float) -> Belief:
+    def about(cls, mean: Floats, strength: float) -> GaussianPrior:
         """Each weight by itself lies about ``mean`` with variance 1 / ``strength``."""
         return cls(np.asarray(mean, np.float64), strength * np.eye(len(mean)))
 
-    def fading(self, into: Belief, share: float) -> Belief:
+    def decayed(self, into: GaussianPrior, share: float) -> GaussianPrior:
         """The same mean, held with ``share`` of this precision and the rest of another's."""
-        return Belief(self.mean, share * self.precision + (1 - share) * into.precision)
+        return GaussianPrior(self.mean, share * self.precision + (1 - share) * into.precision)
 
 
-def priors_as_tensors(beliefs: Sequence[Belief]) -> dict[str, Floats]:
+def priors_as_tensors(priors: Sequence[GaussianPrior]) -> dict[str, Floats]:
     """Means (B, K) and precisions (B, K, K) of B beliefs."""
     return {
-        "weight": np.stack([belief.mean for belief in beliefs]),
-        "precision": np.stack([belief.precision for belief in beliefs]),
+        "weight": np.stack([belief.mean for belief in priors]),
+        "precision": np.stack([belief.precision for belief in priors]),
     }
 
 
@@ -73,12 +73,12 @@ class Shared:
 class Choices:
     """Terms of the candidates of requests; candidate 0 is what was chosen."""
 
-    terms: NDArray[np.float32]  # (n, C, K)
+    features: NDArray[np.float32]  # (n, C, K)
     log_weight: Floats  # (n, C) log of how many items a candidate stands for
 
     def take(self, rows: slice) -> Choices:
         """Those of some requests."""
-        return Choices(self.terms[rows], self.log_weight[rows])
+        return Choices(self.features[rows], self.log_weight[rows])
 
 
 def log_weights(shared: Shared, target: Ints, left_out: Ints) -> Floats:
@@ -93,7 +93,7 @@ def log_weights(shared: Shared, target: Ints, left_out: Ints) -> Floats:
     return weights
 
 
-def fitted(choices: Choices, prior: Belief) -> Belief:
+def fit_weights(choices: Choices, prior: GaussianPrior) -> GaussianPrior:
     """The most probable weights, and how sure they are.
 
     minimise  sum_n (log sum_c exp(log_weight_nc + w . x_nc) - w . x_n0)
@@ -101,7 +101,7 @@ def fitted(choices: Choices, prior: Belief) -> Belief:
     """
     weights = prior.mean.copy()
     cost, shares = _cost(choices, prior, weights)
-    n = max(1, len(choices.terms))
+    n = max(1, len(choices.features))
     for _ in range(_MOST_STEPS):
         gradient, curvature = _slopes(choices, prior, weights, shares)
         step = np.linalg.solve(curvature, gradient)
@@ -116,12 +116,12 @@ def fitted(choices: Choices, prior: Belief) -> Belief:
         weights, cost, shares = weights - step, lower, at_lower
         if gained < _ENOUGH * n:
             break
-    return Belief(weights, _slopes(choices, prior, weights, shares)[1])
+    return GaussianPrior(weights, _slopes(choices, prior, weights, shares)[1])
 
 
-def _cost(choices: Choices, prior: Belief, weights: Floats) -> tuple[float, Floats]:
+def _cost(choices: Choices, prior: GaussianPrior, weights: Floats) -> tuple[float, Floats]:
     """The cost, and each candidate's share of the softmax (n, C)."""
-    scores = choices.terms @ weights.astype(np.float32) + choices.log_weight
+    scores = choices.features @ weights.astype(np.float32) + choices.log_weight
     top = scores.max(axis=1, keepdims=True, initial=_NEVER)
     shares = np.exp(scores - top)
     total = shares.sum(axis=1, keepdims=True)
@@ -131,11 +131,11 @@ def _cost(choices: Choices, prior: Belief, weights: Floats) -> tuple[float, Floa
 
 
 def _slopes(
-    choices: Choices, prior: Belief, weights: Floats, shares: Floats
+    choices: Choices, prior: GaussianPrior, weights: Floats, shares: Floats
 ) -> tuple[Floats, Floats]:
     gradient = prior.precision @ (weights - prior.mean)
     curvature = prior.precision.copy()
-    for terms, share in zip(choices.terms, shares.astype(np.float32), strict=True):
+    for terms, share in zip(choices.features, shares.astype(np.float32), strict=True):
         mean = share @ terms  # (K,)
         gradient += mean - terms[0]
         curvature += (terms * share[:, None]).T @ terms - np.outer(mean, mean)

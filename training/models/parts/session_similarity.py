@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pipeline.hours import US_PER_HOUR
-from training.data.arrays import known_events, latest_known, session_of_event
+from training.data.arrays import known_events, latest_before, session_of_event
 from training.data.reader import Histories, Requests
 from training.model_types import Tensors
 from training.models.parts.base import take_tensor
@@ -39,7 +39,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Likeness:
+class SimilarityRule:
     """How sessions are compared.
 
     ``neighbours``: the nearest ones that count.
@@ -63,14 +63,14 @@ class Sessions:
 
     items: sparse.csr_array
     end_us: Ints
-    likeness: Likeness
+    rule: SimilarityRule
 
     @classmethod
     def of(
         cls,
         histories: Histories,
         n_items: int,
-        likeness: Likeness,
+        rule: SimilarityRule,
         before_us: int | None = None,
         most_events: int | None = None,
     ) -> Sessions:
@@ -78,7 +78,7 @@ class Sessions:
         session = session_of_event(histories)
         time_us, item = np.asarray(histories.time_us), np.asarray(histories.item)
         if before_us is not None or most_events is not None:
-            events = latest_known(time_us, before_us, most_events or len(time_us))
+            events = latest_before(time_us, before_us, most_events or len(time_us))
             session, time_us, item = session[events], time_us[events], item[events]
         last = np.flatnonzero(np.diff(session, append=-1))
         number = np.repeat(np.arange(len(last)), np.diff(last, prepend=-1))
@@ -88,49 +88,49 @@ class Sessions:
         row, column = (np.cumsum(long_enough) - 1)[row[long_enough[row]]], column[long_enough[row]]
         cells = (np.ones(len(row), np.float32), (row, column))
         items = sparse.csr_array(cells, shape=(int(long_enough.sum()), n_items))
-        return cls(items, time_us[last][long_enough], likeness)
+        return cls(items, time_us[last][long_enough], rule)
 
     @cached_property
     def _latest(self) -> sparse.csr_array:
         """The latest sessions of each item, (V, S)."""
         pairs = self.items.tocoo()
         recency = np.argsort(np.argsort(self.end_us, kind="stable"), kind="stable")
-        latest = most_of_each_row(pairs.col, recency[pairs.row], self.likeness.sessions_per_item)
+        latest = most_of_each_row(pairs.col, recency[pairs.row], self.rule.sessions_per_item)
         return sparse.csr_array(
             (pairs.data[latest], (pairs.col[latest], pairs.row[latest])),
             shape=self.items.shape[::-1],
         )
 
     def within_reach(self) -> Sessions:
-        """Those that may be near another: the latest of some item.  `held` stays what it is."""
+        """Those that may be near another: the latest of some item."""
         reachable = np.unique(self._latest.indices)
-        return Sessions(self.items[reachable], self.end_us[reachable], self.likeness)
+        return Sessions(self.items[reachable], self.end_us[reachable], self.rule)
 
-    def held(self, histories: Histories, requests: Requests) -> sparse.csr_array:
+    def similar_items(self, histories: Histories, requests: Requests) -> sparse.csr_array:
         """What the nearest sessions hold, (n, V).
 
         The current session is that of the latest known event, also where a new one begins; one
         that ends at the request or later is not known yet.
         """
         parts = [
-            self._held(histories, requests.take(slice(first, first + _CHUNK)))
+            self._similar_items(histories, requests.take(slice(first, first + _CHUNK)))
             for first in range(0, len(requests), _CHUNK)
         ]
         if not parts:
             return sparse.csr_array((0, self.items.shape[1]), dtype=np.float32)
         return sparse.csr_array(sparse.vstack(parts, format="csr"))
 
-    def _held(self, histories: Histories, requests: Requests) -> sparse.csr_array:
+    def _similar_items(self, histories: Histories, requests: Requests) -> sparse.csr_array:
         near = (self._current(histories, requests) @ self._latest).tocsr()  # (n, S)
         row = np.repeat(np.arange(len(requests)), np.diff(near.indptr))
         age_us = requests.now_us[row] - self.end_us[near.indices]
         weight = near.data
-        if self.likeness.half_life_h:
+        if self.rule.half_life_h:
             age_h = age_us / US_PER_HOUR
-            weight = weight * np.exp2(-age_h / self.likeness.half_life_h).astype(np.float32)
+            weight = weight * np.exp2(-age_h / self.rule.half_life_h).astype(np.float32)
         past = np.flatnonzero(age_us > 0)
         latest_first = -self.end_us[near.indices[past]]
-        most = self.likeness.neighbours
+        most = self.rule.neighbours
         nearest_pairs = past[largest_of_each_row(row[past], weight[past], latest_first, most)]
         nearest = sparse.csr_array(
             (weight[nearest_pairs], (row[nearest_pairs], near.indices[nearest_pairs])), near.shape
@@ -139,7 +139,7 @@ class Sessions:
 
     def _current(self, histories: Histories, requests: Requests) -> sparse.csr_array:
         """Current sessions, each item weighed by its latest position, (n, V)."""
-        row, event = known_events(histories, requests, self.likeness.last_events)
+        row, event = known_events(histories, requests, self.rule.last_events)
         # Of each row the events come in order, so the last that starts a session is kept.
         begins = np.full(len(requests), -1)
         starts = np.asarray(histories.session_start)[event]
@@ -164,10 +164,10 @@ class Sessions:
 
     @classmethod
     def from_tensors(
-        cls, tensors: Mapping[str, NDArray[Any]], n_items: int, likeness: Likeness
+        cls, tensors: Mapping[str, NDArray[Any]], n_items: int, rule: SimilarityRule
     ) -> Sessions:
         """What `tensors` gave."""
         item, start, end_us = (take_tensor(tensors, name) for name in SESSION_TENSORS)
         ones: NDArray[Any] = np.ones(len(item), np.float32)
         items = sparse.csr_array((ones, item, start), shape=(len(end_us), n_items))
-        return cls(items, end_us, likeness)
+        return cls(items, end_us, rule)
