@@ -219,7 +219,7 @@ def poisoned(work: Path) -> list[dict[str, Any]]:
             "simulator": {"hours": 30, "users": 3000},
             "dataset": {"window": "24h", "min_item_events": 2},
             "candidate": LINE,
-            "gate": {"floor": FLOOR},
+            "gate": {"baseline": FLOOR},
         },
     )
     ctx = CommandContext(settings, datetime(2026, 1, 7, tzinfo=UTC), as_json=False)

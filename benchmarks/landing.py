@@ -112,7 +112,7 @@ def _fill(settings: dict[str, Any], work: Path, hour: Hour) -> None:
     """The lake of all hours before, and a live network that was trained an hour ago."""
     first = work / "first.yaml"
     # The floor becomes the first champion, whatever it is.
-    first.write_text(yaml.safe_dump({**settings, "gate": {"floor": "hrnn_trend"}}), "utf-8")
+    first.write_text(yaml.safe_dump({**settings, "gate": {"baseline": "hrnn_trend"}}), "utf-8")
     run = Running(first)
     run.command("backfill", ["backfill"])
     run.command("validate", ["validate", "--from", EPOCH, "--to", str(hour)])

@@ -119,7 +119,9 @@ def test_records_from_before_what_is_timely_are_too_late_unless_let_in(path: Pat
     # Ranges are half-open, and let in nothing that is refused for another reason.
     second = [timely_us - 4 * second_us, timely_us - 3 * second_us]
     fourth = [timely_us - 2 * second_us, timely_us - second_us]
-    rows = rows_of(path, content, bounds=bounds._replace(let_in=[second, fourth, [0, 10**7]]))
+    rows = rows_of(
+        path, content, bounds=bounds._replace(accepted_late=[second, fourth, [0, 10**7]])
+    )
     assert reasons(rows)[:4] == [None, TOO_LATE, None, TOO_LATE]
     assert (rows[-1]["records"], rows[-1]["late"]) == (6, 2)
 

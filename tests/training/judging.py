@@ -139,7 +139,8 @@ def at_hour(folder: Path, hour: int, case: Evidence, since: Hour | None = None) 
     """The same case ``hour`` hours later, with the looks before it that lie in a folder."""
     start = START + hour
     ages = {
-        role: replace(one, as_of=start)
+        # Records call the baseline a floor.
+        "baseline" if role == "floor" else role: replace(one, as_of=start)
         for role, one in case.contestants.items()
         if role != "champion"
     }

@@ -98,7 +98,7 @@ class NextItem:
         scores = torch.cat([right[:, None], others], dim=1)
         return functional.cross_entropy(scores, torch.zeros_like(wanted), reduction="sum")
 
-    def carried(self) -> dict[str, Tensor]:
+    def carried_state(self) -> dict[str, Tensor]:
         return {} if self.state is None else {"state": self.state}
 
     def resume(self, carried: Mapping[str, Tensor]) -> None:

@@ -45,7 +45,7 @@ class Shop:
 
     def configure(self, models: Sequence[Any]) -> None:
         """Write the settings anew."""
-        said = {"work": str(self.work), "models": list(models), "gate": {"floor": "pop"}}
+        said = {"work": str(self.work), "models": list(models), "gate": {"baseline": "pop"}}
         self.config.write_text(yaml.safe_dump(said))
 
     def add_dataset(

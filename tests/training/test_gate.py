@@ -104,7 +104,7 @@ def test_an_hour_without_targets_is_held() -> None:
     case = replace(
         CLEAR,
         **{
-            role: contestant(one.model_id, ranks_of(one.model_id, none, none))
+            field_of(role): contestant(one.model_id, ranks_of(one.model_id, none, none))
             for role, one in CLEAR.contestants.items()
         },
     )
@@ -113,6 +113,11 @@ def test_an_hour_without_targets_is_held() -> None:
 
 
 # Poison: whatever is broken blocks, and nothing is compared
+
+
+def field_of(role: str) -> str:
+    """The field of the evidence that holds a contestant; records call the baseline a floor."""
+    return "baseline" if role == "floor" else role
 
 
 def blocked(reason: str, **changes: object) -> None:
@@ -128,12 +133,12 @@ def blocked(reason: str, **changes: object) -> None:
 )
 def test_a_defective_artefact_is_blocked_by_its_defect(code: str) -> None:
     found = ArtefactReport("hrnn-new", (ArtefactProblem(code, "broken"),), None, 64)
-    blocked(code, soundness=found)
+    blocked(code, artefact_report=found)
 
 
 def test_an_artefact_that_nobody_examined_is_blocked() -> None:
-    blocked("soundness_unknown", soundness=None)
-    blocked("soundness_unknown", soundness=ArtefactReport("hrnn-other", (), "c" * 64, 64))
+    blocked("soundness_unknown", artefact_report=None)
+    blocked("soundness_unknown", artefact_report=ArtefactReport("hrnn-other", (), "c" * 64, 64))
 
 
 def test_a_candidate_trained_past_the_first_test_hour_is_blocked() -> None:
@@ -163,19 +168,23 @@ def test_data_that_failed_or_skipped_validation_blocks() -> None:
 
 @pytest.mark.parametrize("role", ["candidate", "champion", "floor"])
 def test_missing_ranks_of_anyone_block(role: str) -> None:
-    blocked("missing_ranks", **{role: replace(CLEAR.contestants[role], ranks=None)})
-    blocked("missing_ranks", **{role: replace(CLEAR.contestants[role], ranks_sha256=None)})
+    blocked("missing_ranks", **{field_of(role): replace(CLEAR.contestants[role], ranks=None)})
+    blocked(
+        "missing_ranks", **{field_of(role): replace(CLEAR.contestants[role], ranks_sha256=None)}
+    )
 
 
 @pytest.mark.parametrize("role", ["candidate", "champion", "floor"])
 def test_other_targets_of_anyone_block(role: str) -> None:
     one = CLEAR.contestants[role]
     shifted = one.ranks.position + 1
-    blocked("different_targets", **{role: with_ranks(one, position=shifted)})
-    blocked("different_targets", **{role: with_ranks(one, frozen_id="yesterday")})
-    blocked("different_targets", **{role: with_ranks(one, rule="repeats=keep targets=all")})
-    blocked("ranks_of_another_model", **{role: with_ranks(one, model_id="hrnn-else")})
-    blocked("bad_ranks", **{role: with_ranks(one, rank=one.ranks.rank * 0)})
+    blocked("different_targets", **{field_of(role): with_ranks(one, position=shifted)})
+    blocked("different_targets", **{field_of(role): with_ranks(one, frozen_id="yesterday")})
+    blocked(
+        "different_targets", **{field_of(role): with_ranks(one, rule="repeats=keep targets=all")}
+    )
+    blocked("ranks_of_another_model", **{field_of(role): with_ranks(one, model_id="hrnn-else")})
+    blocked("bad_ranks", **{field_of(role): with_ranks(one, rank=one.ranks.rank * 0)})
 
 
 def test_another_rule_than_the_ranks_were_made_by_blocks() -> None:
@@ -192,10 +201,10 @@ def test_another_rule_than_the_ranks_were_made_by_blocks() -> None:
 )
 def test_whoever_changed_after_being_ranked_blocks(role: str, reason: str) -> None:
     one = CLEAR.contestants[role]
-    blocked(reason, **{role: replace(one, card_sha256="e" * 64)})
-    blocked(reason, **{role: with_ranks(one, card_sha256="e" * 64)})
+    blocked(reason, **{field_of(role): replace(one, card_sha256="e" * 64)})
+    blocked(reason, **{field_of(role): with_ranks(one, card_sha256="e" * 64)})
     same = with_ranks(replace(one, card_sha256="e" * 64), card_sha256="e" * 64)
-    assert decide(replace(CLEAR, **{role: same})).outcome is Outcome.PROMOTE
+    assert decide(replace(CLEAR, **{field_of(role): same})).outcome is Outcome.PROMOTE
 
 
 def test_a_champion_that_went_live_after_the_evaluation_without_ranks_blocks() -> None:
@@ -444,9 +453,9 @@ def test_of_two_looks_of_an_hour_the_one_made_first_counts(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "changes",
     [
-        {"line": "hrnn_fresh"},
+        {"name": "hrnn_fresh"},
         {"gate": GateSettings(metric="recall")},
-        {"gate": GateSettings(floor="pop")},
+        {"gate": GateSettings(baseline="pop")},
         {"rule": RULE.model_copy(update={"k": 10})},
     ],
 )
@@ -462,7 +471,7 @@ def test_a_line_or_a_floor_that_is_made_otherwise_begins_anew(tmp_path: Path, ro
     case = at_hour(tmp_path, 2, evidence(0.48, 0.45, 0.0, n_users=80, seed=2))
     other = replace(case.contestants[role], definition=definition(parameters={"width": 100}))
     assert len(decide(case).looks) == 2
-    assert len(decide(replace(case, **{role: other})).looks) == 1
+    assert len(decide(replace(case, **{field_of(role): other})).looks) == 1
 
 
 def test_a_definition_is_the_same_for_the_same_parts_only() -> None:

@@ -82,7 +82,7 @@ class Rolling:
         value = next(self.losses) * batch.n_targets
         return self.net.weight.sum() * 0.0 + value
 
-    def carried(self) -> dict[str, Tensor]:
+    def carried_state(self) -> dict[str, Tensor]:
         return {}
 
     def resume(self, carried: object) -> None:

@@ -117,7 +117,7 @@ def test_every_batch_has_its_own_random_numbers_whatever_the_callers_are() -> No
 def test_nothing_is_carried_from_one_epoch_into_the_next() -> None:
     class Watching(NextItem):
         def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
-            carried.append((batch.carries, bool(self.carried())))
+            carried.append((batch.carries, bool(self.carried_state())))
             return super().loss(batch, rng)
 
     carried: list[tuple[bool, bool]] = []

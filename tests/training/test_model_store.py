@@ -79,7 +79,7 @@ def world(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "mlflow_uri": uri,
             "candidate": LINE,
             "models": [{"system": LINE}, {"system": FLOOR}],
-            "gate": {"floor": FLOOR},
+            "gate": {"baseline": FLOOR},
             "evaluation": {"bootstrap_samples": 100},
         }
         config = folder / "hourglass.yaml"

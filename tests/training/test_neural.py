@@ -457,7 +457,7 @@ def test_numbers_of_metadata_keep_their_weights_in_any_order(tmp_path: Path) -> 
     before = build("hrnn_meta", {**SMALL, "epochs": 1})
     before.fit(first, 0, quiet)
     after = build("hrnn_meta", {**SMALL, "epochs": 1})
-    after._memory = InputEncoding.of(second, forgets=False, context=True, items=True, users=True)
+    after._encoding = InputEncoding.of(second, forgets=False, context=True, items=True, users=True)
     net, _ = after._built(second, second.item_events, 0, start_of(before, first))
     weight = net.items.encoder.number.weight.detach().numpy()
     price = before.tensors()["items.encoder.number.weight"][:, 1]

@@ -65,7 +65,7 @@ def world(store: str, tmp_path_factory: pytest.TempPathFactory) -> World:
             "work": str(work),
             "candidate": [LINE],
             "models": [{"system": LINE}, {"system": FLOOR}, {"system": "hrnn_rating"}],
-            "gate": {"floor": FLOOR},
+            "gate": {"baseline": FLOOR},
             "evaluation": {"bootstrap_samples": 100},
         },
     )

@@ -41,7 +41,7 @@ N_USERS = 200
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    gate = GateSettings(floor="my_recent", min_targets=50)
+    gate = GateSettings(baseline="my_recent", min_targets=50)
     return Settings(work=tmp_path, gate=gate, watch=MonitorSettings(min_users=30))
 
 

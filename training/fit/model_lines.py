@@ -62,7 +62,7 @@ def check_candidates(settings: Settings) -> None:
     """
     check_models(settings, facts_of(settings))
     names = [model.name for model in chosen(settings, [], None)]
-    for role, name in (("gate.floor", settings.gate.baseline), *_candidates(settings)):
+    for role, name in (("gate.baseline", settings.gate.baseline), *_candidates(settings)):
         if name not in names:
             raise UsageError(f"{role}: no line is called {name!r}: use one of {', '.join(names)}")
 
