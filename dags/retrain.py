@@ -17,7 +17,7 @@ so does an hour that `judge` cannot judge.  A blocked gate fails its task and th
 promoted.  A held one promotes nothing.  Whatever becomes of the candidates, the live model
 recommends.
 
-Before the gate the watch judges the model that was live during the hour, and takes it back if it
+Before the gate the monitor judges the model that was live in the hour, and rolls it back if it
 must.  Where the settings say `gate: {approval: true}`, a person is asked before a promotion (in
 Airflow's menu under Required Actions); without an answer in time, or with a no, the champion stays.
 Meanwhile the live model recommends, and when all is settled it does so again.  The hours that end
@@ -26,7 +26,7 @@ about as long as the steps of the log, and never above a week, after which a run
 it waits for.
 
 By hand: `hourglass loop`, or in this order `hourglass dataset`, `judge`, `stale`,
-`train --as-needed`, `evaluate`, `watch`, `gate`, `approve` where that is asked for, `refit`,
+`train --as-needed`, `evaluate`, `monitor`, `gate`, `approve` where that is asked for, `refit`,
 `promote`, `recommend`, `report`.  To go back to the previous model: `hourglass rollback`.
 """
 
@@ -121,7 +121,7 @@ with DAG(
         trigger_rule="all_done_min_one_success",
     )
     # What must be taken back is taken back before anything is compared with it.
-    watch = command("watch", f"hourglass watch {OF_DATASET}", DATASET)
+    watch = command("watch", f"hourglass monitor {OF_DATASET}", DATASET)
     # The same frozen events give the same decision: a second try would change nothing.
     gate = command(
         "gate", f"hourglass gate {OF_DATASET} --json", DATASET, retries=0, do_xcom_push=True

@@ -186,8 +186,7 @@ def _model_at(path: str) -> type[BaseModel]:
 def commands() -> Mapping[str, Any]:
     """Typer's commands by name, in the order in which `hourglass --help` lists them."""
     group: Any = typer.main.get_command(app)
-    by_name: Mapping[str, Any] = group.commands
-    return by_name
+    return {name: command for name, command in group.commands.items() if not command.hidden}
 
 
 def _commands() -> str:
@@ -395,7 +394,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "expectations": _expectations,
     "scenarios": _scenarios,
     "reasons of the gate": _reasons("gate", "slices"),
-    "reasons of the watch": _reasons("watch"),
+    "reasons of the monitor": _reasons("watch"),
     "reasons of retraining": _reasons("stale"),
     "reasons of what is live": _reasons("what is live"),
     "blocks of no candidate": _blocks_of_no_candidate,

@@ -299,7 +299,7 @@ class MonitorSettings(Section):
     """When the live model is taken back (after each hour)."""
 
     confidence: float = Field(
-        0.99, gt=0.5, lt=1, description="that a model as good as the floor stays one gate.period"
+        0.99, gt=0.5, lt=1, description="that a model as good as the baseline stays one gate.period"
     )
     min_users: int = Field(30, ge=2, description="with fewer, an hour condemns nobody")
     hours: int = Field(1, ge=1, description="the latest hours that are judged together")
@@ -402,7 +402,7 @@ class ReplaySettings(Section):
     seed: int = Field(0, ge=0, description="of every fit")
     arms: tuple[ArmSettings, ...] = Field(
         (),
-        description="default: floors, neighbours, hrnn, and hrnn_trend hourly, offline, no network",
+        description="default: baselines, neighbours, hrnn, hrnn_trend hourly, offline, no network",
     )
 
     @field_validator("arms")

@@ -210,7 +210,7 @@ def test_a_line_that_cannot_be_trained_keeps_nobody_from_being_watched(airflow: 
     for name in ("evaluate", "watch", "gate", "promote", "recommend", "report"):
         assert tasks[name] == "success", name
     assert tasks["settled"] == "upstream_failed"  # and so the run fails
-    assert given(commands, "watch") == "[watch][--dataset][d1]"
+    assert given(commands, "monitor") == "[monitor][--dataset][d1]"
 
 
 def test_without_a_data_set_nothing_is_judged_and_the_live_model_recommends(

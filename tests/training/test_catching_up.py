@@ -190,7 +190,7 @@ class Place:
     def finish(self, dataset: str, hour: int) -> None:
         """Judge the data set's own hour."""
         self.command("validate", "--from", str(DAY + hour), "--to", str(DAY + hour + 1))
-        for step in (["train", "--as-needed"], ["evaluate"], ["watch"], ["gate"]):
+        for step in (["train", "--as-needed"], ["evaluate"], ["monitor"], ["gate"]):
             self.command(*step, "--dataset", dataset)
 
     def decisions(self) -> dict[int, dict[str, Any]]:

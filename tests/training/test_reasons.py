@@ -90,4 +90,4 @@ def test_the_words_hold_no_code() -> None:
         reason_text("not_yet_better_than_champion") == "not yet proven better than the live model"
     )
     assert reason_texts(["old", "from_an_old_file"]) == "the live model is old, from an old file"
-    assert check_text("beats_floor") == "better than the floor"
+    assert check_text("beats_floor") == "better than the baseline"

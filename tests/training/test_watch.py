@@ -136,7 +136,7 @@ def test_below_the_floor_the_previous_model_comes_back(settings: Settings, shop:
     assert (event.kind, event.reason, event.as_of) == ("rollback", "below_floor", HOUR + 1)
     assert event.before is not None
     assert event.before.model_id == LIVE
-    assert "hrnn-c is surely below the floor" in event.sentence
+    assert "hrnn-c is surely below the baseline" in event.sentence
 
 
 def test_a_forged_model_is_taken_back_and_its_file_is_named(

@@ -14,7 +14,7 @@ from training.cli.anchor import anchor
 from training.cli.gate import approve, gate
 from training.cli.judge import judge
 from training.cli.loop import loop
-from training.cli.monitor import watch
+from training.cli.monitor import monitor, watch
 from training.cli.options import DataSet
 from training.cli.promote import promote, rollback
 from training.cli.recommend import recommend
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from pipeline.maintenance.maintain import ModelInputs
 
 app = typer.Typer()
-_HOURLY = (judge, stale, train, watch, gate, approve, refit, promote, rollback, anchor, recommend)
+_HOURLY = (judge, stale, train, monitor, gate, approve, refit, promote, rollback, anchor, recommend)
 for command in (*_HOURLY, loop, replay, report, adopt):
     app.command()(command)
+app.command(hidden=True)(watch)
 
 
 @app.command()

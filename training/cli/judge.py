@@ -17,7 +17,7 @@ def judge(
 ) -> None:
     """Judge, in order, every filled hour before a data set's own that nobody judged yet.
 
-    By the models of their time: nothing is trained for them but the floor, and nothing promoted.
+    By the models of their time: nothing is trained for them but the baseline, and nothing promoted.
     """
     from pipeline.dataset.manifest import read_manifest
     from training.steps.catch_up import (

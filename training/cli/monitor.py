@@ -1,7 +1,8 @@
-"""``hourglass watch``: judge the model that was live, and take it back where it must be."""
+"""``hourglass monitor``: judge the model that was live, and roll it back where it must be."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 
 import typer
@@ -12,10 +13,11 @@ from training.fit.model_lines import judged_dataset
 from training.steps.monitor import monitor_champion
 
 
-def watch(context: typer.Context, dataset: DataSet = "last") -> None:
+def monitor(context: typer.Context, dataset: DataSet = "last") -> None:
     """Judge the model that was live during the hours after the data set's time.
 
-    Surely below the floor, or unable to score, it is replaced by the previous one or by the floor.
+    Surely below the baseline, or unable to score, it is replaced by the previous one or by the
+    baseline.
     """
     ctx: CommandContext = context.obj
     step = monitor_champion(ctx, judged_dataset(ctx, dataset))
@@ -35,3 +37,9 @@ def watch(context: typer.Context, dataset: DataSet = "last") -> None:
             "record": step.record,
         },
     )
+
+
+def watch(context: typer.Context, dataset: DataSet = "last") -> None:
+    """The former name of `monitor`."""
+    print("hourglass watch is now called hourglass monitor", file=sys.stderr)
+    monitor(context, dataset)

@@ -58,7 +58,7 @@ def train(
         bool,
         typer.Option(
             "--as-needed",
-            help="only the floor, where retrain.skip is set and `hourglass stale` found that "
+            help="only the baseline, where retrain.skip is set and `hourglass stale` found that "
             "little changed",
         ),
     ] = False,

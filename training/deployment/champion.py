@@ -52,11 +52,11 @@ def install_first(
     at: str | None = None,
     as_of: Hour | None = None,
 ) -> LiveModel:
-    """Make a registered model, the floor, the first champion; with a champion, do nothing.
+    """Make a registered model, the baseline, the first champion; with a champion, do nothing.
 
     Args:
         registry: holds the model.
-        model_id: of the floor.
+        model_id: of the baseline.
         records: folder for the record, ``<work>/decisions``.
         at: the time to record, if any.
         as_of: the hour from which it serves, if that is known.
@@ -80,7 +80,7 @@ def install_first(
             stack=(),
             after=None,
             reason="bootstrap",
-            sentence=f"{model_id} is live: nothing was before, and it is the floor.",
+            sentence=f"{model_id} is live: nothing was before, and it is the baseline.",
             at=at,
             as_of=as_of,
         )

@@ -119,7 +119,7 @@ def _evidence(decision: DecisionRecord, digests: Mapping[str, str] | None) -> Ev
             start=decision.as_of,
             candidate=_contestant(content["candidate"], decision),
             champion=_contestant(content["champion"], decision) if content["champion"] else None,
-            baseline=_contestant(content.get("floor") or {"model_id": "the floor"}, decision),
+            baseline=_contestant(content.get("floor") or {"model_id": "the baseline"}, decision),
             artefact_report=None,
             quality_passed=None,
             rule=_settings(EvaluationSettings, content["evaluation_settings"]),

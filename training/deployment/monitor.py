@@ -1,6 +1,6 @@
-"""The watch: the model that was live during an hour is judged when the hour has ended.
+"""The monitor: the model that was live during an hour is judged when the hour has ended.
 
-Surely below the floor, or unable to score, it gives way to the previous model, or to the floor.
+Surely below the baseline, or unable to score, it gives way to the previous model or the baseline.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ChampionMonitor:
     evaluation: Evaluation
     hours: HourRange  # that were judged
     user_ids: NDArray[np.object_]  # of the rows of the frozen part
-    baseline_id: str | None  # the floor's fit on the data set
+    baseline_id: str | None  # the baseline's fit on the data set
     quality_passed: bool | None
     at: str | None
 
@@ -165,8 +165,8 @@ class ChampionMonitor:
             return (
                 MonitorOutcome.UNJUDGED,
                 "not_evaluated",
-                f"{model_id} and the floor {self.settings.gate.baseline} were not both evaluated "
-                f"on {self.hours}: run hourglass evaluate.",
+                f"{model_id} and the baseline {self.settings.gate.baseline} were not both "
+                f"evaluated on {self.hours}: run hourglass evaluate.",
             )
         least = self.settings.watch.min_users
         if numbers.users < least:
@@ -182,9 +182,9 @@ class ChampionMonitor:
             f"{numbers.upper:+.4f}], {counted(numbers.users, 'user')}"
         )
         if is_below(numbers, least):
-            sentence = f"{model_id} is surely below the floor on {self.hours}: {figures}."
+            sentence = f"{model_id} is surely below the baseline on {self.hours}: {figures}."
             return MonitorOutcome.REPLACED, "below_floor", sentence
-        sentence = f"{model_id} is not below the floor on {self.hours}: {figures}."
+        sentence = f"{model_id} is not below the baseline on {self.hours}: {figures}."
         return MonitorOutcome.KEPT, "not_below_floor", sentence
 
     def _replace(self, result: MonitorResult) -> MonitorResult:
@@ -227,7 +227,7 @@ class ChampionMonitor:
         because = "; ".join(reasons) or "there is no previous model and no floor"
         raise HourglassError(
             f"{result.sentence.rstrip('.')}, but nothing can replace it ({because}): "
-            "train the floor and run hourglass watch again"
+            "train the baseline and run hourglass monitor again"
         )
 
     def _rollback_targets(self, live: LiveModel) -> list[tuple[ModelRef, ...]]:
@@ -260,7 +260,7 @@ class ChampionMonitor:
         return read_card(available(self.registry, model_id)).as_of > self.hours.first
 
     def _evidence_on(self, model_id: str) -> MonitorEvidence | None:
-        """A model beside the floor; None where one of them was not evaluated."""
+        """A model beside the baseline; None where one of them was not evaluated."""
         ranks = self._ranks(model_id)
         floor = self._ranks(self.baseline_id) if self.baseline_id else None
         if ranks is None or floor is None:

@@ -32,12 +32,12 @@ class MonitorOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class MonitorNumbers:
-    """What a comparison with the floor came to.
+    """What a comparison with the baseline came to.
 
-    ``sums`` are of floor minus live in this hour alone, for hours to come; ``difference``, of live
-    minus floor, is over all ``looks`` that were judged together; its limits are of one side each,
-    with ``confidence``.
-    ``statistic`` of all ``chain`` looks of the period that do not overlap says that the floor is
+    ``sums`` are of baseline minus live in this hour alone, for hours to come; ``difference``, of
+    live minus baseline, is over all ``looks`` that were judged together; its limits are of one side
+    each, with ``confidence``.
+    ``statistic`` of all ``chain`` looks of the period that do not overlap says that the baseline is
     better where it has reached ``bound``.
     """
 

@@ -1,7 +1,7 @@
-"""Whether the live model is surely worse than the floor.
+"""Whether the live model is surely worse than the baseline.
 
 Two questions, which share the risk ``1 - confidence`` of taking back, at any hour of one period of
-the gate, a model that is as good as the floor:
+the gate, a model that is as good as the baseline:
 
 - the latest ``watch.hours`` hours together: a one-sided limit of the mean difference, with its half
   of the risk divided by the looks that a period may hold, one an hour (Bonferroni), so that a crash
@@ -46,7 +46,7 @@ from training.metrics.ranks import Ranks, check_same_targets
 
 @dataclass(frozen=True)
 class MonitorLook:
-    """What was seen of floor minus live in some hours, user by user."""
+    """What was seen of baseline minus live in some hours, user by user."""
 
     hours: HourRange
     user_sums: UserSums
@@ -73,13 +73,13 @@ def monitor_evidence(
     baseline: Ranks,
     user_ids: NDArray[np.object_],
 ) -> MonitorEvidence:
-    """Look at the live model and the floor, paired by target.
+    """Look at the live model and the baseline, paired by target.
 
     Args:
         settings: ``gate`` and ``evaluation``.
         hours: that are judged.
         live: ranks of the live model on them.
-        baseline: those of the floor on the same events.
+        baseline: those of the baseline on the same events.
         user_ids: of all rows of the frozen part.
 
     Raises:
@@ -88,21 +88,21 @@ def monitor_evidence(
     check_same_targets({"live": live, "floor": baseline})
     metric, k = settings.gate.metric, settings.evaluation.k
     ours, theirs = (target_values(metric, ranks.rank, k) for ranks in (live, baseline))
-    # As a candidate is looked at beside a floor: here the floor is the one to be proven better.
+    # The gate with roles swapped: here the baseline is the one to be proven better.
     people = UserSums.of(user_ids, live.user, theirs, None, ours)
     means = (float(ours.mean()), float(theirs.mean())) if ours.size else (0.0, 0.0)
     return MonitorEvidence(MonitorLook(hours, people), *means)
 
 
 def sums_of(user_sums: UserSums) -> Sums:
-    """Sums over users of floor minus live."""
+    """Sums over users of baseline minus live."""
     return user_sums.sums("floor")
 
 
 def monitor_numbers(
     settings: Settings, now: MonitorEvidence, earlier: Sequence[MonitorLook]
 ) -> MonitorNumbers:
-    """What the looks at a model, each of floor minus live, say together.
+    """What the looks at a model, each of baseline minus live, say together.
 
     Args:
         settings: ``watch`` and ``gate``.

@@ -1,4 +1,4 @@
-"""Evaluate: candidates, floor, champion and previous model on the same frozen events."""
+"""Evaluate: candidates, baseline, champion and previous model on the same frozen events."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Evaluation:
     rows: list[SummaryRow]
     failures: dict[str, str]
     hours: int = 1
-    roles: dict[str, list[str]] = field(default_factory=dict)  # candidate, floor, champion ...
+    roles: dict[str, list[str]] = field(default_factory=dict)  # candidate, baseline, champion ...
     champion_version: str | None = None  # that was live then
     not_ranked: dict[str, str] = field(default_factory=dict)  # that predict values, by model id
 

@@ -55,7 +55,7 @@ def _fits(settings: Settings, name: str) -> list[tuple[Hour, str]]:
 
 
 def check_candidates(settings: Settings) -> None:
-    """Every line can be resolved and fitted, and floor and candidates are among them.
+    """Every line can be resolved and fitted, and baseline and candidates are among them.
 
     Raises:
         UsageError: naming the first that is not.
@@ -72,7 +72,7 @@ def _candidates(settings: Settings) -> list[tuple[str, str]]:
 
 
 def judged_dataset(ctx: CommandContext, text: str) -> Path:
-    """A data set by its id; ``last`` is the latest of which there is a floor to judge against.
+    """A data set by its id; ``last`` is the latest of which there is a baseline to judge against.
 
     A refit leaves a data set of the hour to come, on which nothing else was trained yet.
 

@@ -25,7 +25,7 @@ _FEWEST = 2  # looks at each end that a development needs
 class RetrainSignals:
     """What is known of a model at an hour; None where it cannot be told."""
 
-    age_h: int | None  # None: nothing is live, or only the floor
+    age_h: int | None  # None: nothing is live, or only the baseline
     unseen_share: float | None
     shift: float | None
     metric_drop: float | None

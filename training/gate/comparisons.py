@@ -63,7 +63,7 @@ def sample_size(evidence: Evidence) -> CheckResult:
 
 
 def beats_floor(evidence: Evidence) -> CheckResult:
-    """The candidate is proven better than the floor, whatever the champion is."""
+    """The candidate is proven better than the baseline, whatever the champion is."""
     looks = [look.baseline for look in evidence.looks]
     return _beats(evidence, "floor", evidence.baseline, looks, drop=False)
 
@@ -162,7 +162,7 @@ def _verdict(sums: Sums, excess: Range, *, shown: bool) -> str:
 
 
 def against_champion(evidence: Evidence) -> Sequential | None:
-    """The sequential test against what is live, or against the floor where nothing is.
+    """The sequential test against what is live, or against the baseline where nothing is.
 
     None where nothing can be compared.
     """

@@ -77,7 +77,7 @@ class Evidence:
 
     @property
     def contestants(self) -> dict[str, Contestant]:
-        """By role: candidate, floor and, where there is one, champion."""
+        """By role: candidate, baseline and, where there is one, champion."""
         roles = {"candidate": self.candidate, "floor": self.baseline}
         return roles | ({"champion": self.champion} if self.champion else {})
 

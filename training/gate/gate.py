@@ -54,7 +54,7 @@ class Decision:
     checks: tuple[CheckResult, ...]
     evidence: Evidence
     looks: tuple[Look, ...] = ()  # that were counted together, this one last
-    proof: Sequential | None = None  # against the champion, or the floor where nothing is live
+    proof: Sequential | None = None  # against the champion, or the baseline where nothing is live
 
     @property
     def lower(self) -> float:

@@ -38,7 +38,7 @@ class LookKey:
     k: int
     rule: str
     period: str  # its first hour
-    # Digests of what the line's and the floor's models are made of; looks from before these were
+    # Digests of what the line's and the baseline's models are made of; looks from before these were
     # noted count with no others.
     definition: str = ""
     floor_definition: str = ""
@@ -50,7 +50,7 @@ class Look:
 
     hours: HourRange
     key: LookKey
-    baseline: Sums  # candidate against the floor
+    baseline: Sums  # candidate against the baseline
     champion: Mapping[str, Sums]  # candidate against the champion; empty without one
     user_sums: UserSums | None = None  # user by user
     candidate: str = ""  # model id of the fit that was looked at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-_OF_ROLE: Mapping[str, str] = {"champion": "the live model", "floor": "the floor"}
+_OF_ROLE: Mapping[str, str] = {"champion": "the live model", "floor": "the baseline"}
 
 #: Blocks for these say nothing of the candidate: mended, the same hour is judged again.
 OF_NO_CANDIDATE = frozenset(
@@ -71,14 +71,14 @@ _GATE: Mapping[str, str] = {
 }
 _WATCH: Mapping[str, str] = {
     "cannot_score": "the live model could not score",
-    "is_the_floor": "the live model is the floor itself",
+    "is_the_floor": "the live model is the baseline itself",
     "bad_data": "a critical expectation failed in the hour",
     "data_not_validated": "the hour was not validated",
     "learned_from_the_hour": "the live model learned from the hour",
     "not_evaluated": "the hour was not evaluated",
     "few_users": "too few users came in the hour",
-    "below_floor": "the live model was surely below the floor",
-    "not_below_floor": "the live model is not below the floor",
+    "below_floor": "the live model was surely below the baseline",
+    "not_below_floor": "the live model is not below the baseline",
     "not_live_any_more": "the model is not live any more",
 }
 _LIVE: Mapping[str, str] = {
@@ -137,7 +137,7 @@ CHECKS: Mapping[str, str] = {
     "unchanged": "nothing changed since",
     "earlier_evidence": "earlier evidence is whole",
     "sample_size": "enough users and events",
-    "beats_floor": "better than the floor",
+    "beats_floor": "better than the baseline",
     "beats_champion": "better than the live model",
     "harms_no_slice": "harms no users or items",
     "choice": "best of the candidates",

@@ -25,7 +25,7 @@ _NUMBERS = ("n", "champion_d", "champion_c", "floor_d", "floor_c")
 
 @dataclass(frozen=True)
 class UserSums:
-    """By user: targets, and against champion and floor the sums that `Sums` calls d and c."""
+    """By user: targets, and against champion and baseline the sums that `Sums` calls d and c."""
 
     ids: NDArray[np.object_]  # (U,)
     numbers: NDArray[np.float64]  # (U, 5) in the order of _NUMBERS
@@ -45,7 +45,7 @@ class UserSums:
             user_ids: of all rows of the frozen part.
             user: (n,) row of each target's user.
             candidate: what each target added to the metric.
-            champion: the same; None counts as the floor.
+            champion: the same; None counts as the baseline.
             baseline: the same.
         """
         rows, user_row = np.unique(user, return_inverse=True)

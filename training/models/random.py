@@ -1,4 +1,4 @@
-"""Random: every item's score is noise; the floor under all floors."""
+"""Random: every item's score is noise; the baseline under all baselines."""
 
 from __future__ import annotations
 

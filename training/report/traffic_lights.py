@@ -112,7 +112,7 @@ def baseline_light(
                 "has events."
             )
         else:
-            why = "The monitor has judged no hour yet: run hourglass watch."
+            why = "The monitor has judged no hour yet: run hourglass monitor."
         return StatusLight(name, "grey", why)
     last = results[0]
     gain = last.numbers

@@ -3,7 +3,7 @@
 A run takes the newest filled hour.  Where more than one has ended since the last run, those between
 are judged first, in order: the live model by the watch, and each line's latest fit that knows
 nothing of the hour by the gate, whose look counts with those of the hours around it.  Nothing but
-the floor is trained for them, and nobody is promoted by them: that is for the newest hour, whose
+the baseline is trained for them, and nobody is promoted by them: that is for the newest hour, whose
 decision counts their looks.
 
 Example: hours 1 to 4 are filled while the run of hour 1 is busy.  The next run takes hour 4; it

@@ -1,9 +1,9 @@
 """The loop of one hour: what came in, what is learned of it, who is proven better, who is live.
 
 At the end of hour H: ingest, validate, sessionize; freeze a data set as of the start of the hours
-that judge; look whether retraining is worth it; train; score everybody on the same events; take
-back what fell below its floor; gate; refit; promote; recommend.  Each step is what the command of
-its name does, so that a person, Airflow and this loop end in the same state.
+that judge; look whether retraining is worth it; train; score everybody on the same events; roll
+back what fell below the baseline; gate; refit; promote; recommend.  Each step is what the command
+of its name does, so that a person, Airflow and this loop end in the same state.
 """
 
 from __future__ import annotations

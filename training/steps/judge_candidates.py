@@ -1,4 +1,4 @@
-"""Gate: each configured candidate against the floor and the champion, on what was evaluated."""
+"""Gate: each configured candidate against the baseline and the champion, on what was evaluated."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from training.registry.record_chain import link_record, refuse_unlinked, verifie
 
 
 def ensure_champion(settings: Settings, registry: Registry, dataset: Path, at: str) -> LiveModel:
-    """Something is always live: before the first promotion it is the floor.
+    """Something is always live: before the first promotion it is the baseline.
 
     Raises:
-        HourglassError: the floor was not trained on the data set.
+        HourglassError: the baseline was not trained on the data set.
     """
     live = champion(registry)
     if live is not None:
@@ -64,7 +64,7 @@ def judge_candidates(
         Decisions and their files, the one to act on last: at most one of them promotes.
 
     Raises:
-        HourglassError: no candidate was trained, or the floor or the champion cannot even be read;
+        HourglassError: no candidate was trained, or baseline or champion cannot even be read;
             then there is no decision, and nothing can be promoted.  So it is where a record is
             missing or was changed.
     """

@@ -57,7 +57,7 @@ def champion_at(registry: Registry, hour: Hour) -> LiveModel:
 
     live = champion(registry)
     if live is None:
-        raise UsageError("no model is live yet: run `hourglass gate`, which installs the floor")
+        raise UsageError("no model is live yet: run `hourglass gate`, which installs the baseline")
     available(registry, live.model_id)
     live = trusted(registry, live)
     if read_card(live.folder).as_of <= hour:

@@ -187,7 +187,7 @@ def monitor_result(hour: Hour, model: ModelRef, **changes: Any) -> MonitorResult
         frozen_id=f"f{hour.index}", rule={"metric": "mrr"},
         outcome=MonitorOutcome(changes.get("outcome", "kept")),
         reason=changes.get("reason", "not_below_floor"),
-        sentence=changes.get("sentence", f"{model.model_id} is not below the floor."),
+        sentence=changes.get("sentence", f"{model.model_id} is not below the baseline."),
         at=changes.get("at"),
         numbers=changes.get("numbers", numbers),
     )  # fmt: skip

@@ -102,6 +102,6 @@ def test_the_monitor_is_not_asked_for_where_it_has_nothing_to_judge(tmp_path: Pa
     _, lights = model_health(world.settings, world.registry, hours, hours.stop.start, page)
     light = next(light for light in lights if light.name == "Baseline")
     assert light.colour == "grey"
-    assert "run hourglass watch" not in light.sentence
+    assert "run hourglass monitor" not in light.sentence
     assert f"is live from {hours.stop} on" in light.sentence
     assert isinstance(baseline_light([]), StatusLight)
