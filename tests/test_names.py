@@ -29,30 +29,16 @@ PUBLISHED = Counter(
 # How many are left in a folder; this number only falls.
 LEFT = Counter(
     {
-        "pipeline": 2,
-        "pipeline/adopt": 1,
-        "pipeline/dataset": 25,
-        "pipeline/ingest": 25,
-        "pipeline/maintenance": 6,
-        "pipeline/process": 1,
-        "pipeline/quality": 17,
+        "pipeline/dataset": 23,
+        "pipeline/ingest": 21,
         "pipeline/report": 1,
-        "pipeline/sessions": 22,
-        "pipeline/simulator": 2,
-        "training/cli": 1,
+        "pipeline/sessions": 17,
         "training/data": 17,
-        "training/deployment": 6,
-        "training/evaluation": 6,
-        "training/fit": 7,
-        "training/gate": 5,
-        "training/metrics": 1,
+        "training/gate": 1,
         "training/models": 1,
-        "training/nn": 6,
-        "training/recommend": 29,
-        "training/replay": 9,
+        "training/recommend": 20,
         "training/report": 1,
-        "training/steps": 6,
-        "training/trainer": 7,
+        "training/trainer": 2,
     }
 )
 

@@ -41,7 +41,12 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
 }
-COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+# Without the former names of commands, which work but are not written about.
+COMMANDS: dict[str, Any] = {
+    name: command
+    for name, command in typer.main.get_command(cli.app).commands.items()  # type: ignore[attr-defined]
+    if not command.hidden
+}
 TUTORIAL = "docs/tutorial.md"
 ARCHITECTURE = "docs/architecture.md"
 # Programs of others; all other lines of a console are checked.
