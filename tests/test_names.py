@@ -29,14 +29,12 @@ PUBLISHED = Counter(
 # How many are left in a folder; this number only falls.
 LEFT = Counter(
     {
-        "pipeline/dataset": 23,
-        "pipeline/ingest": 21,
+        "pipeline/dataset": 6,
         "pipeline/report": 1,
-        "pipeline/sessions": 17,
-        "training/data": 17,
+        "pipeline/sessions": 1,
+        "training/data": 4,
         "training/gate": 1,
         "training/models": 1,
-        "training/recommend": 20,
         "training/report": 1,
         "training/trainer": 2,
     }

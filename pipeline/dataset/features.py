@@ -48,25 +48,25 @@ class Metadata:
             "n_categories": pc.list_value_length(self.categories),
         }
         flat = {"category": pc.list_flatten(self.categories)}
-        return " ".join(content_digest(pa.table(part)) for part in (rows, flat))
+        return " ".join(content_digest(pa.table(columns)) for columns in (rows, flat))
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known of any row."""
-        known = (self.categories, self.numbers, self.text)
-        return all(column.null_count == len(column) for column in known)
+        columns = (self.categories, self.numbers, self.text)
+        return all(column.null_count == len(column) for column in columns)
 
     @property
     def available(self) -> list[str]:
         """Those that may be had at that instant."""
-        found: list[str] = self.ids.filter(pc.invert(self.gone)).to_pylist()
-        return found
+        available_ids: list[str] = self.ids.filter(pc.invert(self.gone)).to_pylist()
+        return available_ids
 
     def of(self, ids: pa.Array) -> Metadata:
         """The rows of those ids, in their order; nothing is known of what is not there."""
         rows = pc.index_in(ids, value_set=self.ids)
         parts = (self.categories, self.numbers, self.text, self.gone)
-        return Metadata(ids, *(part.take(rows) for part in parts))
+        return Metadata(ids, *(column.take(rows) for column in parts))
 
 
 @dataclass(frozen=True)
@@ -96,25 +96,25 @@ def fit_encoder(metadata: Metadata, rules: DatasetSettings, base: Encoder | None
     so that a model that is continued meets what it has learned.
     """
     base = base or Encoder((), ())
-    _, place, names = _tokens(metadata, rules.text_tokens)
-    support = np.bincount(place, minlength=len(names))
+    _, token, names = _tokens(metadata, rules.text_tokens)
+    support = np.bincount(token, minlength=len(names))
     tokens = _most_frequent(names, support, base.tokens, rules.min_token_items, rules.max_tokens)
     _, key, value = _numbers(metadata)
-    known = key.dictionary_encode()
-    code = known.indices.to_numpy()
+    coded = key.dictionary_encode()
+    code = coded.indices.to_numpy()
     number_names = _most_frequent(
-        known.dictionary.to_pylist(),
-        np.bincount(code, minlength=len(known.dictionary)),
+        coded.dictionary.to_pylist(),
+        np.bincount(code, minlength=len(coded.dictionary)),
         [scale["name"] for scale in base.scales],
         rules.min_token_items,
         _MOST_NUMBERS,
     )
     scales = list(base.scales)
     for name in number_names[len(scales) :]:
-        found = value[code == known.dictionary.index(name).as_py()]
+        numbers = value[code == coded.dictionary.index(name).as_py()]
         # A number that is the same everywhere tells nothing: it becomes 0.
-        std = float(found.std()) or 1.0
-        scales.append({"name": name, "n": len(found), "mean": float(found.mean()), "std": std})
+        std = float(numbers.std()) or 1.0
+        scales.append({"name": name, "n": len(numbers), "mean": float(numbers.mean()), "std": std})
     return Encoder(tokens, scales)
 
 
@@ -136,9 +136,9 @@ def encode(metadata: Metadata, encoder: Encoder) -> pa.Table:
     """
     n_rows = len(metadata.ids)
     words = any(token.startswith(_WORD) for token in encoder.tokens)
-    row, place, names = _tokens(metadata, words)
+    row, token_number, names = _tokens(metadata, words)
     number_of = _index_in(names, encoder.tokens)  # (distinct tokens,) -1 = not kept
-    token = number_of[place]
+    token = number_of[token_number]
     width = max(1, len(encoder.tokens))
     row, token = np.divmod(np.sort((row * width + token)[token >= 0]), width)
     ends = np.cumsum(np.bincount(row, minlength=n_rows))
@@ -178,11 +178,11 @@ def _tokens(
     real = ~pc.is_in(coded.dictionary, value_set=pa.array([_CATEGORY, _WORD])).to_numpy(
         zero_copy_only=False
     )
-    place = coded.indices.to_numpy().astype(np.int64)
+    token = coded.indices.to_numpy().astype(np.int64)
     width = max(1, len(coded.dictionary))
-    pairs = np.sort((row * width + place)[real[place]])
-    row, place = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], width)
-    return row, place, coded.dictionary.to_pylist()
+    pairs = np.sort((row * width + token)[real[token]])
+    row, token = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], width)
+    return row, token, coded.dictionary.to_pylist()
 
 
 def _numbers(metadata: Metadata) -> tuple[NDArray[np.int64], pa.Array, NDArray[np.float64]]:
@@ -192,9 +192,9 @@ def _numbers(metadata: Metadata) -> tuple[NDArray[np.int64], pa.Array, NDArray[n
     pairs = pc.list_flatten(lists)
     keys, values = pc.struct_field(pairs, 0), pc.struct_field(pairs, 1)
     # One of them would make the mean of its column, and so all of it, no number.
-    known = pc.fill_null(pc.is_finite(values), False)
-    row = _parents(lists)[known.to_numpy(zero_copy_only=False)]
-    return row, keys.filter(known), values.filter(known).to_numpy(zero_copy_only=False)
+    finite = pc.fill_null(pc.is_finite(values), False)
+    row = _parents(lists)[finite.to_numpy(zero_copy_only=False)]
+    return row, keys.filter(finite), values.filter(finite).to_numpy(zero_copy_only=False)
 
 
 def _most_frequent(
@@ -207,8 +207,10 @@ def _most_frequent(
 
 
 def _index_in(names: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.int64]:
-    found = pc.index_in(pa.array(names, pa.string()), value_set=pa.array(vocabulary, pa.string()))
-    places: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
+    positions = pc.index_in(
+        pa.array(names, pa.string()), value_set=pa.array(vocabulary, pa.string())
+    )
+    places: NDArray[np.int64] = pc.fill_null(positions, -1).to_numpy().astype(np.int64)
     return places
 
 

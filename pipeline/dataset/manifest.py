@@ -140,7 +140,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        where = ".".join(str(key_part) for key_part in first["loc"]) or "the whole file"
         raise HourglassError(
             f"{path}: {where}: {first['msg']}: build the data set again"
         ) from error

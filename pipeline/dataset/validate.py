@@ -57,8 +57,8 @@ def validate_dataset(lake: Lake, settings: Settings, folder: Path) -> Validation
     # Whoever is refused is told the first.
     broken.sort(key=lambda result: result.severity != "critical")
     failed = [result.sentence for result in broken]
-    known = {name: value for name, value in facts.items() if not isnan(value)}
-    verdict = {"verdict": outcome.verdict, "failed": failed, "facts": known}
+    finite = {name: value for name, value in facts.items() if not isnan(value)}
+    verdict = {"verdict": outcome.verdict, "failed": failed, "facts": finite}
     beside = folder / f".{_VERDICT}.tmp"
     beside.write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
     beside.replace(folder / _VERDICT)
@@ -85,8 +85,10 @@ def dataset_facts(
         latest events, those on items that are not in the vocabulary.  NaN where unknown.
     """
     first, last = manifest.steps[0], manifest.steps[-1]
-    known = latest.filter(pc.is_in(latest["item_id"], value_set=vocabulary))
-    events, known_events = (pc.sum(table["events"]).as_py() or 0 for table in (latest, known))
+    in_vocabulary = latest.filter(pc.is_in(latest["item_id"], value_set=vocabulary))
+    events, known_events = (
+        pc.sum(table["events"]).as_py() or 0 for table in (latest, in_vocabulary)
+    )
     ratio = new_share = _NAN
     if vocabulary_before is not None and len(vocabulary_before):
         ratio = len(vocabulary) / len(vocabulary_before)
@@ -107,12 +109,12 @@ def dataset_facts(
 def dataset_verdict(folder: Path) -> tuple[str | None, tuple[str, ...]]:
     """What was said of a data set, and why; None where it was never judged."""
     try:
-        said = json.loads((folder / _VERDICT).read_text(encoding="utf-8"))
+        recorded = json.loads((folder / _VERDICT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None, ()
     except (OSError, ValueError) as error:
         raise HourglassError(f"{folder / _VERDICT}: cannot be read: {error}") from error
-    return said["verdict"], tuple(said["failed"])
+    return recorded["verdict"], tuple(recorded["failed"])
 
 
 def refuse_critical_dataset(folder: Path) -> None:
@@ -133,10 +135,10 @@ def refuse_critical_dataset(folder: Path) -> None:
 def _dataset_before(folder: Path, manifest: Manifest) -> Path | None:
     """The data set of the latest time before this one's that was made alike and not refused."""
     others = (path.parent for path in folder.parent.glob(f"[!.]*/{MANIFEST_NAME}"))
-    made = [(read_manifest(other), other) for other in others if other != folder]
+    datasets = [(read_manifest(other), other) for other in others if other != folder]
     alike = [
         (other.as_of, path)
-        for other, path in made
+        for other, path in datasets
         if other.as_of < manifest.as_of
         and (other.window_h, other.config_digest) == (manifest.window_h, manifest.config_digest)
         and dataset_verdict(path)[0] != "critical"

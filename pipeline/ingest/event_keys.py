@@ -105,8 +105,8 @@ def hours_without_key(engine: Engine, lake: Lake, batch: ParsedBatch, renewed: F
     """The hours in which files that have grown repeated a key and now do so no longer."""
     if not lake.files(REPEATED_KEYS):
         return set()
-    known = engine.read(lake, REPEATED_KEYS)
-    views = {"known": known, "grown": renewed, "arrived": batch.events}
+    recorded = engine.read(lake, REPEATED_KEYS)
+    views = {"known": recorded, "grown": renewed, "arrived": batch.events}
     rows = engine.query("events_of_grown", views).collect()
     return {Hour(row.hour_index) for row in rows if row.withdrawn}
 

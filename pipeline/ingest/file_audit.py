@@ -59,8 +59,8 @@ def versions_of(audits: Iterable[FileAudit]) -> Versions:
     versions: Versions = defaultdict(list)
     for account in audits:
         versions[account.source_file].append(account)
-    for known in versions.values():
-        known.sort(key=lambda account: (account.arrival, account.modified, account.sha256))
+    for audits_of_file in versions.values():
+        audits_of_file.sort(key=lambda account: (account.arrival, account.modified, account.sha256))
     return dict(versions)
 
 
@@ -93,19 +93,19 @@ def reconcile(
     """
     versions = list(versions)
     owned = max(sum(account.accepted for account in versions) - displaced, 0)
-    kept = [account for account in versions if account.sha256 not in replaced]
+    remaining = [account for account in versions if account.sha256 not in replaced]
     accepted = []
-    for account in kept:
+    for account in remaining:
         # The oldest keep theirs, so the newest content is the one to lose.
         accepted.append(min(owned, account.accepted))
         owned -= accepted[-1]
-    for at, account in enumerate(kept):
+    for at, account in enumerate(remaining):
         more = min(owned, account.accepted + account.duplicates - accepted[at])
         accepted[at] += more
         owned -= more
     return [
         replace(account, accepted=now, duplicates=account.duplicates + account.accepted - now)
-        for account, now in zip(kept, accepted, strict=True)
+        for account, now in zip(remaining, accepted, strict=True)
     ]
 
 
@@ -114,10 +114,10 @@ def reconcile_all(
 ) -> Versions:
     """:func:`reconcile` for all files; the other two arguments are by file, where there are any."""
     return {
-        name: reconcile(known, displaced.get(name, 0), replaced.get(name, ()))
+        name: reconcile(audits_of_file, displaced.get(name, 0), replaced.get(name, ()))
         if name in displaced or name in replaced
-        else known
-        for name, known in versions.items()
+        else audits_of_file
+        for name, audits_of_file in versions.items()
     }
 
 
@@ -139,21 +139,25 @@ def removed_from(
     settled = dict(versions)
     for name, gone in removed.items():
         file = name or "(no source_file)"
-        known = list(settled.get(file, ())) or [_unknown(file)]
+        audits_of_file = list(settled.get(file, ())) or [_unknown(file)]
         left = gone
-        for at in reversed(range(len(known))):
-            count = getattr(known[at], column)
+        for at in reversed(range(len(audits_of_file))):
+            count = getattr(audits_of_file[at], column)
             less = left if at == 0 or left < 0 else min(left, count)
             left -= less
             if less:
-                said = by if known[at].removed_by is None else f"{known[at].removed_by}; {by}"
+                removers = (
+                    by
+                    if audits_of_file[at].removed_by is None
+                    else f"{audits_of_file[at].removed_by}; {by}"
+                )
                 changed: dict[str, Any] = {
                     column: count - less,
-                    "removed": known[at].removed + less,
-                    "removed_by": said,
+                    "removed": audits_of_file[at].removed + less,
+                    "removed_by": removers,
                 }
-                known[at] = replace(known[at], **changed)
-        settled[file] = known
+                audits_of_file[at] = replace(audits_of_file[at], **changed)
+        settled[file] = audits_of_file
     return settled
 
 
@@ -174,9 +178,9 @@ def check_events(
     Raises:
         HourglassError: it no longer would be.
     """
-    held = _accepted(*before.values()) == rows_before
+    was_consistent = _accepted(*before.values()) == rows_before
     accepted = _accepted(*reconciled.values(), arrived)
-    if held and accepted != rows_now:
+    if was_consistent and accepted != rows_now:
         raise HourglassError(
             f"events would hold {counted(rows_now, 'row')} but the files account for {accepted} "
             "of them; nothing was committed: please report this"

@@ -207,26 +207,26 @@ def _commit(
     key_window = settings.ingest.key_window if has_keys else None
     with find_earlier_keys(
         engine, lake, batch, batch.event_hours | gone, changed, key_window
-    ) as told:
-        hours = told.hours
-        known = engine.read(lake, EVENTS, hours)
+    ) as key_window_rows:
+        hours = key_window_rows.hours
+        recorded = engine.read(lake, EVENTS, hours)
         reworded = batch.events.where_in("source_file", changed)
         views = {
             "arrived": batch.events,
-            "known": known,
-            "repeated": told.repeated,
-            "elsewhere": told.elsewhere,
+            "known": recorded,
+            "repeated": key_window_rows.repeated,
+            "elsewhere": key_window_rows.elsewhere,
             "grown": names,
-            "reworded": reworded if changed else known.none(),
+            "reworded": reworded if changed else recorded.none(),
         }
-        query = engine.query("deduplicate_events", views, window_us=told.window_us)
+        query = engine.query("deduplicate_events", views, window_us=key_window_rows.window_us)
         with query.computed_once() as judged:
-            kept = judged.where("is_kept")
-            files = engine.stage(lake, kept, EVENTS)
+            accepted = judged.where("is_kept")
+            files = engine.stage(lake, accepted, EVENTS)
             repeated = stage_repeated(engine, lake, judged.where_not("is_kept")) if has_keys else []
-            views = {"parsed": batch.rows, "known": known, "kept": kept}
+            views = {"parsed": batch.rows, "known": recorded, "kept": accepted}
             counted = engine.query("account_files", views).collect()
-            digests = engine.query("digest_events", {"kept": kept}).collect()
+            digests = engine.query("digest_events", {"kept": accepted}).collect()
     arrived = _audits(batch.arrivals, counted, new_files.read_by)
     check_records(arrived)
     settled = reconcile_all(
@@ -281,8 +281,8 @@ def _withdrawn(engine: Engine, lake: Lake, batch: ParsedBatch, versions: Version
     views = {"grown": engine.texts("source_file", renewed), "arrived": batch.events}
 
     def found(hours: list[HourRange] | None) -> list[Any]:
-        known = engine.read(lake, EVENTS, hours)
-        return engine.query("events_of_grown", {"known": known, **views}).collect()
+        recorded = engine.read(lake, EVENTS, hours)
+        return engine.query("events_of_grown", {"known": recorded, **views}).collect()
 
     rows = found(contiguous(batch.event_hours))
     if sum(row.row_count for row in rows) != owned:

@@ -183,7 +183,9 @@ def _real_path(path: Path, real_root: Path, folders: dict[Path, Path | None]) ->
 
 def _is_finished(root: Path, path: Path) -> bool:
     parts = path.relative_to(root).parts
-    return not path.name.endswith(".tmp") and not any(part.startswith((".", "_")) for part in parts)
+    return not path.name.endswith(".tmp") and not any(
+        folder.startswith((".", "_")) for folder in parts
+    )
 
 
 def _printable(name: str) -> str:
@@ -332,8 +334,8 @@ def grown(arrivals: Iterable[Arrival], versions: Mapping[str, list[FileAudit]]) 
     return [
         arrival.file.source_file
         for arrival in arrivals
-        if (known := versions.get(arrival.file.source_file))
-        and arrival.continues.issuperset(old.sha256 for old in known)
+        if (recorded := versions.get(arrival.file.source_file))
+        and arrival.continues.issuperset(old.sha256 for old in recorded)
     ]
 
 

@@ -70,7 +70,7 @@ def files_too_late(
         refused["source_file"].to_pylist(), refused["raw"].to_pylist(), strict=True
     ):
         raws[name].append(raw)
-    found, missing = [], []
+    late_files, missing = [], []
     for name in sorted(raws):
         file = landing.get(name)
         parse = _parser_of(name, file, settings, source)
@@ -84,8 +84,8 @@ def files_too_late(
         if file is None:
             missing.append(name)
         else:
-            found.append(file)
-    return found, missing
+            late_files.append(file)
+    return late_files, missing
 
 
 def _parser_of(

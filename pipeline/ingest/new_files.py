@@ -81,8 +81,8 @@ def find_new_files(
     recorded = read_audits(lake, state)
     read_by = reading_digest(settings, source)
     accounts, unknown = with_readers(lake, settings, recorded, read_by, state)
-    asked = arrived_in(files, hours)
-    fresh, closed = not_yet_ingested(asked, accounts, read_by)
+    requested = arrived_in(files, hours)
+    fresh, closed = not_yet_ingested(requested, accounts, read_by)
     again: list[Arrival] = []
     missing: list[str] = []
     landing = {file.source_file: file for file in files}
@@ -93,15 +93,15 @@ def find_new_files(
             [f for f in refused if f.source_file not in new], accounts, read_by
         )
         closed += more_closed
-    known = len(asked) - len(fresh) - len(closed)
+    n_known = len(requested) - len(fresh) - len(closed)
     unreadable = [*unreadable, *closed]
     versions = versions_of(accounts)
-    elsewhere = landing.keys() - {file.source_file for file in asked}
+    elsewhere = landing.keys() - {file.source_file for file in requested}
     return NewFiles(
         [*fresh, *again],
         landing,
         accounts,
-        known,
+        n_known,
         unreadable,
         missing,
         read_by,
@@ -123,8 +123,8 @@ def _outdated(
     closed = {file.source_file for file in unreadable}
     return [
         name
-        for name, known in sorted(versions.items())
-        if any(old.records and old.read_by != read_by for old in known)
+        for name, audits_of_file in sorted(versions.items())
+        if any(old.records and old.read_by != read_by for old in audits_of_file)
         and name not in excepted
         and closed.isdisjoint([name, *map(str, PurePosixPath(name).parents)])
     ]
@@ -135,8 +135,10 @@ def files_with_duplicates(new_files: NewFiles) -> list[Arrival]:
     new = {arrival.file.source_file for arrival in new_files.arrivals}
     doubled = [
         new_files.landing[name]
-        for name, known in new_files.versions.items()
-        if name in new_files.landing and name not in new and any(old.duplicates for old in known)
+        for name, audits_of_file in new_files.versions.items()
+        if name in new_files.landing
+        and name not in new
+        and any(old.duplicates for old in audits_of_file)
     ]
     arrivals, _ = _once_more(doubled, new_files.audits, new_files.read_by)
     return [arrival for arrival in arrivals if arrival.sha256 in arrival.continues]

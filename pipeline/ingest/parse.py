@@ -208,7 +208,7 @@ def content_key(event: ParsedEvent) -> str:
 
     Context is left out, so that a resend that merely names another server is the same event.
     """
-    said = (
+    content = (
         event.event_time_us,
         event.user_id,
         event.item_id,
@@ -218,7 +218,7 @@ def content_key(event: ParsedEvent) -> str:
     )
     # Separates the fields unambiguously whatever characters they hold; repr would write letters
     # that are new in Unicode otherwise in the next version of Python.
-    return hashlib.blake2b(ascii(said).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(ascii(content).encode(), digest_size=16).hexdigest()
 
 
 def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:

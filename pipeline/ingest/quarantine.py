@@ -72,5 +72,5 @@ def _hours_in_quarantine(lake: Lake, batch: ParsedBatch, versions: Versions) -> 
     hours = contiguous(file.arrival for file in before) if named else None
     rows = lake.arrow(QUARANTINE, hours, columns=("hour", "source_file"))
     names = pa.array([file.source_file for file in before], pa.string())
-    found = rows.filter(pc.is_in(rows["source_file"], value_set=names))
-    return {Hour.of(hour) for hour in pc.unique(found["hour"]).to_pylist()}
+    refused = rows.filter(pc.is_in(rows["source_file"], value_set=names))
+    return {Hour.of(hour) for hour in pc.unique(refused["hour"]).to_pylist()}

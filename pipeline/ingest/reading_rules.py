@@ -54,7 +54,10 @@ def with_readers(
     if all(account.read_by is not None for account in audits):
         return audits, 0
     commits = (lake.properties(spec, state) for spec in (SOURCE_FILES, EVENTS))
-    recorded = next((made[FORMAT_PROPERTY] for made in commits if FORMAT_PROPERTY in made), None)
+    recorded = next(
+        (properties[FORMAT_PROPERTY] for properties in commits if FORMAT_PROPERTY in properties),
+        None,
+    )
     same = recorded is None or recorded == settings.digest("source")
     former = read_by if same else OTHER_SETTINGS
     silent = {account.source_file for account in audits if account.read_by is None}

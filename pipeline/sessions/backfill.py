@@ -54,7 +54,7 @@ class BackfillPlan:
     @property
     def hours(self) -> int:
         """How many hours are to be filled."""
-        return sum(len(part.hours) for part in self.ranges)
+        return sum(len(planned.hours) for planned in self.ranges)
 
 
 def plan_backfill(
@@ -109,13 +109,13 @@ def backfill(
             :func:`pipeline.sessions.sessionize.sessionize`.
     """
     late = _late(clock, requested, accept_late)
-    taken = ingest(compute, lake, settings, clock, _arrivals(requested), late)
+    summary = ingest(compute, lake, settings, clock, _arrivals(requested), late)
     now = filled_state(lake, settings)
     end = _end(now, settings, clock, requested)
     stale = stale_hours_of(now, rules_digest(settings), end)
     if not stale:
-        return taken, None
-    return taken, sessionize(compute, lake, settings, contiguous(stale)[-1], report, end)
+        return summary, None
+    return summary, sessionize(compute, lake, settings, contiguous(stale)[-1], report, end)
 
 
 def _arrivals(requested: HourRange | None) -> HourRange | None:
@@ -150,6 +150,6 @@ def _planned(now: FilledState, rules: str, end: Hour, refused: set[Hour]) -> Ite
 
     hours_told = sorted({*stale_hours_of(now, rules, end), *refused})
     for why, hours in groupby(hours_told, key=why_of):
-        for part in contiguous(hours):
-            events = sum(now.arrived[hour].rows for hour in part if hour in now.arrived)
-            yield PlannedRange(part, why or "", events)
+        for hour_range in contiguous(hours):
+            events = sum(now.arrived[hour].rows for hour in hour_range if hour in now.arrived)
+            yield PlannedRange(hour_range, why or "", events)

@@ -147,16 +147,16 @@ def _groups(hours: HourRange, events: Sequence[HourFile], rows: int, cores: int)
     if rows > cores * _ROWS_WORTH_A_TASK or len(hours) > cores * _FILES_PER_TASK // 8:
         # As many rounds as there are, no core should stand idle in the last.
         tasks = -(-tasks // cores) * cores
-    held = dict.fromkeys(hours, 0)
+    rows_of_hour = dict.fromkeys(hours, 0)
     for file in events:
-        if file.hour in held:
-            held[file.hour] += file.rows
+        if file.hour in rows_of_hour:
+            rows_of_hour[file.hour] += file.rows
     # An hour costs something even where it is silent.
-    share = (sum(held.values()) + len(hours)) / tasks
-    bounds, taken = [hours.first.index], 0.0
-    for hour, count in held.items():
-        taken += count + 1
-        if taken >= share * len(bounds) and hour + 1 < hours.stop:
+    share = (sum(rows_of_hour.values()) + len(hours)) / tasks
+    bounds, total = [hours.first.index], 0.0
+    for hour, count in rows_of_hour.items():
+        total += count + 1
+        if total >= share * len(bounds) and hour + 1 < hours.stop:
             bounds.append((hour + 1).index)
     return (*bounds, hours.stop.index)
 

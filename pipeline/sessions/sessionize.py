@@ -98,10 +98,10 @@ def sessionize(
     rules = rules_digest(settings)
     before = filled_state(lake, settings, hours)
     settled = max(hours.stop, lake.stable_from(rules) or hours.stop)
-    asked = set(hours)
-    stale = set(stale_hours_of(before, rules, hours.stop)) - asked
+    requested = set(hours)
+    stale = set(stale_hours_of(before, rules, hours.stop)) - requested
     last = max([hours.stop - 1, *before.filled, *([until - 1] if until else [])])
-    run = _Run(dict(before.filled), asked | stale)
+    run = _Run(dict(before.filled), requested | stale)
     refused = _refused(lake, before.since or Hour(0))
     # One of which no record could be accepted would else pass for a silent hour.
     run.pending |= {h for h in refused if h < hours.stop and h not in before.filled}
@@ -136,9 +136,9 @@ def sessionize(
     filled = {hour for step in run.done for hour in step}
     return SessionizeSummary(
         filled=tuple(contiguous(filled)),
-        asked=len(asked),
+        asked=len(requested),
         missing_or_changed=len(stale),
-        carried_on=len(filled - asked - stale),
+        carried_on=len(filled - requested - stale),
         events=sum(before.arrived[hour].rows for hour in filled if hour in before.arrived),
         closed_events=run.closed_events,
         settled_at=tuple(run.stable_from),

@@ -102,8 +102,8 @@ def scan(plan: Plan) -> Callable[[int], Iterator[ShuffleBlock]]:
 
     def run(task: int) -> Iterator[ShuffleBlock]:
         scanned = _scan(plan, range(plan.scans[task], plan.scans[task + 1]))
-        for bucket, part in _by_bucket(_event_index(plan, scanned), plan.bucket_bits):
-            yield bucket, task, EVENT_INDEX_KIND, part
+        for bucket, block in _by_bucket(_event_index(plan, scanned), plan.bucket_bits):
+            yield bucket, task, EVENT_INDEX_KIND, block
         if not scanned.carried:
             yield 0, task, WRITTEN_KIND, _report(ITEM_HOURS, list(_item_hours(plan, scanned)))
 
@@ -118,8 +118,8 @@ def assigning(plan: Plan) -> Callable[[int, Received], Iterator[ShuffleBlock]]:
             yield 0, bucket, WRITTEN_KIND, report
         if EVENT_INDEX_KIND in received:
             placed = assign_sessions(received[EVENT_INDEX_KIND], plan.rules)
-            for group, part in _by_group(placed, plan):
-                yield group, bucket, ASSIGNED_KIND, part
+            for group, block in _by_group(placed, plan):
+                yield group, bucket, ASSIGNED_KIND, block
 
     return run
 
@@ -369,11 +369,11 @@ def _events_of(plan: Plan, assigned: pa.Table) -> tuple[pa.Table, Ints]:
     where = base[source] + row
     needed = np.zeros(sum(table.num_rows for table in tables), np.bool_)
     needed[where] = True
-    kept = []
+    needed_tables = []
     for index, table in zip(wanted, tables, strict=True):
         mask = needed[base[index] : base[index] + table.num_rows]
-        kept.append(table if mask.all() else table.filter(pa.array(mask)))
-    return pa.concat_tables(kept).combine_chunks(), (np.cumsum(needed) - 1)[where]
+        needed_tables.append(table if mask.all() else table.filter(pa.array(mask)))
+    return pa.concat_tables(needed_tables).combine_chunks(), (np.cumsum(needed) - 1)[where]
 
 
 def _closed_sessions(
@@ -414,12 +414,12 @@ def _open_parts(
     begins = np.bincount(np.clip(hour - first, 0, span), minlength=span + 1)
     ends = np.bincount(np.clip(close - first, 0, span), minlength=span + 1)
     standing = np.cumsum(begins - ends)[:span]
-    part_first, held = first, 0
+    part_first, standing_rows = first, 0
     for offset, count in enumerate(standing.tolist()):
-        if held and held + count > _OPEN_ROWS_AT_ONCE:
+        if standing_rows and standing_rows + count > _OPEN_ROWS_AT_ONCE:
             yield part_first, first + offset
-            part_first, held = first + offset, 0
-        held += count
+            part_first, standing_rows = first + offset, 0
+        standing_rows += count
     yield part_first, stop
 
 
@@ -439,7 +439,7 @@ def _session_rows(
     moved = events.take(pa.array(rows[chosen]))
     tie_rank = assigned["tie_rank"].to_numpy()[chosen]
     start_us = assigned["start_us"].to_numpy()[chosen]
-    made = {
+    columns = {
         "hour": pa.array(hour.astype(np.int64) * HOUR_US).cast(TIMESTAMP),
         "session_id": session_ids(assigned["trail"].to_numpy()[chosen], start_us),
         "session_start": pa.array(start_us).cast(TIMESTAMP),
@@ -448,12 +448,12 @@ def _session_rows(
     }
     if spec is SESSIONS:
         dwell_us = assigned["dwell_us"].to_numpy()[chosen]
-        made["dwell_s"] = pa.array(dwell_us / _US_PER_S, mask=dwell_us < 0)
+        columns["dwell_s"] = pa.array(dwell_us / _US_PER_S, mask=dwell_us < 0)
     else:
         chain_us = assigned["chain_us"].to_numpy()[chosen]
-        made["chain_start"] = pa.array(chain_us).cast(TIMESTAMP)
+        columns["chain_start"] = pa.array(chain_us).cast(TIMESTAMP)
     return pa.table(
-        {name: made[name] if name in made else moved[name] for name in spec.schema.names},
+        {name: columns[name] if name in columns else moved[name] for name in spec.schema.names},
         schema=spec.schema,
     )
 
@@ -463,9 +463,9 @@ def _written(plan: Plan, spec: TableSpec, rows: pa.Table, hour: NDArray[np.gener
     writer = HourWriter(plan.folders[spec.name], brief=spec is OPEN_SESSIONS)
     files, digests = [], []
     for index, start, length in _runs(hour):
-        part = rows.slice(start, length)
-        files.append(writer.write(Hour(index), iter([part])))
-        digests.append(content_digest(part.drop_columns(["hour"])))
+        rows_of_hour = rows.slice(start, length)
+        files.append(writer.write(Hour(index), iter([rows_of_hour])))
+        digests.append(content_digest(rows_of_hour.drop_columns(["hour"])))
     return _report(spec, files, digests)
 
 

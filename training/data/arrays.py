@@ -37,11 +37,11 @@ def known_events(
 
 def latest_before(time_us: Ints, before_us: int | None, most: int) -> NDArray[np.bool_]:
     """Which events (N,) came before a time; the ``most`` latest of them, and ties with those."""
-    known = np.ones(len(time_us), np.bool_) if before_us is None else time_us < before_us
-    if known.sum() > most:
-        place = known.sum() - most
-        known &= time_us >= np.partition(time_us[known], place)[place]
-    return known
+    is_chosen = np.ones(len(time_us), np.bool_) if before_us is None else time_us < before_us
+    if is_chosen.sum() > most:
+        excess = is_chosen.sum() - most
+        is_chosen &= time_us >= np.partition(time_us[is_chosen], excess)[excess]
+    return is_chosen
 
 
 def session_of_event(histories: Histories) -> Ints:
@@ -100,7 +100,7 @@ def select_users(histories: Histories, requests: Requests) -> tuple[Histories, R
     _, event = ranges(histories.offsets[users], histories.lengths[users])
     offsets = np.concatenate([[0], np.cumsum(histories.lengths[users])])
     features = histories.user_features
-    part = Histories(
+    own_histories = Histories(
         histories.user_ids[users],
         offsets,
         histories.n_context[users],
@@ -116,10 +116,10 @@ def select_users(histories: Histories, requests: Requests) -> tuple[Histories, R
         context_fields=histories.context_fields,
         user_features=None if features is None else _features_of(features, users),
     )
-    asked = Requests(
+    own_requests = Requests(
         row.astype(np.int64), requests.length, requests.now_us, requests.context, requests.starts
     )
-    return part, asked
+    return own_histories, own_requests
 
 
 def _features_of(features: Features, rows: Ints) -> Features:

@@ -242,7 +242,7 @@ class InMemoryDatasets:
             return self._cache[key]
         began_s = time.perf_counter()
         own = self.settings.model_copy(update={"dataset": rules})
-        made = build_in_memory(self.log, own, as_of, before), time.perf_counter() - began_s
+        cut = build_in_memory(self.log, own, as_of, before), time.perf_counter() - began_s
         if key:
-            self._cache[key] = made
-        return made
+            self._cache[key] = cut
+        return cut

@@ -40,16 +40,16 @@ def flat_columns(folder: Path, manifest: Manifest) -> Columns:
         HourglassError: a shard is missing or damaged, or its columns contradict one another.
     """
     try:
-        found = _mapped(folder, manifest)
-        if found is None:
+        columns = _mapped(folder, manifest)
+        if columns is None:
             with _one_at_a_time(folder):
-                found = _mapped(folder, manifest)
-                if found is None:
+                columns = _mapped(folder, manifest)
+                if columns is None:
                     _make(folder, manifest)
-                    found = _mapped(folder, manifest)
+                    columns = _mapped(folder, manifest)
     except OSError:
-        found = None
-    return _in_memory(folder, manifest) if found is None else found
+        columns = None
+    return _in_memory(folder, manifest) if columns is None else columns
 
 
 def _mapped(folder: Path, manifest: Manifest) -> Columns | None:

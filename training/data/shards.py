@@ -129,7 +129,7 @@ def _joined(table: pa.Table, column: str) -> pa.Array:
 
 
 def _read_shard(folder: Path, name: str, manifest: Manifest) -> Columns:
-    fields = [f"context_{place}" for place in range(len(manifest.context_fields))]
+    fields = [f"context_{number}" for number in range(len(manifest.context_fields))]
     table = read_table(folder, name, ("user_id", "n_context", *EVENT_COLUMNS, *fields))
     lengths = list_lengths(table, "item")
     flat: Columns = {}
@@ -146,8 +146,8 @@ def _read_shard(folder: Path, name: str, manifest: Manifest) -> Columns:
             folder / name, table, column, EVENT_COLUMNS.get(column, np.int32)
         )
     context = np.empty((len(flat["item"]), len(fields)), np.int32)
-    for place, field in enumerate(fields):
-        context[:, place] = flat.pop(field)
+    for number, field in enumerate(fields):
+        context[:, number] = flat.pop(field)
     n_context = table_column(table, "n_context", np.int32)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     columns = {"offsets": offsets, "n_context": n_context, **flat, "context": context}
@@ -162,8 +162,8 @@ def _verify(where: Path, manifest: Manifest, users: pa.ChunkedArray, columns: Co
             f"{where}: items run from {item.min()} to {item.max()} but the vocabulary holds "
             f"1 to {manifest.n_items}: build the data set again"
         )
-    for place, field in enumerate(manifest.context_fields):
-        codes = columns["context"][:, place]
+    for number, field in enumerate(manifest.context_fields):
+        codes = columns["context"][:, number]
         if len(codes) and not (codes.min() >= 0 and codes.max() <= len(field.values)):
             raise HourglassError(
                 f"{where}: codes of the context field {field.name!r} run from {codes.min()} to "

@@ -35,8 +35,8 @@ class Pairs(NamedTuple):
 
     def within(self, first: int, stop: int) -> Pairs:
         """Of the requests ``first`` to ``stop``, counted from the first of them."""
-        part = slice(*np.searchsorted(self.row, [first, stop]).tolist())
-        return Pairs(self.row[part] - first, self.column[part], self.value[part])
+        rows = slice(*np.searchsorted(self.row, [first, stop]).tolist())
+        return Pairs(self.row[rows] - first, self.column[rows], self.value[rows])
 
 
 class Factors(NamedTuple):
@@ -103,13 +103,13 @@ def _with_score_features(
     device = taste.left.device
     chosen = torch.nn.functional.one_hot(torch.from_numpy(of_request.reshape(-1)), len(sets))
     affinity = torch.from_numpy(weights[:, :1].astype(np.float32)).to(device)
-    told = torch.from_numpy(of_items.astype(np.float32)).to(device)
+    features = torch.from_numpy(of_items.astype(np.float32)).to(device)
     pairs = tuple(
         Pairs(term.row, term.column, weights[term.row, k].astype(np.float32) * term.value)
         for k, term in enumerate(evidence.pair_features(histories, requests), start=stop)
     )
     return Factors(
         torch.cat([taste.left * affinity, chosen.to(device, torch.float32)], 1),
-        (*taste.right, told.T),
+        (*taste.right, features.T),
         pairs,
     )

@@ -48,8 +48,8 @@ class Exclusions(NamedTuple):
 
     def within(self, first: int, stop: int) -> Exclusions:
         """Of the requests ``first`` to ``stop``, counted from the first of them."""
-        part = slice(*np.searchsorted(self.row, [first, stop]).tolist())
-        return Exclusions(self.columns, self.row[part] - first, self.column[part])
+        rows = slice(*np.searchsorted(self.row, [first, stop]).tolist())
+        return Exclusions(self.columns, self.row[rows] - first, self.column[rows])
 
     def of(self, rows: Ints) -> Exclusions:
         """Of some requests, in their order."""
@@ -85,13 +85,13 @@ def best_items(
     first, size = 0, min(_USERS_AT_FIRST, _USERS_AT_ONCE)
     while first < len(requests):
         stop = min(first + size, len(requests))
-        part, asked = select_users(histories, requests.take(slice(first, stop)))
-        factors = _factors(model, part, asked)
+        own_histories, own_requests = select_users(histories, requests.take(slice(first, stop)))
+        factors = _factors(model, own_histories, own_requests)
         pairs = sum(len(term.row) for term in factors.pairs) if factors is not None else 0
-        for rows, columns, found in _of_block(
-            model, factors, part, asked, k, exclusions.within(first, stop), n_items
+        for rows, columns, scores in _of_block(
+            model, factors, own_histories, own_requests, k, exclusions.within(first, stop), n_items
         ):
-            yield first + rows, columns, found
+            yield first + rows, columns, scores
         # Next to popular items is nearly everything: thousands of pairs a user.
         size = _PAIRS_AT_ONCE * (stop - first) // max(1, pairs)
         size = max(1, min(size, _USERS_AT_ONCE))
@@ -121,9 +121,9 @@ def _of_block(
             if len(theirs.row):
                 pairs = (torch.from_numpy(each).to(scores.device) for each in theirs[1:])
                 scores[tuple(pairs)] = -torch.inf
-            best, found = (each.cpu().numpy() for each in top_k(scores, k))
-            _refuse_nan(model.name, found)
-            yield rows, best, found
+            best, best_scores = (each.cpu().numpy() for each in top_k(scores, k))
+            _refuse_nan(model.name, best_scores)
+            yield rows, best, best_scores
 
 
 def _factors(model: Model, histories: Histories, requests: Requests) -> Factors | None:
@@ -153,11 +153,13 @@ def _of_factors(
     left = torch.cat([left, torch.ones_like(left[:, :1])], 1)
     for first in range(0, len(left), _ROWS):
         stop = min(first + _ROWS, len(left))
-        told = exclusions.within(first, stop)
-        never = Pairs(told.row, told.column, np.full(len(told.row), -np.inf, np.float32))
+        excluded = exclusions.within(first, stop)
+        never = Pairs(
+            excluded.row, excluded.column, np.full(len(excluded.row), -np.inf, np.float32)
+        )
         added = (*(each.within(first, stop) for each in pairs), never)
-        best, found = _best_of_product(left[first:stop], right, added, k)
-        scores = found.cpu().numpy()
+        best, best_scores = _best_of_product(left[first:stop], right, added, k)
+        scores = best_scores.cpu().numpy()
         _refuse_nan(name, scores)
         scores[scores < _NEVER / 2] = -np.inf
         rows = np.arange(first, stop, dtype=np.int64)
@@ -186,9 +188,9 @@ def _best_of_product(
         stop = min(first + _COLUMNS, n_columns)
         scores = torch.mm(left, right[first:stop].T)  # (u, c)
         for row, column, value in parts:
-            part = slice(*np.searchsorted(column, [first, stop]).tolist())
-            at = (row[part], torch.from_numpy(column[part] - first).to(left.device))
-            scores.index_put_(at, value[part], accumulate=True)
+            span = slice(*np.searchsorted(column, [first, stop]).tolist())
+            at = (row[span], torch.from_numpy(column[span] - first).to(left.device))
+            scores.index_put_(at, value[span], accumulate=True)
         blocks = torch.unflatten(scores, 1, (-1, _BLOCK))
         maxima[:, first // _BLOCK : stop // _BLOCK] = blocks.amax(2)
     return _best_of_blocks(left, right, added, top_k(maxima, k)[0].sort(1).values, k)
@@ -205,18 +207,18 @@ def _best_of_blocks(
     columns = (blocks[:, :, None] * _BLOCK + within).flatten(1)  # (u, b * _BLOCK)
     scores = torch.empty(columns.shape, device=left.device)
     for first in range(0, len(left), _ROWS_AGAIN):
-        part = slice(first, first + _ROWS_AGAIN)
-        vectors = by_block[blocks[part]].flatten(1, 2)  # (r, b * _BLOCK, F)
-        scores[part] = torch.bmm(vectors, left[part, :, None])[:, :, 0]
+        span = slice(first, first + _ROWS_AGAIN)
+        vectors = by_block[blocks[span]].flatten(1, 2)  # (r, b * _BLOCK, F)
+        scores[span] = torch.bmm(vectors, left[span, :, None])[:, :, 0]
     chosen = blocks.cpu().numpy()
     for pairs in added:
-        pair, place = np.nonzero(chosen[pairs.row] == (pairs.column // _BLOCK)[:, None])
-        at = (pairs.row[pair], place * _BLOCK + pairs.column[pair] % _BLOCK)
+        pair, block = np.nonzero(chosen[pairs.row] == (pairs.column // _BLOCK)[:, None])
+        at = (pairs.row[pair], block * _BLOCK + pairs.column[pair] % _BLOCK)
         rows, places = (torch.from_numpy(each).to(left.device) for each in at)
         value = torch.from_numpy(pairs.value[pair]).to(left.device)
         scores.index_put_((rows, places), value, accumulate=True)
-    best, found = top_k(scores, k)
-    return columns.gather(1, best), found
+    best, best_scores = top_k(scores, k)
+    return columns.gather(1, best), best_scores
 
 
 def _by_column(pairs: Pairs, device: torch.device) -> tuple[Tensor, Ints, Tensor]:
@@ -265,13 +267,17 @@ def _same_for_all(
         rows = np.flatnonzero(requests.now_us == now_us)
         scores = model.score(histories, requests.take(rows[:1]))  # (1, V)
         scores[:, exclusions.columns] = -np.inf
-        best, found = (each[0].numpy() for each in top_k(torch.from_numpy(scores), reach))
-        _refuse_nan(model.name, found)
+        best, best_scores = (each[0].numpy() for each in top_k(torch.from_numpy(scores), reach))
+        _refuse_nan(model.name, best_scores)
         for first in range(0, len(rows), size):
             mine = rows[first : first + size]
             _, row, column = exclusions.of(mine)
-            columns, taken = first_allowed(best, row, column, len(mine), k, n_items)
-            yield mine, columns, np.where(taken >= 0, found[taken], -np.inf).astype(np.float32)
+            columns, position = first_allowed(best, row, column, len(mine), k, n_items)
+            yield (
+                mine,
+                columns,
+                np.where(position >= 0, best_scores[position], -np.inf).astype(np.float32),
+            )
 
 
 def _refuse_nan(name: str, scores: Floats) -> None:
@@ -301,17 +307,17 @@ def first_allowed(
     Returns:
         Items (n_rows, k) and their places in ``best``, -1 (with item 0) where nothing is left.
     """
-    place = np.full(n_items, -1, np.int64)
-    place[best] = np.arange(len(best))
+    position = np.full(n_items, -1, np.int64)
+    position[best] = np.arange(len(best))
     allowed = np.ones((n_rows, len(best)), np.bool_)
-    hit = place[column] >= 0
-    allowed[row[hit], place[column[hit]]] = False
+    hit = position[column] >= 0
+    allowed[row[hit], position[column[hit]]] = False
     rank = np.cumsum(allowed, axis=1)  # (n, c) 1 is the first place
-    taken = np.full((n_rows, k), -1, np.int64)
+    chosen = np.full((n_rows, k), -1, np.int64)
     at, which = np.nonzero(allowed & (rank <= k))
-    taken[at, rank[at, which] - 1] = which
-    items = np.where(taken >= 0, best[taken], 0) if len(best) else np.zeros((n_rows, k), np.int64)
-    return items, taken
+    chosen[at, rank[at, which] - 1] = which
+    items = np.where(chosen >= 0, best[chosen], 0) if len(best) else np.zeros((n_rows, k), np.int64)
+    return items, chosen
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -334,22 +340,22 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     columns = (begin[:, :, None] + torch.arange(width, device=scores.device)).flatten(1)
     beyond = columns >= n_items  # of the last block, which may be shorter
     chosen = scores.gather(1, columns.clamp_max(n_items - 1)).masked_fill_(beyond, -torch.inf)
-    within, found = top_k(chosen, k)  # (n, k)
-    return columns.gather(1, within).clamp_max(n_items - 1), found
+    within, best_scores = top_k(chosen, k)  # (n, k)
+    return columns.gather(1, within).clamp_max(n_items - 1), best_scores
 
 
 def _by_sorting(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     import torch
 
     n_items = scores.shape[1]
-    found, columns = scores.topk(min(k + 1, n_items), 1)
+    best_scores, columns = scores.topk(min(k + 1, n_items), 1)
     if n_items > k:
         # Which of several equal items is the k-th is `topk`'s secret: there sort in full.
-        (tied,) = torch.nonzero(found[:, k - 1] == found[:, k], as_tuple=True)
+        (tied,) = torch.nonzero(best_scores[:, k - 1] == best_scores[:, k], as_tuple=True)
         if len(tied):
             ordered = scores[tied].sort(dim=1, descending=True, stable=True)
             columns[tied, :k] = ordered.indices[:, :k]
         columns = columns[:, :k]
     columns = columns.sort(1).values
-    found, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
-    return columns.gather(1, order), found
+    best_scores, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    return columns.gather(1, order), best_scores
