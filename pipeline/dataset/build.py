@@ -104,7 +104,7 @@ def freeze_test_set(
 
 
 def find_test_set(lake: Lake, settings: Settings, base: Path, hours: HourRange) -> Path | None:
-    """The test part as `freeze_test_set` made it before from the same events, if it did.
+    """The test set as `freeze_test_set` made it before from the same events, if it did.
 
     Raises:
         UsageError: the hours do not begin where the data set ends.

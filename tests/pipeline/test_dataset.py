@@ -41,7 +41,7 @@ from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import DatasetSettings, SessionSettings, Settings, SourceSettings
 from pipeline.workspace import CommandContext
 from training.data.reader import DataSet, read_dataset
-from training.steps.evaluate import test_set_of
+from training.steps.evaluate import ensure_test_set
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -390,7 +390,7 @@ def test_a_test_part_that_was_made_is_found(compute: Compute, log: Log, base: Pa
 
 
 def test_a_test_part_starts_where_its_data_set_ends(compute: Compute, log: Log, base: Path) -> None:
-    with pytest.raises(UsageError, match=f"is as of {DAY + T}: its test part cannot start at"):
+    with pytest.raises(UsageError, match=f"is as of {DAY + T}: its test set cannot start at"):
         freeze_test_set(compute, log.lake, log.settings, base, HourRange(DAY + T + 1, DAY + T + 2))
 
 
@@ -466,7 +466,7 @@ def test_commands_freeze_few_events_without_java(log: Log, monkeypatch: pytest.M
     settings = with_rules(log, max_dwell_bins=7)
     ctx = CommandContext(settings, datetime(2025, 1, 1, tzinfo=UTC))
     folder, _ = freeze_and_validate(ctx, settings, DAY + T)
-    part = read_dataset(test_set_of(ctx, folder))
+    part = read_dataset(ensure_test_set(ctx, folder))
     assert part.manifest.base_dataset_id == folder.name
     known = histories_at(ctx.compute, log.lake, settings, folder, DAY + T + 1)
     assert read_manifest(known).n_users > part.manifest.n_users

@@ -22,7 +22,7 @@ from training.cli.replay import replay
 from training.cli.report import report
 from training.cli.train import refit, stale, train
 from training.fit.model_lines import judged_dataset
-from training.steps.evaluate import evaluate_step, show_leaderboard, test_set_of
+from training.steps.evaluate import ensure_test_set, evaluate_step, show_leaderboard
 
 if TYPE_CHECKING:
     from pipeline.maintenance.maintain import ModelInputs
@@ -48,7 +48,7 @@ def leaderboard(context: typer.Context, dataset: DataSet = "last") -> None:
 
     ctx: CommandContext = context.obj
     folder = judged_dataset(ctx, dataset)
-    show_leaderboard(ctx, load_evaluation(ctx.settings, folder, test_set_of(ctx, folder)))
+    show_leaderboard(ctx, load_evaluation(ctx.settings, folder, ensure_test_set(ctx, folder)))
 
 
 @app.command()

@@ -47,7 +47,7 @@ def slice_masks(
     ``NEW_ITEM_H`` hours before it.
 
     Args:
-        test_set: the test part.
+        test_set: the test set.
         ranks: of any model, for its targets.
         seen_us: (V,) from :func:`first_seen_us`; without it, no item is told to be new.
 

@@ -109,7 +109,7 @@ def check_artefact(
 
     Args:
         folder: ``<models>/<model_id>``.
-        test_set: the test part.
+        test_set: the test set.
         rule: which events are targets.
         load: the loader of artefacts, ``training.registry.artefact.load_model``.
         seed: chooses the probed requests and the scrambled future.

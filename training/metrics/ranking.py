@@ -1,4 +1,4 @@
-"""Ranking the events of a frozen test part: the same questions for every model.
+"""Ranking the events of a frozen test set: the same questions for every model.
 
 Shapes: ``N`` events, ``U`` users, ``V`` items, ``n`` targets.  Each event past a user's context
 is a target; its request knows the user's events before it, the time at which it happened, and the
@@ -126,7 +126,7 @@ def rank_targets(
 
     Args:
         model: a fitted system.
-        test_set: the test part.
+        test_set: the test set.
         rule: which events are targets.
         model_id: goes into the ranks and the error messages.
         item_ids: (W,) the model's own vocabulary.

@@ -1,4 +1,4 @@
-"""Ranks that a model gave to the targets of one frozen test part, and what they add up to.
+"""Ranks that a model gave to the targets of one frozen test set, and what they add up to.
 
 Shapes: ``n`` targets.  Files lie at ``<evaluations>/<frozen_id>/<model_id>.parquet``.
 """

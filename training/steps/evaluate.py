@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from training.evaluation.evaluate import Evaluation
 
 
-def test_set_of(ctx: CommandContext, dataset: Path) -> Path:
+def ensure_test_set(ctx: CommandContext, dataset: Path) -> Path:
     """The events that judge a data set's models, frozen on first use."""
     from pipeline.dataset.build import find_test_set, freeze_test_set
     from pipeline.dataset.manifest import read_manifest
@@ -30,7 +30,7 @@ def evaluate_step(ctx: CommandContext, dataset: Path) -> Evaluation:
     """Evaluate with a progress bar."""
     from training.evaluation.evaluate import evaluate as run
 
-    test_set = test_set_of(ctx, dataset)
+    test_set = ensure_test_set(ctx, dataset)
     with progress_bar(ctx, "evaluating") as (advance, describe):
 
         def report(name: str, done: int, total: int) -> None:

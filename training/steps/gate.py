@@ -14,7 +14,7 @@ from pipeline.workspace import CommandContext
 from training.gate.judged_hours import note_judged
 from training.gate.reasons import OF_NO_CANDIDATE
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import test_set_of
+from training.steps.evaluate import ensure_test_set
 
 if TYPE_CHECKING:
     from training.gate.gate import Decision
@@ -60,7 +60,7 @@ def run_gate(ctx: CommandContext, dataset: Path, late: Sequence[str] | None = No
     from training.steps.retrain import is_skipped
 
     settings, registry = ctx.settings, registry_of(ctx)
-    test_set = test_set_of(ctx, dataset)
+    test_set = ensure_test_set(ctx, dataset)
     at = ctx.now_iso()
     ensure_champion(settings, registry, dataset, at)
     worth = recorded_retrain_decision(settings, dataset.name)

@@ -12,7 +12,7 @@ from pipeline.workspace import CommandContext
 from training.deployment.champion_history import champion_during, champion_periods
 from training.registry.candidates import candidates
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import test_set_of
+from training.steps.evaluate import ensure_test_set
 
 if TYPE_CHECKING:
     from training.deployment.monitor_record import MonitorResult
@@ -44,7 +44,7 @@ def monitor_champion(ctx: CommandContext, dataset: Path) -> MonitorStepResult:
     tenure = champion_during(champion_periods(registry, registry.records), hours.first)
     if tenure is None:
         return MonitorStepResult(f"nothing was live during {hours}: there is nothing to watch yet")
-    test_set = test_set_of(ctx, dataset)
+    test_set = ensure_test_set(ctx, dataset)
     judge = ChampionMonitor(
         settings=settings,
         registry=registry,
