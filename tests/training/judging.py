@@ -38,7 +38,7 @@ class Card:
 class Loaded:
     """What the loader of artefacts hands back."""
 
-    system: Any
+    model: Any
     card: Card
     item_ids: NDArray[np.object_]
 

@@ -27,7 +27,7 @@ def config(tmp_path: Path) -> Path:
         "stale --dataset {}",
         "train --dataset {}",
         "evaluate --dataset {}",
-        "watch --dataset {}",
+        "monitor --dataset {}",
         "gate --dataset {}",
         "leaderboard --dataset {}",
         "dataset --as-of 2016-03-14T13 --extend {}",

@@ -68,7 +68,7 @@ class Card(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    system: Peeker
+    model: Peeker
     item_ids: np.ndarray
     card: Card = Card()
 

@@ -100,8 +100,8 @@ def test_what_happens_in_a_step_is_not_known_to_it(tmp_path: Path) -> None:
     two = rolled(settings_of(tmp_path / "two", arms), other, 12, 16)
     for name in one:
         for step in range(2):
-            np.testing.assert_array_equal(one[name][step].asked.rank, two[name][step].asked.rank)
-    assert any(len(one[name][2].asked.rank) != len(two[name][2].asked.rank) for name in one)
+            np.testing.assert_array_equal(one[name][step].ranks.rank, two[name][step].ranks.rank)
+    assert any(len(one[name][2].ranks.rank) != len(two[name][2].ranks.rank) for name in one)
 
 
 def test_an_item_first_seen_within_a_step_is_a_miss_and_told_apart(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_an_item_first_seen_within_a_step_is_a_miss_and_told_apart(tmp_path: Pat
     log = log_of(events, settings, HOURS)
     new = int(np.searchsorted(log.item_ids, "new"))
     for steps in found.values():
-        within, after = (one.asked for one in steps)
+        within, after = (one.ranks for one in steps)
         of_new = within.item == new
         assert of_new.sum() == 2
         assert not within.known[of_new].any()
@@ -121,7 +121,7 @@ def test_an_item_first_seen_within_a_step_is_a_miss_and_told_apart(tmp_path: Pat
     said = table_of(results_of(run, arms), arms, settings.evaluation, 0)
     assert said["n_targets"] - said["n_known"] >= 2
     row = said["arms"][1]
-    vocabulary = np.concatenate([one.asked.known for one in found["item_knn"]])
+    vocabulary = np.concatenate([one.ranks.known for one in found["item_knn"]])
     assert row["knew"] == pytest.approx(vocabulary.mean(), abs=1e-5)
     assert f"| {row['knew']:.1%} |" in markdown(said)
     assert row["all"]["recall"][0] < row["known"]["recall"][0]
@@ -140,7 +140,7 @@ def test_an_item_that_only_a_stale_arm_lacks_is_its_miss_alone(tmp_path: Path) -
         update={"evaluation": settings.evaluation.model_copy(update={"k": 20})}
     )
     found = rolled(settings, events, 9, 11)
-    stale, fresh = (found[name][1].asked for name in ("stale", "item_knn"))
+    stale, fresh = (found[name][1].ranks for name in ("stale", "item_knn"))
     assert fresh.known.all()
     assert (stale.rank > 20).all()
     assert (fresh.rank <= 3).all()
@@ -151,16 +151,16 @@ def test_users_of_whom_an_arm_knows_nothing_are_asked_for_too(tmp_path: Path) ->
     events = [*walks(HOURS), ("zz", "rare", 12.1), ("zz", "i00", 12.2), ("zz", "rare", 12.3)]
     found = rolled(settings_of(tmp_path, [OFFLINE, KNN]), events, 12, 13)
     for steps in found.values():
-        assert (steps[0].asked.user == 12).sum() == 3
+        assert (steps[0].ranks.user == 12).sum() == 3
 
 
 def test_an_empty_step_and_a_log_of_one_row(tmp_path: Path) -> None:
     events = [e for e in walks(HOURS) if not 13 <= e[2] < 14]
     found = rolled(settings_of(tmp_path, [POP, KNN]), events, 12, 15)
-    assert [len(one.asked.rank) > 0 for one in found["item_knn"]] == [True, False, True]
+    assert [len(one.ranks.rank) > 0 for one in found["item_knn"]] == [True, False, True]
     alone = settings_of(tmp_path / "alone", [POP], min_session_events=1)
     found = rolled(alone, [("u00", "i00", 5.0)], 6, 8)
-    assert [len(one.asked.rank) for one in found["recent_pop"]] == [0, 0]
+    assert [len(one.ranks.rank) for one in found["recent_pop"]] == [0, 0]
     with pytest.raises(HourglassError, match=r"arm 'recent_pop': no event of .* is left"):
         rolled(settings_of(tmp_path / "none", [POP]), [("u00", "i00", 5.0)], 6, 8)
 
@@ -181,7 +181,7 @@ def test_popularity_can_be_frozen(tmp_path: Path) -> None:
         POP,
     ]
     found = rolled(settings_of(tmp_path, arms), events, 12, 20)
-    ranks = {name: np.concatenate([s.asked.rank for s in steps]) for name, steps in found.items()}
+    ranks = {name: np.concatenate([s.ranks.rank for s in steps]) for name, steps in found.items()}
     same = {name: (ranks[name] == ranks["recent_pop"]).mean() for name in ("fresh", "frozen")}
     # A new fit would know new items too, and break ties anew.
     assert same["fresh"] > 0.7
@@ -279,7 +279,7 @@ def test_what_is_for_the_first_fit_is_not_done_again_after_a_kill(
     cut_short(killed, walks(HOURS), 12, 18, steps=3)
     again = rolled(killed, walks(HOURS), 12, 18)
     for one, other in zip(whole["item_knn"], again["item_knn"], strict=True):
-        np.testing.assert_array_equal(one.asked.rank, other.asked.rank)
+        np.testing.assert_array_equal(one.ranks.rank, other.ranks.rank)
         assert one.facts["learned_events"] == other.facts["learned_events"]
 
 
