@@ -92,7 +92,7 @@ def test_its_files_are_read_once_more_and_tell_the_same(
 
 
 def test_its_settings_name_the_baseline_as_they_did(settings: Settings) -> None:
-    assert settings.gate.floor == "recent_pop"
+    assert settings.gate.baseline == "recent_pop"
 
 
 def test_its_models_answer_and_its_champion_recommends(
