@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys
 from pathlib import Path
-from pipeline.process.locks import writing
-with writing(Path(sys.argv[1]), 0):
+from pipeline.process.locks import lake_lock
+with lake_lock(Path(sys.argv[1]), 0):
     print("held", flush=True)
     sys.stdin.read()
 """

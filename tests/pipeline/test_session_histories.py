@@ -50,8 +50,8 @@ class Shelf:
     records: dict[tuple[str, Hour], FilledHour] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
 
-    settled = Lake.stable_from
-    _settled_before = Lake._stable_before
+    stable_from = Lake.stable_from
+    _stable_before = Lake._stable_before
 
     def properties(self, *_: object) -> Mapping[str, str]:
         return self.said
@@ -90,7 +90,7 @@ class Shelf:
         self, step: str, hours: Any, rows: pa.Table, properties: Mapping[str, str]
     ) -> None:
         parts = [hours] if isinstance(hours, HourRange) else hours
-        settled = self._settled_before(min(part.first for part in parts))  # type: ignore[misc]
+        settled = self._stable_before(min(part.first for part in parts))  # type: ignore[misc]
         for hour in (hour for part in parts for hour in part):
             self.records.pop((step, hour), None)
         for row in rows.to_pylist():

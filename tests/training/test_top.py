@@ -123,7 +123,9 @@ def test_top_offers_what_scoring_everything_would(
         monkeypatch.setattr(
             "training.models.parts.score_features.DEFAULT_WEIGHTS", {"similar": 1.0, "log_q": 1.0}
         )
-        monkeypatch.setattr("training.models.hrnn_trend.DEFAULT_WEIGHTS", {"similar": 1.0, "log_q": 1.0})
+        monkeypatch.setattr(
+            "training.models.hrnn_trend.DEFAULT_WEIGHTS", {"similar": 1.0, "log_q": 1.0}
+        )
         system = build("hrnn_trend", {**QUICK, "similar_sessions": 3})
     else:
         system = build(name, QUICK if neural else {})
