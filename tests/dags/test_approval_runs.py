@@ -142,7 +142,7 @@ def test_a_yes_promotes_and_is_kept_with_the_name(airflow: Airflow) -> None:
     assert order.count("recommend") == 2
     order.remove("recommend")
     assert order == [
-        *("dataset", "judge", "stale", "train", "evaluate", "watch", "gate"),
+        *("dataset", "judge", "stale", "train", "evaluate", "monitor", "gate"),
         *("approve", "refit", "promote", "recommend", "report"),
     ]
     assert "[--refit][refit-1]" in given(commands, "promote")
