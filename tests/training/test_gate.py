@@ -87,6 +87,15 @@ def test_too_few_users_or_targets_are_held_however_good_the_candidate() -> None:
     assert "too_few_targets" in decide(few_targets).reasons
 
 
+def test_users_and_targets_that_are_both_too_few_are_named_together() -> None:
+    few = replace(CLEAR, gate=GateSettings(min_users=151, min_targets=100_000))
+    (check,) = [each for each in decide(few).checks if each.name == "sample_size"]
+    assert check.reason == "too_few_users"
+    assert check.sentence.startswith("Too few users and targets yet: ")
+    assert "of at least 151" in check.sentence
+    assert "of at least 100000" in check.sentence
+
+
 def test_one_user_is_too_few_even_where_one_is_allowed() -> None:
     user = np.zeros(300, dtype=int)
     case = replace(

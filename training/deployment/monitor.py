@@ -224,7 +224,7 @@ class ChampionMonitor:
                 self.at,
                 self.hours.stop,
             )
-        because = "; ".join(reasons) or "there is no previous model and no floor"
+        because = "; ".join(reasons) or "there is no previous model and no baseline"
         raise HourglassError(
             f"{result.sentence.rstrip('.')}, but nothing can replace it ({because}): "
             "train the baseline and run hourglass monitor again"

@@ -42,6 +42,8 @@ _FEWEST_USERS = 2  # one user has no interval
 # margin: no finite sample shows that a fraction of nothing is not lost.
 _NEXT_TO_NOTHING = 0.1
 _DAY_H = 24
+# As sentences call the roles of the records.
+_WORD_OF_ROLE = {"floor": "baseline"}
 
 
 def sample_size(evidence: Evidence) -> CheckResult:
@@ -53,12 +55,13 @@ def sample_size(evidence: Evidence) -> CheckResult:
         "min_targets": evidence.gate.min_targets,
     }
     numbers = {"n_users": sums.users, "n_targets": round(sums.n), **wanted}
-    for what in ("users", "targets"):
-        n, least = numbers[f"n_{what}"], numbers[f"min_{what}"]
-        if n < least:
-            return held(
-                name, f"too_few_{what}", f"Too few {what} yet: {n} of at least {least}", **numbers
-            )
+    short = [what for what in ("users", "targets") if numbers[f"n_{what}"] < numbers[f"min_{what}"]]
+    if short:
+        counts = ", ".join(
+            f"{numbers[f'n_{what}']} of at least {numbers[f'min_{what}']}" for what in short
+        )
+        sentence = f"Too few {' and '.join(short)} yet: {counts}"
+        return held(name, f"too_few_{short[0]}", sentence, **numbers)
     return passed(name, "enough_data", "There are enough users and targets.", **numbers)
 
 
@@ -202,7 +205,7 @@ def _beats(
         "fixed_sample": asdict(fixed),
         "this_look": _this_look(evidence, other),
     }
-    label = f"the {role} {other.model_id}"
+    label = f"the {_WORD_OF_ROLE.get(role, role)} {other.model_id}"
     figures = _figures(total(looks), proof, numbers["metric"])
     if drop:
         # "Worse by more than a share d" is a contrast of means, candidate - (1 - d) champion < 0,
