@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -122,8 +123,11 @@ def test_nothing_is_printed_even_when_the_tables_are_made(tmp_path: Path) -> Non
 
 
 def test_the_command_that_opens_the_page() -> None:
-    assert ui_command("sqlite:////w/my work/mlflow.db", Path("/w/runs")) == (
-        "mlflow ui --backend-store-uri 'sqlite:////w/my work/mlflow.db' "
-        "--default-artifact-root file:///w/runs"
-    )
+    command = shlex.split(ui_command("sqlite:////w/my work/mlflow.db", Path("/w/runs")))
+    # That of this environment, which need not be the reader's active one.
+    assert Path(command[0]) == Path(sys.executable).with_name("mlflow")
+    assert command[1:] == [
+        *("ui", "--backend-store-uri", "sqlite:////w/my work/mlflow.db"),
+        *("--default-artifact-root", "file:///w/runs"),
+    ]
     assert ui_command("http://mlflow:5000", Path("/w")).endswith("webbrowser http://mlflow:5000")

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -131,7 +132,10 @@ def ui_command(uri: str, artifacts: Path) -> str:
     if is_server(uri):
         return f"python -m webbrowser {shlex.quote(uri)}"
     root = shlex.quote(artifacts.absolute().as_uri())
-    return f"mlflow ui --backend-store-uri {shlex.quote(uri)} --default-artifact-root {root}"
+    # Whoever reads it may have another environment active, or none.
+    program = Path(sys.executable).with_name("mlflow")
+    mlflow = shlex.quote(str(program)) if program.is_file() else "mlflow"
+    return f"{mlflow} ui --backend-store-uri {shlex.quote(uri)} --default-artifact-root {root}"
 
 
 def log_evaluation(
