@@ -63,32 +63,32 @@ class ArrowFrame(Frame):
         """See :class:`Frame`; so for all methods."""
         return ArrowFrame(self.rows.filter(self.rows[flag]))
 
-    def where_not(self, flag: str) -> Frame:  # noqa: D102
+    def where_not(self, flag: str) -> Frame:
         return ArrowFrame(self.rows.filter(pc.invert(self.rows[flag])))
 
-    def where_in(self, column: str, values: Collection[str]) -> Frame:  # noqa: D102
+    def where_in(self, column: str, values: Collection[str]) -> Frame:
         return ArrowFrame(self.rows.filter(_is_in(self.rows[column], values)))
 
-    def where_not_in(self, column: str, values: Collection[str]) -> Frame:  # noqa: D102
+    def where_not_in(self, column: str, values: Collection[str]) -> Frame:
         return ArrowFrame(self.rows.filter(pc.invert(_is_in(self.rows[column], values))))
 
-    def select(self, *columns: str) -> Frame:  # noqa: D102
+    def select(self, *columns: str) -> Frame:
         return ArrowFrame(self.rows.select(columns))
 
-    def union(self, other: Frame) -> Frame:  # noqa: D102
+    def union(self, other: Frame) -> Frame:
         return ArrowFrame(pa.concat_tables([self.rows, _rows_of(other)]))
 
-    def none(self) -> Frame:  # noqa: D102
+    def none(self) -> Frame:
         return ArrowFrame(self.rows.slice(0, 0))
 
-    def is_empty(self) -> bool:  # noqa: D102
+    def is_empty(self) -> bool:
         return not len(self.rows)
 
-    def collect(self) -> list[Any]:  # noqa: D102
+    def collect(self) -> list[Any]:
         return [SimpleNamespace(**row) for row in self.rows.to_pylist()]
 
     @contextmanager
-    def computed_once(self) -> Iterator[Frame]:  # noqa: D102
+    def computed_once(self) -> Iterator[Frame]:
         yield self
 
 
@@ -112,7 +112,7 @@ class InProcessEngine(Engine):
         """See :class:`Engine`; so for all methods."""
         return ArrowFrame(pa.table({column: pa.array(list(values), pa.string())}))
 
-    def read_files(self, schema: pa.Schema, files: Sequence[HourFile]) -> Frame:  # noqa: D102
+    def read_files(self, schema: pa.Schema, files: Sequence[HourFile]) -> Frame:
         if not self.compute.is_small(_RAW_PER_TABLE_BYTE * sum(file.bytes for file in files)):
             raise TooLargeError
         tables = []
@@ -122,7 +122,7 @@ class InProcessEngine(Engine):
             self._hold(rows.nbytes)
         return ArrowFrame(pa.concat_tables(tables) if tables else schema.empty_table())
 
-    def made_from(  # noqa: D102
+    def made_from(
         self,
         inputs: pa.Table,
         make: Callable[[Batches], Batches],
@@ -135,9 +135,7 @@ class InProcessEngine(Engine):
             batches.append(batch)
         return ArrowFrame(pa.Table.from_batches(batches, schema))
 
-    def query(  # noqa: D102
-        self, name: str, views: Mapping[str, Frame], **parameters: Parameter
-    ) -> Frame:
+    def query(self, name: str, views: Mapping[str, Frame], **parameters: Parameter) -> Frame:
         from duckdb import OutOfMemoryException
 
         for view, frame in views.items():
@@ -153,7 +151,7 @@ class InProcessEngine(Engine):
                 self.connection.unregister(view)
         return ArrowFrame(_as_spark_types(rows))
 
-    def stage(self, lake: Lake, frame: Frame, spec: TableSpec) -> list[HourFile]:  # noqa: D102
+    def stage(self, lake: Lake, frame: Frame, spec: TableSpec) -> list[HourFile]:
         return write_rows_by_hour(_rows_of(frame), spec.schema, lake.staging(spec))
 
     def _hold(self, size: int) -> None:

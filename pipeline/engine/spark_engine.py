@@ -32,33 +32,33 @@ class SparkFrame(Frame):
         """See :class:`Frame`; so for all methods."""
         return SparkFrame(self.rows.where(self.rows[flag]))
 
-    def where_not(self, flag: str) -> Frame:  # noqa: D102
+    def where_not(self, flag: str) -> Frame:
         return SparkFrame(self.rows.where(~self.rows[flag]))
 
-    def where_in(self, column: str, values: Collection[str]) -> Frame:  # noqa: D102
+    def where_in(self, column: str, values: Collection[str]) -> Frame:
         return SparkFrame(self.rows.where(self.rows[column].isin(list(values))))
 
-    def where_not_in(self, column: str, values: Collection[str]) -> Frame:  # noqa: D102
+    def where_not_in(self, column: str, values: Collection[str]) -> Frame:
         return SparkFrame(self.rows.where(~self.rows[column].isin(list(values))))
 
-    def select(self, *columns: str) -> Frame:  # noqa: D102
+    def select(self, *columns: str) -> Frame:
         return SparkFrame(self.rows.select(*columns))
 
-    def union(self, other: Frame) -> Frame:  # noqa: D102
+    def union(self, other: Frame) -> Frame:
         return SparkFrame(self.rows.union(_rows_of(other)))
 
-    def none(self) -> Frame:  # noqa: D102
+    def none(self) -> Frame:
         # A limit of nothing lets the optimiser leave out what it is joined to.
         return SparkFrame(self.rows.limit(0))
 
-    def is_empty(self) -> bool:  # noqa: D102
+    def is_empty(self) -> bool:
         return self.rows.isEmpty()
 
-    def collect(self) -> list[Any]:  # noqa: D102
+    def collect(self) -> list[Any]:
         return self.rows.collect()
 
     @contextmanager
-    def computed_once(self) -> Iterator[Frame]:  # noqa: D102
+    def computed_once(self) -> Iterator[Frame]:
         self.rows.persist()
         try:
             yield self
@@ -81,10 +81,10 @@ class SparkEngine(Engine):
         rows = [(value,) for value in values]
         return SparkFrame(self.spark.createDataFrame(rows, f"{column} string"))
 
-    def read_files(self, schema: pa.Schema, files: Sequence[HourFile]) -> Frame:  # noqa: D102
+    def read_files(self, schema: pa.Schema, files: Sequence[HourFile]) -> Frame:
         return SparkFrame(read_by_hour(self.spark, schema, files))
 
-    def made_from(  # noqa: D102
+    def made_from(
         self, inputs: pa.Table, make: Callable[[Batches], Batches], schema: pa.Schema, folder: Path
     ) -> Frame:
         from pyspark.sql.pandas.types import from_arrow_schema
@@ -96,11 +96,9 @@ class SparkEngine(Engine):
         outputs.write.parquet(str(folder))
         return SparkFrame(self.spark.read.parquet(literal_path(str(folder))))
 
-    def query(  # noqa: D102
-        self, name: str, views: Mapping[str, Frame], **parameters: Parameter
-    ) -> Frame:
+    def query(self, name: str, views: Mapping[str, Frame], **parameters: Parameter) -> Frame:
         frames = {view: _rows_of(frame) for view, frame in views.items()}
         return SparkFrame(query(self.spark, name, frames, **parameters))
 
-    def stage(self, lake: Lake, frame: Frame, spec: TableSpec) -> list[HourFile]:  # noqa: D102
+    def stage(self, lake: Lake, frame: Frame, spec: TableSpec) -> list[HourFile]:
         return lake.stage(_rows_of(frame), spec)
