@@ -23,6 +23,7 @@ from training.gate.evidence import (
     ranks_of,
 )
 from training.gate.past_looks import ALL
+from training.gate.reasons import role_word
 from training.gate.sequential_test import (
     Range,
     Sequential,
@@ -42,8 +43,6 @@ _FEWEST_USERS = 2  # one user has no interval
 # margin: no finite sample shows that a fraction of nothing is not lost.
 _NEXT_TO_NOTHING = 0.1
 _DAY_H = 24
-# As sentences call the roles of the records.
-_WORD_OF_ROLE = {"floor": "baseline"}
 
 
 def sample_size(evidence: Evidence) -> CheckResult:
@@ -205,7 +204,7 @@ def _beats(
         "fixed_sample": asdict(fixed),
         "this_look": _this_look(evidence, other),
     }
-    label = f"the {_WORD_OF_ROLE.get(role, role)} {other.model_id}"
+    label = f"the {role_word(role)} {other.model_id}"
     figures = _figures(total(looks), proof, numbers["metric"])
     if drop:
         # "Worse by more than a share d" is a contrast of means, candidate - (1 - d) champion < 0,

@@ -18,6 +18,7 @@ from training.gate.evidence import (
     passed,
     ranks_of,
 )
+from training.gate.reasons import role_word
 from training.metrics.metrics import METRICS
 from training.metrics.ranks import check_same_targets, rule_key
 
@@ -143,7 +144,7 @@ def _of_its_ranks(evidence: Evidence, role: str, contestant: Contestant) -> tupl
                 f"{evidence.ranked_champion or 'none'} was ranked: run hourglass evaluate",
             )
         why = contestant.failure or "run hourglass evaluate"
-        return "missing_ranks", f"the {role} {contestant.model_id} has no ranks: {why}"
+        return "missing_ranks", f"the {role_word(role)} {contestant.model_id} has no ranks: {why}"
     if ranks.model_id != contestant.model_id:
         return (
             "ranks_of_another_model",
@@ -172,8 +173,8 @@ def unchanged(evidence: Evidence) -> CheckResult:
             return blocked(
                 name,
                 code,
-                f"the {role} {contestant.model_id} changed after it was ranked: run hourglass "
-                "evaluate",
+                f"the {role_word(role)} {contestant.model_id} changed after it was ranked: run "
+                "hourglass evaluate",
             )
     return passed(name, "nothing_changed", "The models are those that were ranked.")
 
