@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pipeline.dataset import arrays, by_spark
 from pipeline.dataset.arrays import DatasetArrays
 from pipeline.dataset.encoding import Encoding, vocabulary_table
-from pipeline.dataset.event_log import FlatLog, read_bytes, read_log, refuse_absent
+from pipeline.dataset.event_log import FlatLog, read_log, read_size, refuse_absent
 from pipeline.dataset.feature_files import apply_features, fit_features, read_encoders
 from pipeline.dataset.features import Metadata, metadata_at
 from pipeline.dataset.inputs import Frame, frame_before, frame_of, inputs
@@ -200,8 +200,8 @@ class _Source:
     def is_small(self) -> bool:
         """Whether the rows fit this process."""
         popular = self.frame.popular_hours(self.rules)
-        size = read_bytes(self.lake, self.state, self.frame.all_hours, popular)
-        return self.compute.is_small(size)
+        size_bytes, rows = read_size(self.lake, self.state, self.frame.all_hours, popular)
+        return self.compute.is_small(size_bytes, rows)
 
     def log(self, context: Sequence[str], items: Sequence[str]) -> FlatLog:
         """The rows in this process; ``items`` may have no event."""

@@ -110,13 +110,14 @@ def read_log(
     )
 
 
-def read_bytes(
+def read_size(
     lake: Lake, state: State, hours: HourRange, counted_hours: HourRange | None = None
-) -> int:
-    """Size of the files that `read_log` reads."""
+) -> tuple[int, int]:
+    """Bytes of the files that `read_log` reads, and their rows."""
     last = HourRange(hours.stop - 1, hours.stop)
     read = ((SESSIONS, hours), (OPEN_SESSIONS, last), (ITEM_HOURS, counted_hours or hours))
-    return sum(file.bytes for spec, part in read for file in lake.files(spec, part, state))
+    files = [file for spec, part in read for file in lake.files(spec, part, state)]
+    return sum(file.bytes for file in files), sum(file.rows for file in files)
 
 
 def flat_log(

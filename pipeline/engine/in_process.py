@@ -23,16 +23,26 @@ from pipeline.engine.engine import Batches, Engine, Frame, Parameter, TooLargeEr
 from pipeline.engine.spark_hash import hash_rows
 from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
-from pipeline.lake.parquet_files import HourFile, read_file, write_rows_by_hour
+from pipeline.lake.parquet_files import (
+    HourFile,
+    read_file,
+    remove_files,
+    unpacked_bytes,
+    write_rows_by_hour,
+)
 from pipeline.lake.sql import statement
 from pipeline.lake.tables import TableSpec
+from pipeline.process.interrupts import is_interrupted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# So many bytes in memory come of one of a raw file, and of one of a table file, where it is large.
-_MEMORY_PER_RAW_BYTE = 8
+# A table file holds about as much as a raw file of so many times its size.
 _RAW_PER_TABLE_BYTE = 4
+# More threads than this wait for one another on what is small.
+_MAX_THREADS = 4
+# DuckDB's buffers alone take this.
+_LEAST_MEMORY_BYTES = 128 << 20
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     # Nothing is fetched from anywhere, and no name in a query is that of a variable here.
     "autoinstall_known_extensions": False,
@@ -40,8 +50,7 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
     # As Spark orders them.
     "default_null_order": "nulls_first",
-    # What needs more is left to Spark, which has a folder for what memory does not hold.
-    "memory_limit": "1GiB",
+    # What does not fit memory is left to Spark, which has a folder for it.
     "temp_directory": "",
 }
 # What the SQL of the transforms asks of Spark and DuckDB calls otherwise.
@@ -107,14 +116,18 @@ class InProcessEngine(Engine):
     compute: Compute
     connection: DuckDBPyConnection
     _held_bytes: int = field(default=0, init=False)
+    _staged: list[HourFile] = field(default_factory=list, init=False)
 
     def texts(self, column: str, values: Collection[str]) -> Frame:
         """See :class:`Engine`; so for all methods."""
         return ArrowFrame(pa.table({column: pa.array(list(values), pa.string())}))
 
     def read_files(self, schema: pa.Schema, files: Sequence[HourFile]) -> Frame:
-        if not self.compute.is_small(_RAW_PER_TABLE_BYTE * sum(file.bytes for file in files)):
+        size, count = (sum(sizes) for sizes in ((f.bytes for f in files), (f.rows for f in files)))
+        if not self.compute.is_small(_RAW_PER_TABLE_BYTE * size, count):
             raise TooLargeError
+        # One text over and over packs to next to nothing: what it unpacks to is known beforehand.
+        self._check(sum(unpacked_bytes(file.path) for file in files))
         tables = []
         for file in files:
             rows = read_file(file.path, schema.names)
@@ -136,7 +149,7 @@ class InProcessEngine(Engine):
         return ArrowFrame(pa.Table.from_batches(batches, schema))
 
     def query(self, name: str, views: Mapping[str, Frame], **parameters: Parameter) -> Frame:
-        from duckdb import OutOfMemoryException
+        import duckdb
 
         for view, frame in views.items():
             self.connection.register(view, _rows_of(frame))
@@ -144,19 +157,34 @@ class InProcessEngine(Engine):
             text = _COMMENT.sub("", statement(name))
             result = self.connection.sql(_MARKER.sub(r"$\1", text), params=parameters)
             rows = result.to_arrow_table()
-        except OutOfMemoryException as error:
+        except duckdb.OutOfMemoryException as error:
             raise TooLargeError from error
+        except (duckdb.Error, RuntimeError) as error:
+            # DuckDB looks for signals while it works, and reports them as an error of its own.
+            if is_interrupted():
+                raise KeyboardInterrupt from error
+            raise
         finally:
             for view in views:
                 self.connection.unregister(view)
+        self._hold(rows.nbytes)
         return ArrowFrame(_as_spark_types(rows))
 
     def stage(self, lake: Lake, frame: Frame, spec: TableSpec) -> list[HourFile]:
-        return write_rows_by_hour(_rows_of(frame), spec.schema, lake.staging(spec))
+        files = write_rows_by_hour(_rows_of(frame), spec.schema, lake.staging(spec))
+        self._staged += files
+        return files
+
+    def remove_staged(self) -> None:
+        """Remove the files that were written, of which no table may know."""
+        remove_files(self._staged)
 
     def _hold(self, size: int) -> None:
+        self._check(size)
         self._held_bytes += size
-        if not self.compute.is_small(self._held_bytes // _MEMORY_PER_RAW_BYTE):
+
+    def _check(self, size: int) -> None:
+        if self._held_bytes + size > self.compute.memory_bytes:
             raise TooLargeError
 
 
@@ -171,11 +199,15 @@ def _as_spark_types(rows: pa.Table) -> pa.Table:
 
 @contextmanager
 def in_process(compute: Compute) -> Iterator[InProcessEngine]:
-    """An engine that is closed again in the end."""
+    """An engine that is closed again in the end; if it gives up, nothing of it is left."""
     import duckdb
     from duckdb.func import FunctionNullHandling, PythonUDFType
 
-    settings = _SETTINGS | {"threads": os.cpu_count() or 1}
+    limits: dict[str, str | bool | int | float | list[str]] = {
+        "threads": min(_usable_cores(), _MAX_THREADS),
+        "memory_limit": f"{max(compute.memory_bytes, _LEAST_MEMORY_BYTES) >> 20}MiB",
+    }
+    settings = _SETTINGS | limits
     connection = duckdb.connect(":memory:", config=settings)
     try:
         connection.execute(_AS_SPARK_HAS_IT)
@@ -187,9 +219,21 @@ def in_process(compute: Compute) -> Iterator[InProcessEngine]:
             type=PythonUDFType.ARROW,
             null_handling=FunctionNullHandling.SPECIAL,
         )
-        yield InProcessEngine(compute, connection)
+        engine = InProcessEngine(compute, connection)
+        try:
+            yield engine
+        except TooLargeError:
+            engine.remove_staged()
+            raise
     finally:
         connection.close()
+
+
+def _usable_cores() -> int:
+    """The cores that this process may use; not all systems tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _hashes(*columns: pa.ChunkedArray) -> pa.Array:

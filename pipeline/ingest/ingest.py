@@ -210,14 +210,15 @@ def _commit(
     ) as key_window_rows:
         hours = key_window_rows.hours
         recorded = engine.read(lake, EVENTS, hours)
-        reworded = batch.events.where_in("source_file", changed)
         views = {
             "arrived": batch.events,
             "known": recorded,
             "repeated": key_window_rows.repeated,
             "elsewhere": key_window_rows.elsewhere,
             "grown": names,
-            "reworded": reworded if changed else recorded.none(),
+            "reworded": (
+                batch.events.where_in("source_file", changed) if changed else recorded.none()
+            ),
         }
         query = engine.query("deduplicate_events", views, window_us=key_window_rows.window_us)
         with query.computed_once() as judged:

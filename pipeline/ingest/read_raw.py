@@ -28,21 +28,15 @@ class ParsedBatch:
 
     arrivals: list[Arrival]
     rows: Frame
+    #: Rows of ``events``, each event as often as it is told of.
+    events: Frame
+    #: Rows of ``quarantine``.
+    refused: Frame
     event_hours: set[Hour]
     refused_hours: set[Hour]
     unreadable: list[Unreadable]
     #: Files that were taken in but are no log of the kind that the settings tell.
     unfit: list[Unreadable]
-
-    @property
-    def events(self) -> Frame:
-        """Rows of ``events``, each event as often as it is told of."""
-        return self.rows.where_in("kind", ["event"]).select(*EVENTS.schema.names)
-
-    @property
-    def refused(self) -> Frame:
-        """Rows of ``quarantine``."""
-        return self.rows.where_in("kind", ["refused"]).select(*QUARANTINE.schema.names)
 
 
 def read_raw_files(
@@ -81,6 +75,8 @@ def read_raw_files(
     return ParsedBatch(
         [arrival for arrival in arrivals if arrival.file.source_file not in bad],
         rows,
+        rows.where_in("kind", ["event"]).select(*EVENTS.schema.names),
+        rows.where_in("kind", ["refused"]).select(*QUARANTINE.schema.names),
         {Hour(row.hour_index) for row in hours if row.kind == "event"},
         {Hour(row.hour_index) for row in hours if row.kind == "refused"},
         closed,

@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pipeline.lake.spark import spark_is_alive
+from pipeline.errors import HourglassError
+from pipeline.lake.spark import spark_is_alive, worker_error
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+# What repeats itself packs so well that files of few bytes may hold a great many rows.
+_MIN_BYTES_PER_ROW = 64
+# A step holds what it reads several times over: as records, as rows, and as what comes of them.
+_HELD_PER_BYTE = 16
 
 
 class Compute:
@@ -29,9 +35,14 @@ class Compute:
         self._from_bytes = from_mib << 20
         self._session: SparkSession | None = None
 
-    def is_small(self, input_bytes: int) -> bool:
+    def is_small(self, input_bytes: int, rows: int = 0) -> bool:
         """Whether a step that reads files of this size is computed in this process."""
-        return input_bytes < self._from_bytes
+        return input_bytes < self._from_bytes and rows * _MIN_BYTES_PER_ROW <= self._from_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much a step that is computed in this process may hold."""
+        return _HELD_PER_BYTE * self._from_bytes
 
     @property
     def is_alive(self) -> bool:
@@ -40,7 +51,17 @@ class Compute:
 
     @property
     def spark(self) -> SparkSession:
-        """The Spark session; started or joined on first use, and then kept."""
+        """The Spark session; started or joined on first use, and then kept.
+
+        Raises:
+            HourglassError: Spark cannot be started.
+        """
         if self._session is None:
-            self._session = self._start()
+            try:
+                self._session = self._start()
+            except HourglassError:
+                raise
+            except Exception as error:
+                # Whoever asks must not take it for a fault of the rows that were to be computed.
+                raise HourglassError(f"Spark cannot be started: {worker_error(error)}") from error
         return self._session

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -72,6 +72,7 @@ def write_rows_by_hour(rows: pa.Table, schema: pa.Schema, folder_uri: str) -> li
     """As :func:`write_by_hour`, of rows in memory."""
     if not rows.num_rows:
         return []
+    rows = rows.select(schema.names)
     order = pc.sort_indices(rows, sort_keys=[("hour", "ascending")])
     return sorted(_written(HourWriter(folder_uri), iter(rows.take(order).to_batches()), schema))
 
@@ -124,8 +125,36 @@ def read_file(location: str, columns: Sequence[str]) -> pa.Table:
             )
             return with_added(rows, columns)
     except (OSError, pa.ArrowInvalid) as error:
-        reason = " ".join(str(error).split())
-        raise HourglassError(f"{location}: this table file cannot be read: {reason}") from error
+        raise _unreadable(location, error) from error
+
+
+def _unreadable(location: str, error: Exception) -> HourglassError:
+    reason = " ".join(str(error).split())
+    return HourglassError(f"{location}: this table file cannot be read: {reason}")
+
+
+def unpacked_bytes(location: str) -> int:
+    """How much a Parquet file's pages hold once they are unpacked.
+
+    Raises:
+        HourglassError: the file is gone or damaged.
+    """
+    import pyarrow.parquet as pq
+
+    store, path = _store_of(location)
+    try:
+        with store.open_input_file(path) as content:
+            footer = pq.read_metadata(content)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(location, error) from error
+    return sum(footer.row_group(nth).total_byte_size for nth in range(footer.num_row_groups))
+
+
+def remove_files(files: Iterable[HourFile]) -> None:
+    """Remove files that no table knows of."""
+    for file in files:
+        store, path = _store_of(file.path)
+        store.delete_file(path)
 
 
 def with_added(rows: pa.Table, columns: Sequence[str]) -> pa.Table:

@@ -57,7 +57,8 @@ def compute_sessions(
     if not carried and not events:
         return Computed({spec.name: () for spec in OUTPUTS}, {}, {})
     folders = {spec.name: lake.staging(spec) for spec in OUTPUTS}
-    if compute.is_small(sum(file.bytes for file in (*carried, *events))):
+    inputs = (*carried, *events)
+    if compute.is_small(sum(file.bytes for file in inputs), sum(file.rows for file in inputs)):
         return run_in_process(make_plan(rules, hours, carried, events, folders, cores=1))
     cores = compute.spark.sparkContext.defaultParallelism
     return run_on_spark(compute.spark, make_plan(rules, hours, carried, events, folders, cores))

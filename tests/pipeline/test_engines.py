@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 import yaml
@@ -19,16 +20,25 @@ from fuzzed_logs import H0, HEADER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from landing_place import Place
-from staging import NO_SPARK
+from staging import NO_SPARK, no_spark
 from test_deliveries import random_logs
 
+from pipeline.engine import in_process as in_process_engine
 from pipeline.engine.choice import run_on_engine
-from pipeline.engine.engine import Engine
+from pipeline.engine.engine import Engine, TooLargeError
 from pipeline.engine.in_process import ArrowFrame
 from pipeline.engine.spark_engine import SparkFrame
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.compute import Compute
-from pipeline.lake.tables import ALL_TABLES, EVENTS, REPEATED_KEYS, TIMESTAMP
+from pipeline.lake.parquet_files import HourFile, write_rows_by_hour
+from pipeline.lake.tables import (
+    ALL_TABLES,
+    EVENTS,
+    QUARANTINE,
+    REPEATED_KEYS,
+    TIMESTAMP,
+    TableSpec,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 _MODIFIED_S = 1_457_960_000
@@ -199,6 +209,65 @@ def test_what_unpacks_to_much_is_left_to_spark(
     assert started == ["Spark"]
     assert (summary.accepted, summary.duplicates) == (1, 39_999)
     assert not list(place.settings.path("scratch").glob("parsed-*"))
+
+
+def files_of_one_text(place: Place, spec: TableSpec, column: str, text: str) -> list[HourFile]:
+    """A file of many rows with one text, which packs to next to nothing."""
+    values = {field.name: pa.nulls(100, field.type) for field in spec.schema}
+    values["hour"] = pa.array([H0.start] * 100, TIMESTAMP)
+    values[column] = pa.array([text] * 100, pa.string())
+    rows = pa.table(values, spec.schema)
+    return write_rows_by_hour(rows, spec.schema, place.lake.staging(spec))
+
+
+def test_table_files_that_unpack_to_much_are_not_even_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, NO_SPARK)
+    files = files_of_one_text(place, QUARANTINE, "raw", "x" * (1 << 18))
+    assert files[0].bytes < 100_000
+    read = []
+    monkeypatch.setattr(in_process_engine, "read_file", lambda *_: read.append("a file"))
+    with (
+        pytest.raises(TooLargeError),
+        in_process_engine.in_process(Compute(no_spark, from_mib=1)) as engine,
+    ):
+        engine.read_files(QUARANTINE.schema, files)
+    assert not read
+
+
+def test_an_engine_that_gives_up_leaves_no_file_behind(tmp_path: Path) -> None:
+    place = Place(tmp_path, NO_SPARK)
+    place.put("a.csv", f"{H0.index * 3600},u,i,,,")
+    place.ingest()
+    committed = place.lake.files(EVENTS)
+    folder = Path(committed[0].path).parents[1]
+    staged = []
+
+    def give_up(engine: Engine) -> None:
+        staged.extend(engine.stage(place.lake, engine.read(place.lake, EVENTS), EVENTS))
+        assert all(Path(file.path).is_file() for file in staged)
+        raise TooLargeError
+
+    with (
+        pytest.raises(TooLargeError),
+        in_process_engine.in_process(NO_SPARK) as engine,
+    ):
+        give_up(engine)
+    assert staged
+    assert [str(path) for path in folder.rglob("*.parquet")] == [committed[0].path]
+
+
+def test_a_signal_within_a_query_is_no_fault_of_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: Engine) -> None:
+        frame = ArrowFrame(pa.table({"nothing": [1]}))
+        run_on_engine(NO_SPARK, 0, lambda engine: engine.query("parsed_hours", {"parsed": frame}))
+
+    with pytest.raises(duckdb.BinderException):
+        run_on_engine(NO_SPARK, 0, run)
+    monkeypatch.setattr(in_process_engine, "is_interrupted", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        run_on_engine(NO_SPARK, 0, run)
 
 
 def test_hours_with_large_table_files_are_left_to_spark(tmp_path: Path, on_spark: Compute) -> None:

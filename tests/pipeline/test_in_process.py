@@ -27,6 +27,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.lake.compute import Compute
 from pipeline.lake.parquet_files import HourFile, HourWriter
 from pipeline.lake.spark import worker_error
+from pipeline.lake.steps import SESSIONIZE
 from pipeline.lake.tables import OPEN_SESSIONS
 from pipeline.sessions import job
 from pipeline.sessions.in_process import TaskError
@@ -83,8 +84,32 @@ def test_a_step_is_computed_here_up_to_a_size_and_by_spark_from_it(tmp_path: Pat
     log.arrive([at("1:00:00")])
     assert compute_sessions(NO_SPARK, log.lake, log.settings.sessions, hours(0, 3)).closed
     always = Compute(no_spark, from_mib=0)
-    with pytest.raises(AssertionError, match="Spark was started"):
+    with pytest.raises(HourglassError, match="Spark was started"):
         compute_sessions(always, log.lake, log.settings.sessions, hours(0, 3))
+
+
+def test_many_rows_are_too_much_however_small_their_files() -> None:
+    compute = Compute(no_spark, from_mib=1)
+    assert compute.is_small((1 << 20) - 1, 1 << 14)
+    assert not compute.is_small(1, (1 << 14) + 1)
+    assert not compute.is_small(1 << 20, 1)
+    assert not Compute(no_spark, from_mib=0).is_small(0)
+
+
+def test_a_spark_that_cannot_start_is_no_fault_of_the_hours(tmp_path: Path) -> None:
+    """Else the hours would be given up one by one, and those after a silence committed."""
+    log = Log(tmp_path)
+    log.arrive([at("1:00:00"), at("9:00:00")])
+    starts = []
+
+    def start() -> SparkSession:
+        starts.append("once")
+        raise RuntimeError("Java gateway process exited before sending its port number")
+
+    with pytest.raises(HourglassError, match="Spark cannot be started: Java gateway"):
+        sessionize(Compute(start, from_mib=0), log.lake, log.settings, hours(0, 12))
+    assert starts == ["once"]
+    assert not log.lake.filled(SESSIONIZE)
 
 
 @pytest.mark.parametrize(
