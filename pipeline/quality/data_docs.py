@@ -160,7 +160,7 @@ class QualitySite:
 
     def _name(self, key: ValidationResultIdentifier) -> str:
         """Where a result and its page lie, below the folders and without the ending."""
-        parts: tuple[str, ...] = key.to_tuple()  # type: ignore[no-untyped-call]
+        parts: tuple[str, ...] = key.to_tuple()
         return "/".join(parts)
 
     def _page(self, key: ValidationResultIdentifier) -> Path:
