@@ -23,11 +23,7 @@ from pipeline.lake.tables import EVENTS
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import ColumnSettings, SourceSettings
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.slow,
-    pytest.mark.usefixtures("as_commands_compute"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,8 @@ def nasa(datasets: Path) -> Raw:
         pytest.param("compute", wikipedia, 157_474, 44_675, 744, marks=pytest.mark.nightly),
         pytest.param("compute", taobao, 10_000, 1_522, 210, marks=pytest.mark.nightly),
         pytest.param("compute", yoochoose, 83_845, 21_218, 168, marks=pytest.mark.nightly),
-        ("on_spark", nasa, 19_995, 1_869, 12),
+        ("compute", nasa, 19_995, 1_869, 12),
+        pytest.param("on_spark", nasa, 19_995, 1_869, 12, marks=pytest.mark.nightly),
     ],
 )
 def test_sessions_of_a_real_log_equal_the_oracle(
@@ -122,6 +119,8 @@ def test_sessions_of_a_real_log_equal_the_oracle(
 ) -> None:
     raw = read(datasets_dir)
     compute: Compute = request.getfixturevalue(where)
+    if where == "on_spark":
+        request.getfixturevalue("as_commands_compute")
     log = Log(tmp_path / "work", raw.rules)
     settings = log.settings.model_copy(update={"source": raw.source})
     taken = ingest.ingest(compute, log.lake, settings, datetime(2025, 1, 1, tzinfo=UTC))

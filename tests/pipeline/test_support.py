@@ -120,7 +120,7 @@ def test_random_logs_are_filtered_as_by_loops(passes: str) -> None:
 def test_spark_filters_alike(spark: SparkSession) -> None:
     known = a_random_log()
     rules = DatasetSettings(
-        min_item_events=4, min_session_events=3, min_user_sessions=3, support_passes="fixed_point"
+        min_item_events=4, min_session_events=2, min_user_sessions=2, support_passes="fixed_point"
     )
     kept, steps = computed_by_spark(spark, known, rules)
     expected, expected_steps = in_process(known, rules)
