@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.cli.loop import _hours
 from training.steps.hourly_loop import learn
-from training.steps.timed_steps import Steps
+from training.steps.result import StepResult, Steps
 
 STOP = Hour.parse("2016-03-14T13")
 
@@ -37,9 +38,9 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
     """Whom the live model recommended to, and when."""
     found: list[object] = []
 
-    def recommend(_: CommandContext, live: SimpleNamespace, at: datetime) -> SimpleNamespace:
+    def recommend(_: CommandContext, live: SimpleNamespace, at: datetime) -> StepResult[Any]:
         found.append((live.model_id, at))
-        return SimpleNamespace(rows=20, users=1, path=tmp_path)
+        return StepResult(SimpleNamespace(path=tmp_path), "20 rows", {})
 
     live = SimpleNamespace(model_id="hrnn-before")
     monkeypatch.setattr("training.steps.recommend.champion_at", lambda *_: live)

@@ -19,17 +19,18 @@ from training.cli.options import DataSet
 from training.cli.promote import promote, rollback
 from training.cli.recommend import recommend
 from training.cli.replay import replay
-from training.cli.report import report
 from training.cli.train import refit, stale, train
 from training.fit.model_lines import judged_dataset
-from training.steps.evaluate import ensure_test_set, evaluate_step, show_leaderboard
+from training.steps.evaluate import evaluate_step, leaderboard_step
+from training.steps.report import report_step
+from training.steps.result import print_result
 
 if TYPE_CHECKING:
     from pipeline.maintenance.maintain import ModelInputs
 
 app = typer.Typer()
 _HOURLY = (judge, stale, train, monitor, gate, approve, refit, promote, rollback, anchor, recommend)
-for command in (*_HOURLY, loop, replay, report, adopt):
+for command in (*_HOURLY, loop, replay, adopt):
     app.command()(command)
 app.command(hidden=True)(watch)
 
@@ -38,17 +39,23 @@ app.command(hidden=True)(watch)
 def evaluate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Rank the events after the data set's time by every candidate and by the champion."""
     ctx: CommandContext = context.obj
-    show_leaderboard(ctx, evaluate_step(ctx, judged_dataset(ctx, dataset)))
+    print_result(ctx, evaluate_step(ctx, judged_dataset(ctx, dataset)))
 
 
 @app.command()
 def leaderboard(context: typer.Context, dataset: DataSet = "last") -> None:
     """Show every system on one data set, one protocol, with confidence intervals."""
-    from training.evaluation.evaluate import load_evaluation
-
     ctx: CommandContext = context.obj
-    folder = judged_dataset(ctx, dataset)
-    show_leaderboard(ctx, load_evaluation(ctx.settings, folder, ensure_test_set(ctx, folder)))
+    print_result(ctx, leaderboard_step(ctx, judged_dataset(ctx, dataset)))
+
+
+@app.command()
+def report(context: typer.Context) -> None:
+    """Write the HTML report of data quality and model health."""
+    ctx: CommandContext = context.obj
+    with ctx.status("writing the report"):
+        page = report_step(ctx)
+    print_result(ctx, page)
 
 
 @app.command()

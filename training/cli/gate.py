@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,62 +11,16 @@ from pipeline.errors import UsageError
 from pipeline.workspace import CommandContext
 from training.cli.options import DataSet, decision_file
 from training.fit.model_lines import judged_dataset
-from training.steps.gate import Verdict, refuse_blocked, run_gate
-
-if TYPE_CHECKING:
-    from training.gate.gate import Decision
+from training.steps.gate import refuse_blocked, run_gate
+from training.steps.result import print_result
 
 
 def gate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Decide whether a candidate goes live; exit 1 when one is blocked and none is promoted."""
     ctx: CommandContext = context.obj
     verdict = run_gate(ctx, judged_dataset(ctx, dataset))
-    if not ctx.as_json:
-        for decision, _ in verdict.decisions:
-            ctx.console.print(_table(decision))
-    ctx.print_result(
-        f"{verdict.outcome}: {verdict.sentence}\n{verdict.path or ''}", _facts(verdict)
-    )
-    refuse_blocked(verdict)
-
-
-def _facts(verdict: Verdict) -> dict[str, Any]:
-    from training.deployment.approval import approval_facts
-
-    asks = approval_facts(verdict.path) if verdict.path else {"needs_approval": False}
-    return {
-        "outcome": verdict.outcome,
-        "sentence": verdict.sentence,
-        "candidate": verdict.candidate,
-        "decision": verdict.path,
-        **asks,
-        "decisions": [
-            {
-                "candidate": decision.evidence.candidate.model_id,
-                "line": decision.evidence.name,
-                "outcome": str(decision.outcome),
-                "reasons": decision.reasons,
-                "decision": path,
-            }
-            for decision, path in verdict.decisions
-        ],
-    }
-
-
-def _table(decision: Decision) -> Any:  # noqa: ANN401 - a table of rich, imported when needed
-    from rich.table import Table
-
-    from training.gate.reasons import check_text, reason_text
-
-    candidate = decision.evidence.candidate.model_id
-    table = Table(title=f"{decision.evidence.name}: {candidate}", title_justify="left")
-    for column in ("check", "outcome"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("reason")
-    for check in decision.checks:
-        passed = "passed" if check.outcome == "promote" else str(check.outcome)
-        table.add_row(check_text(check.name), passed, reason_text(check.reason))
-    return table
+    print_result(ctx, verdict)
+    refuse_blocked(verdict.value)
 
 
 # ``hourglass approve``: a person agrees to a promotion, or does not.

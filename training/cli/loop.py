@@ -12,6 +12,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.text.wording import counted, verb
 from pipeline.workspace import CommandContext
 from training.fit.model_lines import check_candidates
+from training.steps.result import Steps, print_result
 
 
 def loop(
@@ -31,11 +32,9 @@ def loop(
     hour that was done before ends as it did.  A blocked candidate is told at the end, with
     exit code 1: nothing of it went live, and the live model recommended.
     """
-    from training.registry.mlflow_registry import registry_of
-    from training.report.build import write_report
     from training.steps.hourly_loop import run_hour
-    from training.steps.take_in import ingest_step
-    from training.steps.timed_steps import Steps
+    from training.steps.report import report_step
+    from training.steps.take_in import take_in
 
     ctx: CommandContext = context.obj
     check_candidates(ctx.settings)
@@ -44,31 +43,20 @@ def loop(
     if requested is not None:
         # Whoever asks first decides how Spark is started: many hours are worth the thorough way.
         ctx.compute_for(requested)
-    hours = _hours(requested, ingest_step(ctx, steps), Hour.of(ctx.clock))
+    hours = _hours(requested, take_in(ctx, steps), Hour.of(ctx.clock))
     blocked: list[str] = []
     for hour in hours:
         if len(hours) > 1:
             ctx.console.print(f"\nhour {hour}", style="bold")
-        done = run_hour(ctx, hour + 1, steps, catch_up=requested is None)
-        if done.outcome == "block":
-            blocked.append(f"hour {hour}: {done.sentence}")
-        ctx.print_result(
-            f"{hour}: {done.outcome}; {done.champion} is live",
-            {
-                "hour": str(hour),
-                "dataset_id": done.dataset_id,
-                "outcome": done.outcome,
-                "sentence": done.sentence,
-                "champion": done.champion,
-                "recommendations": done.recommendations,
-                "seconds": done.seconds,
-            },
-        )
+        result = run_hour(ctx, hour + 1, steps, catch_up=requested is None)
+        if result.value.outcome == "block":
+            blocked.append(f"hour {hour}: {result.value.sentence}")
+        print_result(ctx, result)
         steps = Steps(ctx)
     if report:
         with ctx.status("writing the report"):
-            page = write_report(ctx, registry_of(ctx))
-        ctx.console.print(f"report: {page}", markup=False)
+            page = report_step(ctx)
+        ctx.console.print(page.line, markup=False)
     if blocked:
         raise HourglassError(
             f"{len(blocked)} of {counted(len(hours), 'hour')} "

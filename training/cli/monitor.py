@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 
 import typer
 
@@ -11,6 +10,7 @@ from pipeline.workspace import CommandContext
 from training.cli.options import DataSet
 from training.fit.model_lines import judged_dataset
 from training.steps.monitor import monitor_champion
+from training.steps.result import print_result
 
 
 def monitor(context: typer.Context, dataset: DataSet = "last") -> None:
@@ -20,23 +20,7 @@ def monitor(context: typer.Context, dataset: DataSet = "last") -> None:
     baseline.
     """
     ctx: CommandContext = context.obj
-    step = monitor_champion(ctx, judged_dataset(ctx, dataset))
-    result = step.result
-    if result is None:
-        ctx.print_result(step.sentence, {"outcome": None, "sentence": step.sentence})
-        return
-    ctx.print_result(
-        f"{result.outcome}: {step.sentence}\n{step.record}",
-        {
-            "outcome": str(result.outcome),
-            "reason": result.reason,
-            "sentence": step.sentence,
-            "model_id": result.model.model_id,
-            "replaced_by": result.replaced_by,
-            "numbers": asdict(result.numbers) if result.numbers else None,
-            "record": step.record,
-        },
-    )
+    print_result(ctx, monitor_champion(ctx, judged_dataset(ctx, dataset)))
 
 
 def watch(context: typer.Context, dataset: DataSet = "last") -> None:

@@ -11,6 +11,7 @@ from pipeline.settings.names import plain_name
 from pipeline.workspace import CommandContext
 from training.cli.options import decision_file
 from training.steps.promote import promote_step
+from training.steps.result import print_result
 
 
 def promote(
@@ -34,9 +35,7 @@ def promote(
     file = decision_file(folder, decision) if decision else latest_decision(folder)
     if refit is not None:
         plain_name("--refit", refit)
-    done = promote_step(ctx, file, refit)
-    live = done.champion.model_id if done.champion else None
-    ctx.print_result(done.sentence, {"changed": done.changed, "champion": live, "decision": file})
+    print_result(ctx, promote_step(ctx, file, refit))
 
 
 def rollback(

@@ -11,9 +11,9 @@ import typer
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.settings.folders import path_option
-from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
 from training.steps.recommend import champion_at, recommend_step
+from training.steps.result import print_result
 
 
 def recommend(
@@ -43,24 +43,7 @@ def recommend(
     requested = None if users is None else read_users(users)
     at = (ctx.last_filled() + 1).start if as_of == "last" else time_of(as_of)
     live = champion_at(registry_of(ctx), Hour.of(at))
-    done = recommend_step(ctx, live, at, requested)
-    new = f", {done.new_users:,} of them new" if done.new_users else ""
-    ctx.print_result(
-        f"{counted(done.rows, 'recommendation')} for {counted(done.users, 'user')}{new} by "
-        f"{live.model_id} (version {live.version}) as of {at:%Y-%m-%dT%H:%M}, "
-        f"{done.users_per_s:,.0f} users/s: {done.path}",
-        {
-            "users": done.users,
-            "new_users": done.new_users,
-            "rows": done.rows,
-            "path": done.path,
-            "model_id": live.model_id,
-            "version": live.version,
-            "as_of": at.isoformat(),
-            "users_per_s": done.users_per_s,
-            "seconds": done.seconds,
-        },
-    )
+    print_result(ctx, recommend_step(ctx, live, at, requested))
 
 
 def time_of(text: str) -> datetime:

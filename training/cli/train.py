@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +11,8 @@ import typer
 from pipeline.errors import UsageError
 from pipeline.workspace import CommandContext
 from training.cli.options import DataSet, decision_file
-from training.steps.train import train_step
-
-_NOT_ASKED = ", since retrain.skip is off"
+from training.steps.result import print_result
+from training.steps.train import train_step, trained_model
 
 
 class Device(StrEnum):
@@ -90,22 +87,14 @@ def train(
         launch(processes, _without_processes(context, folder.name))
         return
     options = TrainOptions(seed, device and device.value, not resume, init_from)
-    failed: ModelsFailedError | None = None
     try:
-        trained = train_step(ctx, folder, models, options)
+        results = train_step(ctx, folder, models, options)
     except ModelsFailedError as error:
-        trained, failed = error.trained, error
-    for done in trained:
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
-        origin = f", continued from {done.continued_from}" if done.continued_from else ""
-        origin += "" if done.seconds else ", was there already"
-        ctx.print_result(
-            f"{done.name}: {done.model_id}, version {done.version}{origin}"
-            + (f" ({figures})" if figures else ""),
-            dataclasses.asdict(done),
-        )
-    if failed is not None:
-        raise failed
+        for trained in error.trained:
+            print_result(ctx, trained_model(trained))
+        raise
+    for result in results:
+        print_result(ctx, result)
 
 
 def _without_processes(context: typer.Context, dataset: str) -> list[str]:
@@ -131,25 +120,10 @@ def _without_processes(context: typer.Context, dataset: str) -> list[str]:
 
 def stale(context: typer.Context, dataset: DataSet = "last") -> None:
     """Say whether retraining on a data set is worth it, by signs that cost next to nothing."""
-    from training.registry.mlflow_registry import registry_of
-    from training.steps.retrain import retrain_decision
+    from training.steps.retrain import retrain_step
 
     ctx: CommandContext = context.obj
-    folder = ctx.dataset(dataset)
-    worth = retrain_decision(ctx, registry_of(ctx), folder)
-    skips = ctx.settings.retrain.skip and not worth.retrain
-    what = "skipped" if skips else "all lines are trained" + ("" if worth.retrain else _NOT_ASKED)
-    ctx.print_result(
-        f"{worth.sentence}; {what}",
-        {
-            "dataset_id": folder.name,
-            "retrain": worth.retrain,
-            "skip": skips,
-            "reasons": worth.reasons,
-            "sentence": worth.sentence,
-            **asdict(worth.signs),
-        },
-    )
+    print_result(ctx, retrain_step(ctx, ctx.dataset(dataset)))
 
 
 def refit(
@@ -159,26 +133,10 @@ def refit(
     ] = None,
 ) -> None:
     """Let the model of a decision learn from the judged hours too, where `retrain.refit` is set."""
-    from training.deployment.approval import refuse_unapproved
-    from training.deployment.decision_check import verified_decision
     from training.gate.decision_file import latest_decision
-    from training.gate.evidence import Outcome
-    from training.registry.mlflow_registry import registry_of
     from training.steps.retrain import refit_step
 
     ctx: CommandContext = context.obj
     folder = ctx.settings.path("decisions")
     file = decision_file(folder, decision) if decision else latest_decision(folder)
-    registry = registry_of(ctx)
-    record = verified_decision(registry, file, "refitting")
-    if record.outcome is Outcome.PROMOTE:
-        refuse_unapproved(record, ctx.settings.gate.approval)
-    trained = refit_step(ctx, registry, record)
-    if trained is None:
-        why = "retrain.refit is off" if not ctx.settings.retrain.refit else "nothing is promoted"
-        ctx.print_result(f"no refit: {why}", {"model_id": None, "why": why})
-        return
-    ctx.print_result(
-        f"{trained.model_id}, version {trained.version}, has learned from the judged hours too",
-        {"model_id": trained.model_id, "why": None, **asdict(trained)},
-    )
+    print_result(ctx, refit_step(ctx, file))

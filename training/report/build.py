@@ -26,11 +26,6 @@ from training.report.gather import model_health
 from training.report.sections import model_sections
 
 
-def write_report(ctx: CommandContext, registry: Registry) -> Path:
-    """Write ``reports/report.html`` about the last hours, and return its path."""
-    return make_report(ctx, registry)[0]
-
-
 def make_report(ctx: CommandContext, registry: Registry) -> tuple[Path, list[StatusLight]]:
     """Write ``reports/report.html`` about the last hours; returns its path and the lights."""
     lake, settings = ctx.lake, ctx.settings

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.dataset.manifest import read_manifest
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange, contiguous, parse_duration_h
 from pipeline.lake.steps import INGEST, SESSIONIZE
@@ -36,6 +37,7 @@ from training.registry.model_store import available
 from training.steps.evaluate import evaluate_step
 from training.steps.gate import run_gate
 from training.steps.monitor import monitor_champion
+from training.steps.result import StepResult
 from training.steps.train import train_step
 
 
@@ -53,8 +55,8 @@ class CaughtUp:
     """What became of each hour: its outcome and sentence, or why it could not be judged."""
 
     waiting: UnjudgedHours
-    judged: tuple[tuple[Hour, str, str], ...]
-    failed: tuple[tuple[Hour, str], ...]
+    judged: tuple[tuple[Hour, str, str], ...] = ()
+    failed: tuple[tuple[Hour, str], ...] = ()
 
 
 def unjudged_hours(ctx: CommandContext, newest: Hour) -> UnjudgedHours:
@@ -94,6 +96,38 @@ def unjudged_hours(ctx: CommandContext, newest: Hour) -> UnjudgedHours:
         tuple(hour for hour in missing if hour < limit),
         newest not in before,
     )
+
+
+def judge_step(
+    ctx: CommandContext, dataset: Path, plan: bool, print_line: Callable[[str], None]
+) -> StepResult[CaughtUp]:
+    """Judge what waits before a data set's own hours; with ``plan`` only say what that is.
+
+    Raises:
+        HourglassError: as `catch_up`.
+    """
+    newest = read_manifest(dataset).as_of
+    done = CaughtUp(unjudged_hours(ctx, newest)) if plan else catch_up(ctx, newest, print_line)
+    unjudged = done.waiting
+    hours = unjudged.hours if plan else [hour for hour, *_ in done.judged]
+    named = ", ".join(str(hour) for hour in hours)
+    sentences = [f"{'to be judged' if plan else 'judged'}: {named}"] if named else []
+    sentences += [text for text in (beyond_sentence(unjudged.beyond),) if text]
+    if not done.failed:
+        sentences.append(
+            f"{newest} is next" if unjudged.due else f"{newest} was judged already: nothing to do"
+        )
+    facts = {
+        "dataset_id": dataset.name,
+        "due": unjudged.due,
+        "waiting": [str(hour) for hour in unjudged.hours],
+        "judged": [
+            {"hour": str(hour), "outcome": outcome, "sentence": sentence}
+            for hour, outcome, sentence in done.judged
+        ],
+        "beyond": [str(hour) for hour in unjudged.beyond],
+    }
+    return StepResult(done, "; ".join(sentences), facts)
 
 
 def catch_up(ctx: CommandContext, newest: Hour, print_line: Callable[[str], None]) -> CaughtUp:
@@ -149,12 +183,12 @@ def judge_hour(ctx: CommandContext, first: Hour) -> tuple[str, str]:
     train_step(ctx, dataset, [configured(settings, settings.gate.baseline)], TrainOptions())
     fits = _fits_at(settings, first, dataset)
     evaluate_step(ctx, dataset)
-    watching = monitor_champion(ctx, dataset).sentence
+    watching = monitor_champion(ctx, dataset).line
     if not fits:
         sentence = f"no candidate has a sound fit from before {first}; {watching}"
         note_judged(settings, first, PASSED, sentence)
         return PASSED, sentence
-    verdict = run_gate(ctx, dataset, fits)
+    verdict = run_gate(ctx, dataset, fits).value
     return verdict.outcome, f"{verdict.sentence}; {watching}"
 
 

@@ -17,13 +17,12 @@ from pipeline.simulator import simulate
 from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
 from training.fit.model_lines import check_candidates
-from training.registry.mlflow_registry import registry_of, ui_command
-from training.report.build import write_report
+from training.registry.mlflow_registry import ui_command
 from training.steps.copied_settings import MADE_BY
-from training.steps.evaluate import show_leaderboard
 from training.steps.hourly_loop import learn
-from training.steps.take_in import ingest_step, sessionize_step
-from training.steps.timed_steps import Steps
+from training.steps.report import report_step
+from training.steps.result import Steps, print_result
+from training.steps.take_in import sessionize_step, take_in
 
 _PRESETS = resources.files("pipeline") / "presets"
 
@@ -96,8 +95,9 @@ def _data_steps(ctx: CommandContext, source: str, raw: Path | None, steps: Steps
     if source != "simulator":
         # How long real logs are is not known; the simulated ones are short.
         ctx.compute_for(None)
-    hours = HourRange.covering(ingest_step(ctx, steps))
-    sessionize_step(ctx, hours.stop, steps)
+    hours = HourRange.covering(take_in(ctx, steps))
+    with steps("sessionize") as done:
+        done(sessionize_step(ctx, hours.stop).line)
     as_of = ctx.as_of("last")
     judged = ctx.horizon_from(as_of)
     window = parse_duration_h(settings.dataset.window)
@@ -120,9 +120,9 @@ def _model_steps(ctx: CommandContext, end: Hour, steps: Steps) -> None:
     """From sessions to recommendations; prints the leaderboard last."""
     done = learn(ctx, end, steps)
     with steps("report") as done_with:
-        done_with(str(write_report(ctx, registry_of(ctx))))
-    if done.evaluation is not None:
-        show_leaderboard(ctx, done.evaluation)
+        done_with(str(report_step(ctx).value))
+    if done.leaderboard is not None:
+        print_result(ctx, done.leaderboard)
     if done.outcome == "block":
         raise HourglassError(f"the gate blocked the candidate: {done.sentence}")
 

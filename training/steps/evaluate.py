@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext, progress_bar
 from training.registry.mlflow_registry import registry_of
+from training.steps.result import StepResult
 
 if TYPE_CHECKING:
     from training.evaluation.evaluate import Evaluation
@@ -26,7 +27,7 @@ def ensure_test_set(ctx: CommandContext, dataset: Path) -> Path:
         return freeze_test_set(ctx.compute, ctx.lake, ctx.settings, dataset, hours)
 
 
-def evaluate_step(ctx: CommandContext, dataset: Path) -> Evaluation:
+def evaluate_step(ctx: CommandContext, dataset: Path) -> StepResult[Evaluation]:
     """Evaluate with a progress bar."""
     from training.evaluation.evaluate import evaluate as run
 
@@ -40,16 +41,23 @@ def evaluate_step(ctx: CommandContext, dataset: Path) -> Evaluation:
         evaluation = run(ctx.settings, registry_of(ctx), dataset, test_set, report)
     for sentence in evaluation.failures.values():
         ctx.console.print(f"failed: {sentence}", markup=False)
-    return evaluation
+    return _leaderboard(evaluation)
 
 
-def show_leaderboard(ctx: CommandContext, evaluation: Evaluation) -> None:
-    """Print the table of an evaluation."""
+def leaderboard_step(ctx: CommandContext, dataset: Path) -> StepResult[Evaluation]:
+    """What an evaluation of before came to."""
+    from training.evaluation.evaluate import load_evaluation
+
+    return _leaderboard(load_evaluation(ctx.settings, dataset, ensure_test_set(ctx, dataset)))
+
+
+def _leaderboard(evaluation: Evaluation) -> StepResult[Evaluation]:
     from training.evaluation.leaderboard import leaderboard_rows, render
 
-    if ctx.as_json:
-        ctx.print_result(
-            "", {"frozen_id": evaluation.frozen_id, "rows": leaderboard_rows(evaluation)}
-        )
-    else:
-        ctx.console.print(render(evaluation))
+    return StepResult(
+        evaluation,
+        f"{counted(evaluation.n_targets, 'next event')} from {evaluation.start} on",
+        {"frozen_id": evaluation.frozen_id, "rows": leaderboard_rows(evaluation)},
+        text="",
+        tables=lambda: [render(evaluation)],
+    )

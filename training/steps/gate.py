@@ -15,8 +15,11 @@ from training.gate.judged_hours import note_judged
 from training.gate.reasons import OF_NO_CANDIDATE
 from training.registry.mlflow_registry import registry_of
 from training.steps.evaluate import ensure_test_set
+from training.steps.result import StepResult
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from training.gate.gate import Decision
 
 SKIPPED = "skipped"
@@ -44,7 +47,9 @@ class Verdict:
         return self.outcome == "promote"
 
 
-def run_gate(ctx: CommandContext, dataset: Path, late: Sequence[str] | None = None) -> Verdict:
+def run_gate(
+    ctx: CommandContext, dataset: Path, late: Sequence[str] | None = None
+) -> StepResult[Verdict]:
     """Run the gate on every configured candidate, and note that the hours are judged.
 
     ``late`` is as of `training.steps.judge_candidates.judge_candidates`.
@@ -68,7 +73,7 @@ def run_gate(ctx: CommandContext, dataset: Path, late: Sequence[str] | None = No
     if worth is not None and is_skipped(settings, worth) and late is None:
         sentence = f"nothing was trained: {worth.sentence}"
         note_judged(settings, first, SKIPPED, sentence)
-        return Verdict(SKIPPED, sentence, None)
+        return _result_of(Verdict(SKIPPED, sentence, None))
     learned = read_dataset(dataset).manifest
     passed = quality_passed(
         ctx.lake,
@@ -89,7 +94,7 @@ def run_gate(ctx: CommandContext, dataset: Path, late: Sequence[str] | None = No
     )
     if any(_says_something(decision) for decision, _ in decisions):
         note_judged(settings, first, verdict.outcome, verdict.sentence)
-    return verdict
+    return _result_of(verdict)
 
 
 def _says_something(decision: Decision) -> bool:
@@ -100,6 +105,52 @@ def _says_something(decision: Decision) -> bool:
 def _decision_sentence(decision: Decision) -> str:
     """The sentence of a decision, by the name of its line."""
     return f"{decision.evidence.name}, {decision.outcome}: {decision.sentence.rstrip('.')}"
+
+
+def _result_of(verdict: Verdict) -> StepResult[Verdict]:
+    from training.deployment.approval import approval_facts
+
+    asks = approval_facts(verdict.path) if verdict.path else {"needs_approval": False}
+    facts = {
+        "outcome": verdict.outcome,
+        "sentence": verdict.sentence,
+        "candidate": verdict.candidate,
+        "decision": verdict.path,
+        **asks,
+        "decisions": [
+            {
+                "candidate": decision.evidence.candidate.model_id,
+                "line": decision.evidence.name,
+                "outcome": str(decision.outcome),
+                "reasons": decision.reasons,
+                "decision": path,
+            }
+            for decision, path in verdict.decisions
+        ],
+    }
+    return StepResult(
+        verdict,
+        f"{'block' if verdict.blocks else verdict.outcome}: {verdict.sentence}",
+        facts,
+        f"{verdict.outcome}: {verdict.sentence}\n{verdict.path or ''}",
+        lambda: [_table(decision) for decision, _ in verdict.decisions],
+    )
+
+
+def _table(decision: Decision) -> Table:
+    from rich.table import Table
+
+    from training.gate.reasons import check_text, reason_text
+
+    candidate = decision.evidence.candidate.model_id
+    table = Table(title=f"{decision.evidence.name}: {candidate}", title_justify="left")
+    for column in ("check", "outcome"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("reason")
+    for check in decision.checks:
+        passed = "passed" if check.outcome == "promote" else str(check.outcome)
+        table.add_row(check_text(check.name), passed, reason_text(check.reason))
+    return table
 
 
 def refuse_blocked(verdict: Verdict) -> None:

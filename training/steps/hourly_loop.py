@@ -22,18 +22,17 @@ from pipeline.quality.verdicts import Kind
 from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
 from training.gate.judged_hours import QUIET, note_judged
-from training.registry.mlflow_registry import Registry, registry_of
+from training.registry.mlflow_registry import registry_of
 from training.steps.evaluate import evaluate_step
 from training.steps.gate import run_gate
 from training.steps.monitor import monitor_champion
 from training.steps.promote import promote_step
+from training.steps.result import StepResult, Steps
 from training.steps.take_in import sessionize_step
-from training.steps.timed_steps import Steps
 from training.steps.train import train_step
 
 if TYPE_CHECKING:
     from training.evaluation.evaluate import Evaluation
-
 
 _EVENTS: tuple[Kind, ...] = ("events",)
 _SESSIONS: tuple[Kind, ...] = ("sessions",)
@@ -49,14 +48,16 @@ class HourDone:
     sentence: str
     champion: str
     recommendations: Path
-    evaluation: Evaluation | None
+    leaderboard: StepResult[Evaluation] | None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def run_hour(ctx: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
+def run_hour(
+    ctx: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False
+) -> StepResult[HourDone]:
     """The whole loop at the end of the hour before ``stop``; running it again changes nothing.
 
-    All that has arrived is taken in before (`training.steps.take_in.ingest_step`).  With
+    All that has arrived is taken in before (`training.steps.take_in.take_in`).  With
     ``catch_up`` the hours before that ended unjudged are judged first.
 
     Raises:
@@ -67,10 +68,21 @@ def run_hour(ctx: CommandContext, stop: Hour, steps: Steps, catch_up: bool = Fal
     with steps("validate") as done, ctx.writing():
         refuse_critical(validate(lake, settings, judged, _EVENTS, act=ctx.act()))
         done(f"{judged}: no critical expectation failed")
-    sessionize_step(ctx, stop, steps)
+    with steps("sessionize") as done:
+        done(sessionize_step(ctx, stop).line)
     with ctx.writing():
         refuse_critical(validate(lake, settings, judged, _SESSIONS, act=ctx.act()))
-    return learn(ctx, stop, steps, catch_up)
+    hour = learn(ctx, stop, steps, catch_up)
+    facts = {
+        "hour": str(stop - 1),
+        "dataset_id": hour.dataset_id,
+        "outcome": hour.outcome,
+        "sentence": hour.sentence,
+        "champion": hour.champion,
+        "recommendations": hour.recommendations,
+        "seconds": hour.seconds,
+    }
+    return StepResult(hour, f"{stop - 1}: {hour.outcome}; {hour.champion} is live", facts)
 
 
 def learn(ctx: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False) -> HourDone:
@@ -98,10 +110,7 @@ def learn(ctx: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False)
         with steps("recommend") as done:
             live = champion_at(registry_of(ctx), stop)
             published = recommend_step(ctx, live, stop.start)
-            done(
-                f"{counted(published.rows, 'row')} for {counted(published.users, 'user')} by "
-                f"{live.model_id}"
-            )
+            done(published.line)
     except HourglassError as error:
         steps.print_line("recommend", f"failed: {error}")
         tries.refuse_failed()
@@ -113,8 +122,8 @@ def learn(ctx: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False)
         outcome=tried.outcome,
         sentence=tried.sentence,
         champion=live.model_id,
-        recommendations=published.path,
-        evaluation=tried.evaluation,
+        recommendations=published.value.path,
+        leaderboard=tried.leaderboard,
         seconds=dict(steps.seconds),
     )
 
@@ -126,7 +135,7 @@ class _Tried:
     dataset_id: str = ""
     outcome: str = "failed"
     sentence: str = ""
-    evaluation: Evaluation | None = None
+    leaderboard: StepResult[Evaluation] | None = None
 
 
 def _challenge(ctx: CommandContext, stop: Hour, tries: _Tries, tried: _Tried) -> None:
@@ -143,21 +152,20 @@ def _challenge(ctx: CommandContext, stop: Hour, tries: _Tries, tried: _Tried) ->
     if dataset is None:
         return
     with tries("train") as done:
-        done(_trained(ctx, registry_of(ctx), dataset))
+        done(_trained(ctx, dataset))
     with tries("evaluate") as done:
-        tried.evaluation = evaluate_step(ctx, dataset)
-        done(
-            f"{counted(tried.evaluation.n_targets, 'next event')} from {tried.evaluation.start} on"
-        )
-    if tried.evaluation is None:
+        tried.leaderboard = evaluate_step(ctx, dataset)
+        done(tried.leaderboard.line)
+    if tried.leaderboard is None:
         return
     with tries("watch") as done:
-        done(monitor_champion(ctx, dataset).sentence)
+        done(monitor_champion(ctx, dataset).line)
     with tries("gate") as done:
-        verdict = run_gate(ctx, dataset)
+        decided = run_gate(ctx, dataset)
+        verdict = decided.value
         tried.outcome = "block" if verdict.blocks else verdict.outcome
         tried.sentence = verdict.sentence
-        done(f"{tried.outcome}: {tried.sentence}")
+        done(decided.line)
     if tried.outcome == "promote" and verdict.path is not None:
         with tries("promote") as done:
             done(_promoted(ctx, verdict.path))
@@ -194,23 +202,22 @@ def _frozen(ctx: CommandContext, stop: Hour) -> tuple[Path, str]:
 
 
 def _promoted(ctx: CommandContext, decision: Path) -> str:
-    from training.gate.decision_file import read_decision
     from training.steps.retrain import refit_step
 
     if ctx.settings.gate.approval:
         return f"waits for `hourglass approve --decision {decision.name} --by NAME`"
-    refit = refit_step(ctx, registry_of(ctx), read_decision(decision))
-    return promote_step(ctx, decision, refit.model_id if refit else None).sentence
+    refit = refit_step(ctx, decision).value
+    return promote_step(ctx, decision, refit.model_id if refit else None).line
 
 
-def _trained(ctx: CommandContext, registry: Registry, dataset: Path) -> str:
+def _trained(ctx: CommandContext, dataset: Path) -> str:
     from training.fit.train import TrainOptions
-    from training.steps.retrain import models_to_train, retrain_decision
+    from training.steps.retrain import models_to_train, retrain_step
 
-    worth = retrain_decision(ctx, registry, dataset)
-    lines = models_to_train(ctx.settings, worth)
-    names = ", ".join(model.name for model in train_step(ctx, dataset, lines, TrainOptions()))
-    return f"{names}; {worth.sentence}" if ctx.settings.retrain.skip else names
+    worth = retrain_step(ctx, dataset)
+    lines = models_to_train(ctx.settings, worth.value)
+    names = ", ".join(model.line for model in train_step(ctx, dataset, lines, TrainOptions()))
+    return f"{names}; {worth.line}" if ctx.settings.retrain.skip else names
 
 
 class _Tries:

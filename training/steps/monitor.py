@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,21 +13,13 @@ from training.deployment.champion_history import champion_during, champion_perio
 from training.registry.candidates import candidates
 from training.registry.mlflow_registry import registry_of
 from training.steps.evaluate import ensure_test_set
+from training.steps.result import StepResult
 
 if TYPE_CHECKING:
     from training.deployment.monitor_record import MonitorResult
 
 
-@dataclass(frozen=True)
-class MonitorStepResult:
-    """What the watch says of a data set's hours; nothing is found where nothing was live yet."""
-
-    sentence: str
-    result: MonitorResult | None = None
-    record: Path | None = None
-
-
-def monitor_champion(ctx: CommandContext, dataset: Path) -> MonitorStepResult:
+def monitor_champion(ctx: CommandContext, dataset: Path) -> StepResult[MonitorResult | None]:
     """Judge the model that was live during the hours that judge a data set's candidates.
 
     Raises:
@@ -43,7 +35,8 @@ def monitor_champion(ctx: CommandContext, dataset: Path) -> MonitorStepResult:
     hours = ctx.horizon_from(read_manifest(dataset).as_of)
     tenure = champion_during(champion_periods(registry, registry.records), hours.first)
     if tenure is None:
-        return MonitorStepResult(f"nothing was live during {hours}: there is nothing to watch yet")
+        sentence = f"nothing was live during {hours}: there is nothing to watch yet"
+        return StepResult(None, sentence, {"outcome": None, "sentence": sentence})
     test_set = ensure_test_set(ctx, dataset)
     judge = ChampionMonitor(
         settings=settings,
@@ -56,4 +49,14 @@ def monitor_champion(ctx: CommandContext, dataset: Path) -> MonitorStepResult:
         at=ctx.clock.isoformat(timespec="seconds"),
     )
     result, record = judge(tenure)
-    return MonitorStepResult(result.sentence, result, record)
+    facts = {
+        "outcome": str(result.outcome),
+        "reason": result.reason,
+        "sentence": result.sentence,
+        "model_id": result.model.model_id,
+        "replaced_by": result.replaced_by,
+        "numbers": asdict(result.numbers) if result.numbers else None,
+        "record": record,
+    }
+    text = f"{result.outcome}: {result.sentence}\n{record}"
+    return StepResult(result, result.sentence, facts, text)

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from pipeline.workspace import CommandContext
 from training.registry.mlflow_registry import registry_of
+from training.steps.result import StepResult
 
 if TYPE_CHECKING:
     from training.deployment.promote import Promotion
 
 
-def promote_step(ctx: CommandContext, decision: Path, refit: str | None = None) -> Promotion:
+def promote_step(
+    ctx: CommandContext, decision: Path, refit: str | None = None
+) -> StepResult[Promotion]:
     """Carry a decision out under the workspace's settings and clock.
 
     Raises:
@@ -39,7 +42,7 @@ def promote_step(ctx: CommandContext, decision: Path, refit: str | None = None) 
             seed=BOOTSTRAP_SEED,
         )
 
-    return run(
+    done = run(
         registry_of(ctx),
         decision,
         refit,
@@ -47,3 +50,6 @@ def promote_step(ctx: CommandContext, decision: Path, refit: str | None = None) 
         at=ctx.now_iso(),
         approval=settings.gate.approval,
     )
+    live = done.champion.model_id if done.champion else None
+    facts = {"changed": done.changed, "champion": live, "decision": decision}
+    return StepResult(done, done.sentence, facts)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
+from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext, progress_bar
 from training.deployment.champion_history import champion_during, champion_periods
 from training.registry.mlflow_registry import LiveModel, artefact_folder, champion
+from training.steps.result import StepResult
 
 if TYPE_CHECKING:
     from training.recommend.recommend import Recommended
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 def recommend_step(
     ctx: CommandContext, live: LiveModel, at: datetime, requested: RequestedUsers | None = None
-) -> Recommended:
+) -> StepResult[Recommended]:
     """Read the histories and publish, with a progress bar.
 
     Raises:
@@ -37,10 +39,29 @@ def recommend_step(
     with ctx.status(f"reading the histories as of {hour}"):
         histories = histories_at(ctx.compute, ctx.lake, ctx.settings, base, hour)
     with progress_bar(ctx, "recommending") as (advance, _), ctx.writing():
-        return run(
+        done = run(
             ctx.settings, ctx.lake, live, histories, at,
             lambda users, total: advance(users / max(1, total)), requested,
         )  # fmt: skip
+    users, new = counted(done.users, "user"), f", {done.new_users:,} of them new"
+    return StepResult(
+        done,
+        f"{counted(done.rows, 'row')} for {users} by {live.model_id}",
+        {
+            "users": done.users,
+            "new_users": done.new_users,
+            "rows": done.rows,
+            "path": done.path,
+            "model_id": live.model_id,
+            "version": live.version,
+            "as_of": at.isoformat(),
+            "users_per_s": done.users_per_s,
+            "seconds": done.seconds,
+        },
+        f"{counted(done.rows, 'recommendation')} for {users}{new if done.new_users else ''} by "
+        f"{live.model_id} (version {live.version}) as of {at:%Y-%m-%dT%H:%M}, "
+        f"{done.users_per_s:,.0f} users/s: {done.path}",
+    )
 
 
 def champion_at(registry: Registry, hour: Hour) -> LiveModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,27 +10,41 @@ from pipeline.dataset.manifest import read_manifest
 from pipeline.quality.results import refuse_critical
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
+from training.deployment.approval import refuse_unapproved
 from training.deployment.decision_check import verified_decision
 from training.fit.model_configs import chosen, configured
 from training.fit.progress_display import display
 from training.fit.refit import refit, wants_refit
 from training.fit.retrain_policy import RetrainDecision, should_retrain
 from training.fit.retrain_signals import record_retrain_decision, signals_at
-from training.registry.mlflow_registry import Registry
+from training.gate.evidence import Outcome
+from training.registry.mlflow_registry import registry_of
+from training.steps.result import StepResult
 
 if TYPE_CHECKING:
     from training.fit.model_configs import ModelConfig
     from training.fit.train import Trained
-    from training.gate.decision_file import DecisionRecord
 
 
-def retrain_decision(ctx: CommandContext, registry: Registry, dataset: Path) -> RetrainDecision:
+def retrain_step(ctx: CommandContext, dataset: Path) -> StepResult[RetrainDecision]:
     """Whether retraining on a data set is worth it; what was found is kept."""
-    as_of = read_manifest(dataset).as_of
-    signs = signals_at(ctx.settings, ctx.lake, registry, as_of)
-    worth = should_retrain(signs, ctx.settings.retrain)
-    record_retrain_decision(ctx.settings, dataset.name, worth)
-    return worth
+    settings, as_of = ctx.settings, read_manifest(dataset).as_of
+    signs = signals_at(settings, ctx.lake, registry_of(ctx), as_of)
+    worth = should_retrain(signs, settings.retrain)
+    record_retrain_decision(settings, dataset.name, worth)
+    skips = is_skipped(settings, worth)
+    what = "skipped" if skips else "all lines are trained"
+    if not (skips or worth.retrain):
+        what += ", since retrain.skip is off"
+    facts = {
+        "dataset_id": dataset.name,
+        "retrain": worth.retrain,
+        "skip": skips,
+        "reasons": worth.reasons,
+        "sentence": worth.sentence,
+        **asdict(worth.signs),
+    }
+    return StepResult(worth, worth.sentence, facts, f"{worth.sentence}; {what}")
 
 
 def is_skipped(settings: Settings, decision: RetrainDecision | None) -> bool:
@@ -47,19 +62,25 @@ def models_to_train(settings: Settings, decision: RetrainDecision | None) -> lis
     return chosen(settings, [], None)
 
 
-def refit_step(ctx: CommandContext, registry: Registry, decision: DecisionRecord) -> Trained | None:
-    """The refit of a decision's candidate; None where none is wanted.
+def refit_step(ctx: CommandContext, decision: Path) -> StepResult[Trained | None]:
+    """Let a decision's candidate learn from the judged hours too, where that is wanted.
 
     Raises:
         HourglassError: as `pipeline.dataset.build.freeze`, `training.fit.refit.refit`, or the data
-            set or the decision is not to be trusted.
+            set or the decision is not to be trusted, or an approval is missing.
     """
     from pipeline.dataset.freeze import freeze_and_validate
 
-    if not wants_refit(ctx.settings, decision):
-        return None
-    verified_decision(registry, decision.record.path, f"refitting {decision.candidate_id}")
-    dataset, outcome = freeze_and_validate(ctx, ctx.settings, decision.end)
+    settings, registry = ctx.settings, registry_of(ctx)
+    record = verified_decision(registry, decision, "refitting")
+    if record.outcome is Outcome.PROMOTE:
+        refuse_unapproved(record, settings.gate.approval)
+    if not wants_refit(settings, record):
+        why = "nothing is promoted" if settings.retrain.refit else "retrain.refit is off"
+        return StepResult(None, f"no refit: {why}", {"model_id": None, "why": why})
+    dataset, outcome = freeze_and_validate(ctx, settings, record.end)
     refuse_critical([outcome])
     with display() as watcher:
-        return refit(ctx.settings, registry, decision, dataset, watcher)
+        done = refit(settings, registry, record, dataset, watcher)
+    sentence = f"{done.model_id}, version {done.version}, has learned from the judged hours too"
+    return StepResult(done, sentence, {"model_id": done.model_id, "why": None, **asdict(done)})

@@ -2,47 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest import ingest
-from pipeline.ingest.item_user_tables import load_metadata
+from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST
 from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
+from training.steps.result import StepResult, Steps
 
 if TYPE_CHECKING:
-    from training.steps.timed_steps import Steps
+    from pipeline.sessions.sessionize import SessionizeSummary
 
 
-def ingest_step(ctx: CommandContext, steps: Steps) -> list[Hour]:
+def take_in(ctx: CommandContext, steps: Steps) -> list[Hour]:
     """Take in all that lies in the landing zone; returns all hours with events, in order.
 
     Raises:
         HourglassError: there is no event yet.
     """
-    settings, lake = ctx.settings, ctx.lake
-    with steps("metadata") as done, ctx.writing():
-        loaded = load_metadata(lake, settings)
-        rows = ", ".join(f"{n:,} {what}" for what, n in loaded.rows.items()) or "none"
-        done("; left out: ".join([rows, *loaded.faults, *loaded.former_faults]))
-    with steps("ingest") as done, ctx.writing():
-        summary = ingest.ingest(ctx.compute, lake, settings, ctx.clock)
-        done(
-            f"{counted(summary.records, 'record')} = {summary.accepted:,} accepted + "
-            f"{counted(summary.duplicates, 'duplicate')} + {summary.quarantined:,} quarantined"
-            if summary.files
-            else f"nothing new in {counted(summary.known_files, 'file')}"
-        )
-    arrived = lake.filled(INGEST)
+    with steps("metadata") as done:
+        done(metadata_step(ctx).line)
+    with steps("ingest") as done:
+        done(ingest_step(ctx).line)
+    arrived = ctx.lake.filled(INGEST)
     if not arrived:
-        raise HourglassError(f"{settings.source.path}: no record became an event: see quarantine")
+        path = ctx.settings.source.path
+        raise HourglassError(f"{path}: no record became an event: see quarantine")
     return sorted(arrived)
 
 
-def sessionize_step(ctx: CommandContext, stop: Hour, steps: Steps) -> None:
+def metadata_step(ctx: CommandContext) -> StepResult[LoadedMetadata]:
+    """Load the tables of items and users anew whose files changed."""
+    with ctx.writing():
+        loaded = load_metadata(ctx.lake, ctx.settings)
+    rows = ", ".join(f"{n:,} {what}" for what, n in loaded.rows.items()) or "none"
+    line = "; left out: ".join([rows, *loaded.faults, *loaded.former_faults])
+    return StepResult(loaded, line, asdict(loaded))
+
+
+def ingest_step(ctx: CommandContext) -> StepResult[ingest.IngestSummary]:
+    """Take in the raw files that came."""
+    with ctx.writing():
+        done = ingest.ingest(ctx.compute, ctx.lake, ctx.settings, ctx.clock)
+    line = (
+        f"{counted(done.records, 'record')} = {done.accepted:,} accepted + "
+        f"{counted(done.duplicates, 'duplicate')} + {done.quarantined:,} quarantined"
+        if done.files
+        else f"nothing new in {counted(done.known_files, 'file')}"
+    )
+    return StepResult(done, line, asdict(done))
+
+
+def sessionize_step(ctx: CommandContext, stop: Hour) -> StepResult[SessionizeSummary | None]:
     """Fill every hour before ``stop`` whose sessions are missing or were made from other events.
 
     Raises:
@@ -50,10 +66,10 @@ def sessionize_step(ctx: CommandContext, stop: Hour, steps: Steps) -> None:
     """
     from pipeline.sessions.sessionize import sessionize
 
-    with steps("sessionize") as done, ctx.writing():
+    with ctx.writing():
         stale = stale_hours(ctx.lake, ctx.settings, stop)
-        if stale:
-            summary = sessionize(ctx.compute, ctx.lake, ctx.settings, HourRange(stale[0], stop))
-            done(f"{counted(summary.events, 'event')} of {counted(len(stale), 'hour')} in sessions")
-        else:
-            done("all hours are filled already")
+        if not stale:
+            return StepResult(None, "all hours are filled already", {"hours": 0})
+        done = sessionize(ctx.compute, ctx.lake, ctx.settings, HourRange(stale[0], stop))
+    line = f"{counted(done.events, 'event')} of {counted(len(stale), 'hour')} in sessions"
+    return StepResult(done, line, asdict(done))

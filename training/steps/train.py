@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from pipeline.hours import HourRange
 from pipeline.quality.verdicts import refuse_learning_from
 from pipeline.workspace import CommandContext
 from training.registry.mlflow_registry import registry_of
+from training.steps.result import StepResult
 
 if TYPE_CHECKING:
     from training.fit.model_configs import ModelConfig
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 def train_step(
     ctx: CommandContext, dataset: Path, models: Sequence[ModelConfig], options: TrainOptions
-) -> list[Trained]:
+) -> list[StepResult[Trained]]:
     """Train, and show how it goes; empty in all processes but the first.
 
     Raises:
@@ -39,4 +41,14 @@ def train_step(
             refuse_learning_from(ctx.lake, HourRange(manifest.history_start, manifest.as_of))
         registry = registry_of(ctx) if processes.is_main else None
         with display(silent=not processes.is_main) as watcher:
-            return run(ctx.settings, registry, dataset, models, options, watcher)
+            trained = run(ctx.settings, registry, dataset, models, options, watcher)
+    return list(map(trained_model, trained))
+
+
+def trained_model(done: Trained) -> StepResult[Trained]:
+    """How a model is told that was fitted, or was there already."""
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
+    origin = f", continued from {done.continued_from}" if done.continued_from else ""
+    origin += "" if done.seconds else ", was there already"
+    text = f"{done.name}: {done.model_id}, version {done.version}{origin}"
+    return StepResult(done, done.name, asdict(done), f"{text} ({figures})" if figures else text)
