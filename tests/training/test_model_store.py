@@ -12,7 +12,7 @@ import pytest
 import yaml
 from mlflow_server import COMPOSE, composed, mlflow_server
 from synthetic import AS_OF, AS_OF_S, write_dataset
-from test_judgement import walks
+from test_judge_candidates import walks
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
