@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from pipeline.errors import HourglassError
 
@@ -35,30 +35,31 @@ def locked(
         HourglassError: another process still holds it after ``wait_s``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as lock:
-        deadline, announced = time.monotonic() + wait_s, False
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                lock.seek(0)
-                sentence = busy(lock.read().strip() or "unknown")
-                if time.monotonic() >= deadline:
-                    raise HourglassError(
-                        f"{sentence}: waited {wait_s:.0f} s; try again when it has finished"
-                    ) from error
-                if not announced:
-                    print_line(sentence)
-                    announced = True
-                time.sleep(_POLL_S)
-        lock.truncate(0)
-        lock.write(holder)
-        lock.flush()
+    # On a file system without locks this fails; it never trusts in a file that a killed process
+    # would leave behind.
+    lock = FileLock(path, preserve_lock_file=True)
+
+    def sentence() -> str:
+        return busy(path.read_text(encoding="utf-8").strip() or "unknown")
+
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if wait_s > 0:
+            print_line(sentence())
         try:
-            yield
-        finally:
-            lock.truncate(0)
+            lock.acquire(timeout=wait_s, poll_interval=_POLL_S)
+        except Timeout as error:
+            raise HourglassError(
+                f"{sentence()}: waited {wait_s:.0f} s; try again when it has finished"
+            ) from error
+    try:
+        path.write_text(holder, encoding="utf-8")
+        yield
+    finally:
+        with suppress(OSError):
+            os.truncate(path, 0)
+        lock.release()
 
 
 @contextmanager

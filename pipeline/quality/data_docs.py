@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from filelock import FileLock
 
 from pipeline.hours import Hour
 from pipeline.quality.answers import configuration_of, examples_of, observed_text
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
 _STORE = "validation_results_store"
 _INDEX = ".index"
+_LOCK = ".lock"  # Airflow may judge several hours at once
 _HOUR = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 _TEMPLATES = Path(__file__).with_name("templates")
 _SEVERITY_ORDER = {"critical": 0, "warning": 1, "ok": 2}
@@ -96,7 +96,7 @@ class QualitySite:
             # The index shows what stands here without opening the rest of the result.
             "batch_spec": about,
         }
-        with _locked(self._folder):
+        with FileLock(self._folder / _LOCK, preserve_lock_file=True):
             self._context.validation_results_store.set(key, result)
         file = self._folder / f"{self._name(key)}.json"
         entry = IndexEntry(
@@ -118,7 +118,7 @@ class QualitySite:
         No former result is opened: what this costs does not grow with their number, but for the
         lines of the index.
         """
-        with _locked(self._folder):
+        with FileLock(self._folder / _LOCK, preserve_lock_file=True):
             entries = self._remembered() | {
                 self._name(key): entry for key, entry in self._stored.items()
             }
@@ -217,14 +217,6 @@ def _files(folder: Path) -> dict[str, Any]:
 def _time_of(name: str) -> datetime:
     match = _HOUR.search(name)
     return Hour.parse(match[0]).start if match else datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One writer at a time: Airflow may judge several hours at once."""
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 # The pages of the Data Docs, made from Great Expectations' results.

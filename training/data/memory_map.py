@@ -9,18 +9,18 @@ copied, say) must have the SHA-256 of the seal or, for a shard, of the manifest.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from pipeline.dataset.manifest import Manifest, sha256_of, verify_files
@@ -42,7 +42,7 @@ def flat_columns(folder: Path, manifest: Manifest) -> Columns:
     try:
         columns = _mapped(folder, manifest)
         if columns is None:
-            with _one_at_a_time(folder):
+            with FileLock(folder / f"{FOLDER}.lock", preserve_lock_file=True):
                 columns = _mapped(folder, manifest)
                 if columns is None:
                     _make(folder, manifest)
@@ -189,11 +189,3 @@ def _stamp(path: Path) -> list[int]:
 
 def _is_as_sealed(path: Path, sealed: dict[str, Any]) -> bool:
     return path.exists() and _stamp(path) == sealed["stamp"]
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait until no other process makes the flat files; the system frees a killed one's lock."""
-    with (folder / f"{FOLDER}.lock").open("a+b") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
