@@ -9,15 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HourglassError
-from pipeline.files import flush
+from pipeline.files import flush, written_whole
 from pipeline.hours import Hour
 
 FORMAT = 1
@@ -44,7 +42,6 @@ def write_record(folder: Path, prefix: str, content: dict[str, Any]) -> Path:
     text = json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False)
     data = (text + "\n").encode()
     path = folder / f"{prefix}-{hashlib.sha256(data).hexdigest()[:12]}.json"
-    folder.mkdir(parents=True, exist_ok=True)
     if path.exists():
         if path.read_bytes() != data:
             raise HourglassError(
@@ -53,18 +50,15 @@ def write_record(folder: Path, prefix: str, content: dict[str, Any]) -> Path:
         # Whoever wrote it may have been killed before the disk held its name.
         flush(folder)
         return path
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(_MODE)
-        # Two writers of one name write the same bytes, since the name is made from them.
-        Path(temporary).replace(path)
-        flush(folder)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+
+    def write(unfinished: Path) -> None:
+        unfinished.write_bytes(data)
+        flush(unfinished)
+        unfinished.chmod(_MODE)
+
+    # Two writers of one name write the same bytes, since the name is made from them.
+    written_whole(path, write)
+    flush(folder)
     return path
 
 

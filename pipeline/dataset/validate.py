@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.dataset.manifest import MANIFEST_NAME, Manifest, read_manifest
 from pipeline.errors import HourglassError
+from pipeline.files import write_text
 from pipeline.hours import HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEM_HOURS
@@ -59,9 +60,7 @@ def validate_dataset(lake: Lake, settings: Settings, folder: Path) -> Validation
     failed = [result.sentence for result in broken]
     finite = {name: value for name, value in facts.items() if not isnan(value)}
     verdict = {"verdict": outcome.verdict, "failed": failed, "facts": finite}
-    beside = folder / f".{_VERDICT}.tmp"
-    beside.write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
-    beside.replace(folder / _VERDICT)
+    write_text(folder / _VERDICT, json.dumps(verdict, indent=1) + "\n")
     return outcome
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from filelock import FileLock
 
+from pipeline.files import write_text
 from pipeline.hours import Hour
 from pipeline.quality.answers import configuration_of, examples_of, observed_text
 
@@ -109,7 +110,7 @@ class QualitySite:
         self._stored[key] = file.stat().st_mtime_ns, entry
         page = self._page(key)
         page.parent.mkdir(parents=True, exist_ok=True)
-        _write(page, result_page(result))
+        write_text(page, result_page(result))
         return page
 
     def build(self) -> None:
@@ -127,9 +128,11 @@ class QualitySite:
                 (self._folder / f"{name}.json").unlink(missing_ok=True)
                 (self._site / "validations" / f"{name}.html").unlink(missing_ok=True)
             self._site.mkdir(parents=True, exist_ok=True)
-            _write(self._site / "index.html", index_page(entry for _, entry in entries.values()))
+            write_text(
+                self._site / "index.html", index_page(entry for _, entry in entries.values())
+            )
             order = [[name, at, asdict(entry)] for name, (at, entry) in sorted(entries.items())]
-            _write(self._folder / _INDEX, json.dumps(order, indent=0))
+            write_text(self._folder / _INDEX, json.dumps(order, indent=0))
 
     def _remembered(self) -> dict[str, tuple[int, IndexEntry]]:
         """By name, when a result was stored and what the index says of it.
@@ -178,13 +181,6 @@ def _beyond(stored: Mapping[str, tuple[int, IndexEntry]], keep: int) -> Iterator
 
 def _entry(values: dict[str, Any]) -> IndexEntry:
     return IndexEntry(**{**values, "failed": tuple(values["failed"])})
-
-
-def _write(path: Path, text: str) -> None:
-    """A reader finds the former file or the new one."""
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
 
 
 def _context(folder: Path) -> AbstractDataContext:

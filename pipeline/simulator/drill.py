@@ -19,6 +19,7 @@ from pathlib import Path
 from time import monotonic
 
 from pipeline.errors import UsageError
+from pipeline.files import write_text
 from pipeline.hours import DAY_H, Hour, HourRange
 from pipeline.ingest.ingest import ingest
 from pipeline.lake.compute import Compute
@@ -142,9 +143,7 @@ class Drill:
                 ingest(self.compute, lake, settings, days.stop.start, days)
             sessionize(self.compute, lake, settings, self.quiet_hours)
         _put(self.live, self.folder / "history")
-        partial = mark.with_suffix(".part")
-        partial.write_text(json.dumps(wanted), "utf-8")
-        partial.replace(mark)
+        write_text(mark, json.dumps(wanted))
 
     def _validate_quiet(self) -> FalseAlarms:
         _put(self.folder / "history", self.live)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
+from pipeline.files import written_whole
 from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.faults import Deliveries, Fault, join_deliveries
@@ -276,10 +277,7 @@ def _gzipped(content: bytes) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_bytes(content)
-    partial.replace(path)
+    written_whole(path, lambda unfinished: unfinished.write_bytes(content))
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

@@ -5,8 +5,6 @@ Shapes: ``n`` targets.  Files lie at ``<evaluations>/<frozen_id>/<model_id>.parq
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
+from pipeline.files import written_whole
 from pipeline.settings.settings import EvaluationSettings
 from pipeline.text.wording import counted
 from training.metrics.bootstrap import intervals
@@ -90,18 +89,11 @@ def write_ranks(ranks: Ranks, evaluations: Path) -> Path:
     import pyarrow.parquet as pq
 
     path = ranks_path(evaluations, ranks.frozen_id, ranks.model_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
     meta = {"format": _FORMAT} | {name: getattr(ranks, name) for name in _META}
     meta |= {_CARD: ranks.card_sha256} if ranks.card_sha256 else {}
     table = pa.table({name: getattr(ranks, name) for name in _COLUMNS})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    os.close(handle)
-    try:
-        pq.write_table(table.replace_schema_metadata(meta), temporary)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return path
+    table = table.replace_schema_metadata(meta)
+    return written_whole(path, lambda unfinished: pq.write_table(table, unfinished))
 
 
 def ranks_path(evaluations: Path, frozen_id: str, model_id: str) -> Path:
