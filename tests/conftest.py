@@ -21,6 +21,8 @@ from pipeline.lake.spark import QUICK_JAVA
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
 
 # What derandomizes in CI stays; how long an example takes says something of the machine alone.
 settings.register_profile(
@@ -52,6 +54,16 @@ def _hurry(connection: object, _: object) -> None:
     """What a test writes need not outlast a loss of power, and a kill loses nothing."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = OFF")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """Tests that need Spark share one."""
+    if config.option.dist != "loadfile":
+        return None
+    from scheduling import OneSparkScheduling
+
+    return OneSparkScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
