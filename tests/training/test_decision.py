@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from judging import GATE, RULE, START, Card, at_hour, evidence, ranks_of, users
 
-from pipeline import sealed_json
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from training.data.reader import sha256_of
@@ -156,7 +155,7 @@ def test_a_write_that_dies_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     def die(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sealed_json.os, "fsync", die)
+    monkeypatch.setattr(os, "fsync", die)
     with pytest.raises(KeyboardInterrupt):
         write_decision(PROMOTED, tmp_path)
     assert list(tmp_path.iterdir()) == []
