@@ -27,10 +27,9 @@ from pipeline.dataset.event_log import FlatLog, HourlyCounts, Ints, Objects, sta
 from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import DwellBins, StepCounts
 from pipeline.dataset.support_filter import filter_support, refuse_nothing
-from pipeline.hours import HourRange
+from pipeline.hours import US_PER_S, HourRange
 from pipeline.settings.settings import DatasetSettings
 
-_US = 1_000_000
 Bools = NDArray[np.bool_]
 
 
@@ -214,7 +213,7 @@ def _histories(
     event, starts = event[stays], starts[stays]
     there = np.flatnonzero(is_there)
     next_us = log.next_us[event]
-    elapsed_s = (next_us - log.time_us[event]) / _US
+    elapsed_s = (next_us - log.time_us[event]) / US_PER_S
     dwell_s = np.where(next_us < start_us(rows.frame.as_of), elapsed_s, np.nan)
     encoding = rows.encoding
     number = {kind: code for code, kind in enumerate(encoding.event_types)}

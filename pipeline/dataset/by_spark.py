@@ -24,11 +24,11 @@ from pipeline.dataset.encoding import (
     vocabulary_table,
 )
 from pipeline.dataset.event_log import Ints, refuse_absent
-from pipeline.dataset.inputs import HOUR_US, Frame
+from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import ContextField, DwellBins, Manifest, StepCounts
 from pipeline.dataset.support_filter import refuse_nothing
 from pipeline.dataset.write import POPULARITY, DatasetContent, shard_cuts, write_shard
-from pipeline.hours import HourRange
+from pipeline.hours import US_PER_HOUR, HourRange
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.sql import query
 from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
@@ -68,7 +68,7 @@ def fitted(
     rules, frame = source.rules, source.frame
     sessions = _sessions(source)
     with _known_events(source, sessions, rules.context) as events:
-        window = events.where(f"event_us >= {frame.window_start.index * HOUR_US}")
+        window = events.where(f"event_us >= {frame.window_start.index * US_PER_HOUR}")
         remaining, steps = filter_support(source.spark, window, rules)
         refuse_nothing(steps, frame)
         vocabulary = _vocabulary(remaining, former_items, cold)
@@ -100,7 +100,7 @@ def encoded(
     frame, fields = source.frame, base.context_fields
     names = [field.name for field in fields]
     with _known_events(source, _sessions(source), names) as events:
-        window = events.where(f"event_us >= {frame.window_start.index * HOUR_US}")
+        window = events.where(f"event_us >= {frame.window_start.index * US_PER_HOUR}")
         types = _event_types(events, base)
         rows = _Rows(window=window, events=events, vocabulary=_terms(source, vocabulary))
         histories = _histories(source, rows, types, fields, base.dwell, keep_idle)
@@ -162,8 +162,8 @@ def _known_events(
         source.spark,
         "history_events",
         sessions,
-        since_us=source.frame.history_start.index * HOUR_US,
-        as_of_us=source.frame.as_of.index * HOUR_US,
+        since_us=source.frame.history_start.index * US_PER_HOUR,
+        as_of_us=source.frame.as_of.index * US_PER_HOUR,
         all_types=not source.rules.event_types,
         event_types="\x1f".join(source.rules.event_types),
         context_fields="\x1f".join(context),
@@ -269,7 +269,7 @@ def _histories(
     from pyspark.sql import functions
 
     spark = source.spark
-    context = rows.events.where(f"event_us < {source.frame.window_start.index * HOUR_US}")
+    context = rows.events.where(f"event_us < {source.frame.window_start.index * US_PER_HOUR}")
     event_codes = [(name, code) for code, name in enumerate(types)]
     histories = query(
         spark,

@@ -16,9 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.dataset.inputs import HOUR_US
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import US_PER_HOUR, Hour, HourRange
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS, TableSpec
 
@@ -196,7 +195,7 @@ def _in_hours(
 ) -> pa.Table:
     """Rows with the hour of closing and the time in whole microseconds, first ``closes``."""
     rows = lake.arrow(spec, hours, state, ("hour", *columns))
-    closes = pc.divide(rows["hour"].cast(pa.int64()), HOUR_US)
+    closes = pc.divide(rows["hour"].cast(pa.int64()), US_PER_HOUR)
     event_us = rows["event_time"].cast(pa.int64())
     rows = rows.drop_columns(["hour", "event_time"])
     return rows.add_column(0, "event_us", event_us).add_column(0, "closes", closes)
@@ -257,7 +256,7 @@ def _hourly(item_hours: pa.Table, item_ids: Objects) -> HourlyCounts:
     rows = pa.table({"code": code, "hour": item_hours["hour"], "events": item_hours["events"]})
     rows = rows.filter(pc.is_valid(code)).sort_by("hour")
     return HourlyCounts(
-        rows["hour"].cast(pa.int64()).to_numpy() // HOUR_US,
+        rows["hour"].cast(pa.int64()).to_numpy() // US_PER_HOUR,
         rows["code"].to_numpy().astype(np.int64),
         rows["events"].to_numpy(),
     )
@@ -265,4 +264,4 @@ def _hourly(item_hours: pa.Table, item_ids: Objects) -> HourlyCounts:
 
 def start_us(hour: Hour) -> int:
     """First microsecond of an hour."""
-    return hour.index * HOUR_US
+    return hour.index * US_PER_HOUR

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import HourglassError
-from pipeline.hours import HOUR_S, Hour, HourRange, parse_duration_h
+from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.lake import stale_hours
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.sql import statement
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.settings.settings import DatasetSettings, Settings
 
-HOUR_US = HOUR_S * 1_000_000
 _TRANSFORMS = (
     "history_events",
     "context_values",

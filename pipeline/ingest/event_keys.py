@@ -17,14 +17,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.engine.engine import Engine, Frame
-from pipeline.hours import HOUR_S, Hour, HourRange, contiguous, parse_duration_h
+from pipeline.hours import US_PER_HOUR, Hour, HourRange, contiguous, parse_duration_h
 from pipeline.ingest.read_raw import ParsedBatch
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import EVENTS, REPEATED_KEYS
 from pipeline.settings.settings import ALL_HOURS
 
-_HOUR_US = HOUR_S * 1_000_000
 _ENDLESS_US = 1 << 62
 _KEY_COLUMNS = ("hour", "event_key")
 _KEYS = pa.schema([EVENTS.schema.field(name) for name in _KEY_COLUMNS])
@@ -70,7 +69,7 @@ def find_earlier_keys(
         yield EarlierKeys(contiguous(hours), nothing, elsewhere, 0)
         return
     window_h = None if key_window == ALL_HOURS else parse_duration_h(key_window)
-    window_us = _ENDLESS_US if window_h is None else window_h * _HOUR_US
+    window_us = _ENDLESS_US if window_h is None else window_h * US_PER_HOUR
     reach = None if window_h is None else _reach(hours, window_h)
     in_order = sorted(hours)
     near = [

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import HourglassError
-from pipeline.hours import HOUR_S, HourRange
+from pipeline.hours import US_PER_HOUR, US_PER_S, HourRange
 from pipeline.ingest.landing_zone import RawFile, lines_of
 from pipeline.ingest.parse import TOO_LATE
 from pipeline.lake.lake import Lake
@@ -18,14 +18,12 @@ from pipeline.settings.settings import Settings
 from pipeline.sources import ParsedEvent, Parser, Source
 from pipeline.sources.lines import UnreadableFileError
 
-_HOUR_US = HOUR_S * 1_000_000
-
 RangesUs = dict[str, list[tuple[int, int]]]
 
 
 def range_us(hours: HourRange) -> tuple[int, int]:
     """A range as microseconds since 1970, its end exclusive."""
-    return hours.first.index * _HOUR_US, hours.stop.index * _HOUR_US
+    return hours.first.index * US_PER_HOUR, hours.stop.index * US_PER_HOUR
 
 
 def accepted_late_ranges(lake: Lake) -> RangesUs:
@@ -33,7 +31,7 @@ def accepted_late_ranges(lake: Lake) -> RangesUs:
     ranges: RangesUs = defaultdict(list)
     for row in lake.arrow(LATE_RANGES).to_pylist():
         ends = (row["late_from"], row["late_to"])
-        first, stop = (round(end.timestamp()) * 1_000_000 for end in ends)
+        first, stop = (round(end.timestamp()) * US_PER_S for end in ends)
         ranges[row["source_file"]].append((first, stop))
     return ranges
 

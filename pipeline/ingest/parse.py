@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from pipeline.errors import HourglassError
-from pipeline.hours import HOUR_S, Hour
+from pipeline.hours import US_PER_HOUR, Hour
 from pipeline.lake.tables import EVENTS, TIMESTAMP
 from pipeline.settings.settings import IngestSettings
 from pipeline.sources.base import (
@@ -25,7 +25,6 @@ from pipeline.sources.base import (
 )
 from pipeline.sources.lines import Line, UnreadableFileError, read_lines
 
-_HOUR_US = HOUR_S * 1_000_000
 _ROWS_PER_BATCH = 20_000
 NO_COLUMN = "the file's header lacks a needed column"
 TOO_LATE = "event_time is more than ingest.max_lateness before the file's arrival"
@@ -106,7 +105,7 @@ def file_rows(
     root: Path | None = None,
 ) -> Iterator[tuple[Any, ...]]:
     """The rows of one file, in the order of PARSED's columns; see ``read_lines`` for ``root``."""
-    arrival_us = arrival.index * _HOUR_US
+    arrival_us = arrival.index * US_PER_HOUR
     nothing = (None,) * 8
     try:
         lines = read_lines(path, encoding, rules.max_record_chars, rules.max_expansion, root)
@@ -130,7 +129,7 @@ def _rows_of_records(
     records = late = unreadable = 0
     last_reason = None
     parse, lines, fault = _after_header(lines, source, source_file)
-    earliest_us = Hour.parse(rules.earliest).index * _HOUR_US
+    earliest_us = Hour.parse(rules.earliest).index * US_PER_HOUR
     for line in lines:
         records += 1
         event = Refusal(line.reason) if line.reason else parse(line.text)
@@ -148,7 +147,7 @@ def _rows_of_records(
             if bounds.timely_us is not None and event.event_time_us < bounds.timely_us:
                 late += 1
             yield (
-                "event", event.event_time_us // _HOUR_US * _HOUR_US, event.event_time_us,
+                "event", event.event_time_us // US_PER_HOUR * US_PER_HOUR, event.event_time_us,
                 event.user_id, event.item_id, event.event_type, event.value, event.given_session,
                 sorted(event.context.items()), event.event_key or content_key(event),
                 source_file, line.number, None, None, None, None,

@@ -11,15 +11,13 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.engine.engine import Engine, Frame
-from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.hours import US_PER_S, Hour, HourRange, parse_duration_h
 from pipeline.ingest.landing_zone import Arrival, RawFile, Unreadable
 from pipeline.ingest.late_events import RangesUs, range_us
 from pipeline.ingest.parse import FILES, PARSED, files_parser
 from pipeline.lake.tables import EVENTS, QUARANTINE
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source
-
-_US = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def _listed(
         "root": str(file.root),
         "source_file": file.source_file,
         "arrival_hour": file.arrival.index,
-        "latest_us": int(arrived_by.timestamp() * _US) + rules.max_skew_s * _US,
+        "latest_us": int(arrived_by.timestamp() * US_PER_S) + rules.max_skew_s * US_PER_S,
         "timely_us": timely_us,
         "let_in": [list(ends) for ends in accepted_late],
     }

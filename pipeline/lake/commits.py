@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
+from pipeline.hours import DAY_H, US_PER_HOUR, Hour, HourRange, contiguous
 from pipeline.lake.tables import TableSpec
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 OWN_PREFIX = "hourglass."
 _MARK = f"{OWN_PREFIX}commit"
-_HOUR_US = HOUR_S * 1_000_000
 _MOST_RANGES = 4
 REMEDY = (
     "nothing was undone: `hourglass adopt --plan` shows what changed, `hourglass adopt` lets it "
@@ -169,5 +168,5 @@ def hours_of(spec: TableSpec, files: Iterable[DataFile]) -> set[Hour]:
         return set()
     indices = {int(file.partition[0]) for file in files}
     if spec.partition == "hour":
-        return {Hour(index // _HOUR_US) for index in indices}
+        return {Hour(index // US_PER_HOUR) for index in indices}
     return {Hour(day * DAY_H + h) for day in indices for h in range(DAY_H)}

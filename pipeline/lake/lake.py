@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import HourglassError
-from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
+from pipeline.hours import DAY_H, US_PER_HOUR, Hour, HourRange, contiguous
 from pipeline.lake.catalog import NAMESPACE, open_catalog
 from pipeline.lake.commits import (
     REMEDY,
@@ -60,7 +60,6 @@ _STABLE_PROPERTY = "hourglass.settled"
 State = Mapping[str, int | None]
 # A range, or ranges in order.
 Hours = HourRange | Sequence[HourRange]
-_HOUR_US = HOUR_S * 1_000_000
 # More files than these are not replaced one by one: Iceberg names each of their partitions.
 _FEW_FILES = 64
 
@@ -512,7 +511,7 @@ class Lake:
         scattered = None if hours is None else _scattered(hours)
         if scattered is not None and spec.partition is not None:
             by_hour = spec.partition == "hour"
-            wanted = {h.index * _HOUR_US if by_hour else h.index // DAY_H for h in scattered}
+            wanted = {h.index * US_PER_HOUR if by_hour else h.index // DAY_H for h in scattered}
             tasks = [task for task in tasks if task.file.partition[0] in wanted]
         if any(task.delete_files for task in tasks):
             raise HourglassError(
@@ -573,7 +572,7 @@ def _filled_hour(row: Mapping[str, Any]) -> FilledHour:
 
 
 def _described(file: DataFile, spec: TableSpec) -> HourFile:
-    hour = Hour(file.partition[0] // _HOUR_US) if spec.partition == "hour" else None
+    hour = Hour(file.partition[0] // US_PER_HOUR) if spec.partition == "hour" else None
     return HourFile(file.file_path, file.file_size_in_bytes, file.record_count, hour)
 
 
@@ -587,7 +586,7 @@ def _add(snapshot: _SnapshotProducer[Any], tx: Transaction, files: Sequence[Hour
     for file in files:
         if file.hour is None:
             raise ValueError(f"{file.path}: only files of an hour can be added")
-        hour_us = file.hour.index * _HOUR_US
+        hour_us = file.hour.index * US_PER_HOUR
         bound = hour_us.to_bytes(8, "little", signed=True)
         snapshot.append_data_file(
             DataFile.from_args(

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_SECOND_US = 1_000_000
+from pipeline.hours import US_PER_S
+
 _WHOLE_SECONDS = (
     "its times are whole seconds, so equal records cannot be told apart: if they are events of "
     "their own, map source.columns.event_key to a column that differs, or log finer times"
@@ -104,5 +105,5 @@ def _hours_by_file(events: pa.Table) -> dict[str, set[int]]:
 
 def _in_whole_seconds(times: pa.ChunkedArray) -> bool:
     at_us = pc.cast(times, pa.int64())
-    whole = pc.multiply(pc.divide(at_us, _SECOND_US), _SECOND_US)
+    whole = pc.multiply(pc.divide(at_us, US_PER_S), US_PER_S)
     return bool(pc.all(pc.equal(whole, at_us)).as_py())

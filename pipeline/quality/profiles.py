@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.hours import HOUR_S, HourRange
+from pipeline.hours import US_PER_HOUR, US_PER_S, HourRange
 from pipeline.lake.tables import PROFILES, TIMESTAMP
 
 Ints = NDArray[np.int64]
@@ -39,8 +39,6 @@ SESSION_DISTRIBUTIONS = (
 # A log may hold any number of event types; the rarer ones share a bin.
 MAX_NAMES = 50
 OTHERS = "(others)"
-_HOUR_US = HOUR_S * 1_000_000
-_S_US = 1_000_000
 _SMALL_COUNTS = 2
 
 
@@ -116,7 +114,7 @@ def session_profile(hours: HourRange, sessions: pa.Table) -> pa.Table:
     finite = np.isfinite(dwell)
     rows.add_binned("dwell_s", hour[finite], *_texts(half_octaves(dwell[finite]), half_octave_text))
     rows.add_binned("session_events", of_hour, *_texts(_octaves(length), octave_text))
-    bins = half_octaves(duration_us / _S_US)
+    bins = half_octaves(duration_us / US_PER_S)
     rows.add_binned("session_duration_s", of_hour, *_texts(bins, half_octave_text))
     return rows.table()
 
@@ -184,7 +182,7 @@ class _Rows:
     def _append(
         self, distribution: str, hour: Ints, bins: list[str], weights: Floats | Ints
     ) -> None:
-        starts = (self._hours.first.index + hour) * _HOUR_US
+        starts = (self._hours.first.index + hour) * US_PER_HOUR
         self._parts.append(
             pa.table(
                 {
@@ -205,7 +203,7 @@ class _Rows:
 def _hour_codes(hours: HourRange, rows: pa.Table) -> Ints:
     """Which of the hours each row is of. (N,)"""
     at_us = rows["hour"].cast(pa.int64()).to_numpy()
-    return np.asarray(at_us // _HOUR_US - hours.first.index, dtype=np.int64)
+    return np.asarray(at_us // US_PER_HOUR - hours.first.index, dtype=np.int64)
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[Ints, pa.Array]:

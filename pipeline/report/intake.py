@@ -10,14 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.hours import DAY_H, Hour, HourRange
+from pipeline.hours import DAY_H, US_PER_HOUR, Hour, HourRange
 from pipeline.quality.hour_metrics import wilson_low
 from pipeline.text.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True)
@@ -188,7 +186,7 @@ def _late(stop: Hour, events: pa.Table, source_files: pa.Table) -> pa.Table:
     arrivals = pa.array([arrival.get(name) for name in names.to_pylist()], kind)
     came = arrivals.take(pc.index_in(events["source_file"], value_set=names).combine_chunks())
     came_us = pc.cast(came, pa.int64())
-    delayed = pc.greater_equal(came_us, pc.add(pc.cast(events["hour"], pa.int64()), _HOUR_US))
+    delayed = pc.greater_equal(came_us, pc.add(pc.cast(events["hour"], pa.int64()), US_PER_HOUR))
     inside = pc.less(came, pa.scalar(stop.start, kind))
     return events.select(["hour"]).filter(pc.fill_null(pc.and_(delayed, inside), False))
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.hours import US_PER_S
 from pipeline.sessions.dwell import merged
 
 MAX_BARS = 60
@@ -18,7 +19,6 @@ _LONGEST_CLASS = 12
 _STEP = sqrt(2)
 # Parameters of two curves that look the same.
 _ALIKE = 1.1
-_SECOND_US = 1_000_000
 _LONGEST_OCTAVE = 6
 
 
@@ -202,8 +202,8 @@ def session_times(sessions: pa.Table) -> SessionTimes | None:
     per_user = np.bincount(user)
     labels, counts = size_classes(per_user)
     return SessionTimes(
-        spread((end_us - start_us) / _SECOND_US),
-        spread((start_us[1:] - end_us[:-1])[again] / _SECOND_US),
+        spread((end_us - start_us) / US_PER_S),
+        spread((start_us[1:] - end_us[:-1])[again] / US_PER_S),
         len(per_user),
         labels,
         counts,
@@ -290,7 +290,7 @@ def repeats(sessions: pa.Table) -> Repeats | None:
     # Had the item been met in this session before, the event would follow it there.
     across = _in_row_order(order, follows & ~in_session)
     last_us = np.r_[0, time_us[order][:-1]]
-    waited_s = (time_us[order] - last_us)[follows & ~in_session] / _SECOND_US
+    waited_s = (time_us[order] - last_us)[follows & ~in_session] / US_PER_S
 
     path = np.lexsort((position, session))
     immediate = np.r_[False, _same(session[path]) & _same(item[path])]

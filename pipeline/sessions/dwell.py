@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_US = 10**6
+from pipeline.hours import US_PER_S
+
 # Squares are summed exactly: numbers are split here, so that no sum of a block leaves 64 bits.
 _LOW_BITS = 21
 _BLOCK = 1 << 14
@@ -70,8 +71,8 @@ def moments_of_us(dwell_us: NDArray[np.int64]) -> dict[str, int | float]:
     about_middle = squares - 2 * middle * total + n * middle * middle
     return {
         "n": n,
-        "mean_s": total / n / _US,
-        "m2_s2": (about_middle - (total - n * middle) ** 2 / n) / _US**2,
-        "min_s": int(dwell_us.min()) / _US,
-        "max_s": int(dwell_us.max()) / _US,
+        "mean_s": total / n / US_PER_S,
+        "m2_s2": (about_middle - (total - n * middle) ** 2 / n) / US_PER_S**2,
+        "min_s": int(dwell_us.min()) / US_PER_S,
+        "max_s": int(dwell_us.max()) / US_PER_S,
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.hours import HOUR_S, Hour, HourRange
+from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 OUTPUTS = (SESSIONS, OPEN_SESSIONS, ITEM_HOURS, DWELL_HOURS)
-_US = 1_000_000
 # What a task aims to hold at once (an hour's files, and a trail, are never parted): marks are 40
 # bytes a row, events some hundred.
 _ROWS_PER_SCAN = 1_000_000
@@ -117,7 +116,7 @@ def make_plan(
     wanted = max(-(-rows // _ROWS_PER_BUCKET), cores if rows > cores * _ROWS_WORTH_A_TASK else 1)
     return Plan(
         hours=hours,
-        rules=SessionRules(rules.gap_s * _US, rules.max_session_hours * HOUR_S * _US),
+        rules=SessionRules(rules.gap_s * US_PER_S, rules.max_session_hours * US_PER_HOUR),
         given=rules.given,
         sources=tuple(file.path for file in (*carried, *events)),
         carried=len(carried),

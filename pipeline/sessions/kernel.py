@@ -19,9 +19,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
-from pipeline.hours import HOUR_S
+from pipeline.hours import US_PER_HOUR
 
-HOUR_US = HOUR_S * 1_000_000
 _DIGEST_BYTES = 16
 # Arrow counts the bytes of a string array in 31 bits.
 _MOST_IDS = (2**31 - 1) // 32
@@ -137,8 +136,8 @@ def assign_sessions(parts: Sequence[pa.Table], rules: SessionRules) -> pa.Table:
             "trail": trail,
             "source": column["source"][order],
             "row": column["row"][order],
-            "hour": (event_us // HOUR_US).astype(np.int32),
-            "close_hour": ((last_us + rules.gap_us) // HOUR_US).astype(np.int32),
+            "hour": (event_us // US_PER_HOUR).astype(np.int32),
+            "close_hour": ((last_us + rules.gap_us) // US_PER_HOUR).astype(np.int32),
             "position": (np.arange(n) - first).astype(np.int32),
             "start_us": event_us[first],
             "chain_us": chain_us,

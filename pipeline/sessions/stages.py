@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.lake.fingerprint import content_digest
 from pipeline.lake.parquet_files import HourFile, HourWriter, read_file
 from pipeline.lake.tables import (
@@ -36,7 +36,6 @@ from pipeline.sessions.arrow_exchange import Received, ShuffleBlock
 from pipeline.sessions.dwell import moments_of_us
 from pipeline.sessions.kernel import (
     EVENT_INDEX,
-    HOUR_US,
     NO_RUN,
     Digests,
     Ints,
@@ -56,7 +55,6 @@ _EVENT_COLUMNS = (
 )
 # How events of equal time are ordered: as their records follow one another in the log.
 _LOG_ORDER = ("source_file", "line", "event_key")
-_US_PER_S = 1e6
 _OPEN_ROWS_AT_ONCE = 1_500_000
 
 # What a task tells of the files it wrote; of session tables with a digest of the hour's rows.
@@ -318,7 +316,7 @@ def _runs(values: NDArray[np.generic]) -> Iterator[tuple[int, int, int]]:
 
 def _item_hours(plan: Plan, scanned: _Scanned) -> Iterator[HourFile]:
     """Count events and users of each item and hour; the task holds whole hours."""
-    hour, user, users = scanned.event_us // HOUR_US, scanned.user, scanned.users
+    hour, user, users = scanned.event_us // US_PER_HOUR, scanned.user, scanned.users
     item, items = _codes(scanned.rows["item_id"])
     by_name = np.argsort(np.array(items, object), kind="stable")
     rank = np.empty(len(items), np.int64)
@@ -331,7 +329,7 @@ def _item_hours(plan: Plan, scanned: _Scanned) -> Iterator[HourFile]:
     new_user = np.diff(combined, prepend=-1) != 0
     counted = pa.table(
         {
-            "hour": pa.array((pair[starts] // len(items) + first) * HOUR_US).cast(TIMESTAMP),
+            "hour": pa.array((pair[starts] // len(items) + first) * US_PER_HOUR).cast(TIMESTAMP),
             "item_id": pa.array(items, pa.string()).take(
                 pa.array(by_name[pair[starts] % len(items)])
             ),
@@ -440,7 +438,7 @@ def _session_rows(
     tie_rank = assigned["tie_rank"].to_numpy()[chosen]
     start_us = assigned["start_us"].to_numpy()[chosen]
     columns = {
-        "hour": pa.array(hour.astype(np.int64) * HOUR_US).cast(TIMESTAMP),
+        "hour": pa.array(hour.astype(np.int64) * US_PER_HOUR).cast(TIMESTAMP),
         "session_id": session_ids(assigned["trail"].to_numpy()[chosen], start_us),
         "session_start": pa.array(start_us).cast(TIMESTAMP),
         "position": assigned["position"].take(pa.array(chosen)),
@@ -448,7 +446,7 @@ def _session_rows(
     }
     if spec is SESSIONS:
         dwell_us = assigned["dwell_us"].to_numpy()[chosen]
-        columns["dwell_s"] = pa.array(dwell_us / _US_PER_S, mask=dwell_us < 0)
+        columns["dwell_s"] = pa.array(dwell_us / US_PER_S, mask=dwell_us < 0)
     else:
         chain_us = assigned["chain_us"].to_numpy()[chosen]
         columns["chain_start"] = pa.array(chain_us).cast(TIMESTAMP)

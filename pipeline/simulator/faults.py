@@ -11,11 +11,12 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.hours import US_PER_HOUR
 from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.readers import Clicks
-from pipeline.simulator.world import HOUR_US, Ints, Stream, generator
+from pipeline.simulator.world import Ints, Stream, generator
 
-_MOST_REPEAT_DELAY_US = 2 * HOUR_US
+_MOST_REPEAT_DELAY_US = 2 * US_PER_HOUR
 
 
 class Fault(IntEnum):
@@ -76,7 +77,9 @@ def deliver(
     rows = np.arange(n)
     is_late = (rng.random(n) < settings.late_rate) & ~clicks.robot
     delay_h = rng.integers(1, settings.late_max_h + 1, size=n)
-    late_us = (clicks.time_us // HOUR_US + delay_h) * HOUR_US + rng.integers(HOUR_US, size=n)
+    late_us = (clicks.time_us // US_PER_HOUR + delay_h) * US_PER_HOUR + rng.integers(
+        US_PER_HOUR, size=n
+    )
     arrival_us = np.where(is_late, late_us, clicks.time_us)
     first = np.where(is_late, Fault.LATE, np.where(clicks.robot, Fault.ROBOT, Fault.CLEAN))
 

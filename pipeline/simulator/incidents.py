@@ -11,23 +11,23 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.faults import Deliveries, Fault, deliver, join_deliveries
 from pipeline.simulator.readers import Clicks, join_clicks
 from pipeline.simulator.scenarios import FLOOD_ROBOTS, scenario_hours
-from pipeline.simulator.world import HOUR_US, SECOND_US, Ints, Stream, World, generator
+from pipeline.simulator.world import Ints, Stream, World, generator
 
 # Later than any simulated hour: the arrival of a record that is lost for good.
 NEVER_US = np.iinfo(np.int64).max
 
-_CLOCK_US = 3 * HOUR_US
-_STUCK_FROM_US = HOUR_US // 3
-_RELEASE_US = 60 * SECOND_US
+_CLOCK_US = 3 * US_PER_HOUR
+_STUCK_FROM_US = US_PER_HOUR // 3
+_RELEASE_US = 60 * US_PER_S
 _LOST_FIELD_SHARE = 0.3
 _NEW_TYPE_SHARE = 0.1
 _LATE_SHARE = 0.15
-_LATE_US = (HOUR_US, 3 * HOUR_US)
+_LATE_US = (US_PER_HOUR, 3 * US_PER_HOUR)
 _FLOOD_FACTOR = 2
 _FLOOD_ITEMS = 5
 _REPEAT_FACTOR = 0.5
@@ -115,7 +115,7 @@ class Incident:
     @property
     def _ends_us(self) -> tuple[int, int]:
         hours = self.hours or HourRange(self.world.start, self.world.start)
-        return hours.first.index * HOUR_US, hours.stop.index * HOUR_US
+        return hours.first.index * US_PER_HOUR, hours.stop.index * US_PER_HOUR
 
     def _clicked(self, hour: Hour, clicks: Clicks, rng: np.random.Generator) -> Clicks:
         people = clicks.take(~clicks.robot)
@@ -140,16 +140,16 @@ class Incident:
             self._items = rng.choice(read, size=min(_FLOOD_ITEMS, len(read)), replace=False)
         n = _FLOOD_FACTOR * len(people)
         robot = self.settings.users + self.settings.robots + rng.integers(FLOOD_ROBOTS, size=n)
-        time_us = hour.index * HOUR_US + np.sort(rng.integers(HOUR_US, size=n))
+        time_us = hour.index * US_PER_HOUR + np.sort(rng.integers(US_PER_HOUR, size=n))
         return _by_machine(time_us, robot, rng.choice(self._items, size=n))
 
     def _repeats(self, hour: Hour, people: Clicks) -> Clicks:
         """The first click of the first hour once more and once more, evenly spaced."""
-        start_us = hour.index * HOUR_US
+        start_us = hour.index * US_PER_HOUR
         if self._last is None:
             self._last = people.take(np.array([people.time_us.argmin()]))
             start_us = int(self._last.time_us[0])
-        left_us = (hour.index + 1) * HOUR_US - start_us
+        left_us = (hour.index + 1) * US_PER_HOUR - start_us
         n = round(_REPEAT_FACTOR * len(people))
         time_us = start_us + (np.arange(1, n + 1) * left_us) // (n + 1)
         return _by_machine(time_us, *(np.repeat(c, n) for c in (self._last.user, self._last.item)))
@@ -164,9 +164,9 @@ class Incident:
         wanted = round(_SPIKE_SHARE * total) - int((people.item == star).sum())
         user = idle[: max(wanted, 0)]
         stays = np.arange(len(user)) < total - len(people) - len(user)
-        start_us = hour.index * HOUR_US + rng.integers(HOUR_US, size=len(user))
+        start_us = hour.index * US_PER_HOUR + rng.integers(US_PER_HOUR, size=len(user))
         shape, scale_s = self.settings.dwell_shape, self.settings.dwell_scale_s
-        dwell_us = (rng.gamma(shape, scale_s, len(user)) * SECOND_US).astype(np.int64) + 1
+        dwell_us = (rng.gamma(shape, scale_s, len(user)) * US_PER_S).astype(np.int64) + 1
         others = people.take(people.item != star)
         onward = rng.integers(max(len(others), 1), size=int(stays.sum()))
         users = np.concatenate([user, user[stays]])
@@ -180,7 +180,7 @@ class Incident:
             session=np.concatenate([start_us, start_us[stays]]),
             position=np.repeat([0, 1], [len(user), len(onward)]),
             dwell_s=np.concatenate(
-                [np.where(stays, dwell_us / SECOND_US, np.nan), np.full(len(onward), np.nan)]
+                [np.where(stays, dwell_us / US_PER_S, np.nan), np.full(len(onward), np.nan)]
             ),
             rank=np.concatenate([np.ones(len(user), dtype=np.int64), others.rank[onward]]),
             affinity=np.einsum("nd,nd->n", taste, vector),
@@ -215,7 +215,7 @@ class Incident:
             fault = np.where(copies.fault == Fault.MALFORMED, copies.fault, Fault.DUPLICATE)
             copies = replace(
                 copies,
-                arrival_us=copies.arrival_us + HOUR_US,
+                arrival_us=copies.arrival_us + US_PER_HOUR,
                 fault=fault,
                 again=np.ones(len(fault), dtype=np.bool_),
             )

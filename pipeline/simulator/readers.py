@@ -20,22 +20,12 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.hours import Hour
+from pipeline.hours import DAY_H, US_PER_HOUR, US_PER_S, Hour
 from pipeline.settings.settings import SimulatorSettings
-from pipeline.simulator.world import (
-    DAY_H,
-    HOUR_US,
-    SECOND_US,
-    Floats,
-    Ints,
-    Stream,
-    World,
-    generator,
-    rhythm,
-)
+from pipeline.simulator.world import Floats, Ints, Stream, World, generator, rhythm
 
 # A session's silence and two sessions' distance stay clear of the one-hour rule.
-SILENCE_US = HOUR_US
+SILENCE_US = US_PER_HOUR
 _MOST_DWELL_S = 3599.0
 _LEAST_DWELL_S = 0.001
 _LEAST_ATTENTION = 0.01
@@ -115,8 +105,8 @@ class Readers:
 
     def _front_page(self, hour: Hour) -> _FrontPage:
         items = self.world.items
-        start_us = hour.index * HOUR_US
-        attention = items.attention(start_us + HOUR_US // 2)
+        start_us = hour.index * US_PER_HOUR
+        attention = items.attention(start_us + US_PER_HOUR // 2)
         alive = np.flatnonzero((items.born_us < start_us) & (attention > _LEAST_ATTENTION))
         clicks = self.recent_clicks[alive]
         usual = max(float(clicks.sum()) / max(len(alive), 1), 1.0)
@@ -137,7 +127,7 @@ class Readers:
         hour_of_day = (hour.index % DAY_H - users.phase_h) % DAY_H
         chance = users.sessions_per_day / DAY_H * rhythm(hour_of_day)
         starts = rng.random(len(users.ids)) < chance
-        start_us = hour.index * HOUR_US + rng.integers(HOUR_US, size=len(users.ids))
+        start_us = hour.index * US_PER_HOUR + rng.integers(US_PER_HOUR, size=len(users.ids))
         user = np.flatnonzero(starts & (start_us >= self.free_from_us))  # (S,)
         mean_events = users.session_events[user]
         most = min(_MOST_SESSION_EVENTS, len(page.alive))
@@ -145,13 +135,13 @@ class Readers:
         item, rank = self._choose(page, user, length, rng)  # (S, L), columns beyond length unused
         dwell = rng.gamma(self.settings.dwell_shape, self.settings.dwell_scale_s, item.shape)
         dwell = np.clip(dwell, _LEAST_DWELL_S, _MOST_DWELL_S)
-        dwell_us = (dwell * SECOND_US).astype(np.int64)
+        dwell_us = (dwell * US_PER_S).astype(np.int64)
         elapsed = np.cumsum(dwell_us, axis=1) - dwell_us
         time_us = start_us[user][:, None] + elapsed  # (S, L)
         steps = np.arange(item.shape[1])
         is_read = steps < length[:, None]
         is_last = steps == length[:, None] - 1
-        dwell_s = np.where(is_last, np.nan, dwell_us / SECOND_US)
+        dwell_s = np.where(is_last, np.nan, dwell_us / US_PER_S)
         if item.size:
             last_us = time_us[np.arange(len(user)), np.maximum(length, 1) - 1]
             self.free_from_us[user] = last_us + SILENCE_US
@@ -216,15 +206,15 @@ class Readers:
         robot = np.repeat(np.arange(settings.robots), each)
         turn = np.tile(np.arange(each), settings.robots)
         jitter = rng.random(n)
-        since_us = ((turn + jitter) * (HOUR_US / max(each, 1))).astype(np.int64)
+        since_us = ((turn + jitter) * (US_PER_HOUR / max(each, 1))).astype(np.int64)
         hours_before = hour.index - self.world.start.index
         position = (turn + each * hours_before) % max(len(page.alive), 1)
         return Clicks(
-            time_us=hour.index * HOUR_US + since_us,
+            time_us=hour.index * US_PER_HOUR + since_us,
             user=settings.users + robot,
             item=page.alive[position],
             liked=np.zeros(n, dtype=np.bool_),
-            session=np.full(n, self.world.start.index * HOUR_US),
+            session=np.full(n, self.world.start.index * US_PER_HOUR),
             position=turn + each * hours_before,
             dwell_s=np.full(n, np.nan),
             rank=position + 1,

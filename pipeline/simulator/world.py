@@ -14,11 +14,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.hours import HOUR_S, Hour
+from pipeline.hours import US_PER_HOUR, Hour
 from pipeline.settings.settings import SimulatorSettings
 
-SECOND_US = 1_000_000
-HOUR_US = HOUR_S * SECOND_US
 DAY_H = 24
 # Items are born for this long before the first hour, so that it has a front page.
 WARM_UP_DAYS = 3
@@ -101,7 +99,7 @@ class Items:
 
     def attention(self, now_us: int) -> Floats:
         """Attention of each item at an instant, from 0 (unborn) to 1 (at its peak). (I,)"""
-        age = np.maximum(now_us - self.born_us, 0) / (self.peak_h * HOUR_US)
+        age = np.maximum(now_us - self.born_us, 0) / (self.peak_h * US_PER_HOUR)
         return np.asarray(age * np.exp(1.0 - age), dtype=np.float64)
 
 
@@ -156,14 +154,14 @@ def _users(settings: SimulatorSettings, topics: Floats) -> Users:
 
 def _items(settings: SimulatorSettings, topics: Floats, start: Hour, stop: Hour) -> Items:
     days = (stop.index - start.index + DAY_H - 1) // DAY_H + WARM_UP_DAYS
-    first_us = (start.index - WARM_UP_DAYS * DAY_H) * HOUR_US
+    first_us = (start.index - WARM_UP_DAYS * DAY_H) * US_PER_HOUR
     batches = [
-        _items_of_day(settings, topics, day, first_us + day * DAY_H * HOUR_US)
+        _items_of_day(settings, topics, day, first_us + day * DAY_H * US_PER_HOUR)
         for day in range(days)
     ]
     joined = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
     # The last day is whole only where the simulation ends with it.
-    born = joined["born_us"] < stop.index * HOUR_US
+    born = joined["born_us"] < stop.index * US_PER_HOUR
     ids = [f"n{item:06d}" for item in np.flatnonzero(born)]
     return Items(ids=ids, **{key: values[born] for key, values in joined.items()})
 
@@ -188,7 +186,7 @@ def _items_of_day(
         "instalment": instalment,
         "vector": _unit(story_vector[story] + rng.normal(scale=_ITEM_NOISE, size=(n, dims))),
         "quality": rng.lognormal(sigma=_QUALITY_SPREAD, size=n),
-        "born_us": day_us + (born_h * HOUR_US).astype(np.int64),
+        "born_us": day_us + (born_h * US_PER_HOUR).astype(np.int64),
         "peak_h": settings.item_peak_h * rng.lognormal(sigma=_LIFE_SPREAD, size=n),
         "words": rng.integers(150, 1500, size=n),
     }

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.files import written_whole
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import US_PER_HOUR, Hour, HourRange
 from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.faults import Deliveries, Fault, join_deliveries
 from pipeline.simulator.incidents import Incident
 from pipeline.simulator.readers import Readers, join_clicks
 from pipeline.simulator.records import RecordedClicks, lines_of, load_times, user_ids
 from pipeline.simulator.scenarios import robot_count
-from pipeline.simulator.world import HOUR_US, Ints, World, build_world, topic_name
+from pipeline.simulator.world import Ints, World, build_world, topic_name
 
 _AGAIN = "-again"
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -85,7 +85,7 @@ def simulate(
     log = _happen(settings, world, incident, hours.stop)
     file_of, line_of, files = _landing_files(settings, log.deliveries, start, hours.stop)
     written = 0
-    arrival = log.deliveries.arrival_us // HOUR_US
+    arrival = log.deliveries.arrival_us // US_PER_HOUR
     in_hours = (arrival >= hours.first.index) & (arrival < hours.stop.index)
     lines = lines_of(world, settings, log.recorded, log.deliveries.take(in_hours))
     bounds = np.searchsorted(file_of[in_hours], np.arange(len(files) + 1))
@@ -132,9 +132,9 @@ def _happen(settings: SimulatorSettings, world: World, incident: Incident, stop:
     firsts = delivered.take(first)
     order = np.argsort(firsts.click)  # each click has exactly one
     # A file that comes again follows the others of its hour.
-    by_file = (delivered.arrival_us, delivered.again, delivered.arrival_us // HOUR_US)
+    by_file = (delivered.arrival_us, delivered.again, delivered.arrival_us // US_PER_HOUR)
     in_time = np.lexsort(by_file)
-    in_time = in_time[delivered.arrival_us[in_time] < stop.index * HOUR_US]
+    in_time = in_time[delivered.arrival_us[in_time] < stop.index * US_PER_HOUR]
     return _Log(
         RecordedClicks(
             join_clicks([of_hour.clicks for of_hour in hours_recorded]),
@@ -160,9 +160,9 @@ def _landing_files(
         for again in ("", _AGAIN)
         for file_number in range(of_hour)
     ]
-    hour, since_us = np.divmod(deliveries.arrival_us - start.index * HOUR_US, HOUR_US)
+    hour, since_us = np.divmod(deliveries.arrival_us - start.index * US_PER_HOUR, US_PER_HOUR)
     # Records are in order of arrival, so that a file holds a stretch of its hour.
-    file_of = (2 * hour + deliveries.again) * of_hour + since_us * of_hour // HOUR_US
+    file_of = (2 * hour + deliveries.again) * of_hour + since_us * of_hour // US_PER_HOUR
     starts = np.searchsorted(file_of, np.arange(len(names)))
     line_of = np.arange(len(file_of)) - starts[file_of] + 1
     return file_of, line_of, names
@@ -234,7 +234,7 @@ def _item_table(world: World) -> pa.Table:
 
 def _event_table(world: World, settings: SimulatorSettings, log: _Log, stop: Hour) -> pa.Table:
     recorded = log.recorded
-    happened = np.flatnonzero(recorded.clicks.time_us < stop.index * HOUR_US)
+    happened = np.flatnonzero(recorded.clicks.time_us < stop.index * US_PER_HOUR)
     happened = happened[np.argsort(recorded.clicks.time_us[happened], kind="stable")]
     clicks = recorded.clicks.take(happened)
     people_and_robots, item_ids = np.array(user_ids(world, settings)), np.array(world.items.ids)
@@ -253,7 +253,9 @@ def _event_table(world: World, settings: SimulatorSettings, log: _Log, stop: Hou
             "affinity": pa.array(clicks.affinity, from_pandas=True),
             "load_s": recorded.load_s[happened],
             "fault": [Fault(kind).name.lower() for kind in log.fault[happened].tolist()],
-            "arrival": pa.array(arrival_us, _TIMESTAMP, mask=arrival_us >= stop.index * HOUR_US),
+            "arrival": pa.array(
+                arrival_us, _TIMESTAMP, mask=arrival_us >= stop.index * US_PER_HOUR
+            ),
         }
     )
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Literal
 
-from pipeline.hours import HOUR_S, Hour
+from pipeline.hours import DAY_H, US_PER_HOUR, US_PER_S, Hour
 from pipeline.sources.base import ParsedEvent, Refusal
 
 TimeUnit = Literal["s", "ms", "us", "iso8601"]
@@ -27,8 +27,7 @@ UNKNOWN_TYPE = Refusal("event_type is not one of the known types")
 UNIX_EPOCH = Hour(0)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_US = 86_400_000_000
-_SECOND_US = 1_000_000
+_DAY_US = DAY_H * US_PER_HOUR
 _FIRST_US = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH).days * _DAY_US
 _STOP_US = ((datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH).days + 1) * _DAY_US
 # Python's own int() and float() also take "1_000", "infinity" and the digits of other scripts.
@@ -47,7 +46,7 @@ def time_reader(unit: TimeUnit, epoch: Hour) -> ReadTime:
     places = {"s": 6, "ms": 3, "us": 0}[unit]
     unit_us = 10**places
     zeros = "0" * places
-    epoch_us = epoch.index * HOUR_S * _SECOND_US
+    epoch_us = epoch.index * US_PER_HOUR
 
     def read_numeric(text: str) -> int | Refusal:
         if len(text) > _MOST_DIGITS or not text.isascii():
@@ -87,7 +86,7 @@ def instant_us(instant: datetime) -> int | Refusal:
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
     since = instant - _EPOCH
-    time_us = since.days * _DAY_US + since.seconds * _SECOND_US + since.microseconds
+    time_us = since.days * _DAY_US + since.seconds * US_PER_S + since.microseconds
     return time_us if _FIRST_US <= time_us < _STOP_US else OUT_OF_RANGE
 
 

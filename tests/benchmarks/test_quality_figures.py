@@ -13,7 +13,7 @@ from benchmarks.quality import cold, rating, trends
 from benchmarks.quality.figures import Estimate, Runs, Table, difference
 from benchmarks.quality.logs import FilmLog, Known, log_of
 from benchmarks.quality.parts import split_by_time
-from pipeline.simulator.world import HOUR_US
+from pipeline.hours import US_PER_HOUR
 
 
 def test_the_interval_of_three_seeds_is_students() -> None:
@@ -48,7 +48,7 @@ def film_log(n_users: int, n_items: int, seed: int) -> FilmLog:
     log = log_of(
         rng.integers(n_users, size=n),
         rng.integers(n_items, size=n),
-        rng.integers(60, size=n) * (HOUR_US // 2),
+        rng.integers(60, size=n) * (US_PER_HOUR // 2),
         "rating",
         rng.integers(1, 6, size=n).astype(np.float32),
     )
@@ -69,7 +69,7 @@ def test_held_out_items_are_in_no_history_and_are_what_is_relevant(share: float 
     held_out = set(train.item_ids[task.cold])
     assert len(held_out) == len(set(films.log.item)) // 2
     assert not held_out & set(train.item_ids[train.histories.item - 1])
-    as_of_us = train.manifest.as_of.index * HOUR_US if share else 0
+    as_of_us = train.manifest.as_of.index * US_PER_HOUR if share else 0
     for row, user in enumerate(train.histories.user_ids[task.user]):
         met = {
             item

@@ -23,7 +23,7 @@ from session_oracle import HOUR_US, US, Event, Rules, Tables, moments, session_t
 from staging import DAY, DAY_US, event_table, session_rows
 from test_sessionize import random_log
 
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import US_PER_HOUR, Hour, HourRange
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
 from pipeline.sessions import job, kernel, stages
@@ -274,4 +274,4 @@ def test_a_plan_takes_every_file_and_hour_once(shape: list[tuple[int, int]], cor
     assert all(a < b for bounds in (plan.scans, plan.groups) for a, b in pairwise(bounds))
     tasks = [set(hours_of(events[a:b])) for a, b in pairwise(plan.scans)]
     assert sum(map(len, tasks)) == len(set().union(*tasks)), "an hour's files in two tasks"
-    assert HOUR_US == kernel.HOUR_US
+    assert HOUR_US == US_PER_HOUR

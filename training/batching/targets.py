@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import HourglassError
-from pipeline.hours import HOUR_S
+from pipeline.hours import US_PER_HOUR
 from training.data.reader import DataSet, Histories, Requests
 from training.trainer.interface import Bools, Ints
 
@@ -64,7 +64,7 @@ def learnable(model: str, histories: Histories, repeats: bool) -> Bools:
 
 def latest(data: DataSet, targets: Bools, hours: int) -> Bools:
     """Those of the targets (N,) that lie in the last ``hours`` before as_of; all if none does."""
-    since_us = (data.manifest.as_of.index - hours) * HOUR_S * 1_000_000
+    since_us = (data.manifest.as_of.index - hours) * US_PER_HOUR
     late: Bools = targets & (np.asarray(data.histories.time_us) >= since_us)
     return late if late.any() else targets
 

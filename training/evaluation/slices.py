@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.hours import HOUR_S
+from pipeline.hours import US_PER_HOUR
 from training.data.reader import DataSet
 from training.metrics.metrics import (
     item_support_slices,
@@ -20,7 +20,6 @@ from training.metrics.vocabulary_alignment import sessions
 
 NEW_ITEM_H = 24
 MOST_VALUES = 20  # of a context field, the most frequent
-_US_PER_HOUR = HOUR_S * 1_000_000
 # Every session has a first event, so this tells of sessions, not of users or items.
 _REPORTED_ONLY = "session_place/"
 
@@ -34,7 +33,7 @@ def first_seen_us(learned: DataSet) -> NDArray[np.int64] | None:
     histories, manifest = learned.histories, learned.manifest
     first_us = np.full(learned.item_ids.size, np.iinfo(np.int64).max, dtype=np.int64)
     np.minimum.at(first_us, histories.item - 1, histories.time_us)
-    reach_us = manifest.as_of.index * _US_PER_HOUR - NEW_ITEM_H * _US_PER_HOUR
+    reach_us = manifest.as_of.index * US_PER_HOUR - NEW_ITEM_H * US_PER_HOUR
     return first_us if histories.time_us.size and histories.time_us.min() < reach_us else None
 
 
@@ -60,7 +59,7 @@ def slice_masks(
     length = np.bincount(session)[ranks.session]  # (n,) events in the target's session
     items = item_support_slices(ranks.item, test_set.item_events)
     if seen_us is not None:
-        begins_us = (test_set.manifest.window_start.index - NEW_ITEM_H) * _US_PER_HOUR
+        begins_us = (test_set.manifest.window_start.index - NEW_ITEM_H) * US_PER_HOUR
         items["new"] = seen_us[ranks.item - 1] >= begins_us
     new_user = histories.n_context[ranks.user] == 0
     breakdowns = {

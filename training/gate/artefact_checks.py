@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
-from pipeline.hours import HOUR_S, Hour
+from pipeline.hours import US_PER_HOUR, Hour
 from pipeline.settings.settings import EvaluationSettings
 from pipeline.text.masking import mask
 from pipeline.text.wording import counted, verb
@@ -166,7 +166,7 @@ def _contradicting(
             f"the card of {card.model_id} says {card.as_of}, its data set {card.dataset_id} is as "
             f"of {learned.manifest.as_of}",
         )
-    begins_us = test_set.manifest.window_start.index * HOUR_S * 1_000_000
+    begins_us = test_set.manifest.window_start.index * US_PER_HOUR
     if learned.histories.time_us.size and int(learned.histories.time_us.max()) >= begins_us:
         return ArtefactProblem(
             "trained_on_the_future",
@@ -247,7 +247,7 @@ def impersonal(
     starts = requests.starts if requests.starts is not None else requests.length == 0
     rows = np.flatnonzero((requests.length > 0) & ~starts)
     last = histories.offsets[requests.user[rows]] + requests.length[rows] - 1
-    hour = requests.now_us[rows] // (HOUR_S * 1_000_000)
+    hour = requests.now_us[rows] // US_PER_HOUR
     asking = 0
     for this_hour in np.unique(hour):
         in_hour = hour == this_hour

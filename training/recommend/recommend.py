@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour, parse_duration_h
+from pipeline.hours import US_PER_S, Hour, parse_duration_h
 from pipeline.lake.lake import Lake
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, Histories, Requests, read_dataset
@@ -52,7 +52,6 @@ from training.registry.artefact import LoadedModel, load_model
 from training.registry.mlflow_registry import LiveModel
 
 Ints = NDArray[np.int64]
-_US = 1_000_000
 _USERS_PER_GROUP = 1 << 14  # rows of so many users are written at once
 
 
@@ -235,7 +234,7 @@ def _requests(run: _Run, places: Ints, requested: RequestedUsers | None) -> Requ
                 values = requested.context[context_field.name][row]
                 code = pd.Index(context_field.values).get_indexer(pd.Index(values)) + 1
                 context[:, number] = np.where(pd.isna(values), context[:, number], code)
-    now_us = np.full(len(places), round(run.at.timestamp() * _US), np.int64)
+    now_us = np.full(len(places), round(run.at.timestamp() * US_PER_S), np.int64)
     return Requests(places, histories.lengths[places], now_us, context)
 
 

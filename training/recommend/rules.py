@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.hours import US_PER_S, Hour, HourRange, parse_duration_h
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEM_HOURS, ITEMS, TIMESTAMP
 from pipeline.settings.settings import RecommendSettings
@@ -17,7 +17,6 @@ from training.data.arrays import ranges
 from training.data.reader import Histories, Requests
 
 Ints = NDArray[np.int64]
-_US = 1_000_000
 
 
 def excluded_items(
@@ -82,7 +81,7 @@ def _session_start(histories: Histories, requests: Requests, gap_s: int) -> Ints
     going_on = np.zeros(len(requests), np.bool_)
     (with_history,) = np.nonzero(length > 0)
     silence_us = requests.now_us[with_history] - histories.time_us[last[with_history]]
-    going_on[with_history] = silence_us < gap_s * _US
+    going_on[with_history] = silence_us < gap_s * US_PER_S
     return np.where(going_on, within, length)
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.dataset.event_log import NEVER, flat_log
-from pipeline.dataset.inputs import HOUR_US
-from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.hours import US_PER_HOUR, Hour, HourRange, parse_duration_h
 from pipeline.lake.tables import ITEM_HOURS, ITEMS, USERS
 from pipeline.sessions.dwell import moments_of_us
 from pipeline.settings.settings import DatasetSettings, EvaluationSettings, ReplaySettings, Settings
@@ -55,7 +54,7 @@ def walks(hours: int, users: int = 12, seed: int = 3) -> list[Event]:
 def log_of(events: Sequence[Event], settings: Settings, hours: int) -> ReplayLog:
     """The flat log that a lake with these events would give."""
     rows = sorted(
-        (user, START.index * HOUR_US + int(at * HOUR_US), item) for user, item, at in events
+        (user, START.index * US_PER_HOUR + int(at * US_PER_HOUR), item) for user, item, at in events
     )
     stop = START + hours
     names: list[tuple[str, int]] = []  # session and position of each row
@@ -63,7 +62,7 @@ def log_of(events: Sequence[Event], settings: Settings, hours: int) -> ReplayLog
         begins = not place or rows[place - 1][0] != user or at_us - rows[place - 1][1] >= GAP_US
         names.append((f"s{place}", 0) if begins else (names[-1][0], names[-1][1] + 1))
     last = {session: at_us for (session, _), (_, at_us, _) in zip(names, rows, strict=True)}
-    closes = {session: (at_us + GAP_US) // HOUR_US for session, at_us in last.items()}
+    closes = {session: (at_us + GAP_US) // US_PER_HOUR for session, at_us in last.items()}
     dwells: dict[int, list[int]] = {}
     for place, (session, position) in enumerate(names):
         if position:
@@ -86,7 +85,7 @@ def log_of(events: Sequence[Event], settings: Settings, hours: int) -> ReplayLog
         {"hour": Hour(hour).start, **moments_of_us(np.array(found))}
         for hour, found in sorted(dwells.items())
     ]
-    counts = Counter((at_us // HOUR_US, item) for _, at_us, item in rows)
+    counts = Counter((at_us // US_PER_HOUR, item) for _, at_us, item in rows)
     item_hours = [
         {"hour": Hour(hour).start, "item_id": item, "events": n, "users": n}
         for (hour, item), n in counts.items()
