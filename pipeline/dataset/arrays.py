@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.array_types import Bools, Ints
 from pipeline.dataset.encoding import (
     Encoding,
     bins_of,
@@ -23,14 +24,12 @@ from pipeline.dataset.encoding import (
     event_types,
     extended_vocabulary,
 )
-from pipeline.dataset.event_log import FlatLog, HourlyCounts, Ints, Objects, start_us
+from pipeline.dataset.event_log import FlatLog, HourlyCounts, Objects, start_us
 from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import DwellBins, StepCounts
 from pipeline.dataset.support_filter import filter_support, refuse_nothing
 from pipeline.hours import US_PER_S, HourRange
 from pipeline.settings.settings import DatasetSettings
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.array_types import Ints
 from pipeline.dataset.encoding import (
     extended_context_fields,
     extended_event_types,
@@ -23,7 +24,7 @@ from pipeline.dataset.encoding import (
     fitted_dwell_bins,
     vocabulary_table,
 )
-from pipeline.dataset.event_log import Ints, refuse_absent
+from pipeline.dataset.event_log import refuse_absent
 from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import ContextField, DwellBins, Manifest, StepCounts
 from pipeline.dataset.support_filter import refuse_nothing

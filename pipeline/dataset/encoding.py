@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.dataset.event_log import FlatLog, Ints, Objects, start_us
+from pipeline.array_types import Ints
+from pipeline.dataset.event_log import FlatLog, Objects, start_us
 from pipeline.dataset.features import Encoder
 from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import ContextField, DwellBins

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, Hour, HourRange
 from pipeline.lake.lake import Lake, State
@@ -24,7 +25,6 @@ from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSION
 NEVER = np.iinfo(np.int64).max
 _COLUMNS = ("session_id", "position", "event_time", "user_id", "item_id", "event_type", "value")
 
-Ints = NDArray[np.int64]
 Objects = NDArray[np.object_]
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.dataset.event_log import FlatLog, Ints
+from pipeline.array_types import Ints
+from pipeline.dataset.event_log import FlatLog
 from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import StepCounts
 from pipeline.errors import HourglassError

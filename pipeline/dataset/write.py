@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.dataset.event_log import Ints
+from pipeline.array_types import Ints
 from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import (
     FORMAT,

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange
 from pipeline.quality.profiles import EVENT_DISTRIBUTIONS, SESSION_DISTRIBUTIONS
 
@@ -45,7 +46,6 @@ DISTRIBUTIONS = (
     "session_duration_s",
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

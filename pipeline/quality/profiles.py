@@ -11,13 +11,10 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from pipeline.array_types import Floats, Ints
 from pipeline.hours import US_PER_HOUR, US_PER_S, HourRange
 from pipeline.lake.tables import PROFILES, TIMESTAMP
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 # What of the two kinds of rows there is, so that the profile of one leaves the other's alone.
 EVENT_DISTRIBUTIONS = (

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR
 
@@ -26,7 +27,6 @@ _DIGEST_BYTES = 16
 _MOST_IDS = (2**31 - 1) // 32
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 
-Ints = NDArray[np.int64]
 Digests = NDArray[np.uint64]
 
 # One event, as far as sessions go: its trail's digest (two halves), its time, where it is stored,

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.lake.fingerprint import content_digest
@@ -38,7 +39,6 @@ from pipeline.sessions.kernel import (
     EVENT_INDEX,
     NO_RUN,
     Digests,
-    Ints,
     SessionRules,
     assign_sessions,
     session_ids,

@@ -11,10 +11,11 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from pipeline.hours import US_PER_HOUR
 from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.readers import Clicks
-from pipeline.simulator.world import Ints, Stream, generator
+from pipeline.simulator.world import Stream, generator
 
 _MOST_REPEAT_DELAY_US = 2 * US_PER_HOUR
 

@@ -11,12 +11,13 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.faults import Deliveries, Fault, deliver, join_deliveries
 from pipeline.simulator.readers import Clicks, join_clicks
 from pipeline.simulator.scenarios import FLOOD_ROBOTS, scenario_hours
-from pipeline.simulator.world import Ints, Stream, World, generator
+from pipeline.simulator.world import Stream, World, generator
 
 # Later than any simulated hour: the arrival of a record that is lost for good.
 NEVER_US = np.iinfo(np.int64).max

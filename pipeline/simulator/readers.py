@@ -20,9 +20,10 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats, Ints
 from pipeline.hours import DAY_H, US_PER_HOUR, US_PER_S, Hour
 from pipeline.settings.settings import SimulatorSettings
-from pipeline.simulator.world import Floats, Ints, Stream, World, generator, rhythm
+from pipeline.simulator.world import Stream, World, generator, rhythm
 
 # A session's silence and two sessions' distance stay clear of the one-hour rule.
 SILENCE_US = US_PER_HOUR

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.array_types import Floats, Ints
 from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.faults import Damage, Deliveries, Fault, damaged
 from pipeline.simulator.incidents import RecordFault
 from pipeline.simulator.readers import Clicks
 from pipeline.simulator.scenarios import robot_count
-from pipeline.simulator.world import DEVICES, Floats, Ints, Stream, World, generator
+from pipeline.simulator.world import DEVICES, Stream, World, generator
 
 _LOAD_SHAPE = 4.0
 _MEAN_LOAD_S = 0.8

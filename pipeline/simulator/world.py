@@ -14,6 +14,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats, Ints
 from pipeline.hours import US_PER_HOUR, Hour
 from pipeline.settings.settings import SimulatorSettings
 
@@ -33,8 +34,6 @@ TOPICS = (
 )
 DEVICES = ("phone", "desktop", "tablet")
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _STORY_ITEMS = 5
 _STORY_STEP_H = 2.0

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from pipeline.errors import UsageError
 from pipeline.files import written_whole
 from pipeline.hours import US_PER_HOUR, Hour, HourRange
@@ -22,7 +23,7 @@ from pipeline.simulator.incidents import Incident
 from pipeline.simulator.readers import Readers, join_clicks
 from pipeline.simulator.records import RecordedClicks, lines_of, load_times, user_ids
 from pipeline.simulator.scenarios import robot_count
-from pipeline.simulator.world import Ints, World, build_world, topic_name
+from pipeline.simulator.world import World, build_world, topic_name
 
 _AGAIN = "-again"
 _TIMESTAMP = pa.timestamp("us", tz="UTC")

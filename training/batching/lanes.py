@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Bools, Ints
 from training.batching.segments import Segments, cut_segments
 from training.data.arrays import ranges
-from training.trainer.interface import Batch, Bools, Ints
+from training.trainer.interface import Batch
 
 _SHORTEST_WARM_UP = 4  # a warm-up takes at most one in so many steps of a lane
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.array_types import Bools, Ints
 from training.data.arrays import ranges
 
 Pairs = tuple[Tensor, Tensor]
@@ -20,8 +21,6 @@ Pairs = tuple[Tensor, Tensor]
 
 Excluded = Tensor | Pairs
 """Which of n x S draws count for nothing: a mask (n, S), or its True cells."""
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 _NOT_MET = np.iinfo(np.int32).max
 
 

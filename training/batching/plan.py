@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.array_types import Bools
 from training.batching.lanes import LanesPlan, fill_lanes
 from training.batching.segments import Segments, cut_segments, histories_around, sessions_around
 from training.batching.windows import WindowsPlan
 from training.data.reader import Histories
-from training.trainer.interface import Bools
 
 _FEWEST_EVENTS = 64  # in a batch; fewer give a gradient of mere chance
 _WARM_UP = 100

@@ -12,10 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats, Ints
 from pipeline.errors import HourglassError
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 class Sampler(Protocol):

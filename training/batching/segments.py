@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.array_types import Bools, Ints
 from training.data.arrays import ranges
 from training.data.reader import Histories
-from training.trainer.interface import Bools, Ints
 
 
 @dataclass(frozen=True)

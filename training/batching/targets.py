@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.array_types import Bools, Ints
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR
 from training.data.reader import DataSet, Histories, Requests
-from training.trainer.interface import Bools, Ints
 
 _FEWEST_VALIDATED = 50  # fewer say nothing about when to stop
 _MOST_VALIDATED, _ENOUGH_VALIDATED = 4000, 500

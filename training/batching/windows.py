@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.array_types import Bools
 from training.batching.segments import Segments
 from training.data.arrays import length_groups, padded
-from training.trainer.interface import Batch, Bools
+from training.trainer.interface import Batch
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from training.data.reader import Features, Histories, Requests
-
-Ints = NDArray[np.int64]
 
 
 def ranges(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:

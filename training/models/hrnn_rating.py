@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from pipeline.array_types import Bools, Ints
 from pipeline.errors import HourglassError
 from training.batching.targets import TargetSplit, validation_requests
 from training.data.reader import DataSet, Histories, Requests
@@ -23,7 +24,6 @@ from training.models.parts.recurrent import RecurrentModel
 from training.nn.learner import RatingLearner, RecurrentLearner
 from training.nn.network import NetOptions
 from training.nn.parameters import RecurrentParameters
-from training.trainer.interface import Bools, Ints
 
 
 @dataclass(frozen=True)

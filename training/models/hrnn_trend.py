@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.array_types import Ints
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import US_PER_HOUR, Hour
 from training.batching.targets import TargetSplit
@@ -52,7 +53,7 @@ from training.nn.learner import Prior
 from training.nn.parameters import RecurrentParameters
 from training.nn.step_inputs import begins_session
 from training.parameters import require
-from training.trainer.interface import FitOptions, Ints, ParentWeights
+from training.trainer.interface import FitOptions, ParentWeights
 
 _PLAIN = (AFFINITY, LOG_Q)  # the published form
 _REMEMBERED = 0.95  # of what the model that is continued believed

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.array_types import Bools, Ints
 from pipeline.errors import HourglassError
 from training.batching.negatives import (
     Excluded,
@@ -33,7 +34,7 @@ from training.batching.targets import TargetSplit
 from training.data.reader import DataSet, Histories
 from training.nn.parameters import NeuralParameters
 from training.trainer.distributed import ProcessGroup
-from training.trainer.interface import Bools, Ints, Plan
+from training.trainer.interface import Plan
 
 
 def plan_of(chosen: NeuralParameters, histories: Histories, learned: Bools, seed: int) -> Plan:

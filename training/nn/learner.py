@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.array_types import Bools, Ints
 from training.nn.build import Drawn, Negatives
 from training.nn.item_embedding import FeatureRows
 from training.nn.losses import Loss
 from training.nn.network import StateNet, StepTensors
 from training.nn.step_inputs import EventSteps
-from training.trainer.interface import Batch, Bools, Ints
+from training.trainer.interface import Batch
 
 
 class Prior(Protocol):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from pipeline.hours import US_PER_S
 from training.data.reader import ContextField, Histories, Requests
 
@@ -23,8 +24,6 @@ START_ITEM = 0  # stands for the item before a user's first event
 NO_DELTA = 25  # the delta bin of a step that has no event before it
 N_DELTA_BINS = NO_DELTA + 1
 NO_FEEDBACK = 0
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.array_types import Ints
 from training.data.arrays import padded, ranges, scoring_batches
 from training.data.reader import Histories, Requests
 from training.nn.item_embedding import FeatureRows
 from training.nn.network import StateNet, StepTensors
 from training.nn.step_inputs import EventSteps, SessionRule, ValueScale, request_inputs
-from training.trainer.interface import Ints
 
 _CELLS = 16384  # padded steps whose states are in memory together; bounds memory, not results
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from training.data.reader import Histories, Requests
 from training.models.parts.base import Model
 from training.nn.step_inputs import begins_session
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from training.models.hrnn_trend import TrendModel
     from training.models.parts.recurrent import RecurrentModel
-
-Ints = NDArray[np.int64]
 
 
 class Pairs(NamedTuple):

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS, ITEM_HOURS
 
-Ints = NDArray[np.int64]
 Context = Sequence[str | None]  # of one user, a value a field
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_S, Hour, parse_duration_h
 from pipeline.lake.lake import Lake
@@ -51,7 +52,6 @@ from training.recommend.users import RequestedUsers
 from training.registry.artefact import LoadedModel, load_model
 from training.registry.mlflow_registry import LiveModel
 
-Ints = NDArray[np.int64]
 _USERS_PER_GROUP = 1 << 14  # rows of so many users are written at once
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from pipeline.hours import Hour
 from pipeline.lake.tables import RECOMMENDATIONS
 
-Ints = NDArray[np.int64]
 MODEL, POPULARITY, NOTHING = 0, 1, -1
 _SOURCES = ("model", "popularity")
 

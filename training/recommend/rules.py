@@ -9,14 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from pipeline.hours import US_PER_S, Hour, HourRange, parse_duration_h
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEM_HOURS, ITEMS, TIMESTAMP
 from pipeline.settings.settings import RecommendSettings
 from training.data.arrays import ranges
 from training.data.reader import Histories, Requests
-
-Ints = NDArray[np.int64]
 
 
 def excluded_items(

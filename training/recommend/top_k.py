@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.array_types import Floats32, Ints
 from pipeline.errors import HourglassError
 from training.data.arrays import ranges, select_users
 from training.data.reader import Histories, Requests
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 _FLOATS_AT_ONCE = 1 << 24  # scores in memory together
 _USERS_AT_ONCE = 8192  # histories that a system is handed together, where their pairs are few
@@ -68,7 +66,7 @@ def best_items(
     k: int,
     exclusions: Exclusions,
     n_items: int,
-) -> Iterator[tuple[Ints, Ints, Floats]]:
+) -> Iterator[tuple[Ints, Ints, Floats32]]:
     """The K best items that are not barred, for blocks of requests, each request once.
 
     Yields:
@@ -106,7 +104,7 @@ def _of_block(
     k: int,
     exclusions: Exclusions,
     n_items: int,
-) -> Iterator[tuple[Ints, Ints, Floats]]:
+) -> Iterator[tuple[Ints, Ints, Floats32]]:
     import torch
 
     with torch.inference_mode():
@@ -139,7 +137,7 @@ def _factors(model: Model, histories: Histories, requests: Requests) -> Factors 
 
 def _of_factors(
     name: str, factors: Factors, k: int, exclusions: Exclusions
-) -> Iterator[tuple[Ints, Ints, Floats]]:
+) -> Iterator[tuple[Ints, Ints, Floats32]]:
     """The scores of a part of the items at a time, which then lie in the processor's cache."""
     import torch
 
@@ -255,7 +253,7 @@ def _same_for_all(
     k: int,
     exclusions: Exclusions,
     n_items: int,
-) -> Iterator[tuple[Ints, Ints, Floats]]:
+) -> Iterator[tuple[Ints, Ints, Floats32]]:
     """One row of scores for each time that is asked for, and a longer list of its best items."""
     import torch
 
@@ -280,7 +278,7 @@ def _same_for_all(
             )
 
 
-def _refuse_nan(name: str, scores: Floats) -> None:
+def _refuse_nan(name: str, scores: Floats32) -> None:
     if np.isnan(scores).any():
         raise HourglassError(f"{name}: a score is not a number: train the model again")
 

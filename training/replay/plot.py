@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats
 from pipeline.settings.settings import EvaluationSettings
 from training.metrics.bootstrap import UserTotals, resampled_means
 from training.metrics.metrics import Metric, target_values
@@ -26,8 +27,6 @@ _SAMPLES = 200
 _DAY_H = 24
 _HIGH = 0.75
 _LEAST_GAP = 0.042  # of the axis' height, between two labels
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from training.data.reader import Popularity
 
 _MAX_CELLS = 64_000_000  # of one hour x item table: 256 MB
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

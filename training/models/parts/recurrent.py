@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.array_types import Bools, Ints
 from pipeline.errors import HourglassError
 from training.batching.targets import (
     TargetSplit,
@@ -41,7 +42,7 @@ from training.nn.step_inputs import EventSteps
 from training.nn.user_states import request_states
 from training.nn.warm_start import WarmStart
 from training.trainer.device import device_of, require_compiler
-from training.trainer.interface import Bools, FitOptions, Ints, ParentWeights
+from training.trainer.interface import FitOptions, ParentWeights
 from training.trainer.trainer import FitResult, Schedule, run_fit
 
 _ENCODING = "memory"

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from pipeline.array_types import Floats32, Ints
 from pipeline.hours import US_PER_HOUR
 from training.data.arrays import known_events, latest_before
 from training.data.reader import Histories, Requests
@@ -70,9 +71,6 @@ _REACH = 10  # steps within which items are near
 _LAST_ITEMS, _FADE = 5, 0.7
 MOST_EVENTS = 2_000_000  # the latest ones: neighbours are counted in seconds
 _CACHED_CELLS = 32_000_000
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class PairFeature:
     name: str
     row: Ints  # (E,) request
     column: Ints  # (E,) item, 0-based
-    value: Floats  # (E,)
+    value: Floats32  # (E,)
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ class FeatureStore:
     n_items: int
     neighbours: Neighbours
     sessions: Sessions | None = None
-    _of_hour: dict[int, Floats] = field(default_factory=dict, repr=False, compare=False)
+    _of_hour: dict[int, Floats32] = field(default_factory=dict, repr=False, compare=False)
 
     def hours(self, requests: Requests) -> Ints:
         """The hour whose popularity a request is answered with, (n,)."""
@@ -166,7 +164,7 @@ class FeatureStore:
         for hour in np.unique(hours).tolist():
             yield hour, np.flatnonzero(hours == hour)
 
-    def item_features(self, hour: int) -> Floats:
+    def item_features(self, hour: int) -> Floats32:
         """`ITEM_FEATURES` of all items at an hour, (len(ITEM_TERMS), V)."""
         if hour not in self._of_hour:
             if (len(self._of_hour) + 1) * len(ITEM_FEATURES) * self.n_items > _CACHED_CELLS:
@@ -187,7 +185,7 @@ class FeatureStore:
 
     def features_of(
         self, histories: Histories, requests: Requests, target: Ints, columns: Ints
-    ) -> Floats:
+    ) -> Floats32:
         """`SCORE_FEATURES` of each request's target (n,) and of shared columns (S,), (n, 1 + S, K).
 
         The affinity is left at 0: it is the network's to say.
@@ -267,7 +265,7 @@ class FeatureStore:
 
 
 def add_score_features(
-    scores: Floats,
+    scores: Floats32,
     features: FeatureStore,
     histories: Histories,
     requests: Requests,

@@ -15,14 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats, Ints
 from training.batching.samplers import AliasSampler
 
 _NEVER = -1e30  # a log weight that counts for nothing; finite, so that no row turns into NaN
 _MOST_STEPS, _MOST_HALVINGS = 20, 12
 _ENOUGH = 1e-5  # less gained a request ends the fit
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

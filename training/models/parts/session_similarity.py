@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from pipeline.array_types import Ints
 from pipeline.hours import US_PER_HOUR
 from training.data.arrays import known_events, latest_before, session_of_event
 from training.data.reader import Histories, Requests
@@ -34,8 +35,6 @@ from training.models.parts.sparse_rows import largest_of_each_row, most_of_each_
 _CHUNK = 256  # requests whose neighbours are searched together; bounds memory, not results
 
 SESSION_TENSORS = ("item", "session_start", "end_us")
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
