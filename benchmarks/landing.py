@@ -18,7 +18,7 @@ import yaml
 
 from benchmarks.landing_steps import Running, in_one_process, steps_of
 from pipeline.hours import HOUR_S, Hour
-from pipeline.sources.wikipedia import EPOCH
+from pipeline.sources.known_logs import WIKIPEDIA_EPOCH
 
 _TIME = 2  # the column of a record's seconds
 
@@ -84,7 +84,7 @@ def _parted(raw: Path, work: Path) -> tuple[Hour, Path]:
     path = work / "last-hour.csv"
     new = [line for line, hour in zip(lines, hours, strict=True) if hour == last]
     path.write_text("\n".join([header, *new, ""]), encoding="utf-8")
-    return Hour.parse(EPOCH) + last, path
+    return Hour.parse(WIKIPEDIA_EPOCH) + last, path
 
 
 def _settings(work: Path, asked: argparse.Namespace) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _fill(settings: dict[str, Any], work: Path, hour: Hour) -> None:
     first.write_text(yaml.safe_dump({**settings, "gate": {"baseline": "hrnn_trend"}}), "utf-8")
     run = Running(first)
     run.command("backfill", ["backfill"])
-    run.command("validate", ["validate", "--from", EPOCH, "--to", str(hour)])
+    run.command("validate", ["validate", "--from", WIKIPEDIA_EPOCH, "--to", str(hour)])
     made = run.command("dataset", ["dataset", "--as-of", str(hour - 1)])
     run.command("train the floor", ["train", "--model", "recent_pop"])
     trained = run.command("train", ["train", "--model", "hrnn_trend"])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from pipeline.sources.wikipedia import EPOCH
+from pipeline.sources.known_logs import WIKIPEDIA_EPOCH
 
 US_PER_S = 1_000_000
 GAP_US = 3600 * US_PER_S
@@ -121,9 +121,9 @@ def deskdrop(raw: Path) -> Log:
 
 
 def wikipedia(raw: Path) -> Log:
-    """Page edits, counted from the start that `pipeline.sources.wikipedia` takes."""
+    """Page edits, counted from the start that `pipeline.sources.known_logs` takes."""
     frame = _table(raw / "wikipedia", "wikipedia*.csv*", ",", usecols=["u", "i", "ts"])
-    seconds = frame["ts"].to_numpy(np.float64) + Hour.parse(EPOCH).index * 3600.0
+    seconds = frame["ts"].to_numpy(np.float64) + Hour.parse(WIKIPEDIA_EPOCH).index * 3600.0
     return log_of(frame["u"].to_numpy(), frame["i"].to_numpy(), _us(seconds))
 
 

@@ -7,19 +7,11 @@ from collections.abc import Callable
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.settings.settings import SourceSettings
-from pipeline.sources import (
-    access_log,
-    deskdrop,
-    gharchive,
-    movielens,
-    simulator,
-    taobao,
-    wikipedia,
-    yoochoose,
-)
+from pipeline.sources import access_log
 from pipeline.sources.base import ParsedEvent, Parser, Refusal, Source
 from pipeline.sources.delimited import DelimitedSource
 from pipeline.sources.json_lines import JsonLinesSource
+from pipeline.sources.known_logs import KNOWN_LOGS
 
 __all__ = ["SOURCE_NAMES", "ParsedEvent", "Parser", "Refusal", "Source", "source_for"]
 
@@ -63,15 +55,17 @@ _DESCRIPTION = (
     "time_unit",
 )
 _JSON_HAS_NONE = ("delimiter", "field_names", "header", "quote")
-_NAMED = (access_log, deskdrop, gharchive, movielens, simulator, taobao, wikipedia, yoochoose)
 
 # name -> how it is built, its default pattern, the settings that it fixes itself
 _SOURCES: dict[str, tuple[Callable[[SourceSettings, str], Source], str, tuple[str, ...]]] = {
     "delimited": (_delimited, "**/*", ()),
     "json_lines": (_json_lines, "**/*", _JSON_HAS_NONE),
-    **{module.NAME: (module.source, module.PATTERN, _DESCRIPTION) for module in _NAMED},
+    access_log.NAME: (access_log.source, access_log.PATTERN, _DESCRIPTION),
+    **{name: (log.source, log.pattern, _DESCRIPTION) for name, log in KNOWN_LOGS.items()},
 }
-_MAY_BE_SET = {wikipedia.NAME: {"epoch"}, access_log.NAME: {"header"}}
+_MAY_BE_SET = {access_log.NAME: {"header"}} | {
+    name: {"epoch"} for name, log in KNOWN_LOGS.items() if log.epoch is not None
+}
 
 SOURCE_NAMES: tuple[str, ...] = tuple(sorted(_SOURCES))
 
