@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.hgru import learner_of
-from training.batching.plan import waste_of_each
+from benchmarks.plan_waste import waste_of_each
 from training.batching.targets import learnable
 from training.data.memory_map import FOLDER as FLAT_FOLDER
 from training.data.reader import read_dataset

@@ -103,7 +103,10 @@ def correlation(found: Floats, true: Floats) -> float:
 def truth_figures(system: RecurrentModel, known: World) -> Figures:
     """Correlations of what was learned with taste, within ages too, and with exposure."""
     train = known.parts.train
-    learned = system.affinities(train.histories, known.requests).astype(np.float64)
+    learned = np.empty((len(known.requests), len(train.item_ids)))
+    with system.inference():
+        for rows, affinity in system.affinity_blocks(train.histories, known.requests):
+            learned[rows] = affinity.cpu().numpy()
     found = {"taste": correlation(learned, known.affinity)}
     for low, high in AGES_H:
         of_age = (known.age_h >= low) & (known.age_h < high)

@@ -11,12 +11,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pipeline.errors import HourglassError
 from pipeline.sources.base import Refusal
 from pipeline.sources.delimited import column_index
 from pipeline.sources.fields import is_storable, read_iso8601, read_number
 from pipeline.sources.json_lines import json_decoder
-from pipeline.sources.lines import Line, read_lines
+from pipeline.sources.lines import Line
 
 IdColumn = Literal["item_id", "user_id"]
 ReadRow = Callable[[str], dict[str, Any]]
@@ -27,32 +26,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The .item and .user files write these counts and years as tokens.
 _NUMBER_TOKENS = frozenset({"age", "release_year"})
 _JSON_KEYS = frozenset({"categories", "numbers", "text", "available_from", "available_to"})
-
-
-def read_items(path: Path, encoding: str = "utf-8") -> Iterator[dict[str, Any]]:
-    """Rows with keys item_id, categories, numbers, text, available_from and available_to.
-
-    ``categories`` is a list of texts, ``numbers`` a dict of floats, ``text`` a text or None, and
-    the two times are aware datetimes or None.  The file is JSON lines with these keys (all but
-    the first optional, times in ISO 8601), or delimited with a typed header (``.item``), by tabs
-    or as a CSV file by commas or semicolons; ``price:float`` is a number, ``price`` a category.
-
-    Raises:
-        HourglassError: the file cannot be read, or a line is not such a row; it names the line.
-    """
-    return _good_rows(path, encoding, "item_id")
-
-
-def read_users(path: Path, encoding: str = "utf-8") -> Iterator[dict[str, Any]]:
-    """Rows as those of :func:`read_items`, with user_id in the place of item_id."""
-    return _good_rows(path, encoding, "user_id")
-
-
-def _good_rows(path: Path, encoding: str, id_column: IdColumn) -> Iterator[dict[str, Any]]:
-    for line in read_metadata(path, read_lines(path, encoding, MOST_CHARS), id_column):
-        if line.fault or line.row is None:
-            raise HourglassError(f"{path}: line {line.number}: {line.fault}")
-        yield line.row
 
 
 class MetadataLine(NamedTuple):
@@ -71,7 +44,14 @@ class _BadRowError(Exception):
 
 
 def read_metadata(path: Path, lines: Iterator[Line], id_column: IdColumn) -> Iterator[MetadataLine]:
-    """Every line of a file of items or users, as :func:`read_items` describes it.
+    """Every line of a file of items or users.
+
+    Rows have the keys item_id (or user_id), categories, numbers, text, available_from and
+    available_to.  ``categories`` is a list of texts, ``numbers`` a dict of floats, ``text`` a text
+    or None, and the two times are aware datetimes or None.  The file is JSON lines with these keys
+    (all but the first optional, times in ISO 8601), or delimited with a typed header (``.item``),
+    by tabs or as a CSV file by commas or semicolons; ``price:float`` is a number, ``price`` a
+    category.
 
     Raises:
         HourglassError: the file cannot be read, or its header lacks the id.

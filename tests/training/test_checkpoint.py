@@ -29,7 +29,6 @@ from training.trainer.checkpoint import (
     Checkpoint,
     Identity,
     TrainState,
-    forget_checkpoint,
     load_checkpoint,
     save_checkpoint,
 )
@@ -66,16 +65,6 @@ def test_what_was_kept_is_found(tmp_path: Path) -> None:
     found = load_checkpoint(tmp_path / "new" / "folder", FIT)
     assert found is not None
     assert same(found, a_checkpoint())
-    forget_checkpoint(tmp_path / "new" / "folder")
-    assert not (tmp_path / "new" / "folder").exists()
-    forget_checkpoint(tmp_path / "new" / "folder")
-
-
-def test_a_folder_with_other_things_in_it_stays(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    save_checkpoint(tmp_path, FIT, a_checkpoint())
-    forget_checkpoint(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,11 @@ from training.gate.artefact_checks import check_artefact
 from training.metrics.ranking import blocks, find_targets, rank_of_target, rank_targets
 from training.metrics.ranks import check_same_targets, read_ranks, summary, write_ranks
 from training.metrics.vocabulary_alignment import (
-    align,
     index_of,
     reencode,
     reencode_popularity,
     reencode_requests,
+    reorder_columns,
 )
 
 EVERYTHING = EvaluationSettings(bootstrap_samples=100, repeats="keep")
@@ -264,6 +264,11 @@ def test_a_test_hour_without_targets_has_no_ranks_and_no_summary(frozen: DataSet
 
 def ids(text: str) -> np.ndarray:
     return np.array(list(text), dtype=object)
+
+
+def align(scores: np.ndarray, model_items: np.ndarray, frozen_items: np.ndarray) -> np.ndarray:
+    columns = index_of(frozen_items, model_items)
+    return reorder_columns(scores, columns, len(model_items))
 
 
 def test_align_moves_scores_by_item_id_and_puts_unknown_items_last() -> None:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.plan_waste import waste_of, waste_of_each
 from pipeline.array_types import Bools
-from training.batching.plan import lanes_plan, waste_of, waste_of_each, windows_plan
+from training.batching.plan import lanes_plan, windows_plan
 from training.data.reader import Histories
 from training.trainer.interface import Batch, Plan
 

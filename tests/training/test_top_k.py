@@ -16,8 +16,9 @@ from pipeline.errors import HourglassError
 from training.data.arrays import select_users
 from training.data.reader import Histories, Requests, read_dataset
 from training.models import build
-from training.recommend.top_k import NO_EXCLUSIONS, Exclusions, best_items, first_allowed, top_k
+from training.recommend.top_k import Exclusions, best_items, first_allowed, top_k
 
+NO_EXCLUSIONS = Exclusions(*(np.empty(0, np.int64) for _ in range(3)))
 QUICK = {"epochs": 1, "device": "cpu", "width": 8, "validation_share": 0.0}
 
 

@@ -5,8 +5,6 @@ All orders are pure functions of the seed and the epoch's number.  N events of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from pipeline.array_types import Bools
@@ -87,52 +85,3 @@ def windows_plan(
 def _batch_events(segments: Segments, batch_events: int, min_batches: int) -> int:
     fair = int(segments.length.sum()) // min_batches
     return min(batch_events, max(_FEWEST_EVENTS, fair))
-
-
-@dataclass(frozen=True)
-class Waste:
-    """What one epoch of a plan computes; what is neither padding nor target warms states up."""
-
-    cells: int
-    padding: float  # share of the cells, 0 to 1
-    targets: float  # share of the cells, 0 to 1
-
-
-def waste_of(plan: LanesPlan | WindowsPlan) -> Waste:
-    """What a plan computes in vain."""
-    cells = plan.n_cells
-    return Waste(cells, plan.padding, plan.n_targets / cells if cells else 0.0)
-
-
-def waste_of_each(
-    histories: Histories,
-    learned: Bools,
-    *,
-    batch_events: int,
-    bptt_steps: int,
-    max_len: int,
-    min_batches: int,
-    seed: int,
-) -> dict[str, Waste]:
-    """What the plans by users, by sessions and by windows would compute in vain, by name."""
-    plans: dict[str, LanesPlan | WindowsPlan] = {
-        unit: lanes_plan(
-            histories,
-            learned,
-            unit=unit,
-            batch_events=batch_events,
-            bptt_steps=bptt_steps,
-            min_batches=min_batches,
-            seed=seed,
-        )
-        for unit in ("users", "sessions")
-    }
-    plans["windows"] = windows_plan(
-        histories,
-        learned,
-        max_len=max_len,
-        batch_events=batch_events,
-        min_batches=min_batches,
-        seed=seed,
-    )
-    return {name: waste_of(plan) for name, plan in plans.items()}

@@ -26,7 +26,6 @@ EVENT_COLUMNS: dict[str, type[Any]] = {
     "event_type": np.int16,
     "value": np.float32,
 }
-_NULLABLE = frozenset({"dwell_s", "value"})
 
 
 def kinds(manifest: Manifest) -> dict[str, tuple[tuple[int, ...], type[Any]]]:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.hours import Hour
 from pipeline.process.locks import locked
 from training.data.reader import sha256_of
 from training.registry.artefact import load_model
@@ -46,11 +45,7 @@ WAIT_S = 30.0
 
 
 def install_first(
-    registry: Registry,
-    model_id: str,
-    records: Path,
-    at: str | None = None,
-    as_of: Hour | None = None,
+    registry: Registry, model_id: str, records: Path, at: str | None = None
 ) -> LiveModel:
     """Make a registered model, the baseline, the first champion; with a champion, do nothing.
 
@@ -59,7 +54,6 @@ def install_first(
         model_id: of the baseline.
         records: folder for the record, ``<work>/decisions``.
         at: the time to record, if any.
-        as_of: the hour from which it serves, if that is known.
 
     Returns:
         The champion, whichever it is.
@@ -82,7 +76,6 @@ def install_first(
             reason="bootstrap",
             sentence=f"{model_id} is live: nothing was before, and it is the baseline.",
             at=at,
-            as_of=as_of,
         )
         return make_live(registry, chain, event)[0]
 

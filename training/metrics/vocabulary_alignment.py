@@ -32,26 +32,13 @@ def index_of(wanted: NDArray[np.object_], vocabulary: NDArray[np.object_]) -> ND
     return np.asarray(index.get_indexer(pd.Index(wanted)), dtype=np.int64)
 
 
-def align(
-    scores: NDArray[np.float32],
-    model_item_ids: NDArray[np.object_],
-    frozen_item_ids: NDArray[np.object_],
-) -> NDArray[np.float32]:
-    """Rearrange (n, W) scores of a model's items as (n, V) scores of the frozen items.
-
-    Items the model does not know score minus infinity, hence rank below all it knows; items only
-    the model knows are dropped.
-
-    Raises:
-        HourglassError: the number of columns is not that of the model's vocabulary.
-    """
-    return reorder_columns(scores, index_of(frozen_item_ids, model_item_ids), model_item_ids.size)
-
-
 def reorder_columns(
     scores: NDArray[np.float32], columns: NDArray[np.int64], n_model_items: int
 ) -> NDArray[np.float32]:
-    """Apply the ``columns`` that :func:`index_of` found, -1 meaning minus infinity.
+    """Rearrange (n, W) scores of a model's items as (n, V) scores of the frozen items.
+
+    Items that the model does not know score minus infinity, hence rank below all it knows; items
+    that only the model knows are dropped.  ``columns`` are what :func:`index_of` found.
 
     Raises:
         HourglassError: the scores do not have ``n_model_items`` columns.

@@ -23,7 +23,6 @@ from training.data.reader import ContextField, Histories, Requests
 START_ITEM = 0  # stands for the item before a user's first event
 NO_DELTA = 25  # the delta bin of a step that has no event before it
 N_DELTA_BINS = NO_DELTA + 1
-NO_FEEDBACK = 0
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class StepInputs:
     session_start: NDArray[np.bool_]
     delta: Ints  # floor(log2(1 + seconds)), NO_DELTA = none
     dwell: Ints  # 0 = unknown
-    feedback: Ints  # type of the previous event + 1, NO_FEEDBACK = none or unknown
+    feedback: Ints  # type of the previous event + 1, 0 = none or unknown
     value: NDArray[np.float32]  # value of the previous event, NaN = none
     context: NDArray[np.int32]  # (..., C) of the coming request, 0 = unknown
 

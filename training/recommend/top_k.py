@@ -56,9 +56,6 @@ class Exclusions(NamedTuple):
         return Exclusions(self.columns, row, self.column[pair])
 
 
-NO_EXCLUSIONS = Exclusions(*(np.empty(0, np.int64) for _ in range(3)))
-
-
 def best_items(
     model: Model,
     histories: Histories,

@@ -137,23 +137,6 @@ def load_checkpoint(folder: Path, identity: Identity) -> Checkpoint | None:
     return Checkpoint(state=state, **parts)
 
 
-def forget_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint of a fit that came to its end; its folder too, if that is empty then.
-
-    Raises:
-        HourglassError: it cannot be removed.
-    """
-    try:
-        for name in (_NAME, _UNFINISHED):
-            (folder / name).unlink(missing_ok=True)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-    except OSError as error:
-        raise HourglassError(
-            f"{folder}: cannot remove the checkpoint: {error.strerror}: delete it by hand"
-        ) from error
-
-
 def _verify_identity(path: Path, about: Mapping[str, str], identity: Identity) -> None:
     if about.get("format") != _FORMAT:
         raise HourglassError(

@@ -66,8 +66,8 @@ def run_fit(
         schedule: epochs, learning rate, optimiser.
         seed: of every random choice.
         report: told about ten times a second and at the end of every epoch, by the first process.
-        options: ``checkpoints`` is used: what lies there is resumed.  The caller removes it with
-            `forget_checkpoint` once the model is safe.
+        options: ``checkpoints`` is used: what lies there is resumed.  The caller removes it once
+            the model is safe.
         fingerprint: of everything that decides what comes out: data, parameters, code.
         optimiser: state to begin with, in the shapes of the network's parameters.
 

@@ -15,7 +15,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import SimulatorSettings, SourceSettings
 from pipeline.simulator import SimulationSummary, simulate
 from pipeline.sources import ParsedEvent, Refusal, source_for
-from pipeline.sources.item_user_metadata import read_items
+from pipeline.sources.item_user_metadata import MOST_CHARS, read_metadata
 from pipeline.sources.lines import read_lines
 
 HOUR_US = 3_600_000_000
@@ -215,9 +215,10 @@ class TestReading:
     def test_no_item_is_read_before_it_is_published(self, world: Simulated) -> None:
         people = world.people()
         assert (people.born <= people.event_time).all()
-        published = {
-            row["item_id"]: row["available_from"] for row in read_items(world.summary.items_path)
-        }
+        path = world.summary.items_path
+        lines = read_metadata(path, read_lines(path, "utf-8", MOST_CHARS), "item_id")
+        rows = [line.row for line in lines if line.row is not None]
+        published = {row["item_id"]: row["available_from"] for row in rows}
         born = world.table("items").set_index("item_id").born
         assert {item: pd.Timestamp(time) for item, time in published.items()} == born.to_dict()
 

@@ -1,14 +1,24 @@
 """Rows of the tables ``items`` and ``users``."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import HourglassError
-from pipeline.sources.item_user_metadata import read_items, read_users
+from pipeline.sources.item_user_metadata import MOST_CHARS, IdColumn, read_metadata
+from pipeline.sources.lines import read_lines
+
+
+def read_items(path: Path, id_column: IdColumn = "item_id") -> Iterator[dict[str, Any]]:
+    """Rows of a file, up to its first bad line."""
+    for line in read_metadata(path, read_lines(path, "utf-8", MOST_CHARS), id_column):
+        if line.fault or line.row is None:
+            raise HourglassError(f"{path}: line {line.number}: {line.fault}")
+        yield line.row
 
 
 @pytest.fixture
@@ -63,7 +73,7 @@ def test_tabs_come_first_and_leave_quotes_as_they_are(write: Callable[[str], Pat
 
 def test_typed_users(write: Callable[[str], Path]) -> None:
     path = write("user_id:token\tage:token\tgender:token\n1\t24\tM\n")
-    (row,) = read_users(path)
+    (row,) = read_items(path, "user_id")
     assert (row["user_id"], row["numbers"], row["categories"]) == ("1", {"age": 24.0}, ["gender=M"])
 
 
@@ -117,7 +127,7 @@ def test_a_bad_file_is_named_with_its_line(
 def test_movielens(datasets_dir: Path) -> None:
     folder = datasets_dir / "movielens-100k"
     items = list(read_items(folder / "ml-100k.item"))
-    users = list(read_users(folder / "ml-100k.user"))
+    users = list(read_items(folder / "ml-100k.user", "user_id"))
     assert (len(items), len(users)) == (1682, 943)
     assert sum(1 for item in items if "Drama" in item["categories"]) == 725
     assert users[0]["numbers"] == {"age": 24.0}

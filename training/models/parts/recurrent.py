@@ -311,14 +311,6 @@ class RecurrentModel:
         for rows, affinity in self.affinity_blocks(histories, requests):
             yield rows, self.with_score_features(affinity, histories, requests.take(rows))
 
-    def affinities(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
-        """Scores without any popularity prior, (n, V): what was learned of taste."""
-        scores = np.empty((len(requests), self.trained_net().items.n_items), np.float32)
-        with self.inference():
-            for rows, affinity in self.affinity_blocks(histories, requests):
-                scores[rows] = affinity.cpu().numpy()
-        return scores
-
     @contextmanager
     def inference(self) -> Iterator[None]:
         """Nothing is dropped and nothing is learned."""
