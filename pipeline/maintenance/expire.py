@@ -70,8 +70,9 @@ def expire(lake: Lake, expired: Snapshots) -> None:
 def _expire(lake: Lake, table: Table, ids: frozenset[int]) -> None:
     """One update of the metadata.
 
-    PyIceberg's own ``expire_snapshots`` commits the same, but copies all metadata for every single
-    snapshot: a minute for 500 of them.
+    PyIceberg's own ``maintenance.expire_snapshots`` needs 1.8 s where this needs 0.03 s (98 of 103
+    snapshots, PyIceberg 0.12): it copies all metadata for every single snapshot.  And it
+    commits although another program has made a commit, a branch or a tag meanwhile.
     """
     from pyiceberg.exceptions import CommitFailedException
     from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotsUpdate

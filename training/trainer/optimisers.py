@@ -4,6 +4,10 @@ Adam (Kingma and Ba 2015, algorithm 1) and Adagrad (Duchi et al. 2011, diagonal)
 use PyTorch's own.  Tables with row-sparse gradients, `nn.Embedding(sparse=True)`, are *lazy*: rows
 outside a batch keep weight and state as they are, as if the step had not happened for them; the
 bias correction of Adam counts all steps.  V rows of a table, R rows of a batch, D width.
+
+Why the lazy step is our own: PyTorch's `SparseAdam` took 1.3 to 3 times as much of a processor for
+R = 2500, D = 100 and V = 37 000 or 1 180 000, its `Adagrad` on sparse gradients 1.5 to 2.5 times
+(torch 2.13).  It merges rows that are merged already, and `SparseAdam` refuses dense gradients.
 """
 
 from __future__ import annotations
