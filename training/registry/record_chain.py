@@ -31,7 +31,7 @@ import hmac
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,49 +95,39 @@ def record_key(environment: Mapping[str, str] = os.environ) -> bytes | None:
     return text.encode()
 
 
-def verified_chain(
-    registry: Registry,
-    *,
-    since: str | None = None,
-    recent: int = RECENT,
-    key: bytes | None = None,
-    print_line: Callable[[str], None] | None = None,
-) -> Chain:
+def verified_chain(registry: Registry, *, since: str | None = None) -> Chain:
     """Verify the chain from the registry's head back; the caller holds the lock of the live model.
 
-    A lake from before there was a chain gets one over the records that it has.  What a killed
-    command left behind is set aside.
+    Records of the last ``RECENT`` links are read, those of live changes in any case.  A lake from
+    before there was a chain gets one over the records that it has.  What a killed command left
+    behind is set aside.  People read on stderr what was begun or set aside.
 
     Args:
         registry: holds the head.
         since: file of a record; the contents of all that were linked from it on are read.
-        recent: how many of the last links' records are read; live changes are read in any case.
-        key: signs; None: that of the environment.
-        print_line: is told of what was begun or set aside; None: people read it on stderr.
 
     Raises:
         BrokenChainError: naming the record or link that is missing, changed or not in its order.
         UsageError: the key is too short.
         HourglassError: MLflow cannot be read.
     """
-    key, print_line = key or record_key(), print_line or _print_line
-    records, head = registry.records, chain_head(registry)
+    key, records, head = record_key(), registry.records, chain_head(registry)
     journal = records / JOURNAL
     if head is None:
-        return _begun(registry, journal, key, print_line)
-    chain, offset, listing = _checked(registry, head, since, recent, key)
+        return _begun(registry, journal, key)
+    chain, offset, listing = _checked(registry, head, since, key)
     _refuse_unlinked_champion(registry, chain, listing)
     _drop_unconfirmed(journal, offset)
-    _set_aside(records, chain, listing, print_line)
+    _set_aside(records, chain, listing)
     return chain
 
 
-def chain_problem(registry: Registry, key: bytes | None = None) -> str | None:
+def chain_problem(registry: Registry) -> str | None:
     """What is wrong with the chain, in a sentence; None where it is whole.  Changes nothing."""
     try:
-        key, head = key or record_key(), chain_head(registry)
+        key, head = record_key(), chain_head(registry)
         if head is not None:
-            _checked(registry, head, None, RECENT, key)
+            _checked(registry, head, None, key)
         elif _first_anchor(_lines(registry.records / JOURNAL)) is None:
             raise _headless(registry)
     except HourglassError as error:
@@ -145,9 +135,7 @@ def chain_problem(registry: Registry, key: bytes | None = None) -> str | None:
     return None
 
 
-def link_record(
-    registry: Registry, chain: Chain, record: Path, kind: str, key: bytes | None = None
-) -> Chain:
+def link_record(registry: Registry, chain: Chain, record: Path, kind: str) -> Chain:
     """Link a record that was just written, then move the head; one that is linked already stays.
 
     Returns:
@@ -157,9 +145,8 @@ def link_record(
     sha256 = hashlib.sha256(record.read_bytes()).hexdigest()
     if chain.digests.get(file) == sha256:
         return chain
-    key = key or record_key()
     content = {"kind": kind, "file": file, "sha256": sha256}
-    line, digest = _link(content, chain.n + 1, chain.head, key)
+    line, digest = _link(content, chain.n + 1, chain.head, record_key())
     with (registry.records / JOURNAL).open("ab") as out:
         out.write(line)
         out.flush()
@@ -174,14 +161,7 @@ def link_record(
     )
 
 
-def anchor(
-    registry: Registry,
-    by: str,
-    why: str,
-    at: str,
-    key: bytes | None = None,
-    print_line: Callable[[str], None] | None = None,
-) -> str:
+def anchor(registry: Registry, by: str, why: str, at: str) -> str:
     """Begin to sign a whole chain, or accept what is left of a broken one; a person's act.
 
     Decisions that lie there when a broken chain is accepted are promoted no more: what else was
@@ -195,7 +175,7 @@ def anchor(
     """
     if not by.strip() or not why.strip():
         raise HourglassError("an anchor needs a name and a reason: pass --by and --why")
-    key, records = key or record_key(), registry.records
+    key, records = record_key(), registry.records
     journal, head = records / JOURNAL, chain_head(registry)
     broken: str | None = None
     n, previous = -1, ""
@@ -214,7 +194,7 @@ def anchor(
         _refuse_changed(records.parent, chain, None, len(chain.digests))
         _refuse_unlinked_champion(registry, chain, listing)
         _drop_unconfirmed(journal, offset)
-        _set_aside(records, chain, listing, print_line or _print_line)
+        _set_aside(records, chain, listing)
     except BrokenChainError as error:
         broken = str(error)
         with suppress(BrokenChainError):
@@ -282,7 +262,7 @@ def is_linked(chain: Chain, records: Path, record: Path) -> bool:
 
 
 def _checked(
-    registry: Registry, head: str, since: str | None, recent: int, key: bytes | None
+    registry: Registry, head: str, since: str | None, key: bytes | None
 ) -> tuple[Chain, int, set[str]]:
     """The chain, where its last link ends in the journal, and the files there are."""
     records = registry.records
@@ -291,7 +271,7 @@ def _checked(
     chain = _chain_of(links, head)
     listing = _listing(records, chain)
     _refuse_missing(chain, listing)
-    _refuse_changed(records.parent, chain, since, recent)
+    _refuse_changed(records.parent, chain, since, RECENT)
     return chain, offset, listing
 
 
@@ -307,9 +287,7 @@ def _headless(registry: Registry) -> BrokenChainError:
     )
 
 
-def _begun(
-    registry: Registry, journal: Path, key: bytes | None, print_line: Callable[[str], None]
-) -> Chain:
+def _begun(registry: Registry, journal: Path, key: bytes | None) -> Chain:
     """The first anchor, over what lies there; one that a kill left without a head is made again."""
     records = registry.records
     before = _first_anchor(_lines(journal))
@@ -332,7 +310,7 @@ def _begun(
     _write_journal(journal, line)
     set_chain_head(registry, f"0:{digest}")
     if count:
-        print_line(
+        _print_line(
             f"the chain of records begins here: {counted(count, 'record')} in {records} "
             f"{verb(count, 'is', 'are')} taken as found; from now on a removal or change shows"
         )
@@ -537,9 +515,7 @@ def _drop_unconfirmed(journal: Path, offset: int) -> None:
             os.fsync(file.fileno())
 
 
-def _set_aside(
-    records: Path, chain: Chain, listing: set[str], print_line: Callable[[str], None]
-) -> None:
+def _set_aside(records: Path, chain: Chain, listing: set[str]) -> None:
     """Move records that no link names where nothing looks for them."""
     extra = [
         name
@@ -550,7 +526,7 @@ def _set_aside(
         target = records / UNLINKED
         target.mkdir(exist_ok=True)
         (records / name).replace(target / name)
-        print_line(
+        _print_line(
             f"{name} is in no chain of records (its command was killed, or it was put there by "
             f"hand): it counts for nothing, and lies in {records.name}/{UNLINKED} now"
         )
