@@ -47,7 +47,6 @@ def svg(
     title: str,
     draw: Callable[[list[Axes]], None],
     rows: int = 1,
-    columns: int = 1,
     height_in: float = 2.9,
     share_x: bool = False,
     grid: str = "y",
@@ -59,7 +58,6 @@ def svg(
         title: what a screen reader says of it.
         draw: fills the axes, given row by row.
         rows: of axes.
-        columns: of axes.
         height_in: of the figure, in inches; it is 4.8 wide.
         share_x: whether the rows have one axis below them all.
         grid: the axis that has grid lines.
@@ -96,7 +94,7 @@ def svg(
     }
     with rc_context(style):
         figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
-        axes = figure.subplots(rows, columns, sharex=share_x, squeeze=False)
+        axes = figure.subplots(rows, sharex=share_x, squeeze=False)
         draw(list(axes.flat))
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})

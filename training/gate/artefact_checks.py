@@ -30,7 +30,7 @@ from training.metrics.vocabulary_alignment import (
 )
 from training.registry.model_card import CARD_NAME
 
-PROBES = 64
+PROBES = 64  # requests at most, of different users
 _FEWEST = 5
 
 
@@ -93,7 +93,6 @@ def check_artefact(
     load: Callable[[Path], Loaded],
     *,
     seed: int,
-    probes: int = PROBES,
     learned: DataSet | None = None,
 ) -> ArtefactReport:
     """Load an artefact and probe it on a few requests of the frozen part.
@@ -113,7 +112,6 @@ def check_artefact(
         rule: which events are targets.
         load: the loader of artefacts, ``training.registry.artefact.load_model``.
         seed: chooses the probed requests and the scrambled future.
-        probes: at most this many requests, of different users.
         learned: the data set that the frozen part follows, if it is to be held against the card.
     """
     model_id = folder.name
@@ -121,7 +119,7 @@ def check_artefact(
     card_sha256 = sha256_of(card) if card.is_file() else None
 
     def report_of(*defects: ArtefactProblem) -> ArtefactReport:
-        return ArtefactReport(model_id, defects, card_sha256, probes)
+        return ArtefactReport(model_id, defects, card_sha256, PROBES)
 
     try:
         model = load(folder)
@@ -136,7 +134,7 @@ def check_artefact(
     if defect := _contradicting(model, test_set, learned):
         return report_of(defect)
     try:
-        return report_of(*_probe(model, test_set, rule, seed, probes))
+        return report_of(*_probe(model, test_set, rule, seed))
     except Exception as error:  # whatever fails to score must not go live
         return report_of(
             ArtefactProblem("scores_failed", f"{model_id} cannot score: {one_line(error)}")
@@ -177,10 +175,10 @@ def _contradicting(
 
 
 def _probe(
-    model: Loaded, test_set: DataSet, rule: EvaluationSettings, seed: int, probes: int
+    model: Loaded, test_set: DataSet, rule: EvaluationSettings, seed: int
 ) -> list[ArtefactProblem]:
     rng = np.random.default_rng(seed)
-    histories, requests = probe_requests(test_set, rule, model.item_ids, rng, probes)
+    histories, requests = probe_requests(test_set, rule, model.item_ids, rng)
     scores = np.array(model.model.score(histories, requests))  # a copy, (n, W)
     wanted = (len(requests), model.item_ids.size)
     if scores.shape != wanted:
@@ -271,14 +269,13 @@ def probe_requests(
     rule: EvaluationSettings,
     item_ids: NDArray[np.object_],
     rng: np.random.Generator,
-    probes: int,
 ) -> tuple[Histories, Requests]:
     """A random target of each of a few random users, in the model's own item numbers."""
     requests = find_targets(test_set.histories, rule).requests
     shuffled = rng.permutation(len(requests))
     _, first = np.unique(requests.user[shuffled], return_index=True)
     rows = shuffled[first]
-    requests = requests.take(np.sort(rng.permutation(rows)[:probes]))
+    requests = requests.take(np.sort(rng.permutation(rows)[:PROBES]))
     columns = index_of(test_set.item_ids, item_ids)
     if is_identity(columns, item_ids.size):
         return test_set.histories, requests

@@ -65,7 +65,6 @@ class Decision:
 
 def decide(
     evidence: Evidence,
-    preconditions: Sequence[Check] = PRECONDITIONS,
     comparisons: Sequence[Check] = COMPARISONS,
 ) -> Decision:
     """Run the checks and take the worst outcome.
@@ -73,7 +72,7 @@ def decide(
     Comparisons run only where no precondition blocks.  A check that raises blocks with the reason
     ``check_failed``; no comparison at all blocks with ``no_checks``.  Never raises.
     """
-    results = [_run(check, evidence) for check in preconditions]
+    results = [_run(check, evidence) for check in PRECONDITIONS]
     looks: tuple[Look, ...] = ()
     proof = None
     if not _blocks(results):

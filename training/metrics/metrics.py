@@ -77,22 +77,21 @@ def session_place_slices(starts: NDArray[np.bool_]) -> dict[str, NDArray[np.bool
 
 
 def item_support_slices(
-    item: NDArray[np.int32], item_events: NDArray[np.int64], head_share: float = HEAD_SHARE
+    item: NDArray[np.int32], item_events: NDArray[np.int64]
 ) -> dict[str, NDArray[np.bool_]]:
     """Targets by their item's support in the training window: ``head`` and ``tail``.
 
-    The head is the ``head_share`` of the vocabulary with the most events, at least one item; of
+    The head is the `HEAD_SHARE` of the vocabulary with the most events, at least one item; of
     items with equal support the lower index is the more popular, so the head has a fixed size.
 
     Args:
         item: (n,) 1-based targets.
         item_events: (V,) events of each item in the window.
-        head_share: share of the vocabulary, in (0, 1).
 
     Returns:
         One (n,) mask per slice; each target is in exactly one.
     """
-    n_head = max(1, round(head_share * item_events.size))
+    n_head = max(1, round(HEAD_SHARE * item_events.size))
     order = np.argsort(-item_events, kind="stable")
     in_head: NDArray[Any] = np.zeros(item_events.size, dtype=bool)  # (V,)
     in_head[order[:n_head]] = True

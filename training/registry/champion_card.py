@@ -9,7 +9,6 @@ first met, so that a change before then does not show.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -51,15 +50,12 @@ def verify_card(live: LiveModel) -> None:
         )
 
 
-def trusted(
-    registry: Registry, live: LiveModel, print_line: Callable[[str], None] | None = None
-) -> LiveModel:
-    """A live model whose card is the recorded one, or is recorded now.
+def trusted(registry: Registry, live: LiveModel) -> LiveModel:
+    """A live model whose card is the recorded one, or is recorded now, which stderr tells.
 
     Args:
         registry: holds the record.
         live: model that is to be used.
-        print_line: is told of a card that is noted only now; None: people read it on stderr.
 
     Raises:
         HourglassError: the card is missing or was changed, or MLflow cannot be read.
@@ -70,11 +66,12 @@ def trusted(
         recorded = sha256_of(card)
         with named_errors(f"note the card of {live.model_id}"):
             tag(registry, live.version, **{CARD_SHA256: recorded})
-        sentence = (
+        print(
             f"{live.model_id} (version {live.version}) was registered before cards were recorded: "
-            f"its card is taken as it is, {recorded[:12]}, and verified from now on"
+            f"its card is taken as it is, {recorded[:12]}, and verified from now on",
+            file=sys.stderr,
+            flush=True,
         )
-        (print_line or _print_line)(sentence)
     noted = replace(live, card_sha256=recorded)
     verify_card(noted)
     return noted
@@ -89,7 +86,3 @@ def refuse_changed_model(registry: Registry, version: ModelVersion) -> None:
     model_id, recorded = str(version.tags["model_id"]), version.tags.get(CARD_SHA256)
     folder = registry.models / model_id
     verify_card(LiveModel(model_id, str(version.version), folder, None, recorded))
-
-
-def _print_line(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)

@@ -78,13 +78,13 @@ class Chain:
     anchored: int = 0  # of the link that took all before it as found
 
 
-def record_key(environment: Mapping[str, str] = os.environ) -> bytes | None:
+def record_key() -> bytes | None:
     """The key that links are signed with; None where the environment has none.
 
     Raises:
         UsageError: it is too short to be one.
     """
-    text = environment.get(KEY_VARIABLE, "")
+    text = os.environ.get(KEY_VARIABLE, "")
     if not text:
         return None
     if len(text) < _LEAST_KEY_CHARS:
