@@ -16,7 +16,6 @@ from pipeline.hours import Hour
 MANIFEST_NAME = "manifest.json"
 FORMAT = 2
 _READABLE = (1, FORMAT)  # what format 1 lacks (context, features) is empty by default
-_CHUNK_BYTES = 1 << 20
 
 
 def _hour(value: object) -> Hour:
@@ -173,8 +172,5 @@ def verify_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> None
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal, read a piece at a time."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_CHUNK_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -74,7 +74,6 @@ class Chain:
     digests: Mapping[str, str]
     numbers: Mapping[str, int]  # of the link that first named the file
     voided: frozenset[str] = frozenset()
-    signed: bool = False
     anchored: int = 0  # of the link that took all before it as found
 
 
@@ -413,8 +412,7 @@ def _chain_of(links: list[tuple[dict[str, Any], str]], head: str) -> Chain:
             digests[file] = sha256
             numbers.setdefault(file, link["n"])
     number, digest = _parse_head(head)
-    signed = any("mac" in link for link, _ in links)
-    return Chain(number, digest, digests, numbers, voided, signed, anchored)
+    return Chain(number, digest, digests, numbers, voided, anchored)
 
 
 def _check_signatures(links: list[tuple[dict[str, Any], str]], key: bytes | None) -> None:

@@ -41,12 +41,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of all arms; a point stands for the ``smooth`` steps that end with its own."""
+    """The curves of all arms; a point stands for the steps over which it is smoothed."""
 
     curves: tuple[Curve, ...]
     hour: Floats  # (P,) end of the last step, in hours since 1970
     targets: NDArray[np.int64]  # (P,) of the last step alone
-    smooth: int
 
 
 def smooth_steps(n_steps: int, step_h: int) -> int:
@@ -86,7 +85,6 @@ def curves_of(
         ),
         np.array([results.steps[last].stop.index for last in points], np.float64),
         np.diff(ends)[smooth - 1 :],
-        smooth,
     )
 
 

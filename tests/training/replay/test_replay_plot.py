@@ -91,7 +91,7 @@ def test_the_axis_begins_at_0_unless_that_hides_what_parts_the_arms() -> None:
     def bottom(low: float, high: float) -> float | None:
         values = np.array([np.nan, low, high])
         curve = Curve("one", values, values, values)
-        return axis_bottom(Curves((curve,), values, np.zeros(3, np.int64), 1))
+        return axis_bottom(Curves((curve,), values, np.zeros(3, np.int64)))
 
     assert bottom(0.3, 0.6) == 0
     assert bottom(0.9, 0.95) is None
