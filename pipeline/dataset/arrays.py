@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.array_types import Bools, Ints
+from pipeline.array_types import Bools, Floats32, Ints, Ints32, Objects
 from pipeline.dataset.encoding import (
     Encoding,
     bins_of,
@@ -24,7 +24,7 @@ from pipeline.dataset.encoding import (
     event_types,
     extended_vocabulary,
 )
-from pipeline.dataset.event_log import FlatLog, HourlyCounts, Objects, start_us
+from pipeline.dataset.event_log import FlatLog, HourlyCounts, start_us
 from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import DwellBins, StepCounts
 from pipeline.dataset.support_filter import filter_support, refuse_nothing
@@ -42,15 +42,15 @@ class UserEvents:
 
     user_ids: Objects  # (U,) ascending
     offsets: Ints  # (U + 1,)
-    n_context: NDArray[np.int32]  # (U,)
-    item: NDArray[np.int32]  # (N,) 1-based
+    n_context: Ints32  # (U,)
+    item: Ints32  # (N,) 1-based
     time_us: Ints  # (N,)
     session_start: Bools  # (N,)
-    dwell_s: NDArray[np.float32]  # (N,) NaN = none
+    dwell_s: Floats32  # (N,) NaN = none
     dwell_bin: NDArray[np.int16]  # (N,) 0 = unknown
     event_type: NDArray[np.int16]  # (N,)
-    value: NDArray[np.float32]  # (N,) NaN = none
-    context: NDArray[np.int32]  # (N, C) 0 = unknown
+    value: Floats32  # (N,) NaN = none
+    context: Ints32  # (N, C) 0 = unknown
 
 
 @dataclass(frozen=True)

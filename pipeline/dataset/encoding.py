@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
-from pipeline.dataset.event_log import FlatLog, Objects, start_us
+from pipeline.array_types import Floats, Ints, Ints32, Objects
+from pipeline.dataset.event_log import FlatLog, start_us
 from pipeline.dataset.features import Encoder
 from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import ContextField, DwellBins
@@ -145,7 +145,7 @@ def context_fields(
     return extended_context_fields(rules, log.context_names, ranked, former)
 
 
-def context_codes(log: FlatLog, event: Ints, fields: Sequence[ContextField]) -> NDArray[np.int32]:
+def context_codes(log: FlatLog, event: Ints, fields: Sequence[ContextField]) -> Ints32:
     """Code of each context field of the events, (n, C); 0 = unknown."""
     codes = np.zeros((len(event), len(fields)), np.int32)
     for column, known in enumerate(fields):
@@ -193,7 +193,7 @@ def dwell_bins(log: FlatLog, rules: DatasetSettings, frame: Frame) -> DwellBins:
     return fitted_dwell_bins(log.dwell_hours[first:stop], open_us, rules)
 
 
-def bins_of(dwell_s: NDArray[np.float64], dwell: DwellBins) -> NDArray[np.int16]:
+def bins_of(dwell_s: Floats, dwell: DwellBins) -> NDArray[np.int16]:
     """The bin of each dwell time (n,); 0 where it is not known."""
     if dwell.width_s <= 0:
         return np.zeros(len(dwell_s), np.int16)

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Floats32, Ints, Objects
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, Hour, HourRange
 from pipeline.lake.lake import Lake, State
@@ -24,8 +23,6 @@ from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSION
 
 NEVER = np.iinfo(np.int64).max
 _COLUMNS = ("session_id", "position", "event_time", "user_id", "item_id", "event_type", "value")
-
-Objects = NDArray[np.object_]
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class FlatLog:
     next_us: Ints  # (N,)
     closes: Ints  # (N,)
     kind: Ints  # (N,) event type
-    value: NDArray[np.float32]  # (N,) NaN = none
+    value: Floats32  # (N,) NaN = none
     context: Ints  # (N, C) -1 = none
     user_ids: Objects  # (U,)
     item_ids: Objects  # (V,)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from pipeline.array_types import Floats, Ints
 from pipeline.hours import Hour
 from pipeline.lake.fingerprint import content_digest
 from pipeline.settings.settings import DatasetSettings
@@ -164,9 +164,7 @@ def encode(metadata: Metadata, encoder: Encoder) -> pa.Table:
     )
 
 
-def _tokens(
-    metadata: Metadata, text_tokens: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+def _tokens(metadata: Metadata, text_tokens: bool) -> tuple[Ints, Ints, list[str]]:
     """Row and token of each distinct pair, and the tokens' names."""
     rows, names = [_parents(metadata.categories)], [_named(_CATEGORY, metadata.categories)]
     if text_tokens:
@@ -185,7 +183,7 @@ def _tokens(
     return row, token, coded.dictionary.to_pylist()
 
 
-def _numbers(metadata: Metadata) -> tuple[NDArray[np.int64], pa.Array, NDArray[np.float64]]:
+def _numbers(metadata: Metadata) -> tuple[Ints, pa.Array, Floats]:
     """Row, name and value of each number that is known; NaN and infinity are not."""
     kind = metadata.numbers.type
     lists = metadata.numbers.cast(pa.list_(pa.struct([kind.key_field, kind.item_field])))
@@ -198,7 +196,7 @@ def _numbers(metadata: Metadata) -> tuple[NDArray[np.int64], pa.Array, NDArray[n
 
 
 def _most_frequent(
-    names: Sequence[str], support: NDArray[np.int64], base: Sequence[str], least: int, most: int
+    names: Sequence[str], support: Ints, base: Sequence[str], least: int, most: int
 ) -> list[str]:
     old = set(base)
     new = [(-int(n), name) for name, n in zip(names, support, strict=True) if n >= least]
@@ -206,16 +204,16 @@ def _most_frequent(
     return [*base, *fresh[: max(0, most - len(base))]]
 
 
-def _index_in(names: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.int64]:
+def _index_in(names: Sequence[str], vocabulary: Sequence[str]) -> Ints:
     positions = pc.index_in(
         pa.array(names, pa.string()), value_set=pa.array(vocabulary, pa.string())
     )
-    places: NDArray[np.int64] = pc.fill_null(positions, -1).to_numpy().astype(np.int64)
+    places: Ints = pc.fill_null(positions, -1).to_numpy().astype(np.int64)
     return places
 
 
-def _parents(lists: pa.Array) -> NDArray[np.int64]:
-    parents: NDArray[np.int64] = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
+def _parents(lists: pa.Array) -> Ints:
+    parents: Ints = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
     return parents
 
 

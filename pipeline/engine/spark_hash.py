@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-U64 = npt.NDArray[np.uint64]
-_Ints = npt.NDArray[np.int64]
+from pipeline.array_types import Ints
+
+U64 = NDArray[np.uint64]
 
 _SEED = 42
 _P1 = np.uint64(0x9E3779B185EBCA87)
@@ -28,7 +29,7 @@ _WORD_BYTES = 8
 _HALF_BYTES = 4
 
 
-def hash_rows(columns: Sequence[pa.Array | pa.ChunkedArray]) -> npt.NDArray[np.int64]:
+def hash_rows(columns: Sequence[pa.Array | pa.ChunkedArray]) -> Ints:
     """The hash of each row, (n,), as Spark's ``XXHASH64(*columns)`` gives it.
 
     Raises:
@@ -110,7 +111,7 @@ def _of_strings(strings: pa.Array, seeds: U64) -> U64:
         padded[:used] = np.frombuffer(byte_buffer, np.uint8, used)
     # A word, or half of one, from each byte on.
     words: U64 = np.ndarray(used + 1, "<u8", padded, strides=(1,))
-    halves: npt.NDArray[np.uint32] = np.ndarray(used + 1, "<u4", padded, strides=(1,))
+    halves: NDArray[np.uint32] = np.ndarray(used + 1, "<u4", padded, strides=(1,))
 
     lengths = np.diff(bounds)  # (n,)
     at = bounds[:-1].copy()  # (n,) where what is not hashed yet begins
@@ -134,7 +135,7 @@ def _of_strings(strings: pa.Array, seeds: U64) -> U64:
     return _mixed(hashes)
 
 
-def _of_stripes(words: U64, starts: _Ints, lengths: _Ints, seeds: U64) -> U64:
+def _of_stripes(words: U64, starts: Ints, lengths: Ints, seeds: U64) -> U64:
     """What the whole stripes of 32 bytes make of the seeds, before the length is added, (n,)."""
     hashes = seeds + _P5
     (longer,) = np.nonzero(lengths >= _STRIPE_BYTES)

@@ -21,9 +21,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from pipeline.array_types import Floats
+from pipeline.array_types import Bools, Floats, Ints
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange
 from pipeline.quality.profiles import EVENT_DISTRIBUTIONS, SESSION_DISTRIBUTIONS
 
@@ -146,7 +145,7 @@ def compare(
     )
 
 
-def day_counts(profiles: pa.Table, stop: Hour) -> tuple[NDArray[np.bool_], list[Counts]]:
+def day_counts(profiles: pa.Table, stop: Hour) -> tuple[Bools, list[Counts]]:
     """Arrange profiles by day before ``stop`` and hour of that day.
 
     Returns:
@@ -194,9 +193,7 @@ def distance(first: Floats, other: Floats, exclusive: bool = True) -> Floats:
     return distances
 
 
-def _picks(
-    present: NDArray[np.bool_], permutations: int, random: np.random.Generator
-) -> NDArray[np.int64]:
+def _picks(present: Bools, permutations: int, random: np.random.Generator) -> Ints:
     """For each permutation and hour (P, H), the day that bears the label "current"."""
     picks = np.empty((permutations, present.shape[1]), dtype=np.int64)
     for hour in range(present.shape[1]):
@@ -204,7 +201,7 @@ def _picks(
     return picks
 
 
-def _compared(table: Counts, present: NDArray[np.bool_], picks: NDArray[np.int64]) -> Drift | None:
+def _compared(table: Counts, present: Bools, picks: Ints) -> Drift | None:
     """One distribution, its p not adjusted yet; None where one side has nothing."""
     days, hours = present.shape
     everything, all_totals = table.counts.sum(axis=(0, 1)), table.totals.sum()
@@ -231,7 +228,7 @@ def _compared(table: Counts, present: NDArray[np.bool_], picks: NDArray[np.int64
     return Drift(table.name, table.bins, before, own / own_total, observed, usual, p, adjusted_p=p)
 
 
-def _from_others(table: Counts, present: NDArray[np.bool_], day: int) -> float:
+def _from_others(table: Counts, present: Bools, day: int) -> float:
     """Distance of a trailing day from the other trailing days, in the hours that both have."""
     others = [other for other in range(1, len(present)) if other != day]
     hours = present[day] & present[others].any(axis=0)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from pipeline.array_types import Floats, Ints
 from pipeline.hours import DAY_H, Hour
 from pipeline.report.svg import BARS, GRID, LINE, hour_ticks, svg
 
@@ -29,7 +29,7 @@ class Popularity:
     items: int
     events: int
     top: tuple[tuple[str, int, float], ...]
-    shares: NDArray[np.float64]
+    shares: Floats
 
     def share_of(self, fraction: float) -> float:
         """Share of the events that the most popular ``fraction`` of the items takes."""
@@ -61,8 +61,8 @@ class Churn:
     unit: str
     top: int
     starts: tuple[str, ...]
-    overlap: NDArray[np.float64]
-    stays: NDArray[np.float64]
+    overlap: Floats
+    stays: Floats
     half_life: float | None
 
     @property
@@ -129,11 +129,7 @@ def churn(item_hours: pa.Table, top: int = TOP) -> Churn | None:
 
 
 def _tops(
-    units: NDArray[np.int64],
-    codes: NDArray[np.int64],
-    events: NDArray[np.int64],
-    n_items: int,
-    top: int,
+    units: Ints, codes: Ints, events: Ints, n_items: int, top: int
 ) -> dict[int, frozenset[int]]:
     """The most popular items of each unit, in order of time."""
     cells, cell_of_row = np.unique(units * n_items + codes, return_inverse=True)
@@ -149,7 +145,7 @@ def _tops(
     }
 
 
-def _stays(tops: dict[int, frozenset[int]]) -> NDArray[np.float64]:
+def _stays(tops: dict[int, frozenset[int]]) -> Floats:
     """Mean share of a unit's top still in the top, by the number of units later."""
     span = max(tops) - min(tops)
     stays = []
@@ -164,7 +160,7 @@ def _stays(tops: dict[int, frozenset[int]]) -> NDArray[np.float64]:
     return np.array(stays)
 
 
-def _half_life(stays: NDArray[np.float64]) -> float | None:
+def _half_life(stays: Floats) -> float | None:
     """Where the share crosses one half, straight between lags; it is 1 at lag 0."""
     below = np.flatnonzero(stays <= 0.5)  # noqa: PLR2004 - the half
     if not len(below):

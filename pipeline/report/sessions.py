@@ -8,8 +8,8 @@ from math import sqrt
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from pipeline.array_types import Bools, Floats, Ints
 from pipeline.hours import US_PER_S
 from pipeline.sessions.dwell import merged
 
@@ -58,8 +58,8 @@ class DwellTimes:
     zeros: int
     scott_width_s: float
     bins_per_bar: int
-    edges_s: NDArray[np.float64]
-    counts: NDArray[np.int64]
+    edges_s: Floats
+    counts: Ints
     moments: Gamma
     likely: Gamma | None
     spread: Spread | None
@@ -90,8 +90,8 @@ class Spread:
     median_s: float
     low_s: float
     high_s: float
-    edges_s: NDArray[np.float64]
-    counts: NDArray[np.int64]
+    edges_s: Floats
+    counts: Ints
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def dwell_times(dwell_hours: pa.Table, sessions: pa.Table) -> DwellTimes | None:
     )
 
 
-def _likely(ordered_s: NDArray[np.float64]) -> Gamma | None:
+def _likely(ordered_s: Floats) -> Gamma | None:
     from scipy import stats
 
     # The likelihood of a dwell time of exactly 0 s is not defined.
@@ -149,7 +149,7 @@ def _likely(ordered_s: NDArray[np.float64]) -> Gamma | None:
     return _measured(float(shape), float(scale_s), ordered_s)
 
 
-def _measured(shape: float, scale_s: float, ordered_s: NDArray[np.float64]) -> Gamma:
+def _measured(shape: float, scale_s: float, ordered_s: Floats) -> Gamma:
     """The gamma with its Kolmogorov-Smirnov distance from values in order."""
     from scipy import stats
 
@@ -211,7 +211,7 @@ def session_times(sessions: pa.Table) -> SessionTimes | None:
     )
 
 
-def spread(durations_s: NDArray[np.float64]) -> Spread | None:
+def spread(durations_s: Floats) -> Spread | None:
     """Bin durations by half octaves from 1 s on; None where none is above zero."""
     positive = durations_s[durations_s > 0]
     if not len(positive):
@@ -232,7 +232,7 @@ def spread(durations_s: NDArray[np.float64]) -> Spread | None:
     )
 
 
-def size_classes(sizes: NDArray[np.int64]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def size_classes(sizes: Ints) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Count sizes (1 or more) in the classes 1, 2, 3-4, 5-8 ... up to the largest."""
     octave = np.ceil(np.log2(sizes)).astype(np.int64)
     counts = np.bincount(octave)
@@ -260,7 +260,7 @@ class Repeats:
     immediate: float
     across: float
     labels: tuple[str, ...]
-    by_position: NDArray[np.float64]
+    by_position: Floats
     returns: Spread | None
 
     @property
@@ -312,18 +312,18 @@ def repeats(sessions: pa.Table) -> Repeats | None:
     )
 
 
-def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    codes: NDArray[np.int64] = column.combine_chunks().dictionary_encode().indices.to_numpy()
+def _codes(column: pa.ChunkedArray) -> Ints:
+    codes: Ints = column.combine_chunks().dictionary_encode().indices.to_numpy()
     return codes.astype(np.int64)
 
 
-def _same(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _same(values: Ints) -> Bools:
     """Whether each value but the first equals the one before it."""
-    same: NDArray[np.bool_] = values[1:] == values[:-1]
+    same: Bools = values[1:] == values[:-1]
     return same
 
 
-def _in_row_order(order: NDArray[np.int64], flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _in_row_order(order: Ints, flags: Bools) -> Bools:
     """Put flags of rows in an order back in the rows' own order."""
     rows = np.zeros(len(order), dtype=np.bool_)
     rows[order] = flags

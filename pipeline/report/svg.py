@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from pipeline.array_types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,7 +108,7 @@ def thousands(axis: Axes) -> None:
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def durations(axis: Axes, edges_s: NDArray[np.float64]) -> None:
+def durations(axis: Axes, edges_s: Floats) -> None:
     """A logarithmic axis of durations with ticks where people look for them."""
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 

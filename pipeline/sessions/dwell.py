@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline.array_types import Ints
 from pipeline.hours import US_PER_S
 
 # Squares are summed exactly: numbers are split here, so that no sum of a block leaves 64 bits.
@@ -53,7 +51,7 @@ def merged(rows: Iterable[Mapping[str, Any]]) -> Moments:
     return reduce(Moments.merge, parts, Moments())
 
 
-def moments_of_us(dwell_us: NDArray[np.int64]) -> dict[str, int | float]:
+def moments_of_us(dwell_us: Ints) -> dict[str, int | float]:
     """A row of ``dwell_hours`` (without its hour) for dwell times in microseconds, (N,) with N > 0.
 
     Summed in whole numbers, because sums of fractions would differ with the order of the values.

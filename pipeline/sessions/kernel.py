@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Bools, Ints
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR
 
@@ -159,13 +159,13 @@ def _by_session_key(session_key: Digests, low: Digests) -> Ints:
     return order
 
 
-def _changes(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+def _changes(values: NDArray[np.generic]) -> Bools:
     """Whether each row differs from the one before; the first does."""
     differs = np.ones(len(values), np.bool_)
     np.not_equal(values[1:], values[:-1], out=differs[1:])
     return differs
 
 
-def _firsts(starts: NDArray[np.bool_]) -> Ints:
+def _firsts(starts: Bools) -> Ints:
     """For each row, where the run that it belongs to starts."""
     return np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0))

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Ints, Ints32
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.lake.fingerprint import content_digest
@@ -148,8 +148,8 @@ class _Scanned:
 
     carried: bool
     rows: pa.Table
-    source: NDArray[np.int32]
-    row: NDArray[np.int32]
+    source: Ints32
+    row: Ints32
     event_us: Ints
     user: Ints
     users: list[str]
@@ -254,7 +254,7 @@ def _by_time(group: Ints, event_us: Ints) -> _ByTime:
     return _ByTime(order, tied, np.cumsum(~np.insert(equal, 0, False))[tied])
 
 
-def _log_order(plan: Plan, scanned: _Scanned, rank: Ints) -> tuple[Ints, NDArray[np.int32]]:
+def _log_order(plan: Plan, scanned: _Scanned, rank: Ints) -> tuple[Ints, Ints32]:
     """Order by trail, time and place in the log, and each row's rank among its user's equals.
 
     A user's records of equal time: b.csv line 7, a.csv line 9, a.csv line 2 have the ranks
@@ -404,9 +404,7 @@ def _open_sessions(
         yield _written(plan, OPEN_SESSIONS, table, open_hour)
 
 
-def _open_parts(
-    hour: NDArray[np.int32], close: NDArray[np.int32], first: int, stop: int
-) -> Iterator[tuple[int, int]]:
+def _open_parts(hour: Ints32, close: Ints32, first: int, stop: int) -> Iterator[tuple[int, int]]:
     """Hours in a row whose open rows fit into memory together: an event may stand open for many."""
     span = stop - first
     begins = np.bincount(np.clip(hour - first, 0, span), minlength=span + 1)

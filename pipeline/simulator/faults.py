@@ -9,9 +9,8 @@ from dataclasses import dataclass, fields
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Bools, Ints
 from pipeline.hours import US_PER_HOUR
 from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.readers import Clicks
@@ -55,9 +54,9 @@ class Deliveries:
     click: Ints  # (R,)
     fault: Ints  # (R,) Fault
     damage: Ints  # (R,) Damage of the malformed, else -1
-    again: NDArray[np.bool_]  # (R,) whether in a file that is another one once more
+    again: Bools  # (R,) whether in a file that is another one once more
 
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Deliveries:
+    def take(self, rows: Ints | Bools) -> Deliveries:
         """Some of the records."""
         return Deliveries(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 

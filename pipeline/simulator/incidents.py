@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Bools, Ints
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.faults import Deliveries, Fault, deliver, join_deliveries
@@ -109,7 +108,7 @@ class Incident:
     def _is(self, name: str) -> bool:
         return self.settings.scenario == name
 
-    def _within(self, time_us: Ints) -> NDArray[np.bool_]:
+    def _within(self, time_us: Ints) -> Bools:
         first_us, stop_us = self._ends_us
         return (time_us >= first_us) & (time_us < stop_us)
 
@@ -240,12 +239,12 @@ class Incident:
         return _marked(replace(deliveries, arrival_us=moved_us), moved)
 
 
-def _of_one_producer(user: Ints) -> NDArray[np.bool_]:
+def _of_one_producer(user: Ints) -> Bools:
     """Whether the first of two producers reports the user."""
     return np.equal(user % 2, 0)
 
 
-def _marked(deliveries: Deliveries, altered: NDArray[np.bool_]) -> Deliveries:
+def _marked(deliveries: Deliveries, altered: Bools) -> Deliveries:
     """Records that the scenario altered, duplicates and wrecks staying what they are."""
     first = (deliveries.fault != Fault.DUPLICATE) & (deliveries.fault != Fault.MALFORMED)
     return replace(deliveries, fault=np.where(altered & first, Fault.SCENARIO, deliveries.fault))

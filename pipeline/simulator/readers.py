@@ -18,9 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.array_types import Floats, Ints
+from pipeline.array_types import Bools, Floats, Ints
 from pipeline.hours import DAY_H, US_PER_HOUR, US_PER_S, Hour
 from pipeline.settings.settings import SimulatorSettings
 from pipeline.simulator.world import Stream, World, generator, rhythm
@@ -43,18 +42,18 @@ class Clicks:
     time_us: Ints  # (N,)
     user: Ints  # (N,)
     item: Ints  # (N,) row of the items
-    liked: NDArray[np.bool_]  # (N,)
+    liked: Bools  # (N,)
     session: Ints  # (N,) start of the session, microseconds
     position: Ints  # (N,) in the session, from 0
     dwell_s: Floats  # (N,) until the next click, NaN on a session's last
     rank: Ints  # (N,) on the front page from 1; 0 for a click in the running story
     affinity: Floats  # (N,) taste . vector; NaN for robots
-    robot: NDArray[np.bool_]  # (N,)
+    robot: Bools  # (N,)
 
     def __len__(self) -> int:
         return len(self.time_us)
 
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Clicks:
+    def take(self, rows: Ints | Bools) -> Clicks:
         """Some of the clicks."""
         return Clicks(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 

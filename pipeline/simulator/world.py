@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.array_types import Floats, Ints
 from pipeline.hours import US_PER_HOUR, Hour
@@ -167,7 +166,7 @@ def _items(settings: SimulatorSettings, topics: Floats, start: Hour, stop: Hour)
 
 def _items_of_day(
     settings: SimulatorSettings, topics: Floats, day: int, day_us: int
-) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
+) -> dict[str, Floats | Ints]:
     rng = generator(settings.seed, Stream.ITEMS, day)
     n = settings.items_per_day
     stories = (n + _STORY_ITEMS - 1) // _STORY_ITEMS

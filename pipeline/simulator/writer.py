@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from pipeline.array_types import Ints
 from pipeline.errors import UsageError
@@ -152,7 +151,7 @@ def _happen(settings: SimulatorSettings, world: World, incident: Incident, stop:
 
 def _landing_files(
     settings: SimulatorSettings, deliveries: Deliveries, start: Hour, stop: Hour
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+) -> tuple[Ints, Ints, list[str]]:
     """For each record its file (rows never go back) and its line from 1; and the files' names."""
     of_hour = settings.files_per_hour
     names = [
@@ -261,9 +260,7 @@ def _event_table(world: World, settings: SimulatorSettings, log: _Log, stop: Hou
     )
 
 
-def _record_table(
-    log: _Log, files: list[str], file_of: NDArray[np.int64], line_of: NDArray[np.int64]
-) -> pa.Table:
+def _record_table(log: _Log, files: list[str], file_of: Ints, line_of: Ints) -> pa.Table:
     return pa.table(
         {
             "file": np.array(files)[file_of],

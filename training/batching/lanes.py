@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.array_types import Bools, Ints
+from pipeline.array_types import Bools, Ints, Ints32
 from training.batching.segments import Segments, cut_segments
 from training.data.arrays import ranges
 from training.trainer.interface import Batch
@@ -28,7 +27,7 @@ class LanesPlan:
     """
 
     segments: Segments
-    lane: NDArray[np.int32]  # (S,) 0 to L - 1
+    lane: Ints32  # (S,) 0 to L - 1
     learned: Bools  # (all events,)
     steps: int
     seed: int
@@ -111,7 +110,7 @@ def fill_lanes(
     return LanesPlan(pieces, lane, learned, steps, seed, len(targets))
 
 
-def _shared_out(lengths: Ints, n_lanes: int, seed: int) -> NDArray[np.int32]:
+def _shared_out(lengths: Ints, n_lanes: int, seed: int) -> Ints32:
     """Lanes of about equal load, (S,): long segments first, then those half as long, and so on.
 
     What the longer ones left uneven, the shorter ones make even.

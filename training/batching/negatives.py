@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.array_types import Bools, Ints
+from pipeline.array_types import Bools, Ints, Ints32
 from training.data.arrays import ranges
 
 Pairs = tuple[Tensor, Tensor]
@@ -70,8 +70,8 @@ class SeenItems:
     n_items: int
     offsets: Ints  # (U + 1,) the events of the users
     starts: Ints  # (U + 1,)
-    item: NDArray[np.int32]  # (P,) 0-based
-    first: NDArray[np.int32]  # (P,) place among the user's events, from 0
+    item: Ints32  # (P,) 0-based
+    first: Ints32  # (P,) place among the user's events, from 0
 
     @classmethod
     def of(cls, offsets: Ints, item: NDArray[np.integer], n_items: int) -> SeenItems:
@@ -106,7 +106,7 @@ class SeenItems:
         earlier: Bools = since[row] < limit[:, None]
         return earlier
 
-    def _met(self, users: Ints, items: Ints) -> tuple[Ints, Ints, NDArray[np.int32]]:
+    def _met(self, users: Ints, items: Ints) -> tuple[Ints, Ints, Ints32]:
         """Rows, columns and first places of the items (S,) that distinct users (m,) have met."""
         lengths = self.starts[users + 1] - self.starts[users]
         _, pair = ranges(self.starts[users], lengths)

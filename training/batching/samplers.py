@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.array_types import Floats, Ints
 from pipeline.errors import HourglassError
@@ -69,7 +68,7 @@ class AliasSampler:
         self._keep, self._alias = _alias_table(self.probability)
 
     @classmethod
-    def of_popularity(cls, item_events: NDArray[np.int64], power: float) -> AliasSampler:
+    def of_popularity(cls, item_events: Ints, power: float) -> AliasSampler:
         """Draws in proportion to events ** power (HRNN 4.6: 0.75).
 
         An item without events counts as if it had one: what is never drawn is never corrected for.

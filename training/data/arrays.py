@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Bools, Ints
 from training.data.reader import Features, Histories, Requests
 
 
@@ -34,7 +33,7 @@ def known_events(
     return ranges(stops - lengths, lengths)
 
 
-def latest_before(time_us: Ints, before_us: int | None, most: int) -> NDArray[np.bool_]:
+def latest_before(time_us: Ints, before_us: int | None, most: int) -> Bools:
     """Which events (N,) came before a time; the ``most`` latest of them, and ties with those."""
     is_chosen = np.ones(len(time_us), np.bool_) if before_us is None else time_us < before_us
     if is_chosen.sum() > most:
@@ -73,7 +72,7 @@ def length_groups(ascending: Ints, batch_events: int) -> Iterator[tuple[int, int
         stop = first
 
 
-def padded(starts: Ints, lengths: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+def padded(starts: Ints, lengths: Ints) -> tuple[Ints, Bools]:
     """Positions ``starts[i] + t`` as a rectangle (B, T), and which of its cells are real.
 
     Cells past a row's length repeat its last position, so that they can always be looked up.

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Ints, Objects
 from pipeline.dataset import arrays
 from pipeline.dataset.arrays import DatasetArrays
 from pipeline.dataset.encoding import Encoding
-from pipeline.dataset.event_log import FlatLog, HourlyCounts, Objects, read_log, refuse_absent
+from pipeline.dataset.event_log import FlatLog, HourlyCounts, read_log, refuse_absent
 from pipeline.dataset.features import Encoder, Metadata, encode, fitted_encoder, metadata_at
 from pipeline.dataset.inputs import Frame, frame_before, frame_of
 from pipeline.dataset.manifest import FORMAT, Manifest, NumberScale

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Bools, Floats32, Ints, Ints32, Objects
 from pipeline.dataset.manifest import (
     MANIFEST_NAME,
     ContextField,
@@ -52,17 +53,17 @@ class Histories:
     are context, never targets.
     """
 
-    user_ids: NDArray[np.object_]  # (U,)
-    offsets: NDArray[np.int64]  # (U + 1,)
-    n_context: NDArray[np.int32]  # (U,)
-    item: NDArray[np.int32]  # (N,) 1-based
-    time_us: NDArray[np.int64]  # (N,)
-    session_start: NDArray[np.bool_]  # (N,)
-    dwell_s: NDArray[np.float32]  # (N,) NaN = none
+    user_ids: Objects  # (U,)
+    offsets: Ints  # (U + 1,)
+    n_context: Ints32  # (U,)
+    item: Ints32  # (N,) 1-based
+    time_us: Ints  # (N,)
+    session_start: Bools  # (N,)
+    dwell_s: Floats32  # (N,) NaN = none
     dwell_bin: NDArray[np.int16]  # (N,) 0 = unknown
     event_type: NDArray[np.int16]  # (N,)
-    value: NDArray[np.float32]  # (N,) NaN = none
-    context: NDArray[np.int32]  # (N, C) code of each context field of the event; 0 = unknown
+    value: Floats32  # (N,) NaN = none
+    context: Ints32  # (N, C) code of each context field of the event; 0 = unknown
     # What the codes mean, and what is known of the users; a system scores histories whose data
     # set it was not trained on.
     event_types: tuple[str, ...] = ()
@@ -70,20 +71,20 @@ class Histories:
     user_features: Features | None = None  # row u is user u
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> Ints:
         """Events of each user, (U,)."""
         return np.diff(self.offsets)
 
     @property
-    def user_of_event(self) -> NDArray[np.int64]:
+    def user_of_event(self) -> Ints:
         """Row of the user of each event, (N,)."""
         return np.repeat(np.arange(len(self.user_ids), dtype=np.int64), self.lengths)
 
     @property
-    def is_target(self) -> NDArray[np.bool_]:
+    def is_target(self) -> Bools:
         """Whether an event may be learned from or tested on, (N,)."""
         within = np.arange(len(self.item)) - np.repeat(self.offsets[:-1], self.lengths)
-        targets: NDArray[np.bool_] = within >= np.repeat(self.n_context, self.lengths)
+        targets: Bools = within >= np.repeat(self.n_context, self.lengths)
         return targets
 
 
@@ -91,9 +92,9 @@ class Histories:
 class Popularity:
     """Events of each item in each of the last hours before as_of; absent means none."""
 
-    item: NDArray[np.int32]  # (P,) 1-based
-    hour_index: NDArray[np.int64]  # (P,) Hour.index
-    events: NDArray[np.int64]  # (P,)
+    item: Ints32  # (P,) 1-based
+    hour_index: Ints  # (P,) Hour.index
+    events: Ints  # (P,)
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,11 @@ class Features:
     Tokens ``token[offsets[r]]`` to ``token[offsets[r + 1] - 1]`` are those of row r.
     """
 
-    offsets: NDArray[np.int64]  # (R + 1,)
-    token: NDArray[np.int32]  # (M,) 0-based place in token_names
-    token_names: NDArray[np.object_]  # (K,)
-    numbers: NDArray[np.float32]  # (R, F) standardised by what was known at as_of; 0 = unknown
-    number_names: NDArray[np.object_]  # (F,)
+    offsets: Ints  # (R + 1,)
+    token: Ints32  # (M,) 0-based place in token_names
+    token_names: Objects  # (K,)
+    numbers: Floats32  # (R, F) standardised by what was known at as_of; 0 = unknown
+    number_names: Objects  # (F,)
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ class DataSet:
     folder: Path
     manifest: Manifest
     histories: Histories
-    item_ids: NDArray[np.object_]  # (V,) item_ids[j] is the id of item j + 1
-    item_events: NDArray[np.int64]  # (V,) support in the window
+    item_ids: Objects  # (V,) item_ids[j] is the id of item j + 1
+    item_events: Ints  # (V,) support in the window
     popularity: Popularity
     item_features: Features | None = None  # row j is item j + 1
     user_features: Features | None = None  # row u is user u of the histories
@@ -128,19 +129,19 @@ class DataSet:
 class Requests:
     """Questions "what comes next for this user?"; answers use ``length`` events and ``now_us``."""
 
-    user: NDArray[np.int64]  # (n,) row in Histories
-    length: NDArray[np.int64]  # (n,)
-    now_us: NDArray[np.int64]  # (n,)
-    context: NDArray[np.int32] | None = None  # (n, C) of the coming request; None = all unknown
+    user: Ints  # (n,) row in Histories
+    length: Ints  # (n,)
+    now_us: Ints  # (n,)
+    context: Ints32 | None = None  # (n, C) of the coming request; None = all unknown
     # (n,) whether it begins a session; None = as the silence before it says.  A log may name its
     # sessions, and what lies between may be an item that is not known.
-    starts: NDArray[np.bool_] | None = None
+    starts: Bools | None = None
 
     def __len__(self) -> int:
         return len(self.user)
 
     @classmethod
-    def before(cls, histories: Histories, event: NDArray[np.int64]) -> Requests:
+    def before(cls, histories: Histories, event: Ints) -> Requests:
         """At the times of the events in those places, with all that their users did before."""
         user = np.searchsorted(histories.offsets, event, side="right") - 1
         return cls(
@@ -151,7 +152,7 @@ class Requests:
             starts=np.asarray(histories.session_start)[event],
         )
 
-    def take(self, rows: NDArray[np.int64] | slice) -> Requests:
+    def take(self, rows: Ints | slice) -> Requests:
         """The requests of those rows, in their order."""
         context = None if self.context is None else self.context[rows]
         starts = None if self.starts is None else self.starts[rows]

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.array_types import Ints, Objects
 from pipeline.dataset.manifest import Manifest
 from pipeline.errors import HourglassError
 from pipeline.text.wording import counted
@@ -64,7 +65,7 @@ def read_shards(folder: Path, manifest: Manifest) -> Iterator[Columns]:
         )
 
 
-def read_user_ids(folder: Path, manifest: Manifest) -> NDArray[np.object_]:
+def read_user_ids(folder: Path, manifest: Manifest) -> Objects:
     """The users in the order of the shards, (U,)."""
     read = [table_column(read_table(folder, name, ("user_id",)), "user_id", np.object_)
             for name in manifest.parts]  # fmt: skip
@@ -97,9 +98,9 @@ def table_column(table: pa.Table, column: str, kind: type[Any]) -> NDArray[Any]:
     return values
 
 
-def list_lengths(table: pa.Table, column: str) -> NDArray[np.int64]:
+def list_lengths(table: pa.Table, column: str) -> Ints:
     """Entries of each row's list."""
-    lengths: NDArray[np.int64] = _joined(table, column).value_lengths().to_numpy(
+    lengths: Ints = _joined(table, column).value_lengths().to_numpy(
         zero_copy_only=False
     ).astype(np.int64)  # fmt: skip
     return lengths

@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline.array_types import Objects
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange, parse_duration_h
 from pipeline.settings.settings import Settings
@@ -62,7 +60,7 @@ class ChampionMonitor:
     registry: Registry
     evaluation: Evaluation
     hours: HourRange  # that were judged
-    user_ids: NDArray[np.object_]  # of the rows of the frozen part
+    user_ids: Objects  # of the rows of the frozen part
     baseline_id: str | None  # the baseline's fit on the data set
     quality_passed: bool | None
     at: str | None

@@ -20,9 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline.array_types import Objects
 from pipeline.hours import HourRange, parse_duration_h
 from pipeline.settings.settings import Settings
 from training.deployment.monitor_record import (
@@ -67,11 +65,7 @@ class MonitorEvidence:
 
 
 def monitor_evidence(
-    settings: Settings,
-    hours: HourRange,
-    live: Ranks,
-    baseline: Ranks,
-    user_ids: NDArray[np.object_],
+    settings: Settings, hours: HourRange, live: Ranks, baseline: Ranks, user_ids: Objects
 ) -> MonitorEvidence:
     """Look at the live model and the baseline, paired by target.
 

@@ -6,8 +6,8 @@ Shapes: ``n`` targets, ``V`` items.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.array_types import Bools, Ints
 from pipeline.hours import US_PER_HOUR
 from training.data.reader import DataSet
 from training.metrics.metrics import (
@@ -24,7 +24,7 @@ MOST_VALUES = 20  # of a context field, the most frequent
 _REPORTED_ONLY = "session_place/"
 
 
-def first_seen_us(learned: DataSet) -> NDArray[np.int64] | None:
+def first_seen_us(learned: DataSet) -> Ints | None:
     """When each item first occurs in the data set that a frozen part follows, (V,).
 
     Items that do not occur there (cold ones) were never seen, which is the largest time there is.
@@ -37,9 +37,7 @@ def first_seen_us(learned: DataSet) -> NDArray[np.int64] | None:
     return first_us if histories.time_us.size and histories.time_us.min() < reach_us else None
 
 
-def slice_masks(
-    test_set: DataSet, ranks: Ranks, seen_us: NDArray[np.int64] | None = None
-) -> dict[str, NDArray[np.bool_]]:
+def slice_masks(test_set: DataSet, ranks: Ranks, seen_us: Ints | None = None) -> dict[str, Bools]:
     """Masks over the targets by session, user, item and each context field.
 
     A new user has no event before the frozen part; a new item was first seen within the
@@ -76,13 +74,13 @@ def slice_masks(
     return masks | _context_masks(test_set, ranks)
 
 
-def judged_slices(masks: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+def judged_slices(masks: dict[str, Bools]) -> dict[str, Bools]:
     """Those in which a candidate must do no harm."""
     return {name: mask for name, mask in masks.items() if not name.startswith(_REPORTED_ONLY)}
 
 
-def _context_masks(test_set: DataSet, ranks: Ranks) -> dict[str, NDArray[np.bool_]]:
-    masks: dict[str, NDArray[np.bool_]] = {}
+def _context_masks(test_set: DataSet, ranks: Ranks) -> dict[str, Bools]:
+    masks: dict[str, Bools] = {}
     for number, field in enumerate(test_set.histories.context_fields):
         code = test_set.histories.context[ranks.position, number]  # (n,)
         events = np.bincount(code, minlength=len(field.values) + 1)

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.array_types import Ints
 from pipeline.hours import parse_duration_h
 from pipeline.settings.settings import RetrainSettings
 from pipeline.text.numbers import significant
@@ -84,7 +84,7 @@ def popularity_shift(then: Mapping[str, int], now: Mapping[str, int], seed: int)
     return max(0.0, _total_variation(before, after) - float(by_chance))
 
 
-def _total_variation(first: NDArray[np.int64], other: NDArray[np.int64]) -> float:
+def _total_variation(first: Ints, other: Ints) -> float:
     return float(np.abs(first / first.sum() - other / other.sum()).sum() / 2)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats32, Objects
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, Hour
 from pipeline.settings.settings import EvaluationSettings
@@ -60,7 +61,7 @@ class Loaded(Protocol):
     def card(self) -> Card: ...  # noqa: D102
 
     @property
-    def item_ids(self) -> NDArray[np.object_]: ...  # noqa: D102
+    def item_ids(self) -> Objects: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -233,9 +234,7 @@ def one_line(error: Exception) -> str:
 # Shapes: ``n`` probe requests, ``V`` items.
 
 
-def impersonal(
-    scores: NDArray[np.float32], histories: Histories, requests: Requests, k: int
-) -> int:
+def impersonal(scores: Floats32, histories: Histories, requests: Requests, k: int) -> int:
     """How many probes show that all get the same best k items in the same order; 0 if they do not.
 
     Those who ask within the same hour are compared, since popularity changes by the hour.  Only
@@ -258,17 +257,14 @@ def impersonal(
     return asking if asking >= _FEWEST else 0
 
 
-def differing(first: NDArray[np.float32], other: NDArray[np.float32]) -> int:
+def differing(first: Floats32, other: Floats32) -> int:
     """Rows that differ by more than rounding, relative to the largest score of the row."""
     tolerance = 1e-4 * np.abs(first).max(axis=1, keepdims=True)
     return int((~(np.abs(first - other) <= tolerance)).any(axis=1).sum())
 
 
 def probe_requests(
-    test_set: DataSet,
-    rule: EvaluationSettings,
-    item_ids: NDArray[np.object_],
-    rng: np.random.Generator,
+    test_set: DataSet, rule: EvaluationSettings, item_ids: Objects, rng: np.random.Generator
 ) -> tuple[Histories, Requests]:
     """A random target of each of a few random users, in the model's own item numbers."""
     requests = find_targets(test_set.histories, rule).requests

@@ -8,9 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline.array_types import Bools, Floats, Objects
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings.settings import EvaluationSettings, GateSettings
@@ -67,8 +65,8 @@ class Evidence:
     base_dataset_id: str | None = None  # what the frozen events follow; None: any will do
     late: bool = False  # judged after later hours had ended, by a fit from before: a look, no more
     ranked_champion: str | None = None  # version that was live at the evaluation
-    slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # (n,) each
-    user_ids: NDArray[np.object_] | None = None  # of the rows of the frozen part
+    slices: Mapping[str, Bools] = field(default_factory=dict)  # (n,) each
+    user_ids: Objects | None = None  # of the rows of the frozen part
     recorded_look: Look | None = None  # of a decision that is checked again, without ranks
     # Reads the earlier looks that count together with one of this key.
     earlier: Callable[[LookKey], tuple[Look, ...]] = lambda _: ()
@@ -151,7 +149,7 @@ class Evidence:
         recorded = [look.user_sums for look in self.looks if look.user_sums is not None]
         return merge_user_sums(recorded).sums(role) if len(recorded) == len(self.looks) else None
 
-    def values(self, contestant: Contestant) -> NDArray[np.float64]:
+    def values(self, contestant: Contestant) -> Floats:
         """What each target adds to the gate's metric, (n,)."""
         return target_values(self.gate.metric, ranks_of(contestant).rank, self.rule.k)
 

@@ -26,8 +26,8 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.array_types import Floats, Ints32
 from pipeline.errors import HourglassError
 
 _FIRST_LOOKS = 2.0
@@ -54,12 +54,7 @@ class Sums:
     nn: float = 0.0
 
     @classmethod
-    def of(
-        cls,
-        candidate: NDArray[np.float64],
-        other: NDArray[np.float64],
-        user: NDArray[np.int32],
-    ) -> Sums:
+    def of(cls, candidate: Floats, other: Floats, user: Ints32) -> Sums:
         """Add up what two models scored at the same targets, (n,) each, by the target's user."""
         if not user.size:
             return cls()
@@ -69,9 +64,7 @@ class Sums:
         return cls.of_users(d, c, n)
 
     @classmethod
-    def of_users(
-        cls, d: NDArray[np.float64], c: NDArray[np.float64], n: NDArray[np.float64]
-    ) -> Sums:
+    def of_users(cls, d: Floats, c: Floats, n: Floats) -> Sums:
         """Add up users, of whom d, c and n are known, (U,) each."""
         return cls(
             users=n.size,
@@ -351,9 +344,7 @@ def variance_by_day(looks: Sequence[Sums], days: Sequence[int], common_shock: fl
     return variance_of_days(d, c, n, common_shock)
 
 
-def variance_of_days(
-    d: NDArray[np.float64], c: NDArray[np.float64], n: NDArray[np.float64], common_shock: float
-) -> float:
+def variance_of_days(d: Floats, c: Floats, n: Floats, common_shock: float) -> float:
     """Variance of the sum of days, of which d, c and n are known, (days,) each.
 
     With K days, as many as weigh the same: the presumed square and the squares of what a day is off

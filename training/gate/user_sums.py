@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.array_types import Floats, Ints32, Objects
 from pipeline.errors import HourglassError
 from pipeline.files import written_whole
 from training.gate.sequential_test import Sums
@@ -27,17 +27,17 @@ _NUMBERS = ("n", "champion_d", "champion_c", "floor_d", "floor_c")
 class UserSums:
     """By user: targets, and against champion and baseline the sums that `Sums` calls d and c."""
 
-    ids: NDArray[np.object_]  # (U,)
-    numbers: NDArray[np.float64]  # (U, 5) in the order of _NUMBERS
+    ids: Objects  # (U,)
+    numbers: Floats  # (U, 5) in the order of _NUMBERS
 
     @classmethod
     def of(
         cls,
-        user_ids: NDArray[np.object_],
-        user: NDArray[np.int32],
-        candidate: NDArray[np.float64],
-        champion: NDArray[np.float64] | None,
-        baseline: NDArray[np.float64],
+        user_ids: Objects,
+        user: Ints32,
+        candidate: Floats,
+        champion: Floats | None,
+        baseline: Floats,
     ) -> UserSums:
         """Add up what models scored at the same targets, (n,) each, by the target's user.
 

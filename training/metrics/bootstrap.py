@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.array_types import Floats, Ints32
 from pipeline.errors import HourglassError
 from pipeline.text.wording import counted, verb
 
@@ -35,11 +35,11 @@ class Interval:
 class UserTotals:
     """Per user: the sum of each column and the number of targets, all that resampling needs."""
 
-    total: NDArray[np.float64]  # (U, M)
-    count: NDArray[np.float64]  # (U,)
+    total: Floats  # (U, M)
+    count: Floats  # (U,)
 
     @classmethod
-    def of(cls, values: NDArray[np.float64], user: NDArray[np.int32]) -> UserTotals:
+    def of(cls, values: Floats, user: Ints32) -> UserTotals:
         """Add up (n, M) or (n,) values by the user of each target.
 
         Raises:
@@ -65,7 +65,7 @@ class UserTotals:
 
 def resampled_means(
     sums: UserTotals, samples: int, seed: int, max_weights: int = _MAX_WEIGHTS
-) -> NDArray[np.float64]:
+) -> Floats:
     """Means over ``samples`` draws of U users with replacement.
 
     Every column sees the same draws, so differences between columns are paired.  The result does
@@ -90,12 +90,7 @@ def resampled_means(
 
 
 def intervals(
-    values: NDArray[np.float64],
-    user: NDArray[np.int32],
-    *,
-    samples: int,
-    confidence: float,
-    seed: int,
+    values: Floats, user: Ints32, *, samples: int, confidence: float, seed: int
 ) -> list[Interval]:
     """Percentile intervals of the mean of every column.
 
@@ -127,13 +122,7 @@ def intervals(
 
 
 def paired_difference(
-    candidate: NDArray[np.float64],
-    other: NDArray[np.float64],
-    user: NDArray[np.int32],
-    *,
-    samples: int,
-    confidence: float,
-    seed: int,
+    candidate: Floats, other: Floats, user: Ints32, *, samples: int, confidence: float, seed: int
 ) -> Interval:
     """Interval of the mean of ``candidate - other`` over the same targets, each (n,).
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Bools, Floats, Ints, Ints32
 from pipeline.errors import UsageError
 
 Metric = Literal["recall", "mrr", "ndcg"]
@@ -19,7 +20,7 @@ HEAD_SHARE = 0.2
 _SESSION_LENGTHS = (("1", 1, 1), ("2-5", 2, 5), ("6-25", 6, 25), ("26+", 26, None))
 
 
-def target_values(metric: Metric, rank: NDArray[np.int32], k: int) -> NDArray[np.float64]:
+def target_values(metric: Metric, rank: Ints32, k: int) -> Floats:
     """What each target adds to a metric; the metric is the mean of these values.
 
     With one target per request: recall@k is 1 for a rank within k, mrr@k is 1 / rank, ndcg@k is
@@ -50,13 +51,13 @@ def target_values(metric: Metric, rank: NDArray[np.int32], k: int) -> NDArray[np
     raise UsageError(f"metric {metric!r} is unknown: use one of {', '.join(METRICS)}")
 
 
-def mean_metric(metric: Metric, rank: NDArray[np.int32], k: int) -> float:
+def mean_metric(metric: Metric, rank: Ints32, k: int) -> float:
     """The metric over all targets; NaN where there are none."""
     values = target_values(metric, rank, k)
     return float(values.mean()) if values.size else float("nan")
 
 
-def session_length_slices(length: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
+def session_length_slices(length: Ints) -> dict[str, Bools]:
     """Targets by the number of events of their session: ``1``, ``2-5``, ``6-25``, ``26+``.
 
     Args:
@@ -71,14 +72,12 @@ def session_length_slices(length: NDArray[np.int64]) -> dict[str, NDArray[np.boo
     }
 
 
-def session_place_slices(starts: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+def session_place_slices(starts: Bools) -> dict[str, Bools]:
     """Targets by their place: the ``first`` event of a session, or ``within`` one."""
     return {"first": starts.copy(), "within": ~starts}
 
 
-def item_support_slices(
-    item: NDArray[np.int32], item_events: NDArray[np.int64]
-) -> dict[str, NDArray[np.bool_]]:
+def item_support_slices(item: Ints32, item_events: Ints) -> dict[str, Bools]:
     """Targets by their item's support in the training window: ``head`` and ``tail``.
 
     The head is the `HEAD_SHARE` of the vocabulary with the most events, at least one item; of

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.array_types import Floats32, Ints, Ints32, Objects
 from pipeline.errors import HourglassError
 from pipeline.settings.settings import EvaluationSettings
 from training.data.reader import DataSet, Histories, Requests
@@ -33,7 +33,7 @@ MAX_FLOATS = 1 << 24  # 64 MiB of scores in memory at a time
 class Scorer(Protocol):
     """All that ranking asks of a system."""
 
-    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+    def score(self, histories: Histories, requests: Requests) -> Floats32:
         """Scores of (n, V), column j for item j + 1."""
         ...
 
@@ -43,9 +43,9 @@ class Targets:
     """The questions of a frozen part and their answers, ordered by position."""
 
     requests: Requests
-    position: NDArray[np.int64]  # (n,) flat event position
-    session: NDArray[np.int64]  # (n,)
-    item: NDArray[np.int32]  # (n,) 1-based
+    position: Ints  # (n,) flat event position
+    session: Ints  # (n,)
+    item: Ints32  # (n,) 1-based
 
 
 def find_targets(histories: Histories, rule: EvaluationSettings) -> Targets:
@@ -79,7 +79,7 @@ def find_targets(histories: Histories, rule: EvaluationSettings) -> Targets:
     )
 
 
-def blocks(user: NDArray[np.int64], max_rows: int) -> Iterator[slice]:
+def blocks(user: Ints, max_rows: int) -> Iterator[slice]:
     """Cut rows, sorted by user, into blocks of at most ``max_rows``.
 
     A user is cut only where one alone has more rows than that, because systems reuse what they
@@ -96,7 +96,7 @@ def blocks(user: NDArray[np.int64], max_rows: int) -> Iterator[slice]:
         first = stop
 
 
-def rank_of_target(scores: NDArray[np.float32], item: NDArray[np.int32]) -> NDArray[np.int32]:
+def rank_of_target(scores: Floats32, item: Ints32) -> Ints32:
     """Rank of each row's target, ties against the model: items that score at least as high.
 
     Args:
@@ -104,7 +104,7 @@ def rank_of_target(scores: NDArray[np.float32], item: NDArray[np.int32]) -> NDAr
         item: (n,) 1-based targets.
     """
     target = scores[np.arange(item.shape[0]), item - 1]  # (n,)
-    rank: NDArray[np.int32] = (scores >= target[:, None]).sum(axis=1, dtype=np.int32)
+    rank: Ints32 = (scores >= target[:, None]).sum(axis=1, dtype=np.int32)
     return rank
 
 
@@ -114,7 +114,7 @@ def rank_targets(
     rule: EvaluationSettings,
     *,
     model_id: str,
-    item_ids: NDArray[np.object_],
+    item_ids: Objects,
     max_floats: int = MAX_FLOATS,
     progress: Callable[[int, int], None] | None = None,
     card_sha256: str | None = None,
@@ -169,7 +169,7 @@ def rank_targets(
     )
 
 
-def mask_last_item(scores: NDArray[np.float32], histories: Histories, requests: Requests) -> None:
+def mask_last_item(scores: Floats32, histories: Histories, requests: Requests) -> None:
     """Rank the item a user has just seen last, in place, for every system alike.
 
     Where repeats are no targets, a system that offers one would waste a place that others use.
@@ -179,7 +179,7 @@ def mask_last_item(scores: NDArray[np.float32], histories: Histories, requests: 
     scores[with_history, histories.item[last] - 1] = -np.inf
 
 
-def _check_scores(scores: NDArray[np.float32], position: NDArray[np.int64], model_id: str) -> None:
+def _check_scores(scores: Floats32, position: Ints, model_id: str) -> None:
     if scores.ndim != 2 or scores.shape[0] != position.size:  # noqa: PLR2004 - a matrix
         raise HourglassError(
             f"{model_id}: scores of shape {scores.shape} do not answer {position.size} requests: "

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.array_types import Bools, Ints, Ints32
 from pipeline.errors import HourglassError
 from pipeline.files import written_whole
 from pipeline.settings.settings import EvaluationSettings
@@ -40,12 +40,12 @@ class Ranks:
     model_id: str
     frozen_id: str
     rule: str  # which events are targets, see rule_key
-    user: NDArray[np.int32]  # (n,) row of the frozen part
-    position: NDArray[np.int64]  # (n,) flat event position in the frozen part
-    session: NDArray[np.int64]  # (n,) session ordinal in the frozen part
-    time_us: NDArray[np.int64]  # (n,)
-    item: NDArray[np.int32]  # (n,) 1-based target
-    rank: NDArray[np.int32]  # (n,) 1-based
+    user: Ints32  # (n,) row of the frozen part
+    position: Ints  # (n,) flat event position in the frozen part
+    session: Ints  # (n,) session ordinal in the frozen part
+    time_us: Ints  # (n,)
+    item: Ints32  # (n,) 1-based target
+    rank: Ints32  # (n,) 1-based
     card_sha256: str | None = None  # of the artefact that was asked
 
     @property
@@ -168,7 +168,7 @@ def summary(
     ranks: Mapping[str, Ranks],
     rule: EvaluationSettings,
     seed: int,
-    masks: Mapping[str, NDArray[np.bool_]] | None = None,
+    masks: Mapping[str, Bools] | None = None,
 ) -> list[SummaryRow]:
     """Every metric of every model with its interval, over all targets and over each mask.
 

@@ -8,14 +8,14 @@ items of the frozen vocabulary, ``W`` items of the model's.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.array_types import Floats32, Ints, Objects
 from pipeline.errors import HourglassError
 from pipeline.text.wording import counted
 from training.data.reader import Histories, Popularity, Requests
 
 
-def index_of(wanted: NDArray[np.object_], vocabulary: NDArray[np.object_]) -> NDArray[np.int64]:
+def index_of(wanted: Objects, vocabulary: Objects) -> Ints:
     """Where each wanted item id stands in a vocabulary, 0-based; -1 where it is unknown.
 
     Raises:
@@ -32,9 +32,7 @@ def index_of(wanted: NDArray[np.object_], vocabulary: NDArray[np.object_]) -> ND
     return np.asarray(index.get_indexer(pd.Index(wanted)), dtype=np.int64)
 
 
-def reorder_columns(
-    scores: NDArray[np.float32], columns: NDArray[np.int64], n_model_items: int
-) -> NDArray[np.float32]:
+def reorder_columns(scores: Floats32, columns: Ints, n_model_items: int) -> Floats32:
     """Rearrange (n, W) scores of a model's items as (n, V) scores of the frozen items.
 
     Items that the model does not know score minus infinity, hence rank below all it knows; items
@@ -55,12 +53,12 @@ def reorder_columns(
     return aligned
 
 
-def is_identity(columns: NDArray[np.int64], n_model_items: int) -> bool:
+def is_identity(columns: Ints, n_model_items: int) -> bool:
     """Whether two vocabularies are the same, item by item."""
     return columns.size == n_model_items and bool((columns == np.arange(columns.size)).all())
 
 
-def sessions(histories: Histories) -> NDArray[np.int64]:
+def sessions(histories: Histories) -> Ints:
     """(N,) ordinal of each event's session, counted over all users.
 
     A history whose beginning was cut off starts a session without ``session_start``.
@@ -70,9 +68,7 @@ def sessions(histories: Histories) -> NDArray[np.int64]:
     return np.cumsum(histories.session_start | first) - 1
 
 
-def reencode(
-    histories: Histories, columns: NDArray[np.int64]
-) -> tuple[Histories, NDArray[np.int64]]:
+def reencode(histories: Histories, columns: Ints) -> tuple[Histories, Ints]:
     """Express histories in a model's own item numbers, leaving out events on unknown items.
 
     The first event that is left of a session starts it if the session's true first event did.
@@ -120,9 +116,7 @@ def reencode(
     )
 
 
-def reencode_requests(
-    requests: Requests, offsets: NDArray[np.int64], kept_events: NDArray[np.int64]
-) -> Requests:
+def reencode_requests(requests: Requests, offsets: Ints, kept_events: Ints) -> Requests:
     """The same requests, counting only the events that :func:`reencode` kept.
 
     Args:
@@ -140,7 +134,7 @@ def reencode_requests(
     )
 
 
-def reencode_popularity(popularity: Popularity, columns: NDArray[np.int64]) -> Popularity:
+def reencode_popularity(popularity: Popularity, columns: Ints) -> Popularity:
     """Hourly counts in a model's own item numbers, for renewing an older model's popularity.
 
     Args:

@@ -13,10 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional
 
-from pipeline.array_types import Bools, Ints
+from pipeline.array_types import Bools, Floats32, Ints, Ints32
 from pipeline.errors import HourglassError
 from training.batching.targets import TargetSplit, validation_requests
 from training.data.reader import DataSet, Histories, Requests
@@ -70,9 +69,7 @@ class HrnnRating(RecurrentModel):
     def _reported(self, validation_loss: float) -> float:
         return validation_loss
 
-    def predict(
-        self, histories: Histories, requests: Requests, item: NDArray[np.int32]
-    ) -> NDArray[np.float32]:
+    def predict(self, histories: Histories, requests: Requests, item: Ints32) -> Floats32:
         """The value expected of item (n,), 1-based, at each request, (n,)."""
         values = np.empty(len(requests), np.float32)
         scale = self.input_encoding().scale
@@ -85,7 +82,7 @@ class HrnnRating(RecurrentModel):
                 values[rows] = rated.cpu().numpy()
         return (values * scale.deviation + scale.mean).astype(np.float32)
 
-    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+    def score(self, histories: Histories, requests: Requests) -> Floats32:
         """The value expected of every item at each request, (n, V)."""
         net, scale = self.trained_net(), self.input_encoding().scale
         scores = np.empty((len(requests), net.items.n_items), np.float32)

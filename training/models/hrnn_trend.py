@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Floats, Ints
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import US_PER_HOUR, Hour
 from training.batching.targets import TargetSplit
@@ -249,7 +249,7 @@ class TrendModel(RecurrentModel):
             np.array([prior_weights.get(name, 0.0) for name in self._features]), STRENGTH
         )
 
-    def score_weights(self) -> NDArray[np.float64]:
+    def score_weights(self) -> Floats:
         """Of all `SCORE_FEATURES`, (2, K): within a session, and at its beginning."""
         beliefs = self._priors or (self._default_prior(),) * 2
         weights = np.zeros((2, len(SCORE_FEATURES)))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from pipeline.array_types import Floats32
 from training.data.arrays import known_events
 from training.data.reader import DataSet, Histories, Requests
 from training.model_types import Report, Tensors
@@ -88,7 +89,7 @@ class ItemKnn:
         self._back_off = _BACK_OFF * share(data.item_events)
         return {"pairs": float(self._similar.nnz)}
 
-    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+    def score(self, histories: Histories, requests: Requests) -> Floats32:
         """Faded similarities to the last items, plus a trace of POP, (n, V)."""
         chosen = self.parameters
         request, event = known_events(histories, requests, chosen.last_items)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats32
 from training.data.arrays import known_events
 from training.data.reader import DataSet, Histories, Requests
 from training.model_types import Report, Tensors
@@ -38,7 +39,7 @@ class PPop:
         self._tie = _TIE_WEIGHT * share(data.item_events)
         return {}
 
-    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+    def score(self, histories: Histories, requests: Requests) -> Floats32:
         """The user's events on each item, plus a tie-breaking half share of POP, (n, V)."""
         n_items = len(self._tie)
         request, event = known_events(histories, requests)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats32
 from training.data.reader import DataSet, Histories, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, take_tensor
@@ -34,7 +35,7 @@ class Pop:
         self._events = data.item_events
         return {}
 
-    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:  # noqa: ARG002
+    def score(self, histories: Histories, requests: Requests) -> Floats32:  # noqa: ARG002
         """Events of each item in the window, (n, V)."""
         return np.tile(self._events.astype(np.float32), (len(requests), 1))
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats32
 from training.data.reader import DataSet, Histories, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, take_tensor
@@ -37,7 +38,7 @@ class Random:
         self._seed, self._n_items = seed, len(data.item_ids)
         return {}
 
-    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:  # noqa: ARG002
+    def score(self, histories: Histories, requests: Requests) -> Floats32:  # noqa: ARG002
         """Uniform numbers in [0, 1), (n, V)."""
         request = _mix(np.full(len(requests), self._seed, np.uint64))
         for field in (requests.user, requests.length, requests.now_us):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats32
 from pipeline.hours import US_PER_HOUR, Hour
 from training.data.reader import DataSet, Histories, Popularity, Requests
 from training.model_types import Report, Tensors
@@ -66,16 +67,16 @@ class RecentPop:
         self._popularity = popularity
         self._as_of = as_of.index
 
-    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:  # noqa: ARG002
+    def score(self, histories: Histories, requests: Requests) -> Floats32:  # noqa: ARG002
         """Events of each item in the k hours, plus a tie-breaking half share of POP, (n, V)."""
         hours = np.minimum(requests.now_us // US_PER_HOUR, self._as_of)
         distinct, which = np.unique(hours, return_inverse=True)
         counts = [self._counts(int(hour)) for hour in distinct]
         table = np.stack(counts) if counts else np.empty((0, len(self._tie)), np.float32)
-        scores: NDArray[np.float32] = (table + self._tie)[which]
+        scores: Floats32 = (table + self._tie)[which]
         return scores
 
-    def _counts(self, stop: int) -> NDArray[np.float32]:
+    def _counts(self, stop: int) -> Floats32:
         hourly, first = self._popularity, stop - self.parameters.k_h
         recent = (hourly.hour_index >= first) & (hourly.hour_index < stop)
         counts = np.bincount(

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats32
 from pipeline.errors import HourglassError
 from training.data.arrays import known_events
 from training.data.reader import DataSet, Histories, Requests
@@ -80,7 +81,7 @@ class VSknn:
         self._back_off = _BACK_OFF * share(data.item_events)
         return {"sessions": float(count)}
 
-    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+    def score(self, histories: Histories, requests: Requests) -> Floats32:
         """Scores of the nearest sessions' items, plus a trace of POP, (n, V)."""
         if self._sessions is None:
             raise HourglassError(f"{self.name} has not been trained: fit or load it first")
@@ -98,7 +99,7 @@ class VSknn:
             scores[rows] = self._ranked(neighbour_items[rows].toarray() * self._idf)
         return scores
 
-    def _ranked(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _ranked(self, scores: Floats32) -> Floats32:
         # Decayed weights may be tiny: scaled, the best item has 1 and POP stays a trace.
         top = scores.max(axis=1, keepdims=True)
         row, column = np.nonzero(scores)

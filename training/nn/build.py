@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.array_types import Bools, Ints
+from pipeline.array_types import Bools, Floats32, Ints
 from pipeline.errors import HourglassError
 from training.batching.negatives import (
     Excluded,
@@ -150,7 +149,7 @@ def negatives_of(chosen: NeuralParameters, data: DataSet, split: TargetSplit) ->
     )
 
 
-def rewards_of(chosen: NeuralParameters, histories: Histories) -> NDArray[np.float32] | None:
+def rewards_of(chosen: NeuralParameters, histories: Histories) -> Floats32 | None:
     """r of each event (N,) by its type, 1 where none is given (HRNN 3.3); None without rewards.
 
     Raises:
@@ -160,7 +159,7 @@ def rewards_of(chosen: NeuralParameters, histories: Histories) -> NDArray[np.flo
         return None
     chosen.require_event_types(histories.event_types)
     by_code = np.array([chosen.rewards.get(name, 1.0) for name in histories.event_types])
-    rewards: NDArray[np.float32] = by_code.astype(np.float32)[histories.event_type]
+    rewards: Floats32 = by_code.astype(np.float32)[histories.event_type]
     return rewards
 
 
@@ -171,11 +170,11 @@ class FrequencyPrior:
     where it can be seen, and a lower ``temperature`` takes out more of how often it could.
     """
 
-    def __init__(self, item_events: NDArray[np.int64], temperature: float) -> None:
+    def __init__(self, item_events: Ints, temperature: float) -> None:
         events = np.maximum(item_events, 1)
         self._log_q = (np.log(events / events.sum()) / temperature).astype(np.float32)  # (V,)
 
-    def of(self, event: Ints, column: Ints | slice) -> NDArray[np.float32]:  # noqa: ARG002
+    def of(self, event: Ints, column: Ints | slice) -> Floats32:  # noqa: ARG002
         """log q / temperature of the items column + 1; the events do not matter."""
-        values: NDArray[np.float32] = self._log_q[column]
+        values: Floats32 = self._log_q[column]
         return values

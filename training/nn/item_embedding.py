@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.array_types import Bools, Ints
 from training.data.reader import Features
 
 _EVERYTHING_ROWS = 1 << 18  # rows whose metadata are read together; bounds memory
@@ -121,7 +121,7 @@ class ItemTable(nn.Module):
             self.register_buffer("numbers", torch.zeros(n_items, features.n_numbers))
             self.register_buffer("cold", torch.zeros(n_items + 1, dtype=torch.bool))
 
-    def describe(self, features: Features, cold: NDArray[np.bool_]) -> None:
+    def describe(self, features: Features, cold: Bools) -> None:
         """Take over the items' metadata, and which of them nothing will be learned about."""
         rows = FeatureRows.of(features, self.vector.weight.device)
         self.offsets, self.token, self.numbers = rows.offsets, rows.token, rows.numbers
@@ -172,6 +172,6 @@ class ItemTable(nn.Module):
         return mixed, torch.lerp(biases, described[:, -1], share)
 
 
-def cold_items(item_events: NDArray[np.int64]) -> NDArray[np.bool_]:
+def cold_items(item_events: Ints) -> Bools:
     """Which rows of an item table nothing was learned about, (V + 1,); the start token is not."""
     return np.concatenate([[False], item_events == 0])

@@ -12,11 +12,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.array_types import Bools, Ints
+from pipeline.array_types import Bools, Floats32, Ints, Ints32
 from training.nn.build import Drawn, Negatives
 from training.nn.item_embedding import FeatureRows
 from training.nn.losses import Loss
@@ -28,7 +27,7 @@ from training.trainer.interface import Batch
 class Prior(Protocol):
     """What is added to the scores of training targets (HRNN eq. 5)."""
 
-    def of(self, event: Ints, column: Ints | slice) -> NDArray[np.float32]:
+    def of(self, event: Ints, column: Ints | slice) -> Floats32:
         """log q at events' times of the items column + 1; the two are broadcast together."""
         ...
 
@@ -38,7 +37,7 @@ class TrainingData:
     """What is learned from: N events of users whose features may be known."""
 
     steps: EventSteps
-    item: NDArray[np.int32]  # (N,) 1-based
+    item: Ints32  # (N,) 1-based
     users: FeatureRows | None
     validate: Callable[[], float | None]  # what `Learner.validation_loss` gives
 
@@ -147,7 +146,7 @@ class RankingLearner(RecurrentLearner):
         loss: Loss,
         negatives: Negatives | None,
         prior: Prior | None,
-        reward: NDArray[np.float32] | None,
+        reward: Floats32 | None,
     ) -> None:
         super().__init__(net, data)
         self._user_of, self._loss, self._negatives = user_of, loss, negatives
@@ -206,7 +205,7 @@ class RankingLearner(RecurrentLearner):
 class RatingLearner(RecurrentLearner):
     """Squared errors of the values of events (HRNN tables 4 and 5); ``value`` (N,) standardised."""
 
-    def __init__(self, net: StateNet, data: TrainingData, value: NDArray[np.float32]) -> None:
+    def __init__(self, net: StateNet, data: TrainingData, value: Floats32) -> None:
         super().__init__(net, data)
         self._value = value
 

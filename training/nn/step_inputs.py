@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Bools, Floats32, Ints, Ints32
 from pipeline.hours import US_PER_S
 from training.data.reader import ContextField, Histories, Requests
 
@@ -64,9 +64,7 @@ class EventCodes:
             context_fields=self.context_fields,
         )
 
-    def read_context(
-        self, context: NDArray[np.int32], named: tuple[ContextField, ...]
-    ) -> NDArray[np.int32]:
+    def read_context(self, context: Ints32, named: tuple[ContextField, ...]) -> Ints32:
         """Context codes (n, C) of the fields ``named`` in these terms, (n, own C)."""
         if named == self.context_fields:
             return context
@@ -90,15 +88,15 @@ class ValueScale:
     deviation: float = 1.0
 
     @classmethod
-    def of(cls, values: NDArray[np.float32]) -> ValueScale:
+    def of(cls, values: Floats32) -> ValueScale:
         """Mean and deviation of the values that are known."""
         finite = np.asarray(values)[np.isfinite(values)].astype(np.float64)
         spread = float(finite.std()) if len(finite) else 0.0
         return cls(float(finite.mean()) if len(finite) else 0.0, spread if spread > 0 else 1.0)
 
-    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def apply(self, values: Floats32) -> Floats32:
         """Standardised values; NaN stays NaN."""
-        scaled: NDArray[np.float32] = ((values - self.mean) / self.deviation).astype(np.float32)
+        scaled: Floats32 = ((values - self.mean) / self.deviation).astype(np.float32)
         return scaled
 
 
@@ -108,12 +106,12 @@ class StepInputs:
 
     item: Ints  # the previous item, START_ITEM = none
     user: Ints  # row of the user
-    session_start: NDArray[np.bool_]
+    session_start: Bools
     delta: Ints  # floor(log2(1 + seconds)), NO_DELTA = none
     dwell: Ints  # 0 = unknown
     feedback: Ints  # type of the previous event + 1, 0 = none or unknown
-    value: NDArray[np.float32]  # value of the previous event, NaN = none
-    context: NDArray[np.int32]  # (..., C) of the coming request, 0 = unknown
+    value: Floats32  # value of the previous event, NaN = none
+    context: Ints32  # (..., C) of the coming request, 0 = unknown
 
     def take(self, rows: Ints) -> StepInputs:
         """The inputs of those steps of a flat list, in their order."""
@@ -145,11 +143,11 @@ class EventSteps:
         )
 
 
-def begins_session(histories: Histories, requests: Requests, gap_s: int) -> NDArray[np.bool_]:
+def begins_session(histories: Histories, requests: Requests, gap_s: int) -> Bools:
     """Whether each request begins a session, (n,): as it says itself, or after a silence."""
-    first: NDArray[np.bool_] = requests.length == 0
+    first: Bools = requests.length == 0
     if requests.starts is not None:
-        starts: NDArray[np.bool_] = requests.starts | first
+        starts: Bools = requests.starts | first
         return starts
     silent = first.copy()
     last = histories.offsets[requests.user[~first]] + requests.length[~first] - 1
@@ -188,10 +186,10 @@ def _inputs(
     *,
     user: Ints,
     before: Ints,
-    first: NDArray[np.bool_],
+    first: Bools,
     elapsed_us: Ints,
-    starts: NDArray[np.bool_],
-    context: NDArray[np.int32],
+    starts: Bools,
+    context: Ints32,
     rule: SessionRule,
     scale: ValueScale,
 ) -> StepInputs:

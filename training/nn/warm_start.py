@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.array_types import Bools, Ints, Objects
 from pipeline.errors import HourglassError
 from training.metrics.vocabulary_alignment import index_of
 from training.model_types import Tensors
@@ -37,16 +38,12 @@ class WarmStart:
     """
 
     def __init__(
-        self,
-        parent: ParentWeights,
-        before: InputEncoding,
-        item_ids: NDArray[np.object_],
-        now: InputEncoding,
+        self, parent: ParentWeights, before: InputEncoding, item_ids: Objects, now: InputEncoding
     ) -> None:
         self._parent = parent
         parent_row = index_of(item_ids, parent.item_ids)  # (V,) -1 = new
         self._items = np.concatenate([[0], np.where(parent_row < 0, -1, parent_row + 1)])
-        self._rows: dict[str, NDArray[np.int64]] = dict.fromkeys(_BY_ITEM, self._items)
+        self._rows: dict[str, Ints] = dict.fromkeys(_BY_ITEM, self._items)
         self._rows["feedback.weight"] = _codes(before.terms.event_types, now.terms.event_types)
         theirs = {field.name: field.values for field in before.terms.context_fields}
         self._context = {f.name: at for at, f in enumerate(before.terms.context_fields)}
@@ -97,7 +94,7 @@ class WarmStart:
                 )
         return placed
 
-    def cold(self, events: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def cold(self, events: Ints) -> Bools:
         """Which rows (V + 1,) neither the model nor the data set learned from."""
         cold = np.concatenate([[False], events == 0])
         if "items.cold" in self._parent.tensors:
@@ -124,7 +121,7 @@ class WarmStart:
         return fresh
 
     def _by_column(
-        self, name: str, columns: NDArray[np.int64], stored: NDArray[Any], fresh: NDArray[Any]
+        self, name: str, columns: Ints, stored: NDArray[Any], fresh: NDArray[Any]
     ) -> NDArray[Any]:
         """A map of numbers: each keeps its weights, new ones begin at 0."""
         if not len(columns):  # a map of no numbers has one column, of zeros
@@ -157,13 +154,13 @@ class WarmStart:
         )
 
 
-def _codes(before: tuple[str, ...], now: tuple[str, ...]) -> NDArray[np.int64]:
+def _codes(before: tuple[str, ...], now: tuple[str, ...]) -> Ints:
     """Rows of a table whose row 0 is the unknown code."""
     places = _places(before, now)
     return np.concatenate([[0], np.where(places < 0, -1, places + 1)])
 
 
-def _places(before: tuple[str, ...] | None, now: tuple[str, ...] | None) -> NDArray[np.int64]:
+def _places(before: tuple[str, ...] | None, now: tuple[str, ...] | None) -> Ints:
     """Where each name now stood before, -1 where it did not."""
     stood = {name: at for at, name in enumerate(before or ())}
     return np.array([stood.get(name, -1) for name in now or ()], np.int64)

@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Floats32, Ints
 from training.data.reader import Histories, Requests
 from training.models.parts.base import Model
 from training.nn.step_inputs import begins_session
@@ -31,7 +30,7 @@ class Pairs(NamedTuple):
 
     row: Ints  # (P,)
     column: Ints  # (P,) 0-based
-    value: NDArray[np.float32]  # (P,)
+    value: Floats32  # (P,)
 
     def within(self, first: int, stop: int) -> Pairs:
         """Of the requests ``first`` to ``stop``, counted from the first of them."""

@@ -12,9 +12,8 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Ints, Objects
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS, ITEM_HOURS
@@ -26,7 +25,7 @@ Context = Sequence[str | None]  # of one user, a value a field
 class Catalogue:
     """All items that may be offered, and those of them that may not; numbered from 0."""
 
-    item_ids: NDArray[np.object_]  # (M,)
+    item_ids: Objects  # (M,)
     excluded: Ints  # ascending
 
     def numbers(self, ids: pa.Array) -> Ints:
@@ -78,8 +77,8 @@ class PopularInContext:
     fields: Sequence[str]
     min_events: int
     k: int
-    read: Callable[[], tuple[Ints, Sequence[NDArray[np.object_]]]]
-    _events: tuple[Ints, Sequence[NDArray[np.object_]]] | None = field(default=None, repr=False)
+    read: Callable[[], tuple[Ints, Sequence[Objects]]]
+    _events: tuple[Ints, Sequence[Objects]] | None = field(default=None, repr=False)
     _counts: dict[tuple[tuple[int, str], ...], tuple[Ints, Ints] | None] = field(
         default_factory=dict, repr=False
     )
@@ -131,7 +130,7 @@ class PopularInContext:
 
 def events_in_context(
     lake: Lake, hours: HourRange, catalogue: Catalogue, fields: Sequence[str]
-) -> tuple[Ints, Sequence[NDArray[np.object_]]]:
+) -> tuple[Ints, Sequence[Objects]]:
     """Of each event of the hours its item's number, and its value of each context field."""
     rows = lake.arrow(EVENTS, hours, columns=("item_id", "context"))
     number = catalogue.numbers(_whole(rows["item_id"]))
@@ -148,9 +147,7 @@ def recent(as_of: Hour, hours: int) -> HourRange:
     return HourRange(as_of - hours, as_of)
 
 
-def contexts_of(
-    requested: Mapping[str, NDArray[np.object_]], rows: Ints
-) -> tuple[Ints, list[Context]]:
+def contexts_of(requested: Mapping[str, Objects], rows: Ints) -> tuple[Ints, list[Context]]:
     """The distinct contexts of some users, and which of them is whose, (len(rows),)."""
     import pandas as pd
 

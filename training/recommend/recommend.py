@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Ints, Ints32
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_S, Hour, parse_duration_h
 from pipeline.lake.lake import Lake
@@ -147,7 +146,7 @@ def recommend(
     return result
 
 
-def last_context(histories: Histories, block: Ints) -> NDArray[np.int32]:
+def last_context(histories: Histories, block: Ints) -> Ints32:
     """The context (n, C) in which each user was last seen: a user's next request is most like it.
 
     A field that the last event does not tell stays unknown.

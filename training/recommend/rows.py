@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Floats32, Ints, Objects
 from pipeline.hours import Hour
 from pipeline.lake.tables import RECOMMENDATIONS
 
@@ -22,15 +22,13 @@ _SOURCES = ("model", "popularity")
 class RankedItems:
     """The places of b users, best first; an empty place has the source NOTHING."""
 
-    user_ids: NDArray[np.object_]  # (b,)
+    user_ids: Objects  # (b,)
     item: Ints  # (b, K) number in the catalogue
-    score: NDArray[np.float32]  # (b, K)
+    score: Floats32  # (b, K)
     source: NDArray[np.int8]  # (b, K) MODEL, POPULARITY or NOTHING
 
     @classmethod
-    def of_model(
-        cls, user_ids: NDArray[np.object_], item: Ints, score: NDArray[np.float32], k: int
-    ) -> RankedItems:
+    def of_model(cls, user_ids: Objects, item: Ints, score: Floats32, k: int) -> RankedItems:
         """From a model's best items, (b, K or fewer); minus infinity marks that there is none."""
         wide = ((0, 0), (0, k - item.shape[1]))
         score = np.pad(score, wide, constant_values=-np.inf)

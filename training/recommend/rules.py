@@ -7,9 +7,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Bools, Ints, Objects
 from pipeline.hours import US_PER_S, Hour, HourRange, parse_duration_h
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEM_HOURS, ITEMS, TIMESTAMP
@@ -18,9 +17,7 @@ from training.data.arrays import ranges
 from training.data.reader import Histories, Requests
 
 
-def excluded_items(
-    lake: Lake, rules: RecommendSettings, item_ids: NDArray[np.object_], at: datetime
-) -> Ints:
+def excluded_items(lake: Lake, rules: RecommendSettings, item_ids: Objects, at: datetime) -> Ints:
     """Places in ``item_ids`` of what nobody is offered at a time, ascending.
 
     An item cannot be had before ``available_from``, nor from ``available_to`` on; one of which the
@@ -84,8 +81,6 @@ def _session_start(histories: Histories, requests: Requests, gap_s: int) -> Ints
     return np.where(going_on, within, length)
 
 
-def _is_in(ids: pa.Array, those: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
-    mask: NDArray[np.bool_] = pc.is_in(ids, value_set=those.cast(pa.string())).to_numpy(
-        zero_copy_only=False
-    )
+def _is_in(ids: pa.Array, those: pa.Array | pa.ChunkedArray) -> Bools:
+    mask: Bools = pc.is_in(ids, value_set=those.cast(pa.string())).to_numpy(zero_copy_only=False)
     return mask

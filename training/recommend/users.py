@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from pipeline.array_types import Ints, Objects
 from pipeline.errors import UsageError
 
 USER_ID = "user_id"
@@ -20,8 +20,8 @@ _TABLES = (".csv", ".parquet", ".tsv")
 class RequestedUsers:
     """Each user once, in the order of the file; ``context`` holds a column for each field."""
 
-    user_ids: NDArray[np.object_]  # (u,)
-    context: dict[str, NDArray[np.object_]]  # field -> (u,) texts, None = unknown
+    user_ids: Objects  # (u,)
+    context: dict[str, Objects]  # field -> (u,) texts, None = unknown
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -101,7 +101,7 @@ def _texts(path: Path, name: str, column: pa.ChunkedArray) -> pa.Array:
     return pc.if_else(pc.equal(whole, ""), None, whole)
 
 
-def _first_of_each(ids: pa.Array) -> NDArray[np.int64]:
+def _first_of_each(ids: pa.Array) -> Ints:
     codes = ids.dictionary_encode().indices.to_numpy()
     _, first = np.unique(codes, return_index=True)
     return np.sort(first)

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.array_types import Objects
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_S
 from pipeline.text.wording import counted
@@ -66,7 +67,7 @@ class LoadedModel:
 
     model: Model
     card: ModelCard
-    item_ids: NDArray[np.object_]
+    item_ids: Objects
 
 
 def model_id_of(
@@ -181,9 +182,7 @@ def load_model(folder: Path) -> LoadedModel:
     card = read_card(folder)
     for name in (WEIGHTS_NAME, VOCABULARY_NAME):
         verify_file(folder / name, card.files.get(name))
-    item_ids: NDArray[np.object_] = (
-        pq.read_table(folder / VOCABULARY_NAME)["item_id"].to_numpy().astype(object)
-    )
+    item_ids: Objects = pq.read_table(folder / VOCABULARY_NAME)["item_id"].to_numpy().astype(object)
     if len(item_ids) != card.n_items:
         raise HourglassError(
             f"{folder / VOCABULARY_NAME}: holds {counted(len(item_ids), 'item')}, the card says "

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.array_types import Floats
+from pipeline.array_types import Floats, Ints
 from pipeline.settings.settings import EvaluationSettings
 from training.metrics.bootstrap import UserTotals, resampled_means
 from training.metrics.metrics import Metric, target_values
@@ -45,7 +44,7 @@ class Curves:
 
     curves: tuple[Curve, ...]
     hour: Floats  # (P,) end of the last step, in hours since 1970
-    targets: NDArray[np.int64]  # (P,) of the last step alone
+    targets: Ints  # (P,) of the last step alone
 
 
 def smooth_steps(n_steps: int, step_h: int) -> int:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from pipeline.array_types import Bools, Ints, Ints32
 from pipeline.dataset.encoding import Encoding
 from pipeline.dataset.event_log import FlatLog
 from pipeline.errors import HourglassError
@@ -43,11 +43,11 @@ _OPTIMISER = "optimiser:"
 class StepRanks:
     """The targets of one step and their ranks by one arm; users and items are the log's codes."""
 
-    user: NDArray[np.int32]  # (n,)
-    time_us: NDArray[np.int64]  # (n,)
-    item: NDArray[np.int32]  # (n,)
-    known: NDArray[np.bool_]  # (n,) whether the item was seen before the step
-    rank: NDArray[np.int32]  # (n,) 1-based
+    user: Ints32  # (n,)
+    time_us: Ints  # (n,)
+    item: Ints32  # (n,)
+    known: Bools  # (n,) whether the item was seen before the step
+    rank: Ints32  # (n,) 1-based
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Bools, Ints, Ints32
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.settings.settings import EvaluationSettings
@@ -35,7 +36,7 @@ class Results:
     by_arm: dict[str, list[StepResult]]
 
     @property
-    def step(self) -> NDArray[np.int64]:
+    def step(self) -> Ints:
         """Number of the step of each target, (n,)."""
         lengths = [len(result.ranks.user) for result in self.by_arm[self.names[0]]]
         return np.repeat(np.arange(len(lengths)), lengths)
@@ -47,7 +48,7 @@ class Results:
         )
         return joined
 
-    def rank(self, arm: str) -> NDArray[np.int32]:
+    def rank(self, arm: str) -> Ints32:
         """Rank of each target by an arm, (n,)."""
         return np.concatenate([result.ranks.rank for result in self.by_arm[arm]])
 
@@ -131,7 +132,7 @@ def reference_arm(arms: Sequence[Arm]) -> str:
 
 
 def _figures(
-    results: Results, mask: NDArray[np.bool_], reference: str, rule: EvaluationSettings, seed: int
+    results: Results, mask: Bools, reference: str, rule: EvaluationSettings, seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     values = {
         name: np.stack(

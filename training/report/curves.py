@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.array_types import Floats
 from pipeline.hours import Hour, HourRange
 from pipeline.report.format import Interval
 from training.deployment.monitor_record import MonitorResult
@@ -33,10 +33,10 @@ class Curve:
 
     name: str
     role: Role
-    at: NDArray[np.float64]
-    value: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    at: Floats
+    value: Floats
+    low: Floats
+    high: Floats
 
     @property
     def judged(self) -> int:
@@ -60,9 +60,9 @@ class Growth:
     """Odds of one candidate by place, (P,), and those that prove a gain; a row of NaN is a gap."""
 
     name: str
-    at: NDArray[np.float64]
-    odds: NDArray[np.float64]
-    needed: NDArray[np.float64]
+    at: Floats
+    odds: Floats
+    needed: Floats
 
 
 class HourMetric(NamedTuple):
@@ -153,9 +153,7 @@ def interval_of(row: SummaryRow) -> Interval:
     return Interval(row.mean, row.lower, row.upper)
 
 
-def with_gaps(
-    points: Iterable[HourMetric], hours: HourRange, n_figures: int
-) -> NDArray[np.float64]:
+def with_gaps(points: Iterable[HourMetric], hours: HourRange, n_figures: int) -> Floats:
     """Points in order, with NaN wherever an hour between two was not judged.
 
     Returns:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.array_types import Bools, Ints
+from pipeline.array_types import Bools, Ints, Objects
 from training.model_types import Tensors
 
 
@@ -87,7 +86,7 @@ class ParentWeights:
 
     model_id: str
     tensors: Tensors
-    item_ids: NDArray[np.object_]  # (W,) its vocabulary
+    item_ids: Objects  # (W,) its vocabulary
     optimiser: Tensors | None = None  # what `GradientTrained.optimiser_tensors` gave, if kept
     as_of_us: int | None = None  # it has learned from what happened before
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats32, Ints
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from training.data.reader import DataSet, Histories, Popularity, Requests
@@ -30,7 +31,7 @@ class Model(Protocol):
         """Learn from the data set and return the final training metrics."""
         ...
 
-    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+    def score(self, histories: Histories, requests: Requests) -> Floats32:
         """Score every item for every request, (n, V)."""
         ...
 
@@ -80,7 +81,7 @@ def require_items(model_name: str, data: DataSet) -> None:
         )
 
 
-def share(events: NDArray[np.int64]) -> NDArray[np.float32]:
+def share(events: Ints) -> Floats32:
     """Events of each item as a part of all, (V,); all zero where there are none."""
     return (events / max(1, int(events.sum()))).astype(np.float32)
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.array_types import Ints
+from pipeline.array_types import Bools, Floats32, Ints, Ints32
 from training.data.reader import Popularity
 
 _MAX_CELLS = 64_000_000  # of one hour x item table: 256 MB
@@ -59,16 +58,16 @@ class TrendRule:
     window_h: int
 
 
-def log_q_at(counts: HourCounts, hour: int, n_items: int, rule: TrendRule) -> NDArray[np.float32]:
+def log_q_at(counts: HourCounts, hour: int, n_items: int, rule: TrendRule) -> Floats32:
     """log q of every item at an hour, (V,)."""
     recent = counts.within(hour - rule.window_h, hour)
     weight = recent.events * np.exp2(-(hour - 1 - recent.hour) / rule.half_life_h)
     smoothed = np.bincount(recent.item - 1, weights=weight, minlength=n_items) + rule.smoothing
-    log_q: NDArray[np.float32] = np.log(smoothed / smoothed.sum()).astype(np.float32)
+    log_q: Floats32 = np.log(smoothed / smoothed.sum()).astype(np.float32)
     return log_q
 
 
-def age_h_at(counts: HourCounts, hour: int, n_items: int, window_h: int) -> NDArray[np.float32]:
+def age_h_at(counts: HourCounts, hour: int, n_items: int, window_h: int) -> Floats32:
     """Hours since the first event of every item within the window before an hour, (V,).
 
     An item without one is as old as the window.
@@ -84,17 +83,12 @@ def age_h_at(counts: HourCounts, hour: int, n_items: int, window_h: int) -> NDAr
 class TrendTable:
     """log q at the hours of many targets, looked up by row."""
 
-    log_q: NDArray[np.float32]  # (H, V)
-    row: NDArray[np.int32]  # (N,) the row of each given hour, -1 where none was wanted
+    log_q: Floats32  # (H, V)
+    row: Ints32  # (N,) the row of each given hour, -1 where none was wanted
 
     @classmethod
     def at(
-        cls,
-        counts: HourCounts,
-        hours: Ints,
-        wanted: NDArray[np.bool_],
-        n_items: int,
-        rule: TrendRule,
+        cls, counts: HourCounts, hours: Ints, wanted: Bools, n_items: int, rule: TrendRule
     ) -> TrendTable:
         """Tabulate the distinct ones of ``hours`` (N,) where they are ``wanted`` (N,).
 
@@ -113,11 +107,11 @@ class TrendTable:
             table[number] = log_q_at(counts, hour, n_items, rule)
         return cls(table, row)
 
-    def of(self, event: Ints, column: Ints | slice) -> NDArray[np.float32]:
+    def of(self, event: Ints, column: Ints | slice) -> Floats32:
         """log q at events' hours of the items column + 1; the two are broadcast together."""
         if isinstance(column, slice) or event.ndim == 1:
             return self.log_q[self.row[event], column]
         # A batch has few hours: its draws are looked up once for each of them.
         rows, of_event = np.unique(self.row[event[:, 0]], return_inverse=True)
-        looked_up: NDArray[np.float32] = self.log_q[rows[:, None], column][of_event]
+        looked_up: Floats32 = self.log_q[rows[:, None], column][of_event]
         return looked_up

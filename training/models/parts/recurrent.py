@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.array_types import Bools, Ints
+from pipeline.array_types import Bools, Floats32, Ints
 from pipeline.errors import HourglassError
 from training.batching.targets import (
     TargetSplit,
@@ -296,7 +296,7 @@ class RecurrentModel:
         """Let a variant turn what was learned of taste (n, V) into the scores of requests."""
         return affinity
 
-    def score(self, histories: Histories, requests: Requests) -> NDArray[np.float32]:
+    def score(self, histories: Histories, requests: Requests) -> Floats32:
         """Score all items for each request, (n, V)."""
         scores = np.empty((len(requests), self.trained_net().items.n_items), np.float32)
         with self.inference():

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pipeline.array_types import Floats32, Ints
+from pipeline.array_types import Bools, Floats, Floats32, Ints
 from pipeline.hours import US_PER_HOUR
 from training.data.arrays import known_events, latest_before
 from training.data.reader import Histories, Requests
@@ -219,7 +219,7 @@ class FeatureStore:
         since = stop[row] - latest
         ones = np.ones(len(row), np.float32)
 
-        def term(name: str, value: NDArray[np.floating], mask: NDArray[np.bool_]) -> PairFeature:
+        def term(name: str, value: NDArray[np.floating], mask: Bools) -> PairFeature:
             return PairFeature(name, row[mask], column[mask], value[mask].astype(np.float32))
 
         return [
@@ -269,7 +269,7 @@ def add_score_features(
     features: FeatureStore,
     histories: Histories,
     requests: Requests,
-    weights: NDArray[np.float64],
+    weights: Floats,
 ) -> None:
     """Add all terms but the affinity to scores (n, V), in place.
 

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.array_types import Floats, Ints
+from pipeline.array_types import Floats, Floats32, Ints
 from training.batching.samplers import AliasSampler
 
 _NEVER = -1e30  # a log weight that counts for nothing; finite, so that no row turns into NaN
@@ -71,7 +70,7 @@ class Shared:
 class Choices:
     """Terms of the candidates of requests; candidate 0 is what was chosen."""
 
-    features: NDArray[np.float32]  # (n, C, K)
+    features: Floats32  # (n, C, K)
     log_weight: Floats  # (n, C) log of how many items a candidate stands for
 
     def take(self, rows: slice) -> Choices:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.array_types import Floats, Floats32, Ints
 
-def in_order(row: NDArray[Any], exact: NDArray[np.float64]) -> NDArray[np.float32]:
+
+def in_order(row: NDArray[Any], exact: Floats) -> Floats32:
     """Single precision of values above 0; of each row, what differed still differs as it did.
 
     A trace of popularity would be lost beside a whole number.  The bits of positive floats count
@@ -26,18 +28,18 @@ def in_order(row: NDArray[Any], exact: NDArray[np.float64]) -> NDArray[np.float3
     return rounded
 
 
-def most_of_each_row(row: NDArray[Any], value: NDArray[Any], most: int) -> NDArray[np.int64]:
+def most_of_each_row(row: NDArray[Any], value: NDArray[Any], most: int) -> Ints:
     """Positions of the ``most`` largest values of each row; earlier positions win ties."""
     order = np.lexsort((-value, row))
     ordered = row[order]
     first = np.searchsorted(ordered, ordered, side="left")
-    largest: NDArray[np.int64] = order[np.arange(len(order)) - first < most]
+    largest: Ints = order[np.arange(len(order)) - first < most]
     return largest
 
 
 def largest_of_each_row(
     row: NDArray[Any], value: NDArray[Any], tie: NDArray[Any], most: int
-) -> NDArray[np.int64]:
+) -> Ints:
     """Positions of the ``most`` largest values of each row; of equal ones those of smaller ``tie``.
 
     For long rows of which few values are kept: `most_of_each_row` sorts them all.  Rows ascend.
