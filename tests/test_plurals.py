@@ -54,7 +54,7 @@ NEVER_ONE = {
     "pipeline/report/traffic_lights.py: {percent(duplicates, records)} were duplicates",
     "pipeline/quality/duplicates.py: {name} repeats records",
     "pipeline/report/traffic_lights.py: {significant(lengths.mean)} events",
-    "pipeline/sessions/kernel.py: {n} events",
+    "pipeline/sessions/gap_kernel.py: {n} events",
     "pipeline/sources/delimited.py: {count} columns",
     "training/metrics/bootstrap.py: {user.shape[0]} users",
     "training/registry/lineage.py: {uri} records",

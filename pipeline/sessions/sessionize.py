@@ -27,8 +27,8 @@ from pipeline.lake.stale_hours import (
 from pipeline.lake.steps import EMPTY_DIGEST, SESSIONIZE
 from pipeline.lake.tables import FILLED_HOURS
 from pipeline.quality.verdicts import how_to_go_on, refused_hours
+from pipeline.sessions.compute_range import Computed, commit, compute_sessions
 from pipeline.sessions.in_process import TaskError
-from pipeline.sessions.job import Computed, commit, compute_sessions
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
 

@@ -35,7 +35,7 @@ from pipeline.lake.tables import (
 )
 from pipeline.sessions.arrow_exchange import Received, ShuffleBlock
 from pipeline.sessions.dwell import moments_of_us
-from pipeline.sessions.kernel import (
+from pipeline.sessions.gap_kernel import (
     EVENT_INDEX,
     NO_RUN,
     Digests,

@@ -29,9 +29,9 @@ from pipeline.lake.parquet_files import HourFile, HourWriter
 from pipeline.lake.spark import worker_error
 from pipeline.lake.steps import SESSIONIZE
 from pipeline.lake.tables import OPEN_SESSIONS
-from pipeline.sessions import job
+from pipeline.sessions import compute_range
+from pipeline.sessions.compute_range import Computed, compute_sessions, run_in_process, run_on_spark
 from pipeline.sessions.in_process import TaskError
-from pipeline.sessions.job import Computed, compute_sessions, run_in_process, run_on_spark
 from pipeline.sessions.sessionize import sessionize
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +52,7 @@ def test_both_ways_write_the_same_files(
     rules, events, cuts = case
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as name:
         for limit in ("_ROWS_WORTH_A_TASK", "_ROWS_PER_BUCKET", "_ROWS_PER_GROUP"):
-            patch.setattr(job, limit, 60)
+            patch.setattr(compute_range, limit, 60)
         folder = Path(name)
         arrived = write_events(folder, events)
         carried: list[HourFile] = []

@@ -28,7 +28,7 @@ from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.stale_hours import FilledState, filled_state, rules_digest, stale_hours_of
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.lake.tables import EVENTS, OPEN_SESSIONS, SESSIONS, TableSpec
-from pipeline.sessions import job
+from pipeline.sessions import compute_range
 from pipeline.sessions import sessionize as sessionize_module
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
 from pipeline.settings.settings import SessionSettings, Settings
@@ -120,8 +120,8 @@ class History:
         patch.setattr(sessionize_module, "_HOURS_PER_STEP", rng.choice([1, 3, 1000]))
         patch.setattr(sessionize_module, "compute_sessions", self.compute)
         if rng.random() < 0.5:
-            patch.setattr(job, "_ROWS_WORTH_A_TASK", 2)
-            patch.setattr(job, "_ROWS_PER_GROUP", 3)
+            patch.setattr(compute_range, "_ROWS_WORTH_A_TASK", 2)
+            patch.setattr(compute_range, "_ROWS_PER_GROUP", 3)
 
     def change_rules(self) -> None:
         gap_s = self.rng.choice([1800, 3600, 3600, 5400, 9000, 86_400, 180_000])
@@ -132,7 +132,7 @@ class History:
         if any(hour in self.failing for hour in hours):
             raise ValueError("this hour cannot be computed")
         self.steps += 1
-        return job.compute_sessions(NO_SPARK, lake, rules, hours)  # type: ignore[arg-type]
+        return compute_range.compute_sessions(NO_SPARK, lake, rules, hours)  # type: ignore[arg-type]
 
     def arrive(self) -> None:
         """New events, some a gap's length from known ones; now and then one is withdrawn."""

@@ -26,9 +26,9 @@ from test_sessionize import random_log
 from pipeline.hours import US_PER_HOUR, Hour, HourRange
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
-from pipeline.sessions import job, kernel, stages
+from pipeline.sessions import compute_range, gap_kernel, stages
+from pipeline.sessions.compute_range import OUTPUTS, Computed, make_plan, run_in_process
 from pipeline.sessions.dwell import moments_of_us
-from pipeline.sessions.job import OUTPUTS, Computed, make_plan, run_in_process
 from pipeline.sessions.stages import Plan
 from pipeline.settings.settings import SessionSettings
 
@@ -149,17 +149,17 @@ def test_thousands_of_random_logs_cut_anyhow_are_as_defined(
 def test_many_tasks_of_each_stage_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     events = random_log(5, 120, Rules(), span_h=20)
     few = assert_same(Rules(), events, [0, 9, SPAN_H])
-    monkeypatch.setattr(job, "_ROWS_WORTH_A_TASK", 20)
-    monkeypatch.setattr(job, "_ROWS_PER_SCAN", 60)
-    monkeypatch.setattr(job, "_ROWS_PER_BUCKET", 90)
-    monkeypatch.setattr(job, "_ROWS_PER_GROUP", 100)
+    monkeypatch.setattr(compute_range, "_ROWS_WORTH_A_TASK", 20)
+    monkeypatch.setattr(compute_range, "_ROWS_PER_SCAN", 60)
+    monkeypatch.setattr(compute_range, "_ROWS_PER_BUCKET", 90)
+    monkeypatch.setattr(compute_range, "_ROWS_PER_GROUP", 100)
     monkeypatch.setattr(stages, "_OPEN_ROWS_AT_ONCE", 30)
     assert assert_same(Rules(), events, [0, 9, SPAN_H]) == few
 
 
 def test_trails_whose_half_digests_are_equal_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 bits order trails and 128 tell them apart; here all share the first 64."""
-    digests = kernel.session_key_hashes
+    digests = gap_kernel.session_key_hashes
 
     def alike(names: Any) -> tuple[Any, Any]:
         high, low = digests(names)
@@ -214,14 +214,14 @@ def test_the_digest_of_open_sessions_changes_with_any_field() -> None:
 
 def test_names_that_run_together_are_different_trails() -> None:
     names = [("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc"), ("1:a", ""), ("1", ":a")]
-    high, low = kernel.session_key_hashes(names)
+    high, low = gap_kernel.session_key_hashes(names)
     assert len(set(zip(high.tolist(), low.tolist(), strict=True))) == len(names)
 
 
 def test_a_session_id_is_the_trail_and_the_start_in_hexadecimal() -> None:
     trail = np.array([0, 2**64 - 1, 255], np.uint64)
     start_us = np.array([1, -1, 1_456_789_012_345_678], np.int64)
-    assert kernel.session_ids(trail, start_us).to_pylist() == [
+    assert gap_kernel.session_ids(trail, start_us).to_pylist() == [
         f"{int(t):016x}{int(s) % 2**64:016x}" for t, s in zip(trail, start_us, strict=True)
     ]
 
@@ -267,7 +267,7 @@ def test_a_plan_takes_every_file_and_hour_once(shape: list[tuple[int, int]], cor
     limits = {"_ROWS_WORTH_A_TASK": 300, "_ROWS_PER_SCAN": 900, "_ROWS_PER_GROUP": 700}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in limits.items():
-            patch.setattr(job, name, value)
+            patch.setattr(compute_range, name, value)
         plan = make_plan(SessionSettings(), hours, events[:0], events, {}, cores)
     assert (plan.scans[0], plan.scans[-1]) == (0, len(events))
     assert (plan.groups[0], plan.groups[-1]) == (hours.first.index, hours.stop.index)

@@ -15,7 +15,7 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
 from pipeline.sessions import arrow_exchange, in_process
-from pipeline.sessions.kernel import SessionRules
+from pipeline.sessions.gap_kernel import SessionRules
 from pipeline.sessions.stages import WRITTEN_KIND, Plan, assigning, scan, writing
 from pipeline.settings.settings import SessionSettings
 
