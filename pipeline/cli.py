@@ -312,6 +312,7 @@ def dataset(
     ] = None,
 ) -> None:
     """Freeze what a model may know at an hour into Parquet shards."""
+    from pipeline.dataset.by_time import dataset_folder
     from pipeline.dataset.freeze import freeze_and_validate
     from pipeline.dataset.manifest import read_manifest
     from pipeline.quality.results import refuse_critical
@@ -328,7 +329,7 @@ def dataset(
     time = ctx.as_of(as_of)
     if judged_until not in (None, "last"):
         time = Hour.parse(str(judged_until)) - parse_duration_h(settings.evaluation.horizon)
-    base = ctx.dataset(extend, "--extend") if extend else None
+    base = dataset_folder(settings.path("shards"), extend, "--extend") if extend else None
     folder, outcome = freeze_and_validate(ctx, settings, time, base)
     for result in outcome.results:
         if not result.success:

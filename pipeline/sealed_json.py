@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,22 @@ def hour_of_name(path: Path) -> Hour | None:
         return Hour.parse(path.name[:_HOUR_CHARS])
     except HourglassError:
         return None
+
+
+def dated_records(
+    folder: Path, first: Hour | None = None, stop: Hour | None = None, *, newest_first: bool = False
+) -> Iterator[tuple[Hour, Path]]:
+    """Records whose names begin with an hour of a range, with it, in the order of their names.
+
+    Only names are read, and of those outside the range nothing but their text, which sorts as time.
+    """
+    begins, ends = str(first or ""), str(stop or "~")
+    paths = folder.iterdir() if folder.is_dir() else ()
+    inside = [path for path in paths if begins <= path.name[:_HOUR_CHARS] < ends]
+    for path in sorted(inside, reverse=newest_first):
+        hour = hour_of_name(path)
+        if hour is not None:
+            yield hour, path
 
 
 def _plain(value: object) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +19,6 @@ from pipeline.process.actor import actor
 from pipeline.process.interrupts import is_interrupted
 from pipeline.process.locks import lake_lock
 from pipeline.quality.incident_log import Act
-from pipeline.settings.names import plain_name
 from pipeline.settings.settings import Settings
 from pipeline.text.masking import print_masked
 
@@ -230,29 +228,6 @@ class CommandContext:
     def horizon_from(self, as_of: Hour) -> HourRange:
         """The hours that judge what was frozen at ``as_of``."""
         return HourRange(as_of, as_of + parse_duration_h(self.settings.evaluation.horizon))
-
-    def dataset(self, text: str, option: str = "--dataset") -> Path:
-        """Folder of a data set by its id; ``last`` is the one of the latest time.
-
-        Raises:
-            UsageError: there is no such data set, or the text, which ``option`` names, is no id.
-        """
-        from pipeline.errors import UsageError
-
-        shards = self.settings.path("shards")
-        if text != "last":
-            plain_name(option, text)
-            if not (shards / text / "manifest.json").is_file():
-                raise UsageError(f"no data set {text!r} in {shards}: run `hourglass dataset`")
-            return shards / text
-        datasets = sorted(
-            (json.loads(path.read_text("utf-8"))["as_of"], path.stat().st_mtime_ns, path.parent)
-            for path in shards.glob("[!.]*/manifest.json")
-        )
-        if not datasets:
-            raise UsageError(f"no data set in {shards} yet: run `hourglass dataset`")
-        folder: Path = datasets[-1][2]
-        return folder
 
 
 _Advance = Callable[[float], None]

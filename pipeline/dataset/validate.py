@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
+from pipeline.dataset.by_time import datasets_by_time
 from pipeline.dataset.manifest import MANIFEST_NAME, Manifest, read_manifest
 from pipeline.errors import HourglassError
 from pipeline.files import write_text
@@ -133,16 +134,18 @@ def refuse_critical_dataset(folder: Path) -> None:
 
 def _dataset_before(folder: Path, manifest: Manifest) -> Path | None:
     """The data set of the latest time before this one's that was made alike and not refused."""
-    others = (path.parent for path in folder.parent.glob(f"[!.]*/{MANIFEST_NAME}"))
-    datasets = [(read_manifest(other), other) for other in others if other != folder]
-    alike = [
-        (other.as_of, path)
-        for other, path in datasets
-        if other.as_of < manifest.as_of
-        and (other.window_h, other.config_digest) == (manifest.window_h, manifest.config_digest)
-        and dataset_verdict(path)[0] != "critical"
-    ]
-    return max(alike, default=(None, None))[1]
+    for hour, name in datasets_by_time(folder.parent):
+        other = folder.parent / name
+        if hour >= str(manifest.as_of) or not (other / MANIFEST_NAME).is_file():
+            continue
+        earlier = read_manifest(other)
+        alike = (earlier.window_h, earlier.config_digest) == (
+            manifest.window_h,
+            manifest.config_digest,
+        )
+        if alike and dataset_verdict(other)[0] != "critical":
+            return other
+    return None
 
 
 def _vocabulary(folder: Path) -> pa.Array:

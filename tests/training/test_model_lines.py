@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from shop import SMALL, Shop
 
+from pipeline.sealed_json import FORMAT, write_record
 from pipeline.settings.settings import load_settings
 from training.cli.main import run
 from training.data.reader import read_dataset
@@ -105,18 +106,21 @@ def test_what_the_gate_blocked_is_not_gone_on_from(
     as_of = read_dataset(shop.work / "shards" / "hour-2").manifest.as_of
     assert latest_model_of(settings, "own", as_of) == second["model_id"]
     decisions = settings.path("decisions")
-    decisions.mkdir()
-    said = {"outcome": "block", "made_at": "2026-01-01T00:00:00"}
-    file = decisions / f"2016-03-14T14-{second['model_id']}-0123456789ab.json"
-    file.write_text(json.dumps(said))
+
+    def decide(hour: int, outcome: str, **content: object) -> Path:
+        made_at = f"2026-01-01T{hour:02d}:00:00"
+        said = {"format": FORMAT, "outcome": outcome, "made_at": made_at, **content}
+        return write_record(decisions, f"2016-03-14T14-{second['model_id']}", said)
+
+    blocked = decide(0, "block")
     assert latest_model_of(settings, "own", as_of) == first["model_id"]
-    later = file.with_name(file.name.replace("-0123", "-4567"))
-    later.write_text(json.dumps({"outcome": "hold", "made_at": "2026-01-01T01:00:00"}))
+    held = decide(1, "hold")
     assert latest_model_of(settings, "own", as_of) == second["model_id"]
-    data = {"outcome": "block", "made_at": "2026-01-01T02:00:00", "reasons": ["missing_ranks"]}
-    later.write_text(json.dumps(data))  # says nothing of the model
+    held.unlink()
+    decide(2, "block", reasons=["missing_ranks"])  # says nothing of the model
     assert latest_model_of(settings, "own", as_of) == second["model_id"]
-    file.write_text("{")  # nobody knows what it said
+    blocked.chmod(0o644)
+    blocked.write_text("{")  # nobody knows what it said
     assert latest_model_of(settings, "own", as_of) == first["model_id"]
 
 

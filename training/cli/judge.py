@@ -20,11 +20,11 @@ def judge(
 
     By the models of their time: nothing is trained for them but the baseline, and nothing promoted.
     """
+    from pipeline.dataset.by_time import dataset_folder
     from training.steps.catch_up import judge_step, refuse_left_out
 
     ctx: CommandContext = context.obj
-    done = judge_step(
-        ctx, ctx.dataset(dataset), plan, lambda line: ctx.console.print(line, markup=False)
-    )
+    folder = dataset_folder(ctx.settings.path("shards"), dataset)
+    done = judge_step(ctx, folder, plan, lambda line: ctx.console.print(line, markup=False))
     print_result(ctx, done)
     refuse_left_out(done.value)

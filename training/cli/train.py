@@ -62,6 +62,7 @@ def train(
     processes: Annotated[int, typer.Option(help="train in so many processes", min=1)] = 1,
 ) -> None:
     """Fit the configured models on a data set and register them."""
+    from pipeline.dataset.by_time import dataset_folder
     from training.fit.launch import is_one_of_several, launch
     from training.fit.model_check import Facts, check_models
     from training.fit.model_configs import chosen
@@ -74,7 +75,7 @@ def train(
     # Also those that are not chosen: a wrong setting is wrong whatever is asked for.  How much the
     # data set knows is checked with it: it may be older than the settings.
     check_models(ctx.settings, Facts())
-    folder = ctx.dataset(dataset)
+    folder = dataset_folder(ctx.settings.path("shards"), dataset)
     if as_needed:
         if model or system:
             raise UsageError(
@@ -120,10 +121,11 @@ def _without_processes(context: typer.Context, dataset: str) -> list[str]:
 
 def stale(context: typer.Context, dataset: DataSet = "last") -> None:
     """Say whether retraining on a data set is worth it, by signs that cost next to nothing."""
+    from pipeline.dataset.by_time import dataset_folder
     from training.steps.retrain import retrain_step
 
     ctx: CommandContext = context.obj
-    print_result(ctx, retrain_step(ctx, ctx.dataset(dataset)))
+    print_result(ctx, retrain_step(ctx, dataset_folder(ctx.settings.path("shards"), dataset)))
 
 
 def refit(

@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.errors import HourglassError
-from pipeline.sealed_json import Record, hour_of_name, read_record
+from pipeline.sealed_json import Record, dated_records, read_record
 from training.deployment.approval import answers, deadline, instant, needs_approval
-from training.gate.decision_file import DecisionRecord, read_decision
+from training.gate.decision_file import DecisionRecord, decision_of
 from training.gate.evidence import Outcome
 
 
@@ -54,10 +54,11 @@ def waiting(folder: Path, at: datetime) -> Path | None:
         HourglassError: a decision or an answer was changed.
     """
     candidates: list[tuple[tuple[str, str], Path]] = []
-    for path in sorted(folder.glob("[0-9]*.json")):
-        if hour_of_name(path) is None or read_record(path).content.get("kind") != "decision":
+    for _, path in dated_records(folder):
+        record = read_record(path)
+        if record.content.get("kind") != "decision":
             continue
-        decision = read_decision(path)
+        decision = decision_of(record)
         if (
             decision.outcome is Outcome.PROMOTE
             and needs_approval(decision)
@@ -72,23 +73,22 @@ def waiting(folder: Path, at: datetime) -> Path | None:
 def _voided_by(decision: DecisionRecord, waits: bool) -> Record | None:
     """The first newer decision about the same line that takes its place."""
     own = decision.record
-    for path in sorted(own.path.parent.glob("[0-9]*.json")):
-        hour = hour_of_name(path)
-        if hour is None or hour < decision.as_of or path.name == own.path.name:
+    for _, path in dated_records(own.path.parent, decision.as_of):
+        if path.name == own.path.name:
             continue
         other = read_record(path)
         if (
             _candidate_name(other) == _candidate_name(own)
             and _decided_at(other) > _decided_at(own)
             and not _is_same(own, other)
-            and (not waits or _voids_waiting(path))
+            and (not waits or _voids_waiting(other))
         ):
             return other
     return None
 
 
-def _voids_waiting(path: Path) -> bool:
-    newer = read_decision(path)
+def _voids_waiting(record: Record) -> bool:
+    newer = decision_of(record)
     if newer.outcome is Outcome.PROMOTE:
         given_answers = answers(newer)
         return bool(given_answers) and all(answer.approved for answer in given_answers)

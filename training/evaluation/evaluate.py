@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from pipeline.dataset.by_time import hours_by_name
 from pipeline.errors import HourglassError
 from pipeline.files import write_text
+from pipeline.hours import Hour
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, read_dataset, sha256_of
 from training.evaluation.slices import first_seen_us, slice_masks
@@ -33,6 +35,7 @@ from training.registry.model_card import CARD_NAME
 from training.registry.model_store import available
 
 BOOTSTRAP_SEED = 0
+INDEX_NAME = "evaluation.json"
 
 
 @runtime_checkable
@@ -217,6 +220,20 @@ def read_evaluation(folder: Path) -> Evaluation:
     )
 
 
+def evaluations_after(evaluations: Path, first: Hour) -> list[Path]:
+    """Folders of evaluations whose hours end after one, or that do not tell their hours."""
+
+    def end_of(folder: Path) -> Hour | None:
+        try:
+            evaluation = read_evaluation(folder)
+            return Hour.parse(evaluation.start) + evaluation.hours
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, HourglassError):
+            return None
+
+    ends = sorted(hours_by_name(evaluations, INDEX_NAME, end_of).items())
+    return [evaluations / name for name, end in ends if not end or end > str(first)]
+
+
 def _row(row: dict[str, Any]) -> SummaryRow:
     values: dict[str, Any] = {k: math.nan if value is None else value for k, value in row.items()}
     return SummaryRow(**values)
@@ -234,7 +251,7 @@ def _write(path: Path, evaluation: Evaluation) -> None:
 
 
 def _index(folder: Path) -> Path:
-    return folder / "evaluation.json"
+    return folder / INDEX_NAME
 
 
 def summarise(

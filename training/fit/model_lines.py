@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.dataset.by_time import dataset_folder, datasets_by_time
+from pipeline.dataset.manifest import MANIFEST_NAME
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
+from pipeline.sealed_json import read_record
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.fit.model_check import check_models, facts_of
 from training.fit.model_configs import chosen
 from training.gate.reasons import OF_NO_CANDIDATE
+from training.registry.candidates import candidates, trained_on
 from training.registry.model_card import read_card
+
+_UNKNOWN = "~"  # sorts after every hour
 
 
 def latest_model_of(settings: Settings, name: str, before: Hour) -> str | None:
@@ -23,35 +28,45 @@ def latest_model_of(settings: Settings, name: str, before: Hour) -> str | None:
     model as the first time.  Neither do those whose artefact is gone or damaged, nor those that the
     gate blocked: what is wrong with a model would live on in those that go on from it.
     """
-    earlier = [(as_of, model_id) for as_of, model_id in _fits(settings, name) if as_of < before]
+    hours = {name: hour for hour, name in datasets_by_time(settings.path("shards"))}
     decisions = settings.path("decisions")
-    return next(
-        (
-            candidate
-            for _, candidate in sorted(earlier, reverse=True)
-            if not _blocked(decisions, candidate)
-        ),
-        None,
+    latest: tuple[Hour, str] | None = None
+    # What was trained on a data set of an unknown time, which is gone, comes first.
+    newest_first = sorted(
+        _datasets(settings), key=lambda dataset: hours.get(dataset, _UNKNOWN), reverse=True
     )
+    for dataset in newest_first:
+        # No model is of a later time than a data set that it stands for.
+        if latest is not None and hours.get(dataset, _UNKNOWN) < str(latest[0]):
+            break
+        fit = _fit(settings, name, dataset)
+        if fit is None or fit[0] >= before or (latest is not None and fit <= latest):
+            continue
+        if not _blocked(decisions, fit[1]):
+            latest = fit
+    return None if latest is None else latest[1]
 
 
 def fit_times_of(settings: Settings, name: str) -> list[Hour]:
     """The times of a line's fits whose artefacts are there."""
-    return [as_of for as_of, _ in _fits(settings, name)]
+    fits = (_fit(settings, name, dataset) for dataset in _datasets(settings))
+    return [fit[0] for fit in fits if fit is not None]
 
 
-def _fits(settings: Settings, name: str) -> list[tuple[Hour, str]]:
-    """Time and id of each fit of a line whose card can be read."""
-    fits: list[tuple[Hour, str]] = []
-    for path in sorted(settings.path("candidates").glob("*.json")):
-        model_id = json.loads(path.read_text("utf-8")).get(name)
-        if model_id is None:
-            continue
-        try:
-            fits.append((read_card(settings.path("models") / model_id).as_of, model_id))
-        except HourglassError:
-            continue
-    return fits
+def _datasets(settings: Settings) -> list[str]:
+    """Names of the data sets on which something was trained."""
+    return [path.stem for path in settings.path("candidates").glob("*.json")]
+
+
+def _fit(settings: Settings, name: str, dataset: str) -> tuple[Hour, str] | None:
+    """Time and id of a line's fit on a data set; None where its card cannot be read."""
+    model_id = candidates(settings, dataset).get(name)
+    if model_id is None:
+        return None
+    try:
+        return read_card(settings.path("models") / model_id).as_of, model_id
+    except HourglassError:
+        return None
 
 
 def check_candidates(settings: Settings) -> None:
@@ -79,18 +94,14 @@ def judged_dataset(ctx: CommandContext, text: str) -> Path:
     Raises:
         UsageError: there is no such data set.
     """
+    settings = ctx.settings
+    shards = settings.path("shards")
     if text == "last":
-        datasets: list[tuple[str, Path]] = []
-        for path in ctx.settings.path("candidates").glob("*.json"):
-            manifest = ctx.settings.path("shards") / path.stem / "manifest.json"
-            if ctx.settings.gate.baseline in json.loads(path.read_text("utf-8")) and (
-                manifest.is_file()
-            ):
-                as_of = str(json.loads(manifest.read_text("utf-8"))["as_of"])
-                datasets.append((as_of, manifest.parent))
-        if datasets:
-            return max(datasets)[1]
-    return ctx.dataset(text)
+        for _, name in datasets_by_time(shards):
+            models = trained_on(settings, name) or {}
+            if settings.gate.baseline in models and (shards / name / MANIFEST_NAME).is_file():
+                return shards / name
+    return dataset_folder(shards, text)
 
 
 def _blocked(decisions: Path, model_id: str) -> bool:
@@ -98,9 +109,9 @@ def _blocked(decisions: Path, model_id: str) -> bool:
     verdicts: list[tuple[str, bool]] = []
     for path in decisions.glob(f"[0-9]*-{model_id}-*.json"):
         try:
-            content = json.loads(path.read_text("utf-8"))
+            content = read_record(path).content
             verdicts.append((str(content.get("made_at")), _is_unsound(content)))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (HourglassError, KeyError, TypeError):
             return True
     return max(verdicts)[1] if verdicts else False
 

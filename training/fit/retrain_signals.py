@@ -14,7 +14,7 @@ from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEM_HOURS
 from pipeline.settings.settings import Settings
-from training.evaluation.evaluate import read_evaluation
+from training.evaluation.evaluate import evaluations_after, read_evaluation
 from training.fit.model_configs import configured
 from training.fit.retrain_policy import (
     RetrainDecision,
@@ -93,9 +93,9 @@ def looks_at(settings: Settings, model_id: str, within: HourRange) -> list[tuple
             yet; evaluations that reach out of it are left out.
     """
     looks: list[tuple[Hour, float, int]] = []
-    for path in settings.path("evaluations").glob("*/evaluation.json"):
+    for folder in evaluations_after(settings.path("evaluations"), within.first):
         try:
-            evaluation = read_evaluation(path.parent)
+            evaluation = read_evaluation(folder)
         except (OSError, ValueError, KeyError, TypeError):
             continue
         first = Hour.parse(evaluation.start)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, parse_duration_h
-from pipeline.sealed_json import FORMAT, Record, hour_of_name, is_record, read_record, write_record
+from pipeline.sealed_json import FORMAT, Record, dated_records, read_record, write_record
 from training.data.reader import sha256_of
 from training.gate.artefact_checks import Card
 from training.gate.evidence import Contestant, Outcome
@@ -28,6 +28,7 @@ __all__ = [
     "Record",
     "contestant",
     "decision_content",
+    "decision_of",
     "latest_decision",
     "read_decision",
     "read_record",
@@ -183,8 +184,16 @@ def read_decision(path: Path) -> DecisionRecord:
         HourglassError: as :func:`read_record`, or the record is not a decision, or it lies under
             another model's or hour's name.
     """
-    record = read_record(path)
-    content = record.content
+    return decision_of(read_record(path))
+
+
+def decision_of(record: Record) -> DecisionRecord:
+    """What a record that was read decided.
+
+    Raises:
+        HourglassError: as :func:`read_decision`.
+    """
+    path, content = record.path, record.content
     if content.get("kind") != "decision":
         raise HourglassError(f"{path}: a {content.get('kind')} record, not a decision")
     try:
@@ -220,14 +229,16 @@ def latest_decision(folder: Path) -> Path:
     Raises:
         HourglassError: there is none, or one about that hour was changed.
     """
-    hours = {path: hour_of_name(path) for path in folder.glob("[0-9]*.json") if is_record(path)}
-    last = max((hour for hour in hours.values() if hour is not None), default=None)
     ranked = []
-    for path in (path for path, hour in hours.items() if hour is not None and hour == last):
+    last: Hour | None = None
+    for hour, path in dated_records(folder, newest_first=True):
+        last = last or hour
+        if hour != last:
+            break
         record = read_record(path)
         if record.content.get("kind") != "decision":
             continue
-        liking = _PREFERENCE[read_decision(path).outcome]
+        liking = _PREFERENCE[decision_of(record).outcome]
         made_at = str(record.content.get("made_at") or "")
         ranked.append((made_at, liking if made_at else 0, path.stat().st_mtime_ns, path.name))
     if not ranked:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.files import write_text
 from pipeline.hours import Hour
-from pipeline.sealed_json import hour_of_name
+from pipeline.sealed_json import dated_records
 from pipeline.settings.settings import Settings
 
 QUIET = "quiet"  # nothing happened that anybody could be judged on
@@ -50,10 +50,7 @@ def _note(folder: Path, first: Hour, outcome: str, sentence: str) -> Path:
 
 
 def _decided(settings: Settings) -> Iterator[Hour]:
-    for path in settings.path("decisions").glob("[0-9]*.json"):
-        hour = hour_of_name(path)
-        if hour is not None:
-            yield hour
+    return (hour for hour, _ in dated_records(settings.path("decisions")))
 
 
 def _hour(path: Path) -> Hour | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.sealed_json import Record, hour_of_name, read_record
+from pipeline.sealed_json import Record, dated_records, read_record
 from training.gate.sequential_test import Sums
 from training.gate.user_sums import UserSums, read_user_sums
 
@@ -128,10 +128,7 @@ def first_look(folder: Path, hour: Hour, key: LookKey) -> Look | None:
 def _decisions(folder: Path, key: LookKey, begins: Hour, stop: Hour) -> dict[Hour, list[Record]]:
     """Decisions on a line that hold a look, by hour, in the order in which they were made."""
     by_hour: dict[Hour, list[tuple[tuple[str, int, str], Record]]] = {}
-    for path in folder.glob("[0-9]*.json"):
-        hour = hour_of_name(path)
-        if hour is None or not begins <= hour < stop:
-            continue
+    for hour, path in dated_records(folder, begins, stop):
         record = read_record(path)
         if record.content.get("line") != key.line or not record.content.get("look"):
             continue

@@ -16,12 +16,20 @@ def candidates(settings: Settings, dataset_id: str) -> dict[str, str]:
     Raises:
         UsageError: none was.
     """
-    path = _index(settings, dataset_id)
-    if not path.is_file():
+    models = trained_on(settings, dataset_id)
+    if models is None:
         raise UsageError(
             f"nothing was trained on data set {dataset_id} yet: "
             f"run `hourglass train --dataset {dataset_id}`"
         )
+    return models
+
+
+def trained_on(settings: Settings, dataset_id: str) -> dict[str, str] | None:
+    """As :func:`candidates`; None where nothing was trained."""
+    path = _index(settings, dataset_id)
+    if not path.is_file():
+        return None
     models: dict[str, str] = json.loads(path.read_text("utf-8"))
     return models
 
@@ -39,9 +47,9 @@ def configured(settings: Settings, dataset_id: str) -> dict[str, str]:
 
 def remember(settings: Settings, dataset_id: str, models: dict[str, str]) -> None:
     """Note which model of each name is the data set's candidate."""
-    path = _index(settings, dataset_id)
-    earlier = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    write_text(path, json.dumps({**earlier, **models}, indent=1) + "\n")
+    earlier = trained_on(settings, dataset_id) or {}
+    text = json.dumps({**earlier, **models}, indent=1) + "\n"
+    write_text(_index(settings, dataset_id), text)
 
 
 def _index(settings: Settings, dataset_id: str) -> Path:

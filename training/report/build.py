@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.dataset.by_time import dataset_folder
+from pipeline.dataset.manifest import read_manifest
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.lake.catalog import NAMESPACE
@@ -19,6 +21,7 @@ from pipeline.report.format import Link, StatusLight
 from pipeline.report.gather import data_facts
 from pipeline.report.render import render_report
 from pipeline.report.traffic_lights import dataset_light, support_light
+from pipeline.settings.settings import Settings
 from pipeline.text.masking import mask
 from pipeline.workspace import CommandContext
 from training.registry.mlflow_registry import Registry, ui_command
@@ -52,9 +55,9 @@ def make_report(ctx: CommandContext, registry: Registry) -> tuple[Path, list[Sta
         settings.source.columns.event_key is not None,
     )
     health, model_lights = model_health(settings, registry, hours, ctx.clock, out)
-    dataset = _last_dataset(ctx)
-    steps = _read(dataset, "manifest.json").get("steps", [])
-    quality = _read(dataset, "quality.json") or None
+    dataset = _last_dataset(settings)
+    steps = read_manifest(dataset).facts.get("steps", []) if dataset else []
+    quality = _quality(dataset)
     facts = replace(
         data,
         lights=(*data.lights, support_light(steps), dataset_light(quality, dataset is not None)),
@@ -66,18 +69,18 @@ def make_report(ctx: CommandContext, registry: Registry) -> tuple[Path, list[Sta
     return render_report(facts, out), [*model_lights, *facts.lights]
 
 
-def _last_dataset(ctx: CommandContext) -> Path | None:
+def _last_dataset(settings: Settings) -> Path | None:
     try:
-        return ctx.dataset("last")
+        return dataset_folder(settings.path("shards"), "last")
     except HourglassError:
         return None
 
 
-def _read(dataset: Path | None, name: str) -> dict[str, Any]:
-    """A file of the data set; empty where it has none."""
-    path = None if dataset is None else dataset / name
+def _quality(dataset: Path | None) -> dict[str, Any] | None:
+    """What was said of the data set; None where it was not judged."""
+    path = None if dataset is None else dataset / "quality.json"
     if path is None or not path.is_file():
-        return {}
+        return None
     content: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return content
 

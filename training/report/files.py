@@ -8,9 +8,14 @@ from typing import TypeVar
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.sealed_json import Record, hour_of_name, read_record
+from pipeline.sealed_json import Record, dated_records, read_record
 from training.deployment.monitor_record import MonitorResult, read_monitor_result
-from training.evaluation.evaluate import Evaluation, read_evaluation
+from training.evaluation.evaluate import (
+    INDEX_NAME,
+    Evaluation,
+    evaluations_after,
+    read_evaluation,
+)
 
 T = TypeVar("T")
 
@@ -54,11 +59,13 @@ def _read_all(paths: list[Path], read: Callable[[Path], T]) -> tuple[list[T], li
 
 def _files_of(folder: Path, hours: HourRange, at_least: int) -> list[Path]:
     """Records by the hour in their name, the newest first; of one hour, the last written."""
-    dated = ((hour_of_name(path), path) for path in folder.glob("*.json"))
-    paths = sorted(
-        ((hour, path) for hour, path in dated if hour is not None and hour < hours.stop),
-        key=lambda entry: (entry[0], entry[1].stat().st_mtime_ns, entry[1].name),
-        reverse=True,
+    paths: list[tuple[Hour, Path]] = []
+    for hour, path in dated_records(folder, stop=hours.stop, newest_first=True):
+        if hour < hours.first and len(paths) >= at_least and hour != paths[-1][0]:
+            break
+        paths.append((hour, path))
+    paths.sort(
+        key=lambda entry: (entry[0], entry[1].stat().st_mtime_ns, entry[1].name), reverse=True
     )
     within = sum(hour >= hours.first for hour, _ in paths)
     return [path for _, path in paths[: max(within, at_least)]]
@@ -70,22 +77,9 @@ def evaluations(folder: Path, hours: HourRange) -> tuple[list[Evaluation], list[
     Of several on the same hours the one made last comes last.  Those of an older format, which do
     not tell their hours, are counted in one sentence.
     """
-    readable: list[tuple[Hour, int, int, Evaluation]] = []
-    damaged: list[str] = []
-    older: list[str] = []
-    for path in sorted(folder.glob("*/evaluation.json")):
-        try:
-            evaluation = read_evaluation(path.parent)
-            judged = judged_hours(evaluation)
-            entry = (judged.first, len(judged), path.stat().st_mtime_ns, evaluation)
-            readable.append(entry)
-        except KeyError:
-            older.append(path.parent.name)
-        except (OSError, ValueError, TypeError, AttributeError, HourglassError):
-            damaged.append(
-                f"evaluations/{path.parent.name}: the evaluation cannot be read: "
-                "run hourglass evaluate for its data set again"
-            )
+    readable, older, damaged = _evaluations_after(folder, hours.first)
+    if not readable:
+        readable, older, damaged = _evaluations_after(folder, Hour(0))
     if older:
         several = f"{len(older)} evaluations, such as" if len(older) > 1 else "the evaluation"
         damaged.append(
@@ -95,6 +89,31 @@ def evaluations(folder: Path, hours: HourRange) -> tuple[list[Evaluation], list[
     ordered = [evaluation for *_, evaluation in sorted(readable, key=lambda entry: entry[:3])]
     within = [each for each in ordered if judged_hours(each).intersect(hours)]
     return within or ordered[-1:], damaged
+
+
+def _evaluations_after(
+    folder: Path, first: Hour
+) -> tuple[list[tuple[Hour, int, int, Evaluation]], list[str], list[str]]:
+    """Evaluations with what they are sorted by, names of older ones, and what is damaged."""
+    readable: list[tuple[Hour, int, int, Evaluation]] = []
+    older: list[str] = []
+    damaged: list[str] = []
+    for each in evaluations_after(folder, first):
+        try:
+            evaluation = read_evaluation(each)
+            judged = judged_hours(evaluation)
+            changed_ns = (each / INDEX_NAME).stat().st_mtime_ns
+            readable.append((judged.first, len(judged), changed_ns, evaluation))
+        except KeyError:
+            older.append(each.name)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, AttributeError, HourglassError):
+            damaged.append(
+                f"evaluations/{each.name}: the evaluation cannot be read: "
+                "run hourglass evaluate for its data set again"
+            )
+    return readable, older, damaged
 
 
 def judged_hours(evaluation: Evaluation) -> HourRange:

@@ -29,13 +29,14 @@ def recommend_step(
             the one that was recorded, or an hour before is not sessionized.
     """
     from pipeline.dataset.build import histories_at
+    from pipeline.dataset.by_time import dataset_folder
     from training.recommend.recommend import recommend as run
     from training.registry.champion_card import verify_card
     from training.registry.model_card import read_card
 
     verify_card(live)
     hour = Hour.of(at)
-    base = ctx.dataset(read_card(live.folder).dataset_id)
+    base = dataset_folder(ctx.settings.path("shards"), read_card(live.folder).dataset_id)
     with ctx.status(f"reading the histories as of {hour}"):
         histories = histories_at(ctx.compute, ctx.lake, ctx.settings, base, hour)
     with progress_bar(ctx, "recommending") as (advance, _), ctx.writing():
