@@ -39,6 +39,10 @@ class World:
     older: Path
     frozen: Path
 
+    def data(self) -> tuple[DataSet, DataSet]:
+        """What is learned from, and what judges."""
+        return read_dataset(self.dataset), read_dataset(self.frozen)
+
     @property
     def candidate(self) -> Path:
         """The folder of the candidate's artefact."""
@@ -172,12 +176,10 @@ def judged(world: World, name: str) -> dict[str, Any]:
     try:
         if name in BEFORE:
             BEFORE[name](world)
-        evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
+        evaluate(world.settings, world.registry, *world.data(), lambda *_: None)
         if name in AFTER:
             AFTER[name](world)
-        decision, _ = judge_candidates(
-            world.settings, world.registry, world.dataset, world.frozen, True, AT
-        )[-1]
+        decision, _ = judge_candidates(world.settings, world.registry, *world.data(), True, AT)[-1]
         return {
             "candidate": name,
             "outcome": decision.outcome.value,

@@ -20,7 +20,7 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.tables import RECOMMENDATIONS
 from pipeline.settings.settings import Settings, load_settings
 from training.cli.main import run
-from training.data.reader import sha256_of
+from training.data.reader import DataSet, read_dataset, sha256_of
 from training.deployment.rollback import roll_back_by_hand
 from training.evaluation.evaluate import evaluate
 from training.recommend.recommend import recommend
@@ -52,6 +52,10 @@ class World:
     artifacts: Path
     dataset: Path
     frozen: Path
+
+    def data(self) -> tuple[DataSet, DataSet]:
+        """What is learned from, and what judges."""
+        return read_dataset(self.dataset), read_dataset(self.frozen)
 
     def elsewhere(self) -> None:
         """From here on it is a machine on which nothing was trained."""
@@ -147,11 +151,11 @@ def test_models_live_on_other_machines_than_they_were_trained_on(
     world.elsewhere()
     first = ensure_champion(settings, registry, world.dataset, AT)
     world.elsewhere()
-    made = evaluate(settings, registry, world.dataset, world.frozen, lambda *_: None)
+    made = evaluate(settings, registry, *world.data(), lambda *_: None)
     assert made.failures == {}
     assert made.n_targets > 0
     world.elsewhere()
-    decision, path = judge_candidates(settings, registry, world.dataset, world.frozen, True, AT)[-1]
+    decision, path = judge_candidates(settings, registry, *world.data(), True, AT)[-1]
     assert decision.outcome.value == "promote", decision.sentence
     world.elsewhere()
     assert world.command("promote", "--decision", path.name) == 0, capsys.readouterr().err

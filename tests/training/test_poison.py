@@ -112,9 +112,9 @@ def test_each_poison_is_blocked_by_its_reason(world: World, poison: str) -> None
 
 
 def test_one_candidate_that_cannot_be_judged_does_not_spoil_the_others(world: World) -> None:
-    evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
+    evaluate(world.settings, world.registry, *world.data(), lambda *_: None)
     both = world.settings.model_copy(update={"candidate": ("ghost", LINE)})
-    found = judge_candidates(both, world.registry, world.dataset, world.frozen, True, AT)
+    found = judge_candidates(both, world.registry, *world.data(), True, AT)
     assert [decision.evidence.name for decision, _ in found] == ["ghost", LINE]
     (ghost, path), (sound, _) = found
     assert (ghost.outcome.value, ghost.reasons[0]) == ("block", "not_loadable")
@@ -124,17 +124,17 @@ def test_one_candidate_that_cannot_be_judged_does_not_spoil_the_others(world: Wo
     assert sound.proof.alpha == pytest.approx(0.025)
     none = world.settings.model_copy(update={"candidate": "ghost"})
     with pytest.raises(HourglassError, match="'ghost' was not trained"):
-        judge_candidates(none, world.registry, world.dataset, world.frozen, True, AT)
+        judge_candidates(none, world.registry, *world.data(), True, AT)
 
 
 def test_a_damaged_card_is_blocked_by_a_decision_beside_the_others(world: World) -> None:
     world.enter("damaged", LINE, read_dataset(world.dataset), shrinkage=7.0)
     both = world.settings.model_copy(update={"candidate": ("damaged", LINE)})
-    evaluate(both, world.registry, world.dataset, world.frozen, lambda *_: None)
+    evaluate(both, world.registry, *world.data(), lambda *_: None)
     models = candidates(both, world.dataset.name)
     card = world.settings.path("models") / models["damaged"] / CARD_NAME
     card.write_text(card.read_text()[:-40])
-    found = judge_candidates(both, world.registry, world.dataset, world.frozen, True, AT)
+    found = judge_candidates(both, world.registry, *world.data(), True, AT)
     (damaged, path), (sound, _) = found
     assert (damaged.outcome.value, damaged.reasons[0]) == ("block", "not_loadable")
     assert f"{models['damaged']}/{CARD_NAME}" in damaged.sentence
@@ -144,12 +144,10 @@ def test_a_damaged_card_is_blocked_by_a_decision_beside_the_others(world: World)
 
 def test_a_look_knows_what_its_line_and_floor_are_made_of(world: World) -> None:
     """Another window, parameter or start makes another line; another window leaves the floor."""
-    evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
+    evaluate(world.settings, world.registry, *world.data(), lambda *_: None)
 
     def key(settings: Settings) -> LookKey:
-        ((decision, _),) = judge_candidates(
-            settings, world.registry, world.dataset, world.frozen, True, AT
-        )
+        ((decision, _),) = judge_candidates(settings, world.registry, *world.data(), True, AT)
         return decision.evidence.look.key
 
     here, rules = key(world.settings), world.settings.dataset.model_copy(update={"window": "9h"})
@@ -185,8 +183,8 @@ def test_the_gate_counts_looks_of_the_present_tenure_and_the_first_of_the_hour(
     monkeypatch.setattr(judgement, "champion_periods", lambda *_: [live])
     monkeypatch.setattr(judgement, "earlier_looks", lambda *given: asked.append(given[-1]) or ())
     monkeypatch.setattr(judgement, "first_look", lambda *given: asked.append(given[1]))
-    evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
-    judge_candidates(world.settings, world.registry, world.dataset, world.frozen, True, AT)
+    evaluate(world.settings, world.registry, *world.data(), lambda *_: None)
+    judge_candidates(world.settings, world.registry, *world.data(), True, AT)
     assert {str(one) for one in asked} == {"2016-03-14T09", AS_OF}
 
 
@@ -198,11 +196,9 @@ def test_a_forged_champion_is_neither_ranked_nor_replaced(world: World) -> None:
     whole = card.read_bytes()
     try:
         rewrite_card(live.folder, metrics={"loss": 0.0})
-        made = evaluate(world.settings, world.registry, world.dataset, world.frozen, print)
+        made = evaluate(world.settings, world.registry, *world.data(), print)
         assert str(card) in made.failures[live.model_id]
-        ((decision, _),) = judge_candidates(
-            world.settings, world.registry, world.dataset, world.frozen, True, AT
-        )
+        ((decision, _),) = judge_candidates(world.settings, world.registry, *world.data(), True, AT)
         assert decision.outcome.value == "block"
         assert "baseline_changed" in decision.reasons
         assert str(card) in decision.sentence
@@ -215,17 +211,15 @@ def test_of_two_candidates_only_one_is_promoted(world: World) -> None:
     twin = "item_knn_twin"
     world.enter(twin, LINE, read_dataset(world.dataset), shrinkage=5.0)
     both = world.settings.model_copy(update={"candidate": (LINE, twin)})
-    evaluate(both, world.registry, world.dataset, world.frozen, lambda *_: None)
-    found = judge_candidates(
-        both, world.registry, world.dataset, world.frozen, True, "2026-01-01T01:00:00"
-    )
+    evaluate(both, world.registry, *world.data(), lambda *_: None)
+    found = judge_candidates(both, world.registry, *world.data(), True, "2026-01-01T01:00:00")
     assert [decision.outcome.value for decision, _ in found] == ["hold", "promote"]
     assert found[0][0].reasons == ("another_is_better",)
     assert latest_decision(world.settings.path("decisions")) == found[-1][1]
 
 
 def test_an_evaluation_tells_roles_hours_and_slices_without_ranks(world: World) -> None:
-    made = evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
+    made = evaluate(world.settings, world.registry, *world.data(), lambda *_: None)
     folder = world.settings.path("evaluations") / "after"
     content = json.loads((folder / "evaluation.json").read_text())
     roles = {name: content["roles"][model_id] for model_id, name in content["names"].items()}
@@ -241,7 +235,7 @@ def test_an_evaluation_tells_roles_hours_and_slices_without_ranks(world: World) 
 
 def test_a_model_that_is_no_longer_configured_is_not_ranked(world: World) -> None:
     world.enter("forgotten", "vsknn", read_dataset(world.dataset))
-    made = evaluate(world.settings, world.registry, world.dataset, world.frozen, lambda *_: None)
+    made = evaluate(world.settings, world.registry, *world.data(), lambda *_: None)
     assert sorted(made.names.values()) == [LINE, FLOOR]
 
 

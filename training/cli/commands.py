@@ -2,54 +2,100 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.dataset.by_time import dataset_folder
 from pipeline.settings.folders import path_option
 from pipeline.workspace import CommandContext
 from training.cli.adopt import adopt
-from training.cli.anchor import anchor
 from training.cli.gate import approve, gate
-from training.cli.judge import judge
 from training.cli.loop import loop
-from training.cli.monitor import monitor, watch
 from training.cli.options import DataSet
 from training.cli.promote import promote, rollback
 from training.cli.recommend import recommend
 from training.cli.replay import replay
 from training.cli.train import refit, stale, train
 from training.fit.model_lines import judged_dataset
-from training.steps.evaluate import evaluate_step, leaderboard_step
+from training.steps.evaluate import HourData, evaluate_step, leaderboard_step
+from training.steps.monitor import monitor_champion
 from training.steps.report import report_step
 from training.steps.result import print_result
 
 if TYPE_CHECKING:
     from pipeline.maintenance.maintain import ModelInputs
 
-app = typer.Typer()
-_HOURLY = (judge, stale, train, monitor, gate, approve, refit, promote, rollback, anchor, recommend)
-for command in (*_HOURLY, loop, replay, adopt):
-    app.command()(command)
-app.command(hidden=True)(watch)
+
+def judge(
+    context: typer.Context,
+    dataset: DataSet = "last",
+    plan: Annotated[bool, typer.Option("--plan", help="only show what would be judged")] = False,
+) -> None:
+    """Judge, in order, every filled hour before a data set's own that nobody judged yet.
+
+    By the models of their time: nothing is trained for them but the baseline, and nothing promoted.
+    """
+    from training.steps.catch_up import judge_step, refuse_left_out
+
+    ctx: CommandContext = context.obj
+    folder = dataset_folder(ctx.settings.path("shards"), dataset)
+    done = judge_step(ctx, folder, plan, lambda line: ctx.console.print(line, markup=False))
+    print_result(ctx, done)
+    refuse_left_out(done.value)
 
 
-@app.command()
+def monitor(context: typer.Context, dataset: DataSet = "last") -> None:
+    """Judge the model that was live during the hours after the data set's time.
+
+    Surely below the baseline, or unable to score, it is replaced by the previous one or by the
+    baseline.
+    """
+    ctx: CommandContext = context.obj
+    print_result(ctx, monitor_champion(ctx, HourData(ctx, judged_dataset(ctx, dataset))))
+
+
+def watch(context: typer.Context, dataset: DataSet = "last") -> None:
+    """The former name of `monitor`."""
+    print("hourglass watch is now called hourglass monitor", file=sys.stderr)
+    monitor(context, dataset)
+
+
+def anchor(
+    context: typer.Context,
+    by: Annotated[str, typer.Option(help="who says so; kept in the chain")],
+    why: Annotated[str, typer.Option(help="kept in the chain")],
+) -> None:
+    """Take the records as they are from here on: after a loss, or to begin to sign them.
+
+    Only where records are lost for good: whatever was decided in them is undone by this.  Decisions
+    from before are promoted no more.
+    """
+    from training.deployment.champion import changing
+    from training.registry.mlflow_registry import registry_of
+    from training.registry.record_chain import anchor as run
+
+    ctx: CommandContext = context.obj
+    registry = registry_of(ctx)
+    with changing(registry.records, "accepting the records"):
+        sentence = run(registry, by, why, ctx.now_iso())
+    ctx.print_result(sentence, {"sentence": sentence, "by": by, "why": why})
+
+
 def evaluate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Rank the events after the data set's time by every candidate and by the champion."""
     ctx: CommandContext = context.obj
-    print_result(ctx, evaluate_step(ctx, judged_dataset(ctx, dataset)))
+    print_result(ctx, evaluate_step(ctx, HourData(ctx, judged_dataset(ctx, dataset))))
 
 
-@app.command()
 def leaderboard(context: typer.Context, dataset: DataSet = "last") -> None:
     """Show every system on one data set, one protocol, with confidence intervals."""
     ctx: CommandContext = context.obj
     print_result(ctx, leaderboard_step(ctx, judged_dataset(ctx, dataset)))
 
 
-@app.command()
 def report(context: typer.Context) -> None:
     """Write the HTML report of data quality and model health."""
     ctx: CommandContext = context.obj
@@ -58,7 +104,6 @@ def report(context: typer.Context) -> None:
     print_result(ctx, page)
 
 
-@app.command()
 def maintain(
     context: typer.Context,
     plan: Annotated[bool, typer.Option("--plan", help="only show what would be done")] = False,
@@ -98,7 +143,6 @@ def maintain(
     ctx.print_result(sentence, {**result.facts, "plan": plan})
 
 
-@app.command()
 def demo(
     context: typer.Context,
     source: Annotated[str, typer.Option(help="a source with a preset")] = "simulator",
@@ -122,3 +166,12 @@ def demo(
     from training.steps.demo import run_demo
 
     run_demo(context.obj, source, raw, hours, work)
+
+
+app = typer.Typer()
+# As `hourglass --help` lists them.
+_HOURLY = (judge, stale, train, monitor, gate, approve, refit, promote, rollback, anchor, recommend)
+_OTHERS = (loop, replay, report, adopt, evaluate, leaderboard, maintain, demo)
+for command in (*_HOURLY, *_OTHERS):
+    app.command()(command)
+app.command(hidden=True)(watch)

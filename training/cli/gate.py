@@ -11,6 +11,7 @@ from pipeline.errors import UsageError
 from pipeline.workspace import CommandContext
 from training.cli.options import DataSet, decision_file
 from training.fit.model_lines import judged_dataset
+from training.steps.evaluate import HourData
 from training.steps.gate import refuse_blocked, run_gate
 from training.steps.result import print_result
 
@@ -18,7 +19,7 @@ from training.steps.result import print_result
 def gate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Decide whether a candidate goes live; exit 1 when one is blocked and none is promoted."""
     ctx: CommandContext = context.obj
-    verdict = run_gate(ctx, judged_dataset(ctx, dataset))
+    verdict = run_gate(ctx, HourData(ctx, judged_dataset(ctx, dataset)))
     print_result(ctx, verdict)
     refuse_blocked(verdict.value)
 

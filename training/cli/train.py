@@ -11,6 +11,7 @@ import typer
 from pipeline.errors import UsageError
 from pipeline.workspace import CommandContext
 from training.cli.options import DataSet, decision_file
+from training.steps.evaluate import HourData
 from training.steps.result import print_result
 from training.steps.train import train_step, trained_model
 
@@ -89,7 +90,7 @@ def train(
         return
     options = TrainOptions(seed, device and device.value, not resume, init_from)
     try:
-        results = train_step(ctx, folder, models, options)
+        results = train_step(ctx, HourData(ctx, folder), models, options)
     except ModelsFailedError as error:
         for trained in error.trained:
             print_result(ctx, trained_model(trained))
@@ -125,7 +126,8 @@ def stale(context: typer.Context, dataset: DataSet = "last") -> None:
     from training.steps.retrain import retrain_step
 
     ctx: CommandContext = context.obj
-    print_result(ctx, retrain_step(ctx, dataset_folder(ctx.settings.path("shards"), dataset)))
+    folder = dataset_folder(ctx.settings.path("shards"), dataset)
+    print_result(ctx, retrain_step(ctx, HourData(ctx, folder)))
 
 
 def refit(

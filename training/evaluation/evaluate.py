@@ -14,7 +14,7 @@ from pipeline.errors import HourglassError
 from pipeline.files import write_text
 from pipeline.hours import Hour
 from pipeline.settings.settings import Settings
-from training.data.reader import DataSet, read_dataset, sha256_of
+from training.data.reader import DataSet, sha256_of
 from training.evaluation.slices import first_seen_us, slice_masks
 from training.gate.artefact_checks import one_line
 from training.metrics.ranking import rank_targets
@@ -67,20 +67,19 @@ class Evaluation:
 def evaluate(
     settings: Settings,
     registry: Registry,
-    dataset: Path,
-    test_set: Path,
+    learned: DataSet,
+    test_data: DataSet,
     report: Callable[[str, int, int], None],
 ) -> Evaluation:
-    """Rank the targets of the frozen part by every configured model and by what is live.
+    """Rank the targets of a test set by every configured model and by what is live.
 
     One model that fails does not keep the others from being judged.
 
     Raises:
-        HourglassError: the frozen part is damaged, or every model failed.
+        HourglassError: every model failed.
         UsageError: nothing was trained on the data set.
     """
-    test_data, learned = read_dataset(test_set), read_dataset(dataset)
-    names, roles, version, live = _contestants(settings, registry, dataset.name)
+    names, roles, version, live = _contestants(settings, registry, learned.folder.name)
     evaluations = settings.path("evaluations")
     folder = evaluations / test_data.manifest.dataset_id
     # Ranks of an earlier state of a model, or of another rule, must not stand in for these.  Those

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.settings.settings import Settings
-from training.data.reader import read_dataset, sha256_of
+from training.data.reader import DataSet, sha256_of
 from training.fit.model_configs import ModelConfig, agreeing, configured
 from training.fit.train import ProgressListener, Trained, TrainOptions, train
 from training.gate.decision_file import DecisionRecord
@@ -25,7 +24,7 @@ def refit(
     settings: Settings,
     registry: Registry,
     decision: DecisionRecord,
-    dataset: Path,
+    data: DataSet,
     listener: ProgressListener,
 ) -> Trained:
     """Fit the decision's line on a data set as of the end of the judged hours.
@@ -37,7 +36,7 @@ def refit(
         settings: of the work folder.
         registry: keeps the model.
         decision: to promote a candidate.
-        dataset: frozen as of the end of the judged hours.
+        data: frozen as of the end of the judged hours.
         listener: is told how it goes.
 
     Raises:
@@ -52,14 +51,14 @@ def refit(
             "run hourglass gate again"
         )
     end = decision.end
-    as_of = read_dataset(dataset).manifest.as_of
+    as_of = data.manifest.as_of
     if as_of != end:
         raise HourglassError(
-            f"data set {dataset.name} is as of {as_of}: a refit of {decision.candidate_id} learns "
-            f"all up to {end}"
+            f"data set {data.folder.name} is as of {as_of}: a refit of {decision.candidate_id} "
+            f"learns all up to {end}"
         )
     model = _config_of(settings, decision, card.system, card.parameters)
-    (trained,) = train(settings, registry, dataset, [model], TrainOptions(seed=card.seed), listener)
+    (trained,) = train(settings, registry, data, [model], TrainOptions(seed=card.seed), listener)
     return trained
 
 

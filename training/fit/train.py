@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pipeline.errors import HourglassError, SomeFailedError
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
-from training.data.reader import DataSet, read_dataset
+from training.data.reader import DataSet
 from training.fit.model_check import Facts, check_model, naming
 from training.fit.model_configs import ModelConfig, agreeing
 from training.fit.parent_model import NONE, ParentModel, find_own_parents, find_parent
@@ -81,7 +81,7 @@ class ProgressListener(Protocol):
 def train(
     settings: Settings,
     registry: Registry | None,
-    dataset: Path,
+    data: DataSet,
     models: Sequence[ModelConfig],
     options: TrainOptions,
     listener: ProgressListener,
@@ -94,7 +94,7 @@ def train(
     Args:
         settings: of the work folder.
         registry: open in the first process, None in the others.
-        dataset: folder of the data set.
+        data: what they learn from.
         models: what to fit.
         options: how.
         listener: is told how it goes.
@@ -102,7 +102,7 @@ def train(
     Raises:
         UsageError: a model's parameters are wrong, or the model to continue from does not exist or
             cannot be continued; nothing is fitted then.
-        HourglassError: the data set is damaged or empty, or a fit does not come to an end.
+        HourglassError: a fit does not come to an end.
         ModelsFailedError: so did some of several; the others were fitted all the same.
     """
     from training.trainer.device import device_of
@@ -110,7 +110,6 @@ def train(
 
     if options.device is not None:
         device_of(options.device)
-    data = read_dataset(dataset)
     processes = ProcessGroup.here()
     models = [agreeing(model, settings.evaluation.repeats == "keep") for model in models]
     init_from = options.init_from
@@ -125,7 +124,7 @@ def train(
     for model in models:
         with naming(f"model {model.name!r}"):
             check_model(model, facts)
-    lineage = json.loads((dataset / "lineage.json").read_text("utf-8"))
+    lineage = json.loads((data.folder / "lineage.json").read_text("utf-8"))
     training = _Training(
         settings, registry, data, lineage, options, origin, own, processes, listener, code_version()
     )

@@ -34,7 +34,7 @@ from training.registry.candidates import candidates, remember
 from training.registry.mlflow_registry import champion, registry_of
 from training.registry.model_card import read_card
 from training.registry.model_store import available
-from training.steps.evaluate import evaluate_step
+from training.steps.evaluate import HourData, evaluate_step
 from training.steps.gate import run_gate
 from training.steps.monitor import monitor_champion
 from training.steps.result import StepResult
@@ -180,15 +180,16 @@ def judge_hour(ctx: CommandContext, first: Hour) -> tuple[str, str]:
     _validated(ctx, ctx.horizon_from(first))
     dataset, outcome = freeze_and_validate(ctx, settings, first)
     refuse_critical([outcome])
-    train_step(ctx, dataset, [configured(settings, settings.gate.baseline)], TrainOptions())
+    data = HourData(ctx, dataset)
+    train_step(ctx, data, [configured(settings, settings.gate.baseline)], TrainOptions())
     fits = _fits_at(settings, first, dataset)
-    evaluate_step(ctx, dataset)
-    watching = monitor_champion(ctx, dataset).line
+    evaluate_step(ctx, data)
+    watching = monitor_champion(ctx, data).line
     if not fits:
         sentence = f"no candidate has a sound fit from before {first}; {watching}"
         note_judged(settings, first, PASSED, sentence)
         return PASSED, sentence
-    verdict = run_gate(ctx, dataset, fits).value
+    verdict = run_gate(ctx, data, fits).value
     return verdict.outcome, f"{verdict.sentence}; {watching}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,38 @@ from training.registry.mlflow_registry import registry_of
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:
+    from pipeline.dataset.manifest import Manifest
+    from training.data.reader import DataSet
     from training.evaluation.evaluate import Evaluation
+
+
+@dataclass(frozen=True)
+class HourData:
+    """A data set and the events that judge its models, each read once a run, when first needed."""
+
+    ctx: CommandContext
+    folder: Path
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Of the data set."""
+        from pipeline.dataset.manifest import read_manifest
+
+        return read_manifest(self.folder)
+
+    @cached_property
+    def learned(self) -> DataSet:
+        """What models learn from."""
+        from training.data.reader import read_dataset
+
+        return read_dataset(self.folder)
+
+    @cached_property
+    def test_set(self) -> DataSet:
+        """What judges them, frozen on first use."""
+        from training.data.reader import read_dataset
+
+        return read_dataset(ensure_test_set(self.ctx, self.folder))
 
 
 def ensure_test_set(ctx: CommandContext, dataset: Path) -> Path:
@@ -27,18 +60,18 @@ def ensure_test_set(ctx: CommandContext, dataset: Path) -> Path:
         return freeze_test_set(ctx.compute, ctx.lake, ctx.settings, dataset, hours)
 
 
-def evaluate_step(ctx: CommandContext, dataset: Path) -> StepResult[Evaluation]:
+def evaluate_step(ctx: CommandContext, data: HourData) -> StepResult[Evaluation]:
     """Evaluate with a progress bar."""
     from training.evaluation.evaluate import evaluate as run
 
-    test_set = ensure_test_set(ctx, dataset)
+    test_set = data.test_set
     with progress_bar(ctx, "evaluating") as (advance, describe):
 
         def report(name: str, done: int, total: int) -> None:
             describe(f"evaluating {name}: {done:,} of {counted(total, 'event')}")
             advance(done / max(1, total))
 
-        evaluation = run(ctx.settings, registry_of(ctx), dataset, test_set, report)
+        evaluation = run(ctx.settings, registry_of(ctx), data.learned, test_set, report)
     for sentence in evaluation.failures.values():
         ctx.console.print(f"failed: {sentence}", markup=False)
     return _leaderboard(evaluation)

@@ -14,7 +14,7 @@ from pipeline.workspace import CommandContext
 from training.gate.judged_hours import note_judged
 from training.gate.reasons import OF_NO_CANDIDATE
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import ensure_test_set
+from training.steps.evaluate import HourData
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Verdict:
 
 
 def run_gate(
-    ctx: CommandContext, dataset: Path, late: Sequence[str] | None = None
+    ctx: CommandContext, data: HourData, late: Sequence[str] | None = None
 ) -> StepResult[Verdict]:
     """Run the gate on every configured candidate, and note that the hours are judged.
 
@@ -58,32 +58,27 @@ def run_gate(
         HourglassError: what the gate needs is missing; then nothing can be promoted.
     """
     from pipeline.dataset.validate import dataset_verdict
-    from training.data.reader import read_dataset
     from training.fit.retrain_signals import recorded_retrain_decision
     from training.steps.judge_candidates import ensure_champion, hours_judged
     from training.steps.judge_candidates import judge_candidates as run
     from training.steps.retrain import is_skipped
 
     settings, registry = ctx.settings, registry_of(ctx)
-    test_set = ensure_test_set(ctx, dataset)
-    at = ctx.now_iso()
-    ensure_champion(settings, registry, dataset, at)
-    worth = recorded_retrain_decision(settings, dataset.name)
-    first = read_dataset(test_set).manifest.window_start
+    test_set, at = data.test_set, ctx.now_iso()
+    ensure_champion(settings, registry, data.folder, at)
+    worth = recorded_retrain_decision(settings, data.folder.name)
+    first = test_set.manifest.window_start
     if worth is not None and is_skipped(settings, worth) and late is None:
         sentence = f"nothing was trained: {worth.sentence}"
         note_judged(settings, first, SKIPPED, sentence)
         return _result_of(Verdict(SKIPPED, sentence, None))
-    learned = read_dataset(dataset).manifest
-    passed = quality_passed(
-        ctx.lake,
-        HourRange(learned.window_start, learned.as_of),
-        hours_judged(read_dataset(test_set)),
-    )
-    if dataset_verdict(dataset)[0] == "critical":
+    learned = data.learned.manifest
+    hours = HourRange(learned.window_start, learned.as_of)
+    passed = quality_passed(ctx.lake, hours, hours_judged(test_set))
+    if dataset_verdict(data.folder)[0] == "critical":
         passed = False
     with ctx.status("deciding"):
-        decisions = tuple(run(settings, registry, dataset, test_set, passed, at, late))
+        decisions = tuple(run(settings, registry, data.learned, test_set, passed, at, late))
     chosen, path = decisions[-1]
     verdict = Verdict(
         str(chosen.outcome),

@@ -23,7 +23,7 @@ from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
 from training.gate.judged_hours import QUIET, note_judged
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import evaluate_step
+from training.steps.evaluate import HourData, evaluate_step
 from training.steps.gate import run_gate
 from training.steps.monitor import monitor_champion
 from training.steps.promote import promote_step
@@ -38,17 +38,16 @@ _EVENTS: tuple[Kind, ...] = ("events",)
 _SESSIONS: tuple[Kind, ...] = ("sessions",)
 
 
-@dataclass(frozen=True)
+@dataclass
 class HourDone:
-    """What became of an hour; ``outcome`` is the gate's, or skipped or quiet."""
+    """What became of an hour; ``outcome`` is the gate's, or skipped, quiet or failed."""
 
-    stop: Hour
-    dataset_id: str
-    outcome: str
-    sentence: str
-    champion: str
-    recommendations: Path
-    leaderboard: StepResult[Evaluation] | None
+    dataset_id: str = ""
+    outcome: str = "failed"
+    sentence: str = ""
+    leaderboard: StepResult[Evaluation] | None = None
+    champion: str = ""
+    recommendations: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -96,16 +95,16 @@ def learn(ctx: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False)
     """
     from training.steps.recommend import champion_at, recommend_step
 
-    tries, tried = _Tries(steps), _Tried()
+    tries, hour = _Tries(steps), HourDone()
     as_of = stop - parse_duration_h(ctx.settings.evaluation.horizon)
     if catch_up:
         with tries("judge") as done:
             done(_caught_up(ctx, as_of, steps))
     try:
-        _challenge(ctx, stop, tries, tried)
+        _challenge(ctx, stop, tries, hour)
     except NothingHappenedError as error:
-        tried.outcome, tried.sentence = QUIET, str(error)
-        note_judged(ctx.settings, as_of, QUIET, tried.sentence)
+        hour.outcome, hour.sentence = QUIET, str(error)
+        note_judged(ctx.settings, as_of, QUIET, hour.sentence)
     try:
         with steps("recommend") as done:
             live = champion_at(registry_of(ctx), stop)
@@ -116,57 +115,40 @@ def learn(ctx: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False)
         tries.refuse_failed()
         raise
     tries.refuse_failed()
-    return HourDone(
-        stop=stop,
-        dataset_id=tried.dataset_id,
-        outcome=tried.outcome,
-        sentence=tried.sentence,
-        champion=live.model_id,
-        recommendations=published.value.path,
-        leaderboard=tried.leaderboard,
-        seconds=dict(steps.seconds),
-    )
+    hour.champion, hour.recommendations = live.model_id, published.value.path
+    hour.seconds = dict(steps.seconds)
+    return hour
 
 
-@dataclass
-class _Tried:
-    """How far the challengers of an hour came."""
-
-    dataset_id: str = ""
-    outcome: str = "failed"
-    sentence: str = ""
-    leaderboard: StepResult[Evaluation] | None = None
-
-
-def _challenge(ctx: CommandContext, stop: Hour, tries: _Tries, tried: _Tried) -> None:
+def _challenge(ctx: CommandContext, stop: Hour, tries: _Tries, hour: HourDone) -> None:
     """Freeze, train, evaluate, watch, gate and promote, as far as each can be done.
 
     Raises:
         NothingHappenedError: the hours hold nothing to judge anybody on.
     """
-    dataset = None
+    data = None
     with tries("dataset") as done:
-        dataset, sentence = _frozen(ctx, stop)
-        tried.dataset_id = dataset.name
+        data, sentence = _frozen(ctx, stop)
+        hour.dataset_id = data.folder.name
         done(sentence)
-    if dataset is None:
+    if data is None:
         return
     with tries("train") as done:
-        done(_trained(ctx, dataset))
+        done(_trained(ctx, data))
     with tries("evaluate") as done:
-        tried.leaderboard = evaluate_step(ctx, dataset)
-        done(tried.leaderboard.line)
-    if tried.leaderboard is None:
+        hour.leaderboard = evaluate_step(ctx, data)
+        done(hour.leaderboard.line)
+    if hour.leaderboard is None:
         return
     with tries("watch") as done:
-        done(monitor_champion(ctx, dataset).line)
+        done(monitor_champion(ctx, data).line)
     with tries("gate") as done:
-        decided = run_gate(ctx, dataset)
+        decided = run_gate(ctx, data)
         verdict = decided.value
-        tried.outcome = "block" if verdict.blocks else verdict.outcome
-        tried.sentence = verdict.sentence
+        hour.outcome = "block" if verdict.blocks else verdict.outcome
+        hour.sentence = verdict.sentence
         done(decided.line)
-    if tried.outcome == "promote" and verdict.path is not None:
+    if hour.outcome == "promote" and verdict.path is not None:
         with tries("promote") as done:
             done(_promoted(ctx, verdict.path))
 
@@ -186,16 +168,16 @@ def _caught_up(ctx: CommandContext, newest: Hour, steps: Steps) -> str:
     return ", ".join(str(hour) for hour, *_ in done.judged) or "no earlier hour waits"
 
 
-def _frozen(ctx: CommandContext, stop: Hour) -> tuple[Path, str]:
+def _frozen(ctx: CommandContext, stop: Hour) -> tuple[HourData, str]:
     """The data set that the hours before ``stop`` judge, and what is in it."""
     from pipeline.dataset.freeze import freeze_and_validate
-    from pipeline.dataset.manifest import read_manifest
 
     as_of = stop - parse_duration_h(ctx.settings.evaluation.horizon)
     folder, outcome = freeze_and_validate(ctx, ctx.settings, as_of)
     refuse_critical([outcome])
-    manifest = read_manifest(folder)
-    return folder, (
+    data = HourData(ctx, folder)
+    manifest = data.manifest
+    return data, (
         f"{folder.name} as of {as_of}: {counted(manifest.n_targets, 'event')}, "
         f"{counted(manifest.n_users, 'user')}, {counted(manifest.n_items, 'item')}"
     )
@@ -210,13 +192,13 @@ def _promoted(ctx: CommandContext, decision: Path) -> str:
     return promote_step(ctx, decision, refit.model_id if refit else None).line
 
 
-def _trained(ctx: CommandContext, dataset: Path) -> str:
+def _trained(ctx: CommandContext, data: HourData) -> str:
     from training.fit.train import TrainOptions
     from training.steps.retrain import models_to_train, retrain_step
 
-    worth = retrain_step(ctx, dataset)
+    worth = retrain_step(ctx, data)
     lines = models_to_train(ctx.settings, worth.value)
-    names = ", ".join(model.line for model in train_step(ctx, dataset, lines, TrainOptions()))
+    names = ", ".join(model.line for model in train_step(ctx, data, lines, TrainOptions()))
     return f"{names}; {worth.line}" if ctx.settings.retrain.skip else names
 
 

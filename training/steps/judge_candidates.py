@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import Settings
-from training.data.reader import DataSet, read_dataset
+from training.data.reader import DataSet
 from training.deployment.champion import changing
 from training.deployment.champion_history import ChampionPeriod, champion_periods
 from training.deployment.promote import install_first
@@ -46,8 +46,8 @@ def ensure_champion(settings: Settings, registry: Registry, dataset: Path, at: s
 def judge_candidates(
     settings: Settings,
     registry: Registry,
-    dataset: Path,
-    test_set: Path,
+    learned: DataSet,
+    test_data: DataSet,
     quality_passed: bool | None,
     at: str,
     late: Sequence[str] | None = None,
@@ -68,9 +68,9 @@ def judge_candidates(
             then there is no decision, and nothing can be promoted.  So it is where a record is
             missing or was changed.
     """
-    test_data, learned = read_dataset(test_set), read_dataset(dataset)
-    models = candidates(settings, dataset.name)
-    floor_id = _trained(models, "floor", settings.gate.baseline, dataset.name)
+    dataset_id = learned.folder.name
+    models = candidates(settings, dataset_id)
+    floor_id = _trained(models, "floor", settings.gate.baseline, dataset_id)
     failures, ranked_champion = _evaluated(settings, test_data)
     live = champion(registry)
 
@@ -106,7 +106,7 @@ def judge_candidates(
                 dataset=settings.dataset.model_dump(mode="json"),
             )
             if unreadable is None
-            else _unknown(model_id, test_data, dataset.name, unreadable)
+            else _unknown(model_id, test_data, dataset_id, unreadable)
         )
         masks = slice_masks(test_data, candidate.ranks, seen_us) if candidate.ranks else {}
         return Evidence(
@@ -133,7 +133,7 @@ def judge_candidates(
             seed=BOOTSTRAP_SEED,
             name=name,
             n_candidates=len(settings.candidates),
-            base_dataset_id=dataset.name,
+            base_dataset_id=dataset_id,
             late=late is not None,
             ranked_champion=ranked_champion,
             slices=judged_slices(masks),
@@ -145,7 +145,7 @@ def judge_candidates(
     def judge(name: str) -> Decision:
         model_id = models.get(name, name)
         try:
-            _trained(models, "candidate", name, dataset.name)
+            _trained(models, "candidate", name, dataset_id)
             return decide(evidence(name, model_id))
         except Exception as error:  # what cannot be judged is blocked by a decision that says so
             problem = f"{name} cannot be judged: {one_line(error)}"
@@ -153,7 +153,7 @@ def judge_candidates(
 
     names = settings.candidates if late is None else late
     if not any(name in models for name in names):
-        _trained(models, "candidate", names[0], dataset.name)
+        _trained(models, "candidate", names[0], dataset_id)
     with changing(folder, "judging candidates"):
         verified_chain(registry)  # what the looks of earlier decisions are taken from
     decisions = choose([judge(name) for name in names])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.hours import HourRange
@@ -12,39 +11,37 @@ from pipeline.workspace import CommandContext
 from training.deployment.champion_history import champion_during, champion_periods
 from training.registry.candidates import candidates
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import ensure_test_set
+from training.steps.evaluate import HourData
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:
     from training.deployment.monitor_record import MonitorResult
 
 
-def monitor_champion(ctx: CommandContext, dataset: Path) -> StepResult[MonitorResult | None]:
+def monitor_champion(ctx: CommandContext, data: HourData) -> StepResult[MonitorResult | None]:
     """Judge the model that was live during the hours that judge a data set's candidates.
 
     Raises:
         HourglassError: nothing was evaluated on those hours, or a model that must be replaced
             cannot be.
     """
-    from pipeline.dataset.manifest import read_manifest
-    from training.data.reader import read_dataset
     from training.deployment.monitor import ChampionMonitor
     from training.evaluation.evaluate import load_evaluation
 
     settings, registry = ctx.settings, registry_of(ctx)
-    hours = ctx.horizon_from(read_manifest(dataset).as_of)
+    hours = ctx.horizon_from(data.manifest.as_of)
     tenure = champion_during(champion_periods(registry, registry.records), hours.first)
     if tenure is None:
         sentence = f"nothing was live during {hours}: there is nothing to watch yet"
         return StepResult(None, sentence, {"outcome": None, "sentence": sentence})
-    test_set = ensure_test_set(ctx, dataset)
+    test_set = data.test_set
     judge = ChampionMonitor(
         settings=settings,
         registry=registry,
-        evaluation=load_evaluation(settings, dataset, test_set),
+        evaluation=load_evaluation(settings, data.folder, test_set.folder),
         hours=hours,
-        user_ids=read_dataset(test_set).histories.user_ids,
-        baseline_id=candidates(settings, dataset.name).get(settings.gate.baseline),
+        user_ids=test_set.histories.user_ids,
+        baseline_id=candidates(settings, data.folder.name).get(settings.gate.baseline),
         quality_passed=quality_passed(ctx.lake, HourRange(hours.first, hours.first), hours),
         at=ctx.clock.isoformat(timespec="seconds"),
     )

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.dataset.manifest import read_manifest
 from pipeline.quality.results import refuse_critical
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
@@ -19,6 +18,7 @@ from training.fit.retrain_policy import RetrainDecision, should_retrain
 from training.fit.retrain_signals import record_retrain_decision, signals_at
 from training.gate.evidence import Outcome
 from training.registry.mlflow_registry import registry_of
+from training.steps.evaluate import HourData
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from training.fit.train import Trained
 
 
-def retrain_step(ctx: CommandContext, dataset: Path) -> StepResult[RetrainDecision]:
+def retrain_step(ctx: CommandContext, data: HourData) -> StepResult[RetrainDecision]:
     """Whether retraining on a data set is worth it; what was found is kept."""
-    settings, as_of = ctx.settings, read_manifest(dataset).as_of
-    signs = signals_at(settings, ctx.lake, registry_of(ctx), as_of)
+    settings = ctx.settings
+    signs = signals_at(settings, ctx.lake, registry_of(ctx), data.manifest.as_of)
     worth = should_retrain(signs, settings.retrain)
-    record_retrain_decision(settings, dataset.name, worth)
+    record_retrain_decision(settings, data.folder.name, worth)
     skips = is_skipped(settings, worth)
     what = "skipped" if skips else "all lines are trained"
     if not (skips or worth.retrain):
         what += ", since retrain.skip is off"
     facts = {
-        "dataset_id": dataset.name,
+        "dataset_id": data.folder.name,
         "retrain": worth.retrain,
         "skip": skips,
         "reasons": worth.reasons,
@@ -70,6 +70,7 @@ def refit_step(ctx: CommandContext, decision: Path) -> StepResult[Trained | None
             set or the decision is not to be trusted, or an approval is missing.
     """
     from pipeline.dataset.freeze import freeze_and_validate
+    from training.data.reader import read_dataset
 
     settings, registry = ctx.settings, registry_of(ctx)
     record = verified_decision(registry, decision, "refitting")
@@ -81,6 +82,6 @@ def refit_step(ctx: CommandContext, decision: Path) -> StepResult[Trained | None
     dataset, outcome = freeze_and_validate(ctx, settings, record.end)
     refuse_critical([outcome])
     with display() as watcher:
-        done = refit(settings, registry, record, dataset, watcher)
+        done = refit(settings, registry, record, read_dataset(dataset), watcher)
     sentence = f"{done.model_id}, version {done.version}, has learned from the judged hours too"
     return StepResult(done, sentence, {"model_id": done.model_id, "why": None, **asdict(done)})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.hours import HourRange
 from pipeline.quality.verdicts import refuse_learning_from
 from pipeline.workspace import CommandContext
 from training.registry.mlflow_registry import registry_of
+from training.steps.evaluate import HourData
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def train_step(
-    ctx: CommandContext, dataset: Path, models: Sequence[ModelConfig], options: TrainOptions
+    ctx: CommandContext, data: HourData, models: Sequence[ModelConfig], options: TrainOptions
 ) -> list[StepResult[Trained]]:
     """Train, and show how it goes; empty in all processes but the first.
 
@@ -27,7 +27,6 @@ def train_step(
         HourglassError: the data set, or an hour that it learned from, is not to be trusted; or as
             `training.fit.train.train`.
     """
-    from pipeline.dataset.manifest import read_manifest
     from pipeline.dataset.validate import refuse_critical_dataset
     from training.fit.progress_display import display
     from training.fit.train import train as run
@@ -36,12 +35,12 @@ def train_step(
     with joined_group() as processes:
         # The others would say the same, and wait for the first.
         if processes.is_main:
-            refuse_critical_dataset(dataset)
-            manifest = read_manifest(dataset)
-            refuse_learning_from(ctx.lake, HourRange(manifest.history_start, manifest.as_of))
+            refuse_critical_dataset(data.folder)
+            hours = HourRange(data.manifest.history_start, data.manifest.as_of)
+            refuse_learning_from(ctx.lake, hours)
         registry = registry_of(ctx) if processes.is_main else None
         with display(silent=not processes.is_main) as watcher:
-            trained = run(ctx.settings, registry, dataset, models, options, watcher)
+            trained = run(ctx.settings, registry, data.learned, models, options, watcher)
     return list(map(trained_model, trained))
 
 
