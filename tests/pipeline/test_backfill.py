@@ -160,7 +160,7 @@ def without_shortcut(log: Log, stop: Hour, patch: pytest.MonkeyPatch) -> list[Ho
 
 
 def waves(rng: random.Random) -> Iterator[list[Event]]:
-    for wave in range(6):
+    for wave in range(4):
         yield [
             at(f"{rng.randrange(30)}:{rng.randrange(60)}:0", user=f"{wave} {n % 3}", item=f"{n}")
             for n in range(rng.randrange(4))

@@ -28,6 +28,7 @@ from pipeline.engine.choice import run_on_engine
 from pipeline.engine.engine import Engine, TooLargeError
 from pipeline.engine.in_process import ArrowFrame
 from pipeline.engine.spark_engine import SparkFrame
+from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.compute import Compute
 from pipeline.lake.parquet_files import HourFile, write_rows_by_hour
@@ -36,6 +37,7 @@ from pipeline.lake.tables import (
     EVENTS,
     QUARANTINE,
     REPEATED_KEYS,
+    SOURCE_FILES,
     TIMESTAMP,
     TableSpec,
 )
@@ -191,24 +193,31 @@ def test_what_one_engine_took_in_is_nothing_new_to_the_other(
     }
 
 
-def test_what_unpacks_to_much_is_left_to_spark(
-    tmp_path: Path, on_spark: Compute, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = []
+def test_what_unpacks_to_much_is_left_to_spark(tmp_path: Path) -> None:
+    """By night Spark then does it; by day it is asked, and of what was begun nothing is left."""
+    place = Place(tmp_path, Compute(no_spark, from_mib=1))
+    put_what_unpacks_to_much(place)
+    with pytest.raises(HourglassError, match="Spark was started"):
+        place.ingest()
+    assert not place.rows(SOURCE_FILES)
+    assert not list(place.settings.path("scratch").glob("parsed-*"))
+    assert not list(place.settings.resolved_warehouse.rglob("*.parquet"))
 
-    def start() -> Any:
-        started.append("Spark")
-        return on_spark.spark
 
-    place = Place(tmp_path, Compute(start, from_mib=1))
+@pytest.mark.nightly
+def test_spark_takes_in_what_unpacks_to_much(tmp_path: Path, on_spark: Compute) -> None:
+    place = Place(tmp_path, Compute(lambda: on_spark.spark, from_mib=1))
+    put_what_unpacks_to_much(place)
+    summary = place.ingest()
+    assert (summary.accepted, summary.duplicates) == (1, 39_999)
+    assert not list(place.settings.path("scratch").glob("parsed-*"))
+
+
+def put_what_unpacks_to_much(place: Place) -> None:
     line = f"{H0.index * 3600},{'u' * 30},{'i' * 30},,,{'d' * 300}\n"
     packed = gzip.compress(f"{HEADER}\n{line * 40_000}".encode(), mtime=0)
     assert len(packed) < 100_000
     (place.landing / "a.csv.gz").write_bytes(packed)
-    summary = place.ingest()
-    assert started == ["Spark"]
-    assert (summary.accepted, summary.duplicates) == (1, 39_999)
-    assert not list(place.settings.path("scratch").glob("parsed-*"))
 
 
 def files_of_one_text(place: Place, spec: TableSpec, column: str, text: str) -> list[HourFile]:
@@ -270,7 +279,10 @@ def test_a_signal_within_a_query_is_no_fault_of_the_query(monkeypatch: pytest.Mo
         run_on_engine(NO_SPARK, 0, run)
 
 
-def test_hours_with_large_table_files_are_left_to_spark(tmp_path: Path, on_spark: Compute) -> None:
+@pytest.mark.parametrize("by_night", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_hours_with_large_table_files_are_left_to_spark(
+    request: pytest.FixtureRequest, tmp_path: Path, by_night: bool
+) -> None:
     place = Place(tmp_path, NO_SPARK)
     rng = random.Random(0)
     lines = [f"{H0.index * 3600},{rng.randbytes(15).hex()},i{n},,," for n in range(20_000)]
@@ -278,8 +290,13 @@ def test_hours_with_large_table_files_are_left_to_spark(tmp_path: Path, on_spark
     place.ingest()
     assert sum(file.bytes for file in place.lake.files(EVENTS)) > 1 << 18
     place.put("b.csv", lines[0])
-    place.compute = Compute(lambda: on_spark.spark, from_mib=1)
-    assert place.ingest().duplicates == 1
+    if by_night:
+        place.compute = Compute(lambda: request.getfixturevalue("spark"), from_mib=1)
+        assert place.ingest().duplicates == 1
+    else:
+        place.compute = Compute(no_spark, from_mib=1)
+        with pytest.raises(HourglassError, match="Spark was started"):
+            place.ingest()
     assert len(place.rows(EVENTS)) == 20_000
 
 
