@@ -224,7 +224,7 @@ def test_a_champion_that_went_live_after_the_evaluation_without_ranks_blocks() -
 
 
 def test_a_champion_that_came_back_meanwhile_but_was_ranked_is_compared() -> None:
-    """As where the watch goes back to the previous model between evaluation and gate."""
+    """As where the monitor goes back to the previous model between evaluation and gate."""
     back = replace(CLEAR, champion=replace(CLEAR.champion, version="7"), ranked_champion="8")
     assert decide(back).outcome is Outcome.PROMOTE
 

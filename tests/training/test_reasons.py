@@ -1,4 +1,4 @@
-"""Every code that the gate, the watch and the retrain policy give has a sentence."""
+"""Every code that the gate, the monitor and the retrain policy give has a sentence."""
 
 from __future__ import annotations
 

@@ -93,8 +93,8 @@ class ChampionMonitor:
         return result, record
 
     def _is_linked(self, record: Path) -> bool:
-        """Whether a finding that a model was replaced was made by the watch itself."""
-        with changing(self.registry.records, "reading what the watch found"):
+        """Whether a finding that a model was replaced was made by the monitor itself."""
+        with changing(self.registry.records, "reading what the monitor found"):
             return is_linked(verified_chain(self.registry), self.registry.records, record)
 
     def _judge(self, period: ChampionPeriod) -> MonitorResult:

@@ -111,7 +111,7 @@ def read_monitor_result(path: Path) -> MonitorResult:
     try:
         kind, _ = content.pop("kind"), content.pop("format")
         if kind != "watch":
-            raise HourglassError(f"{path}: a {kind} record, not one of the watch")
+            raise HourglassError(f"{path}: a {kind} record, not one of the monitor")
         numbers, users = content.pop("numbers"), content.pop("users", None)
         if numbers is not None:
             numbers = MonitorNumbers(**{**numbers, "sums": Sums.read(numbers["sums"])})
@@ -127,7 +127,7 @@ def read_monitor_result(path: Path) -> MonitorResult:
             users=UsersFile(**users) if users else None,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise HourglassError(f"{path}: not a whole record of the watch") from error
+        raise HourglassError(f"{path}: not a whole record of the monitor") from error
 
 
 def monitor_results_between(

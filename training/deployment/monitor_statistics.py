@@ -146,7 +146,7 @@ def is_below(numbers: MonitorNumbers, min_users: int) -> bool:
     return numbers.users >= min_users and (sure_now or sure_so_far)
 
 
-# The looks of the watch before: which of them count together with the one at hand.
+# The looks of the monitor before: which of them count together with the one at hand.
 
 
 def earlier_looks(folder: Path, result: MonitorResult, period_h: int) -> list[MonitorLook]:
@@ -156,7 +156,7 @@ def earlier_looks(folder: Path, result: MonitorResult, period_h: int) -> list[Mo
     that there are none ever changes into another.
 
     Args:
-        folder: of the records of the watch.
+        folder: of the records of the monitor.
         result: of the hours that are judged.
         period_h: hours of a period.
 

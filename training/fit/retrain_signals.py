@@ -36,7 +36,7 @@ def signals_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) 
     """What speaks for or against a new model at an hour; nothing at or after it is read.
 
     Of a live model that cannot be read, or that is of a later time, nothing can be told, which
-    speaks for a new one; to replace it is the watch's task.
+    speaks for a new one; to replace it is the monitor's task.
     """
     live = champion(registry)
     nothing = RetrainSignals(None, None, None, None)

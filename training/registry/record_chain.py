@@ -1,6 +1,6 @@
 """The chain of all records that act, and its head, which the registry holds beside the champion.
 
-Decisions, answers, promotions, rollbacks, the first champion, and findings of the watch that
+Decisions, answers, promotions, rollbacks, the first champion, and findings of the monitor that
 replaced a model are linked in the order in which they were made.  ``<work>/decisions/chain.jsonl``
 has one link a line; each names a record by file and SHA-256, and the link before it by digest.
 Number and digest of the last link are a tag of the registered model in MLflow.  Whoever acts goes
@@ -339,7 +339,7 @@ def _anchor_content(records: Path, **facts: object) -> dict[str, Any]:
 
 
 def _replacing_monitor_records(folder: Path) -> Iterator[Path]:
-    """Findings of the watch that replaced a model; others are no acts, and are not linked."""
+    """Findings of the monitor that replaced a model; others are no acts, and are not linked."""
     for name in sorted(_names(folder)):
         path = folder / name
         if is_record(path) and b'"outcome": "replaced"' in path.read_bytes():

@@ -1,7 +1,7 @@
 """Hours that ended while another was worked on: judged later, each by the models of its time.
 
 A run takes the newest filled hour.  Where more than one has ended since the last run, those between
-are judged first, in order: the live model by the watch, and each line's latest fit that knows
+are judged first, in order: the live model by the monitor, and each line's latest fit that knows
 nothing of the hour by the gate, whose look counts with those of the hours around it.  Nothing but
 the baseline is trained for them, and nobody is promoted by them: that is for the newest hour, whose
 decision counts their looks.

@@ -32,7 +32,7 @@ def monitor_champion(ctx: CommandContext, data: HourData) -> StepResult[MonitorR
     hours = ctx.horizon_from(data.manifest.as_of)
     tenure = champion_during(champion_periods(registry, registry.records), hours.first)
     if tenure is None:
-        sentence = f"nothing was live during {hours}: there is nothing to watch yet"
+        sentence = f"nothing was live during {hours}: there is nothing to monitor yet"
         return StepResult(None, sentence, {"outcome": None, "sentence": sentence})
     test_set = data.test_set
     judge = ChampionMonitor(

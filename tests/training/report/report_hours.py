@@ -198,7 +198,7 @@ def write_watch(root: Path, hour: Hour, model: ModelRef, **changes: Any) -> Path
 
 
 def long_history(root: Path, n_hours: int, n_models: int = 5) -> tuple[World, HourRange]:
-    """Hours with two promotions, a replacement by the watch, and a night without any judgement."""
+    """Hours with two promotions, a replacement by the monitor, and a night without judgement."""
     world = World(root)
     names = ["hrnn_trend", "hrnn", "vsknn", "item_knn", "hrnn_meta"][:n_models]
     baseline = world.model(BASELINE, FIRST)
