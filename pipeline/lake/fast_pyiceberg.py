@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.table import Table, TableProperties, Transaction
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
+from sqlalchemy import bindparam, select
 
 from pipeline.lake.location import check_metadata
 
@@ -26,21 +29,33 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import ManifestFile
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.update import TableUpdate
+    from pyiceberg.typedef import Identifier
 
 # A few for each table of a lake.
 _MAX_CACHED = 64
 # Each is a file to open at every look at a table.
 MOST_MANIFESTS = 16
+# Made once: to put a query together takes longer than to run it.
+_LOCATION = select(IcebergTables.metadata_location).where(
+    IcebergTables.catalog_name == bindparam("catalog"),
+    IcebergTables.table_namespace == bindparam("namespace"),
+    IcebergTables.table_name == bindparam("table"),
+)
 
 
 class CachedCatalog(SqlCatalog):
     """A SQL catalog that reads each metadata file once."""
 
-    _cached: OrderedDict[str, Table]
+    def load_table(self, identifier: str | Identifier) -> Table:
+        """As PyIceberg does; only where a table has changed, its row is mapped to an object."""
+        *namespace, name = Catalog.identifier_to_tuple(identifier)
+        words = {"catalog": self.name, "namespace": ".".join(namespace), "table": name}
+        with self.engine.connect() as connection:
+            location = connection.scalar(_LOCATION, words)
+        cached = self._cached.get(str(location))
+        return super().load_table(identifier) if cached is None else self._own(cached)
 
     def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
-        if "_cached" not in self.__dict__:
-            self._cached = OrderedDict()
         location = str(orm_table.metadata_location)
         cached = self._cached.get(location)
         if cached is None:
@@ -52,7 +67,14 @@ class CachedCatalog(SqlCatalog):
             self._cached[location] = cached
             if len(self._cached) > _MAX_CACHED:
                 self._cached.popitem(last=False)
-        # A table object moves on when it commits: everyone gets one of their own.
+        return self._own(cached)
+
+    @cached_property
+    def _cached(self) -> OrderedDict[str, Table]:
+        return OrderedDict()
+
+    def _own(self, cached: Table) -> Table:
+        """A table object moves on when it commits: everyone gets one of their own."""
         return Table(cached.name(), cached.metadata, cached.metadata_location, cached.io, self)
 
 
