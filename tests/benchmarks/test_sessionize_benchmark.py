@@ -67,6 +67,7 @@ def test_the_same_arguments_give_the_same_log(log: EventLog, tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.nightly
 def test_engines_agree(log: EventLog, compute: Compute, tmp_path: Path) -> None:
     names = ("hourglass", "duckdb", "duckdb_loose", "polars")
     found = {name: checksums(made_by(name, log, tmp_path), "1GB") for name in names}

@@ -1,8 +1,8 @@
-"""Runs the DAG `retrain` in Airflow with a stand-in for `hourglass`, and answers when it asks.
+"""Runs DAGs in Airflow with a stand-in for `hourglass`, and answers when one asks.
 
-For each line of its input, approve, reject, silence or nobody, it runs the DAG once and prints the
-state of every task as JSON.  Answers go through the route of Airflow's API; silence through the
-scheduler's own check of what is overdue.
+For each line of its input, approve, reject, silence or nobody, and the name of a DAG unless it is
+`retrain`, it runs the DAG once and prints the state of every task as JSON.  Answers go through the
+route of Airflow's API; silence through the scheduler's own check of what is overdue.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def respond(what: str, client: TestClient, run_id: str) -> None:
         answer(client, run_id, what.capitalize())
 
 
-def prepared() -> tuple[TestClient, DAG]:
-    """Airflow's API as an administrator sees it, and the DAG."""
+def prepared() -> tuple[TestClient, dict[str, DAG]]:
+    """Airflow's API as an administrator sees it, and the DAGs."""
     app = create_app(apps="core")
     admin = SimpleAuthManagerUser(username="ann'; rm -rf $HOME; '", role="ADMIN")
     token = get_auth_manager().generate_jwt(admin, expiration_time_in_seconds=3600)
@@ -65,9 +65,10 @@ def prepared() -> tuple[TestClient, DAG]:
     folder = Path("dags").resolve()
     bag = BundleDagBag(folder, bundle_path=folder, bundle_name="dags-folder")
     assert not bag.import_errors, bag.import_errors
-    for task in bag.dags["retrain"].tasks:
-        task.retries = 0  # between two tries lie minutes
-    return client, bag.dags["retrain"]
+    for dag in bag.dags.values():
+        for task in dag.tasks:
+            task.retries = 0  # between two tries lie minutes
+    return client, dict(bag.dags)
 
 
 class Clock:
@@ -106,8 +107,10 @@ def run_once(what: str, clock: Clock, dag: DAG) -> dict[str, Any]:
 if __name__ == "__main__":
     assert settings.engine is not None
     upgradedb()
-    client, dag = prepared()
+    client, dags = prepared()
     clock = Clock(client)
     sys.modules["time"] = clock  # type: ignore[assignment]  # a run imports it for itself
     for line in sys.stdin:
-        print(ANSWERED + json.dumps(run_once(line.strip(), clock, dag)), flush=True)
+        answered, _, name = line.strip().partition(" ")
+        states = run_once(answered, clock, dags[name or "retrain"])
+        print(ANSWERED + json.dumps(states), flush=True)

@@ -223,6 +223,14 @@ def test_without_a_data_set_nothing_is_judged_and_the_live_model_recommends(
     assert [line.partition("]")[0] for line in commands] == ["[dataset", "[recommend", "[report"]
 
 
+def test_a_refusal_fails_its_task_and_stops_the_run(airflow: Airflow) -> None:
+    tasks, commands = airflow.run("nobody sessions_hourly", failing="validate")
+    assert tasks["ingest"] == "success"
+    assert tasks["validate"] == "failed"
+    assert tasks["sessionize"] == "upstream_failed"
+    assert [line.partition("]")[0] for line in commands] == ["[ingest", "[validate", "[report"]
+
+
 def test_a_failed_recommendation_fails_the_run(airflow: Airflow) -> None:
     tasks, _ = airflow.run("nobody", failing="recommend", needs_approval=False)
     assert tasks["recommend"] == "failed"

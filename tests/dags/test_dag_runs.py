@@ -129,8 +129,12 @@ def test_retraining_ends_in_a_decision_and_recommendations(place: Place) -> None
     assert set(recommended["rank"].to_pylist()) >= {1}
 
 
+@pytest.mark.nightly
 def test_a_refusal_fails_its_task_and_stops_the_run(place: Place) -> None:
-    """`validate` is not tried again, so the run ends at once; nothing may pass for done."""
+    """`validate` is not tried again, so the run ends at once; nothing may pass for done.
+
+    That Airflow stops where a command fails is shown with a stand-in in `test_approval_runs`.
+    """
     suites = place.work.parent / "suites"
     suites.mkdir()
     (suites / "events.yaml").write_text("suite: events\nexpectations: none\n", encoding="utf-8")

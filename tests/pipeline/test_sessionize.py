@@ -79,7 +79,12 @@ def hours(first: int, stop: int) -> HourRange:
     return HourRange(DAY + first, DAY + stop)
 
 
-@pytest.fixture(params=["compute", "on_spark"], ids=["in process", "on Spark"])
+@pytest.fixture(
+    params=[
+        pytest.param("compute", id="in process"),
+        pytest.param("on_spark", id="on Spark", marks=pytest.mark.nightly),
+    ]
+)
 def either(request: pytest.FixtureRequest) -> Compute:
     """Where steps are computed, in turn."""
     compute: Compute = request.getfixturevalue(request.param)
