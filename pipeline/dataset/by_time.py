@@ -8,17 +8,20 @@ folder goes.  Finding the newest of a year's data sets thus reads names and one 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from pipeline.dataset.manifest import MANIFEST_NAME, read_manifest
-from pipeline.errors import UsageError
+from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.settings.names import plain_name
 
 _INDEX = ".by_time"
 _HOUR_CHARS = 13
+# Nothing else is a note, such as what a network's file system leaves behind.
+_NOTE = re.compile(r"\d{4}-\d\d-\d\dT\d\d-.+")
 
 
 def hours_by_name(
@@ -33,7 +36,8 @@ def hours_by_name(
             is empty in what is returned.
     """
     index = parent / _INDEX
-    hours = {name[_HOUR_CHARS + 1 :]: name[:_HOUR_CHARS] for name in _names(index)}
+    notes = filter(_NOTE.fullmatch, _names(index))
+    hours = {note[_HOUR_CHARS + 1 :]: note[:_HOUR_CHARS] for note in notes}
     for name in _names(parent) - hours.keys():
         folder = parent / name
         if name.startswith(".") or not (folder / file).is_file():
@@ -48,13 +52,27 @@ def hours_by_name(
     return hours
 
 
-def datasets_by_time(shards: Path) -> list[tuple[str, str]]:
+def datasets_by_time(shards: Path, damaged_come_last: bool = False) -> list[tuple[str, str]]:
     """Hour and name of every data set that is or was there, newest first.
+
+    Args:
+        shards: their folder.
+        damaged_come_last: those whose manifest cannot be read have an empty hour; it is for those
+            who look for some of the data sets, whatever became of the others.
 
     Raises:
         HourglassError: a manifest that was not met before is damaged.
     """
-    hours = hours_by_name(shards, MANIFEST_NAME, lambda folder: read_manifest(folder).as_of)
+
+    def hour_of(folder: Path) -> Hour | None:
+        try:
+            return read_manifest(folder).as_of
+        except HourglassError:
+            if damaged_come_last:
+                return None
+            raise
+
+    hours = hours_by_name(shards, MANIFEST_NAME, hour_of)
     return sorted(((hour, name) for name, hour in hours.items()), reverse=True)
 
 

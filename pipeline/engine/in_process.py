@@ -25,7 +25,7 @@ from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import (
     HourFile,
-    read_file,
+    read_in_batches,
     remove_files,
     unpacked_bytes,
     write_rows_by_hour,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _RAW_PER_TABLE_BYTE = 4
 # More threads than this wait for one another on what is small.
 _MAX_THREADS = 4
+_ROWS_PER_BATCH = 1 << 12
 # DuckDB's buffers alone take this.
 _LEAST_MEMORY_BYTES = 128 << 20
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -130,9 +131,9 @@ class InProcessEngine(Engine):
         self._check(sum(unpacked_bytes(file.path) for file in files))
         tables = []
         for file in files:
-            rows = read_file(file.path, schema.names)
-            tables.append(rows.select(schema.names).cast(schema))
-            self._hold(rows.nbytes)
+            for rows in read_in_batches(file.path, schema.names, _ROWS_PER_BATCH):
+                self._hold(rows.nbytes)
+                tables.append(rows.select(schema.names).cast(schema))
         return ArrowFrame(pa.concat_tables(tables) if tables else schema.empty_table())
 
     def made_from(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
 from pipeline.lake.spark import spark_is_alive, worker_error
+from pipeline.process.interrupts import is_interrupted
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -62,6 +63,9 @@ class Compute:
             except HourglassError:
                 raise
             except Exception as error:
+                # A signal ends the JVM too, as it starts.
+                if is_interrupted():
+                    raise KeyboardInterrupt from error
                 # Whoever asks must not take it for a fault of the rows that were to be computed.
                 raise HourglassError(f"Spark cannot be started: {worker_error(error)}") from error
         return self._session

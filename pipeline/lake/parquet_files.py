@@ -12,6 +12,7 @@ import itertools
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -128,13 +129,32 @@ def read_file(location: str, columns: Sequence[str]) -> pa.Table:
         raise _unreadable(location, error) from error
 
 
+def read_in_batches(location: str, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+    """As :func:`read_file`, so many rows at a time: what a dictionary packs may be huge unpacked.
+
+    Raises:
+        HourglassError: the file is gone or damaged.
+    """
+    import pyarrow.parquet as pq
+
+    store, path = _store_of(location)
+    try:
+        with store.open_input_file(path) as content:
+            file = pq.ParquetFile(content, pre_buffer=False)
+            present = [name for name in columns if name in file.schema_arrow.names]
+            for batch in file.iter_batches(rows, columns=present, use_threads=False):
+                yield with_added(pa.Table.from_batches([batch]), columns)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(location, error) from error
+
+
 def _unreadable(location: str, error: Exception) -> HourglassError:
     reason = " ".join(str(error).split())
     return HourglassError(f"{location}: this table file cannot be read: {reason}")
 
 
 def unpacked_bytes(location: str) -> int:
-    """How much a Parquet file's pages hold once they are unpacked.
+    """How much a Parquet file's pages hold once they are unpacked, but for their dictionaries.
 
     Raises:
         HourglassError: the file is gone or damaged.
@@ -151,10 +171,11 @@ def unpacked_bytes(location: str) -> int:
 
 
 def remove_files(files: Iterable[HourFile]) -> None:
-    """Remove files that no table knows of."""
+    """Remove files that no table knows of; what cannot be removed does no harm."""
     for file in files:
         store, path = _store_of(file.path)
-        store.delete_file(path)
+        with suppress(OSError):
+            store.delete_file(path)
 
 
 def with_added(rows: pa.Table, columns: Sequence[str]) -> pa.Table:

@@ -37,7 +37,7 @@ def locked(
     path.parent.mkdir(parents=True, exist_ok=True)
     # On a file system without locks this fails; it never trusts in a file that a killed process
     # would leave behind.
-    lock = FileLock(path, preserve_lock_file=True)
+    lock = FileLock(os.path.realpath(path), preserve_lock_file=True)
 
     def sentence() -> str:
         return busy(path.read_text(encoding="utf-8").strip() or "unknown")

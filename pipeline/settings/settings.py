@@ -426,8 +426,9 @@ class SparkSettings(Section):
     from_mib: int = Field(
         64,
         ge=0,
-        description="size in MiB of a step's input files from which on Spark computes it; smaller "
-        "ones are computed without starting it; 0: Spark computes all",
+        description="size in MiB of a step's input files from which on Spark computes it, as it "
+        "does from 16,384 rows for each MiB; less is computed without starting it; 0: Spark "
+        "computes all",
     )
 
 

@@ -82,6 +82,36 @@ def test_a_folder_that_does_not_tell_its_hour_is_asked_again(tmp_path: Path) -> 
         assert hours_by_name(tmp_path, "file", lambda _: next(answers)) == {"aa": str(HOUR)}
 
 
+def test_a_damaged_one_stops_only_those_who_ask_for_all(tmp_path: Path) -> None:
+    add(tmp_path, "aa", 0)
+    damaged = add(tmp_path, "bb", 1)
+    (damaged / "manifest.json").write_text("")
+    with pytest.raises(HourglassError, match=r"bb/manifest\.json"):
+        datasets_by_time(tmp_path)
+    assert datasets_by_time(tmp_path, damaged_come_last=True) == [(str(HOUR), "aa"), ("", "bb")]
+
+
+def test_where_no_note_can_be_left_it_is_read_again(
+    tmp_path: Path, met: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = add(tmp_path, "aa", 0)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    for _ in range(2):
+        assert dataset_folder(tmp_path, "last") == folder
+    assert met == ["aa", "aa"]
+
+
+def test_what_is_no_note_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / ".by_time").mkdir()
+    (tmp_path / ".by_time" / ".nfs00000000001").touch()
+    add(tmp_path, "aa", 0)
+    assert datasets_by_time(tmp_path) == [(str(HOUR), "aa")]
+
+
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no data set in"):
         dataset_folder(tmp_path / "none", "last")

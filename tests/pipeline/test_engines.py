@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,12 @@ from pipeline.engine.spark_engine import SparkFrame
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.compute import Compute
-from pipeline.lake.parquet_files import HourFile, write_rows_by_hour
+from pipeline.lake.parquet_files import (
+    HourFile,
+    read_in_batches,
+    unpacked_bytes,
+    write_rows_by_hour,
+)
 from pipeline.lake.tables import (
     ALL_TABLES,
     EVENTS,
@@ -222,9 +228,11 @@ def put_what_unpacks_to_much(place: Place) -> None:
 
 def files_of_one_text(place: Place, spec: TableSpec, column: str, text: str) -> list[HourFile]:
     """A file of many rows with one text, which packs to next to nothing."""
-    values = {field.name: pa.nulls(100, field.type) for field in spec.schema}
-    values["hour"] = pa.array([H0.start] * 100, TIMESTAMP)
-    values[column] = pa.array([text] * 100, pa.string())
+    count = 10_000 if column == "context" else 100
+    values = {field.name: pa.nulls(count, field.type) for field in spec.schema}
+    values["hour"] = pa.array([H0.start] * count, TIMESTAMP)
+    content = [("page", text)] if column == "context" else text
+    values[column] = pa.array([content] * count, spec.schema.field(column).type)
     rows = pa.table(values, spec.schema)
     return write_rows_by_hour(rows, spec.schema, place.lake.staging(spec))
 
@@ -236,13 +244,36 @@ def test_table_files_that_unpack_to_much_are_not_even_read(
     files = files_of_one_text(place, QUARANTINE, "raw", "x" * (1 << 18))
     assert files[0].bytes < 100_000
     read = []
-    monkeypatch.setattr(in_process_engine, "read_file", lambda *_: read.append("a file"))
+    monkeypatch.setattr(in_process_engine, "read_in_batches", lambda *_: read.append("a file"))
     with (
         pytest.raises(TooLargeError),
         in_process_engine.in_process(Compute(no_spark, from_mib=1)) as engine,
     ):
         engine.read_files(QUARANTINE.schema, files)
     assert not read
+
+
+def test_table_files_that_a_dictionary_packs_are_given_up_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they unpack to is known only as it is unpacked, a few thousand rows at a time."""
+    place = Place(tmp_path, NO_SPARK)
+    files = files_of_one_text(place, EVENTS, "context", "x" * 8192)
+    assert unpacked_bytes(files[0].path) < 1 << 20
+    batches = []
+
+    def counted(*arguments: Any) -> Iterator[pa.Table]:
+        for batch in read_in_batches(*arguments):
+            batches.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(in_process_engine, "read_in_batches", counted)
+    with (
+        pytest.raises(TooLargeError),
+        in_process_engine.in_process(Compute(no_spark, from_mib=1)) as engine,
+    ):
+        engine.read_files(EVENTS.schema, files)
+    assert len(batches) == 1
 
 
 def test_an_engine_that_gives_up_leaves_no_file_behind(tmp_path: Path) -> None:

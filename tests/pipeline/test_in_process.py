@@ -112,6 +112,15 @@ def test_a_spark_that_cannot_start_is_no_fault_of_the_hours(tmp_path: Path) -> N
     assert not log.lake.filled(SESSIONIZE)
 
 
+def test_a_signal_while_spark_starts_is_no_failed_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> SparkSession:
+        raise RuntimeError("Java gateway process exited before sending its port number")
+
+    monkeypatch.setattr("pipeline.lake.compute.is_interrupted", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        _ = Compute(start, from_mib=0).spark
+
+
 @pytest.mark.parametrize(
     ("column", "damage"),
     [

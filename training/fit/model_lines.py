@@ -28,7 +28,8 @@ def latest_model_of(settings: Settings, name: str, before: Hour) -> str | None:
     model as the first time.  Neither do those whose artefact is gone or damaged, nor those that the
     gate blocked: what is wrong with a model would live on in those that go on from it.
     """
-    hours = {name: hour for hour, name in datasets_by_time(settings.path("shards"))}
+    by_time = datasets_by_time(settings.path("shards"), damaged_come_last=True)
+    hours = {name: hour for hour, name in by_time if hour}
     decisions = settings.path("decisions")
     latest: tuple[Hour, str] | None = None
     # What was trained on a data set of an unknown time, which is gone, comes first.
@@ -97,7 +98,7 @@ def judged_dataset(ctx: CommandContext, text: str) -> Path:
     settings = ctx.settings
     shards = settings.path("shards")
     if text == "last":
-        for _, name in datasets_by_time(shards):
+        for _, name in datasets_by_time(shards, damaged_come_last=True):
             models = trained_on(settings, name) or {}
             if settings.gate.baseline in models and (shards / name / MANIFEST_NAME).is_file():
                 return shards / name

@@ -188,7 +188,7 @@ def _promoted(ctx: CommandContext, decision: Path) -> str:
 
     if ctx.settings.gate.approval:
         return f"waits for `hourglass approve --decision {decision.name} --by NAME`"
-    refit = refit_step(ctx, decision).value
+    refit = refit_step(ctx, decision).value if ctx.settings.retrain.refit else None
     return promote_step(ctx, decision, refit.model_id if refit else None).line
 
 
