@@ -75,6 +75,14 @@ def datasets_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _copied_lakes() -> Iterator[None]:
+    from new_lakes import copied_lakes
+
+    with copied_lakes():
+        yield
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A Spark session in UTC, as the commands start it, small and quick for a few rows."""
