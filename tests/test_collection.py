@@ -30,10 +30,11 @@ def collected(environment: dict[str, str], *options: str) -> list[str]:
     return [line for line in run.stdout.splitlines() if "::" in line]
 
 
+@pytest.mark.nightly
 def test_two_processes_seconds_apart_collect_the_same_tests(
     request: pytest.FixtureRequest,
 ) -> None:
-    """Else processes that share the tests among them refuse to begin."""
+    """Processes that share the tests refuse to begin else, which by day is what shows it."""
     chosen = request.config.option
     selection = ["-m", chosen.markexpr, "-k", chosen.keyword, *request.config.args]
     first = [item.nodeid for item in request.session.items]

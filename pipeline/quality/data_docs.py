@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -284,6 +285,10 @@ def index_page(entries: Iterable[IndexEntry]) -> str:
 
 def _page(template: str, values: dict[str, Any]) -> str:
     """Fill a template; every value is escaped."""
+    return _templates().get_template(template).render(values)
+
+
+@cache  # a template is compiled once, not for each of some hundred pages
+def _templates() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader(_TEMPLATES)
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
-    return environment.get_template(template).render(values)
+    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)

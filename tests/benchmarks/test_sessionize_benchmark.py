@@ -89,6 +89,7 @@ def test_another_value_is_noticed(log: EventLog, tmp_path: Path) -> None:
         compare({"one": right, "other": wrong})
 
 
+@pytest.mark.nightly
 def test_hours_are_timed_after_history_of_several_lengths(compute: Compute, tmp_path: Path) -> None:
     found = measure(
         tmp_path / "logs",

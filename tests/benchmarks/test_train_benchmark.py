@@ -80,6 +80,7 @@ def test_hgru_steps_its_two_levels_row_by_row(data: DataSet) -> None:
             assert torch.allclose(found[row, step], torch.cat([lower, upper], dim=1)[0], atol=1e-5)
 
 
+@pytest.mark.nightly
 def test_the_command_prints_and_writes_what_it_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,8 +13,11 @@ from threading import Timer
 from typing import Any
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 from workplace import ROOT, Workplace, workplace
 
+from training.cli.main import GLOBAL_FLAGS, app
 from training.deployment.answer_proof import proof_of
 
 pytestmark = pytest.mark.slow
@@ -78,7 +81,21 @@ class Airflow:
         assert "ANSWERED" in told, told
         states = json.loads(printed[-1].partition("ANSWERED")[2])
         assert states["run"] == ("failed" if failing else "success"), told
-        return states["tasks"], (self.folder / "commands").read_text().splitlines()
+        commands = (self.folder / "commands").read_text().splitlines()
+        for command in commands:
+            refuse_unknown_words(command[1:-1].split("]["))
+        return states["tasks"], commands
+
+
+def refuse_unknown_words(command: list[str]) -> None:
+    """The command line, which the stand-in is not, must have such a command and such options."""
+    words = [word for word in command if word not in GLOBAL_FLAGS]
+    own = get_command(app)
+    assert isinstance(own, TyperGroup)
+    with own.make_context("hourglass", [*words], resilient_parsing=True) as context:
+        name, found, arguments = own.resolve_command(context, words)
+        assert found is not None
+        found.make_context(name, arguments, parent=context).close()
 
 
 @pytest.fixture(scope="module")

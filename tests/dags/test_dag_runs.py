@@ -117,8 +117,13 @@ def test_filling_an_hour_again_changes_nothing(place: Place) -> None:
     assert all(first.equals(second) for first, second in zip(before, after, strict=True))
 
 
+@pytest.mark.nightly
 def test_retraining_ends_in_a_decision_and_recommendations(place: Place) -> None:
-    """Follows the test above: the last hour is filled, and judges the candidates."""
+    """Follows the test above: the last hour is filled, and judges the candidates.
+
+    By day the DAG runs with a stand-in whose commands the command line reads:
+    `test_approval_runs`; what they do after one another is shown without Airflow: `test_catch_up`.
+    """
     done = place.airflow("dags", "test", "retrain", END)
     assert done.returncode == 0, done.stdout
     assert list((place.work / "decisions").glob("**/*.json"))

@@ -224,10 +224,8 @@ def assert_popular(data: DataSet, log: Log, first: int, stop: int) -> None:
     } == {(item, hour): n for (item, hour), n in expected.items() if item in set(data.item_ids)}
 
 
-@pytest.mark.parametrize(
-    "plans",
-    ["for few rows", pytest.param("as commands compute", marks=pytest.mark.nightly)],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("plans", ["for few rows", "as commands compute"])
 def test_spark_makes_the_same_bytes(
     request: pytest.FixtureRequest,
     spark: SparkSession,
@@ -236,28 +234,25 @@ def test_spark_makes_the_same_bytes(
     tmp_path: Path,
     plans: str,
 ) -> None:
-    """Where it computes them, because they are too many: data set, histories; by night all kinds.
+    """Where it computes them, because they are too many: data sets of all kinds, histories.
 
-    By day a test set is compared with its features only: `test_dataset_features`.
+    By day a data set and a test set are compared with their features: `test_dataset_features`.
     """
-    nightly = plans == "as commands compute"
-    if nightly:
+    if plans == "as commands compute":
         request.getfixturevalue("as_commands_compute")
     made = []
     for name, engine in (("in process", no_spark), ("spark", Compute(lambda: spark, from_mib=0))):
         work = tmp_path / name
-        strict = STRICT | ({} if nightly else {"support_passes": "single"})
-        settings = with_rules(log, **strict).model_copy(update={"work": work})
+        settings = with_rules(log, **STRICT).model_copy(update={"work": work})
         first = freeze(engine, log.lake, settings, DAY + T)
         small = with_rules(log, min_item_events=1).model_copy(update={"work": work})
-        if nightly:
-            freeze_test_set(engine, log.lake, settings, first, HourRange(DAY + T, DAY + T + 3))
-            first = freeze(engine, log.lake, small, DAY + 52, first)
+        freeze_test_set(engine, log.lake, settings, first, HourRange(DAY + T, DAY + T + 3))
+        first = freeze(engine, log.lake, small, DAY + 52, first)
         histories_at(engine, log.lake, small, first, DAY + 53)
         made.append({p.relative_to(work): p.read_bytes() for p in work.rglob("*") if p.is_file()})
     assert made[0].keys() == made[1].keys()
     names = [path.name for path in made[0]]
-    assert names.count("manifest.json") == (4 if nightly else 2)
+    assert names.count("manifest.json") == 4
     assert "part-00001.parquet" in names, "only one shard"
     assert [path for path, content in made[0].items() if made[1][path] != content] == []
 

@@ -132,6 +132,7 @@ def test_no_hours_are_no_rows_and_no_change(lake: Lake) -> None:
     assert lake.files(ITEM_HOURS, []) == []
 
 
+@pytest.mark.nightly
 def test_hundreds_of_scattered_hours_are_told_apart(lake: Lake) -> None:
     # Above 200 values Iceberg gives up on a set of them when it looks at a file's bounds.
     hours = [H0 + n for n in range(520)]
@@ -280,12 +281,12 @@ def test_filled_hours_are_kept_by_step_and_hour(lake: Lake) -> None:
     assert set(lake.filled("ingest", HourRange(H0 + 1, H0 + 31))) == {H0 + 1, H0 + 30}
 
 
-@pytest.mark.parametrize("days", [50, pytest.param(300, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("days", [24, pytest.param(300, marks=pytest.mark.nightly)])
 def test_scattered_days_can_be_filled_at_once(
     lake: Lake, days: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Both ways of replacing are taken: of few files at once, and day by day.
-    monkeypatch.setattr("pipeline.lake.lake._FEW_FILES", 20)
+    monkeypatch.setattr("pipeline.lake.lake._FEW_FILES", 10)
     hours = [H0 + 48 * n for n in range(days)]
     record(lake, "ingest", *((hour, "one") for hour in hours))
     record(lake, "sessionize", *((hour + 1, "one") for hour in hours[::2]))
@@ -386,6 +387,16 @@ def test_a_catalog_that_another_holds_is_waited_for_and_told(
         with pytest.raises(HourglassError, match=r"cannot open the lake at .*database is locked"):
             Lake(address, tmp_path).snapshots()
         assert time.monotonic() - began_s >= 1
+
+
+@pytest.mark.nightly
+def test_a_catalog_that_another_holds_for_long_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_lake(tmp_path).snapshots()
+    address = f"sqlite:///{tmp_path}/catalog.db"
+    with closing(sqlite3.connect(tmp_path / "catalog.db", check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
         monkeypatch.setattr("pipeline.lake.catalog._BUSY_S", 60)
         # SQLite's own time is 5 s; whoever is done sooner is waited for.
         let_go = threading.Timer(6.0, other.rollback)

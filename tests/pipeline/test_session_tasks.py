@@ -33,7 +33,7 @@ from pipeline.sessions.stages import Plan
 from pipeline.settings.settings import SessionSettings
 
 SPAN_H = 30
-EXAMPLES = int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "6"))
 EVERY = HourRange(DAY, DAY + SPAN_H)
 
 

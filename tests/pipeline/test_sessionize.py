@@ -160,7 +160,13 @@ def test_one_range_is_as_defined(compute: Compute, tmp_path: Path, rules: Rules)
     [
         # Hours around midnight and silent ones singly.
         pytest.param("compute", CUT_OFTEN, [0, 17, 18, 19, 24, 25, 58], id="by hours"),
-        pytest.param("on_spark", GIVEN, [0, 20, 41, 53, 58], id="ranges on Spark"),
+        pytest.param(
+            "on_spark",
+            GIVEN,
+            [0, 20, 41, 53, 58],
+            id="ranges on Spark",
+            marks=pytest.mark.nightly,
+        ),
     ],
 )
 def test_hours_and_ranges_give_the_same_rows_as_one_range(

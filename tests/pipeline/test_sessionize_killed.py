@@ -26,7 +26,7 @@ from pipeline.lake.tables import EVENTS, OPEN_SESSIONS, SESSIONS, STEP_TABLES
 from pipeline.sessions import sessionize as sessionize_module
 from pipeline.sessions.sessionize import sessionize
 
-KILLS = int(os.environ.get("HOURGLASS_TEST_COMMIT_KILLS", "6"))
+KILLS = int(os.environ.get("HOURGLASS_TEST_COMMIT_KILLS", "3"))
 _MOST = 5  # times as many, before bad luck is no longer believed
 SPAN_H = 8
 EVERY = HourRange(DAY, DAY + SPAN_H + 2)

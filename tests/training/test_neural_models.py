@@ -142,7 +142,10 @@ def uncut(data: DataSet) -> tuple[Model, dict[str, float]]:
 
 
 # In the first epoch, in the second, and in the second fit, which learns from everything.
-@pytest.mark.parametrize("stop_at", [2, 30, 70])
+@pytest.mark.parametrize(
+    "stop_at",
+    [pytest.param(2, marks=pytest.mark.nightly), 30, pytest.param(70, marks=pytest.mark.nightly)],
+)
 def test_a_fit_that_was_cut_off_ends_in_the_same_weights(
     data: DataSet,
     uncut: tuple[Model, dict[str, float]],

@@ -104,6 +104,7 @@ def test_a_store_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
         open_registry(f"sqlite:///{tmp_path / 'mlflow.db'}", "m", tmp_path, tmp_path)
 
 
+@pytest.mark.nightly
 def test_nothing_is_printed_even_when_the_tables_are_made(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from training.registry.mlflow_registry import *; "

@@ -32,7 +32,7 @@ app.add_typer(data_commands.app)
 app.add_typer(model_commands.app)
 # The parser's own complaint about a command line: Typer exports only a kind of it.
 _BadCommandLine: type[Exception] = typer.BadParameter.__mro__[1]
-_GLOBAL_FLAGS = ("--json", "--debug")
+GLOBAL_FLAGS = ("--json", "--debug")
 
 
 @app.callback()
@@ -119,7 +119,7 @@ def _globals_first(arguments: Sequence[str]) -> list[str]:
     rest: list[str] = []
     waiting = False
     for argument in arguments:
-        if waiting or argument in _GLOBAL_FLAGS or argument.startswith("--config="):
+        if waiting or argument in GLOBAL_FLAGS or argument.startswith("--config="):
             front.append(argument)
             waiting = False
         elif argument == "--config":

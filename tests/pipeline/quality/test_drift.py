@@ -155,6 +155,7 @@ def test_quiet_weeks_seldom_raise_an_alarm(events_per_h: float, weeks: int, at_m
     assert alarms <= at_most
 
 
+@pytest.mark.nightly
 def test_without_the_second_condition_p_is_honest() -> None:
     random = np.random.default_rng(12)
     ps = [

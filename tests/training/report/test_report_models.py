@@ -155,6 +155,7 @@ def test_leaderboard_figures_have_their_interval(page: str) -> None:
     assert "0.0500 [0.0400, 0.0600]" in section(page, "models")
 
 
+@pytest.mark.nightly
 def test_two_weeks_of_six_models_stay_light() -> None:
     n = 336
     random = np.random.default_rng(0)
