@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 import sys
@@ -35,6 +36,7 @@ settings.register_profile(
 settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parents[1]
+_OBJECTS_BEFORE_A_SEARCH = 50_000
 # Also for the long commands: in a test they last seconds.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join((*QUICK_JAVA, "-XX:+UseSerialGC")))
 
@@ -54,6 +56,13 @@ def _hurry(connection: object, _: object) -> None:
     """What a test writes need not outlast a loss of power, and a kill loses nothing."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = OFF")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: no search for garbage need look through it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BEFORE_A_SEARCH)
 
 
 @pytest.hookimpl(optionalhook=True)
