@@ -65,6 +65,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(_OBJECTS_BEFORE_A_SEARCH)
 
 
+def pytest_unconfigure() -> None:
+    """As it ends, modules look for what they left behind."""
+    gc.unfreeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
     """Tests that need Spark share one."""

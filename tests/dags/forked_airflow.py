@@ -19,6 +19,7 @@ from unittest.mock import patch
 from airflow import models
 from airflow.__main__ import main
 from airflow.cli import cli_parser
+from airflow.sdk.execution_time.supervisor import in_process_api_server
 
 _MOMENT_S = 0.01
 
@@ -51,6 +52,8 @@ def in_a_fork(command: dict[str, Any]) -> int:
 if __name__ == "__main__":
     models.import_all_models()
     cli_parser.get_parser()
+    # What answers the tasks of a run that Airflow makes in one process.
+    assert in_process_api_server().app
     for line in sys.stdin:
         command = json.loads(line)
         code = in_a_fork(command)

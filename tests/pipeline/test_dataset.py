@@ -41,7 +41,7 @@ from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import DatasetSettings, SessionSettings, Settings, SourceSettings
 from pipeline.workspace import CommandContext
 from training.data.reader import DataSet, read_dataset
-from training.steps.evaluate import ensure_test_set
+from training.steps.evaluate import HourData
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -477,7 +477,7 @@ def test_commands_freeze_few_events_without_java(log: Log, monkeypatch: pytest.M
     settings = with_rules(log, max_dwell_bins=7)
     ctx = CommandContext(settings, datetime(2025, 1, 1, tzinfo=UTC))
     folder, _ = freeze_and_validate(ctx, settings, DAY + T)
-    part = read_dataset(ensure_test_set(ctx, folder))
+    part = HourData(ctx, folder).test_set
     assert part.manifest.base_dataset_id == folder.name
     known = histories_at(ctx.compute, log.lake, settings, folder, DAY + T + 1)
     assert read_manifest(known).n_users > part.manifest.n_users

@@ -93,7 +93,7 @@ def evaluate(context: typer.Context, dataset: DataSet = "last") -> None:
 def leaderboard(context: typer.Context, dataset: DataSet = "last") -> None:
     """Show every system on one data set, one protocol, with confidence intervals."""
     ctx: CommandContext = context.obj
-    print_result(ctx, leaderboard_step(ctx, judged_dataset(ctx, dataset)))
+    print_result(ctx, leaderboard_step(ctx, HourData(ctx, judged_dataset(ctx, dataset))))
 
 
 def report(context: typer.Context) -> None:

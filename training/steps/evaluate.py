@@ -40,24 +40,23 @@ class HourData:
         return read_dataset(self.folder)
 
     @cached_property
+    def test_folder(self) -> Path:
+        """Where the events lie that judge the models, frozen on first use."""
+        from pipeline.dataset.build import find_test_set, freeze_test_set
+
+        ctx, hours = self.ctx, self.ctx.horizon_from(self.manifest.as_of)
+        before = find_test_set(ctx.lake, ctx.settings, self.folder, hours)
+        if before is not None:
+            return before
+        with ctx.status(f"freezing the events of {hours}"):
+            return freeze_test_set(ctx.compute, ctx.lake, ctx.settings, self.folder, hours)
+
+    @cached_property
     def test_set(self) -> DataSet:
-        """What judges them, frozen on first use."""
+        """What judges the models."""
         from training.data.reader import read_dataset
 
-        return read_dataset(ensure_test_set(self.ctx, self.folder))
-
-
-def ensure_test_set(ctx: CommandContext, dataset: Path) -> Path:
-    """The events that judge a data set's models, frozen on first use."""
-    from pipeline.dataset.build import find_test_set, freeze_test_set
-    from pipeline.dataset.manifest import read_manifest
-
-    hours = ctx.horizon_from(read_manifest(dataset).as_of)
-    before = find_test_set(ctx.lake, ctx.settings, dataset, hours)
-    if before is not None:
-        return before
-    with ctx.status(f"freezing the events of {hours}"):
-        return freeze_test_set(ctx.compute, ctx.lake, ctx.settings, dataset, hours)
+        return read_dataset(self.test_folder)
 
 
 def evaluate_step(ctx: CommandContext, data: HourData) -> StepResult[Evaluation]:
@@ -77,11 +76,11 @@ def evaluate_step(ctx: CommandContext, data: HourData) -> StepResult[Evaluation]
     return _leaderboard(evaluation)
 
 
-def leaderboard_step(ctx: CommandContext, dataset: Path) -> StepResult[Evaluation]:
+def leaderboard_step(ctx: CommandContext, data: HourData) -> StepResult[Evaluation]:
     """What an evaluation of before came to."""
     from training.evaluation.evaluate import load_evaluation
 
-    return _leaderboard(load_evaluation(ctx.settings, dataset, ensure_test_set(ctx, dataset)))
+    return _leaderboard(load_evaluation(ctx.settings, data.folder, data.test_folder))
 
 
 def _leaderboard(evaluation: Evaluation) -> StepResult[Evaluation]:
