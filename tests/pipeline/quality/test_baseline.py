@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
+from functools import cache
 from statistics import median
 
 import numpy as np
@@ -149,8 +151,13 @@ def equal_hour(hour: Hour, users: int = 10, **changes: object) -> pa.Table:
     return events(*(event(f"k{n}", user_id=f"u{n % users}", **row) for n in range(60)))
 
 
+@cache
+def eight_days() -> Baseline:
+    return past_of(HourRange(HOUR - 8 * 24, HOUR))
+
+
 def compared(**changes: object) -> dict[str, float]:
-    past = past_of(HourRange(HOUR - 8 * 24, HOUR))
+    past = deepcopy(eight_days())
     past.learn(event_profile(HourRange(HOUR, HOUR + 1), equal_hour(HOUR, **changes)))
     return event_comparison(HOUR, past)
 
