@@ -72,12 +72,12 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
-    """Tests that need Spark share one."""
+    """Tests that need Spark, or that have Airflow run DAGs, share one."""
     if config.option.dist != "loadfile":
         return None
-    from scheduling import OneSparkScheduling
+    from scheduling import SharedStartScheduling
 
-    return OneSparkScheduling(config, log)
+    return SharedStartScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
 """Runs DAGs in Airflow with a stand-in for `hourglass`, and answers when one asks.
 
 For each line of its input, approve, reject, silence or nobody, and the name of a DAG unless it is
-`retrain`, it runs the DAG once and prints the state of every task as JSON.  Answers go through the
-route of Airflow's API; silence through the scheduler's own check of what is overdue.
+`retrain`, and the end of its hour unless it is this one, it runs the DAG once and prints the state
+of every task as JSON.  Answers go through the route of Airflow's API; silence through the
+scheduler's own check of what is overdue.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +96,10 @@ class Clock:
             respond(self.what, self.client, run_id)
 
 
-def run_once(what: str, clock: Clock, dag: DAG) -> dict[str, Any]:
+def run_once(what: str, clock: Clock, dag: DAG, end: str) -> dict[str, Any]:
     """States of the run and of its tasks."""
     clock.what, clock.asked = what, 0
-    run = dag.test()
+    run = dag.test(logical_date=datetime.fromisoformat(end)) if end else dag.test()
     assert bool(clock.asked) == (what != "nobody")
     with create_session() as session:
         found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == run.run_id)).all()
@@ -111,6 +113,7 @@ if __name__ == "__main__":
     clock = Clock(client)
     sys.modules["time"] = clock  # type: ignore[assignment]  # a run imports it for itself
     for line in sys.stdin:
-        answered, _, name = line.strip().partition(" ")
-        states = run_once(answered, clock, dags[name or "retrain"])
+        answered, *words = line.split()
+        name, end = [*words, *("retrain", "")[len(words) :]]
+        states = run_once(answered, clock, dags[name], end)
         print(ANSWERED + json.dumps(states), flush=True)

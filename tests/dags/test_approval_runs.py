@@ -2,136 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from threading import Timer
-from typing import Any
 
 import pytest
-from typer.core import TyperGroup
-from typer.main import get_command
-from workplace import ROOT, Workplace, workplace
+from airflow_process import DECISION, KEY, Airflow
 
-from training.cli.main import GLOBAL_FLAGS, app
 from training.deployment.answer_proof import proof_of
 
 pytestmark = pytest.mark.slow
-# Stands for the command line: notes what it is asked, and answers as the gate would.
-HOURGLASS = """#!/usr/bin/env bash
-printf '%s\\n' "$(printf '[%s]' "$@")" >> "$COMMANDS"
-grep -qx "$1" "$FAILING" && exit 1
-case $1 in
-  dataset) echo '{"dataset_id": "d1"}' ;;
-  judge) cat "$JUDGE" ;;
-  gate) cat "$GATE" ;;
-  refit) echo '{"model_id": "refit-1"}' ;;
-esac
-"""
-_PATIENCE_S = 600.0
-KEY = "0123456789abcdef0123456789abcdef"
-# Whatever a file is called, no shell reads it.
-DECISION = "/w/2016-03-14T13; touch pwned; $(touch pwned) '\" -0123456789ab.json"
-
-
-@dataclass(frozen=True)
-class Airflow:
-    """Airflow beside a stand-in for `hourglass`, in one process for all runs: it starts slowly."""
-
-    folder: Path
-    process: subprocess.Popen[str]
-
-    def run(
-        self, what: str, wait_s: float = 600, failing: str = "", due: bool = True, **gate: Any
-    ) -> tuple[Any, list[str]]:
-        """States of the tasks, and the commands that were given, in order."""
-        until = (datetime.now(UTC) + timedelta(seconds=wait_s)).isoformat()
-        said = {
-            "outcome": "promote",
-            "sentence": "hrnn-b is better.",
-            "decision": DECISION,
-            "needs_approval": True,
-            "approval_until": until,
-            **gate,
-        }
-        (self.folder / "gate.json").write_text(json.dumps(said))
-        (self.folder / "judge.json").write_text(json.dumps({"due": due}))
-        (self.folder / "failing").write_text(failing + "\n")
-        (self.folder / "commands").unlink(missing_ok=True)
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(what + "\n")
-        self.process.stdin.flush()
-        printed = []
-        # Nothing waits for ever for a run that hangs.
-        watchdog = Timer(_PATIENCE_S, self.process.kill)
-        watchdog.start()
-        try:
-            for line in self.process.stdout:
-                printed.append(line)
-                if "ANSWERED" in line:
-                    break
-        finally:
-            watchdog.cancel()
-        told = "".join(printed)[-5000:]
-        assert "ANSWERED" in told, told
-        states = json.loads(printed[-1].partition("ANSWERED")[2])
-        assert states["run"] == ("failed" if failing else "success"), told
-        commands = (self.folder / "commands").read_text().splitlines()
-        for command in commands:
-            refuse_unknown_words(command[1:-1].split("]["))
-        return states["tasks"], commands
-
-
-def refuse_unknown_words(command: list[str]) -> None:
-    """The command line, which the stand-in is not, must have such a command and such options."""
-    words = [word for word in command if word not in GLOBAL_FLAGS]
-    own = get_command(app)
-    assert isinstance(own, TyperGroup)
-    with own.make_context("hourglass", [*words], resilient_parsing=True) as context:
-        name, found, arguments = own.resolve_command(context, words)
-        assert found is not None
-        found.make_context(name, arguments, parent=context).close()
-
-
-@pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    folder = tmp_path_factory.mktemp("asking")
-    stand_in = folder / "bin" / "hourglass"
-    stand_in.parent.mkdir()
-    stand_in.write_text(HOURGLASS)
-    stand_in.chmod(0o755)
-    place = workplace(
-        folder / "work",
-        COMMANDS=str(folder / "commands"),
-        GATE=str(folder / "gate.json"),
-        JUDGE=str(folder / "judge.json"),
-        FAILING=str(folder / "failing"),
-        HOURGLASS_RECORD_KEY=KEY,
-        AIRFLOW_HOME=str(folder / "work" / "airflow"),
-        AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "dags"),
-        AIRFLOW__CORE__LOAD_EXAMPLES="False",
-        AIRFLOW__CORE__UNIT_TEST_MODE="False",
-    )
-    path = f"{stand_in.parent}:{place.environment['PATH']}"
-    place = Workplace(place.work, place.environment | {"PATH": path})
-    with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("asking.py"))],
-        cwd=ROOT,
-        env=place.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            yield Airflow(folder, process)
-        finally:
-            process.kill()
 
 
 def given(commands: list[str], name: str) -> str:

@@ -1,20 +1,18 @@
 """Both DAGs run whole, by Airflow, on a small simulated lake.
 
-In `make test` Airflow is imported once for all its commands, and those that its tasks start are
+In `make test` Airflow is started once for all its runs, and the commands that its tasks start are
 answered in the test's process; `make test-all` repeats it with programs of their own.
 """
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pytest
-from answering import Airflow, Commands, forked_airflow
-from workplace import Workplace, workplace
+from airflow_process import Airflow
+from answering import done_here
+from workplace import ROOT, Workplace, workplace
 
 from pipeline.hours import HourRange
 from pipeline.lake.compute import Compute
@@ -36,7 +34,7 @@ spark: {{master: 'local[2]', driver_memory: 1g, shuffle_partitions: 2}}
 TABLES = (EVENTS, SESSIONS, OPEN_SESSIONS)
 LAST_HOUR = HourRange.parse("2026-01-05T04", "2026-01-05T05")
 # `airflow dags test` takes the end of the hour, when Airflow's scheduler would start it.
-END = "2026-01-05T05:00:00"
+END = "2026-01-05T05:00:00+00:00"
 
 HERE, PROGRAMS = "here", "programs"
 
@@ -45,49 +43,51 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Place(Workplace):
-    """Where Airflow's tasks find `hourglass`: in the test's process, or as it is."""
+    """A lake, and Airflow beside it: one for all tests, or commands as people give them."""
 
-    commands: Commands | None = None
-    warm: Airflow | None = None
+    started: Airflow | None = None
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        if self.commands is None:
-            return super().run(*command)
-        return self.commands.run(command, self.environment)
+    def hourglass(self, *arguments: str) -> None:
+        if self.started is not None:
+            done = done_here(arguments, str(ROOT), self.environment)
+            assert done["code"] == 0, done
+        else:
+            run = self.run("hourglass", *arguments)
+            assert run.returncode == 0, run.stdout
 
-    def airflow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        if self.warm is None:
-            return super().airflow(*arguments)
-        return self.warm.run(arguments, self.environment)
+    def run_dag(self, name: str) -> None:
+        """Have Airflow run it for the last hour, well."""
+        if self.started is not None:
+            states = self.started.run_commands(f"nobody {name} {END}")
+            assert set(states.values()) <= {"success", "skipped"}, states
+        else:
+            run = self.airflow("dags", "test", name, END)
+            assert run.returncode == 0, run.stdout
 
 
 @pytest.fixture(scope="module", params=[HERE, pytest.param(PROGRAMS, marks=pytest.mark.nightly)])
 def place(
     request: pytest.FixtureRequest,
+    airflow: Airflow,
     compute: Compute,
     mlflow_tables: None,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Place]:
+) -> Place:
     """A lake with four of five simulated hours filled, and Airflow beside it."""
-    folder = tmp_path_factory.mktemp("a lake")
-    settings = folder / "hourglass.yaml"
-    settings.write_text(SETTINGS.format(folder=folder), encoding="utf-8")
-    usual = workplace(folder / "work", HOURGLASS_CONFIG=str(settings))
-    place = Place(usual.work, usual.environment)
-    fill = ("backfill", "--from", "2026-01-05T00", "--to", "2026-01-05T04")
-    with ExitStack() as closing:
-        done = [place.run("hourglass", "simulate", "--hours", "5", "--seed", "1")]
-        if request.param == HERE:
-            commands = closing.enter_context(Commands(folder))
-            path = f"{commands.folder}:{usual.environment['PATH']}"
-            variables = usual.environment | {"PATH": path}
-            warm = closing.enter_context(forked_airflow(commands, variables))
-            place = Place(usual.work, variables, commands, warm)
-        done.append(place.run("hourglass", *fill))
-        done.append(place.airflow("db", "migrate"))
-        for command in done:
-            assert command.returncode == 0, command.stdout
-        yield place
+    if request.param == HERE:
+        folder, usual, started = airflow.folder, airflow.place, airflow
+    else:
+        folder = tmp_path_factory.mktemp("another lake")
+        config = str(folder / "hourglass.yaml")
+        usual, started = workplace(folder / "work", HOURGLASS_CONFIG=config), None
+    (folder / "hourglass.yaml").write_text(SETTINGS.format(folder=folder), encoding="utf-8")
+    place = Place(usual.work, usual.environment, started)
+    place.hourglass("simulate", "--hours", "5", "--seed", "1")
+    place.hourglass("backfill", "--from", "2026-01-05T00", "--to", "2026-01-05T04")
+    if started is None:
+        made = place.airflow("db", "migrate")
+        assert made.returncode == 0, made.stdout
+    return place
 
 
 def rows(place: Place, spec: TableSpec) -> pa.Table:
@@ -99,8 +99,7 @@ def rows(place: Place, spec: TableSpec) -> pa.Table:
 
 def fill(place: Place) -> list[pa.Table]:
     """The tables of the last hour after Airflow filled it."""
-    done = place.airflow("dags", "test", "sessions_hourly", END)
-    assert done.returncode == 0, done.stdout
+    place.run_dag("sessions_hourly")
     return [rows(place, spec) for spec in TABLES]
 
 
@@ -117,15 +116,9 @@ def test_filling_an_hour_again_changes_nothing(place: Place) -> None:
     assert all(first.equals(second) for first, second in zip(before, after, strict=True))
 
 
-@pytest.mark.nightly
 def test_retraining_ends_in_a_decision_and_recommendations(place: Place) -> None:
-    """Follows the test above: the last hour is filled, and judges the candidates.
-
-    By day the DAG runs with a stand-in whose commands the command line reads:
-    `test_approval_runs`; what they do after one another is shown without Airflow: `test_catch_up`.
-    """
-    done = place.airflow("dags", "test", "retrain", END)
-    assert done.returncode == 0, done.stdout
+    """Follows the test above: the last hour is filled, and judges the candidates."""
+    place.run_dag("retrain")
     assert list((place.work / "decisions").glob("**/*.json"))
     settings = load_settings(place.work.parent / "hourglass.yaml")
     lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
