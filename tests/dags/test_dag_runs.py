@@ -36,7 +36,8 @@ LAST_HOUR = HourRange.parse("2026-01-05T04", "2026-01-05T05")
 # `airflow dags test` takes the end of the hour, when Airflow's scheduler would start it.
 END = "2026-01-05T05:00:00+00:00"
 
-HERE, PROGRAMS = "here", "programs"
+HERE, PROGRAMS = "here", pytest.param("programs", marks=pytest.mark.nightly)
+BY_NIGHT = pytest.mark.parametrize("place", [PROGRAMS], indirect=True)
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +66,7 @@ class Place(Workplace):
             assert run.returncode == 0, run.stdout
 
 
-@pytest.fixture(scope="module", params=[HERE, pytest.param(PROGRAMS, marks=pytest.mark.nightly)])
+@pytest.fixture(scope="module", params=[HERE, PROGRAMS])
 def place(
     request: pytest.FixtureRequest,
     airflow: Airflow,
@@ -108,11 +109,10 @@ def test_airflow_fills_an_hour(place: Place) -> None:
     assert all(table.num_rows for table in fill(place))
 
 
-@pytest.mark.nightly
+@BY_NIGHT
 def test_filling_an_hour_again_changes_nothing(place: Place) -> None:
-    """Follows the test above; that commands change nothing twice is shown without Airflow too."""
-    before = [rows(place, spec) for spec in TABLES]
-    after = fill(place)
+    """That commands change nothing twice is shown without Airflow too."""
+    before, after = fill(place), fill(place)
     assert all(first.equals(second) for first, second in zip(before, after, strict=True))
 
 
@@ -127,7 +127,7 @@ def test_retraining_ends_in_a_decision_and_recommendations(place: Place) -> None
     assert set(recommended["rank"].to_pylist()) >= {1}
 
 
-@pytest.mark.nightly
+@BY_NIGHT
 def test_a_refusal_fails_its_task_and_stops_the_run(place: Place) -> None:
     """`validate` is not tried again, so the run ends at once; nothing may pass for done.
 
