@@ -211,6 +211,7 @@ def test_the_verdict_on_a_long_range_falls_on_the_hours_that_earned_it(picky: Lo
     assert [(Hour.of(row["hour"]), row["expectation"]) for row in failed] == [(FIRST + 2, "p")]
 
 
+@pytest.mark.nightly
 def test_a_long_range_does_not_wash_a_critical_hour(loop: Loop) -> None:
     """Among thirty hours its fifteen bad records would be few."""
     assert loop.judge(only(FIRST + 1)) == "critical"
@@ -230,6 +231,7 @@ def test_an_hour_of_which_nothing_was_accepted_is_no_silent_hour(loop: Loop) -> 
     assert done.filled == (HourRange(FIRST, empty),)
 
 
+@pytest.mark.nightly
 def test_judging_again_changes_nothing(loop: Loop) -> None:
     once = []
     for _ in range(2):

@@ -106,8 +106,10 @@ def owned(records: Iterable[Record], window_h: float) -> dict[str, tuple[int, ..
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("key_window", "window_h", "deliveries"),
-    [("2h", 2, (1, 3)), ("all", float("inf"), (1, 2))],
-    ids=["two hours", "all"],
+    [
+        pytest.param("2h", 2, (1, 3), id="two hours"),
+        pytest.param("all", float("inf"), (1, 2), id="all", marks=pytest.mark.nightly),
+    ],
 )
 def test_any_order_of_arrival_keeps_the_same_events(
     tmp_path: Path,

@@ -23,7 +23,7 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS, LATE_RANGES, QUARANTINE, SOURCE_FILES, STEP_TABLES
 from pipeline.settings.settings import Settings
 
-KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "2"))
+KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "1"))
 _MORE = 5
 BEGUN = ("ingest", "ingesting")
 

@@ -33,7 +33,7 @@ from pipeline.sessions import sessionize as sessionize_module
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
 from pipeline.settings.settings import SessionSettings, Settings
 
-HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "10"))
+HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "5"))
 AFTER_ALL = Hour(10**7)
 
 

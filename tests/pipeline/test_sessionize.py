@@ -142,8 +142,14 @@ def test_the_oracle_knows_the_published_examples() -> None:
     "rules",
     [
         pytest.param(Rules(), id="as published"),
-        pytest.param(Rules(gap_s=1800, max_session_hours=1), id="short gap"),
-        pytest.param(Rules(gap_s=3 * 3600, max_session_hours=2), id="gap longer than a session"),
+        pytest.param(
+            Rules(gap_s=1800, max_session_hours=1), id="short gap", marks=pytest.mark.nightly
+        ),
+        pytest.param(
+            Rules(gap_s=3 * 3600, max_session_hours=2),
+            id="gap longer than a session",
+            marks=pytest.mark.nightly,
+        ),
         pytest.param(Rules(gap_s=86400, given=True), id="given, with a gap of a day"),
     ],
 )

@@ -22,7 +22,7 @@ from training.deployment.promote import install_first, promote
 from training.registry.mlflow_registry import Registry, aliased, champion, champion_changes
 from training.registry.record_chain import chain_problem, verified_chain
 
-KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "2"))
 CHANGES = 3  # let through before a kill, so that it hits promotions as well as rollbacks
 
 pytestmark = pytest.mark.slow

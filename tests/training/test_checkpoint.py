@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         save_checkpoint(tmp_path / "file", FIT, a_checkpoint())
 
 
-@pytest.mark.parametrize("checkpoint_s", [0.0, 0.03])
+@pytest.mark.parametrize("checkpoint_s", [0.0, pytest.param(0.03, marks=pytest.mark.nightly)])
 def test_killed_at_any_instants_a_fit_ends_as_if_undisturbed(
     tmp_path: Path, checkpoint_s: float
 ) -> None:

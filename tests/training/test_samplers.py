@@ -71,17 +71,25 @@ def loop_over_items_s(weights: NDArray[np.float64]) -> float:
     return time.thread_time() - started
 
 
+BY_NIGHT = pytest.mark.nightly
+
+
 @pytest.mark.parametrize(
     "weights",
     [
-        1 / np.arange(1, MANY + 1),
-        np.random.default_rng(0).permutation(1 / np.arange(1, MANY + 1)),
-        np.ones(MANY),
-        np.where(np.arange(MANY) == 77, 1.0, 0.0),
-        np.where(np.arange(MANY) % 3, 0.0, np.arange(MANY)),
-        np.append(np.ones(MANY - 1), 0.0),
+        pytest.param(1 / np.arange(1, MANY + 1), id="zipf"),
+        pytest.param(
+            np.random.default_rng(0).permutation(1 / np.arange(1, MANY + 1)),
+            id="shuffled zipf",
+            marks=BY_NIGHT,
+        ),
+        pytest.param(np.ones(MANY), id="uniform", marks=BY_NIGHT),
+        pytest.param(np.where(np.arange(MANY) == 77, 1.0, 0.0), id="one hot"),
+        pytest.param(
+            np.where(np.arange(MANY) % 3, 0.0, np.arange(MANY)), id="with zeros", marks=BY_NIGHT
+        ),
+        pytest.param(np.append(np.ones(MANY - 1), 0.0), id="all but one", marks=BY_NIGHT),
     ],
-    ids=["zipf", "shuffled zipf", "uniform", "one hot", "with zeros", "all but one"],
 )
 def test_a_table_of_a_million_items_is_exact_and_quick(weights: NDArray[np.float64]) -> None:
     took_s = []

@@ -99,7 +99,9 @@ def test_the_axis_begins_at_0_unless_that_hides_what_parts_the_arms() -> None:
     assert bottom(np.nan, np.nan) == 0
 
 
-@pytest.mark.parametrize("lengths", [[5], [0, 0], [4, 2, 6, 3, 9]])
+@pytest.mark.parametrize(
+    "lengths", [[0, 0], pytest.param([5], marks=pytest.mark.nightly), [4, 2, 6, 3, 9]]
+)
 def test_a_picture_is_drawn_of_any_run(tmp_path: Path, lengths: list[int]) -> None:
     curves = curves_of(results(lengths), "recall", RULE, seed=0, smooth=1)
     files = [tmp_path / "curve.svg", tmp_path / "curve.png"]
