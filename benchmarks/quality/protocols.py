@@ -16,7 +16,7 @@ from pipeline.hours import Hour
 
 SHARE = 0.8
 # Logs whose users do not act again on the item just seen, or where that is another kind of event.
-_NO_REPEATS = ("deskdrop", "movielens-100k")
+NO_REPEATS = ("deskdrop", "movielens-100k")
 # Deskdrop's support is thin: its articles live for days.
 _MIN_ITEM_EVENTS = {"deskdrop": 2, "wikipedia": 5, "movielens-100k": 5}
 # None of the sessions that the files of yoochoose name is silent for two hours.
@@ -111,9 +111,9 @@ def _ranked(asked: Asked, title: str, name: str, entries: Sequence[Entry]) -> Ta
 
     Where repeats are usual the figures with them come first, then those without.
     """
-    parts = _parts(asked.raw, name)
+    parts = parts_of_log(asked.raw, name)
     within = name == "yoochoose"
-    repeats: list[Literal["keep", "drop"]] = ["drop"] if name in _NO_REPEATS else ["keep", "drop"]
+    repeats: list[Literal["keep", "drop"]] = ["drop"] if name in NO_REPEATS else ["keep", "drop"]
     systems = [*tuned.popularity(), *tuned.neighbours(repeats=len(repeats) > 1), *entries]
     tables = ranking.compared(
         parts, systems, asked.seeds, [rule(one, within) for one in repeats], asked.say
@@ -128,7 +128,8 @@ def _ranked(asked: Asked, title: str, name: str, entries: Sequence[Entry]) -> Ta
     return Table(title, _RANKED, runs, pairs, parts.said)
 
 
-def _parts(raw: Path, name: str) -> Parts:
+def parts_of_log(raw: Path, name: str) -> Parts:
+    """What is learned from and what is asked, of a log by its name."""
     if name == "yoochoose":
         learned, asked = logs.yoochoose(raw)
         begins = Hour(int(asked.time_us.min()) // US_PER_HOUR)

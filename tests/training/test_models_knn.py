@@ -1,9 +1,11 @@
-"""Item-KNN and V-SkNN against loops over their definitions."""
+"""Item-KNN, V-SkNN and STAN against loops over their definitions."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,19 +166,39 @@ def test_the_largest_of_each_row(rows: list[list[tuple[int, int]]], most: int) -
     assert len(set(found.tolist())) == len(found)
 
 
+def weight_of(p: Any, before_last: int, n_events: int) -> float:
+    """Of an item of the current session."""
+    decay = getattr(p, "position_decay", 0)
+    return math.exp(-before_last / decay) if decay else (n_events - before_last) / n_events
+
+
+def item_weight(p: Any, idf: float) -> float:
+    if hasattr(p, "idf"):
+        return idf if p.idf else 1.0
+    return float(1 + p.idf_weight * idf)
+
+
 @pytest.mark.parametrize(
-    "parameters",
+    ("name", "parameters"),
     [
-        {},
-        {"neighbours": 3},
-        {"half_life_h": 0.0, "idf": False},
-        {"half_life_h": 5.0, "last_events": 2, "repeats": True},
-        {"sessions_per_item": 4},
+        ("vsknn", {}),
+        ("vsknn", {"neighbours": 3}),
+        ("vsknn", {"half_life_h": 0.0, "idf": False}),
+        ("vsknn", {"half_life_h": 5.0, "last_events": 2, "repeats": True}),
+        ("vsknn", {"sessions_per_item": 4}),
+        ("vsknn", {"last_shared": True}),
+        ("stan", {}),
+        ("stan", {"neighbours": 3, "position_decay": 3.0, "place_decay": 0.7}),
+        ("stan", {"place_decay": 0.0, "half_life_h": 0.0}),
+        ("stan", {"position_decay": 0.0, "last_events": 3, "repeats": True}),
+        ("stan", {"sessions_per_item": 4, "idf_weight": 5.0, "last_shared": True}),
     ],
 )
-def test_vsknn_is_the_definition(data: DataSet, parameters: dict[str, object]) -> None:
-    system = fit("vsknn", data, **parameters)
-    p = system.parameters
+def test_session_neighbours_are_the_definition(
+    data: DataSet, name: str, parameters: dict[str, object]
+) -> None:
+    system = fit(name, data, **parameters)
+    p, is_stan = system.parameters, name == "stan"
     h = data.histories
     sessions, current, number = defaultdict(list), {}, -1
     for user, (start, stop) in enumerate(zip(h.offsets[:-1], h.offsets[1:], strict=True)):
@@ -186,9 +208,10 @@ def test_vsknn_is_the_definition(data: DataSet, parameters: dict[str, object]) -
             current[user, event - start + 1] = list(sessions[number])
     past = []
     for events in sessions.values():
-        items = {int(h.item[event]) - 1 for event in events}
-        if len(items) > 1:
-            past.append((int(h.time_us[events[-1]]), items))
+        # The latest place wins.
+        places = {int(h.item[event]) - 1: at for at, event in enumerate(events, start=1)}
+        if len(places) > 1:
+            past.append((int(h.time_us[events[-1]]), places))
     with_item = {j: [s for s in range(len(past)) if j in past[s][1]] for j in range(N_ITEMS)}
     latest = {
         j: set(sorted(with_item[j], key=lambda s: past[s][0])[-p.sessions_per_item :])
@@ -196,30 +219,61 @@ def test_vsknn_is_the_definition(data: DataSet, parameters: dict[str, object]) -
     }
     requests = requests_of(data)
     scores = system.score(h, requests)
+    compared = 0
     for row in range(len(requests)):
         now = current.get((int(requests.user[row]), int(requests.length[row])), [])
         now = now[-p.last_events :]
-        place = {int(h.item[event]) - 1: at for at, event in enumerate(now, start=1)}
+        before_last = {int(h.item[event]) - 1: len(now) - at for at, event in enumerate(now, 1)}
         similar = []
-        for number, (end_us, items) in enumerate(past):
-            shared = [j for j in place if j in items and number in latest[j]]
+        for number, (end_us, places) in enumerate(past):
+            shared = [j for j in before_last if j in places]
+            searched = [j for j in shared if number in latest[j]]
             age_h = (requests.now_us[row] - end_us) / 3.6e9
-            if shared and age_h > 0:
-                decay = 2 ** (-age_h / p.half_life_h) if p.half_life_h else 1.0
-                similar.append((decay * sum(place[j] / len(now) for j in shared), items))
-        similar.sort(key=lambda pair: -pair[0])
+            if searched and age_h > 0:
+                weight = sum(weight_of(p, before_last[j], len(now)) for j in searched)
+                weight *= 2 ** (-age_h / p.half_life_h) if p.half_life_h else 1.0
+                weight /= math.sqrt(len(places)) if is_stan else 1.0
+                anchor = max(places[j] for j in shared)
+                fewest = min(before_last[j] for j in shared)
+                similar.append((weight, places, anchor, fewest))
+        similar.sort(key=lambda neighbour: -neighbour[0])
         if len(similar) > p.neighbours and math.isclose(
             similar[p.neighbours - 1][0], similar[p.neighbours][0], rel_tol=1e-5
         ):
             continue  # which of equal sessions is the last neighbour is not defined
         expected = np.zeros(N_ITEMS)
-        for weight, items in similar[: p.neighbours]:
-            for j in items:
-                expected[j] += weight * (math.log(len(past) / len(with_item[j])) if p.idf else 1)
+        for weight, places, anchor, fewest in similar[: p.neighbours]:
+            for j, place in places.items():
+                nearby = max(0.0, 1 - 0.1 * fewest) if p.last_shared else 1.0
+                if is_stan and p.place_decay:
+                    nearby *= math.exp(-abs(place - anchor) / p.place_decay)
+                idf = math.log(len(past) / len(with_item[j]))
+                expected[j] += weight * nearby * item_weight(p, idf)
         if now and not p.repeats:
             expected[int(h.item[now[-1]]) - 1] = 0
         expected = expected / (expected.max() or 1) + back_off(data)
         assert np.allclose(scores[row], expected, rtol=1e-4, atol=1e-6)
+        compared += 1
+    assert compared > len(requests) / 3
+
+
+def test_stan_knows_what_followed_and_sessions_as_sets_do_not(tmp_path: Path) -> None:
+    """In past sessions b comes right after a, and c long after it, as often."""
+    fill = [f"f{n}" for n in range(8)]
+    users = {}
+    for user in range(6):
+        begun_s = AS_OF_S - 90_000 + 100 * user
+        items = ["a", "b", *fill, "c"]
+        users[f"u{user}"] = [(item, begun_s + 60.0 * at) for at, item in enumerate(items)]
+    users["v"] = [("a", AS_OF_S - 60.0)]
+    made = write_dataset(tmp_path / "d", users, vocabulary=["a", "b", "c", *fill])
+    data = read_dataset(made)
+    v = data.histories.user_ids.tolist().index("v")
+    request = Requests(np.array([v]), np.array([1]), np.array([AS_OF_S * 1_000_000]))
+    _, b, c = fit("stan", data).score(data.histories, request)[0][:3]
+    assert b > 5 * c > 0
+    _, b, c = fit("vsknn", data, idf=False).score(data.histories, request)[0][:3]
+    assert b == pytest.approx(c, rel=1e-4)
 
 
 def test_vsknn_breaks_ties_by_popularity(data: DataSet) -> None:
@@ -228,7 +282,7 @@ def test_vsknn_breaks_ties_by_popularity(data: DataSet) -> None:
     scores = fit("vsknn", data, **told).score(data.histories, requests_of(data))
     without = fit("vsknn", data, **told)
     assert isinstance(without, VSknn)
-    without._back_off = np.zeros_like(without._back_off)
+    without._neighbours.back_off = np.zeros_like(without._neighbours.back_off)
     held = without.score(data.histories, requests_of(data))
     ties = 0
     for row, mine in zip(scores, held, strict=True):
@@ -238,9 +292,21 @@ def test_vsknn_breaks_ties_by_popularity(data: DataSet) -> None:
     assert ties > 50
 
 
-def test_vsknn_that_was_not_fitted_says_so(data: DataSet) -> None:
-    with pytest.raises(HourglassError, match="vsknn has not been trained"):
-        build("vsknn", {}).score(data.histories, requests_of(data))
+@pytest.mark.parametrize("name", ["vsknn", "stan"])
+def test_neighbours_that_were_not_fitted_say_so(data: DataSet, name: str) -> None:
+    with pytest.raises(HourglassError, match=f"{name} has not been trained"):
+        build(name, {}).score(data.histories, requests_of(data))
+
+
+@pytest.mark.parametrize("name", ["vsknn", "stan"])
+def test_neighbours_that_are_loaded_score_as_those_that_were_saved(
+    data: DataSet, name: str
+) -> None:
+    fitted, loaded = fit(name, data), build(name, {})
+    loaded.load(fitted.tensors())
+    requests = requests_of(data)
+    scores = loaded.score(data.histories, requests)
+    assert np.array_equal(scores, fitted.score(data.histories, requests))
 
 
 def test_vsknn_at_a_session_start_uses_the_session_before(data: DataSet) -> None:
@@ -257,6 +323,6 @@ def test_vsknn_at_a_session_start_uses_the_session_before(data: DataSet) -> None
 
 def test_without_any_history_both_fall_back_on_pop(data: DataSet) -> None:
     request = Requests(np.array([0]), np.array([0]), np.array([AS_OF_S * 1_000_000]))
-    for name in ("item_knn", "vsknn"):
+    for name in ("item_knn", "vsknn", "stan"):
         scores = fit(name, data).score(data.histories, request)[0]
         assert np.allclose(scores, back_off(data), rtol=1e-5)

@@ -21,6 +21,7 @@ _CLASSES = {
     "p_pop": "PPop",
     "item_knn": "ItemKnn",
     "vsknn": "VSknn",
+    "stan": "Stan",
     "gru4rec": "Gru4Rec",
     "hrnn": "Hrnn",
     "hrnn_trend": "HrnnTrend",
