@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gzip
 import inspect
+import json
 import os
 import re
 import shlex
@@ -27,9 +28,10 @@ from docs import generate, hooks
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ALL_TABLES, SESSIONS, TableSpec
-from pipeline.quality.suite import SUITE_FOLDER, load_suite
+from pipeline.quality.suite import SUITE_FOLDER, load_suite, suite_values
 from pipeline.settings.settings import ModelSettings, Settings, load_settings
 from pipeline.simulator import SCENARIOS
+from pipeline.workspace import CommandContext
 from training.cli import main as cli
 from training.fit.model_configs import resolve
 from training.gate.reasons import CHECKS, REASONS
@@ -338,13 +340,27 @@ def test_the_examples_of_contributing_are_valid(tmp_path: Path) -> None:
     model, expectation = blocks("CONTRIBUTING.md", "yaml")
     (tmp_path / "ours.yaml").write_text(model, encoding="utf-8")
     assert resolve(ModelSettings(file=str(tmp_path / "ours.yaml"))).parameters["width"] == 64
-    suite = f"suite: hours\nexpectations:\n{expectation}"
-    (tmp_path / "hours.yaml").write_text(suite, encoding="utf-8")
+    built_in = (SUITE_FOLDER / "hours.yaml").read_text(encoding="utf-8")
+    (tmp_path / "hours.yaml").write_text(built_in + expectation, encoding="utf-8")
     (tmp_path / "ours.yaml").unlink()
-    (check,) = load_suite("hours", {}, tmp_path).checks
-    assert (check.severity, check.limit) == ("warning", "below 0.5")
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    values = suite_values(Hour.of(now), Settings())
+    check = load_suite("hours", values, tmp_path).checks[-1]
+    assert (check.severity, check.limit) == ("critical", "at most 0.9")
     for text in blocks("CONTRIBUTING.md", "python"):
         ast.parse(text)
+
+
+def test_the_command_of_contributing_prints_its_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (text,) = [b for b in blocks("CONTRIBUTING.md", "python") if "@app.command()" in b]
+    names: dict[str, Any] = {"app": typer.Typer(), "typer": typer, "CommandContext": CommandContext}
+    exec(text, names)  # noqa: S102 - of this project's own page
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    ctx = CommandContext(Settings(work=tmp_path), now, as_json=True)
+    names["where"](SimpleNamespace(obj=ctx))
+    assert json.loads(capsys.readouterr().out) == {"report": str(tmp_path / "reports")}
 
 
 def test_the_walks_through_the_code_name_functions_that_exist() -> None:

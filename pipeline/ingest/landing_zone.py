@@ -96,7 +96,7 @@ def find_raw_files(
         UsageError: ``root`` is missing or cannot be read, or nothing in it matches.
     """
     if not root.exists():
-        raise UsageError(f"{root}: no such file or folder: set source.path, or pass --raw")
+        raise UsageError(f"{root}: no such file or folder: set source.path")
     unreadable: list[Unreadable] = []
     try:
         if root.is_file():

@@ -36,6 +36,8 @@ _REPEATING = [
     *("context.key_value.key", "context.key_value.value", "source_file", "reason"),
 ]
 _PRUNED_BY = ["hour", "event_time", "user_id", "item_id"]
+# What Arrow raises for a file whose bytes have changed depends on which bytes.
+_DAMAGE = (OSError, KeyError, pa.ArrowException)
 _WILDCARD = re.compile(r"[][{}*?\\]")
 
 
@@ -125,7 +127,7 @@ def read_file(location: str, columns: Sequence[str]) -> pa.Table:
                 columns=list(columns), use_threads=False
             )
             return with_added(rows, columns)
-    except (OSError, pa.ArrowInvalid) as error:
+    except _DAMAGE as error:
         raise _unreadable(location, error) from error
 
 
@@ -144,7 +146,7 @@ def read_in_batches(location: str, columns: Sequence[str], rows: int) -> Iterato
             present = [name for name in columns if name in file.schema_arrow.names]
             for batch in file.iter_batches(rows, columns=present, use_threads=False):
                 yield with_added(pa.Table.from_batches([batch]), columns)
-    except (OSError, pa.ArrowInvalid) as error:
+    except _DAMAGE as error:
         raise _unreadable(location, error) from error
 
 
@@ -165,7 +167,7 @@ def unpacked_bytes(location: str) -> int:
     try:
         with store.open_input_file(path) as content:
             footer = pq.read_metadata(content)
-    except (OSError, pa.ArrowInvalid) as error:
+    except _DAMAGE as error:
         raise _unreadable(location, error) from error
     return sum(footer.row_group(nth).total_byte_size for nth in range(footer.num_row_groups))
 

@@ -253,8 +253,8 @@ def drift_light(comparison: Comparison | None) -> StatusLight:
         return StatusLight(
             name,
             "grey",
-            f"Too little to compare: {counted(comparison.days, 'day')} of profiles before the "
-            f"last, {MIN_DAYS} are needed.",
+            f"Too little to compare: fewer than {counted(MIN_DAYS, 'day')} before the last have "
+            "profiles of half of its hours.",
         )
     compared = f"{counted(len(comparison.drifts), 'distribution')} of the last day"
     if not comparison.drifted:

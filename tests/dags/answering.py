@@ -82,11 +82,13 @@ class Commands:
         """Answer whoever asks; a process that does not come to an end is killed."""
         self._wanted.touch()
         ends_s = time.monotonic() + _PATIENCE_S
-        while not has_ended() and process.poll() is None:
-            if time.monotonic() > ends_s:
-                process.kill()
-            self._answer_one()
-        self._wanted.unlink()
+        try:
+            while not has_ended() and process.poll() is None:
+                if time.monotonic() > ends_s:
+                    process.kill()
+                self._answer_one()
+        finally:
+            self._wanted.unlink()
 
     def _answer_one(self) -> None:
         """Answer whoever asks, one command at a time; nobody may, for a moment."""

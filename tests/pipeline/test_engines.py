@@ -168,7 +168,7 @@ def compare(folder: Path, on_spark: Compute, seed: int, runs: int) -> None:
 def test_deliveries_end_in_the_same_tables_whoever_takes_them_in(
     tmp_path: Path, on_spark: Compute, seed: int
 ) -> None:
-    compare(tmp_path, on_spark, seed, runs=1)
+    compare(tmp_path, on_spark, seed, runs=2)
 
 
 @pytest.mark.nightly

@@ -17,6 +17,7 @@ import pytest
 from session_oracle import Event, Rules, session_tables
 from staging import DAY, NO_SPARK, Log, expected_dwell_hours
 from test_backfill_killed import NO_DIGEST
+from test_ingest_killed import dying_after
 from test_sessionize import random_log
 
 from pipeline.hours import Hour, HourRange
@@ -108,3 +109,31 @@ def test_commits_killed_at_any_instant_are_whole_or_not_there(tmp_path: Path) ->
     assert found.open_sessions == expected.open_sessions
     assert found.item_hours == expected.item_hours
     assert set(log.dwell_hours(EVERY)) == set(expected_dwell_hours(expected))
+
+
+def test_killed_between_any_two_commits_a_rerun_ends_as_if_undisturbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = [Log(tmp_path / name, RULES) for name in ("quiet", "disturbed")]
+    for seed in (100, 101):
+        for log in logs:
+            log.arrive(random_log(seed, 3, RULES, span_h=SPAN_H))
+        if seed == 100:
+            for log in logs:
+                sessionize(NO_SPARK, log.lake, log.settings, EVERY)
+    quiet, disturbed = logs
+    before = disturbed.lake.state()
+    # Sessions, open sessions, item hours, dwell hours; what records that the hours are filled ends
+    # the step.
+    for commits in range(1, 5):
+        with dying_after(commits, monkeypatch):
+            sessionize(NO_SPARK, disturbed.lake, disturbed.settings, EVERY)
+        now = disturbed.lake.snapshots()
+        assert sum(now[spec.name] != before[spec.name] for spec in STEP_TABLES) == commits
+        assert disturbed.lake.state() == before
+        disturbed.lake.undo_unfinished()
+    for log in logs:
+        sessionize(NO_SPARK, log.lake, log.settings, EVERY)
+    assert disturbed.tables(EVERY) == quiet.tables(EVERY)
+    assert disturbed.dwell_hours(EVERY) == quiet.dwell_hours(EVERY)
+    assert disturbed.lake.filled("sessionize") == quiet.lake.filled("sessionize")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from shop import SMALL, Shop
 
+from pipeline.errors import HourglassError
 from pipeline.sealed_json import FORMAT, write_record
 from pipeline.settings.settings import load_settings
+from pipeline.workspace import CommandContext
 from training.cli.main import run
 from training.data.reader import read_dataset
-from training.fit.model_lines import latest_model_of
+from training.fit.model_lines import judged_dataset, latest_model_of
+from training.registry.candidates import remember
 
 QUICK = {**SMALL, "epochs": 1}
 
@@ -136,3 +141,21 @@ def test_one_line_that_fails_does_not_keep_others_from_being_trained(
     assert told["name"] == "pop"
     last = found.err.strip().splitlines()[-1]
     assert "1 of 2 models failed, the others are trained; wild: " in last
+
+
+def test_the_latest_data_set_is_judged_and_one_that_may_be_it_is_not_passed_over(
+    tmp_path: Path,
+) -> None:
+    shop = Shop(tmp_path, [{"name": "counts", "system": "pop"}])
+    for later in (0, 1):
+        shop.add_dataset(f"hour-{later}", hours_later=later)
+    settings = load_settings(shop.config)
+    ctx = CommandContext(settings, datetime(2026, 1, 1, tzinfo=UTC))
+    baseline = {settings.gate.baseline: "model"}
+    for later in (0, 1):
+        remember(settings, f"hour-{later}", baseline)
+    assert judged_dataset(ctx, "last").name == "hour-1"
+    shutil.rmtree(settings.path("shards") / ".by_time")
+    (settings.path("shards") / "hour-1" / "manifest.json").write_text("")
+    with pytest.raises(HourglassError, match=r"hour-1/manifest\.json"):
+        judged_dataset(ctx, "last")

@@ -105,7 +105,7 @@ def _failed(error: Exception, debug: bool) -> int:
     """The exit code of an error, which is told in one sentence, or raised again for debugging."""
     if isinstance(error, _BadCommandLine):
         message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
-        return _fail(f"{message} See `hourglass --help`.", 2)
+        return _fail(f"{message.rstrip('.')}. See `hourglass --help`.", 2)
     if debug:
         raise error
     if isinstance(error, HourglassError):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.by_time import dataset_folder, datasets_by_time
-from pipeline.dataset.manifest import MANIFEST_NAME
-from pipeline.errors import HourglassError, UsageError
+from pipeline.dataset.manifest import MANIFEST_NAME, read_manifest
+from pipeline.errors import HourglassError, UsageError, suggest
 from pipeline.hours import Hour
 from pipeline.sealed_json import read_record
 from pipeline.settings.settings import Settings
@@ -80,7 +80,10 @@ def check_candidates(settings: Settings) -> None:
     names = [model.name for model in chosen(settings, [], None)]
     for role, name in (("gate.baseline", settings.gate.baseline), *_candidates(settings)):
         if name not in names:
-            raise UsageError(f"{role}: no line is called {name!r}: use one of {', '.join(names)}")
+            raise UsageError(
+                f"{role}: no entry of models is called {name!r}{suggest(name, names)}: use one of "
+                f"{', '.join(names)}"
+            )
 
 
 def _candidates(settings: Settings) -> list[tuple[str, str]]:
@@ -94,13 +97,19 @@ def judged_dataset(ctx: CommandContext, text: str) -> Path:
 
     Raises:
         UsageError: there is no such data set.
+        HourglassError: one that may be the latest cannot be read.
     """
     settings = ctx.settings
     shards = settings.path("shards")
     if text == "last":
-        for _, name in datasets_by_time(shards, damaged_come_last=True):
+        by_time = datasets_by_time(shards, damaged_come_last=True)
+        damaged = [(hour, name) for hour, name in by_time if not hour]
+        # Of what is damaged nobody knows that it is not the latest.
+        for hour, name in [*damaged, *by_time]:
             models = trained_on(settings, name) or {}
             if settings.gate.baseline in models and (shards / name / MANIFEST_NAME).is_file():
+                if not hour:
+                    read_manifest(shards / name)
                 return shards / name
     return dataset_folder(shards, text)
 

@@ -167,7 +167,7 @@ def test_drift() -> None:
         return traffic_lights.drift_light(Comparison(HOURS, 7, drifts))
 
     assert traffic_lights.drift_light(None).colour == "grey"
-    assert "3 are needed" in light().sentence
+    assert "fewer than 3 days before the last" in light().sentence
     assert light(drift(0.14), drift(0.4, p=0.02)).colour == "green"
     result = light(drift(0.14), drift(0.4))
     assert result.colour == "amber"
