@@ -282,7 +282,7 @@ def test_vsknn_breaks_ties_by_popularity(data: DataSet) -> None:
     scores = fit("vsknn", data, **told).score(data.histories, requests_of(data))
     without = fit("vsknn", data, **told)
     assert isinstance(without, VSknn)
-    without._neighbours.back_off = np.zeros_like(without._neighbours.back_off)
+    without._back_off = np.zeros_like(without._back_off)
     held = without.score(data.histories, requests_of(data))
     ties = 0
     for row, mine in zip(scores, held, strict=True):

@@ -14,15 +14,9 @@ make it V-STAN.  A half-life of 48 h is the decay exp(-age / 69 h).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from numpy.typing import NDArray
-
-from pipeline.array_types import Floats32
-from training.data.reader import DataSet, Histories, Requests
-from training.model_types import Report, Tensors
 from training.models.parts.session_neighbours import SessionNeighbours
 from training.models.parts.session_similarity import SimilarityRule
 from training.parameters import require
@@ -60,7 +54,7 @@ class StanParameters:
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
 
-class Stan:
+class Stan(SessionNeighbours):
     """See the module."""
 
     name: ClassVar[str] = "stan"
@@ -77,20 +71,4 @@ class Stan:
             place_decay=p.place_decay,
             last_shared=p.last_shared,
         )
-        self._neighbours = SessionNeighbours(self.name, rule, p.idf_weight, p.repeats)
-
-    def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:  # noqa: ARG002
-        """Keep every session of at least two different items, context included."""
-        return self._neighbours.fit(data)
-
-    def score(self, histories: Histories, requests: Requests) -> Floats32:
-        """Scores of what the nearest sessions hold, plus a trace of POP, (n, V)."""
-        return self._neighbours.score(histories, requests)
-
-    def tensors(self) -> Tensors:
-        """The sessions in compressed rows, their ends and places, and the item weights."""
-        return self._neighbours.tensors()
-
-    def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
-        """Take over the sessions."""
-        self._neighbours.load(tensors)
+        super().__init__(rule, p.idf_weight, p.repeats)

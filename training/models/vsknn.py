@@ -9,15 +9,9 @@ with what the nearest sessions hold by `training.models.parts.session_similarity
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from numpy.typing import NDArray
-
-from pipeline.array_types import Floats32
-from training.data.reader import DataSet, Histories, Requests
-from training.model_types import Report, Tensors
 from training.models.parts.session_neighbours import SessionNeighbours
 from training.models.parts.session_similarity import SimilarityRule
 from training.parameters import require
@@ -51,7 +45,7 @@ class VSknnParameters:
         require(self.half_life_h >= 0, "half_life_h", self.half_life_h, "0 or more")
 
 
-class VSknn:
+class VSknn(SessionNeighbours):
     """See the module."""
 
     name: ClassVar[str] = "vsknn"
@@ -65,20 +59,4 @@ class VSknn:
             p.last_events,
             last_shared=p.last_shared,
         )
-        self._neighbours = SessionNeighbours(self.name, rule, None if p.idf else 0.0, p.repeats)
-
-    def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:  # noqa: ARG002
-        """Keep every session of at least two different items, context included."""
-        return self._neighbours.fit(data)
-
-    def score(self, histories: Histories, requests: Requests) -> Floats32:
-        """Scores of the nearest sessions' items, plus a trace of POP, (n, V)."""
-        return self._neighbours.score(histories, requests)
-
-    def tensors(self) -> Tensors:
-        """The sessions in compressed rows, their ends, and the item weights."""
-        return self._neighbours.tensors()
-
-    def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
-        """Take over the sessions."""
-        self._neighbours.load(tensors)
+        super().__init__(rule, None if p.idf else 0.0, p.repeats)

@@ -9,7 +9,7 @@ orders the rest.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from pipeline.array_types import Floats32
 from pipeline.errors import HourglassError
 from training.data.arrays import known_events
 from training.data.reader import DataSet, Histories, Requests
-from training.model_types import Tensors
+from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, share, take_tensor
 from training.models.parts.session_similarity import Sessions, SimilarityRule
 from training.models.parts.sparse_rows import in_order
@@ -34,30 +34,30 @@ class SessionNeighbours:
     ``repeats``: whether the item just seen may be recommended again.
     """
 
-    def __init__(
-        self, name: str, rule: SimilarityRule, idf_weight: float | None, repeats: bool
-    ) -> None:
-        self._name, self._rule, self._idf_weight, self._repeats = name, rule, idf_weight, repeats
+    name: ClassVar[str]
+
+    def __init__(self, rule: SimilarityRule, idf_weight: float | None, repeats: bool) -> None:
+        self._rule, self._idf_weight, self._repeats = rule, idf_weight, repeats
         self._sessions: Sessions | None = None
         self._item_weight = np.empty(0, np.float32)  # (V,)
-        self.back_off = np.empty(0, np.float32)  # (V,)
+        self._back_off = np.empty(0, np.float32)  # (V,)
 
-    def fit(self, data: DataSet) -> dict[str, float]:
+    def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:  # noqa: ARG002
         """Keep every session of at least two different items, context included."""
-        require_items(self._name, data)
+        require_items(self.name, data)
         n_items = len(data.item_ids)
         self._sessions = sessions = Sessions.of(data.histories, n_items, self._rule)
         count = len(sessions.end_us)
         in_sessions = np.bincount(sessions.items.indices, minlength=n_items)
         rarity = np.log(max(1, count) / np.maximum(1, in_sessions)).astype(np.float32)
         self._item_weight = rarity if self._idf_weight is None else 1 + self._idf_weight * rarity
-        self.back_off = _BACK_OFF * share(data.item_events)
+        self._back_off = _BACK_OFF * share(data.item_events)
         return {"sessions": float(count)}
 
     def score(self, histories: Histories, requests: Requests) -> Floats32:
         """Scores of the nearest sessions' items, plus a trace of POP, (n, V)."""
         if self._sessions is None:
-            raise HourglassError(f"{self._name} has not been trained: fit or load it first")
+            raise HourglassError(f"{self.name} has not been trained: fit or load it first")
         neighbour_items = self._sessions.similar_items(histories, requests)
         if not self._repeats:
             request, event = known_events(histories, requests, most=1)
@@ -76,18 +76,18 @@ class SessionNeighbours:
         # Decayed weights may be tiny: scaled, the best item has 1 and POP stays a trace.
         top = scores.max(axis=1, keepdims=True)
         row, column = np.nonzero(scores)
-        exact = scores[row, column] / top[row, 0].astype(np.float64) + self.back_off[column]
-        ranked = np.broadcast_to(self.back_off, scores.shape).copy()
+        exact = scores[row, column] / top[row, 0].astype(np.float64) + self._back_off[column]
+        ranked = np.broadcast_to(self._back_off, scores.shape).copy()
         ranked[row, column] = in_order(row, exact)
         return ranked
 
     def tensors(self) -> Tensors:
-        """The sessions in compressed rows, their ends, and the item weights."""
+        """The sessions in compressed rows, their ends, the item weights, and places where asked."""
         sessions = {} if self._sessions is None else self._sessions.tensors()
-        return {**sessions, "idf": self._item_weight, "back_off": self.back_off}
+        return {**sessions, "idf": self._item_weight, "back_off": self._back_off}
 
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over the sessions."""
         self._item_weight = take_tensor(tensors, "idf")
-        self.back_off = take_tensor(tensors, "back_off")
-        self._sessions = Sessions.from_tensors(tensors, len(self.back_off), self._rule)
+        self._back_off = take_tensor(tensors, "back_off")
+        self._sessions = Sessions.from_tensors(tensors, len(self._back_off), self._rule)

@@ -241,7 +241,7 @@ class Sessions:
             weight = (position / length[row]).astype(np.float32)
         item = np.asarray(histories.item)[event].astype(np.int64) - 1
         shape = (len(requests), self.items.shape[1])
-        # Later positions weigh more, so the best of an item is its latest.
+        # Of an item its latest event counts.
         order = np.lexsort((before_last, item, row))
         pair = row[order] * shape[1] + item[order]
         first = order[np.diff(pair, prepend=-1) != 0]
