@@ -52,6 +52,7 @@ def waste_of_each(
     plans["windows"] = windows_plan(
         histories,
         learned,
+        unit="users",
         max_len=max_len,
         batch_events=batch_events,
         min_batches=min_batches,

@@ -7,14 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from benchmarks.hgru import HgruNet, learner_of
 from benchmarks.train import main
 from benchmarks.train_data import AS_OF, dataset
 from pipeline.hours import HOUR_S
 from training.data.reader import DataSet, read_dataset
-from training.models.hrnn import HrnnParameters
 
 US_PER_S = 1_000_000
 
@@ -51,33 +48,6 @@ def test_equal_arguments_give_the_same_data_set(data: DataSet, tmp_path: Path) -
     again = dataset(tmp_path, events=5000, items=300, seed=1)
     assert (again / "manifest.json").read_text() == (data.folder / "manifest.json").read_text()
     assert dataset(tmp_path, events=5000, items=300, seed=1) == again
-
-
-def test_hgru_steps_its_two_levels_row_by_row(data: DataSet) -> None:
-    width = 6
-    learner = learner_of(data, HrnnParameters(width=width), stepping=True, seed=0)
-    net = learner.net
-    assert isinstance(net, HgruNet)
-    rows, steps = 3, 7
-    rng = torch.Generator().manual_seed(0)
-    inputs = torch.randn(rows, steps, net.cell.input_size, generator=rng)
-    starts = torch.rand(rows, steps, generator=rng) < 0.4
-    keep = torch.rand(rows, steps, generator=rng) < 0.8
-    inputs[..., width] = starts.float()
-    begun = torch.randn(rows, 2 * width, generator=rng)
-    found = net(inputs, begun, keep)
-    assert (starts & keep).any() and (~keep).any()
-    for row in range(rows):
-        lower, upper = begun[row : row + 1].split(width, dim=1)
-        for step in range(steps):
-            if not keep[row, step]:
-                lower, upper = torch.zeros_like(lower), torch.zeros_like(upper)
-            told = inputs[row : row + 1, step]
-            lower = net.cell(told, lower)
-            if starts[row, step] and keep[row, step]:
-                upper = net.sessions(lower, upper)
-                lower = net.cell(told, torch.tanh(net.opening(upper)))
-            assert torch.allclose(found[row, step], torch.cat([lower, upper], dim=1)[0], atol=1e-5)
 
 
 @pytest.mark.nightly

@@ -167,6 +167,7 @@ def test_windows_learn_each_target_once_with_enough_before_it(
     plan = windows_plan(
         case.histories,
         case.learned,
+        unit=case.unit,
         max_len=max_len,
         batch_events=batch_events,
         min_batches=1,
@@ -174,9 +175,9 @@ def test_windows_learn_each_target_once_with_enough_before_it(
     )
     seen = steps_of(plan, 1, world)
     assert sorted(event for event, _ in seen) == np.flatnonzero(case.learned).tolist()
-    offsets = case.histories.offsets
+    begins = case.segment_of()
     for event, known in seen:
-        there_are = event - offsets[np.searchsorted(offsets, event, side="right") - 1]
+        there_are = event - begins[event]
         assert known == list(range(event - len(known), event))
         assert len(known) < max_len
         assert len(known) == there_are or len(known) >= max_len - max(1, max_len // 2)
@@ -194,7 +195,8 @@ def every_plan(case: Case, seed: int = 0) -> list[Any]:
         lanes_plan(case.histories, case.learned, unit=unit, bptt_steps=4, **some)
         for unit in ("users", "sessions")
     ]
-    return [*by_lanes, windows_plan(case.histories, case.learned, max_len=9, **some)]
+    by_windows = windows_plan(case.histories, case.learned, unit=case.unit, max_len=9, **some)
+    return [*by_lanes, by_windows]
 
 
 @given(cases(), st.integers(1, 5))
@@ -356,7 +358,7 @@ def test_small_data_sets_get_several_batches(n_users: int, fewest: int) -> None:
     learned = np.ones(40 * n_users, np.bool_)
     options = {"batch_events": 1000, "min_batches": fewest, "seed": 0}
     by_lanes = lanes_plan(histories, learned, unit="users", bptt_steps=10, **options)
-    by_windows = windows_plan(histories, learned, max_len=40, **options)
+    by_windows = windows_plan(histories, learned, unit="users", max_len=40, **options)
     for plan in (by_lanes, by_windows):
         found = list(plan.batches(1))
         largest = max(batch.cells.size for batch in found)

@@ -125,7 +125,7 @@ def test_top_offers_what_scoring_everything_would(
             "training.models.parts.score_features.DEFAULT_WEIGHTS", {"similar": 1.0, "log_q": 1.0}
         )
         monkeypatch.setattr(
-            "training.models.hrnn_trend.DEFAULT_WEIGHTS", {"similar": 1.0, "log_q": 1.0}
+            "training.models.parts.trend.DEFAULT_WEIGHTS", {"similar": 1.0, "log_q": 1.0}
         )
         system = build("hrnn_trend", {**QUICK, "similar_sessions": 3})
     else:

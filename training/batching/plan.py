@@ -15,6 +15,7 @@ from training.data.reader import Histories
 
 _FEWEST_EVENTS = 64  # in a batch; fewer give a gradient of mere chance
 _WARM_UP = 100
+_SEGMENTS = {"users": histories_around, "sessions": sessions_around}
 
 
 def lanes_plan(
@@ -48,8 +49,7 @@ def lanes_plan(
         warm_up: steps before a later piece of a segment; at most a quarter of a fair lane.
     """
     targets = np.flatnonzero(learned)
-    around = sessions_around if unit == "sessions" else histories_around
-    segments = around(histories, targets)
+    segments = _SEGMENTS[unit](histories, targets)
     return fill_lanes(
         segments,
         targets,
@@ -65,19 +65,21 @@ def windows_plan(
     histories: Histories,
     learned: Bools,
     *,
+    unit: str,
     max_len: int,
     batch_events: int,
     min_batches: int,
     seed: int,
 ) -> WindowsPlan:
-    """Separate windows of histories, each of at most ``max_len`` events; no state is carried.
+    """Separate windows of segments, each of at most ``max_len`` events; no state is carried.
 
-    In a history that is longer, a window's targets are preceded by at least half of ``max_len``
+    In a segment that is longer, a window's targets are preceded by at least half of ``max_len``
     events, or by all there are.  The other arguments are those of `lanes_plan`.
     """
     targets = np.flatnonzero(learned)
     own = max(1, max_len // 2)
-    windows = cut_segments(histories_around(histories, targets), max_len, own, max_len, targets)
+    segments = _SEGMENTS[unit](histories, targets)
+    windows = cut_segments(segments, max_len, own, max_len, targets)
     size = _batch_events(windows, batch_events, min_batches)
     return WindowsPlan(windows, learned, size, seed, len(targets))
 

@@ -1,11 +1,14 @@
-"""The recommender systems by name; each lives in one file with its parameters."""
+"""The models by name; each lives in one file with its parameters.
+
+Counting and neighbour models, and the configurations of HRNN, are classes of their own.  A sequence
+encoder is a module beside its parameters, and `SequenceModel` does the rest.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
@@ -28,20 +31,30 @@ _CLASSES = {
     "hrnn_meta": "HrnnMeta",
     "hrnn_rating": "HrnnRating",
 }
-MODEL_NAMES = tuple(_CLASSES)
+# By folder: where a sequence encoder lives.
+ENCODERS = {
+    "fmc": ("shallow", "Fmc"),
+    "hgru": ("recurrent", "Hgru"),
+}
+MODEL_NAMES = (*_CLASSES, *ENCODERS)
 
 
 def build(name: str, parameters: Mapping[str, Any]) -> Model:
-    """An unfitted system; parameters that are not given keep their defaults.
+    """An unfitted model; parameters that are not given keep their defaults.
 
     Raises:
         UsageError: the name or a parameter is unknown, or a value is wrong.
     """
+    module, class_name = _source(name)
     # Imported on demand: PyTorch takes seconds, and most commands need no model.
-
     chosen = parse_parameters(parameters_class(name), name, parameters)
-    system: Model = getattr(_module(name), _CLASSES[name])(chosen)
-    return system
+    maker = getattr(import_module(module), class_name)
+    if name in ENCODERS:
+        engine = import_module("training.models.parts.sequence")
+        model: Model = engine.SequenceModel(name, chosen, maker)
+    else:
+        model = maker(chosen)
+    return model
 
 
 def parameter_names(name: str) -> set[str]:
@@ -59,11 +72,16 @@ def parameters_class(name: str) -> type[Any]:
     Raises:
         UsageError: the name is unknown.
     """
-    kind: type[Any] = getattr(_module(name), f"{_CLASSES[name]}Parameters")
+    module, class_name = _source(name)
+    kind: type[Any] = getattr(import_module(module), f"{class_name}Parameters")
     return kind
 
 
-def _module(name: str) -> ModuleType:
+def _source(name: str) -> tuple[str, str]:
+    """The module of a model, and the name of its class."""
+    if name in ENCODERS:
+        folder, class_name = ENCODERS[name]
+        return f"training.models.{folder}.{name}", class_name
     if name not in _CLASSES:
         raise UsageError(f"unknown system {name!r}: choose one of {', '.join(MODEL_NAMES)}")
-    return import_module(f"training.models.{name}")
+    return f"training.models.{name}", _CLASSES[name]

@@ -7,7 +7,6 @@ told the last item and nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from training.models.parts.recurrent import RecurrentModel
 from training.nn.parameters import RecurrentParameters
@@ -26,4 +25,4 @@ class Gru4RecParameters(RecurrentParameters):
 class Gru4Rec(RecurrentModel):
     """Predicts the next item of a session from its items."""
 
-    name: ClassVar[str] = "gru4rec"
+    name: str = "gru4rec"

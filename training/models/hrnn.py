@@ -7,7 +7,6 @@ score_j = state_k . item_j + bias_j                                        (HRNN
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from training.models.parts.recurrent import RecurrentModel
 from training.nn.parameters import RecurrentParameters
@@ -21,4 +20,4 @@ class HrnnParameters(RecurrentParameters):
 class Hrnn(RecurrentModel):
     """Whole histories, with the times between their events."""
 
-    name: ClassVar[str] = "hrnn"
+    name: str = "hrnn"

@@ -13,9 +13,8 @@ not have is left out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from training.models.hrnn_trend import TrendModel, TrendParameters
+from training.models.parts.trend import TrendModel, TrendParameters
 
 
 @dataclass(frozen=True)
@@ -31,4 +30,4 @@ class HrnnMetaParameters(TrendParameters):
 class HrnnMeta(TrendModel):
     """HRNN with context, feedback, and features of users and items."""
 
-    name: ClassVar[str] = "hrnn_meta"
+    name: str = "hrnn_meta"

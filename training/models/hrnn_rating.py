@@ -37,7 +37,7 @@ class HrnnRatingParameters(RecurrentParameters):
 class HrnnRating(RecurrentModel):
     """Predicts values; as a ranking, items come in the order of the values that are expected."""
 
-    name: ClassVar[str] = "hrnn_rating"
+    name: str = "hrnn_rating"
     _figure: ClassVar[str] = "validation_rmse"
     _figure_text: ClassVar[str] = "RMSE"
 

@@ -31,17 +31,18 @@ from training.batching.samplers import (
 )
 from training.batching.targets import TargetSplit
 from training.data.reader import DataSet, Histories
-from training.nn.parameters import NeuralParameters
+from training.nn.parameters import SESSION_PLANS, WINDOW_PLANS, NeuralParameters
 from training.trainer.distributed import ProcessGroup
 from training.trainer.interface import Plan
 
 
 def plan_of(chosen: NeuralParameters, histories: Histories, learned: Bools, seed: int) -> Plan:
     """The plan of batches that the parameters name, over the events ``learned`` (N,)."""
-    if chosen.plan == "windows":
+    if chosen.plan in WINDOW_PLANS:
         return windows_plan(
             histories,
             learned,
+            unit="sessions" if chosen.plan in SESSION_PLANS else "users",
             max_len=chosen.max_len,
             batch_events=chosen.batch_events,
             min_batches=chosen.min_batches,

@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.nn.parameters import RecurrentParameters
+from training.nn.steps import Carried, Sizes, Steps
+
 
 class GruCell(nn.GRUCell):
     """The weights of one GRU; `nn.GRUCell` computes a single step, `scan` many."""
@@ -41,6 +44,28 @@ class GruCell(nn.GRUCell):
                 by_step, state.float(), self.weight_hh, self.bias_hh, keep_by_step
             )
         return states.transpose(0, 1)
+
+
+class Gru(GruCell):
+    """The encoder of HRNN and GRU4Rec: whatever a step is told enters at the input.
+
+    The reset is applied after the product, as in cuDNN; the papers print it before, which is of
+    equal power.
+    """
+
+    def begin(self, rows: int) -> Carried:
+        """A state of zeros, (rows, D)."""
+        return {"state": self.weight_hh.new_zeros(rows, self.hidden_size)}
+
+    def forward(self, steps: Steps, carried: Carried) -> tuple[Tensor, Carried]:  # type: ignore[override]
+        """States after each step (B, T, D), which are also what is carried."""
+        states = self.scan(steps.inputs, carried["state"], ~steps.begins)
+        return states, {"state": states}
+
+
+def gru(sizes: Sizes, parameters: RecurrentParameters) -> Gru:  # noqa: ARG001
+    """The encoder of a GRU that is as wide as item vectors."""
+    return Gru(sizes.inputs, sizes.width)
 
 
 class _Scan(torch.autograd.Function):

@@ -21,6 +21,7 @@ from training.nn.item_embedding import FeatureRows
 from training.nn.losses import Loss
 from training.nn.network import StateNet, StepTensors
 from training.nn.step_inputs import EventSteps
+from training.nn.steps import Carried, Steps
 from training.trainer.interface import Batch
 
 
@@ -59,7 +60,7 @@ class RecurrentLearner(ABC):
     def __init__(self, net: StateNet, data: TrainingData) -> None:
         self.net = net
         self._data = data
-        self._state: Tensor | None = None
+        self._carried: Carried = {}
 
     @property
     def _device(self) -> torch.device:
@@ -76,12 +77,11 @@ class RecurrentLearner(ABC):
 
     def carried_state(self) -> dict[str, Tensor]:
         """The states after the last batch."""
-        return {} if self._state is None else {"state": self._state}
+        return self._carried
 
     def resume(self, carried: Mapping[str, Tensor]) -> None:
         """Take over states."""
-        state = carried.get("state")
-        self._state = None if state is None else state.to(self._device)
+        self._carried = {name: tensor.to(self._device) for name, tensor in carried.items()}
 
     def validation_loss(self) -> float | None:
         """Whatever the maker of this learner measures on events that are not learned from."""
@@ -105,18 +105,21 @@ class RecurrentLearner(ABC):
         at_input, at_target, at_other = torch.split(where, [len(items) for items in lookups])
         vectors, biases = net.items.rows(touched, mix)
         entries = functional.embedding(at_input, net.items.entries(touched, vectors))
-        inputs = net.tell(entries.view(*batch.cells.shape, -1), steps, self._data.users)
-        states = self._states(batch, inputs)[_mask(batch.target, device)]
+        begins = ~_mask(batch.keep, device)
+        entered = entries.view(*batch.cells.shape, -1)
+        states = self._states(batch, net.steps(entered, steps, self._data.users, begins))
+        states = states[_mask(batch.target, device)]
         return _Predictions(net.dropout(states), vectors, biases, at_target, at_other)
 
-    def _states(self, batch: Batch, inputs: Tensor) -> Tensor:
-        """States of all steps (B, T, D); the last ones are kept for the next batch."""
-        before = self._state if batch.carries else None
-        if before is None or len(before) != len(batch.cells):
-            before = self.net.begin(len(batch.cells))
-        states: Tensor = self.net(inputs, before, _mask(batch.keep, self._device))
-        self._state = states[:, -1].detach()
-        return states
+    def _states(self, batch: Batch, steps: Steps) -> Tensor:
+        """States of all steps (B, T, D); what is carried is kept for the next batch."""
+        carried = self._carried if batch.carries else {}
+        if any(len(tensor) != len(batch.cells) for tensor in carried.values()):
+            carried = {}
+        states, after = self.net(steps, carried or self.net.begin(len(batch.cells)))
+        self._carried = {name: tensor[:, -1].detach() for name, tensor in after.items()}
+        result: Tensor = states
+        return result
 
 
 def _mask(cells: Bools, device: torch.device) -> Tensor:

@@ -1,6 +1,6 @@
-"""The network of the recurrent systems: step inputs -> user states -> scores of items.
+"""The network of all sequence models: step inputs -> user states -> scores of items.
 
-    state_k = GRU(state_{k-1}, [item_{k-1}; what the step is told])
+    state_k = encoder([item_0; what step 1 is told] ... [item_{k-1}; what step k is told])
     score_j = state_k . vector_j + bias_j                                     (HRNN eq. 2)
 
 B rows, T steps, D width, C context fields.
@@ -8,6 +8,7 @@ B rows, T steps, D width, C context fields.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.nn.gru import GruCell
+from pipeline.hours import US_PER_S
 from training.nn.item_embedding import FeatureEncoder, FeatureRows, FeatureShape, ItemTable
 from training.nn.step_inputs import N_DELTA_BINS, StepInputs
+from training.nn.steps import Carried, RecurrentEncoder, Sizes, Steps
 
 _DELTA_WIDTH, _DWELL_WIDTH, _CODE_WIDTH, _USER_WIDTH = 16, 8, 8, 16
 
@@ -65,13 +67,15 @@ class StepTensors:
     feedback: Tensor
     value: Tensor
     context: Tensor  # (..., C)
+    elapsed_s: Tensor
+    time_s: Tensor  # since the first step of the row
 
     @classmethod
     def of(cls, steps: StepInputs, device: torch.device) -> StepTensors:
         """The same on a device."""
 
         def moved(array: NDArray[np.generic]) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+            return to_tensor(np.ascontiguousarray(array), device)
 
         return cls(
             item=moved(steps.item),
@@ -82,13 +86,29 @@ class StepTensors:
             feedback=moved(steps.feedback),
             value=moved(steps.value),
             context=moved(steps.context.astype(np.int64)),
+            elapsed_s=moved(steps.elapsed_s).float(),
+            # Differences of whole microseconds: 32 bits would not hold a time of today.
+            time_s=moved((steps.time_us - steps.time_us[..., :1]) / US_PER_S).float(),
         )
 
 
-class StateNet(nn.Module):
-    """Item tables and one GRU that is told about sessions, time and circumstances at its input."""
+def to_tensor(array: NDArray[np.generic], device: torch.device) -> Tensor:
+    """The same on a device."""
+    return torch.from_numpy(array).to(device)
 
-    def __init__(self, shape: NetShape, options: NetOptions) -> None:
+
+class StateNet(nn.Module):
+    """Item tables, tables of what else steps are told, and an encoder that makes states of them.
+
+    Args:
+        shape: sizes that come with the data.
+        options: what is built.
+        encoder: makes the encoder, whose weights are called ``cell`` in artefacts.
+    """
+
+    def __init__(
+        self, shape: NetShape, options: NetOptions, encoder: Callable[[Sizes], nn.Module]
+    ) -> None:
         super().__init__()
         self.options = options
         width = options.width
@@ -114,7 +134,7 @@ class StateNet(nn.Module):
             + _CODE_WIDTH * len(shape.context_sizes)
             + _USER_WIDTH * (shape.users is not None)
         )
-        self.cell = GruCell(width + extra, width)
+        self.cell = encoder(Sizes(inputs=width + extra, width=width, dwell_bins=shape.dwell_bins))
         self.input_dropout = nn.Dropout(options.input_dropout)
         self.dropout = nn.Dropout(options.dropout)
         # For values of events: what a state says of all items, and how much it says of each.
@@ -125,12 +145,38 @@ class StateNet(nn.Module):
         # The GRU is written out already; what is left to fuse is what leads up to it.
         self.tell = torch.compile(self.inputs, dynamic=True) if options.compiled else self.inputs
 
-    def begin(self, rows: int) -> Tensor:
-        """The state before a history, (rows, D)."""
-        return self.cell.weight_hh.new_zeros(rows, self.options.width)
+    @property
+    def recurrent(self) -> RecurrentEncoder | None:
+        """The encoder, where it carries a state from step to step."""
+        return self.cell if isinstance(self.cell, RecurrentEncoder) else None
+
+    def begin(self, rows: int) -> Carried:
+        """What is carried before a history, of so many rows; nothing where nothing is carried."""
+        return {} if self.recurrent is None else self.recurrent.begin(rows)
+
+    def steps(
+        self, items: Tensor, steps: StepTensors, users: FeatureRows | None, begins: Tensor
+    ) -> Steps:
+        """What an encoder is given.
+
+        Args:
+            items: what is told of items, (B, T, D).
+            steps: what else is told.
+            users: features of users, where the network reads them.
+            begins: (B, T) where whatever came before is forgotten.
+        """
+        return Steps(
+            inputs=self.tell(items, steps, users),
+            time_s=steps.time_s,
+            elapsed_s=steps.elapsed_s,
+            dwell=steps.dwell,
+            session_start=steps.session_start > 0,
+            begins=begins,
+            width=self.options.width,
+        )
 
     def inputs(self, items: Tensor, steps: StepTensors, users: FeatureRows | None) -> Tensor:
-        """What the GRU is told, (..., I), given what is told of items, (..., D)."""
+        """What the encoder is told, (..., I), given what is told of items, (..., D)."""
         pieces = [self._thinned(items)]
         if self.options.session:
             pieces.append(steps.session_start[..., None])
@@ -148,9 +194,12 @@ class StateNet(nn.Module):
             pieces.append(self._described(steps.user, users))
         return torch.cat(pieces, dim=-1)
 
-    def forward(self, inputs: Tensor, state: Tensor, keep: Tensor | None) -> Tensor:
-        """States after each step, (B, T, D)."""
-        return self.cell.scan(inputs, state, keep)
+    def forward(self, steps: Steps, carried: Carried) -> tuple[Tensor, Carried]:
+        """States (B, T, D), and what is carried after each step, tensors (B, T, ...)."""
+        if self.recurrent is not None:
+            return self.recurrent(steps, carried)
+        states: Tensor = self.cell(steps)
+        return states, {}
 
     def rate(self, states: Tensor, products: Tensor, biases: Tensor) -> Tensor:
         """Standardised values of items at states (n, D), in the shape of ``products``.
@@ -180,7 +229,7 @@ class StateNet(nn.Module):
     def _described(self, user: Tensor, users: FeatureRows | None) -> Tensor:
         assert self.user is not None  # noqa: S101 - the caller looked
         if users is None:
-            return self.cell.weight_hh.new_zeros(*user.shape, _USER_WIDTH)
+            return self.items.bias.weight.new_zeros(*user.shape, _USER_WIDTH)
         met, where = torch.unique(user, return_inverse=True)
         described: Tensor = self.user(users.take(met))[where]
         return described

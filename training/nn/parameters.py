@@ -10,7 +10,9 @@ from pipeline.errors import UsageError, suggest
 from training.nn.losses import LOSS_NAMES
 from training.parameters import require, require_choice
 
-PLANS = ("users", "sessions", "windows")
+PLANS = ("users", "sessions", "windows", "session_windows")
+SESSION_PLANS = ("sessions", "session_windows")  # nothing is known of the session before
+WINDOW_PLANS = ("windows", "session_windows")  # no state is carried from batch to batch
 SAMPLERS = ("frequency", "uniform", "batch", "local")
 OPTIMISERS = ("adam", "adagrad")
 PRECISIONS = ("float32", "bfloat16")
@@ -25,8 +27,8 @@ class NeuralParameters:
     item and for scoring it (LSTR's RE).
 
     Batches: ``plan``: lanes of users or of sessions whose state is carried from batch to batch, or
-    separate windows of ``max_len`` events; about ``batch_events`` steps a batch, ``bptt_steps`` of
-    a lane; small data sets get smaller batches, ``min_batches`` an epoch.
+    separate windows of ``max_len`` events of users or of sessions; about ``batch_events`` steps a
+    batch, ``bptt_steps`` of a lane; small data sets get smaller batches, ``min_batches`` an epoch.
 
     Loss: by name, see `training.nn.losses`; ``negatives`` are sampled for a batch, all items are
     scored where there are no more (0: always all); ``sampler``: in proportion to frequency **

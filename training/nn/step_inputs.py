@@ -10,13 +10,14 @@ are known, and the same numbers follow from them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.array_types import Bools, Floats32, Ints, Ints32
+from pipeline.array_types import Bools, Floats, Floats32, Ints, Ints32
 from pipeline.hours import US_PER_S
 from training.data.reader import ContextField, Histories, Requests
 
@@ -112,10 +113,40 @@ class StepInputs:
     feedback: Ints  # type of the previous event + 1, 0 = none or unknown
     value: Floats32  # value of the previous event, NaN = none
     context: Ints32  # (..., C) of the coming request, 0 = unknown
+    elapsed_s: Floats  # since the event before, 0 = none
+    time_us: Ints  # of the request
 
     def take(self, rows: Ints) -> StepInputs:
         """The inputs of those steps of a flat list, in their order."""
-        return StepInputs(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        return self._each(lambda array, _: array[rows])
+
+    def reshape(self, *shape: int) -> StepInputs:
+        """The same steps in another shape."""
+        return self._each(lambda array, _: array.reshape(*shape, *array.shape[self.item.ndim :]))
+
+    def replaced(self, at: tuple[Ints, ...], steps: StepInputs) -> StepInputs:
+        """These steps with others in some places."""
+
+        def written(array: NDArray[Any], name: str) -> NDArray[Any]:
+            array = np.array(array)
+            array[at] = getattr(steps, name)
+            return array
+
+        return self._each(written)
+
+    def equals(self, other: StepInputs) -> Bools:
+        """Which steps of a flat list (n,) are told the same."""
+
+        def same(array: NDArray[Any], name: str) -> Bools:
+            theirs = getattr(other, name)
+            both_nan = (array != array) & (theirs != theirs)  # noqa: PLR0124
+            return np.asarray((array == theirs) | both_nan).reshape(len(self.item), -1)
+
+        columns = [same(getattr(self, field.name), field.name) for field in fields(self)]
+        return np.asarray(np.concatenate(columns, axis=1).all(1))
+
+    def _each(self, change: Callable[[NDArray[Any], str], NDArray[Any]]) -> StepInputs:
+        return StepInputs(**{f.name: change(getattr(self, f.name), f.name) for f in fields(self)})
 
 
 class EventSteps:
@@ -135,7 +166,7 @@ class EventSteps:
             user=np.searchsorted(histories.offsets, cells, side="right") - 1,
             before=before,
             first=first,
-            elapsed_us=histories.time_us[cells] - histories.time_us[before],
+            time_us=histories.time_us[cells],
             starts=histories.session_start[cells],
             context=histories.context[cells],
             rule=self._rule,
@@ -162,9 +193,6 @@ def request_inputs(
     """The inputs of the step that answers each request, (n,)."""
     first = requests.length == 0
     before = np.maximum(histories.offsets[requests.user] + requests.length - 1, 0)
-    # Users without a known event have nothing before; there may not even be an event at all.
-    elapsed_us = np.zeros(len(requests), np.int64)
-    elapsed_us[~first] = requests.now_us[~first] - histories.time_us[before[~first]]
     context = requests.context
     if context is None:
         context = np.zeros((len(requests), histories.context.shape[1]), np.int32)
@@ -173,7 +201,7 @@ def request_inputs(
         user=requests.user,
         before=before,
         first=first,
-        elapsed_us=elapsed_us,
+        time_us=requests.now_us,
         starts=begins_session(histories, requests, rule.gap_s),
         context=context,
         rule=rule,
@@ -187,12 +215,15 @@ def _inputs(
     user: Ints,
     before: Ints,
     first: Bools,
-    elapsed_us: Ints,
+    time_us: Ints,
     starts: Bools,
     context: Ints32,
     rule: SessionRule,
     scale: ValueScale,
 ) -> StepInputs:
+    # Users without a known event have nothing before; there may not even be an event at all.
+    elapsed_us = np.zeros(before.shape, np.int64)
+    elapsed_us[~first] = time_us[~first] - histories.time_us[before[~first]]
     elapsed_s = np.maximum(elapsed_us, 0) / US_PER_S
     starts = starts | first
     nothing = starts if rule.forgets else first
@@ -216,4 +247,6 @@ def _inputs(
         feedback=of_last(histories.event_type, -1).astype(np.int64) + 1,
         value=scale.apply(of_last(histories.value, math.nan)),
         context=context,
+        elapsed_s=np.where(nothing, 0.0, elapsed_s),
+        time_us=time_us,
     )

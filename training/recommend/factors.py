@@ -21,8 +21,8 @@ from training.nn.step_inputs import begins_session
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from training.models.hrnn_trend import TrendModel
     from training.models.parts.recurrent import RecurrentModel
+    from training.models.parts.trend import TrendModel
 
 
 class Pairs(NamedTuple):
@@ -48,8 +48,8 @@ class Factors(NamedTuple):
 
 def factors_of(model: Model, histories: Histories, requests: Requests) -> Factors | None:
     """The factors of a system's scores; None where they are not known to be such a product."""
-    from training.models.hrnn_trend import TrendModel
     from training.models.parts.recurrent import RecurrentModel
+    from training.models.parts.trend import TrendModel
 
     if not isinstance(model, RecurrentModel):
         return None

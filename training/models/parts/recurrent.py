@@ -32,14 +32,16 @@ from training.metrics.ranking import mask_last_item, rank_of_target
 from training.model_types import FitProgress, Report, Tensors
 from training.models.parts.base import require_items, take_tensor
 from training.nn.build import FrequencyPrior, negatives_of, plan_of, rewards_of
+from training.nn.gru import gru
 from training.nn.input_encoding import InputEncoding
 from training.nn.item_embedding import FeatureRows
 from training.nn.learner import Prior, RankingLearner, RecurrentLearner, TrainingData
 from training.nn.losses import loss_named
 from training.nn.network import NetOptions, StateNet
-from training.nn.parameters import RecurrentParameters
+from training.nn.parameters import SESSION_PLANS, RecurrentParameters
 from training.nn.step_inputs import EventSteps
-from training.nn.user_states import request_states
+from training.nn.steps import EncoderMaker
+from training.nn.user_states import StateReader, request_states
 from training.nn.warm_start import WarmStart
 from training.trainer.device import device_of, require_compiler
 from training.trainer.interface import FitOptions, ParentWeights
@@ -53,12 +55,13 @@ _K = 20  # of the MRR that decides when learning stops
 class RecurrentModel:
     """Learns from every prefix of every history whose next event is a target."""
 
-    name: ClassVar[str]
+    name: str
     _figure: ClassVar[str] = f"validation_mrr_{_K}"
     _figure_text: ClassVar[str] = f"MRR@{_K}"
 
-    def __init__(self, parameters: RecurrentParameters) -> None:
+    def __init__(self, parameters: RecurrentParameters, encoder: EncoderMaker = gru) -> None:
         self.parameters = parameters
+        self._encoder = encoder
         self._net: StateNet | None = None
         self._encoding: InputEncoding | None = None
         self._optimiser: Tensors = {}
@@ -87,7 +90,7 @@ class RecurrentModel:
             require_compiler(self.name)
         self._encoding = InputEncoding.of(
             data,
-            forgets=chosen.plan == "sessions",
+            forgets=chosen.plan in SESSION_PLANS,
             context=chosen.context_input,
             items=chosen.item_features,
             users=chosen.user_features,
@@ -194,7 +197,7 @@ class RecurrentModel:
         memory, n_items = self.input_encoding(), len(data.item_ids)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net = StateNet(memory.shape(n_items), self._net_options(n_items))
+            net = self._network(memory, n_items)
         cold, optimiser = np.concatenate([[False], item_events == 0]), None
         if start is not None:
             before = InputEncoding.from_array(take_tensor(start.tensors, _ENCODING))
@@ -205,6 +208,13 @@ class RecurrentModel:
         if self.parameters.item_features and data.item_features is not None:
             net.items.describe(data.item_features, cold)
         return net, optimiser
+
+    def _network(self, memory: InputEncoding, n_items: int) -> StateNet:
+        return StateNet(
+            memory.shape(n_items),
+            self._net_options(n_items),
+            lambda sizes: self._encoder(sizes, self.parameters),
+        )
 
     def _net_options(self, n_items: int) -> NetOptions:
         chosen = self.parameters
@@ -348,16 +358,16 @@ class RecurrentModel:
         if requests.context is not None:
             context = memory.terms.read_context(requests.context, histories.context_fields)
             requests = dataclasses.replace(requests, context=context)
-        encoded = memory.terms.read(histories)
-        return request_states(
+        encoded, chosen = memory.terms.read(histories), self.parameters
+        reader = StateReader(
             self.trained_net(),
-            encoded,
-            requests,
             memory.rule,
             memory.scale,
             self._users(encoded),
-            self.parameters.warm_mix,
+            chosen.warm_mix,
+            chosen.max_len,
         )
+        return request_states(reader, encoded, requests)
 
     def _users(self, histories: Histories) -> FeatureRows | None:
         features = self.input_encoding().read_users(histories.user_features)
@@ -397,7 +407,7 @@ class RecurrentModel:
         """
         memory = InputEncoding.from_array(take_tensor(tensors, _ENCODING))
         n_items = len(take_tensor(tensors, "items.vector.weight")) - 1
-        net = StateNet(memory.shape(n_items), self._net_options(n_items))
+        net = self._network(memory, n_items)
         weights = {}
         for name, expected in net.state_dict().items():
             weight = take_tensor(tensors, name)

@@ -1,0 +1,1 @@
+"""Encoders that look back by attention, memory or mixtures."""

@@ -1,0 +1,350 @@
+"""The item-trend decomposition (HRNN sections 3.2 and 4.5, eq. 5), and other evidence.
+
+    p(j | history, t)  is proportional to  exp(state . item_j + bias_j) * q(j | t) ** temperature
+
+The network learns taste while q follows fashion: at scoring q comes from the latest known hours,
+and `refresh` renews it without training.  With ``mixture`` the scores weigh more that is plain to
+see, `training.models.parts.score_features`.  Weights, the temperature among them, are fitted on
+events that the network has not learned from: the validation part, or, in a model that is
+continued, what happened since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.array_types import Floats, Ints
+from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import US_PER_HOUR, Hour
+from training.batching.targets import TargetSplit
+from training.data.reader import DataSet, Histories, Popularity, Requests
+from training.model_types import Report, Tensors
+from training.models.parts.base import take_tensor
+from training.models.parts.decayed_popularity import HourCounts, TrendRule, TrendTable
+from training.models.parts.recurrent import RecurrentModel
+from training.models.parts.score_features import (
+    AFFINITY,
+    DEFAULT_WEIGHTS,
+    LOG_Q,
+    MOST_EVENTS,
+    SCORE_FEATURES,
+    SIMILAR,
+    FeatureStore,
+    Neighbours,
+    add_score_features,
+)
+from training.models.parts.score_weights import (
+    Choices,
+    GaussianPrior,
+    Shared,
+    fit_weights,
+    log_weights,
+)
+from training.models.parts.session_similarity import SESSION_TENSORS, Sessions, SimilarityRule
+from training.models.parts.weight_priors import STRENGTH, WeightPriors
+from training.nn.gru import gru
+from training.nn.learner import Prior
+from training.nn.parameters import RecurrentParameters
+from training.nn.step_inputs import begins_session
+from training.nn.steps import EncoderMaker
+from training.parameters import require
+from training.trainer.interface import FitOptions, ParentWeights
+
+_PLAIN = (AFFINITY, LOG_Q)  # the published form
+_REMEMBERED = 0.95  # of what the model that is continued believed
+_FEWEST, _MOST = 20, 600  # requests that weights are fitted on, of each kind
+_COLUMNS = 4096
+_COUNTS = ("item", "hour", "events")
+_NEIGHBOURS = tuple(
+    f"{name}.{array}" for name in ("followed", "near") for array in ("count", "column", "row_start")
+)
+
+
+@dataclass(frozen=True)
+class TrendParameters(RecurrentParameters):
+    """``trend``: whether q is told apart at all; without it there is no mixture either.
+
+    ``half_life_h``: after so long an event counts half.
+    ``smoothing``: events that every item is granted, so that none is impossible.
+    ``mixture``: whether repetition, neighbours, age and a second half-life of q are weighed too.
+    ``affinity``: whether what the network learned of taste is weighed; without it the mixture is
+    alone, which tells what the network adds.  One epoch is enough then.
+    ``similar_sessions``: how many sessions that resemble the current one the mixture looks at; 0
+    leaves them out.
+    """
+
+    trend: bool = True
+    half_life_h: float = 12.0
+    smoothing: float = 0.1
+    mixture: bool = True
+    affinity: bool = True
+    similar_sessions: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("half_life_h", "smoothing"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        require(self.similar_sessions >= 0, "similar_sessions", self.similar_sessions, "0 or more")
+        if not self.affinity and not (self.trend and self.mixture):
+            raise UsageError(
+                "parameter affinity is false, but only the mixture says anything without the "
+                "network: set trend and mixture to true"
+            )
+        if self.trend and self.ips_temperature > 0:
+            raise UsageError(
+                "trend and ips_temperature both take popularity out of what is learned: set trend "
+                "to false, or ips_temperature to 0"
+            )
+
+
+class TrendModel(RecurrentModel):
+    """Each training target sees q as of the start of its own hour."""
+
+    parameters: TrendParameters
+
+    def __init__(self, parameters: TrendParameters, encoder: EncoderMaker = gru) -> None:
+        super().__init__(parameters, encoder)
+        terms = SCORE_FEATURES if parameters.mixture else _PLAIN
+        enabled = {AFFINITY: parameters.affinity, SIMILAR: parameters.similar_sessions > 0}
+        self._features = tuple(term for term in terms if enabled.get(term, True))
+        self._evidence: FeatureStore | None = None
+        # Of requests within a session, and of those that begin one.
+        self._priors: tuple[GaussianPrior, GaussianPrior] | None = None
+        self._searching = self._weighed = False
+        self._seed = 0
+
+    @property
+    def follows_trend(self) -> bool:
+        """Whether what is recent has a part in the scores."""
+        return self.parameters.trend
+
+    def fit_with(
+        self, data: DataSet, seed: int, report: Report, options: FitOptions
+    ) -> dict[str, float]:
+        """As `RecurrentModel.fit_with`; the weights of the terms are fitted on the way."""
+        self._seed = seed
+        self._priors = None
+        if self.follows_trend and options.parent is not None:
+            parent = WeightPriors.from_tensors(options.parent.tensors, self.name, "mixture.")
+            self._priors = parent.about(self._features) if parent is not None else None
+        self._weighed = False
+        return super().fit_with(data, seed, report, options)
+
+    def _prepare(self, data: DataSet, split: TargetSplit, start: ParentWeights | None) -> None:
+        if not self.follows_trend:
+            return
+        self._searching = len(split.validation) > 0
+        chosen = self.parameters
+        n_items = len(data.item_ids)
+        counts = HourCounts.of_popularity(data.popularity)
+        rule = TrendRule(chosen.half_life_h, chosen.smoothing, data.manifest.popularity_window_h)
+        evidence = FeatureStore(
+            counts, data.manifest.as_of.index, rule, n_items, Neighbours.none(n_items)
+        )
+        self._evidence = self._counted(evidence, data, split.begins_us)
+        if start is None or start.as_of_us is None or self._weighed or self._searching:
+            return
+        # The first thing that is asked of a model's successor is what the model does not know.
+        new = split.learned & (np.asarray(data.histories.time_us) >= start.as_of_us)
+        self._fit_weights(data, np.flatnonzero(new), start.as_of_us)
+
+    @property
+    def _similarity_rule(self) -> SimilarityRule:
+        return SimilarityRule(self.parameters.similar_sessions)
+
+    def _counted(
+        self, features: FeatureStore, data: DataSet, before_us: int | None
+    ) -> FeatureStore:
+        """The same with what came after what in the histories, before some time."""
+        if not self.parameters.mixture:
+            return features
+        histories, n_items = data.histories, len(data.item_ids)
+        sessions = None
+        if self.parameters.similar_sessions:
+            sessions = Sessions.of(
+                histories, n_items, self._similarity_rule, before_us, MOST_EVENTS
+            )
+            sessions = sessions.within_reach()
+        neighbours = Neighbours.of(histories, n_items, before_us)
+        return replace(features, neighbours=neighbours, sessions=sessions)
+
+    def _searched(self, data: DataSet, split: TargetSplit) -> None:
+        if not self.follows_trend or split.begins_us is None:
+            return
+        self._fit_weights(data, np.sort(split.validation), split.begins_us)
+        if not self.parameters.refit:
+            # What is served knows the part that the weights were fitted on, as after a refit.
+            self._evidence = self._counted(self.feature_store(), data, None)
+
+    def _fit_weights(self, data: DataSet, event: Ints, begins_us: int) -> None:
+        """Fit the weights on targets ``event`` from ``begins_us`` on, by what was known before.
+
+        Candidates are the items that were known then: serving has no others either, and where
+        younger ones take part, to know nothing of an item would seem a virtue.
+        """
+        self._weighed = True
+        histories, is_past = data.histories, np.asarray(data.histories.time_us) < begins_us
+        item = np.asarray(histories.item).astype(np.int64) - 1
+        events = np.bincount(item[is_past], minlength=len(data.item_ids))
+        event = event[events[item[event]] > 0]
+        user = np.searchsorted(histories.offsets, event, side="right") - 1
+        starts = np.asarray(histories.session_start)[event] | (event == histories.offsets[user])
+        before = self._counted(self.feature_store(), data, begins_us)
+        fallback = self._default_prior()
+        beliefs = [
+            belief.decayed(fallback, _REMEMBERED) for belief in self._priors or (fallback,) * 2
+        ]
+        by_kind = [event[starts == kind] for kind in (False, True)]
+        by_kind = [
+            targets[:: -(-len(targets) // _MOST)] if len(targets) >= _FEWEST else targets[:0]
+            for targets in by_kind
+        ]
+        if sum(map(len, by_kind)):
+            # Both at once: each hour's popularity is computed for both kinds together.
+            choices = self._choices(data, np.concatenate(by_kind), events, before)
+            first = len(by_kind[0])
+            rows = (slice(first), slice(first, None))
+            for kind in (0, 1):
+                if len(by_kind[kind]):
+                    beliefs[kind] = fit_weights(choices.take(rows[kind]), beliefs[kind])
+        self._priors = (beliefs[0], beliefs[1])
+
+    def _choices(
+        self, data: DataSet, event: Ints, item_events: Ints, features: FeatureStore
+    ) -> Choices:
+        histories = data.histories
+        requests = Requests.before(histories, event)
+        target = np.asarray(histories.item)[event].astype(np.int64) - 1
+        shared = Shared.of(item_events, _COLUMNS, np.random.default_rng(self._seed % 2**64))
+        last = np.full(len(event), -1)
+        if not self.parameters.repeats:
+            has_last = requests.length > 0
+            last[has_last] = np.asarray(histories.item)[event[has_last] - 1] - 1
+        terms = features.features_of(histories, requests, target, shared.column)
+        if self.parameters.affinity:
+            with self.inference():
+                for rows, scored in self.affinity_blocks(histories, requests):
+                    affinity = scored.cpu().numpy()
+                    terms[rows, 0, 0] = affinity[np.arange(len(rows)), target[rows]]
+                    terms[rows, 1:, 0] = affinity[:, shared.column]
+        first = SCORE_FEATURES.index(self._features[0])
+        chosen = terms[..., first : first + len(self._features)]
+        return Choices(chosen, log_weights(shared, target, last))
+
+    def _default_prior(self) -> GaussianPrior:
+        """What the logs agreed on, or the published form: log q as strong as was learned."""
+        # When to stop is found in the published form: it costs less to ask.
+        if self.parameters.mixture and (self._weighed or not self._searching):
+            prior_weights = DEFAULT_WEIGHTS
+        else:
+            temperature = self.trained_net().temperature
+            assert temperature is not None  # noqa: S101 - only asked where the trend is told apart
+            prior_weights = {AFFINITY: 1.0, LOG_Q: float(temperature.detach())}
+        return GaussianPrior.about(
+            np.array([prior_weights.get(name, 0.0) for name in self._features]), STRENGTH
+        )
+
+    def score_weights(self) -> Floats:
+        """Of all `SCORE_FEATURES`, (2, K): within a session, and at its beginning."""
+        beliefs = self._priors or (self._default_prior(),) * 2
+        weights = np.zeros((2, len(SCORE_FEATURES)))
+        chosen = [SCORE_FEATURES.index(name) for name in self._features]
+        weights[:, chosen] = [belief.mean for belief in beliefs]
+        return weights
+
+    def feature_store(self) -> FeatureStore:
+        """What is known beside taste: counts, sessions, metadata.
+
+        Raises:
+            HourglassError: the model has not been trained.
+        """
+        if self._evidence is None:
+            raise HourglassError(f"{self.name} has not been trained: fit or load it first")
+        return self._evidence
+
+    def _prior(self, data: DataSet, split: TargetSplit) -> Prior | None:
+        if not self.follows_trend:
+            return super()._prior(data, split)
+        hours = np.asarray(data.histories.time_us) // US_PER_HOUR
+        store = self.feature_store()
+        return TrendTable.at(store.counts, hours, split.learned, store.n_items, store.rule)
+
+    def refresh(self, popularity: Popularity, as_of: Hour) -> None:
+        """Replace the hourly counts by those known at ``as_of``."""
+        if self.follows_trend:
+            counts = HourCounts.of_popularity(popularity)
+            self._evidence = replace(
+                self.feature_store(), counts=counts, as_of=as_of.index, _of_hour={}
+            )
+
+    def with_score_features(
+        self, affinity: Tensor, histories: Histories, requests: Requests
+    ) -> Tensor:
+        """Scores (n, V) of taste, weighed together with what else is known."""
+        if not self.follows_trend:
+            return affinity
+        starts = begins_session(histories, requests, self.input_encoding().rule.gap_s)
+        weights = self.score_weights()[starts.astype(np.int64)]  # (n, K)
+        scores = affinity.cpu().numpy()
+        scores *= weights[:, :1].astype(np.float32)
+        add_score_features(scores, self.feature_store(), histories, requests, weights)
+        return torch.from_numpy(scores)
+
+    def tensors(self) -> Tensors:
+        """The network's tensors, and what the terms are computed from and weighed by."""
+        if not self.follows_trend:
+            return super().tensors()
+        store = self.feature_store()
+        term_tensors = store.neighbours.tensors()
+        if store.sessions is not None:
+            term_tensors |= {
+                f"similar.{name}": each for name, each in store.sessions.tensors().items()
+            }
+        beliefs = WeightPriors(self._features, self._priors).tensors() if self._priors else {}
+        return {
+            **super().tensors(),
+            **{f"mixture.{name}": tensor for name, tensor in {**beliefs, **term_tensors}.items()},
+            **{f"trend.{name}": getattr(store.counts, name) for name in _COUNTS},
+            "trend.as_of": np.array([store.as_of]),
+            "trend.window_h": np.array([store.rule.window_h]),
+        }
+
+    def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Take over weights and counts."""
+        super().load(tensors)
+        if not self.follows_trend:
+            return
+        chosen = self.parameters
+        window_h = int(take_tensor(tensors, "trend.window_h")[0])
+        self._evidence = FeatureStore(
+            HourCounts(*(take_tensor(tensors, f"trend.{name}") for name in _COUNTS)),
+            int(take_tensor(tensors, "trend.as_of")[0]),
+            TrendRule(chosen.half_life_h, chosen.smoothing, window_h),
+            self.trained_net().items.n_items,
+            Neighbours.from_tensors({n: take_tensor(tensors, f"mixture.{n}") for n in _NEIGHBOURS}),
+            self._read_sessions(tensors),
+        )
+        beliefs = WeightPriors.from_tensors(tensors, self.name, "mixture.")
+        if beliefs is not None and beliefs.features != self._features:
+            raise HourglassError(
+                f"{self.name}: its weights are of {', '.join(beliefs.features)}, its parameters "
+                f"ask for {', '.join(self._features)}: train it again"
+            )
+        self._priors = beliefs.both if beliefs is not None else None
+
+    def _read_sessions(self, tensors: Mapping[str, NDArray[Any]]) -> Sessions | None:
+        if not (self.parameters.mixture and self.parameters.similar_sessions):
+            return None
+        session_tensors = {
+            name: take_tensor(tensors, f"mixture.similar.{name}") for name in SESSION_TENSORS
+        }
+        return Sessions.from_tensors(
+            session_tensors, self.trained_net().items.n_items, self._similarity_rule
+        )

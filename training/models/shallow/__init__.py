@@ -1,0 +1,1 @@
+"""Encoders without order beyond the last item."""
