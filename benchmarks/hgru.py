@@ -14,7 +14,7 @@ from training.nn.gru import gru
 from training.nn.input_encoding import InputEncoding
 from training.nn.learner import RankingLearner, TrainingData
 from training.nn.losses import loss_named
-from training.nn.network import NetOptions, StateNet
+from training.nn.network import NetOptions, StateNet, UserRows
 from training.nn.step_inputs import EventSteps
 
 
@@ -45,7 +45,10 @@ def learner_of(data: DataSet, chosen: HrnnParameters, stepping: bool, seed: int)
     return RankingLearner(
         net,
         TrainingData(
-            EventSteps(histories, memory.rule, memory.scale), histories.item, None, lambda: None
+            EventSteps(histories, memory.rule, memory.scale),
+            histories.item,
+            UserRows(),
+            lambda: None,
         ),
         lambda event: histories.offsets.searchsorted(event, side="right") - 1,
         loss_named(chosen.loss, chosen.score_penalty),

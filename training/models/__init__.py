@@ -33,6 +33,8 @@ _CLASSES = {
 }
 # By folder: where a sequence encoder lives.
 ENCODERS = {
+    "bpr_mf": ("shallow", "BprMf"),
+    "fm": ("shallow", "Fm"),
     "fmc": ("shallow", "Fmc"),
     "hgru": ("recurrent", "Hgru"),
 }

@@ -17,9 +17,8 @@ from torch.nn import functional
 
 from pipeline.array_types import Bools, Floats32, Ints, Ints32
 from training.nn.build import Drawn, Negatives
-from training.nn.item_embedding import FeatureRows
 from training.nn.losses import Loss
-from training.nn.network import StateNet, StepTensors
+from training.nn.network import StateNet, StepTensors, UserRows
 from training.nn.step_inputs import EventSteps
 from training.nn.steps import Carried, Steps
 from training.trainer.interface import Batch
@@ -39,7 +38,7 @@ class TrainingData:
 
     steps: EventSteps
     item: Ints32  # (N,) 1-based
-    users: FeatureRows | None
+    users: UserRows
     validate: Callable[[], float | None]  # what `Learner.validation_loss` gives
 
 

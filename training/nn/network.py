@@ -20,6 +20,7 @@ from pipeline.hours import US_PER_S
 from training.nn.item_embedding import FeatureEncoder, FeatureRows, FeatureShape, ItemTable
 from training.nn.step_inputs import N_DELTA_BINS, StepInputs
 from training.nn.steps import Carried, RecurrentEncoder, Sizes, Steps
+from training.nn.user_table import UserTable
 
 _DELTA_WIDTH, _DWELL_WIDTH, _CODE_WIDTH, _USER_WIDTH = 16, 8, 8, 16
 
@@ -34,6 +35,7 @@ class NetShape:
     context_sizes: tuple[int, ...]  # (C,) values of each field
     items: FeatureShape | None
     users: FeatureShape | None
+    n_users: int = 0  # in the table of users
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,17 @@ class NetOptions:
     feedback: bool
     prior: bool
     rates: bool = False
+    user_width: int = 0
+    user_dropout: float = 0.0
     compiled: bool = False
+
+
+@dataclass(frozen=True)
+class UserRows:
+    """What is known of the users of histories, by their rows there."""
+
+    features: FeatureRows | None = None
+    table: Tensor | None = None  # (users,) rows of the table of users
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,9 @@ class StateNet(nn.Module):
             + _CODE_WIDTH * len(shape.context_sizes)
             + _USER_WIDTH * (shape.users is not None)
         )
-        self.cell = encoder(Sizes(inputs=width + extra, width=width, dwell_bins=shape.dwell_bins))
+        wide = options.user_width
+        self.users = UserTable(shape.n_users, wide, options.user_dropout) if wide else None
+        self.cell = encoder(Sizes(width + extra, width, shape.dwell_bins, wide))
         self.input_dropout = nn.Dropout(options.input_dropout)
         self.dropout = nn.Dropout(options.dropout)
         # For values of events: what a state says of all items, and how much it says of each.
@@ -154,23 +168,22 @@ class StateNet(nn.Module):
         """What is carried before a history, of so many rows; nothing where nothing is carried."""
         return {} if self.recurrent is None else self.recurrent.begin(rows)
 
-    def steps(
-        self, items: Tensor, steps: StepTensors, users: FeatureRows | None, begins: Tensor
-    ) -> Steps:
+    def steps(self, items: Tensor, steps: StepTensors, users: UserRows, begins: Tensor) -> Steps:
         """What an encoder is given.
 
         Args:
             items: what is told of items, (B, T, D).
             steps: what else is told.
-            users: features of users, where the network reads them.
+            users: what is known of them.
             begins: (B, T) where whatever came before is forgotten.
         """
         return Steps(
-            inputs=self.tell(items, steps, users),
+            inputs=self.tell(items, steps, users.features),
             time_s=steps.time_s,
             elapsed_s=steps.elapsed_s,
             dwell=steps.dwell,
             session_start=steps.session_start > 0,
+            user=self._user_vectors(steps.user, users.table),
             begins=begins,
             width=self.options.width,
         )
@@ -225,6 +238,12 @@ class StateNet(nn.Module):
             items = items * survives[..., None]
         thinned: Tensor = self.input_dropout(items)
         return thinned
+
+    def _user_vectors(self, user: Tensor, table_row: Tensor | None) -> Tensor:
+        if self.users is None or table_row is None:
+            return self.items.bias.weight.new_zeros(*user.shape, self.options.user_width)
+        vectors: Tensor = self.users(table_row[user])
+        return vectors
 
     def _described(self, user: Tensor, users: FeatureRows | None) -> Tensor:
         assert self.user is not None  # noqa: S101 - the caller looked

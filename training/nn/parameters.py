@@ -151,8 +151,10 @@ class RecurrentParameters(NeuralParameters):
     ``session_input``: whether the request begins a session; ``delta_input``: the time since the
     last event; ``dwell_input``: the dwell bin of the last event; ``feedback_input``: its type and
     value; ``context_input``: context of the coming request; ``user_features``, ``item_features``:
-    metadata, where the data set has them.  ``warm_mix``: l of HRNN eq. 2 at scoring, of items that
-    were learned from; of cold items it is 1.
+    metadata, where the data set has them.  ``user_width``: of a learned vector for each user, which
+    encoders that tell users apart read; 0 is none; ``user_dropout``: chance that a user is unknown
+    in training, so that the zeros of users never met mean something.  ``warm_mix``: l of HRNN eq. 2
+    at scoring, of items that were learned from; of cold items it is 1.
     """
 
     session_input: bool = True
@@ -162,8 +164,13 @@ class RecurrentParameters(NeuralParameters):
     context_input: bool = False
     user_features: bool = False
     item_features: bool = False
+    user_width: int = 0
+    user_dropout: float = 0.1
     warm_mix: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(self.user_width >= 0, "user_width", self.user_width, "0 or more")
+        share = self.user_dropout
+        require(0 <= share < 1, "user_dropout", share, "0 or more and below 1")
         require(0 <= self.warm_mix <= 1, "warm_mix", self.warm_mix, "between 0 and 1")

@@ -3,7 +3,8 @@
 Step k is told event k - 1 and the coming request, and its state predicts event k.  State k sees
 steps up to k only: `tests/training/test_encoders.py` holds every encoder to that.
 
-B rows, T steps, I numbers that a step is told, D width of item vectors and states.
+B rows, T steps, I numbers that a step is told, D width of item vectors and states, W of a user's
+vector.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Steps:
     elapsed_s: Tensor  # (B, T) from the event that the step is told to the request; 0 without one
     dwell: Tensor  # (B, T) bin of the last event's dwell time, 0 = unknown
     session_start: Tensor  # (B, T) True where the request begins a session
+    user: Tensor  # (B, T, W) vector of the user; W = 0 where users are not told apart
     begins: Tensor  # (B, T) True: whatever came before this step is forgotten
     width: int  # D
 
@@ -61,6 +63,16 @@ class Steps:
         return is_past & (segment[:, :, None] == segment[:, None, :])
 
 
+def mean_so_far(steps: Steps, values: Tensor) -> Tensor:
+    """Mean of values (B, T, D) over the steps of a segment up to each step, (B, T, D)."""
+    step = torch.arange(values.shape[1], device=values.device)
+    first = torch.where(steps.begins, step, 0).cummax(1).values  # (B, T) of the segment
+    first[:, 0] = 0
+    total = torch.cat([torch.zeros_like(values[:, :1]), values.cumsum(1)], dim=1)  # (B, T + 1, D)
+    before = total.gather(1, first[..., None].expand_as(values))
+    return (total[:, 1:] - before) / (step - first + 1)[..., None]
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What the shapes of an encoder follow from."""
@@ -68,6 +80,7 @@ class Sizes:
     inputs: int  # I
     width: int  # D
     dwell_bins: int  # bins 0 to this
+    user: int = 0  # W
 
 
 @runtime_checkable

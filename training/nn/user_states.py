@@ -18,8 +18,7 @@ from torch.nn import functional
 from pipeline.array_types import Bools, Ints
 from training.data.arrays import padded, ranges, scoring_batches
 from training.data.reader import Histories, Requests
-from training.nn.item_embedding import FeatureRows
-from training.nn.network import StateNet, StepTensors, to_tensor
+from training.nn.network import StateNet, StepTensors, UserRows, to_tensor
 from training.nn.step_inputs import (
     EventSteps,
     SessionRule,
@@ -42,7 +41,7 @@ class StateReader:
     net: StateNet
     rule: SessionRule
     scale: ValueScale
-    users: FeatureRows | None
+    users: UserRows
     mix: float
     max_len: int
 

@@ -18,6 +18,7 @@ from training.metrics.vocabulary_alignment import index_of
 from training.model_types import Tensors
 from training.nn.input_encoding import InputEncoding
 from training.nn.network import StateNet
+from training.nn.user_table import NO_USER, table_rows
 from training.trainer.interface import ParentWeights
 
 _BY_ITEM = ("items.vector.weight", "items.bias.weight", "items.entry.weight")
@@ -32,13 +33,19 @@ class WarmStart:
         before: what its codes mean.
         item_ids: (V,) of the new data set.
         now: what the new codes mean.
+        users: hashes of the users that the model and the new network know, where they do.
 
     Raises:
         HourglassError: the item ids are not unique.
     """
 
     def __init__(
-        self, parent: ParentWeights, before: InputEncoding, item_ids: Objects, now: InputEncoding
+        self,
+        parent: ParentWeights,
+        before: InputEncoding,
+        item_ids: Objects,
+        now: InputEncoding,
+        users: tuple[Ints, Ints] | None = None,
     ) -> None:
         self._parent = parent
         parent_row = index_of(item_ids, parent.item_ids)  # (V,) -1 = new
@@ -55,6 +62,13 @@ class WarmStart:
         self._rows["items.encoder.token.weight"] = _places(before.item_tokens, now.item_tokens)
         self._rows["user.token.weight"] = _places(before.user_tokens, now.user_tokens)
 
+        if users is not None:
+            theirs_by_hash, own_by_hash = users
+            rows = table_rows(own_by_hash, theirs_by_hash)
+            # Whoever is new begins like any other; the row of unknown users stays what it is.
+            self._rows["users.vector.weight"] = np.concatenate(
+                [[0], np.where(rows == NO_USER, -1, rows)]
+            )
         self._columns = {
             "items.encoder.number.weight": _places(before.item_numbers, now.item_numbers),
             "user.number.weight": _places(before.user_numbers, now.user_numbers),

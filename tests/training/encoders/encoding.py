@@ -14,7 +14,7 @@ from training.nn.steps import Carried, RecurrentEncoder, Sizes, Steps
 from training.parameters import parse_parameters
 
 ENCODER_NAMES = tuple(ENCODERS)
-SIZES = Sizes(inputs=12, width=8, dwell_bins=5)
+SIZES = Sizes(inputs=12, width=8, dwell_bins=5, user=8)
 
 
 def encoder_of(name: str, sizes: Sizes = SIZES, seed: int = 0, **parameters: Any) -> nn.Module:
@@ -43,6 +43,8 @@ def random_steps(
     begins[:, 0] = True
     for row, step in begins_at:
         begins[row, step] = True
+    user = torch.randn(rows, 1, SIZES.user, generator=rng).expand(-1, n_steps, -1).clone()
+    user[0] = 0.0  # nobody that is known
     time_s = (elapsed_s * (torch.arange(n_steps) > 0)).cumsum(1)
     return Steps(
         inputs=torch.randn(rows, n_steps, SIZES.inputs, generator=rng),
@@ -50,6 +52,7 @@ def random_steps(
         elapsed_s=torch.where(begins, 0.0, elapsed_s),
         dwell=torch.randint(0, SIZES.dwell_bins + 1, (rows, n_steps), generator=rng),
         session_start=begins | (torch.rand(rows, n_steps, generator=rng) < 0.3),
+        user=user,
         begins=begins,
         width=SIZES.width,
     )

@@ -37,17 +37,19 @@ from training.nn.input_encoding import InputEncoding
 from training.nn.item_embedding import FeatureRows
 from training.nn.learner import Prior, RankingLearner, RecurrentLearner, TrainingData
 from training.nn.losses import loss_named
-from training.nn.network import NetOptions, StateNet
+from training.nn.network import NetOptions, StateNet, UserRows
 from training.nn.parameters import SESSION_PLANS, RecurrentParameters
 from training.nn.step_inputs import EventSteps
 from training.nn.steps import EncoderMaker
 from training.nn.user_states import StateReader, request_states
+from training.nn.user_table import table_rows, user_hashes
 from training.nn.warm_start import WarmStart
 from training.trainer.device import device_of, require_compiler
 from training.trainer.interface import FitOptions, ParentWeights
 from training.trainer.trainer import FitResult, Schedule, run_fit
 
 _ENCODING = "memory"
+_KNOWN_USERS = "known_users"
 _SCORED_FLOATS = 1 << 24  # scores in memory together
 _K = 20  # of the MRR that decides when learning stops
 
@@ -65,6 +67,7 @@ class RecurrentModel:
         self._net: StateNet | None = None
         self._encoding: InputEncoding | None = None
         self._optimiser: Tensors = {}
+        self._known_users: Ints = np.zeros(0, np.int64)  # (U,) hashes, ascending
         # Vectors and biases of all items, metadata mixed in, from one question to the next.
         self._catalogue: tuple[Tensor, Tensor] | None = None
 
@@ -95,6 +98,8 @@ class RecurrentModel:
             items=chosen.item_features,
             users=chosen.user_features,
         )
+        if chosen.user_width:
+            self._known_users = np.unique(user_hashes(data.histories.user_ids))
         targets = self._learnable(data.histories)
         known_us = None if options.parent is None else options.parent.as_of_us
         epochs, share = chosen.epochs, chosen.validation_share
@@ -202,7 +207,10 @@ class RecurrentModel:
         if start is not None:
             before = InputEncoding.from_array(take_tensor(start.tensors, _ENCODING))
             memory = self._encoding = memory.measured_as(before)
-            continuation = WarmStart(start, before, data.item_ids, memory)
+            users = None
+            if self.parameters.user_width:
+                users = (take_tensor(start.tensors, _KNOWN_USERS), self._known_users)
+            continuation = WarmStart(start, before, data.item_ids, memory, users)
             continuation.weights(net)
             cold, optimiser = continuation.cold(item_events), continuation.optimiser(net)
         if self.parameters.item_features and data.item_features is not None:
@@ -210,8 +218,9 @@ class RecurrentModel:
         return net, optimiser
 
     def _network(self, memory: InputEncoding, n_items: int) -> StateNet:
+        shape = dataclasses.replace(memory.shape(n_items), n_users=len(self._known_users))
         return StateNet(
-            memory.shape(n_items),
+            shape,
             self._net_options(n_items),
             lambda sizes: self._encoder(sizes, self.parameters),
         )
@@ -230,6 +239,8 @@ class RecurrentModel:
             dwell=chosen.dwell_input,
             feedback=chosen.feedback_input,
             prior=self.follows_trend,
+            user_width=chosen.user_width,
+            user_dropout=chosen.user_dropout,
             compiled=chosen.compile,
         )
 
@@ -369,10 +380,16 @@ class RecurrentModel:
         )
         return request_states(reader, encoded, requests)
 
-    def _users(self, histories: Histories) -> FeatureRows | None:
+    def _users(self, histories: Histories) -> UserRows:
         features = self.input_encoding().read_users(histories.user_features)
         device = self.trained_net().items.vector.weight.device
-        return None if features is None else FeatureRows.of(features, device)
+        rows = None
+        if self.parameters.user_width:
+            rows = table_rows(user_hashes(histories.user_ids), self._known_users)
+        return UserRows(
+            None if features is None else FeatureRows.of(features, device),
+            None if rows is None else torch.from_numpy(rows).to(device),
+        )
 
     def trained_net(self) -> StateNet:
         """The network.
@@ -397,7 +414,8 @@ class RecurrentModel:
     def tensors(self) -> Tensors:
         """Weights by their names in the network, and what its codes mean."""
         weights = {k: v.cpu().numpy() for k, v in self.trained_net().state_dict().items()}
-        return {**weights, _ENCODING: self.input_encoding().to_array()}
+        users = {_KNOWN_USERS: self._known_users} if self.parameters.user_width else {}
+        return {**weights, **users, _ENCODING: self.input_encoding().to_array()}
 
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over weights.
@@ -407,6 +425,8 @@ class RecurrentModel:
         """
         memory = InputEncoding.from_array(take_tensor(tensors, _ENCODING))
         n_items = len(take_tensor(tensors, "items.vector.weight")) - 1
+        if self.parameters.user_width:
+            self._known_users = take_tensor(tensors, _KNOWN_USERS)
         net = self._network(memory, n_items)
         weights = {}
         for name, expected in net.state_dict().items():
