@@ -1,0 +1,189 @@
+"""Sequence models against one another on public logs, each tuned within the same budget.
+
+python -m benchmarks.models --raw FOLDER --work FOLDER [--logs yoochoose] [--models gru4rec,narm]
+python -m benchmarks.models --work FOLDER --table
+
+A model may try each of `RATES` for its learning rate, everything else is as its file says: each is
+learned from the training part less its latest tenth, which then says which rate and how many epochs
+are best.  With these it is fitted on the whole training part with each seed and ranks all items for
+each event of the test part, repeats dropped.  Every pair of log and model has a file in ``--work``:
+what is there is not run again.
+
+Intervals: Recall@20 and MRR@20 are means over seeds with half of Student's 95 % interval;
+differences are over the same targets, of the means over seeds, with the 95 % interval of 1,000
+draws of users.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.quality.figures import Estimate
+from benchmarks.quality.parts import Parts
+from benchmarks.quality.protocols import parts_of_log
+from benchmarks.quality.ranking import K, rule
+from pipeline.array_types import Floats
+from training.metrics.bootstrap import paired_difference
+from training.metrics.metrics import Metric, target_values
+from training.metrics.ranking import rank_targets
+from training.models import ENCODERS, build
+from training.models.parts.base import GradientTrained
+
+LOGS = ("yoochoose", "deskdrop", "wikipedia", "movielens-100k")
+RATES = (0.003, 0.01)
+EPOCHS = 12
+SEEDS = (0, 1, 2)
+FIRST = "gru4rec"  # what the others are compared with
+BASELINES = ("pop", "recent_pop", "item_knn", "vsknn", "stan")
+NETWORKS = ("gru4rec", "hrnn", *ENCODERS)
+METRICS: tuple[Metric, ...] = ("recall", "mrr")
+
+
+def tuned(name: str, parts: Parts) -> dict[str, Any]:
+    """The rate and the number of epochs that did best on the latest tenth of the training part."""
+    trials = []
+    for rate in RATES:
+        chosen = {"learning_rate": rate, "epochs": EPOCHS, "refit": False, "device": "cpu"}
+        metrics = build(name, chosen).fit(parts.train, 0, lambda _: None)
+        trials.append((metrics[f"validation_mrr_{K}"], rate, round(metrics["best_epoch"])))
+    _, rate, epochs = max(trials)
+    return {"learning_rate": rate, "epochs": epochs, "validation_share": 0.0, "device": "cpu"}
+
+
+def measured(raw: Path, log: str, name: str, seeds: Sequence[int]) -> dict[str, Any]:
+    """What a model comes to on a log, values of each target (n,) and the user of each among it.
+
+    In a process of its own, so that its memory can be told from that of others.
+    """
+    torch.set_num_threads(1)
+    parts = parts_of_log(raw, log)
+    is_network = isinstance(build(name, {}), GradientTrained)
+    parameters = tuned(name, parts) if is_network else {}
+    values: dict[str, list[Floats]] = {metric: [] for metric in METRICS}
+    fit_s, ask_s = 0.0, 0.0
+    users: list[int] = []
+    for seed in seeds if is_network else seeds[:1]:
+        model = build(name, parameters)
+        begun_s = time.perf_counter()
+        model.fit(parts.train, seed, lambda _: None)
+        fitted_s = time.perf_counter()
+        ranks = rank_targets(
+            model,
+            parts.test,
+            rule("drop", log == "yoochoose"),
+            model_id=name,
+            item_ids=parts.test.item_ids,
+        )
+        fit_s += fitted_s - begun_s
+        ask_s += time.perf_counter() - fitted_s
+        for metric in METRICS:
+            values[metric].append(target_values(metric, ranks.rank, K))
+        users = ranks.user.tolist()
+    n_fits = len(values["mrr"])
+    steps = len(parts.train.histories.item) * int(parameters.get("epochs", 1)) * n_fits
+    return {
+        "log": log,
+        "model": name,
+        "parameters": parameters,
+        "seeds": n_fits,
+        "by_seed": {metric: [float(v.mean()) for v in values[metric]] for metric in METRICS},
+        "values": {metric: np.mean(values[metric], axis=0).tolist() for metric in METRICS},
+        "users": users,
+        "train_events_per_s": steps / fit_s,
+        "requests_per_s": len(users) * n_fits / ask_s,
+        "peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "machine": platform.machine(),
+    }
+
+
+def run_all(
+    raw: Path,
+    work: Path,
+    pairs: Sequence[tuple[str, str]],
+    seeds: Sequence[int],
+    processes: int,
+) -> None:
+    """Measure each pair of log and model that has no file yet."""
+    missing = {pair: work / "-".join(pair) for pair in pairs}
+    with ProcessPoolExecutor(processes, get_context("spawn"), max_tasks_per_child=1) as pool:
+        running = {
+            pool.submit(measured, raw, *pair, seeds): path.with_name(f"{path.name}.json")
+            for pair, path in missing.items()
+            if not path.with_name(f"{path.name}.json").exists()
+        }
+        for done in as_completed(running):
+            result = done.result()
+            running[done].write_text(json.dumps(result))
+            brief = {key: v for key, v in result.items() if key not in ("values", "users")}
+            print(json.dumps(brief), flush=True)
+
+
+def table(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines of a table in Markdown, best MRR first within a log."""
+    by_log: dict[str, dict[str, dict[str, Any]]] = {}
+    for result in results:
+        by_log.setdefault(result["log"], {})[result["model"]] = result
+    lines = []
+    for log, of_log in by_log.items():
+        lines += [
+            "",
+            f"| {log} | Recall@{K} | MRR@{K} | minus {FIRST}: Recall | MRR | events/s | GiB | tuned |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        ranked = sorted(of_log.values(), key=lambda result: -np.mean(result["by_seed"]["mrr"]))
+        for result in ranked:
+            figures = [str(Estimate.of(result["by_seed"][metric])) for metric in METRICS]
+            against = ["", ""]
+            if FIRST in of_log and result["model"] != FIRST:
+                against = [_difference(result, of_log[FIRST], metric) for metric in METRICS]
+            chosen = result["parameters"]
+            settings = f"{chosen['learning_rate']:g}, {chosen['epochs']} epochs" if chosen else ""
+            speed = f"{result['train_events_per_s']:,.0f}" if chosen else ""
+            memory = f"{result['peak_rss_gib']:.2f}"
+            cells = [result["model"], *figures, *against, speed, memory, settings]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _difference(result: dict[str, Any], first: dict[str, Any], metric: Metric) -> str:
+    values = (np.array(each["values"][metric]) for each in (result, first))
+    user = np.array(first["users"], np.int32)
+    d = paired_difference(*values, user, samples=1000, confidence=0.95, seed=0)
+    return f"{d.mean:+.4f} [{d.lower:+.4f}, {d.upper:+.4f}]"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing, and print the table of all that is there."""
+    parser = argparse.ArgumentParser(prog="benchmarks.models", description=__doc__)
+    parser.add_argument("--raw", type=Path, help="folder of the raw logs' folders")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--logs", type=lambda text: text.split(","), default=LOGS)
+    parser.add_argument(
+        "--models", type=lambda text: text.split(","), default=(*BASELINES, *NETWORKS)
+    )
+    parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--processes", type=int, default=2, help="of one thread each")
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    options = parser.parse_args(arguments)
+    options.work.mkdir(parents=True, exist_ok=True)
+    if not options.table:
+        pairs = [(log, name) for name in options.models for log in options.logs]
+        run_all(options.raw, options.work, pairs, range(options.seeds), options.processes)
+    results = [json.loads(path.read_text()) for path in sorted(options.work.glob("*.json"))]
+    print("\n".join(table(results)))
+
+
+if __name__ == "__main__":
+    main()
