@@ -139,7 +139,8 @@ def table(results: Sequence[dict[str, Any]]) -> list[str]:
     for log, of_log in by_log.items():
         lines += [
             "",
-            f"| {log} | Recall@{K} | MRR@{K} | minus {FIRST}: Recall | MRR | events/s | GiB | tuned |",
+            f"| {log} | Recall@{K} | MRR@{K} | minus {FIRST}: Recall | MRR | events/s "
+            "| GiB | tuned |",
             "|---|---|---|---|---|---|---|---|",
         ]
         ranked = sorted(of_log.values(), key=lambda result: -np.mean(result["by_seed"]["mrr"]))
