@@ -1,7 +1,8 @@
 """Both DAGs run whole, by Airflow, on a small simulated lake.
 
 In `make test` Airflow is started once for all its runs, and the commands that its tasks start are
-answered in the test's process; `make test-all` repeats it with programs of their own.
+answered in the test's process; `make test-all` repeats it with programs of their own, and
+retrains with these alone.
 """
 
 from __future__ import annotations
@@ -116,8 +117,13 @@ def test_filling_an_hour_again_changes_nothing(place: Place) -> None:
     assert all(first.equals(second) for first, second in zip(before, after, strict=True))
 
 
+@BY_NIGHT
 def test_retraining_ends_in_a_decision_and_recommendations(place: Place) -> None:
-    """Follows the test above: the last hour is filled, and judges the candidates."""
+    """Follows the test above: the last hour is filled, and judges the candidates.
+
+    By day the DAG runs with a stand-in, whose commands the command line must know:
+    `test_approval_runs`; and the commands hand on to one another without Airflow: `test_catch_up`.
+    """
     place.run_dag("retrain")
     assert list((place.work / "decisions").glob("**/*.json"))
     settings = load_settings(place.work.parent / "hourglass.yaml")

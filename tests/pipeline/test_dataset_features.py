@@ -15,6 +15,7 @@ from staging import DAY, DAY_US, Log
 
 from pipeline.dataset import build
 from pipeline.dataset.build import freeze, freeze_test_set
+from pipeline.dataset.manifest import read_manifest
 from pipeline.dataset.write import write_table
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
@@ -273,7 +274,8 @@ def test_made_again_every_file_has_the_same_bytes(
     made = []
     for folder, engine, number in (("in process", compute, "2"), ("by Spark", by_spark, "7")):
         work = tmp_path / folder
-        settings = with_rules(log, events_per_shard=100).model_copy(update={"work": work})
+        rules = {"events_per_shard": 100, "support_passes": "fixed_point"}
+        settings = with_rules(log, **rules).model_copy(update={"work": work})
         before = spark.conf.get("spark.sql.shuffle.partitions")
         spark.conf.set("spark.sql.shuffle.partitions", number)
         try:
@@ -286,6 +288,7 @@ def test_made_again_every_file_has_the_same_bytes(
     names = [path.name for path in made[0]]
     assert names.count("part-00001.parquet") == 2, "only one shard"
     assert names.count("item_features.parquet") == names.count("manifest.json") == 2
+    assert len(read_manifest(base).steps) == 7, "but one pass of the support filter"
     assert [path for path, content in made[0].items() if made[1][path] != content] == []
 
 

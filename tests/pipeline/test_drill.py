@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -10,9 +11,12 @@ import pytest
 import yaml
 
 from pipeline.errors import UsageError
-from pipeline.hours import Hour
+from pipeline.hours import Hour, HourRange
 from pipeline.lake.compute import Compute
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import SESSIONS, SOURCE_FILES
 from pipeline.quality.results import ExpectationResult, ValidationResult
+from pipeline.quality.verdicts import Kind
 from pipeline.settings.settings import QualitySettings, Settings, SimulatorSettings
 from pipeline.simulator import SCENARIOS
 from pipeline.simulator.drill import Drill
@@ -147,9 +151,42 @@ def few_expectations(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
-def test_a_small_drill(compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def validate_by_counting(
+    lake: Lake, _: Settings, hours: HourRange, kinds: Collection[Kind] = ("events", "sessions")
+) -> list[ValidationResult]:
+    """For `validate`: as by `few_expectations`, and of the sessions that are judged some are there.
+
+    Great Expectations takes most of a drill's time; what it says of suites is tested by day too:
+    `test_bad_hours`.
+    """
+
+    def outcome(suite: str, hour: Hour, name: str, success: bool) -> ValidationResult:
+        result = ExpectationResult(name, None, "critical", success, "", "", "")
+        return ValidationResult(suite, str(hour), (result,), Path("page.html"))
+
+    outcomes = []
+    if "events" in kinds:
+        files = lake.arrow(SOURCE_FILES).to_pylist()
+        for hour in hours:
+            (row,) = (file for file in files if file["source_file"].startswith(f"{hour}/"))
+            few = row["quarantined"] <= 0.05 * row["records"]
+            outcomes.append(outcome("hours", hour, "refused", few))
+    if "sessions" in kinds:
+        there = lake.arrow(SESSIONS, hours).num_rows > 0
+        outcomes.append(outcome("sessions", hours.first, "there", there))
+    return outcomes
+
+
+@pytest.mark.parametrize(
+    "validated",
+    ["by counting", pytest.param("by suites", marks=(pytest.mark.nightly, pytest.mark.slow))],
+)
+def test_a_small_drill(
+    compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validated: str
+) -> None:
     """Refused records are caught in the first hour, and a quiet night stops nothing."""
+    if validated == "by counting":
+        monkeypatch.setattr("pipeline.simulator.drill.validate", validate_by_counting)
     settings = Settings(
         simulator=SimulatorSettings(users=250, items_per_day=60),
         quality=QualitySettings(suites=few_expectations(tmp_path / "suites")),

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from landing_place import Place
 from staging import NO_SPARK, no_spark
-from test_deliveries import random_logs
+from test_deliveries import DELIVERIES, random_logs
 
 from pipeline.engine import in_process as in_process_engine
 from pipeline.engine.choice import run_on_engine
@@ -168,7 +168,7 @@ def compare(folder: Path, on_spark: Compute, seed: int, runs: int) -> None:
 def test_deliveries_end_in_the_same_tables_whoever_takes_them_in(
     tmp_path: Path, on_spark: Compute, seed: int
 ) -> None:
-    compare(tmp_path, on_spark, seed, runs=2)
+    compare(tmp_path, on_spark, seed, runs=min(DELIVERIES, 2))
 
 
 @pytest.mark.nightly
@@ -184,19 +184,26 @@ def test_what_one_engine_took_in_is_nothing_new_to_the_other(
     tmp_path: Path, on_spark: Compute
 ) -> None:
     place = Place(tmp_path, on_spark)
-    place.put("a.csv", f"{H0.index * 3600},u,i,,,", "bad")
+    place.put("a.csv", f"{H0.index * 3600},u,i,,k,", "bad")
     place.ingest()
     before = place.lake.snapshots()
     place.compute = NO_SPARK
     assert place.ingest().files == 0
     assert place.lake.snapshots() == before
     # Another time of change and the same content: what is read again must be found the same.
-    place.put("b.csv", f"{H0.index * 3600},u,i,,,")
+    place.put("b.csv", f"{H0.index * 3600},u,i,,k,")
     filled = place.lake.filled("ingest")
     assert place.ingest().duplicates == 1
     assert {h: row.output_digest for h, row in place.lake.filled("ingest").items()} == {
         h: row.output_digest for h, row in filled.items()
     }
+    # A key that the next hour repeats, beside an event that is new to the hour of both engines.
+    place.compute = on_spark
+    place.put("c.csv", f"{(H0 + 1).index * 3600},u,i,,k,", f"{H0.index * 3600},v,i,,l,")
+    assert place.ingest().accepted == 1
+    assert [user for _, user, *_ in place.events()] == ["u", "v"]
+    (repeated,) = place.rows(REPEATED_KEYS)
+    assert (repeated["event_key"], Hour.of(repeated["hour"])) == ("k", H0 + 1)
 
 
 def test_what_unpacks_to_much_is_left_to_spark(tmp_path: Path) -> None:

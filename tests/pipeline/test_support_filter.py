@@ -117,7 +117,9 @@ def test_random_logs_are_filtered_as_by_loops(passes: str) -> None:
     assert sorted(kept) == sorted(one.event.key for one in expected)
 
 
+@pytest.mark.nightly
 def test_spark_filters_alike(spark: SparkSession) -> None:
+    """By day whole data sets are compared, whose filter comes to a fixed point as well."""
     known = a_random_log()
     rules = DatasetSettings(
         min_item_events=4, min_session_events=2, min_user_sessions=2, support_passes="fixed_point"

@@ -188,10 +188,15 @@ class Place:
         return found
 
     def finish(self, dataset: str, hour: int) -> None:
-        """Judge the data set's own hour."""
+        """Judge the data set's own hour; what one command says is handed to the next."""
         self.command("validate", "--from", str(DAY + hour), "--to", str(DAY + hour + 1))
-        for step in (["train", "--as-needed"], ["evaluate"], ["monitor"], ["gate"]):
+        for step in (["train", "--as-needed"], ["evaluate"], ["monitor"]):
             self.command(*step, "--dataset", dataset)
+        decided = self.command("gate", "--dataset", dataset)
+        assert decided["sentence"]
+        assert decided["needs_approval"] is False
+        refit = self.command("refit", "--decision", decided["decision"])
+        assert refit["model_id"] is None, "the settings want none"
 
     def decisions(self) -> dict[int, dict[str, Any]]:
         """By hour, in the order in which they were made."""

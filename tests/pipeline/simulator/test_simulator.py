@@ -164,16 +164,14 @@ class TestFaults:
 
     def test_whole_records_tell_the_truth(self, world: Simulated) -> None:
         truth = world.table("events").set_index("event_id")
-        truth["time_us"] = truth.event_time.astype("datetime64[us, UTC]").astype("int64")
+        times_us = truth.event_time.astype("datetime64[us, UTC]").astype("int64")
+        rows = zip(times_us, truth.user_id, truth.item_id, strict=True)
+        told = dict(zip(truth.index, rows, strict=True))
         arrived = set()
         for _, outcome in world.records():
             if isinstance(outcome, ParsedEvent):
-                row = truth.loc[outcome.event_key]
-                assert (outcome.event_time_us, outcome.user_id, outcome.item_id) == (
-                    row.time_us,
-                    row.user_id,
-                    row.item_id,
-                )
+                row = (outcome.event_time_us, outcome.user_id, outcome.item_id)
+                assert row == told[outcome.event_key]
                 arrived.add(outcome.event_key)
         assert arrived == set(truth.index[truth.arrival.notna()])
         assert set(truth.fault[truth.arrival.isna()]) == {"late"}
