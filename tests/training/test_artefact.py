@@ -13,16 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from small_models import small
 from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
 from training.data.reader import DataSet, Requests, read_dataset, sha256_of
 from training.model_types import Tensors
 from training.models import MODEL_NAMES, build
-from training.models.parts.base import GradientTrained, Model
+from training.models.parts.base import Model
 from training.registry.artefact import Extras, load_model, load_parent, model_id_of, save_model
-
-SMALL = {"width": 4, "epochs": 1, "device": "cpu", "validation_share": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def save(
     metrics: dict[str, float] | None = None,
     extras: Extras | None = None,
 ) -> tuple[Model, str]:
-    parameters = SMALL if isinstance(build(name, {}), GradientTrained) else {}
+    parameters = small(name)
     system = build(name, parameters)
     found = system.fit(data, seed, lambda progress: None)
     model_id = save_model(
@@ -79,7 +78,7 @@ def test_the_folder_holds_only_plain_files(tmp_path: Path, data: DataSet) -> Non
     names = {path.name for path in (tmp_path / model_id).iterdir()}
     assert names == {"weights.safetensors", "model.json", "vocabulary.parquet", "facts.json"}
     card = json.loads((tmp_path / model_id / "model.json").read_text())
-    assert card["parameters"] == SMALL
+    assert card["parameters"] == small("hrnn")
     assert card["as_of"] == "2016-03-14T13"
     assert card["tensors"]["items.bias.weight"] == {"dtype": "float32", "shape": [8, 1]}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from judging import GATE
+from small_models import WITHOUT_NETWORK
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.settings.settings import EvaluationSettings
@@ -17,10 +18,9 @@ from training.gate.evidence import Evidence
 from training.gate.gate import Decision, decide
 from training.metrics.ranking import rank_targets
 from training.metrics.ranks import write_ranks
-from training.models import MODEL_NAMES, build
+from training.models import build
 from training.registry.artefact import WEIGHTS_NAME, load_model, save_model
 
-CHEAP = [name for name in MODEL_NAMES if not name.startswith(("hrnn", "gru4rec"))]
 SAME_FOR_ALL = ("pop", "recent_pop")
 RULE = EvaluationSettings(bootstrap_samples=200, k=5)
 N_ITEMS = 40
@@ -50,7 +50,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
         base=base,
     )
     data = read_dataset(base)
-    for name in CHEAP:
+    for name in WITHOUT_NETWORK:
         system = build(name, {})
         metrics = system.fit(data, 0, lambda _: None)
         save_model(root / "models", system, {}, data, 0, metrics, "test")
@@ -98,7 +98,7 @@ def judge(frozen: DataSet, work: Path, folders: dict[str, Path | None], examined
     )
 
 
-@pytest.mark.parametrize("name", CHEAP)
+@pytest.mark.parametrize("name", WITHOUT_NETWORK)
 def test_every_system_is_sound_and_sees_no_future(
     folders: Path, frozen: DataSet, name: str
 ) -> None:

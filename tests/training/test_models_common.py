@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_models import small
 from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError, UsageError
@@ -15,9 +16,6 @@ from training.data.reader import DataSet, Requests, read_dataset
 from training.models import MODEL_NAMES, build
 from training.models.parts.base import Model
 
-FAST = {"width": 8, "epochs": 1, "max_len": 6, "device": "cpu"}
-NEURAL = ("gru4rec", "hrnn", "hrnn_trend", "hrnn_meta", "hrnn_rating")
-PARAMETERS = dict.fromkeys(NEURAL, FAST)
 N_ITEMS = 12
 
 
@@ -40,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
 
 @pytest.fixture(scope="module", params=MODEL_NAMES)
 def fitted(request: pytest.FixtureRequest, data: DataSet) -> Model:
-    system = build(request.param, PARAMETERS.get(request.param, {}))
+    system = build(request.param, small(request.param))
     metrics = system.fit(data, 1, lambda progress: None)
     assert all(math.isfinite(value) for value in metrics.values())
     return system
@@ -101,7 +99,7 @@ def test_scores_do_not_depend_on_the_company(fitted: Model, data: DataSet) -> No
 
 def test_a_loaded_system_scores_the_same(fitted: Model, data: DataSet) -> None:
     requests = requests_of(data)
-    other = build(fitted.name, PARAMETERS.get(fitted.name, {}))
+    other = build(fitted.name, small(fitted.name))
     other.load(fitted.tensors())
     assert np.array_equal(
         other.score(data.histories, requests), fitted.score(data.histories, requests)
@@ -109,7 +107,7 @@ def test_a_loaded_system_scores_the_same(fitted: Model, data: DataSet) -> None:
 
 
 def test_fitting_again_gives_the_same_tensors(fitted: Model, data: DataSet) -> None:
-    again = build(fitted.name, PARAMETERS.get(fitted.name, {}))
+    again = build(fitted.name, small(fitted.name))
     again.fit(data, 1, lambda progress: None)
     tensors = fitted.tensors()
     assert again.tensors().keys() == tensors.keys()
@@ -123,7 +121,7 @@ def test_no_requests(fitted: Model, data: DataSet) -> None:
 
 def test_a_missing_tensor(fitted: Model) -> None:
     with pytest.raises(HourglassError, match=r"has no tensor .*train it again"):
-        build(fitted.name, PARAMETERS.get(fitted.name, {})).load({})
+        build(fitted.name, small(fitted.name)).load({})
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)

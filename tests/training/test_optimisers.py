@@ -90,11 +90,14 @@ def test_rows_move_as_the_papers_say_and_the_others_stay(
 
 
 @pytest.mark.parametrize("kind", OPTIMISERS)
-def test_touching_all_rows_in_every_step_is_the_dense_optimiser(kind: str) -> None:
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_touching_all_rows_in_every_step_is_the_dense_optimiser(
+    kind: str, weight_decay: float
+) -> None:
     sparse, dense = Tables(sparse=True), Tables(sparse=False)
-    ours = Optimiser(sparse, kind)
+    ours = Optimiser(sparse, kind, weight_decay)
     kinds = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}
-    theirs = kinds[kind](dense.parameters(), lr=RATE)
+    theirs = kinds[kind](dense.parameters(), lr=RATE, weight_decay=weight_decay)
     for _ in range(5):
         learn(sparse, ours, [3, 1, 0, 5, 5, 2, 4])
         theirs.zero_grad()

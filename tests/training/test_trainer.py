@@ -253,3 +253,12 @@ def test_checkpoints_that_take_longer_than_epochs_are_rare(
     fit_quietly(learner, Lanes(), Schedule(40, 0.02, checkpoint_s=1e9), tmp_path / "c")
     assert kept[-1] == (40, True)
     assert 2 <= len(kept) <= 5  # 40 s of work pay for one of 3 s every 30 s
+
+
+def test_the_rate_falls_as_it_is_told() -> None:
+    linear = Schedule(epochs=1, learning_rate=0.01)
+    assert [linear.rate(done, 1, 100) for done in (0, 50, 100)] == pytest.approx([0.01, 0.005, 0])
+    # LSTR 4.1: from .01 to .001 by the square root of what is left.
+    slow = Schedule(epochs=1, learning_rate=0.01, decay_power=0.5, final_rate=0.001)
+    rates = [slow.rate(done, 1, 100) for done in (0, 75, 99, 100, 120)]
+    assert rates == pytest.approx([0.01, 0.0055, 0.0019, 0.001, 0.001])

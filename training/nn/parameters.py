@@ -43,6 +43,9 @@ class NeuralParameters:
     targets is kept apart, learning stops after ``patience`` epochs without a better MRR on it, and
     with ``refit`` a new fit on everything then runs for the best number of epochs.
 
+    ``learning_rate`` falls to ``final_rate``, as the share of the epochs that is left to the power
+    of ``decay_power``; ``weight_decay``: L2 on all weights, of tables on the rows of the batch.
+
     ``continue_h``: above 0, a model that is continued learns from targets of this many latest hours
     only, for ``continue_epochs``, without a validation part, at ``continue_rate`` of the learning
     rate; 0: as if it were trained afresh.  Every step also moves what the few new events do not
@@ -64,6 +67,9 @@ class NeuralParameters:
     min_batches: int = 40
     epochs: int = 12
     learning_rate: float = 0.008
+    decay_power: float = 1.0
+    final_rate: float = 0.0
+    weight_decay: float = 0.0
     optimiser: str = "adam"
     max_gradient_norm: float = 5.0
     dropout: float = 0.4
@@ -105,7 +111,8 @@ class NeuralParameters:
         for name in ("dropout", "input_dropout", "sequence_dropout", "validation_share"):
             share = getattr(self, name)
             require(0 <= share < 1, name, share, "0 or more and below 1")
-        for name in ("negatives", "patience", "continue_h", "ips_temperature", "score_penalty"):
+        not_below_0 = ("negatives", "patience", "continue_h", "ips_temperature", "score_penalty")
+        for name in (*not_below_0, "decay_power", "final_rate", "weight_decay"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         penalty = self.score_penalty
         require(penalty < math.inf, "score_penalty", penalty, "a finite number")

@@ -33,9 +33,11 @@ class Optimiser:
     Args:
         net: what learns, on the device where it stays.
         kind: one of `OPTIMISERS`.
+        weight_decay: L2: so many times each weight is added to its gradient; of a table with
+            row-sparse gradients only to the rows of the batch.
     """
 
-    def __init__(self, net: nn.Module, kind: str) -> None:
+    def __init__(self, net: nn.Module, kind: str, weight_decay: float = 0.0) -> None:
         named = {name: p for name, p in net.named_parameters() if p.requires_grad}
         sparse = {
             id(module.weight)
@@ -44,7 +46,7 @@ class Optimiser:
         }
         self.dense = {name: p for name, p in named.items() if id(p) not in sparse}
         self.tables = {name: p for name, p in named.items() if id(p) in sparse}
-        self._kind = kind
+        self._kind, self._weight_decay = kind, weight_decay
         self._state = {
             name: {part: torch.zeros_like(p, requires_grad=False) for part in _PARTS[kind]}
             for name, p in named.items()
@@ -78,7 +80,10 @@ class Optimiser:
             state = self._state[name]
             state[_STEP] += 1
             if table.grad is not None:
-                update(table, state, *rows_of(table.grad), learning_rate)
+                rows, gradient = rows_of(table.grad)
+                if self._weight_decay:
+                    gradient = gradient + self._weight_decay * table.index_select(0, rows)
+                update(table, state, rows, gradient, learning_rate)
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole state as ``<parameter>/<part>``: the tensors in use, not copies."""
@@ -116,10 +121,16 @@ class Optimiser:
         inner: torch.optim.Optimizer
         if self._kind == "adam":
             inner = torch.optim.Adam(
-                parameters, betas=(_BETA_1, _BETA_2), eps=_ADAM_EPSILON, fused=True
+                parameters,
+                betas=(_BETA_1, _BETA_2),
+                eps=_ADAM_EPSILON,
+                weight_decay=self._weight_decay,
+                fused=True,
             )
         else:
-            inner = torch.optim.Adagrad(parameters, eps=_ADAGRAD_EPSILON)
+            inner = torch.optim.Adagrad(
+                parameters, eps=_ADAGRAD_EPSILON, weight_decay=self._weight_decay
+            )
         for name, parameter in self.dense.items():
             inner.state[parameter] = self._state[name]
         return inner

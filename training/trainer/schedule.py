@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +14,11 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to learn; the rate falls linearly to 0 over all epochs.
+    """How long and how fast to learn; the rate falls to ``final_rate`` over all epochs.
 
-    ``decay_epochs``: or over that many, so that a fit which is known to be best cut short has the
-    rates that it had when this was found; 0: over all.
+    It falls as the share that is left to the power of ``decay_power``: 1 is linear, .5 stays high
+    for long (LSTR 4.1).  ``decay_epochs``: or over that many, so that a fit which is known to be
+    best cut short has the rates that it had when this was found; 0: over all.
     ``optimiser``: adam or adagrad.  ``patience``: epochs to wait for a better validation loss
     before stopping; 0 runs all epochs.  ``warmup_events``: targets over which the rate rises
     linearly from 0.  ``precision``: of products; weights stay float32.  ``checkpoint_s``: seconds
@@ -32,6 +34,9 @@ class Schedule:
     precision: str = "float32"
     checkpoint_s: float = 300.0
     decay_epochs: int = 0
+    decay_power: float = 1.0
+    final_rate: float = 0.0
+    weight_decay: float = 0.0
 
     @property
     def name(self) -> str:
@@ -46,7 +51,8 @@ class Schedule:
 
     def rate(self, done: int, targets: int, total: int) -> float:
         """Learning rate of a batch of ``targets``, after ``done`` of ``total`` targets."""
-        rate = self.learning_rate * max(0.0, 1 - done / total)
+        left = math.pow(max(0.0, 1 - done / total), self.decay_power)
+        rate = self.final_rate + (self.learning_rate - self.final_rate) * left
         if self.warmup_events:
             rate *= min(1.0, (done + targets) / self.warmup_events)
         return rate

@@ -113,7 +113,7 @@ class _Fit:
             schedule,
         )
         self._report, self._processes, self._checkpoints = report, group, checkpoints
-        self._optimiser = Optimiser(learner.net, schedule.optimiser)
+        self._optimiser = Optimiser(learner.net, schedule.optimiser, schedule.weight_decay)
         self.stepper = TrainStep(model_name, learner, self._optimiser, group, schedule, seed)
         self._guard = DivergenceGuard(model_name, schedule.advice)
         self._total = schedule.epochs * plan.n_targets

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from encoding import ENCODER_NAMES, encoder_of, random_steps, states_of, steps_between
+from small_models import small
 from synthetic import AS_OF_S, write_dataset
 
 from pipeline.errors import UsageError
 from training.data.reader import DataSet, Requests, read_dataset
-from training.models import build, parameters_class
+from training.models import build
 from training.models.parts.base import GradientTrained, Model
 from training.nn.steps import RecurrentEncoder
 from training.trainer.interface import FitOptions, ParentWeights
@@ -22,15 +22,6 @@ from training.trainer.interface import FitOptions, ParentWeights
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
 N_ITEMS = 12
 NAMES = [f"i{item:02d}" for item in range(N_ITEMS)]
-SMALL: dict[str, Any] = {
-    "width": 8,
-    "epochs": 1,
-    "batch_events": 200,
-    "max_len": 8,
-    "validation_share": 0.0,
-    "device": "cpu",
-}
-
 every_encoder = pytest.mark.parametrize("name", ENCODER_NAMES)
 
 
@@ -123,12 +114,6 @@ def test_a_carried_state_goes_on_where_it_stopped(name: str, cut: int) -> None:
         torch.testing.assert_close(at_end[tensor_name], tensor[:, cut:], **CLOSE)
 
 
-def small(name: str) -> dict[str, Any]:
-    """Parameters of a quick fit; where users have vectors, those are as wide as items'."""
-    has_users = parameters_class(name)().user_width > 0
-    return {**SMALL, **({"user_width": SMALL["width"]} if has_users else {})}
-
-
 def walks(n_users: int, names: list[str], seed: int = 1) -> dict[str, list[tuple[str, float]]]:
     """Users who walk through the items in a fixed order, with jumps; some of them for long."""
     rng = np.random.default_rng(seed)
@@ -153,7 +138,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
 
 
 def fitted(name: str, data: DataSet, **parameters: object) -> Model:
-    model = build(name, {**small(name), **parameters})
+    model = build(name, small(name, max_len=8, validation_share=0.0, **parameters))
     model.fit(data, 0, lambda progress: None)
     return model
 
@@ -211,7 +196,7 @@ def test_a_model_is_kept_continued_and_follows_the_trend(
     name: str, data: DataSet, tmp_path: Path
 ) -> None:
     model = fitted(name, data)
-    again = build(name, small(name))
+    again = build(name, small(name, max_len=8, validation_share=0.0))
     again.load(model.tensors())
     requests = requests_of(data)
     scores = model.score(data.histories, requests)
@@ -219,9 +204,9 @@ def test_a_model_is_kept_continued_and_follows_the_trend(
 
     more = [*NAMES, "j0", "j1"]
     grown = read_dataset(write_dataset(tmp_path / "d", walks(20, more), vocabulary=more))
-    going_on = build(name, {**small(name), "trend": True})
+    going_on = build(name, small(name, max_len=8, validation_share=0.0, trend=True))
     assert isinstance(going_on, GradientTrained)
-    parent = build(name, {**small(name), "trend": True})
+    parent = build(name, small(name, max_len=8, validation_share=0.0, trend=True))
     parent.fit(data, 0, lambda progress: None)
     start = ParentWeights("parent", parent.tensors(), data.item_ids)
     going_on.fit_with(grown, 0, lambda progress: None, FitOptions(parent=start))

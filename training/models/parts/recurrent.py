@@ -168,6 +168,9 @@ class RecurrentModel:
             learning_rate=chosen.learning_rate
             * (chosen.continue_rate if self._steps_on(options) else 1.0),
             decay_epochs=chosen.epochs,
+            decay_power=chosen.decay_power,
+            final_rate=chosen.final_rate,
+            weight_decay=chosen.weight_decay,
             optimiser=chosen.optimiser,
             max_gradient_norm=chosen.max_gradient_norm,
             patience=chosen.patience if len(split.validation) else 0,
