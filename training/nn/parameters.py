@@ -16,6 +16,7 @@ WINDOW_PLANS = ("windows", "session_windows")  # no state is carried from batch 
 SAMPLERS = ("frequency", "uniform", "batch", "local")
 OPTIMISERS = ("adam", "adagrad")
 PRECISIONS = ("float32", "bfloat16")
+NEW_ITEMS = ("random", "neighbours")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -50,6 +51,9 @@ class NeuralParameters:
     only, for ``continue_epochs``, without a validation part, at ``continue_rate`` of the learning
     rate; 0: as if it were trained afresh.  Every step also moves what the few new events do not
     tell of: where items live long, a whole learning rate forgets them within days.
+
+    ``new_items``: where the vectors of items begin that a continued model has never met: at random,
+    or at the mean of the known items that stand next to them.
 
     ``precision``: of products, float32 or bfloat16; ``compile``: fuse what leads up to the GRU,
     which costs seconds at the start and saves a tenth of the time at most on a CPU;
@@ -90,6 +94,7 @@ class NeuralParameters:
     continue_h: int = 0
     continue_epochs: int = 2
     continue_rate: float = 1.0
+    new_items: str = "random"
     precision: str = "float32"
     compile: bool = False
     checkpoint_s: float = 120.0
@@ -123,6 +128,7 @@ class NeuralParameters:
             "plan": PLANS,
             "sampler": SAMPLERS,
             "optimiser": OPTIMISERS,
+            "new_items": NEW_ITEMS,
             "precision": PRECISIONS,
             "device": DEVICES,
         }

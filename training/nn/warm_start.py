@@ -74,6 +74,12 @@ class WarmStart:
             "user.number.weight": _places(before.user_numbers, now.user_numbers),
         }
 
+    @property
+    def new_items(self) -> Bools:
+        """Which rows (V + 1,) of the new network the model does not know."""
+        is_new: Bools = self._items < 0
+        return is_new
+
     def weights(self, net: StateNet) -> None:
         """Write the model's weights into the network; rows that it lacks stay as they are.
 

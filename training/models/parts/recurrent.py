@@ -38,6 +38,7 @@ from training.nn.item_embedding import FeatureRows
 from training.nn.learner import Prior, RankingLearner, RecurrentLearner, TrainingData
 from training.nn.losses import loss_named
 from training.nn.network import NetOptions, StateNet, UserRows
+from training.nn.new_items import begin_new_items
 from training.nn.parameters import SESSION_PLANS, RecurrentParameters
 from training.nn.step_inputs import EventSteps
 from training.nn.steps import EncoderMaker
@@ -158,7 +159,7 @@ class RecurrentModel:
         chosen = self.parameters
         device = device_of(options.device or chosen.device)
         events = split.item_events(data.histories, data.item_events)
-        net, optimiser = self._built(data, events, seed, options.parent)
+        net, optimiser = self._built(data, events, seed, options.parent, split.begins_us)
         self._net, self._catalogue = net.to(device), None
         self._prepare(data, split, options.parent)
         if options.checkpoints is not None:
@@ -195,12 +196,17 @@ class RecurrentModel:
         return dataclasses.replace(result, metrics={**result.metrics, "padding": plan.padding})
 
     def _built(
-        self, data: DataSet, item_events: Ints, seed: int, start: ParentWeights | None
+        self,
+        data: DataSet,
+        item_events: Ints,
+        seed: int,
+        start: ParentWeights | None,
+        before_us: int | None,
     ) -> tuple[StateNet, Tensors | None]:
         """A network with its first weights, which depend on the seed and the start alone.
 
         With it comes what the start kept of its optimiser.  Items without ``item_events`` (V,) are
-        cold.
+        cold.  What happened from ``before_us`` on is not known.
         """
         memory, n_items = self.input_encoding(), len(data.item_ids)
         with torch.random.fork_rng(devices=[]):
@@ -215,6 +221,8 @@ class RecurrentModel:
                 users = (take_tensor(start.tensors, _KNOWN_USERS), self._known_users)
             continuation = WarmStart(start, before, data.item_ids, memory, users)
             continuation.weights(net)
+            if self.parameters.new_items == "neighbours":
+                begin_new_items(net.items, data.histories, continuation.new_items, before_us)
             cold, optimiser = continuation.cold(item_events), continuation.optimiser(net)
         if self.parameters.item_features and data.item_features is not None:
             net.items.describe(data.item_features, cold)
