@@ -33,8 +33,10 @@ _CLASSES = {
 }
 # By folder: where a sequence encoder lives.
 ENCODERS = {
-    "fmc": ("shallow", "Fmc"),
+    "esasrec": ("attention", "Esasrec"),
+    "sasrec": ("attention", "Sasrec"),
     "hgru": ("recurrent", "Hgru"),
+    "fmc": ("shallow", "Fmc"),
 }
 MODEL_NAMES = (*_CLASSES, *ENCODERS)
 

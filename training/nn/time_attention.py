@@ -55,6 +55,11 @@ def summed_by(weights: Tensor, index: Tensor, length: int) -> Tensor:
     return sums.scatter_add(-1, index.expand(weights.shape), weights)
 
 
+def by_head(vectors: Tensor, heads: int) -> Tensor:
+    """Vectors (..., T, D) as (..., H, T, d)."""
+    return vectors.reshape(*vectors.shape[:-1], heads, -1).transpose(-2, -3)
+
+
 class LearnedGate(nn.Module):
     """g of content and interval."""
 
@@ -138,8 +143,8 @@ class TimeAttention(nn.Module):
             by_recency: what a memory of each recency adds to its key and value, (L, D) each.
         """
         age = recency(query.shape[1], self.length, query.device)
-        q, k, v = (self._by_head(each) for each in (query, keys, values))  # (B, H, T, d)
-        added = None if by_recency is None else [self._by_head(each) for each in by_recency]
+        q, k, v = (by_head(each, self.heads) for each in (query, keys, values))  # (B, H, T, d)
+        added = None if by_recency is None else [by_head(each, self.heads) for each in by_recency]
 
         def product(left: Tensor) -> Tensor:
             with_keys = left @ k.transpose(-1, -2)  # (B, H, T, T)
@@ -156,7 +161,3 @@ class TimeAttention(nn.Module):
         if added is not None:
             read = read + summed_by(weights, age, self.length) @ added[1]
         return read.transpose(1, 2).flatten(2)
-
-    def _by_head(self, vectors: Tensor) -> Tensor:
-        """(..., T, D) as (..., H, T, d)."""
-        return vectors.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
