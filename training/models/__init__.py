@@ -35,6 +35,7 @@ _CLASSES = {
 ENCODERS = {
     "esasrec": ("attention", "Esasrec"),
     "sasrec": ("attention", "Sasrec"),
+    "tisasrec": ("attention", "Tisasrec"),
     "hgru": ("recurrent", "Hgru"),
     "fmc": ("shallow", "Fmc"),
 }
