@@ -37,6 +37,7 @@ ENCODERS = {
     "sasrec": ("attention", "Sasrec"),
     "tisasrec": ("attention", "Tisasrec"),
     "hgru": ("recurrent", "Hgru"),
+    "t_gru": ("recurrent", "TGru"),
     "fmc": ("shallow", "Fmc"),
 }
 MODEL_NAMES = (*_CLASSES, *ENCODERS)
