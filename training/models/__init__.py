@@ -34,7 +34,11 @@ _CLASSES = {
 # By folder: where a sequence encoder lives.
 ENCODERS = {
     "esasrec": ("attention", "Esasrec"),
+    "hstu": ("attention", "Hstu"),
+    "mtam": ("attention", "Mtam"),
+    "narm": ("attention", "Narm"),
     "sasrec": ("attention", "Sasrec"),
+    "stamp": ("attention", "Stamp"),
     "tisasrec": ("attention", "Tisasrec"),
     "hgru": ("recurrent", "Hgru"),
     "t_gru": ("recurrent", "TGru"),
