@@ -4,13 +4,16 @@ Query i at time theta_i, memory j at time t_j, r = min(i - j, L - 1) its recency
 head.  Numbers w, b, u ... are looked up by recency, which for queries that read their own past is
 the table by places of the paper.
 
-    delta_ij = tanh(w_r log(1 + |theta_i - t_j|) + b_r)                           (MTAM eq. 14)
+    delta_ij = tanh(w_r (log(1 + |theta_i - t_j|) - C) + b_r)                     (MTAM eq. 14)
     rho_ij   = tanh(q_i W k_j + c_r)                                              (MTAM eq. 15)
     g_ij     = sigmoid(u_r delta_ij + v_r rho_ij + a_r)                           (MTAM eq. 16)
     decay:     g_ij = exp(-softplus(q_i W k_j + c_r) |theta_i - t_j|), in hours   (MTAM eq. 21)
     A_ij     = softmax_j(g_ij q_i . k_j / sqrt(d)),  out_i = sum_j A_ij v_j
 
-A gate near 0 does not hide a memory, it takes an average share.  B rows, T steps, H heads.
+C, the log of six hours, is inside the paper's b: of equal power, but learning would begin where
+tanh is flat.  A gate near 0 does not hide a memory, it makes its share the average.
+
+B rows, T steps, H heads.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from training.nn.steps import Steps
 
 GATES = ("learned", "decay", "none")
 _HOUR_S = 3600.0
-_INTERVAL_SCALE = 0.1  # the log of a day is 11: tanh must not begin where it is flat
+_LOG_S = 10.0  # C
 _SLOW = -4.0  # softplus of it is .018 an hour: half is left after a day and a half
 
 
@@ -65,7 +68,7 @@ class LearnedGate(nn.Module):
 
     def __init__(self, heads: int, length: int) -> None:
         super().__init__()
-        self.interval_scale = nn.Parameter(torch.full((heads, length), _INTERVAL_SCALE))  # w
+        self.interval_scale = nn.Parameter(torch.ones(heads, length))  # w
         self.interval_shift = nn.Parameter(torch.zeros(heads, length))  # b
         self.interval_pull = nn.Parameter(torch.ones(heads, length))  # u
         self.content_shift = nn.Parameter(torch.zeros(heads, length))  # c
@@ -80,9 +83,8 @@ class LearnedGate(nn.Module):
             interval_s: (B, 1, T, T).
             age: recency (T, T).
         """
-        delta = torch.tanh(
-            self.interval_scale[:, age] * torch.log1p(interval_s) + self.interval_shift[:, age]
-        )
+        log_s = torch.log1p(interval_s) - _LOG_S
+        delta = torch.tanh(self.interval_scale[:, age] * log_s + self.interval_shift[:, age])
         rho = torch.tanh(content + self.content_shift[:, age])
         return torch.sigmoid(
             self.interval_pull[:, age] * delta

@@ -35,9 +35,8 @@ def gate(attention: TimeAttention, head: int, age: int, content: Tensor, after_s
         rate = torch.log1p(torch.exp(content + rule.content_shift[head, age]))
         return torch.exp(-rate * after_s / 3600)
     assert isinstance(rule, LearnedGate)
-    delta = torch.tanh(
-        rule.interval_scale[head, age] * math.log(after_s + 1) + rule.interval_shift[head, age]
-    )
+    log_s = math.log(after_s + 1) - 10
+    delta = torch.tanh(rule.interval_scale[head, age] * log_s + rule.interval_shift[head, age])
     rho = torch.tanh(content + rule.content_shift[head, age])
     pulled = rule.interval_pull[head, age] * delta + rule.content_pull[head, age] * rho
     return torch.sigmoid(pulled + rule.shift[head, age])
