@@ -54,7 +54,7 @@ def hit_share(model: Model, test: DataSet, is_asked: Callable[[str, int], bool])
     return float(np.mean(best == histories.item[event]))
 
 
-def ordered_pairs_log(folder: Path, n_users: int = 160, seed: int = 1) -> tuple[DataSet, DataSet]:
+def ordered_pairs_log(folder: Path, n_users: int = 120, seed: int = 1) -> tuple[DataSet, DataSet]:
     """S3: two letters, then what their order decides: after ab another answer than after ba."""
     rng = np.random.default_rng(seed)
     letters = [f"l{letter}" for letter in range(6)]
@@ -132,10 +132,9 @@ def slots_log(folder: Path, n_users: int = 300, seed: int = 1) -> tuple[DataSet,
     return parts(folder, users, n_users // 4, [*habits, *noise])
 
 
-N_KEYS = 4
-
-
-def pairs_log(folder: Path, n_users: int = 400, seed: int = 1) -> tuple[DataSet, DataSet]:
+def pairs_log(
+    folder: Path, n_keys: int, n_users: int, seed: int = 1
+) -> tuple[DataSet, DataSet]:
     """S9: pairs of a key and its value, twice each; then questions on keys.
 
     The answer to the question of key k is the value of the key that the value of k names.  Values
@@ -143,15 +142,16 @@ def pairs_log(folder: Path, n_users: int = 400, seed: int = 1) -> tuple[DataSet,
     """
     rng = np.random.default_rng(seed)
     keys, values, questions = (
-        [f"{kind}{item:02d}" for item in range(N_KEYS)] for kind in ("k", "v", "q")
+        [f"{kind}{item:02d}" for item in range(n_keys)] for kind in ("k", "v", "q")
     )
     users: Log = {}
     for user in range(n_users):
-        value_of = rng.permutation(N_KEYS)
+        around = rng.permutation(n_keys)  # one cycle: no chain comes back after two values
+        value_of = dict(zip(around, np.roll(around, -1), strict=True))
         items: list[str] = []
-        for key in [*rng.permutation(N_KEYS), *rng.permutation(N_KEYS)]:
+        for key in [*rng.permutation(n_keys), *rng.permutation(n_keys)]:
             items += [keys[key], values[value_of[key]]]
-        for key in rng.permutation(N_KEYS):
+        for key in rng.permutation(n_keys):
             items += [questions[key], values[value_of[value_of[key]]]]
         users[f"u{user:03d}"] = [
             (item, AS_OF_S - 40_000 + 60.0 * step) for step, item in enumerate(items)
