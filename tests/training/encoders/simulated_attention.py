@@ -132,9 +132,7 @@ def slots_log(folder: Path, n_users: int = 300, seed: int = 1) -> tuple[DataSet,
     return parts(folder, users, n_users // 4, [*habits, *noise])
 
 
-def pairs_log(
-    folder: Path, n_keys: int, n_users: int, seed: int = 1
-) -> tuple[DataSet, DataSet]:
+def pairs_log(folder: Path, n_keys: int, n_users: int, seed: int = 1) -> tuple[DataSet, DataSet]:
     """S9: pairs of a key and its value, twice each; then questions on keys.
 
     The answer to the question of key k is the value of the key that the value of k names.  Values

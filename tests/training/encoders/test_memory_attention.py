@@ -10,6 +10,8 @@ from encoding import encoder_of, random_steps, states_of
 from stepwise import interval_s, read, segment_of
 from torch.nn import functional
 
+from pipeline.errors import UsageError
+from training.models import build
 from training.models.attention.hstu import Hstu
 from training.models.attention.mtam import Mtam
 from training.models.attention.narm import Narm
@@ -148,3 +150,22 @@ def test_hstu_step_by_step(options: dict[str, object]) -> None:
             torch.testing.assert_close(
                 states[row], torch.stack([encoder.out(y) for y in x]), rtol=1e-4, atol=1e-5
             )
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("narm", {"attention": "cosine"}, "attention = 'cosine' must be one of additive, dot"),
+        ("narm", {"unit": "lstm"}, "unit = 'lstm' must be one of gru, t_gru"),
+        ("mtam", {"hops": -1}, "hops = -1 must be 0 or more"),
+        ("mtam", {"gate": "learnt"}, "gate = 'learnt' must be one of learned, decay, none"),
+        ("mtam", {"memory": "items"}, "memory = 'items' must be one of behaviours, states"),
+        ("t_gru", {"interval": "last"}, "interval = 'last' must be one of read, request"),
+        ("sasrec", {"time": "decay"}, "time = 'decay' must be one of none, gate"),
+        ("tisasrec", {"relation": "tables"}, "relation = 'tables' must be one of table, bias"),
+        ("hstu", {"blocks": 0}, "blocks = 0 must be at least 1"),
+    ],
+)
+def test_options_that_are_refused(name: str, options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        build(name, options)
