@@ -33,10 +33,29 @@ _CLASSES = {
 }
 # By folder: where a sequence encoder lives.
 ENCODERS = {
+    "asars": ("attention", "Asars"),
+    "esasrec": ("attention", "Esasrec"),
+    "hstu": ("attention", "Hstu"),
+    "m3": ("attention", "M3"),
+    "mtam": ("attention", "Mtam"),
+    "narm": ("attention", "Narm"),
+    "sasrec": ("attention", "Sasrec"),
+    "stamp": ("attention", "Stamp"),
+    "tisasrec": ("attention", "Tisasrec"),
+    "caser": ("convolution", "Caser"),
+    "wavenet": ("convolution", "Wavenet"),
+    "gru_layers": ("recurrent", "GruLayers"),
+    "hgru": ("recurrent", "Hgru"),
+    "hm_lstm": ("recurrent", "HmLstm"),
+    "t_gru": ("recurrent", "TGru"),
+    "t_seqrec": ("recurrent", "TSeqrec"),
     "bpr_mf": ("shallow", "BprMf"),
+    "coevent_mf": ("shallow", "CoeventMf"),
+    "context_fmc": ("shallow", "ContextFmc"),
+    "deep_bow": ("shallow", "DeepBow"),
     "fm": ("shallow", "Fm"),
     "fmc": ("shallow", "Fmc"),
-    "hgru": ("recurrent", "Hgru"),
+    "youtube_dnn": ("shallow", "YoutubeDnn"),
 }
 MODEL_NAMES = (*_CLASSES, *ENCODERS)
 
