@@ -33,8 +33,15 @@ _CLASSES = {
 }
 # By folder: where a sequence encoder lives.
 ENCODERS = {
-    "fmc": ("shallow", "Fmc"),
+    "caser": ("convolution", "Caser"),
+    "wavenet": ("convolution", "Wavenet"),
+    "gru_layers": ("recurrent", "GruLayers"),
     "hgru": ("recurrent", "Hgru"),
+    "coevent_mf": ("shallow", "CoeventMf"),
+    "context_fmc": ("shallow", "ContextFmc"),
+    "deep_bow": ("shallow", "DeepBow"),
+    "fmc": ("shallow", "Fmc"),
+    "youtube_dnn": ("shallow", "YoutubeDnn"),
 }
 MODEL_NAMES = (*_CLASSES, *ENCODERS)
 
