@@ -37,6 +37,7 @@ ENCODERS = {
     "wavenet": ("convolution", "Wavenet"),
     "gru_layers": ("recurrent", "GruLayers"),
     "hgru": ("recurrent", "Hgru"),
+    "hm_lstm": ("recurrent", "HmLstm"),
     "t_seqrec": ("recurrent", "TSeqrec"),
     "coevent_mf": ("shallow", "CoeventMf"),
     "context_fmc": ("shallow", "ContextFmc"),

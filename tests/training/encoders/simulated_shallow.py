@@ -77,13 +77,14 @@ def fitted(name: str, data: DataSet, seed: int = 0, **parameters: Any) -> Model:
 
 
 def hits(model: Model, data: DataSet, counts: Callable[[Ints], Bools]) -> float:
-    """hit@1 of the targets whose place in their user's history, from 0, counts."""
+    """hit@1 of the targets whose place in their user's history, from 0, counts; no repeats."""
     h = data.histories
     place = np.arange(len(h.item)) - h.offsets[h.user_of_event]
-    event = np.flatnonzero(counts(place) & h.is_target)
+    repeats = (place > 0) & (h.item == np.roll(h.item, 1))
+    event = np.flatnonzero(counts(place) & h.is_target & ~repeats)
     requests = Requests.before(h, event)
     scores = model.score(h, requests)
-    mask_last_item(scores, h, requests)  # no target repeats the item just seen
+    mask_last_item(scores, h, requests)
     return float(np.mean(scores.argmax(axis=1) + 1 == h.item[event]))
 
 
