@@ -82,6 +82,7 @@ def test_rows_do_not_touch(name: str) -> None:
 @every_encoder
 def test_every_weight_learns(name: str) -> None:
     encoder, steps = encoder_of(name), random_steps()
+    steps.inputs.requires_grad_()
     if isinstance(encoder, RecurrentEncoder):
         states, _ = encoder(steps, encoder.begin(3))
     else:
@@ -92,6 +93,8 @@ def test_every_weight_learns(name: str) -> None:
     for weight_name, weight in encoder.named_parameters():
         assert weight.grad is not None, weight_name
         assert weight.grad.abs().max() > 0, weight_name
+    assert steps.inputs.grad is not None  # an encoder may have no weights but the item tables
+    assert steps.inputs.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize(
