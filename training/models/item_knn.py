@@ -25,7 +25,7 @@ _BACK_OFF = np.float32(1e-6)
 class ItemKnnParameters:
     """How similarity is counted and used.
 
-    ``within``: what two events must share to co-occur, a user's history or a session (as published).
+    ``within``: events co-occur within a user's history, or within a session (as published).
     ``reach``: two events co-occur when at most so many steps apart.
     ``exponent``: power of the product of frequencies that divides (1 as published).
     ``shrinkage``: added to the divisor, against similarities built on a handful of events.
