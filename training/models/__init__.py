@@ -33,6 +33,7 @@ _CLASSES = {
 }
 # By folder: where a sequence encoder lives.
 ENCODERS = {
+    "asars": ("attention", "Asars"),
     "fmc": ("shallow", "Fmc"),
     "hgru": ("recurrent", "Hgru"),
 }
