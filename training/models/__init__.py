@@ -34,6 +34,7 @@ _CLASSES = {
 # By folder: where a sequence encoder lives.
 ENCODERS = {
     "asars": ("attention", "Asars"),
+    "m3": ("attention", "M3"),
     "fmc": ("shallow", "Fmc"),
     "hgru": ("recurrent", "Hgru"),
 }
