@@ -74,6 +74,14 @@ def back_off(data: DataSet) -> NDArray[np.float64]:
         {"reach": 1, "last_items": 1, "exponent": 1.0, "shrinkage": 0.0},
         {"directed": True, "reach": 3, "repeats": True, "exponent": 0.0},
         {"last_items": 5, "fade": 0.9, "exponent": 0.25},
+        {
+            "within": "session",
+            "reach": 200,
+            "exponent": 1.0,
+            "shrinkage": 0.0,
+            "last_items": 1,
+        },
+        {"within": "session", "reach": 2, "directed": True},
     ],
 )
 def test_item_knn_is_the_definition(data: DataSet, parameters: dict[str, object]) -> None:
@@ -82,8 +90,11 @@ def test_item_knn_is_the_definition(data: DataSet, parameters: dict[str, object]
     together, events = Counter(), Counter((data.histories.item - 1).tolist())
     for start, stop in zip(data.histories.offsets[:-1], data.histories.offsets[1:], strict=True):
         items = (data.histories.item[start:stop] - 1).tolist()
+        session = np.cumsum(data.histories.session_start[start:stop]).tolist()
         for i, earlier in enumerate(items):
-            for later in items[i + 1 : i + 1 + p.reach]:
+            for j, later in enumerate(items[i + 1 : i + 1 + p.reach], start=i + 1):
+                if p.within == "session" and session[i] != session[j]:
+                    break
                 if later != earlier or p.repeats:
                     together[earlier, later] += 1
                     if not p.directed:
@@ -98,6 +109,15 @@ def test_item_knn_is_the_definition(data: DataSet, parameters: dict[str, object]
                     divisor = (events[item] * events[other]) ** p.exponent + p.shrinkage
                     expected[other] += p.fade**age * count / divisor
         assert np.allclose(scores[row], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_sessions_divide_what_histories_join(data: DataSet) -> None:
+    starts = data.histories.session_start
+    assert 0.2 < starts.mean() < 0.8
+    joined, divided = (
+        fit("item_knn", data, within=within)._similar.nnz for within in ("history", "session")
+    )
+    assert divided < joined
 
 
 def test_item_knn_keeps_only_the_most_similar(data: DataSet) -> None:

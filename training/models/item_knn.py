@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pipeline.array_types import Floats32
-from training.data.arrays import known_events
+from training.data.arrays import known_events, session_of_event
 from training.data.reader import DataSet, Histories, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, share, take_tensor
 from training.models.parts.sparse_rows import in_order, most_of_each_row
-from training.parameters import require
+from training.parameters import require, require_choice
 
 _BACK_OFF = np.float32(1e-6)
 
@@ -25,7 +25,8 @@ _BACK_OFF = np.float32(1e-6)
 class ItemKnnParameters:
     """How similarity is counted and used.
 
-    ``reach``: two events co-occur when at most so many steps of a user's history apart.
+    ``within``: events co-occur within a user's history, or within a session (as published).
+    ``reach``: two events co-occur when at most so many steps apart.
     ``exponent``: power of the product of frequencies that divides (1 as published).
     ``shrinkage``: added to the divisor, against similarities built on a handful of events.
     ``directed``: count only what came later.
@@ -34,6 +35,7 @@ class ItemKnnParameters:
     ``last_items``, ``fade``: the m-th latest item counts ``fade ** m``, m = 0 .. last_items - 1.
     """
 
+    within: str = "history"
     reach: int = 5
     exponent: float = 0.5
     shrinkage: float = 10.0
@@ -44,6 +46,7 @@ class ItemKnnParameters:
     fade: float = 0.5
 
     def __post_init__(self) -> None:
+        require_choice("within", self.within, ("history", "session"))
         require(self.reach >= 1, "reach", self.reach, "at least 1")
         require(0 <= self.exponent <= 1, "exponent", self.exponent, "between 0 and 1")
         require(self.shrinkage >= 0, "shrinkage", self.shrinkage, "0 or more")
@@ -66,11 +69,15 @@ class ItemKnn:
         """Count co-occurrences over all histories, context included."""
         require_items(self.name, data)
         chosen, n_items = self.parameters, len(data.item_ids)
-        item = data.histories.item.astype(np.int64) - 1
-        user = data.histories.user_of_event
+        histories = data.histories
+        item = histories.item.astype(np.int64) - 1
+        in_sessions = chosen.within == "session"
+        sequence = session_of_event(histories) if in_sessions else histories.user_of_event
         counts = sparse.csr_array((n_items, n_items), dtype=np.float32)
         for apart in range(1, chosen.reach + 1):
-            near = user[apart:] == user[:-apart]
+            near = sequence[apart:] == sequence[:-apart]
+            if not near.any():  # nor are any further apart
+                break
             if not chosen.repeats:
                 near &= item[apart:] != item[:-apart]
             pair = (item[:-apart][near], item[apart:][near])

@@ -1,0 +1,98 @@
+"""ASARS: what was dwelt on weighs more in the state of a session (ASARS 2.2, 2.3; no users here).
+
+    h_i = LSTM(what step i is told),  u_i = LSTM'(E_bin[dwell bin of the item that it is told])
+    p_i = tanh(W u_i + b)                                                     (eq. 15)
+    own:  w_j = p_j . h_j,   last:  w_kj = p_j . h_k
+    alpha_k = softmax(w_k,1 .. w_k,k),  q_k = sum_j alpha_kj h_j              (eqs. 16-18)
+    s_k = V q_k + c
+
+The paper leaves open whose h the weights ask; ``own`` is what eq. 18 prints.  That equation fills
+what lies ahead with zeros before the softmax, which would give the future weight: it is left out
+of the sums here.  time_cat is one LSTM that is told the embedded bin beside the item, s_k = V h_k +
+c.  The bias of an item by dwell bin (eq. 14) would change how items are scored: it is not here.
+B rows, T steps, D width, H hidden width; S segments of at most P steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from training.models.parts.sequence import SequenceParameters
+from training.nn.segment_rows import SegmentRows
+from training.nn.steps import Sizes, Steps
+from training.parameters import require, require_choice
+
+_WIDEST = 350
+
+
+@dataclass(frozen=True)
+class AsarsParameters(SequenceParameters):
+    """``variant``: time_att, attention by dwell time, or time_cat, dwell time at the input.
+
+    ``query``: whether a position is weighed by its own state or by the last one (time_att alone).
+    ``hidden``: width of the LSTMs.  ``bin_width``: of the embedded dwell bins.
+    """
+
+    plan: str = "session_windows"
+    variant: str = "time_att"
+    query: str = "own"
+    hidden: int = 100
+    bin_width: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("variant", self.variant, ("time_att", "time_cat"))
+        require_choice("query", self.query, ("own", "last"))
+        rule = f"from 1 to {_WIDEST}"
+        require(1 <= self.hidden <= _WIDEST, "hidden", self.hidden, rule)
+        require(self.bin_width >= 1, "bin_width", self.bin_width, "at least 1")
+
+
+class Asars(nn.Module):
+    """An LSTM over items, and one over dwell times that says which of its states count."""
+
+    def __init__(self, sizes: Sizes, parameters: AsarsParameters) -> None:
+        super().__init__()
+        hidden, bin_width = parameters.hidden, parameters.bin_width
+        self.attends, self.query = parameters.variant == "time_att", parameters.query
+        self.bins = nn.Embedding(sizes.dwell_bins + 1, bin_width)
+        told_bins = 0 if self.attends else bin_width
+        self.items = nn.LSTM(sizes.inputs + told_bins, hidden, batch_first=True)
+        if self.attends:
+            self.dwells = nn.LSTM(bin_width, hidden, batch_first=True)
+            self.pull = nn.Linear(hidden, hidden)
+        self.out = nn.Linear(hidden, sizes.width)
+
+    def forward(self, steps: Steps) -> Tensor:
+        """States (B, T, D)."""
+        rows = SegmentRows.of(steps.begins)
+        inputs, bins = rows.apart(steps.inputs), self.bins(rows.apart(steps.dwell))
+        if self.attends:
+            states, _ = self.items(inputs)  # (S, P, H)
+            dwelt, _ = self.dwells(bins)
+            states = self._weighed(torch.tanh(self.pull(dwelt)), states)
+        else:
+            states, _ = self.items(torch.cat([inputs, bins], dim=-1))
+        return rows.together(self.out(states))
+
+    def _weighed(self, pulls: Tensor, states: Tensor) -> Tensor:
+        """Means of each prefix's states, (S, P, H); all prefixes at once."""
+        if self.query == "own":
+            return weighted_prefixes((pulls * states).sum(-1), states)
+        logits = states @ pulls.transpose(1, 2)  # (S, P of prefixes, P of positions)
+        ahead = torch.ones_like(logits, dtype=torch.bool).triu(1)
+        return logits.masked_fill(ahead, -torch.inf).softmax(-1) @ states
+
+
+def weighted_prefixes(logits: Tensor, values: Tensor) -> Tensor:
+    """softmax(logits of each prefix) @ values, for all prefixes in O(P): (S, P), (S, P, H).
+
+    In double precision, which holds weights down to e^-700 of the row's largest: logits are sums of
+    H products of numbers within 1 of 0, H at most 350.
+    """
+    weights = (logits - logits.detach().amax(1, keepdim=True)).double().exp()
+    sums = (weights[..., None] * values).cumsum(1) / weights.cumsum(1)[..., None]
+    return sums.to(values.dtype)
