@@ -24,10 +24,22 @@ def stepped(lstm: nn.LSTM, x: Tensor, state: Tensor, cell: Tensor) -> tuple[Tens
 
 
 @pytest.mark.parametrize(
-    ("variant", "query"), [("time_att", "own"), ("time_att", "last"), ("time_cat", "own")]
+    ("variant", "query"),
+    [
+        ("time_att", "own"),
+        ("time_att", "last"),
+        ("time_cat", "own"),
+        ("user_att", "own"),
+        ("user_cat", "own"),
+        ("time_user", "own"),
+        ("time_user", "last"),
+    ],
 )
 def test_states_are_the_published_ones(variant: str, query: str) -> None:
-    encoder = encoder_of("asars", variant=variant, query=query, hidden=HIDDEN, bin_width=3)
+    width = 8 if "user" in variant else 0
+    encoder = encoder_of(
+        "asars", variant=variant, query=query, hidden=HIDDEN, bin_width=3, user_width=width
+    )
     assert isinstance(encoder, Asars)
     steps = random_steps(n_steps=12, begins_at=((0, 5), (1, 6), (1, 7)))
     states = states_of(encoder, steps)
@@ -39,17 +51,26 @@ def test_states_are_the_published_ones(variant: str, query: str) -> None:
                     state = cell = dwelt = dwelt_cell = nothing
                     past: list[tuple[Tensor, Tensor]] = []
                 x = steps.inputs[row, step]
-                bin_vector = encoder.bins.weight[steps.dwell[row, step]]
+                user = steps.user[row, step]
+                if variant.startswith("time"):
+                    bin_vector = encoder.bins.weight[steps.dwell[row, step]]
                 if variant == "time_cat":
-                    state, cell = stepped(encoder.items, torch.cat([x, bin_vector]), state, cell)
-                    expected = state
-                else:
-                    state, cell = stepped(encoder.items, x, state, cell)
+                    x = torch.cat([x, bin_vector])
+                state, cell = stepped(encoder.items, x, state, cell)
+                if variant in ("time_att", "time_user"):
                     dwelt, dwelt_cell = stepped(encoder.dwells, bin_vector, dwelt, dwelt_cell)
                     past.append((torch.tanh(encoder.pull(dwelt)), state))
-                    own = [float(pull @ (h if query == "own" else state)) for pull, h in past]
-                    weights = torch.softmax(torch.tensor(own), dim=0)
+                    logits = [float(pull @ (h if query == "own" else state)) for pull, h in past]
+                elif variant == "user_att":
+                    past.append((torch.tanh(encoder.pull(state)), state))
+                    logits = [float(pull @ user) for pull, _ in past]
+                if past:
+                    weights = torch.softmax(torch.tensor(logits), dim=0)
                     expected = sum(w * h for w, (_, h) in zip(weights, past, strict=True))
+                else:
+                    expected = state
+                if variant in ("user_cat", "time_user"):
+                    expected = torch.cat([expected, user])
                 torch.testing.assert_close(states[row, step], encoder.out(expected), **CLOSE)
 
 
@@ -80,7 +101,9 @@ def test_segments_lie_apart_and_come_back() -> None:
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"variant": "time_user"}, "one of time_att, time_cat"),
+        ({"variant": "times"}, "one of time_att, time_cat, user_att, user_cat, time_user"),
+        ({"variant": "time_user"}, "user_width = 0 must be above 0 with variant = 'time_user'"),
+        ({"user_width": 32}, "user_width = 32 must be 0 with variant = 'time_att'"),
         ({"query": "first"}, "one of own, last"),
         ({"hidden": 351}, "from 1 to 350"),
         ({"bin_width": 0}, "bin_width = 0 must be at least 1"),

@@ -96,6 +96,88 @@ def test_users_are_forgotten_now_and_then_in_training_only() -> None:
         assert (vectors[NO_USER] == 0).all()
 
 
+def by_group(n_users: int, seed: int, first: int = 0, sessions: int = 6) -> dict[str, list[Any]]:
+    """Sessions of two items: any of ten, then what follows it among users of the same kind (S6).
+
+    The two kinds have followers of their own, which the first item of a session does not tell.
+    """
+    follows = np.random.default_rng(7).permuted([np.arange(10, 20), np.arange(20, 30)], axis=1)
+    rng = np.random.default_rng(seed)
+    users = {}
+    for user in range(first, first + n_users):
+        events = []
+        for session in range(sessions):
+            start = AS_OF_S - (sessions - session) * 9000.0
+            item = int(rng.integers(10))
+            after = int(follows[user % 2, item])
+            events += [(f"i{item:02d}", start), (f"i{after:02d}", start + 60)]
+        users[f"u{user:03d}"] = events
+    return users
+
+
+def second_hits(model: Any, data: DataSet) -> float:
+    """Share of the sessions whose second item is the best one."""
+    h = data.histories
+    event = np.flatnonzero(h.is_target & ~h.session_start)
+    best = model.score(h, Requests.before(h, event)).argmax(1) + 1
+    return float((best == h.item[event]).mean())
+
+
+@pytest.mark.parametrize(
+    ("variant", "seeds"),
+    [
+        ("user_cat", (0,)),
+        pytest.param("user_cat", (1, 2, 3), marks=pytest.mark.nightly),
+        pytest.param("time_user", (1, 2, 3), marks=pytest.mark.nightly),
+    ],
+)
+def test_who_it_is_tells_what_follows(tmp_path: Path, variant: str, seeds: tuple[int, ...]) -> None:
+    gains, losses = [], []
+    vocabulary = [f"i{item:02d}" for item in range(30)]
+    for seed in seeds:
+        folder = tmp_path / str(seed)
+        path = write_dataset(folder / "a", by_group(60, seed), vocabulary=vocabulary)
+        later = {
+            user: [(item, time + 86_400) for item, time in events]
+            for user, events in by_group(120, seed + 50).items()
+        }
+        test = [
+            read_dataset(
+                write_dataset(
+                    folder / name,
+                    {user: later[user] for user in later if (int(user[1:]) < 60) == is_known},
+                    as_of="2016-03-15T13",
+                    window_start="2016-03-14T13",
+                    base=path,
+                )
+            )
+            for name, is_known in (("known", True), ("strangers", False))
+        ]
+        hits = []
+        for parameters in ({"variant": variant, "user_width": 8}, {"variant": "time_att"}):
+            chosen = {
+                "width": 32,
+                "hidden": 32,
+                "plan": "session_windows",
+                "epochs": 15,
+                "learning_rate": 0.01,
+                "negatives": 0,
+                "input_dropout": 0.0,
+                "dropout": 0.0,
+                "validation_share": 0.0,
+                "device": "cpu",
+                **parameters,
+            }
+            model = build("asars", chosen)
+            model.fit(read_dataset(path), seed, lambda _: None)
+            hits.append([second_hits(model, part) for part in test])
+        print(f"{variant}, seed {seed}: known users and strangers, with and without: {hits}")
+        gains.append(hits[0][0] - hits[1][0])
+        losses.append(hits[1][1] - hits[0][1])
+    assert np.mean(gains) > 0.3, gains
+    assert np.mean(losses) < 0.1, losses
+
+
 def two_tastes(n_users: int, seed: int, first: int = 0) -> dict[str, list[tuple[str, float]]]:
     """Users of two groups by their number; which items one draws from is all that is to learn."""
     rng = np.random.default_rng(seed)

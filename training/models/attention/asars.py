@@ -1,16 +1,20 @@
-"""ASARS: what was dwelt on weighs more in the state of a session (ASARS 2.2, 2.3; no users here).
+"""ASARS: what was dwelt on weighs more in the state of a session, and whose it is (ASARS 2.2, 2.3).
 
     h_i = LSTM(what step i is told),  u_i = LSTM'(E_bin[dwell bin of the item that it is told])
     p_i = tanh(W u_i + b)                                                     (eq. 15)
     own:  w_j = p_j . h_j,   last:  w_kj = p_j . h_k
     alpha_k = softmax(w_k,1 .. w_k,k),  q_k = sum_j alpha_kj h_j              (eqs. 16-18)
-    s_k = V q_k + c
+
+    time_att:  s_k = V q_k + c              time_user:  s_k = V [q_k; E_user] + c, the whole model
+    time_cat:  s_k = V h_k + c of one LSTM that is told the embedded bin beside the item
+    user_cat:  s_k = V [h_k; E_user] + c
+    user_att:  s_k = V q_k + c with p_j = tanh(W h_j + b), w_j = p_j . E_user         (eq. 19)
 
 The paper leaves open whose h the weights ask; ``own`` is what eq. 18 prints.  That equation fills
 what lies ahead with zeros before the softmax, which would give the future weight: it is left out
-of the sums here.  time_cat is one LSTM that is told the embedded bin beside the item, s_k = V h_k +
-c.  The bias of an item by dwell bin (eq. 14) would change how items are scored: it is not here.
-B rows, T steps, D width, H hidden width; S segments of at most P steps.
+of the sums here.  Users that nothing was learned about have E_user = 0.  The bias of an item by
+dwell bin (eq. 14) would change how items are scored: it is not here.  B rows, T steps, D width, H
+hidden width; S segments of at most P steps.
 """
 
 from __future__ import annotations
@@ -26,11 +30,14 @@ from training.nn.steps import Sizes, Steps
 from training.parameters import require, require_choice
 
 _WIDEST = 350
+_OF_TIME, _OF_USERS = ("time_att", "time_cat"), ("user_att", "user_cat", "time_user")
 
 
 @dataclass(frozen=True)
 class AsarsParameters(SequenceParameters):
-    """``variant``: time_att, attention by dwell time, or time_cat, dwell time at the input.
+    """``variant``: time_att, attention by dwell time; time_cat, dwell time at the input; user_att,
+    attention by the user; user_cat, the user beside the state; time_user, time_att and user_cat.
+    Those with a user need ``user_width`` above 0, published: 32, and ``plan`` windows.
 
     ``query``: whether a position is weighed by its own state or by the last one (time_att alone).
     ``hidden``: width of the LSTMs.  ``bin_width``: of the embedded dwell bins.
@@ -44,7 +51,10 @@ class AsarsParameters(SequenceParameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_choice("variant", self.variant, ("time_att", "time_cat"))
+        require_choice("variant", self.variant, (*_OF_TIME, *_OF_USERS))
+        has_user = self.variant in _OF_USERS
+        rule = f"{'above 0' if has_user else '0'} with variant = {self.variant!r}"
+        require((self.user_width > 0) == has_user, "user_width", self.user_width, rule)
         require_choice("query", self.query, ("own", "last"))
         rule = f"from 1 to {_WIDEST}"
         require(1 <= self.hidden <= _WIDEST, "hidden", self.hidden, rule)
@@ -52,30 +62,42 @@ class AsarsParameters(SequenceParameters):
 
 
 class Asars(nn.Module):
-    """An LSTM over items, and one over dwell times that says which of its states count."""
+    """An LSTM over items, and one over dwell times, or the user, to weigh its states."""
 
     def __init__(self, sizes: Sizes, parameters: AsarsParameters) -> None:
         super().__init__()
         hidden, bin_width = parameters.hidden, parameters.bin_width
-        self.attends, self.query = parameters.variant == "time_att", parameters.query
-        self.bins = nn.Embedding(sizes.dwell_bins + 1, bin_width)
-        told_bins = 0 if self.attends else bin_width
-        self.items = nn.LSTM(sizes.inputs + told_bins, hidden, batch_first=True)
-        if self.attends:
+        variant, self.query = parameters.variant, parameters.query
+        inputs = sizes.inputs
+        self.bins = self.dwells = self.pull = None
+        if variant in ("time_att", "time_user", "time_cat"):
+            self.bins = nn.Embedding(sizes.dwell_bins + 1, bin_width)
+        if variant == "time_cat":
+            inputs += bin_width
+        elif variant in ("time_att", "time_user"):
             self.dwells = nn.LSTM(bin_width, hidden, batch_first=True)
             self.pull = nn.Linear(hidden, hidden)
-        self.out = nn.Linear(hidden, sizes.width)
+        elif variant == "user_att":
+            self.pull = nn.Linear(hidden, sizes.user)
+        self.ends_with_user = variant in ("user_cat", "time_user")
+        self.items = nn.LSTM(inputs, hidden, batch_first=True)
+        self.out = nn.Linear(hidden + sizes.user * self.ends_with_user, sizes.width)
 
     def forward(self, steps: Steps) -> Tensor:
         """States (B, T, D)."""
         rows = SegmentRows.of(steps.begins)
-        inputs, bins = rows.apart(steps.inputs), self.bins(rows.apart(steps.dwell))
-        if self.attends:
-            states, _ = self.items(inputs)  # (S, P, H)
-            dwelt, _ = self.dwells(bins)
-            states = self._weighed(torch.tanh(self.pull(dwelt)), states)
-        else:
-            states, _ = self.items(torch.cat([inputs, bins], dim=-1))
+        inputs = rows.apart(steps.inputs)
+        dwelt = None if self.bins is None else self.bins(rows.apart(steps.dwell))
+        if dwelt is not None and self.dwells is None:
+            inputs = torch.cat([inputs, dwelt], dim=-1)
+        states, _ = self.items(inputs)  # (S, P, H)
+        if self.dwells is not None and self.pull is not None:
+            states = self._weighed(torch.tanh(self.pull(self.dwells(dwelt)[0])), states)
+        elif self.pull is not None:
+            logits = (torch.tanh(self.pull(states)) * rows.apart(steps.user)).sum(-1)
+            states = weighted_prefixes(logits, states)
+        if self.ends_with_user:
+            states = torch.cat([states, rows.apart(steps.user)], dim=-1)
         return rows.together(self.out(states))
 
     def _weighed(self, pulls: Tensor, states: Tensor) -> Tensor:
