@@ -43,7 +43,7 @@ from training.models.parts.base import GradientTrained
 
 LOGS = ("yoochoose", "deskdrop", "wikipedia", "movielens-100k")
 RATES = (0.003, 0.01)
-EPOCHS = 12
+EPOCHS = 8
 SEEDS = (0, 1, 2)
 FIRST = "gru4rec"  # what the others are compared with
 BASELINES = ("pop", "recent_pop", "item_knn", "vsknn", "stan")

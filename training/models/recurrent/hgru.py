@@ -37,6 +37,13 @@ class Hgru(nn.Module):
         self.events = nn.GRUCell(sizes.inputs, sizes.width)
         self.sessions = nn.GRUCell(sizes.width, sizes.width)
         self.opening = nn.Linear(sizes.width, sizes.width)
+        # What opens a session went through three maps: PyTorch's small start would all but lose it.
+        for cell in (self.events, self.sessions):
+            for gate in cell.weight_ih.chunk(3):
+                nn.init.xavier_uniform_(gate)
+            for gate in cell.weight_hh.chunk(3):
+                nn.init.orthogonal_(gate)
+        nn.init.orthogonal_(self.opening.weight)
 
     def begin(self, rows: int) -> Carried:
         """Zeros at both levels."""
