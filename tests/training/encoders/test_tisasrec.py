@@ -69,6 +69,7 @@ def test_the_shortest_interval_is_that_known_so_far() -> None:
         elapsed_s=torch.tensor([[0.0, 60, 0, 30, 0, 5]]),
         dwell=torch.zeros(1, 6),
         session_start=torch.zeros(1, 6, dtype=torch.bool),
+        user=torch.zeros(1, 6, 0),
         begins=torch.tensor([[True, False, False, False, True, False]]),
         width=1,
     )
