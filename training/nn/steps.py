@@ -63,16 +63,6 @@ class Steps:
         return is_past & (segment[:, :, None] == segment[:, None, :])
 
 
-def mean_so_far(steps: Steps, values: Tensor) -> Tensor:
-    """Mean of values (B, T, D) over the steps of a segment up to each step, (B, T, D)."""
-    step = torch.arange(values.shape[1], device=values.device)
-    first = torch.where(steps.begins, step, 0).cummax(1).values  # (B, T) of the segment
-    first[:, 0] = 0
-    total = torch.cat([torch.zeros_like(values[:, :1]), values.cumsum(1)], dim=1)  # (B, T + 1, D)
-    before = total.gather(1, first[..., None].expand_as(values))
-    return (total[:, 1:] - before) / (step - first + 1)[..., None]
-
-
 @dataclass(frozen=True)
 class Sizes:
     """What the shapes of an encoder follow from."""

@@ -17,7 +17,7 @@ from training.models import build
 from training.models.parts.base import GradientTrained
 from training.models.shallow.bpr_mf import BprMf
 from training.models.shallow.fm import Fm
-from training.nn.steps import mean_so_far
+from training.nn.past import mean_so_far
 from training.nn.user_table import NO_USER, UserTable, table_rows, user_hashes
 from training.trainer.interface import FitOptions, ParentWeights
 
@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {
 
 def test_means_so_far_are_those_of_a_loop() -> None:
     steps = random_steps(begins_at=((0, 3), (1, 1), (1, 7)))
-    means = mean_so_far(steps, steps.item)
+    means = mean_so_far(steps.item, steps)
     for row in range(3):
         so_far: list[torch.Tensor] = []
         for step in range(9):

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
-from training.nn.steps import Sizes, Steps, mean_so_far
+from training.nn.past import mean_so_far
+from training.nn.steps import Sizes, Steps
 from training.parameters import require
 
 
@@ -46,4 +47,4 @@ class BprMf(nn.Module):
     def forward(self, steps: Steps) -> Tensor:
         """States (B, T, D)."""
         is_new = (steps.user == 0).all(-1, keepdim=True)  # (B, T, 1)
-        return torch.where(is_new, self.scale * mean_so_far(steps, steps.item), steps.user)
+        return torch.where(is_new, self.scale * mean_so_far(steps.item, steps), steps.user)
