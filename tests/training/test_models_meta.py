@@ -230,8 +230,13 @@ def test_rewards_push_down_what_disappoints(tmp_path: Path) -> None:
     system = fit(data, **told, min_batches=2)
     (after_x,) = system.score(data.histories, asked(data)[0].take(np.array([0])))
     assert after_x[2] > after_x[1] + 1
-    with pytest.raises(UsageError, match="loss = 'cross_entropy' has no rewards"):
-        build("hrnn_meta", {"rewards": {"skip": 0.0}})
+    # With any other loss they weigh targets: what weighs nothing is as if it had not happened.
+    weighed = fit(data, **NOTHING, rewards={"skip": 0.0, "buy": 1.0}, min_batches=2)
+    (after_x,) = weighed.score(data.histories, asked(data)[0].take(np.array([0])))
+    assert after_x[2] > after_x[1] + 1
+    even = fit(data, **NOTHING, min_batches=2)
+    (after_x,) = even.score(data.histories, asked(data)[0].take(np.array([0])))
+    assert abs(after_x[2] - after_x[1]) < 0.5
 
 
 def test_values_are_predicted_and_feedback_is_what_tells(tmp_path: Path) -> None:

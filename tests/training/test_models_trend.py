@@ -15,7 +15,7 @@ from pipeline.hours import US_PER_HOUR, Hour
 from training.data.reader import DataSet, Popularity, Requests, read_dataset
 from training.models import build
 from training.models.parts import decayed_popularity
-from training.models.parts.base import FollowsTrends, Model
+from training.models.parts.base import FollowsTrends, GradientTrained, Model
 from training.models.parts.decayed_popularity import (
     HourCounts,
     TrendRule,
@@ -23,6 +23,7 @@ from training.models.parts.decayed_popularity import (
     age_h_at,
     log_q_at,
 )
+from training.trainer.interface import FitOptions, ParentWeights
 
 HOUR_S = 3600
 N_ITEMS = 4
@@ -248,3 +249,43 @@ def test_parameters_out_of_range(value: float) -> None:
 
     with pytest.raises(UsageError, match=r"half_life_h = .* must be above 0"):
         build("hrnn_trend", {"half_life_h": value})
+
+
+def test_the_published_form_adds_log_q_of_one_window_in_full(tmp_path: Path) -> None:
+    base, _ = fashion_log(tmp_path)
+    published = {
+        **FAST,
+        "epochs": 2,
+        "mixture": False,
+        "half_life_h": 1e6,
+        "trend_window_h": 1,
+        "trend_temperature": 1.0,
+    }
+    system = build("hrnn_trend", published)
+    system.fit(base, 0, lambda progress: None)
+    tensors = system.tensors()
+    assert tensors["temperature"] == 1.0
+    assert "mixture.weight" not in tensors
+    plain = build("hrnn", {"width": 8, "device": "cpu"})
+    plain.load({name: tensor for name, tensor in tensors.items() if name != "temperature"})
+    as_of = base.manifest.as_of.index
+    requests = Requests(np.arange(3), np.full(3, 2), np.full(3, as_of * US_PER_HOUR + 1))
+    added = system.score(base.histories, requests) - plain.score(base.histories, requests)
+    events = np.full(len(base.item_ids), 0.1)
+    popularity = base.popularity
+    for item, hour, count in zip(
+        popularity.item, popularity.hour_index, popularity.events, strict=True
+    ):
+        if hour == as_of - 1:
+            events[item - 1] += count
+    assert events.sum() > 5
+    assert np.allclose(added, np.log(events / events.sum()), atol=1e-4)
+    # A model that is continued obeys its own parameters, not what its parent learned.
+    learned = build("hrnn_trend", {**FAST, "mixture": False})
+    learned.fit(base, 0, lambda progress: None)
+    assert learned.tensors()["temperature"] != 1.0
+    going_on = build("hrnn_trend", published)
+    assert isinstance(going_on, GradientTrained)
+    start = ParentWeights("parent", learned.tensors(), base.item_ids)
+    going_on.fit_with(base, 0, lambda progress: None, FitOptions(parent=start))
+    assert going_on.tensors()["temperature"] == 1.0

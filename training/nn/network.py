@@ -53,6 +53,7 @@ class NetOptions:
     dwell: bool
     feedback: bool
     prior: bool
+    temperature: float = 0.0  # of the prior; 0 is learned
     rates: bool = False
     user_width: int = 0
     user_dropout: float = 0.0
@@ -156,8 +157,14 @@ class StateNet(nn.Module):
         self.strength = nn.Parameter(torch.full((), 0.1)) if options.rates else None
         # How strongly log q counts (HRNN 3.2); learned from a start at face value.
         self.temperature = nn.Parameter(torch.ones(())) if options.prior else None
+        self.fix_temperature()
         # The GRU is written out already; what is left to fuse is what leads up to it.
         self.tell = torch.compile(self.inputs, dynamic=True) if options.compiled else self.inputs
+
+    def fix_temperature(self) -> None:
+        """Set the temperature to what was told, where it is not learned."""
+        if self.temperature is not None and self.options.temperature:
+            self.temperature.requires_grad_(False).fill_(self.options.temperature)
 
     @property
     def recurrent(self) -> RecurrentEncoder | None:

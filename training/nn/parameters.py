@@ -35,10 +35,11 @@ class NeuralParameters:
     scored where there are no more (0: always all); ``sampler``: in proportion to frequency **
     ``negative_power``, uniform, the batch's own targets, or those without what the user has met
     (local, ASARS 2.4); ``log_q_correction``: draws stand for the items they were drawn from, so
-    that the loss is that over all items (HRNN eq. 4); ``score_penalty``: of bpr_max; ``rewards``: r
-    of HRNN 3.3 by event type; ``ips_temperature``: log of the training frequency, divided by this,
-    is added in training only, so that what is learned is taste and not exposure (HRNN 3.2 and
-    4.4); 0 leaves it out.
+    that the loss is that over all items (HRNN eq. 4); ``score_penalty``: of bpr_max; ``rewards``:
+    by event type, r of HRNN 3.3 with one_against_all, with any other loss what a target's loss is
+    multiplied by (M3's label weights); ``ips_temperature``: log of the training frequency, divided
+    by this, is added in training only, so that what is learned is taste and not exposure (HRNN 3.2
+    and 4.4); 0 leaves it out.
 
     Learning: at most ``epochs``; where ``validation_share`` is above 0 the latest part of the
     targets is kept apart, learning stops after ``patience`` epochs without a better MRR on it, and
@@ -137,11 +138,6 @@ class NeuralParameters:
         for kind, reward in self.rewards.items():
             is_share = type(reward) in (int, float) and 0 <= reward <= 1
             require(is_share, f"rewards.{kind}", reward, "between 0 and 1")
-        if self.rewards and self.loss != "one_against_all":
-            raise UsageError(
-                f"parameter rewards is given, but loss = {self.loss!r} has no rewards: "
-                "use one_against_all"
-            )
 
     def require_event_types(self, event_types: Sequence[str]) -> None:
         """Refuse rewards of events that there are none of.

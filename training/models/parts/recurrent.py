@@ -221,6 +221,7 @@ class RecurrentModel:
                 users = (take_tensor(start.tensors, _KNOWN_USERS), self._known_users)
             continuation = WarmStart(start, before, data.item_ids, memory, users)
             continuation.weights(net)
+            net.fix_temperature()
             if self.parameters.new_items == "neighbours":
                 begin_new_items(net.items, data.histories, continuation.new_items, before_us)
             cold, optimiser = continuation.cold(item_events), continuation.optimiser(net)
@@ -250,6 +251,7 @@ class RecurrentModel:
             dwell=chosen.dwell_input,
             feedback=chosen.feedback_input,
             prior=self.follows_trend,
+            temperature=self.prior_temperature,
             user_width=chosen.user_width,
             user_dropout=chosen.user_dropout,
             compiled=chosen.compile,
@@ -305,6 +307,11 @@ class RecurrentModel:
     def follows_trend(self) -> bool:
         """Whether log q of the hour counts, as strongly as the network learns."""
         return False
+
+    @property
+    def prior_temperature(self) -> float:
+        """How strongly log q counts where that is not learned; 0 where it is."""
+        return 0.0
 
     def _prepare(self, data: DataSet, split: TargetSplit, start: ParentWeights | None) -> None:
         """Let a variant get ready before training starts; weights are those it begins with."""

@@ -72,6 +72,10 @@ class TrendParameters(RecurrentParameters):
     """``trend``: whether q is told apart at all; without it there is no mixture either.
 
     ``half_life_h``: after so long an event counts half.
+    ``trend_window_h``: hours before a request that count at all; 0 are all that the data set knows.
+    ``trend_temperature``: how strongly log q counts; 0 is learned, and then fitted.  As printed in
+    HRNN eq. 5, one window counts evenly and in full: ``mixture: false``, ``trend_window_h: 1``,
+    ``trend_temperature: 1``.
     ``smoothing``: events that every item is granted, so that none is impossible.
     ``mixture``: whether repetition, neighbours, age and a second half-life of q are weighed too.
     ``affinity``: whether what the network learned of taste is weighed; without it the mixture is
@@ -82,6 +86,8 @@ class TrendParameters(RecurrentParameters):
 
     trend: bool = True
     half_life_h: float = 12.0
+    trend_window_h: int = 0
+    trend_temperature: float = 0.0
     smoothing: float = 0.1
     mixture: bool = True
     affinity: bool = True
@@ -91,7 +97,8 @@ class TrendParameters(RecurrentParameters):
         super().__post_init__()
         for name in ("half_life_h", "smoothing"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        require(self.similar_sessions >= 0, "similar_sessions", self.similar_sessions, "0 or more")
+        for name in ("similar_sessions", "trend_window_h", "trend_temperature"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         if not self.affinity and not (self.trend and self.mixture):
             raise UsageError(
                 "parameter affinity is false, but only the mixture says anything without the "
@@ -125,6 +132,11 @@ class TrendModel(RecurrentModel):
         """Whether what is recent has a part in the scores."""
         return self.parameters.trend
 
+    @property
+    def prior_temperature(self) -> float:
+        """As the parameters say."""
+        return self.parameters.trend_temperature
+
     def fit_with(
         self, data: DataSet, seed: int, report: Report, options: FitOptions
     ) -> dict[str, float]:
@@ -144,7 +156,10 @@ class TrendModel(RecurrentModel):
         chosen = self.parameters
         n_items = len(data.item_ids)
         counts = HourCounts.of_popularity(data.popularity)
-        rule = TrendRule(chosen.half_life_h, chosen.smoothing, data.manifest.popularity_window_h)
+        window_h = data.manifest.popularity_window_h
+        if chosen.trend_window_h:
+            window_h = min(window_h, chosen.trend_window_h)
+        rule = TrendRule(chosen.half_life_h, chosen.smoothing, window_h)
         evidence = FeatureStore(
             counts, data.manifest.as_of.index, rule, n_items, Neighbours.none(n_items)
         )
@@ -190,6 +205,8 @@ class TrendModel(RecurrentModel):
         younger ones take part, to know nothing of an item would seem a virtue.
         """
         self._weighed = True
+        if self.parameters.trend_temperature and not self.parameters.mixture:
+            return  # what is told needs no fitting
         histories, is_past = data.histories, np.asarray(data.histories.time_us) < begins_us
         item = np.asarray(histories.item).astype(np.int64) - 1
         events = np.bincount(item[is_past], minlength=len(data.item_ids))
