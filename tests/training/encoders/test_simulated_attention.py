@@ -79,7 +79,7 @@ def test_places_tell_the_order_whatever_the_seed(
 
 # S7: forgetting by the clock.
 
-FORGET = {"epochs": 15, "learning_rate": 0.02}
+FORGET = {"epochs": 15, "learning_rate": 0.02, "min_batches": 80}
 GRU = {"name": "gru4rec", "plan": "windows", "max_len": 50}
 
 
