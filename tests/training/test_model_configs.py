@@ -94,7 +94,7 @@ def test_settings_that_are_refused(models: list[object], sentence: str) -> None:
 
 def test_names_that_nobody_knows() -> None:
     settings = settings_of("pop")
-    with pytest.raises(UsageError, match="no model 'nope': use one of pop, .*gru4rec, "):
+    with pytest.raises(UsageError, match=r"no model 'nope': use one of pop, .*gru4rec, "):
         configured(settings, "nope")
     with pytest.raises(UsageError, match="no model 'nope'"):
         chosen(settings_of("pop", "nope"), [], None)
