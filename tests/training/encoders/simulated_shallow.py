@@ -32,6 +32,9 @@ LEARN: dict[str, Any] = {
 over_seeds = pytest.mark.parametrize(
     "seeds", [(0,), pytest.param((0, 1, 2), marks=pytest.mark.nightly)], ids=["one", "three"]
 )
+over_seeds_by_night = pytest.mark.parametrize(
+    "seeds", [pytest.param((0, 1, 2), marks=pytest.mark.nightly)], ids=["three"]
+)
 Events = Sequence[tuple[Any, ...]]
 
 

@@ -1,0 +1,133 @@
+"""What recurrent encoders remember, and what their levels, gates and norms are for, on logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from simulated_shallow import BEGIN_S, HOUR_S, mean_hits, over_seeds, over_seeds_by_night, two_parts
+from synthetic import AS_OF_S
+
+from pipeline.hours import Hour
+from training.data.reader import DataSet
+
+NOTHING_DROPPED = {"dropout": 0.0, "input_dropout": 0.0}
+
+
+@over_seeds
+def test_one_table_knows_items_that_were_rarely_a_target(
+    tmp_path: Path, seeds: tuple[int, ...]
+) -> None:
+    """x, a marker, x again: a hundred items, each an input 20 times and a target twice."""
+    n_items, n_markers, rng = 100, 4, np.random.default_rng(1)
+    window = Hour(AS_OF_S // HOUR_S - 24)
+    window_s = window.index * HOUR_S
+    returning = np.concatenate([rng.permutation(n_items) for _ in range(3)])
+    users = []
+    for item in returning[:266]:  # three quarters of them are learned from
+        marker = n_items + int(rng.integers(n_markers))
+        events = [
+            (int(other), window_s - 700.0 + at)
+            for at, other in enumerate(rng.integers(n_items, size=9))
+        ]
+        events += [(int(item), window_s - 120.0), (marker, window_s - 60.0)]
+        users.append([*events, (int(item), window_s + 60.0)])
+    parts = two_parts(tmp_path, users, n_items + n_markers, window_start=str(window))
+    learned = {
+        "counts": lambda place: place == 11,
+        "plan": "users",
+        "epochs": 15,
+        "learning_rate": 0.02,
+    }
+    tied = mean_hits("gru_layers", parts, seeds, tied=True, **learned)
+    assert tied > mean_hits("gru_layers", parts, seeds, tied=False, **learned) + 0.1
+
+
+@over_seeds_by_night
+def test_normalised_layers_learn_a_machine_in_half_the_epochs(
+    tmp_path: Path, seeds: tuple[int, ...]
+) -> None:
+    """A machine of 16 states that shows 4 faces; a coin, shown too, bends its way."""
+    n_states, n_faces, rng = 16, 4, np.random.default_rng(1)
+    face = rng.permutation(np.repeat(np.arange(n_faces), n_states // n_faces))
+    follower = [rng.permutation(n_states) for _ in range(2)]
+    users = []
+    for _ in range(60):
+        state, events = int(rng.integers(n_states)), []
+        for at in range(200):
+            coin = int(rng.random() > 0.93)
+            state = int(follower[coin][state])
+            events.append((int(face[state]) * 2 + coin, BEGIN_S + 30.0 * at))
+        users.append(events)
+    parts = two_parts(tmp_path, users, 2 * n_faces)
+    learned = {
+        "counts": lambda place: place >= 20,
+        "plan": "users",
+        "bptt_steps": 50,
+        "learning_rate": 0.002,
+        **NOTHING_DROPPED,
+    }
+    assert mean_hits("gru_layers", parts, seeds, layer_norm=True, epochs=3, **learned) > 0.8
+    assert mean_hits("gru_layers", parts, seeds, layer_norm=False, epochs=6, **learned) < 0.8
+
+
+def levels_log(folder: Path, lengths: tuple[int, ...], n_users: int) -> DataSet:
+    """Sessions whose first item is the follower of the last session's; the rest is a round."""
+    n_firsts, n_round, rng = 8, 5, np.random.default_rng(1)
+    follower = rng.permutation(n_firsts)
+    users = []
+    for _ in range(n_users):
+        first, time_s, events = int(rng.integers(n_firsts)), float(BEGIN_S), []
+        for length in (*lengths, 1):
+            items = [first, *(n_firsts + at % n_round for at in range(length - 1))]
+            events += [(item, time_s + 30 * at) for at, item in enumerate(items)]
+            time_s += 30 * length + 2 * HOUR_S
+            first = int(follower[first])
+        users.append(events)
+    return two_parts(folder, users, n_firsts + n_round)
+
+
+@over_seeds_by_night
+def test_a_level_of_sessions_remembers_what_the_last_one_began_with(
+    tmp_path: Path, seeds: tuple[int, ...]
+) -> None:
+    parts = levels_log(tmp_path, (3,) * 11, n_users=120)
+    learned = {
+        "counts": lambda place: (place % 3 == 0) & (place > 0),
+        "min_batches": 60,
+        "epochs": 15,
+        "bptt_steps": 18,
+        "learning_rate": 0.02,
+        **NOTHING_DROPPED,
+    }
+    two_levels = mean_hits("hgru", parts, seeds, **learned)
+    assert two_levels > mean_hits("gru4rec", parts, seeds, **learned) + 0.3
+    assert two_levels > mean_hits("hrnn", parts, seeds, **learned) - 0.05
+
+
+@over_seeds_by_night
+def test_the_time_to_the_request_decides(tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    """After hours the user's favourite, with which all began; else the follower of the last."""
+    n_items, rng = 12, np.random.default_rng(1)
+    follower = rng.permutation(n_items)
+    users = []
+    for _ in range(240):
+        favourite, time_s = int(rng.integers(n_items)), float(BEGIN_S)
+        events = [(favourite, time_s)]
+        for _ in range(12):
+            last = events[-1][0]
+            waits = last != favourite and rng.random() < 0.5
+            time_s += rng.uniform(6, 20) * HOUR_S if waits else rng.uniform(30, 300)
+            item = favourite if waits else int(follower[last])
+            events.append(((item + 1) % n_items if item == last else item, time_s))
+        users.append(events)
+    parts = two_parts(tmp_path, users, n_items)
+    learned = {
+        "counts": lambda place: place >= 3,
+        "min_batches": 60,
+        "epochs": 10,
+        **NOTHING_DROPPED,
+    }
+    spans = mean_hits("t_seqrec", parts, seeds, gates="both", **learned)
+    for gates in ("interval", "none"):
+        assert spans > mean_hits("t_seqrec", parts, seeds, gates=gates, **learned) + 0.1, gates
