@@ -74,6 +74,11 @@ class Preparation(_Entry):
             raise ValueError("window_step is more than window_events: events would be lost")
         return self
 
+    def __str__(self) -> str:
+        """The rules that differ from what is usual, like ``min_item_events 20``."""
+        rules = self.model_dump(exclude_defaults=True)
+        return ", ".join(f"{name} {value}" for name, value in rules.items())
+
     @property
     def step(self) -> int:
         """From one window to the next; 0 without windows."""

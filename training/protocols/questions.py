@@ -56,7 +56,7 @@ def exam_of(log: Log, protocol: Protocol, rules: Preparation) -> Exam:
     if not len(log):
         raise UsageError(
             f"{protocol.id}: the preparation leaves no event: this log is too small for its "
-            f"thresholds ({rules.model_dump(exclude_defaults=True)})"
+            f"thresholds, {rules}"
         )
     halves = split_log(log, protocol.split)
     learned, tested, is_target = halves.learned, halves.tested, halves.is_target

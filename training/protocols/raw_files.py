@@ -152,7 +152,7 @@ def read_log(
     return log
 
 
-def _coded(columns: Sequence[Any]) -> Coded:
+def _coded(columns: list[Any]) -> Coded:
     """Labels of one file after the other, numbered in the order in which they first occur."""
     labels: Any = union_categoricals(columns)
     code, rows = pd.factorize(labels.codes)

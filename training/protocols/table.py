@@ -42,6 +42,7 @@ def text(result: Result) -> str:
         f"{counted(sizes[f'{what}_users'], 'user')} on {counted(sizes[f'{what}_items'], 'item')}"
         for what in ("read", "prepared", "learned")
     ]
+    log.append(f"preparation: {protocol.preparation_of(protocol.data[result.data])}")
     asked_of = (
         f"asked: {counted(sizes['targets'], 'target')} of "
         f"{counted(sizes['tested_users'], 'user')}; "
