@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.dataset.by_time import dataset_folder
-from pipeline.errors import UsageError
 from pipeline.settings.folders import path_option
 from pipeline.workspace import CommandContext
 from training.cli.adopt import adopt
 from training.cli.gate import approve, gate
+from training.cli.leaderboard import leaderboard
 from training.cli.loop import loop
 from training.cli.options import DataSet
 from training.cli.promote import promote, rollback
@@ -21,16 +21,13 @@ from training.cli.recommend import recommend
 from training.cli.replay import replay
 from training.cli.train import refit, stale, train
 from training.fit.model_lines import judged_dataset
-from training.steps.evaluate import HourData, evaluate_step, leaderboard_step
+from training.steps.evaluate import HourData, evaluate_step
 from training.steps.monitor import monitor_champion
-from training.steps.protocol import protocol_step, refuse_failed
 from training.steps.report import report_step
 from training.steps.result import print_result
 
 if TYPE_CHECKING:
     from pipeline.maintenance.maintain import ModelInputs
-
-_SEEDS = 3
 
 
 def judge(
@@ -92,48 +89,6 @@ def evaluate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Rank the events after the data set's time by every candidate and by the champion."""
     ctx: CommandContext = context.obj
     print_result(ctx, evaluate_step(ctx, HourData(ctx, judged_dataset(ctx, dataset))))
-
-
-def leaderboard(
-    context: typer.Context,
-    dataset: DataSet = "last",
-    protocol: Annotated[
-        str | None,
-        typer.Option(help="a published protocol, like P1, or the path of a file of one's own"),
-    ] = None,
-    raw: Annotated[
-        Path | None,
-        typer.Option(
-            parser=path_option,
-            metavar="PATH",
-            help="of a protocol: file or folder of the raw log; default: source.path",
-        ),
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(help="of a protocol: how often models begin anew; default: 3", min=1),
-    ] = None,
-    models: Annotated[
-        str | None, typer.Option(help="of a protocol: only these, like pop,fmc; default: all")
-    ] = None,
-) -> None:
-    """Show every system on one data set, one protocol, with confidence intervals.
-
-    With ``--protocol`` a published protocol is run on the raw files of its log, from the data to
-    the paper's table, with the published figures beside those reached here.
-    """
-    ctx: CommandContext = context.obj
-    if protocol is None:
-        for option, value in (("--raw", raw), ("--seeds", seeds), ("--models", models)):
-            if value is not None:
-                raise UsageError(f"{option} is of a protocol: give --protocol too")
-        print_result(ctx, leaderboard_step(ctx, HourData(ctx, judged_dataset(ctx, dataset))))
-        return
-    folder = raw or ctx.settings.source.path
-    names = models.split(",") if models else []
-    tables = protocol_step(ctx, protocol, folder, seeds or _SEEDS, names)
-    print_result(ctx, tables)
-    refuse_failed(tables.value)
 
 
 def report(context: typer.Context) -> None:

@@ -176,6 +176,6 @@ def gini(shown: Ints) -> float:
     total = int(shown.sum())
     if not total:
         return float("nan")
-    place = np.arange(1, len(shown) + 1)
-    weights = 2 * place - len(shown) - 1
+    order = np.arange(1, len(shown) + 1)
+    weights = 2 * order - len(shown) - 1
     return float((weights * np.sort(shown)).sum() / (len(shown) * total))

@@ -49,8 +49,8 @@ def of_latest_sessions(session: Ints, time_us: Ints, share: float) -> Bools:
 
 def last_of_user(user: Ints, most: int) -> Bools:
     """The last ``most`` events of each user, (N,)."""
-    place, length = places_in(user)
-    latest: Bools = place >= length - most
+    index, length = places_in(user)
+    latest: Bools = index >= length - most
     return latest
 
 
@@ -89,8 +89,8 @@ def windows(log: Log, most: int, step: int) -> tuple[Log, Ints, Bools]:
     sizes = np.minimum(most, lengths[history] - starts)
     row, event = ranges(first[history] + starts, sizes)
     cut = log.take(event)
-    place, _ = places_in(row)
+    index, _ = places_in(row)
     ids = log.user_ids[log.user[first]]
     names = [f"{ids[of]}/{at}" for of, at in zip(history, number, strict=True)]
     cut = replace(cut, user=row, session=row, user_ids=np.array(names, object))
-    return cut, event, (number[row] == 0) | (place >= most - step)
+    return cut, event, (number[row] == 0) | (index >= most - step)

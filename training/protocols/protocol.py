@@ -77,7 +77,8 @@ class Preparation(_Entry):
     def __str__(self) -> str:
         """The rules that differ from what is usual, like ``min_item_events 20``."""
         rules = self.model_dump(exclude_defaults=True)
-        return ", ".join(f"{name} {value}" for name, value in rules.items())
+        shown = (f"{n} {'null' if rule is None else rule}" for n, rule in rules.items())
+        return ", ".join(shown) or "none"
 
     @property
     def step(self) -> int:

@@ -43,7 +43,7 @@ class Exam:
     train: DataSet
     test: DataSet
     questions: answers.Questions
-    place: Ints  # (m,) of each pair's item among those that come after, 0 first
+    index: Ints  # (m,) of each pair's item among those that come after, 0 first
     left_out: int  # targets on items that nothing was learned of
 
 
@@ -71,20 +71,20 @@ def exam_of(log: Log, protocol: Protocol, rules: Preparation) -> Exam:
         tested, row, is_first = windows(tested, rules.window_events, rules.step)
         is_target = is_first & is_target[row]
     if protocol.questions.targets == "last":
-        place, length = places_in(tested.user)
-        is_target &= place == length - 1
+        index, length = places_in(tested.user)
+        is_target &= index == length - 1
     as_of = Hour(int(learned.time_us.max()) // US_PER_HOUR + 1)
     catalogue = catalogue_of(learned, 1, rules.gap_s or _longest_silence_s(learned) + 1)
     train = training_set(learned, catalogue, as_of)
     # A history's first event follows nothing.
     test, left_out = question_set(tested, catalogue, as_of, is_target, least_context=1)
-    questions, place = questions_of(test, protocol.questions)
+    questions, index = questions_of(test, protocol.questions)
     if not len(questions.requests):
         raise UsageError(
             f"{protocol.id}: nothing is asked: no tested user acts again on an item that was "
             "learned of: this log is too small for the protocol"
         )
-    return Exam(train, test, questions, place, left_out)
+    return Exam(train, test, questions, index, left_out)
 
 
 def _longest_silence_s(log: Log) -> int:
@@ -93,7 +93,7 @@ def _longest_silence_s(log: Log) -> int:
 
 
 def questions_of(test: DataSet, wanted: Questions) -> tuple[answers.Questions, Ints]:
-    """What is asked of a test set, and the place of each pair's item among what comes after.
+    """What is asked of a test set, and the index of each pair's item among what comes after.
 
     A request's items are distinct: one that comes twice stands where it comes first.
     """
@@ -142,7 +142,7 @@ def figures(exam: Exam, replies: Answers, wanted: Questions, speed: float) -> di
     for name, metric, k, n in wanted.columns():
         match metric:
             case "set_recall":
-                near = exam.place < n if n else np.ones(len(row), np.bool_)
+                near = exam.index < n if n else np.ones(len(row), np.bool_)
                 value = answers.set_recall(replies.hits[k][near], row[near])
             case "set_precision":
                 value = answers.set_precision(replies.hits[k], row, k)

@@ -50,13 +50,13 @@ def split_log(log: Log, split: Split) -> Halves:
         case RandomUsers():
             return _random_users(log, split)
         case LastSessions():
-            place, count = session_places(log)
-            late = place >= count - np.maximum(1, np.rint(count * split.share))
+            index, count = session_places(log)
+            late = index >= count - np.maximum(1, np.rint(count * split.share))
             # A user with one session has nothing to learn from, and is not asked.
             return _by_ends(log, ~late, late & (count > 1))
         case LeaveLastOut():
-            place, length = places_in(log.user)
-            last = place == length - 1
+            index, length = places_in(log.user)
+            last = index == length - 1
             return _by_ends(log, ~last, last & (length > 1))
         case HalfGiven():
             return _half_given(log, split)
@@ -72,9 +72,9 @@ def session_places(log: Log) -> tuple[Ints, Ints]:
     """Place of each event's session among its user's, 0 first, and their number, both (N,)."""
     number = np.cumsum(starts_of(log.session)) - 1
     first, lengths = group_sizes(log.user)
-    place = number - np.repeat(number[first], lengths)
+    index = number - np.repeat(number[first], lengths)
     counts = number[first + lengths - 1] - number[first] + 1
-    return place, np.repeat(counts, lengths)
+    return index, np.repeat(counts, lengths)
 
 
 def _by_ends(log: Log, is_learned: Bools, is_target: Bools) -> Halves:
@@ -107,8 +107,8 @@ def _half_given(log: Log, split: HalfGiven) -> Halves:
     drawn = _drawn_users(log, split.seed)
     is_tested = np.isin(log.user, drawn[: min(split.users, len(drawn) // 2)])
     tested = log.take(is_tested)
-    place, length = places_in(tested.user)
-    return Halves(log.take(~is_tested), tested, place >= (length + 1) // 2)
+    index, length = places_in(tested.user)
+    return Halves(log.take(~is_tested), tested, index >= (length + 1) // 2)
 
 
 def _drawn_users(log: Log, seed: int) -> Ints:

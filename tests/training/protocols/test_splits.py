@@ -248,5 +248,5 @@ def test_the_figures_of_a_list_of_one_next_item_are_those_of_its_rank() -> None:
     replies = answers_of(
         model, exam.test.histories, exam.questions, n_items, [3], has_chances=False
     )
-    nearest = exam.place == 0
+    nearest = exam.index == 0
     assert np.array_equal(replies.hits[3][nearest], replies.rank <= 3)
