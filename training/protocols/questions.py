@@ -76,8 +76,9 @@ def exam_of(log: Log, protocol: Protocol, rules: Preparation) -> Exam:
     as_of = Hour(int(learned.time_us.max()) // US_PER_HOUR + 1)
     catalogue = catalogue_of(learned, 1, rules.gap_s or _longest_silence_s(learned) + 1)
     train = training_set(learned, catalogue, as_of)
-    # A history's first event follows nothing.
-    test, left_out = question_set(tested, catalogue, as_of, is_target, least_context=1)
+    # A history's first event follows nothing; half a history is given or nothing is asked.
+    least = 0 if protocol.questions.targets == "list" else 1
+    test, left_out = question_set(tested, catalogue, as_of, is_target, least)
     questions, index = questions_of(test, protocol.questions)
     if not len(questions.requests):
         raise UsageError(
@@ -105,7 +106,7 @@ def questions_of(test: DataSet, wanted: Questions) -> tuple[answers.Questions, I
     user = histories.user_of_event[event]
     stops = histories.offsets[user + 1]
     if wanted.targets == "list":
-        first = np.flatnonzero(starts_of(user))
+        first = np.flatnonzero(starts_of(user) & (requests.length > 0))
         requests, event, item, stops = requests.take(first), event[first], item[first], stops[first]
         lengths = stops - event
     else:

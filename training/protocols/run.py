@@ -9,6 +9,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
+from pipeline.array_types import Ints
 from pipeline.errors import HourglassError, UsageError, suggest
 from training.fit.model_configs import ModelConfig, agreeing
 from training.metrics.answers import answers_of
@@ -158,8 +161,8 @@ def _sizes(whole: Log, log: Log, exam: Exam) -> dict[str, int]:
     sizes = {}
     for name, events in (("read", whole), ("prepared", log)):
         sizes[f"{name}_events"] = len(events)
-        sizes[f"{name}_users"] = len(set(events.user.tolist()))
-        sizes[f"{name}_items"] = len(set(events.item.tolist()))
+        sizes[f"{name}_users"] = _distinct(events.user)
+        sizes[f"{name}_items"] = _distinct(events.item)
     train, requests = exam.train.manifest, exam.questions.requests
     return {
         **sizes,
@@ -167,9 +170,13 @@ def _sizes(whole: Log, log: Log, exam: Exam) -> dict[str, int]:
         "learned_users": train.n_users,
         "learned_items": train.n_items,
         "targets": len(requests),
-        "tested_users": len(set(requests.user.tolist())),
+        "tested_users": _distinct(requests.user),
         "left_out_targets": exam.left_out,
     }
+
+
+def _distinct(codes: Ints) -> int:
+    return int(np.count_nonzero(np.bincount(codes)))
 
 
 def _row(

@@ -187,6 +187,7 @@ def test_what_is_shipped_can_be_run(name: str) -> None:
     for data in protocol.data.values():
         assert data.format in FORMATS
     assert any(data.published for data in protocol.data.values())
+    assert not [name for name in protocol.models if "," in name]  # --models could not name it
     for entry in protocol.models.values():
         if entry.type in MODEL_NAMES:
             build(entry.type, entry.parameters)
