@@ -18,21 +18,22 @@ n users, C held-out items, V items of the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.figures import Figures, Runs
 from benchmarks.quality.logs import FilmLog
-from benchmarks.quality.parts import US_PER_HOUR, catalogue_of, frozen
+from benchmarks.quality.parts import US_PER_HOUR, with_known
 from benchmarks.quality.progress import Say
 from benchmarks.quality.ranking import Entry, fitted
-from pipeline.hours import Hour
+from pipeline.hours import HOUR_S, Hour
 from training.data.arrays import ranges
 from training.data.reader import DataSet, Features, Requests
 from training.metrics.ranking import blocks
 from training.models.parts.base import Model
+from training.protocols.datasets import catalogue_of, training_set
 
 CUTOFFS = (5, 25)
 _RIDGE = 1.0
@@ -62,9 +63,9 @@ def cold_task(films: FilmLog, seed: int, share: float | None) -> ColdTask:
     """
     log = films.log
     rng = np.random.default_rng(seed)
-    items = np.array(sorted(set(log.item)), object)
+    items = np.array(sorted(log.item_ids[np.unique(log.item)]), object)
     held_out = rng.permutation(items)[: len(items) // 2]
-    is_held_out = np.isin(log.item.astype(str), held_out.astype(str))
+    is_held_out = np.isin(log.item_ids.astype(str), held_out.astype(str))[log.item]
     if share is None:
         as_of = Hour(int(log.time_us.max()) // US_PER_HOUR + 1)
         wanted = is_held_out
@@ -73,14 +74,20 @@ def cold_task(films: FilmLog, seed: int, share: float | None) -> ColdTask:
         wanted = is_held_out & (log.time_us >= as_of.index * US_PER_HOUR)
     before = log.time_us < as_of.index * US_PER_HOUR
     learned = log.take(before & ~is_held_out)
-    catalogue = catalogue_of(learned, 1, films.items, films.users, cold=held_out)
-    train, _ = frozen(learned, catalogue, as_of, is_test=False)
+    catalogue = catalogue_of(learned, 1, HOUR_S)
+    catalogue = replace(
+        catalogue,
+        item_ids=np.concatenate([catalogue.item_ids, np.sort(held_out)]),
+        item_events=np.append(catalogue.item_events, np.zeros(len(held_out), np.int64)),
+    )
+    train = with_known(training_set(learned, catalogue, as_of), films.items, films.users)
     cold = np.flatnonzero(train.item_events == 0)
     histories = train.histories
     row_of = {user: row for row, user in enumerate(histories.user_ids)}
     column_of = {item: at for at, item in enumerate(train.item_ids[cold])}
     relevant = np.zeros((len(histories.user_ids), len(cold)), np.bool_)
-    for user, item in zip(log.user[wanted], log.item[wanted], strict=True):
+    users, wanted_items = log.user_ids[log.user[wanted]], log.item_ids[log.item[wanted]]
+    for user, item in zip(users, wanted_items, strict=True):
         if user in row_of:
             relevant[row_of[user], column_of[item]] = True
     asked = np.flatnonzero(relevant.any(axis=1))

@@ -2,51 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from training.metrics.seed_estimate import Estimate
 
-CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds and half the width of its interval; NaN where one seed alone was run."""
-
-    mean: float
-    half_width: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Estimate:
-        """Student's interval of the mean of independent seeds, at 95 %."""
-        from scipy.stats import t
-
-        n = len(values)
-        if n == 1:
-            return cls(float(values[0]), math.nan, 1)
-        spread = float(np.std(values, ddof=1)) / math.sqrt(n)
-        quantile = float(t.ppf((1 + CONFIDENCE) / 2, n - 1))
-        return cls(float(np.mean(values)), quantile * spread, n)
-
-    @property
-    def said(self) -> dict[str, float | int | None]:
-        """For JSON, which has no NaN."""
-        width = self.half_width
-        return {
-            "mean": self.mean,
-            "half_width": None if math.isnan(width) else width,
-            "seeds": self.n,
-        }
-
-    def __str__(self) -> str:
-        if math.isnan(self.half_width):
-            return f"{self.mean:.4f}"
-        return f"{self.mean:.4f} ± {self.half_width:.4f}"
-
+__all__ = ["Estimate", "Figures", "Runs", "Table", "difference"]
 
 Figures = dict[str, float]  # one run's, by name
 
@@ -106,13 +68,13 @@ class Table:
             "systems": {
                 system: {
                     "seeds": [dict(row) for row in runs.rows],
-                    "figures": {name: found.said for name, found in runs.estimates.items()},
+                    "figures": {name: found.facts for name, found in runs.estimates.items()},
                 }
                 for system, runs in self.runs.items()
             },
             "differences": {
                 f"{one} - {other}": {
-                    name: found.said
+                    name: found.facts
                     for name, found in difference(self.runs[one], self.runs[other]).items()
                 }
                 for one, other in self.pairs

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.figures import Figures, Runs
-from benchmarks.quality.logs import log_of
+from benchmarks.quality.logs import Coded, log_of
 from benchmarks.quality.parts import US_PER_HOUR, Parts, parts_of
 from benchmarks.quality.progress import Say
 from benchmarks.quality.ranking import Entry, figures, fitted, freshened, rule
@@ -66,10 +66,10 @@ def world(
         items = pq.read_table(truth / "items.parquet")
     events = events.filter(pc.is_valid(events["affinity"]))  # robots have none
     log = log_of(
-        events["user_id"].to_numpy(),
-        events["item_id"].to_numpy(),
+        Coded.of(events["user_id"].to_numpy()),
+        Coded.of(events["item_id"].to_numpy()),
         events["event_time"].cast("int64").to_numpy(),
-        events["event_type"].to_numpy(),
+        Coded.of(events["event_type"].to_numpy()),
     )
     before = log.time_us < as_of.index * US_PER_HOUR
     parts = parts_of(log.take(before), log, as_of, _MIN_ITEM_EVENTS)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.quality import cold, rating, trends
 from benchmarks.quality.figures import Estimate, Runs, Table, difference
-from benchmarks.quality.logs import FilmLog, Known, log_of
+from benchmarks.quality.logs import Coded, FilmLog, Known, log_of
 from benchmarks.quality.parts import split_by_time
 from pipeline.hours import US_PER_HOUR
 
@@ -46,8 +46,8 @@ def film_log(n_users: int, n_items: int, seed: int) -> FilmLog:
     rng = np.random.default_rng(seed)
     n = n_users * 12
     log = log_of(
-        rng.integers(n_users, size=n),
-        rng.integers(n_items, size=n),
+        Coded.of(rng.integers(n_users, size=n)),
+        Coded.of(rng.integers(n_items, size=n)),
         rng.integers(60, size=n) * (US_PER_HOUR // 2),
         "rating",
         rng.integers(1, 6, size=n).astype(np.float32),
@@ -74,7 +74,10 @@ def test_held_out_items_are_in_no_history_and_are_what_is_relevant(share: float 
         met = {
             item
             for who, item, time_us in zip(
-                films.log.user, films.log.item, films.log.time_us, strict=True
+                films.log.user_ids[films.log.user],
+                films.log.item_ids[films.log.item],
+                films.log.time_us,
+                strict=True,
             )
             if who == user and item in held_out and time_us >= as_of_us
         }
@@ -122,7 +125,7 @@ def test_averages_know_only_what_was_rated_before() -> None:
     parts = split_by_time(films.log, 0.6, 1)
     ratings = rating.Ratings(parts)
     known = set(parts.train.item_ids)
-    assert len(ratings.user) == sum(item in known for item in films.log.item)
+    assert len(ratings.user) == sum(item in known for item in films.log.item_ids[films.log.item])
     rolling, biases = ratings.rolling_average(), ratings.rolling_biases()
     items: list[list[float]] = []
     for at in range(len(ratings.user)):

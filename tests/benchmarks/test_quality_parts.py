@@ -10,21 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.quality.logs import US_PER_S, Known, Log, films, log_of, yoochoose
-from benchmarks.quality.parts import (
-    US_PER_HOUR,
-    Parts,
-    catalogue_of,
-    described,
-    frozen,
-    parts_of,
-    split_by_time,
-)
+from benchmarks.quality.logs import US_PER_S, Coded, Known, Log, films, log_of, yoochoose
+from benchmarks.quality.parts import US_PER_HOUR, Parts, described, parts_of, split_by_time
 from benchmarks.quality.ranking import rule
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour
+from pipeline.hours import HOUR_S, Hour
 from training.data.reader import DataSet, Histories
 from training.metrics.ranking import find_targets
+from training.protocols.datasets import catalogue_of, training_set
 
 NOON_S = Hour.parse("2016-03-14T12").index * 3600
 
@@ -33,11 +26,16 @@ def log(*events: tuple[str, str, float], is_session: bool = False) -> Log:
     """Events (user, item, seconds after noon)."""
     users, items, seconds = zip(*events, strict=True)
     return log_of(
-        np.array(users, object),
-        np.array(items, object),
+        Coded.of(np.array(users, object)),
+        Coded.of(np.array(items, object)),
         np.array([round((NOON_S + s) * US_PER_S) for s in seconds], np.int64),
-        given=is_session,
+        gap_s=None if is_session else HOUR_S,
     )
+
+
+def frozen(events: Log, min_item_events: int) -> DataSet:
+    catalogue = catalogue_of(events, min_item_events, HOUR_S)
+    return training_set(events, catalogue, Hour.parse("2016-03-14T20"))
 
 
 def told(data: DataSet) -> dict[str, list[str]]:
@@ -54,7 +52,7 @@ def told(data: DataSet) -> dict[str, list[str]]:
 
 def test_sessions_end_after_an_hour_of_silence_and_the_last_event_has_no_dwell_time() -> None:
     events = log(("ann", "a", 0), ("ann", "b", 3599), ("ann", "c", 3599 + 3600), ("bob", "a", 5))
-    data, _ = frozen(events, catalogue_of(events, 1), Hour.parse("2016-03-14T20"), is_test=False)
+    data = frozen(events, 1)
     assert data.histories.session_start.tolist() == [True, False, True, True]
     assert data.histories.dwell_s.tolist()[0] == 3599
     assert np.isnan(data.histories.dwell_s[1:]).all()
@@ -63,14 +61,14 @@ def test_sessions_end_after_an_hour_of_silence_and_the_last_event_has_no_dwell_t
 
 def test_a_session_without_its_first_click_begins_with_the_next() -> None:
     events = log(("ann", "rare", 0), ("ann", "b", 10), ("bob", "b", 0), ("bob", "b", 4000))
-    data, _ = frozen(events, catalogue_of(events, 2), Hour.parse("2016-03-14T20"), is_test=False)
+    data = frozen(events, 2)
     assert told(data) == {"ann": ["b"], "bob": ["b", "b"]}
     assert data.histories.session_start.tolist() == [True, True, True]
 
 
 def test_named_sessions_go_on_through_silence() -> None:
     events = log(("s1", "a", 0), ("s1", "b", 7000), is_session=True)
-    data, _ = frozen(events, catalogue_of(events, 1), Hour.parse("2016-03-14T20"), is_test=False)
+    data = frozen(events, 1)
     assert data.histories.session_start.tolist() == [True, False]
 
 
@@ -96,11 +94,12 @@ def test_nothing_at_or_after_t_is_learned_and_every_known_event_from_t_on_is_ask
     if not before.any() or not np.isin(whole.item[~before], whole.item[before]).any():
         return
     parts = split_by_time(whole, share, 1)
-    known = set(whole.item[before])
+    known = set(whole.item_ids[whole.item[before]])
     assert parts.train.manifest.as_of == Hour(begins)
     assert (parts.train.histories.time_us < begins * US_PER_HOUR).all()
     assert set(parts.train.item_ids) == known
-    late = [(u, i, t) for u, i, t in zip(whole.user, whole.item, whole.time_us, strict=True)
+    late = [(u, i, t) for u, i, t in zip(whole.user_ids[whole.user], whole.item_ids[whole.item],
+            whole.time_us, strict=True)
             if t >= begins * US_PER_HOUR]  # fmt: skip
     assert parts.left_out_events == sum(item not in known for _, item, _ in late)
     assert _asked(parts) == Counter(event for event in late if event[1] in known)
@@ -152,7 +151,7 @@ def test_the_files_of_yoochoose_are_split_as_they_are(tmp_path: Path) -> None:
     parts = parts_of(learned, asked, Hour(int(asked.time_us.min()) // US_PER_HOUR))
     assert sorted(parts.train.item_ids) == ["10", "11", "12"]
     assert parts.left_out_events == 1
-    assert told(parts.test) == {"test-1": ["10", "10", "12"]}
+    assert told(parts.test) == {"clicks_test-1": ["10", "10", "12"]}
     assert _targets(parts.test.histories, "keep") == [1, 2]
     assert _targets(parts.test.histories, "drop") == [2]
 
@@ -163,7 +162,7 @@ def _targets(histories: Histories, repeats: str) -> list[int]:
 
 
 def test_a_folder_without_the_log_is_told(tmp_path: Path) -> None:
-    with pytest.raises(HourglassError, match=r"0 files are named \*_train_full.txt"):
+    with pytest.raises(HourglassError, match=r"0 files are named \*_train_full"):
         yoochoose(tmp_path)
 
 

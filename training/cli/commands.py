@@ -13,6 +13,7 @@ from pipeline.settings.folders import path_option
 from pipeline.workspace import CommandContext
 from training.cli.adopt import adopt
 from training.cli.gate import approve, gate
+from training.cli.leaderboard import leaderboard
 from training.cli.loop import loop
 from training.cli.options import DataSet
 from training.cli.promote import promote, rollback
@@ -20,7 +21,7 @@ from training.cli.recommend import recommend
 from training.cli.replay import replay
 from training.cli.train import refit, stale, train
 from training.fit.model_lines import judged_dataset
-from training.steps.evaluate import HourData, evaluate_step, leaderboard_step
+from training.steps.evaluate import HourData, evaluate_step
 from training.steps.monitor import monitor_champion
 from training.steps.report import report_step
 from training.steps.result import print_result
@@ -88,12 +89,6 @@ def evaluate(context: typer.Context, dataset: DataSet = "last") -> None:
     """Rank the events after the data set's time by every candidate and by the champion."""
     ctx: CommandContext = context.obj
     print_result(ctx, evaluate_step(ctx, HourData(ctx, judged_dataset(ctx, dataset))))
-
-
-def leaderboard(context: typer.Context, dataset: DataSet = "last") -> None:
-    """Show every system on one data set, one protocol, with confidence intervals."""
-    ctx: CommandContext = context.obj
-    print_result(ctx, leaderboard_step(ctx, HourData(ctx, judged_dataset(ctx, dataset))))
 
 
 def report(context: typer.Context) -> None:

@@ -148,7 +148,7 @@ def rank_targets(
     rank = np.empty(n, dtype=np.int32)
     for rows in blocks(requests.user, max(1, max_floats // width)):
         scores = model.score(histories, requests.take(rows))
-        _check_scores(scores, targets.position[rows], model_id)
+        check_scores(scores, targets.position[rows], model_id)
         scores = reorder_columns(scores, columns, item_ids.size)
         if rule.repeats == "drop":
             mask_last_item(scores, test_set.histories, targets.requests.take(rows))
@@ -179,7 +179,12 @@ def mask_last_item(scores: Floats32, histories: Histories, requests: Requests) -
     scores[with_history, histories.item[last] - 1] = -np.inf
 
 
-def _check_scores(scores: Floats32, position: Ints, model_id: str) -> None:
+def check_scores(scores: Floats32, position: Ints, model_id: str) -> None:
+    """Refuse scores (n, V) that are not finite, or that do not answer the targets (n,).
+
+    Raises:
+        HourglassError: naming the first target that got such a score.
+    """
     if scores.ndim != 2 or scores.shape[0] != position.size:  # noqa: PLR2004 - a matrix
         raise HourglassError(
             f"{model_id}: scores of shape {scores.shape} do not answer {position.size} requests: "

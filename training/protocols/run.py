@@ -1,0 +1,238 @@
+"""Runs a protocol: raw files -> figures of its models beside the published ones."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.array_types import Ints
+from pipeline.errors import HourglassError, UsageError, suggest
+from training.fit.model_configs import ModelConfig, agreeing
+from training.metrics.answers import answers_of
+from training.metrics.seed_estimate import Estimate
+from training.models import MODEL_NAMES, build
+from training.models.parts.base import GradientTrained, Model
+from training.protocols.events import Log
+from training.protocols.preparation import prepared
+from training.protocols.protocol import Data, ModelEntry, Protocol
+from training.protocols.questions import Exam, exam_of, figures, lists_of
+from training.protocols.raw_files import FORMATS, ROLES, Format, files_of, read_log
+
+Status = Callable[[str], AbstractContextManager[None]]
+_LOGITS = "cross_entropy"  # the loss of models whose scores are logits of what comes next
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one model reached, and what was published; ``note`` says why nothing was reached."""
+
+    name: str
+    reached: Mapping[str, Estimate] = field(default_factory=dict)
+    published: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """The table of one log."""
+
+    protocol: Protocol
+    data: str  # name of the log in the protocol
+    files: Sequence[Path]
+    sizes: Mapping[str, int]
+    columns: Sequence[str]
+    rows: Sequence[Row]
+
+
+def chosen_models(protocol: Protocol, names: Sequence[str]) -> dict[str, ModelEntry]:
+    """The models that were named, or all; those that exist can be built.
+
+    Raises:
+        UsageError: the protocol has no such model, or a parameter is wrong.
+    """
+    for name in names:
+        if name not in protocol.models:
+            raise UsageError(
+                f"{protocol.id} has no model {name!r}{suggest(name, protocol.models)}: use some of "
+                f"{', '.join(protocol.models)}"
+            )
+    models = {name: protocol.models[name] for name in names or protocol.models}
+    for entry in models.values():
+        if entry.type in MODEL_NAMES:
+            build(entry.type, entry.parameters)
+    return models
+
+
+def run_protocol(
+    protocol: Protocol,
+    raw: Path,
+    seeds: Sequence[int],
+    models: Mapping[str, ModelEntry],
+    status: Status,
+    say: Callable[[str], None],
+) -> list[Result]:
+    """A table for each log of the protocol whose files lie at or below a folder.
+
+    Args:
+        protocol: what is run.
+        raw: folder of the raw files, or one file.
+        seeds: of models that chance has a part in; the others run once.
+        models: of `chosen_models`.
+        status: shows what takes its time.
+        say: is told the figures of each model as they come.
+
+    Raises:
+        UsageError: no file of the protocol is there, or the log is too small for it.
+        HourglassError: a file cannot be read.
+    """
+    logs = {name: files for name, data in protocol.data.items() if (files := _files(raw, data))}
+    if not logs:
+        wanted = {p for data in protocol.data.values() for p in data.files or _format(data).files}
+        raise UsageError(
+            f"{raw}: no file of {protocol.id} is there: it reads {', '.join(sorted(wanted))}: give "
+            "their folder with --raw"
+        )
+    results = []
+    for name, files in logs.items():
+        data = protocol.data[name]
+        rules = protocol.preparation_of(data)
+        with status(f"{protocol.id}: reading {name}"):
+            whole = read_log(files, _format(data), rules.gap_s, data.event_types)
+            log = prepared(whole, rules)
+            exam = exam_of(log, protocol, rules)
+        sizes = _sizes(whole, log, exam)
+        del whole, log
+        rows = [
+            _row(label, entry, protocol, data, exam, seeds, status, say)
+            for label, entry in models.items()
+        ]
+        if len(models) == len(protocol.models):
+            rows += [
+                Row(label, published=published, note="no model here")
+                for label, published in data.published.items()
+                if label not in protocol.models
+            ]
+        columns = [column for column, *_ in protocol.questions.columns()]
+        results.append(Result(protocol, name, files, sizes, columns, rows))
+    return results
+
+
+def _files(raw: Path, data: Data) -> list[Path]:
+    return files_of(raw, data.files or _format(data).files)
+
+
+def _format(data: Data) -> Format:
+    """The format of a log, with what the protocol says otherwise.
+
+    Raises:
+        UsageError: there is no such format, or a column's role is unknown.
+    """
+    if data.format == "own" and data.columns is not None:
+        form = Format(data.files, data.columns)
+    elif data.format in FORMATS:
+        form = FORMATS[data.format]
+    else:
+        raise UsageError(
+            f"format {data.format!r}{suggest(data.format, FORMATS)}: use one of "
+            f"{', '.join(FORMATS)}, or own with files and columns"
+        )
+    changes = {
+        name: value
+        for name in ("columns", "separator", "header", "time")
+        if (value := getattr(data, name)) is not None
+    }
+    form = replace(form, **changes)
+    wrong = set(form.columns) - set(ROLES) or {"user", "item", "time"} - set(form.columns)
+    if wrong:
+        raise UsageError(
+            f"columns: {sorted(wrong)[0]}: name user, item and time, and perhaps type and value"
+        )
+    return form
+
+
+def _sizes(whole: Log, log: Log, exam: Exam) -> dict[str, int]:
+    sizes = {}
+    for name, events in (("read", whole), ("prepared", log)):
+        sizes[f"{name}_events"] = len(events)
+        sizes[f"{name}_users"] = _distinct(events.user)
+        sizes[f"{name}_items"] = _distinct(events.item)
+    train, requests = exam.train.manifest, exam.questions.requests
+    return {
+        **sizes,
+        "learned_events": train.n_events,
+        "learned_users": train.n_users,
+        "learned_items": train.n_items,
+        "targets": len(requests),
+        "tested_users": _distinct(requests.user),
+        "left_out_targets": exam.left_out,
+    }
+
+
+def _distinct(codes: Ints) -> int:
+    return int(np.count_nonzero(np.bincount(codes)))
+
+
+def _row(
+    label: str,
+    entry: ModelEntry,
+    protocol: Protocol,
+    data: Data,
+    exam: Exam,
+    seeds: Sequence[int],
+    status: Status,
+    say: Callable[[str], None],
+) -> Row:
+    row = Row(label, published=data.published.get(label, {}))
+    if entry.type not in MODEL_NAMES:
+        return replace(row, note=f"not built: there is no model type {entry.type}")
+    wanted = protocol.questions
+    config = ModelConfig(label, entry.type, entry.parameters)
+    config = agreeing(config, wanted.repeats == "keep")
+    by_seed = []
+    try:
+        for seed in seeds:
+            model = build(config.system, config.parameters)
+            with status(f"{protocol.id}: {label}, seed {seed}"):
+                by_seed.append(_figures(model, exam, protocol, seed))
+            shown = ", ".join(
+                f"{name} {value:.4f}"
+                for name, value in by_seed[-1].items()
+                if not math.isnan(value)
+            )
+            say(f"{label}, seed {seed}: {shown}")
+            if not isinstance(model, GradientTrained):
+                break
+    except HourglassError as error:
+        return replace(row, note=f"failed: {error}", failed=True)
+    reached = {
+        name: Estimate.of([run[name] for run in by_seed])
+        for name, value in by_seed[0].items()
+        if not math.isnan(value)
+    }
+    return replace(row, reached=reached)
+
+
+def _figures(model: Model, exam: Exam, protocol: Protocol, seed: int) -> dict[str, float]:
+    wanted = protocol.questions
+    begun_s = time.perf_counter()
+    metrics = model.fit(exam.train, seed, lambda _: None)
+    took_s = time.perf_counter() - begun_s
+    learns = isinstance(model, GradientTrained)
+    is_logit = learns and getattr(getattr(model, "parameters", None), "loss", "") == _LOGITS
+    replies = answers_of(
+        model,
+        exam.test.histories,
+        exam.questions,
+        len(exam.test.item_ids),
+        lists_of(wanted),
+        has_chances=is_logit and "perplexity" in wanted.metrics,
+    )
+    speed = exam.train.manifest.n_events * metrics["epochs"] / took_s if learns else math.nan
+    return figures(exam, replies, wanted, speed)
