@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from training.nn.blocks.time_attention import DecayGate, LearnedGate, TimeAttention
 from training.nn.steps import Steps
-from training.nn.time_attention import DecayGate, LearnedGate, TimeAttention
 
 
 def segment_of(steps: Steps, row: int, step: int) -> list[int]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pipeline.errors import UsageError
 from training.models import build
 from training.models.attention.asars import Asars, weighted_prefixes
-from training.nn.segment_rows import SegmentRows
+from training.nn.blocks.segment_rows import SegmentRows
 
 HIDDEN = 6
 CLOSE = {"rtol": 0.0, "atol": 1e-5}

@@ -16,7 +16,7 @@ from training.models.attention.hstu import Hstu
 from training.models.attention.mtam import Mtam
 from training.models.attention.narm import Narm
 from training.models.attention.stamp import Stamp
-from training.nn.time_attention import TimeAttention
+from training.nn.blocks.time_attention import TimeAttention
 
 STEPS = random_steps(n_steps=9, begins_at=((1, 4), (2, 2), (2, 5)))
 

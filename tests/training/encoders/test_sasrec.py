@@ -13,8 +13,8 @@ from pipeline.errors import UsageError
 from training.models import build
 from training.models.attention.esasrec import Esasrec
 from training.models.attention.sasrec import Sasrec
+from training.nn.blocks.time_attention import TimeAttention
 from training.nn.steps import Steps
-from training.nn.time_attention import TimeAttention
 
 STEPS = random_steps(n_steps=9, begins_at=((1, 4), (2, 2), (2, 5)))
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
-from training.nn.segment_rows import SegmentRows
+from training.nn.blocks.segment_rows import SegmentRows
 from training.nn.steps import Sizes, Steps
 from training.parameters import require, require_choice
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.models.parts.sequence import SequenceParameters
+from training.nn.blocks.time_attention import TimeAttention, intervals_s, steps_since_begin
 from training.nn.steps import Sizes, Steps
-from training.nn.time_attention import TimeAttention, intervals_s, steps_since_begin
 from training.parameters import require
 
 

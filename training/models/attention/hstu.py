@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.models.parts.sequence import SequenceParameters
+from training.nn.blocks.time_attention import by_head, intervals_s, recency
 from training.nn.steps import Sizes, Steps
-from training.nn.time_attention import by_head, intervals_s, recency
 from training.parameters import require
 
 _TIME_BINS = 64  # the last begins after 70 years

@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from pipeline.errors import UsageError
 from training.models.parts.sequence import SequenceParameters
+from training.nn.blocks.segment_rows import SegmentRows
 from training.nn.gru import GruCell
-from training.nn.segment_rows import SegmentRows
 from training.nn.steps import Sizes, Steps
 from training.parameters import require, require_choice
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
 from training.models.recurrent.t_gru import INTERVALS, TGru, TGruParameters
+from training.nn.blocks.time_attention import GATES, TimeAttention, intervals_s
 from training.nn.gru import Gru
 from training.nn.steps import Sizes, Steps
-from training.nn.time_attention import GATES, TimeAttention, intervals_s
 from training.parameters import require, require_choice
 
 

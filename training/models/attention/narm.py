@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
 from training.models.recurrent.t_gru import INTERVALS, TGru, TGruParameters
+from training.nn.blocks.time_attention import TimeAttention, intervals_s
 from training.nn.gru import Gru
 from training.nn.steps import Sizes, Steps
-from training.nn.time_attention import TimeAttention, intervals_s
 from training.parameters import require_choice
 
 

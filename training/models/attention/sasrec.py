@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
+from training.nn.blocks.time_attention import TimeAttention, intervals_s, steps_since_begin
 from training.nn.steps import Sizes, Steps
-from training.nn.time_attention import TimeAttention, intervals_s, steps_since_begin
 from training.parameters import require, require_choice
 
 

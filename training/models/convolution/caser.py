@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
-from training.nn.past import steps_ago
+from training.nn.blocks.past import steps_ago
 from training.nn.steps import Sizes, Steps
 from training.parameters import require
 

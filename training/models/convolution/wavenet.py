@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
-from training.nn.past import steps_ago
+from training.nn.blocks.past import steps_ago
 from training.nn.steps import Sizes, Steps
 from training.parameters import require, require_choice
 
@@ -58,7 +58,7 @@ class Wavenet(nn.Module):
         """States (B, T, D)."""
         states: Tensor = self.enter(steps.inputs)
         for level, convolution in enumerate(self.convolutions):
-            ages = [place * 2**level for place in range(self.kernel)]
+            ages = [step * 2**level for step in range(self.kernel)]
             convolved = convolution(steps_ago(states, steps, ages).flatten(2))
             if self.gated:
                 content, gate = convolved.chunk(2, dim=-1)

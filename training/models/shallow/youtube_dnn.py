@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
-from training.nn.past import mean_so_far
+from training.nn.blocks.past import mean_so_far
 from training.nn.steps import Sizes, Steps
 from training.parameters import require
 
