@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     asked = _arguments(arguments)
     asked.work = asked.work.resolve()
     results: dict[str, Any] = {
-        "machine": _machine(),
+        "machine": machine(),
         "asked": {**vars(asked), "work": "", "out": ""},
     }
     print(json.dumps(results["machine"]), flush=True)
@@ -92,7 +92,8 @@ def _told(asked: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(asked).items() if name not in ("work", "out")}
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What the results were measured on."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

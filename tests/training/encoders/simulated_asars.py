@@ -12,6 +12,7 @@ from synthetic import Event, write_dataset
 from pipeline.array_types import Bools
 from training.data.reader import DataSet, Requests, read_dataset
 from training.models import build
+from training.models.parts.base import Model
 
 LEARN = {"width": 32, "negatives": 0, "validation_share": 0.0, "device": "cpu"}
 
@@ -26,15 +27,14 @@ def parts(
     return read_dataset(base), read_dataset(write_dataset(folder / "test", tested, base=base))
 
 
-def hits(
-    name: str, data: tuple[DataSet, DataSet], asked: Bools, seed: int, **parameters: object
-) -> float:
-    """hit@1 at those events of the test part, each asked for at the moment it happened."""
-    base, test = data
+def fitted(name: str, data: tuple[DataSet, DataSet], seed: int, **parameters: object) -> Model:
     model = build(name, {**LEARN, **parameters})
-    model.fit(base, seed, lambda progress: None)
+    model.fit(data[0], seed, lambda progress: None)
+    return model
+
+
+def hits(model: Model, test: DataSet, asked: Bools) -> float:
+    """hit@1 at those events, each asked for at the moment it happened."""
     event = np.flatnonzero(asked)
-    user = test.histories.user_of_event[event]
-    requests = Requests(user, event - test.histories.offsets[user], test.histories.time_us[event])
-    best = model.score(test.histories, requests).argmax(axis=1) + 1
-    return float(np.mean(best == test.histories.item[event]))
+    scores = model.score(test.histories, Requests.before(test.histories, event))
+    return float(np.mean(scores.argmax(axis=1) + 1 == test.histories.item[event]))
