@@ -69,7 +69,7 @@ def test_places_tell_the_order_of_two_items(tmp_path: Path) -> None:
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("sasrec", ORDER), ("tisasrec", {**ORDER, "epochs": 8}), ("hstu", {**ORDER, "epochs": 8})],
+    [("sasrec", ORDER), ("tisasrec", {**ORDER, "epochs": 15}), ("hstu", {**ORDER, "epochs": 15})],
 )
 def test_places_tell_the_order_whatever_the_seed(
     tmp_path: Path, name: str, options: dict[str, Any]
