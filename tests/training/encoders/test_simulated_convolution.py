@@ -18,7 +18,7 @@ def test_an_item_three_steps_ago_is_within_reach_or_not(
     rng = np.random.default_rng(1)
     follower = rng.permutation(N_ITEMS)
     users = []
-    for _ in range(120):
+    for _ in range(80):
         items = [int(item) for item in rng.integers(N_ITEMS, size=3)]
         while len(items) < 30:
             follows = rng.random() < 0.95

@@ -61,7 +61,7 @@ def test_a_bag_does_not_know_the_order(tmp_path: Path, seeds: tuple[int, ...]) -
     """Sessions a, b, c or b, a, d: the third item depends on the order of the two before."""
     n_pairs, rng = 10, np.random.default_rng(1)
     users = []
-    for _ in range(160):
+    for _ in range(120):
         events, time_s = [], float(BEGIN_S)
         for _ in range(6):
             pair, turned = int(rng.integers(n_pairs)), int(rng.integers(2))
@@ -85,7 +85,7 @@ def test_the_context_of_the_request_decides(tmp_path: Path, seeds: tuple[int, ..
     n_categories, n_brands, rng = 12, 2, np.random.default_rng(1)
     follower = [rng.permutation(n_categories) for _ in range(4)]  # by country
     users = []
-    for _ in range(240):
+    for _ in range(200):
         category, brand = int(rng.integers(n_categories)), int(rng.integers(n_brands))
         events = []
         for at in range(16):

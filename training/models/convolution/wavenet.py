@@ -58,7 +58,7 @@ class Wavenet(nn.Module):
         """States (B, T, D)."""
         states: Tensor = self.enter(steps.inputs)
         for level, convolution in enumerate(self.convolutions):
-            ages = [step * 2**level for step in range(self.kernel)]
+            ages = [tap * 2**level for tap in range(self.kernel)]
             convolved = convolution(steps_ago(states, steps, ages).flatten(2))
             if self.gated:
                 content, gate = convolved.chunk(2, dim=-1)
