@@ -28,6 +28,7 @@ from training.nn.step_inputs import (
 )
 from training.nn.steps import Carried
 
+_PAIRS = 1 << 17  # of a step and one that it looks at: some encoders hold D numbers for each
 _CELLS = 16384  # padded steps whose states are in memory together; bounds memory, not results
 
 
@@ -134,7 +135,7 @@ def _windowed(
     np.maximum.at(length, row, stands_at - begin + 1)
     by_row = np.argsort(row, kind="stable")
     bounds = np.searchsorted(row[by_row], np.arange(len(leader) + 1))
-    for rows in scoring_batches(length, _CELLS):
+    for rows in scoring_batches(length, max(1, _PAIRS // int(length.max()))):
         cells, _ = padded(start[rows], length[rows])  # (B, T)
         row_of, positions = ranges(bounds[rows], bounds[rows + 1] - bounds[rows])
         mine = by_row[positions]
