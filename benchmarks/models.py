@@ -1,9 +1,10 @@
-"""Sequence models against one another on public logs, each tuned within the same budget.
+"""Sequence models against one another on public logs, the networks tuned within the same budget.
 
 python -m benchmarks.models --raw FOLDER --work FOLDER [--logs yoochoose] [--models gru4rec,narm]
 python -m benchmarks.models --work FOLDER --table
 
-A model may try each of `RATES` for its learning rate, everything else is as its file says: each is
+A network may try each of `RATES` for its learning rate, all else is as its parameters' defaults;
+models without one are as they are.  Each trial is
 learned from the training part less its latest tenth, which then says which rate and how many epochs
 are best.  With these it is fitted on the whole training part with each seed and ranks all items for
 each event of the test part, repeats dropped.  Every pair of log and model has a file in ``--work``:
@@ -59,7 +60,14 @@ def tuned(name: str, parts: Parts) -> dict[str, Any]:
         metrics = build(name, chosen).fit(parts.train, 0, lambda _: None)
         trials.append((metrics[f"validation_mrr_{K}"], rate, round(metrics["best_epoch"])))
     _, rate, epochs = max(trials)
-    return {"learning_rate": rate, "epochs": epochs, "validation_share": 0.0, "device": "cpu"}
+    return {
+        "learning_rate": rate,
+        # As in the trial, of which these epochs are the beginning.
+        "final_rate": rate * (1 - epochs / EPOCHS),
+        "epochs": epochs,
+        "validation_share": 0.0,
+        "device": "cpu",
+    }
 
 
 def measured(raw: Path, log: str, name: str, seeds: Sequence[int]) -> dict[str, Any]:

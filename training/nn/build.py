@@ -140,7 +140,7 @@ def negatives_of(chosen: NeuralParameters, data: DataSet, split: TargetSplit) ->
         "local": lambda _targets, items: LocalSampler(items),
     }
     items_of_user = None
-    if chosen.sampler == "local":
+    if chosen.sampler == "local" or chosen.unseen_negatives:
         items_of_user = SeenItems.of(data.histories.offsets, data.histories.item - 1, n_items)
     return Negatives(
         chosen.negatives,

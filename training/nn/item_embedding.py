@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.array_types import Bools, Ints
+from pipeline.array_types import Bools
 from training.data.reader import Features
 
 _EVERYTHING_ROWS = 1 << 18  # rows whose metadata are read together; bounds memory
@@ -170,8 +170,3 @@ class ItemTable(nn.Module):
         share = torch.where(items == 0, 0.0, share)
         mixed = torch.lerp(vectors, described[:, :-1], share[:, None])
         return mixed, torch.lerp(biases, described[:, -1], share)
-
-
-def cold_items(item_events: Ints) -> Bools:
-    """Which rows of an item table nothing was learned about, (V + 1,); the start token is not."""
-    return np.concatenate([[False], item_events == 0])

@@ -131,7 +131,7 @@ class RankingLearner(RecurrentLearner):
 
     Args:
         net: the network.
-        lesson: inputs and targets.
+        data: inputs and targets.
         user_of: rows of the users of events.
         loss: how scores of target and others become a number.
         negatives: what is drawn instead of all items; None scores all items.

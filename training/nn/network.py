@@ -100,8 +100,8 @@ class StepTensors:
             value=moved(steps.value),
             context=moved(steps.context.astype(np.int64)),
             elapsed_s=moved(steps.elapsed_s).float(),
-            # Differences of whole microseconds: 32 bits would not hold a time of today.
-            time_s=moved((steps.time_us - steps.time_us[..., :1]) / US_PER_S).float(),
+            # Not in 32 bits, which do not tell seconds of one another after half a year.
+            time_s=moved((steps.time_us - steps.time_us[..., :1]) / US_PER_S),
         )
 
 
@@ -186,6 +186,7 @@ class StateNet(nn.Module):
         """
         return Steps(
             inputs=self.tell(items, steps, users.features),
+            has_event=steps.item > 0,
             time_s=steps.time_s,
             elapsed_s=steps.elapsed_s,
             dwell=steps.dwell,

@@ -34,12 +34,13 @@ class NeuralParameters:
     Loss: by name, see `training.nn.losses`; ``negatives`` are sampled for a batch, all items are
     scored where there are no more (0: always all); ``sampler``: in proportion to frequency **
     ``negative_power``, uniform, the batch's own targets, or those without what the user has met
-    (local, ASARS 2.4); ``log_q_correction``: draws stand for the items they were drawn from, so
-    that the loss is that over all items (HRNN eq. 4); ``score_penalty``: of bpr_max; ``rewards``:
-    by event type, r of HRNN 3.3 with one_against_all, with any other loss what a target's loss is
-    multiplied by (M3's label weights); ``ips_temperature``: log of the training frequency, divided
-    by this, is added in training only, so that what is learned is taste and not exposure (HRNN 3.2
-    and 4.4); 0 leaves it out.
+    (local, ASARS 2.4); ``unseen_negatives``: leaves that out of any sampler's draws;
+    ``log_q_correction``: draws stand for the items they were drawn from, so that the loss is that
+    over all items (HRNN eq. 4); ``score_penalty``: of bpr_max; ``rewards``: by event type, r of
+    HRNN 3.3 with one_against_all, with any other loss what a target's loss is multiplied by (M3's
+    label weights); ``ips_temperature``: log of the training frequency, divided by this, is added in
+    training only, so that what is learned is taste and not exposure (HRNN 3.2 and 4.4); 0 leaves it
+    out.
 
     Learning: at most ``epochs``; where ``validation_share`` is above 0 the latest part of the
     targets is kept apart, learning stops after ``patience`` epochs without a better MRR on it, and
@@ -84,6 +85,7 @@ class NeuralParameters:
     negatives: int = 2048
     sampler: str = "frequency"
     negative_power: float = 0.75
+    unseen_negatives: bool = False
     log_q_correction: bool = True
     score_penalty: float = 1.0
     rewards: Mapping[str, float] = field(default_factory=dict)

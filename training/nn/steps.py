@@ -27,7 +27,8 @@ class Steps:
     """All that is known at each step of B rows."""
 
     inputs: Tensor  # (B, T, I) the item's vector first, then time, feedback, context, user
-    time_s: Tensor  # (B, T) of the request, since that of the row's first step
+    has_event: Tensor  # (B, T) False where a step is told no event, but the start token
+    time_s: Tensor  # (B, T) float64, of the request, since that of the row's first step
     elapsed_s: Tensor  # (B, T) from the event that the step is told to the request; 0 without one
     dwell: Tensor  # (B, T) bin of the last event's dwell time, 0 = unknown
     session_start: Tensor  # (B, T) True where the request begins a session
@@ -86,5 +87,6 @@ class RecurrentEncoder(Protocol):
         ...
 
 
-# An encoder that is not recurrent is a module of ``forward(steps) -> states (B, T, D)``.
+# An encoder that is not recurrent is a module of ``forward(steps) -> states (B, T, D)``.  One that
+# reads ``steps.user`` says so: ``reads_users: ClassVar[bool] = True``.
 EncoderMaker: TypeAlias = Callable[[Sizes, RecurrentParameters], nn.Module]

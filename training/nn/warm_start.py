@@ -105,6 +105,8 @@ class WarmStart:
         parts = {key.rsplit("/", 1)[1] for key in state}
         placed: Tensors = {}
         for name, weight in net.named_parameters():
+            if not weight.requires_grad:
+                continue
             for moment in parts:
                 parent = self._tensors_of(name, state, f"/{moment}")
                 fresh = np.zeros(tuple(weight.shape), parent.dtype)

@@ -48,7 +48,8 @@ def random_steps(
     time_s = (elapsed_s * (torch.arange(n_steps) > 0)).cumsum(1)
     return Steps(
         inputs=torch.randn(rows, n_steps, SIZES.inputs, generator=rng),
-        time_s=time_s,
+        has_event=~begins,
+        time_s=time_s.double(),
         elapsed_s=torch.where(begins, 0.0, elapsed_s),
         dwell=torch.randint(0, SIZES.dwell_bins + 1, (rows, n_steps), generator=rng),
         session_start=begins | (torch.rand(rows, n_steps, generator=rng) < 0.3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -219,3 +220,30 @@ def test_a_model_is_kept_continued_and_follows_the_trend(
 def test_a_plan_that_carries_a_state_needs_an_encoder_that_has_one() -> None:
     with pytest.raises(UsageError, match="windows or session_windows"):
         build("fmc", {"plan": "users"})
+
+
+HALF = [
+    *((name, {}) for name in ENCODER_NAMES),
+    ("gru_layers", {"layer_norm": True}),
+    ("narm", {"attention": "dot"}),
+    ("asars", {"variant": "time_user", "user_width": 8}),
+    ("m3", {"unit": "conv"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"), HALF, ids=["-".join([name, *map(str, p.values())]) for name, p in HALF]
+)
+def test_products_may_be_of_half_precision(
+    name: str, chosen: dict[str, Any], data: DataSet
+) -> None:
+    parameters = {**small(name), "negatives": 5, "precision": "bfloat16", **chosen}
+    model = build(name, {**parameters, "validation_share": 0.0})
+    metrics = model.fit(data, 0, lambda _: None)
+    assert np.isfinite(metrics["loss"])
+
+
+def test_who_does_not_tell_users_apart_has_no_vectors_of_them() -> None:
+    for name in ("sasrec", "hrnn", "hrnn_trend"):
+        with pytest.raises(UsageError, match=f"{name} does not tell users apart"):
+            build(name, {"user_width": 8})

@@ -65,6 +65,7 @@ def test_tisasrec_step_by_step(options: dict[str, object]) -> None:
 def test_the_shortest_interval_is_that_known_so_far() -> None:
     steps = Steps(
         inputs=torch.zeros(1, 6, 1),
+        has_event=torch.ones(1, 6, dtype=torch.bool),
         time_s=torch.tensor([[0.0, 60, 60, 90, 190, 195]]),
         elapsed_s=torch.tensor([[0.0, 60, 0, 30, 0, 5]]),
         dwell=torch.zeros(1, 6),

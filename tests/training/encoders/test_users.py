@@ -48,8 +48,9 @@ def test_a_user_of_the_table_is_its_vector_and_a_new_one_the_mean_of_what_it_met
     steps = random_steps()
     states = states_of(encoder, steps)
     torch.testing.assert_close(states[1:], steps.user[1:])
-    for step in range(9):
-        folded_in = encoder.scale.detach() * steps.item[0, : step + 1].mean(0)
+    torch.testing.assert_close(states[0, 0], torch.zeros(8))  # the start token is no item
+    for step in range(1, 9):
+        folded_in = encoder.scale.detach() * steps.item[0, 1 : step + 1].mean(0)
         torch.testing.assert_close(states[0, step], folded_in)
 
 

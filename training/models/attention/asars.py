@@ -20,6 +20,7 @@ hidden width; S segments of at most P steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,8 @@ class AsarsParameters(SequenceParameters):
 class Asars(nn.Module):
     """An LSTM over items, and one over dwell times, or the user, to weigh its states."""
 
+    reads_users: ClassVar[bool] = True
+
     def __init__(self, sizes: Sizes, parameters: AsarsParameters) -> None:
         super().__init__()
         hidden, bin_width = parameters.hidden, parameters.bin_width
@@ -95,7 +98,7 @@ class Asars(nn.Module):
             states = self._weighed(torch.tanh(self.pull(self.dwells(dwelt)[0])), states)
         elif self.pull is not None:
             logits = (torch.tanh(self.pull(states)) * rows.apart(steps.user)).sum(-1)
-            states = weighted_prefixes(logits, states)
+            states = weighted_prefixes(logits.clamp(-_WIDEST, _WIDEST), states)
         if self.ends_with_user:
             states = torch.cat([states, rows.apart(steps.user)], dim=-1)
         return rows.together(self.out(states))

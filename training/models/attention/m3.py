@@ -99,15 +99,18 @@ class M3(nn.Module):
         """States (B, T, D)."""
         entered = self.entrance(steps.inputs)
         encoded = [encoder(entered, steps) for encoder in self.encoders.values()]
-        gated = self.gates(steps)[..., None] * torch.stack(encoded, dim=2)  # (B, T, N, d)
+        gated = self._open(steps, entered)[..., None] * torch.stack(encoded, dim=2)  # (B, T, N, d)
         mixed = gated.sum(2) if self.sums else gated.flatten(2)
         return functional.relu(self.out(torch.cat([mixed, steps.context], dim=-1)))
 
     def gates(self, steps: Steps) -> Tensor:
         """How far each encoder's gate is open, (B, T, N), in the order of ``encoders``."""
+        return self._open(steps, self.entrance(steps.inputs))
+
+    def _open(self, steps: Steps, entered: Tensor) -> Tensor:
         if self.gate is None:
             return steps.inputs.new_ones(*steps.inputs.shape[:2], len(self.encoders))
-        asks = steps.context if self.follows_context else self.entrance(steps.inputs)
+        asks = steps.context if self.follows_context else entered
         return torch.sigmoid(self.gate(asks))
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
+from training.nn.blocks.past import mean_so_far
 from training.nn.steps import Sizes, Steps
 
 
@@ -39,9 +40,7 @@ class Stamp(nn.Module):
     def forward(self, steps: Steps) -> Tensor:
         """States (B, T, D)."""
         x = steps.item
-        visible = steps.visible().to(x.dtype)
-        mean = visible @ x / visible.sum(-1, keepdim=True)
-        query = self.of_last(x) + self.of_mean(mean)
+        query = self.of_last(x) + self.of_mean(mean_so_far(x, steps))
         hidden = torch.sigmoid(self.of_each(x)[:, None] + query[:, :, None])  # (B, T, T, D)
-        read = (self.weigh(hidden)[..., 0] * visible) @ x
+        read = (self.weigh(hidden)[..., 0] * steps.visible()) @ x
         return torch.tanh(self.out_read(read)) * torch.tanh(self.out_last(x))

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.array_types import Bools, Floats32, Ints
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, UsageError
 from training.batching.targets import (
     TargetSplit,
     latest,
@@ -63,6 +63,11 @@ class RecurrentModel:
     _figure_text: ClassVar[str] = f"MRR@{_K}"
 
     def __init__(self, parameters: RecurrentParameters, encoder: EncoderMaker = gru) -> None:
+        if parameters.user_width and not getattr(encoder, "reads_users", False):
+            raise UsageError(
+                f"parameter user_width = {parameters.user_width} is given, but {self.name} does "
+                "not tell users apart: leave it out"
+            )
         self.parameters = parameters
         self._encoder = encoder
         self._net: StateNet | None = None
@@ -99,8 +104,6 @@ class RecurrentModel:
             items=chosen.item_features,
             users=chosen.user_features,
         )
-        if chosen.user_width:
-            self._known_users = np.unique(user_hashes(data.histories.user_ids))
         targets = self._learnable(data.histories)
         known_us = None if options.parent is None else options.parent.as_of_us
         epochs, share = chosen.epochs, chosen.validation_share
@@ -158,8 +161,7 @@ class RecurrentModel:
     ) -> FitResult:
         chosen = self.parameters
         device = device_of(options.device or chosen.device)
-        events = split.item_events(data.histories, data.item_events)
-        net, optimiser = self._built(data, events, seed, options.parent, split.begins_us)
+        net, optimiser = self._built(data, split, seed, options.parent)
         self._net, self._catalogue = net.to(device), None
         self._prepare(data, split, options.parent)
         if options.checkpoints is not None:
@@ -196,18 +198,16 @@ class RecurrentModel:
         return dataclasses.replace(result, metrics={**result.metrics, "padding": plan.padding})
 
     def _built(
-        self,
-        data: DataSet,
-        item_events: Ints,
-        seed: int,
-        start: ParentWeights | None,
-        before_us: int | None,
+        self, data: DataSet, split: TargetSplit, seed: int, start: ParentWeights | None
     ) -> tuple[StateNet, Tensors | None]:
         """A network with its first weights, which depend on the seed and the start alone.
 
-        With it comes what the start kept of its optimiser.  Items without ``item_events`` (V,) are
-        cold.  What happened from ``before_us`` on is not known.
+        With it comes what the start kept of its optimiser.  Items without an event that is known
+        are cold; users without a target to learn from have no vector, unless the start has one.
         """
+        item_events = split.item_events(data.histories, data.item_events)
+        if self.parameters.user_width:
+            self._known_users = _learned_users(data.histories, split, start)
         memory, n_items = self.input_encoding(), len(data.item_ids)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -223,7 +223,7 @@ class RecurrentModel:
             continuation.weights(net)
             net.fix_temperature()
             if self.parameters.new_items == "neighbours":
-                begin_new_items(net.items, data.histories, continuation.new_items, before_us)
+                begin_new_items(net.items, data.histories, continuation.new_items, split.begins_us)
             cold, optimiser = continuation.cold(item_events), continuation.optimiser(net)
         if self.parameters.item_features and data.item_features is not None:
             net.items.describe(data.item_features, cold)
@@ -462,3 +462,13 @@ class RecurrentModel:
         self._encoding, self._catalogue = memory, None
         # Whoever asks a model may have no GPU, even if it was trained on one.
         self._net = net.to(device_of("cpu" if self.parameters.device == "cpu" else "auto"))
+
+
+def _learned_users(histories: Histories, split: TargetSplit, start: ParentWeights | None) -> Ints:
+    """Hashes of the users (U,) whose vectors are learned, or were by the start, ascending."""
+    hashes = user_hashes(histories.user_ids)
+    learns = np.zeros(len(hashes), np.bool_)
+    learns[histories.user_of_event[split.learned]] = True
+    if start is not None:
+        learns |= np.isin(hashes, take_tensor(start.tensors, _KNOWN_USERS))
+    return np.unique(hashes[learns])

@@ -39,8 +39,8 @@ class SequenceModel(TrendModel):
     """
 
     def __init__(self, name: str, parameters: TrendParameters, encoder: EncoderMaker) -> None:
-        super().__init__(parameters, encoder)
         self.name = name
+        super().__init__(parameters, encoder)
         carries = isinstance(encoder, type) and issubclass(encoder, RecurrentEncoder)
         if parameters.plan not in WINDOW_PLANS and not carries:
             raise UsageError(

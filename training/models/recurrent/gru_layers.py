@@ -89,6 +89,8 @@ class NormalisedGru(nn.Module):
             fresh = torch.tanh(
                 fresh_read[:, step] + reset * self.norm_recall_fresh(recalled[:, wide:])
             )
-            state = torch.lerp(fresh, state, update)
+            state = fresh + update * (
+                state - fresh
+            )  # also where some of them are of half precision
             after.append(state)
         return torch.stack(after, dim=1)

@@ -63,11 +63,11 @@ class Hgru(nn.Module):
             rows = ends[:, k].nonzero()[:, 0]
             if len(rows):
                 risen = self.sessions(lower[rows], upper[rows])
-                upper = upper.index_copy(0, rows, risen)
+                upper = upper.index_copy(0, rows, risen.to(upper.dtype))
                 opened = torch.tanh(self.opening(risen))
                 if self.rerun:
                     opened = self.events(x[rows], opened)
-                lower = lower.index_copy(0, rows, opened)
+                lower = lower.index_copy(0, rows, opened.to(lower.dtype))
             after.append((lower, upper))
         states = torch.stack([level for level, _ in after], dim=1)
         return states, {"lower": states, "upper": torch.stack([level for _, level in after], dim=1)}

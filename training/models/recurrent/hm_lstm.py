@@ -33,7 +33,7 @@ _STEEPER = 0.04  # an epoch
 class HmLstmParameters(SequenceParameters):
     """``layers``: 2 or more; ``layer_norm``: whether sums of products are normalised.
 
-    ``anneal_batches``: of training, after which the slope has grown by .04.
+    ``anneal_batches``: passes in training mode, after which the slope has grown by .04.
     """
 
     plan: str = "sessions"

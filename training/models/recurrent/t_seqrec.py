@@ -74,7 +74,7 @@ class TSeqrec(nn.Module):
                 gate, to_output = from_interval
                 cell, leaves = cell * gate[:, step, None], leaves + to_output[:, step, None]
             if self.span is not None:
-                spans_s = steps.time_s[:, step:] - time_s[:, step, None]  # (B, P)
+                spans_s = (steps.time_s[:, step:] - time_s[:, step, None]).float()  # (B, P)
                 gate, to_output = self.span(inputs[:, step, None], spans_s)
                 fresh, leaves = fresh * gate, leaves + to_output
             cell = cell + fresh

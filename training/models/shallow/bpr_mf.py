@@ -2,13 +2,15 @@
 
     score_j = p_u . q_j + bias_j,   loss -log sigmoid(score_met - score_other)  (Rendle et al. 2009)
 
-A user that training never saw is folded in: p_u is a multiple of the mean of the vectors of the
-items met so far.
+Other items are drawn among those that the user has not met before.  A user that training never saw
+is folded in: p_u is a multiple of the mean of the vectors of the latest items met, without the
+start token.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ class BprMfParameters(SequenceParameters):
     user_width: int = 100
     loss: str = "bpr"
     sampler: str = "uniform"
+    unseen_negatives: bool = True
     log_q_correction: bool = False
     input_dropout: float = 0.0
     dropout: float = 0.0
@@ -39,6 +42,8 @@ class BprMfParameters(SequenceParameters):
 class BprMf(nn.Module):
     """The user, whatever came last."""
 
+    reads_users: ClassVar[bool] = True
+
     def __init__(self, sizes: Sizes, parameters: BprMfParameters) -> None:  # noqa: ARG002
         super().__init__()
         # How far the mean of a new user's items goes; users of the table need no scale.
@@ -47,4 +52,7 @@ class BprMf(nn.Module):
     def forward(self, steps: Steps) -> Tensor:
         """States (B, T, D)."""
         is_new = (steps.user == 0).all(-1, keepdim=True)  # (B, T, 1)
-        return torch.where(is_new, self.scale * mean_so_far(steps.item, steps), steps.user)
+        has_event = steps.has_event[..., None].to(steps.item.dtype)  # (B, T, 1)
+        share = mean_so_far(has_event, steps).clamp_min(torch.finfo(has_event.dtype).eps)
+        folded_in = mean_so_far(steps.item * has_event, steps) / share
+        return torch.where(is_new, self.scale * folded_in, steps.user)

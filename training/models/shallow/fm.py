@@ -8,6 +8,7 @@ Terms without the candidate j are the same for all items and rank none above ano
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -31,6 +32,8 @@ class FmParameters(SequenceParameters):
 
 class Fm(nn.Module):
     """The sum of the vectors of all that is known at the request."""
+
+    reads_users: ClassVar[bool] = True
 
     def __init__(self, sizes: Sizes, parameters: FmParameters) -> None:  # noqa: ARG002
         super().__init__()

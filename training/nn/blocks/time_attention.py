@@ -44,7 +44,7 @@ def recency(n_steps: int, length: int, device: torch.device) -> Tensor:
 
 def intervals_s(steps: Steps) -> Tensor:
     """From the event that a step (second T) is told to the request of a step, (B, T, T)."""
-    return (steps.time_s[:, :, None] - steps.event_time_s[:, None, :]).abs()
+    return (steps.time_s[:, :, None] - steps.event_time_s[:, None, :]).abs().float()
 
 
 def looked_up(products: Tensor, index: Tensor) -> Tensor:
