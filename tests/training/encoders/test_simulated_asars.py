@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from simulated_asars import fitted, hits, parts
 from synthetic import AS_OF_S, Event
 
@@ -54,7 +53,6 @@ def without_dwell(data: tuple[DataSet, DataSet], seed: int) -> float:
 
 
 def test_what_was_dwelt_on_is_found_among_what_was_not(data: tuple[DataSet, DataSet]) -> None:
-    torch.set_num_threads(1)
     plain = without_dwell(data, 0)
     attending = hit_share(data, "asars", 0, hidden=32)
     # No more than a guess among the six.
@@ -64,7 +62,6 @@ def test_what_was_dwelt_on_is_found_among_what_was_not(data: tuple[DataSet, Data
 
 @pytest.mark.nightly
 def test_it_is_no_matter_of_the_seed(data: tuple[DataSet, DataSet]) -> None:
-    torch.set_num_threads(1)
     plain = np.mean([without_dwell(data, seed) for seed in range(3)])
     joined, own, last = (
         np.mean([hit_share(data, "asars", seed, hidden=32, **chosen) for seed in range(3)])

@@ -1,6 +1,8 @@
-"""S12: where a page says which range counts, gates that follow the page open the right encoder."""
+"""M3: the page says how far back to look (S12); what was seen once, long ago, is found (S11)."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from training.models.attention.m3 import M3
 from training.models.parts.recurrent import RecurrentModel
 from training.nn.steps import Steps
 
-N_ITEMS, N_FAVOURITES, N_TESTED = 40, 30, 60
+N_TESTED = 60
+N_ITEMS, N_FAVOURITES = 40, 30
 N_NAMES = N_ITEMS + N_FAVOURITES
 DETAIL, HOME = 1, 2  # codes of the pages
 # A sum shows what gates are for: next to one another, encoders are told apart without them.
@@ -92,16 +95,74 @@ def show_their_use(fixed: NDArray[np.float64], contextual: NDArray[np.float64]) 
 
 
 def test_gates_open_the_long_encoder_where_it_counts(data: tuple[DataSet, DataSet]) -> None:
-    torch.set_num_threads(1)
     show_their_use(by_page(data, 0, "fixed"), by_page(data, 0, "contextual"))
 
 
 @pytest.mark.nightly
 def test_it_is_no_matter_of_the_seed(data: tuple[DataSet, DataSet]) -> None:
-    torch.set_num_threads(1)
     fixed, contextual = (
         np.mean([by_page(data, seed, gates) for seed in range(3)], axis=0)
         for gates in ("fixed", "contextual")
     )
     print("detail, home, G_L on detail, G_L at home:", fixed.round(3), contextual.round(3))
     show_their_use(fixed, contextual)
+
+
+N_CATEGORIES, N_BRANDS, N_BETWEEN = 8, 4, 80
+# The long encoder's match of a page with an item begins as one of a hundred: it takes many epochs,
+# in which a longer reach of the short one would learn the order of pages by heart.
+LEARN_LONG = {
+    "unit": "conv",
+    "layers": 1,
+    "reach": 3,
+    "entrance": "identity",
+    "gates": "fixed",
+    "max_len": 256,
+    "epochs": 50,
+    "batch_events": 1000,
+    "min_batches": 34,
+    "learning_rate": 0.02,
+    "dropout": 0.0,
+    "input_dropout": 0.0,
+}
+
+
+def brand_log(folder: Path) -> tuple[DataSet, DataSet]:
+    """340 learned users and 60 others, who see one brand of each category once.
+
+    80 to 89 events later each category's page is followed by the brand of the user; only what is
+    that late is learned from.
+    """
+    rng = np.random.default_rng(1)
+    item_of = np.array([[f"c{c}b{b}" for b in range(N_BRANDS)] for c in range(N_CATEGORIES)])
+    pages = [f"page{c}" for c in range(N_CATEGORIES)]
+    users = {}
+    for user in range(340 + N_TESTED):
+        own = item_of[np.arange(N_CATEGORIES), rng.integers(N_BRANDS, size=N_CATEGORIES)]
+        early = [*rng.permutation(own), *["between"] * (N_BETWEEN + int(rng.integers(10)))]
+        late = [name for c in rng.permutation(N_CATEGORIES) for name in (pages[c], own[c])]
+        since = AS_OF_S - 3600.0
+        users[f"u{user:03d}"] = [
+            Event(str(name), since + 30 * (at - len(early)))
+            for at, name in enumerate([*early, *late])
+        ]
+    names = [*item_of.flatten().tolist(), *pages, "between"]
+    return parts(folder, users, N_TESTED, names, window_start="2016-03-14T12")
+
+
+@pytest.mark.nightly
+def test_what_was_seen_once_long_ago_is_found(tmp_path: Path) -> None:
+    data = brand_log(tmp_path)
+    item, n_items = data[1].histories.item - 1, N_CATEGORIES * N_BRANDS
+    is_page = (item >= n_items) & (item < n_items + N_CATEGORIES)
+    asked = np.append(False, is_page[:-1])
+    with_long, without = (
+        [
+            hits(fitted("m3", data, seed, **LEARN_LONG, encoders=letters), data[1], asked)
+            for seed in range(3)
+        ]
+        for letters in ("TSL", "TS")
+    )
+    print(f"TSL {np.round(with_long, 3)}, TS {np.round(without, 3)}")
+    assert np.mean(without) < 1 / N_BRANDS + 0.1
+    assert np.mean(with_long) > np.mean(without) + 0.2
