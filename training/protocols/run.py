@@ -18,6 +18,7 @@ from training.metrics.answers import answers_of
 from training.metrics.seed_estimate import Estimate
 from training.models import MODEL_NAMES, build
 from training.models.parts.base import GradientTrained, Model
+from training.models.parts.recurrent import RecurrentModel
 from training.protocols.events import Log
 from training.protocols.preparation import prepared
 from training.protocols.protocol import Data, ModelEntry, Protocol
@@ -225,14 +226,24 @@ def _figures(model: Model, exam: Exam, protocol: Protocol, seed: int) -> dict[st
     metrics = model.fit(exam.train, seed, lambda _: None)
     took_s = time.perf_counter() - begun_s
     learns = isinstance(model, GradientTrained)
-    is_logit = learns and getattr(getattr(model, "parameters", None), "loss", "") == _LOGITS
     replies = answers_of(
         model,
         exam.test.histories,
         exam.questions,
         len(exam.test.item_ids),
         lists_of(wanted),
-        has_chances=is_logit and "perplexity" in wanted.metrics,
+        has_chances=_has_chances(model) and "perplexity" in wanted.metrics,
     )
-    speed = exam.train.manifest.n_events * metrics["epochs"] / took_s if learns else math.nan
+    # A search for the number of epochs takes as long as it happens to.
+    counts = learns and "best_epoch" not in metrics
+    speed = exam.train.manifest.n_events * metrics["epochs"] / took_s if counts else math.nan
     return figures(exam, replies, wanted, speed)
+
+
+def _has_chances(model: Model) -> bool:
+    """Whether the softmax of a model's scores is what it takes for the chance of each item."""
+    if not isinstance(model, RecurrentModel):
+        return False
+    chosen = model.parameters
+    is_corrected = chosen.negatives == 0 or chosen.log_q_correction
+    return chosen.loss == _LOGITS and is_corrected and chosen.ips_temperature == 0
