@@ -7,6 +7,7 @@ user's ratings before it.  N events of all users, n targets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,22 @@ from benchmarks.quality.figures import Figures, Runs
 from benchmarks.quality.parts import Parts
 from benchmarks.quality.progress import Say
 from benchmarks.quality.ranking import Entry, fitted, rule
-from training.data.reader import Histories
+from pipeline.array_types import Floats32, Ints32
+from training.data.reader import Histories, Requests
 from training.metrics.ranking import Targets, find_targets
-from training.models.hrnn_rating import HrnnRating
 
 _DAMPING = 10.0
 
 Floats = NDArray[np.float64]
+
+
+@runtime_checkable
+class Rater(Protocol):
+    """A system that says which value an event will have."""
+
+    def predict(self, histories: Histories, requests: Requests, item: Ints32) -> Floats32:
+        """The value expected of item (n,), 1-based, at each request, (n,)."""
+        ...
 
 
 def rmse(predicted: NDArray[np.floating], actual: NDArray[np.floating]) -> float:
@@ -116,13 +126,13 @@ def compared(
         rows = []
         for seed in seeds:
             system = fitted(entry, parts.train, seed)
-            assert isinstance(system, HrnnRating)
+            assert isinstance(system, Rater)
             rows.append({"rmse": rmse(predictions(system, histories, targets), actual)})
             say(f"{entry.name}, seed {seed}", rows[-1])
         runs[entry.name] = Runs(rows)
     return runs, {"ratings": len(actual), "users": len(np.unique(targets.requests.user))}
 
 
-def predictions(system: HrnnRating, histories: Histories, targets: Targets) -> NDArray[np.float32]:
+def predictions(system: Rater, histories: Histories, targets: Targets) -> NDArray[np.float32]:
     """What a system expects of each target, (n,)."""
     return system.predict(histories, targets.requests, targets.item)

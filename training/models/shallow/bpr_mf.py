@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
+from training.nn.parameters import RecurrentParameters
 from training.nn.steps import Sizes, Steps, mean_so_far
 from training.parameters import require
 
@@ -38,7 +39,7 @@ class BprMfParameters(SequenceParameters):
 class BprMf(nn.Module):
     """The user, whatever came last."""
 
-    def __init__(self, sizes: Sizes, parameters: BprMfParameters) -> None:  # noqa: ARG002
+    def __init__(self, sizes: Sizes, parameters: RecurrentParameters) -> None:  # noqa: ARG002
         super().__init__()
         # How far the mean of a new user's items goes; users of the table need no scale.
         self.scale = nn.Parameter(torch.ones(()))

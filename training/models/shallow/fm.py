@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
+from training.nn.parameters import RecurrentParameters
 from training.nn.steps import Sizes, Steps
 from training.parameters import require
 
@@ -32,7 +33,7 @@ class FmParameters(SequenceParameters):
 class Fm(nn.Module):
     """The sum of the vectors of all that is known at the request."""
 
-    def __init__(self, sizes: Sizes, parameters: FmParameters) -> None:  # noqa: ARG002
+    def __init__(self, sizes: Sizes, parameters: RecurrentParameters) -> None:  # noqa: ARG002
         super().__init__()
         n_context = sizes.inputs - sizes.width
         self.context = nn.Linear(n_context, sizes.width, bias=False) if n_context else None
