@@ -1,8 +1,8 @@
 """The models by name; each lives in one file with its parameters.
 
 Counting and neighbour models, the configurations of HRNN, and encoders with the rating head are
-classes of their own.  A sequence encoder is a module beside its parameters, and `SequenceModel` does
-the rest; a network that predicts values is one too, and `ValueModel` does the rest.
+classes of their own.  A sequence encoder is a module beside its parameters, and `SequenceModel`
+does the rest; a network that predicts values is one too, and `ValueModel` does the rest.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
     value = (A h_u(t) + a) . (C h_i(t) + c)  +  u_u . m_i  +  b_u + b_i
 
 h_u(t) reads the user's ratings before t: item, value and time since the one before; h_i(t) those
-of the item in the training part: user, value and time.  Each reads its latest ``max_len``.  The
-publication has no b, which saves u and m from saying it.
+of the item in the training part: user, value and time.  They read the ratings among the user's
+latest ``max_len`` events, and the item's latest ``max_len`` ratings.  The publication has no b,
+which saves u and m from saying it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _READ = 2  # numbers beside a vector: the value, and the time since the rating b
 
 @dataclass(frozen=True)
 class RrnParameters(ValueParameters):
-    """``hidden`` width of both LSTMs; ``max_len``: how many ratings each of them reads;
+    """``hidden`` width of both LSTMs; ``max_len``: how many events each of them reads;
     ``user_dropout``: chance that a user is unknown in training.
     """
 
@@ -89,7 +90,8 @@ class Rrn(nn.Module):
         other = functional.embedding(where, self.items(items))  # (n, D + 1)
         moving = (self._user_states(requests) * self._item_states(item, requests.time_us)).sum(-1)
         still = (own[:, 1:] * other[:, 1:]).sum(-1) + own[:, 0] + other[:, 0]
-        return moving + still
+        values: Tensor = moving + still
+        return values
 
     def all_items(self, requests: RatingRequests) -> Tensor:
         """Values of all items, (n, V)."""
@@ -99,7 +101,8 @@ class Rrn(nn.Module):
         moving = self._item_states(item, requests.time_us.repeat_interleave(n_items))
         moving = moving.view(len(requests), n_items, -1)  # (n, V, D)
         still = functional.linear(own[:, 1:], every[:, 1:]) + own[:, :1] + every[:, 0]
-        return still + torch.einsum("nd,nvd->nv", self._user_states(requests), moving)
+        values: Tensor = still + torch.einsum("nd,nvd->nv", self._user_states(requests), moving)
+        return values
 
     def _user_states(self, requests: RatingRequests) -> Tensor:
         """A h_u + a, (n, D)."""

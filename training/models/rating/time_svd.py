@@ -82,10 +82,10 @@ class TimeSvd(nn.Module):
     def forward(self, requests: RatingRequests, item: Tensor) -> Tensor:
         """Values of an item (n,) each, (n,)."""
         own, states = self._users(requests)
-        bias = (
-            self.bias(item)[:, 0] + self.bias_of_bin(item * self.bins + self._bin(requests))[:, 0]
-        )
-        return self.mean + bias + own + (states * self.vector(item)).sum(-1)
+        at_time = self.bias_of_bin(item * self.bins + self._bin(requests))
+        bias = (self.bias(item) + at_time)[:, 0]
+        values: Tensor = self.mean + bias + own + (states * self.vector(item)).sum(-1)
+        return values
 
     def all_items(self, requests: RatingRequests) -> Tensor:
         """Values of all items, (n, V)."""
@@ -111,7 +111,8 @@ class TimeSvd(nn.Module):
         total = functional.embedding_bag(
             where, self.rated(touched), requests.first, mode="sum"
         )  # (n, D)
-        return total * requests.length.clamp_min(1)[:, None] ** -0.5
+        scale: Tensor = requests.length.clamp_min(1)[:, None] ** -0.5
+        return total * scale
 
     def _bin(self, requests: RatingRequests) -> Tensor:
         first_us, last_us = self.time_range_us
