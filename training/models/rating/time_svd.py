@@ -108,13 +108,12 @@ class TimeSvd(nn.Module):
         touched, where = torch.unique(requests.item, return_inverse=True)
         if not len(touched):
             return self.rated.weight.new_zeros(len(requests), self.rated.embedding_dim)
-        total = functional.embedding_bag(
-            where, self.rated(touched), requests.first, mode="sum"
-        )  # (n, D)
-        scale: Tensor = requests.length.clamp_min(1)[:, None] ** -0.5
-        return total * scale
+        vectors = self.rated(touched)
+        total: Tensor = functional.embedding_bag(where, vectors, requests.first, mode="sum")
+        return torch.mul(total, requests.length.clamp_min(1)[:, None].rsqrt())  # (n, D)
 
     def _bin(self, requests: RatingRequests) -> Tensor:
         first_us, last_us = self.time_range_us
         share = (requests.time_us - first_us).double() / (last_us - first_us + 1).double()
-        return (share * self.bins).long().clamp(0, self.bins - 1)
+        number: Tensor = (share * self.bins).long()
+        return number.clamp(0, self.bins - 1)
