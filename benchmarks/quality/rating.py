@@ -107,30 +107,42 @@ def _before(
 def compared(
     parts: Parts, entries: Sequence[Entry], seeds: Sequence[int], say: Say
 ) -> tuple[dict[str, Runs], dict[str, int]]:
-    """RMSE of averages and of systems."""
+    """RMSE of averages and of systems: of all targets, and of users who were learned from."""
     histories = parts.test.histories
     targets = find_targets(histories, rule("keep"))
     actual = histories.value[targets.position]
+    learned_from = parts.train.histories.user_ids.astype(str)
+    is_old = np.isin(histories.user_ids.astype(str), learned_from)[targets.requests.user]
+
+    def figures(predicted: NDArray[np.floating]) -> Figures:
+        return {
+            "rmse": rmse(predicted, actual),
+            "rmse of known users": rmse(predicted[is_old], actual[is_old]),
+        }
+
     ratings = Ratings(parts)
     averages = {
         "mean": np.full(len(ratings.user), ratings.mean),
         "rolling_average": ratings.rolling_average(),
         "rolling_biases": ratings.rolling_biases(),
     }
-    runs = {}
-    for name, predicted in averages.items():
-        found: Figures = {"rmse": rmse(predicted[targets.position], actual)}
-        say(name, found)
-        runs[name] = Runs([found])
+    runs = {name: Runs([figures(each[targets.position])]) for name, each in averages.items()}
+    for name, row in runs.items():
+        say(name, row.rows[0])
     for entry in entries:
         rows = []
         for seed in seeds:
             system = fitted(entry, parts.train, seed)
             assert isinstance(system, Rater)
-            rows.append({"rmse": rmse(predictions(system, histories, targets), actual)})
+            rows.append(figures(predictions(system, histories, targets)))
             say(f"{entry.name}, seed {seed}", rows[-1])
         runs[entry.name] = Runs(rows)
-    return runs, {"ratings": len(actual), "users": len(np.unique(targets.requests.user))}
+    sizes = {
+        "ratings": len(actual),
+        "users": len(np.unique(targets.requests.user)),
+        "ratings of known users": int(is_old.sum()),
+    }
+    return runs, sizes
 
 
 def predictions(system: Rater, histories: Histories, targets: Targets) -> NDArray[np.float32]:
