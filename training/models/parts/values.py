@@ -21,7 +21,12 @@ from training.batching.events import EventsPlan
 from training.data.reader import DataSet, Histories, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, take_tensor
-from training.nn.ratings import RatingNetwork, RatingRequests, Ratings, RatingSizes
+from training.models.parts.rating_requests import (
+    RatingNetwork,
+    RatingRequests,
+    Ratings,
+    RatingSizes,
+)
 from training.nn.step_inputs import ValueScale
 from training.nn.user_table import user_hashes
 from training.parameters import require, require_choice

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.models.parts.rating_requests import RatingRequests, Ratings, RatingSizes
 from training.models.parts.values import ValueParameters
-from training.nn.ratings import RatingRequests, Ratings, RatingSizes
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.hours import US_PER_S
+from training.models.parts.rating_requests import RatingRequests, Ratings, RatingSizes
 from training.models.parts.values import ValueParameters
-from training.nn.ratings import RatingRequests, Ratings, RatingSizes
 from training.nn.user_table import UserTable
 from training.parameters import require
 
