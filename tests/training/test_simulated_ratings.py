@@ -117,5 +117,5 @@ def test_what_follows_the_drift_beats_what_does_not(
     """RRN and TimeSVD++ before PMF, PMF before the rolling average."""
     rows = [errors(drifting(tmp_path / str(seed), n_users, seed), seed) for seed in seeds]
     mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    assert mean["pmf_rating"] < mean["rolling average"] - 0.02
+    assert mean["pmf_rating"] < mean["rolling average"] - 0.05
     assert max(mean["rrn"], mean["time_svd"]) < mean["pmf_rating"] - 0.1
