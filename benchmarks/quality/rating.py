@@ -7,6 +7,7 @@ user's ratings before it.  N events of all users, n targets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,22 @@ from benchmarks.quality.figures import Figures, Runs
 from benchmarks.quality.parts import Parts
 from benchmarks.quality.progress import Say
 from benchmarks.quality.ranking import Entry, fitted, rule
-from training.data.reader import Histories
+from pipeline.array_types import Floats32, Ints32
+from training.data.reader import Histories, Requests
 from training.metrics.ranking import Targets, find_targets
-from training.models.hrnn_rating import HrnnRating
 
 _DAMPING = 10.0
 
 Floats = NDArray[np.float64]
+
+
+@runtime_checkable
+class Rater(Protocol):
+    """A system that says which value an event will have."""
+
+    def predict(self, histories: Histories, requests: Requests, item: Ints32) -> Floats32:
+        """The value expected of item (n,), 1-based, at each request, (n,)."""
+        ...
 
 
 def rmse(predicted: NDArray[np.floating], actual: NDArray[np.floating]) -> float:
@@ -97,32 +107,44 @@ def _before(
 def compared(
     parts: Parts, entries: Sequence[Entry], seeds: Sequence[int], say: Say
 ) -> tuple[dict[str, Runs], dict[str, int]]:
-    """RMSE of averages and of systems."""
+    """RMSE of averages and of systems: of all targets, and of users who were learned from."""
     histories = parts.test.histories
     targets = find_targets(histories, rule("keep"))
     actual = histories.value[targets.position]
+    learned_from = parts.train.histories.user_ids.astype(str)
+    is_old = np.isin(histories.user_ids.astype(str), learned_from)[targets.requests.user]
+
+    def figures(predicted: NDArray[np.floating]) -> Figures:
+        return {
+            "rmse": rmse(predicted, actual),
+            "rmse of known users": rmse(predicted[is_old], actual[is_old]),
+        }
+
     ratings = Ratings(parts)
     averages = {
         "mean": np.full(len(ratings.user), ratings.mean),
         "rolling_average": ratings.rolling_average(),
         "rolling_biases": ratings.rolling_biases(),
     }
-    runs = {}
-    for name, predicted in averages.items():
-        found: Figures = {"rmse": rmse(predicted[targets.position], actual)}
-        say(name, found)
-        runs[name] = Runs([found])
+    runs = {name: Runs([figures(each[targets.position])]) for name, each in averages.items()}
+    for name, row in runs.items():
+        say(name, row.rows[0])
     for entry in entries:
         rows = []
         for seed in seeds:
             system = fitted(entry, parts.train, seed)
-            assert isinstance(system, HrnnRating)
-            rows.append({"rmse": rmse(predictions(system, histories, targets), actual)})
+            assert isinstance(system, Rater)
+            rows.append(figures(predictions(system, histories, targets)))
             say(f"{entry.name}, seed {seed}", rows[-1])
         runs[entry.name] = Runs(rows)
-    return runs, {"ratings": len(actual), "users": len(np.unique(targets.requests.user))}
+    sizes = {
+        "ratings": len(actual),
+        "users": len(np.unique(targets.requests.user)),
+        "ratings of known users": int(is_old.sum()),
+    }
+    return runs, sizes
 
 
-def predictions(system: HrnnRating, histories: Histories, targets: Targets) -> NDArray[np.float32]:
+def predictions(system: Rater, histories: Histories, targets: Targets) -> NDArray[np.float32]:
     """What a system expects of each target, (n,)."""
     return system.predict(histories, targets.requests, targets.item)

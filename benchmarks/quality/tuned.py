@@ -94,10 +94,15 @@ def cold() -> list[Entry]:
 
 
 def ratings() -> list[Entry]:
-    """With the feedback of earlier events, and without."""
+    """With the feedback of earlier events, and without; and what else predicts ratings."""
     return [
         shipped("hrnn_rating", "hrnn_rating_movielens"),
         shipped("hrnn_rating without feedback", "hrnn_rating_movielens", feedback_input=False),
+        shipped("rrn", "rrn"),
+        shipped("time_svd", "time_svd"),
+        shipped("i_autorec", "i_autorec"),
+        shipped("fm_rating", "fm_rating"),
+        shipped("pmf_rating", "pmf_rating"),
     ]
 
 

@@ -23,6 +23,7 @@ def small(name: str, **others: Any) -> dict[str, Any]:
     """Parameters of a quick fit; where users have vectors, those are as wide as items'."""
     if not is_network(name):
         return {}
-    has_users = parameters_class(name)().user_width > 0
-    chosen = {**_SMALL, **others}
+    fields = {field.name: field.default for field in dataclasses.fields(parameters_class(name))}
+    chosen = {**{key: value for key, value in _SMALL.items() if key in fields}, **others}
+    has_users = fields.get("user_width", 0) > 0
     return {**chosen, **({"user_width": chosen["width"]} if has_users else {})}

@@ -1,7 +1,8 @@
 """The models by name; each lives in one file with its parameters.
 
-Counting and neighbour models, and the configurations of HRNN, are classes of their own.  A sequence
-encoder is a module beside its parameters, and `SequenceModel` does the rest.
+Counting and neighbour models, the configurations of HRNN, and encoders with the rating head are
+classes of their own.  A sequence encoder is a module beside its parameters, and `SequenceModel`
+does the rest; a network that predicts values is one too, and `ValueModel` does the rest.
 """
 
 from __future__ import annotations
@@ -31,6 +32,17 @@ _CLASSES = {
     "hrnn_meta": "HrnnMeta",
     "hrnn_rating": "HrnnRating",
 }
+# Encoders with the rating head, in the folder ``rating``.
+_RATED = {
+    "fm_rating": "FmRating",
+    "pmf_rating": "PmfRating",
+}
+# Networks that predict values, in the same folder.
+_VALUED = {
+    "i_autorec": "IAutorec",
+    "rrn": "Rrn",
+    "time_svd": "TimeSvd",
+}
 # By folder: where a sequence encoder lives.
 ENCODERS = {
     "asars": ("attention", "Asars"),
@@ -57,7 +69,7 @@ ENCODERS = {
     "fmc": ("shallow", "Fmc"),
     "youtube_dnn": ("shallow", "YoutubeDnn"),
 }
-MODEL_NAMES = (*_CLASSES, *ENCODERS)
+MODEL_NAMES = (*_CLASSES, *_RATED, *_VALUED, *ENCODERS)
 
 
 def build(name: str, parameters: Mapping[str, Any]) -> Model:
@@ -73,6 +85,9 @@ def build(name: str, parameters: Mapping[str, Any]) -> Model:
     if name in ENCODERS:
         engine = import_module("training.models.parts.sequence")
         model: Model = engine.SequenceModel(name, chosen, maker)
+    elif name in _VALUED:
+        engine = import_module("training.models.parts.values")
+        model = engine.ValueModel(name, chosen, maker)
     else:
         model = maker(chosen)
     return model
@@ -103,6 +118,8 @@ def _source(name: str) -> tuple[str, str]:
     if name in ENCODERS:
         folder, class_name = ENCODERS[name]
         return f"training.models.{folder}.{name}", class_name
+    if name in _RATED or name in _VALUED:
+        return f"training.models.rating.{name}", {**_RATED, **_VALUED}[name]
     if name not in _CLASSES:
         raise UsageError(f"unknown system {name!r}: choose one of {', '.join(MODEL_NAMES)}")
     return f"training.models.{name}", _CLASSES[name]

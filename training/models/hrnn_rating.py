@@ -1,27 +1,15 @@
-"""The rating head of HRNN: what value will the next event on an item have? (HRNN tables 4 and 5)
-
-    value_j = mean + deviation * (leaning . state + bias_j + strength * state . vector_j)
+"""HRNN with the rating head (HRNN tables 4 and 5).
 
 With feedback the state is told the value of every event before, which is what beats an average of
-the user and the item (HRNN 4.3).  Events without a value are told, but not learned from.
+the user and the item (HRNN 4.3).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-import numpy as np
-import torch
-from torch.nn import functional
-
-from pipeline.array_types import Bools, Floats32, Ints, Ints32
-from pipeline.errors import HourglassError
-from training.batching.targets import TargetSplit, validation_requests
-from training.data.reader import DataSet, Histories, Requests
-from training.models.parts.recurrent import RecurrentModel
-from training.nn.learner import RatingLearner, RecurrentLearner
-from training.nn.network import NetOptions
+from training.models.parts.rating import RatingModel
+from training.nn.gru import gru
 from training.nn.parameters import RecurrentParameters
 
 
@@ -34,61 +22,8 @@ class HrnnRatingParameters(RecurrentParameters):
     negatives: int = 0
 
 
-class HrnnRating(RecurrentModel):
-    """Predicts values; as a ranking, items come in the order of the values that are expected."""
+class HrnnRating(RatingModel):
+    """Whole histories, with their values."""
 
-    name: str = "hrnn_rating"
-    _figure: ClassVar[str] = "validation_rmse"
-    _figure_text: ClassVar[str] = "RMSE"
-
-    def _learnable(self, histories: Histories) -> Bools:
-        targets = super()._learnable(histories) & np.isfinite(histories.value)
-        if not targets.any():
-            raise HourglassError(
-                f"{self.name}: no event has a value: name its column in source.columns.value"
-            )
-        return targets
-
-    def _net_options(self, n_items: int) -> NetOptions:
-        options = super()._net_options(n_items)
-        return NetOptions(**{**vars(options), "rates": True, "sparse": True})
-
-    def _learner(self, data: DataSet, split: TargetSplit) -> RecurrentLearner:
-        scaled = self.input_encoding().scale.apply(np.asarray(data.histories.value))
-        return RatingLearner(self.trained_net(), self._training_data(data, split), scaled)
-
-    def _validation(self, histories: Histories, validation: Ints) -> float | None:
-        """Root of the mean squared error on events that are not learned from."""
-        if not len(validation):
-            return None
-        n_items = self.trained_net().items.n_items
-        requests, event = validation_requests(histories, validation, n_items)
-        predicted = self.predict(histories, requests, np.asarray(histories.item)[event])
-        return float(np.sqrt(np.mean((predicted - np.asarray(histories.value)[event]) ** 2)))
-
-    def _reported(self, validation_loss: float) -> float:
-        return validation_loss
-
-    def predict(self, histories: Histories, requests: Requests, item: Ints32) -> Floats32:
-        """The value expected of item (n,), 1-based, at each request, (n,)."""
-        values = np.empty(len(requests), np.float32)
-        scale = self.input_encoding().scale
-        with self.inference():
-            vectors, biases = self.trained_net().items.everything(self.parameters.warm_mix)
-            for rows, states in self.request_states(histories, requests):
-                item_rows = torch.from_numpy(item[rows].astype(np.int64) - 1).to(vectors.device)
-                products = (states * vectors[item_rows]).sum(-1)  # (b,)
-                rated = self.trained_net().rate(states, products, biases[item_rows])
-                values[rows] = rated.cpu().numpy()
-        return (values * scale.deviation + scale.mean).astype(np.float32)
-
-    def score(self, histories: Histories, requests: Requests) -> Floats32:
-        """The value expected of every item at each request, (n, V)."""
-        net, scale = self.trained_net(), self.input_encoding().scale
-        scores = np.empty((len(requests), net.items.n_items), np.float32)
-        with self.inference():
-            vectors, biases = net.items.everything(self.parameters.warm_mix)
-            for rows, states in self.request_states(histories, requests):
-                rated = net.rate(states, functional.linear(states, vectors), biases)  # (b, V)
-                scores[rows] = rated.cpu().numpy()
-        return (scores * scale.deviation + scale.mean).astype(np.float32)
+    def __init__(self, parameters: HrnnRatingParameters) -> None:
+        super().__init__("hrnn_rating", parameters, gru)

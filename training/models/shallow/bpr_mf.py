@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
 from training.nn.blocks.past import mean_so_far
+from training.nn.parameters import RecurrentParameters
 from training.nn.steps import Sizes, Steps
 from training.parameters import require
 
@@ -44,7 +45,7 @@ class BprMf(nn.Module):
 
     reads_users: ClassVar[bool] = True
 
-    def __init__(self, sizes: Sizes, parameters: BprMfParameters) -> None:  # noqa: ARG002
+    def __init__(self, sizes: Sizes, parameters: RecurrentParameters) -> None:  # noqa: ARG002
         super().__init__()
         # How far the mean of a new user's items goes; users of the table need no scale.
         self.scale = nn.Parameter(torch.ones(()))

@@ -13,6 +13,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
+from training.nn.parameters import RecurrentParameters
 from training.nn.steps import Sizes, Steps
 from training.parameters import require
 
@@ -35,7 +36,7 @@ class Fm(nn.Module):
 
     reads_users: ClassVar[bool] = True
 
-    def __init__(self, sizes: Sizes, parameters: FmParameters) -> None:  # noqa: ARG002
+    def __init__(self, sizes: Sizes, parameters: RecurrentParameters) -> None:  # noqa: ARG002
         super().__init__()
         n_context = sizes.inputs - sizes.width
         self.context = nn.Linear(n_context, sizes.width, bias=False) if n_context else None

@@ -1,0 +1,1 @@
+"""Baselines that predict values."""
