@@ -38,8 +38,8 @@ class RatingModel(RecurrentModel):
     _figure_text: ClassVar[str] = "RMSE"
 
     def __init__(self, name: str, parameters: RecurrentParameters, encoder: EncoderMaker) -> None:
-        super().__init__(parameters, encoder)
         self.name = name
+        super().__init__(parameters, encoder)
 
     def _learnable(self, histories: Histories) -> Bools:
         targets = super()._learnable(histories) & np.isfinite(histories.value)
