@@ -71,6 +71,11 @@ def quiet(progress: FitProgress) -> None:
     """Nobody looks."""
 
 
+def everything(data: DataSet) -> TargetSplit:
+    """Learning from all targets, with nothing kept apart."""
+    return TargetSplit(data.histories.is_target, np.zeros(0, np.int64))
+
+
 def requests_of(data: DataSet) -> tuple[Requests, Any]:
     h = data.histories
     event = np.flatnonzero(h.is_target)
@@ -197,7 +202,7 @@ def test_going_on_from_a_model_keeps_what_it_knows(data: DataSet, tmp_path: Path
     build("hrnn", dense).fit(later, 0, fresh.append)
     assert told[0].loss < 0.6 * fresh[0].loss
 
-    net, optimiser = started._built(later, later.item_events, 3, options.parent)
+    net, optimiser = started._built(later, everything(later), 3, options.parent)
     known = before.tensors()["items.vector.weight"]
     place = {name: at for at, name in enumerate(["", *NAMES])}
     for row, name in enumerate(["", *names]):
@@ -461,7 +466,7 @@ def test_numbers_of_metadata_keep_their_weights_in_any_order(tmp_path: Path) -> 
     before.fit(first, 0, quiet)
     after = build("hrnn_meta", {**SMALL, "epochs": 1})
     after._encoding = InputEncoding.of(second, forgets=False, context=True, items=True, users=True)
-    net, _ = after._built(second, second.item_events, 0, start_of(before, first))
+    net, _ = after._built(second, everything(second), 0, start_of(before, first))
     weight = net.items.encoder.number.weight.detach().numpy()
     price = before.tensors()["items.encoder.number.weight"][:, 1]
     assert np.array_equal(weight[:, 0], price)
@@ -491,3 +496,21 @@ def test_a_model_made_on_a_gpu_can_be_asked_without_one(
     assert np.array_equal(
         other.score(data.histories, requests), system.score(data.histories, requests)
     )
+
+
+def test_a_fixed_temperature_goes_on_with_its_optimiser(data: DataSet) -> None:
+    for before, after in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0)):
+        chosen = {**SMALL, "epochs": 1, "mixture": False, "validation_share": 0.0}
+        parent = build("hrnn_trend", {**chosen, "trend_temperature": before})
+        parent.fit(data, 0, quiet)
+        child = build("hrnn_trend", {**chosen, "trend_temperature": after})
+        assert isinstance(parent, GradientTrained)
+        assert isinstance(child, GradientTrained)
+        start = ParentWeights("p", parent.tensors(), data.item_ids, parent.optimiser_tensors())
+        if before and not after:
+            # What was never learned has no state to go on with.
+            with pytest.raises(HourglassError, match="temperature"):
+                child.fit_with(data, 0, quiet, FitOptions(parent=start))
+            continue
+        child.fit_with(data, 0, quiet, FitOptions(parent=start))
+        assert child.tensors()["temperature"] == 1.0

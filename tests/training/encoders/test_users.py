@@ -247,3 +247,18 @@ def test_going_on_from_a_model_without_users_is_refused(tmp_path: Path) -> None:
     assert isinstance(model, GradientTrained)
     with pytest.raises(HourglassError, match="known_users"):
         model.fit_with(data, 0, lambda progress: None, FitOptions(parent=start))
+
+
+def test_who_was_not_learned_from_has_no_vector(tmp_path: Path) -> None:
+    users = two_tastes(10, 1)
+    # Two users whose events all lie before the window: context, from which nothing is learned.
+    early = {
+        user: [(item, time - 90_000) for item, time in users[user]] for user in ("u008", "u009")
+    }
+    data = read_dataset(
+        write_dataset(tmp_path / "a", {**users, **early}, window_start="2016-03-13T22")
+    )
+    model = build("fm", {**SMALL, "epochs": 1})
+    model.fit(data, 0, lambda _: None)
+    assert len(model.tensors()["known_users"]) == 8
+    assert model.tensors()["users.vector.weight"].shape == (9, 8)
