@@ -221,8 +221,8 @@ def test_factors_are_multiplied(data: DataSet, later: DataSet, name: str) -> Non
         elif at:
             state = own
         else:
-            met = [0, *h.item[first : first + length]]
-            state = w["cell.scale"] * w["items.vector.weight"][met].mean(0)
+            met = w["items.vector.weight"][h.item[first : first + length]]
+            state = w["cell.scale"] * (met.mean(0) if length else np.zeros(WIDTH))
         product = w["strength"] * w["items.vector.weight"][item[row]] @ state
         leaning = w["leaning.weight"][0] @ state + w["leaning.bias"][0]
         value = leaning + w["items.bias.weight"][item[row], 0] + product
