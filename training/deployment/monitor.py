@@ -176,7 +176,7 @@ class ChampionMonitor:
             )
         figures = (
             f"{self.settings.gate.metric} {numbers.live:.4f} against {numbers.floor:.4f} of the "
-            f"floor, difference {numbers.difference:+.4f} [{numbers.lower:+.4f}, "
+            f"baseline, difference {numbers.difference:+.4f} [{numbers.lower:+.4f}, "
             f"{numbers.upper:+.4f}], {counted(numbers.users, 'user')}"
         )
         if is_below(numbers, least):
