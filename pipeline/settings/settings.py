@@ -646,10 +646,12 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
         where = ".".join(str(key_part) for key_part in first["loc"])
         name = variable_of(first["loc"], os.environ) or name
         if first["type"] == "extra_forbidden":
-            hint = suggest(str(first["loc"][-1]), _keys(Settings, first["loc"][:-1]))
-            raise UsageError(
-                f"{name}: unknown key {where!r}{hint}: all keys stand in pipeline/settings/"
-            ) from error
+            keys = _keys(Settings, first["loc"][:-1])
+            hint = suggest(str(first["loc"][-1]), keys)
+            rest = "all keys stand in pipeline/settings/"
+            if keys and not hint:
+                rest = f"there are {', '.join(keys)}"
+            raise UsageError(f"{name}: unknown key {where!r}{hint}: {rest}") from error
         raise UsageError(
             f"{name}: {where} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
         ) from error

@@ -60,7 +60,7 @@ def test_the_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
             "source: {columns: {user: u}}",
             "unknown key 'source.columns.user' (did you mean 'user_id'?): all keys",
         ),
-        ("source: {columns: {zzz: u}}", "unknown key 'source.columns.zzz': all keys stand in"),
+        ("source: {columns: {zzz: u}}", "unknown key 'source.columns.zzz': there are event_time"),
         ("models: [{fiel: hrnn}]", "unknown key 'models.0.fiel' (did you mean 'file'?): all keys"),
         (
             "replay: {arms: [{modell: a}]}",
