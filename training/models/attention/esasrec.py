@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.models.parts.sequence import SequenceParameters
-from training.nn.blocks.time_attention import TimeAttention, intervals_s, steps_since_begin
+from training.nn.blocks.past import steps_since_begin
+from training.nn.blocks.time_attention import TimeAttention
 from training.nn.steps import Sizes, Steps
 from training.parameters import require
 
@@ -59,9 +60,9 @@ class Esasrec(nn.Module):
         """States (B, T, D)."""
         places = steps_since_begin(steps.begins).clamp(max=self.places.num_embeddings - 1)
         x = self.entry(steps.inputs) + self.places(places)
-        interval_s, visible = intervals_s(steps), steps.visible()
+        visible = steps.visible()
         for block in self.blocks:
-            x = block(x, interval_s, visible)
+            x = block(x, visible)
         states: Tensor = self.out(x)
         return states
 
@@ -79,9 +80,9 @@ class _Block(nn.Module):
         self.inner_gate = nn.Linear(width, width)  # G_2
         self.dropout = nn.Dropout(parameters.dropout)
 
-    def forward(self, x: Tensor, interval_s: Tensor, visible: Tensor) -> Tensor:
+    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
         query, keys, values = self.maps(self.attention_norm(x)).chunk(3, dim=-1)
-        read = self.attention(query, keys, values, interval_s, visible)
+        read = self.attention(query, keys, values, None, visible)
         x = x + torch.sigmoid(self.attention_gate(x)) * self.dropout(read)
         opening, passing = self.inner(self.inner_norm(x)).chunk(2, dim=-1)
         fed = self.inner_out(functional.silu(opening) * passing)

@@ -50,7 +50,7 @@ class Narm(nn.Module):
 
     def __init__(self, sizes: Sizes, parameters: NarmParameters) -> None:
         super().__init__()
-        width = sizes.width
+        width, self.is_timed = sizes.width, parameters.attention == "time"
         self.unit: Gru | TGru = (
             Gru(sizes.inputs, width)
             if parameters.unit == "gru"
@@ -70,7 +70,8 @@ class Narm(nn.Module):
     def forward(self, steps: Steps) -> Tensor:
         """States (B, T, D)."""
         h, _ = self.unit(steps, self.unit.begin(len(steps.begins)))
-        local = self.attention(h, h, h, intervals_s(steps), steps.visible())
+        interval_s = intervals_s(steps) if self.is_timed else None
+        local = self.attention(h, h, h, interval_s, steps.visible())
         states: Tensor = self.out(self.dropout(self.norm(torch.cat([h, local], dim=-1))))
         return states
 
@@ -87,7 +88,7 @@ class _Additive(nn.Module):
         query: Tensor,
         keys: Tensor,
         values: Tensor,
-        interval_s: Tensor,  # noqa: ARG002 - called as `TimeAttention` is
+        interval_s: Tensor | None,  # noqa: ARG002 - called as `TimeAttention` is
         visible: Tensor,
     ) -> Tensor:
         hidden = torch.sigmoid(

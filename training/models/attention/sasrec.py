@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
-from training.nn.blocks.time_attention import TimeAttention, intervals_s, steps_since_begin
+from training.nn.blocks.past import steps_since_begin
+from training.nn.blocks.time_attention import TimeAttention, intervals_s
 from training.nn.steps import Sizes, Steps
 from training.parameters import require, require_choice
 
@@ -45,6 +46,7 @@ class Sasrec(nn.Module):
 
     def __init__(self, sizes: Sizes, parameters: SasrecParameters) -> None:
         super().__init__()
+        self.is_gated = parameters.time == "gate"
         self.entry = nn.Linear(sizes.inputs, sizes.width, bias=False)
         self.places = nn.Embedding(parameters.max_len, sizes.width)
         nn.init.normal_(self.places.weight, std=sizes.width**-0.5)
@@ -57,7 +59,7 @@ class Sasrec(nn.Module):
         """States (B, T, D)."""
         places = steps_since_begin(steps.begins).clamp(max=self.places.num_embeddings - 1)
         x = self.entry(steps.inputs) + self.places(places)
-        interval_s, visible = intervals_s(steps), steps.visible()
+        interval_s, visible = intervals_s(steps) if self.is_gated else None, steps.visible()
         for block in self.blocks:
             x = block(x, interval_s, visible)
         states: Tensor = self.out(x)
@@ -75,7 +77,7 @@ class _Block(nn.Module):
         self.inner = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
         self.dropout = nn.Dropout(parameters.dropout)
 
-    def forward(self, x: Tensor, interval_s: Tensor, visible: Tensor) -> Tensor:
+    def forward(self, x: Tensor, interval_s: Tensor | None, visible: Tensor) -> Tensor:
         query, keys, values = self.maps(self.attention_norm(x)).chunk(3, dim=-1)
         x = x + self.dropout(self.attention(query, keys, values, interval_s, visible))
         after: Tensor = x + self.dropout(self.inner(self.inner_norm(x)))

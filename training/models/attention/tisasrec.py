@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
-from training.nn.blocks.time_attention import intervals_s, looked_up, steps_since_begin, summed_by
+from training.nn.blocks.past import steps_since_begin
+from training.nn.blocks.time_attention import intervals_s, looked_up, summed_by
 from training.nn.steps import Sizes, Steps
 from training.parameters import require, require_choice
 

@@ -11,6 +11,12 @@ from torch.nn import functional
 from training.nn.steps import Steps
 
 
+def steps_since_begin(begins: Tensor) -> Tensor:
+    """How many steps of its segment came before each step, (B, T)."""
+    step = torch.arange(begins.shape[1], device=begins.device)
+    return step - (step * begins).cummax(1).values
+
+
 def mean_so_far(values: Tensor, steps: Steps) -> Tensor:
     """Means of values (B, T, C) over the steps that each step may look at, itself included."""
     visible = steps.visible().to(values.dtype)  # (B, T, T)
@@ -26,9 +32,7 @@ def steps_ago(values: Tensor, steps: Steps, ages: Sequence[int]) -> Tensor:
         ages: L of them; 0 is the step itself.
     """
     n_steps = values.shape[1]
-    step = torch.arange(n_steps, device=values.device)
-    begin = torch.where(steps.begins, step, 0).cummax(1).values  # (B, T) of the segment
-    within = step - begin
+    within = steps_since_begin(steps.begins)
     earlier = functional.pad(values, (0, 0, max(ages), 0))  # (B, max age + T, C)
     picked = [
         earlier[:, max(ages) - age :][:, :n_steps] * (within >= age)[..., None] for age in ages

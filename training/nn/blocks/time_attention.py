@@ -30,12 +30,6 @@ _LOG_S = 10.0  # C
 _SLOW = -4.0  # softplus of it is .018 an hour: half is left after a day and a half
 
 
-def steps_since_begin(begins: Tensor) -> Tensor:
-    """How many steps of its segment came before each step, (B, T)."""
-    step = torch.arange(begins.shape[1], device=begins.device)
-    return step - (step * begins).cummax(1).values
-
-
 def recency(n_steps: int, length: int, device: torch.device) -> Tensor:
     """How many steps a memory (second T) is older than a query (first T), (T, T) below L."""
     step = torch.arange(n_steps, device=device)
@@ -130,7 +124,7 @@ class TimeAttention(nn.Module):
         query: Tensor,
         keys: Tensor,
         values: Tensor,
-        interval_s: Tensor,
+        interval_s: Tensor | None,
         visible: Tensor,
         by_recency: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
@@ -140,7 +134,7 @@ class TimeAttention(nn.Module):
             query: (B, T, D).
             keys: (B, T, D).
             values: (B, T, D).
-            interval_s: between queries and memories, (B, T, T).
+            interval_s: between queries and memories, (B, T, T); what has no gate needs none.
             visible: which memories a query may look at, (B, T, T).
             by_recency: what a memory of each recency adds to its key and value, (L, D) each.
         """
@@ -156,6 +150,7 @@ class TimeAttention(nn.Module):
 
         logits = product(q)
         if self.gate is not None:
+            assert interval_s is not None  # noqa: S101 - whoever builds a gate hands in intervals
             logits = logits * self.gate(product(q @ self.content), interval_s[:, None], age)
         logits = (logits / q.shape[-1] ** 0.5).masked_fill(~visible[:, None], -torch.inf)
         weights = torch.softmax(logits, dim=-1)
