@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks.event_log import EventLog, arrive, lake_of
 from pipeline.hours import HOUR_S
-from pipeline.lake.compute import Compute
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS, TableSpec
 from pipeline.settings.settings import SessionSettings, Settings, SparkSettings
+from pipeline.spark.compute import Compute
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -56,7 +56,7 @@ def cores() -> int:
 
 def spark_session(limits: Limits, scratch: Path) -> SparkSession:
     """Spark as the commands start it."""
-    from pipeline.lake.spark import start_spark
+    from pipeline.spark.session import start_spark
 
     settings = SparkSettings(driver_memory=limits.driver_memory)
     return start_spark(settings, scratch, lasting=True)

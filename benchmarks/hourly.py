@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.engines import RULES, Limits, spark_session
 from benchmarks.event_log import EventLog, arrive, generate, lake_of
 from pipeline.hours import DAY_H, Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.tables import SESSIONS
 from pipeline.settings.settings import Settings
+from pipeline.spark.compute import Compute
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -18,8 +18,8 @@ from benchmarks.engines import RULES, Limits, cores, spark_session
 from benchmarks.event_log import EventLog, arrive, generate, lake_of
 from benchmarks.sessionize import machine
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.settings.settings import Settings
+from pipeline.spark.compute import Compute
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -93,9 +93,9 @@ def _measure(spark: SparkSession, work: Path, log: EventLog) -> dict[str, float]
 def _over_time(work: Path, hours: int) -> dict[str, Any]:
     """Add a page for one hour after the other; what that costs early, and what late."""
     from pipeline.lake.tables import SESSIONS
-    from pipeline.quality.expectations import validate_frame
+    from pipeline.quality.checks.expectations import validate_frame
+    from pipeline.quality.checks.suite import load_suite, suite_values
     from pipeline.quality.hour_metrics import session_facts
-    from pipeline.quality.suite import load_suite, suite_values
 
     settings, _ = _new_lake(work / "long")
     first = Hour.parse("2024-03-01T00")

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.lake.tables import ALL_TABLES, TableSpec
-from pipeline.quality.suite import SUITE_FOLDER, limit_text
+from pipeline.quality.checks.suite import SUITE_FOLDER, limit_text
 from pipeline.settings.settings import Duration, Settings
 from pipeline.settings.yaml_text import read_yaml
 from pipeline.simulator import SCENARIOS

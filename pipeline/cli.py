@@ -146,7 +146,7 @@ def validate(
     ] = None,
 ) -> None:
     """Hold hours to their expectations and write Data Docs; exit 1 on a critical failure."""
-    from pipeline.quality.results import refuse_critical
+    from pipeline.quality.checks.results import refuse_critical
     from pipeline.quality.validate_hours import validate as run
 
     ctx: CommandContext = context.obj
@@ -315,7 +315,7 @@ def dataset(
     from pipeline.dataset.by_time import dataset_folder
     from pipeline.dataset.freeze import freeze_and_validate
     from pipeline.dataset.manifest import read_manifest
-    from pipeline.quality.results import refuse_critical
+    from pipeline.quality.checks.results import refuse_critical
     from pipeline.settings.settings import DatasetSettings
 
     ctx: CommandContext = context.obj

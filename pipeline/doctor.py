@@ -23,9 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.errors import HourglassError
-from pipeline.lake.spark import MIN_JAVA, find_java
-from pipeline.lake.spark_classes import archive_path
 from pipeline.make_spark_classes import make_archive
+from pipeline.spark.classes import archive_path
+from pipeline.spark.session import MIN_JAVA, find_java
 
 Status = Literal["ok", "warn", "fail"]
 

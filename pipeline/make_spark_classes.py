@@ -16,9 +16,6 @@ from pathlib import Path
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from pipeline.lake.compute import Compute
-from pipeline.lake.spark import QUICK_JAVA, require_java, start_spark
-from pipeline.lake.spark_classes import archive_path, options_to_make
 from pipeline.settings.settings import (
     ColumnSettings,
     DatasetSettings,
@@ -26,6 +23,9 @@ from pipeline.settings.settings import (
     SourceSettings,
     SparkSettings,
 )
+from pipeline.spark.classes import archive_path, options_to_make
+from pipeline.spark.compute import Compute
+from pipeline.spark.session import QUICK_JAVA, require_java, start_spark
 
 _PATIENCE_S = 900
 _HOURS = ("2025-11-01T10", "2025-11-01T11")

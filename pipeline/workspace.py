@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.process.actor import actor
@@ -20,6 +19,7 @@ from pipeline.process.interrupts import is_interrupted
 from pipeline.process.locks import lake_lock
 from pipeline.quality.incident_log import Act
 from pipeline.settings.settings import Settings
+from pipeline.spark.compute import Compute
 from pipeline.text.masking import print_masked
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class CommandContext:
         return self.compute
 
     def _start_spark(self) -> SparkSession:
-        from pipeline.lake.spark import spark_is_running, start_spark
+        from pipeline.spark.session import spark_is_running, start_spark
 
         self._opened["spark is ours"] = not spark_is_running()
         with self.status("starting Spark"):

@@ -17,8 +17,8 @@ from forked import import_in_server
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, event
 
-from pipeline.lake.compute import Compute
-from pipeline.lake.spark import QUICK_JAVA
+from pipeline.spark.compute import Compute
+from pipeline.spark.session import QUICK_JAVA
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -100,8 +100,8 @@ def _copied_lakes() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A Spark session in UTC, as the commands start it, small and quick for a few rows."""
-    from pipeline.lake.spark import start_spark
     from pipeline.settings.settings import SparkSettings
+    from pipeline.spark.session import start_spark
 
     chosen = SparkSettings(master="local[2]", driver_memory="2g", shuffle_partitions=2)
     session = start_spark(chosen, tmp_path_factory.mktemp("spark"))

@@ -28,7 +28,7 @@ from docs import generate, hooks
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ALL_TABLES, SESSIONS, TableSpec
-from pipeline.quality.suite import SUITE_FOLDER, load_suite, suite_values
+from pipeline.quality.checks.suite import SUITE_FOLDER, load_suite, suite_values
 from pipeline.settings.settings import ModelSettings, Settings, load_settings
 from pipeline.simulator import SCENARIOS
 from pipeline.workspace import CommandContext

@@ -29,7 +29,6 @@ from pipeline.ingest.file_audit import (
 )
 from pipeline.lake import stale_hours
 from pipeline.lake.commits import ForeignCommits, is_own, since
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.parquet_files import HourFile, HourWriter
 from pipeline.lake.steps import EMPTY_DIGEST, INGEST, SESSIONIZE
@@ -45,6 +44,7 @@ from pipeline.lake.tables import (
     STEP_TABLES,
     TableSpec,
 )
+from pipeline.spark.compute import Compute
 from pipeline.version import code_version
 
 STEP = "adopt"

@@ -19,14 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dataset import arrays, by_spark
-from pipeline.dataset.arrays import DatasetArrays
-from pipeline.dataset.encoding import Encoding, vocabulary_table
-from pipeline.dataset.event_log import FlatLog, read_log, read_size, refuse_absent
 from pipeline.dataset.feature_files import apply_features, fit_features, read_encoders
 from pipeline.dataset.features import Metadata, metadata_at
 from pipeline.dataset.inputs import Frame, frame_before, frame_of, inputs
 from pipeline.dataset.manifest import Manifest, read_manifest
+from pipeline.dataset.rows import arrays, by_spark
+from pipeline.dataset.rows.arrays import DatasetArrays
+from pipeline.dataset.rows.encoding import Encoding, vocabulary_table
+from pipeline.dataset.rows.event_log import FlatLog, read_log, read_size, refuse_absent
 from pipeline.dataset.write import (
     POPULARITY,
     DatasetContent,
@@ -36,10 +36,10 @@ from pipeline.dataset.write import (
 )
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.settings.settings import DatasetSettings, Settings
+from pipeline.spark.compute import Compute
 
 _NO_ENCODING: dict[str, Any] = {"event_types": [], "context_fields": []}
 

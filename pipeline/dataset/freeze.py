@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.dataset.build import freeze
 from pipeline.dataset.validate import validate_dataset
 from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.quality.results import ValidationResult
+from pipeline.quality.checks.results import ValidationResult
 from pipeline.quality.verdicts import refuse_learning_from
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext

@@ -16,14 +16,14 @@ from pipeline.files import write_text
 from pipeline.hours import HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEM_HOURS
-from pipeline.quality.expectations import validate_frame
-from pipeline.quality.suite import load_suite, suite_values
+from pipeline.quality.checks.expectations import validate_frame
+from pipeline.quality.checks.suite import load_suite, suite_values
 from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.quality.results import ValidationResult
+    from pipeline.quality.checks.results import ValidationResult
 
 SUITE = "datasets"
 _VERDICT = "quality.json"

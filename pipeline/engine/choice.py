@@ -8,7 +8,7 @@ from typing import TypeVar
 from pipeline.engine.engine import Engine, TooLargeError
 from pipeline.engine.in_process import in_process
 from pipeline.engine.spark_engine import SparkEngine
-from pipeline.lake.compute import Compute
+from pipeline.spark.compute import Compute
 
 _Done = TypeVar("_Done")
 

@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 
 from pipeline.engine.engine import Batches, Engine, Frame, Parameter, TooLargeError
 from pipeline.engine.spark_hash import hash_rows
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import (
     HourFile,
@@ -33,6 +32,7 @@ from pipeline.lake.parquet_files import (
 from pipeline.lake.sql import statement
 from pipeline.lake.tables import TableSpec
 from pipeline.process.interrupts import is_interrupted
+from pipeline.spark.compute import Compute
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -43,12 +43,12 @@ from pipeline.ingest.quarantine import stage_quarantine
 from pipeline.ingest.read_raw import ParsedBatch, read_raw_files
 from pipeline.ingest.reading_rules import FORMAT_PROPERTY
 from pipeline.ingest.refusals import Refusals, count_refusals
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, REPEATED_KEYS
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source, source_for
+from pipeline.spark.compute import Compute
 from pipeline.version import code_version
 
 # A log packed by gzip is about so many times as large.

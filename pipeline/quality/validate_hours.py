@@ -16,8 +16,10 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, PROFILES, SESSIONS, SOURCE_FILES, TIMESTAMP
+from pipeline.quality.checks.expectations import Batch, validate_batches
+from pipeline.quality.checks.results import ValidationResult, worst
+from pipeline.quality.checks.suite import load_suite, suite_values
 from pipeline.quality.duplicates import duplicate_cause
-from pipeline.quality.expectations import Batch, validate_batches
 from pipeline.quality.hour_metrics import (
     events_frame,
     files_of,
@@ -26,15 +28,13 @@ from pipeline.quality.hour_metrics import (
     sessions_frame,
 )
 from pipeline.quality.incident_log import NOBODY, Act
-from pipeline.quality.results import ValidationResult, worst
-from pipeline.quality.suite import load_suite, suite_values
 from pipeline.quality.verdict_log import SUITES, HourVerdict, Waiver, kind_of, record, waivers
 from pipeline.quality.verdicts import Kind, Steps, changed_hours, standing_verdicts
 from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.quality.baseline import Baseline
-    from pipeline.quality.expectations import Batch
+    from pipeline.quality.checks.expectations import Batch
 
 # What suites and profiles look at: of an hour of millions of rows each further column tells.
 _EVENT_COLUMNS = (

@@ -17,7 +17,7 @@ from pipeline.quality.verdicts import JUDGED, STEPS, Kind, Steps, content_of, st
 from pipeline.version import code_version
 
 if TYPE_CHECKING:
-    from pipeline.quality.results import ValidationResult
+    from pipeline.quality.checks.results import ValidationResult
 
 SUITES: Mapping[Kind, tuple[str, ...]] = {
     "events": ("events", "hours"),

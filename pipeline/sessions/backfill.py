@@ -10,7 +10,6 @@ from itertools import groupby
 from pipeline.hours import HOUR_S, Hour, HourRange, contiguous
 from pipeline.ingest.ingest import IngestSummary, ingest
 from pipeline.ingest.new_files import find_new_files
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.stale_hours import (
     FilledState,
@@ -23,6 +22,7 @@ from pipeline.quality.verdicts import refused_hours
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
 from pipeline.settings.settings import Settings
 from pipeline.sources import source_for
+from pipeline.spark.compute import Compute
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
@@ -18,6 +17,7 @@ from pipeline.sessions import arrow_exchange, in_process
 from pipeline.sessions.gap_kernel import SessionRules
 from pipeline.sessions.stages import WRITTEN_KIND, Plan, assigning, scan, writing
 from pipeline.settings.settings import SessionSettings
+from pipeline.spark.compute import Compute
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -13,9 +13,7 @@ import pyarrow as pa
 
 from pipeline.errors import HourglassError, explaining_full_disk
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import FilledHour, Lake, stable_property
-from pipeline.lake.spark import worker_error
 from pipeline.lake.stale_hours import (
     FilledState,
     filled_state,
@@ -30,6 +28,8 @@ from pipeline.quality.verdicts import how_to_go_on, refused_hours
 from pipeline.sessions.compute_range import Computed, commit, compute_sessions
 from pipeline.sessions.in_process import TaskError
 from pipeline.settings.settings import Settings
+from pipeline.spark.compute import Compute
+from pipeline.spark.session import worker_error
 from pipeline.version import code_version
 
 _FORWARD_STEP_H = 24

@@ -22,7 +22,6 @@ from pipeline.errors import UsageError
 from pipeline.files import write_text
 from pipeline.hours import DAY_H, Hour, HourRange
 from pipeline.ingest.ingest import ingest
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.process.locks import lake_lock
 from pipeline.quality.validate_hours import validate
@@ -31,6 +30,7 @@ from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import Settings, SimulatorSettings, SourceSettings
 from pipeline.simulator import Scenario, simulate
 from pipeline.simulator.drill_report import FalseAlarms, Judgement, failures_of, judge
+from pipeline.spark.compute import Compute
 from pipeline.text.wording import counted
 
 # Noon: a fault begins when there is something to lose.

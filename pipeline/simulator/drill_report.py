@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.hours import Hour
-from pipeline.quality.results import Severity, ValidationResult
+from pipeline.quality.checks.results import Severity, ValidationResult
 from pipeline.simulator.scenarios import Alarm, Scenario
 
 # An expectation that fails more often than this in quiet hours says nothing when it fails again.

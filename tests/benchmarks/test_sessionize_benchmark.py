@@ -18,8 +18,8 @@ from benchmarks.event_log import EventLog, generate
 from benchmarks.hourly import measure
 from pipeline.errors import HourglassError
 from pipeline.hours import DAY_H
-from pipeline.lake.compute import Compute
 from pipeline.lake.tables import EVENTS
+from pipeline.spark.compute import Compute
 
 LIMITS = Limits(driver_memory="2g", duckdb_memory="1GB", threads=2)
 

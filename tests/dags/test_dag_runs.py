@@ -16,10 +16,10 @@ from answering import done_here
 from workplace import ROOT, Workplace, workplace
 
 from pipeline.hours import HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS, OPEN_SESSIONS, RECOMMENDATIONS, SESSIONS, TableSpec
 from pipeline.settings.settings import load_settings
+from pipeline.spark.compute import Compute
 
 SETTINGS = """
 work: '{folder}/work'

@@ -12,11 +12,11 @@ from fuzzed_logs import H0, HEADER, RawLog, event_rows, settings_for
 
 from pipeline.hours import HourRange
 from pipeline.ingest.ingest import IngestSummary, ingest
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ALL_TABLES, EVENTS, QUARANTINE, SOURCE_FILES, TableSpec
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import Settings
+from pipeline.spark.compute import Compute
 
 # Late enough for the files of both hours.
 CLOCK = H0.start + timedelta(hours=1, minutes=20)

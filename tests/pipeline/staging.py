@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from session_oracle import HOUR_US, Event, Rules, Tables, moments
 
 from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.steps import INGEST
@@ -29,6 +28,7 @@ from pipeline.lake.tables import (
     TableSpec,
 )
 from pipeline.settings.settings import DatasetSettings, SessionSettings, Settings
+from pipeline.spark.compute import Compute
 
 DAY = Hour.parse("2024-03-01T00")
 DAY_US = DAY.index * HOUR_US

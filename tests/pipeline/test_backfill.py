@@ -18,7 +18,6 @@ from pipeline.hours import Hour, HourRange
 from pipeline.ingest.ingest import IngestSummary
 from pipeline.ingest.new_files import NewFiles
 from pipeline.lake import stale_hours as staleness
-from pipeline.lake.compute import Compute
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.tables import EVENTS, SESSIONS
 from pipeline.sessions import backfill as backfill_module
@@ -26,6 +25,7 @@ from pipeline.sessions import sessionize as sessionize_module
 from pipeline.sessions.backfill import backfill, plan_backfill
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
 from pipeline.settings.settings import SessionSettings
+from pipeline.spark.compute import Compute
 
 CLOCK = (DAY + 90).start + timedelta(minutes=30)
 

@@ -21,7 +21,6 @@ from killing import ROOT, run_and_kill, settings_file
 from landing_place import Place
 
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.fingerprint import content_digest
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import (
@@ -35,6 +34,7 @@ from pipeline.lake.tables import (
 )
 from pipeline.sessions.backfill import backfill
 from pipeline.settings.settings import Settings
+from pipeline.spark.compute import Compute
 
 KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "1"))
 _MORE = 10  # rounds until one was killed: on a quick machine all may end before their time

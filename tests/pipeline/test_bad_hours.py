@@ -12,15 +12,15 @@ from landing_place import Place
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import FAILED_EXPECTATIONS, PROFILES, SESSIONS
-from pipeline.quality.results import refuse_critical, worst
-from pipeline.quality.suite import SUITE_FOLDER
+from pipeline.quality.checks.results import refuse_critical, worst
+from pipeline.quality.checks.suite import SUITE_FOLDER
 from pipeline.quality.validate_hours import validate
 from pipeline.quality.verdicts import quality_passed, refuse_learning_from, verdicts_of
 from pipeline.sessions.backfill import plan_backfill
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
+from pipeline.spark.compute import Compute
 
 FIRST = Hour.parse("2016-03-14T13")
 HOURS = HourRange(FIRST, FIRST + 4)

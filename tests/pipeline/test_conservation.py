@@ -10,8 +10,8 @@ import pytest
 from fuzzed_logs import expected_accounts, expected_events, fuzzed, refused_of
 from landing_place import COUNTS, Place
 
-from pipeline.lake.compute import Compute
 from pipeline.lake.tables import EVENTS, QUARANTINE
+from pipeline.spark.compute import Compute
 
 SEED = int(os.environ.get("HOURGLASS_TEST_SEED", "0"))
 FILES = int(os.environ.get("HOURGLASS_TEST_FILES", "300"))

@@ -36,9 +36,9 @@ from pipeline.dataset.write import shard_cuts
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange
 from pipeline.ingest import ingest
-from pipeline.lake.compute import Compute
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import DatasetSettings, SessionSettings, Settings, SourceSettings
+from pipeline.spark.compute import Compute
 from pipeline.workspace import CommandContext
 from training.data.reader import DataSet, read_dataset
 from training.steps.evaluate import HourData

@@ -19,10 +19,10 @@ from pipeline.dataset.manifest import read_manifest
 from pipeline.dataset.write import write_table
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import DatasetSettings, Settings
+from pipeline.spark.compute import Compute
 from training.data.reader import DataSet, Features, read_dataset
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from fuzzed_logs import H0, RawLog, expected_accounts, expected_events, fuzzed, 
 from landing_place import Place
 
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.tables import EVENTS, SOURCE_FILES
 from pipeline.settings.settings import ColumnSettings
+from pipeline.spark.compute import Compute
 
 SEED = int(os.environ.get("HOURGLASS_TEST_SEED", "0"))
 DELIVERIES = int(os.environ.get("HOURGLASS_TEST_DELIVERIES", "1"))

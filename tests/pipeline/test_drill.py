@@ -12,10 +12,9 @@ import yaml
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import SESSIONS, SOURCE_FILES
-from pipeline.quality.results import ExpectationResult, ValidationResult
+from pipeline.quality.checks.results import ExpectationResult, ValidationResult
 from pipeline.quality.verdicts import Kind
 from pipeline.settings.settings import QualitySettings, Settings, SimulatorSettings
 from pipeline.simulator import SCENARIOS
@@ -23,6 +22,7 @@ from pipeline.simulator.drill import Drill
 from pipeline.simulator.drill_report import Failure, FalseAlarms, failures_of, judge
 from pipeline.simulator.drill_tables import complaint, drill_facts, drill_sentence
 from pipeline.simulator.scenarios import Scenario
+from pipeline.spark.compute import Compute
 
 BEGIN = Hour.parse("2026-01-20T12")
 QUIET = FalseAlarms(720, ())

@@ -31,7 +31,6 @@ from pipeline.engine.in_process import ArrowFrame
 from pipeline.engine.spark_engine import SparkFrame
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.parquet_files import (
     HourFile,
     read_in_batches,
@@ -47,6 +46,7 @@ from pipeline.lake.tables import (
     TIMESTAMP,
     TableSpec,
 )
+from pipeline.spark.compute import Compute
 
 ROOT = Path(__file__).resolve().parents[2]
 _MODIFIED_S = 1_457_960_000

@@ -13,13 +13,13 @@ from fuzzed_logs import H0
 from landing_place import Place
 
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.tables import EVENTS, REPEATED_KEYS
 from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
 from pipeline.sources import source_for
+from pipeline.spark.compute import Compute
 
 HEADER = "event_time,user_id,item_id,id"
 START_S = (H0 - 12).index * 3600

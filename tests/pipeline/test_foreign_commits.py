@@ -23,7 +23,6 @@ from pipeline.ingest.file_audit import read_audits
 from pipeline.ingest.item_user_tables import load_metadata
 from pipeline.lake.catalog import open_catalog
 from pipeline.lake.commits import is_own
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.parquet_files import HourWriter
 from pipeline.lake.stale_hours import CHANGED_BY_OTHERS
@@ -46,6 +45,7 @@ from pipeline.lake.tables import (
 from pipeline.maintenance.compact import compact, fragments
 from pipeline.sessions.backfill import backfill, plan_backfill
 from pipeline.settings.settings import Settings
+from pipeline.spark.compute import Compute
 from training.cli.main import run
 
 FOREIGN = "another program committed snapshot"

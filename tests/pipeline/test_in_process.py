@@ -24,15 +24,15 @@ from test_sessionize import assert_as_defined, at, hours, random_log
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.parquet_files import HourFile, HourWriter
-from pipeline.lake.spark import worker_error
 from pipeline.lake.steps import SESSIONIZE
 from pipeline.lake.tables import OPEN_SESSIONS
 from pipeline.sessions import compute_range
 from pipeline.sessions.compute_range import Computed, compute_sessions, run_in_process, run_on_spark
 from pipeline.sessions.in_process import TaskError
 from pipeline.sessions.sessionize import sessionize
+from pipeline.spark.compute import Compute
+from pipeline.spark.session import worker_error
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "12")) // 4
@@ -116,7 +116,7 @@ def test_a_signal_while_spark_starts_is_no_failed_start(monkeypatch: pytest.Monk
     def start() -> SparkSession:
         raise RuntimeError("Java gateway process exited before sending its port number")
 
-    monkeypatch.setattr("pipeline.lake.compute.is_interrupted", lambda: True)
+    monkeypatch.setattr("pipeline.spark.compute.is_interrupted", lambda: True)
     with pytest.raises(KeyboardInterrupt):
         _ = Compute(start, from_mib=0).spark
 

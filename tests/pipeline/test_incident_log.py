@@ -13,8 +13,8 @@ from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import FAILED_EXPECTATIONS, FILLED_HOURS, INCIDENTS
 from pipeline.process.actor import actor
+from pipeline.quality.checks.results import ExpectationResult, Severity, ValidationResult
 from pipeline.quality.incident_log import NOBODY, Act
-from pipeline.quality.results import ExpectationResult, Severity, ValidationResult
 from pipeline.quality.verdict_log import HourVerdict, record
 from pipeline.quality.verdicts import STEPS, Kind, verdicts_of
 from pipeline.report.incidents import Incident, incidents

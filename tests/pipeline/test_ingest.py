@@ -15,8 +15,8 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest import read_raw
 from pipeline.ingest.ingest import IngestSummary
-from pipeline.lake.compute import Compute
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, QUARANTINE, SOURCE_FILES
+from pipeline.spark.compute import Compute
 
 
 def at(second: int, rest: str) -> str:

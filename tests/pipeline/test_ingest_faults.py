@@ -19,10 +19,10 @@ from pipeline.errors import HourglassError
 from pipeline.ingest import ingest as ingest_module
 from pipeline.ingest import read_raw
 from pipeline.ingest.landing_zone import RawFile
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.location import local_path
 from pipeline.lake.tables import EVENTS, QUARANTINE, SOURCE_FILES
+from pipeline.spark.compute import Compute
 
 NOW = H0.index * 3600
 GOOD = f"{NOW},u,i,,,"

@@ -18,10 +18,10 @@ from killing import run_and_kill, settings_file
 from landing_place import CLOCK, Place
 
 from pipeline.hours import HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS, LATE_RANGES, QUARANTINE, SOURCE_FILES, STEP_TABLES
 from pipeline.settings.settings import Settings
+from pipeline.spark.compute import Compute
 
 KILLS = int(os.environ.get("HOURGLASS_TEST_KILLS", "1"))
 _MORE = 5

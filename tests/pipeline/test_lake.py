@@ -20,7 +20,6 @@ import pytest
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.lake import lake as lake_module
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import STATE_PROPERTY, FilledHour, Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import (
@@ -33,6 +32,7 @@ from pipeline.lake.tables import (
     SOURCE_FILES,
     STEP_TABLES,
 )
+from pipeline.spark.compute import Compute
 
 ROOT = Path(__file__).resolve().parents[2]
 H0 = Hour.parse("2016-03-14T13")

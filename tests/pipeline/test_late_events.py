@@ -13,8 +13,8 @@ from landing_place import COUNTS, Place
 from pipeline.hours import HourRange
 from pipeline.ingest.ingest import IngestSummary
 from pipeline.ingest.parse import TOO_LATE
-from pipeline.lake.compute import Compute
 from pipeline.lake.tables import LATE_RANGES, QUARANTINE
+from pipeline.spark.compute import Compute
 
 WEEK_S = 7 * 24 * 3600
 A, B, C = f"{H0}/a.csv", f"{H0}/b.csv", "c.csv"

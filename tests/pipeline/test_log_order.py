@@ -19,14 +19,14 @@ from staging import DAY, DAY_US, session_rows
 from test_session_tasks import in_steps, read, session_files, write_events
 
 from pipeline.dataset.build import freeze
-from pipeline.dataset.event_log import read_log
+from pipeline.dataset.rows.event_log import read_log
 from pipeline.hours import HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.fingerprint import content_digest
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile, HourWriter
 from pipeline.lake.tables import ALL_TABLES, OPEN_SESSIONS, SESSIONS, TableSpec
 from pipeline.settings.settings import ColumnSettings, DatasetSettings
+from pipeline.spark.compute import Compute
 
 HOURS = HourRange(H0 - 1, H0 + 2)
 # By which nothing may be ordered: ids, items and keys fall where the lines rise.

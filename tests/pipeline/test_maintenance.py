@@ -19,13 +19,13 @@ from old_lake import H0, OldLake, age, all_snapshots, listing, part
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, ITEM_HOURS, ITEMS, PROFILES, SOURCE_FILES
 from pipeline.maintenance import compact, expire
 from pipeline.maintenance import maintain as upkeep
 from pipeline.maintenance.maintain import MaintenanceResult, ModelInputs, maintain, plan_maintenance
 from pipeline.maintenance.orphans import find_orphans
+from pipeline.spark.compute import Compute
 
 HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "2"))
 NOTHING = ModelInputs()

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pipeline.quality.suite import limit_text
+from pipeline.quality.checks.suite import limit_text
 from pipeline.report.format import cell, number, odds
 from pipeline.text.numbers import NOTHING, duration, percent, significant
 

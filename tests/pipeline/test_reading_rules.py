@@ -17,11 +17,11 @@ from test_ingest_killed import dying_after, seen_by_readers
 from pipeline.hours import HourRange
 from pipeline.ingest.ingest import IngestSummary
 from pipeline.ingest.reading_rules import FORMAT_PROPERTY, reading_digest
-from pipeline.lake.compute import Compute
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, LATE_RANGES, QUARANTINE, SOURCE_FILES
 from pipeline.sessions.backfill import backfill, plan_backfill
 from pipeline.settings.settings import IngestSettings, Settings, SourceSettings
 from pipeline.sources import SOURCE_NAMES, source_for
+from pipeline.spark.compute import Compute
 
 NOW = H0.index * 3600
 HEADER = "event_time,user,item_id,kind,device"

@@ -17,11 +17,11 @@ from staging import Log, expected_dwell_hours
 
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest import ingest
-from pipeline.lake.compute import Compute
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.tables import EVENTS
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import ColumnSettings, SourceSettings
+from pipeline.spark.compute import Compute
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

@@ -13,11 +13,11 @@ from session_oracle import HOUR_US, US, Event, Rules, Tables, session_tables
 from staging import DAY, DAY_US, Log, expected_dwell_hours
 
 from pipeline.hours import HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
 from pipeline.settings.settings import SessionSettings
+from pipeline.spark.compute import Compute
 
 CUT_OFTEN = Rules(max_session_hours=2)
 GIVEN = Rules(given=True)

@@ -12,9 +12,9 @@ import pytest
 from pipeline import doctor
 from pipeline.doctor import Facts
 from pipeline.errors import HourglassError
-from pipeline.lake.spark import require_java
-from pipeline.lake.spark_classes import archive_path, options_to_use
 from pipeline.make_spark_classes import make_archive
+from pipeline.spark.classes import archive_path, options_to_use
+from pipeline.spark.session import require_java
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from dataset_oracle import Known, supported
 from session_oracle import Event
 
-from pipeline.dataset import by_spark
-from pipeline.dataset.event_log import NEVER, flat_log
-from pipeline.dataset.support_filter import filter_support
+from pipeline.dataset.rows import by_spark
+from pipeline.dataset.rows.event_log import NEVER, flat_log
+from pipeline.dataset.rows.support_filter import filter_support
 from pipeline.lake.tables import ITEM_HOURS
 from pipeline.settings.settings import DatasetSettings
 

@@ -13,10 +13,10 @@ from landing_place import COUNTS, Place
 
 from pipeline.ingest.parse import NO_COLUMN, Bounds, file_rows
 from pipeline.ingest.summary import refused_lines
-from pipeline.lake.compute import Compute
 from pipeline.lake.tables import QUARANTINE
 from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
 from pipeline.sources import source_for
+from pipeline.spark.compute import Compute
 
 NOW = H0.index * 3600
 HEADER = "event_time,user_id,item_id\n"

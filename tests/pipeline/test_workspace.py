@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.lake.compute import Compute
-from pipeline.lake.spark import spark_is_alive
 from pipeline.settings.settings import Settings, SparkSettings
+from pipeline.spark.compute import Compute
+from pipeline.spark.session import spark_is_alive
 from pipeline.workspace import CommandContext
 
 

@@ -14,15 +14,15 @@ import pytest
 
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.sealed_json import read_record
 from pipeline.settings.settings import RetrainSettings, Settings
+from pipeline.spark.compute import Compute
 from pipeline.workspace import CommandContext
 from training.cli.main import run
 from training.gate.judged_hours import judged_hours, note_judged
-from training.steps import catch_up as catching_up
-from training.steps.catch_up import beyond_sentence, catch_up, refuse_left_out, unjudged_hours
+from training.loop import catch_up as catching_up
+from training.loop.catch_up import beyond_sentence, catch_up, refuse_left_out, unjudged_hours
 
 DAY = Hour.parse("2026-01-05T00")
 SETTINGS = """

@@ -14,7 +14,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.cli.loop import _hours
-from training.steps.hourly_loop import learn
+from training.loop.hourly_loop import learn
 from training.steps.result import StepResult, Steps
 
 STOP = Hour.parse("2016-03-14T13")

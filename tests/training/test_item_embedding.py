@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from training.data.reader import Features
-from training.nn.item_embedding import FeatureRows, FeatureShape, ItemTable
+from training.nn.tables.item_embedding import FeatureRows, FeatureShape, ItemTable
 
 FEATURES = Features(
     offsets=np.array([0, 2, 2, 3]),

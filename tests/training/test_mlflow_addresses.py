@@ -16,9 +16,9 @@ from pipeline.lake.lake import Lake
 from pipeline.settings.settings import Settings
 from training.cli.adopt import _check_server_is_own
 from training.cli.main import run
+from training.loop.copied_settings import MADE_BY
 from training.registry.mlflow_addresses import check_addresses
 from training.registry.mlflow_registry import champion, open_registry
-from training.steps.copied_settings import MADE_BY
 
 NAME = "hourglass"
 _TABLES = (

@@ -19,7 +19,7 @@ from training.data.reader import DataSet, Requests, read_dataset
 from training.models import build
 from training.models.item_knn import ItemKnn
 from training.models.parts.base import Model
-from training.models.parts.sparse_rows import in_order, largest_of_each_row
+from training.models.parts.neighbours.sparse_rows import in_order, largest_of_each_row
 from training.models.vsknn import VSknn
 
 N_ITEMS = 15

@@ -20,6 +20,7 @@ from training.models import build
 from training.models.hrnn_trend import HrnnTrend
 from training.models.parts.base import Model
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, age_h_at
+from training.models.parts.neighbours.session_similarity import Sessions, SimilarityRule
 from training.models.parts.score_features import (
     DEFAULT_WEIGHTS,
     ITEM_FEATURES,
@@ -30,7 +31,6 @@ from training.models.parts.score_features import (
     add_score_features,
 )
 from training.models.parts.score_weights import GaussianPrior
-from training.models.parts.session_similarity import Sessions, SimilarityRule
 from training.models.parts.weight_priors import WeightPriors
 from training.trainer.interface import FitOptions, ParentWeights
 
@@ -418,7 +418,7 @@ def test_what_is_out_of_reach_changes_nothing(data: DataSet) -> None:
 def test_requests_are_worked_on_in_parts(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions, requests = Sessions.of(data.histories, N_ITEMS, LIKENESS), asked(data)
     expected = sessions.similar_items(data.histories, requests).toarray()
-    monkeypatch.setattr("training.models.parts.session_similarity._CHUNK", 3)
+    monkeypatch.setattr("training.models.parts.neighbours.session_similarity._CHUNK", 3)
     assert np.array_equal(sessions.similar_items(data.histories, requests).toarray(), expected)
     assert sessions.similar_items(data.histories, requests.take(slice(0))).shape == (0, N_ITEMS)
 

@@ -18,7 +18,7 @@ from training.models import build
 from training.models.parts.base import take_tensor
 from training.models.parts.rating import RatingModel
 from training.models.parts.values import ValueModel
-from training.nn.user_table import table_rows, user_hashes
+from training.nn.tables.user_table import table_rows, user_hashes
 
 N_ITEMS = 8
 WIDTH = 4

@@ -12,7 +12,7 @@ from synthetic import AS_OF_S, write_dataset
 from training.data.reader import DataSet, Requests, read_dataset
 from training.models import build
 from training.models.parts.base import GradientTrained
-from training.nn.new_items import neighbour_shares
+from training.nn.tables.new_items import neighbour_shares
 from training.trainer.interface import FitOptions, ParentWeights
 
 

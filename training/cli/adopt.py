@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.workspace import CommandContext
-from training.steps.copied_settings import adopted_settings
+from training.loop.copied_settings import adopted_settings
 
 if TYPE_CHECKING:
     from pipeline.adopt.moved_metadata import MovedTable

@@ -39,7 +39,7 @@ def judge(
 
     By the models of their time: nothing is trained for them but the baseline, and nothing promoted.
     """
-    from training.steps.catch_up import judge_step, refuse_left_out
+    from training.loop.catch_up import judge_step, refuse_left_out
 
     ctx: CommandContext = context.obj
     folder = dataset_folder(ctx.settings.path("shards"), dataset)
@@ -158,7 +158,7 @@ def demo(
     ] = (Path("work")),
 ) -> None:
     """Run the whole loop on one data source, end to end."""
-    from training.steps.demo import run_demo
+    from training.loop.demo import run_demo
 
     run_demo(context.obj, source, raw, hours, work)
 

@@ -32,7 +32,7 @@ def loop(
     hour that was done before ends as it did.  A blocked candidate is told at the end, with
     exit code 1: nothing of it went live, and the live model recommended.
     """
-    from training.steps.hourly_loop import run_hour
+    from training.loop.hourly_loop import run_hour
     from training.steps.report import report_step
     from training.steps.take_in import take_in
 

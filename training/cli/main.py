@@ -20,7 +20,7 @@ from pipeline.settings.settings import load_settings
 from pipeline.text.masking import mask, masked_output
 from pipeline.workspace import CommandContext
 from training.cli import commands as model_commands
-from training.steps.copied_settings import check_settings
+from training.loop.copied_settings import check_settings
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.array_types import Ints, Objects
-from pipeline.dataset import arrays
-from pipeline.dataset.arrays import DatasetArrays
-from pipeline.dataset.encoding import Encoding
-from pipeline.dataset.event_log import FlatLog, HourlyCounts, read_log, refuse_absent
 from pipeline.dataset.features import Encoder, Metadata, encode, fitted_encoder, metadata_at
 from pipeline.dataset.inputs import Frame, frame_before, frame_of
 from pipeline.dataset.manifest import FORMAT, Manifest, NumberScale
+from pipeline.dataset.rows import arrays
+from pipeline.dataset.rows.arrays import DatasetArrays
+from pipeline.dataset.rows.encoding import Encoding
+from pipeline.dataset.rows.event_log import FlatLog, HourlyCounts, read_log, refuse_absent
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.lake.lake import Lake, State
@@ -127,7 +127,7 @@ def in_memory_test_set(
 
 
 def popularity(log: FlatLog, hours: HourRange, item_index: Ints) -> Popularity:
-    """As `pipeline.dataset.arrays.popularity`, as models take it."""
+    """As `pipeline.dataset.rows.arrays.popularity`, as models take it."""
     return _as_popularity(arrays.popularity(log, hours, item_index))
 
 

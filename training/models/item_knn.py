@@ -15,7 +15,7 @@ from training.data.arrays import known_events, session_of_event
 from training.data.reader import DataSet, Histories, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, share, take_tensor
-from training.models.parts.sparse_rows import in_order, most_of_each_row
+from training.models.parts.neighbours.sparse_rows import in_order, most_of_each_row
 from training.parameters import require, require_choice
 
 _BACK_OFF = np.float32(1e-6)

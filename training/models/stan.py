@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.models.parts.session_neighbours import SessionNeighbours
-from training.models.parts.session_similarity import SimilarityRule
+from training.models.parts.neighbours.session_neighbours import SessionNeighbours
+from training.models.parts.neighbours.session_similarity import SimilarityRule
 from training.parameters import require
 
 

@@ -4,7 +4,7 @@ Vector session nearest neighbours (Ludewig and Jannach 2018):
 
     score(j) = idf(j) * held(j)
 
-with what the nearest sessions hold by `training.models.parts.session_similarity`.
+with what the nearest sessions hold by `training.models.parts.neighbours.session_similarity`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.models.parts.session_neighbours import SessionNeighbours
-from training.models.parts.session_similarity import SimilarityRule
+from training.models.parts.neighbours.session_neighbours import SessionNeighbours
+from training.models.parts.neighbours.session_similarity import SimilarityRule
 from training.parameters import require
 
 

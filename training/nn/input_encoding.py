@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.reader import ContextField, DataSet, Features
-from training.nn.item_embedding import FeatureShape
 from training.nn.network import NetShape
 from training.nn.step_inputs import EventCodes, SessionRule, ValueScale
+from training.nn.tables.item_embedding import FeatureShape
 
 _MISSING = -1
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.hours import US_PER_S
-from training.nn.item_embedding import FeatureEncoder, FeatureRows, FeatureShape, ItemTable
 from training.nn.step_inputs import N_DELTA_BINS, StepInputs
 from training.nn.steps import Carried, RecurrentEncoder, Sizes, Steps
-from training.nn.user_table import UserTable
+from training.nn.tables.item_embedding import FeatureEncoder, FeatureRows, FeatureShape, ItemTable
+from training.nn.tables.user_table import UserTable
 
 _DELTA_WIDTH, _DWELL_WIDTH, _CODE_WIDTH, _USER_WIDTH = 16, 8, 8, 16
 

@@ -18,7 +18,7 @@ from training.metrics.vocabulary_alignment import index_of
 from training.model_types import Tensors
 from training.nn.input_encoding import InputEncoding
 from training.nn.network import StateNet
-from training.nn.user_table import NO_USER, table_rows
+from training.nn.tables.user_table import NO_USER, table_rows
 from training.trainer.interface import ParentWeights
 
 _BY_ITEM = ("items.vector.weight", "items.bias.weight", "items.entry.weight")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.dataset.arrays import index_of_items
-from pipeline.dataset.encoding import Encoding
-from pipeline.dataset.event_log import FlatLog, start_us
+from pipeline.dataset.rows.arrays import index_of_items
+from pipeline.dataset.rows.encoding import Encoding
+from pipeline.dataset.rows.event_log import FlatLog, start_us
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import (

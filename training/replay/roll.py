@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.dataset.arrays import index_of_items
-from pipeline.dataset.event_log import FlatLog, start_us
 from pipeline.dataset.inputs import Frame, inputs
+from pipeline.dataset.rows.arrays import index_of_items
+from pipeline.dataset.rows.event_log import FlatLog, start_us
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange, parse_duration_h
 from pipeline.lake.lake import Lake, State

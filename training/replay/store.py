@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.array_types import Bools, Ints, Ints32
-from pipeline.dataset.encoding import Encoding
-from pipeline.dataset.event_log import FlatLog
+from pipeline.dataset.rows.encoding import Encoding
+from pipeline.dataset.rows.event_log import FlatLog
 from pipeline.errors import HourglassError
 from pipeline.files import written_whole
 from pipeline.hours import Hour

@@ -1,1 +1,1 @@
-"""The steps of the hour, and the loop and the demo that run them."""
+"""The steps of the hour."""

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.quality.results import refuse_critical
+from pipeline.quality.checks.results import refuse_critical
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.deployment.approval import refuse_unapproved

@@ -10,8 +10,8 @@ import pyarrow as pa
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.tables import EVENTS, PROFILES, SESSIONS, SOURCE_FILES
 from pipeline.quality.baseline import Baseline, event_comparison
+from pipeline.quality.checks.suite import suite_values
 from pipeline.quality.hour_metrics import MIN_EVENTS, hour_facts
-from pipeline.quality.suite import suite_values
 from pipeline.settings.settings import Settings
 
 if TYPE_CHECKING:

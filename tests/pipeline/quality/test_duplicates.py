@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.tables import EVENTS, SOURCE_FILES
+from pipeline.quality.checks.suite import load_suite, suite_values
 from pipeline.quality.duplicates import duplicate_cause
 from pipeline.quality.hour_metrics import files_of
-from pipeline.quality.suite import load_suite, suite_values
 from pipeline.settings.settings import Settings
 
 HOUR = Hour.parse("2016-03-14T13")

@@ -25,10 +25,10 @@ from quality_rows import (
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.lake.tables import EVENTS
-from pipeline.quality.expectations import Batch, validate_batches, validate_frame
+from pipeline.quality.checks.expectations import Batch, validate_batches, validate_frame
+from pipeline.quality.checks.results import ExpectationResult, Severity, refuse_critical, worst
+from pipeline.quality.checks.suite import load_suite
 from pipeline.quality.hour_metrics import events_frame, sessions_frame, wilson_low
-from pipeline.quality.results import ExpectationResult, Severity, refuse_critical, worst
-from pipeline.quality.suite import load_suite
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.quality.suite import SUITE_FOLDER, limit_text, load_suite, suite_values
+from pipeline.quality.checks.suite import SUITE_FOLDER, limit_text, load_suite, suite_values
 from pipeline.settings.settings import Settings
 
 HOUR = Hour.parse("2016-03-14T13")

@@ -12,9 +12,9 @@ import pytest
 from quality_rows import GOOD_EVENTS, HOUR, VALUES, event, events
 
 from pipeline.errors import UsageError
-from pipeline.quality.expectations import validate_frame
+from pipeline.quality.checks.expectations import validate_frame
+from pipeline.quality.checks.suite import Check, Suite, load_suite
 from pipeline.quality.hour_metrics import events_frame
-from pipeline.quality.suite import Check, Suite, load_suite
 
 if TYPE_CHECKING:
     pass

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.hours import Hour
-from pipeline.lake.compute import Compute
 from pipeline.lake.sql import statement
 from pipeline.lake.tables import ITEM_HOURS, QUARANTINE, SESSIONS, TableSpec
+from pipeline.spark.compute import Compute
 
 if TYPE_CHECKING:
     from pathlib import Path

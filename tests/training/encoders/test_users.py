@@ -18,7 +18,7 @@ from training.models.parts.base import GradientTrained
 from training.models.shallow.bpr_mf import BprMf
 from training.models.shallow.fm import Fm
 from training.nn.blocks.past import mean_so_far
-from training.nn.user_table import NO_USER, UserTable, table_rows, user_hashes
+from training.nn.tables.user_table import NO_USER, UserTable, table_rows, user_hashes
 from training.trainer.interface import FitOptions, ParentWeights
 
 SMALL: dict[str, Any] = {

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from staging import Log
 
-    from pipeline.lake.compute import Compute
+    from pipeline.spark.compute import Compute
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "pipeline"))
 

@@ -12,9 +12,9 @@ from session_oracle import HOUR_US, US, Event, Rules
 from staging import DAY, DAY_US, Log
 
 from pipeline.hours import HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.sessions.sessionize import sessionize
+from pipeline.spark.compute import Compute
 
 STOP = 40
 RULES = Rules(max_session_hours=3)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dataset.event_log import NEVER, flat_log
+from pipeline.dataset.rows.event_log import NEVER, flat_log
 from pipeline.hours import US_PER_HOUR, Hour, HourRange, parse_duration_h
 from pipeline.lake.tables import ITEM_HOURS, ITEMS, USERS
 from pipeline.sessions.dwell import moments_of_us

@@ -11,12 +11,12 @@ from session_oracle import HOUR_US
 from staging import DAY, Log
 
 from pipeline.dataset.build import freeze, freeze_test_set
-from pipeline.dataset.event_log import NEVER
+from pipeline.dataset.rows.event_log import NEVER
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.lake.compute import Compute
 from pipeline.lake.tables import ITEMS, USERS
 from pipeline.settings.settings import DatasetSettings, Settings
+from pipeline.spark.compute import Compute
 from training.data.in_memory import ReplayLog, build_in_memory, in_memory_test_set, read_replay_log
 from training.data.reader import DataSet, Features, read_dataset
 

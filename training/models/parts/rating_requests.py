@@ -16,7 +16,7 @@ from pipeline.array_types import Bools, Floats32, Ints
 from training.data.arrays import known_events
 from training.data.reader import Histories, Requests
 from training.nn.step_inputs import ValueScale
-from training.nn.user_table import table_rows, user_hashes
+from training.nn.tables.user_table import table_rows, user_hashes
 
 
 @dataclass(frozen=True)

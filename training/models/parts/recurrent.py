@@ -34,16 +34,16 @@ from training.models.parts.base import require_items, take_tensor
 from training.nn.build import FrequencyPrior, negatives_of, plan_of, rewards_of
 from training.nn.gru import gru
 from training.nn.input_encoding import InputEncoding
-from training.nn.item_embedding import FeatureRows
 from training.nn.learner import Prior, RankingLearner, RecurrentLearner, TrainingData
 from training.nn.losses import loss_named
 from training.nn.network import NetOptions, StateNet, UserRows
-from training.nn.new_items import begin_new_items
 from training.nn.parameters import SESSION_PLANS, RecurrentParameters
 from training.nn.step_inputs import EventSteps
 from training.nn.steps import EncoderMaker
+from training.nn.tables.item_embedding import FeatureRows
+from training.nn.tables.new_items import begin_new_items
+from training.nn.tables.user_table import table_rows, user_hashes
 from training.nn.user_states import StateReader, request_states
-from training.nn.user_table import table_rows, user_hashes
 from training.nn.warm_start import WarmStart
 from training.trainer.device import device_of, require_compiler
 from training.trainer.interface import FitOptions, ParentWeights

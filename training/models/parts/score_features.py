@@ -15,7 +15,7 @@ met:
     near            log(1 + n_j / q_j), n_j = sum over the last items, fading, of how often j came
                     within a few steps before or after them
     similar         log(1 + h_j / q_j), h_j = what sessions that resemble the current one hold,
-                    `training.models.parts.session_similarity`; only where sessions are kept
+                    `parts.neighbours.session_similarity`; only where sessions are kept
 
 log(c / q + 1) is log(c + q) - log q: added to log q, a count that is smoothed towards q.  Weights
 are one set for requests within a session and one for those that begin one.
@@ -38,7 +38,7 @@ from training.data.arrays import known_events, latest_before
 from training.data.reader import Histories, Requests
 from training.model_types import Tensors
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, age_h_at, log_q_at
-from training.models.parts.session_similarity import Sessions
+from training.models.parts.neighbours.session_similarity import Sessions
 
 AFFINITY, LOG_Q, SIMILAR = "affinity", "log_q", "similar"
 ITEM_FEATURES = (LOG_Q, "log_q_short", "age")

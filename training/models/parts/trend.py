@@ -28,6 +28,11 @@ from training.data.reader import DataSet, Histories, Popularity, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import take_tensor
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, TrendTable
+from training.models.parts.neighbours.session_similarity import (
+    SESSION_TENSORS,
+    Sessions,
+    SimilarityRule,
+)
 from training.models.parts.recurrent import RecurrentModel
 from training.models.parts.score_features import (
     AFFINITY,
@@ -47,7 +52,6 @@ from training.models.parts.score_weights import (
     fit_weights,
     log_weights,
 )
-from training.models.parts.session_similarity import SESSION_TENSORS, Sessions, SimilarityRule
 from training.models.parts.weight_priors import STRENGTH, WeightPriors
 from training.nn.gru import gru
 from training.nn.learner import Prior

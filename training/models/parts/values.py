@@ -28,7 +28,7 @@ from training.models.parts.rating_requests import (
     RatingSizes,
 )
 from training.nn.step_inputs import ValueScale
-from training.nn.user_table import user_hashes
+from training.nn.tables.user_table import user_hashes
 from training.parameters import require, require_choice
 from training.trainer.device import device_of
 from training.trainer.interface import Batch, FitOptions

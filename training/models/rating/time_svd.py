@@ -21,7 +21,7 @@ from torch.nn import functional
 from pipeline.hours import US_PER_S
 from training.models.parts.rating_requests import RatingRequests, Ratings, RatingSizes
 from training.models.parts.values import ValueParameters
-from training.nn.user_table import UserTable
+from training.nn.tables.user_table import UserTable
 from training.parameters import require
 
 _US_PER_DAY = 86_400 * US_PER_S

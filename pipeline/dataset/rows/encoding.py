@@ -16,10 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.array_types import Floats, Ints, Ints32, Objects
-from pipeline.dataset.event_log import FlatLog, start_us
 from pipeline.dataset.features import Encoder
 from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import ContextField, DwellBins
+from pipeline.dataset.rows.event_log import FlatLog, start_us
 from pipeline.sessions.dwell import merged, moments_of_us
 from pipeline.settings.settings import DatasetSettings
 

@@ -1,7 +1,7 @@
 """What is in a data set, computed by Spark where the events are too many for one process.
 
-The rows and their bytes are those of `pipeline.dataset.arrays`.  The statements' texts are part of
-each data set's id.
+The rows and their bytes are those of `pipeline.dataset.rows.arrays`.  The statements' texts are
+part of each data set's id.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.array_types import Ints
-from pipeline.dataset.encoding import (
+from pipeline.dataset.inputs import Frame
+from pipeline.dataset.manifest import ContextField, DwellBins, Manifest, StepCounts
+from pipeline.dataset.rows.encoding import (
     extended_context_fields,
     extended_event_types,
     extended_vocabulary,
     fitted_dwell_bins,
     vocabulary_table,
 )
-from pipeline.dataset.event_log import refuse_absent
-from pipeline.dataset.inputs import Frame
-from pipeline.dataset.manifest import ContextField, DwellBins, Manifest, StepCounts
-from pipeline.dataset.support_filter import refuse_nothing
+from pipeline.dataset.rows.event_log import refuse_absent
+from pipeline.dataset.rows.support_filter import refuse_nothing
 from pipeline.dataset.write import POPULARITY, DatasetContent, shard_cuts, write_shard
 from pipeline.hours import US_PER_HOUR, HourRange
 from pipeline.lake.lake import Lake, State
@@ -121,7 +121,7 @@ def encoded(
 def filter_support(
     spark: SparkSession, events: DataFrame, rules: DatasetSettings
 ) -> tuple[DataFrame, tuple[StepCounts, ...]]:
-    """As `pipeline.dataset.support_filter.filter_support`: the rows that stay, and the counts."""
+    """As `pipeline.dataset.rows.support_filter`: the rows that stay, and the counts."""
     thresholds = (
         ("items", rules.min_item_events),
         ("sessions", rules.min_session_events),

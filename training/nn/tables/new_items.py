@@ -14,7 +14,7 @@ from scipy import sparse
 
 from pipeline.array_types import Bools
 from training.data.reader import Histories
-from training.nn.item_embedding import ItemTable
+from training.nn.tables.item_embedding import ItemTable
 
 _REACH = 3
 

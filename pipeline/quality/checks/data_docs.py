@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from pipeline.files import write_text
 from pipeline.hours import Hour
-from pipeline.quality.answers import configuration_of, examples_of, observed_text
+from pipeline.quality.checks.answers import configuration_of, examples_of, observed_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,7 +197,7 @@ def _context(folder: Path) -> AbstractDataContext:
         "class_name": "ValidationResultsStore",
         "store_backend": _files(folder),
     }
-    # Ours are made without its site builder: see pipeline.quality.data_docs.
+    # Ours are made without its site builder: see pipeline.quality.checks.data_docs.
     defaults.data_docs_sites = {}
     config = DataContextConfig(
         store_backend_defaults=defaults,

@@ -15,7 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.array_types import Bools, Floats32, Ints, Ints32, Objects
-from pipeline.dataset.encoding import (
+from pipeline.dataset.inputs import Frame
+from pipeline.dataset.manifest import DwellBins, StepCounts
+from pipeline.dataset.rows.encoding import (
     Encoding,
     bins_of,
     context_codes,
@@ -24,10 +26,8 @@ from pipeline.dataset.encoding import (
     event_types,
     extended_vocabulary,
 )
-from pipeline.dataset.event_log import FlatLog, HourlyCounts, start_us
-from pipeline.dataset.inputs import Frame
-from pipeline.dataset.manifest import DwellBins, StepCounts
-from pipeline.dataset.support_filter import filter_support, refuse_nothing
+from pipeline.dataset.rows.event_log import FlatLog, HourlyCounts, start_us
+from pipeline.dataset.rows.support_filter import filter_support, refuse_nothing
 from pipeline.hours import US_PER_S, HourRange
 from pipeline.settings.settings import DatasetSettings
 

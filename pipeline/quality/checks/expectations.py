@@ -19,10 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
-from pipeline.quality.answers import configuration_of, examples_of, figure_text, observed_text
-from pipeline.quality.data_docs import QualitySite
-from pipeline.quality.results import ExpectationResult, ValidationResult, worst
-from pipeline.quality.suite import Check, Suite
+from pipeline.quality.checks.answers import (
+    configuration_of,
+    examples_of,
+    figure_text,
+    observed_text,
+)
+from pipeline.quality.checks.data_docs import QualitySite
+from pipeline.quality.checks.results import ExpectationResult, ValidationResult, worst
+from pipeline.quality.checks.suite import Check, Suite
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,8 +2,8 @@
 
     score(j) = (1 + idf_weight * idf(j)) * held(j), or idf(j) * held(j) where idf is all that counts
 
-with what the nearest sessions hold by `training.models.parts.session_similarity`.  A trace of POP
-orders the rest.
+with what the nearest sessions hold by `training.models.parts.neighbours.session_similarity`.  A
+trace of POP orders the rest.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from training.data.arrays import known_events
 from training.data.reader import DataSet, Histories, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, share, take_tensor
-from training.models.parts.session_similarity import Sessions, SimilarityRule
-from training.models.parts.sparse_rows import in_order
+from training.models.parts.neighbours.session_similarity import Sessions, SimilarityRule
+from training.models.parts.neighbours.sparse_rows import in_order
 
 _BACK_OFF = np.float32(1e-6)
 _CHUNK = 256  # requests whose scores are worked on together; bounds memory, not results

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
-from pipeline.lake.spark_classes import options_to_use
 from pipeline.process.interrupts import reinstall
 from pipeline.settings.settings import SparkSettings
+from pipeline.spark.classes import options_to_use
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -36,7 +36,7 @@ from training.data.arrays import known_events, latest_before, session_of_event
 from training.data.reader import Histories, Requests
 from training.model_types import Tensors
 from training.models.parts.base import take_tensor
-from training.models.parts.sparse_rows import largest_of_each_row, most_of_each_row
+from training.models.parts.neighbours.sparse_rows import largest_of_each_row, most_of_each_row
 
 _CHUNK = 256  # requests whose neighbours are searched together; bounds memory, not results
 

@@ -20,7 +20,7 @@ from pipeline.dataset.manifest import read_manifest
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange, contiguous, parse_duration_h
 from pipeline.lake.steps import INGEST, SESSIONIZE
-from pipeline.quality.results import refuse_critical
+from pipeline.quality.checks.results import refuse_critical
 from pipeline.quality.validate_hours import validate
 from pipeline.quality.verdicts import quality_passed
 from pipeline.settings.settings import Settings

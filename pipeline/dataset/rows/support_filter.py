@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.array_types import Ints
-from pipeline.dataset.event_log import FlatLog
 from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import StepCounts
+from pipeline.dataset.rows.event_log import FlatLog
 from pipeline.errors import HourglassError
 from pipeline.settings.settings import DatasetSettings
 from pipeline.text.wording import counted

@@ -10,16 +10,16 @@ import yaml
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.quality.results import refuse_critical
+from pipeline.quality.checks.results import refuse_critical
 from pipeline.quality.validate_hours import validate
 from pipeline.settings.settings import load_settings, merge
 from pipeline.simulator import simulate
 from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
 from training.fit.model_lines import check_candidates
+from training.loop.copied_settings import MADE_BY
+from training.loop.hourly_loop import learn
 from training.registry.mlflow_registry import ui_command
-from training.steps.copied_settings import MADE_BY
-from training.steps.hourly_loop import learn
 from training.steps.report import report_step
 from training.steps.result import Steps, print_result
 from training.steps.take_in import sessionize_step, take_in

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.quality.results import refuse_critical
+from pipeline.quality.checks.results import refuse_critical
 from pipeline.quality.validate_hours import validate
 from pipeline.quality.verdicts import Kind
 from pipeline.text.wording import counted
@@ -159,7 +159,7 @@ def _caught_up(ctx: CommandContext, newest: Hour, steps: Steps) -> str:
     Raises:
         HourglassError: one of them could not be judged; the others were.
     """
-    from training.steps.catch_up import beyond_sentence, catch_up, refuse_left_out
+    from training.loop.catch_up import beyond_sentence, catch_up, refuse_left_out
 
     done = catch_up(ctx, newest, lambda line: steps.print_line("judge", line))
     if beyond := beyond_sentence(done.waiting.beyond):

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
-from pipeline.lake.spark import spark_is_alive, worker_error
 from pipeline.process.interrupts import is_interrupted
+from pipeline.spark.session import spark_is_alive, worker_error
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

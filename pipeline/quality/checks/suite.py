@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.quality.results import Severity
+from pipeline.quality.checks.results import Severity
 from pipeline.settings.settings import Settings
 from pipeline.settings.yaml_text import read_yaml
 from pipeline.text.numbers import significant

@@ -1,0 +1,1 @@
+"""Which rows a data set holds, in codes: by Spark, or as arrays."""

@@ -1,0 +1,1 @@
+"""Suites of expectations: how they are read, run and written up."""

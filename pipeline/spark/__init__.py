@@ -1,0 +1,1 @@
+"""Spark sessions, and what is computed in one or without."""

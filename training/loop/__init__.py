@@ -1,0 +1,1 @@
+"""The whole hour in one go: the loop, its catching up, the demo."""

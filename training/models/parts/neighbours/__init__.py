@@ -1,0 +1,1 @@
+"""Sessions alike: what they share, and what their neighbours score."""
