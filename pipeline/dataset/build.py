@@ -256,8 +256,10 @@ def _encoded(
     yield _content(encoded, vocabulary, source.rules)
 
 
-def _content(made: DatasetArrays, vocabulary: pa.Table, rules: DatasetSettings) -> DatasetContent:
-    histories, counts = made.histories, made.popularity
+def _content(
+    encoded: DatasetArrays, vocabulary: pa.Table, rules: DatasetSettings
+) -> DatasetContent:
+    histories, counts = encoded.histories, encoded.popularity
 
     def write_shards(folder: Path) -> None:
         if not len(histories.user_ids):
@@ -268,11 +270,11 @@ def _content(made: DatasetArrays, vocabulary: pa.Table, rules: DatasetSettings) 
 
     popularity = {"item": counts.item, "hour_index": counts.hour, "events": counts.events}
     return DatasetContent(
-        event_types=made.encoding.event_types,
-        context_fields=made.encoding.context_fields,
-        dwell=made.dwell,
-        steps=made.steps,
-        n_window_events=made.n_window_events,
+        event_types=encoded.encoding.event_types,
+        context_fields=encoded.encoding.context_fields,
+        dwell=encoded.dwell,
+        steps=encoded.steps,
+        n_window_events=encoded.n_window_events,
         vocabulary=vocabulary,
         popularity=pa.table(popularity).cast(POPULARITY),
         write_shards=write_shards,

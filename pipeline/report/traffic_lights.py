@@ -309,9 +309,9 @@ def conservation_light(files: Mapping[str, int]) -> StatusLight:
     return StatusLight("Conservation", "green" if adds_up else "red", sentence + remedy)
 
 
-def dataset_light(quality: Mapping[str, Any] | None, made: bool = True) -> StatusLight:
+def dataset_light(quality: Mapping[str, Any] | None, exists: bool = True) -> StatusLight:
     """The verdict that a data set carries with it (``quality.json``), if one was made."""
-    if not made:
+    if not exists:
         return StatusLight("Data set", "grey", "No data set has been made yet.")
     if quality is None:
         return StatusLight("Data set", "grey", "The last data set was not judged.")

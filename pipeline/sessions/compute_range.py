@@ -117,7 +117,7 @@ def make_plan(
     return Plan(
         hours=hours,
         rules=SessionRules(rules.gap_s * US_PER_S, rules.max_session_hours * US_PER_HOUR),
-        given=rules.given,
+        sessions_given=rules.given,
         sources=tuple(file.path for file in (*carried, *events)),
         carried=len(carried),
         scans=tuple(scans),

@@ -81,7 +81,7 @@ class Plan:
 
     hours: HourRange
     rules: SessionRules
-    given: bool
+    sessions_given: bool
     sources: tuple[str, ...]
     carried: int
     scans: tuple[int, ...]
@@ -159,7 +159,7 @@ def _scan(plan: Plan, sources: range) -> _Scanned:
     carried = sources.start < plan.carried
     columns = ["user_id", "event_time", *(["chain_start", "tie_rank"] if carried else ["item_id"])]
     tables = [
-        read_file(plan.sources[i], [*columns, *(["given_session"] if plan.given else [])])
+        read_file(plan.sources[i], [*columns, *(["given_session"] if plan.sessions_given else [])])
         for i in sources
     ]
     rows = pa.concat_tables(tables).combine_chunks()
@@ -203,7 +203,7 @@ def _microseconds(events: pa.Table, name: str) -> Ints:
 def _session_keys(plan: Plan, scanned: _Scanned) -> tuple[Digests, Digests, Ints]:
     """Of each event its trail's two digests, and the rank of the trail by them."""
     users = scanned.users
-    if plan.given:
+    if plan.sessions_given:
         session, sessions = _codes(pc.fill_null(scanned.rows["given_session"], ""))
         pairs, code = np.unique(scanned.user * len(sessions) + session, return_inverse=True)
         names = [(users[pair // len(sessions)], sessions[pair % len(sessions)]) for pair in pairs]
@@ -260,13 +260,13 @@ def _log_order(plan: Plan, scanned: _Scanned, rank: Ints) -> tuple[Ints, Ints32]
     A user's records of equal time: b.csv line 7, a.csv line 9, a.csv line 2 have the ranks
     3, 2 and 1, whichever trails they are of.
     """
-    by_user = _by_time(scanned.user if plan.given else rank, scanned.event_us)
+    by_user = _by_time(scanned.user if plan.sessions_given else rank, scanned.event_us)
     order = _ordered(by_user, plan, scanned, _LOG_ORDER)
     tie_rank = np.zeros(len(order), np.int32)
     nth = np.arange(len(by_user.run))
     first = np.searchsorted(by_user.run, by_user.run)
     tie_rank[order[by_user.tied]] = nth - first + 1
-    if plan.given:
+    if plan.sessions_given:
         by_trail = _by_time(rank, scanned.event_us)
         rows = by_trail.order[by_trail.tied]
         order = by_trail.order

@@ -76,20 +76,20 @@ def build_in_memory(
     frame = frame_before(rules, as_of)
     items, users = metadata_at(log.items, as_of), metadata_at(log.users, as_of)
     cold = log.codes_of(items.available) if rules.cold_items else np.empty(0, np.int64)
-    made = arrays.fitted(log, rules, frame, before, cold)
-    known_items = items.of(_ids(log.item_ids[made.encoding.items]))
-    known_users = users.of(_ids(made.histories.user_ids))
+    encoded = arrays.fitted(log, rules, frame, before, cold)
+    known_items = items.of(_ids(log.item_ids[encoded.encoding.items]))
+    known_users = users.of(_ids(encoded.histories.user_ids))
     encoders = {
         of: encoder
         for of, metadata in (("item", known_items), ("user", known_users))
         if (encoder := fitted_encoder(metadata, rules, before.encoders.get(of))) is not None
     }
-    made = replace(made, encoding=replace(made.encoding, encoders=encoders))
+    encoded = replace(encoded, encoding=replace(encoded.encoding, encoders=encoders))
     return _cut(
-        log, settings, frame, made,
+        log, settings, frame, encoded,
         item_features=_features(known_items, encoders.get("item")),
         user_features=_features(known_users, encoders.get("user")),
-        facts={"dataset_id": f"replay-{as_of}", "steps": made.steps},
+        facts={"dataset_id": f"replay-{as_of}", "steps": encoded.steps},
     )  # fmt: skip
 
 
@@ -110,18 +110,18 @@ def in_memory_test_set(
     support[base.encoding.items] = base.data.item_events
     encoding = base.encoding if items is None else replace(base.encoding, items=items)
     dwell = base.data.manifest.dwell
-    made = arrays.encoded(log, rules, frame, encoding, support[encoding.items], dwell)
-    users = metadata_at(log.users, hours.first).of(_ids(made.histories.user_ids))
-    n_targets = len(made.histories.item) - int(made.histories.n_context.sum())
+    encoded = arrays.encoded(log, rules, frame, encoding, support[encoding.items], dwell)
+    users = metadata_at(log.users, hours.first).of(_ids(encoded.histories.user_ids))
+    n_targets = len(encoded.histories.item) - int(encoded.histories.n_context.sum())
     return _cut(
-        log, settings, frame, made,
+        log, settings, frame, encoded,
         item_features=base.data.item_features if items is None else None,
         user_features=_features(users, encoding.encoders.get("user")),
         facts={
             "dataset_id": f"replay-{hours.first}-{hours.stop}",
             "base_dataset_id": base.data.manifest.dataset_id,
-            "n_window_events": made.n_window_events,
-            "left_out_events": made.n_window_events - n_targets,
+            "n_window_events": encoded.n_window_events,
+            "left_out_events": encoded.n_window_events - n_targets,
         },
     )  # fmt: skip
 
@@ -139,13 +139,13 @@ def _cut(
     log: ReplayLog,
     settings: Settings,
     frame: Frame,
-    made: DatasetArrays,
+    encoded: DatasetArrays,
     *,
     item_features: Features | None,
     user_features: Features | None,
     facts: dict[str, Any],
 ) -> InMemoryDataset:
-    encoding, histories = made.encoding, made.histories
+    encoding, histories = encoded.encoding, encoded.histories
     manifest = Manifest(
         format=FORMAT,
         as_of=frame.as_of,
@@ -156,7 +156,7 @@ def _cut(
         n_events=len(histories.item),
         n_targets=len(histories.item) - int(histories.n_context.sum()),
         event_types=encoding.event_types,
-        dwell=made.dwell,
+        dwell=encoded.dwell,
         popularity_window_h=parse_duration_h(settings.dataset.popularity_window),
         max_session_hours=settings.sessions.max_session_hours,
         gap_s=settings.sessions.gap_s,
@@ -164,7 +164,7 @@ def _cut(
         code_version="",
         files={},
         context_fields=encoding.context_fields,
-        n_cold_items=int((made.item_events == 0).sum()),
+        n_cold_items=int((encoded.item_events == 0).sum()),
         item_numbers=_scales(encoding.encoders, "item"),
         user_numbers=_scales(encoding.encoders, "user"),
         **facts,
@@ -179,8 +179,8 @@ def _cut(
             user_features=user_features,
         ),
         item_ids=log.item_ids[encoding.items],
-        item_events=made.item_events,
-        popularity=_as_popularity(made.popularity),
+        item_events=encoded.item_events,
+        popularity=_as_popularity(encoded.popularity),
         item_features=item_features,
         user_features=user_features,
     )

@@ -150,18 +150,18 @@ def decision_content(
     return content
 
 
-def _contestant_json(one: Contestant) -> dict[str, Any]:
+def _contestant_json(contestant: Contestant) -> dict[str, Any]:
     return {
-        "model_id": one.model_id,
-        "system": one.system,
-        "version": one.version,
-        "live_record": one.champion_record,
-        "dataset_id": one.dataset_id,
-        "as_of": str(one.as_of),
-        "card_sha256": one.card_sha256,
-        "ranks_sha256": one.ranks_sha256,
-        "n_targets": one.ranks.n_targets if one.ranks else None,
-        "n_users": one.ranks.n_users if one.ranks else None,
+        "model_id": contestant.model_id,
+        "system": contestant.system,
+        "version": contestant.version,
+        "live_record": contestant.champion_record,
+        "dataset_id": contestant.dataset_id,
+        "as_of": str(contestant.as_of),
+        "card_sha256": contestant.card_sha256,
+        "ranks_sha256": contestant.ranks_sha256,
+        "n_targets": contestant.ranks.n_targets if contestant.ranks else None,
+        "n_users": contestant.ranks.n_users if contestant.ranks else None,
     }
 
 

@@ -157,7 +157,7 @@ def _position(hour: Hour | None, at: str | None, hours: HourRange) -> float | No
         return float(hour.index - hours.first.index)
     try:
         instant = datetime.fromisoformat(at or "")
-        place = (instant - hours.first.start).total_seconds() / HOUR_S
+        elapsed_h = (instant - hours.first.start).total_seconds() / HOUR_S
     except (ValueError, TypeError):  # no time, or one without its zone
         return None
-    return place if 0 <= place <= len(hours) else None
+    return elapsed_h if 0 <= elapsed_h <= len(hours) else None

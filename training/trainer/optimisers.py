@@ -48,7 +48,7 @@ class Optimiser:
         self.tables = {name: p for name, p in named.items() if id(p) in sparse}
         self._kind, self._weight_decay = kind, weight_decay
         self._state = {
-            name: {part: torch.zeros_like(p, requires_grad=False) for part in _PARTS[kind]}
+            name: {moment: torch.zeros_like(p, requires_grad=False) for moment in _PARTS[kind]}
             for name, p in named.items()
         }
         for name, parameter in named.items():
@@ -86,11 +86,11 @@ class Optimiser:
                 update(table, state, rows, gradient, learning_rate)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The whole state as ``<parameter>/<part>``: the tensors in use, not copies."""
+        """The whole state as ``<parameter>/<moment>``: the tensors in use, not copies."""
         return {
-            f"{name}/{part}": value
-            for name, parts in self._state.items()
-            for part, value in parts.items()
+            f"{name}/{moment}": value
+            for name, moments in self._state.items()
+            for moment, value in moments.items()
         }
 
     @torch.no_grad()

@@ -185,7 +185,7 @@ def _vocabulary(remaining: DataFrame, former: Sequence[str], cold: Sequence[str]
         row["item_id"]: row["count"] for row in remaining.groupBy("item_id").count().collect()
     }
     names = sorted({*counts, *former, *cold})
-    code = {name: place for place, name in enumerate(names)}
+    code = {name: number for number, name in enumerate(names)}
 
     def codes(item_ids: Sequence[str]) -> Ints:
         return np.array([code[item_id] for item_id in item_ids], np.int64)

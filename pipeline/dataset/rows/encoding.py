@@ -46,7 +46,7 @@ class Encoding:
         return {
             "items": log.item_ids[self.items].tolist(),
             "event_types": list(self.event_types),
-            "context_fields": [known.model_dump(mode="json") for known in self.context_fields],
+            "context_fields": [coded.model_dump(mode="json") for coded in self.context_fields],
             "encoders": {
                 of: {"tokens": list(encoder.tokens), "scales": list(encoder.scales)}
                 for of, encoder in self.encoders.items()
@@ -121,7 +121,7 @@ def extended_context_fields(
 
     A value past ``dataset.max_context_values`` gets no code.
     """
-    former_values = {known.name: known.values for known in former}
+    former_values = {coded.name: coded.values for coded in former}
     fields = []
     for name, values in zip(names, ranked, strict=True):
         old = former_values.get(name, ())
@@ -148,9 +148,9 @@ def context_fields(
 def context_codes(log: FlatLog, event: Ints, fields: Sequence[ContextField]) -> Ints32:
     """Code of each context field of the events, (n, C); 0 = unknown."""
     codes = np.zeros((len(event), len(fields)), np.int32)
-    for column, known in enumerate(fields):
-        of_log = log.context_names.index(known.name)
-        number = {value: code for code, value in enumerate(known.values, start=1)}
+    for column, coded_field in enumerate(fields):
+        of_log = log.context_names.index(coded_field.name)
+        number = {value: code for code, value in enumerate(coded_field.values, start=1)}
         coded = [number.get(value, 0) for value in log.context_values[of_log]]
         # The code -1 of no value is the last: unknown.
         codes[:, column] = np.array([*coded, 0], np.int32)[log.context[event, of_log]]

@@ -112,7 +112,7 @@ def read_size(
     """Bytes of the files that `read_log` reads, and their rows."""
     last = HourRange(hours.stop - 1, hours.stop)
     read = ((SESSIONS, hours), (OPEN_SESSIONS, last), (ITEM_HOURS, counted_hours or hours))
-    files = [file for spec, part in read for file in lake.files(spec, part, state)]
+    files = [file for spec, covered in read for file in lake.files(spec, covered, state)]
     return sum(file.bytes for file in files), sum(file.rows for file in files)
 
 

@@ -201,7 +201,7 @@ def test_conservation() -> None:
 
 def test_the_data_sets_own_verdict() -> None:
     assert traffic_lights.dataset_light(None).sentence == "The last data set was not judged."
-    unmade = traffic_lights.dataset_light(None, made=False)
+    unmade = traffic_lights.dataset_light(None, exists=False)
     assert unmade == traffic_lights.StatusLight(
         "Data set", "grey", "No data set has been made yet."
     )
