@@ -127,7 +127,7 @@ def random_logs(draw: st.DrawFn) -> tuple[Rules, set[Event], list[int]]:
     rules = Rules(
         gap_s=draw(st.sampled_from([3600, 3600, 1800, 5400, 86400])),
         max_session_hours=draw(st.sampled_from([24, 24, 1, 2, 7])),
-        sessions_given=draw(st.booleans()),
+        given=draw(st.booleans()),
     )
     events = random_log(draw(st.integers(0, 2**32)), 25, rules, span_h=20)
     inner = draw(st.sets(st.integers(1, SPAN_H - 1), max_size=8))
