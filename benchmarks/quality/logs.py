@@ -17,18 +17,10 @@ from numpy.typing import NDArray
 from pipeline.errors import HourglassError
 from pipeline.hours import HOUR_S, US_PER_S
 from training.protocols.events import Coded, Log, joined, log_of
+from training.protocols.metadata import ITEM_FORMATS, MetadataTable, read_items
 from training.protocols.raw_files import FORMATS, files_of, read_log
 
-__all__ = ["LOGS", "US_PER_S", "Coded", "FilmLog", "Known", "Log", "joined", "log_of"]
-
-
-@dataclass(frozen=True)
-class Known:
-    """Metadata of R items or users."""
-
-    ids: NDArray[np.object_]  # (R,)
-    tokens: list[list[str]]  # of each row
-    numbers: dict[str, NDArray[np.float64]]  # (R,) each
+__all__ = ["LOGS", "US_PER_S", "Coded", "FilmLog", "Log", "MetadataTable", "joined", "log_of"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +28,8 @@ class FilmLog:
     """Ratings of films, and what is known of films and people."""
 
     log: Log
-    items: Known
-    users: Known
+    items: MetadataTable
+    users: MetadataTable
 
 
 def deskdrop(raw: Path) -> Log:
@@ -66,23 +58,17 @@ def yoochoose(raw: Path) -> tuple[Log, Log]:
     return log.take(~is_test), log.take(is_test)
 
 
-def films(raw: Path) -> Known:
+def films(raw: Path) -> MetadataTable:
     """What is known of the films: genres, and the year of release as a token and as a number."""
-    frame = _typed(raw / "movielens-100k", "*.item")
-    years = _numbers(frame["release_year"])
-    genres = frame["class"].fillna("").astype(str)
-    tokens = [
-        sorted({*of_film.split(), *([] if np.isnan(year) else [f"year {year:.0f}"])})
-        for of_film, year in zip(genres, years, strict=True)
-    ]
-    return Known(frame["item_id"].astype(str).to_numpy(object), tokens, {"year": years})
+    form = ITEM_FORMATS["item"]
+    return read_items(files_of(raw / "movielens-100k", form.files), form)
 
 
-def people(raw: Path) -> Known:
+def people(raw: Path) -> MetadataTable:
     """What is known of the people who rated: sex, occupation and age."""
     frame = _typed(raw / "movielens-100k", "*.user")
     tokens = [list(row) for row in zip(frame["gender"], frame["occupation"], strict=True)]
-    return Known(
+    return MetadataTable(
         frame["user_id"].astype(str).to_numpy(object), tokens, {"age": _numbers(frame["age"])}
     )
 

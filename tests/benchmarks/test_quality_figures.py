@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.quality import cold, rating, trends
+from benchmarks.quality import cold, trends
 from benchmarks.quality.figures import Estimate, Runs, Table, difference
-from benchmarks.quality.logs import Coded, FilmLog, Known, log_of
+from benchmarks.quality.logs import Coded, FilmLog, log_of
 from benchmarks.quality.parts import split_by_time
 from pipeline.hours import US_PER_HOUR
+from training.protocols.metadata import MetadataTable
+from training.protocols.ratings import EarlierRatings
 
 
 def test_the_interval_of_three_seeds_is_students() -> None:
@@ -53,18 +55,18 @@ def film_log(n_users: int, n_items: int, seed: int) -> FilmLog:
         rng.integers(1, 6, size=n).astype(np.float32),
     )
 
-    def known(count: int) -> Known:
+    def described(count: int) -> MetadataTable:
         ids = np.array([str(one) for one in range(count)], object)
-        return Known(ids, [["odd"] if one % 2 else ["even"] for one in range(count)],
+        return MetadataTable(ids, [["odd"] if one % 2 else ["even"] for one in range(count)],
                      {"n": np.arange(count, dtype=float)})  # fmt: skip
 
-    return FilmLog(log, known(n_items), known(n_users))
+    return FilmLog(log, described(n_items), described(n_users))
 
 
 @pytest.mark.parametrize("share", [None, 0.7])
 def test_held_out_items_are_in_no_history_and_are_what_is_relevant(share: float | None) -> None:
     films = film_log(20, 30, seed=3)
-    task = cold.cold_task(films, 0, share)
+    task = cold.cold_task(films.log, films.items, films.users, 0, share)
     train = task.train
     held_out = set(train.item_ids[task.cold])
     assert len(held_out) == len(set(films.log.item)) // 2
@@ -91,7 +93,7 @@ def test_list_figures_are_those_of_the_list_written_out(seed: int) -> None:
     scores = rng.permutation(7 * 40).reshape(7, 40).astype(float)
     relevant = rng.random((7, 40)) < 0.1
     relevant[np.arange(7), rng.integers(40, size=7)] = True
-    found = cold.list_figures(scores, relevant, rng)
+    found = cold.list_figures(scores, relevant, (5, 25), rng)
     for k in (5, 25):
         ndcg, precision, mrr = [], [], []
         for row in range(7):
@@ -114,7 +116,7 @@ def test_equal_scores_come_to_chance() -> None:
     relevant = np.zeros((4000, 10), np.bool_)
     relevant[:, 0] = True
     found = [
-        cold.list_figures(np.zeros((1, 10)), relevant[:1], np.random.default_rng(seed))
+        cold.list_figures(np.zeros((1, 10)), relevant[:1], (5,), np.random.default_rng(seed))
         for seed in range(2000)
     ]
     assert np.mean([one["precision@5"] for one in found]) == pytest.approx(0.1, abs=0.01)
@@ -123,7 +125,7 @@ def test_equal_scores_come_to_chance() -> None:
 def test_averages_know_only_what_was_rated_before() -> None:
     films = film_log(12, 15, seed=5)
     parts = split_by_time(films.log, 0.6, 1)
-    ratings = rating.Ratings(parts)
+    ratings = EarlierRatings(parts.train.histories, parts.test.histories)
     known = set(parts.train.item_ids)
     assert len(ratings.user) == sum(item in known for item in films.log.item_ids[films.log.item])
     rolling, biases = ratings.rolling_average(), ratings.rolling_biases()

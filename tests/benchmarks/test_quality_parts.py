@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.quality.logs import US_PER_S, Coded, Known, Log, films, log_of, yoochoose
-from benchmarks.quality.parts import US_PER_HOUR, Parts, described, parts_of, split_by_time
+from benchmarks.quality.logs import US_PER_S, Coded, Log, films, log_of, yoochoose
+from benchmarks.quality.parts import US_PER_HOUR, Parts, parts_of, split_by_time
 from benchmarks.quality.ranking import rule
 from pipeline.errors import HourglassError
 from pipeline.hours import HOUR_S, Hour
 from training.data.reader import DataSet, Histories
 from training.metrics.ranking import find_targets
 from training.protocols.datasets import catalogue_of, training_set
+from training.protocols.metadata import MetadataTable, features_of
 
 NOON_S = Hour.parse("2016-03-14T12").index * 3600
 
@@ -167,13 +168,13 @@ def test_a_folder_without_the_log_is_told(tmp_path: Path) -> None:
 
 
 def test_numbers_are_standardised_by_the_rows_that_are_learned_from() -> None:
-    known = Known(
+    known = MetadataTable(
         np.array(["x", "y", "z"], object),
         [["red"], ["blue", "red"], []],
         {"n": np.array([1.0, 3.0, 9.0])},
     )
     ids = np.array(["z", "unknown", "y", "x"], object)
-    features = described(known, ids, np.array([False, False, True, True]))
+    features = features_of(known, ids, np.array([False, False, True, True]))
     assert features.numbers[:, 0].tolist() == [7.0, 0.0, 1.0, -1.0]
     assert features.token_names.tolist() == ["blue", "red"]
     assert features.offsets.tolist() == [0, 0, 0, 2, 3]

@@ -34,10 +34,18 @@ WHOLE_METRICS: dict[str, tuple[str, RankMetric]] = {
 }
 PERPLEXITY = "PPL"
 SPEED = "items/s"
+RMSE = "RMSE"
 Metric = Literal[
     "recall", "hit_rate", "mrr", "map", "ndcg", "mrr_all", "ndcg_all", "set_recall",
-    "set_precision", "perplexity", "coverage", "gini", "items_per_s",
+    "set_precision", "perplexity", "coverage", "gini", "items_per_s", "rmse",
 ]  # fmt: skip
+
+
+# What can be measured of some targets.
+_METRICS_OF = {"cold_list": {"mrr_all", "set_precision", "ndcg"}, "rating": {"rmse"}}
+# Splits that go with targets of one kind only.
+_TARGETS_OF = {"half_given": "list", "cold_items": "cold_list"}
+_LISTS = set(_TARGETS_OF.values())
 
 
 class _Entry(BaseModel):
@@ -144,8 +152,15 @@ class HalfGiven(_Entry):
     seed: int = 0
 
 
+class ColdItems(_Entry):
+    """Half of the items, drawn, are in no history; lists are of these alone."""
+
+    kind: Literal["cold_items"]
+    seed: int = 0
+
+
 Split = Annotated[
-    LastDays | TimeShare | RandomUsers | LastSessions | LeaveLastOut | HalfGiven,
+    LastDays | TimeShare | RandomUsers | LastSessions | LeaveLastOut | HalfGiven | ColdItems,
     Field(discriminator="kind"),
 ]
 
@@ -154,12 +169,13 @@ class Questions(_Entry):
     """What is asked of the tested histories.
 
     ``targets``: every ``next`` event but a history's first; those ``within_session``; the ``last``
-    of each history; or one ``list`` a user of all that follows.  ``repeats``: whether an event on
-    the item of the event before is a target.  ``next_n``: N of set_recall, the next so many events
-    of the sequence.
+    of each history; or one ``list`` a user of all that follows, or, with the split cold_items, of
+    the items that were held out; or the ``rating`` of every event.  ``repeats``: whether an event
+    on the item of the event before is a target.  ``next_n``: N of set_recall, the next so many
+    events of the sequence.
     """
 
-    targets: Literal["next", "within_session", "last", "list"]
+    targets: Literal["next", "within_session", "last", "list", "cold_list", "rating"]
     repeats: Literal["keep", "drop"]
     k: tuple[Count, ...] = ()
     next_n: tuple[Count, ...] = ()
@@ -181,15 +197,24 @@ class Questions(_Entry):
             elif metric in WHOLE_METRICS:
                 yield WHOLE_METRICS[metric][0], metric, 0, 0
             else:
-                yield (PERPLEXITY if metric == "perplexity" else SPEED), metric, 0, 0
+                title = {"perplexity": PERPLEXITY, "rmse": RMSE}.get(metric, SPEED)
+                yield title, metric, 0, 0
 
     @model_validator(mode="after")
     def _columns_are_whole(self) -> Questions:
         ranked = {*RANK_METRICS, *WHOLE_METRICS, "perplexity"} & set(self.metrics)
         if self.targets == "list" and ranked:
             raise ValueError(f"a list has no {sorted(ranked)[0]}: use set_recall or set_precision")
-        if self.targets != "list" and "set_precision" in self.metrics:
-            raise ValueError("set_precision is of targets: list")
+        for targets, possible in _METRICS_OF.items():
+            others = set(self.metrics) - possible
+            if self.targets == targets and others:
+                raise ValueError(
+                    f"a {targets} has no {sorted(others)[0]}: use {' or '.join(sorted(possible))}"
+                )
+        if self.targets != "rating" and "rmse" in self.metrics:
+            raise ValueError("rmse is of targets: rating")
+        if self.targets not in ("list", "cold_list") and "set_precision" in self.metrics:
+            raise ValueError("set_precision is of targets: list or cold_list")
         if self.targets != "list" and "set_recall" in self.metrics and not self.next_n:
             raise ValueError("set_recall needs next_n")
         cut = {*RANK_METRICS, "set_recall", "set_precision", "coverage", "gini"}
@@ -204,7 +229,9 @@ class Data(_Entry):
     ``format``: one of `training.protocols.raw_files.FORMATS`, or `own` with all that follows.
     ``files``: globs of whole paths instead of the format's.  ``columns``, ``separator``,
     ``header``, ``time``: instead of the format's.  ``event_types``: only these; none: all.
-    ``preparation``: instead of the protocol's.  ``published``: model -> metric -> figure.
+    ``items``: one of `training.protocols.metadata.ITEM_FORMATS`, a file beside the events' that
+    says what items are; none: nothing is known of them.  ``preparation``, ``split``: instead of the
+    protocol's.  ``published``: model -> metric -> figure.
     """
 
     format: str
@@ -214,7 +241,9 @@ class Data(_Entry):
     header: bool | None = None
     time: Literal["seconds", "iso"] | None = None
     event_types: tuple[str, ...] = ()
+    items: str | None = None
     preparation: Preparation | None = None
+    split: Split | None = None
     published: dict[str, dict[str, float]] = {}
 
 
@@ -240,8 +269,12 @@ class Protocol(_Entry):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Protocol:
-        if (self.questions.targets == "list") != isinstance(self.split, HalfGiven):
-            raise ValueError("targets: list and the split half_given go together")
+        targets = self.questions.targets
+        for split in (self.split, *(data.split for data in self.data.values() if data.split)):
+            of_split = _TARGETS_OF.get(split.kind)
+            if (of_split or targets) != targets or (not of_split and targets in _LISTS):
+                kind = next((k for k, name in _TARGETS_OF.items() if name == targets), split.kind)
+                raise ValueError(f"targets: {_TARGETS_OF[kind]} and the split {kind} go together")
         names = {name for name, *_ in self.questions.columns()}
         for data in self.data.values():
             for model, figures in data.published.items():
@@ -256,6 +289,10 @@ class Protocol(_Entry):
     def preparation_of(self, data: Data) -> Preparation:
         """Of one of the logs."""
         return data.preparation or self.preparation
+
+    def split_of(self, data: Data) -> Split:
+        """Of one of the logs."""
+        return data.split or self.split
 
 
 def shipped() -> dict[str, str]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.array_types import Ints
-from pipeline.errors import UsageError
+from pipeline.array_types import Floats, Ints
+from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour
 from pipeline.settings.settings import EvaluationSettings
 from training.data.arrays import ranges, session_of_event
@@ -21,16 +21,20 @@ from training.metrics import answers
 from training.metrics.answers import Answers
 from training.metrics.metrics import target_values
 from training.metrics.ranking import find_targets
+from training.protocols.cold import ColdTask, cold_task, list_figures
 from training.protocols.datasets import catalogue_of, question_set, training_set
 from training.protocols.events import Log, places_in, starts_of
+from training.protocols.metadata import MetadataTable, with_metadata
 from training.protocols.preparation import windows
 from training.protocols.protocol import (
     RANK_METRICS,
     WHOLE_METRICS,
+    Data,
     Preparation,
     Protocol,
     Questions,
 )
+from training.protocols.ratings import Average, EarlierRatings, Rater, rating_targets, rmse
 from training.protocols.splits import split_log
 
 _SET_METRICS = {"set_recall", "set_precision", "coverage", "gini"}
@@ -47,23 +51,20 @@ class Exam:
     left_out: int  # targets on items that nothing was learned of
 
 
-def exam_of(log: Log, protocol: Protocol, rules: Preparation) -> Exam:
-    """Split a prepared log.
+def exam_of(log: Log, protocol: Protocol, data: Data, items: MetadataTable | None = None) -> Exam:
+    """Split a prepared log of a protocol; ``items``: what is known of them.
 
     Raises:
         UsageError: nothing is left to learn from, or to ask.
     """
-    if not len(log):
-        raise UsageError(
-            f"{protocol.id}: the preparation leaves no event: this log is too small for its "
-            f"thresholds, {rules}"
-        )
-    halves = split_log(log, protocol.split)
+    rules, split = protocol.preparation_of(data), protocol.split_of(data)
+    _refuse_nothing(log, protocol, rules)
+    halves = split_log(log, split)
     learned, tested, is_target = halves.learned, halves.tested, halves.is_target
     if not len(learned) or not is_target.any():
         what = "to learn from" if not len(learned) else "to ask"
         raise UsageError(
-            f"{protocol.id}: the split {protocol.split.kind} leaves no event {what}: this log is "
+            f"{protocol.id}: the split {split.kind} leaves no event {what}: this log is "
             "too small or too short for the protocol"
         )
     if rules.window_events is not None:
@@ -77,8 +78,11 @@ def exam_of(log: Log, protocol: Protocol, rules: Preparation) -> Exam:
     catalogue = catalogue_of(learned, 1, rules.gap_s or _longest_silence_s(learned) + 1)
     train = training_set(learned, catalogue, as_of)
     # A history's first event follows nothing; half a history is given or nothing is asked.
-    least = 0 if protocol.questions.targets == "list" else 1
+    least = 0 if protocol.questions.targets in ("list", "rating") else 1
     test, left_out = question_set(tested, catalogue, as_of, is_target, least)
+    train, test = with_metadata(train, items), with_metadata(test, items)
+    if protocol.questions.targets == "rating" and not len(rating_targets(test.histories).item):
+        raise UsageError(f"{protocol.id}: nothing is asked: no event of this log has a value")
     questions, index = questions_of(test, protocol.questions)
     if not len(questions.requests):
         raise UsageError(
@@ -86,6 +90,29 @@ def exam_of(log: Log, protocol: Protocol, rules: Preparation) -> Exam:
             "learned of: this log is too small for the protocol"
         )
     return Exam(train, test, questions, index, left_out)
+
+
+def cold_exam_of(
+    log: Log, protocol: Protocol, data: Data, seed: int, items: MetadataTable | None
+) -> ColdTask:
+    """Hold half of the items of a prepared log out; ``items``: what is known of them.
+
+    Raises:
+        UsageError: nothing is left to ask.
+    """
+    _refuse_nothing(log, protocol, protocol.preparation_of(data))
+    task = cold_task(log, items, None, seed)
+    if not len(task.user):
+        raise UsageError(f"{protocol.id}: nothing is asked: this log has too few items")
+    return task
+
+
+def _refuse_nothing(log: Log, protocol: Protocol, rules: Preparation) -> None:
+    if not len(log):
+        raise UsageError(
+            f"{protocol.id}: the preparation leaves no event: this log is too small for its "
+            f"thresholds, {rules}"
+        )
 
 
 def _longest_silence_s(log: Log) -> int:
@@ -161,3 +188,33 @@ def figures(exam: Exam, replies: Answers, wanted: Questions, speed: float) -> di
                 value = float(target_values(of_rank[1], replies.rank, k or n_items).mean())
         values[name] = value
     return values
+
+
+def cold_figures(task: ColdTask, scores: Floats, wanted: Questions, seed: int) -> dict[str, float]:
+    """Figures of lists of the items held out, by column; ``scores`` (users, items held out)."""
+    of_lists = list_figures(scores, task.relevant, wanted.k, np.random.default_rng([seed, 2]))
+    name_of = {"mrr_all": "mrr", "set_precision": "precision", "ndcg": "ndcg"}
+    return {
+        column: of_lists[f"{name_of[metric]}@{k}" if k else name_of[metric]]
+        for column, metric, k, _ in wanted.columns()
+    }
+
+
+def rating_error(exam: Exam, model: object) -> float:
+    """RMSE of a model's predictions.
+
+    Raises:
+        HourglassError: the model predicts no values.
+    """
+    if not isinstance(model, Rater):
+        raise HourglassError("this model predicts no ratings")
+    histories, targets = exam.test.histories, rating_targets(exam.test.histories)
+    predicted = model.predict(histories, targets.requests, targets.item)
+    return rmse(predicted, histories.value[targets.position])
+
+
+def average_error(exam: Exam, average: Average) -> float:
+    """RMSE of an average of what was rated before each rating."""
+    histories, targets = exam.test.histories, rating_targets(exam.test.histories)
+    predicted = average(EarlierRatings(exam.train.histories, histories))[targets.position]
+    return rmse(predicted, histories.value[targets.position])

@@ -30,7 +30,8 @@ class Format:
     ``files``: globs of whole paths.  ``columns``: name or place, 0 first, of each role; a log that
     names sessions and no users has its sessions as users.  ``header``: whether the first line names
     the columns; what follows a colon in a name is its type.  ``time``: seconds since ``epoch``, or
-    ISO 8601 in UTC.  ``apart``: each file numbers its users anew.
+    ISO 8601 in UTC.  ``apart``: each file numbers its users anew.  ``item_lines``: a line of an
+    item and a colon stands above the events on it, which have no column of it.
     """
 
     files: tuple[str, ...]
@@ -40,6 +41,7 @@ class Format:
     time: Literal["seconds", "iso"] = "seconds"
     epoch: str = "1970-01-01T00"
     apart: bool = False
+    item_lines: bool = False
 
 
 _RATING = {"user": 0, "item": 1, "value": 2, "time": 3}
@@ -72,6 +74,14 @@ FORMATS: dict[str, Format] = {
         ("*.inter*",),
         {"user": "user_id", "item": "item_id", "value": "rating", "time": "timestamp"},
         separator="\t",
+    ),
+    # The Netflix prize: ``1:`` above ``1488844,3,2005-09-06``.
+    "netflix": Format(
+        ("*/combined_data_*.txt*",),
+        {"user": 0, "value": 1, "time": 2},
+        header=False,
+        time="iso",
+        item_lines=True,
     ),
     "amazon": Format(("*/ratings_*.csv*",), _RATING, header=False),
     # Taobao's UserBehavior, which Tianchi gives out.
@@ -129,9 +139,7 @@ def read_log(
             ]
             frame["user"] = frame["user"].cat.rename_categories(users)
     coded = {
-        role: _coded([frame[role] for frame in frames])
-        for role in _TEXT_ROLES
-        if role in form.columns
+        role: _coded([frame[role] for frame in frames]) for role in _TEXT_ROLES if role in frames[0]
     }
     numbers = {
         role: np.concatenate([frame[role].to_numpy() for frame in frames])
@@ -177,6 +185,8 @@ def _frame(path: Path, form: Format) -> Any:  # noqa: ANN401 - a frame of pandas
             options["header"] = 0
         else:
             options |= {"header": None, "skiprows": int(form.header)}
+            if form.item_lines:  # the first line is shorter than the others
+                options["names"] = range(max(names) + 1)
         kinds = {
             column: "category" if role in _TEXT_ROLES else str for column, role in names.items()
         }
@@ -184,10 +194,12 @@ def _frame(path: Path, form: Format) -> Any:  # noqa: ANN401 - a frame of pandas
     except (ValueError, OSError) as error:
         raise HourglassError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     frame = frame.rename(columns=names)
+    if form.item_lines:
+        frame = _with_items_above(path, frame)
     if frame.empty:
         raise HourglassError(f"{path}: there is no event in it")
-    for role in names.values():
-        if role in _TEXT_ROLES:
+    for role in _TEXT_ROLES:
+        if role in frame:
             frame[role] = frame[role].cat.rename_categories(str)
             if "" in frame[role].cat.categories:
                 row = int((frame[role] == "").to_numpy().argmax())
@@ -196,6 +208,20 @@ def _frame(path: Path, form: Format) -> Any:  # noqa: ANN401 - a frame of pandas
     if "value" in frame:
         frame["value"] = _numbers(path, frame["value"], "value")
     return frame
+
+
+def _with_items_above(path: Path, frame: Any) -> Any:  # noqa: ANN401 - frames of pandas
+    """Events with the item of the last line before them that ends in a colon."""
+    labels = pd.Series(frame["user"].cat.categories.astype(str))
+    is_item = labels.str.endswith(":").to_numpy()
+    names_item = is_item[frame["user"].cat.codes]
+    if len(frame) and not names_item[0]:
+        raise HourglassError(f"{path}: the first line is no item and a colon")
+    item = frame["user"].where(names_item).ffill()
+    events = frame[~names_item].assign(item=item[~names_item].cat.remove_unused_categories())
+    events["item"] = events["item"].cat.rename_categories(lambda label: str(label)[:-1])
+    events["user"] = events["user"].cat.remove_unused_categories()
+    return events.reset_index(drop=True)
 
 
 def _times_us(path: Path, column: Any, form: Format) -> Ints:  # noqa: ANN401 - a column of pandas

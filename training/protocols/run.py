@@ -19,10 +19,22 @@ from training.metrics.seed_estimate import Estimate
 from training.models import MODEL_NAMES, build
 from training.models.parts.base import GradientTrained, Model
 from training.models.parts.recurrent import RecurrentModel
+from training.protocols.cold import ColdTask, over_histories
 from training.protocols.events import Log
+from training.protocols.metadata import ITEM_FORMATS, MetadataTable, read_items
 from training.protocols.preparation import prepared
-from training.protocols.protocol import Data, ModelEntry, Protocol
-from training.protocols.questions import Exam, exam_of, figures, lists_of
+from training.protocols.protocol import RMSE, ColdItems, Data, ModelEntry, Protocol
+from training.protocols.questions import (
+    Exam,
+    average_error,
+    cold_exam_of,
+    cold_figures,
+    exam_of,
+    figures,
+    lists_of,
+    rating_error,
+)
+from training.protocols.ratings import AVERAGES
 from training.protocols.raw_files import FORMATS, ROLES, Format, files_of, read_log
 
 Status = Callable[[str], AbstractContextManager[None]]
@@ -107,7 +119,7 @@ def run_protocol(
         with status(f"{protocol.id}: reading {name}"):
             whole = read_log(files, _format(data), rules.gap_s, data.event_types)
             log = prepared(whole, rules)
-            exam = exam_of(log, protocol, rules)
+            exam = _exam(log, protocol, data, _items(files, data))
         sizes = _sizes(whole, log, exam)
         del whole, log
         rows = [
@@ -127,6 +139,38 @@ def run_protocol(
 
 def _files(raw: Path, data: Data) -> list[Path]:
     return files_of(raw, data.files or _format(data).files)
+
+
+def _exam(log: Log, protocol: Protocol, data: Data, items: MetadataTable | None) -> Exam | ColdTask:
+    match protocol.split_of(data):
+        case ColdItems(seed=seed):
+            return cold_exam_of(log, protocol, data, seed, items)
+        case _:
+            return exam_of(log, protocol, data, items)
+
+
+def _items(events: Sequence[Path], data: Data) -> MetadataTable | None:
+    """What the files beside those of the events say of items.
+
+    Raises:
+        UsageError: there is no such format or file.
+    """
+    if data.items is None:
+        return None
+    if data.items not in ITEM_FORMATS:
+        raise UsageError(
+            f"items {data.items!r}{suggest(data.items, ITEM_FORMATS)}: use one of "
+            f"{', '.join(ITEM_FORMATS)}"
+        )
+    form = ITEM_FORMATS[data.items]
+    folders = sorted({path.parent for path in events})
+    files = [path for folder in folders for path in files_of(folder, form.files)]
+    if not files:
+        raise UsageError(
+            f"{folders[0]}: no file {' or '.join(form.files)} is there, which says what the items "
+            "are: put it beside the events"
+        )
+    return read_items(files, form)
 
 
 def _format(data: Data) -> Format:
@@ -150,7 +194,8 @@ def _format(data: Data) -> Format:
         if (value := getattr(data, name)) is not None
     }
     form = replace(form, **changes)
-    wrong = set(form.columns) - set(ROLES) or {"user", "item", "time"} - set(form.columns)
+    roles = set(form.columns) | ({"item"} if form.item_lines else set())
+    wrong = roles - set(ROLES) or {"user", "item", "time"} - roles
     if wrong:
         raise UsageError(
             f"columns: {sorted(wrong)[0]}: name user, item and time, and perhaps type and value"
@@ -158,22 +203,31 @@ def _format(data: Data) -> Format:
     return form
 
 
-def _sizes(whole: Log, log: Log, exam: Exam) -> dict[str, int]:
+def _sizes(whole: Log, log: Log, exam: Exam | ColdTask) -> dict[str, int]:
     sizes = {}
     for name, events in (("read", whole), ("prepared", log)):
         sizes[f"{name}_events"] = len(events)
         sizes[f"{name}_users"] = _distinct(events.user)
         sizes[f"{name}_items"] = _distinct(events.item)
-    train, requests = exam.train.manifest, exam.questions.requests
+    train = exam.train.manifest
+    targets, tested_users, left_out = _targets(exam)
     return {
         **sizes,
         "learned_events": train.n_events,
         "learned_users": train.n_users,
         "learned_items": train.n_items,
-        "targets": len(requests),
-        "tested_users": _distinct(requests.user),
-        "left_out_targets": exam.left_out,
+        "targets": targets,
+        "tested_users": tested_users,
+        "left_out_targets": left_out,
     }
+
+
+def _targets(exam: Exam | ColdTask) -> tuple[int, int, int]:
+    """How many there are, of how many users, and how many were left out."""
+    if isinstance(exam, ColdTask):
+        return int(exam.relevant.sum()), len(exam.user), 0
+    requests = exam.questions.requests
+    return len(requests), _distinct(requests.user), exam.left_out
 
 
 def _distinct(codes: Ints) -> int:
@@ -185,15 +239,18 @@ def _row(
     entry: ModelEntry,
     protocol: Protocol,
     data: Data,
-    exam: Exam,
+    exam: Exam | ColdTask,
     seeds: Sequence[int],
     status: Status,
     say: Callable[[str], None],
 ) -> Row:
     row = Row(label, published=data.published.get(label, {}))
+    wanted = protocol.questions
+    if entry.type in AVERAGES and isinstance(exam, Exam) and wanted.targets == "rating":
+        reached = {RMSE: Estimate.of([average_error(exam, AVERAGES[entry.type])])}
+        return replace(row, reached=reached)
     if entry.type not in MODEL_NAMES:
         return replace(row, note=f"not built: there is no model type {entry.type}")
-    wanted = protocol.questions
     config = ModelConfig(label, entry.type, entry.parameters)
     config = agreeing(config, wanted.repeats == "keep")
     by_seed = []
@@ -220,11 +277,17 @@ def _row(
     return replace(row, reached=reached)
 
 
-def _figures(model: Model, exam: Exam, protocol: Protocol, seed: int) -> dict[str, float]:
+def _figures(
+    model: Model, exam: Exam | ColdTask, protocol: Protocol, seed: int
+) -> dict[str, float]:
     wanted = protocol.questions
     begun_s = time.perf_counter()
     metrics = model.fit(exam.train, seed, lambda _: None)
     took_s = time.perf_counter() - begun_s
+    if isinstance(exam, ColdTask):
+        return cold_figures(exam, over_histories(model, exam), wanted, seed)
+    if wanted.targets == "rating":
+        return {RMSE: rating_error(exam, model)}
     learns = isinstance(model, GradientTrained)
     replies = answers_of(
         model,

@@ -14,6 +14,7 @@ from pipeline.array_types import Bools, Ints
 from pipeline.hours import DAY_H, US_PER_HOUR
 from training.protocols.events import Log, group_sizes, places_in, starts_of
 from training.protocols.protocol import (
+    ColdItems,
     HalfGiven,
     LastDays,
     LastSessions,
@@ -60,6 +61,8 @@ def split_log(log: Log, split: Split) -> Halves:
             return _by_ends(log, ~last, last & (length > 1))
         case HalfGiven():
             return _half_given(log, split)
+        case ColdItems():
+            raise ValueError("items are held out by training.protocols.cold")
 
 
 def session_ends(log: Log) -> Ints:

@@ -41,6 +41,11 @@ SAMPLES: dict[str, tuple[str, str, tuple[str, str, int]]] = {
         "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n",
         ("196", "242", 881_250_949_000_000),
     ),
+    "netflix": (
+        "combined_data_1.txt",
+        "1:\n1488844,3,2005-09-06\n",
+        ("1488844", "1", 1_125_964_800_000_000),
+    ),
     "amazon": (
         "ratings_Electronics.csv",
         "AKM1MP6P0OYPR,0132793040,5.0,1365811200\n",

@@ -13,11 +13,12 @@ from pipeline.hours import DAY_H, US_PER_HOUR
 from training.metrics.answers import answers_of
 from training.models import build
 from training.protocols.events import Log
-from training.protocols.protocol import Preparation, Protocol
+from training.protocols.protocol import Data, Protocol
 from training.protocols.questions import Exam, exam_of, questions_of
 from training.protocols.splits import Halves, split_log
 
 DAY_US = DAY_H * US_PER_HOUR
+LOG = Data(format="inter")
 SPLITS: dict[str, dict[str, Any]] = {
     "last day": {"kind": "last_days", "days": 1},
     "last week": {"kind": "last_days", "days": 3, "validation_days": 2},
@@ -157,7 +158,7 @@ def scores_of(exam: Exam) -> tuple[np.ndarray, np.ndarray]:
 def test_no_target_is_learned_from_and_what_follows_changes_no_score(name: str) -> None:
     events = random_log(3)
     chosen = protocol(SPLITS[name])
-    before = exam_of(events, chosen, Preparation())
+    before = exam_of(events, chosen, LOG)
     split = split_log(events, chosen.split)
     is_target = np.zeros(len(events), np.bool_)
     wanted = set(targets_of(split))
@@ -167,7 +168,7 @@ def test_no_target_is_learned_from_and_what_follows_changes_no_score(name: str) 
     item = events.item.copy()
     item[last] = (item[last] + 1) % len(events.item_ids)
     planted = Log(**{**vars(events), "item": item})
-    after = exam_of(planted, chosen, Preparation())
+    after = exam_of(planted, chosen, LOG)
     assert np.array_equal(before.train.histories.item, after.train.histories.item)
     assert np.array_equal(before.train.item_ids, after.train.item_ids)
     assert len(before.questions.requests) == len(after.questions.requests)
@@ -179,7 +180,7 @@ def test_no_target_is_learned_from_and_what_follows_changes_no_score(name: str) 
 def test_targets_are_those_of_the_split_on_items_that_were_learned(name: str) -> None:
     events = random_log(4, items=80)
     chosen = protocol(SPLITS[name])
-    exam = exam_of(events, chosen, Preparation())
+    exam = exam_of(events, chosen, LOG)
     split = split_log(events, chosen.split)
     learned = {item for _, item, _ in rows_of(split.learned)}
     assert set(exam.train.item_ids) == learned
@@ -210,7 +211,7 @@ def test_windows_are_asked_once_each_within_themselves() -> None:
     events = log(*[(user, f"i{at % 7}", float(at)) for user in "abcdefgh" for at in range(20)],
                  gap_s=None)  # fmt: skip
     chosen = protocol(SPLITS["random users"], gap_s=None, window_events=8, window_step=4)
-    exam = exam_of(events, chosen, chosen.preparation)
+    exam = exam_of(events, chosen, LOG)
     requests = exam.questions.requests
     # 20 events of each tested user, less the first, which follows nothing.
     n_users = len({str(user).split("/")[0] for user in exam.test.histories.user_ids})
@@ -223,7 +224,7 @@ def test_pairs_are_the_distinct_items_that_come_next_in_the_session() -> None:
     events = random_log(6, items=4)
     for targets in ("next", "within_session"):
         chosen = protocol(SPLITS["time share"], targets)
-        exam = exam_of(events, chosen, Preparation())
+        exam = exam_of(events, chosen, LOG)
         histories, (questions, place) = exam.test.histories, questions_of(
             exam.test, chosen.questions
         )  # fmt: skip
@@ -243,7 +244,7 @@ def test_pairs_are_the_distinct_items_that_come_next_in_the_session() -> None:
 
 
 def test_the_figures_of_a_list_of_one_next_item_are_those_of_its_rank() -> None:
-    exam = exam_of(random_log(7), protocol(SPLITS["time share"]), Preparation())
+    exam = exam_of(random_log(7), protocol(SPLITS["time share"]), LOG)
     model = build("item_knn", {})
     model.fit(exam.train, 0, lambda _: None)
     n_items = len(exam.test.item_ids)
