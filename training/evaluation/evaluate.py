@@ -15,7 +15,7 @@ from pipeline.files import write_text
 from pipeline.hours import Hour
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, sha256_of
-from training.evaluation.slices import first_seen_us, slice_masks
+from training.evaluation.slices import FirstSeen, slice_masks
 from training.gate.artefact_checks import one_line
 from training.metrics.ranking import rank_targets
 from training.metrics.ranks import Ranks, SummaryRow, ranks_path, summary, write_ranks
@@ -260,7 +260,7 @@ def summarise(
     first = next(iter(ranked.values()), None)
     if first is None or not first.n_targets:
         return []
-    masks = slice_masks(test_set, first, first_seen_us(learned))
+    masks = slice_masks(test_set, first, FirstSeen.of(learned))
     return summary(ranked, settings.evaluation, BOOTSTRAP_SEED, masks)
 
 
