@@ -197,8 +197,8 @@ def item_rows(item_ids: Objects, before: Objects) -> Ints:
     Raises:
         HourglassError: the item ids are not unique.
     """
-    place = index_of(item_ids, before)  # (V,) -1 = new
-    return np.concatenate([[0], np.where(place < 0, -1, place + 1)])
+    parent_index = index_of(item_ids, before)  # (V,) -1 = new
+    return np.concatenate([[0], np.where(parent_index < 0, -1, parent_index + 1)])
 
 
 def user_rows(hashes: Ints, before: Ints) -> Ints:
