@@ -57,7 +57,7 @@ class Shop:
         users: int = 40,
         length: int = 24,
     ) -> Path:
-        """Users who walk through 20 items; new items come first in the vocabulary."""
+        """Users who walk through 20 items and rate them; new items come first in the vocabulary."""
         rng = random.Random(1)
         stop_s = AS_OF_S + 3600 * hours_later
         items = [*new_items, *(f"i{number:02d}" for number in range(20))]
@@ -67,7 +67,8 @@ class Shop:
             walked = []
             for step in range(length):
                 at = (at + rng.choice((1, 1, 2))) % len(items)
-                walked.append(Event(items[at], stop_s - 20_000 + 300 * step))
+                time_s = stop_s - 20_000 + 300 * step
+                walked.append(Event(items[at], time_s, value=float(1 + at % 5)))
             events[f"u{user}"] = walked
         as_of = str(Hour.parse(AS_OF) + hours_later)
         folder = write_dataset(self.work / "shards" / name, events, as_of=as_of, vocabulary=items)

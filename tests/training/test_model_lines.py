@@ -21,6 +21,8 @@ from training.fit.model_lines import judged_dataset, latest_model_of
 from training.registry.candidates import remember
 
 QUICK = {**SMALL, "epochs": 1}
+RATING = {"width": 8, "epochs": 1, "device": "cpu"}
+RATING_MODELS = ("i_autorec", "rrn", "time_svd")
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,10 @@ def shop(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Shop:
             {"name": "own", "system": "hrnn", "parameters": QUICK, "init_from": "self"},
             {"name": "live", "system": "hrnn", "parameters": QUICK, "init_from": "champion"},
             {"name": "counts", "system": "pop", "init_from": "self"},
+            *(
+                {"name": system, "system": system, "parameters": RATING, "init_from": "self"}
+                for system in RATING_MODELS
+            ),
         ],
     )
     for later in (0, 1, 2):
@@ -45,22 +51,23 @@ def trained(shop: Shop, capfd: pytest.CaptureFixture[str], *said: str) -> tuple[
     return json.loads(found.out.splitlines()[-1]), found.err
 
 
+@pytest.mark.parametrize("line", ["own", *RATING_MODELS])
 def test_a_line_goes_on_from_its_own_latest_model(
-    shop: Shop, capfd: pytest.CaptureFixture[str]
+    shop: Shop, capfd: pytest.CaptureFixture[str], line: str
 ) -> None:
-    first, said = trained(shop, capfd, "--dataset", "hour-0", "--model", "own")
+    first, said = trained(shop, capfd, "--dataset", "hour-0", "--model", line)
     assert first["continued_from"] is None
-    assert "own begins anew: no earlier fit of it before 2016-03-14T13" in said
-    second, said = trained(shop, capfd, "--dataset", "hour-1", "--model", "own")
+    assert f"{line} begins anew: no earlier fit of it before 2016-03-14T13" in said
+    second, said = trained(shop, capfd, "--dataset", "hour-1", "--model", line)
     assert second["continued_from"] == first["model_id"]
     assert "begins anew" not in said
-    third, _ = trained(shop, capfd, "--dataset", "hour-2", "--model", "own")
+    third, _ = trained(shop, capfd, "--dataset", "hour-2", "--model", line)
     assert third["continued_from"] == second["model_id"]
     # A past hour goes on from what was there before it, not from what came since (P6, P2).
-    again, _ = trained(shop, capfd, "--dataset", "hour-1", "--model", "own")
+    again, _ = trained(shop, capfd, "--dataset", "hour-1", "--model", line)
     assert again == {**second, "seconds": 0.0}
     # Whoever asks for a fresh one gets it.
-    anew, _ = trained(shop, capfd, "--dataset", "hour-1", "--model", "own", "--init-from", "none")
+    anew, _ = trained(shop, capfd, "--dataset", "hour-1", "--model", line, "--init-from", "none")
     assert anew["continued_from"] is None
     assert anew["model_id"] != second["model_id"]
 

@@ -1,4 +1,7 @@
-"""Models that predict values: each against its equation, one request at a time, in plain loops."""
+"""Models that predict values: each against its equation, one request at a time, in plain loops.
+
+And as a whole: those outside the sequence engine go on from a parent and from checkpoints too.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,12 @@ from pipeline.array_types import Ints32
 from pipeline.errors import HourglassError, UsageError
 from training.data.reader import DataSet, Histories, Requests, read_dataset
 from training.models import build
-from training.models.parts.base import take_tensor
+from training.models.parts.base import GradientTrained, take_tensor
 from training.models.parts.rating import RatingModel
 from training.models.parts.values import ValueModel
 from training.nn.tables.user_table import table_rows, user_hashes
+from training.trainer.interface import FitOptions, ParentWeights
+from training.trainer.progress import Meter
 
 N_ITEMS = 8
 WIDTH = 4
@@ -308,3 +313,226 @@ def test_parameters_out_of_range(name: str, parameters: dict[str, Any], sentence
 def test_what_is_around_the_networks() -> None:
     assert all(isinstance(build(name, {}), ValueModel) for name in VALUED)
     assert all(isinstance(build(name, {}), RatingModel) for name in RATED)
+
+
+# Going on from a parent, and from where a fit was killed.
+
+STILL = {"learning_rate": 1e-12, "weight_decay": 0.0}  # learns next to nothing
+# By model: tensors with a row, or a column, for each user and each item.
+OF_USERS = {
+    "i_autorec": ("decode.weight", "decode.bias", "encode.weight"),
+    "rrn": ("users.vector.weight", "read_users.vector.weight"),
+    "time_svd": ("users.vector.weight", "mean_time_us"),
+}
+OF_ITEMS = {
+    "i_autorec": (),
+    "rrn": ("items.weight", "read_items.weight"),
+    "time_svd": ("vector.weight", "rated.weight", "bias.weight"),
+}
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    """Users more and users gone, and items in another order, one less and two more."""
+    rng = np.random.default_rng(8)
+    names = [*(f"i{item}" for item in range(N_ITEMS - 1, 0, -1)), "new0", "new1"]
+    users = {
+        f"u{user:02d}": [
+            (names[rng.integers(len(names))], AS_OF_S - 50_000 + 300 * step, "rate", float(step))
+            for step in range(1, 6)
+        ]
+        for user in (*range(5, 20), *range(40, 44))
+    }
+    folder = tmp_path_factory.mktemp("grown") / "d"
+    return read_dataset(write_dataset(folder, users, vocabulary=names))
+
+
+def parent_of(model: Any, data: DataSet) -> ParentWeights:
+    assert isinstance(model, GradientTrained)
+    return ParentWeights("before-1", model.tensors(), data.item_ids, model.optimiser_tensors())
+
+
+def continued(
+    name: str, data: DataSet, parent: ParentWeights, **parameters: Any
+) -> tuple[Any, dict[str, float]]:
+    model: Any = build(name, {**SMALL, **parameters})
+    metrics = model.fit_with(data, 1, lambda progress: None, FitOptions(parent=parent))
+    return model, metrics
+
+
+@pytest.mark.parametrize("name", VALUED)
+def test_a_continued_model_begins_as_its_parent(data: DataSet, later: DataSet, name: str) -> None:
+    before = fitted(name, data, learning_rate=0.05)
+    after, _ = continued(name, data, parent_of(before, data), **STILL)
+    for tested in (data, later):
+        requests, item = every_event(tested)
+        expected = before.predict(tested.histories, requests, item)
+        predicted = after.predict(tested.histories, requests, item)
+        np.testing.assert_allclose(predicted, expected, atol=1e-5)
+    anew = fitted(name, data, **STILL).predict(tested.histories, requests, item)
+    assert np.abs(anew - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", VALUED)
+def test_users_and_items_are_known_again_by_id(data: DataSet, grown: DataSet, name: str) -> None:
+    before = fitted(name, data, learning_rate=0.05)
+    after, _ = continued(name, grown, parent_of(before, data), **STILL)
+    theirs, ours, fresh = (
+        model.tensors() for model in (before, after, fitted(name, grown, **STILL))
+    )
+    np.testing.assert_array_equal(ours["scale"], theirs["scale"])
+
+    def same(tensor: str, row: int, of_parent: int | None) -> None:
+        """A row is the parent's, or, where it had none, what a fresh fit begins with."""
+        axis = 1 if tensor == "encode.weight" else 0
+        expected = fresh if of_parent is None else theirs
+        vector = expected[tensor].take(row if of_parent is None else of_parent, axis)
+        np.testing.assert_allclose(ours[tensor].take(row, axis), vector, atol=1e-8)
+
+    first = 0 if name == "i_autorec" else 1
+    users = [theirs["known_users"].tolist(), ours["known_users"].tolist()]
+    assert len(set(users[1]) & set(users[0])) == 15
+    assert len(users[1]) == 19
+    for tensor in OF_USERS[name]:
+        for at, user in enumerate(users[1]):
+            of_parent = users[0].index(user) + first if user in users[0] else None
+            same(tensor, at + first, of_parent)
+    items = [data.item_ids.tolist(), grown.item_ids.tolist()]
+    for tensor in OF_ITEMS[name]:
+        for at, item in enumerate(items[1]):
+            same(tensor, at + 1, items[0].index(item) + 1 if item in items[0] else None)
+
+
+@pytest.mark.parametrize("bins", [1, 7, 30])
+def test_bins_begin_as_those_of_their_time(data: DataSet, grown: DataSet, bins: int) -> None:
+    before = fitted("time_svd", data, bins=30, learning_rate=0.05)
+    after, _ = continued("time_svd", grown, parent_of(before, data), bins=bins, **STILL)
+    theirs, ours = before.tensors(), after.tensors()
+    (first_us, last_us), (start_us, stop_us) = ours["time_range_us"], theirs["time_range_us"]
+    assert first_us == grown.histories.time_us.min()
+    for row, item in enumerate(grown.item_ids.tolist(), start=1):
+        if item.startswith("new"):
+            continue
+        of_parent = data.item_ids.tolist().index(item) + 1
+        for cut in range(bins):
+            middle_us = first_us + (cut + 0.5) / bins * (last_us - first_us + 1)
+            there = int((middle_us - start_us) / (stop_us - start_us + 1) * 30)
+            expected = theirs["bias_of_bin.weight"][of_parent * 30 + min(max(there, 0), 29), 0]
+            assert ours["bias_of_bin.weight"][row * bins + cut, 0] == pytest.approx(
+                expected, abs=1e-8
+            )
+
+
+@pytest.mark.parametrize("name", VALUED)
+def test_the_optimiser_goes_on_by_id(data: DataSet, grown: DataSet, name: str) -> None:
+    before = fitted(name, data)
+    parent = parent_of(before, data)
+    model: Any = build(name, SMALL)
+    rated = np.isfinite(grown.histories.value)
+    _, state = model._built(grown, rated, rated, 1, parent)
+    learned, known = before.tensors()["known_users"].tolist(), model._known_users.tolist()
+    moment = f"{OF_USERS[name][0]}/exp_avg"
+    first = 0 if name == "i_autorec" else 1
+    for at, user in enumerate(known):
+        expected = (
+            before.optimiser_tensors()[moment][learned.index(user) + first]
+            if user in learned
+            else 0.0
+        )
+        assert (state[moment][at + first] == expected).all()
+    assert all(count > 0 for key, count in state.items() if key.endswith("/step"))
+
+
+@pytest.mark.parametrize("name", VALUED)
+def test_a_short_step_on_is_short(data: DataSet, name: str) -> None:
+    """Adam's steps are of the length of the rate."""
+    before = fitted(name, data)
+    parent = ParentWeights("before-1", before.tensors(), data.item_ids)
+    weight = OF_USERS[name][0]
+
+    def moved(rate: float) -> float:
+        short = {"continue_h": 48, "continue_epochs": 3, "continue_rate": rate}
+        after, metrics = continued(name, data, parent, **short)
+        assert metrics["epochs"] == 3
+        return float(np.abs(after.tensors()[weight] - before.tensors()[weight]).mean())
+
+    assert 0 < moved(0.01) < 0.05 * moved(1.0)
+    # A fit from scratch knows no such thing.
+    slow = fitted(name, data, continue_h=48, continue_rate=0.01)
+    np.testing.assert_array_equal(slow.tensors()[weight], before.tensors()[weight])
+
+
+@pytest.mark.parametrize("name", VALUED)
+def test_a_short_step_learns_of_the_latest_hours_and_remembers_all(
+    tmp_path: Path, data: DataSet, name: str
+) -> None:
+    """A new user whose ratings are all old gets no vector, and its ratings are nobody's."""
+    users = {
+        "early": [("i0", AS_OF_S - 90_000, "rate", 5.0), ("i1", AS_OF_S - 80_000, "rate", 5.0)],
+        "late": [("i0", AS_OF_S - 90_000, "rate", 1.0), ("i2", AS_OF_S - 60, "rate", 2.0)],
+    }
+    names = [f"i{item}" for item in range(N_ITEMS)]
+    new = read_dataset(write_dataset(tmp_path / "d", users, vocabulary=names))
+    parent = parent_of(fitted(name, data), data)
+    model, _ = continued(name, new, parent, continue_h=1)
+    w = model.tensors()
+    assert w["known_users"].tolist() == user_hashes(np.array(["late"], object)).tolist()
+    mean, deviation = w["scale"]
+    if name == "i_autorec":
+        expected = np.zeros((N_ITEMS, 1))
+        expected[[0, 2], 0] = (np.array([1.0, 2.0]) - mean) / deviation
+        np.testing.assert_allclose(w["ratings"], expected, atol=1e-6)
+    if name == "rrn":
+        assert sorted(w["user"].tolist()) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("name", VALUED)
+def test_going_on_with_other_sizes_is_refused(data: DataSet, name: str) -> None:
+    parent = parent_of(fitted(name, data), data)
+    with pytest.raises(HourglassError, match=r"before-1 cannot be continued: its tensor .* has sh"):
+        continued(name, data, parent, width=WIDTH + 1)
+
+
+class StopError(Exception):
+    """Raised in the middle of a fit."""
+
+
+@pytest.mark.parametrize("continues", [False, True], ids=["afresh", "continued"])
+@pytest.mark.parametrize("name", VALUED)
+def test_a_fit_that_was_cut_off_ends_in_the_same_weights(
+    data: DataSet,
+    later: DataSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    continues: bool,
+) -> None:
+    monkeypatch.setattr(Meter, "is_due", lambda self: True)  # however fast this machine is
+    parameters = {**SMALL, "epochs": 3, "batch_events": 32, "checkpoint_s": 1e-9}
+    if name != "i_autorec":
+        parameters["user_dropout"] = 0.5
+    parent = parent_of(fitted(name, data), data) if continues else None
+    whole: Any = build(name, parameters)
+    expected = whole.fit_with(later, 5, lambda progress: None, FitOptions(parent=parent))
+
+    class Interrupted:
+        reports = 0
+
+        def __call__(self, progress: Any) -> None:
+            self.reports += 1
+            if self.reports == 8:
+                raise StopError
+
+    options = FitOptions(checkpoints=tmp_path / "c", parent=parent)
+    cut_off: Any = build(name, parameters)
+    with pytest.raises(StopError):
+        cut_off.fit_with(later, 5, Interrupted(), options)
+    assert (tmp_path / "c" / "fit" / "fit.safetensors").is_file()
+    again: Any = build(name, {**parameters, "checkpoint_s": 60.0})
+    heard: list[Any] = []
+    assert again.fit_with(later, 5, heard.append, options) == expected
+    assert heard[0].epoch > 1
+    for tensor, value in whole.tensors().items():
+        np.testing.assert_array_equal(again.tensors()[tensor], value, err_msg=tensor)
+    for tensor, value in whole.optimiser_tensors().items():
+        np.testing.assert_array_equal(again.optimiser_tensors()[tensor], value, err_msg=tensor)

@@ -17,6 +17,7 @@ from pipeline.settings.settings import Settings, load_settings
 from training.data.reader import read_dataset
 from training.deployment.champion_history import ChampionPeriod
 from training.evaluation.evaluate import evaluate, load_evaluation
+from training.evaluation.leaderboard import render_lists
 from training.gate.decision_file import latest_decision, read_decision
 from training.gate.past_looks import LookKey
 from training.models import build
@@ -228,9 +229,18 @@ def test_an_evaluation_tells_roles_hours_and_slices_without_ranks(world: World) 
     for ranks in folder.glob("*.parquet"):
         ranks.unlink()
     again = load_evaluation(world.settings, world.dataset, world.frozen)
-    assert again == replace(made, rows=again.rows)
+    assert again == replace(made, rows=again.rows, lists=again.lists)
+    assert again.lists.keys() == made.names.keys()
+    for model_id, figures in again.lists.items():
+        assert repr(figures) == repr(made.lists[model_id])  # NaN is NaN
     assert [row.slice_name for row in again.rows] == [row.slice_name for row in made.rows]
     assert {"all", "user/new", "item/tail"} <= {row.slice_name for row in again.rows}
+    # Evaluations of before lists were looked at are read like any.
+    del content["lists"]
+    (folder / "evaluation.json").write_text(json.dumps(content))
+    old = load_evaluation(world.settings, world.dataset, world.frozen)
+    assert old == replace(again, rows=old.rows, lists={})
+    assert render_lists(old) is None
 
 
 def test_a_model_that_is_no_longer_configured_is_not_ranked(world: World) -> None:

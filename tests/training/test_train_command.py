@@ -139,10 +139,23 @@ def start_and_kill(shop: Shop, *arguments: str, in_epoch: int) -> None:
     assert process.exitcode == -signal.SIGKILL, log.read_text()
 
 
+@pytest.mark.parametrize(
+    ("system", "parameters"),
+    [
+        ("gru4rec", {**LONG, "dropout": 0.3}),
+        ("rrn", {"width": 4, "epochs": 10, "device": "cpu", "checkpoint_s": 0.02}),
+    ],
+    ids=["sequences", "ratings"],
+)
 def test_a_killed_fit_resumes_to_the_same_weights(
-    tmp_path: Path, shop: Shop, capfd: pytest.CaptureFixture[str], registry: Registry
+    tmp_path: Path,
+    shop: Shop,
+    capfd: pytest.CaptureFixture[str],
+    registry: Registry,
+    system: str,
+    parameters: dict[str, Any],
 ) -> None:
-    model = {"name": "long", "system": "gru4rec", "parameters": {**LONG, "dropout": 0.3}}
+    model = {"name": "long", "system": system, "parameters": parameters}
     undisturbed = Shop(tmp_path, [model])
     shutil.copytree(shop.work / "shards" / "today", undisturbed.work / "shards" / "today")
     (whole,) = results(capfd, undisturbed, "--model", "long")

@@ -15,7 +15,8 @@ from pipeline.files import write_text
 from pipeline.hours import Hour
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, sha256_of
-from training.evaluation.slices import first_seen_us, slice_masks
+from training.evaluation.lists import ListFigures, ShownLists, without_nan
+from training.evaluation.slices import FirstSeen, slice_masks
 from training.gate.artefact_checks import one_line
 from training.metrics.ranking import rank_targets
 from training.metrics.ranks import Ranks, SummaryRow, ranks_path, summary, write_ranks
@@ -62,6 +63,7 @@ class Evaluation:
     roles: dict[str, list[str]] = field(default_factory=dict)  # candidate, baseline, champion ...
     champion_version: str | None = None  # that was live then
     not_ranked: dict[str, str] = field(default_factory=dict)  # that predict values, by model id
+    lists: dict[str, ListFigures] = field(default_factory=dict)  # by model id
 
 
 def evaluate(
@@ -93,6 +95,7 @@ def evaluate(
     failures: dict[str, str] = {}
     not_ranked: dict[str, str] = {}
     in_sample: set[str] = set()
+    lists: dict[str, ListFigures] = {}
     for model_id, name in names.items():
         try:
             model_dir = available(registry, model_id)
@@ -105,6 +108,7 @@ def evaluate(
             if isinstance(model.model, PredictsValues):
                 not_ranked[model_id] = f"{name}: predicts values, it does not rank items"
                 continue
+            shown = ShownLists(test_data, settings.evaluation)
             ranks = rank_targets(
                 model.model,
                 test_data,
@@ -113,6 +117,7 @@ def evaluate(
                 item_ids=model.item_ids,
                 progress=lambda done, total, name=name: report(name, done, total),  # type: ignore[misc]
                 card_sha256=card_sha256,
+                look=shown.look,
             )
         except Exception as error:  # whatever fails in one model must not spare the others
             failures[model_id] = f"{name}: {one_line(error)}"
@@ -121,6 +126,8 @@ def evaluate(
         ranked[model_id] = ranks
         if model.card.as_of > test_data.manifest.window_start:
             in_sample.add(model_id)
+        else:
+            lists[model_id] = shown.figures()
     if not ranked:
         why = next(iter((failures | not_ranked).values()), "no model is configured")
         raise HourglassError(f"no model could be evaluated: {why}")
@@ -139,6 +146,7 @@ def evaluate(
         roles=roles,
         champion_version=version,
         not_ranked=not_ranked,
+        lists=lists,
     )
     _write(_index(folder), evaluation)
     for model_id in honest:
@@ -216,6 +224,8 @@ def read_evaluation(folder: Path) -> Evaluation:
         roles=content["roles"],
         champion_version=content["champion_version"],
         not_ranked=content["not_ranked"],
+        # Evaluations of before this was counted have none.
+        lists={key: _list_figures(row) for key, row in content.get("lists", {}).items()},
     )
 
 
@@ -238,15 +248,17 @@ def _row(row: dict[str, Any]) -> SummaryRow:
     return SummaryRow(**values)
 
 
+def _list_figures(row: dict[str, Any]) -> ListFigures:
+    values: dict[str, Any] = {k: math.nan if value is None else value for k, value in row.items()}
+    recall = tuple(math.nan if value is None else value for value in row["later_recall"])
+    return ListFigures(**{**values, "later_recall": recall})
+
+
 def _write(path: Path, evaluation: Evaluation) -> None:
     """Whole or not at all; limits that are not known are null."""
     content = {key: value for key, value in asdict(evaluation).items() if key != "frozen_id"}
     content["as_of"] = content.pop("start")
-    content["rows"] = [
-        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
-        for row in content["rows"]
-    ]
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_text(path, json.dumps(without_nan(content), indent=1) + "\n")
 
 
 def _index(folder: Path) -> Path:
@@ -260,7 +272,7 @@ def summarise(
     first = next(iter(ranked.values()), None)
     if first is None or not first.n_targets:
         return []
-    masks = slice_masks(test_set, first, first_seen_us(learned))
+    masks = slice_masks(test_set, first, FirstSeen.of(learned))
     return summary(ranked, settings.evaluation, BOOTSTRAP_SEED, masks)
 
 

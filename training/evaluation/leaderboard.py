@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline.text.wording import counted, verb
+from training.evaluation.lists import without_nan
 from training.metrics.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from training.metrics.ranks import SummaryRow
 
 TITLES = {"recall": "Recall", "mrr": "MRR", "ndcg": "NDCG"}
+_STEPS_SHOWN = (1, 5, 20)
 
 
 def leaderboard_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -38,6 +41,19 @@ def leaderboard_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
             },
         }
         for model_id, rows in ordered
+    ]
+
+
+def list_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """One row a model, in the same order: what its lists show; none of evaluations before that."""
+    return [
+        {
+            "model": row["model"],
+            "model_id": row["model_id"],
+            **without_nan(asdict(evaluation.lists[row["model_id"]])),
+        }
+        for row in leaderboard_rows(evaluation)
+        if row["model_id"] in evaluation.lists
     ]
 
 
@@ -71,7 +87,36 @@ def render(evaluation: Evaluation) -> Table:
     return table
 
 
+def render_lists(evaluation: Evaluation) -> Table | None:
+    """The table of what lists show; None where no lists were looked at."""
+    from rich.table import Table
+
+    rows = list_rows(evaluation)
+    if not rows:
+        return None
+    k, n_lists = rows[0]["k"], rows[0]["n_lists"]
+    caption = (
+        f"{counted(n_lists, 'list')} of {k}. coverage: share of the catalogue that is shown; Gini: "
+        "0 shows all alike, 1 a few alone; novelty: mean -log2 of an item's share of the events "
+        f"that were learned from, in bits; +1: Recall@{k} of the target after the next, and so on"
+    )
+    table = Table(caption=caption, caption_justify="left")
+    table.add_column("model", no_wrap=True)
+    for title in ("coverage", "Gini", "novelty", *(f"+{step}" for step in _STEPS_SHOWN)):
+        table.add_column(title, justify="right")
+    for row in rows:
+        later = (row["later_recall"][step] for step in _STEPS_SHOWN)
+        shares = [_share(value) for value in (row["coverage"], row["gini"], *later)]
+        bits = "" if row["novelty"] is None else f"{row['novelty']:.2f}"
+        table.add_row(row["model"], *shares[:2], bits, *shares[2:])
+    return table
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}".removeprefix("0")
+
+
 def _cell(interval: tuple[float, float, float]) -> str:
     """``.461 [.445, .476]``: short enough for three in a terminal of 80 columns."""
-    mean, lower, upper = (f"{value:.3f}".removeprefix("0") for value in interval)
+    mean, lower, upper = map(_share, interval)
     return f"{mean} [{lower}, {upper}]"

@@ -5,66 +5,102 @@ Shapes: ``n`` targets, ``V`` items.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pipeline.array_types import Bools, Ints
 from pipeline.hours import US_PER_HOUR
 from training.data.reader import DataSet
 from training.metrics.metrics import (
+    OLD_ITEM_H,
+    hour_of_day_slices,
+    item_age_slices,
     item_support_slices,
     session_length_slices,
     session_place_slices,
+    session_position_slices,
 )
 from training.metrics.ranks import Ranks
 from training.metrics.vocabulary_alignment import sessions
 
 NEW_ITEM_H = 24
 MOST_VALUES = 20  # of a context field, the most frequent
-# Every session has a first event, so this tells of sessions, not of users or items.
-_REPORTED_ONLY = "session_place/"
+# Every session has a first event and every day a morning: these tell of times, not of users or
+# items that could be harmed for the good of others.  What is young is judged as ``item/new``.
+_REPORTED_ONLY = ("session_place/", "session_position/", "item_age/", "hour_of_day/")
+_NEVER = np.iinfo(np.int64).max
 
 
-def first_seen_us(learned: DataSet) -> Ints | None:
-    """When each item first occurs in the data set that a frozen part follows, (V,).
+@dataclass(frozen=True)
+class FirstSeen:
+    """When each item first occurs in the data set that a frozen part follows."""
 
-    Items that do not occur there (cold ones) were never seen, which is the largest time there is.
-    None where the data set does not reach back far enough to tell what is new.
-    """
-    histories, manifest = learned.histories, learned.manifest
-    first_us = np.full(learned.item_ids.size, np.iinfo(np.int64).max, dtype=np.int64)
-    np.minimum.at(first_us, histories.item - 1, histories.time_us)
-    reach_us = manifest.as_of.index * US_PER_HOUR - NEW_ITEM_H * US_PER_HOUR
-    return first_us if histories.time_us.size and histories.time_us.min() < reach_us else None
+    first_us: Ints  # (V,); of items that do not occur there (cold ones) the largest time there is
+    reaches_to_us: int  # what happened earlier is not known
+
+    @classmethod
+    def of(cls, learned: DataSet) -> FirstSeen:
+        """Of what models learned from."""
+        histories = learned.histories
+        first_us = np.full(learned.item_ids.size, _NEVER, dtype=np.int64)
+        np.minimum.at(first_us, histories.item - 1, histories.time_us)
+        return cls(first_us, int(histories.time_us.min(initial=_NEVER)))
+
+    def reaches(self, test_set: DataSet, hours: int) -> bool:
+        """Whether it goes further back than so many hours before a test set."""
+        return self.reaches_to_us < (test_set.manifest.window_start.index - hours) * US_PER_HOUR
+
+    def with_events_of(self, test_set: DataSet) -> Ints:
+        """The first event of each item here or in a test set, (V,).
+
+        If it comes before a request it was known then; if it does not, none was.
+        """
+        first_us = self.first_us.copy()
+        np.minimum.at(first_us, test_set.histories.item - 1, test_set.histories.time_us)
+        return first_us
 
 
-def slice_masks(test_set: DataSet, ranks: Ranks, seen_us: Ints | None = None) -> dict[str, Bools]:
-    """Masks over the targets by session, user, item and each context field.
+def slice_masks(
+    test_set: DataSet, ranks: Ranks, first_seen: FirstSeen | None = None
+) -> dict[str, Bools]:
+    """Masks over the targets by session, user, item, hour of the day and each context field.
 
     A new user has no event before the frozen part; a new item was first seen within the
-    ``NEW_ITEM_H`` hours before it.
+    ``NEW_ITEM_H`` hours before it.  An item's age counts from the first event on it that was known
+    at the request; it is told only where the data set is longer than what counts as old.
 
     Args:
         test_set: the test set.
         ranks: of any model, for its targets.
-        seen_us: (V,) from :func:`first_seen_us`; without it, no item is told to be new.
+        first_seen: of the data set it follows; without it, no item is told to be new or old.
 
     Returns:
-        ``session_length/2-5``, ``session_place/first``, ``item/head``, ``user/new``,
-        ``device=mobile`` ... -> (n,) mask.
+        ``session_length/2-5``, ``session_place/first``, ``session_position/4-5``, ``item/head``,
+        ``item_age/1-6h``, ``user/new``, ``hour_of_day/06-12 UTC``, ``device=mobile`` ... ->
+        (n,) mask.
     """
     histories = test_set.histories
     session = sessions(histories)
-    length = np.bincount(session)[ranks.session]  # (n,) events in the target's session
+    length = np.bincount(session)  # of each session, and where it begins:
+    begins = np.cumsum(length) - length
     items = item_support_slices(ranks.item, test_set.item_events)
-    if seen_us is not None:
+    ages: dict[str, Bools] = {}
+    if first_seen is not None and first_seen.reaches(test_set, NEW_ITEM_H):
         begins_us = (test_set.manifest.window_start.index - NEW_ITEM_H) * US_PER_HOUR
-        items["new"] = seen_us[ranks.item - 1] >= begins_us
+        items["new"] = first_seen.first_us[ranks.item - 1] >= begins_us
+    if first_seen is not None and first_seen.reaches(test_set, OLD_ITEM_H):
+        first_us = first_seen.with_events_of(test_set)
+        ages = item_age_slices(first_us[ranks.item - 1], ranks.time_us)
     new_user = histories.n_context[ranks.user] == 0
     breakdowns = {
-        "session_length": session_length_slices(length),
+        "session_length": session_length_slices(length[ranks.session]),
         "session_place": session_place_slices(histories.session_start[ranks.position]),
+        "session_position": session_position_slices(ranks.position - begins[ranks.session] + 1),
         "item": items,
+        "item_age": ages,
         "user": {"new": new_user, "known": ~new_user},
+        "hour_of_day": hour_of_day_slices(ranks.time_us),
     }
     masks = {
         f"{breakdown}/{name}": mask

@@ -27,6 +27,7 @@ NONE = "none"
 # What a network is built of: a model that differs in one of them cannot go on from another.
 _SHAPING = (
     "width",
+    "hidden",
     "tied",
     "session_input",
     "delta_input",

@@ -91,7 +91,7 @@ def answers_of(
         first, stop = np.searchsorted(questions.row, [rows.start, rows.stop])
         row = questions.row[first:stop] - rows.start
         of_pair = scores[row, questions.later[first:stop] - 1]
-        for k, least in _thresholds(scores, ks).items():
+        for k, least in thresholds(scores, ks).items():
             answers.hits[k][first:stop] = of_pair > least[row]
             answers.shown[k] += (scores > least[:, None]).sum(axis=0)
         if progress is not None:
@@ -113,7 +113,7 @@ def log_chances(scores: Floats32, item: Ints32) -> Floats:
     return chances
 
 
-def _thresholds(scores: Floats32, ks: Sequence[int]) -> dict[int, Floats32]:
+def thresholds(scores: Floats32, ks: Sequence[int]) -> dict[int, Floats32]:
     """By K: the (K + 1)-th best score of each row, (n,); below all where there are no more."""
     n_items = scores.shape[1]
     places = sorted({n_items - 1 - k for k in ks if k < n_items})
@@ -179,3 +179,22 @@ def gini(shown: Ints) -> float:
     order = np.arange(1, len(shown) + 1)
     weights = 2 * order - len(shown) - 1
     return float((weights * np.sort(shown)).sum() / (len(shown) * total))
+
+
+def novelty(shown: Ints, item_events: Ints) -> float:
+    """Mean over what lists show of -log2 of an item's share of all events, in bits.
+
+    Each item counts one event more than it has: what has none would be infinitely novel.
+
+    Args:
+        shown: (V,) lists that show each item.
+        item_events: (V,) its events before.
+
+    Returns:
+        NaN where nothing is shown.
+    """
+    total = int(shown.sum())
+    if not total:
+        return float("nan")
+    bits = np.log2(item_events.sum() + len(item_events)) - np.log2(item_events + 1.0)
+    return float((shown * bits).sum() / total)

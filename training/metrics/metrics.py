@@ -12,12 +12,36 @@ from numpy.typing import NDArray
 
 from pipeline.array_types import Bools, Floats, Ints, Ints32
 from pipeline.errors import UsageError
+from pipeline.hours import DAY_H, US_PER_HOUR
 
 Metric = Literal["recall", "mrr", "ndcg"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
 HEAD_SHARE = 0.2
-_SESSION_LENGTHS = (("1", 1, 1), ("2-5", 2, 5), ("6-25", 6, 25), ("26+", 26, None))
+# Names of slices, and the whole numbers that are in each.
+_Ranges = tuple[tuple[str, int, int | None], ...]
+_SESSION_LENGTHS: _Ranges = (("1", 1, 1), ("2-5", 2, 5), ("6-25", 6, 25), ("26+", 26, None))
+_SESSION_POSITIONS: _Ranges = (
+    ("1", 1, 1),
+    ("2", 2, 2),
+    ("3", 3, 3),
+    ("4-5", 4, 5),
+    ("6+", 6, None),
+)
+OLD_ITEM_H = 72
+_ITEM_AGES_H: _Ranges = (
+    ("under 1h", 0, 0),
+    ("1-6h", 1, 5),
+    ("6-24h", 6, 23),
+    ("1-3d", 24, OLD_ITEM_H - 1),
+    ("3d+", OLD_ITEM_H, None),
+)
+_HOURS_OF_DAY: _Ranges = (
+    ("00-06 UTC", 0, 5),
+    ("06-12 UTC", 6, 11),
+    ("12-18 UTC", 12, 17),
+    ("18-24 UTC", 18, 23),
+)
 
 
 def target_values(metric: Metric, rank: Ints32, k: int) -> Floats:
@@ -66,9 +90,44 @@ def session_length_slices(length: Ints) -> dict[str, Bools]:
     Returns:
         One (n,) mask per slice; each target is in exactly one.
     """
+    return _by_range(length, _SESSION_LENGTHS)
+
+
+def session_position_slices(position: Ints) -> dict[str, Bools]:
+    """Targets by which event of their session they are, 1-based: ``1``, ``2``, ``3``, ``4-5``,
+    ``6+``; each target (n,) is in exactly one.
+    """
+    return _by_range(position, _SESSION_POSITIONS)
+
+
+def item_age_slices(first_us: Ints, time_us: Ints) -> dict[str, Bools]:
+    """Targets by how long before the request their item was first met, in whole hours.
+
+    Args:
+        first_us: (n,) the first event on the item, whenever that was.
+        time_us: (n,) of the request.
+
+    Returns:
+        One (n,) mask per slice; each target is in exactly one.  Where nothing was known of the
+        item before the request it is ``unseen``.
+    """
+    is_known = first_us < time_us
+    # What comes first at the request or after it may be as late as the largest number there is.
+    hours = (time_us - np.minimum(first_us, time_us)) // US_PER_HOUR
+    masks = {name: mask & is_known for name, mask in _by_range(hours, _ITEM_AGES_H).items()}
+    return {"unseen": ~is_known, **masks}
+
+
+def hour_of_day_slices(time_us: Ints) -> dict[str, Bools]:
+    """Targets (n,) by the quarter of the day they fall into: 24 hours would be too many rows."""
+    return _by_range(time_us // US_PER_HOUR % DAY_H, _HOURS_OF_DAY)
+
+
+def _by_range(numbers: Ints, ranges: _Ranges) -> dict[str, Bools]:
+    """Which of the numbers (n,) lie in each range, ends and all."""
     return {
-        name: (length >= low) & ((length <= high) if high is not None else True)
-        for name, low, high in _SESSION_LENGTHS
+        name: (numbers >= low) & ((numbers <= high) if high is not None else True)
+        for name, low, high in ranges
     }
 
 

@@ -118,6 +118,7 @@ def rank_targets(
     max_floats: int = MAX_FLOATS,
     progress: Callable[[int, int], None] | None = None,
     card_sha256: str | None = None,
+    look: Callable[[slice, Floats32], None] | None = None,
 ) -> Ranks:
     """Ask a model for every target of a frozen part.
 
@@ -133,6 +134,7 @@ def rank_targets(
         max_floats: bound on the scores held at a time.
         progress: called with (targets done, targets in all) after each block.
         card_sha256: of the artefact, goes into the ranks.
+        look: called with the rows of each block and their scores, as they are ranked.
 
     Raises:
         HourglassError: a score is not finite, or the scores do not cover the model's vocabulary.
@@ -153,6 +155,8 @@ def rank_targets(
         if rule.repeats == "drop":
             mask_last_item(scores, test_set.histories, targets.requests.take(rows))
         rank[rows] = rank_of_target(scores, targets.item[rows])
+        if look is not None:
+            look(rows, scores)
         if progress is not None:
             progress(rows.stop, n)
     return Ranks(

@@ -1,23 +1,24 @@
 """Going on from a trained model: its weights, with rows of new items and codes appended.
 
-V items of the new data set, W of the model.
+V items of the new data set, W of the model; U users of the new network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from pipeline.array_types import Bools, Ints, Objects
 from pipeline.errors import HourglassError
 from training.metrics.vocabulary_alignment import index_of
 from training.model_types import Tensors
 from training.nn.input_encoding import InputEncoding
-from training.nn.network import StateNet
 from training.nn.tables.user_table import NO_USER, table_rows
 from training.trainer.interface import ParentWeights
 
@@ -25,11 +26,114 @@ _BY_ITEM = ("items.vector.weight", "items.bias.weight", "items.entry.weight")
 _METADATA = ("items.offsets", "items.token", "items.numbers", "items.cold")
 
 
-class WarmStart:
-    """Places the rows of an earlier model's tensors in those of a new network.
+@dataclass(frozen=True)
+class Places:
+    """Where rows and columns of a network's tensors stand in those of its parent; -1 = new.
+
+    A tensor that is in none of these is taken over whole.
+    """
+
+    rows: Mapping[str, Ints]
+    columns: Mapping[str, Ints] = field(default_factory=dict)
+    own: Collection[str] = ()  # tensors that are not taken over
+    former_names: Mapping[str, str] = field(default_factory=dict)  # where the parent's differ
+
+
+class TensorsOfParent:
+    """Places an earlier model's tensors in those of a new network.
 
     Args:
-        start: the model to go on from.
+        parent: the model to go on from.
+        places: of its rows and columns.
+    """
+
+    def __init__(self, parent: ParentWeights, places: Places) -> None:
+        self._parent, self._places = parent, places
+
+    def weights(self, net: nn.Module) -> None:
+        """Write the model's weights into the network; rows that it lacks stay as they are.
+
+        Raises:
+            HourglassError: a tensor is missing or has another shape.
+        """
+        with torch.no_grad():
+            for name, weight in net.state_dict().items():
+                if name not in self._places.own:
+                    parent = self._tensor_of(name, self._parent.tensors)
+                    placed = self._aligned(name, parent, weight.cpu().numpy().copy())
+                    weight.copy_(torch.from_numpy(placed))
+
+    def optimiser(self, net: nn.Module) -> Tensors | None:
+        """The state of the model's optimiser for the network; new rows begin at 0.
+
+        Raises:
+            HourglassError: a part has another shape.
+        """
+        state = self._parent.optimiser
+        if state is None:
+            return None
+        parts = {key.rsplit("/", 1)[1] for key in state}
+        placed: Tensors = {}
+        for name, weight in net.named_parameters():
+            if not weight.requires_grad:
+                continue
+            for moment in parts:
+                parent = self._tensor_of(name, state, f"/{moment}")
+                fresh = np.zeros(tuple(weight.shape), parent.dtype)
+                # A count of steps has no rows.
+                placed[f"{name}/{moment}"] = (
+                    parent if parent.ndim == 0 else self._aligned(name, parent, fresh)
+                )
+        return placed
+
+    def _aligned(self, name: str, stored: NDArray[Any], fresh: NDArray[Any]) -> NDArray[Any]:
+        rows, columns = self._places.rows.get(name), self._places.columns.get(name)
+        if columns is not None:
+            return self._by_column(name, columns, stored, fresh)
+        if rows is None or stored.ndim == 0:
+            if stored.shape != fresh.shape:
+                raise self._refusal(name, stored, fresh)
+            return np.array(stored)
+        if stored.shape[1:] != fresh.shape[1:] or len(rows) > len(fresh):
+            raise self._refusal(name, stored, fresh)
+        inherited = np.flatnonzero(rows >= 0)
+        fresh[inherited] = stored[rows[inherited]]
+        return fresh
+
+    def _by_column(
+        self, name: str, columns: Ints, stored: NDArray[Any], fresh: NDArray[Any]
+    ) -> NDArray[Any]:
+        if not len(columns):  # a map of no numbers has one column, of zeros
+            return fresh
+        if stored.shape[0] != fresh.shape[0] or len(columns) != fresh.shape[1]:
+            raise self._refusal(name, stored, fresh)
+        inherited = np.flatnonzero((columns >= 0) & (columns < stored.shape[1]))
+        fresh[:, inherited] = stored[:, columns[inherited]]
+        return fresh
+
+    def _tensor_of(self, name: str, tensors: Mapping[str, Any], kind: str = "") -> NDArray[Any]:
+        name = self._places.former_names.get(name, name) + kind
+        if name not in tensors:
+            raise HourglassError(
+                f"{self._parent.model_id} has no tensor {name!r}, so it cannot be continued by "
+                "these parameters: use its own parameters, or --init-from none"
+            )
+        tensor: NDArray[Any] = tensors[name]
+        return tensor
+
+    def _refusal(self, name: str, stored: NDArray[Any], fresh: NDArray[Any]) -> HourglassError:
+        return HourglassError(
+            f"{self._parent.model_id} cannot be continued: its tensor {name!r} has shape "
+            f"{stored.shape}, these parameters and data need {fresh.shape}: use its own "
+            "parameters, or --init-from none"
+        )
+
+
+class WarmStart(TensorsOfParent):
+    """Goes on from a sequence model.
+
+    Args:
+        parent: the model to go on from.
         before: what its codes mean.
         item_ids: (V,) of the new data set.
         now: what the new codes mean.
@@ -47,74 +151,33 @@ class WarmStart:
         now: InputEncoding,
         users: tuple[Ints, Ints] | None = None,
     ) -> None:
-        self._parent = parent
-        parent_row = index_of(item_ids, parent.item_ids)  # (V,) -1 = new
-        self._items = np.concatenate([[0], np.where(parent_row < 0, -1, parent_row + 1)])
-        self._rows: dict[str, Ints] = dict.fromkeys(_BY_ITEM, self._items)
-        self._rows["feedback.weight"] = _codes(before.terms.event_types, now.terms.event_types)
-        theirs = {field.name: field.values for field in before.terms.context_fields}
-        self._context = {f.name: at for at, f in enumerate(before.terms.context_fields)}
-        self._context_now = {
-            f"context.{at}.weight": field for at, field in enumerate(now.terms.context_fields)
-        }
-        for name, field in self._context_now.items():
-            self._rows[name] = _codes(theirs.get(field.name, ()), field.values)
-        self._rows["items.encoder.token.weight"] = _places(before.item_tokens, now.item_tokens)
-        self._rows["user.token.weight"] = _places(before.user_tokens, now.user_tokens)
-
+        self._items = item_rows(item_ids, parent.item_ids)
+        rows: dict[str, Ints] = dict.fromkeys(_BY_ITEM, self._items)
+        rows["feedback.weight"] = _codes(before.terms.event_types, now.terms.event_types)
+        theirs = {f.name: f.values for f in before.terms.context_fields}
+        theirs_at = {f.name: at for at, f in enumerate(before.terms.context_fields)}
+        former_names: dict[str, str] = {}
+        for at, now_field in enumerate(now.terms.context_fields):
+            name = f"context.{at}.weight"
+            rows[name] = _codes(theirs.get(now_field.name, ()), now_field.values)
+            if now_field.name in theirs_at:
+                former_names[name] = f"context.{theirs_at[now_field.name]}.weight"
+        rows["items.encoder.token.weight"] = _places(before.item_tokens, now.item_tokens)
+        rows["user.token.weight"] = _places(before.user_tokens, now.user_tokens)
         if users is not None:
             theirs_by_hash, own_by_hash = users
-            rows = table_rows(own_by_hash, theirs_by_hash)
-            # Whoever is new begins like any other; the row of unknown users stays what it is.
-            self._rows["users.vector.weight"] = np.concatenate(
-                [[0], np.where(rows == NO_USER, -1, rows)]
-            )
-        self._columns = {
+            rows["users.vector.weight"] = user_rows(own_by_hash, theirs_by_hash)
+        columns = {
             "items.encoder.number.weight": _places(before.item_numbers, now.item_numbers),
             "user.number.weight": _places(before.user_numbers, now.user_numbers),
         }
+        super().__init__(parent, Places(rows, columns, _METADATA, former_names))
 
     @property
     def new_items(self) -> Bools:
         """Which rows (V + 1,) of the new network the model does not know."""
         is_new: Bools = self._items < 0
         return is_new
-
-    def weights(self, net: StateNet) -> None:
-        """Write the model's weights into the network; rows that it lacks stay as they are.
-
-        Raises:
-            HourglassError: a tensor is missing or has another shape.
-        """
-        with torch.no_grad():
-            for name, weight in net.state_dict().items():
-                if name not in _METADATA:
-                    parent = self._tensors_of(name, self._parent.tensors)
-                    placed = self._aligned(name, parent, weight.cpu().numpy().copy())
-                    weight.copy_(torch.from_numpy(placed))
-
-    def optimiser(self, net: StateNet) -> Tensors | None:
-        """The state of the model's optimiser for the network; new rows begin at 0.
-
-        Raises:
-            HourglassError: a part has another shape.
-        """
-        state = self._parent.optimiser
-        if state is None:
-            return None
-        parts = {key.rsplit("/", 1)[1] for key in state}
-        placed: Tensors = {}
-        for name, weight in net.named_parameters():
-            if not weight.requires_grad:
-                continue
-            for moment in parts:
-                parent = self._tensors_of(name, state, f"/{moment}")
-                fresh = np.zeros(tuple(weight.shape), parent.dtype)
-                # A count of steps has no rows.
-                placed[f"{name}/{moment}"] = (
-                    parent if parent.ndim == 0 else self._aligned(name, parent, fresh)
-                )
-        return placed
 
     def cold(self, events: Ints) -> Bools:
         """Which rows (V + 1,) neither the model nor the data set learned from."""
@@ -127,53 +190,21 @@ class WarmStart:
             cold &= self._items < 0
         return cold
 
-    def _aligned(self, name: str, stored: NDArray[Any], fresh: NDArray[Any]) -> NDArray[Any]:
-        rows = self._rows.get(name)
-        columns = self._columns.get(name)
-        if columns is not None:
-            return self._by_column(name, columns, stored, fresh)
-        if rows is None or stored.ndim == 0:
-            if stored.shape != fresh.shape:
-                raise self._refusal(name, stored, fresh)
-            return np.array(stored)
-        if stored.shape[1:] != fresh.shape[1:] or len(rows) > len(fresh):
-            raise self._refusal(name, stored, fresh)
-        inherited = np.flatnonzero(rows >= 0)
-        fresh[inherited] = stored[rows[inherited]]
-        return fresh
 
-    def _by_column(
-        self, name: str, columns: Ints, stored: NDArray[Any], fresh: NDArray[Any]
-    ) -> NDArray[Any]:
-        """A map of numbers: each keeps its weights, new ones begin at 0."""
-        if not len(columns):  # a map of no numbers has one column, of zeros
-            return fresh
-        if stored.shape[0] != fresh.shape[0] or len(columns) != fresh.shape[1]:
-            raise self._refusal(name, stored, fresh)
-        inherited = np.flatnonzero((columns >= 0) & (columns < stored.shape[1]))
-        placed = np.zeros_like(fresh)
-        placed[:, inherited] = stored[:, columns[inherited]]
-        return placed
+def item_rows(item_ids: Objects, before: Objects) -> Ints:
+    """Row of the parent's tables for each row (V + 1,) of the new ones; row 0 stands for no item.
 
-    def _tensors_of(self, name: str, tensors: Mapping[str, Any], kind: str = "") -> NDArray[Any]:
-        field = self._context_now.get(name)
-        if field is not None and field.name in self._context:
-            name = f"context.{self._context[field.name]}.weight"
-        name += kind
-        if name not in tensors:
-            raise HourglassError(
-                f"{self._parent.model_id} has no tensor {name!r}, so it cannot be continued by "
-                "these parameters: use its own parameters, or --init-from none"
-            )
-        tensor: NDArray[Any] = tensors[name]
-        return tensor
+    Raises:
+        HourglassError: the item ids are not unique.
+    """
+    parent_index = index_of(item_ids, before)  # (V,) -1 = new
+    return np.concatenate([[0], np.where(parent_index < 0, -1, parent_index + 1)])
 
-    def _refusal(self, name: str, stored: NDArray[Any], fresh: NDArray[Any]) -> HourglassError:
-        return HourglassError(
-            f"{self._parent.model_id} cannot be continued: its tensor {name!r} has shape "
-            f"{stored.shape}, these parameters and data need {fresh.shape}: use its own "
-            "parameters, or --init-from none"
-        )
+
+def user_rows(hashes: Ints, before: Ints) -> Ints:
+    """The same of tables of users (U + 1,); row 0, of unknown users, stays what it is."""
+    rows = table_rows(hashes, before)
+    return np.concatenate([[0], np.where(rows == NO_USER, -1, rows)])
 
 
 def _codes(before: tuple[str, ...], now: tuple[str, ...]) -> Ints:

@@ -84,12 +84,23 @@ def leaderboard_step(ctx: CommandContext, data: HourData) -> StepResult[Evaluati
 
 
 def _leaderboard(evaluation: Evaluation) -> StepResult[Evaluation]:
-    from training.evaluation.leaderboard import leaderboard_rows, render
+    from training.evaluation.leaderboard import (
+        leaderboard_rows,
+        list_rows,
+        render,
+        render_lists,
+    )
 
     return StepResult(
         evaluation,
         f"{counted(evaluation.n_targets, 'next event')} from {evaluation.start} on",
-        {"frozen_id": evaluation.frozen_id, "rows": leaderboard_rows(evaluation)},
+        {
+            "frozen_id": evaluation.frozen_id,
+            "rows": leaderboard_rows(evaluation),
+            "lists": list_rows(evaluation),
+        },
         text="",
-        tables=lambda: [render(evaluation)],
+        tables=lambda: [
+            table for table in (render(evaluation), render_lists(evaluation)) if table is not None
+        ],
     )

@@ -14,7 +14,7 @@ from training.deployment.champion import changing
 from training.deployment.champion_history import ChampionPeriod, champion_periods
 from training.deployment.promote import install_first
 from training.evaluation.evaluate import BOOTSTRAP_SEED, read_evaluation, with_current_popularity
-from training.evaluation.slices import first_seen_us, judged_slices, slice_masks
+from training.evaluation.slices import FirstSeen, judged_slices, slice_masks
 from training.gate.artefact_checks import ArtefactProblem, ArtefactReport, check_artefact, one_line
 from training.gate.decision_file import contestant, write_decision
 from training.gate.evidence import Contestant, Evidence
@@ -93,7 +93,7 @@ def judge_candidates(
     champ = enter(live.model_id, live) if live else None
     if live is not None and champ is not None:
         champ = replace(champ, changed=_changed(registry, live))
-    seen_us = first_seen_us(learned)
+    first_seen = FirstSeen.of(learned)
     start, folder = test_data.manifest.window_start, settings.path("decisions")
     since = champion_since(champion_periods(registry, folder))
     init_from = {model.name: model.init_from for model in settings.models}
@@ -108,7 +108,7 @@ def judge_candidates(
             if unreadable is None
             else _unknown(model_id, test_data, dataset_id, unreadable)
         )
-        masks = slice_masks(test_data, candidate.ranks, seen_us) if candidate.ranks else {}
+        masks = slice_masks(test_data, candidate.ranks, first_seen) if candidate.ranks else {}
         return Evidence(
             frozen_id=test_data.manifest.dataset_id,
             start=start,

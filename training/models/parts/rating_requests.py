@@ -5,11 +5,13 @@ n requests, M events that the requests know together, R ratings of the training 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.array_types import Bools, Floats32, Ints
@@ -17,13 +19,14 @@ from training.data.arrays import known_events
 from training.data.reader import Histories, Requests
 from training.nn.step_inputs import ValueScale
 from training.nn.tables.user_table import table_rows, user_hashes
+from training.nn.warm_start import Places
 
 
 @dataclass(frozen=True)
 class Ratings:
     """Events with values that are learned from, by user and time; values are standardised."""
 
-    user: Ints  # (R,) row of the table of users, 1 to U
+    user: Ints  # (R,) row of the table of users, 1 to U; 0 = without a vector
     item: Ints  # (R,) 1-based
     time_us: Ints  # (R,)
     value: Floats32  # (R,)
@@ -99,6 +102,15 @@ class RatingSizes:
     ratings: int
 
 
+@dataclass(frozen=True)
+class RowsOfParent:
+    """Where users and items stand in the tables of the model that is continued; -1 = new."""
+
+    users: Ints  # (U + 1,), the first for users that are unknown
+    items: Ints  # (V + 1,), the first for no item
+    tensors: Mapping[str, NDArray[Any]]  # of the parent
+
+
 class RatingNetwork(Protocol):
     """A module that says standardised values; what it remembers are buffers."""
 
@@ -106,6 +118,10 @@ class RatingNetwork(Protocol):
 
     def remember(self, ratings: Ratings) -> None:
         """Keep what is needed of the training part."""
+        ...
+
+    def places_in(self, parent: RowsOfParent) -> Places:
+        """Where its rows stand in the tensors of a parent; called once it remembers."""
         ...
 
     def __call__(self, requests: RatingRequests, item: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ from training.nn.step_inputs import EventSteps
 from training.nn.steps import EncoderMaker
 from training.nn.tables.item_embedding import FeatureRows
 from training.nn.tables.new_items import begin_new_items
-from training.nn.tables.user_table import table_rows, user_hashes
+from training.nn.tables.user_table import learned_users, table_rows, user_hashes
 from training.nn.user_states import StateReader, request_states
 from training.nn.warm_start import WarmStart
 from training.trainer.device import device_of, require_compiler
@@ -207,7 +207,8 @@ class RecurrentModel:
         """
         item_events = split.item_events(data.histories, data.item_events)
         if self.parameters.user_width:
-            self._known_users = _learned_users(data.histories, split, start)
+            users_before = None if start is None else take_tensor(start.tensors, _KNOWN_USERS)
+            self._known_users = learned_users(data.histories, split.learned, users_before)
         memory, n_items = self.input_encoding(), len(data.item_ids)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -462,13 +463,3 @@ class RecurrentModel:
         self._encoding, self._catalogue = memory, None
         # Whoever asks a model may have no GPU, even if it was trained on one.
         self._net = net.to(device_of("cpu" if self.parameters.device == "cpu" else "auto"))
-
-
-def _learned_users(histories: Histories, split: TargetSplit, start: ParentWeights | None) -> Ints:
-    """Hashes of the users (U,) whose vectors are learned, or were by the start, ascending."""
-    hashes = user_hashes(histories.user_ids)
-    learns = np.zeros(len(hashes), np.bool_)
-    learns[histories.user_of_event[split.learned]] = True
-    if start is not None:
-        learns |= np.isin(hashes, take_tensor(start.tensors, _KNOWN_USERS))
-    return np.unique(hashes[learns])

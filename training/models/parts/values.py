@@ -5,6 +5,7 @@ N events, n requests, V items, U users, R ratings of the training part.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.array_types import Floats32, Ints, Ints32
+from pipeline.array_types import Bools, Floats32, Ints, Ints32
 from pipeline.errors import HourglassError
 from training.batching.events import EventsPlan
+from training.batching.targets import latest
 from training.data.reader import DataSet, Histories, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, take_tensor
@@ -26,12 +28,14 @@ from training.models.parts.rating_requests import (
     RatingRequests,
     Ratings,
     RatingSizes,
+    RowsOfParent,
 )
 from training.nn.step_inputs import ValueScale
-from training.nn.tables.user_table import user_hashes
+from training.nn.tables.user_table import learned_users
+from training.nn.warm_start import TensorsOfParent, item_rows, user_rows
 from training.parameters import require, require_choice
 from training.trainer.device import device_of
-from training.trainer.interface import Batch, FitOptions
+from training.trainer.interface import Batch, FitOptions, ParentWeights
 from training.trainer.trainer import Schedule, run_fit
 
 _KNOWN_USERS, _SCALE, _SIZES = "known_users", "scale", "sizes"
@@ -46,7 +50,11 @@ class ValueParameters:
 
     ``width`` of vectors; ``batch_events`` of a batch; ``learning_rate`` falls to 0 over ``epochs``;
     ``weight_decay``: L2 on all weights, of tables on the rows of the batch; ``device``: cpu, cuda
-    or auto.
+    or auto; ``checkpoint_s``: seconds between checkpoints.
+
+    ``continue_h``: above 0, a model that is continued learns from values of this many latest hours
+    only, for ``continue_epochs``, at ``continue_rate`` of the learning rate; 0: as if it were
+    trained afresh.
     """
 
     width: int = 32
@@ -54,13 +62,19 @@ class ValueParameters:
     batch_events: int = 256
     learning_rate: float = 0.005
     weight_decay: float = 0.01
+    continue_h: int = 0
+    continue_epochs: int = 2
+    continue_rate: float = 1.0
+    checkpoint_s: float = 120.0
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("width", "epochs", "batch_events"):
+        for name in ("width", "epochs", "continue_epochs", "batch_events"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        for name in ("learning_rate", "continue_rate", "checkpoint_s"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        for name in ("weight_decay", "continue_h"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require_choice("device", self.device, _DEVICES)
 
 
@@ -84,33 +98,46 @@ class ValueModel:
         self._net: nn.Module | None = None
         self._sizes = RatingSizes(0, 0, 0)
         self._scale = ValueScale()
+        self._optimiser: Tensors = {}
         self._known_users: Ints = np.zeros(0, np.int64)  # (U,) hashes, ascending
 
     def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:
-        """Train from scratch; on the CPU equal seeds give equal weights.
+        """Train from scratch; on the CPU equal seeds give equal weights."""
+        return self.fit_with(data, seed, report, FitOptions())
+
+    def fit_with(
+        self, data: DataSet, seed: int, report: Report, options: FitOptions
+    ) -> dict[str, float]:
+        """Train, from scratch or from another model, perhaps going on with an earlier attempt.
 
         Raises:
-            HourglassError: there is nothing to learn from, or the loss is no longer a number.
+            HourglassError: there is nothing to learn from, the loss is no longer a number, or the
+                model to continue from has another shape.
         """
         require_items(self.name, data)
-        histories, chosen = data.histories, self.parameters
-        learned = histories.is_target & np.isfinite(histories.value)
-        if not learned.any():
+        histories, chosen, parent = data.histories, self.parameters, options.parent
+        rated = histories.is_target & np.isfinite(histories.value)
+        if not rated.any():
             raise HourglassError(
                 f"{self.name}: no event has a value: name its column in source.columns.value"
             )
-        users = histories.user_ids[np.unique(histories.user_of_event[learned])]
-        self._known_users = np.unique(user_hashes(users))
-        self._scale = ValueScale.of(np.asarray(histories.value)[learned])
-        ratings = Ratings.of(histories, learned, self._scale, self._known_users)
-        self._sizes = RatingSizes(len(data.item_ids), len(users), len(ratings.item))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = self._network(self._sizes, chosen)
-        self._net = net
-        self._network_of(net).remember(ratings)
-        net.to(device_of(chosen.device))
-        schedule = Schedule(chosen.epochs, chosen.learning_rate, weight_decay=chosen.weight_decay)
+        learned, epochs, rate = rated, chosen.epochs, chosen.learning_rate
+        if parent is not None and chosen.continue_h > 0:
+            learned = latest(data, rated, chosen.continue_h)
+            epochs, rate = chosen.continue_epochs, rate * chosen.continue_rate
+        net, optimiser = self._built(data, rated, learned, seed, parent)
+        self._net = net.to(device_of(options.device or chosen.device))
+        if options.checkpoints is not None:
+            options = dataclasses.replace(options, checkpoints=options.checkpoints / "fit")
+        schedule = Schedule(
+            epochs,
+            rate,
+            decay_epochs=chosen.epochs,
+            weight_decay=chosen.weight_decay,
+            checkpoint_s=chosen.checkpoint_s,
+        )
+        begun = "nothing" if parent is None else parent.model_id
+        lasting = dataclasses.replace(chosen, checkpoint_s=1.0)  # what changes no weight
         result = run_fit(
             self.name,
             _ValueLearner(net, lambda event: self._squared_error(histories, event)),
@@ -118,10 +145,48 @@ class ValueModel:
             schedule,
             seed,
             report,
-            FitOptions(),
-            f"{data.manifest.dataset_id}: {chosen}",
+            options,
+            f"{data.manifest.dataset_id} from {begun}: {lasting}",
+            optimiser,
         )
+        self._optimiser = result.optimiser
         return {name: result.metrics[name] for name in ("loss", "epochs")}
+
+    def optimiser_tensors(self) -> Tensors:
+        """State of the optimiser after the last fit."""
+        return self._optimiser
+
+    def _built(
+        self, data: DataSet, rated: Bools, learned: Bools, seed: int, parent: ParentWeights | None
+    ) -> tuple[nn.Module, Tensors | None]:
+        """A network with its first weights, which remembers all that is ``rated`` (N,).
+
+        With it comes what the parent kept of its optimiser.
+        """
+        histories = data.histories
+        users_before = None if parent is None else take_tensor(parent.tensors, _KNOWN_USERS)
+        self._known_users = learned_users(histories, learned, users_before)
+        if parent is None:
+            self._scale = ValueScale.of(np.asarray(histories.value)[rated])
+        else:
+            self._scale = _scale_of(parent.tensors)
+        ratings = Ratings.of(histories, rated, self._scale, self._known_users)
+        self._sizes = RatingSizes(len(data.item_ids), len(self._known_users), len(ratings.item))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = self._network(self._sizes, self.parameters)
+        network = self._network_of(net)
+        network.remember(ratings)
+        if parent is None or users_before is None:
+            return net, None
+        rows = RowsOfParent(
+            user_rows(self._known_users, users_before),
+            item_rows(data.item_ids, parent.item_ids),
+            parent.tensors,
+        )
+        continuation = TensorsOfParent(parent, network.places_in(rows))
+        continuation.weights(net)
+        return net, continuation.optimiser(net)
 
     def predict(self, histories: Histories, requests: Requests, item: Ints32) -> Floats32:
         """The value expected of item (n,), 1-based, at each request, (n,)."""
@@ -164,7 +229,7 @@ class ValueModel:
             HourglassError: a weight is missing or has another shape than the parameters say.
         """
         sizes = RatingSizes(*(int(size) for size in take_tensor(tensors, _SIZES)))
-        scale = ValueScale(*(float(number) for number in take_tensor(tensors, _SCALE)))
+        scale = _scale_of(tensors)
         known_users = take_tensor(tensors, _KNOWN_USERS)
         net = self._network(sizes, self.parameters)
         weights = {}
@@ -211,6 +276,10 @@ class ValueModel:
         network: Any = net  # PyTorch's modules say nothing of their methods' types
         checked: RatingNetwork = network
         return checked
+
+
+def _scale_of(tensors: Mapping[str, NDArray[Any]]) -> ValueScale:
+    return ValueScale(*(float(number) for number in take_tensor(tensors, _SCALE)))
 
 
 class _ValueLearner:

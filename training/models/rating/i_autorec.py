@@ -16,8 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.models.parts.rating_requests import RatingRequests, Ratings, RatingSizes
+from training.models.parts.rating_requests import (
+    RatingRequests,
+    Ratings,
+    RatingSizes,
+    RowsOfParent,
+)
 from training.models.parts.values import ValueParameters
+from training.nn.tables.user_table import NO_USER
+from training.nn.warm_start import Places
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,17 @@ class IAutorec(nn.Module):
         self.register_buffer("ratings", torch.zeros(sizes.items, sizes.users))
 
     def remember(self, ratings: Ratings) -> None:
-        """All ratings; of several of one item by one user the latest."""
+        """All ratings by users with a row; of several of one item by one user the latest."""
         matrix = np.zeros(tuple(self.ratings.shape), np.float32)
-        matrix[ratings.item - 1, ratings.user - 1] = ratings.value
+        has_row = ratings.user > NO_USER
+        matrix[ratings.item[has_row] - 1, ratings.user[has_row] - 1] = ratings.value[has_row]
         self.ratings.copy_(torch.from_numpy(matrix))
+
+    def places_in(self, parent: RowsOfParent) -> Places:
+        """Users are rows of W and b and columns of V; all that says of an item are its ratings."""
+        users = np.where(parent.users > NO_USER, parent.users - 1, -1)[1:]
+        rows = dict.fromkeys(("decode.weight", "decode.bias"), users)
+        return Places(rows, {"encode.weight": users}, own=("ratings",))
 
     def forward(self, requests: RatingRequests, item: Tensor) -> Tensor:
         """Values of an item (n,) each, (n,)."""

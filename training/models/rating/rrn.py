@@ -18,9 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.hours import US_PER_S
-from training.models.parts.rating_requests import RatingRequests, Ratings, RatingSizes
+from training.models.parts.rating_requests import (
+    RatingRequests,
+    Ratings,
+    RatingSizes,
+    RowsOfParent,
+)
 from training.models.parts.values import ValueParameters
 from training.nn.tables.user_table import UserTable
+from training.nn.warm_start import Places
 from training.parameters import require
 
 _US_PER_HOUR = 3600 * US_PER_S
@@ -82,6 +88,12 @@ class Rrn(nn.Module):
         self.time_us.copy_(torch.from_numpy(ratings.time_us[order]))
         counts = np.bincount(ratings.item, minlength=len(self.first) - 1)
         self.first[1:].copy_(torch.from_numpy(np.cumsum(counts)))
+
+    def places_in(self, parent: RowsOfParent) -> Places:
+        """Four tables; the ratings that are read are those of the new training part."""
+        users = dict.fromkeys(("users.vector.weight", "read_users.vector.weight"), parent.users)
+        items = dict.fromkeys(("items.weight", "read_items.weight"), parent.items)
+        return Places(users | items, own=("user", "value", "time_us", "first"))
 
     def forward(self, requests: RatingRequests, item: Tensor) -> Tensor:
         """Values of an item (n,) each, (n,)."""

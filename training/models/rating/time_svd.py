@@ -7,6 +7,10 @@
 R_u are the items that the user rated before the request, where the publication takes all of the
 data, the items to predict among them.  Bins cut the time of the training part into equal pieces;
 later requests are of the last.  Whoever training never saw has b, a, p and a' of 0.
+
+A model that is continued cuts the time of its own training part, and each of its bins begins as
+the parent's bin of that time.  The mean time of a user whom the parent knew stays: what a and a'
+have learned is counted from there.
 """
 
 from __future__ import annotations
@@ -18,10 +22,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.array_types import Ints
 from pipeline.hours import US_PER_S
-from training.models.parts.rating_requests import RatingRequests, Ratings, RatingSizes
+from training.models.parts.base import take_tensor
+from training.models.parts.rating_requests import (
+    RatingRequests,
+    Ratings,
+    RatingSizes,
+    RowsOfParent,
+)
 from training.models.parts.values import ValueParameters
 from training.nn.tables.user_table import UserTable
+from training.nn.warm_start import Places
 from training.parameters import require
 
 _US_PER_DAY = 86_400 * US_PER_S
@@ -78,6 +90,29 @@ class TimeSvd(nn.Module):
         count = np.maximum(np.bincount(ratings.user, minlength=n_users), 1)
         self.mean_time_us.copy_(torch.from_numpy(first_us + (total / count).astype(np.int64)))
         self.time_range_us.copy_(torch.tensor([first_us, int(ratings.time_us.max())]))
+
+    def places_in(self, parent: RowsOfParent) -> Places:
+        """Tables of users and items, and the biases of an item in the bins of the same times."""
+        of_items = dict.fromkeys(("vector.weight", "rated.weight", "bias.weight"), parent.items)
+        of_users = dict.fromkeys(("users.vector.weight", "mean_time_us"), parent.users)
+        by_bin, by_item = (
+            take_tensor(parent.tensors, name) for name in ("bias_of_bin.weight", "bias.weight")
+        )
+        n_bins = len(by_bin) // len(by_item)
+        bins = self._bins_of_parent(take_tensor(parent.tensors, "time_range_us"), n_bins)
+        first = parent.items[:, None] * n_bins
+        in_bins = np.where(parent.items[:, None] >= 0, first + bins, -1).ravel()
+        rows = {**of_items, **of_users, "bias_of_bin.weight": in_bins}
+        return Places(rows, own=("time_range_us",))
+
+    def _bins_of_parent(self, range_us: Ints, n_bins: int) -> Ints:
+        """The parent's bin in the middle of each of ours, (bins,)."""
+        first_us, last_us = self.time_range_us.tolist()
+        middle = (np.arange(self.bins) + 0.5) / self.bins * (last_us - first_us + 1)
+        since_us = middle + (first_us - int(range_us[0]))
+        share = since_us / (int(range_us[1]) - int(range_us[0]) + 1)
+        bins: Ints = np.clip(np.floor(share * n_bins), 0, n_bins - 1).astype(np.int64)
+        return bins
 
     def forward(self, requests: RatingRequests, item: Tensor) -> Tensor:
         """Values of an item (n,) each, (n,)."""

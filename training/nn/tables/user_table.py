@@ -1,7 +1,7 @@
 """A learned vector for each user, where a model tells users apart (ASARS section 2.3, BPR-MF).
 
 A model remembers users by 64-bit hashes of their ids, not by the ids.  U users that were learned
-from, B rows, T steps, W width of a user's vector.
+from, B rows, T steps, W width of a user's vector, N events.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.array_types import Ints, Objects
+from pipeline.array_types import Bools, Ints, Objects
+from training.data.reader import Histories
 
 NO_USER = 0  # the row of users that nothing was learned about: a vector of zeros
 
@@ -30,6 +31,22 @@ def table_rows(hashes: Ints, learned: Ints) -> Ints:
         return np.full(len(hashes), NO_USER, np.int64)
     at = np.minimum(np.searchsorted(learned, hashes), len(learned) - 1)
     return np.where(learned[at] == hashes, at + 1, NO_USER)
+
+
+def learned_users(histories: Histories, learned: Bools, before: Ints | None = None) -> Ints:
+    """Hashes of the users (U,) whose vectors are learned, or were ``before``, ascending.
+
+    Args:
+        histories: whoever is not among their users is nobody to the new model.
+        learned: (N,) events that are learned from.
+        before: hashes of users that the model to go on from knows.
+    """
+    hashes = user_hashes(histories.user_ids)
+    learns = np.zeros(len(hashes), np.bool_)
+    learns[histories.user_of_event[learned]] = True
+    if before is not None:
+        learns |= np.isin(hashes, before)
+    return np.unique(hashes[learns])
 
 
 class UserTable(nn.Module):

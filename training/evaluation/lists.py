@@ -1,0 +1,99 @@
+"""What a model's lists show: how much of the catalogue, how evenly, how rare, and for how long.
+
+Shapes: ``n`` targets, ``V`` items, ``L`` lists looked at, ``S`` future steps.  Lists are as in
+`training.metrics.answers`: ties are against the model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.array_types import Floats32
+from pipeline.settings.settings import EvaluationSettings
+from training.data.reader import DataSet
+from training.metrics.answers import coverage, gini, novelty, thresholds
+from training.metrics.ranking import find_targets
+
+FUTURE_STEPS = 20
+_MOST_LISTS = 10_000  # sorting the scores of a large catalogue costs as much as making them
+
+
+@dataclass(frozen=True)
+class ListFigures:
+    """Figures of lists of ``k``; NaN where there is nothing to say them of.
+
+    ``later_recall``: Recall@k of the target that a list is made for, of the user's target after
+    that, and so on up to `FUTURE_STEPS` further (HRNN figure 3).
+    """
+
+    k: int
+    n_lists: int
+    coverage: float
+    gini: float
+    novelty: float  # bits
+    later_recall: tuple[float, ...]
+
+
+def without_nan(content: Any) -> Any:  # noqa: ANN401 - whatever goes into JSON
+    """The same with None in place of every NaN, which JSON does not have."""
+    if isinstance(content, dict):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
+
+
+class ShownLists:
+    """Looks at the scores of a model while it is asked for its ranks.
+
+    Args:
+        test_set: what it is asked of.
+        rule: which events are targets, and the length of a list.
+    """
+
+    def __init__(self, test_set: DataSet, rule: EvaluationSettings) -> None:
+        targets = find_targets(test_set.histories, rule)
+        self._user, self._item, self._k = targets.requests.user, targets.item, rule.k
+        self._item_events = test_set.item_events
+        # Evenly over users and time, and the same of each model.
+        self._every = max(1, -(-len(self._item) // _MOST_LISTS))
+        self._shown = np.zeros(len(test_set.item_ids), np.int64)
+        self._hits = np.zeros(FUTURE_STEPS + 1, np.int64)
+        self._wanted = np.zeros(FUTURE_STEPS + 1, np.int64)
+        self._n_lists = 0
+
+    def look(self, rows: slice, scores: Floats32) -> None:
+        """Count what the lists of some targets show; their scores are (n, V)."""
+        row = np.arange(rows.start, rows.stop)
+        chosen = np.flatnonzero(row % self._every == 0)
+        if not len(chosen):
+            return
+        if len(chosen) < len(row):
+            row, scores = row[chosen], scores[chosen]
+        least = thresholds(scores, [self._k])[self._k][:, None]  # (L, 1)
+        self._shown += (scores > least).sum(axis=0)
+        self._n_lists += len(row)
+        later = row[:, None] + np.arange(FUTURE_STEPS + 1)  # (L, S)
+        exists = later < len(self._item)
+        later[~exists] = 0
+        exists &= self._user[later] == self._user[row][:, None]
+        is_shown = np.take_along_axis(scores, self._item[later].astype(np.int64) - 1, 1) > least
+        self._hits += (is_shown & exists).sum(axis=0)
+        self._wanted += exists.sum(axis=0)
+
+    def figures(self) -> ListFigures:
+        """Of all lists so far."""
+        recall = np.full(FUTURE_STEPS + 1, np.nan)
+        np.divide(self._hits, self._wanted, out=recall, where=self._wanted > 0)
+        return ListFigures(
+            self._k,
+            self._n_lists,
+            coverage(self._shown),
+            gini(self._shown),
+            novelty(self._shown, self._item_events),
+            tuple(recall.tolist()),
+        )
