@@ -68,8 +68,15 @@ def where(context: typer.Context) -> None:
     """Say where the pages for people lie: the report and the Data Docs."""
     ctx: CommandContext = context.obj
     folders = {name: ctx.settings.path(name) for name in ("reports", "data_docs")}
-    pages = (folders["reports"] / "report.html", folders["data_docs"] / "index.html")
-    ctx.print_result(f"report: {pages[0]}\nData Docs: {pages[1]}", folders)
+    pages = (
+        ("report", folders["reports"] / "report.html", "hourglass report"),
+        ("Data Docs", folders["data_docs"] / "index.html", "hourglass validate"),
+    )
+    lines = [
+        f"{name}: {page}" + ("" if page.exists() else f" (not made yet: run {command})")
+        for name, page, command in pages
+    ]
+    ctx.print_result("\n".join(lines), folders)
 
 
 @app.command()
@@ -78,7 +85,7 @@ def simulate(
     hours: Annotated[int | None, typer.Option(help="how many hours, from simulator.start")] = None,
     seed: Annotated[int | None, typer.Option(help="of the simulated world")] = None,
     scenario: Annotated[
-        str | None, typer.Option(help="what goes wrong; see docs/data-quality.md")
+        str | None, typer.Option(help="what goes wrong; see docs/data-quality.md#try-it-on-faults")
     ] = None,
     scenario_from: Annotated[str | None, typer.Option(help="its first hour")] = None,
     scenario_hours: Annotated[int | None, typer.Option(help="how long it lasts", min=1)] = None,

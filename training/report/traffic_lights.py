@@ -15,7 +15,7 @@ from training.report.decisions import DecisionRow
 from training.report.files import judged_hours
 
 _REMEDIES = {
-    "data_quality_failed": "see what failed above, and accept or mend those hours",
+    "data_quality_failed": "see Failed expectations, and mend or accept those hours",
     "data_quality_unknown": "run hourglass validate, then evaluate and gate again",
     "missing_ranks": "run hourglass evaluate and gate again",
     "different_targets": "run hourglass evaluate and gate again",

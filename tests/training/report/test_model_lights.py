@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,17 @@ def test_the_live_model_against_the_baseline(
             [last, replace(last, outcome=MonitorOutcome.REPLACED)]
         )
         assert (again.colour, "rolled a model back 1 time in" in again.sentence) == ("amber", True)
+
+
+def test_the_sections_that_lights_name_are_on_the_page() -> None:
+    root = Path(__file__).parents[3]
+    pages = [path for part in ("pipeline", "training") for path in (root / part).rglob("*.html")]
+    headings = {
+        heading
+        for page in pages
+        for heading in re.findall(r"<h2>(.*?)</h2>", page.read_text(encoding="utf-8"))
+    }
+    assert {"Failed expectations", "Incidents", "Live model"} <= headings
 
 
 @pytest.mark.parametrize(
