@@ -34,7 +34,7 @@ def steps_of(hour: Hour, model: dict[str, str]) -> Steps:
         ("stale", ["stale"]),
         ("train", ["train", "--init-from", model["model"]]),
         ("evaluate", ["evaluate"]),
-        ("watch", ["monitor"]),
+        ("monitor", ["monitor"]),
         ("gate", ["gate"]),
         ("promote", ["promote"]),
         ("recommend", ["recommend", "--as-of", str(hour + 1)]),

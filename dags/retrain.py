@@ -12,7 +12,7 @@ follows for its own hour, and cannot go back: `promote` refuses a decision after
 was made.
 
 A data set that learned from critical hours, or that is critical itself, fails its task.  A line
-that cannot be trained fails `train` and the run, but the others are evaluated, watched and gated;
+that cannot be trained fails `train` and the run, but the others are evaluated, monitored and gated;
 so does an hour that `judge` cannot judge.  A blocked gate fails its task and the run: nothing is
 promoted.  A held one promotes nothing.  Whatever becomes of the candidates, the live model
 recommends.
@@ -112,7 +112,7 @@ with DAG(
         DATASET,
         execution_timeout=timedelta(hours=3),
     )
-    # One line that fails keeps no other from being judged, nor the live model from being watched;
+    # One line that fails keeps no other from being judged, nor the live model from being monitored;
     # without the data set, of which `train` cannot succeed either, there is nothing to judge on.
     evaluate = command(
         "evaluate",
@@ -121,7 +121,7 @@ with DAG(
         trigger_rule="all_done_min_one_success",
     )
     # What must be taken back is taken back before anything is compared with it.
-    watch = command("watch", f"hourglass monitor {OF_DATASET}", DATASET)
+    monitor = command("monitor", f"hourglass monitor {OF_DATASET}", DATASET)
     # The same frozen events give the same decision: a second try would change nothing.
     gate = command(
         "gate", f"hourglass gate {OF_DATASET} --json", DATASET, retries=0, do_xcom_push=True
@@ -168,7 +168,7 @@ with DAG(
 
     dataset >> judge
     [dataset, judge] >> is_due >> [stale, evaluate, nothing_new]
-    stale >> train >> evaluate >> watch >> gate >> asked
+    stale >> train >> evaluate >> monitor >> gate >> asked
     asked >> [recommend_meanwhile, approval, not_asked, nothing_new]
     approval >> [approved, rejected]
     [approved, not_asked] >> refit >> promote

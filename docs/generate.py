@@ -394,7 +394,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "expectations": _expectations,
     "scenarios": _scenarios,
     "reasons of the gate": _reasons("gate", "slices"),
-    "reasons of the monitor": _reasons("watch"),
+    "reasons of the monitor": _reasons("monitor"),
     "reasons of retraining": _reasons("stale"),
     "reasons of what is live": _reasons("what is live"),
     "blocks of no candidate": _blocks_of_no_candidate,

@@ -14,6 +14,7 @@ from pipeline.ingest.summary import (
     first_of,
     metadata_facts,
     metadata_lines,
+    not_read_again,
     of_other_settings,
     refused_lines,
 )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.ingest.ingest import IngestSummary
     from pipeline.ingest.item_user_tables import LoadedMetadata
     from pipeline.quality.verdicts import Kind
+    from pipeline.sessions.backfill import BackfillPlan
     from pipeline.sessions.sessionize import SessionizeSummary
 
 app = typer.Typer()
@@ -66,8 +68,15 @@ def where(context: typer.Context) -> None:
     """Say where the pages for people lie: the report and the Data Docs."""
     ctx: CommandContext = context.obj
     folders = {name: ctx.settings.path(name) for name in ("reports", "data_docs")}
-    pages = (folders["reports"] / "report.html", folders["data_docs"] / "index.html")
-    ctx.print_result(f"report: {pages[0]}\nData Docs: {pages[1]}", folders)
+    pages = (
+        ("report", folders["reports"] / "report.html", "hourglass report"),
+        ("Data Docs", folders["data_docs"] / "index.html", "hourglass validate"),
+    )
+    lines = [
+        f"{name}: {page}" + ("" if page.exists() else f" (not made yet: run {command})")
+        for name, page, command in pages
+    ]
+    ctx.print_result("\n".join(lines), folders)
 
 
 @app.command()
@@ -76,7 +85,7 @@ def simulate(
     hours: Annotated[int | None, typer.Option(help="how many hours, from simulator.start")] = None,
     seed: Annotated[int | None, typer.Option(help="of the simulated world")] = None,
     scenario: Annotated[
-        str | None, typer.Option(help="what goes wrong; see docs/data-quality.md")
+        str | None, typer.Option(help="what goes wrong; see docs/data-quality.md#try-it-on-faults")
     ] = None,
     scenario_from: Annotated[str | None, typer.Option(help="its first hour")] = None,
     scenario_hours: Annotated[int | None, typer.Option(help="how long it lasts", min=1)] = None,
@@ -256,20 +265,11 @@ def _show_plan(ctx: CommandContext, requested: HourRange | None, accept_late: bo
                 planned_range.why,
             )
         ctx.console.print(table)
-    waiting = len(planned.waiting_files)
     ctx.print_result(
-        f"{counted(planned.hours, 'hour')} {verb(planned.hours, 'is', 'are')} missing or "
-        f"{verb(planned.hours, 'has', 'have')} changed"
-        + (
-            f"; {counted(waiting, 'file')} {verb(waiting, 'waits', 'wait')} to be ingested, "
-            f"{_from_to(planned.waiting_files)}, and may change more"
-            if waiting
-            else ""
-        )
-        + of_other_settings(planned)
-        + "".join(f"; unreadable: {name}" for name in planned.unreadable),
+        _plan_sentence(planned),
         {
             "hours": planned.hours,
+            "refused": list(map(str, planned.refused)),
             "ranges": [
                 {"from": p.hours.first, "to": p.hours.stop, "events": p.events, "why": p.why}
                 for p in planned.ranges
@@ -281,6 +281,34 @@ def _show_plan(ctx: CommandContext, requested: HourRange | None, accept_late: bo
             "unknown_settings": planned.unknown_settings,
         },
     )
+
+
+def _plan_sentence(planned: BackfillPlan) -> str:
+    """What would be done, in the order in which it would be."""
+    from pipeline.quality.verdicts import how_to_go_on
+
+    waiting, again = len(planned.waiting_files), planned.read_again
+    sentences = []
+    if waiting:
+        them = verb(again, "it", "them")
+        others = f" ({again:,} again, since other settings read {them})" if again else ""
+        sentences.append(
+            f"{counted(waiting, 'file')} would be taken in first, "
+            f"{_from_to(planned.waiting_files)}{others}, and may change more hours"
+        )
+    if planned.hours:
+        has = verb(planned.hours, "is missing or has", "are missing or have")
+        sentences.append(f"{counted(planned.hours, 'hour')} {has} changed and would be filled")
+    else:
+        sentences.append("no hour is missing or has changed")
+    if refused := planned.refused:
+        sentences.append(
+            f"{counted(len(refused), 'hour')} failed a critical expectation and would not "
+            f"be filled, nor what follows from {verb(len(refused), 'it', 'them')}: "
+            f"{how_to_go_on(refused[0])}"
+        )
+    sentences += [f"unreadable: {name}" for name in planned.unreadable]
+    return "; ".join(sentences) + not_read_again(planned)
 
 
 def _from_to(files: Sequence[str]) -> str:

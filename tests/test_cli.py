@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli import _plan_sentence
+from pipeline.hours import Hour, HourRange
+from pipeline.sessions.backfill import REFUSED, BackfillPlan, PlannedRange
 from training.cli.main import run
 
 EVENTS = "ts;customer;sku\n1700000000;anna;shoe\n"
@@ -195,6 +198,7 @@ def test_a_plan_on_an_empty_lake_lists_what_waits_and_does_nothing(
     assert code == 0
     assert said == {
         "hours": 0,
+        "refused": [],
         "ranges": [],
         "waiting_files": ["clicks.csv"],
         "unreadable": [],
@@ -205,6 +209,39 @@ def test_a_plan_on_an_empty_lake_lists_what_waits_and_does_nothing(
     again = run(["backfill", "--plan", "--json"])
     assert again == 0
     assert json.loads(capfd.readouterr().out.strip().splitlines()[-1]) == said
+
+
+def test_a_plan_says_in_order_what_would_be_done(
+    shop: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def plan() -> str:
+        assert run(["backfill", "--plan"]) == 0
+        return capfd.readouterr().out.strip().splitlines()[-1]
+
+    waits = "1 file would be taken in first, clicks.csv{}, and may change more hours"
+    nothing = "no hour is missing or has changed"
+    assert plan() == f"{waits.format('')}; {nothing}"
+    assert run(["ingest"]) == 0
+    filled = "1 hour is missing or has changed and would be filled"
+    assert plan() == filled
+    change(shop, "spark:", "ingest: {max_id_chars: 9}\nspark:")
+    again = waits.format(" (1 again, since other settings read it)")
+    assert plan() == f"{again}; {filled}"
+
+
+def test_a_plan_tells_refused_hours_from_those_it_would_fill() -> None:
+    hour = Hour.parse("2016-03-14T13")
+    ranges = (
+        PlannedRange(HourRange(hour, hour + 3), "not filled", 9),
+        PlannedRange(HourRange(hour + 3, hour + 4), REFUSED, 2),
+    )
+    sentence = _plan_sentence(BackfillPlan((), ("a.csv: Permission denied",), ranges))
+    assert sentence == (
+        "3 hours are missing or have changed and would be filled; 1 hour failed a critical "
+        "expectation and would not be filled, nor what follows from it: mend the data, ingest and "
+        "validate them again, or let the hour pass with `hourglass validate --from 2016-03-14T16 "
+        '--to 2016-03-14T17 --accept "why"`; unreadable: a.csv: Permission denied'
+    )
 
 
 def test_the_future_cannot_be_computed(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:

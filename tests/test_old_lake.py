@@ -22,6 +22,7 @@ from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.lake.tables import EVENTS, SESSIONS
 from pipeline.settings.settings import Settings, load_settings
 from training.cli.main import run
+from training.deployment.monitor_record import monitor_results_between
 
 ARCHIVE = Path(__file__).parent / "lakes" / "lake_of_1e134a9.tar.xz"
 MADE_IN = "/tmp/hourglass-lake"  # noqa: S108 - nothing is read or written there
@@ -112,6 +113,20 @@ def test_the_gate_decides_as_it_did(adopted: Path, capfd: pytest.CaptureFixture[
     facts(capfd, adopted, "evaluate")
     decided = facts(capfd, adopted, "gate")
     assert decided["outcome"] == json.loads(former.read_text())["outcome"] == "hold"
+
+
+def test_the_records_of_its_monitor_are_read_where_they_lie(
+    adopted: Path, settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = adopted / "work" / "watch"
+    before = {path: path.read_bytes() for path in folder.glob("*.json")}
+    hours = Hour.parse("2026-01-06T02"), Hour.parse("2026-01-06T03")
+    ((path, _),) = monitor_results_between(settings.path("monitor"), *hours)
+    assert path in before
+    facts(capfd, adopted, "evaluate")
+    judged = facts(capfd, adopted, "monitor")
+    assert Path(judged["record"]).parent in (folder, settings.path("monitor"))
+    assert {path: path.read_bytes() for path in folder.glob("*.json")} == before
 
 
 @pytest.mark.parametrize("command", [("watch",), ("leaderboard",), ("where",), ("report",)])

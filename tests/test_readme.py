@@ -149,10 +149,16 @@ def test_the_tutorials_settings_read_the_tutorials_files(
     own = text.replace("/data/landing", str(tmp_path / "landing"))
     (tmp_path / "hourglass.yaml").write_text(own, encoding="utf-8")
     assert cli.run(["backfill", "--plan"]) == 0
-    assert "1 file waits to be ingested, 2026-11-21T13/clicks.csv.gz" in capfd.readouterr().out
+    assert "1 file would be taken in first, 2026-11-21T13/clicks.csv" in capfd.readouterr().out
     assert cli.run(["where"]) == 0
     out = capfd.readouterr().out
-    assert f"report: {tmp_path / 'work/shop/reports/report.html'}" in out
+    page = tmp_path / "work/shop/reports/report.html"
+    assert f"report: {page} (not made yet: run hourglass report)" in out
+    assert "data_docs/index.html (not made yet: run hourglass validate)" in out
+    page.parent.mkdir(parents=True)
+    page.touch()
+    assert cli.run(["where"]) == 0
+    assert f"report: {page}\n" in capfd.readouterr().out
 
 
 def test_another_program_reads_sessions_per_hour(
@@ -303,6 +309,11 @@ def links_of(name: str) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", text)
 
 
+def anchors_of(page: Path) -> list[str]:
+    text = expanded(page.resolve().relative_to(ROOT).as_posix())
+    return [slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+
+
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_links_between_pages_resolve(name: str) -> None:
     broken = []
@@ -311,13 +322,8 @@ def test_links_between_pages_resolve(name: str) -> None:
             continue
         path, _, anchor = link.partition("#")
         target = (ROOT / name).parent / path if path else ROOT / name
-        if not target.exists():
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
             broken.append(link)
-        elif anchor:
-            text = expanded(str(target.resolve().relative_to(ROOT)))
-            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-            if anchor not in map(slug, headings):
-                broken.append(link)
     assert broken == []
 
 
@@ -334,6 +340,65 @@ def test_every_path_that_a_page_names_exists(name: str) -> None:
     folders = "benchmarks|dags|docker|docs|pipeline|sql|tests|training"
     paths = re.findall(rf"`((?:{folders})/[\w./-]*)`", PAGES[name])
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+# What is told of a file beside others, or made by whoever installs.
+NO_PAGES = {"table.md"}
+NO_FILES = {"docker/.env"}
+
+
+def broken_references(text: str, folder: Path) -> list[str]:
+    """Pages, their anchors and files of this project that a text names and that do not exist."""
+    broken = []
+    for path, anchor in re.findall(r"(?<![\w./-])([\w./-]+\.md)\b(?:#([\w-]+))?", text):
+        places = [place for place in (ROOT / path, folder / path, DOCS / path) if place.exists()]
+        if path not in NO_PAGES and not places:
+            broken.append(path)
+        elif anchor and anchor not in anchors_of(places[0]):
+            broken.append(f"{path}#{anchor}")
+    folders = "benchmarks|dags|docker|docs|pipeline|sql|tests|training"
+    named = re.findall(rf"(?<![\w./-])((?:{folders})/[\w./-]*\w/?)(?![\w{{}}<*])", text)
+    broken += [path for path in named if not (path in NO_FILES or (ROOT / path).exists())]
+    return sorted(set(broken))
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("see docs/gate.md#the-record-chain, docs/tutorial.md.", []),
+        ("sql/<name>.sql, dags/*.py and `training/configs`", []),
+        ("see docs/gates.md", ["docs/gates.md"]),
+        ("see docs/gate.md#the-chain", ["docs/gate.md#the-chain"]),
+        ("as tests/test_nothing.py shows", ["tests/test_nothing.py"]),
+    ],
+)
+def test_a_reference_to_what_is_not_there_is_seen(text: str, broken: list[str]) -> None:
+    assert broken_references(text, DOCS) == broken
+
+
+def test_every_page_and_file_that_the_code_names_exists() -> None:
+    suffixes = {".env", ".html", ".py", ".sh", ".sql", ".yaml"}
+    folders = ("benchmarks", "dags", "docker", "pipeline", "sql", "training")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    broken = {
+        path.relative_to(ROOT).as_posix(): names
+        for path in (ROOT / "Makefile", *sorted(files))
+        if (path.suffix in suffixes or path.name in ("Makefile", "Dockerfile"))
+        and (names := broken_references(path.read_text(encoding="utf-8"), path.parent))
+    }
+    assert broken == {}
+
+
+def test_every_command_that_the_code_names_exists() -> None:
+    text = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("dags", "pipeline", "training")
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in (".html", ".py", ".sh", ".yaml")
+    )
+    named = set(re.findall(r"\bhourglass ([a-z]+)", text)) - {"watch"}  # a former name
+    assert len(named) > 15
+    assert named <= set(COMMANDS)
 
 
 def test_the_examples_of_contributing_are_valid(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.ingest.file_audit import FileAudit, Versions, read_audits, versions_of
 from pipeline.ingest.landing_zone import (
@@ -26,7 +25,7 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source
-from pipeline.sources.base import UnreadableHeaderError
+from pipeline.sources.base import HeaderError, UnreadableHeaderError
 from pipeline.sources.lines import UnreadableFileError
 
 
@@ -161,13 +160,13 @@ def check_headers(lake: Lake, settings: Settings, source: Source, arrivals: list
     """Refuse to start where no file at all has the columns: the settings are wrong then.
 
     Raises:
-        HourglassError: so it is, and no event was ever read by these settings.
+        HeaderError: so it is, and no event was ever read by these settings.
     """
     if not source.has_header:
         return
     if lake.properties(EVENTS).get(FORMAT_PROPERTY) == settings.digest("source"):
         return
-    fault: HourglassError | None = None
+    fault: HeaderError | None = None
     for arrival in arrivals:
         file = arrival.file
         lines = lines_of(file, settings)
@@ -179,7 +178,7 @@ def check_headers(lake: Lake, settings: Settings, source: Source, arrivals: list
             source.parser(header.text, file.source_file)
         except (UnreadableFileError, UnreadableHeaderError):
             continue
-        except HourglassError as error:
+        except HeaderError as error:
             fault = fault or error
         else:
             return

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, Hour
 from pipeline.lake.tables import EVENTS, TIMESTAMP
 from pipeline.settings.settings import IngestSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
+    HeaderError,
     ParsedEvent,
     Parser,
     Refusal,
@@ -26,7 +26,6 @@ from pipeline.sources.base import (
 from pipeline.sources.lines import Line, UnreadableFileError, read_lines
 
 _ROWS_PER_BATCH = 20_000
-NO_COLUMN = "the file's header lacks a needed column"
 TOO_LATE = "event_time is more than ingest.max_lateness before the file's arrival"
 
 # An event (kind "event"), a refused record ("refused") or, last in each file, the number of
@@ -173,13 +172,13 @@ def _after_header(
             return source.parser(header.text, source_file), lines, None
         except UnreadableHeaderError:
             header = header._replace(reason=STRAY_RETURN.reason)
-        except HourglassError:
+        except HeaderError as error:
             # The step has already refused to start where no file has the column; one bad file
             # among good ones is kept, line by line, for a person to look at.
-            parse = refuse_all(NO_COLUMN)
+            parse = refuse_all(error.reason)
             second = next(lines, None)
-            others = [header._replace(reason=NO_COLUMN) if second is None else second]
-            return parse, chain(others, lines), NO_COLUMN
+            others = [header._replace(reason=error.reason) if second is None else second]
+            return parse, chain(others, lines), error.fault
     fault = f"its first line cannot be read as a header: {header.reason}"
     return source.parser(None, source_file), chain([header], lines), fault
 

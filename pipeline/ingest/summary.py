@@ -40,6 +40,12 @@ def of_other_settings(done: SettingsOfFiles) -> str:
     if done.read_again:
         were = "file was" if done.read_again == 1 else "files were"
         sentence += f"; {done.read_again:,} {were} read by other settings before"
+    return sentence + not_read_again(done)
+
+
+def not_read_again(done: SettingsOfFiles) -> str:
+    """What there is to say of files that today's settings do not read again."""
+    sentence = ""
     if done.outdated:
         sentence += (
             f"; {counted(len(done.outdated), 'file')} read by other settings, no longer there to "

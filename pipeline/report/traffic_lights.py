@@ -17,7 +17,7 @@ from pipeline.report.format import Colour, StatusLight, duration, percent, plain
 from pipeline.report.incidents import Incident
 from pipeline.report.intake import LaterFiles, Rate, Volume
 from pipeline.report.sessions import DwellTimes, SessionLengths
-from pipeline.text.wording import counted
+from pipeline.text.wording import counted, verb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,42 +144,69 @@ def expectations_light(
     name = "Expectations"
     if not verdicts:
         run = f"run hourglass validate --from {hours.first} --to {hours.stop}"
-        return StatusLight(name, "grey", f"No hour of the report was validated: {run}.")
+        return StatusLight(
+            name,
+            "grey",
+            "None of these hours was checked against its expectations, so nobody knows whether "
+            f"their data can be used: {run}.",
+        )
     by_verdict: dict[str, list[Hour]] = {}
     for hour, verdict in sorted(verdicts.items()):
         by_verdict.setdefault(verdict, []).append(hour)
     wanted = {*hours, *verdicts}
-    judged = f"{len(verdicts):,} of {counted(len(wanted), 'hour')} validated"
+    checked = (
+        f"{len(verdicts):,} of {counted(len(wanted), 'hour')} "
+        f"{verb(len(verdicts), 'was', 'were')} checked against their expectations"
+    )
+    missing = sorted(wanted - set(verdicts))
+    others = (
+        f"run hourglass validate --from {missing[0]} --to {missing[-1] + 1} for the others"
+        if missing
+        else ""
+    )
     if critical := by_verdict.get("critical"):
         why = [f for f in failed if f.severity == "critical" and f.open]
-        sentence = f": {why[0].sentence}" if why else " (validate again to see why)"
+        sentence = f": {why[0].sentence.rstrip('.')}" if why else " (validate again to see why)"
         return StatusLight(
             name,
             "red",
-            f"{counted(len(critical), 'hour')} broke a critical promise, last {critical[-1]}"
-            f"{sentence}.",
+            f"{checked}; {counted(len(critical), 'hour')} failed a critical one, last "
+            f"{critical[-1]}{sentence}. Such hours are used for nothing until you mend their data "
+            "and validate them again, or accept them with hourglass validate --accept.",
         )
-    findings = []
+    findings, to_do = [], []
     if accepted := by_verdict.get("accepted"):
         reasons = [reason for f in failed for reason in f.accepted]
         why_not = f' because "{reasons[0]}"' if reasons else ""
         findings.append(f"{counted(len(accepted), 'critical hour')} accepted{why_not}")
+        to_do.append("accepted hours are used as they are")
     if warned := by_verdict.get("warning"):
         often = max(
             (f for f in failed if f.severity != "critical"), key=lambda f: f.hours, default=None
         )
         which = f", most often “{words(often.expectation)}” ({words(often.suite)})" if often else ""
-        findings.append(f"{counted(len(warned), 'hour')} warned{which}, last {warned[-1]}")
+        findings.append(
+            f"{counted(len(warned), 'hour')} passed with warnings{which}, last {warned[-1]}"
+        )
+        to_do.append("warnings stop nothing, but look at Failed expectations")
     mended = sum(incident.hours for incident in incidents if incident.state == "mended")
     history = [f"{counted(mended, 'critical hour')} mended since (see Incidents)"] if mended else []
     if findings:
-        return StatusLight(name, "amber", f"{judged}: {'; '.join([*findings, *history])}.")
-    passed = f"all of them pass, {history[0]}" if history else "every promise was kept there"
-    missing = sorted(wanted - set(verdicts))
+        next_steps = "; ".join([*to_do, *([others] if others else [])])
+        return StatusLight(
+            name,
+            "amber",
+            f"{checked}: {'; '.join([*findings, *history])}. "
+            f"{next_steps[:1].upper()}{next_steps[1:]}.",
+        )
+    passed = f"all of those pass, {history[0]}" if history else "all of those passed"
     if not missing:
-        return StatusLight(name, "green", f"{judged}, {passed}.")
-    run = f"run hourglass validate --from {missing[0]} --to {missing[-1] + 1} for the others"
-    return StatusLight(name, "amber", f"{judged}, {passed}: {run}.")
+        return StatusLight(
+            name, "green", f"{checked}, and {passed}. Their data can be used: nothing to do."
+        )
+    return StatusLight(
+        name, "amber", f"{checked}, and {passed}. Nobody knows about the rest: {others}."
+    )
 
 
 def volume_light(volume: Volume | None) -> StatusLight:

@@ -24,6 +24,8 @@ from pipeline.settings.settings import Settings
 from pipeline.sources import source_for
 from pipeline.spark.compute import Compute
 
+REFUSED = "refused: critical"
+
 
 @dataclass(frozen=True)
 class PlannedRange:
@@ -53,8 +55,14 @@ class BackfillPlan:
 
     @property
     def hours(self) -> int:
-        """How many hours are to be filled."""
-        return sum(len(planned.hours) for planned in self.ranges)
+        """How many hours are to be filled; those that are refused are not."""
+        return sum(len(planned.hours) for planned in self.ranges if planned.why != REFUSED)
+
+    @property
+    def refused(self) -> tuple[Hour, ...]:
+        """Hours that stay unfilled until they are mended or accepted."""
+        refused = [planned.hours for planned in self.ranges if planned.why == REFUSED]
+        return tuple(hour for hours in refused for hour in hours)
 
 
 def plan_backfill(
@@ -146,7 +154,7 @@ def _planned(now: FilledState, rules: str, end: Hour, refused: set[Hour]) -> Ite
     """Ranges of one reason each; hours that will stay unfilled are told with them."""
 
     def why_of(hour: Hour) -> str | None:
-        return "refused: critical" if hour in refused else why_stale(now, rules, hour)
+        return REFUSED if hour in refused else why_stale(now, rules, hour)
 
     hours_told = sorted({*stale_hours_of(now, rules, end), *refused})
     for why, hours in groupby(hours_told, key=why_of):

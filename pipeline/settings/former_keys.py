@@ -8,14 +8,20 @@ from typing import Any
 
 from pipeline.errors import UsageError
 
-#: Former path of a key and its present one; both are in the same section.
-RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {("gate", "floor"): ("gate", "baseline")}
+#: Former path of a section or key and its present one; only the last name of a path differs.
+RENAMED: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("gate", "floor"): ("gate", "baseline"),
+    ("watch",): ("monitor",),
+}
 _warned: set[tuple[str, str]] = set()
 
 
 def present_path(path: tuple[str, ...]) -> tuple[str, ...]:
-    """Where a key stands now that may be called by its former name."""
-    return next((new for old, new in RENAMED.items() if old == path), path)
+    """Where a section or key stands now that may be called, or lie, by a former name."""
+    for former, present in RENAMED.items():
+        if path[: len(former)] == former:
+            return (*present, *path[len(former) :])
+    return path
 
 
 def with_present_names(content: dict[str, Any], where: str) -> dict[str, Any]:
@@ -29,12 +35,11 @@ def with_present_names(content: dict[str, Any], where: str) -> dict[str, Any]:
         UsageError: a key stands there under both names.
     """
     for former, present in RENAMED.items():
-        section, old = former
-        below = content.get(section)
-        if not isinstance(below, dict) or old not in below:
+        around = _section_at(content, former[:-1])
+        if around is None or former[-1] not in around:
             continue
         names = ".".join(former), ".".join(present)
-        if present[-1] in below:
+        if present[-1] in around:
             raise UsageError(
                 f"{where}: {names[0]} is the former name of {names[1]}, and both are set: "
                 f"keep {names[1]} alone"
@@ -46,6 +51,20 @@ def with_present_names(content: dict[str, Any], where: str) -> dict[str, Any]:
                 "not read the former name",
                 file=sys.stderr,
             )
-        renamed = {present[-1] if key == old else key: value for key, value in below.items()}
-        content = {**content, section: renamed}
+        content = _with_key_renamed(content, former, present[-1])
     return content
+
+
+def _section_at(content: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any] | None:
+    section: Any = content
+    for key in path:
+        section = section.get(key) if isinstance(section, dict) else None
+    return section if isinstance(section, dict) else None
+
+
+def _with_key_renamed(content: dict[str, Any], path: tuple[str, ...], name: str) -> dict[str, Any]:
+    """A copy in which the key at a path that exists has another name, in the same place."""
+    key, *rest = path
+    if not rest:
+        return {name if each == key else each: value for each, value in content.items()}
+    return {**content, key: _with_key_renamed(content[key], tuple(rest), name)}

@@ -296,7 +296,7 @@ class GateSettings(Section):
 
 
 class MonitorSettings(Section):
-    """When the live model is taken back (after each hour)."""
+    """When the live model is rolled back (after each hour)."""
 
     confidence: float = Field(
         0.99, gt=0.5, lt=1, description="that a model as good as the baseline stays one gate.period"
@@ -531,7 +531,7 @@ class Settings(BaseSettings):
     candidate: str | tuple[str, ...] = Field(
         "hrnn_trend", description="the models that may go live, by name; the gate judges each"
     )
-    watch: MonitorSettings = MonitorSettings()
+    monitor: MonitorSettings = MonitorSettings()
     retrain: RetrainSettings = RetrainSettings()
     replay: ReplaySettings = ReplaySettings()
     evaluation: EvaluationSettings = EvaluationSettings()

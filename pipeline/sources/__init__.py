@@ -9,7 +9,7 @@ from pipeline.hours import Hour
 from pipeline.settings.settings import SourceSettings
 from pipeline.sources import access_log
 from pipeline.sources.base import ParsedEvent, Parser, Refusal, Source
-from pipeline.sources.delimited import DelimitedSource
+from pipeline.sources.delimited import GENERIC, DelimitedSource
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.known_logs import KNOWN_LOGS
 
@@ -18,7 +18,7 @@ __all__ = ["SOURCE_NAMES", "ParsedEvent", "Parser", "Refusal", "Source", "source
 
 def _delimited(settings: SourceSettings, pattern: str) -> Source:
     return DelimitedSource(
-        "delimited",
+        GENERIC,
         pattern,
         settings.columns,
         delimiter=settings.delimiter,
@@ -58,7 +58,7 @@ _JSON_HAS_NONE = ("delimiter", "field_names", "header", "quote")
 
 # name -> how it is built, its default pattern, the settings that it fixes itself
 _SOURCES: dict[str, tuple[Callable[[SourceSettings, str], Source], str, tuple[str, ...]]] = {
-    "delimited": (_delimited, "**/*", ()),
+    GENERIC: (_delimited, "**/*", ()),
     "json_lines": (_json_lines, "**/*", _JSON_HAS_NONE),
     access_log.NAME: (access_log.source, access_log.PATTERN, _DESCRIPTION),
     **{name: (log.source, log.pattern, _DESCRIPTION) for name, log in KNOWN_LOGS.items()},

@@ -35,6 +35,20 @@ class UnreadableHeaderError(HourglassError):
     """A first line that is no header whatever the settings: it holds records, or is torn."""
 
 
+class HeaderError(HourglassError):
+    """A header that does not fit the settings.
+
+    ``fault`` says so of its file; ``reason``, short, is why the records below it are refused.
+    """
+
+    def __init__(self, file_name: str, fault: str, reason: str) -> None:
+        super().__init__(file_name, fault, reason)
+        self.file_name, self.fault, self.reason = map(str, self.args)  # without secrets
+
+    def __str__(self) -> str:
+        return f"{self.file_name}: {self.fault}"
+
+
 class Refusal(NamedTuple):
     """Why a line is not an event: short, and the same text for the same kind of fault."""
 
@@ -75,7 +89,7 @@ class Source(Protocol):
 
         Raises:
             UnreadableHeaderError: the first line holds line ends of another kind than its own.
-            HourglassError: the header lacks a column that is needed.
+            HeaderError: the header lacks a column that is needed, or is no header.
         """
 
     def arrival_hour(self, file_name: str) -> Hour | None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from pipeline.errors import HourglassError, UsageError
+from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
+    HeaderError,
     ParsedEvent,
     Parser,
     Refusal,
@@ -23,6 +24,9 @@ from pipeline.sources.base import (
 )
 from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, TimeUnit, event_builder, time_reader
 
+#: Name of the format whose columns the settings name.
+GENERIC = "delimited"
+NO_HEADER = "the file has no header line that can be read"
 OPEN_QUOTE = Refusal("a quote is not closed or is out of place")
 
 SplitLine = Callable[[str], list[str] | Refusal]
@@ -82,14 +86,15 @@ class DelimitedSource:
         names: Sequence[str] | Refusal = self.field_names
         if self.has_header:
             if header_line is None:
-                return refuse_all("the file has no header line that can be read")
+                return refuse_all(NO_HEADER)
             names = line_splitter(self.delimiter, self.quote)(header_line)
             # Line ends that this is not cut at: what follows them would pass for names of columns.
             unquoted = self.quote is None or self.quote not in header_line
             if names == STRAY_RETURN or (unquoted and len(header_line.splitlines()) > 1):
                 raise UnreadableHeaderError(f"{file_name}: its header {STRAY_RETURN.reason}")
             if isinstance(names, Refusal):
-                raise HourglassError(f"{file_name}: its header {names.reason}")
+                fault = f"its first line cannot be read as a header: {names.reason}"
+                raise HeaderError(file_name, fault, NO_HEADER)
             names = [name.strip() for name in names]
             if self.typed_header:
                 names = [name.partition(":")[0] for name in names]
@@ -101,17 +106,36 @@ class DelimitedSource:
 
     def rules(self) -> dict[str, Any]:
         """See :meth:`pipeline.sources.base.Source.rules`."""
-        return rules_of(self, "delimited")
+        return rules_of(self, GENERIC)
+
+    def _column_remedy(self, field: str, names: Sequence[str]) -> str:
+        """Which setting says that a column holds a field, and what else may be wrong."""
+        if self.name != GENERIC:
+            return (
+                f"in a log of the format {self.name} it holds the {field}: to read a log with "
+                f"other columns, set source.name to {GENERIC} and name them in source.columns"
+            )
+        remedy = f"source.columns.{field} says which column holds the {field}"
+        if not self.has_header:
+            return f"{remedy}, source.field_names how the columns are called"
+        if len(names) == 1:
+            return f"{remedy}, source.delimiter ({self.delimiter!r}) what stands between columns"
+        return remedy
 
     def _record_parser(self, names: Sequence[str], file_name: str) -> Parser:
         width = len(names)
 
-        def index_of(column: str | None) -> int:
+        def index_of(field: str, column: str | None) -> int:
             # One past the last field is the empty text that every record is given there.
-            return width if column is None else column_index(names, column, file_name)
+            if column is None:
+                return width
+            return column_index(names, column, file_name, self._column_remedy(field, names))
 
-        pick = itemgetter(*(index_of(getattr(self.columns, field)) for field in FIELD_ORDER))
-        context_at = [(field, index_of(column)) for field, column in self.columns.context.items()]
+        pick = itemgetter(*(index_of(field, getattr(self.columns, field)) for field in FIELD_ORDER))
+        context_at = [
+            (field, index_of(f"context.{field}", column))
+            for field, column in self.columns.context.items()
+        ]
         split = line_splitter(self.delimiter, self.quote)
         build = event_builder(
             time_reader(self.time_unit, self.epoch), self.default_event_type, self.event_types
@@ -135,15 +159,19 @@ class DelimitedSource:
         return parse
 
 
-def column_index(names: Sequence[str], column: str, file_name: str) -> int:
+def column_index(names: Sequence[str], column: str, file_name: str, remedy: str) -> int:
     """Where a column is in a header.
 
     Raises:
-        HourglassError: the header does not have the column, or has it twice.
+        HeaderError: the header does not have the column, or has it twice; ends in ``remedy``.
     """
     count = names.count(column)
     if count == 1:
         return names.index(column)
     wrong = "no column" if not count else f"{count} columns called"
     shown = ", ".join(names[:40])[:400]
-    raise HourglassError(f"{file_name}: {wrong} {column!r} among its columns: {shown}")
+    raise HeaderError(
+        file_name,
+        f"{wrong} {column!r} among its columns: {shown}; {remedy}",
+        f"the file's header has {wrong} {column!r}",
+    )

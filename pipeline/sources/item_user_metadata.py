@@ -92,7 +92,8 @@ def _typed_row_reader(header: str, id_column: IdColumn, path: Path) -> ReadRow:
                 split = by_delimiter
                 break
     columns = [name.strip().partition(":")[::2] for name in split(header)]
-    id_at = column_index([name for name, _ in columns], id_column, str(path))
+    remedy = f"call the column that identifies its rows {id_column}"
+    id_at = column_index([name for name, _ in columns], id_column, str(path), remedy)
 
     def read(line: str) -> dict[str, Any]:
         fields = split(line)

@@ -84,7 +84,7 @@ def test_an_hour_that_was_judged_already_leaves_nothing_to_do_but_to_recommend(
 ) -> None:
     tasks, commands = airflow.run("nobody", due=False)
     assert tasks["nothing_new"] == tasks["settled"] == tasks["recommend"] == "success"
-    for name in ("stale", "train", "evaluate", "watch", "gate", "ask", "promote", "approval"):
+    for name in ("stale", "train", "evaluate", "monitor", "gate", "ask", "promote", "approval"):
         assert tasks[name] == "skipped", name
     order = [line.partition("]")[0][1:] for line in commands]
     assert order == ["dataset", "judge", "recommend", "report"]
@@ -95,15 +95,15 @@ def test_an_earlier_hour_that_cannot_be_judged_keeps_the_newest_from_nothing(
 ) -> None:
     tasks, _ = airflow.run("nobody", failing="judge", needs_approval=False)
     assert tasks["judge"] == "failed"
-    for name in ("due", "train", "evaluate", "watch", "gate", "promote", "recommend"):
+    for name in ("due", "train", "evaluate", "monitor", "gate", "promote", "recommend"):
         assert tasks[name] == "success", name
     assert tasks["settled"] == "upstream_failed"  # and so the run fails
 
 
-def test_a_line_that_cannot_be_trained_keeps_nobody_from_being_watched(airflow: Airflow) -> None:
+def test_a_line_that_cannot_be_trained_keeps_nobody_from_being_monitored(airflow: Airflow) -> None:
     tasks, commands = airflow.run("nobody", failing="train", needs_approval=False)
     assert tasks["train"] == "failed"
-    for name in ("evaluate", "watch", "gate", "promote", "recommend", "report"):
+    for name in ("evaluate", "monitor", "gate", "promote", "recommend", "report"):
         assert tasks[name] == "success", name
     assert tasks["settled"] == "upstream_failed"  # and so the run fails
     assert given(commands, "monitor") == "[monitor][--dataset][d1]"
@@ -113,7 +113,7 @@ def test_without_a_data_set_nothing_is_judged_and_the_live_model_recommends(
     airflow: Airflow,
 ) -> None:
     tasks, commands = airflow.run("nobody", failing="dataset")
-    for name in ("judge", "due", "stale", "train", "evaluate", "watch", "gate", "settled"):
+    for name in ("judge", "due", "stale", "train", "evaluate", "monitor", "gate", "settled"):
         assert tasks[name] == "upstream_failed", name
     assert tasks["recommend"] == tasks["report"] == "success"
     assert [line.partition("]")[0] for line in commands] == ["[dataset", "[recommend", "[report"]

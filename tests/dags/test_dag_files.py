@@ -230,8 +230,8 @@ def test_retraining_asks_where_it_must_and_serves_whatever_comes_of_it(
         "due": ["evaluate", "nothing_new", "stale"],
         "stale": ["train"],
         "train": ["evaluate", "settled"],
-        "evaluate": ["watch"],
-        "watch": ["gate"],
+        "evaluate": ["monitor"],
+        "monitor": ["gate"],
         "gate": ["ask"],
         "ask": ["approval", "not_asked", "nothing_new", "recommend_meanwhile"],
         "recommend_meanwhile": ["recommend", "settled"],
@@ -257,7 +257,7 @@ def test_retraining_asks_where_it_must_and_serves_whatever_comes_of_it(
     # Without a data set nothing is due, and `due` is what succeeds before `evaluate` at least.
     assert found["due"]["trigger_rule"] == "all_done_min_one_success"
     assert found["evaluate"]["trigger_rule"] == "all_done_min_one_success"
-    for name in ("watch", "gate"):
+    for name in ("monitor", "gate"):
         assert found[name]["trigger_rule"] == "all_success"
     assert {name: found[name.partition(".")[2]]["kind"] for name in ASKING} == ASKING
 

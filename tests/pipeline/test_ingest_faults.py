@@ -80,7 +80,7 @@ def test_each_fault_is_told_with_file_line_and_reason_and_the_good_lines_get_in(
     assert 500 < torn < 1500
     wanted = {(name, number): reason for name, (_, number, reason) in FAULTS.items()}
     wanted["torn.csv", torn + 2] = f"gzip stream is cut off after line {torn + 1}"
-    wanted["column.csv", 2] = "the file's header lacks a needed column"
+    wanted["column.csv", 2] = "the file's header has no column 'user_id'"
     assert {at: reason for at, (reason, _) in found.items()} == wanted
     assert found["broken.csv", 2][1] == "<html>502 Bad Gateway</html>"
     assert found["latin.csv", 2][1] == "now,caf\\xe9,i,,,"

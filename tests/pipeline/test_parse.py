@@ -162,7 +162,7 @@ def test_an_id_may_be_as_long_as_the_setting_and_no_longer(path: Path, long: str
 
 def test_a_header_without_a_needed_column_refuses_every_line(path: Path) -> None:
     rows = rows_of(path, f"event_time,user,item_id\n{NOW_S},u,i\n{NOW_S},u,j\n")
-    assert reasons(rows) == ["the file's header lacks a needed column"] * 2
+    assert reasons(rows) == ["the file's header has no column 'user_id'"] * 2
     assert rows[-1]["records"] == 2
 
 

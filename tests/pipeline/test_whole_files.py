@@ -11,7 +11,7 @@ import pytest
 from fuzzed_logs import H0
 from landing_place import COUNTS, Place
 
-from pipeline.ingest.parse import NO_COLUMN, Bounds, file_rows
+from pipeline.ingest.parse import Bounds, file_rows
 from pipeline.ingest.summary import refused_lines
 from pipeline.lake.tables import QUARANTINE
 from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
@@ -22,6 +22,7 @@ NOW = H0.index * 3600
 HEADER = "event_time,user_id,item_id\n"
 RECORDS = f"{NOW},u,a\n{NOW},u,b\n"
 RETURN = "holds a carriage return"
+NO_COLUMN = "the file's header has no column 'event_time'"
 NO_HEADER = "the file has no header line that can be read"
 CSV: dict[str, Any] = {"name": "delimited"}
 BARE: dict[str, Any] = {
@@ -30,6 +31,17 @@ BARE: dict[str, Any] = {
     "field_names": ("event_time", "user_id", "item_id"),
 }
 JSON: dict[str, Any] = {"name": "json_lines"}
+CUT = ", source.delimiter (',') what stands between columns"
+
+
+def no_column(columns: str, more: str = "") -> str:
+    """What is wrong with a file that has these columns."""
+    return (
+        f"no column 'event_time' among its columns: {columns}; source.columns.event_time says "
+        f"which column holds the event_time{more}"
+    )
+
+
 OBJECTS = "".join(f'{{"event_time":{NOW},"user_id":"u","item_id":"{i}"}}\n' for i in "ab")
 
 
@@ -81,9 +93,49 @@ FILES: dict[str, tuple[dict[str, Any], bytes, int, list[str], str | None]] = {
         None,
     ),
     "a return in a quoted field": (CSV, f'{HEADER}{NOW},u,"a\rb"\n'.encode(), 1, [], None),
-    "a record for a header": (CSV, f"{NOW},u,a\n".encode(), 0, [NO_COLUMN], NO_COLUMN),
-    "a page for a log": (CSV, b"<html>502 Bad Gateway</html>", 0, [NO_COLUMN], NO_COLUMN),
-    "another header": (CSV, b"time,who,what\n1,u,a\n", 0, [NO_COLUMN], NO_COLUMN),
+    "a record for a header": (
+        CSV,
+        f"{NOW},u,a\n".encode(),
+        0,
+        [NO_COLUMN],
+        no_column(f"{NOW}, u, a"),
+    ),
+    "a page for a log": (
+        CSV,
+        b"<html>502 Bad Gateway</html>",
+        0,
+        [NO_COLUMN],
+        no_column("<html>502 Bad Gateway</html>", CUT),
+    ),
+    "another header": (
+        CSV,
+        b"time,who,what\n1,u,a\n",
+        0,
+        [NO_COLUMN],
+        no_column("time, who, what"),
+    ),
+    "another delimiter": (
+        CSV,
+        HEADER.replace(",", ";").encode() + b"1;u;a\n",
+        0,
+        [NO_COLUMN],
+        no_column("event_time;user_id;item_id", CUT),
+    ),
+    "a column twice": (
+        CSV,
+        b"event_time,user_id,user_id,item_id\n1,u,v,a\n",
+        0,
+        ["the file's header has 2 columns called 'user_id'"],
+        "2 columns called 'user_id' among its columns: event_time, user_id, user_id, item_id; "
+        "source.columns.user_id says which column holds the user_id",
+    ),
+    "a quote in the header": (
+        CSV,
+        b'event_time,"user_id,item_id\n1,u,a\n',
+        0,
+        [NO_HEADER],
+        "its first line cannot be read as a header: a quote is not closed or is out of place",
+    ),
     "utf-16": (
         CSV,
         utf16(HEADER),

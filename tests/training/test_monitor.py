@@ -1,7 +1,9 @@
-"""The watch: who stays live, who is taken back, and what comes in its stead."""
+"""The monitor: who stays live, who is rolled back, and what comes in its stead."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from benchmarks.gate_poison import rewrite_card
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import GateSettings, MonitorSettings, Settings
+from training.deployment import monitor, monitor_record
+from training.deployment.champion import changing
 from training.deployment.champion_history import champion_during, champion_periods
 from training.deployment.monitor import ChampionMonitor
 from training.deployment.monitor_record import (
@@ -32,6 +36,7 @@ from training.registry.champion_record import read_event
 from training.registry.mlflow_registry import Registry
 from training.registry.mlflow_run import log_training
 from training.registry.model_card import CARD_NAME
+from training.registry.record_chain import JOURNAL, verified_chain
 
 __all__ = ["registry"]
 FLOOR, BEFORE, LIVE = "recent-a", "hrnn-b", "hrnn-c"
@@ -42,7 +47,7 @@ N_USERS = 200
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     gate = GateSettings(baseline="my_recent", min_targets=50)
-    return Settings(work=tmp_path, gate=gate, watch=MonitorSettings(min_users=30))
+    return Settings(work=tmp_path, gate=gate, monitor=MonitorSettings(min_users=30))
 
 
 def with_three_champions(registry: Registry) -> None:
@@ -70,7 +75,7 @@ def skill(share: float, seed: int = 0) -> NDArray[np.int64]:
     return np.where(rng.random(2 * N_USERS) < share, 1, 400)
 
 
-def watch(
+def monitored(
     settings: Settings,
     registry: Registry,
     ranks: dict[str, NDArray[np.int64]],
@@ -100,18 +105,18 @@ def watch(
     )
     tenure = champion_during(champion_periods(registry, registry.records), hour)
     assert tenure is not None
-    watched, path = replace(judge, **changes)(tenure)
-    assert read_monitor_result(path) == watched
+    result, path = replace(judge, **changes)(tenure)
+    assert read_monitor_result(path) == result
     assert path.name.startswith(f"{hour}-{tenure.model_id}-")
-    return watched
+    return result
 
 
-def told(watched: MonitorResult) -> tuple[str, str]:
-    return watched.outcome.value, watched.reason
+def told(result: MonitorResult) -> tuple[str, str]:
+    return result.outcome.value, result.reason
 
 
 def test_a_model_better_than_the_floor_stays(settings: Settings, shop: Registry) -> None:
-    found = watch(settings, shop, {LIVE: skill(0.5), "recent-z": skill(0.3, 1)})
+    found = monitored(settings, shop, {LIVE: skill(0.5), "recent-z": skill(0.3, 1)})
     assert told(found) == ("kept", "not_below_floor")
     assert live_ids(shop) == (LIVE, BEFORE)
     assert found.numbers is not None
@@ -121,13 +126,13 @@ def test_a_model_better_than_the_floor_stays(settings: Settings, shop: Registry)
 
 
 def test_a_little_worse_by_chance_is_not_surely_worse(settings: Settings, shop: Registry) -> None:
-    found = watch(settings, shop, {LIVE: skill(0.29), "recent-z": skill(0.3, 1)})
+    found = monitored(settings, shop, {LIVE: skill(0.29), "recent-z": skill(0.3, 1)})
     assert told(found) == ("kept", "not_below_floor")
 
 
 def test_below_the_floor_the_previous_model_comes_back(settings: Settings, shop: Registry) -> None:
     ranks = {LIVE: skill(0.1), BEFORE: skill(0.5, 2), "recent-z": skill(0.4, 1)}
-    found = watch(settings, shop, ranks)
+    found = monitored(settings, shop, ranks)
     assert told(found) == ("replaced", "below_floor")
     assert found.replaced_by == BEFORE
     assert live_ids(shop) == (BEFORE, FLOOR)
@@ -145,7 +150,7 @@ def test_a_forged_model_is_taken_back_and_its_file_is_named(
     rewrite_card(shop.models / LIVE, metrics={"loss": 0.0})
     rewrite_card(shop.models / BEFORE, metrics={"loss": 0.0})
     ranks = {LIVE: skill(0.5), BEFORE: skill(0.5, 2), "recent-z": skill(0.3, 1)}
-    found = watch(settings, shop, ranks)
+    found = monitored(settings, shop, ranks)
     assert told(found) == ("replaced", "cannot_score")
     assert f"{LIVE}/{CARD_NAME}: not the card that MLflow recorded" in found.sentence
     assert found.replaced_by == "recent-z"  # the previous one is forged too
@@ -155,15 +160,15 @@ def test_a_finding_that_replaced_a_model_is_a_link_of_the_chain(
     settings: Settings, shop: Registry
 ) -> None:
     ranks = {LIVE: skill(0.1), BEFORE: skill(0.5, 2), "recent-z": skill(0.4, 1)}
-    watch(settings, shop, ranks)
-    (record,) = settings.path("watch").glob("*.json")
+    monitored(settings, shop, ranks)
+    (record,) = settings.path("monitor").glob("*.json")
     whole = record.read_bytes()
     record.unlink()
     for act in (
         lambda: roll_back_by_hand(shop, shop.records, "bad"),
         lambda: promote(shop, decided(shop, LIVE, hour="2016-03-14T16")),
     ):
-        with pytest.raises(HourglassError, match=f"watch/{record.name}: missing"):
+        with pytest.raises(HourglassError, match=f"monitor/{record.name}: missing"):
             act()
     record.write_bytes(whole)
     assert roll_back_by_hand(shop, shop.records, "bad").champion.model_id == FLOOR
@@ -173,7 +178,7 @@ def test_a_previous_model_below_the_floor_does_not_come_back(
     settings: Settings, shop: Registry
 ) -> None:
     ranks = {LIVE: skill(0.1), BEFORE: skill(0.1, 2), "recent-z": skill(0.4, 1)}
-    found = watch(settings, shop, ranks)
+    found = monitored(settings, shop, ranks)
     assert found.replaced_by == "recent-z"
     assert live_ids(shop) == ("recent-z", FLOOR)  # nobody goes back to hrnn-b either
     (_, _, _, now) = champion_periods(shop, shop.records)
@@ -183,7 +188,7 @@ def test_a_previous_model_below_the_floor_does_not_come_back(
 def test_a_previous_model_that_was_not_evaluated_does_not_come_back_but_may_later(
     settings: Settings, shop: Registry
 ) -> None:
-    found = watch(settings, shop, {LIVE: skill(0.1), "recent-z": skill(0.4, 1)})
+    found = monitored(settings, shop, {LIVE: skill(0.1), "recent-z": skill(0.4, 1)})
     assert found.replaced_by == "recent-z"
     assert live_ids(shop) == ("recent-z", BEFORE)
 
@@ -192,13 +197,13 @@ def test_a_previous_model_of_the_floors_line_is_never_below_it(
     settings: Settings, shop: Registry
 ) -> None:
     roll_back_by_hand(shop, shop.records, "first back to hrnn-b, before which the floor was live")
-    found = watch(settings, shop, {BEFORE: skill(0.1), "recent-z": skill(0.4, 1)})
+    found = monitored(settings, shop, {BEFORE: skill(0.1), "recent-z": skill(0.4, 1)})
     assert found.replaced_by == FLOOR
 
 
 def test_one_that_failed_to_score_is_replaced(settings: Settings, shop: Registry) -> None:
     ranks = {BEFORE: skill(0.5, 2), "recent-z": skill(0.4, 1)}
-    found = watch(settings, shop, ranks, failures={LIVE: "hrnn: out of memory"})
+    found = monitored(settings, shop, ranks, failures={LIVE: "hrnn: out of memory"})
     assert told(found) == ("replaced", "cannot_score")
     assert "hrnn: out of memory" in found.sentence
     assert live_ids(shop) == (BEFORE, FLOOR)
@@ -208,7 +213,7 @@ def test_one_that_does_not_load_is_replaced_even_on_bad_data(
     settings: Settings, shop: Registry
 ) -> None:
     (shop.models / LIVE / WEIGHTS_NAME).write_bytes(b"")
-    found = watch(settings, shop, {"recent-z": skill(0.4)}, quality_passed=False)
+    found = monitored(settings, shop, {"recent-z": skill(0.4)}, quality_passed=False)
     assert told(found) == ("replaced", "cannot_score")
     assert found.replaced_by == "recent-z"
 
@@ -219,7 +224,7 @@ def test_where_nothing_else_loads_the_champion_stays_and_people_are_told(
     for model_id in (LIVE, BEFORE, "recent-z"):
         (shop.models / model_id / WEIGHTS_NAME).write_bytes(b"")
     with pytest.raises(HourglassError, match="but nothing can replace it"):
-        watch(settings, shop, {})
+        monitored(settings, shop, {})
     assert live_ids(shop) == (LIVE, BEFORE)
 
 
@@ -228,26 +233,26 @@ def test_bad_data_condemn_nobody(
     settings: Settings, shop: Registry, passed: bool | None, reason: str
 ) -> None:
     ranks = {LIVE: skill(0.1), BEFORE: skill(0.5, 2), "recent-z": skill(0.4, 1)}
-    found = watch(settings, shop, ranks, quality_passed=passed)
+    found = monitored(settings, shop, ranks, quality_passed=passed)
     assert told(found) == ("unjudged", reason)
     assert live_ids(shop) == (LIVE, BEFORE)
 
 
 def test_few_users_condemn_nobody(settings: Settings, shop: Registry) -> None:
     few = {LIVE: skill(0.0)[:58], "recent-z": skill(1.0)[:58]}
-    assert told(watch(settings, shop, few)) == ("unjudged", "few_users")
+    assert told(monitored(settings, shop, few)) == ("unjudged", "few_users")
     enough = {LIVE: skill(0.0)[:60], "recent-z": skill(0.9)[:60]}
-    assert told(watch(settings, shop, enough, at="later")) == ("replaced", "below_floor")
+    assert told(monitored(settings, shop, enough, at="later")) == ("replaced", "below_floor")
 
 
 def test_a_model_that_was_not_evaluated_is_not_judged(settings: Settings, shop: Registry) -> None:
-    found = watch(settings, shop, {"recent-z": skill(0.4)})
+    found = monitored(settings, shop, {"recent-z": skill(0.4)})
     assert told(found) == ("unjudged", "not_evaluated")
 
 
 def test_the_floor_is_never_below_itself(settings: Settings, shop: Registry) -> None:
     ranks = {FLOOR: skill(0.1), "recent-z": skill(0.4, 1)}
-    found = watch(settings, shop, ranks, hour=Hour.parse("2016-03-14T13"))
+    found = monitored(settings, shop, ranks, hour=Hour.parse("2016-03-14T13"))
     assert told(found) == ("kept", "is_the_floor")
 
 
@@ -255,7 +260,7 @@ def test_the_judgement_of_its_predecessor_does_not_touch_a_new_champion(
     settings: Settings, shop: Registry
 ) -> None:
     ranks = {LIVE: skill(0.5), BEFORE: skill(0.1, 2), "recent-z": skill(0.4, 1)}
-    found = watch(settings, shop, ranks, hour=HOUR - 1)
+    found = monitored(settings, shop, ranks, hour=HOUR - 1)
     assert found.model.model_id == BEFORE
     assert told(found) == ("unjudged", "not_live_any_more")
     assert live_ids(shop) == (LIVE, BEFORE)
@@ -263,9 +268,9 @@ def test_the_judgement_of_its_predecessor_does_not_touch_a_new_champion(
 
 def test_judging_the_hour_again_changes_nothing(settings: Settings, shop: Registry) -> None:
     ranks = {LIVE: skill(0.1), BEFORE: skill(0.5, 2), "recent-z": skill(0.4, 1)}
-    once = watch(settings, shop, ranks)
+    once = monitored(settings, shop, ranks)
     live = live_ids(shop)
-    assert watch(settings, shop, ranks, at="later") == once
+    assert monitored(settings, shop, ranks, at="later") == once
     assert live_ids(shop) == live
 
 
@@ -277,7 +282,7 @@ def test_a_small_loss_is_seen_when_it_lasts(settings: Settings, shop: Registry) 
             BEFORE: skill(0.5, 999),
             "recent-z": skill(0.4, 501 + 2 * step),
         }
-        found = watch(settings, shop, ranks, hour=HOUR + step)
+        found = monitored(settings, shop, ranks, hour=HOUR + step)
         outcomes.append(found.outcome.value)
         if found.outcome.value == "replaced":
             break
@@ -299,7 +304,7 @@ def equal(n: int, skill_of_both: float = 0.4) -> dict[str, NDArray[np.int64]]:
 def test_looks_of_many_hours_that_overlap_count_their_events_once(
     settings: Settings, shop: Registry
 ) -> None:
-    found = [watch(settings, shop, equal(n), hour=HOUR + n, horizon=6) for n in range(14)]
+    found = [monitored(settings, shop, equal(n), hour=HOUR + n, horizon=6) for n in range(14)]
     numbers = [one.numbers for one in found if one.numbers is not None]
     # Hours 15, 21 and 3 make one chain of looks, 16, 22 and 4 the next.
     assert [one.chain for one in numbers] == [1] * 6 + [2] * 6 + [3] * 2
@@ -310,8 +315,8 @@ def test_looks_of_many_hours_that_overlap_count_their_events_once(
 
 
 def test_looks_of_another_length_begin_anew(settings: Settings, shop: Registry) -> None:
-    watch(settings, shop, equal(0))
-    found = watch(settings, shop, equal(1), hour=HOUR + 3, horizon=3)
+    monitored(settings, shop, equal(0))
+    found = monitored(settings, shop, equal(1), hour=HOUR + 3, horizon=3)
     assert found.numbers is not None
     assert found.numbers.chain == 1
 
@@ -327,7 +332,7 @@ def test_a_lasting_taste_of_users_who_return_is_no_proof(
     ranks = {"recent-z": first, LIVE: np.where(first == 1, 5, 1)}
     looks = []
     for n in range(30):
-        found = watch(settings, shop, ranks, hour=HOUR + n, user=user)
+        found = monitored(settings, shop, ranks, hour=HOUR + n, user=user)
         assert told(found) == ("kept", "not_below_floor")
         assert found.numbers is not None
         looks.append(found.numbers.sums)
@@ -339,22 +344,107 @@ def test_a_lasting_taste_of_users_who_return_is_no_proof(
 
 
 def test_people_are_counted_not_their_hours(settings: Settings, shop: Registry) -> None:
-    day = settings.model_copy(update={"watch": MonitorSettings(min_users=30, hours=24)})
+    day = settings.model_copy(update={"monitor": MonitorSettings(min_users=30, hours=24)})
     few = {LIVE: skill(0.0)[:58], "recent-z": skill(1.0)[:58]}
     for n in range(4):
-        found = watch(day, shop, few, hour=HOUR + n)
+        found = monitored(day, shop, few, hour=HOUR + n)
         assert told(found) == ("unjudged", "few_users")
     assert found.numbers is not None
     assert (found.numbers.users, found.numbers.targets, found.numbers.looks) == (29, 4 * 58, 4)
 
 
 def test_what_users_added_must_still_be_there(settings: Settings, shop: Registry) -> None:
-    watch(settings, shop, equal(0))
-    (file,) = (settings.path("watch") / "users").iterdir()
+    monitored(settings, shop, equal(0))
+    (file,) = (settings.path("monitor") / "users").iterdir()
     file.chmod(0o644)
     file.write_bytes(b"")
     with pytest.raises(HourglassError, match="changed after it was written"):
-        watch(settings, shop, equal(1), hour=HOUR + 1)
+        monitored(settings, shop, equal(1), hour=HOUR + 1)
+
+
+# Records that the version before wrote, to a folder and of a kind that were called otherwise
+
+
+@contextmanager
+def version_before() -> Iterator[None]:
+    """Records are written as that version wrote them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(monitor, "MONITOR_FOLDER", "watch")
+        patch.setattr(monitor, "MONITOR_KIND", "watch")
+        patch.setattr(monitor_record, "MONITOR_KIND", "watch")
+        yield
+
+
+def test_looks_of_the_version_before_count(settings: Settings, shop: Registry) -> None:
+    with version_before():
+        first = [monitored(settings, shop, equal(n), hour=HOUR + n) for n in range(2)]
+    assert {one.numbers.chain for one in first if one.numbers} == {1, 2}
+    before = sorted(settings.path("watch").rglob("*"))
+    third = monitored(settings, shop, equal(2), hour=HOUR + 2)
+    assert third.numbers is not None
+    assert third.numbers.chain == 3
+    assert sorted(settings.path("watch").rglob("*")) == before  # nothing is moved
+    between = monitor_results_between(settings.path("monitor"), HOUR, HOUR + 3)
+    assert [result for _, result in between] == [*first, third]
+    assert [path.parent.name for path, _ in between] == ["watch", "watch", "monitor"]
+
+
+def test_what_users_added_in_the_version_before_must_still_be_there(
+    settings: Settings, shop: Registry
+) -> None:
+    with version_before():
+        monitored(settings, shop, equal(0))
+    (file,) = (settings.path("watch") / "users").iterdir()
+    file.unlink()
+    with pytest.raises(HourglassError, match=f"{file.name}: gone"):
+        monitored(settings, shop, equal(1), hour=HOUR + 1)
+
+
+def test_of_an_hour_judged_by_both_versions_the_later_finding_counts(
+    settings: Settings, shop: Registry
+) -> None:
+    with version_before():
+        monitored(settings, shop, equal(0))
+    later = monitored(settings, shop, equal(0), at="later", quality_passed=False)
+    ((path, counts),) = monitor_results_between(settings.path("monitor"), HOUR, HOUR + 1)
+    assert (path.parent.name, counts) == ("monitor", later)
+
+
+def test_a_replacement_by_the_version_before_is_not_done_again(
+    settings: Settings, shop: Registry
+) -> None:
+    ranks = {LIVE: skill(0.1), BEFORE: skill(0.5, 2), "recent-z": skill(0.4, 1)}
+    with version_before():
+        once = monitored(settings, shop, ranks)
+    assert once.replaced_by == BEFORE
+    live = live_ids(shop)
+    assert monitored(settings, shop, ranks, at="later") == once
+    assert live_ids(shop) == live
+    # Its link still names the folder of that version.
+    (record,) = settings.path("watch").glob("*.json")
+    whole = record.read_bytes()
+    record.unlink()
+    with pytest.raises(HourglassError, match=f"watch/{record.name}: missing"):
+        roll_back_by_hand(shop, shop.records, "bad")
+    record.write_bytes(whole)
+    assert roll_back_by_hand(shop, shop.records, "bad").champion.model_id == FLOOR
+
+
+def test_a_chain_that_begins_takes_the_findings_of_both_versions(
+    settings: Settings, shop: Registry
+) -> None:
+    ranks = {LIVE: skill(0.1), BEFORE: skill(0.1, 2), "recent-z": skill(0.4, 1)}
+    with version_before():
+        monitored(settings, shop, ranks)
+    promote(shop, decided(shop, LIVE, hour="2016-03-14T16"))
+    monitored(settings, shop, ranks, hour=HOUR + 3)
+    records = [next(settings.path(name).glob("*.json")) for name in ("watch", "monitor")]
+    # As in a lake from before there was a chain.
+    shop.client.delete_registered_model_tag(shop.name, "record_chain")
+    (shop.records / JOURNAL).unlink()
+    with changing(shop.records, "beginning the chain"):
+        chain = verified_chain(shop)
+    assert {f"{path.parent.name}/{path.name}" for path in records} <= chain.digests.keys()
 
 
 # What a finding must know
@@ -369,10 +459,10 @@ def test_a_model_that_learned_from_the_hour_is_not_judged_on_it(
     install_first(registry, FLOOR, registry.records)
     promote(registry, decided(registry, LIVE))
     ranks = {LIVE: skill(0.9), "recent-z": skill(0.4, 1)}
-    found = watch(settings, registry, ranks)
+    found = monitored(settings, registry, ranks)
     assert told(found) == ("unjudged", "learned_from_the_hour")
     assert found.numbers is None
-    assert told(watch(settings, registry, ranks, hour=HOUR + 1)) == ("kept", "not_below_floor")
+    assert told(monitored(settings, registry, ranks, hour=HOUR + 1)) == ("kept", "not_below_floor")
 
 
 def test_a_previous_model_that_learned_from_the_hour_is_of_unknown_worth(
@@ -385,30 +475,30 @@ def test_a_previous_model_that_learned_from_the_hour_is_of_unknown_worth(
     promote(registry, decided(registry, BEFORE))
     promote(registry, decided(registry, LIVE, hour="2016-03-14T14"))
     ranks = {LIVE: skill(0.1), BEFORE: skill(0.9, 2), "recent-z": skill(0.4, 1)}
-    assert watch(settings, registry, ranks).replaced_by == "recent-z"
+    assert monitored(settings, registry, ranks).replaced_by == "recent-z"
 
 
 def test_who_knows_less_of_an_hour_does_not_take_the_place_of_who_knew_more(
     settings: Settings, shop: Registry
 ) -> None:
-    good = watch(settings, shop, equal(0))
+    good = monitored(settings, shop, equal(0))
     assert good.reason == "not_below_floor"
-    again = watch(settings, shop, {"recent-z": skill(0.4)}, at="later")
+    again = monitored(settings, shop, {"recent-z": skill(0.4)}, at="later")
     assert again == good
-    assert watch(settings, shop, equal(0), at="later", quality_passed=None) == good
-    assert len(list(settings.path("watch").glob("*.json"))) == 1
+    assert monitored(settings, shop, equal(0), at="later", quality_passed=None) == good
+    assert len(list(settings.path("monitor").glob("*.json"))) == 1
     # That the data turned out to be bad is more than was known.
-    bad = watch(settings, shop, equal(0), at="later", quality_passed=False)
+    bad = monitored(settings, shop, equal(0), at="later", quality_passed=False)
     assert bad.reason == "bad_data"
-    ((_, counts),) = monitor_results_between(settings.path("watch"), HOUR, HOUR + 1)
+    ((_, counts),) = monitor_results_between(settings.path("monitor"), HOUR, HOUR + 1)
     assert counts == bad
 
 
 def test_who_knows_more_of_an_hour_takes_the_place_of_who_knew_less(
     settings: Settings, shop: Registry
 ) -> None:
-    assert watch(settings, shop, {"recent-z": skill(0.4)}).reason == "not_evaluated"
-    good = watch(settings, shop, equal(0), at=None)
+    assert monitored(settings, shop, {"recent-z": skill(0.4)}).reason == "not_evaluated"
+    good = monitored(settings, shop, equal(0), at=None)
     assert good.reason == "not_below_floor"
-    ((_, counts),) = monitor_results_between(settings.path("watch"), HOUR, HOUR + 1)
+    ((_, counts),) = monitor_results_between(settings.path("monitor"), HOUR, HOUR + 1)
     assert counts == good

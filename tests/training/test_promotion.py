@@ -119,8 +119,13 @@ def test_a_first_promotion_needs_no_champion(registry: Registry) -> None:
 def test_a_held_decision_says_so_and_changes_nothing(floored: Registry) -> None:
     done = promote(floored, decided(floored, "hrnn-b", outcome="hold"))
     assert not done.changed
-    assert done.sentence == "hrnn-b is held: hrnn-b was compared."
+    assert done.sentence == "held: hrnn-b was compared."
     assert live_ids(floored) == ("recent-a", None)
+
+
+def test_a_sentence_that_names_no_candidate_gets_its_name(floored: Registry) -> None:
+    late = decided(floored, "hrnn-b", outcome="hold", sentence="Too few events yet.")
+    assert promote(floored, late).sentence == "hrnn-b is held: Too few events yet."
 
 
 def refuses(registry: Registry, decision: Path, sentence: str, refit: str | None = None) -> None:
@@ -131,7 +136,7 @@ def refuses(registry: Registry, decision: Path, sentence: str, refit: str | None
 
 
 def test_a_blocked_decision_is_refused(floored: Registry) -> None:
-    refuses(floored, decided(floored, "hrnn-b", outcome="block"), "hrnn-b is blocked")
+    refuses(floored, decided(floored, "hrnn-b", outcome="block"), "^blocked: hrnn-b was compared")
 
 
 def test_a_tampered_decision_is_refused(floored: Registry) -> None:

@@ -219,7 +219,7 @@ def test_a_link_that_was_touched_stops_every_act(lived: Registry, what: str) -> 
     touched = {
         "removed": [*links[:3], *links[4:]],
         "swapped": [*links[:2], links[3], links[2], *links[4:]],
-        "changed": [*links[:2], links[2].replace(b"decision", b"watch"), *links[3:]],
+        "changed": [*links[:2], links[2].replace(b"decision", b"monitor"), *links[3:]],
         "cut": links[1:3],
         "tail": links[:-1],
         "gone": [],

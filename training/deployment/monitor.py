@@ -16,6 +16,7 @@ from pipeline.text.wording import counted, verb
 from training.deployment.champion import changing, loadable
 from training.deployment.champion_history import ChampionPeriod
 from training.deployment.monitor_record import (
+    MONITOR_KIND,
     MonitorNumbers,
     MonitorOutcome,
     MonitorResult,
@@ -47,7 +48,12 @@ from training.registry.mlflow_registry import (
 )
 from training.registry.model_card import read_card
 from training.registry.model_store import available
-from training.registry.record_chain import is_linked, link_record, verified_chain
+from training.registry.record_chain import (
+    MONITOR_FOLDER,
+    is_linked,
+    link_record,
+    verified_chain,
+)
 
 Verdict = tuple[MonitorOutcome, str, str]  # outcome, reason code, sentence
 
@@ -75,7 +81,7 @@ class ChampionMonitor:
             HourglassError: the model must be replaced, but nothing that it could be replaced by
                 loads; a record cannot be read or written, or is missing or was changed.
         """
-        folder = self.settings.path("watch")
+        folder = self.settings.path(MONITOR_FOLDER)
         before = monitor_results_between(folder, self.hours.first, self.hours.first + 1)
         for path, earlier in before:
             if earlier.outcome is MonitorOutcome.REPLACED and self._is_linked(path):
@@ -89,7 +95,7 @@ class ChampionMonitor:
         record = write_monitor_result(folder, result)
         if result.outcome is MonitorOutcome.REPLACED:
             with changing(self.registry.records, f"noting what became of {result.model.model_id}"):
-                link_record(self.registry, verified_chain(self.registry), record, "watch")
+                link_record(self.registry, verified_chain(self.registry), record, MONITOR_KIND)
         return result, record
 
     def _is_linked(self, record: Path) -> bool:
@@ -120,7 +126,7 @@ class ChampionMonitor:
         )
         verdict = self._without_figures(period)
         if verdict is None:
-            folder = self.settings.path("watch")
+            folder = self.settings.path(MONITOR_FOLDER)
             now = self._evidence_on(period.model_id)
             if now is not None:
                 period_h = parse_duration_h(gate.period)
@@ -166,7 +172,7 @@ class ChampionMonitor:
                 f"{model_id} and the baseline {self.settings.gate.baseline} were not both "
                 f"evaluated on {self.hours}: run hourglass evaluate.",
             )
-        least = self.settings.watch.min_users
+        least = self.settings.monitor.min_users
         if numbers.users < least:
             return (
                 MonitorOutcome.UNJUDGED,
@@ -251,7 +257,9 @@ class ChampionMonitor:
         now = self._evidence_on(before.model_id)
         if now is None:
             return None
-        return not is_below(monitor_numbers(self.settings, now, []), self.settings.watch.min_users)
+        return not is_below(
+            monitor_numbers(self.settings, now, []), self.settings.monitor.min_users
+        )
 
     def _knows_the_hours(self, model_id: str) -> bool:
         """Whether a model learned from what would judge it."""

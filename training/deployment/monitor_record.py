@@ -1,6 +1,8 @@
-"""Watch records: what was found of the live model in each judged hour, written once.
+"""Records of the monitor: what was found of the live model in each judged hour, written once.
 
-``<work>/watch/<hour>-<model_id>-<12 hex>.json``; ``users/`` beside them holds what each user added.
+``<work>/monitor/<hour>-<model_id>-<12 hex>.json``; ``users/`` beside them has what each user added.
+Versions before wrote them to ``<work>/watch/``, and the chain of records names them by that folder:
+they are read where they lie, and never moved.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from pipeline.hours import Hour
 from pipeline.sealed_json import FORMAT, read_record, write_record
 from training.gate.sequential_test import Sums
 from training.registry.champion_record import ModelRef
+from training.registry.record_chain import FORMER_MONITOR_FOLDER
 
+MONITOR_KIND = "monitor"
+_FORMER_KIND = "watch"
 _HOUR_CHARS = 13
 # Reasons of a finding that knew too little; they say nothing against one that knew more.
 _UNINFORMED = frozenset({"not_evaluated", "learned_from_the_hour", "data_not_validated"})
@@ -90,13 +95,18 @@ class MonitorResult:
         return self.reason not in _UNINFORMED
 
 
+def folders_with_records(folder: Path) -> tuple[Path, Path]:
+    """Where records are read: beside the folder they are written to, the one of versions before."""
+    return folder.with_name(FORMER_MONITOR_FOLDER), folder
+
+
 def write_monitor_result(folder: Path, result: MonitorResult) -> Path:
     """Write the record of a finding.
 
     Raises:
         HourglassError: a file of that name holds something else.
     """
-    content = {"format": FORMAT, "kind": "watch", **asdict(result)}
+    content = {"format": FORMAT, "kind": MONITOR_KIND, **asdict(result)}
     content |= {"first": str(result.first), "stop": str(result.stop)}
     return write_record(folder, f"{result.first}-{result.model.model_id}", content)
 
@@ -110,7 +120,7 @@ def read_monitor_result(path: Path) -> MonitorResult:
     content = dict(read_record(path).content)
     try:
         kind, _ = content.pop("kind"), content.pop("format")
-        if kind != "watch":
+        if kind not in (MONITOR_KIND, _FORMER_KIND):
             raise HourglassError(f"{path}: a {kind} record, not one of the monitor")
         numbers, users = content.pop("numbers"), content.pop("users", None)
         if numbers is not None:
@@ -136,18 +146,20 @@ def monitor_results_between(
     """The findings about hours that begin in a range, in order.
 
     Of one hour the one made last counts, of those that knew what they had to know if there are any.
+    Those that a version before wrote to its own folder count too.
 
     Raises:
         HourglassError: one of them was changed.
     """
     by_hour: dict[Hour, tuple[Path, MonitorResult]] = {}
-    for path in sorted(folder.glob("[0-9]*.json")):
+    paths = [path for each in folders_with_records(folder) for path in each.glob("[0-9]*.json")]
+    for path in sorted(paths, key=lambda path: path.name):
         if not str(first) <= path.name[:_HOUR_CHARS] < str(stop):
             continue
-        watched = read_monitor_result(path)
-        earlier = by_hour.get(watched.first)
-        if earlier is None or _weight(earlier[1]) <= _weight(watched):
-            by_hour[watched.first] = (path, watched)
+        result = read_monitor_result(path)
+        earlier = by_hour.get(result.first)
+        if earlier is None or _weight(earlier[1]) <= _weight(result):
+            by_hour[result.first] = (path, result)
     return [by_hour[hour] for hour in sorted(by_hour)]
 
 

@@ -3,9 +3,9 @@
 Two questions, which share the risk ``1 - confidence`` of taking back, at any hour of one period of
 the gate, a model that is as good as the baseline:
 
-- the latest ``watch.hours`` hours together: a one-sided limit of the mean difference, with its half
-  of the risk divided by the looks that a period may hold, one an hour (Bonferroni), so that a crash
-  is seen at once;
+- the latest ``monitor.hours`` hours together: a one-sided limit of the mean difference, with its
+  half of the risk divided by the looks that a period may hold, one an hour (Bonferroni), so that a
+  crash is seen at once;
 - all looks of the period at the model since it went live: the sequential test of the gate with the
   roles exchanged, so that a small loss is seen in the end.
 
@@ -99,17 +99,17 @@ def monitor_numbers(
     """What the looks at a model, each of baseline minus live, say together.
 
     Args:
-        settings: ``watch`` and ``gate``.
+        settings: ``monitor`` and ``gate``.
         now: the look at the hours that are judged.
         earlier: of the period, in order; none overlaps another or those hours.
     """
-    watch, gate = settings.watch, settings.gate
-    half = (1.0 - watch.confidence) / 2.0
+    monitor, gate = settings.monitor, settings.gate
+    half = (1.0 - monitor.confidence) / 2.0
     looks = [*earlier, now.look]
     hours = now.look.hours
     confidence = 1.0 - half / max(1, parse_duration_h(gate.period))
     latest = [
-        look for look in looks if look is now.look or look.hours.first >= hours.stop - watch.hours
+        look for look in looks if look is now.look or look.hours.first >= hours.stop - monitor.hours
     ]
     whole = sums_of(merge_user_sums([look.user_sums for look in latest]))
     loss = contrast(whole, confidence)
@@ -167,9 +167,10 @@ def earlier_looks(folder: Path, result: MonitorResult, period_h: int) -> list[Mo
     length = result.stop.index - result.first.index
     return [
         MonitorLook(
-            HourRange(earlier.first, earlier.stop), read_user_sums(folder, *_named(earlier.users))
+            HourRange(earlier.first, earlier.stop),
+            read_user_sums(path.parent, *_named(earlier.users)),
         )
-        for _, earlier in results
+        for path, earlier in results
         if earlier.users is not None
         and (result.first.index - earlier.first.index) % length == 0
         and (earlier.model, earlier.since_record, earlier.rule)

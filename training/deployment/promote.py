@@ -94,12 +94,10 @@ def promote(
     decision = read_decision(decision_file)
     candidate = decision.candidate_id
     if decision.outcome is Outcome.BLOCK:
-        raise HourglassError(f"{candidate} is blocked: {decision.sentence}")
+        raise HourglassError(_kept_back("blocked", decision))
     if decision.outcome is Outcome.HOLD:
         live = champion(registry)
-        return Promotion(
-            False, live, _previous(registry, live), f"{candidate} is held: {decision.sentence}"
-        )
+        return Promotion(False, live, _previous(registry, live), _kept_back("held", decision))
     records = registry.records
     with changing(records, f"promoting {candidate}", wait_s):
         chain = verified_chain(registry, since=f"{records.name}/{decision.record.path.name}")
@@ -144,6 +142,13 @@ def promote(
         )
         installed, _ = make_live(registry, chain, event)
     return Promotion(True, installed, live, sentence)
+
+
+def _kept_back(how: str, decision: DecisionRecord) -> str:
+    """Why a candidate does not go live; a sentence that names it need not name it twice."""
+    if decision.sentence.startswith(f"{decision.candidate_id} "):
+        return f"{how}: {decision.sentence}"
+    return f"{decision.candidate_id} is {how}: {decision.sentence}"
 
 
 def _previous(registry: Registry, live: LiveModel | None) -> LiveModel | None:

@@ -151,7 +151,7 @@ def train(
 
 
 def _baseline_first(models: Sequence[ModelConfig], baseline: str) -> list[ModelConfig]:
-    """Whatever fails, the live model can then be watched against the baseline."""
+    """Whatever fails, the live model can then be monitored against the baseline."""
     return sorted(models, key=lambda model: model.name != baseline)
 
 

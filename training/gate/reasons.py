@@ -75,7 +75,7 @@ _GATE: Mapping[str, str] = {
     "check_failed": "a check of the gate failed to run",
     "no_checks": "no comparison was asked for",
 }
-_WATCH: Mapping[str, str] = {
+_MONITOR: Mapping[str, str] = {
     "cannot_score": "the live model could not score",
     "is_the_floor": "the live model is the baseline itself",
     "bad_data": "a critical expectation failed in the hour",
@@ -126,7 +126,7 @@ _TIMES = {
 #: By the step that gives them; for the reference pages.
 REASONS_BY_STEP: Mapping[str, Mapping[str, str]] = {
     "gate": {**_GATE, **_COMPARED, **_TIMES},
-    "watch": _WATCH,
+    "monitor": _MONITOR,
     "what is live": _LIVE,
     "stale": _RETRAIN,
     "slices": _SLICES,

@@ -184,13 +184,13 @@ def judge_hour(ctx: CommandContext, first: Hour) -> tuple[str, str]:
     train_step(ctx, data, [configured(settings, settings.gate.baseline)], TrainOptions())
     fits = _fits_at(settings, first, dataset)
     evaluate_step(ctx, data)
-    watching = monitor_champion(ctx, data).line
+    monitored = monitor_champion(ctx, data).line
     if not fits:
-        sentence = f"no candidate has a sound fit from before {first}; {watching}"
+        sentence = f"no candidate has a sound fit from before {first}; {monitored}"
         note_judged(settings, first, PASSED, sentence)
         return PASSED, sentence
     verdict = run_gate(ctx, data, fits).value
-    return verdict.outcome, f"{verdict.sentence}; {watching}"
+    return verdict.outcome, f"{verdict.sentence}; {monitored}"
 
 
 def _validated(ctx: CommandContext, hours: HourRange) -> None:

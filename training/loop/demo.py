@@ -41,7 +41,7 @@ def demo_settings(source: str, raw: Path | None, hours: int | None, work: Path) 
     if source not in presets():
         raise UsageError(
             f"no demo for source {source!r}: use one of {', '.join(presets())}, "
-            "or write a hourglass.yaml (see the README)"
+            "or write a hourglass.yaml (see docs/tutorial.md#your-own-logs)"
         )
     content: dict[str, Any] = yaml.safe_load((_PRESETS / f"{source}.yaml").read_text("utf-8"))
     source_dir = work.absolute() / source

@@ -8,7 +8,7 @@ of its name does, so that a person, Airflow and this loop end in the same state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _EVENTS: tuple[Kind, ...] = ("events",)
 _SESSIONS: tuple[Kind, ...] = ("sessions",)
+# By what the version before called them; the next version leaves these out.
+_FORMER_STEPS = {"watch": "monitor"}
 
 
 @dataclass
@@ -79,7 +81,7 @@ def run_hour(
         "sentence": hour.sentence,
         "champion": hour.champion,
         "recommendations": hour.recommendations,
-        "seconds": hour.seconds,
+        "seconds": _with_former_names(hour.seconds),
     }
     return StepResult(hour, f"{stop - 1}: {hour.outcome}; {hour.champion} is live", facts)
 
@@ -121,7 +123,7 @@ def learn(ctx: CommandContext, stop: Hour, steps: Steps, catch_up: bool = False)
 
 
 def _challenge(ctx: CommandContext, stop: Hour, tries: _Tries, hour: HourDone) -> None:
-    """Freeze, train, evaluate, watch, gate and promote, as far as each can be done.
+    """Freeze, train, evaluate, monitor, gate and promote, as far as each can be done.
 
     Raises:
         NothingHappenedError: the hours hold nothing to judge anybody on.
@@ -140,7 +142,7 @@ def _challenge(ctx: CommandContext, stop: Hour, tries: _Tries, hour: HourDone) -
         done(hour.leaderboard.line)
     if hour.leaderboard is None:
         return
-    with tries("watch") as done:
+    with tries("monitor") as done:
         done(monitor_champion(ctx, data).line)
     with tries("gate") as done:
         decided = run_gate(ctx, data)
@@ -200,6 +202,12 @@ def _trained(ctx: CommandContext, data: HourData) -> str:
     lines = models_to_train(ctx.settings, worth.value)
     names = ", ".join(model.line for model in train_step(ctx, data, lines, TrainOptions()))
     return f"{names}; {worth.line}" if ctx.settings.retrain.skip else names
+
+
+def _with_former_names(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by step; one that was renamed stands there under its former name too, for now."""
+    former = {old: seconds[new] for old, new in _FORMER_STEPS.items() if new in seconds}
+    return {**seconds, **former}
 
 
 class _Tries:

@@ -1,7 +1,7 @@
 """What a sequence encoder is given and what it gives back; the one place where models differ.
 
 Step k is told event k - 1 and the coming request, and its state predicts event k.  State k sees
-steps up to k only: `tests/training/test_encoders.py` holds every encoder to that.
+steps up to k only: `tests/training/encoders/` holds every encoder to that.
 
 B rows, T steps, I numbers that a step is told, D width of item vectors and states, W of a user's
 vector.

@@ -45,6 +45,9 @@ from training.registry.champion_record import read_event
 from training.registry.mlflow_registry import Registry, chain_head, champion, set_chain_head
 
 JOURNAL = "chain.jsonl"
+MONITOR_FOLDER = "monitor"  # of the work folder: what the monitor found
+# Links of versions before name records in it, so none of them is ever moved.
+FORMER_MONITOR_FOLDER = "watch"
 UNLINKED = "unlinked"  # below the decisions: records that no link names
 KEY_VARIABLE = "HOURGLASS_RECORD_KEY"
 ANCHOR = "anchor"
@@ -330,7 +333,8 @@ def _first_anchor(lines: list[bytes]) -> dict[str, str] | None:
 
 def _anchor_content(records: Path, **facts: object) -> dict[str, Any]:
     named = [records / name for name in _names(records) if is_record(Path(name))]
-    named += list(_replacing_monitor_records(records.parent / "watch"))
+    for folder in (FORMER_MONITOR_FOLDER, MONITOR_FOLDER):
+        named += _replacing_monitor_records(records.parent / folder)
     digests = {
         _file_of(records, path): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(named)

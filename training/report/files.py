@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import heapq
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import Record, dated_records, read_record
-from training.deployment.monitor_record import MonitorResult, read_monitor_result
+from training.deployment.monitor_record import (
+    MonitorResult,
+    folders_with_records,
+    read_monitor_result,
+)
 from training.evaluation.evaluate import (
     INDEX_NAME,
     Evaluation,
@@ -31,7 +36,7 @@ def decisions(folder: Path, hours: HourRange, at_least: int) -> tuple[list[Recor
     Returns:
         The records, and one sentence for each file that is damaged.
     """
-    records, damaged = _read_all(_files_of(folder, hours, at_least), read_record)
+    records, damaged = _read_all(_files_of([folder], hours, at_least), read_record)
     return [record for record in records if record.content.get("kind") == "decision"], damaged
 
 
@@ -40,7 +45,9 @@ def monitored(folder: Path, hours: HourRange) -> tuple[list[MonitorResult], list
 
     Of several findings about an hour the one made last comes first.
     """
-    results, damaged = _read_all(_files_of(folder, hours, 1), read_monitor_result)
+    results, damaged = _read_all(
+        _files_of(folders_with_records(folder), hours, 1), read_monitor_result
+    )
     results.sort(key=lambda result: (result.first, result.at or ""), reverse=True)
     return results, damaged
 
@@ -57,10 +64,15 @@ def _read_all(paths: list[Path], read: Callable[[Path], T]) -> tuple[list[T], li
     return records, damaged
 
 
-def _files_of(folder: Path, hours: HourRange, at_least: int) -> list[Path]:
+def _files_of(folders: Iterable[Path], hours: HourRange, at_least: int) -> list[Path]:
     """Records by the hour in their name, the newest first; of one hour, the last written."""
     paths: list[tuple[Hour, Path]] = []
-    for hour, path in dated_records(folder, stop=hours.stop, newest_first=True):
+    dated = heapq.merge(
+        *(dated_records(folder, stop=hours.stop, newest_first=True) for folder in folders),
+        key=lambda entry: entry[1].name,
+        reverse=True,
+    )
+    for hour, path in dated:
         if hour < hours.first and len(paths) >= at_least and hour != paths[-1][0]:
             break
         paths.append((hour, path))

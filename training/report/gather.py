@@ -17,7 +17,7 @@ from training.evaluation.evaluate import Evaluation
 from training.registry.champion_card import verify_card
 from training.registry.mlflow_registry import LiveModel, Registry, aliased
 from training.registry.model_card import read_card, verify_file
-from training.registry.record_chain import chain_problem
+from training.registry.record_chain import MONITOR_FOLDER, chain_problem
 from training.report import traffic_lights
 from training.report.champion import (
     CurrentChampion,
@@ -75,7 +75,7 @@ def model_health(
     """
     gate, folder = settings.gate, settings.path("decisions")
     records, damaged = decisions(folder, hours, SHOWN_DECISIONS)
-    monitor_results, damaged_results = monitored(settings.path("watch"), hours)
+    monitor_results, damaged_results = monitored(settings.path(MONITOR_FOLDER), hours)
     judged, damaged_evaluations = evaluations(settings.path("evaluations"), hours)
     last = judged[-1] if judged else None
     decided_on: list[DecisionRow] = []

@@ -15,7 +15,7 @@ from training.report.decisions import DecisionRow
 from training.report.files import judged_hours
 
 _REMEDIES = {
-    "data_quality_failed": "see what failed above, and accept or mend those hours",
+    "data_quality_failed": "see Failed expectations, and mend or accept those hours",
     "data_quality_unknown": "run hourglass validate, then evaluate and gate again",
     "missing_ranks": "run hourglass evaluate and gate again",
     "different_targets": "run hourglass evaluate and gate again",
@@ -25,6 +25,15 @@ _REMEDIES = {
 
 # Reasons of the monitor for not judging that no one can mend.
 _NOBODY_TO_BLAME = ("few_users", "not_live_any_more")
+# What to do about an hour that it could not judge.
+_UNJUDGED = {
+    "few_users": "nothing to do, its users count together with those of the next hours",
+    "not_live_any_more": "nothing to do, the model that is live now is judged on its own hours",
+    "bad_data": "mend or accept those hours (see Expectations), then run hourglass monitor again",
+    "data_not_validated": "run hourglass validate {hours}, then hourglass monitor again",
+    "learned_from_the_hour": "nothing to do, hours that it did not learn from will tell",
+    "not_evaluated": "after that run hourglass monitor again",
+}
 
 
 def champion_light(live: CurrentChampion | None, failure: str | None, judged: bool) -> StatusLight:
@@ -104,35 +113,52 @@ def baseline_light(
     name = "Baseline"
     if not results:
         since = live.period.since_hour if live else None
+        nothing = "No live model was compared with the baseline yet"
         if live is None:
-            why = "The monitor has judged no hour yet: it needs a live model."
+            why = "since none is live: run hourglass gate, which makes the baseline live."
         elif stop and since and since >= stop:
             why = (
-                f"{live.period.name} is live from {since} on: the monitor judges it when that hour "
-                "has events."
+                f"and {live.period.name} is live from {since} on: nothing to do, the monitor "
+                "judges it when that hour is over and has events."
             )
         else:
-            why = "The monitor has judged no hour yet: run hourglass monitor."
-        return StatusLight(name, "grey", why)
+            why = "so nobody knows whether it is better: run hourglass monitor."
+        return StatusLight(name, "grey", f"{nothing}, {why}")
     last = results[0]
     gain = last.numbers
     replaced = sum(result.outcome is MonitorOutcome.REPLACED for result in results)
     colour: Colour = "amber"
     if last.outcome is MonitorOutcome.REPLACED:
-        remedy = " Find out why before that model is promoted again."
+        remedy = "So it was rolled back: find out why before that model is promoted again."
     elif last.outcome is MonitorOutcome.UNJUDGED:
         colour = "grey" if last.reason in _NOBODY_TO_BLAME else "amber"
-        remedy = " Nobody knows how well the live model did."
+        hours = f"--from {last.first} --to {last.stop}"
+        to_do = _UNJUDGED.get(last.reason, "look at the next hours").format(hours=hours)
+        remedy = f"So nobody knows how well the model did: {to_do}."
     elif gain is not None and gain.upper < 0:
-        colour, remedy = "red", " It is below the baseline and still live: hourglass rollback."
+        colour = "red"
+        remedy = "It is surely below the baseline and still live: run hourglass rollback."
     elif gain is not None and gain.difference < 0:
-        remedy = " It is below the baseline, though not surely."
+        remedy = (
+            "It is below the baseline, though not surely, so it stays live: look at the next "
+            "hours; if that lasts, the monitor rolls it back."
+        )
     elif replaced:
-        remedy = f" The monitor replaced a model {counted(replaced, 'time')} in these hours."
+        remedy = (
+            f"So it stays live, but the monitor rolled a model back {counted(replaced, 'time')} in "
+            "these hours: see which under Live model."
+        )
+    elif gain is None:
+        colour = "green"
+        remedy = "It stays live until the gate finds a better model: nothing to do."
     else:
-        colour, remedy = "green", ""
-    when = "" if str(last.first) in last.sentence else f"{last.first}: "
-    return StatusLight(name, colour, f"{when}{last.sentence.rstrip('.')}.{remedy}")
+        colour, remedy = "green", "So it stays live: nothing to do."
+    when = "" if str(last.first) in last.sentence else f" on {last.first}"
+    return StatusLight(
+        name,
+        colour,
+        f"The live model against the baseline{when}: {last.sentence.rstrip('.')}. {remedy}",
+    )
 
 
 def decision_light(decisions: Sequence[DecisionRow]) -> StatusLight:

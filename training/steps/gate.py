@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,11 @@ class Verdict:
         """Whether a candidate is blocked and none goes live."""
         outcomes = {self.outcome, *(str(decision.outcome) for decision, _ in self.decisions)}
         return "block" in outcomes and not self.promotes
+
+    @property
+    def told_outcome(self) -> str:
+        """What people are told first: a block of any candidate, where none goes live."""
+        return "block" if self.blocks else self.outcome
 
     @property
     def promotes(self) -> bool:
@@ -79,17 +84,18 @@ def run_gate(
         passed = False
     with ctx.status("deciding"):
         decisions = tuple(run(settings, registry, data.learned, test_set, passed, at, late))
-    chosen, path = decisions[-1]
-    verdict = Verdict(
-        str(chosen.outcome),
-        "; ".join(_decision_sentence(each) for each, _ in reversed(decisions)),
-        path,
-        chosen.evidence.candidate.model_id,
-        decisions,
-    )
+    verdict = verdict_of(decisions)
     if any(_says_something(decision) for decision, _ in decisions):
         note_judged(settings, first, verdict.outcome, verdict.sentence)
     return _result_of(verdict)
+
+
+def verdict_of(decisions: Sequence[tuple[Decision, Path]]) -> Verdict:
+    """What decisions, the one to act on last, come to."""
+    chosen, path = decisions[-1]
+    candidate = chosen.evidence.candidate.model_id
+    verdict = Verdict(str(chosen.outcome), "", path, candidate, tuple(decisions))
+    return replace(verdict, sentence=_decisions_sentence(verdict))
 
 
 def _says_something(decision: Decision) -> bool:
@@ -97,9 +103,22 @@ def _says_something(decision: Decision) -> bool:
     return str(decision.outcome) != "block" or not OF_NO_CANDIDATE.issuperset(decision.reasons)
 
 
-def _decision_sentence(decision: Decision) -> str:
-    """The sentence of a decision, by the name of its line."""
-    return f"{decision.evidence.name}, {decision.outcome}: {decision.sentence.rstrip('.')}"
+def _decisions_sentence(verdict: Verdict) -> str:
+    """What was decided on each candidate, the chosen one first, to stand after the verdict.
+
+    The outcome is told of those alone on whom another one was reached.
+    """
+    sentences = []
+    for decision, _ in reversed(verdict.decisions):
+        sentence = decision.sentence.rstrip(".")
+        name, outcome = decision.evidence.name, str(decision.outcome)
+        if outcome != verdict.told_outcome:
+            name += f", {outcome}"
+        elif sentence.startswith(f"{decision.evidence.candidate.model_id} "):
+            sentences.append(sentence)
+            continue
+        sentences.append(f"{name}: {sentence}")
+    return "; ".join(sentences)
 
 
 def _result_of(verdict: Verdict) -> StepResult[Verdict]:
@@ -125,9 +144,9 @@ def _result_of(verdict: Verdict) -> StepResult[Verdict]:
     }
     return StepResult(
         verdict,
-        f"{'block' if verdict.blocks else verdict.outcome}: {verdict.sentence}",
+        f"{verdict.told_outcome}: {verdict.sentence}",
         facts,
-        f"{verdict.outcome}: {verdict.sentence}\n{verdict.path or ''}",
+        f"{verdict.told_outcome}: {verdict.sentence}\n{verdict.path or ''}",
         lambda: [_table(decision) for decision, _ in verdict.decisions],
     )
 

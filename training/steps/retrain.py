@@ -55,7 +55,7 @@ def is_skipped(settings: Settings, decision: RetrainDecision | None) -> bool:
 def models_to_train(settings: Settings, decision: RetrainDecision | None) -> list[ModelConfig]:
     """All configured lines or, of an hour that is skipped, the baseline alone.
 
-    The baseline costs nothing to fit, and the live model is watched against it every hour.
+    The baseline costs nothing to fit, and the live model is monitored against it every hour.
     """
     if is_skipped(settings, decision):
         return [configured(settings, settings.gate.baseline)]

@@ -131,7 +131,10 @@ def test_everything_fine_is_said_with_all_sessions(story: Story) -> None:
     assert "6 records came after these hours; none was doubled or refused." in text
     assert "No expectation failed in the 2 validated hours." in text
     assert light(facts, "Expectations") == StatusLight(
-        "Expectations", "green", "2 of 2 hours validated, every promise was kept there."
+        "Expectations",
+        "green",
+        "2 of 2 hours were checked against their expectations, and all of those passed. Their data "
+        "can be used: nothing to do.",
     )
 
 
@@ -175,8 +178,8 @@ def test_an_hour_that_was_critical_and_mended_is_told(story: Story) -> None:
     story.changes = [change, mended | {"at": CLOSED.stop.start + timedelta(minutes=5)}]
     facts = story.facts()
     text = text_of(report_html(facts))
-    assert "every promise was kept" not in text
-    assert "all of them pass, 1 critical hour mended since (see Incidents)" in text
+    assert "all of those passed" not in text
+    assert "all of those pass, 1 critical hour mended since (see Incidents)" in text
     assert f"mended {HOUR} 1 hour of events too many were refused." in text
     assert "from 2016-03-14 16:00 to 2016-03-14 16:05" in text
     assert "validated again after its data had changed: it passes by bob" in text

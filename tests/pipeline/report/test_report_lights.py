@@ -89,31 +89,46 @@ def verdicts(*by_hour: str) -> dict[Hour, str]:
     ("by_hour", "failed", "colour", "words"),
     [
         ((), [], "grey", f"run hourglass validate --from {HOUR} --to {HOUR + 3}."),
-        (("ok", "ok", "ok"), [], "green", "3 of 3 hours validated"),
+        (
+            ("ok", "ok", "ok"),
+            [],
+            "green",
+            "3 of 3 hours were checked against their expectations, and all of those passed. "
+            "Their data can be used: nothing to do.",
+        ),
         (
             ("ok", "ok"),
             [],
             "amber",
-            "2 of 3 hours validated, every promise was kept there: run hourglass validate "
+            "2 of 3 hours were checked against their expectations, and all of those passed. Nobody "
+            "knows about the rest: run hourglass validate "
             f"--from {HOUR + 2} --to {HOUR + 3} for the others.",
         ),
         (
             ("ok", "warning", "warning"),
             [failure("warning", 2)],
             "amber",
-            "2 hours warned, most often “warning” (hours), last 2016-03-14T15",
+            "2 hours passed with warnings, most often “warning” (hours), last 2016-03-14T15. "
+            "Warnings stop nothing, but look at Failed expectations.",
         ),
         (
             ("ok", "critical", "warning"),
             [failure("warning"), failure("critical")],
             "red",
-            "1 hour broke a critical promise, last 2016-03-14T14: critical promise broken.",
+            "1 hour failed a critical one, last 2016-03-14T14: critical promise broken. Such hours "
+            "are used for nothing until you mend their data and validate them again, or accept",
         ),
         (
             ("ok", "accepted", "ok"),
             [failure("critical", accepted=("known outage",))],
             "amber",
-            '1 critical hour accepted because "known outage"',
+            '1 critical hour accepted because "known outage". Accepted hours are used as they are.',
+        ),
+        (
+            ("ok", "warning"),
+            [failure("warning")],
+            "amber",
+            f"; run hourglass validate --from {HOUR + 2} --to {HOUR + 3} for the others.",
         ),
         (("ok", "critical", "ok"), [], "red", "validate again to see why"),
     ],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.errors import HourglassError, UsageError
 from pipeline.settings.settings import ColumnSettings, SourceSettings
 from pipeline.sources import SOURCE_NAMES, ParsedEvent, Parser, Refusal, source_for
+from pipeline.sources.base import HeaderError
 
 HEADERS = {
     "access_log": "host\tlogname\ttime\tmethod\turl\tresponse\tbytes",
@@ -238,6 +239,24 @@ class TestRefusals:
             source.parser("u,i,t", "day1.csv")
         with pytest.raises(HourglassError, match="2 columns called 'u'"):
             source.parser("u,u,i,ts,label", "day1.csv")
+
+    def test_a_missing_column_names_the_setting_or_the_format_that_wants_it(self) -> None:
+        known = source_for(SourceSettings(name="wikipedia"))
+        with pytest.raises(HeaderError) as caught:
+            known.parser("u,i,t", "day1.csv")
+        assert str(caught.value).endswith(
+            "; in a log of the format wikipedia it holds the event_time: to read a log with other "
+            "columns, set source.name to delimited and name them in source.columns"
+        )
+        assert caught.value.reason == "the file's header has no column 'ts'"
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301
+        columns = ColumnSettings(context={"page": "where"})
+        own = source_for(SourceSettings(name="delimited", columns=columns))
+        with pytest.raises(HeaderError, match=r"source\.columns\.context\.page says which column"):
+            own.parser("event_time,user_id,item_id", "day1.csv")
+        bare = SourceSettings(name="delimited", header=False, field_names=("event_time", "user_id"))
+        with pytest.raises(HeaderError, match=r"source\.field_names how the columns are called"):
+            source_for(bare).parser(None, "day1.csv")
 
     def test_unknown_event_types_are_refused_where_types_are_known(self) -> None:
         parse = parser("taobao", event_types=("pv", "buy"))

@@ -193,8 +193,8 @@ def monitor_result(hour: Hour, model: ModelRef, **changes: Any) -> MonitorResult
     )  # fmt: skip
 
 
-def write_watch(root: Path, hour: Hour, model: ModelRef, **changes: Any) -> Path:
-    return write_monitor_result(root / "watch", monitor_result(hour, model, **changes))
+def write_finding(root: Path, hour: Hour, model: ModelRef, **changes: Any) -> Path:
+    return write_monitor_result(root / "monitor", monitor_result(hour, model, **changes))
 
 
 def long_history(root: Path, n_hours: int, n_models: int = 5) -> tuple[World, HourRange]:
@@ -233,16 +233,16 @@ def long_history(root: Path, n_hours: int, n_models: int = 5) -> tuple[World, Ho
                          gain=0.01 + wave / 10),
             )  # fmt: skip
             if promoted:
-                write_watch(root, hour, live)
+                write_finding(root, hour, live)
                 live, live_name = model, name
                 world.goes_live("promotion", model, hour + 1, decision=written.name)
         write_evaluation(root, hour, models, rows)
         if index == 3 * n_hours // 4:
-            write_watch(root, hour, live, outcome="replaced", gain=-0.05, reason="below_floor",
+            write_finding(root, hour, live, outcome="replaced", gain=-0.05, reason="below_floor",
                         sentence=f"{live.model_id} fell below its floor")  # fmt: skip
             live, live_name = now_baseline, BASELINE
             world.goes_live("rollback", live, hour + 1)
         elif index not in (n_hours // 4, n_hours // 2):
-            write_watch(root, hour, live)
+            write_finding(root, hour, live)
     world.card(live, FIRST + 3 * n_hours // 4)
     return world, HourRange(FIRST, FIRST + n_hours)

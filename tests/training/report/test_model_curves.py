@@ -18,7 +18,7 @@ from report_hours import (
     row,
     write_decision,
     write_evaluation,
-    write_watch,
+    write_finding,
 )
 
 from pipeline.hours import HourRange
@@ -33,7 +33,7 @@ HOURS = HourRange(FIRST, FIRST + 10)
 def curves(root: Path) -> dict[str, list[tuple[float, float]]]:
     """Place and value of each point of each curve; NaN is a gap."""
     judged, damaged = evaluations(root / "evaluations", HOURS)
-    results, _ = monitored(root / "watch", HOURS)
+    results, _ = monitored(root / "monitor", HOURS)
     assert damaged == []
     result = metric_curves(judged, results, "mrr", BASELINE, HOURS)
     return {c.name: list(zip(c.at.tolist(), c.value.tolist(), strict=True)) for c in result}
@@ -99,13 +99,13 @@ def test_the_monitor_knows_who_served_though_the_evaluation_was_made_again(tmp_p
     # Promoted since, the candidate has become the champion: not in the hour that judged it.
     path.write_text(path.read_text().replace('["candidate"]', '["candidate", "champion"]'))
     assert curves(tmp_path)["live"] == [(1.5, 0.3)]
-    write_watch(tmp_path, FIRST + 1, old, mean=0.21)
+    write_finding(tmp_path, FIRST + 1, old, mean=0.21)
     assert curves(tmp_path)["live"] == [(1.5, 0.2)]
 
 
 def test_an_hour_that_was_only_monitored_has_points_without_an_interval(tmp_path: Path) -> None:
     world = World(tmp_path)
-    write_watch(tmp_path, FIRST + 3, world.model("hrnn", FIRST), mean=0.25, gain=0.05)
+    write_finding(tmp_path, FIRST + 3, world.model("hrnn", FIRST), mean=0.25, gain=0.05)
     assert curves(tmp_path) == {"live": [(3.5, 0.25)], BASELINE: [(3.5, pytest.approx(0.2))]}
 
 

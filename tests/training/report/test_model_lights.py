@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,13 +86,11 @@ def test_no_age_without_a_model() -> None:
 @pytest.mark.parametrize(
     ("result", "colour", "remedy"),
     [
-        ({}, "green", "2016-03-14T00: fine."),
-        ({"gain": -0.01}, "amber", "though not surely"),
-        ({"gain": -0.05}, "red", "hourglass rollback"),
-        ({"outcome": "replaced", "gain": -0.05}, "amber", "Find out why"),
-        ({"outcome": "unjudged", "reason": "bad_data", "numbers": None}, "amber", "Nobody knows"),
-        ({"outcome": "unjudged", "reason": "few_users"}, "grey", "Nobody knows"),
-        ({"reason": "is_the_floor", "numbers": None}, "green", "2016-03-14T00: fine."),
+        ({}, "green", "So it stays live: nothing to do."),
+        ({"gain": -0.01}, "amber", "though not surely, so it stays live: look at the next hours"),
+        ({"gain": -0.05}, "red", "still live: run hourglass rollback."),
+        ({"outcome": "replaced", "gain": -0.05}, "amber", "So it was rolled back: find out why"),
+        ({"reason": "is_the_floor", "numbers": None}, "green", "finds a better model: nothing to"),
     ],
 )
 def test_the_live_model_against_the_baseline(
@@ -100,15 +99,55 @@ def test_the_live_model_against_the_baseline(
     last = monitor_result(FIRST, ModelRef("hrnn-1", "3", "hrnn"), sentence="fine.", **result)
     light = traffic_lights.baseline_light([last])
     assert (light.colour, remedy in light.sentence) == (colour, True), light.sentence
+    checked = "The live model against the baseline on 2016-03-14T00: fine. "
+    assert light.sentence.startswith(checked)
     if colour == "green":
         again = traffic_lights.baseline_light(
             [last, replace(last, outcome=MonitorOutcome.REPLACED)]
         )
-        assert (again.colour, "replaced a model 1 time" in again.sentence) == ("amber", True)
+        assert (again.colour, "rolled a model back 1 time in" in again.sentence) == ("amber", True)
+
+
+def test_the_sections_that_lights_name_are_on_the_page() -> None:
+    root = Path(__file__).parents[3]
+    pages = [path for part in ("pipeline", "training") for path in (root / part).rglob("*.html")]
+    headings = {
+        heading
+        for page in pages
+        for heading in re.findall(r"<h2>(.*?)</h2>", page.read_text(encoding="utf-8"))
+    }
+    assert {"Failed expectations", "Incidents", "Live model"} <= headings
+
+
+@pytest.mark.parametrize(
+    ("reason", "colour", "to_do"),
+    [
+        ("bad_data", "amber", "mend or accept those hours (see Expectations)"),
+        (
+            "data_not_validated",
+            "amber",
+            "run hourglass validate --from 2016-03-14T00 --to 2016-03-14T01, then hourglass mon",
+        ),
+        ("learned_from_the_hour", "amber", "nothing to do, hours that it did not learn from"),
+        ("not_evaluated", "amber", "after that run hourglass monitor again"),
+        ("few_users", "grey", "nothing to do, its users count together with those of the next"),
+        ("not_live_any_more", "grey", "nothing to do, the model that is live now"),
+    ],
+)
+def test_an_hour_that_was_not_judged_says_what_to_do(reason: str, colour: str, to_do: str) -> None:
+    result = monitor_result(
+        FIRST, ModelRef("hrnn-1", "3", "hrnn"), sentence="bad.", outcome="unjudged", reason=reason
+    )
+    light = traffic_lights.baseline_light([result])
+    assert light.colour == colour
+    assert f"So nobody knows how well the model did: {to_do}" in light.sentence
 
 
 def test_no_monitored_hour_is_grey() -> None:
-    assert traffic_lights.baseline_light([]).colour == "grey"
+    light = traffic_lights.baseline_light([])
+    assert (light.colour, "run hourglass gate" in light.sentence) == ("grey", True)
+    light = traffic_lights.baseline_light([], LIVE)
+    assert (light.colour, "run hourglass monitor" in light.sentence) == ("grey", True)
 
 
 def test_a_block_is_red_with_its_mend_and_a_hold_is_the_usual_end_of_an_hour() -> None:

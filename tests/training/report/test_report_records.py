@@ -14,7 +14,7 @@ from report_hours import (
     row,
     write_decision,
     write_evaluation,
-    write_watch,
+    write_finding,
 )
 
 from pipeline.hours import HourRange
@@ -64,9 +64,9 @@ def test_other_files_of_the_folder_are_passed_over(tmp_path: Path) -> None:
 def test_of_two_findings_about_an_hour_the_later_comes_first(tmp_path: Path) -> None:
     model = World(tmp_path).model("hrnn", FIRST)
     for at in ("2016-03-14T01:10", "2016-03-14T03:00", "2016-03-14T02:00"):
-        write_watch(tmp_path, FIRST, model, at=at)
-    write_watch(tmp_path, FIRST + 1, model)
-    results, damaged = monitored(tmp_path / "watch", HOURS)
+        write_finding(tmp_path, FIRST, model, at=at)
+    write_finding(tmp_path, FIRST + 1, model)
+    results, damaged = monitored(tmp_path / "monitor", HOURS)
     assert [(each.first, each.at) for each in results] == [
         (FIRST + 1, None), (FIRST, "2016-03-14T03:00"),
         (FIRST, "2016-03-14T02:00"), (FIRST, "2016-03-14T01:10"),
@@ -75,7 +75,18 @@ def test_of_two_findings_about_an_hour_the_later_comes_first(tmp_path: Path) -> 
 
 
 def test_no_folder_is_no_records(tmp_path: Path) -> None:
-    assert monitored(tmp_path / "watch", HOURS) == ([], [])
+    assert monitored(tmp_path / "monitor", HOURS) == ([], [])
+
+
+def test_findings_of_the_version_before_are_read_from_its_folder(tmp_path: Path) -> None:
+    model = World(tmp_path).model(BASELINE, FIRST)
+    for hour in (FIRST, FIRST + 2):
+        write_finding(tmp_path, hour, model)
+    (tmp_path / "monitor").rename(tmp_path / "watch")
+    write_finding(tmp_path, FIRST + 1, model)
+    results, damaged = monitored(tmp_path / "monitor", HOURS)
+    assert [result.first for result in results] == [FIRST + 2, FIRST + 1, FIRST]
+    assert damaged == []
     assert evaluations(tmp_path / "evaluations", HOURS) == ([], [])
 
 

@@ -1,8 +1,8 @@
-"""How often the watch takes a model back in a week of hours, by how good the model is.
+"""How often the monitor rolls a model back in a week of hours, by how good the model is.
 
-    python benchmarks/watch.py --weeks 200
-    python benchmarks/watch.py --weeks 100 --horizon 6
-    python benchmarks/watch.py --weeks 100 --people 1000 --taste 0.8
+    python benchmarks/monitor.py --weeks 200
+    python benchmarks/monitor.py --weeks 100 --horizon 6
+    python benchmarks/monitor.py --weeks 100 --people 1000 --taste 0.8
 
 Simulated traffic of `yoochoose`: 126 sessions an hour on average, by day more than by night, some
 three targets each.  The live model finds ``1 + lift`` times what the floor finds, and shares much
@@ -110,8 +110,8 @@ def week(
     The same two questions as `training.deployment.monitor_statistics.monitor_numbers`, whose sums
     are added up here as the hours go by instead of anew in each.
     """
-    watch = settings.watch
-    half = (1 - watch.confidence) / 2
+    monitor = settings.monitor
+    half = (1 - monitor.confidence) / 2
     chains = [Chain() for _ in range(horizon)]
     taken, plain = None, False
     activity = rng.lognormal(0, 1.0, world.people)
@@ -122,7 +122,7 @@ def week(
         sums = Sums.of_users(look[:, 1], look[:, 2], look[:, 3])
         chain = chains[n % horizon]
         chain.add(look, sums, settings)
-        if sums.users < watch.min_users:
+        if sums.users < monitor.min_users:
             continue
         plain = plain or contrast(sums, 1 - half).lower > 0
         crash = contrast(sums, 1 - half / HOURS).lower > 0
