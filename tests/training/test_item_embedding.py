@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from training.data.reader import Features
@@ -57,6 +58,34 @@ def test_rows_are_mixed_with_their_metadata() -> None:
         np.testing.assert_allclose(
             everything[1].detach().numpy(), slow_row(table, 2, mix)[0], atol=1e-5
         )
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("scored", [FeatureShape.of(FEATURES), None])
+def test_what_is_known_of_an_item_is_added_to_what_steps_are_told(
+    tied: bool, scored: FeatureShape | None
+) -> None:
+    torch.manual_seed(1)
+    table = ItemTable(3, 4, False, tied, scored, entry_features=FeatureShape.of(FEATURES))
+    with torch.no_grad():
+        for parameter in table.parameters():
+            parameter.normal_()
+    table.describe(FEATURES, COLD)
+    weights = {name: value.detach().numpy() for name, value in table.named_parameters()}
+    items = [2, 0, 3, 1, 3]
+    vectors, _ = table.rows(torch.tensor(items), 0.3)
+    entries = table.entries(torch.tensor(items), vectors).detach().numpy()
+    for row, item in enumerate(items):
+        expected = vectors[row].detach().numpy() if tied else weights["entry.weight"][item]
+        if item > 0:
+            tokens = FEATURES.token[FEATURES.offsets[item - 1] : FEATURES.offsets[item]]
+            for token in tokens:
+                expected = expected + weights["entry_encoder.token.weight"][token] / len(tokens)
+            numbers = weights["entry_encoder.number.weight"] @ FEATURES.numbers[item - 1]
+            expected = expected + numbers + weights["entry_encoder.number.bias"]
+        np.testing.assert_allclose(entries[row], expected, atol=1e-5)
+    if scored is None:
+        assert torch.equal(vectors, table.vector(torch.tensor(items)))
 
 
 def test_a_cold_item_is_its_metadata_alone() -> None:

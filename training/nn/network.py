@@ -53,6 +53,8 @@ class NetOptions:
     dwell: bool
     feedback: bool
     prior: bool
+    item_features: bool = False  # whether items are scored by what is known of them
+    metadata: bool = False  # whether steps are told what is known of items
     temperature: float = 0.0  # of the prior; 0 is learned
     rates: bool = False
     user_width: int = 0
@@ -125,7 +127,14 @@ class StateNet(nn.Module):
         super().__init__()
         self.options = options
         width = options.width
-        self.items = ItemTable(shape.n_items, width, options.sparse, options.tied, shape.items)
+        self.items = ItemTable(
+            shape.n_items,
+            width,
+            options.sparse,
+            options.tied,
+            shape.items if options.item_features else None,
+            shape.items if options.metadata else None,
+        )
         self.delta = nn.Embedding(N_DELTA_BINS, _DELTA_WIDTH) if options.delta else None
         self.dwell = nn.Embedding(shape.dwell_bins + 1, _DWELL_WIDTH) if options.dwell else None
         self.feedback = (

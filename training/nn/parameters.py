@@ -161,8 +161,10 @@ class RecurrentParameters(NeuralParameters):
 
     ``session_input``: whether the request begins a session; ``delta_input``: the time since the
     last event; ``dwell_input``: the dwell bin of the last event; ``feedback_input``: its type and
-    value; ``context_input``: context of the coming request; ``user_features``, ``item_features``:
-    metadata, where the data set has them.  ``user_width``: of a learned vector for each user, which
+    value; ``metadata_input``: what is known of its item, as a vector that is added to the item's
+    (MTAM's categories); ``context_input``: context of the coming request; ``user_features``:
+    metadata of users; ``item_features``: items are scored by their metadata too (HRNN eq. 2); of
+    each what the data set has.  ``user_width``: of a learned vector for each user, which
     encoders that tell users apart read; 0 is none; ``user_dropout``: chance that a user is unknown
     in training, so that the zeros of users never met mean something.  ``warm_mix``: l of HRNN eq. 2
     at scoring, of items that were learned from; of cold items it is 1.
@@ -172,6 +174,7 @@ class RecurrentParameters(NeuralParameters):
     delta_input: bool = True
     dwell_input: bool = True
     feedback_input: bool = False
+    metadata_input: bool = False
     context_input: bool = False
     user_features: bool = False
     item_features: bool = False

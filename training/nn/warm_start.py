@@ -59,7 +59,9 @@ class WarmStart:
         }
         for name, field in self._context_now.items():
             self._rows[name] = _codes(theirs.get(field.name, ()), field.values)
-        self._rows["items.encoder.token.weight"] = _places(before.item_tokens, now.item_tokens)
+        for encoder in ("items.encoder", "items.entry_encoder"):
+            tokens = _places(before.item_tokens, now.item_tokens)
+            self._rows[f"{encoder}.token.weight"] = tokens
         self._rows["user.token.weight"] = _places(before.user_tokens, now.user_tokens)
 
         if users is not None:
@@ -71,6 +73,7 @@ class WarmStart:
             )
         self._columns = {
             "items.encoder.number.weight": _places(before.item_numbers, now.item_numbers),
+            "items.entry_encoder.number.weight": _places(before.item_numbers, now.item_numbers),
             "user.number.weight": _places(before.user_numbers, now.user_numbers),
         }
 

@@ -27,6 +27,7 @@ every_encoder = pytest.mark.parametrize("name", ENCODER_NAMES)
 FORMS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in ENCODER_NAMES),
     ("asars", {"dwell_bias": 3}),
+    ("mtam", {"unit": "t_seqrec"}),
 ]
 every_form = pytest.mark.parametrize(
     ("name", "options"), FORMS, ids=["-".join([name, *map(str, p.values())]) for name, p in FORMS]

@@ -1,7 +1,9 @@
 """Item tables: embeddings and biases, mixed with what metadata says (HRNN eq. 2).
 
     vector_j = (1 - mix_j) * embedding_j + mix_j * w(features_j)           (bias_j likewise)
+    entry_j  = vector_j, or a vector of its own, + e(features_j): what steps are told (MTAM 5.1)
 
+Either of w and e may be left out.
 A batch looks rows up once and learns only those, so a step costs the same whatever the size of
 the catalogue.  V items, numbered from 1; row 0 is the start token; D width, R rows.
 """
@@ -94,7 +96,8 @@ class ItemTable(nn.Module):
         width: D.
         sparse: gradients hold only the rows that were looked up.
         tied: what a step is told of an item is the vector that scores it (LSTR's RE).
-        features: sizes of the items' metadata, if they are read.
+        features: sizes of the items' metadata, if items are scored by them.
+        entry_features: the same sizes, if steps are told of them.
     """
 
     offsets: Tensor
@@ -103,7 +106,13 @@ class ItemTable(nn.Module):
     cold: Tensor
 
     def __init__(
-        self, n_items: int, width: int, sparse: bool, tied: bool, features: FeatureShape | None
+        self,
+        n_items: int,
+        width: int,
+        sparse: bool,
+        tied: bool,
+        features: FeatureShape | None,
+        entry_features: FeatureShape | None = None,
     ) -> None:
         super().__init__()
         self.vector = nn.Embedding(n_items + 1, width, sparse=sparse)
@@ -114,11 +123,15 @@ class ItemTable(nn.Module):
             if table is not None:
                 nn.init.normal_(table.weight, std=width**-0.5)
         nn.init.zeros_(self.bias.weight)
+        self.entry_encoder = (
+            None if entry_features is None else FeatureEncoder(entry_features, width)
+        )
         # Metadata travel with the weights: row j - 1 is item j, and which items are cold (V + 1,).
-        if features is not None:
+        metadata = features or entry_features
+        if metadata is not None:
             self.register_buffer("offsets", torch.zeros(n_items + 1, dtype=torch.int64))
             self.register_buffer("token", torch.zeros(0, dtype=torch.int64))
-            self.register_buffer("numbers", torch.zeros(n_items, features.n_numbers))
+            self.register_buffer("numbers", torch.zeros(n_items, metadata.n_numbers))
             self.register_buffer("cold", torch.zeros(n_items + 1, dtype=torch.bool))
 
     def describe(self, features: Features, cold: Bools) -> None:
@@ -126,6 +139,11 @@ class ItemTable(nn.Module):
         rows = FeatureRows.of(features, self.vector.weight.device)
         self.offsets, self.token, self.numbers = rows.offsets, rows.token, rows.numbers
         self.cold = torch.from_numpy(cold).to(self.vector.weight.device)
+
+    @property
+    def reads_metadata(self) -> bool:
+        """Whether what is known of items counts for anything."""
+        return self.encoder is not None or self.entry_encoder is not None
 
     @property
     def n_items(self) -> int:
@@ -141,10 +159,11 @@ class ItemTable(nn.Module):
 
     def entries(self, items: Tensor, vectors: Tensor) -> Tensor:
         """What steps are told of items, given their vectors."""
-        if self.entry is None:
-            return vectors
-        entered: Tensor = self.entry(items)
-        return entered
+        entered: Tensor = vectors if self.entry is None else self.entry(items)
+        if self.entry_encoder is None:
+            return entered
+        described = self.entry_encoder(self._metadata(items))  # (R, D)
+        return entered + torch.where(items[:, None] > 0, described, 0.0)
 
     def everything(self, mix: float) -> tuple[Tensor, Tensor]:
         """Vectors (V, D) and biases (V,) of all items."""
@@ -164,9 +183,13 @@ class ItemTable(nn.Module):
         self, items: Tensor, vectors: Tensor, biases: Tensor, mix: float
     ) -> tuple[Tensor, Tensor]:
         assert self.encoder is not None  # noqa: S101 - the callers looked
-        features = FeatureRows(self.offsets, self.token, self.numbers)
-        described = self.encoder(features.take((items - 1).clamp_min(0)))  # (R, D + 1)
+        described = self.encoder(self._metadata(items))  # (R, D + 1)
         share = torch.where(self.cold[items], 1.0, mix)  # (R,)
         share = torch.where(items == 0, 0.0, share)
         mixed = torch.lerp(vectors, described[:, :-1], share[:, None])
         return mixed, torch.lerp(biases, described[:, -1], share)
+
+    def _metadata(self, items: Tensor) -> FeatureRows:
+        """Of items (R,); the start token has those of the first, which count for nothing."""
+        features = FeatureRows(self.offsets, self.token, self.numbers)
+        return features.take((items - 1).clamp_min(0))
