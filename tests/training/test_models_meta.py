@@ -192,6 +192,65 @@ def test_cold_items_are_found_by_what_is_known_of_them(tmp_path: Path) -> None:
     assert right_before_wrong(fit(base, repeats=True, epochs=10, item_features=False)) < 0.75
 
 
+@pytest.mark.parametrize("seeds", [(0,), pytest.param((0, 1, 2), marks=pytest.mark.nightly)])
+def test_what_two_fields_say_together_is_read_by_a_hidden_layer(
+    tmp_path: Path, seeds: tuple[int, ...]
+) -> None:
+    """Taste is for red squares and blue circles, or for the others; each word alone says nothing.
+
+    Asked are items that nobody has met, of which all that is known are their words.
+    """
+    rng = np.random.default_rng(5)
+    names = [f"i{item:02d}" for item in range(48)]
+    looks = [(("red", "blue")[at % 2], ("square", "circle")[at // 2 % 2]) for at in range(48)]
+    known = {
+        name: Known((f"colour={colour}", f"form={form}"))
+        for name, (colour, form) in zip(names, looks, strict=True)
+    }
+    kind = np.array([(at % 2 + at // 2 % 2) % 2 for at in range(48)])
+    users = {
+        f"u{user:02d}": [
+            (names[rng.choice(np.flatnonzero(kind[:32] == user % 2))], AS_OF_S - 9000.0 + 60 * step)
+            for step in range(12)
+        ]
+        for user in range(100)
+    }
+    data = read_dataset(write_dataset(tmp_path / "d", users, vocabulary=names, items_known=known))
+    requests = asked(data)[0]
+    requests = requests.take(requests.length > 2)
+    right = kind[None, 32:] == requests.user[:, None] % 2
+
+    def in_order(seed: int, hidden: int) -> float:
+        """Share of pairs of a right and a wrong item that stand in the right order."""
+        told = {**NOTHING, "item_features": True, "feature_hidden": hidden, "repeats": True}
+        system = build("hrnn_meta", {**LEARN, **told})
+        system.fit(data, seed, lambda progress: None)
+        scores = system.score(data.histories, requests)[:, 32:]
+        pairs = [
+            np.mean(row[good][:, None] > row[~good][None, :])
+            for row, good in zip(scores, right, strict=True)
+        ]
+        return float(np.mean(pairs))
+
+    with_layer, without = ([in_order(seed, hidden) for seed in seeds] for hidden in (32, 0))
+    print(f"with {np.round(with_layer, 3)}, without {np.round(without, 3)}")
+    assert np.mean(with_layer) > 0.9
+    assert np.mean(without) < 0.65
+
+
+def test_a_hidden_layer_is_kept_and_learned_in_half_precision(tmp_path: Path) -> None:
+    base, test = described_log(tmp_path)
+    requests, _ = asked(test)
+    chosen = {"feature_hidden": 6, "metadata_input": True, "precision": "bfloat16", "epochs": 1}
+    system = fit(base, **chosen)
+    scores = system.score(test.histories, requests)
+    again = build("hrnn_meta", {**LEARN, **chosen})
+    again.load(system.tensors())
+    assert "items.encoder.out.weight" in system.tensors()
+    assert "items.encoder.field" not in system.tensors()
+    assert np.array_equal(again.score(test.histories, requests), scores)
+
+
 def test_exposure_is_taken_out_of_what_is_learned(tmp_path: Path) -> None:
     """Items are met in proportion to exposure; taste does not prefer any: scores should not."""
     rng = np.random.default_rng(7)

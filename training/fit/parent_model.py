@@ -36,6 +36,7 @@ _SHAPING = (
     "context_input",
     "user_features",
     "item_features",
+    "feature_hidden",
 )
 
 

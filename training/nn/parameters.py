@@ -164,10 +164,13 @@ class RecurrentParameters(NeuralParameters):
     value; ``metadata_input``: what is known of its item, as a vector that is added to the item's
     (MTAM's categories); ``context_input``: context of the coming request; ``user_features``:
     metadata of users; ``item_features``: items are scored by their metadata too (HRNN eq. 2); of
-    each what the data set has.  ``user_width``: of a learned vector for each user, which
-    encoders that tell users apart read; 0 is none; ``user_dropout``: chance that a user is unknown
-    in training, so that the zeros of users never met mean something.  ``warm_mix``: l of HRNN eq. 2
-    at scoring, of items that were learned from; of cold items it is 1.
+    each what the data set has.  ``feature_hidden``: width of a hidden layer over the fields of
+    metadata, so that what two of them say together may differ from what each says ("field-aware"
+    perceptrons, HRNN 2.3); 0: tokens' vectors are averaged.  ``user_width``: of a learned vector
+    for each user, which encoders that tell users apart read; 0 is none; ``user_dropout``: chance
+    that a user is unknown in training, so that the zeros of users never met mean something.
+    ``warm_mix``: l of HRNN eq. 2 at scoring, of items that were learned from; of cold items it is
+    1.
     """
 
     session_input: bool = True
@@ -178,13 +181,15 @@ class RecurrentParameters(NeuralParameters):
     context_input: bool = False
     user_features: bool = False
     item_features: bool = False
+    feature_hidden: int = 0
     user_width: int = 0
     user_dropout: float = 0.1
     warm_mix: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.user_width >= 0, "user_width", self.user_width, "0 or more")
+        for name in ("user_width", "feature_hidden"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         share = self.user_dropout
         require(0 <= share < 1, "user_dropout", share, "0 or more and below 1")
         require(0 <= self.warm_mix <= 1, "warm_mix", self.warm_mix, "between 0 and 1")

@@ -252,6 +252,7 @@ class RecurrentModel:
             feedback=chosen.feedback_input,
             item_features=chosen.item_features,
             metadata=chosen.metadata_input,
+            feature_hidden=chosen.feature_hidden,
             prior=self.follows_trend,
             temperature=self.prior_temperature,
             user_width=chosen.user_width,
