@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.errors import HourglassError, UsageError
 from training.data.reader import DataSet, Requests, read_dataset
 from training.models import build
 from training.models.parts.base import Model
+from training.nn.build import rewards_of
 
 N_ITEMS = 20
 LEARN: dict[str, Any] = {
@@ -296,6 +298,66 @@ def test_rewards_push_down_what_disappoints(tmp_path: Path) -> None:
     even = fit(data, **NOTHING, min_batches=2)
     (after_x,) = even.score(data.histories, asked(data)[0].take(np.array([0])))
     assert abs(after_x[2] - after_x[1]) < 0.5
+
+
+def test_rewards_follow_values_along_straight_lines(tmp_path: Path) -> None:
+    values = [None, -1.0, 0.0, 5.0, 12.5, 20.0, 60.0]
+    events = [
+        ("x", AS_OF_S - 900 + at, ("view", "skip")[at % 2], value)
+        for at, value in enumerate(values)
+    ]
+    data = read_dataset(write_dataset(tmp_path / "d", {"u": events}))
+    points = [[0, 0.2], [10.0, 0.4], [20, 1]]
+    parameters = build("hrnn", {"value_rewards": points, "rewards": {"skip": 0.5}}).parameters
+    rewards = rewards_of(parameters, data.histories)
+    assert rewards is not None
+    for at, value in enumerate(values):
+        expected = 1.0
+        if value is not None:
+            for (low, before), (high, after) in pairwise(points):
+                if low <= value <= high:
+                    expected = before + (after - before) * (value - low) / (high - low)
+            if value < 0 or value > 20:
+                expected = 0.2 if value < 0 else 1.0
+        assert rewards[at] == pytest.approx(expected * (0.5 if at % 2 else 1.0))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "one_against_all", "bpr", "hinge"])
+def test_what_was_left_at_once_is_recommended_less(tmp_path: Path, loss: str) -> None:
+    """After x come y, for a moment, and z, for long, equally often."""
+    users = {
+        f"u{user:02d}": [
+            ("x", AS_OF_S - 9000.0, "play", 300.0),
+            (("y", "z")[user % 2], AS_OF_S - 8000.0, "play", (3.0, 240.0)[user % 2]),
+            ("w", AS_OF_S - 7000.0, "play", 100.0),
+        ]
+        for user in range(60)
+    }
+    data = read_dataset(write_dataset(tmp_path / "d", users))
+    after = asked(data)[0].take(np.array([0]))
+
+    def lead(**told: Any) -> float:
+        """By how much z is scored above y."""
+        system = fit(data, **NOTHING, loss=loss, min_batches=2, **told)
+        (scores,) = system.score(data.histories, after)
+        return float(scores[3] - scores[2])
+
+    assert lead(value_rewards=[[0, 0.0], [200, 1.0]]) > abs(lead()) + 0.5
+
+
+@pytest.mark.parametrize(
+    "points", [[3], [[1]], [[0, "1"]], [[0, 1.5]], [[5, 1], [0, 0]], [[0, float("nan")]]]
+)
+def test_points_that_are_refused(points: list[Any]) -> None:
+    with pytest.raises(UsageError, match=r"value_rewards = .* must be pairs"):
+        build("hrnn", {"value_rewards": points})
+
+
+def test_rewards_by_value_need_values(tmp_path: Path) -> None:
+    users = {"u": [("a", AS_OF_S - 50), ("b", AS_OF_S - 10)]}
+    data = read_dataset(write_dataset(tmp_path / "d", users))
+    with pytest.raises(UsageError, match="value_rewards: no event has a value"):
+        fit(data, **NOTHING, value_rewards=[[0, 0.0], [1, 1.0]])
 
 
 def test_values_are_predicted_and_feedback_is_what_tells(tmp_path: Path) -> None:

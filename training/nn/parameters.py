@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from pipeline.errors import UsageError, suggest
 from training.nn.losses import LOSS_NAMES
@@ -38,9 +39,11 @@ class NeuralParameters:
     ``log_q_correction``: draws stand for the items they were drawn from, so that the loss is that
     over all items (HRNN eq. 4); ``score_penalty``: of bpr_max; ``rewards``: by event type, r of
     HRNN 3.3 with one_against_all, with any other loss what a target's loss is multiplied by (M3's
-    label weights); ``ips_temperature``: log of the training frequency, divided by this, is added in
-    training only, so that what is learned is taste and not exposure (HRNN 3.2 and 4.4); 0 leaves it
-    out.
+    label weights); ``value_rewards``: by an event's value, such as seconds or stars, as points
+    [value, reward] in ascending order with straight lines between them, times that of its type; an
+    event without a value counts as its type says (HRNN 2.2); ``ips_temperature``: log of the
+    training frequency, divided by this, is added in training only, so that what is learned is taste
+    and not exposure (HRNN 3.2 and 4.4); 0 leaves it out.
 
     Learning: at most ``epochs``; where ``validation_share`` is above 0 the latest part of the
     targets is kept apart, learning stops after ``patience`` epochs without a better MRR on it, and
@@ -89,6 +92,7 @@ class NeuralParameters:
     log_q_correction: bool = True
     score_penalty: float = 1.0
     rewards: Mapping[str, float] = field(default_factory=dict)
+    value_rewards: Sequence[Sequence[float]] = field(default_factory=list)
     ips_temperature: float = 0.0
     validation_share: float = 0.1
     patience: int = 2
@@ -140,6 +144,11 @@ class NeuralParameters:
         for kind, reward in self.rewards.items():
             is_share = type(reward) in (int, float) and 0 <= reward <= 1
             require(is_share, f"rewards.{kind}", reward, "between 0 and 1")
+        rule = "pairs [value, reward], values ascending, rewards between 0 and 1"
+        points = self.value_rewards
+        require(all(map(_is_point, points)), "value_rewards", points, rule)
+        ascend = all(before[0] < after[0] for before, after in pairwise(points))
+        require(ascend, "value_rewards", points, rule)
 
     def require_event_types(self, event_types: Sequence[str]) -> None:
         """Refuse rewards of events that there are none of.
@@ -153,6 +162,14 @@ class NeuralParameters:
                     f"rewards.{name}: there are no such events, only {', '.join(event_types)}"
                     f"{suggest(name, event_types)}"
                 )
+
+
+def _is_point(point: object) -> bool:
+    """Whether that is a value and its reward."""
+    if not isinstance(point, list | tuple) or len(point) != 2:  # noqa: PLR2004
+        return False
+    are_numbers = all(type(number) in (int, float) and math.isfinite(number) for number in point)
+    return are_numbers and 0 <= point[1] <= 1
 
 
 @dataclass(frozen=True)
