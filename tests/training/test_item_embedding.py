@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from training.data.reader import Features
-from training.nn.tables.item_embedding import FeatureRows, FeatureShape, ItemTable
+from training.nn.tables.item_embedding import (
+    FeatureEncoder,
+    FeatureRows,
+    FeatureShape,
+    ItemTable,
+)
 
 FEATURES = Features(
     offsets=np.array([0, 2, 2, 3]),
@@ -15,12 +21,13 @@ FEATURES = Features(
     numbers=np.array([[1.0], [-2.0], [0.0]], np.float32),
     number_names=np.array(["price"], np.object_),
 )
+SHAPE = FeatureShape.of(FEATURES.token_names, FEATURES.number_names)
 COLD = np.array([False, False, False, True])  # the third item; row 0 is the start token
 
 
 def described_table() -> ItemTable:
     torch.manual_seed(0)
-    table = ItemTable(3, 4, sparse=False, tied=True, features=FeatureShape.of(FEATURES))
+    table = ItemTable(3, 4, sparse=False, tied=True, features=SHAPE)
     with torch.no_grad():
         for parameter in table.parameters():
             parameter.normal_()
@@ -59,6 +66,34 @@ def test_rows_are_mixed_with_their_metadata() -> None:
         )
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("scored", [SHAPE, None])
+def test_what_is_known_of_an_item_is_added_to_what_steps_are_told(
+    tied: bool, scored: FeatureShape | None
+) -> None:
+    torch.manual_seed(1)
+    table = ItemTable(3, 4, False, tied, scored, entry_features=SHAPE)
+    with torch.no_grad():
+        for parameter in table.parameters():
+            parameter.normal_()
+    table.describe(FEATURES, COLD)
+    weights = {name: value.detach().numpy() for name, value in table.named_parameters()}
+    items = [2, 0, 3, 1, 3]
+    vectors, _ = table.rows(torch.tensor(items), 0.3)
+    entries = table.entries(torch.tensor(items), vectors).detach().numpy()
+    for row, item in enumerate(items):
+        expected = vectors[row].detach().numpy() if tied else weights["entry.weight"][item]
+        if item > 0:
+            tokens = FEATURES.token[FEATURES.offsets[item - 1] : FEATURES.offsets[item]]
+            for token in tokens:
+                expected = expected + weights["entry_encoder.token.weight"][token] / len(tokens)
+            numbers = weights["entry_encoder.number.weight"] @ FEATURES.numbers[item - 1]
+            expected = expected + numbers + weights["entry_encoder.number.bias"]
+        np.testing.assert_allclose(entries[row], expected, atol=1e-5)
+    if scored is None:
+        assert torch.equal(vectors, table.vector(torch.tensor(items)))
+
+
 def test_a_cold_item_is_its_metadata_alone() -> None:
     table = described_table()
     before = table.rows(torch.tensor([3]), 0.0)[0].clone()
@@ -84,6 +119,46 @@ def test_untied_tables_tell_and_score_by_different_vectors() -> None:
     tied = ItemTable(5, 4, sparse=False, tied=True, features=None)
     vectors, _ = tied.rows(items, 0.0)
     assert torch.equal(tied.entries(items, vectors), vectors)
+
+
+def test_fields_go_by_the_names_of_tokens() -> None:
+    names = ["category:brand=a", "word:red", "category:brand=b", "category:news", "old", "word:c"]
+    assert FeatureShape.of(names, ["price"]) == FeatureShape(6, 1, (0, 1, 0, 2, 3, 1))
+
+
+def test_a_perceptron_reads_the_fields_side_by_side() -> None:
+    """Against the mean of each field's tokens, concatenated, and two layers above them."""
+    rng = torch.Generator().manual_seed(0)
+    width, hidden, inner = 5, 7, 3
+    names = [*(f"category:size={size}" for size in "sml"), *(f"word:{word}" for word in "abcd")]
+    encoder = FeatureEncoder(FeatureShape.of(names, ["price", "age"]), width, hidden)
+    embedded = torch.randn(7, inner, generator=rng)
+    first = torch.randn(hidden, 2 * inner + 2, generator=rng)  # of both fields and the numbers
+    shift = torch.randn(hidden, generator=rng)
+    out = encoder.out
+    assert out is not None
+    with torch.no_grad():
+        encoder.token.weight[:3] = embedded[:3] @ first[:, :inner].T
+        encoder.token.weight[3:] = embedded[3:] @ first[:, inner : 2 * inner].T
+        encoder.number.weight.copy_(first[:, 2 * inner :])
+        encoder.number.bias.copy_(shift)
+    rows = [[0, 3, 4, 6], [], [5], [1, 2], [2, 6]]
+    numbers = torch.randn(5, 2, generator=rng)
+    features = FeatureRows(
+        torch.tensor([0, *np.cumsum([len(row) for row in rows])]),
+        torch.tensor([token for row in rows for token in row]),
+        numbers,
+    )
+    described = encoder(features)
+    for at, row in enumerate(rows):
+        pieces = []
+        for field in (range(3), range(3, 7)):
+            mean, mine = torch.zeros(inner), [token for token in row if token in field]
+            for token in mine:
+                mean = mean + embedded[token] / len(mine)
+            pieces.append(mean)
+        layer = torch.relu(first @ torch.cat([*pieces, numbers[at]]) + shift)
+        torch.testing.assert_close(described[at], out(layer))
 
 
 def test_rows_of_metadata_are_taken_in_any_order() -> None:

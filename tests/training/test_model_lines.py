@@ -17,8 +17,11 @@ from pipeline.settings.settings import load_settings
 from pipeline.workspace import CommandContext
 from training.cli.main import run
 from training.data.reader import read_dataset
+from training.fit.model_configs import ModelConfig
 from training.fit.model_lines import judged_dataset, latest_model_of
+from training.fit.parent_model import _why_not
 from training.registry.candidates import remember
+from training.registry.model_card import read_card
 
 QUICK = {**SMALL, "epochs": 1}
 RATING = {"width": 8, "epochs": 1, "device": "cpu"}
@@ -90,6 +93,22 @@ def test_another_width_begins_anew(shop: Shop, capfd: pytest.CaptureFixture[str]
     done, said = trained(shop, capfd, "--dataset", "hour-2", "--model", "own")
     assert done["continued_from"] is None
     assert "has another width" in said
+
+
+def test_a_card_of_before_a_parameter_tells_of_a_model_without_it(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shop.configure([{"name": "own", "system": "hrnn", "parameters": QUICK, "init_from": "self"}])
+    first, _ = trained(shop, capfd, "--dataset", "hour-0", "--model", "own")
+    card = read_card(shop.work / "models" / first["model_id"])
+    parameters = {**card.all_parameters}
+    del parameters["metadata_input"]
+    aged = card.model_copy(update={"all_parameters": parameters})
+    data = read_dataset(shop.work / "shards" / "hour-1")
+    for tells, expected in ((False, None), (True, f"{card.model_id} has another metadata_input")):
+        chosen = {**QUICK, "metadata_input": tells}
+        model = ModelConfig(name="own", system="hrnn", parameters=chosen)
+        assert _why_not(aged, model, data) == expected
 
 
 def test_models_that_are_gone_or_damaged_do_not_count(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.errors import HourglassError, UsageError
 from training.data.reader import DataSet, Requests, read_dataset
 from training.models import build
 from training.models.parts.base import Model
+from training.nn.build import rewards_of
 
 N_ITEMS = 20
 LEARN: dict[str, Any] = {
@@ -192,6 +194,65 @@ def test_cold_items_are_found_by_what_is_known_of_them(tmp_path: Path) -> None:
     assert right_before_wrong(fit(base, repeats=True, epochs=10, item_features=False)) < 0.75
 
 
+@pytest.mark.parametrize("seeds", [(0,), pytest.param((0, 1, 2), marks=pytest.mark.nightly)])
+def test_what_two_fields_say_together_is_read_by_a_hidden_layer(
+    tmp_path: Path, seeds: tuple[int, ...]
+) -> None:
+    """Taste is for red squares and blue circles, or for the others; each word alone says nothing.
+
+    Asked are items that nobody has met, of which all that is known are their words.
+    """
+    rng = np.random.default_rng(5)
+    names = [f"i{item:02d}" for item in range(48)]
+    looks = [(("red", "blue")[at % 2], ("square", "circle")[at // 2 % 2]) for at in range(48)]
+    known = {
+        name: Known((f"colour={colour}", f"form={form}"))
+        for name, (colour, form) in zip(names, looks, strict=True)
+    }
+    kind = np.array([(at % 2 + at // 2 % 2) % 2 for at in range(48)])
+    users = {
+        f"u{user:02d}": [
+            (names[rng.choice(np.flatnonzero(kind[:32] == user % 2))], AS_OF_S - 9000.0 + 60 * step)
+            for step in range(12)
+        ]
+        for user in range(100)
+    }
+    data = read_dataset(write_dataset(tmp_path / "d", users, vocabulary=names, items_known=known))
+    requests = asked(data)[0]
+    requests = requests.take(requests.length > 2)
+    right = kind[None, 32:] == requests.user[:, None] % 2
+
+    def in_order(seed: int, hidden: int) -> float:
+        """Share of pairs of a right and a wrong item that stand in the right order."""
+        told = {**NOTHING, "item_features": True, "feature_hidden": hidden, "repeats": True}
+        system = build("hrnn_meta", {**LEARN, **told})
+        system.fit(data, seed, lambda progress: None)
+        scores = system.score(data.histories, requests)[:, 32:]
+        pairs = [
+            np.mean(row[good][:, None] > row[~good][None, :])
+            for row, good in zip(scores, right, strict=True)
+        ]
+        return float(np.mean(pairs))
+
+    with_layer, without = ([in_order(seed, hidden) for seed in seeds] for hidden in (32, 0))
+    print(f"with {np.round(with_layer, 3)}, without {np.round(without, 3)}")
+    assert np.mean(with_layer) > 0.9
+    assert np.mean(without) < 0.65
+
+
+def test_a_hidden_layer_is_kept_and_learned_in_half_precision(tmp_path: Path) -> None:
+    base, test = described_log(tmp_path)
+    requests, _ = asked(test)
+    chosen = {"feature_hidden": 6, "metadata_input": True, "precision": "bfloat16", "epochs": 1}
+    system = fit(base, **chosen)
+    scores = system.score(test.histories, requests)
+    again = build("hrnn_meta", {**LEARN, **chosen})
+    again.load(system.tensors())
+    assert "items.encoder.out.weight" in system.tensors()
+    assert "items.encoder.field" not in system.tensors()
+    assert np.array_equal(again.score(test.histories, requests), scores)
+
+
 def test_exposure_is_taken_out_of_what_is_learned(tmp_path: Path) -> None:
     """Items are met in proportion to exposure; taste does not prefer any: scores should not."""
     rng = np.random.default_rng(7)
@@ -237,6 +298,66 @@ def test_rewards_push_down_what_disappoints(tmp_path: Path) -> None:
     even = fit(data, **NOTHING, min_batches=2)
     (after_x,) = even.score(data.histories, asked(data)[0].take(np.array([0])))
     assert abs(after_x[2] - after_x[1]) < 0.5
+
+
+def test_rewards_follow_values_along_straight_lines(tmp_path: Path) -> None:
+    values = [None, -1.0, 0.0, 5.0, 12.5, 20.0, 60.0]
+    events = [
+        ("x", AS_OF_S - 900 + at, ("view", "skip")[at % 2], value)
+        for at, value in enumerate(values)
+    ]
+    data = read_dataset(write_dataset(tmp_path / "d", {"u": events}))
+    points = [[0, 0.2], [10.0, 0.4], [20, 1]]
+    parameters = build("hrnn", {"value_rewards": points, "rewards": {"skip": 0.5}}).parameters
+    rewards = rewards_of(parameters, data.histories)
+    assert rewards is not None
+    for at, value in enumerate(values):
+        expected = 1.0
+        if value is not None:
+            for (low, before), (high, after) in pairwise(points):
+                if low <= value <= high:
+                    expected = before + (after - before) * (value - low) / (high - low)
+            if value < 0 or value > 20:
+                expected = 0.2 if value < 0 else 1.0
+        assert rewards[at] == pytest.approx(expected * (0.5 if at % 2 else 1.0))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "one_against_all", "bpr", "hinge"])
+def test_what_was_left_at_once_is_recommended_less(tmp_path: Path, loss: str) -> None:
+    """After x come y, for a moment, and z, for long, equally often."""
+    users = {
+        f"u{user:02d}": [
+            ("x", AS_OF_S - 9000.0, "play", 300.0),
+            (("y", "z")[user % 2], AS_OF_S - 8000.0, "play", (3.0, 240.0)[user % 2]),
+            ("w", AS_OF_S - 7000.0, "play", 100.0),
+        ]
+        for user in range(60)
+    }
+    data = read_dataset(write_dataset(tmp_path / "d", users))
+    after = asked(data)[0].take(np.array([0]))
+
+    def lead(**told: Any) -> float:
+        """By how much z is scored above y."""
+        system = fit(data, **NOTHING, loss=loss, min_batches=2, **told)
+        (scores,) = system.score(data.histories, after)
+        return float(scores[3] - scores[2])
+
+    assert lead(value_rewards=[[0, 0.0], [200, 1.0]]) > abs(lead()) + 0.5
+
+
+@pytest.mark.parametrize(
+    "points", [[3], [[1]], [[0, "1"]], [[0, 1.5]], [[5, 1], [0, 0]], [[0, float("nan")]]]
+)
+def test_points_that_are_refused(points: list[Any]) -> None:
+    with pytest.raises(UsageError, match=r"value_rewards = .* must be pairs"):
+        build("hrnn", {"value_rewards": points})
+
+
+def test_rewards_by_value_need_values(tmp_path: Path) -> None:
+    users = {"u": [("a", AS_OF_S - 50), ("b", AS_OF_S - 10)]}
+    data = read_dataset(write_dataset(tmp_path / "d", users))
+    with pytest.raises(UsageError, match="value_rewards: no event has a value"):
+        fit(data, **NOTHING, value_rewards=[[0, 0.0], [1, 1.0]])
 
 
 def test_values_are_predicted_and_feedback_is_what_tells(tmp_path: Path) -> None:

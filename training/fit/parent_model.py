@@ -12,7 +12,7 @@ from pipeline.settings.settings import Settings
 from training.data.reader import DataSet
 from training.fit.model_configs import ModelConfig
 from training.fit.model_lines import latest_model_of
-from training.models import build
+from training.models import build, parameters_class
 from training.models.parts.base import GradientTrained
 from training.registry.artefact import load_parent
 from training.registry.champion_card import refuse_changed_model
@@ -33,9 +33,11 @@ _SHAPING = (
     "delta_input",
     "dwell_input",
     "feedback_input",
+    "metadata_input",
     "context_input",
     "user_features",
     "item_features",
+    "feature_hidden",
 )
 
 
@@ -198,11 +200,13 @@ def _why_not(card: ModelCard, model: ModelConfig, data: DataSet) -> str | None:
     if not isinstance(system, GradientTrained):
         return f"a {card.system} is always fitted anew"
     parameters = vars(system.parameters) if hasattr(system, "parameters") else {}
+    kind = parameters_class(model.system)
     for name in _SHAPING:
-        if (
-            name in parameters
-            and card.all_parameters.get(name, parameters[name]) != parameters[name]
-        ):
+        if name not in parameters:
+            continue
+        # A card of before a parameter was there tells of a model without it, as its default does.
+        default = getattr(kind, name)
+        if card.all_parameters.get(name, default) != parameters[name]:
             return f"{card.model_id} has another {name}"
     return None
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.array_types import Bools, Floats32, Ints
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, UsageError
 from training.batching.negatives import (
     Excluded,
     SeenItems,
@@ -151,17 +151,27 @@ def negatives_of(chosen: NeuralParameters, data: DataSet, split: TargetSplit) ->
 
 
 def rewards_of(chosen: NeuralParameters, histories: Histories) -> Floats32 | None:
-    """r of each event (N,) by its type, 1 where none is given (HRNN 3.3); None without rewards.
+    """r of each event (N,) by its type and its value, 1 where neither says any (HRNN 2.2, 3.3).
+
+    None without rewards.
 
     Raises:
-        UsageError: a type does not occur.
+        UsageError: a type does not occur, or no event has a value.
     """
-    if not chosen.rewards:
+    if not chosen.rewards and not chosen.value_rewards:
         return None
     chosen.require_event_types(histories.event_types)
     by_code = np.array([chosen.rewards.get(name, 1.0) for name in histories.event_types])
-    rewards: Floats32 = by_code.astype(np.float32)[histories.event_type]
-    return rewards
+    rewards = by_code[histories.event_type]  # (N,)
+    if chosen.value_rewards:
+        values, their_rewards = np.array(chosen.value_rewards).T
+        is_valued = np.isfinite(histories.value)
+        if not is_valued.any():
+            raise UsageError(
+                "value_rewards: no event has a value: name its column in source.columns.value"
+            )
+        rewards[is_valued] *= np.interp(histories.value[is_valued], values, their_rewards)
+    return rewards.astype(np.float32)
 
 
 class FrequencyPrior:

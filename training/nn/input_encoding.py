@@ -59,7 +59,7 @@ class InputEncoding:
         ) -> FeatureShape | None:
             if tokens is None or numbers is None:
                 return None
-            return FeatureShape(len(tokens), len(numbers))
+            return FeatureShape.of(tokens, numbers)
 
         return NetShape(
             n_items=n_items,

@@ -53,6 +53,9 @@ class NetOptions:
     dwell: bool
     feedback: bool
     prior: bool
+    item_features: bool = False  # whether items are scored by what is known of them
+    metadata: bool = False  # whether steps are told what is known of items
+    feature_hidden: int = 0  # of what is known of items and users
     temperature: float = 0.0  # of the prior; 0 is learned
     rates: bool = False
     user_width: int = 0
@@ -125,7 +128,15 @@ class StateNet(nn.Module):
         super().__init__()
         self.options = options
         width = options.width
-        self.items = ItemTable(shape.n_items, width, options.sparse, options.tied, shape.items)
+        self.items = ItemTable(
+            shape.n_items,
+            width,
+            options.sparse,
+            options.tied,
+            shape.items if options.item_features else None,
+            shape.items if options.metadata else None,
+            options.feature_hidden,
+        )
         self.delta = nn.Embedding(N_DELTA_BINS, _DELTA_WIDTH) if options.delta else None
         self.dwell = nn.Embedding(shape.dwell_bins + 1, _DWELL_WIDTH) if options.dwell else None
         self.feedback = (
@@ -134,7 +145,9 @@ class StateNet(nn.Module):
         self.context = nn.ModuleList(
             nn.Embedding(size + 1, _CODE_WIDTH) for size in shape.context_sizes
         )
-        self.user = None if shape.users is None else FeatureEncoder(shape.users, _USER_WIDTH)
+        self.user = None
+        if shape.users is not None:
+            self.user = FeatureEncoder(shape.users, _USER_WIDTH, options.feature_hidden)
         # As small as item vectors: PyTorch's own start would drown what they say.
         for table in (self.delta, self.dwell, self.feedback, *self.context):
             if table is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from pipeline.errors import UsageError, suggest
 from training.nn.losses import LOSS_NAMES
@@ -38,9 +39,11 @@ class NeuralParameters:
     ``log_q_correction``: draws stand for the items they were drawn from, so that the loss is that
     over all items (HRNN eq. 4); ``score_penalty``: of bpr_max; ``rewards``: by event type, r of
     HRNN 3.3 with one_against_all, with any other loss what a target's loss is multiplied by (M3's
-    label weights); ``ips_temperature``: log of the training frequency, divided by this, is added in
-    training only, so that what is learned is taste and not exposure (HRNN 3.2 and 4.4); 0 leaves it
-    out.
+    label weights); ``value_rewards``: by an event's value, such as seconds or stars, as points
+    [value, reward] in ascending order with straight lines between them, times that of its type; an
+    event without a value counts as its type says (HRNN 2.2); ``ips_temperature``: log of the
+    training frequency, divided by this, is added in training only, so that what is learned is taste
+    and not exposure (HRNN 3.2 and 4.4); 0 leaves it out.
 
     Learning: at most ``epochs``; where ``validation_share`` is above 0 the latest part of the
     targets is kept apart, learning stops after ``patience`` epochs without a better MRR on it, and
@@ -89,6 +92,7 @@ class NeuralParameters:
     log_q_correction: bool = True
     score_penalty: float = 1.0
     rewards: Mapping[str, float] = field(default_factory=dict)
+    value_rewards: Sequence[Sequence[float]] = field(default_factory=list)
     ips_temperature: float = 0.0
     validation_share: float = 0.1
     patience: int = 2
@@ -140,6 +144,11 @@ class NeuralParameters:
         for kind, reward in self.rewards.items():
             is_share = type(reward) in (int, float) and 0 <= reward <= 1
             require(is_share, f"rewards.{kind}", reward, "between 0 and 1")
+        rule = "pairs [value, reward], values ascending, rewards between 0 and 1"
+        points = self.value_rewards
+        require(all(map(_is_point, points)), "value_rewards", points, rule)
+        ascend = all(before[0] < after[0] for before, after in pairwise(points))
+        require(ascend, "value_rewards", points, rule)
 
     def require_event_types(self, event_types: Sequence[str]) -> None:
         """Refuse rewards of events that there are none of.
@@ -155,33 +164,49 @@ class NeuralParameters:
                 )
 
 
+def _is_point(point: object) -> bool:
+    """Whether that is a value and its reward."""
+    if not isinstance(point, list | tuple) or len(point) != 2:  # noqa: PLR2004
+        return False
+    are_numbers = all(type(number) in (int, float) and math.isfinite(number) for number in point)
+    return are_numbers and 0 <= point[1] <= 1
+
+
 @dataclass(frozen=True)
 class RecurrentParameters(NeuralParameters):
     """What the network is told beside items.
 
     ``session_input``: whether the request begins a session; ``delta_input``: the time since the
     last event; ``dwell_input``: the dwell bin of the last event; ``feedback_input``: its type and
-    value; ``context_input``: context of the coming request; ``user_features``, ``item_features``:
-    metadata, where the data set has them.  ``user_width``: of a learned vector for each user, which
-    encoders that tell users apart read; 0 is none; ``user_dropout``: chance that a user is unknown
-    in training, so that the zeros of users never met mean something.  ``warm_mix``: l of HRNN eq. 2
-    at scoring, of items that were learned from; of cold items it is 1.
+    value; ``metadata_input``: what is known of its item, as a vector that is added to the item's
+    (MTAM's categories); ``context_input``: context of the coming request; ``user_features``:
+    metadata of users; ``item_features``: items are scored by their metadata too (HRNN eq. 2); of
+    each what the data set has.  ``feature_hidden``: width of a hidden layer over the fields of
+    metadata, so that what two of them say together may differ from what each says ("field-aware"
+    perceptrons, HRNN 2.3); 0: tokens' vectors are averaged.  ``user_width``: of a learned vector
+    for each user, which encoders that tell users apart read; 0 is none; ``user_dropout``: chance
+    that a user is unknown in training, so that the zeros of users never met mean something.
+    ``warm_mix``: l of HRNN eq. 2 at scoring, of items that were learned from; of cold items it is
+    1.
     """
 
     session_input: bool = True
     delta_input: bool = True
     dwell_input: bool = True
     feedback_input: bool = False
+    metadata_input: bool = False
     context_input: bool = False
     user_features: bool = False
     item_features: bool = False
+    feature_hidden: int = 0
     user_width: int = 0
     user_dropout: float = 0.1
     warm_mix: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.user_width >= 0, "user_width", self.user_width, "0 or more")
+        for name in ("user_width", "feature_hidden"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         share = self.user_dropout
         require(0 <= share < 1, "user_dropout", share, "0 or more and below 1")
         require(0 <= self.warm_mix <= 1, "warm_mix", self.warm_mix, "between 0 and 1")

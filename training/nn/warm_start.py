@@ -162,13 +162,15 @@ class WarmStart(TensorsOfParent):
             rows[name] = _codes(theirs.get(now_field.name, ()), now_field.values)
             if now_field.name in theirs_at:
                 former_names[name] = f"context.{theirs_at[now_field.name]}.weight"
-        rows["items.encoder.token.weight"] = _places(before.item_tokens, now.item_tokens)
+        for encoder in ("items.encoder", "items.entry_encoder"):
+            rows[f"{encoder}.token.weight"] = _places(before.item_tokens, now.item_tokens)
         rows["user.token.weight"] = _places(before.user_tokens, now.user_tokens)
         if users is not None:
             theirs_by_hash, own_by_hash = users
             rows["users.vector.weight"] = user_rows(own_by_hash, theirs_by_hash)
         columns = {
             "items.encoder.number.weight": _places(before.item_numbers, now.item_numbers),
+            "items.entry_encoder.number.weight": _places(before.item_numbers, now.item_numbers),
             "user.number.weight": _places(before.user_numbers, now.user_numbers),
         }
         super().__init__(parent, Places(rows, columns, _METADATA, former_names))

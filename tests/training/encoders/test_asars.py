@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
-from encoding import encoder_of, random_steps, states_of
+from encoding import SIZES, encoder_of, random_steps, states_of
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
 from training.models import build
-from training.models.attention.asars import Asars, weighted_prefixes
+from training.models.attention.asars import Asars, AsarsParameters, weighted_prefixes
 from training.nn.blocks.segment_rows import SegmentRows
 
 HIDDEN = 6
@@ -98,6 +100,37 @@ def test_segments_lie_apart_and_come_back() -> None:
     assert torch.equal(rows.together(apart), steps.inputs)
 
 
+def test_an_item_has_a_bias_after_each_dwell_bin() -> None:
+    """Eq. 14: what a score gains is E'_bin . F_j, and no step is told any F_j."""
+    encoder = encoder_of("asars", width=8, dwell_bias=3, hidden=HIDDEN, bin_width=3)
+    assert isinstance(encoder, Asars) and encoder.bias_bins is not None
+    steps = random_steps(n_steps=12, begins_at=((0, 5), (1, 6), (1, 7)))
+    states = states_of(encoder, steps)
+    items = torch.randn(20, 8, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        scores = states @ items.T
+        for row in range(3):
+            for step in range(12):
+                bias = encoder.bias_bins.weight[steps.dwell[row, step]]
+                for item in range(20):
+                    taste = sum(states[row, step, n] * items[item, n] for n in range(5))
+                    added = sum(bias[n] * items[item, 5 + n] for n in range(3))
+                    torch.testing.assert_close(scores[row, step, item], taste + added, **CLOSE)
+    inputs = steps.inputs.clone()
+    inputs[..., 5:8] += 100
+    other = states_of(encoder, dataclasses.replace(steps, inputs=inputs))
+    assert torch.equal(other, states)
+    inputs[..., 4] += 100
+    other = states_of(encoder, dataclasses.replace(steps, inputs=inputs))
+    assert not torch.allclose(other, states)
+
+
+def test_a_bias_begins_as_none() -> None:
+    torch.manual_seed(0)
+    encoder = Asars(SIZES, AsarsParameters(width=8, dwell_bias=3, hidden=HIDDEN))
+    assert not states_of(encoder.eval(), random_steps())[..., 5:].any()
+
+
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
@@ -107,6 +140,7 @@ def test_segments_lie_apart_and_come_back() -> None:
         ({"query": "first"}, "one of own, last"),
         ({"hidden": 351}, "from 1 to 350"),
         ({"bin_width": 0}, "bin_width = 0 must be at least 1"),
+        ({"width": 8, "dwell_bias": 8}, "dwell_bias = 8 must be 0 or more and below width = 8"),
     ],
 )
 def test_values_that_are_refused(parameters: dict[str, object], sentence: str) -> None:

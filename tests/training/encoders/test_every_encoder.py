@@ -24,11 +24,21 @@ CLOSE = {"rtol": 0.0, "atol": 1e-5}
 N_ITEMS = 12
 NAMES = [f"i{item:02d}" for item in range(N_ITEMS)]
 every_encoder = pytest.mark.parametrize("name", ENCODER_NAMES)
+FORMS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in ENCODER_NAMES),
+    ("asars", {"dwell_bias": 3}),
+    ("mtam", {"unit": "t_seqrec"}),
+]
+every_form = pytest.mark.parametrize(
+    ("name", "options"), FORMS, ids=["-".join([name, *map(str, p.values())]) for name, p in FORMS]
+)
 
 
-@every_encoder
-def test_states_of_each_prefix_alone_are_those_of_the_whole(name: str) -> None:
-    encoder, steps = encoder_of(name), random_steps(begins_at=((1, 4), (2, 2), (2, 5)))
+@every_form
+def test_states_of_each_prefix_alone_are_those_of_the_whole(
+    name: str, options: dict[str, Any]
+) -> None:
+    encoder, steps = encoder_of(name, **options), random_steps(begins_at=((1, 4), (2, 2), (2, 5)))
     whole = states_of(encoder, steps)
     assert whole.shape == (3, 9, steps.width)
     for stop in range(1, 10):
@@ -36,9 +46,9 @@ def test_states_of_each_prefix_alone_are_those_of_the_whole(name: str) -> None:
         torch.testing.assert_close(alone, whole[:, :stop], **CLOSE)
 
 
-@every_encoder
-def test_nothing_later_changes_a_state(name: str) -> None:
-    encoder, steps = encoder_of(name), random_steps()
+@every_form
+def test_nothing_later_changes_a_state(name: str, options: dict[str, Any]) -> None:
+    encoder, steps = encoder_of(name, **options), random_steps()
     before = states_of(encoder, steps)
     for since in (1, 4, 8):
         other = random_steps(seed=7)
@@ -56,17 +66,17 @@ def test_nothing_later_changes_a_state(name: str) -> None:
         assert (after[:, since:] - before[:, since:]).abs().max() > 1e-3
 
 
-@every_encoder
-def test_a_segment_knows_nothing_of_the_one_before(name: str) -> None:
-    encoder, steps = encoder_of(name), random_steps(begins_at=((0, 4), (1, 4), (2, 4)))
+@every_form
+def test_a_segment_knows_nothing_of_the_one_before(name: str, options: dict[str, Any]) -> None:
+    encoder, steps = encoder_of(name, **options), random_steps(begins_at=((0, 4), (1, 4), (2, 4)))
     whole = states_of(encoder, steps)
     alone = states_of(encoder, steps_between(steps, 4, 9))
     torch.testing.assert_close(whole[:, 4:], alone, **CLOSE)
 
 
-@every_encoder
-def test_rows_do_not_touch(name: str) -> None:
-    encoder, steps = encoder_of(name), random_steps()
+@every_form
+def test_rows_do_not_touch(name: str, options: dict[str, Any]) -> None:
+    encoder, steps = encoder_of(name, **options), random_steps()
     whole = states_of(encoder, steps)
     for row in range(3):
         only = dataclasses.replace(
@@ -80,9 +90,9 @@ def test_rows_do_not_touch(name: str) -> None:
         torch.testing.assert_close(states_of(encoder, only), whole[row : row + 1], **CLOSE)
 
 
-@every_encoder
-def test_every_weight_learns(name: str) -> None:
-    encoder, steps = encoder_of(name), random_steps()
+@every_form
+def test_every_weight_learns(name: str, options: dict[str, Any]) -> None:
+    encoder, steps = encoder_of(name, **options), random_steps()
     steps.inputs.requires_grad_()
     if isinstance(encoder, RecurrentEncoder):
         states, _ = encoder(steps, encoder.begin(3))

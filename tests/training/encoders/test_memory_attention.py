@@ -16,6 +16,7 @@ from training.models.attention.hstu import Hstu
 from training.models.attention.mtam import Mtam
 from training.models.attention.narm import Narm
 from training.models.attention.stamp import Stamp
+from training.models.recurrent.t_seqrec import TSeqrec
 from training.nn.blocks.time_attention import TimeAttention
 
 STEPS = random_steps(n_steps=9, begins_at=((1, 4), (2, 2), (2, 5)))
@@ -92,6 +93,8 @@ def test_stamp_step_by_step() -> None:
         {"hops": 3, "norm": True, "memory_len": 3},
         {"hops": 2, "memory": "states", "unit": "gru", "memory_len": 2, "norm": True},
         {"gate": "decay", "interval": "read"},
+        {"unit": "t_seqrec"},
+        {"unit": "t_seqrec", "memory": "states", "hops": 2},
     ],
 )
 def test_mtam_step_by_step(options: dict[str, object]) -> None:
@@ -100,7 +103,10 @@ def test_mtam_step_by_step(options: dict[str, object]) -> None:
     states = states_of(encoder, STEPS)
     w_k, w_v = encoder.of_key.weight, encoder.of_value.weight
     with torch.no_grad():
-        h, _ = encoder.unit(STEPS, encoder.unit.begin(3))
+        if isinstance(encoder.unit, TSeqrec):
+            h = encoder.unit(STEPS)  # held to a loop in test_t_seqrec.py
+        else:
+            h, _ = encoder.unit(STEPS, encoder.unit.begin(3))
         for row in range(3):
             for step in range(9):
                 memory = []
@@ -158,6 +164,7 @@ def test_hstu_step_by_step(options: dict[str, object]) -> None:
         ("narm", {"attention": "cosine"}, "attention = 'cosine' must be one of additive, dot"),
         ("narm", {"unit": "lstm"}, "unit = 'lstm' must be one of gru, t_gru"),
         ("mtam", {"hops": -1}, "hops = -1 must be 0 or more"),
+        ("mtam", {"unit": "lstm"}, "unit = 'lstm' must be one of t_gru, t_seqrec, gru"),
         ("mtam", {"gate": "learnt"}, "gate = 'learnt' must be one of learned, decay, none"),
         ("mtam", {"memory": "items"}, "memory = 'items' must be one of behaviours, states"),
         ("t_gru", {"interval": "last"}, "interval = 'last' must be one of read, request"),

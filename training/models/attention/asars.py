@@ -12,9 +12,13 @@
 
 The paper leaves open whose h the weights ask; ``own`` is what eq. 18 prints.  That equation fills
 what lies ahead with zeros before the softmax, which would give the future weight: it is left out
-of the sums here.  Users that nothing was learned about have E_user = 0.  The bias of an item by
-dwell bin (eq. 14) would change how items are scored: it is not here.  B rows, T steps, D width, H
-hidden width; S segments of at most P steps.
+of the sums here.  Users that nothing was learned about have E_user = 0.
+
+    dwell_bias = W: score_kj = s_k . Q_j + E'_bin[dwell bin of the last event] . F_j + b_j (eq. 14)
+
+A bias of each item by dwell bin is such a product where the last W numbers of an item's vector are
+F_j: no step is told them, and every state ends with E'_bin.  B rows, T steps, D width, H hidden
+width; S segments of at most P steps.
 """
 
 from __future__ import annotations
@@ -41,7 +45,8 @@ class AsarsParameters(SequenceParameters):
     Those with a user need ``user_width`` above 0, published: 32, and ``plan`` windows.
 
     ``query``: whether a position is weighed by its own state or by the last one (time_att alone).
-    ``hidden``: width of the LSTMs.  ``bin_width``: of the embedded dwell bins.
+    ``hidden``: width of the LSTMs.  ``bin_width``: of the embedded dwell bins.  ``dwell_bias``: how
+    many of an item's ``width`` numbers say after which dwell times it comes (8 are many); 0: none.
     """
 
     plan: str = "session_windows"
@@ -49,6 +54,7 @@ class AsarsParameters(SequenceParameters):
     query: str = "own"
     hidden: int = 100
     bin_width: int = 16
+    dwell_bias: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,6 +66,8 @@ class AsarsParameters(SequenceParameters):
         rule = f"from 1 to {_WIDEST}"
         require(1 <= self.hidden <= _WIDEST, "hidden", self.hidden, rule)
         require(self.bin_width >= 1, "bin_width", self.bin_width, "at least 1")
+        rule = f"0 or more and below width = {self.width}"
+        require(0 <= self.dwell_bias < self.width, "dwell_bias", self.dwell_bias, rule)
 
 
 class Asars(nn.Module):
@@ -71,7 +79,8 @@ class Asars(nn.Module):
         super().__init__()
         hidden, bin_width = parameters.hidden, parameters.bin_width
         variant, self.query = parameters.variant, parameters.query
-        inputs = sizes.inputs
+        biased = parameters.dwell_bias
+        inputs, self.own_width = sizes.inputs - biased, sizes.width - biased
         self.bins = self.dwells = self.pull = None
         if variant in ("time_att", "time_user", "time_cat"):
             self.bins = nn.Embedding(sizes.dwell_bins + 1, bin_width)
@@ -84,12 +93,15 @@ class Asars(nn.Module):
             self.pull = nn.Linear(hidden, sizes.user)
         self.ends_with_user = variant in ("user_cat", "time_user")
         self.items = nn.LSTM(inputs, hidden, batch_first=True)
-        self.out = nn.Linear(hidden + sizes.user * self.ends_with_user, sizes.width)
+        self.out = nn.Linear(hidden + sizes.user * self.ends_with_user, self.own_width)
+        self.bias_bins = nn.Embedding(sizes.dwell_bins + 1, biased) if biased else None
+        if self.bias_bins is not None:
+            nn.init.zeros_(self.bias_bins.weight)  # what is not learned is no bias
 
     def forward(self, steps: Steps) -> Tensor:
         """States (B, T, D)."""
         rows = SegmentRows.of(steps.begins)
-        inputs = rows.apart(steps.inputs)
+        inputs = rows.apart(torch.cat([steps.item[..., : self.own_width], steps.context], dim=-1))
         dwelt = None if self.bins is None else self.bins(rows.apart(steps.dwell))
         if dwelt is not None and self.dwells is None:
             inputs = torch.cat([inputs, dwelt], dim=-1)
@@ -101,7 +113,10 @@ class Asars(nn.Module):
             states = weighted_prefixes(logits.clamp(-_WIDEST, _WIDEST), states)
         if self.ends_with_user:
             states = torch.cat([states, rows.apart(steps.user)], dim=-1)
-        return rows.together(self.out(states))
+        states = rows.together(self.out(states))
+        if self.bias_bins is not None:
+            states = torch.cat([states, self.bias_bins(steps.dwell)], dim=-1)
+        return states
 
     def _weighed(self, pulls: Tensor, states: Tensor) -> Tensor:
         """Means of each prefix's states, (S, P, H); all prefixes at once."""

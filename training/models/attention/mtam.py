@@ -1,14 +1,18 @@
 """MTAM: a memory of behaviours, read again and again with time-aware attention (MTAM 5).
 
-    c^0_k = h_k, the state of T-GRU over x_1 .. x_k
+    c^0_k = h_k, the state of T-GRU (or of T-SeqRec, or of a GRU) over x_1 .. x_k
     memory of step k: m_j = item vector + embedding of its recency, of the latest L behaviours
     o^i = T-Attention((c^{i-1} W_Q^i, time of the request), (m W_K, t), (m W_V, t))    (eqs. 22-24)
     c^i = c^{i-1} + o^i,   state = c^hops                                              (eq. 25)
 
 W_Q is of each hop, all else is shared.  The recency of a behaviour differs from query to query, so
-its embedding enters products by a table and never makes a (B, T, T, D) tensor.  ``memory: states``
-keeps h_j in place of m_j (the ablations "via T-GRU" and "via GRU"); categories of items and the
-ablation with T-SeqRec are left out.  B rows, T steps, D width.
+its embedding enters products by a table and never makes a (B, T, T, D) tensor.  ``metadata_input``
+adds the embedded category of each item to its vector.
+
+Ablations (table 3): with T-SeqRec, ``unit: t_seqrec``; without time-aware RNN, ``unit: gru``;
+without time-aware attention, ``gate: none``; via T-GRU, ``memory: states``, which keeps h_j in
+place of m_j; via GRU, ``memory: states`` and ``unit: gru``; time-aware self-attention is `sasrec`
+with ``time: gate``.  B rows, T steps, D width.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from torch import Tensor, nn
 
 from training.models.parts.sequence import SequenceParameters
 from training.models.recurrent.t_gru import INTERVALS, TGru, TGruParameters
+from training.models.recurrent.t_seqrec import TSeqrec, TSeqrecParameters
 from training.nn.blocks.time_attention import GATES, TimeAttention, intervals_s
 from training.nn.gru import Gru
 from training.nn.steps import Sizes, Steps
@@ -28,7 +33,8 @@ from training.parameters import require, require_choice
 
 @dataclass(frozen=True)
 class MtamParameters(SequenceParameters):
-    """``hops``: readings of the memory; ``unit``: t_gru or gru; ``gate``: learned, decay or none.
+    """``hops``: readings of the memory; ``gate``: learned, decay or none; ``unit``: t_gru, gru, or
+    t_seqrec, which steps every prefix on its own: keep ``max_len`` short there.
 
     ``memory``: of behaviours or states; ``memory_len``: L; ``norm``: whether every hop ends with a
     layer normalisation, which the paper does not print and its released code has; ``interval``: of
@@ -47,7 +53,7 @@ class MtamParameters(SequenceParameters):
         super().__post_init__()
         require(self.hops >= 0, "hops", self.hops, "0 or more")
         require(self.memory_len >= 1, "memory_len", self.memory_len, "at least 1")
-        require_choice("unit", self.unit, ("t_gru", "gru"))
+        require_choice("unit", self.unit, ("t_gru", "t_seqrec", "gru"))
         require_choice("gate", self.gate, GATES)
         require_choice("memory", self.memory, ("behaviours", "states"))
         require_choice("interval", self.interval, INTERVALS)
@@ -60,11 +66,13 @@ class Mtam(nn.Module):
         super().__init__()
         width, length = sizes.width, parameters.memory_len
         self.length = length
-        self.unit: Gru | TGru = (
-            Gru(sizes.inputs, width)
-            if parameters.unit == "gru"
-            else TGru(sizes, TGruParameters(interval=parameters.interval))
-        )
+        self.unit: Gru | TGru | TSeqrec
+        if parameters.unit == "t_gru":
+            self.unit = TGru(sizes, TGruParameters(interval=parameters.interval))
+        elif parameters.unit == "t_seqrec":
+            self.unit = TSeqrec(sizes, TSeqrecParameters())
+        else:
+            self.unit = Gru(sizes.inputs, width)
         self.of_query = nn.ModuleList(  # W_Q
             nn.Linear(width, width, bias=False) for _ in range(parameters.hops)
         )
@@ -84,7 +92,10 @@ class Mtam(nn.Module):
     def forward(self, steps: Steps) -> Tensor:
         """States (B, T, D)."""
         states: Tensor
-        states, _ = self.unit(steps, self.unit.begin(len(steps.begins)))
+        if isinstance(self.unit, TSeqrec):
+            states = self.unit(steps)
+        else:
+            states, _ = self.unit(steps, self.unit.begin(len(steps.begins)))
         memory, by_recency = states, None
         if self.recency is not None:
             memory = steps.item

@@ -101,7 +101,7 @@ class RecurrentModel:
             data,
             forgets=chosen.plan in SESSION_PLANS,
             context=chosen.context_input,
-            items=chosen.item_features,
+            items=chosen.item_features or chosen.metadata_input,
             users=chosen.user_features,
         )
         targets = self._learnable(data.histories)
@@ -226,7 +226,7 @@ class RecurrentModel:
             if self.parameters.new_items == "neighbours":
                 begin_new_items(net.items, data.histories, continuation.new_items, split.begins_us)
             cold, optimiser = continuation.cold(item_events), continuation.optimiser(net)
-        if self.parameters.item_features and data.item_features is not None:
+        if net.items.reads_metadata and data.item_features is not None:
             net.items.describe(data.item_features, cold)
         return net, optimiser
 
@@ -251,6 +251,9 @@ class RecurrentModel:
             delta=chosen.delta_input,
             dwell=chosen.dwell_input,
             feedback=chosen.feedback_input,
+            item_features=chosen.item_features,
+            metadata=chosen.metadata_input,
+            feature_hidden=chosen.feature_hidden,
             prior=self.follows_trend,
             temperature=self.prior_temperature,
             user_width=chosen.user_width,
@@ -457,7 +460,7 @@ class RecurrentModel:
                     f"{tuple(expected.shape)}: train it again"
                 )
             weights[name] = torch.from_numpy(np.array(weight))
-        if net.items.encoder is not None:
+        if net.items.reads_metadata:
             net.items.token = weights["items.token"]
         net.load_state_dict(weights)
         self._encoding, self._catalogue = memory, None
