@@ -34,8 +34,9 @@ from training.registry.candidates import candidates, remember
 from training.registry.mlflow_registry import champion, registry_of
 from training.registry.model_card import read_card
 from training.registry.model_store import available
-from training.steps.evaluate import HourData, evaluate_step
+from training.steps.evaluate import evaluate_step
 from training.steps.gate import run_gate
+from training.steps.hour_data import HourData
 from training.steps.monitor import monitor_champion
 from training.steps.result import StepResult
 from training.steps.train import train_step

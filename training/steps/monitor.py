@@ -11,7 +11,7 @@ from pipeline.workspace import CommandContext
 from training.deployment.champion_history import champion_during, champion_periods
 from training.registry.candidates import candidates
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import HourData
+from training.steps.hour_data import HourData
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:
