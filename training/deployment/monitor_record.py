@@ -13,11 +13,10 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from pipeline.sealed_json import FORMAT, read_record, write_record
+from pipeline.sealed_json import FORMAT, dated_records, read_record, write_record
 from training.gate.sequential_test import Sums
 from training.registry.champion_record import ModelRef
 
-_HOUR_CHARS = 13
 # Reasons of a finding that knew too little; they say nothing against one that knew more.
 _UNINFORMED = frozenset({"not_evaluated", "learned_from_the_hour", "data_not_validated"})
 
@@ -141,9 +140,7 @@ def monitor_results_between(
         HourglassError: one of them was changed.
     """
     by_hour: dict[Hour, tuple[Path, MonitorResult]] = {}
-    for path in sorted(folder.glob("[0-9]*.json")):
-        if not str(first) <= path.name[:_HOUR_CHARS] < str(stop):
-            continue
+    for _, path in dated_records(folder, first, stop):
         watched = read_monitor_result(path)
         earlier = by_hour.get(watched.first)
         if earlier is None or _weight(earlier[1]) <= _weight(watched):
