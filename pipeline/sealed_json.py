@@ -3,10 +3,10 @@
 A record is canonical JSON whose name ends in the beginning of its SHA-256, so that no one can
 change it unnoticed: ``<folder>/<prefix>-<12 hex>.json``.
 
-So that a folder stays as short however many hours lie behind it, old records are filed away in
-``<folder>/past``: those whose names begin with an hour in a folder a month, ``past/2016-03``, others
-in one for their first word, ``past/promotion``.  Whoever names a record names it where it was
-written, and it is read where it lies.
+So that a folder stays short however many hours lie behind it, old records are filed away in
+``<folder>/past``: those whose names begin with an hour in a folder a month, ``past/2016-03``,
+others in one for their first word, ``past/promotion``.  Whoever names a record names it where it
+was written, and it is read where it lies.
 """
 
 from __future__ import annotations

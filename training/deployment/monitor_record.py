@@ -13,10 +13,11 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from pipeline.sealed_json import FORMAT, dated_records, read_record, write_record
+from pipeline.sealed_json import FORMAT, dated_records, file_away_oldest, read_record, write_record
 from training.gate.sequential_test import Sums
 from training.registry.champion_record import ModelRef
 
+RECENT = 1000  # findings that are never filed away, at least
 # Reasons of a finding that knew too little; they say nothing against one that knew more.
 _UNINFORMED = frozenset({"not_evaluated", "learned_from_the_hour", "data_not_validated"})
 
@@ -97,6 +98,7 @@ def write_monitor_result(folder: Path, result: MonitorResult) -> Path:
     """
     content = {"format": FORMAT, "kind": "watch", **asdict(result)}
     content |= {"first": str(result.first), "stop": str(result.stop)}
+    file_away_oldest(folder, RECENT)
     return write_record(folder, f"{result.first}-{result.model.model_id}", content)
 
 

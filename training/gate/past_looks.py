@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.sealed_json import Record, dated_records, read_record
+from pipeline.sealed_json import Record, dated_records, find_record, read_record
 from training.gate.sequential_test import Sums
 from training.gate.user_sums import UserSums, read_user_sums
 
@@ -181,7 +181,7 @@ def _unreadable(record: Record) -> HourglassError:
 def _refuse_gaps(folder: Path, record: Record) -> None:
     """A look that was once counted must still be there: a deleted one would leave no trace."""
     for earlier in record.content.get("earlier_looks", ()):
-        if not (folder / earlier["file"]).is_file():
+        if find_record(folder / earlier["file"]) is None:
             raise HourglassError(
                 f"{earlier['file']}: this decision is gone, though {record.path.name} counted it: "
                 "put it back, or wait for the next period"

@@ -41,6 +41,8 @@ from training.steps.monitor import monitor_champion
 from training.steps.result import StepResult
 from training.steps.train import train_step
 
+_DAY_H = 24
+
 
 @dataclass(frozen=True)
 class UnjudgedHours:
@@ -68,9 +70,11 @@ def unjudged_hours(ctx: CommandContext, newest: Hour) -> UnjudgedHours:
     """
 
     settings = ctx.settings
-    before = judged_hours(settings)
     span = settings.retrain.catch_up
     limit = newest - (0 if span is None else parse_duration_h(span))
+    before = judged_hours(settings, HourRange(min(limit, newest - _DAY_H), newest + 1))
+    if not before - {newest}:
+        before = judged_hours(settings)  # the last one, however long ago
     last = max((hour for hour in before if hour < newest), default=limit - 1)
     horizon_h = parse_duration_h(settings.evaluation.horizon)
     hours = HourRange(min(limit, last + 1), newest + horizon_h)

@@ -117,22 +117,18 @@ def last_links(
     Raises:
         BrokenChainError: as `all_links`, which also finds the words for what is wrong.
     """
-    number, wanted = parse_head(head)
     backwards: list[Link] = []
     end = 0
     try:
-        for start, line in _lines_back(journal):
+        for at, (start, line) in enumerate(_lines_back(journal)):
             link = _parse(line)
-            if not backwards:
-                if link is not None and link.n == number and link.digest == wanted:
-                    end = start + len(line)
-                elif end:
-                    break  # the head is neither the last line nor the one before
-                else:
-                    end = start  # a link that was never confirmed may follow
-                    continue
-            elif link is None or not _follows(backwards[-1], link):
+            if not backwards and (link is None or (link.n, link.digest) != parse_head(head)):
+                if at:
+                    break
+                continue  # one that was never confirmed may follow the head
+            if link is None or (backwards and not _follows(backwards[-1], link)):
                 break
+            end = end or start + len(line)
             backwards.append(link)
             if start == 0 or is_enough(len(backwards), link.content):
                 return Links(backwards[::-1], end, start == 0)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.sealed_json import Record, dated_records, read_record
+from pipeline.sealed_json import Record, dated_records, folder_of, read_record
 from training.deployment.monitor_record import MonitorResult, read_monitor_result
 from training.evaluation.evaluate import (
     INDEX_NAME,
@@ -53,7 +53,7 @@ def _read_all(paths: list[Path], read: Callable[[Path], T]) -> tuple[list[T], li
             records.append(read(path))
         except HourglassError as error:
             # The file's name alone: where the folder lies is the reader's own.
-            damaged.append(str(error).replace(str(path), f"{path.parent.name}/{path.name}"))
+            damaged.append(str(error).replace(str(path), f"{folder_of(path).name}/{path.name}"))
     return records, damaged
 
 

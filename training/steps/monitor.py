@@ -30,7 +30,7 @@ def monitor_champion(ctx: CommandContext, data: HourData) -> StepResult[MonitorR
 
     settings, registry = ctx.settings, registry_of(ctx)
     hours = ctx.horizon_from(data.manifest.as_of)
-    tenure = champion_during(champion_periods(registry, registry.records), hours.first)
+    tenure = champion_during(champion_periods(registry, registry.records, hours.first), hours.first)
     if tenure is None:
         sentence = f"nothing was live during {hours}: there is nothing to monitor yet"
         return StepResult(None, sentence, {"outcome": None, "sentence": sentence})
