@@ -61,7 +61,7 @@ def _newest_first(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _forgotten(settings: Settings, there: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Data sets that went before there were notes of them; their hours are those of their models."""
+    """Data sets that went before there were notes; their hours are those of their models."""
     noted = {name for _, name in [*there, *gone_by_time(settings.path("shards"))]}
     for dataset in sorted(set(_datasets(settings)) - noted):
         fits = [_fit(settings, name, dataset) for name in trained_on(settings, dataset) or {}]
