@@ -29,6 +29,7 @@ FORMAT = 1
 PAST = "past"
 _NAME = re.compile(r".+-([0-9a-f]{12})\.json")
 _HOUR_CHARS, _MONTH_CHARS = 13, 7
+_DATED = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-")
 _MONTH = re.compile(r"\d{4}-\d{2}")
 _MODE = 0o444
 
@@ -87,7 +88,7 @@ def read_record(path: Path) -> Record:
     if not match:
         raise HourglassError(f"{path}: the name does not end in a checksum: give a decision file")
     try:
-        path, data = _where_it_lies(path)
+        path, data = read_where_it_lies(path)
     except OSError as error:
         raise HourglassError(
             f"{path}: the decision cannot be read ({error.strerror}): run hourglass gate"
@@ -113,7 +114,7 @@ def is_record(path: Path) -> bool:
 
 def hour_of_name(path: Path) -> Hour | None:
     """The hour that a record's name begins with; None where it begins otherwise."""
-    if not is_record(path):
+    if not _DATED.match(path.name) or not is_record(path):
         return None
     try:
         return Hour.parse(path.name[:_HOUR_CHARS])
@@ -156,7 +157,7 @@ def all_records(folder: Path) -> Iterator[Path]:
     """Every record of a folder, also those filed away; its cost grows with their number."""
     past = folder / PAST
     for parent in (folder, *(past / name for name in sorted(_names(past)))):
-        yield from (parent / name for name in sorted(_names(parent)) if is_record(Path(name)))
+        yield from (parent / name for name in sorted(_names(parent)) if _NAME.fullmatch(name))
 
 
 def where_filed(path: Path) -> Path:
@@ -181,7 +182,7 @@ def file_away(path: Path) -> None:
 
 def file_away_oldest(folder: Path, keep: int) -> None:
     """File dated records away, all but the newest ``keep``, once there are twice as many."""
-    dated = sorted(name for name in _names(folder) if hour_of_name(Path(name)) is not None)
+    dated = sorted(name for name in _names(folder) if _DATED.match(name))
     if len(dated) > 2 * keep:
         for name in dated[:-keep]:
             file_away(folder / name)
@@ -196,10 +197,15 @@ def folder_of(path: Path) -> Path:
 
 def _drawer(path: Path) -> str:
     name = path.name
-    return name.partition("-")[0] if hour_of_name(path) is None else name[:_MONTH_CHARS]
+    return name[:_MONTH_CHARS] if _DATED.match(name) else name.partition("-")[0]
 
 
-def _where_it_lies(path: Path) -> tuple[Path, bytes]:
+def read_where_it_lies(path: Path) -> tuple[Path, bytes]:
+    """Where a record lies now, and its bytes.
+
+    Raises:
+        OSError: it is gone, or cannot be read.
+    """
     try:
         return path, path.read_bytes()
     except FileNotFoundError:

@@ -48,7 +48,14 @@ from typing import Any
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.files import flush
-from pipeline.sealed_json import all_records, file_away, find_record, folder_of, is_record
+from pipeline.sealed_json import (
+    all_records,
+    file_away,
+    find_record,
+    folder_of,
+    is_record,
+    read_where_it_lies,
+)
 from pipeline.text.wording import counted, verb
 from training.registry.champion_record import read_event
 from training.registry.journal import (
@@ -178,7 +185,8 @@ def chain_problem(registry: Registry) -> str | None:
         key, head = record_key(), chain_head(registry)
         if head is not None:
             links = all_links(records / JOURNAL, head)
-            _checked(records, head, links, _listing(records), None, key)
+            listing = {f"{records.name}/{path.name}" for path in all_records(records)}
+            _checked(records, head, links, listing, None, key)
         elif _first_anchor(_lines(records / JOURNAL)) is None:
             raise _headless(registry)
     except HourglassError as error:
@@ -481,7 +489,7 @@ def _refuse_changed(work: Path, chain: Chain, since: str | None, recent: int) ->
 def _refuse_other(work: Path, file: str, sha256: str, what: str) -> None:
     """Let a record pass that is there with the contents that a link names."""
     try:
-        data = (find_record(work / file) or work / file).read_bytes()
+        _, data = read_where_it_lies(work / file)
     except OSError as error:
         raise BrokenChainError(f"{file}: cannot be read ({error.strerror}): {REMEDY}") from error
     if hashlib.sha256(data).hexdigest() != sha256:
