@@ -1,4 +1,4 @@
-"""What looking at the past costs an hour, by how many hours lie behind it.
+"""What looking at the past costs an hour, in CPU time, by how many hours lie behind it.
 
 Run as ``python -m benchmarks.record_growth --hours 10,1000,10000``; ``benchmarks/README.md`` says
 what is measured.
@@ -287,7 +287,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _measured(past: Past, repeats: int) -> dict[str, Any]:
-    """Milliseconds of the first time, and the median of those after it, for each operation."""
+    """For each operation ms of CPU, the first time and the median of those after it."""
     hours = past.newest.index - FIRST.index
     measured: dict[str, Any] = {"hours": hours}
     for name, run in (*operations(past), *report_operations(past)):
@@ -302,9 +302,9 @@ def _measured(past: Past, repeats: int) -> dict[str, Any]:
 
 
 def _ms(run: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    begun = time.process_time()
     run()
-    return round(1000 * (time.perf_counter() - begun), 2)
+    return round(1000 * (time.process_time() - begun), 2)
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:

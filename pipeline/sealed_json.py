@@ -155,9 +155,13 @@ def dated_records(
 
 def all_records(folder: Path) -> Iterator[Path]:
     """Every record of a folder, also those filed away; its cost grows with their number."""
-    past = folder / PAST
-    for parent in (folder, *(past / name for name in sorted(_names(past)))):
+    for parent in _folders(folder):
         yield from (parent / name for name in sorted(_names(parent)) if _NAME.fullmatch(name))
+
+
+def record_names(folder: Path) -> set[str]:
+    """The names of all of them."""
+    return {n for parent in _folders(folder) for n in _names(parent) if _NAME.fullmatch(n)}
 
 
 def where_filed(path: Path) -> Path:
@@ -213,6 +217,12 @@ def read_where_it_lies(path: Path) -> tuple[Path, bytes]:
         if not filed.is_file():
             raise
         return filed, filed.read_bytes()
+
+
+def _folders(folder: Path) -> list[Path]:
+    """A folder of records, and those below it that records are filed away in."""
+    past = folder / PAST
+    return [folder, *(past / name for name in sorted(_names(past)))]
 
 
 def _names(folder: Path) -> list[str]:

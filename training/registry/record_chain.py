@@ -55,6 +55,7 @@ from pipeline.sealed_json import (
     folder_of,
     is_record,
     read_where_it_lies,
+    record_names,
 )
 from pipeline.text.wording import counted, verb
 from training.registry.champion_record import read_event
@@ -185,7 +186,7 @@ def chain_problem(registry: Registry) -> str | None:
         key, head = record_key(), chain_head(registry)
         if head is not None:
             links = all_links(records / JOURNAL, head)
-            listing = {f"{records.name}/{path.name}" for path in all_records(records)}
+            listing = {f"{records.name}/{name}" for name in record_names(records)}
             _checked(records, head, links, listing, None, key)
         elif _first_anchor(_lines(records / JOURNAL)) is None:
             raise _headless(registry)
