@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +20,17 @@ from benchmarks import record_growth
 from benchmarks.record_growth import FIRST, LINE, Past, decision, lay_out, operations
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.sealed_json import dated_records, find_record, read_record, where_filed
+from pipeline.sealed_json import (
+    dated_records,
+    file_away,
+    find_record,
+    read_record,
+    where_filed,
+    write_record,
+)
+from training.cli.options import decision_file
 from training.deployment import monitor_record
+from training.deployment.approval import answers
 from training.deployment.champion_history import champion_during, champion_periods
 from training.deployment.monitor_record import (
     monitor_results_between,
@@ -28,6 +38,7 @@ from training.deployment.monitor_record import (
     write_monitor_result,
 )
 from training.fit.model_lines import latest_model_of
+from training.gate.judged_hours import judged_hours
 from training.registry import journal, record_chain
 from training.registry.journal import KEY_VARIABLE
 from training.registry.mlflow_registry import Registry
@@ -314,3 +325,29 @@ def test_data_sets_that_went_unnoticed_are_found_by_their_models(past: Past) -> 
     (models / newest / "model.json").unlink()
     assert latest_model_of(settings, LINE, past.newest) == f"{LINE}-{SOME_H - 2:06d}"
     assert latest_model_of(settings, LINE, Hour(FIRST.index)) is None
+
+
+def test_answers_to_a_decision_are_found_when_both_are_filed_away(past: Past) -> None:
+    records = past.registry.records
+    path = one_more(past)
+    prefix = f"approval-{read_record(path).sha256[:12]}"
+    answer = {"format": 1, "approved": False, "by": "ann", "why": "", "at": "2026-01-01T00:00:00"}
+    answered = write_record(records, prefix, answer)
+    for filed in (path, answered):
+        decided: Any = SimpleNamespace(record=read_record(path))
+        assert [each.by for each in answers(decided)] == ["ann"]
+        file_away(filed)
+    decided = SimpleNamespace(record=read_record(path))
+    assert [each.record for each in answers(decided)] == [where_filed(answered)]
+    # Whoever names it by hand names it as ever, or where it lies.
+    for named in (Path(path.name), path, where_filed(path)):
+        assert decision_file(records, named) == path
+
+
+def test_hours_judged_are_asked_for_by_their_names(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = FIRST + SOME_H - 1
+    with counting(monkeypatch) as counts:
+        assert judged_hours(past.settings, HourRange(last - 1, last + 5)) == {last - 1, last}
+    assert not counts["listed"]

@@ -132,7 +132,11 @@ def _decisions(folder: Path, key: LookKey, begins: Hour, stop: Hour) -> dict[Hou
         record = read_record(path)
         if record.content.get("line") != key.line or not record.content.get("look"):
             continue
-        order = (str(record.content.get("made_at") or ""), record.path.stat().st_mtime_ns, path.name)
+        order = (
+            str(record.content.get("made_at") or ""),
+            record.path.stat().st_mtime_ns,
+            path.name,
+        )
         by_hour.setdefault(hour, []).append((order, record))
     return {
         hour: [record for _, record in sorted(entries, key=lambda entry: entry[0])]
