@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     """Measure each system at each size, in a process each, and print one line of JSON for each."""
     asked = _arguments(arguments)
     machine = {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": asked.threads,
         "memory_gib": round(psutil.virtual_memory().total / _GIB, 1),
@@ -96,7 +96,7 @@ def _run(asked: argparse.Namespace, system: str, items: int, users: int) -> dict
     return answer
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()

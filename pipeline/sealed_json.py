@@ -2,6 +2,11 @@
 
 A record is canonical JSON whose name ends in the beginning of its SHA-256, so that no one can
 change it unnoticed: ``<folder>/<prefix>-<12 hex>.json``.
+
+So that a folder stays short however many hours lie behind it, old records are filed away in
+``<folder>/past``: those whose names begin with an hour in a folder a month, ``past/2016-03``,
+others in one for their first word, ``past/promotion``.  Whoever names a record names it where it
+was written, and it is read where it lies.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +26,11 @@ from pipeline.files import flush, written_whole
 from pipeline.hours import Hour
 
 FORMAT = 1
+PAST = "past"
 _NAME = re.compile(r".+-([0-9a-f]{12})\.json")
-_HOUR_CHARS = 13
+_HOUR_CHARS, _MONTH_CHARS = 13, 7
+_DATED = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-")
+_MONTH = re.compile(r"\d{4}-\d{2}")
 _MODE = 0o444
 
 
@@ -33,6 +42,11 @@ class Record:
     sha256: str
     content: dict[str, Any]
 
+    @property
+    def folder(self) -> Path:
+        """Of all records of its kind: where it was written, though it may be filed away."""
+        return folder_of(self.path)
+
 
 def write_record(folder: Path, prefix: str, content: dict[str, Any]) -> Path:
     """Write ``<folder>/<prefix>-<12 hex>.json``, read-only, whole or not at all, and for good.
@@ -43,14 +57,15 @@ def write_record(folder: Path, prefix: str, content: dict[str, Any]) -> Path:
     text = json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False)
     data = (text + "\n").encode()
     path = folder / f"{prefix}-{hashlib.sha256(data).hexdigest()[:12]}.json"
-    if path.exists():
-        if path.read_bytes() != data:
+    earlier = find_record(path)
+    if earlier is not None:
+        if earlier.read_bytes() != data:
             raise HourglassError(
-                f"{path}: holds something else than its name says: move it away and run again"
+                f"{earlier}: holds something else than its name says: move it away and run again"
             )
         # Whoever wrote it may have been killed before the disk held its name.
-        flush(folder)
-        return path
+        flush(earlier.parent)
+        return earlier
 
     def write(unfinished: Path) -> None:
         unfinished.write_bytes(data)
@@ -64,7 +79,7 @@ def write_record(folder: Path, prefix: str, content: dict[str, Any]) -> Path:
 
 
 def read_record(path: Path) -> Record:
-    """Read a record and verify it against its name.
+    """Read a record, wherever it lies by now, and verify it against its name.
 
     Raises:
         HourglassError: the file is missing, changed, renamed or of another format.
@@ -73,7 +88,7 @@ def read_record(path: Path) -> Record:
     if not match:
         raise HourglassError(f"{path}: the name does not end in a checksum: give a decision file")
     try:
-        data = path.read_bytes()
+        path, data = read_where_it_lies(path)
     except OSError as error:
         raise HourglassError(
             f"{path}: the decision cannot be read ({error.strerror}): run hourglass gate"
@@ -99,7 +114,7 @@ def is_record(path: Path) -> bool:
 
 def hour_of_name(path: Path) -> Hour | None:
     """The hour that a record's name begins with; None where it begins otherwise."""
-    if not is_record(path):
+    if not _DATED.match(path.name) or not is_record(path):
         return None
     try:
         return Hour.parse(path.name[:_HOUR_CHARS])
@@ -113,14 +128,108 @@ def dated_records(
     """Records whose names begin with an hour of a range, with it, in the order of their names.
 
     Only names are read, and of those outside the range nothing but their text, which sorts as time.
+    Months of the past that are outside of it, or that nobody comes to, are not even listed.
     """
     begins, ends = str(first or ""), str(stop or "~")
-    paths = folder.iterdir() if folder.is_dir() else ()
-    inside = [path for path in paths if begins <= path.name[:_HOUR_CHARS] < ends]
-    for path in sorted(inside, reverse=newest_first):
-        hour = hour_of_name(path)
-        if hour is not None:
-            yield hour, path
+    by_month: dict[str, dict[str, Path]] = {}
+    for name in _names(folder):
+        if begins <= name[:_HOUR_CHARS] < ends:
+            by_month.setdefault(name[:_MONTH_CHARS], {})[name] = folder / name
+    past = folder / PAST
+    filed = {
+        month
+        for month in filter(_MONTH.fullmatch, _names(past))
+        if begins[:_MONTH_CHARS] <= month <= ends[:_MONTH_CHARS]
+    }
+    for month in sorted(by_month.keys() | filed, reverse=newest_first):
+        paths = by_month.get(month, {})
+        if month in filed:
+            inside = (n for n in _names(past / month) if begins <= n[:_HOUR_CHARS] < ends)
+            # What is being filed away at this moment may be met twice.
+            paths = {name: past / month / name for name in inside} | paths
+        for name in sorted(paths, reverse=newest_first):
+            hour = hour_of_name(paths[name])
+            if hour is not None:
+                yield hour, paths[name]
+
+
+def all_records(folder: Path) -> Iterator[Path]:
+    """Every record of a folder, also those filed away; its cost grows with their number."""
+    for parent in _folders(folder):
+        yield from (parent / name for name in sorted(_names(parent)) if _NAME.fullmatch(name))
+
+
+def record_names(folder: Path) -> set[str]:
+    """The names of all of them."""
+    return {n for parent in _folders(folder) for n in _names(parent) if _NAME.fullmatch(n)}
+
+
+def where_filed(path: Path) -> Path:
+    """Where a record lies once it is filed away."""
+    return folder_of(path) / PAST / _drawer(path) / path.name
+
+
+def find_record(path: Path) -> Path | None:
+    """Where a record lies now, if it does."""
+    if path.is_file():
+        return path
+    filed = where_filed(path)
+    return filed if filed.is_file() else None
+
+
+def file_away(path: Path) -> None:
+    """Put a record among those of the past; one that is there already stays."""
+    target = where_filed(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(target)
+
+
+def file_away_oldest(folder: Path, keep: int) -> None:
+    """File dated records away, all but the newest ``keep``, once there are twice as many."""
+    dated = sorted(name for name in _names(folder) if _DATED.match(name))
+    if len(dated) > 2 * keep:
+        for name in dated[:-keep]:
+            file_away(folder / name)
+
+
+def folder_of(path: Path) -> Path:
+    """The folder that a record was written to, though it may be filed away."""
+    parent = path.parent
+    is_filed = parent.parent.name == PAST and parent.name == _drawer(path)
+    return parent.parent.parent if is_filed else parent
+
+
+def _drawer(path: Path) -> str:
+    name = path.name
+    return name[:_MONTH_CHARS] if _DATED.match(name) else name.partition("-")[0]
+
+
+def read_where_it_lies(path: Path) -> tuple[Path, bytes]:
+    """Where a record lies now, and its bytes.
+
+    Raises:
+        OSError: it is gone, or cannot be read.
+    """
+    try:
+        return path, path.read_bytes()
+    except FileNotFoundError:
+        filed = where_filed(path)
+        if not filed.is_file():
+            raise
+        return filed, filed.read_bytes()
+
+
+def _folders(folder: Path) -> list[Path]:
+    """A folder of records, and those below it that records are filed away in."""
+    past = folder / PAST
+    return [folder, *(past / name for name in sorted(_names(past)))]
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names alone: no object for each
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _plain(value: object) -> object:

@@ -1,15 +1,17 @@
 """Which folder is of which hour, where their names are digests, without reading what is in each.
 
 An empty file beside them, ``.by_time/<hour>-<name>``, notes the hour when a folder is met first.  A
-name is the digest of what went in, the hour among it, so a note never changes; it stays where the
-folder goes.  Finding the newest of a year's data sets thus reads names and one manifest.
+name is the digest of what went in, the hour among it, so a note never changes.  Where the folder
+goes, it is moved to ``.by_time/gone/<month>``: models that learned from it may stay, and who looks
+for their hour reads the latest months.  So finding the newest reads the names of what is there and
+one manifest, however much there was before.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,8 +20,8 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.settings.names import plain_name
 
-_INDEX = ".by_time"
-_HOUR_CHARS = 13
+_INDEX, _GONE, _COMPLETE = ".by_time", "gone", ".complete"
+_HOUR_CHARS, _MONTH_CHARS = 13, 7
 # Nothing else is a note, such as what a network's file system leaves behind.
 _NOTE = re.compile(r"\d{4}-\d\d-\d\dT\d\d-.+")
 
@@ -27,7 +29,7 @@ _NOTE = re.compile(r"\d{4}-\d\d-\d\dT\d\d-.+")
 def hours_by_name(
     parent: Path, file: str, hour_of: Callable[[Path], Hour | None]
 ) -> dict[str, str]:
-    """The hour of each folder that is or was there and holds a file, as text, which sorts as time.
+    """The hour of each folder that is there and holds a file, as text, which sorts as time.
 
     Args:
         parent: of the folders.
@@ -36,24 +38,62 @@ def hours_by_name(
             is empty in what is returned.
     """
     index = parent / _INDEX
-    notes = filter(_NOTE.fullmatch, _names(index))
-    hours = {note[_HOUR_CHARS + 1 :]: note[:_HOUR_CHARS] for note in notes}
-    for name in _names(parent) - hours.keys():
+    notes = list(filter(_NOTE.fullmatch, _names(index)))
+    names = _names(parent)  # after the notes: what is noted meanwhile is not taken for gone
+    hours: dict[str, str] = {}
+    for note in notes:
+        hour, name = _read(note)
+        if name in names:
+            hours[name] = hour
+        elif _note_gone(parent, hour, name):
+            (index / note).unlink(missing_ok=True)
+    for name in names - hours.keys():
         folder = parent / name
         if name.startswith(".") or not (folder / file).is_file():
             continue
-        hour = hour_of(folder)
-        hours[name] = "" if hour is None else str(hour)
+        noted = hour_of(folder)
+        hours[name] = "" if noted is None else str(noted)
         # Whoever may only read the folder reads the same again next time.
         with suppress(OSError):
-            if hour is not None:
+            if noted is not None:
                 index.mkdir(exist_ok=True)
-                (index / f"{hour}-{name}").touch()
+                (index / f"{noted}-{name}").touch()
     return hours
 
 
+def note_forgotten(parent: Path, forgotten: Callable[[], Iterable[tuple[str, str]]]) -> None:
+    """Note, once, hour and name of folders that went before anybody noted them."""
+    mark = parent / _INDEX / _GONE / _COMPLETE
+    if not mark.exists() and all(_note_gone(parent, *entry) for entry in forgotten()):
+        with suppress(OSError):
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+
+
+def _note_gone(parent: Path, hour: str, name: str) -> bool:
+    """Note the hour of a folder that is not there any more; False where no note can be left."""
+    month = parent / _INDEX / _GONE / hour[:_MONTH_CHARS]
+    try:
+        month.mkdir(parents=True, exist_ok=True)
+        (month / f"{hour}-{name}").touch()
+    except OSError:
+        return False
+    return True
+
+
+def gone_by_time(parent: Path) -> Iterator[tuple[str, str]]:
+    """Hour and name of the folders that are gone, newest first, read a month at a time."""
+    gone = parent / _INDEX / _GONE
+    for month in sorted(_names(gone), reverse=True):
+        yield from map(_read, sorted(filter(_NOTE.fullmatch, _names(gone / month)), reverse=True))
+
+
+def _read(note: str) -> tuple[str, str]:
+    return note[:_HOUR_CHARS], note[_HOUR_CHARS + 1 :]
+
+
 def datasets_by_time(shards: Path, damaged_come_last: bool = False) -> list[tuple[str, str]]:
-    """Hour and name of every data set that is or was there, newest first.
+    """Hour and name of every data set that is there, newest first.
 
     Args:
         shards: their folder.
@@ -105,5 +145,5 @@ def _names(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -10,8 +9,9 @@ import shutil
 from collections.abc import Iterator, Set
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from pipeline.dataset.manifest import MANIFEST_NAME, Manifest, read_manifest
+from pipeline.errors import HourglassError
 from pipeline.maintenance.orphans import OrphanFile
 
 SHARDS, FROZEN, CHECKPOINTS = "shards", "frozen", "checkpoints"
@@ -35,7 +35,7 @@ def old_datasets(work: Path, pinned: Set[str], older_than_s: float) -> list[Orph
     return sorted(
         OrphanFile(folder, _bytes_below(folder))
         for folder, manifest in _parts(work)
-        if not _is_pinned(manifest, pinned) and _changed_s(folder / "manifest.json") < older_than_s
+        if not _is_pinned(manifest, pinned) and _changed_s(folder / MANIFEST_NAME) < older_than_s
     )
 
 
@@ -75,21 +75,20 @@ def _folders(parent: Path, name: re.Pattern[str]) -> list[Path]:
     return [path for path in matching if path.is_dir() and not path.is_symlink()]
 
 
-def _parts(work: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _parts(work: Path) -> Iterator[tuple[Path, Manifest]]:
     """Folders with a manifest that names them; anything else is not ours."""
     for parent in (work / SHARDS, work / FROZEN):
         for folder in sorted(_folders(parent, _PART)):
-            with suppress(OSError, ValueError, KeyError):
-                manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-                if manifest["dataset_id"] == folder.name:
+            with suppress(OSError, HourglassError):
+                manifest = read_manifest(folder)
+                if manifest.dataset_id == folder.name:
                     yield folder, manifest
 
 
-def _is_pinned(manifest: dict[str, Any], datasets: Set[str]) -> bool:
-    base = manifest.get("base_dataset_id")
-    if base is None:
-        return manifest["dataset_id"] in datasets
-    return base in datasets and manifest.get("window_start") != manifest["as_of"]
+def _is_pinned(manifest: Manifest, datasets: Set[str]) -> bool:
+    if manifest.base_dataset_id is None:
+        return manifest.dataset_id in datasets
+    return manifest.base_dataset_id in datasets and manifest.window_start != manifest.as_of
 
 
 def _bytes_below(folder: Path) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import uuid
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from test_dataset_quality import manifest as full_manifest
 
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.fingerprint import content_digest
@@ -128,8 +128,8 @@ def part(work: Path, place: str, name: str, **manifest: object) -> Path:
     folder = work / place / name
     folder.mkdir(parents=True)
     window = {"as_of": "2016-03-14T13", "window_start": "2016-03-14T03"}
-    content = {"dataset_id": name, **window, **manifest}
-    (folder / "manifest.json").write_text(json.dumps(content))
+    content = full_manifest(**{"dataset_id": name, **window, **manifest})
+    (folder / "manifest.json").write_text(content.text)
     (folder / "part-00000.parquet").write_bytes(b"x" * 1000)
     return folder
 

@@ -9,7 +9,12 @@ import pytest
 from test_dataset_quality import manifest
 
 from pipeline.dataset import by_time
-from pipeline.dataset.by_time import dataset_folder, datasets_by_time, hours_by_name
+from pipeline.dataset.by_time import (
+    dataset_folder,
+    datasets_by_time,
+    gone_by_time,
+    hours_by_name,
+)
 from pipeline.dataset.manifest import Manifest, read_manifest
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
@@ -62,7 +67,7 @@ def test_what_is_gone_is_not_the_last(tmp_path: Path) -> None:
     second.rename(tmp_path / ".removed-bb")
     assert dataset_folder(tmp_path, "last") == first
     # Its hour is still known: models that were trained on it may be there.
-    assert ("2016-03-14T14", "bb") in datasets_by_time(tmp_path)
+    assert list(gone_by_time(tmp_path)) == [("2016-03-14T14", "bb")]
 
 
 def test_of_one_hour_what_was_made_last_is_the_last(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from pipeline.settings.settings import DatasetSettings, SessionSettings, Setting
 from pipeline.spark.compute import Compute
 from pipeline.workspace import CommandContext
 from training.data.reader import DataSet, read_dataset
-from training.steps.evaluate import HourData
+from training.steps.hour_data import HourData
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

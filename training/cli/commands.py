@@ -21,7 +21,8 @@ from training.cli.recommend import recommend
 from training.cli.replay import replay
 from training.cli.train import refit, stale, train
 from training.fit.model_lines import judged_dataset
-from training.steps.evaluate import HourData, evaluate_step
+from training.steps.evaluate import evaluate_step
+from training.steps.hour_data import HourData
 from training.steps.monitor import monitor_champion
 from training.steps.report import report_step
 from training.steps.result import print_result

@@ -11,8 +11,8 @@ from pipeline.errors import UsageError
 from pipeline.workspace import CommandContext
 from training.cli.options import DataSet, decision_file
 from training.fit.model_lines import judged_dataset
-from training.steps.evaluate import HourData
 from training.steps.gate import refuse_blocked, run_gate
+from training.steps.hour_data import HourData
 from training.steps.result import print_result
 
 

@@ -14,7 +14,8 @@ from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
 from training.cli.options import DataSet
 from training.fit.model_lines import judged_dataset
-from training.steps.evaluate import HourData, leaderboard_step
+from training.steps.evaluate import leaderboard_step
+from training.steps.hour_data import HourData
 from training.steps.result import StepResult, print_result
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import UsageError
+from pipeline.sealed_json import folder_of
 from pipeline.settings.names import plain_name
 
 DataSet = Annotated[str, typer.Option("--dataset", help="id of a data set; last: the latest")]
@@ -28,7 +29,7 @@ def decision_file(folder: Path, named: Path) -> Path:
     """
     name = plain_name("--decision", named.name)
     file = folder / name if named == Path(name) else named
-    if file.resolve().parent != folder.resolve():
+    if folder_of(file.resolve()) != folder.resolve():
         raise UsageError(
             f"--decision {named}: decisions lie in {folder}: give the name of a file there"
         )

@@ -11,7 +11,7 @@ import typer
 from pipeline.errors import UsageError
 from pipeline.workspace import CommandContext
 from training.cli.options import DataSet, decision_file
-from training.steps.evaluate import HourData
+from training.steps.hour_data import HourData
 from training.steps.result import print_result
 from training.steps.train import train_step, trained_model
 

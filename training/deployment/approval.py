@@ -9,7 +9,13 @@ from typing import Any
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import parse_duration_h
-from pipeline.sealed_json import FORMAT, read_record, write_record
+from pipeline.sealed_json import (
+    FORMAT,
+    dated_records,
+    read_record,
+    where_filed,
+    write_record,
+)
 from training.deployment.champion import changing
 from training.gate.decision_file import DecisionRecord, read_decision
 from training.gate.evidence import Outcome
@@ -103,7 +109,7 @@ def _recorded(
         "at": at.isoformat(timespec="seconds"),
         "at_proven": proven,
     }
-    path = write_record(decision.record.path.parent, _prefix(decision), content)
+    path = write_record(decision.record.folder, _prefix(decision), content)
     link_record(registry, chain, path, "approval")
     return _read(path)
 
@@ -136,8 +142,13 @@ def answers(decision: DecisionRecord) -> list[Answer]:
     Raises:
         HourglassError: one of them was changed after it was written.
     """
-    folder = decision.record.path.parent
-    unsorted = [_read(path) for path in folder.glob(f"{_prefix(decision)}-*.json")]
+    record, pattern = decision.record, f"{_prefix(decision)}-*.json"
+    places = [record.folder]
+    if record.path.parent != record.folder:
+        # Answers are linked after what they answer, and so are filed away later or not at all.
+        places.append(where_filed(record.folder / pattern).parent)
+    paths = {path.name: path for folder in places for path in folder.glob(pattern)}
+    unsorted = [_read(path) for path in paths.values()]
     return sorted(unsorted, key=lambda answer: (answer.at, answer.record.name))
 
 
@@ -200,8 +211,10 @@ def refuse_unapproved(decision: DecisionRecord, approval: bool) -> None:
 
 def _refuse_rejected(decision: DecisionRecord) -> None:
     """A no is final for a model and an hour: the same decision made again is the same question."""
-    pattern = f"{decision.as_of}-{decision.candidate_id}-*.json"
-    for path in sorted(decision.record.path.parent.glob(pattern)):
+    begins = f"{decision.as_of}-{decision.candidate_id}-"
+    for _, path in dated_records(decision.record.folder, decision.as_of, decision.as_of + 1):
+        if not path.name.startswith(begins):
+            continue
         for answer in answers(read_decision(path)):
             if not answer.approved:
                 because = f" ({answer.why})" if answer.why else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.hours import Hour
-from training.registry.champion_record import ModelRef, history
+from training.registry.champion_record import ChampionChange, ModelRef, history
 from training.registry.mlflow_registry import Registry, champion, model_ref
 
 
@@ -32,12 +32,15 @@ class ChampionPeriod:
     record: Path | None
 
 
-def champion_periods(registry: Registry, records: Path) -> list[ChampionPeriod]:
+def champion_periods(
+    registry: Registry, records: Path, since: Hour | None = None
+) -> list[ChampionPeriod]:
     """Every tenure that leads to the champion's, first to last.
 
     Args:
         registry: says who is live.
         records: ``<work>/decisions``.
+        since: an hour; of what was before the tenure that it fell into nothing is read.
 
     Raises:
         HourglassError: MLflow cannot be read.
@@ -45,11 +48,11 @@ def champion_periods(registry: Registry, records: Path) -> list[ChampionPeriod]:
     live = champion(registry)
     if live is None:
         return []
-    events = history(records, live.champion_record)
     periods: list[ChampionPeriod] = []
     until_at: str | None = None
     until_hour: Hour | None = None
-    for path, event in events:
+    event: ChampionChange | None = None
+    for path, event in history(records, live.champion_record):
         periods.append(
             ChampionPeriod(
                 *(event.champion.model_id, event.champion.version, event.champion.name),
@@ -63,7 +66,9 @@ def champion_periods(registry: Registry, records: Path) -> list[ChampionPeriod]:
             )
         )
         until_at, until_hour = event.at, event.as_of
-    first = events[-1][1].before if events else model_ref(registry, live.version)
+        if since is not None and event.as_of is not None and event.as_of <= since:
+            return periods[::-1]
+    first = model_ref(registry, live.version) if event is None else event.before
     if first is not None:
         periods.append(_unrecorded(first, until_at, until_hour))
     return periods[::-1]

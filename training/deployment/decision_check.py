@@ -18,7 +18,7 @@ from training.gate.gate import COMPARISONS, PRECONDITIONS, verdict
 from training.gate.past_looks import Look, look_of
 from training.gate.preconditions import earlier_evidence
 from training.registry.mlflow_registry import Registry
-from training.registry.record_chain import refuse_unlinked, verified_chain
+from training.registry.record_chain import Chain, refuse_unlinked, verified_chain
 
 _AGAIN = "run hourglass gate again"
 _Settings = TypeVar("_Settings", bound=BaseModel)
@@ -82,10 +82,27 @@ def verified_decision(registry: Registry, file: Path, doing: str) -> DecisionRec
     decision = read_decision(file)
     records = registry.records
     with changing(records, doing):
-        chain = verified_chain(registry, since=f"{records.name}/{decision.record.path.name}")
+        chain = chain_of_decision(registry, decision)
     refuse_unlinked(chain, records, file, decision.record.sha256)
     refuse_inconsistent(decision, chain.digests)
     return decision
+
+
+def chain_of_decision(registry: Registry, decision: DecisionRecord) -> Chain:
+    """The verified chain, with a decision and the looks that it counted if they are linked.
+
+    The caller holds the lock of the live model.
+
+    Raises:
+        HourglassError: a record is missing or was changed.
+    """
+    folder, record = registry.records.name, decision.record
+    looks = [look for look in record.content.get("earlier_looks") or () if isinstance(look, dict)]
+    return verified_chain(
+        registry,
+        since=f"{folder}/{record.path.name}",
+        naming=[f"{folder}/{look.get('file')}" for look in looks],
+    )
 
 
 def _checks(decision: DecisionRecord) -> list[CheckResult]:
@@ -106,7 +123,7 @@ def _checks(decision: DecisionRecord) -> list[CheckResult]:
 
 def _evidence(decision: DecisionRecord, digests: Mapping[str, str] | None) -> Evidence:
     """What the comparisons need, without ranks."""
-    content, folder = decision.record.content, decision.record.path.parent
+    content, folder = decision.record.content, decision.record.folder
     if not content.get("look"):
         raise _unreadable(decision, "its look")
     try:

@@ -101,7 +101,7 @@ class ChampionMonitor:
     def _is_linked(self, record: Path) -> bool:
         """Whether a finding that a model was replaced was made by the monitor itself."""
         with changing(self.registry.records, "reading what the monitor found"):
-            return is_linked(verified_chain(self.registry), self.registry.records, record)
+            return is_linked(self.registry, record)
 
     def _judge(self, period: ChampionPeriod) -> MonitorResult:
         gate, evaluation = self.settings.gate, self.settings.evaluation

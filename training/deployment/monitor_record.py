@@ -15,14 +15,14 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from pipeline.sealed_json import FORMAT, read_record, write_record
+from pipeline.sealed_json import FORMAT, dated_records, file_away_oldest, read_record, write_record
 from training.gate.sequential_test import Sums
 from training.registry.champion_record import ModelRef
 from training.registry.record_chain import FORMER_MONITOR_FOLDER
 
 MONITOR_KIND = "monitor"
 _FORMER_KIND = "watch"
-_HOUR_CHARS = 13
+RECENT = 1000  # findings that are never filed away, at least
 # Reasons of a finding that knew too little; they say nothing against one that knew more.
 _UNINFORMED = frozenset({"not_evaluated", "learned_from_the_hour", "data_not_validated"})
 
@@ -108,6 +108,7 @@ def write_monitor_result(folder: Path, result: MonitorResult) -> Path:
     """
     content = {"format": FORMAT, "kind": MONITOR_KIND, **asdict(result)}
     content |= {"first": str(result.first), "stop": str(result.stop)}
+    file_away_oldest(folder, RECENT)
     return write_record(folder, f"{result.first}-{result.model.model_id}", content)
 
 
@@ -152,10 +153,12 @@ def monitor_results_between(
         HourglassError: one of them was changed.
     """
     by_hour: dict[Hour, tuple[Path, MonitorResult]] = {}
-    paths = [path for each in folders_with_records(folder) for path in each.glob("[0-9]*.json")]
-    for path in sorted(paths, key=lambda path: path.name):
-        if not str(first) <= path.name[:_HOUR_CHARS] < str(stop):
-            continue
+    records = [
+        path
+        for each in folders_with_records(folder)
+        for _, path in dated_records(each, first, stop)
+    ]
+    for path in sorted(records, key=lambda path: path.name):
         result = read_monitor_result(path)
         earlier = by_hour.get(result.first)
         if earlier is None or _weight(earlier[1]) <= _weight(result):

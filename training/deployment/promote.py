@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from training.deployment.champion import (
     show_previous,
     without,
 )
-from training.deployment.decision_check import refuse_inconsistent
+from training.deployment.decision_check import chain_of_decision, refuse_inconsistent
 from training.deployment.rollback import roll_back_by_hand
 from training.deployment.superseded import refuse_superseded
 from training.gate.artefact_checks import ArtefactReport
@@ -41,7 +41,7 @@ from training.registry.mlflow_registry import (
 )
 from training.registry.model_card import CARD_NAME, ModelCard, read_card
 from training.registry.model_store import available
-from training.registry.record_chain import refuse_unlinked, verified_chain
+from training.registry.record_chain import Chain, refuse_unlinked
 
 __all__ = ["Promotion", "install_first", "promote", "roll_back_by_hand"]
 _RULE = "init_from"  # tag of a run: what its line goes on from
@@ -100,18 +100,18 @@ def promote(
         return Promotion(False, live, _previous(registry, live), _kept_back("held", decision))
     records = registry.records
     with changing(records, f"promoting {candidate}", wait_s):
-        chain = verified_chain(registry, since=f"{records.name}/{decision.record.path.name}")
+        chain = chain_of_decision(registry, decision)
         refuse_unlinked(chain, records, decision_file, decision.record.sha256)
         refuse_inconsistent(decision, chain.digests)
         live = champion(registry)
-        events = champion_changes(registry, live)
-        done = bool(events) and events[0][1].decision == decision.record.path.name
+        last = next(champion_changes(registry, live), None)
+        done = last is not None and last[1].decision == decision.record.path.name
         if live is not None and (done or live.model_id in (candidate, refit)):
             show_previous(registry, rollback_targets(registry, live))
             sentence = f"{live.model_id} is the champion already."
             return Promotion(False, live, _previous(registry, live), sentence)
         _check_same_champion(decision, live)
-        _check_not_undone(decision, [event for _, event in events])
+        _check_not_undone(decision, champion_changes(registry, live), chain)
         refuse_superseded(decision, approval, at)
         refuse_unapproved(decision, approval)
         _check_artefact(registry, decision)
@@ -169,9 +169,16 @@ def _check_same_champion(decision: DecisionRecord, live: LiveModel | None) -> No
         )
 
 
-def _check_not_undone(decision: DecisionRecord, events: Sequence[ChampionChange]) -> None:
-    """A decision is good once; one on the same evidence, made again, is the same decision."""
-    for later, event in zip([None, *events], events, strict=False):
+def _check_not_undone(
+    decision: DecisionRecord, changes: Iterable[tuple[Path, ChampionChange]], chain: Chain
+) -> None:
+    """A decision is good once; one on the same evidence, made again, is the same decision.
+
+    A change before the verified tail of the chain that took effect by the decision's own hour ends
+    the search: those before it judged nothing as late as that.
+    """
+    later: ChampionChange | None = None
+    for path, event in changes:
         if event.decision == decision.record.path.name or (
             later is not None
             and later.kind == "rollback"
@@ -183,6 +190,10 @@ def _check_not_undone(decision: DecisionRecord, events: Sequence[ChampionChange]
                 f"{decision.candidate_id} was promoted by {event.decision} and rolled back or "
                 "replaced since: gate it on a later hour"
             )
+        is_old = f"{path.parent.name}/{path.name}" not in chain.digests
+        if is_old and event.as_of is not None and event.as_of <= decision.as_of:
+            return
+        later = event
 
 
 def _check_artefact(registry: Registry, decision: DecisionRecord) -> None:

@@ -73,7 +73,7 @@ def waiting(folder: Path, at: datetime) -> Path | None:
 def _voided_by(decision: DecisionRecord, waits: bool) -> Record | None:
     """The first newer decision about the same line that takes its place."""
     own = decision.record
-    for _, path in dated_records(own.path.parent, decision.as_of):
+    for _, path in dated_records(own.folder, decision.as_of):
         if path.name == own.path.name:
             continue
         other = read_record(path)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.by_time import dataset_folder, datasets_by_time
+from pipeline.dataset.by_time import (
+    dataset_folder,
+    datasets_by_time,
+    gone_by_time,
+    note_forgotten,
+)
 from pipeline.dataset.manifest import MANIFEST_NAME, read_manifest
 from pipeline.errors import HourglassError, UsageError, suggest
 from pipeline.hours import Hour
-from pipeline.sealed_json import read_record
+from pipeline.sealed_json import dated_records, read_record
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.fit.model_check import check_models, facts_of
 from training.fit.model_configs import chosen
 from training.gate.reasons import OF_NO_CANDIDATE
-from training.registry.candidates import candidates, trained_on
+from training.registry.candidates import trained_on
 from training.registry.model_card import read_card
-
-_UNKNOWN = "~"  # sorts after every hour
 
 
 def latest_model_of(settings: Settings, name: str, before: Hour) -> str | None:
@@ -28,24 +33,41 @@ def latest_model_of(settings: Settings, name: str, before: Hour) -> str | None:
     model as the first time.  Neither do those whose artefact is gone or damaged, nor those that the
     gate blocked: what is wrong with a model would live on in those that go on from it.
     """
-    by_time = datasets_by_time(settings.path("shards"), damaged_come_last=True)
-    hours = {name: hour for hour, name in by_time if hour}
     decisions = settings.path("decisions")
     latest: tuple[Hour, str] | None = None
-    # What was trained on a data set of an unknown time, which is gone, comes first.
-    newest_first = sorted(
-        _datasets(settings), key=lambda dataset: hours.get(dataset, _UNKNOWN), reverse=True
-    )
-    for dataset in newest_first:
+    for hour, dataset in _newest_first(settings):
         # No model is of a later time than a data set that it stands for.
-        if latest is not None and hours.get(dataset, _UNKNOWN) < str(latest[0]):
+        if latest is not None and hour and hour < str(latest[0]):
             break
         fit = _fit(settings, name, dataset)
         if fit is None or fit[0] >= before or (latest is not None and fit <= latest):
             continue
-        if not _blocked(decisions, fit[1]):
+        if not _blocked(decisions, *fit):
             latest = fit
     return None if latest is None else latest[1]
+
+
+def _newest_first(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Hour and name of data sets that models may have learned from, also of those that are gone.
+
+    Those that are there but damaged, of which nobody knows the hour, come first, with an empty one.
+    """
+    shards = settings.path("shards")
+    there = datasets_by_time(shards, damaged_come_last=True)
+    note_forgotten(shards, lambda: _forgotten(settings, there))
+    yield from ((hour, name) for hour, name in there if not hour)
+    dated = [(hour, name) for hour, name in there if hour]
+    yield from merge(dated, gone_by_time(shards), reverse=True)
+
+
+def _forgotten(settings: Settings, there: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Data sets that went before there were notes; their hours are those of their models."""
+    noted = {name for _, name in [*there, *gone_by_time(settings.path("shards"))]}
+    for dataset in sorted(set(_datasets(settings)) - noted):
+        fits = [_fit(settings, name, dataset) for name in trained_on(settings, dataset) or {}]
+        hours = [fit[0] for fit in fits if fit is not None]
+        if hours:
+            yield str(max(hours)), dataset
 
 
 def fit_times_of(settings: Settings, name: str) -> list[Hour]:
@@ -61,7 +83,7 @@ def _datasets(settings: Settings) -> list[str]:
 
 def _fit(settings: Settings, name: str, dataset: str) -> tuple[Hour, str] | None:
     """Time and id of a line's fit on a data set; None where its card cannot be read."""
-    model_id = candidates(settings, dataset).get(name)
+    model_id = (trained_on(settings, dataset) or {}).get(name)
     if model_id is None:
         return None
     try:
@@ -114,10 +136,15 @@ def judged_dataset(ctx: CommandContext, text: str) -> Path:
     return dataset_folder(shards, text)
 
 
-def _blocked(decisions: Path, model_id: str) -> bool:
-    """Whether the latest decision about a model blocks it; one that cannot be read does."""
+def _blocked(decisions: Path, as_of: Hour, model_id: str) -> bool:
+    """Whether the latest decision about a model blocks it; one that cannot be read does.
+
+    Nobody judges a model on hours before its own.
+    """
     verdicts: list[tuple[str, bool]] = []
-    for path in decisions.glob(f"[0-9]*-{model_id}-*.json"):
+    for hour, path in dated_records(decisions, as_of):
+        if not path.name.startswith(f"{hour}-{model_id}-"):
+            continue
         try:
             content = read_record(path).content
             verdicts.append((str(content.get("made_at")), _is_unsound(content)))

@@ -240,7 +240,9 @@ def latest_decision(folder: Path) -> Path:
             continue
         liking = _PREFERENCE[decision_of(record).outcome]
         made_at = str(record.content.get("made_at") or "")
-        ranked.append((made_at, liking if made_at else 0, path.stat().st_mtime_ns, path.name))
+        ranked.append(
+            (made_at, liking if made_at else 0, record.path.stat().st_mtime_ns, path.name)
+        )
     if not ranked:
         raise HourglassError(f"{folder}: no decision yet: run hourglass gate")
     return folder / max(ranked)[3]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.files import write_text
-from pipeline.hours import Hour
+from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import dated_records
 from pipeline.settings.settings import Settings
 
@@ -36,11 +36,13 @@ def note_judged(settings: Settings, first: Hour, outcome: str, sentence: str) ->
     return _note(folder, first, outcome, sentence)
 
 
-def judged_hours(settings: Settings) -> set[Hour]:
-    """First hours of all that was judged; only names of files are read."""
+def judged_hours(settings: Settings, within: HourRange | None = None) -> set[Hour]:
+    """First hours of what was judged; of those within a range each is asked for by its name."""
     folder = settings.path(_FOLDER)
     if not folder.is_dir():
         return set(_decided(settings))
+    if within is not None:
+        return {hour for hour in within if (folder / f"{hour}.json").is_file()}
     return {hour for path in folder.glob("[0-9]*.json") if (hour := _hour(path)) is not None}
 
 

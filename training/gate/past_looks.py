@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.sealed_json import Record, dated_records, read_record
+from pipeline.sealed_json import Record, dated_records, find_record, read_record
 from training.gate.sequential_test import Sums
 from training.gate.user_sums import UserSums, read_user_sums
 
@@ -132,7 +132,11 @@ def _decisions(folder: Path, key: LookKey, begins: Hour, stop: Hour) -> dict[Hou
         record = read_record(path)
         if record.content.get("line") != key.line or not record.content.get("look"):
             continue
-        order = (str(record.content.get("made_at") or ""), path.stat().st_mtime_ns, path.name)
+        order = (
+            str(record.content.get("made_at") or ""),
+            record.path.stat().st_mtime_ns,
+            path.name,
+        )
         by_hour.setdefault(hour, []).append((order, record))
     return {
         hour: [record for _, record in sorted(entries, key=lambda entry: entry[0])]
@@ -181,7 +185,7 @@ def _unreadable(record: Record) -> HourglassError:
 def _refuse_gaps(folder: Path, record: Record) -> None:
     """A look that was once counted must still be there: a deleted one would leave no trace."""
     for earlier in record.content.get("earlier_looks", ()):
-        if not (folder / earlier["file"]).is_file():
+        if find_record(folder / earlier["file"]) is None:
             raise HourglassError(
                 f"{earlier['file']}: this decision is gone, though {record.path.name} counted it: "
                 "put it back, or wait for the next period"

@@ -34,11 +34,14 @@ from training.registry.candidates import candidates, remember
 from training.registry.mlflow_registry import champion, registry_of
 from training.registry.model_card import read_card
 from training.registry.model_store import available
-from training.steps.evaluate import HourData, evaluate_step
+from training.steps.evaluate import evaluate_step
 from training.steps.gate import run_gate
+from training.steps.hour_data import HourData
 from training.steps.monitor import monitor_champion
 from training.steps.result import StepResult
 from training.steps.train import train_step
+
+_DAY_H = 24
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,11 @@ def unjudged_hours(ctx: CommandContext, newest: Hour) -> UnjudgedHours:
     """
 
     settings = ctx.settings
-    before = judged_hours(settings)
     span = settings.retrain.catch_up
     limit = newest - (0 if span is None else parse_duration_h(span))
+    before = judged_hours(settings, HourRange(min(limit, newest - _DAY_H), newest + 1))
+    if not before - {newest}:
+        before = judged_hours(settings)  # the last one, however long ago
     last = max((hour for hour in before if hour < newest), default=limit - 1)
     horizon_h = parse_duration_h(settings.evaluation.horizon)
     hours = HourRange(min(limit, last + 1), newest + horizon_h)

@@ -23,8 +23,9 @@ from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
 from training.gate.judged_hours import QUIET, note_judged
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import HourData, evaluate_step
+from training.steps.evaluate import evaluate_step
 from training.steps.gate import run_gate
+from training.steps.hour_data import HourData
 from training.steps.monitor import monitor_champion
 from training.steps.promote import promote_step
 from training.steps.result import StepResult, Steps

@@ -8,7 +8,7 @@ not reach never took effect: its change was cut short before the alias moved.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -95,22 +95,18 @@ def read_event(path: Path) -> ChampionChange:
         raise HourglassError(f"{path}: not the record of a promotion or rollback") from error
 
 
-def history(
-    records: Path, name: str | None, limit: int | None = None
-) -> list[tuple[Path, ChampionChange]]:
-    """The events that led to the one of record ``name``, latest first, at most ``limit``.
+def history(records: Path, name: str | None) -> Iterator[tuple[Path, ChampionChange]]:
+    """The events that led to the one of record ``name``, latest first, each read when it is met.
 
     It ends at a record that is lost or damaged: what is live must not depend on old files.
     """
-    events: list[tuple[Path, ChampionChange]] = []
-    while name is not None and Path(name).name == name and len(events) != limit:
+    while name is not None and Path(name).name == name:
         try:
             event = read_event(records / name)
         except HourglassError:
-            break
-        events.append((records / name, event))
+            return
+        yield records / name, event
         name = event.after
-    return events
 
 
 def _model(content: Mapping[str, Any] | None) -> ModelRef | None:

@@ -210,8 +210,11 @@ def set_chain_head(registry: Registry, head: str) -> None:
 
 def champion_changes(
     registry: Registry, live: LiveModel | None
-) -> list[tuple[Path, ChampionChange]]:
-    """How a model came to be live, latest first; empty where that was not recorded."""
+) -> Iterator[tuple[Path, ChampionChange]]:
+    """How a model came to be live, latest first; empty where that was not recorded.
+
+    Each record is read when it is met, so whoever knows how far back to look pays for no more.
+    """
     return history(registry.records, live.champion_record if live else None)
 
 
@@ -219,9 +222,8 @@ def rollback_targets(registry: Registry, live: LiveModel | None) -> tuple[ModelR
     """The models that rollbacks from ``live`` return to, nearest first."""
     if live is None:
         return ()
-    events = history(registry.records, live.champion_record, limit=1)
-    if events:
-        return events[0][1].stack
+    for _, event in history(registry.records, live.champion_record):
+        return event.stack
     # Installed before there were records, or its record is lost.
     before = _aliased(registry, PREVIOUS)
     if before is None or before.version == live.version:

@@ -15,6 +15,16 @@ Three rows in (a decision, an answer, a promotion)::
 
 and the tag ``record_chain`` says ``3:<digest of link 3>``.
 
+What is verified when.  Whoever acts verifies a tail of the chain, and what that costs does not grow
+with the chain: the last ``RECENT`` links and all back to the record at hand and to those that still
+lie in the folder; that each of their records is there; the contents of the last ``RECENT``, of all
+since the record at hand, and of the changes of what is live among them.  The last link names the
+last change of what is live, however long ago that was.  ``chain_problem``, which the report shows,
+verifies every link, that every record is there, and the contents of every change of what is live;
+``anchor`` reads every record.  So of a record that nobody acts by any more the report tells that it
+is gone, and the next act does not.  What lies more than ``RECENT`` links back is filed away
+(`pipeline.sealed_json`), many at a time; links go on naming it where it was written.
+
 What holds.  Without a key: whoever can write to both the files and the registry can make another
 chain.  With a key (``HOURGLASS_RECORD_KEY``) every link is signed too, and such a person without
 the key can forge no link; but they can put files and registry back together to an earlier state of
@@ -27,49 +37,83 @@ the next command that acts removes it, sets its record aside, and goes on as if 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.files import flush, written_whole
-from pipeline.sealed_json import is_record
+from pipeline.files import flush
+from pipeline.sealed_json import (
+    all_records,
+    file_away,
+    find_record,
+    folder_of,
+    is_record,
+    read_where_it_lies,
+    record_names,
+)
 from pipeline.text.wording import counted, verb
 from training.registry.champion_record import read_event
-from training.registry.mlflow_registry import Registry, chain_head, champion, set_chain_head
+from training.registry.journal import (
+    ANCHOR,
+    KEY_VARIABLE,
+    REMEDY,
+    BrokenChainError,
+    Links,
+    all_links,
+    append,
+    check_signatures,
+    drop_unconfirmed,
+    is_signed,
+    last_links,
+    link_line,
+    parse_head,
+    write_journal,
+)
+from training.registry.mlflow_registry import (
+    LiveModel,
+    Registry,
+    chain_head,
+    champion,
+    set_chain_head,
+)
+
+__all__ = [
+    "KEY_VARIABLE",
+    "BrokenChainError",
+    "Chain",
+    "anchor",
+    "chain_problem",
+    "is_linked",
+    "link_record",
+    "record_key",
+    "refuse_unlinked",
+    "verified_chain",
+]
 
 JOURNAL = "chain.jsonl"
 MONITOR_FOLDER = "monitor"  # of the work folder: what the monitor found
 # Links of versions before name records in it, so none of them is ever moved.
 FORMER_MONITOR_FOLDER = "watch"
 UNLINKED = "unlinked"  # below the decisions: records that no link names
-KEY_VARIABLE = "HOURGLASS_RECORD_KEY"
-ANCHOR = "anchor"
-RECENT = 1000  # links whose records are read at every act; of older ones, that they are there
+RECENT = 1000  # links that every act reads, and their records; of older ones, what it needs
 _LEAST_KEY_CHARS = 16
 _LIVE = ("bootstrap", "promotion", "rollback")
-_REMEDY = (
-    "put the folder `decisions` back from a copy made since, or accept what is there with "
-    "`hourglass anchor --by NAME --why TEXT`"
-)
-
-
-class BrokenChainError(HourglassError):
-    """Records are missing, changed, reordered, or not those that the registry's head names."""
+_CHANGE = "live"  # in a link: the last change of what is live, up to the link itself
 
 
 @dataclass(frozen=True)
 class Chain:
     """A verified chain; ``digests`` is the SHA-256 of every linked record by its file.
 
-    Files are named from the work folder on.  ``voided`` were there when somebody accepted a broken
-    chain, so nobody knows what was decided about them since.
+    Of a tail, they are of the records that it names.  Files are named from the work folder on.
+    ``voided`` were there when somebody accepted a broken chain, so nobody knows what was decided
+    about them since.
     """
 
     n: int
@@ -77,7 +121,9 @@ class Chain:
     digests: Mapping[str, str]
     numbers: Mapping[str, int]  # of the link that first named the file
     voided: frozenset[str] = frozenset()
-    anchored: int = 0  # of the link that took all before it as found
+    # File and SHA-256 of the last change of what is live, after all that a person took as found.
+    change: tuple[str, str] | None = None
+    is_whole: bool = True
 
 
 def record_key() -> bytes | None:
@@ -97,16 +143,19 @@ def record_key() -> bytes | None:
     return text.encode()
 
 
-def verified_chain(registry: Registry, *, since: str | None = None) -> Chain:
+def verified_chain(
+    registry: Registry, *, since: str | None = None, naming: Iterable[str] = ()
+) -> Chain:
     """Verify the chain from the registry's head back; the caller holds the lock of the live model.
 
-    Records of the last ``RECENT`` links are read, those of live changes in any case.  A lake from
-    before there was a chain gets one over the records that it has.  What a killed command left
-    behind is set aside.  People read on stderr what was begun or set aside.
+    How far back is said above.  A lake from before there was a chain gets one over the records that
+    it has.  What a killed command left behind is set aside.  People read on stderr what was begun
+    or set aside.
 
     Args:
         registry: holds the head.
         since: file of a record; the contents of all that were linked from it on are read.
+        naming: files of further records that must be among ``digests`` if they are linked.
 
     Raises:
         BrokenChainError: naming the record or link that is missing, changed or not in its order.
@@ -117,20 +166,32 @@ def verified_chain(registry: Registry, *, since: str | None = None) -> Chain:
     journal = records / JOURNAL
     if head is None:
         return _begun(registry, journal, key)
-    chain, offset, listing = _checked(registry, head, since, key)
-    _refuse_unlinked_champion(registry, chain, listing)
-    _drop_unconfirmed(journal, offset)
+    listing = _listing(records)
+    wanted = {*listing, *naming, *([] if since is None else [since])}
+    links = last_links(journal, head, _enough(wanted))
+    if not links.is_whole and _began_unsigned(links, key):
+        links = all_links(journal, head)  # what came before says whether that may be
+    chain = _checked(records, head, links, listing, since, key)
+    if not chain.is_whole and not _is_linked_champion(registry, chain, champion(registry)):
+        links = all_links(journal, head)  # it is refused, or became live long ago
+        chain = _checked(records, head, links, listing, since, key)
+    _refuse_unlinked_champion(registry, chain)
+    drop_unconfirmed(journal, links.end)
     _set_aside(records, chain, listing)
+    _file_away_old(records, chain, listing)
     return chain
 
 
 def chain_problem(registry: Registry) -> str | None:
-    """What is wrong with the chain, in a sentence; None where it is whole.  Changes nothing."""
+    """What is wrong with the whole chain, in a sentence; None where it is.  Changes nothing."""
+    records = registry.records
     try:
         key, head = record_key(), chain_head(registry)
         if head is not None:
-            _checked(registry, head, None, key)
-        elif _first_anchor(_lines(registry.records / JOURNAL)) is None:
+            links = all_links(records / JOURNAL, head)
+            listing = {f"{records.name}/{name}" for name in record_names(records)}
+            _checked(records, head, links, listing, None, key)
+        elif _first_anchor(_lines(records / JOURNAL)) is None:
             raise _headless(registry)
     except HourglassError as error:
         return str(error)
@@ -143,23 +204,22 @@ def link_record(registry: Registry, chain: Chain, record: Path, kind: str) -> Ch
     Returns:
         The chain with the record.
     """
-    file = _file_of(registry.records, record)
+    file = _file_of(record)
     sha256 = hashlib.sha256(record.read_bytes()).hexdigest()
     if chain.digests.get(file) == sha256:
         return chain
-    content = {"kind": kind, "file": file, "sha256": sha256}
-    line, digest = _link(content, chain.n + 1, chain.head, record_key())
-    with (registry.records / JOURNAL).open("ab") as out:
-        out.write(line)
-        out.flush()
-        os.fsync(out.fileno())
-    set_chain_head(registry, f"{chain.n + 1}:{digest}")
+    change = (file, sha256) if _is_change(file) else chain.change
+    content = {"kind": kind, "file": file, "sha256": sha256, _CHANGE: change}
+    line, link = link_line(content, chain.n + 1, chain.head, record_key())
+    append(registry.records / JOURNAL, line)
+    set_chain_head(registry, f"{link.n}:{link.digest}")
     return replace(
         chain,
-        n=chain.n + 1,
-        head=digest,
+        n=link.n,
+        head=link.digest,
         digests={**chain.digests, file: sha256},
-        numbers={file: chain.n + 1, **chain.numbers},
+        numbers={file: link.n, **chain.numbers},
+        change=change,
     )
 
 
@@ -184,28 +244,27 @@ def anchor(registry: Registry, by: str, why: str, at: str) -> str:
     try:
         if head is None:
             raise BrokenChainError("MLflow has no head of the chain")
-        links, offset = _confirmed(journal, head)
-        n, previous = links[-1][0]["n"], links[-1][1]
-        if key is None and any("mac" in link for link, _ in links):
+        links = all_links(journal, head)
+        n, previous = links.links[-1].n, links.links[-1].digest
+        if key is None and is_signed(links.links):
             raise BrokenChainError("the links before this one are signed, and there is no key")
-        if any("mac" in link for link, _ in links):
-            _check_signatures(links, key)
-        chain = _chain_of(links, head)
-        listing = _listing(records, chain)
-        _refuse_missing(chain, listing)
+        if is_signed(links.links):
+            check_signatures(links.links, key)
+        chain, listing = _chain_of(links, head), _listing(records)
+        _refuse_missing(records.parent, chain, listing)
         _refuse_changed(records.parent, chain, None, len(chain.digests))
-        _refuse_unlinked_champion(registry, chain, listing)
-        _drop_unconfirmed(journal, offset)
+        _refuse_unlinked_champion(registry, chain)
+        drop_unconfirmed(journal, links.end)
         _set_aside(records, chain, listing)
     except BrokenChainError as error:
         broken = str(error)
         with suppress(BrokenChainError):
-            n, previous = (-1, "") if head is None else _parse_head(head)
+            n, previous = (-1, "") if head is None else parse_head(head)
     begins = head is None and not journal.exists()
     content = _anchor_content(records, by=by, why=why, at=at)
     if broken is not None and not begins:
         content["broken"] = broken
-    line, digest = _link(content, n + 1, previous, key)
+    line, link = link_line(content, n + 1, previous, key)
     if broken is None:
         data = journal.read_bytes() + line
     else:
@@ -213,8 +272,8 @@ def anchor(registry: Registry, by: str, why: str, at: str) -> str:
             name = hashlib.sha256(journal.read_bytes()).hexdigest()[:12]
             journal.rename(records / f"chain-until-{name}.jsonl")
         data = line
-    _write_journal(journal, data)
-    set_chain_head(registry, f"{n + 1}:{digest}")
+    write_journal(journal, data)
+    set_chain_head(registry, f"{link.n}:{link.digest}")
     count = len(content["records"])
     what = "begun" if begins else "accepted as it is" if broken is not None else "whole"
     signed = ", and is signed from here on" if key else ""
@@ -237,8 +296,8 @@ def refuse_unlinked(
     Raises:
         BrokenChainError: it does not, or somebody accepted a broken chain after the record.
     """
-    file = _file_of(records, record)
-    if record.resolve().parent != records.resolve():
+    file = _file_of(record)
+    if folder_of(record.resolve()) != records.resolve():
         raise BrokenChainError(
             f"{record} does not lie in {records}, so its answers and what voids it are not beside "
             "it: name the one there"
@@ -249,7 +308,7 @@ def refuse_unlinked(
             "the command was killed: run hourglass gate again"
         )
     if chain.digests[file] != sha256:
-        raise BrokenChainError(f"{record.name} was changed after it was linked: {_REMEDY}")
+        raise BrokenChainError(f"{record.name} was changed after it was linked: {REMEDY}")
     if acts and file in chain.voided:
         raise BrokenChainError(
             f"{record.name} was there when a broken chain was accepted, so what was decided about "
@@ -257,24 +316,49 @@ def refuse_unlinked(
         )
 
 
-def is_linked(chain: Chain, records: Path, record: Path) -> bool:
-    """Whether the chain names a record, with what it holds now."""
-    sha256 = hashlib.sha256(record.read_bytes()).hexdigest()
-    return chain.digests.get(_file_of(records, record)) == sha256
+def is_linked(registry: Registry, record: Path) -> bool:
+    """Whether the chain, which is verified, names a record with what it holds now.
+
+    Raises:
+        BrokenChainError, UsageError, HourglassError: as `verified_chain`.
+    """
+    file = _file_of(record)
+    chain = verified_chain(registry, naming=[file])
+    return chain.digests.get(file) == hashlib.sha256(record.read_bytes()).hexdigest()
+
+
+def _enough(wanted: Iterable[str]) -> Callable[[int, Mapping[str, Any]], bool]:
+    """Whether links, read from the last one back, name what is wanted and the last change."""
+    missing, knows_change = set(wanted), False
+
+    def is_enough(count: int, link: Mapping[str, Any]) -> bool:
+        nonlocal knows_change
+        is_anchor = link["kind"] == ANCHOR
+        missing.difference_update(link["records"] if is_anchor else (link["file"],))
+        knows_change |= is_anchor or _CHANGE in link or _is_change(link["file"])
+        return count >= RECENT and knows_change and not missing
+
+    return is_enough
+
+
+def _began_unsigned(links: Links, key: bytes | None) -> bool:
+    signs = key is not None or is_signed(links.links)
+    return signs and not is_signed(links.links[:1])
 
 
 def _checked(
-    registry: Registry, head: str, since: str | None, key: bytes | None
-) -> tuple[Chain, int, set[str]]:
-    """The chain, where its last link ends in the journal, and the files there are."""
-    records = registry.records
-    links, offset = _confirmed(records / JOURNAL, head)
-    _check_signatures(links, key)
+    records: Path,
+    head: str,
+    links: Links,
+    listing: set[str],
+    since: str | None,
+    key: bytes | None,
+) -> Chain:
+    check_signatures(links.links, key)
     chain = _chain_of(links, head)
-    listing = _listing(records, chain)
-    _refuse_missing(chain, listing)
+    _refuse_missing(records.parent, chain, listing)
     _refuse_changed(records.parent, chain, since, RECENT)
-    return chain, offset, listing
+    return chain
 
 
 def _lines(journal: Path) -> list[bytes]:
@@ -306,17 +390,18 @@ def _begun(registry: Registry, journal: Path, key: bytes | None) -> Chain:
     for file, sha256 in before.items():
         if content["records"].get(file) != sha256:
             raise BrokenChainError(
-                f"{file}: missing or changed since the chain of records was begun: {_REMEDY}"
+                f"{file}: missing or changed since the chain of records was begun: {REMEDY}"
             )
-    line, digest = _link(content, 0, "", key)
-    _write_journal(journal, line)
-    set_chain_head(registry, f"0:{digest}")
+    line, link = link_line(content, 0, "", key)
+    write_journal(journal, line)
+    head = f"0:{link.digest}"
+    set_chain_head(registry, head)
     if count:
         _print_line(
             f"the chain of records begins here: {counted(count, 'record')} in {records} "
             f"{verb(count, 'is', 'are')} taken as found; from now on a removal or change shows"
         )
-    return _chain_of([(json.loads(line), digest)], f"0:{digest}")
+    return _chain_of(Links([link], len(line), True), head)
 
 
 def _first_anchor(lines: list[bytes]) -> dict[str, str] | None:
@@ -332,128 +417,66 @@ def _first_anchor(lines: list[bytes]) -> dict[str, str] | None:
 
 
 def _anchor_content(records: Path, **facts: object) -> dict[str, Any]:
-    named = [records / name for name in _names(records) if is_record(Path(name))]
+    named = [*all_records(records)]
     for folder in (FORMER_MONITOR_FOLDER, MONITOR_FOLDER):
         named += _replacing_monitor_records(records.parent / folder)
     digests = {
-        _file_of(records, path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(named)
+        _file_of(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(named)
     }
     return {"kind": ANCHOR, "records": digests, **facts}
 
 
 def _replacing_monitor_records(folder: Path) -> Iterator[Path]:
     """Findings of the monitor that replaced a model; others are no acts, and are not linked."""
-    for name in sorted(_names(folder)):
-        path = folder / name
-        if is_record(path) and b'"outcome": "replaced"' in path.read_bytes():
+    for path in all_records(folder):
+        if b'"outcome": "replaced"' in path.read_bytes():
             yield path
 
 
-def _confirmed(journal: Path, head: str) -> tuple[list[tuple[dict[str, Any], str]], int]:
-    """The links up to the head with their digests, and where they end in the file.
-
-    Raises:
-        BrokenChainError: they do not lead there, or more than a kill can leave follows.
-    """
-    number, wanted = _parse_head(head)
-    try:
-        lines = journal.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise BrokenChainError(
-            f"{journal}: missing, though MLflow says that it has {number + 1} links: {_REMEDY}"
-        ) from error
-    links: list[tuple[dict[str, Any], str]] = []
-    before, offset = "", 0
-    for at, line in enumerate(lines):
-        try:
-            link = json.loads(line)
-            n, previous = int(link["n"]), str(link["previous"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise BrokenChainError(f"{journal}: line {at + 1} is no link: {_REMEDY}") from error
-        if links and (previous != before or n != links[-1][0]["n"] + 1):
-            name = link.get("file", "an anchor")
-            raise BrokenChainError(
-                f"{journal}: line {at + 1} ({name}) does not follow the link before it: one was "
-                f"removed, changed or moved: {_REMEDY}"
-            )
-        before = hashlib.sha256(line).hexdigest()
-        links.append((link, before))
-        offset += len(line)
-        if n == number and before == wanted:
-            _refuse_older_head(journal, lines[at + 1 :])
-            return links, offset
-    last = links[-1][0]["n"] if links else -1
-    raise BrokenChainError(
-        f"{journal}: link {number}, which MLflow names as the last, is not there (the file ends "
-        f"with link {last}): links were removed or changed: {_REMEDY}"
-    )
-
-
-def _refuse_older_head(journal: Path, after: list[bytes]) -> None:
-    """A kill leaves one link too many, whole or not; more were confirmed once."""
-    if len(after) > 1:
-        raise BrokenChainError(
-            f"{journal}: {len(after)} links follow the last that MLflow names: an older state of "
-            "MLflow's store was put back: put the newer one back, or accept what is there with "
-            "`hourglass anchor --by NAME --why TEXT`"
-        )
-
-
-def _chain_of(links: list[tuple[dict[str, Any], str]], head: str) -> Chain:
+def _chain_of(links: Links, head: str) -> Chain:
     digests: dict[str, str] = {}
     numbers: dict[str, int] = {}
     voided: frozenset[str] = frozenset()
-    anchored = 0
-    for link, _ in links:
-        named = link["records"] if link["kind"] == ANCHOR else {link["file"]: link["sha256"]}
-        if link["kind"] == ANCHOR:
+    change: tuple[str, str] | None = None
+    for link in links.links:
+        named = link.records
+        if link.is_anchor:
             digests = {}  # what a person accepted replaces what was
-            anchored = link["n"]
-            if "broken" in link:
+            change = None
+            if "broken" in link.content:
                 voided = frozenset(named)
         for file, sha256 in named.items():
             digests[file] = sha256
-            numbers.setdefault(file, link["n"])
-    number, digest = _parse_head(head)
-    return Chain(number, digest, digests, numbers, voided, anchored)
+            numbers.setdefault(file, link.n)
+            if not link.is_anchor and _is_change(file):
+                change = file, sha256
+        if link.content.get(_CHANGE):
+            file, sha256 = link.content[_CHANGE]
+            change = file, sha256
+    number, digest = parse_head(head)
+    return Chain(number, digest, digests, numbers, voided, change, links.is_whole)
 
 
-def _check_signatures(links: list[tuple[dict[str, Any], str]], key: bytes | None) -> None:
-    """From the first signed link on, all are; with a key, there is one."""
-    first = next((at for at, (link, _) in enumerate(links) if "mac" in link), None)
-    if key is None:
-        if first is not None:
-            raise BrokenChainError(
-                f"the chain of records is signed: set {KEY_VARIABLE} to the key that signed it"
-            )
-        return
-    if first is None:
-        raise BrokenChainError(
-            f"{KEY_VARIABLE} is set, but no link of the chain of records is signed: look at the "
-            "records, then begin with `hourglass anchor --by NAME --why TEXT`"
-        )
-    for link, _ in links[first:]:
-        if not hmac.compare_digest(str(link.get("mac", "")), _mac(link, key)):
-            raise BrokenChainError(
-                f"link {link['n']} ({link.get('file', 'an anchor')}) is not signed with the key in "
-                f"{KEY_VARIABLE}: {_REMEDY}"
-            )
+def _is_change(file: str) -> bool:
+    return file.rpartition("/")[2].startswith(_LIVE)
 
 
-def _listing(records: Path, chain: Chain) -> set[str]:
-    """Files there are, named as in links; folders are read only where a link names one of them."""
-    folders = {file.partition("/")[0] for file in chain.digests} | {records.name}
-    return {f"{folder}/{name}" for folder in folders for name in _names(records.parent / folder)}
+def _listing(records: Path) -> set[str]:
+    """Records that are not filed away, named as in links."""
+    return {f"{records.name}/{name}" for name in _names(records) if is_record(Path(name))}
 
 
-def _refuse_missing(chain: Chain, listing: set[str]) -> None:
-    missing = sorted(chain.digests.keys() - listing, key=lambda file: chain.numbers[file])
+def _refuse_missing(work: Path, chain: Chain, listing: set[str]) -> None:
+    missing = [
+        file
+        for file in sorted(chain.digests.keys() - listing, key=lambda file: chain.numbers[file])
+        if find_record(work / file) is None
+    ]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise BrokenChainError(
             f"{missing[0]}{more}: missing, though the chain of records names it as link "
-            f"{chain.numbers[missing[0]]}: {_REMEDY}"
+            f"{chain.numbers[missing[0]]}: {REMEDY}"
         )
 
 
@@ -463,43 +486,56 @@ def _refuse_changed(work: Path, chain: Chain, since: str | None, recent: int) ->
     if since is not None and since in chain.digests:
         begins = min(begins, files.index(since))
     for at, (file, sha256) in enumerate(chain.digests.items()):
-        if at < begins and not file.rpartition("/")[2].startswith(_LIVE):
-            continue
-        try:
-            data = (work / file).read_bytes()
-        except OSError as error:
-            raise BrokenChainError(f"{file}: cannot be read ({error.strerror})") from error
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise BrokenChainError(
-                f"{file}: changed after it was written as link {chain.numbers[file]} of the chain "
-                f"of records: {_REMEDY}"
-            )
+        if at >= begins or _is_change(file):
+            _refuse_other(work, file, sha256, f"link {chain.numbers[file]}")
+    if chain.change is not None and chain.change[0] not in chain.digests:
+        _refuse_other(work, *chain.change, "the last change of what is live")
 
 
-def _refuse_unlinked_champion(registry: Registry, chain: Chain, listing: set[str]) -> None:
+def _refuse_other(work: Path, file: str, sha256: str, what: str) -> None:
+    """Let a record pass that is there with the contents that a link names."""
+    try:
+        _, data = read_where_it_lies(work / file)
+    except OSError as error:
+        raise BrokenChainError(f"{file}: cannot be read ({error.strerror}): {REMEDY}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise BrokenChainError(
+            f"{file}: changed after it was written as {what} of the chain of records: {REMEDY}"
+        )
+
+
+def _is_linked_champion(registry: Registry, chain: Chain, live: LiveModel | None) -> bool:
+    """Whether a tail of the chain shows that what is live became so by the last change of it."""
+    if live is None:
+        return True
+    if chain.change is None:
+        return f"{registry.records.name}/{live.champion_record}" in chain.digests
+    return live.champion_record is not None and live.champion_record in _last_records(
+        registry.records, chain.change[0]
+    )
+
+
+def _last_records(records: Path, change: str) -> tuple[str, str | None]:
+    """The record of a change and the one before: one that was cut short has not moved the alias."""
+    name = change.rpartition("/")[2]
+    return name, read_event(records / name).after
+
+
+def _refuse_unlinked_champion(registry: Registry, chain: Chain) -> None:
     """What is live became so by a record of the chain, or before there were records."""
     live = champion(registry)
-    if live is None:
+    if live is None or (not chain.is_whole and _is_linked_champion(registry, chain, live)):
         return
+    record = registry.records / str(live.champion_record)
     file = f"{registry.records.name}/{live.champion_record}"
-    if file in listing and file not in chain.digests:
+    if file not in chain.digests and find_record(record) is not None:
         raise BrokenChainError(
             f"{file} made {live.model_id} live, but is in no chain of records: an older version of "
             "the code or a hand did it; accept that with `hourglass anchor --by NAME --why TEXT`, "
             "or put MLflow's store back from a copy"
         )
-    latest = max(
-        (
-            (n, file)
-            for file, n in chain.numbers.items()
-            if n > chain.anchored and file.rpartition("/")[2].startswith(_LIVE)
-        ),
-        default=(0, None),
-    )[1]
-    if latest is not None:
-        name = latest.rpartition("/")[2]
-        # A change that was cut short after its link has not moved the alias yet.
-        before = read_event(registry.records / name).after
+    if chain.change is not None:
+        name, before = _last_records(registry.records, chain.change[0])
         if live.champion_record not in (name, before) or live.champion_record is None:
             raise BrokenChainError(
                 f"{live.model_id} is live in MLflow, but the last change of what is live is {name}:"
@@ -508,22 +544,9 @@ def _refuse_unlinked_champion(registry: Registry, chain: Chain, listing: set[str
             )
 
 
-def _drop_unconfirmed(journal: Path, offset: int) -> None:
-    """Remove a link that the head never named."""
-    if journal.stat().st_size > offset:
-        with journal.open("r+b") as file:
-            file.truncate(offset)
-            file.flush()
-            os.fsync(file.fileno())
-
-
 def _set_aside(records: Path, chain: Chain, listing: set[str]) -> None:
     """Move records that no link names where nothing looks for them."""
-    extra = [
-        name
-        for file in sorted(listing - chain.digests.keys())
-        if file.startswith(f"{records.name}/") and is_record(Path(name := file.partition("/")[2]))
-    ]
+    extra = [file.rpartition("/")[2] for file in sorted(listing - chain.digests.keys())]
     for name in extra:
         target = records / UNLINKED
         target.mkdir(exist_ok=True)
@@ -536,40 +559,18 @@ def _set_aside(records: Path, chain: Chain, listing: set[str]) -> None:
         flush(records)
 
 
-def _link(content: dict[str, Any], n: int, previous: str, key: bytes | None) -> tuple[bytes, str]:
-    """A line of the journal and its digest."""
-    link = {**content, "n": n, "previous": previous}
-    if key is not None:
-        link["mac"] = _mac(link, key)
-    line = (json.dumps(link, sort_keys=True) + "\n").encode()
-    return line, hashlib.sha256(line).hexdigest()
+def _file_away_old(records: Path, chain: Chain, listing: set[str]) -> None:
+    """File away what was linked long ago, so that the folder stays short; many at a time."""
+    linked = sorted(listing & chain.digests.keys(), key=lambda file: chain.numbers[file])
+    if linked and chain.numbers[linked[0]] <= chain.n - 2 * RECENT:
+        for file in linked:
+            if chain.numbers[file] <= chain.n - RECENT:
+                file_away(records.parent / file)
 
 
-def _mac(link: Mapping[str, Any], key: bytes) -> str:
-    covered = {name: value for name, value in link.items() if name != "mac"}
-    text = json.dumps(covered, sort_keys=True)
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-
-
-def _parse_head(head: str) -> tuple[int, str]:
-    number, _, digest = head.partition(":")
-    if not number.isdecimal() or not digest:
-        raise BrokenChainError(
-            f"MLflow's tag `record_chain` is {head!r}, no number and digest: {_REMEDY}"
-        )
-    return int(number), digest
-
-
-def _write_journal(journal: Path, data: bytes) -> None:
-    written_whole(journal, lambda path: path.write_bytes(data))
-    flush(journal)
-    flush(journal.parent)
-
-
-def _file_of(records: Path, record: Path) -> str:
+def _file_of(record: Path) -> str:
     """A record as links name it: its folder, which lies in the work folder, and its name."""
-    folder = record.parent.name if record.parent != records else records.name
-    return f"{folder}/{record.name}"
+    return f"{folder_of(record).name}/{record.name}"
 
 
 def _names(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.sealed_json import Record, dated_records, read_record
+from pipeline.sealed_json import Record, dated_records, folder_of, read_record
 from training.deployment.monitor_record import (
     MonitorResult,
     folders_with_records,
@@ -60,7 +60,7 @@ def _read_all(paths: list[Path], read: Callable[[Path], T]) -> tuple[list[T], li
             records.append(read(path))
         except HourglassError as error:
             # The file's name alone: where the folder lies is the reader's own.
-            damaged.append(str(error).replace(str(path), f"{path.parent.name}/{path.name}"))
+            damaged.append(str(error).replace(str(path), f"{folder_of(path).name}/{path.name}"))
     return records, damaged
 
 

@@ -14,7 +14,7 @@ from pipeline.workspace import CommandContext
 from training.gate.judged_hours import note_judged
 from training.gate.reasons import OF_NO_CANDIDATE
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import HourData
+from training.steps.hour_data import HourData
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:

@@ -95,7 +95,7 @@ def judge_candidates(
         champ = replace(champ, changed=_changed(registry, live))
     first_seen = FirstSeen.of(learned)
     start, folder = test_data.manifest.window_start, settings.path("decisions")
-    since = champion_since(champion_periods(registry, folder))
+    since = champion_since(champion_periods(registry, folder, start))
     init_from = {model.name: model.init_from for model in settings.models}
 
     def evidence(name: str, model_id: str, unreadable: str | None = None) -> Evidence:
@@ -166,7 +166,8 @@ def _written(
     """Write decisions down and link them, provided that what they counted is linked."""
     written: list[tuple[Decision, Path]] = []
     with changing(folder, "writing decisions down"):
-        chain = verified_chain(registry)
+        looks = {str(look.file) for decision in decisions for look in decision.looks[:-1]}
+        chain = verified_chain(registry, naming=[f"{folder.name}/{file}" for file in looks])
         for decision in decisions:
             for look in decision.looks[:-1]:
                 refuse_unlinked(chain, folder, folder / str(look.file), str(look.sha256), False)

@@ -11,7 +11,7 @@ from pipeline.workspace import CommandContext
 from training.deployment.champion_history import champion_during, champion_periods
 from training.registry.candidates import candidates
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import HourData
+from training.steps.hour_data import HourData
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def monitor_champion(ctx: CommandContext, data: HourData) -> StepResult[MonitorR
 
     settings, registry = ctx.settings, registry_of(ctx)
     hours = ctx.horizon_from(data.manifest.as_of)
-    tenure = champion_during(champion_periods(registry, registry.records), hours.first)
+    tenure = champion_during(champion_periods(registry, registry.records, hours.first), hours.first)
     if tenure is None:
         sentence = f"nothing was live during {hours}: there is nothing to monitor yet"
         return StepResult(None, sentence, {"outcome": None, "sentence": sentence})

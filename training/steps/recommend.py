@@ -84,7 +84,7 @@ def champion_at(registry: Registry, hour: Hour) -> LiveModel:
     live = trusted(registry, live)
     if read_card(live.folder).as_of <= hour:
         return live
-    then = champion_during(champion_periods(registry, registry.records), hour)
+    then = champion_during(champion_periods(registry, registry.records, hour), hour)
     if then is None or then.model_id == live.model_id:
         raise UsageError(
             f"{live.model_id} knows what came after {hour}, and no model was live then: "

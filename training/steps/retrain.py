@@ -18,7 +18,7 @@ from training.fit.retrain_policy import RetrainDecision, should_retrain
 from training.fit.retrain_signals import record_retrain_decision, signals_at
 from training.gate.evidence import Outcome
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import HourData
+from training.steps.hour_data import HourData
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:

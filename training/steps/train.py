@@ -10,7 +10,7 @@ from pipeline.hours import HourRange
 from pipeline.quality.verdicts import refuse_learning_from
 from pipeline.workspace import CommandContext
 from training.registry.mlflow_registry import registry_of
-from training.steps.evaluate import HourData
+from training.steps.hour_data import HourData
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:
