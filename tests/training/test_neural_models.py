@@ -473,6 +473,34 @@ def test_numbers_of_metadata_keep_their_weights_in_any_order(tmp_path: Path) -> 
     assert not weight[:, 1].any()
 
 
+def test_a_hidden_layer_over_metadata_goes_on_with_new_fields_and_tokens(tmp_path: Path) -> None:
+    def made(name: str, tokens: list[list[str]]) -> DataSet:
+        known = {item: Known(tokens[at % 2], {"age": float(at)}) for at, item in enumerate(NAMES)}
+        users = walks(30, 2, NAMES)
+        folder = write_dataset(tmp_path / name, users, vocabulary=NAMES, items_known=known)
+        return read_dataset(folder)
+
+    first = made("a", [["size=small"], ["size=large"]])
+    second = made("b", [["brand=x", "size=large"], ["size=small", "brand=y"]])
+    chosen = {**SMALL, "epochs": 1, "feature_hidden": 5}
+    before = build("hrnn_meta", chosen)
+    before.fit(first, 0, quiet)
+    after = build("hrnn_meta", chosen)
+    after._encoding = InputEncoding.of(second, forgets=False, context=True, items=True, users=True)
+    net, _ = after._built(second, everything(second), 0, start_of(before, first))
+    encoder, weights = net.items.encoder, before.tensors()
+    for token in ("size=small", "size=large"):
+        rows = [list(data.item_features.token_names).index(token) for data in (first, second)]
+        learned = weights["items.encoder.token.weight"][rows[0]]
+        assert np.array_equal(encoder.token.weight[rows[1]].detach().numpy(), learned)
+    for part in ("out.weight", "out.bias", "number.weight"):
+        assert np.array_equal(
+            encoder.get_parameter(part).detach().numpy(), weights[f"items.encoder.{part}"]
+        )
+    fields = encoder.field.tolist()
+    assert len(fields) == 4 and len(set(fields)) == 2
+
+
 def test_a_long_history_is_read_in_pieces(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     system = build("hrnn", {**SMALL, "epochs": 1})
     system.fit(data, 0, quiet)
