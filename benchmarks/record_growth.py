@@ -98,7 +98,7 @@ def lay_out(work: Path, hours: int) -> Past:
             journal.link(path, "promotion")
             client.live = (str(at + 1), model_id, path.name)
         if live is not None:
-            _record(work / "watch", f"{hour}-{live['model']['model_id']}", _finding(hour, live))
+            _record(work / "monitor", f"{hour}-{live['model']['model_id']}", _finding(hour, live))
         _text(work / "judged" / f"{hour}.json", json.dumps({"first": str(hour)}))
     client.tags["record_chain"] = journal.write()
     return Past(settings, registry, FIRST + hours)
@@ -188,7 +188,7 @@ def _finding(hour: Hour, live: Mapping[str, Any]) -> dict[str, Any]:
     rule = {"metric": "mrr", "k": 20, "rule": "rule", "floor": "recent_pop", "hours": 1}
     return {
         "format": 1,
-        "kind": "watch",
+        "kind": "monitor",
         "first": str(hour),
         "stop": str(hour + 1),
         "model": live["model"],
@@ -258,7 +258,7 @@ def operations(past: Past) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "looks of the gate", lambda: earlier_looks(records, newest, past.key)
     yield (
         "findings of the monitor",
-        lambda: monitor_results_between(settings.path("watch"), period, newest),
+        lambda: monitor_results_between(settings.path("monitor"), period, newest),
     )
     yield "newest data set", lambda: dataset_folder(shards, "last")
     yield "latest model of a name", lambda: latest_model_of(settings, LINE, newest)

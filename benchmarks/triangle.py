@@ -39,6 +39,8 @@ def sessions(rows: int, length: int, width: int) -> Steps:
         dwell=torch.randint(0, _DWELL_BINS + 1, (rows, length), generator=rng),
         session_start=begins,
         begins=begins,
+        has_event=~begins,
+        user=torch.zeros(rows, length, 0),
         width=width,
     )
 
@@ -53,15 +55,8 @@ def one_by_one(encoder: Asars, steps: Steps) -> Tensor:
     """The same, each prefix as a batch of its own; its last state is kept."""
     states = []
     for stop in range(1, steps.inputs.shape[1] + 1):
-        prefix = Steps(
-            steps.inputs[:, :stop],
-            steps.time_s[:, :stop],
-            steps.elapsed_s[:, :stop],
-            steps.dwell[:, :stop],
-            steps.session_start[:, :stop],
-            steps.begins[:, :stop],
-            steps.width,
-        )
+        tensors = {name: x[:, :stop] for name, x in vars(steps).items() if name != "width"}
+        prefix = Steps(**tensors, width=steps.width)
         states.append(encoder(prefix)[:, -1])
     return torch.stack(states, dim=1)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from judging import write_artefact
 
+from pipeline.dataset.manifest import FORMAT, Manifest
 from pipeline.errors import HourglassError
 from pipeline.maintenance.maintain import ModelInputs
 from training.cli.main import run
@@ -29,6 +30,15 @@ RUN = TrainingRun(
     seed=0,
 )
 BOTH = ModelInputs(frozenset({"d1", "d2"}), {"events": frozenset({11, 12})})
+
+FACTS = {
+    **{"format": FORMAT, "config_digest": "c", "code_version": "", "as_of": "2016-03-14T13"},
+    **{"window_start": "2016-03-14T03", "history_start": "2016-03-14T03", "steps": []},
+    **{"n_targets": 1, "n_items": 1, "n_users": 1, "n_events": 1, "event_types": ["view"]},
+    **{"popularity_window_h": 24, "max_session_hours": 24, "gap_s": 3600},
+    "dwell": {"n": 0, "mean_s": 0, "m2_s2": 0, "width_s": 0, "bins": 2},
+    "files": {"vocabulary.parquet": "", "popularity.parquet": ""},
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +102,7 @@ def home(work: Path, registry: Registry) -> Iterator[Path]:
         folder = work / "shards" / name
         folder.mkdir(parents=True, exist_ok=True)
         manifest = folder / "manifest.json"
-        manifest.write_text(json.dumps({"dataset_id": name, "as_of": "2016-03-14T13"}))
+        manifest.write_text(Manifest.model_validate(FACTS | {"dataset_id": name}).text)
         os.utime(manifest, (0, 0))
     point(registry, CHAMPION, "1")
     config = work / "hourglass.yaml"

@@ -97,10 +97,10 @@ def gone_on(past: Past) -> Past:
     for _, run in operations(past):
         run()
     link_record(past.registry, chain, one_more(past), "decision")
-    results = monitor_results_between(past.settings.path("watch"), FIRST, past.newest)
+    results = monitor_results_between(past.settings.path("monitor"), FIRST, past.newest)
     latest = results[-1][1]
     write_monitor_result(
-        past.settings.path("watch"), replace(latest, first=past.newest, stop=past.newest + 1)
+        past.settings.path("monitor"), replace(latest, first=past.newest, stop=past.newest + 1)
     )
     return replace(past, newest=past.newest + 1)
 
@@ -139,9 +139,9 @@ def test_an_hour_reads_and_lists_the_same_however_many_lie_behind_it(
 
 
 def test_the_folders_stay_short_and_the_past_is_found_by_its_old_names(past: Past) -> None:
-    records, watch = past.registry.records, past.settings.path("watch")
+    records, findings = past.registry.records, past.settings.path("monitor")
     assert len(list(records.glob("*-*.json"))) <= 3 * RECENT
-    assert len(list(watch.glob("*.json"))) == RECENT + 1
+    assert len(list(findings.glob("*.json"))) == RECENT + 1
     decisions = list(dated_records(records))
     assert [hour for hour, _ in decisions] == list(HourRange(FIRST, past.newest))
     oldest = decisions[0][1]
@@ -149,10 +149,10 @@ def test_the_folders_stay_short_and_the_past_is_found_by_its_old_names(past: Pas
     assert read_record(records / oldest.name).folder == records
     newest_first = dated_records(records, newest_first=True)
     assert next(newest_first)[0] == past.newest - 1
-    assert len(monitor_results_between(watch, FIRST, past.newest)) == len(decisions)
-    (_, first) = monitor_results_between(watch, FIRST, FIRST + 1)[0]
-    assert read_monitor_result(watch / write_monitor_result(watch, first).name) == first
-    assert not list(watch.glob(f"{FIRST}-*"))  # it is there already, and stays where it is
+    assert len(monitor_results_between(findings, FIRST, past.newest)) == len(decisions)
+    (_, first) = monitor_results_between(findings, FIRST, FIRST + 1)[0]
+    assert read_monitor_result(findings / write_monitor_result(findings, first).name) == first
+    assert not list(findings.glob(f"{FIRST}-*"))  # it is there already, and stays where it is
     whole = champion_periods(past.registry, records)
     assert len(whole) == 1 + (SOME_H - 1) // record_growth.PROMOTED_EVERY_H
     for hour in (FIRST + 1, FIRST + 9, past.newest):
