@@ -16,7 +16,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,12 @@ def write_record(folder: Path, prefix: str, content: dict[str, Any]) -> Path:
     text = json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False)
     data = (text + "\n").encode()
     path = folder / f"{prefix}-{hashlib.sha256(data).hexdigest()[:12]}.json"
-    earlier = find_record(path)
-    if earlier is not None:
-        if earlier.read_bytes() != data:
+    try:
+        earlier, before = read_where_it_lies(path)
+    except FileNotFoundError:
+        pass
+    else:
+        if before != data:
             raise HourglassError(
                 f"{earlier}: holds something else than its name says: move it away and run again"
             )
@@ -178,18 +182,34 @@ def find_record(path: Path) -> Path | None:
 
 
 def file_away(path: Path) -> None:
-    """Put a record among those of the past; one that is there already stays."""
+    """Put a record among those of the past; one that is there already is never replaced.
+
+    Of a copy that says something else, such as one that was put back by half, both stay.
+
+    Raises:
+        OSError: it cannot be moved, or another process moved it.
+    """
     target = where_filed(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(target)
+    if not target.exists() or target.read_bytes() == path.read_bytes():
+        path.replace(target)
+
+
+def file_each_away(paths: Iterable[Path]) -> None:
+    """File records away; those that cannot be moved now stay, since nothing depends on it.
+
+    A full disk or a folder that may only be read must not keep anyone from rolling back.
+    """
+    for path in paths:
+        with suppress(OSError):
+            file_away(path)
 
 
 def file_away_oldest(folder: Path, keep: int) -> None:
     """File dated records away, all but the newest ``keep``, once there are twice as many."""
     dated = sorted(name for name in _names(folder) if _DATED.match(name))
     if len(dated) > 2 * keep:
-        for name in dated[:-keep]:
-            file_away(folder / name)
+        file_each_away(folder / name for name in dated[:-keep])
 
 
 def folder_of(path: Path) -> Path:

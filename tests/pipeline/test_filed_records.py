@@ -14,6 +14,7 @@ from pipeline.sealed_json import (
     dated_records,
     file_away,
     file_away_oldest,
+    file_each_away,
     find_record,
     folder_of,
     read_record,
@@ -103,3 +104,34 @@ def test_the_oldest_are_filed_many_at_a_time(tmp_path: Path) -> None:
     assert [path.is_file() for path in paths] == [False, False, False, True, True]
     assert change.is_file()
     file_away_oldest(tmp_path / "none", 2)
+
+
+def test_of_a_copy_that_says_something_else_both_stay(tmp_path: Path) -> None:
+    """A copy of half a record that was put back must not take the place of the whole one."""
+    (path,) = dated(tmp_path, 1)
+    whole = path.read_bytes()
+    file_away(path)
+    path.write_bytes(whole[:10])
+    file_away(path)
+    assert (path.read_bytes(), where_filed(path).read_bytes()) == (whole[:10], whole)
+    path.write_bytes(whole)
+    file_away(path)
+    assert not path.exists()
+    assert read_record(path).path == where_filed(path)
+
+
+def test_what_another_process_filed_meanwhile_is_no_error(tmp_path: Path) -> None:
+    first, second = dated(tmp_path, 2)
+    file_away(first)
+    file_each_away([first, second])
+    assert [find_record(path) for path in (first, second)] == [
+        where_filed(path) for path in (first, second)
+    ]
+
+
+def test_what_cannot_be_filed_stays(tmp_path: Path) -> None:
+    paths = dated(tmp_path, 3)
+    (tmp_path / "past").write_text("no folder can be made here")
+    file_away_oldest(tmp_path, 1)
+    assert [read_record(path).path for path in paths] == paths
+    assert dated(tmp_path, 3) == paths

@@ -362,6 +362,32 @@ def test_what_users_added_must_still_be_there(settings: Settings, shop: Registry
         monitored(settings, shop, equal(1), hour=HOUR + 1)
 
 
+def test_looks_count_also_when_they_are_filed_away(
+    settings: Settings, shop: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a period has more findings than the folder."""
+    monkeypatch.setattr(monitor_record, "RECENT", 2)
+    for n in range(7):
+        result = monitored(settings, shop, equal(n), hour=HOUR + n)
+        assert result.numbers is not None
+        assert result.numbers.chain == n + 1
+    assert list((settings.path("monitor") / "past").rglob("*.json"))
+
+
+def test_a_model_is_taken_back_though_nothing_can_be_filed_away(
+    settings: Settings, shop: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk; what was done is noted, and linked."""
+    monkeypatch.setattr(monitor_record, "RECENT", 1)
+    for n in range(3):
+        monitored(settings, shop, equal(n), hour=HOUR + n)
+    (settings.path("monitor") / "past").write_text("no folder can be made here")
+    ranks = {LIVE: skill(0.1), BEFORE: skill(0.5, 2), "recent-z": skill(0.4, 1)}
+    assert told(monitored(settings, shop, ranks, hour=HOUR + 3)) == ("replaced", "below_floor")
+    assert len(list(settings.path("monitor").glob("*.json"))) == 4
+    assert roll_back_by_hand(shop, shop.records, "bad").champion.model_id == FLOOR
+
+
 # Records that the version before wrote, to a folder and of a kind that were called otherwise
 
 

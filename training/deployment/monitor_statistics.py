@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pipeline.array_types import Objects
 from pipeline.hours import HourRange, parse_duration_h
+from pipeline.sealed_json import folder_of
 from pipeline.settings.settings import Settings
 from training.deployment.monitor_record import (
     MonitorNumbers,
@@ -168,7 +169,7 @@ def earlier_looks(folder: Path, result: MonitorResult, period_h: int) -> list[Mo
     return [
         MonitorLook(
             HourRange(earlier.first, earlier.stop),
-            read_user_sums(path.parent, *_named(earlier.users)),
+            read_user_sums(folder_of(path), *_named(earlier.users)),
         )
         for path, earlier in results
         if earlier.users is not None
