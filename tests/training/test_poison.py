@@ -13,6 +13,7 @@ from synthetic import AS_OF, AS_OF_S, write_dataset
 from benchmarks.gate_poison import AFTER, AT, BEFORE, FLOOR, LINE, World, judged, rewrite_card
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
+from pipeline.sealed_json import file_away, find_record, write_record
 from pipeline.settings.settings import Settings, load_settings
 from training.data.reader import read_dataset
 from training.deployment.champion_history import ChampionPeriod
@@ -24,6 +25,7 @@ from training.models import build
 from training.registry.candidates import candidates
 from training.registry.mlflow_registry import champion, open_registry
 from training.registry.model_card import CARD_NAME
+from training.registry.record_chain import UNLINKED
 from training.steps import judge_candidates as judgement
 from training.steps.judge_candidates import champion_since, ensure_champion, judge_candidates
 
@@ -187,6 +189,19 @@ def test_the_gate_counts_looks_of_the_present_tenure_and_the_first_of_the_hour(
     evaluate(world.settings, world.registry, *world.data(), lambda *_: None)
     judge_candidates(world.settings, world.registry, *world.data(), True, AT)
     assert {str(one) for one in asked} == {"2016-03-14T09", AS_OF}
+
+
+def test_a_forged_decision_among_those_filed_away_counts_for_nothing(world: World) -> None:
+    """As one that lies beside them: here a look of another fit at the very hour."""
+    folder = world.settings.path("decisions")
+    assert judged(world, "none")["outcome"] == "promote"
+    content = dict(read_decision(latest_decision(folder)).record.content)
+    content |= {"candidate": content["candidate"] | {"model_id": "other"}, "made_at": "2000-01-01"}
+    forged = write_record(folder, f"{AS_OF}-other", content)
+    file_away(forged)
+    assert judged(world, "none")["outcome"] == "promote"
+    assert (folder / UNLINKED / forged.name).is_file()
+    assert find_record(forged) is None
 
 
 def test_a_forged_champion_is_neither_ranked_nor_replaced(world: World) -> None:

@@ -17,10 +17,11 @@ from pipeline.sealed_json import (
     write_record,
 )
 from training.deployment.champion import changing
+from training.deployment.decision_check import chain_of_decision
 from training.gate.decision_file import DecisionRecord, read_decision
 from training.gate.evidence import Outcome
 from training.registry.mlflow_registry import Registry, champion, champion_changes
-from training.registry.record_chain import Chain, link_record, refuse_unlinked, verified_chain
+from training.registry.record_chain import Chain, link_record, refuse_unlinked
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,7 @@ def approve(
             f"{decision.record.path.name} says {decision.outcome}: there is nothing to approve"
         )
     with changing(registry.records, f"answering {decision.record.path.name}"):
-        chain = verified_chain(
-            registry, since=f"{registry.records.name}/{decision.record.path.name}"
-        )
+        chain = chain_of_decision(registry, decision)
         refuse_unlinked(chain, registry.records, decision_file, decision.record.sha256)
         return _recorded(registry, chain, decision, by, at, reject, why, proven)
 
@@ -142,12 +141,11 @@ def answers(decision: DecisionRecord) -> list[Answer]:
     Raises:
         HourglassError: one of them was changed after it was written.
     """
-    record, pattern = decision.record, f"{_prefix(decision)}-*.json"
-    places = [record.folder]
-    if record.path.parent != record.folder:
-        # Answers are linked after what they answer, and so are filed away later or not at all.
-        places.append(where_filed(record.folder / pattern).parent)
-    paths = {path.name: path for folder in places for path in folder.glob(pattern)}
+    folder, pattern = decision.record.folder, f"{_prefix(decision)}-*.json"
+    # Wherever the decision lies: it may be filed away after it was read, or put back from a copy.
+    # And in this order, so that what is filed away meanwhile is met.
+    places = (folder, where_filed(folder / pattern).parent)
+    paths = {path.name: path for each in places for path in each.glob(pattern)}
     unsorted = [_read(path) for path in paths.values()]
     return sorted(unsorted, key=lambda answer: (answer.at, answer.record.name))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import HourglassError
-from pipeline.sealed_json import Record, read_record
+from pipeline.sealed_json import Record, dated_records, read_record, where_filed
 from pipeline.settings.settings import EvaluationSettings, GateSettings
 from training.deployment.champion import changing
 from training.gate.decision_file import DecisionRecord, read_decision
@@ -89,20 +89,36 @@ def verified_decision(registry: Registry, file: Path, doing: str) -> DecisionRec
 
 
 def chain_of_decision(registry: Registry, decision: DecisionRecord) -> Chain:
-    """The verified chain, with a decision and the looks that it counted if they are linked.
+    """The verified chain, with all that is for or against a decision if it is linked.
 
-    The caller holds the lock of the live model.
+    That is the decision, the looks that it counted, decisions on its hour or later ones, which may
+    void it, and answers to them.  It goes back to the first of these, so what is gone since shows;
+    and what no link names is set aside, wherever it lies.  The caller holds the lock of the live
+    model.
 
     Raises:
         HourglassError: a record is missing or was changed.
     """
-    folder, record = registry.records.name, decision.record
+    records, record = registry.records, decision.record
     looks = [look for look in record.content.get("earlier_looks") or () if isinstance(look, dict)]
+    about = {path.name for _, path in dated_records(records, decision.as_of)} | {record.path.name}
+    names = {*about, *(str(look.get("file")) for look in looks), *_answers_filed(records, about)}
     return verified_chain(
         registry,
-        since=f"{folder}/{record.path.name}",
-        naming=[f"{folder}/{look.get('file')}" for look in looks],
+        since=f"{records.name}/{record.path.name}",
+        naming=[f"{records.name}/{name}" for name in names],
     )
+
+
+def _answers_filed(records: Path, decisions: Set[str]) -> list[str]:
+    """Answers to decisions that are filed away; only names are read.
+
+    An answer's name begins with the digest that the name of its decision ends in.
+    """
+    filed = where_filed(records / "approval-").parent
+    digests = {name.removesuffix(".json").rpartition("-")[2] for name in decisions}
+    paths = filed.glob("approval-*-*.json")
+    return [path.name for path in paths if path.name.split("-")[1] in digests]
 
 
 def _checks(decision: DecisionRecord) -> list[CheckResult]:

@@ -41,7 +41,7 @@ from training.registry.mlflow_registry import (
 )
 from training.registry.model_card import CARD_NAME, ModelCard, read_card
 from training.registry.model_store import available
-from training.registry.record_chain import Chain, refuse_unlinked
+from training.registry.record_chain import Chain, refuse_unlinked, verified_chain
 
 __all__ = ["Promotion", "install_first", "promote", "roll_back_by_hand"]
 _RULE = "init_from"  # tag of a run: what its line goes on from
@@ -111,7 +111,7 @@ def promote(
             sentence = f"{live.model_id} is the champion already."
             return Promotion(False, live, _previous(registry, live), sentence)
         _check_same_champion(decision, live)
-        _check_not_undone(decision, champion_changes(registry, live), chain)
+        _check_not_undone(registry, decision, champion_changes(registry, live), chain)
         refuse_superseded(decision, approval, at)
         refuse_unapproved(decision, approval)
         _check_artefact(registry, decision)
@@ -170,7 +170,10 @@ def _check_same_champion(decision: DecisionRecord, live: LiveModel | None) -> No
 
 
 def _check_not_undone(
-    decision: DecisionRecord, changes: Iterable[tuple[Path, ChampionChange]], chain: Chain
+    registry: Registry,
+    decision: DecisionRecord,
+    changes: Iterable[tuple[Path, ChampionChange]],
+    chain: Chain,
 ) -> None:
     """A decision is good once; one on the same evidence, made again, is the same decision.
 
@@ -194,6 +197,9 @@ def _check_not_undone(
         if is_old and event.as_of is not None and event.as_of <= decision.as_of:
             return
         later = event
+    if later is not None and later.after is not None:
+        # The one before it is lost: by a person's leave, or the chain says that it is missing.
+        verified_chain(registry, naming=[f"{registry.records.name}/{later.after}"])
 
 
 def _check_artefact(registry: Registry, decision: DecisionRecord) -> None:

@@ -50,7 +50,7 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.files import flush
 from pipeline.sealed_json import (
     all_records,
-    file_away,
+    file_each_away,
     find_record,
     folder_of,
     is_record,
@@ -155,7 +155,8 @@ def verified_chain(
     Args:
         registry: holds the head.
         since: file of a record; the contents of all that were linked from it on are read.
-        naming: files of further records that must be among ``digests`` if they are linked.
+        naming: files of further records that must be among ``digests`` if they are linked; those
+            that are not, and would count though they are filed away, are set aside too.
 
     Raises:
         BrokenChainError: naming the record or link that is missing, changed or not in its order.
@@ -167,7 +168,7 @@ def verified_chain(
     if head is None:
         return _begun(registry, journal, key)
     listing = _listing(records)
-    wanted = {*listing, *naming, *([] if since is None else [since])}
+    wanted = listing.union(naming, [] if since is None else [since])
     links = last_links(journal, head, _enough(wanted))
     if not links.is_whole and _began_unsigned(links, key):
         links = all_links(journal, head)  # what came before says whether that may be
@@ -177,7 +178,7 @@ def verified_chain(
         chain = _checked(records, head, links, listing, since, key)
     _refuse_unlinked_champion(registry, chain)
     drop_unconfirmed(journal, links.end)
-    _set_aside(records, chain, listing)
+    _set_aside(records, chain, wanted)
     _file_away_old(records, chain, listing)
     return chain
 
@@ -189,7 +190,7 @@ def chain_problem(registry: Registry) -> str | None:
         key, head = record_key(), chain_head(registry)
         if head is not None:
             links = all_links(records / JOURNAL, head)
-            listing = {f"{records.name}/{name}" for name in record_names(records)}
+            listing = _whole_listing(records)
             _checked(records, head, links, listing, None, key)
         elif _first_anchor(_lines(records / JOURNAL)) is None:
             raise _headless(registry)
@@ -205,7 +206,7 @@ def link_record(registry: Registry, chain: Chain, record: Path, kind: str) -> Ch
         The chain with the record.
     """
     file = _file_of(record)
-    sha256 = hashlib.sha256(record.read_bytes()).hexdigest()
+    sha256 = _sha256(record)
     if chain.digests.get(file) == sha256:
         return chain
     change = (file, sha256) if _is_change(file) else chain.change
@@ -250,7 +251,7 @@ def anchor(registry: Registry, by: str, why: str, at: str) -> str:
             raise BrokenChainError("the links before this one are signed, and there is no key")
         if is_signed(links.links):
             check_signatures(links.links, key)
-        chain, listing = _chain_of(links, head), _listing(records)
+        chain, listing = _chain_of(links, head), _whole_listing(records)
         _refuse_missing(records.parent, chain, listing)
         _refuse_changed(records.parent, chain, None, len(chain.digests))
         _refuse_unlinked_champion(registry, chain)
@@ -324,7 +325,7 @@ def is_linked(registry: Registry, record: Path) -> bool:
     """
     file = _file_of(record)
     chain = verified_chain(registry, naming=[file])
-    return chain.digests.get(file) == hashlib.sha256(record.read_bytes()).hexdigest()
+    return chain.digests.get(file) == _sha256(record)
 
 
 def _enough(wanted: Iterable[str]) -> Callable[[int, Mapping[str, Any]], bool]:
@@ -420,16 +421,15 @@ def _anchor_content(records: Path, **facts: object) -> dict[str, Any]:
     named = [*all_records(records)]
     for folder in (FORMER_MONITOR_FOLDER, MONITOR_FOLDER):
         named += _replacing_monitor_records(records.parent / folder)
-    digests = {
-        _file_of(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(named)
-    }
+    # Of two copies of a record the one that is read: where it was written, if it lies there.
+    digests = {_file_of(path): _sha256(folder_of(path) / path.name) for path in sorted(named)}
     return {"kind": ANCHOR, "records": digests, **facts}
 
 
 def _replacing_monitor_records(folder: Path) -> Iterator[Path]:
     """Findings of the monitor that replaced a model; others are no acts, and are not linked."""
     for path in all_records(folder):
-        if b'"outcome": "replaced"' in path.read_bytes():
+        if b'"outcome": "replaced"' in read_where_it_lies(path)[1]:
             yield path
 
 
@@ -464,6 +464,11 @@ def _is_change(file: str) -> bool:
 def _listing(records: Path) -> set[str]:
     """Records that are not filed away, named as in links."""
     return {f"{records.name}/{name}" for name in _names(records) if is_record(Path(name))}
+
+
+def _whole_listing(records: Path) -> set[str]:
+    """All records, also those that are filed away."""
+    return {f"{records.name}/{name}" for name in record_names(records)}
 
 
 def _refuse_missing(work: Path, chain: Chain, listing: set[str]) -> None:
@@ -544,17 +549,21 @@ def _refuse_unlinked_champion(registry: Registry, chain: Chain) -> None:
             )
 
 
-def _set_aside(records: Path, chain: Chain, listing: set[str]) -> None:
+def _set_aside(records: Path, chain: Chain, files: set[str]) -> None:
     """Move records that no link names where nothing looks for them."""
-    extra = [file.rpartition("/")[2] for file in sorted(listing - chain.digests.keys())]
-    for name in extra:
-        target = records / UNLINKED
-        target.mkdir(exist_ok=True)
-        (records / name).replace(target / name)
-        _print_line(
-            f"{name} is in no chain of records (its command was killed, or it was put there by "
-            f"hand): it counts for nothing, and lies in {records.name}/{UNLINKED} now"
-        )
+    target, extra = records / UNLINKED, False
+    for file in sorted(files - chain.digests.keys()):
+        name = Path(file).name
+        if file != f"{records.name}/{name}" or not is_record(Path(name)):
+            continue
+        while (path := find_record(records / name)) is not None:
+            target.mkdir(exist_ok=True)
+            path.replace(target / name)
+            extra = True
+            _print_line(
+                f"{name} is in no chain of records (its command was killed, or it was put there by "
+                f"hand): it counts for nothing, and lies in {records.name}/{UNLINKED} now"
+            )
     if extra:
         flush(records)
 
@@ -563,9 +572,13 @@ def _file_away_old(records: Path, chain: Chain, listing: set[str]) -> None:
     """File away what was linked long ago, so that the folder stays short; many at a time."""
     linked = sorted(listing & chain.digests.keys(), key=lambda file: chain.numbers[file])
     if linked and chain.numbers[linked[0]] <= chain.n - 2 * RECENT:
-        for file in linked:
-            if chain.numbers[file] <= chain.n - RECENT:
-                file_away(records.parent / file)
+        old = (file for file in linked if chain.numbers[file] <= chain.n - RECENT)
+        file_each_away(records.parent / file for file in old)
+
+
+def _sha256(record: Path) -> str:
+    """Of a record's bytes, wherever it lies by now."""
+    return hashlib.sha256(read_where_it_lies(record)[1]).hexdigest()
 
 
 def _file_of(record: Path) -> str:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour, HourRange
+from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.sealed_json import dated_records
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet
 from training.deployment.champion import changing
@@ -19,7 +20,7 @@ from training.gate.artefact_checks import ArtefactProblem, ArtefactReport, check
 from training.gate.decision_file import contestant, write_decision
 from training.gate.evidence import Contestant, Evidence
 from training.gate.gate import Decision, choose, decide
-from training.gate.past_looks import definition, earlier_looks, first_look
+from training.gate.past_looks import definition, earlier_looks, first_look, period_start
 from training.registry.artefact import load_model
 from training.registry.candidates import candidates
 from training.registry.champion_card import trusted
@@ -155,7 +156,10 @@ def judge_candidates(
     if not any(name in models for name in names):
         _trained(models, "candidate", names[0], dataset_id)
     with changing(folder, "judging candidates"):
-        verified_chain(registry)  # what the looks of earlier decisions are taken from
+        # What the looks of earlier decisions are taken from; what no link names is set aside.
+        period = period_start(start, parse_duration_h(settings.gate.period))
+        past = [path.name for _, path in dated_records(folder, period, start + 1)]
+        verified_chain(registry, naming=[f"{folder.name}/{name}" for name in past])
     decisions = choose([judge(name) for name in names])
     return _written(registry, folder, decisions, at)
 
