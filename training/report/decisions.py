@@ -85,8 +85,7 @@ def decided(record: Record) -> DecisionRow:
         )
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise HourglassError(
-            f"{record.path.parent.name}/{record.path.name}: not a whole decision: gate its hour "
-            "again"
+            f"{record.folder.name}/{record.path.name}: not a whole decision: gate its hour again"
         ) from error
 
 

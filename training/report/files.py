@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.sealed_json import Record, dated_records, folder_of, read_record
+from pipeline.sealed_json import Record, dated_records, folder_of, read_record, where_filed
 from training.deployment.monitor_record import (
     MonitorResult,
     folders_with_records,
@@ -59,8 +59,12 @@ def _read_all(paths: list[Path], read: Callable[[Path], T]) -> tuple[list[T], li
         try:
             records.append(read(path))
         except HourglassError as error:
-            # The file's name alone: where the folder lies is the reader's own.
-            damaged.append(str(error).replace(str(path), f"{folder_of(path).name}/{path.name}"))
+            # The file's name alone: where the folder lies is the reader's own.  It may have been
+            # filed away since it was listed.
+            sentence, name = str(error), f"{folder_of(path).name}/{path.name}"
+            for lies in (path, where_filed(path)):
+                sentence = sentence.replace(str(lies), name)
+            damaged.append(sentence)
     return records, damaged
 
 

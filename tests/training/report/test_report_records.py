@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 from report_hours import (
     BASELINE,
     FIRST,
@@ -17,7 +18,11 @@ from report_hours import (
     write_finding,
 )
 
+from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
+from pipeline.sealed_json import Record, file_away, read_record, write_record
+from training.report import files
+from training.report.decisions import decided
 from training.report.files import decisions, evaluations, judged_hours, models_as, monitored
 
 HOURS = HourRange(FIRST, FIRST + 10)
@@ -52,6 +57,32 @@ def test_a_changed_and_a_truncated_file_are_named_and_the_others_read(tmp_path: 
     assert [record.path for record in results] == [unchanged]
     assert [cut.name in damaged[0], changed.name in damaged[1]] == [True, True]
     assert str(tmp_path) not in "".join(damaged)
+
+
+def test_damage_is_named_alike_wherever_a_file_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the name under which it was written, also where it is filed away meanwhile."""
+    folder = tmp_path / "decisions"
+    (path,) = some_decisions(tmp_path, 0)
+    path.chmod(0o644)
+    path.write_text("{")
+    name, seen = f"decisions/{path.name}", []
+
+    def filing(path: Path) -> Record:
+        if path.is_file():
+            file_away(path)
+        return read_record(path)
+
+    for reader in (read_record, filing, read_record):
+        monkeypatch.setattr(files, "read_record", reader)
+        seen.append(decisions(folder, HOURS, 0)[1])
+    assert seen[0][0].startswith(f"{name}: changed after it was written")
+    assert seen == [seen[0]] * 3
+    bare = write_record(folder, f"{FIRST}-m", {"format": 1, "kind": "decision"})
+    file_away(bare)
+    with pytest.raises(HourglassError, match=f"^decisions/{bare.name}: not a whole decision"):
+        decided(read_record(bare))
 
 
 def test_other_files_of_the_folder_are_passed_over(tmp_path: Path) -> None:
