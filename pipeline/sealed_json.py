@@ -224,6 +224,14 @@ def _drawer(path: Path) -> str:
     return name[:_MONTH_CHARS] if _DATED.match(name) else name.partition("-")[0]
 
 
+def changed_ns(path: Path) -> int:
+    """When a record was last changed, wherever it lies by now: moving it does not count."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return where_filed(path).stat().st_mtime_ns
+
+
 def read_where_it_lies(path: Path) -> tuple[Path, bytes]:
     """Where a record lies now, and its bytes.
 

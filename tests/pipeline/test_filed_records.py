@@ -11,6 +11,7 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from pipeline.sealed_json import (
     all_records,
+    changed_ns,
     dated_records,
     file_away,
     file_away_oldest,
@@ -135,3 +136,10 @@ def test_what_cannot_be_filed_stays(tmp_path: Path) -> None:
     file_away_oldest(tmp_path, 1)
     assert [read_record(path).path for path in paths] == paths
     assert dated(tmp_path, 3) == paths
+
+
+def test_what_is_filed_while_it_is_read_is_as_old_as_before(tmp_path: Path) -> None:
+    (path,) = dated(tmp_path, 1)
+    before, record = changed_ns(path), read_record(path)
+    file_away(path)
+    assert changed_ns(record.path) == changed_ns(where_filed(path)) == before

@@ -13,7 +13,14 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, parse_duration_h
-from pipeline.sealed_json import FORMAT, Record, dated_records, read_record, write_record
+from pipeline.sealed_json import (
+    FORMAT,
+    Record,
+    changed_ns,
+    dated_records,
+    read_record,
+    write_record,
+)
 from training.data.reader import sha256_of
 from training.gate.artefact_checks import Card
 from training.gate.evidence import Contestant, Outcome
@@ -240,9 +247,7 @@ def latest_decision(folder: Path) -> Path:
             continue
         liking = _PREFERENCE[decision_of(record).outcome]
         made_at = str(record.content.get("made_at") or "")
-        ranked.append(
-            (made_at, liking if made_at else 0, record.path.stat().st_mtime_ns, path.name)
-        )
+        ranked.append((made_at, liking if made_at else 0, changed_ns(record.path), path.name))
     if not ranked:
         raise HourglassError(f"{folder}: no decision yet: run hourglass gate")
     return folder / max(ranked)[3]

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.sealed_json import Record, dated_records, find_record, read_record
+from pipeline.sealed_json import Record, changed_ns, dated_records, find_record, read_record
 from training.gate.sequential_test import Sums
 from training.gate.user_sums import UserSums, read_user_sums
 
@@ -134,7 +134,7 @@ def _decisions(folder: Path, key: LookKey, begins: Hour, stop: Hour) -> dict[Hou
             continue
         order = (
             str(record.content.get("made_at") or ""),
-            record.path.stat().st_mtime_ns,
+            changed_ns(record.path),
             path.name,
         )
         by_hour.setdefault(hour, []).append((order, record))
