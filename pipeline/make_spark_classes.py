@@ -106,7 +106,7 @@ def _load_classes(folder: Path) -> None:
     )
     lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
     chosen = SparkSettings(master="local[2]", driver_memory="1g", shuffle_partitions=2)
-    spark = start_spark(chosen, folder / "scratch")
+    spark = start_spark(chosen, folder / "scratch", archived=False)
     compute = Compute(lambda: spark, from_mib=0)
     backfill(compute, lake, settings, Hour.parse(_HOURS[-1]).start + timedelta(days=1), None)
     freeze(compute, lake, settings, Hour.parse(_HOURS[-1]) + 1)

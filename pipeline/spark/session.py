@@ -70,13 +70,16 @@ def spark_is_running() -> bool:
     return SparkContext._active_spark_context is not None
 
 
-def start_spark(settings: SparkSettings, scratch: Path, lasting: bool = False) -> SparkSession:
+def start_spark(
+    settings: SparkSettings, scratch: Path, lasting: bool = False, archived: bool = True
+) -> SparkSession:
     """Start (or join) the Spark session.
 
     Args:
         settings: of the session.
         scratch: takes its spill and local files.
         lasting: whether it will compute for many minutes.
+        archived: whether classes may come from their archive; Java makes none while it reads one.
 
     Raises:
         HourglassError: no suitable Java.
@@ -89,7 +92,7 @@ def start_spark(settings: SparkSettings, scratch: Path, lasting: bool = False) -
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     java = [f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}"]
-    java += options_to_use(own_java)
+    java += options_to_use(own_java) if archived else ()
     if not lasting:
         # The thorough compiler pays off after minutes; before, it only takes cores from the work.
         java += QUICK_JAVA

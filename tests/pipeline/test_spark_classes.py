@@ -97,7 +97,7 @@ def test_spark_s_classes_come_from_the_archive(prefix: Path) -> None:
     assert path.is_file()
     assert list(path.parent.iterdir()) == [path]
     options = (*options_to_use(require_java()), "-Xlog:class+load:stdout")
-    # By Spark's own start: Java compares the class path with that of the archive, and Spark makes it.
+    # As Spark starts it: Java compares the class path with that of the archive.
     shown = subprocess.run(
         [Path(pyspark.__file__).parent / "bin" / "spark-submit", "--version"],
         env={**os.environ, "SPARK_SUBMIT_OPTS": shlex.join(options)},
