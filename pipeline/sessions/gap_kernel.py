@@ -1,4 +1,4 @@
-"""Which session each event belongs to, over whole columns (SYSTEMS section 2, ASARS 3.1).
+"""Which session each event belongs to, over whole columns (ASARS 3.1).
 
 A chain is a run of a trail's events without a silence of ``gap_us``; a session is a chain, cut into
 pieces of ``max_session_us`` counted from the chain's first event.  A trail is a user; where the log

@@ -289,9 +289,8 @@ def _ordered(by_time: _ByTime, plan: Plan, scanned: _Scanned, columns: Sequence[
     equals = pa.concat_tables(tables).append_column("run", pa.array(by_time.run[by_source]))
     by_columns = pc.sort_indices(
         equals,
-        sort_keys=[(name, "ascending") for name in ("run", *columns)],
         # Rows that do not tell their line come first, by what is told.
-        null_placement="at_start",
+        sort_keys=[(name, "ascending", "at_start") for name in ("run", *columns)],
     ).to_numpy()
     order[by_time.tied] = rows[by_source[by_columns]]
     return order

@@ -140,7 +140,7 @@ class IngestSettings(Section):
 
 
 class SessionSettings(Section):
-    """When one session ends and the next begins (SYSTEMS section 2)."""
+    """When one session ends and the next begins (ASARS 3.1)."""
 
     gap_s: int = Field(
         3600,
@@ -153,7 +153,7 @@ class SessionSettings(Section):
 
 
 class DatasetSettings(Section):
-    """What a model may learn from (SYSTEMS section 2)."""
+    """What a model may learn from."""
 
     window: Duration = Field("10h", description="how far before its time a data set reaches")
     history: Duration = Field("7d", description="how far before the window context may reach")
@@ -213,8 +213,8 @@ class ModelSettings(Section):
     )
     system: str | None = Field(
         None,
-        description="random, pop, recent_pop, p_pop, item_knn, vsknn, gru4rec, hrnn, hrnn_trend, "
-        "hrnn_meta or hrnn_rating",
+        description="a type of model, like pop, item_knn, hrnn_trend or sasrec; docs/models.md has "
+        "them all",
     )
     file: str | None = Field(
         None, description="one of training/configs, like hrnn, or the path of your own YAML file"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def test_a_candidate_better_than_the_champion_but_not_than_the_floor_is_held() -
 
 def test_a_candidate_surely_far_worse_than_the_champion_is_blocked() -> None:
     assert outcome_and_reasons(evidence(0.2, 0.6, 0.05)) == ("block", ("worse_than_champion",))
+
+
+def test_the_sentence_of_a_block_has_limits_that_show_it() -> None:
+    decision = decide(evidence(0.2, 0.6, 0.05))
+    (check,) = [check for check in decision.checks if check.reason == "worse_than_champion"]
+    limits = re.search(r"difference (\S+), between (\S+) and (\S+)$", check.sentence)
+    assert limits is not None
+    mean, lower, upper = map(float, limits.groups())
+    assert lower < mean < upper < 0
 
 
 def test_worse_by_less_than_the_tolerated_drop_is_only_held() -> None:

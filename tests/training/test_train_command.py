@@ -296,6 +296,14 @@ def test_wrong_questions(
     assert sentence in refused(capfd, shop, *arguments)
 
 
+def test_a_candidate_that_is_no_model_is_refused_before_a_fit(
+    shop: Shop, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOURGLASS_CANDIDATE", "smal")
+    sentence = refused(capfd, shop, "--model", "pop")
+    assert "candidate: no entry of models is called 'smal' (did you mean 'small'?)" in sentence
+
+
 def test_a_gpu_that_is_not_there(
     shop: Shop, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def train(
     from training.fit.launch import is_one_of_several, launch
     from training.fit.model_check import Facts, check_models
     from training.fit.model_configs import chosen
+    from training.fit.model_lines import check_candidate_names
     from training.fit.retrain_signals import recorded_retrain_decision
     from training.fit.train import ModelsFailedError, TrainOptions
     from training.steps.retrain import models_to_train
@@ -76,6 +77,8 @@ def train(
     # Also those that are not chosen: a wrong setting is wrong whatever is asked for.  How much the
     # data set knows is checked with it: it may be older than the settings.
     check_models(ctx.settings, Facts())
+    if "candidate" in ctx.settings.model_fields_set:  # its default need not be configured
+        check_candidate_names(ctx.settings)
     folder = dataset_folder(ctx.settings.path("shards"), dataset)
     if as_needed:
         if model or system:

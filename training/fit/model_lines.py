@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from pathlib import Path
 from typing import Any
@@ -99,17 +99,27 @@ def check_candidates(settings: Settings) -> None:
         UsageError: naming the first that is not.
     """
     check_models(settings, facts_of(settings))
+    _refuse_unknown(settings, "gate.baseline", [settings.gate.baseline])
+    check_candidate_names(settings)
+
+
+def check_candidate_names(settings: Settings) -> None:
+    """The candidates are among the configured models.
+
+    Raises:
+        UsageError: naming the first that is not.
+    """
+    _refuse_unknown(settings, "candidate", settings.candidates)
+
+
+def _refuse_unknown(settings: Settings, role: str, wanted: Sequence[str]) -> None:
     names = [model.name for model in chosen(settings, [], None)]
-    for role, name in (("gate.baseline", settings.gate.baseline), *_candidates(settings)):
+    for name in wanted:
         if name not in names:
             raise UsageError(
                 f"{role}: no entry of models is called {name!r}{suggest(name, names)}: use one of "
                 f"{', '.join(names)}"
             )
-
-
-def _candidates(settings: Settings) -> list[tuple[str, str]]:
-    return [("candidate", name) for name in settings.candidates]
 
 
 def judged_dataset(ctx: CommandContext, text: str) -> Path:

@@ -213,7 +213,9 @@ def _beats(
         numbers["max_block_drop"] = gate.max_block_drop
         numbers["excess_over_tolerated"] = asdict(worst)
         if worst.upper < 0:
-            sentence = f"Surely worse than {label}: {figures}"
+            limits = f"between {fixed.lower:+.4f} and {fixed.upper:+.4f}"
+            compared = _compared(total(looks), proof.mean, numbers["metric"])
+            sentence = f"Surely worse than {label}: {compared}, {limits}"
             return blocked(name, f"worse_than_{role}", sentence, **numbers)
     if proof.proven and fixed.lower > 0:
         return passed(name, f"better_than_{role}", f"Better than {label}: {figures}", **numbers)
@@ -225,14 +227,17 @@ def _beats(
 
 
 def _figures(sums: Sums, proof: Sequential, metric: str) -> str:
-    theirs = sums.c / sums.n
-    share = f" ({proof.mean / theirs:+.1%})" if theirs > 0 else ""
     looks = counted(proof.looks, "look")
     return (
-        f"{metric} {theirs + proof.mean:.4f} against {theirs:.4f}{share}, difference "
-        f"{proof.mean:+.4f}, at least {proof.lower:+.4f}; {looks}, evidence "
+        f"{_compared(sums, proof.mean, metric)}, at least {proof.lower:+.4f}; {looks}, evidence "
         f"{_odds(proof.statistic)} of the {_odds(proof.bound)} needed"
     )
+
+
+def _compared(sums: Sums, mean: float, metric: str) -> str:
+    theirs = sums.c / sums.n
+    share = f" ({mean / theirs:+.1%})" if theirs > 0 else ""
+    return f"{metric} {theirs + mean:.4f} against {theirs:.4f}{share}, difference {mean:+.4f}"
 
 
 def _odds(log_odds: float) -> str:

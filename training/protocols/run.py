@@ -215,7 +215,7 @@ def _sizes(whole: Log, log: Log, exam: Exam | ColdTask) -> dict[str, int]:
         **sizes,
         "learned_events": train.n_events,
         "learned_users": train.n_users,
-        "learned_items": train.n_items,
+        "learned_items": int(np.count_nonzero(exam.train.item_events)),
         "targets": targets,
         "tested_users": tested_users,
         "left_out_targets": left_out,

@@ -49,6 +49,8 @@ def text(result: Result) -> str:
         f"{counted(sizes['left_out_targets'], 'target')} on unknown items left out"
     )
     title = f"{protocol.id} on {result.data}: {protocol.title} ({protocol.paper})"
+    if not published:
+        log.append("nothing was published of this log: there are no figures of a paper to compare")
     note = [f"note: {' '.join(protocol.notes.split())}"] if protocol.notes else []
     return "\n".join([title, *log, asked_of, *_aligned([[*head, ""], *lines]), *note])
 

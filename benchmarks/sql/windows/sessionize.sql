@@ -1,4 +1,4 @@
--- Place every event in its session (SYSTEMS section 2, ASARS 3.1).
+-- Place every event in its session (ASARS 3.1).
 -- A chain is a run of a user's events without a silence of :gap_us; a session is a chain, cut into
 -- pieces of :max_session_us counted from the chain's first event.  Where the log gives session
 -- ids, :given is true and each id is a trail of its own.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +12,37 @@ import numpy as np
 import torch
 from encoding import SIZES, random_steps, states_of, steps_between
 from synthetic import AS_OF_S, write_dataset
-from torch import Tensor, nn
 
 from training.data.reader import Requests, read_dataset
-from training.models.parts.sequence import SequenceModel, SequenceParameters
-from training.nn.steps import Sizes, Steps
+from training.models.parts.sequence import SequenceModel
 
 PAGE = Path(__file__).parents[3] / "CONTRIBUTING.md"
 
 
-def example() -> dict[str, Any]:
+def text_of_example() -> str:
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     (text,) = [block for block in blocks if "nn.Module" in block]
-    names = {
-        "__name__": __name__,
-        "dataclass": dataclasses.dataclass,
-        "nn": nn,
-        "Sizes": Sizes,
-        "Steps": Steps,
-        "Tensor": Tensor,
-        "SequenceParameters": SequenceParameters,
-    }
-    exec(text, names)  # noqa: S102 - of this project's own page
+    return text
+
+
+def example() -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": __name__}
+    exec(text_of_example(), names)  # noqa: S102 - of this project's own page
     return names
+
+
+def test_the_example_is_a_whole_file_that_passes_the_linter() -> None:
+    command = [sys.executable, "-m", "ruff"]
+    for check in (["check"], ["format", "--diff"]):
+        ended = subprocess.run(
+            [*command, *check, "--stdin-filename", "training/models/shallow/mean_of_last.py", "-"],
+            input=text_of_example(),
+            cwd=PAGE.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_the_example_averages_the_latest_steps_and_sees_no_future() -> None:

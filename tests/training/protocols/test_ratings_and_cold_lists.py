@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pipeline.errors import HourglassError, UsageError
+from training.protocols import table
 from training.protocols.metadata import ITEM_FORMATS, MetadataTable, features_of, read_items
 from training.protocols.protocol import read_protocol
 from training.protocols.raw_files import FORMATS, read_log
@@ -130,6 +131,15 @@ def test_ratings_are_predicted_beside_averages_that_go_on(films: Path) -> None:
     assert reached["mean"]["RMSE"] == pytest.approx(values.std(), abs=0.2)
     assert reached["rolling"]["RMSE"] < 0.7 * reached["mean"]["RMSE"]
     assert 0 < reached["hrnn"]["RMSE"] < 2
+
+
+def test_a_table_says_when_nothing_was_published_of_a_log(films: Path) -> None:
+    path = films / "own.yaml"
+    protocol = {"id": "OWN", "paper": "none", "title": "a test", **RATINGS}
+    path.write_text(yaml.safe_dump({**protocol, "models": {"mean": {"type": "mean"}}}))
+    read = read_protocol(str(path))
+    (result,) = run_protocol(read, films, [0], read.models, lambda _: nullcontext(), lambda _: None)
+    assert "nothing was published of this log" in table.text(result)
 
 
 def test_a_log_without_values_has_no_ratings_to_predict(films: Path) -> None:
