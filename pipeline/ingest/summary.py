@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 
 # Reasons and files in one sentence; --json has them all.
 _MOST_NAMED = 5
+_TIMES = "source.time_unit and source.columns.event_time say how times are read"
+# What to look at where a whole file is refused, by how its most frequent reason begins.
+_REMEDIES = {
+    "event_time is before": _TIMES,
+    "event_time is after": _TIMES,
+    "event_time is not": _TIMES,
+    "event_time is outside": _TIMES,
+    "event_type is": "source.event_types names the types that count",
+    "no ": "source.columns says which column holds it",
+}
 
 
 class SettingsOfFiles(Protocol):
@@ -66,7 +76,7 @@ def refused_lines(done: IngestSummary) -> str:
     lines = [f"{done.quarantined:,} quarantined: {_reasons(done.refusals.reasons)}"]
     files = done.refusals.by_file
     lines += [
-        f"no record of {name} became an event: {_reasons(files[name])}"
+        f"no record of {name} became an event: {_reasons(files[name])}{_remedy(files[name])}"
         for name in list(files)[:_MOST_NAMED]
     ]
     if len(files) > _MOST_NAMED:
@@ -80,6 +90,13 @@ def _reasons(reasons: Mapping[str, int]) -> str:
         others = sum(list(reasons.values())[_MOST_NAMED:])
         first.append(f"{counted(len(reasons) - _MOST_NAMED, 'other reason')} {others:,}")
     return ", ".join(first)
+
+
+def _remedy(reasons: Mapping[str, int]) -> str:
+    """Where no record of a file is right, mostly a setting is wrong."""
+    first = next(iter(reasons), "")
+    remedy = next((text for start, text in _REMEDIES.items() if first.startswith(start)), "")
+    return f": {remedy}" if remedy else ""
 
 
 def metadata_lines(metadata: LoadedMetadata) -> str:

@@ -11,7 +11,9 @@ import pytest
 from fuzzed_logs import H0
 from landing_place import COUNTS, Place
 
-from pipeline.ingest.parse import Bounds, file_rows
+from pipeline.ingest.ingest import IngestSummary
+from pipeline.ingest.parse import TOO_LATE, Bounds, file_rows
+from pipeline.ingest.refusals import Refusals
 from pipeline.ingest.summary import refused_lines
 from pipeline.lake.tables import QUARANTINE
 from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
@@ -248,10 +250,28 @@ def test_what_cannot_be_taken_in_is_named_and_all_else_is(tmp_path: Path, comput
     assert refused_lines(summary).splitlines() == [
         "",
         f"6 quarantined: no item_id 2, no user_id 2, 1 fields where 3 were expected 1, {RETURN} 1",
-        "no record of none.csv became an event: no item_id 2, no user_id 1",
+        "no record of none.csv became an event: no item_id 2, no user_id 1: source.columns says "
+        "which column holds it",
         f"no record of returns.csv became an event: {RETURN} 1",
     ]
     assert all("secret" not in str(row) for row in place.rows(QUARANTINE))
+
+
+@pytest.mark.parametrize(
+    ("reason", "setting"),
+    [
+        ("event_time is before ingest.earliest", "source.time_unit"),
+        ("event_time is not a number", "source.columns.event_time"),
+        ("event_type is not one of the known types", "source.event_types"),
+        (TOO_LATE, None),
+        ("not valid JSON", None),
+    ],
+)
+def test_a_file_without_an_event_leads_to_the_setting(reason: str, setting: str | None) -> None:
+    refusals = Refusals({reason: 7, "other": 1}, {"a.csv": {reason: 7, "other": 1}})
+    (*_, line) = refused_lines(IngestSummary(1, 0, quarantined=8, refusals=refusals)).splitlines()
+    assert line.startswith(f"no record of a.csv became an event: {reason} 7, other 1")
+    assert (setting in line) if setting else line.endswith("other 1")
 
 
 def test_what_is_left_out_ends_the_command_with_its_reasons() -> None:
