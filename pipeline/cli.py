@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.sessions.sessionize import SessionizeSummary
 
 app = typer.Typer()
+_MOST_RANGES = 3  # in a sentence; --json has them all
 
 From = Annotated[str, typer.Option("--from", help="first hour, like 2016-03-14T13")]
 To = Annotated[str, typer.Option("--to", help="hour after the last, like 2016-03-15T00")]
@@ -465,17 +466,22 @@ def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
 
 
 def _sessionize_sentence(done: SessionizeSummary) -> str:
-    filled = ", ".join(str(hour_range) for hour_range in done.filled) or "nothing"
+    filled = ", ".join(map(str, done.filled[:_MOST_RANGES])) or "nothing"
+    if len(done.filled) > _MOST_RANGES:
+        filled += f" and {counted(len(done.filled) - _MOST_RANGES, 'other range')}"
     sentence = (
         f"filled {filled}: {counted(done.events, 'event')} in, {done.closed_events:,} in closed "
         "sessions"
     )
+    if done.filled and not done.events:
+        sentence += "; no event of these hours was taken in: see hourglass ingest"
     if done.missing_or_changed:
         before = counted(done.missing_or_changed, "earlier hour")
         were = verb(done.missing_or_changed, "was", "were")
-        sentence += f"; {before} {were} missing or had changed"
+        sentence += f"; {before} {were} filled too, because missing or changed"
     if done.carried_on:
-        sentence += f"; {counted(done.carried_on, 'later one')} followed from them"
+        later = counted(done.carried_on, "later hour")
+        sentence += f"; {later} {verb(done.carried_on, 'was', 'were')} done again after a change"
     if done.settled_at:
         hours = ", ".join(map(str, done.settled_at))
         sentence += f"; stopped at {hours}, where the sessions carried in came out as they were"

@@ -13,6 +13,7 @@ from session_oracle import Event, session_tables
 from staging import DAY, Log, expected_dwell_hours
 from test_sessionize import assert_as_defined, at, hours, random_log, run
 
+from pipeline.cli import _sessionize_sentence
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.ingest import IngestSummary
@@ -207,3 +208,15 @@ def test_a_stray_event_of_long_ago_costs_its_own_hours_and_no_more(
     assert sum(len(part) for part in done.filled) <= 3
     assert log.lake.arrow(SESSIONS).num_rows == 2
     assert stale_hours(log.lake, log.settings, DAY + 40) == []
+
+
+def test_the_sentence_names_a_few_ranges_and_says_where_nothing_was_taken_in() -> None:
+    ranges = tuple(HourRange(Hour(10 * n), Hour(10 * n + 2)) for n in range(6))
+    sentence = _sessionize_sentence(SessionizeSummary(ranges, 12, 9, 2, 70, 60))
+    assert sentence == (
+        f"filled {ranges[0]}, {ranges[1]}, {ranges[2]} and 3 other ranges: 70 events in, "
+        "60 in closed sessions; 9 earlier hours were filled too, because missing or changed; "
+        "2 later hours were done again after a change"
+    )
+    empty = _sessionize_sentence(SessionizeSummary(ranges[:1], 2, 0, 0, 0, 0))
+    assert empty.endswith("; no event of these hours was taken in: see hourglass ingest")

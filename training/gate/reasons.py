@@ -70,7 +70,7 @@ _GATE: Mapping[str, str] = {
     "same_model": "it is live already",
     "slice_harmed": "some users or items are surely worse off",
     "slice_not_shown_harmless": "not yet shown harmless for some users or items",
-    "no_slice_harmed": "no users or items are worse off",
+    "no_slice_harmed": "none of the users and items that are enough to tell is worse off",
     "another_is_better": "another candidate is better",
     "check_failed": "a check of the gate failed to run",
     "no_checks": "no comparison was asked for",
