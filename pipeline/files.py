@@ -30,6 +30,14 @@ def write_text(path: Path, text: str) -> Path:
     return written_whole(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 
+def names_in(folder: Path) -> list[str]:
+    """Names in a folder, in no order and without an object for each; none where it is not there."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - see above
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def flush(path: Path) -> None:
     """Have the disk hold a file, or the names in a folder, before anything else happens."""
     handle = os.open(path, os.O_RDONLY)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HourglassError
-from pipeline.files import flush, written_whole
+from pipeline.files import flush, names_in, written_whole
 from pipeline.hours import Hour
 
 FORMAT = 1
@@ -55,7 +54,7 @@ def write_record(folder: Path, prefix: str, content: dict[str, Any]) -> Path:
     Raises:
         HourglassError: a file of that name holds something else.
     """
-    text = json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(json_ready(content), indent=1, sort_keys=True, ensure_ascii=False)
     data = (text + "\n").encode()
     path = folder / f"{prefix}-{hashlib.sha256(data).hexdigest()[:12]}.json"
     try:
@@ -136,19 +135,19 @@ def dated_records(
     """
     begins, ends = str(first or ""), str(stop or "~")
     by_month: dict[str, dict[str, Path]] = {}
-    for name in _names(folder):
+    for name in names_in(folder):
         if begins <= name[:_HOUR_CHARS] < ends:
             by_month.setdefault(name[:_MONTH_CHARS], {})[name] = folder / name
     past = folder / PAST
     filed = {
         month
-        for month in filter(_MONTH.fullmatch, _names(past))
+        for month in filter(_MONTH.fullmatch, names_in(past))
         if begins[:_MONTH_CHARS] <= month <= ends[:_MONTH_CHARS]
     }
     for month in sorted(by_month.keys() | filed, reverse=newest_first):
         paths = by_month.get(month, {})
         if month in filed:
-            inside = (n for n in _names(past / month) if begins <= n[:_HOUR_CHARS] < ends)
+            inside = (n for n in names_in(past / month) if begins <= n[:_HOUR_CHARS] < ends)
             # What is being filed away at this moment may be met twice.
             paths = {name: past / month / name for name in inside} | paths
         for name in sorted(paths, reverse=newest_first):
@@ -160,12 +159,12 @@ def dated_records(
 def all_records(folder: Path) -> Iterator[Path]:
     """Every record of a folder, also those filed away; its cost grows with their number."""
     for parent in _folders(folder):
-        yield from (parent / name for name in sorted(_names(parent)) if _NAME.fullmatch(name))
+        yield from (parent / name for name in sorted(names_in(parent)) if _NAME.fullmatch(name))
 
 
 def record_names(folder: Path) -> set[str]:
     """The names of all of them."""
-    return {n for parent in _folders(folder) for n in _names(parent) if _NAME.fullmatch(n)}
+    return {n for parent in _folders(folder) for n in names_in(parent) if _NAME.fullmatch(n)}
 
 
 def where_filed(path: Path) -> Path:
@@ -207,7 +206,7 @@ def file_each_away(paths: Iterable[Path]) -> None:
 
 def file_away_oldest(folder: Path, keep: int) -> None:
     """File dated records away, all but the newest ``keep``, once there are twice as many."""
-    dated = sorted(name for name in _names(folder) if _DATED.match(name))
+    dated = sorted(name for name in names_in(folder) if _DATED.match(name))
     if len(dated) > 2 * keep:
         file_each_away(folder / name for name in dated[:-keep])
 
@@ -250,22 +249,15 @@ def read_where_it_lies(path: Path) -> tuple[Path, bytes]:
 def _folders(folder: Path) -> list[Path]:
     """A folder of records, and those below it that records are filed away in."""
     past = folder / PAST
-    return [folder, *(past / name for name in sorted(_names(past)))]
+    return [folder, *(past / name for name in sorted(names_in(past)))]
 
 
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208 - names alone: no object for each
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _plain(value: object) -> object:
-    """JSON has no NaN or infinity; both mean here that nothing is known."""
+def json_ready(value: Any) -> Any:  # noqa: ANN401 - whatever goes into JSON
+    """The same with None for NaN and infinity, which JSON does not have: nothing is known."""
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): json_ready(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [json_ready(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -9,7 +9,6 @@ one manifest, however much there was before.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from pipeline.dataset.manifest import MANIFEST_NAME, read_manifest
 from pipeline.errors import HourglassError, UsageError
+from pipeline.files import names_in
 from pipeline.hours import Hour
 from pipeline.settings.names import plain_name
 
@@ -38,8 +38,8 @@ def hours_by_name(
             is empty in what is returned.
     """
     index = parent / _INDEX
-    notes = list(filter(_NOTE.fullmatch, _names(index)))
-    names = _names(parent)  # after the notes: what is noted meanwhile is not taken for gone
+    notes = list(filter(_NOTE.fullmatch, names_in(index)))
+    names = set(names_in(parent))  # after the notes: what is noted meanwhile is not taken for gone
     hours: dict[str, str] = {}
     for note in notes:
         hour, name = _read(note)
@@ -84,8 +84,8 @@ def _note_gone(parent: Path, hour: str, name: str) -> bool:
 def gone_by_time(parent: Path) -> Iterator[tuple[str, str]]:
     """Hour and name of the folders that are gone, newest first, read a month at a time."""
     gone = parent / _INDEX / _GONE
-    for month in sorted(_names(gone), reverse=True):
-        yield from map(_read, sorted(filter(_NOTE.fullmatch, _names(gone / month)), reverse=True))
+    for month in sorted(names_in(gone), reverse=True):
+        yield from map(_read, sorted(filter(_NOTE.fullmatch, names_in(gone / month)), reverse=True))
 
 
 def _read(note: str) -> tuple[str, str]:
@@ -139,11 +139,3 @@ def dataset_folder(shards: Path, text: str, option: str = "--dataset") -> Path:
     if not folders:
         raise UsageError(f"no data set in {shards} yet: run `hourglass dataset`")
     return max(folders)[1]
-
-
-def _names(folder: Path) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()

@@ -84,13 +84,13 @@ def test_a_range_is_found_across_what_is_filed(
     paths[3].parent.joinpath("past", "2016-04", paths[3].name).write_bytes(paths[3].read_bytes())
     assert [hour for hour, _ in dated_records(tmp_path)] == hours
     listed: list[str] = []
-    names = sealed_json._names
+    names = sealed_json.names_in
 
     def listing(folder: Path) -> list[str]:
         listed.append(folder.name)
         return names(folder)
 
-    monkeypatch.setattr(sealed_json, "_names", listing)
+    monkeypatch.setattr(sealed_json, "names_in", listing)
     assert next(dated_records(tmp_path, newest_first=True))[0] == hours[4]
     assert list(dated_records(tmp_path, hours[3])) == [(hours[3], paths[3]), (hours[4], paths[4])]
     assert "2016-03" not in listed

@@ -22,6 +22,7 @@ from pipeline.sealed_json import FORMAT, write_record
 from pipeline.settings.settings import EvaluationSettings, GateSettings
 from training.data.reader import read_dataset, sha256_of
 from training.deployment.champion import changing
+from training.deployment.promote import install_first
 from training.gate.evidence import CheckResult, Contestant, Evidence, Outcome, passed
 from training.gate.gate import COMPARISONS, PRECONDITIONS, verdict
 from training.gate.past_looks import ALL, Look, LookKey
@@ -63,6 +64,24 @@ class Prepared:
         _copy_tables(self._tables, self._store)
         shutil.copytree(self._work, work, dirs_exist_ok=True)
         return replace(self._registry, models=work / "models", artifacts=work / "runs")
+
+
+def with_floor(registry: Registry) -> None:
+    """recent-a is live as the floor; hrnn-b and hrnn-c are registered."""
+    register(registry, "recent-a", "hrnn-b", "hrnn-c")
+    install_first(registry, "recent-a", registry.records, at="2016-03-14T12:50:00")
+
+
+@pytest.fixture(scope="module")
+def prepared_floored(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """What `with_floor` leaves, made once for a file of tests."""
+    return Prepared(tmp_path_factory.mktemp("floored"), with_floor)
+
+
+@pytest.fixture
+def floored(prepared_floored: Prepared, tmp_path: Path) -> Registry:
+    """A registry `with_floor`."""
+    return prepared_floored.at(tmp_path)
 
 
 def _copy_tables(source: Path, target: Path) -> None:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lives import Prepared, decided, live_ids, register, registry
+from lives import Prepared, decided, live_ids, prepared_floored, registry
 
 from pipeline.errors import HourglassError
 from pipeline.sealed_json import file_away, find_record, read_record, where_filed, write_record
 from training.deployment.approval import answers, approve
-from training.deployment.promote import install_first, promote, roll_back_by_hand
+from training.deployment.promote import promote, roll_back_by_hand
 from training.gate.decision_file import read_decision
 from training.registry import record_chain
 from training.registry.mlflow_registry import Registry
@@ -25,22 +25,11 @@ from training.registry.record_chain import (
     verified_chain,
 )
 
-__all__ = ["registry"]
+__all__ = ["prepared_floored", "registry"]
 RECENT = 3
 MADE = datetime(2016, 3, 14, 14, 2, tzinfo=UTC)
 SOON = MADE + timedelta(minutes=20)
 ASKING = {"approval": True, "approval_timeout": "1h"}
-
-
-def with_floor(registry: Registry) -> None:
-    """recent-a is live as the floor; hrnn-b and hrnn-c are registered."""
-    register(registry, "recent-a", "hrnn-b", "hrnn-c")
-    install_first(registry, "recent-a", registry.records, at="2016-03-14T12:50:00")
-
-
-@pytest.fixture(scope="module")
-def prepared_floored(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return Prepared(tmp_path_factory.mktemp("floored"), with_floor)
 
 
 @pytest.fixture

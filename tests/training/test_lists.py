@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
+from pipeline.sealed_json import json_ready
 from pipeline.settings.settings import EvaluationSettings
 from training.data.reader import DataSet, Histories, Requests, read_dataset
 from training.evaluation import lists
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.leaderboard import list_rows, render_lists
-from training.evaluation.lists import FUTURE_STEPS, ListFigures, ShownLists, without_nan
+from training.evaluation.lists import FUTURE_STEPS, ListFigures, ShownLists
 from training.metrics.answers import novelty
 from training.metrics.metrics import mean_metric
 from training.metrics.ranking import find_targets, rank_targets
@@ -166,5 +167,5 @@ def test_the_table_of_lists_fits_a_terminal() -> None:
 
 def test_json_has_no_nan() -> None:
     content = {"a": [1, math.nan, (2.5, math.nan)], "b": {"c": math.nan, "d": "x", "e": None}}
-    assert without_nan(content) == {"a": [1, None, [2.5, None]], "b": {"c": None, "d": "x",
+    assert json_ready(content) == {"a": [1, None, [2.5, None]], "b": {"c": None, "d": "x",
                                                                        "e": None}}  # fmt: skip

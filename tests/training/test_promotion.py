@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from lives import (
-    Prepared,
     decided,
     dying,
+    floored,
     live_ids,
+    prepared_floored,
     register,
     registry,
     training,
@@ -41,24 +42,7 @@ from training.registry.mlflow_registry import (
 from training.registry.mlflow_run import log_training
 from training.registry.model_card import CARD_NAME
 
-__all__ = ["registry"]
-
-
-def with_floor(registry: Registry) -> None:
-    """recent-a is live as the floor; hrnn-b and hrnn-c are registered."""
-    register(registry, "recent-a", "hrnn-b", "hrnn-c")
-    install_first(registry, "recent-a", registry.records, at="2016-03-14T12:50:00")
-
-
-@pytest.fixture(scope="module")
-def prepared_floored(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return Prepared(tmp_path_factory.mktemp("floored"), with_floor)
-
-
-@pytest.fixture
-def floored(prepared_floored: Prepared, tmp_path: Path) -> Registry:
-    """A registry `with_floor`."""
-    return prepared_floored.at(tmp_path)
+__all__ = ["floored", "prepared_floored", "registry"]
 
 
 def test_at_first_nothing_is_live(registry: Registry) -> None:

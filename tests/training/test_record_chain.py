@@ -11,7 +11,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lives import Prepared, decided, dying, live_ids, register, registry
+from lives import (
+    Prepared,
+    decided,
+    dying,
+    floored,
+    live_ids,
+    prepared_floored,
+    register,
+    registry,
+    with_floor,
+)
 
 from pipeline.errors import HourglassError
 from pipeline.sealed_json import write_record
@@ -30,28 +40,11 @@ from training.registry.record_chain import (
     verified_chain,
 )
 
-__all__ = ["registry"]
+__all__ = ["floored", "prepared_floored", "registry"]
 MADE = datetime(2016, 3, 14, 14, 2, tzinfo=UTC)
 SOON = MADE + timedelta(minutes=20)
 ASKING = {"approval": True, "approval_timeout": "1h"}
 KEY = "0123456789abcdef0123456789abcdef"
-
-
-def with_floor(registry: Registry) -> None:
-    """recent-a is live as the floor; hrnn-b and hrnn-c are registered."""
-    register(registry, "recent-a", "hrnn-b", "hrnn-c")
-    install_first(registry, "recent-a", registry.records, at="2016-03-14T12:50:00")
-
-
-@pytest.fixture(scope="module")
-def prepared_floored(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    return Prepared(tmp_path_factory.mktemp("floored"), with_floor)
-
-
-@pytest.fixture
-def floored(prepared_floored: Prepared, tmp_path: Path) -> Registry:
-    """A registry `with_floor`."""
-    return prepared_floored.at(tmp_path)
 
 
 def asking(registry: Registry, candidate: str = "hrnn-b") -> Path:

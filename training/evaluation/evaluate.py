@@ -13,9 +13,10 @@ from pipeline.dataset.by_time import hours_by_name
 from pipeline.errors import HourglassError
 from pipeline.files import write_text
 from pipeline.hours import Hour
+from pipeline.sealed_json import json_ready
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, sha256_of
-from training.evaluation.lists import ListFigures, ShownLists, without_nan
+from training.evaluation.lists import ListFigures, ShownLists
 from training.evaluation.slices import FirstSeen, slice_masks
 from training.gate.artefact_checks import one_line
 from training.metrics.ranking import rank_targets
@@ -258,7 +259,7 @@ def _write(path: Path, evaluation: Evaluation) -> None:
     """Whole or not at all; limits that are not known are null."""
     content = {key: value for key, value in asdict(evaluation).items() if key != "frozen_id"}
     content["as_of"] = content.pop("start")
-    write_text(path, json.dumps(without_nan(content), indent=1) + "\n")
+    write_text(path, json.dumps(json_ready(content), indent=1) + "\n")
 
 
 def _index(folder: Path) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pipeline.sealed_json import json_ready
 from pipeline.text.wording import counted, verb
-from training.evaluation.lists import without_nan
 from training.metrics.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def list_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
         {
             "model": row["model"],
             "model_id": row["model_id"],
-            **without_nan(asdict(evaluation.lists[row["model_id"]])),
+            **json_ready(asdict(evaluation.lists[row["model_id"]])),
         }
         for row in leaderboard_rows(evaluation)
         if row["model_id"] in evaluation.lists

@@ -6,9 +6,7 @@ Shapes: ``n`` targets, ``V`` items, ``L`` lists looked at, ``S`` future steps.  
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -36,15 +34,6 @@ class ListFigures:
     gini: float
     novelty: float  # bits
     later_recall: tuple[float, ...]
-
-
-def without_nan(content: Any) -> Any:  # noqa: ANN401 - whatever goes into JSON
-    """The same with None in place of every NaN, which JSON does not have."""
-    if isinstance(content, dict):
-        return {key: without_nan(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [without_nan(value) for value in content]
-    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 class ShownLists:

@@ -47,7 +47,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.files import flush
+from pipeline.files import flush, names_in
 from pipeline.sealed_json import (
     all_records,
     file_each_away,
@@ -463,7 +463,7 @@ def _is_change(file: str) -> bool:
 
 def _listing(records: Path) -> set[str]:
     """Records that are not filed away, named as in links."""
-    return {f"{records.name}/{name}" for name in _names(records) if is_record(Path(name))}
+    return {f"{records.name}/{name}" for name in names_in(records) if is_record(Path(name))}
 
 
 def _whole_listing(records: Path) -> set[str]:
@@ -584,14 +584,6 @@ def _sha256(record: Path) -> str:
 def _file_of(record: Path) -> str:
     """A record as links name it: its folder, which lies in the work folder, and its name."""
     return f"{folder_of(record).name}/{record.name}"
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries]
-    except FileNotFoundError:
-        return []
 
 
 def _print_line(sentence: str) -> None:
