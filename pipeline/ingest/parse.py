@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +25,10 @@ from pipeline.sources.base import (
 )
 from pipeline.sources.lines import Line, UnreadableFileError, read_lines
 
-_ROWS_PER_BATCH = 20_000
 TOO_LATE = "event_time is more than ingest.max_lateness before the file's arrival"
+
+# The columns of a row that only an event has.
+_NO_EVENT = (None,) * 8
 
 # An event (kind "event"), a refused record ("refused") or, last in each file, the number of
 # records that the reader saw ("file"), counted apart from what became of them, how many of them
@@ -69,30 +71,6 @@ class Bounds(NamedTuple):
     accepted_late: Sequence[Sequence[int]] = ()
 
 
-def files_parser(
-    source: Source, encoding: str, rules: IngestSettings
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """What makes rows of :data:`PARSED` of files given as rows of :data:`FILES`."""
-
-    def parse(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for file in batch.to_pylist():
-                rows = file_rows(
-                    Path(file["path"]),
-                    file["source_file"],
-                    Hour(file["arrival_hour"]),
-                    Bounds(file["latest_us"], file["timely_us"], file["let_in"]),
-                    source,
-                    encoding,
-                    rules,
-                    Path(file["root"]),
-                )
-                while chunk := list(islice(rows, _ROWS_PER_BATCH)):
-                    yield _batch(chunk)
-
-    return parse
-
-
 def file_rows(
     path: Path,
     source_file: str,
@@ -104,59 +82,81 @@ def file_rows(
     root: Path | None = None,
 ) -> Iterator[tuple[Any, ...]]:
     """The rows of one file, in the order of PARSED's columns; see ``read_lines`` for ``root``."""
-    arrival_us = arrival.index * US_PER_HOUR
-    nothing = (None,) * 8
     try:
         lines = read_lines(path, encoding, rules.max_record_chars, rules.max_expansion, root)
-        yield from _rows_of_records(lines, source_file, arrival_us, bounds, source, rules)
+        parse, lines, fault = after_header(lines, source, source_file)
+        rows = LineRows(parse, source_file, arrival, bounds, rules)
+        yield from map(rows.row, lines)
+        yield rows.end(fault)
     except UnreadableFileError as error:
-        yield (
-            "unreadable", arrival_us, *nothing, source_file, None,
-            error.reason, None, None, None,
+        yield unreadable_row(source_file, arrival, error)
+
+
+def unreadable_row(source_file: str, arrival: Hour, error: UnreadableFileError) -> tuple[Any, ...]:
+    """What closes a file that could not be read to its end."""
+    return (
+        "unreadable", arrival.index * US_PER_HOUR, *_NO_EVENT, source_file, None,
+        error.reason, None, None, None,
+    )  # fmt: skip
+
+
+class LineRows:
+    """Makes rows of the lines of one file, and counts them."""
+
+    def __init__(
+        self,
+        parse: Parser,
+        source_file: str,
+        arrival: Hour,
+        bounds: Bounds,
+        rules: IngestSettings,
+    ) -> None:
+        self._parse, self._source_file, self._bounds = parse, source_file, bounds
+        self._arrival_us = arrival.index * US_PER_HOUR
+        self._max_id_chars = rules.max_id_chars
+        self._earliest_us = Hour.parse(rules.earliest).index * US_PER_HOUR
+        self._records = self._late = self._unreadable = 0
+        self._last_reason: str | None = None
+
+    def count_events(self, events: int) -> None:
+        """Count events whose rows were made elsewhere, none of them late."""
+        self._records += events
+
+    def row(self, line: Line) -> tuple[Any, ...]:
+        """The row of a line."""
+        bounds = self._bounds
+        self._records += 1
+        event = Refusal(line.reason) if line.reason else self._parse(line.text)
+        if line.reason or event == STRAY_RETURN:
+            self._unreadable += 1
+            self._last_reason = line.reason or STRAY_RETURN.reason
+        if isinstance(event, ParsedEvent):
+            event = _within_bounds(event, self._earliest_us, bounds, self._max_id_chars)
+        if isinstance(event, Refusal):
+            return (
+                "refused", self._arrival_us, *_NO_EVENT, self._source_file, line.number,
+                event.reason, line.text, None, None,
+            )  # fmt: skip
+        if bounds.timely_us is not None and event.event_time_us < bounds.timely_us:
+            self._late += 1
+        return (
+            "event", event.event_time_us // US_PER_HOUR * US_PER_HOUR, event.event_time_us,
+            event.user_id, event.item_id, event.event_type, event.value, event.given_session,
+            sorted(event.context.items()), event.event_key or content_key(event),
+            self._source_file, line.number, None, None, None, None,
+        )  # fmt: skip
+
+    def end(self, fault: str | None) -> tuple[Any, ...]:
+        """The row that closes the file, whose header has a fault or none."""
+        if fault is None and self._records and self._unreadable == self._records:
+            fault = f"none of its lines can be read: {self._last_reason}"
+        return (
+            "file", self._arrival_us, *_NO_EVENT, self._source_file, None,
+            fault, None, self._records, self._late,
         )  # fmt: skip
 
 
-def _rows_of_records(
-    lines: Iterator[Line],
-    source_file: str,
-    arrival_us: int,
-    bounds: Bounds,
-    source: Source,
-    rules: IngestSettings,
-) -> Iterator[tuple[Any, ...]]:
-    nothing = (None,) * 8
-    records = late = unreadable = 0
-    last_reason = None
-    parse, lines, fault = _after_header(lines, source, source_file)
-    earliest_us = Hour.parse(rules.earliest).index * US_PER_HOUR
-    for line in lines:
-        records += 1
-        event = Refusal(line.reason) if line.reason else parse(line.text)
-        if line.reason or event == STRAY_RETURN:
-            unreadable += 1
-            last_reason = line.reason or STRAY_RETURN.reason
-        if isinstance(event, ParsedEvent):
-            event = _within_bounds(event, earliest_us, bounds, rules.max_id_chars)
-        if isinstance(event, Refusal):
-            yield (
-                "refused", arrival_us, *nothing, source_file, line.number,
-                event.reason, line.text, None, None,
-            )  # fmt: skip
-        else:
-            if bounds.timely_us is not None and event.event_time_us < bounds.timely_us:
-                late += 1
-            yield (
-                "event", event.event_time_us // US_PER_HOUR * US_PER_HOUR, event.event_time_us,
-                event.user_id, event.item_id, event.event_type, event.value, event.given_session,
-                sorted(event.context.items()), event.event_key or content_key(event),
-                source_file, line.number, None, None, None, None,
-            )  # fmt: skip
-    if fault is None and records and unreadable == records:
-        fault = f"none of its lines can be read: {last_reason}"
-    yield ("file", arrival_us, *nothing, source_file, None, fault, None, records, late)
-
-
-def _after_header(
+def after_header(
     lines: Iterator[Line], source: Source, source_file: str
 ) -> tuple[Parser, Iterator[Line], str | None]:
     """What reads the records of a file, their lines, and what is wrong with its header.
@@ -206,20 +206,27 @@ def content_key(event: ParsedEvent) -> str:
 
     Context is left out, so that a resend that merely names another server is the same event.
     """
-    content = (
-        event.event_time_us,
-        event.user_id,
-        event.item_id,
-        event.event_type,
-        event.value,
-        event.given_session,
+    return key_of(
+        (
+            event.event_time_us,
+            event.user_id,
+            event.item_id,
+            event.event_type,
+            event.value,
+            event.given_session,
+        )
     )
+
+
+def key_of(content: tuple[Any, ...]) -> str:
+    """The digest of the fields that tell events apart, in the order of :func:`content_key`."""
     # Separates the fields unambiguously whatever characters they hold; repr would write letters
     # that are new in Unicode otherwise in the next version of Python.
     return hashlib.blake2b(ascii(content).encode(), digest_size=16).hexdigest()
 
 
-def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
+def batch_of(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
+    """Rows as a batch of PARSED."""
     columns = list(zip(*rows, strict=True))
     arrays = []
     for field, values in zip(PARSED, columns, strict=True):

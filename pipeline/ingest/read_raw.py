@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from pipeline.engine.engine import Engine, Frame
 from pipeline.hours import US_PER_S, Hour, HourRange, parse_duration_h
+from pipeline.ingest.columns.batches import files_parser
 from pipeline.ingest.landing_zone import Arrival, RawFile, Unreadable
 from pipeline.ingest.late_events import RangesUs, range_us
-from pipeline.ingest.parse import FILES, PARSED, files_parser
+from pipeline.ingest.parse import FILES, PARSED
 from pipeline.lake.tables import EVENTS, QUARANTINE
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source

@@ -18,8 +18,11 @@ from pipeline.sources.base import (
     hour_of_folder,
     rules_of,
 )
+from pipeline.sources.columns.fields import event_maker
+from pipeline.sources.columns.log_lines import LogColumns
+from pipeline.sources.columns.types import ReadColumns
 from pipeline.sources.delimited import DelimitedSource
-from pipeline.sources.fields import event_builder, instant_us
+from pipeline.sources.fields import UNIX_EPOCH, event_builder, instant_us
 
 NAME = "access_log"
 PATTERN = "**/*"
@@ -98,6 +101,12 @@ class CommonLogSource:
             return build(texts, context)
 
         return parse
+
+    def column_reader(self, header_line: str | None, file_name: str) -> ReadColumns | None:  # noqa: ARG002 - no header
+        """See :meth:`pipeline.sources.base.Source.column_reader`."""
+        split = LogColumns(_LINE.pattern, _REQUEST.pattern)
+        make = event_maker("iso8601", UNIX_EPOCH, "GET", self.event_types)
+        return lambda block: make(split(block))
 
     def arrival_hour(self, file_name: str) -> Hour | None:
         """The hour of a folder called like ``2016-03-14T13``, else None."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from pipeline.settings.settings import Section
+from pipeline.sources.columns.types import ReadColumns
 
 _HOUR_FOLDER = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 
@@ -90,6 +91,12 @@ class Source(Protocol):
         Raises:
             UnreadableHeaderError: the first line holds line ends of another kind than its own.
             HeaderError: the header lacks a column that is needed, or is no header.
+        """
+
+    def column_reader(self, header_line: str | None, file_name: str) -> ReadColumns | None:
+        """What reads many lines of one file at once, or None where only the parser can.
+
+        It never raises: of a header that cannot be read it makes None.
         """
 
     def arrival_hour(self, file_name: str) -> Hour | None:

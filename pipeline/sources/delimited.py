@@ -22,6 +22,9 @@ from pipeline.sources.base import (
     refuse_all,
     rules_of,
 )
+from pipeline.sources.columns.delimited import DelimitedColumns, can_delimit
+from pipeline.sources.columns.fields import event_maker
+from pipeline.sources.columns.types import ReadColumns
 from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, TimeUnit, event_builder, time_reader
 
 #: Name of the format whose columns the settings name.
@@ -83,10 +86,35 @@ class DelimitedSource:
 
     def parser(self, header_line: str | None, file_name: str) -> Parser:
         """See :meth:`pipeline.sources.base.Source.parser`."""
+        names = self._names(header_line, file_name)
+        return refuse_all(NO_HEADER) if names is None else self._record_parser(names, file_name)
+
+    def column_reader(self, header_line: str | None, file_name: str) -> ReadColumns | None:
+        """See :meth:`pipeline.sources.base.Source.column_reader`."""
+        try:
+            names = self._names(header_line, file_name)
+            if names is None or not can_delimit(self.delimiter, self.quote):
+                return None
+            fields = {
+                field: self._index(names, field, column, file_name)
+                for field in FIELD_ORDER
+                if (column := getattr(self.columns, field)) is not None
+            }
+            context = {
+                field: self._index(names, f"context.{field}", column, file_name)
+                for field, column in self.columns.context.items()
+            }
+        except (HeaderError, UnreadableHeaderError):
+            return None
+        split = DelimitedColumns(self.delimiter, self.quote, len(names), fields, context)
+        make = event_maker(self.time_unit, self.epoch, self.default_event_type, self.event_types)
+        return lambda block: make(split(block))
+
+    def _names(self, header_line: str | None, file_name: str) -> Sequence[str] | None:
         names: Sequence[str] | Refusal = self.field_names
         if self.has_header:
             if header_line is None:
-                return refuse_all(NO_HEADER)
+                return None
             names = line_splitter(self.delimiter, self.quote)(header_line)
             # Line ends that this is not cut at: what follows them would pass for names of columns.
             unquoted = self.quote is None or self.quote not in header_line
@@ -98,7 +126,7 @@ class DelimitedSource:
             names = [name.strip() for name in names]
             if self.typed_header:
                 names = [name.partition(":")[0] for name in names]
-        return self._record_parser(names, file_name)
+        return names
 
     def arrival_hour(self, file_name: str) -> Hour | None:
         """The hour of a folder called like ``2016-03-14T13``, else None."""
@@ -122,6 +150,9 @@ class DelimitedSource:
             return f"{remedy}, source.delimiter ({self.delimiter!r}) what stands between columns"
         return remedy
 
+    def _index(self, names: Sequence[str], field: str, column: str, file_name: str) -> int:
+        return column_index(names, column, file_name, self._column_remedy(field, names))
+
     def _record_parser(self, names: Sequence[str], file_name: str) -> Parser:
         width = len(names)
 
@@ -129,7 +160,7 @@ class DelimitedSource:
             # One past the last field is the empty text that every record is given there.
             if column is None:
                 return width
-            return column_index(names, column, file_name, self._column_remedy(field, names))
+            return self._index(names, field, column, file_name)
 
         pick = itemgetter(*(index_of(field, getattr(self.columns, field)) for field in FIELD_ORDER))
         context_at = [

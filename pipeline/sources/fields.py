@@ -28,8 +28,8 @@ UNIX_EPOCH = Hour(0)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_US = DAY_H * US_PER_HOUR
-_FIRST_US = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH).days * _DAY_US
-_STOP_US = ((datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH).days + 1) * _DAY_US
+FIRST_US = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH).days * _DAY_US
+STOP_US = ((datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH).days + 1) * _DAY_US
 # Python's own int() and float() also take "1_000", "infinity" and the digits of other scripts.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _MOST_DIGITS = 64
@@ -64,7 +64,7 @@ def time_reader(unit: TimeUnit, epoch: Hour) -> ReadTime:
                 return NOT_A_NUMBER
             time_us = math.floor(Fraction(stripped) * unit_us)
         time_us += epoch_us
-        return time_us if _FIRST_US <= time_us < _STOP_US else OUT_OF_RANGE
+        return time_us if FIRST_US <= time_us < STOP_US else OUT_OF_RANGE
 
     return read_numeric
 
@@ -87,7 +87,7 @@ def instant_us(instant: datetime) -> int | Refusal:
         instant = instant.replace(tzinfo=UTC)
     since = instant - _EPOCH
     time_us = since.days * _DAY_US + since.seconds * US_PER_S + since.microseconds
-    return time_us if _FIRST_US <= time_us < _STOP_US else OUT_OF_RANGE
+    return time_us if FIRST_US <= time_us < STOP_US else OUT_OF_RANGE
 
 
 def read_number(text: str) -> float | None:

@@ -19,6 +19,9 @@ from pipeline.sources.base import (
     hour_or_none,
     rules_of,
 )
+from pipeline.sources.columns.fields import event_maker
+from pipeline.sources.columns.json_lines import JsonColumns, can_find
+from pipeline.sources.columns.types import ReadColumns
 from pipeline.sources.fields import (
     FIELD_ORDER,
     UNIX_EPOCH,
@@ -133,6 +136,20 @@ class JsonLinesSource:
             return build(texts, context)
 
         return parse
+
+    def column_reader(self, header_line: str | None, file_name: str) -> ReadColumns | None:  # noqa: ARG002 - no header
+        """See :meth:`pipeline.sources.base.Source.column_reader`."""
+        fields = {
+            field: path
+            for field in FIELD_ORDER
+            if (path := getattr(self.columns, field)) is not None
+        }
+        context = self.columns.context
+        if not can_find([*fields.values(), *context.values()]):
+            return None
+        split = JsonColumns(fields, context)
+        make = event_maker(self.time_unit, self.epoch, self.default_event_type, self.event_types)
+        return lambda block: make(split(block))
 
     def arrival_hour(self, file_name: str) -> Hour | None:
         """The hour in the file's name, or of a folder called like ``2016-03-14T13``."""

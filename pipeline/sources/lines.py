@@ -43,6 +43,13 @@ class Line(NamedTuple):
     reason: str | None
 
 
+class Block(NamedTuple):
+    r"""Whole lines, each of which ends in ``\n`` alone; ``number`` is that of the first."""
+
+    number: int
+    content: bytes
+
+
 def read_lines(
     path: Path,
     encoding: str = "utf-8",
@@ -64,10 +71,35 @@ def read_lines(
         UnreadableFileError: the file cannot be opened or read.
         UsageError: the encoding is unknown, or does not write a newline as one byte.
     """
-    encoding = line_encoding(encoding)
+    name = line_encoding(encoding)
+    for block in read_blocks(path, name, max_record_chars, max_expansion, root, _CHUNK_BYTES):
+        if isinstance(block, Line):
+            yield block
+        else:
+            yield from _split(block, name, max_record_chars)
+
+
+def read_blocks(
+    path: Path,
+    encoding: str,
+    max_record_chars: int,
+    max_expansion: int | None,
+    root: Path | None,
+    block_bytes: int,
+) -> Iterator[Block | Line]:
+    """The same lines (see :func:`read_lines`), blank ones too, many at a time.
+
+    A block has at least ``block_bytes``, but for the last one, and no more than a line beyond
+    that.  Only the line that closes a damaged stream comes as a line, with its reason.
+
+    Raises:
+        UnreadableFileError: the file cannot be opened or read.
+        UsageError: the encoding is unknown, or does not write a newline as one byte.
+    """
+    name = line_encoding(encoding)
     try:
         with path.open("rb") if root is None else open_inside(root, path) as raw:
-            yield from _split(_chunks(raw, max_expansion), encoding, max_record_chars)
+            yield from _blocks(_chunks(raw, max_expansion), name, max_record_chars, block_bytes)
     except OSError as error:
         raise UnreadableFileError(path, error.strerror or str(error)) from error
 
@@ -126,40 +158,68 @@ def _chunks(raw: IO[bytes], max_expansion: int | None) -> Iterator[bytes | _Dama
         yield _Damage("is damaged")
 
 
-def _split(chunks: Iterator[bytes | _Damage], encoding: str, most_chars: int) -> Iterator[Line]:
-    most_bytes = most_chars * _MOST_BYTES_PER_CHAR + 1
+def _blocks(
+    chunks: Iterator[bytes | _Damage], encoding: str, most_chars: int, block_bytes: int
+) -> Iterator[Block | Line]:
+    most_bytes = most_chars * _MOST_BYTES_PER_CHAR + 1 + len(_UTF8_BOM)
     number = 0
     rest = b""
     first = True
+    waiting: list[bytes] = []
+    waiting_bytes = 0
     for chunk in chunks:
         if isinstance(chunk, _Damage):
-            text = _escaped(rest, encoding)[:most_chars]
+            content = b"".join([rest, *waiting])
+            whole, newline, rest = content.rpartition(b"\n")
+            if whole or newline:
+                block = _block(number, whole + newline, encoding, first)
+                number += block.content.count(b"\n")
+                yield block
+            elif first and encoding == "utf-8":
+                rest = rest.removeprefix(_UTF8_BOM)
+            text = _escaped(rest[:most_bytes], encoding)[:most_chars]
             yield Line(number + 1, text, f"gzip stream {chunk.how} after line {number}")
             return
-        content = rest + chunk
-        if first and (b"\n" in content or len(content) >= len(_UTF8_BOM)):
-            first = False
-            if encoding == "utf-8":
-                content = content.removeprefix(_UTF8_BOM)
+        waiting.append(chunk)
+        waiting_bytes += len(chunk)
+        if waiting_bytes < block_bytes:
+            continue
+        content = b"".join([rest, *waiting])
+        waiting.clear()
+        waiting_bytes = 0
         whole, newline, rest = content.rpartition(b"\n")
         # What is cut here was too long already; its excess bytes are never all held at once.
         rest = rest[:most_bytes]
-        # Lines are found by what is in them: a file may hold a thousand empty ones for each byte.
-        whole = (whole + newline).replace(b"\r\n", b"\n")
-        end = 0
-        for match in _NOT_EMPTY.finditer(whole):
-            number += match.start() - end
-            end = match.end()
-            line = _line(number + 1, match[0], encoding, most_chars)
-            if line is not None:
-                yield line
-        number += len(whole) - end
-    line = _line(number + 1, rest.removesuffix(b"\r"), encoding, most_chars)
-    if line is not None:
-        yield line
+        if newline:
+            block = _block(number, whole + newline, encoding, first)
+            first = False
+            number += block.content.count(b"\n")
+            yield block
+    content = b"".join([rest, *waiting])
+    whole, newline, rest = content.rpartition(b"\n")
+    if content:
+        yield _block(number, whole + newline + rest[:most_bytes] + b"\n", encoding, first)
 
 
-def _line(number: int, raw: bytes, encoding: str, most_chars: int) -> Line | None:
+def _block(number: int, content: bytes, encoding: str, first: bool) -> Block:
+    if first and encoding == "utf-8":
+        content = content.removeprefix(_UTF8_BOM)
+    return Block(number + 1, content.replace(b"\r\n", b"\n"))
+
+
+def _split(block: Block, encoding: str, most_chars: int) -> Iterator[Line]:
+    # Lines are found by what is in them: a file may hold a thousand empty ones for each byte.
+    number, end = block.number, 0
+    for match in _NOT_EMPTY.finditer(block.content):
+        number += match.start() - end
+        end = match.end()
+        line = line_of(number, match[0], encoding, most_chars)
+        if line is not None:
+            yield line
+
+
+def line_of(number: int, raw: bytes, encoding: str, most_chars: int) -> Line | None:
+    """A line of its bytes without what ends it, or None where it is blank."""
     if not raw.strip(b" "):
         return None
     try:

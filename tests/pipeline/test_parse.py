@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.ingest.parse import PARSED, TOO_LATE, Bounds, _batch, content_key, file_rows
+from pipeline.ingest.parse import PARSED, TOO_LATE, Bounds, batch_of, content_key, file_rows
 from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
 from pipeline.sources import ParsedEvent, source_for
 
@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_read_says_so_in_place_of_its_count(tmp_path: Path
         (row,) = rows(path)
         assert (row["kind"], row["source_file"]) == ("unreadable", "in/a.csv")
         assert row["reason"].startswith(reason)
-        assert _batch([tuple(row.values())]).num_rows == 1
+        assert batch_of([tuple(row.values())]).num_rows == 1
 
 
 def test_the_earliest_time_is_a_setting(path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_wrong_earliest_is_the_users_fault(path: Path) -> None:
 
 def test_rows_become_a_batch_of_the_schema(path: Path) -> None:
     rows = rows_of(path, HEADER + f"{NOW_S},ü,i,,,phone\nbad\n")
-    batch = _batch([tuple(row.values()) for row in rows])
+    batch = batch_of([tuple(row.values()) for row in rows])
     assert batch.schema == PARSED
     assert batch.column("user_id").to_pylist() == ["ü", None, None]
     assert batch.column("hour").to_pylist() == [HOUR.start] * 3

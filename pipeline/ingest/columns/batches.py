@@ -1,0 +1,219 @@
+"""Raw files to batches of rows: clean lines as columns, the others one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.array_types import Bools
+from pipeline.hours import US_PER_HOUR, Hour
+from pipeline.ingest.columns.content_keys import content_keys
+from pipeline.ingest.parse import (
+    PARSED,
+    Bounds,
+    LineRows,
+    batch_of,
+    file_rows,
+    unreadable_row,
+)
+from pipeline.lake.tables import TIMESTAMP
+from pipeline.settings.settings import IngestSettings
+from pipeline.sources.base import Source
+from pipeline.sources.columns.fields import rows_of
+from pipeline.sources.columns.line_blocks import PlainLines, plain_lines, reads_encoding
+from pipeline.sources.columns.types import EventColumns, ReadColumns
+from pipeline.sources.lines import (
+    Block,
+    Line,
+    UnreadableFileError,
+    line_encoding,
+    line_of,
+    read_blocks,
+    read_lines,
+)
+
+_ROWS_PER_BATCH = 20_000
+_BLOCK_BYTES = 4 << 20
+
+
+def files_parser(
+    source: Source, encoding: str, rules: IngestSettings
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """What makes rows of PARSED of files given as rows of FILES."""
+
+    def parse(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for file in batch.to_pylist():
+                yield from file_batches(
+                    Path(file["path"]),
+                    file["source_file"],
+                    Hour(file["arrival_hour"]),
+                    Bounds(file["latest_us"], file["timely_us"], file["let_in"]),
+                    source,
+                    encoding,
+                    rules,
+                    Path(file["root"]),
+                )
+
+    return parse
+
+
+def file_batches(
+    path: Path,
+    source_file: str,
+    arrival: Hour,
+    bounds: Bounds,
+    source: Source,
+    encoding: str,
+    rules: IngestSettings,
+    root: Path | None = None,
+    block_bytes: int = _BLOCK_BYTES,
+) -> Iterator[pa.RecordBatch]:
+    """The rows of one file, those of ``file_rows`` in some order, as batches of PARSED."""
+    encoding = line_encoding(encoding)
+    reading = (path, encoding, rules.max_record_chars, rules.max_expansion, root)
+    try:
+        header = next(read_lines(*reading), None) if source.has_header else None
+        read = None
+        text = header.text if header is not None and not header.reason else None
+        if reads_encoding(encoding):
+            read = source.column_reader(text, source_file)
+        if read is None:
+            rows = file_rows(path, source_file, arrival, bounds, source, encoding, rules, root)
+            yield from _batches(rows)
+            return
+        # What reads columns has found no fault with the header.
+        parse = source.parser(text, source_file)
+        line_rows = LineRows(parse, source_file, arrival, bounds, rules)
+        begin = header.number if header is not None else 0
+        for block in read_blocks(*reading, block_bytes):
+            if isinstance(block, Line):
+                yield batch_of([line_rows.row(block)])
+                continue
+            yield from _block_batches(
+                _from_line(block, begin + 1), read, line_rows, source_file, bounds, encoding, rules
+            )
+        yield batch_of([line_rows.end(None)])
+    except UnreadableFileError as error:
+        yield batch_of([unreadable_row(source_file, arrival, error)])
+
+
+def _batches(rows: Iterable[tuple[Any, ...]]) -> Iterator[pa.RecordBatch]:
+    rows = iter(rows)
+    while chunk := list(islice(rows, _ROWS_PER_BATCH)):
+        yield batch_of(chunk)
+
+
+def _from_line(block: Block, number: int) -> Block:
+    """The lines of a block from one on."""
+    if number <= block.number:
+        return block
+    end = 0
+    for _ in range(number - block.number):
+        end = block.content.find(b"\n", end) + 1
+        if not end:
+            return Block(number, b"")
+    return Block(number, block.content[end:])
+
+
+def _block_batches(
+    block: Block,
+    read: ReadColumns,
+    line_rows: LineRows,
+    source_file: str,
+    bounds: Bounds,
+    encoding: str,
+    rules: IngestSettings,
+) -> Iterator[pa.RecordBatch]:
+    if not block.content:
+        return
+    plain = plain_lines(block.content, encoding, rules.max_record_chars)
+    events = read(plain.block)
+    events = _chosen(events, _within_bounds(events, bounds, rules))
+    keys = events.event_key
+    if keys.null_count:
+        keys = pc.coalesce(keys, content_keys(events))
+    if len(events.line):
+        line_rows.count_events(len(events.line))
+        yield _event_batch(events, keys, block.number + plain.line[events.line], source_file)
+    others = _other_lines(plain, events, block.number, encoding, rules)
+    yield from _batches(map(line_rows.row, others))
+
+
+def _within_bounds(events: EventColumns, bounds: Bounds, rules: IngestSettings) -> Bools:
+    """Which events are in time and of ids that are not too long, (n,)."""
+    first_us = Hour.parse(rules.earliest).index * US_PER_HOUR
+    if bounds.timely_us is not None:
+        first_us = max(first_us, bounds.timely_us)
+    time_us = events.event_time_us
+    is_within: Bools = (time_us >= first_us) & (time_us <= bounds.latest_us)
+    for ids in (events.user_id, events.item_id):
+        is_within &= pc.utf8_length(ids).to_numpy() <= rules.max_id_chars
+    return is_within
+
+
+def _chosen(events: EventColumns, wanted: Bools) -> EventColumns:
+    return events if wanted.all() else rows_of(events, wanted)
+
+
+def _other_lines(
+    plain: PlainLines, events: EventColumns, number: int, encoding: str, rules: IngestSettings
+) -> Iterator[Line]:
+    """The lines of a block that have not become events, but for blank ones, in order."""
+    is_left = np.ones(len(plain.line), bool)
+    is_left[events.line] = False
+    content, start, stop = plain.block
+    lines = plain.others
+    if is_left.any():
+        left = np.flatnonzero(is_left)
+        texts = [
+            (line, content[first:last])
+            for line, first, last in zip(
+                plain.line[left].tolist(), start[left].tolist(), stop[left].tolist(), strict=True
+            )
+        ]
+        read_as = {line for line, _ in texts}
+        for line, raw in sorted([*texts, *lines]):
+            if line in read_as:
+                yield Line(number + line, raw.decode(), None)
+            elif (
+                other := line_of(number + line, raw, encoding, rules.max_record_chars)
+            ) is not None:
+                yield other
+        return
+    for line, raw in lines:
+        other = line_of(number + line, raw, encoding, rules.max_record_chars)
+        if other is not None:
+            yield other
+
+
+def _event_batch(
+    events: EventColumns, keys: pa.Array, line: np.ndarray, source_file: str
+) -> pa.RecordBatch:
+    n = len(events.line)
+    hour_us = events.event_time_us // US_PER_HOUR * US_PER_HOUR
+    columns = {
+        "kind": pa.repeat("event", n),
+        "hour": pa.array(hour_us).cast(TIMESTAMP),
+        "event_time": pa.array(events.event_time_us).cast(TIMESTAMP),
+        "user_id": events.user_id,
+        "item_id": events.item_id,
+        "event_type": events.event_type,
+        "value": events.value,
+        "given_session": events.given_session,
+        "context": events.context,
+        "event_key": keys,
+        "source_file": pa.repeat(source_file, n),
+        "line": pa.array(line),
+    }
+    arrays = [
+        columns[field.name].cast(field.type) if field.name in columns else pa.nulls(n, field.type)
+        for field in PARSED
+    ]
+    return pa.record_batch(arrays, schema=PARSED)

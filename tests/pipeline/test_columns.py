@@ -1,0 +1,370 @@
+"""Columns and lines make the same rows of every file: the line parser is the oracle."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pipeline.hours import Hour
+from pipeline.ingest.columns.batches import file_batches
+from pipeline.ingest.columns.content_keys import content_keys
+from pipeline.ingest.parse import PARSED, Bounds, batch_of, content_key, file_rows
+from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
+from pipeline.sources import ParsedEvent, Source, source_for
+from pipeline.sources.columns.fields import event_maker
+from pipeline.sources.columns.types import TextColumns
+
+SEED = int(os.environ.get("HOURGLASS_TEST_SEED", "0"))
+HOUR = Hour.parse("2016-03-14T13")
+NOW_S = HOUR.index * 3600
+RULES = IngestSettings(max_record_chars=300, max_id_chars=12)
+BOUNDS = Bounds(
+    (NOW_S + 7200) * 1_000_000,
+    (NOW_S - 7200) * 1_000_000,
+    [((NOW_S - 86_400) * 1_000_000, (NOW_S - 80_000) * 1_000_000)],
+)
+COLUMNS = ColumnSettings(
+    event_type="kind",
+    value="price",
+    event_key="id",
+    given_session="visit",
+    context={"device": "device", "ab": "test"},
+)
+HEADER = ["event_time", "user_id", "item_id", "kind", "price", "id", "visit", "device", "test"]
+
+
+def delimited(**settings: Any) -> Source:
+    return source_for(SourceSettings(name="delimited", columns=COLUMNS, **settings))
+
+
+CSV = delimited()
+SOURCES = {
+    "csv": CSV,
+    "types": delimited(event_types=("view", "buy")),
+    "ms": delimited(time_unit="ms"),
+    "us": delimited(time_unit="us"),
+    "iso8601": delimited(time_unit="iso8601"),
+    "tsv": delimited(delimiter="\t", quote=None),
+    "apostrophe": delimited(delimiter=";", quote="'"),
+    "no header": delimited(header=False, field_names=tuple(HEADER)),
+    "epoch": delimited(epoch="2016-03-01T00"),
+    "no key": source_for(SourceSettings(name="delimited")),
+}
+JSON_COLUMNS = ColumnSettings(
+    user_id="who.id", item_id="item", event_type="kind", value="price", event_key="id",
+    context={"device": "who.device", "deep": "a.b.c"},
+)  # fmt: skip
+JSON = {
+    "json": source_for(SourceSettings(name="json_lines", columns=JSON_COLUMNS)),
+    "iso8601": source_for(
+        SourceSettings(name="json_lines", columns=JSON_COLUMNS, time_unit="iso8601")
+    ),
+    "through": source_for(
+        SourceSettings(
+            name="json_lines",
+            columns=ColumnSettings(user_id="who", context={"device": "who.device"}),
+        )
+    ),
+}
+LOG = source_for(SourceSettings(name="access_log", header=False))
+
+
+def slow_rows(path: Path, source: Source, encoding: str, rules: IngestSettings) -> list[str]:
+    rows = list(file_rows(path, "in/a.csv", HOUR, BOUNDS, source, encoding, rules))
+    return sorted(map(repr, batch_of(rows).to_pylist()))
+
+
+def fast_rows(
+    path: Path, source: Source, encoding: str, rules: IngestSettings, block_bytes: int
+) -> list[str]:
+    batches = file_batches(
+        path, "in/a.csv", HOUR, BOUNDS, source, encoding, rules, block_bytes=block_bytes
+    )
+    rows = pa.Table.from_batches(batches, PARSED)
+    rows.validate(full=True)
+    return sorted(map(repr, rows.to_pylist()))
+
+
+def check(path: Path, content: bytes, source: Source, encoding: str = "utf-8") -> list[str]:
+    path.write_bytes(content)
+    expected = slow_rows(path, source, encoding, RULES)
+    for block_bytes in (1, 200, 1 << 20):
+        assert fast_rows(path, source, encoding, RULES, block_bytes) == expected
+    return expected
+
+
+TIMES = [
+    *(f"{NOW_S + s}" for s in (0, 60, 3600, 10_000, -10_000, -82_000, -10**9)),
+    *("", " ", "0", "-5", "1e9", "+12", "0x10", "12.", ".5", "12a", "9" * 12, "9" * 20),
+    *(f"{NOW_S}.5", f"{NOW_S}.1234567", f" {NOW_S}", f"{NOW_S}.", f"{NOW_S}.{'3' * 70}", "٣"),
+    *(f"{NOW_S}000", f"{NOW_S}123.9", f"{NOW_S}000123", f"{NOW_S * 10**6}.7"),
+    *("2016-03-14T13:00:00Z", "2016-03-14 13:00:00", "2016-03-14T13:00:00.123+02:00"),
+    *("2016-03-14 13:00:00 UTC", "2016-02-30T00:00:00Z", "2016-03-14T24:00:00", "2016-03-14"),
+    *("2016-03-14T13:00:00.1Z", "20160314T130000Z", "2016-03-14T13:00:60Z", "0000-01-01T00:00:00"),
+    *("2016-03-14T13:00:00.123456-23:59", "2016-03-14T13:00Z", "2016-03-14T13:00:00+24:00"),
+    *("9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+10:00", "2016-03-14T13:00:00 Z"),
+]  # fmt: skip
+IDS = ["u1", "", " ", "a'b", "a\\b", "ü", "\u2003", "\x1f", "x" * 13, "x" * 12, "é" * 12, " u", "0"]
+NUMBERS = ["", " ", "1", "-0", "-0.0", "0.0", "9.95", "1e5", "nan", "inf", "1_0", " 7", "5.", ".5",
+           "1" * 16, "0.1", "123456789012345.123456789012345", "٣"]  # fmt: skip
+KINDS = ["view", "buy", "", " ", "Ω"]
+TEXTS = ["", "phone", "a,b", 'say "x"', "\ttab", "\x85", "\u2028", "new\nline", "null", "\ufeff"]
+
+
+def values() -> st.SearchStrategy[list[str]]:
+    columns = (TIMES, IDS, IDS, KINDS, NUMBERS, IDS, TEXTS, TEXTS, TEXTS)
+    # Mostly clean, so that single faults meet rows that are columns.
+    return st.tuples(
+        *(st.one_of(st.just(c[0]), st.just(c[0]), st.sampled_from(c)) for c in columns)
+    ).map(list)
+
+
+def csv_line(fields: list[str], delimiter: str, quote: str, style: int) -> str:
+    if style == 0:
+        return delimiter.join(fields)
+    quoted = [f"{quote}{field}{quote}" for field in fields]
+    if style == 1:
+        return delimiter.join(quoted)
+    if style == 2:
+        return delimiter.join(
+            q.replace(quote, quote * 2)[1:-1] if quote in f else f
+            for q, f in zip(quoted, fields, strict=True)
+        )
+    if style == 3:
+        return delimiter.join([*fields, ""])
+    if style == 4:
+        return delimiter.join([quoted[0] + " ", *fields[1:]])
+    return delimiter.join([quote + fields[0], *fields[1:]])
+
+
+ODD_LINES = [
+    b"", b" ", b"   \t", b"\r", b"a\rb", b"nul\0", b"\xff\xfe", b'"', b",,,,,,,,", b"x" * 301,
+    "é".encode() * 299, b"\xef\xbb\xbf", b'""', b'"""",1', b",", b"{}", b"[1]",
+]  # fmt: skip
+LINES = st.lists(
+    st.one_of(
+        st.tuples(values(), st.integers(0, 5)),
+        st.tuples(values(), st.just(0)),
+        st.sampled_from(ODD_LINES),
+    ),
+    max_size=12,
+)
+ENDS = st.sampled_from([b"\n", b"\r\n", b"\r\r\n"])
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@given(lines=LINES, end=ENDS, closed=st.booleans(), marked=st.booleans())
+@example(lines=[], end=b"\n", closed=False, marked=False)
+@example(lines=[b"\xef\xbb\xbf1,2"], end=b"\n", closed=True, marked=True)
+def test_columns_of_delimited_lines_are_what_the_lines_say(
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    lines: list[Any],
+    end: bytes,
+    closed: bool,
+    marked: bool,
+) -> None:
+    source: Any = SOURCES[name]
+    quote = source.quote or '"'
+    raw = [
+        line
+        if isinstance(line, bytes)
+        else csv_line(line[0], source.delimiter, quote, line[1]).encode()
+        for line in lines
+    ]
+    if source.has_header:
+        raw.insert(0, source.delimiter.join(HEADER).encode())
+    content = (b"\xef\xbb\xbf" if marked else b"") + end.join(raw) + (end if closed else b"")
+    check(tmp_path_factory.getbasetemp() / "lines.csv", content, source)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8-sig", "shift_jis", "ascii"])
+@given(texts=st.lists(st.binary(min_size=1, max_size=8), max_size=8))
+def test_columns_of_other_encodings(
+    tmp_path_factory: pytest.TempPathFactory, encoding: str, texts: list[bytes]
+) -> None:
+    lines = [b"%d,%b,i,view,,,,," % (NOW_S, text) for text in texts]
+    content = b"\n".join([",".join(HEADER).encode(), *lines])
+    check(tmp_path_factory.getbasetemp() / "encoded.csv", content, CSV, encoding)
+
+
+RAW_VALUES = [
+    '"u1"', "5", "-0", "-0.0", "1.50", "1e5", "true", "null", "[1]", "{}", '"a\\u0000"',
+    '"\\ud800"',
+    '"a\\"b"', '""', '" "', "01", "1.", "NaN", "-", '"ü"', '"tab\t"', '"\\/"', "9" * 70, "1" * 5000,
+    '{"a":1}', '"' + "x" * 13 + '"', '"\\u00e9"', "1E5", "-1", "0",
+]  # fmt: skip
+JSON_TIMES = [f"{NOW_S}", f"{NOW_S}.25", f'"{NOW_S}"', '"2016-03-14T13:00:00Z"', *RAW_VALUES]
+
+
+@st.composite
+def json_lines(draw: st.DrawFn) -> str:
+    def raw(usual: str, others: list[str]) -> str:
+        return draw(st.one_of(st.just(usual), st.just(usual), st.sampled_from(others)))
+
+    pairs = [("event_time", raw(f"{NOW_S}", JSON_TIMES)), ("item", raw('"i"', RAW_VALUES))]
+    user, device = raw('"u"', RAW_VALUES), raw('"phone"', RAW_VALUES)
+    pairs.append(("who", raw(f'{{"id":{user},"device":{device}}}', RAW_VALUES)))
+    optional = [("price", "1.5"), ("id", '"k"'), ("kind", '"buy"'), ("who.id", '"dotted"')]
+    optional += [("other", '"x"'), ("\\u0069tem", '"escaped"'), ("a", '{"b":{"c":"deep"}}')]
+    optional += [("a", '{"b":1}'), ("user_id", '"u"'), ("item_id", '"i"'), ("item", '"twice"')]
+    for key, usual in optional:
+        if draw(st.booleans()):
+            pairs.append((key, raw(usual, RAW_VALUES)))
+    gap = draw(st.sampled_from(["", "", " ", "\t"]))
+    body = ",".join(
+        f'{gap}"{key}"{gap}:{gap}{value}' for key, value in draw(st.permutations(pairs))
+    )
+    ending = draw(st.sampled_from(["", "", "", ",", " x", "}"]))
+    return f"{{{body}}}{ending}"
+
+
+@pytest.mark.parametrize("name", JSON)
+@given(
+    lines=st.lists(st.one_of(json_lines().map(str.encode), st.sampled_from(ODD_LINES)), max_size=8),
+    end=ENDS,
+)
+@example(lines=[b'{"a":' * 2000 + b"1" + b"}" * 2000], end=b"\n")
+def test_columns_of_json_lines_are_what_the_lines_say(
+    tmp_path_factory: pytest.TempPathFactory, name: str, lines: list[bytes], end: bytes
+) -> None:
+    check(tmp_path_factory.getbasetemp() / "lines.jsonl", end.join(lines), JSON[name])
+
+
+LOG_TIMES = ["14/Mar/2016:13:00:00 +0000", "14/Mar/2016:13:00:00", "14/mar/2016:13:00:00 +0000",
+             "30/Feb/2016:13:00:00 +0000", "14/Mar/2016:13:00:00 -2359",
+             "14/Mar/2016:25:00:00 +0000",
+             "14/Mar/2016:13:00:00 +2400", "14/Mar/0000:00:00:00 +0000", "", "now"]  # fmt: skip
+LOG_HOSTS = ["198.51.100.1", "h", "ü", "a b", "\x1f", "x" * 13, "-"]
+LOG_REQUESTS = ["GET /a HTTP/1.1", "POST /b?c=1", "-", "", "GET", "get /a  HTTP/1.0 ", 'GET /a\\"b',
+                "GET /\x0b", "GET /a b HTTP/1.1", "\\x16\\x03"]  # fmt: skip
+LOG_ENDS = ["200 512", "- -", "200 -", '404 0 "-" "agent"', "20 1", "200 1x", "200", "200 5 \u2028"]
+
+
+@given(
+    lines=st.lists(
+        st.tuples(
+            *(
+                st.one_of(st.just(c[0]), st.just(c[0]), st.sampled_from(c))
+                for c in (LOG_HOSTS, LOG_TIMES, LOG_REQUESTS, LOG_ENDS)
+            )
+        ).map(lambda p: f'{p[0]} - - [{p[1]}] "{p[2]}" {p[3]}'.encode())
+        | st.sampled_from(ODD_LINES),
+        max_size=8,
+    ),
+    end=ENDS,
+)
+def test_columns_of_log_lines_are_what_the_lines_say(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], end: bytes
+) -> None:
+    check(tmp_path_factory.getbasetemp() / "access.log", end.join(lines), LOG)
+
+
+def test_clean_lines_do_become_columns(tmp_path: Path) -> None:
+    """Were all left to the line parser, nothing above would show it."""
+    texts = {
+        "csv": f'{NOW_S},u1,i1,view,9.95,,"v, 1",phone,\n{NOW_S}.5,ü,i2,,,k,,,b\n',
+        "iso8601": (
+            "2016-03-14T13:00:00Z,u1,i1,view,,,,,\n2016-03-14 13:00:00.123,u2,i1,view,,,,,\n"
+        ),
+    }
+    for name in ("csv", "iso8601"):
+        source = SOURCES[name]
+        text = ",".join(HEADER) + "\n" + texts[name]
+        assert _left_to_lines(tmp_path / "a", text, source) == 0
+    lines = f'{{"event_time":{NOW_S}.5,"who":{{"id":7}},"item":"i","price":1.5,"x":[{{}}]}}\n'
+    assert _left_to_lines(tmp_path / "b", lines, JSON["json"]) == 0
+    log = 'h - - [14/Mar/2016:13:00:00 +0100] "GET /a HTTP/1.1" 200 512 "-" "agent"\n'
+    assert _left_to_lines(tmp_path / "c", log, LOG) == 0
+    assert _left_to_lines(tmp_path / "d", log + "odd\n", LOG) == 1
+
+
+def _left_to_lines(path: Path, text: str, source: Source) -> int:
+    """How many lines the line parser is asked for."""
+    path.write_text(text, encoding="utf-8")
+    asked_for: list[str] = []
+    parser = type(source).parser
+
+    def counting(self: Any, header: str | None, name: str) -> Callable[[str], Any]:
+        parse = parser(self, header, name)
+
+        def counted(line: str) -> Any:
+            asked_for.append(line)
+            return parse(line)
+
+        return counted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(source), "parser", counting)
+        list(file_batches(path, "a", HOUR, BOUNDS, source, "utf-8", RULES))
+    return len(asked_for)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-(10**15), 10**16),
+            st.text(min_size=1),
+            st.sampled_from(["view", "b'uy", "k\\"]),
+            st.none() | st.floats(allow_nan=False, allow_infinity=False),
+            st.none() | st.text(min_size=1),
+        ),
+        min_size=1,
+    )
+)
+def test_keys_of_columns_are_those_of_records(records: list[tuple[Any, ...]]) -> None:
+    times, users, kinds, numbers, visits = zip(*records, strict=True)
+    n = len(records)
+    make = event_maker("us", Hour(0), "view", ())
+    events = make(
+        TextColumns(
+            np.arange(n),
+            {
+                "event_time": pa.array(["0"] * n),
+                "user_id": pa.array(["u"] * n),
+                "item_id": pa.array(["i"] * n),
+            },
+            {},
+        )
+    )
+    events = events._replace(
+        event_time_us=np.array(times),
+        user_id=pa.array(users),
+        event_type=pa.array(kinds),
+        value=pa.array(numbers, pa.float64()),
+        given_session=pa.array(visits, pa.string()),
+    )
+    keys = content_keys(events).to_pylist()
+    for nth, (time_us, user, kind, number, visit) in enumerate(records):
+        event = ParsedEvent(time_us, user, "i", kind, number, visit, {}, None)
+        assert keys[nth] == content_key(event)
+
+
+@pytest.mark.nightly
+def test_a_million_random_records_are_the_same_both_ways(tmp_path: Path) -> None:
+    rng = random.Random(SEED)
+    records = int(os.environ.get("HOURGLASS_TEST_RECORDS", "1000000"))
+    columns = (TIMES, IDS, IDS, KINDS, NUMBERS, IDS, TEXTS, TEXTS, TEXTS)
+    per_file = 20_000
+    for _ in range(records // per_file):
+        name = rng.choice([name for name in SOURCES if name != "no key"])
+        source: Any = SOURCES[name]
+        lines = [source.delimiter.join(HEADER)] if source.has_header else []
+        for _ in range(per_file):
+            fields = [rng.choice(c) if rng.random() < 0.05 else c[0] for c in columns]
+            style = rng.randrange(6) if rng.random() < 0.1 else 0
+            lines.append(csv_line(fields, source.delimiter, source.quote or '"', style))
+        path = tmp_path / "many.csv"
+        path.write_text("\n".join(lines), encoding="utf-8", newline="")
+        assert fast_rows(path, source, "utf-8", RULES, 1 << 18) == slow_rows(
+            path, source, "utf-8", RULES
+        )
