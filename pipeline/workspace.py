@@ -71,7 +71,11 @@ class CommandContext:
     def compute(self) -> Compute:
         """Where steps are computed; it starts or joins Spark once one needs it."""
         if "compute" not in self._opened:
-            self._opened["compute"] = Compute(self._start_spark, self.settings.spark.from_mib)
+            self._opened["compute"] = Compute(
+                self._start_spark,
+                self.settings.spark.from_mib,
+                self.settings.spark.master.startswith("local"),
+            )
         compute: Compute = self._opened["compute"]
         return compute
 

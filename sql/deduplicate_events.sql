@@ -71,14 +71,30 @@ records AS (
     FROM first_told
 ),
 
+-- Most keys are those of a single record, which nothing need be compared with.
+shared_keys AS (
+    SELECT event_key
+    FROM records
+    GROUP BY event_key
+    HAVING COUNT(*) > 1
+),
+
 judged AS (
     SELECT
-        *,
-        LAG(hour) OVER (
-            PARTITION BY event_key
-            ORDER BY hour, event_time, source_file, line, age
+        records.*,
+        LAG(records.hour) OVER (
+            PARTITION BY records.event_key
+            ORDER BY
+                records.hour, records.event_time, records.source_file, records.line, records.age
         ) AS told_hour
     FROM records
+    SEMI JOIN shared_keys ON records.event_key = shared_keys.event_key
+    UNION ALL
+    SELECT
+        records.*,
+        NULL AS told_hour
+    FROM records
+    ANTI JOIN shared_keys ON records.event_key = shared_keys.event_key
 )
 
 SELECT

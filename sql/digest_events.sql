@@ -21,21 +21,45 @@ WITH hashed AS (
             given_session IS NULL,
             given_session,
             CAST(CARDINALITY(context) AS INT),
-            ARRAY_SORT(MAP_ENTRIES(context)),
+            -- A single field is in order, and sorting costs as much as all the rest.
+            IF(
+                CARDINALITY(context) > 1,
+                ARRAY_SORT(MAP_ENTRIES(context)),
+                MAP_ENTRIES(context)
+            ),
             event_key
         ) AS content
     FROM kept
 ),
 
+ties AS (
+    SELECT
+        user_id,
+        event_time
+    FROM kept
+    GROUP BY user_id, event_time
+    HAVING COUNT(*) > 1
+),
+
 ranked AS (
     SELECT
-        hour,
-        content,
+        hashed.hour,
+        hashed.content,
         ROW_NUMBER() OVER (
-            PARTITION BY hour, user_id, event_time
-            ORDER BY source_file, line, event_key
+            PARTITION BY hashed.hour, hashed.user_id, hashed.event_time
+            ORDER BY hashed.source_file, hashed.line, hashed.event_key
         ) AS tie_rank
     FROM hashed
+    SEMI JOIN ties
+        ON hashed.user_id = ties.user_id AND hashed.event_time = ties.event_time
+    UNION ALL
+    SELECT
+        hashed.hour,
+        hashed.content,
+        1 AS tie_rank
+    FROM hashed
+    ANTI JOIN ties
+        ON hashed.user_id = ties.user_id AND hashed.event_time = ties.event_time
 )
 
 SELECT

@@ -7,8 +7,6 @@ times its size is left to Spark in time.
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,8 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.engine.duck import duck_statement, explained, open_duck
 from pipeline.engine.engine import Batches, Engine, Frame, Parameter, TooLargeError
-from pipeline.engine.spark_hash import hash_rows
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import (
     HourFile,
@@ -29,9 +27,7 @@ from pipeline.lake.parquet_files import (
     unpacked_bytes,
     write_rows_by_hour,
 )
-from pipeline.lake.sql import statement
 from pipeline.lake.tables import TableSpec
-from pipeline.process.interrupts import is_interrupted
 from pipeline.spark.compute import Compute
 
 if TYPE_CHECKING:
@@ -39,28 +35,9 @@ if TYPE_CHECKING:
 
 # A table file holds about as much as a raw file of so many times its size.
 _RAW_PER_TABLE_BYTE = 4
-# More threads than this wait for one another on what is small.
-_MAX_THREADS = 4
 _ROWS_PER_BATCH = 1 << 12
 # DuckDB's buffers alone take this.
 _LEAST_MEMORY_BYTES = 128 << 20
-_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
-    # Nothing is fetched from anywhere, and no name in a query is that of a variable here.
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "python_enable_replacements": False,
-    # As Spark orders them.
-    "default_null_order": "nulls_first",
-    # What does not fit memory is left to Spark, which has a folder for it.
-    "temp_directory": "",
-}
-# What the SQL of the transforms asks of Spark and DuckDB calls otherwise.
-_AS_SPARK_HAS_IT = """
-SET TimeZone = 'UTC';
-CREATE MACRO UNIX_MICROS(moment) AS EPOCH_US(moment);
-"""
-_MARKER = re.compile(r"(?<![:\w]):(\w+)")
-_COMMENT = re.compile(r"--[^\n]*")
 
 
 @dataclass(frozen=True)
@@ -150,21 +127,12 @@ class InProcessEngine(Engine):
         return ArrowFrame(pa.Table.from_batches(batches, schema))
 
     def query(self, name: str, views: Mapping[str, Frame], **parameters: Parameter) -> Frame:
-        import duckdb
-
         for view, frame in views.items():
             self.connection.register(view, _rows_of(frame))
         try:
-            text = _COMMENT.sub("", statement(name))
-            result = self.connection.sql(_MARKER.sub(r"$\1", text), params=parameters)
-            rows = result.to_arrow_table()
-        except duckdb.OutOfMemoryException as error:
-            raise TooLargeError from error
-        except (duckdb.Error, RuntimeError) as error:
-            # DuckDB looks for signals while it works, and reports them as an error of its own.
-            if is_interrupted():
-                raise KeyboardInterrupt from error
-            raise
+            with explained():
+                result = self.connection.sql(duck_statement(name), params=parameters)
+                rows = result.to_arrow_table()
         finally:
             for view in views:
                 self.connection.unregister(view)
@@ -201,41 +169,11 @@ def _as_spark_types(rows: pa.Table) -> pa.Table:
 @contextmanager
 def in_process(compute: Compute) -> Iterator[InProcessEngine]:
     """An engine that is closed again in the end; if it gives up, nothing of it is left."""
-    import duckdb
-    from duckdb.func import FunctionNullHandling, PythonUDFType
-
-    limits: dict[str, str | bool | int | float | list[str]] = {
-        "threads": min(_usable_cores(), _MAX_THREADS),
-        "memory_limit": f"{max(compute.memory_bytes, _LEAST_MEMORY_BYTES) >> 20}MiB",
-    }
-    settings = _SETTINGS | limits
-    connection = duckdb.connect(":memory:", config=settings)
-    try:
-        connection.execute(_AS_SPARK_HAS_IT)
-        connection.create_function(
-            "XXHASH64",
-            _hashes,
-            None,
-            "BIGINT",
-            type=PythonUDFType.ARROW,
-            null_handling=FunctionNullHandling.SPECIAL,
-        )
+    # What does not fit memory is left to an engine that has a folder for it.
+    with open_duck(compute.memory_bytes) as connection:
         engine = InProcessEngine(compute, connection)
         try:
             yield engine
         except TooLargeError:
             engine.remove_staged()
             raise
-    finally:
-        connection.close()
-
-
-def _usable_cores() -> int:
-    """The cores that this process may use; not all systems tell."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _hashes(*columns: pa.ChunkedArray) -> pa.Array:
-    return pa.array(hash_rows(columns))

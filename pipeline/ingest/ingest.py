@@ -126,7 +126,13 @@ def ingest(
                 finally:
                     shutil.rmtree(staging, ignore_errors=True)
 
-            summary, closed = run_on_engine(compute, _likely_bytes(intake.arrivals), take_in)
+            spill = settings.path("scratch") / f"spilled-{uuid.uuid4().hex}"
+            try:
+                summary, closed = run_on_engine(
+                    compute, _likely_bytes(intake.arrivals), take_in, spill
+                )
+            finally:
+                shutil.rmtree(spill, ignore_errors=True)
             unreadable = [*unreadable, *closed]
     sentences = tuple(map(str, unreadable))
     if sentences and not summary.files and not summary.known_files:

@@ -80,6 +80,13 @@ def write_rows_by_hour(rows: pa.Table, schema: pa.Schema, folder_uri: str) -> li
     return sorted(_written(HourWriter(folder_uri), iter(rows.take(order).to_batches()), schema))
 
 
+def write_sorted_by_hour(
+    batches: Iterator[pa.RecordBatch], schema: pa.Schema, folder_uri: str
+) -> list[HourFile]:
+    """As :func:`write_by_hour`, of rows that come sorted by hour."""
+    return sorted(_written(HourWriter(folder_uri), batches, schema))
+
+
 def read_by_hour(spark: SparkSession, schema: pa.Schema, files: Sequence[HourFile]) -> DataFrame:
     """Rows of the files; the columns are those of ``schema``."""
     from pyspark.sql.pandas.types import from_arrow_schema

@@ -29,16 +29,28 @@ class Compute:
         start: starts a Spark session, or joins one.
         from_mib: the size of a step's input files from which on Spark computes it (see
             ``spark.from_mib`` of the settings).
+        on_one_machine: whether Spark would have no more than this machine.
     """
 
-    def __init__(self, start: Callable[[], SparkSession], from_mib: int) -> None:
+    def __init__(
+        self, start: Callable[[], SparkSession], from_mib: int, on_one_machine: bool = False
+    ) -> None:
         self._start = start
+        self._on_one_machine = on_one_machine
         self._from_bytes = from_mib << 20
         self._session: SparkSession | None = None
 
     def is_small(self, input_bytes: int, rows: int = 0) -> bool:
         """Whether a step that reads files of this size is computed in this process."""
         return input_bytes < self._from_bytes and rows * _MIN_BYTES_PER_ROW <= self._from_bytes
+
+    @property
+    def may_spill(self) -> bool:
+        """Whether what memory does not hold may be computed here all the same, by way of the disk.
+
+        Not where Spark is to compute everything.
+        """
+        return self._on_one_machine and self._from_bytes > 0
 
     @property
     def memory_bytes(self) -> int:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -24,7 +25,9 @@ from landing_place import Place
 from staging import NO_SPARK, no_spark
 from test_deliveries import DELIVERIES, random_logs
 
+from pipeline.engine import duck
 from pipeline.engine import in_process as in_process_engine
+from pipeline.engine import on_disk as on_disk_engine
 from pipeline.engine.choice import run_on_engine
 from pipeline.engine.engine import Engine, TooLargeError
 from pipeline.engine.in_process import ArrowFrame
@@ -69,6 +72,20 @@ EVENT_ROWS = st.fixed_dictionaries(
 )
 
 
+class OnDisk(Compute):
+    """Takes nothing for small, so that all goes by way of the disk."""
+
+    def is_small(self, input_bytes: int, rows: int = 0) -> bool:
+        return False
+
+
+ON_DISK = OnDisk(no_spark, from_mib=1, on_one_machine=True)
+
+
+def frame_of(engine: Engine, rows: pa.Table) -> Any:
+    return engine.made_from(rows, lambda batches: batches, rows.schema, Path())
+
+
 def digests(engine: Engine, frame: Any) -> dict[int, str]:
     return {
         r.hour_index: r.digest for r in engine.query("digest_events", {"kept": frame}).collect()
@@ -89,6 +106,11 @@ def test_digests_are_those_of_spark(on_spark: Compute, rows: list[dict[str, Any]
     )
     here = run_on_engine(NO_SPARK, 0, lambda engine: digests(engine, ArrowFrame(table)))
     assert here == by_spark
+    with TemporaryDirectory() as spill:
+        by_way_of_disk = run_on_engine(
+            ON_DISK, 0, lambda engine: digests(engine, frame_of(engine, table)), Path(spill)
+        )
+    assert by_way_of_disk == by_spark
     assert len(here) == len(rows) + 1
 
 
@@ -139,7 +161,10 @@ def compare(folder: Path, on_spark: Compute, seed: int, runs: int) -> None:
         "key_window": rng.choice(["2h", "all"]),
         "max_lateness": "3h" if seed % 2 else None,
     }
-    places = [Place(folder / "here", NO_SPARK), Place(folder / "spark", on_spark)]
+    places = [
+        Place(folder / name, compute)
+        for name, compute in (("here", NO_SPARK), ("disk", ON_DISK), ("spark", on_spark))
+    ]
     for place in places:
         place.set_rules(**rules)
     repeated = let_in = 0
@@ -153,8 +178,8 @@ def compare(folder: Path, on_spark: Compute, seed: int, runs: int) -> None:
                 path.write_bytes(content)
                 os.utime(path, (_MODIFIED_S + nth, _MODIFIED_S + nth))
             summaries.append(place.ingest(late=late))
-        assert summaries[0] == summaries[1]
-        assert tables(places[0]) == tables(places[1])
+        assert summaries[0] == summaries[1] == summaries[2]
+        assert tables(places[0]) == tables(places[1]) == tables(places[2])
         let_in += summaries[0].late
         repeated += len(places[0].rows(REPEATED_KEYS))
     assert places[0].events()
@@ -312,9 +337,46 @@ def test_a_signal_within_a_query_is_no_fault_of_the_query(monkeypatch: pytest.Mo
 
     with pytest.raises(duckdb.BinderException):
         run_on_engine(NO_SPARK, 0, run)
-    monkeypatch.setattr(in_process_engine, "is_interrupted", lambda: True)
+    monkeypatch.setattr(duck, "is_interrupted", lambda: True)
     with pytest.raises(KeyboardInterrupt):
         run_on_engine(NO_SPARK, 0, run)
+
+
+def test_what_memory_does_not_hold_goes_by_way_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rows as in memory, of files too large for it; what was spilled is gone again."""
+    monkeypatch.setattr(on_disk_engine, "_MEMORY_BYTES", 128 << 20)
+    rng = random.Random(0)
+    lines = [
+        f"{H0.index * 3600 - n % 7200},u{n % 900},i{rng.randrange(99)},{n % 7},k{n % 70_000},pc"
+        for n in range(80_000)
+    ]
+    places = [Place(tmp_path / "here", NO_SPARK), Place(tmp_path / "disk", ON_DISK)]
+    for place in places:
+        for file in range(4):
+            place.put(f"{file}.csv", *lines[file::4])
+            os.utime(place.landing / f"{file}.csv", (_MODIFIED_S, _MODIFIED_S))
+        summary = place.ingest()
+        assert (summary.records, summary.accepted) == (80_000, 70_000)
+    assert tables(places[0]) == tables(places[1])
+    assert not list(places[1].settings.path("scratch").glob("spilled-*"))
+
+
+def test_a_disk_that_is_full_is_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, ON_DISK)
+    place.put("a.csv", f"{H0.index * 3600},u,i,,,")
+
+    def full(*_: Any) -> None:
+        raise duckdb.IOException("Could not write all bytes to file: No space left on device")
+
+    monkeypatch.setattr(on_disk_engine.OnDiskEngine, "_table", full)
+    with pytest.raises(HourglassError, match="no space is left on the disk"):
+        place.ingest()
+    assert not place.rows(SOURCE_FILES)
+    assert not list(place.settings.path("scratch").glob("spilled-*"))
 
 
 @pytest.mark.parametrize("by_night", [False, pytest.param(True, marks=pytest.mark.nightly)])

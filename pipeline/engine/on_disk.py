@@ -1,0 +1,195 @@
+"""This process as an engine for more than its memory holds: tables of DuckDB that may spill.
+
+A frame is a query that is computed where it is used; what a SQL file makes is kept as a table.
+On one machine that costs a fraction of what Spark does, whose rows travel between processes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pyarrow as pa
+
+from pipeline.engine.duck import duck_statement, explained, open_duck
+from pipeline.engine.engine import Batches, Engine, Frame, Parameter, TooLargeError
+from pipeline.lake.lake import Lake
+from pipeline.lake.parquet_files import HourFile, remove_files, write_sorted_by_hour
+from pipeline.lake.tables import TableSpec
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+# With Python, Arrow and the rows on their way it stays well below 1.5 GB.
+_MEMORY_BYTES = 512 << 20
+_ROWS_PER_BATCH = 1 << 16
+_WIDE = ("HUGEINT", "DECIMAL")
+
+
+@dataclass(frozen=True)
+class QueryFrame(Frame):
+    """Rows that a query gives."""
+
+    connection: DuckDBPyConnection
+    text: str
+
+    def where(self, flag: str) -> Frame:
+        """See :class:`Frame`; so for all methods."""
+        return self._from(f"SELECT * FROM ({self.text}) WHERE {_name(flag)}")
+
+    def where_not(self, flag: str) -> Frame:
+        return self._from(f"SELECT * FROM ({self.text}) WHERE NOT {_name(flag)}")
+
+    def where_in(self, column: str, values: Collection[str]) -> Frame:
+        return self._from(f"SELECT * FROM ({self.text}) WHERE {_is_in(column, values)}")
+
+    def where_not_in(self, column: str, values: Collection[str]) -> Frame:
+        return self._from(f"SELECT * FROM ({self.text}) WHERE NOT {_is_in(column, values)}")
+
+    def select(self, *columns: str) -> Frame:
+        return self._from(f"SELECT {', '.join(map(_name, columns))} FROM ({self.text})")
+
+    def union(self, other: Frame) -> Frame:
+        return self._from(f"({self.text}) UNION ALL ({_text_of(other)})")
+
+    def none(self) -> Frame:
+        return self._from(f"SELECT * FROM ({self.text}) LIMIT 0")
+
+    def is_empty(self) -> bool:
+        with explained():
+            rows = self.connection.sql(f"SELECT 1 FROM ({self.text}) LIMIT 1").fetchall()
+        return not rows
+
+    def collect(self) -> list[Any]:
+        with explained():
+            rows = self.connection.sql(self.text).to_arrow_table()
+        return [SimpleNamespace(**row) for row in rows.to_pylist()]
+
+    @contextmanager
+    def computed_once(self) -> Iterator[Frame]:
+        yield self
+
+    def _from(self, text: str) -> QueryFrame:
+        return QueryFrame(self.connection, text)
+
+
+def _text_of(frame: Frame) -> str:
+    return cast("QueryFrame", frame).text
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _literal(value: Parameter) -> str:
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value)
+
+
+def _is_in(column: str, values: Collection[str]) -> str:
+    if not values:
+        return "FALSE"
+    return f"{_name(column)} IN ({', '.join(map(_literal, values))})"
+
+
+@dataclass
+class OnDiskEngine(Engine):
+    """Runs everything here, in bounded memory."""
+
+    connection: DuckDBPyConnection
+    _numbers: Iterator[int] = field(default_factory=itertools.count, init=False)
+    _staged: list[HourFile] = field(default_factory=list, init=False)
+
+    def texts(self, column: str, values: Collection[str]) -> Frame:
+        """See :class:`Engine`; so for all methods."""
+        rows = pa.table({column: pa.array(list(values), pa.string())})
+        return self._table_of(pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches()))
+
+    def read_files(self, schema: pa.Schema, files: Sequence[HourFile]) -> Frame:
+        if any("://" in file.path for file in files):
+            # DuckDB has no file system for it here.
+            raise TooLargeError
+        columns = ", ".join(map(_name, schema.names))
+        empty = _text_of(self._table_of(pa.RecordBatchReader.from_batches(schema, iter(()))))
+        if not files:
+            return QueryFrame(self.connection, f"SELECT {columns} FROM ({empty})")
+        paths = ", ".join(_literal(file.path) for file in files)
+        # Files of earlier versions lack columns that were added later; the empty rows have them.
+        rows = f"SELECT * FROM read_parquet([{paths}], union_by_name = true)"
+        text = f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {rows})"
+        return QueryFrame(self.connection, text)
+
+    def made_from(
+        self,
+        inputs: pa.Table,
+        make: Callable[[Batches], Batches],
+        schema: pa.Schema,
+        folder: Path,  # noqa: ARG002 - the database has a folder of its own
+    ) -> Frame:
+        batches = make(iter(inputs.to_batches()))
+        return self._table_of(pa.RecordBatchReader.from_batches(schema, batches))
+
+    def query(self, name: str, views: Mapping[str, Frame], **parameters: Parameter) -> Frame:
+        for view, frame in views.items():
+            self.connection.execute(
+                f"CREATE OR REPLACE TEMP VIEW {_name(view)} AS {_text_of(frame)}"
+            )
+        text = duck_statement(name)
+        for parameter, value in parameters.items():
+            text = text.replace(f"${parameter}", _literal(value))
+        with explained():
+            described = self.connection.execute(f"DESCRIBE ({text})").fetchall()
+            # DuckDB adds whole numbers up in more bits than Spark has for them.
+            columns = [
+                f"CAST({_name(column)} AS BIGINT) AS {_name(column)}"
+                if kind.startswith(_WIDE)
+                else _name(column)
+                for column, kind, *_ in described
+            ]
+            return self._table(f"SELECT {', '.join(columns)} FROM ({text})")
+
+    def stage(self, lake: Lake, frame: Frame, spec: TableSpec) -> list[HourFile]:
+        columns = ", ".join(map(_name, spec.schema.names))
+        with explained():
+            sorted_rows = f"SELECT {columns} FROM ({_text_of(frame)}) ORDER BY hour"
+            rows = self.connection.sql(sorted_rows).to_arrow_reader(_ROWS_PER_BATCH)
+            files = write_sorted_by_hour(iter(rows), spec.schema, lake.staging(spec))
+        self._staged += files
+        return files
+
+    def remove_staged(self) -> None:
+        """Remove the files that were written, of which no table may know."""
+        remove_files(self._staged)
+
+    def _table_of(self, rows: pa.RecordBatchReader) -> QueryFrame:
+        view = f"arriving_{next(self._numbers)}"
+        self.connection.register(view, rows)
+        try:
+            with explained():
+                return self._table(f"SELECT * FROM {view}")
+        finally:
+            self.connection.unregister(view)
+
+    def _table(self, text: str) -> QueryFrame:
+        table = f"rows_{next(self._numbers)}"
+        self.connection.execute(f"CREATE TEMP TABLE {table} AS {text}")
+        return QueryFrame(self.connection, f"SELECT * FROM {table}")
+
+
+@contextmanager
+def on_disk(spill: Path) -> Iterator[OnDiskEngine]:
+    """An engine that keeps in ``spill`` what memory does not hold."""
+    spill.mkdir(parents=True, exist_ok=True)
+    with open_duck(_MEMORY_BYTES, spill) as connection:
+        engine = OnDiskEngine(connection)
+        try:
+            yield engine
+        except TooLargeError:
+            engine.remove_staged()
+            raise
