@@ -134,8 +134,8 @@ class IngestSettings(Section):
     max_expansion: int = Field(
         200,
         ge=1,
-        description="a gzip file is read up to this many times its size (16 MiB always), the rest "
-        "is refused",
+        description="a packed file is read up to this many times its size (16 MiB always), the "
+        "rest is refused",
     )
 
 

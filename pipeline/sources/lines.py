@@ -1,25 +1,19 @@
-"""The lines of a raw file, plain or gzip, whatever state the file is in."""
+"""The lines of a raw file, plain or packed, whatever state the file is in."""
 
 from __future__ import annotations
 
 import codecs
-import gzip
-import os
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from pipeline.contained_files import open_inside
 from pipeline.errors import HourglassError, UsageError
+from pipeline.sources.compression import Chunks, Damage, unpacked
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_BOM = b"\xef\xbb\xbf"
-_CHUNK_BYTES = 1 << 16
 _MOST_BYTES_PER_CHAR = 4
-# A gzip file may hold this much whatever its size: reading it costs nothing.
-_SMALL_BYTES = 16 << 20
 _NOT_EMPTY = re.compile(rb"[^\n]+")
 
 
@@ -52,12 +46,13 @@ def read_lines(
 ) -> Iterator[Line]:
     r"""Every line of a file that is not blank, in order, in bounded memory.
 
-    Lines end in ``\n`` or ``\r\n``, the last one possibly in neither.  Gzip is told by its first
-    bytes, not by the file's name, and may have several members.  A byte order mark is dropped.  A
-    line comes with a reason when it is not valid in the encoding, holds a NUL byte, or is longer
-    than ``max_record_chars`` (its first part is then its text).  Where a gzip stream ends early
-    or is damaged, the lines before that come as ever and one more, with a reason, closes them: so
-    too where it holds more than ``max_expansion`` times the file's size (16 MiB are always read).
+    Lines end in ``\n`` or ``\r\n``, the last one possibly in neither.  Gzip, bzip2, xz, zstd and
+    lz4 are told by the first bytes, not by the file's name, and may have several streams.  A byte
+    order mark is dropped.  A line comes with a reason when it is not valid in the encoding, holds
+    a NUL byte, or is longer than ``max_record_chars`` (its first part is then its text).  Where a
+    stream ends early or is damaged, the lines before that come as ever and one more, with a
+    reason, closes them: so too where it holds more than ``max_expansion`` times the file's size
+    (16 MiB are always read).
     With ``root`` the file must lie below it, both resolved, and no link on the way is followed.
 
     Raises:
@@ -67,7 +62,7 @@ def read_lines(
     encoding = line_encoding(encoding)
     try:
         with path.open("rb") if root is None else open_inside(root, path) as raw:
-            yield from _split(_chunks(raw, max_expansion), encoding, max_record_chars)
+            yield from _split(unpacked(raw, max_expansion), encoding, max_record_chars)
     except OSError as error:
         raise UnreadableFileError(path, error.strerror or str(error)) from error
 
@@ -92,49 +87,15 @@ def line_encoding(encoding: str) -> str:
     return name
 
 
-class _Damage(NamedTuple):
-    """The end of what is read of a stream that should have gone on, and in what way."""
-
-    how: str
-
-
-def _chunks(raw: IO[bytes], max_expansion: int | None) -> Iterator[bytes | _Damage]:
-    magic = raw.read(len(_GZIP_MAGIC))
-    raw.seek(0)
-    if magic != _GZIP_MAGIC:
-        while chunk := raw.read(_CHUNK_BYTES):
-            yield chunk
-        return
-    left = None
-    if max_expansion is not None:
-        left = max(os.fstat(raw.fileno()).st_size * max_expansion, _SMALL_BYTES)
-    try:
-        with gzip.GzipFile(fileobj=raw) as stream:
-            # read1, because read would throw away what it has when the stream breaks off.
-            while chunk := stream.read1(_CHUNK_BYTES):
-                if left is not None:
-                    left -= len(chunk)
-                    if left < 0:
-                        yield _Damage(
-                            f"holds over {max_expansion} times its size (ingest.max_expansion)"
-                        )
-                        return
-                yield chunk
-    except EOFError:
-        yield _Damage("is cut off")
-    except (zlib.error, gzip.BadGzipFile):
-        yield _Damage("is damaged")
-
-
-def _split(chunks: Iterator[bytes | _Damage], encoding: str, most_chars: int) -> Iterator[Line]:
+def _split(chunks: Chunks, encoding: str, most_chars: int) -> Iterator[Line]:
     most_bytes = most_chars * _MOST_BYTES_PER_CHAR + 1
     number = 0
     rest = b""
     first = True
     for chunk in chunks:
-        if isinstance(chunk, _Damage):
+        if isinstance(chunk, Damage):
             text = _escaped(rest, encoding)[:most_chars]
-            yield Line(number + 1, text, f"gzip stream {chunk.how} after line {number}")
+            yield Line(number + 1, text, f"{chunk.how} after line {number}")
             return
         content = rest + chunk
         if first and (b"\n" in content or len(content) >= len(_UTF8_BOM)):

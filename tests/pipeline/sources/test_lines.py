@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.sources import lines as lines_module
+from pipeline.sources import compression
 from pipeline.sources.lines import Line, read_lines
 
 
@@ -188,7 +188,7 @@ def test_lines_are_those_of_a_plain_split(
     path = tmp_path_factory.getbasetemp() / "split"
     path.write_bytes(text.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines_module, "_CHUNK_BYTES", chunk_bytes)
+        patch.setattr(compression, "CHUNK_BYTES", chunk_bytes)
         split = list(read_lines(path))
     expected = [
         Line(number, line.removesuffix("\r"), None)
