@@ -6,11 +6,12 @@ import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from pipeline.contained_files import open_inside
 from pipeline.errors import HourglassError, UsageError
 from pipeline.sources.compression import Chunks, Damage, unpacked
+from pipeline.sources.file_kinds import HEAD_BYTES, kind_of_file
 
 _UTF8_BOM = b"\xef\xbb\xbf"
 _MOST_BYTES_PER_CHAR = 4
@@ -22,6 +23,14 @@ class UnreadableFileError(HourglassError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: cannot be read: {reason}")
+        self.reason = reason
+
+
+class WrongKindError(UnreadableFileError):
+    """A file that is of another kind than the source reads; ``reason`` says of which."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        HourglassError.__init__(self, f"{path}: {reason}")
         self.reason = reason
 
 
@@ -56,13 +65,14 @@ def read_lines(
     With ``root`` the file must lie below it, both resolved, and no link on the way is followed.
 
     Raises:
-        UnreadableFileError: the file cannot be opened or read.
+        UnreadableFileError: the file cannot be opened or read, or is no text but of another kind.
         UsageError: the encoding is unknown, or does not write a newline as one byte.
     """
     encoding = line_encoding(encoding)
     try:
         with path.open("rb") if root is None else open_inside(root, path) as raw:
-            yield from _split(unpacked(raw, max_expansion), encoding, max_record_chars)
+            chunks = _of_text(raw, unpacked(raw, max_expansion), path)
+            yield from _split(chunks, encoding, max_record_chars)
     except OSError as error:
         raise UnreadableFileError(path, error.strerror or str(error)) from error
 
@@ -85,6 +95,24 @@ def line_encoding(encoding: str) -> str:
             "convert the files to utf-8"
         )
     return name
+
+
+def _of_text(raw: IO[bytes], chunks: Chunks, path: Path) -> Chunks:
+    """The same chunks of a file; none of one whose first bytes are those of no text."""
+    first: list[bytes | Damage] = []
+    head = b""
+    for chunk in chunks:
+        first.append(chunk)
+        if isinstance(chunk, Damage):
+            break
+        head += chunk[:HEAD_BYTES]
+        if len(head) >= HEAD_BYTES:
+            break
+    kind = kind_of_file(raw, head[:HEAD_BYTES])
+    if kind is not None:
+        raise WrongKindError(path, kind.reason)
+    yield from first
+    yield from chunks
 
 
 def _split(chunks: Chunks, encoding: str, most_chars: int) -> Iterator[Line]:
