@@ -24,6 +24,8 @@ from pipeline.sources.base import (
     refuse_all,
 )
 from pipeline.sources.lines import Line, UnreadableFileError, read_lines
+from pipeline.sources.tables.reading import TableLine, TableReading
+from pipeline.sources.tables.source import TableSource
 
 _ROWS_PER_BATCH = 20_000
 TOO_LATE = "event_time is more than ingest.max_lateness before the file's arrival"
@@ -107,8 +109,16 @@ def file_rows(
     arrival_us = arrival.index * US_PER_HOUR
     nothing = (None,) * 8
     try:
+        if isinstance(source, TableSource):
+            with source.opened(path, source_file, root, rules.max_record_chars) as table:
+                yield from _rows_of_records(
+                    _of_table(table), source_file, arrival_us, bounds, rules
+                )
+            return
         lines = read_lines(path, encoding, rules.max_record_chars, rules.max_expansion, root)
-        yield from _rows_of_records(lines, source_file, arrival_us, bounds, source, rules)
+        yield from _rows_of_records(
+            _of_text(lines, source, source_file), source_file, arrival_us, bounds, rules
+        )
     except UnreadableFileError as error:
         yield (
             "unreadable", arrival_us, *nothing, source_file, None,
@@ -116,22 +126,42 @@ def file_rows(
         )  # fmt: skip
 
 
+class _Records(NamedTuple):
+    """What reads the records of a file, these, and what is wrong with the file as a whole."""
+
+    parse: Callable[[Any], ParsedEvent | Refusal]
+    lines: Iterator[Line] | Iterator[TableLine]
+    fault: str | None = None
+
+
+def _of_text(lines: Iterator[Line], source: Source, source_file: str) -> _Records:
+    parse, lines, fault = _after_header(lines, source, source_file)
+    return _Records(lambda line: parse(line.text), lines, fault)
+
+
+def _of_table(table: TableReading) -> _Records:
+    try:
+        return _Records(table.line_parser(), table.lines())
+    except HeaderError as error:
+        refusal = Refusal(error.reason)
+        return _Records(lambda _line: refusal, table.refused_lines(), error.fault)
+
+
 def _rows_of_records(
-    lines: Iterator[Line],
+    records_of_file: _Records,
     source_file: str,
     arrival_us: int,
     bounds: Bounds,
-    source: Source,
     rules: IngestSettings,
 ) -> Iterator[tuple[Any, ...]]:
     nothing = (None,) * 8
     records = late = unreadable = 0
     last_reason = None
-    parse, lines, fault = _after_header(lines, source, source_file)
+    parse, lines, fault = records_of_file
     earliest_us = Hour.parse(rules.earliest).index * US_PER_HOUR
     for line in lines:
         records += 1
-        event = Refusal(line.reason) if line.reason else parse(line.text)
+        event = Refusal(line.reason) if line.reason else parse(line)
         if line.reason or event == STRAY_RETURN:
             unreadable += 1
             last_reason = line.reason or STRAY_RETURN.reason
