@@ -90,9 +90,8 @@ class SourceSettings(Section):
 
     name: str = Field(
         "simulator",
-        description="the format: delimited, json_lines, parquet, orc, avro, or one of the known "
-        "logs (access_log, deskdrop, gharchive, movielens, simulator, taobao, wikipedia, "
-        "yoochoose)",
+        description="the format: delimited, json_lines, parquet, orc, avro, access_log, or one of "
+        "the known logs, such as movielens; docs/reference/sources.md has them all",
     )
     path: LocalPath = Field(Path("work/landing"), description="file or folder of the raw logs")
     pattern: str = Field("**/*", description="glob, below path, of the files to ingest")
