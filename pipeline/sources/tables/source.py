@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.contained_files import open_inside
+from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.sources.base import ParsedEvent, Parser, Refusal
 from pipeline.sources.json_lines import JsonLinesSource
@@ -107,6 +108,7 @@ class TableSource:
 
         Raises:
             UnreadableFileError: it cannot be opened, or is no whole file of this format.
+            UsageError: a package that reads the format is missing.
         """
 
         def again() -> AbstractContextManager[TableFile]:
@@ -137,6 +139,11 @@ class TableSource:
                     table = open_table(raw)
                 except NotATableError as error:
                     raise WrongKindError(path, str(error)) from error
+                except ImportError as error:
+                    raise UsageError(
+                        f"source {self.name!r} needs the package {error.name}: hourglass doctor "
+                        "says how to install what is missing"
+                    ) from error
                 except Exception as error:
                     unless_of_the_system(error)
                     raise WrongKindError(path, f"is no whole {kind} file") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,7 @@ import fastavro
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import UsageError
 from pipeline.settings.settings import ColumnSettings, SourceSettings
 from pipeline.sources import ParsedEvent, Refusal, source_for
 from pipeline.sources.lines import UnreadableFileError
@@ -164,6 +166,14 @@ def test_a_file_whose_head_is_cut_is_named(tmp_path: Path) -> None:
     for content in (content_of(PLAIN, [])[:30], b"Obj\x01"):
         with pytest.raises(UnreadableFileError, match="is no whole Avro file"):
             read(tmp_path, content)
+
+
+def test_a_missing_package_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fastavro", None)
+    with pytest.raises(UsageError, match="source 'avro' needs the package fastavro"):
+        read(tmp_path, content_of(PLAIN, []))
 
 
 def test_the_schema_is_arrows() -> None:
