@@ -25,6 +25,7 @@ from pipeline.quality.checks.suite import SUITE_FOLDER, limit_text
 from pipeline.settings.settings import Duration, Settings
 from pipeline.settings.yaml_text import read_yaml
 from pipeline.simulator import SCENARIOS
+from pipeline.sources.known_logs import KNOWN_LOGS
 from training.cli.main import app
 from training.gate.reasons import CHECKS, OF_NO_CANDIDATE, REASONS, REASONS_BY_STEP
 from training.models import MODEL_NAMES, parameters_class
@@ -386,10 +387,31 @@ def _escaped(text: str) -> str:
     )
 
 
+# Sources
+
+
+def _known_logs() -> str:
+    rows = []
+    for name, log in sorted(KNOWN_LOGS.items()):
+        columns = log.columns
+        rows.append(
+            (
+                f"`{name}`",
+                _help_text(log.about, f"known log {name}"),
+                f"`{log.pattern}`",
+                f"`{columns.user_id}`",
+                f"`{columns.item_id}`",
+                f"`{columns.event_time}`",
+            )
+        )
+    return _table(("source.name", "a record is", "files", "user", "item", "time"), rows)
+
+
 GENERATED: Mapping[str, Callable[[], str]] = {
     "settings": _settings,
     "commands": _commands,
     "options of every command": _global_options,
+    "known logs": _known_logs,
     "tables": _tables,
     "expectations": _expectations,
     "scenarios": _scenarios,

@@ -1,6 +1,7 @@
 -- Add refused records to those of the same hours; ingesting a file again adds nothing, and takes
 -- out what is refused no longer: all else of a file that has grown, and the records let in of one
 -- that had come too late.
+-- Of a row of which one element was let in and another is refused again, the other stays.
 -- in:  refused: rows of `quarantine` that arrived
 --      known: rows of `quarantine`, of these hours and all hours in which the same files had some
 --      grown: source_file of files that arrived with all that was known of them
@@ -37,6 +38,7 @@ ANTI JOIN let_in
         judged.source_file = let_in.source_file
         AND judged.line = let_in.line
         AND judged.reason = :too_late
+        AND NOT judged.is_again
 UNION ALL
 SELECT
     refused.hour,

@@ -48,10 +48,11 @@ from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, REPEATED_KEYS
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source, source_for
+from pipeline.sources.compression import ENDINGS
 from pipeline.spark.compute import Compute
 from pipeline.version import code_version
 
-# A log packed by gzip is about so many times as large.
+# A packed log is about so many times as large.
 _PACKED = 8
 
 
@@ -151,7 +152,7 @@ def ingest(
 def _likely_bytes(arrivals: Iterable[Arrival]) -> int:
     """How much the files are likely to hold; what they really do is counted as they are read."""
     return sum(
-        arrival.file.bytes * (_PACKED if arrival.file.path.suffix == ".gz" else 1)
+        arrival.file.bytes * (_PACKED if arrival.file.path.suffix in ENDINGS else 1)
         for arrival in arrivals
     )
 

@@ -27,6 +27,7 @@ from pipeline.settings.settings import Settings
 from pipeline.sources import Source
 from pipeline.sources.base import HeaderError, UnreadableHeaderError
 from pipeline.sources.lines import UnreadableFileError
+from pipeline.sources.tables.source import TableSource
 
 
 @dataclass(frozen=True)
@@ -162,16 +163,18 @@ def check_headers(lake: Lake, settings: Settings, source: Source, arrivals: list
     Raises:
         HeaderError: so it is, and no event was ever read by these settings.
     """
-    if not source.has_header:
+    if not source.has_header and not isinstance(source, TableSource):
         return
     if lake.properties(EVENTS).get(FORMAT_PROPERTY) == settings.digest("source"):
         return
     fault: HeaderError | None = None
     for arrival in arrivals:
         file = arrival.file
-        lines = lines_of(file, settings)
         try:
-            header = next(lines, None)
+            if isinstance(source, TableSource):
+                source.check_columns(file.path, file.source_file, file.root)
+                return
+            header = next(lines_of(file, settings), None)
             if header is None or header.reason:
                 # Says nothing about the settings, good or bad.
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,8 @@ from pipeline.sources.base import (
     refuse_all,
 )
 from pipeline.sources.lines import Line, UnreadableFileError, read_lines
+from pipeline.sources.tables.reading import TableLine, TableReading
+from pipeline.sources.tables.source import TableSource
 
 TOO_LATE = "event_time is more than ingest.max_lateness before the file's arrival"
 
@@ -83,11 +85,14 @@ def file_rows(
 ) -> Iterator[tuple[Any, ...]]:
     """The rows of one file, in the order of PARSED's columns; see ``read_lines`` for ``root``."""
     try:
+        if isinstance(source, TableSource):
+            with source.opened(path, source_file, root, rules.max_record_chars) as table:
+                records = _of_table(table)
+                yield from _rows_of_records(records, source_file, arrival, bounds, rules)
+            return
         lines = read_lines(path, encoding, rules.max_record_chars, rules.max_expansion, root)
-        parse, lines, fault = after_header(lines, source, source_file)
-        rows = LineRows(parse, source_file, arrival, bounds, rules)
-        yield from map(rows.row, lines)
-        yield rows.end(fault)
+        records = _of_text(lines, source, source_file)
+        yield from _rows_of_records(records, source_file, arrival, bounds, rules)
     except UnreadableFileError as error:
         yield unreadable_row(source_file, arrival, error)
 
@@ -105,7 +110,7 @@ class LineRows:
 
     def __init__(
         self,
-        parse: Parser,
+        parse: Callable[[Any], ParsedEvent | Refusal],
         source_file: str,
         arrival: Hour,
         bounds: Bounds,
@@ -122,11 +127,11 @@ class LineRows:
         """Count events whose rows were made elsewhere, none of them late."""
         self._records += events
 
-    def row(self, line: Line) -> tuple[Any, ...]:
+    def row(self, line: Line | TableLine) -> tuple[Any, ...]:
         """The row of a line."""
         bounds = self._bounds
         self._records += 1
-        event = Refusal(line.reason) if line.reason else self._parse(line.text)
+        event = Refusal(line.reason) if line.reason else self._parse(line)
         if line.reason or event == STRAY_RETURN:
             self._unreadable += 1
             self._last_reason = line.reason or STRAY_RETURN.reason
@@ -156,7 +161,36 @@ class LineRows:
         )  # fmt: skip
 
 
-def after_header(
+class _Records(NamedTuple):
+    """What reads the records of a file, these, and what is wrong with the file as a whole."""
+
+    parse: Callable[[Any], ParsedEvent | Refusal]
+    lines: Iterator[Line] | Iterator[TableLine]
+    fault: str | None = None
+
+
+def _of_text(lines: Iterator[Line], source: Source, source_file: str) -> _Records:
+    parse, lines, fault = _after_header(lines, source, source_file)
+    return _Records(lambda line: parse(line.text), lines, fault)
+
+
+def _of_table(table: TableReading) -> _Records:
+    try:
+        return _Records(table.line_parser(), table.lines())
+    except HeaderError as error:
+        refusal = Refusal(error.reason)
+        return _Records(lambda _line: refusal, table.refused_lines(), error.fault)
+
+
+def _rows_of_records(
+    records: _Records, source_file: str, arrival: Hour, bounds: Bounds, rules: IngestSettings
+) -> Iterator[tuple[Any, ...]]:
+    rows = LineRows(records.parse, source_file, arrival, bounds, rules)
+    yield from map(rows.row, records.lines)
+    yield rows.end(records.fault)
+
+
+def _after_header(
     lines: Iterator[Line], source: Source, source_file: str
 ) -> tuple[Parser, Iterator[Line], str | None]:
     """What reads the records of a file, their lines, and what is wrong with its header.

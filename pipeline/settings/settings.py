@@ -52,8 +52,10 @@ _YEAR_H = 366 * 24
 ALL_HOURS = "all"
 # Names of folders and of formats that say nothing of whose they are.
 _ANY_FOLDER = frozenset({"work", "landing", "raw", "data", "logs", "log", "input", "tmp"})
-_ANY_FORMAT = frozenset({"delimited", "json_lines", "access_log"})
+_ANY_FORMAT = frozenset({"delimited", "json_lines", "parquet", "orc", "avro", "access_log"})
 Fraction = Annotated[float, Field(ge=0, le=1)]
+#: In ``json_schema_extra`` of a key of later versions: the value that means what earlier ones did.
+_AS_BEFORE = "as_before"
 
 
 class Section(BaseModel):
@@ -63,7 +65,7 @@ class Section(BaseModel):
 
 
 class ColumnSettings(Section):
-    """Which column (delimited) or dotted path (JSON lines) feeds which field of an event."""
+    """Which column (delimited) or dotted path (other formats) feeds which field of an event."""
 
     event_time: str = Field("event_time", description="when it happened; see source.time_unit")
     user_id: str = Field("user_id", description="who did it")
@@ -88,8 +90,8 @@ class SourceSettings(Section):
 
     name: str = Field(
         "simulator",
-        description="the format: delimited, json_lines, or one of the known logs (access_log, "
-        "deskdrop, gharchive, movielens, simulator, taobao, wikipedia, yoochoose)",
+        description="the format: delimited, json_lines, parquet, orc, avro, access_log, or one of "
+        "the known logs, such as movielens; docs/reference/sources.md has them all",
     )
     path: LocalPath = Field(Path("work/landing"), description="file or folder of the raw logs")
     pattern: str = Field("**/*", description="glob, below path, of the files to ingest")
@@ -107,6 +109,13 @@ class SourceSettings(Section):
     epoch: str = Field("1970-01-01T00", description="what a numeric time of 0 means")
     default_event_type: str = Field("view", description="of events that name no type")
     event_types: tuple[str, ...] = Field((), description="the known types; empty accepts any")
+    explode: str | None = Field(
+        None,
+        description="of parquet, orc and avro: dotted path of a list, each element of which is a "
+        "record; columns.item_id may be items.id then. A list that is empty is one record without "
+        "an element; an event_key from outside the list gets the element's number",
+        json_schema_extra={_AS_BEFORE: None},
+    )
     items_path: LocalPath | None = Field(
         None,
         description="file of item metadata: JSON lines, or columns below a header",
@@ -134,8 +143,8 @@ class IngestSettings(Section):
     max_expansion: int = Field(
         200,
         ge=1,
-        description="a gzip file is read up to this many times its size (16 MiB always), the rest "
-        "is refused",
+        description="a packed file is read up to this many times its size (16 MiB always), the "
+        "rest is refused",
     )
 
 
@@ -613,7 +622,18 @@ class Settings(BaseSettings):
 
     def digest(self, *sections: str) -> str:
         """Short hash of the named sections, recorded with whatever they shaped."""
-        parts = [f"{name}={getattr(self, name).model_dump_json()}" for name in sections]
+        parts = []
+        for name in sections:
+            section = getattr(self, name)
+            # A key that earlier versions lacked counts only where it changes what they did.
+            as_before = {
+                key
+                for key, field in type(section).model_fields.items()
+                if isinstance(extra := field.json_schema_extra, dict)
+                and _AS_BEFORE in extra
+                and getattr(section, key) == extra[_AS_BEFORE]
+            }
+            parts.append(f"{name}={section.model_dump_json(exclude=as_before)}")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -12,6 +12,7 @@ from pipeline.sources.base import ParsedEvent, Parser, Refusal, Source
 from pipeline.sources.delimited import GENERIC, DelimitedSource
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.known_logs import KNOWN_LOGS
+from pipeline.sources.tables.source import FORMATS, TableSource
 
 __all__ = ["SOURCE_NAMES", "ParsedEvent", "Parser", "Refusal", "Source", "source_for"]
 
@@ -32,7 +33,7 @@ def _delimited(settings: SourceSettings, pattern: str) -> Source:
     )
 
 
-def _json_lines(settings: SourceSettings, pattern: str) -> Source:
+def _json_lines(settings: SourceSettings, pattern: str) -> JsonLinesSource:
     return JsonLinesSource(
         "json_lines",
         pattern,
@@ -44,22 +45,33 @@ def _json_lines(settings: SourceSettings, pattern: str) -> Source:
     )
 
 
+def _table(settings: SourceSettings, pattern: str) -> Source:
+    records = _json_lines(settings, pattern)
+    return TableSource(settings.name, pattern, records, settings.name, settings.explode)
+
+
 _DESCRIPTION = (
     "columns",
     "default_event_type",
     "delimiter",
     "epoch",
+    "explode",
     "field_names",
     "header",
     "quote",
     "time_unit",
 )
-_JSON_HAS_NONE = ("delimiter", "field_names", "header", "quote")
+_LINES_HAVE_NONE = ("explode",)
+_JSON_HAS_NONE = (*_LINES_HAVE_NONE, "delimiter", "field_names", "header", "quote")
+_TABLES_HAVE_NONE = ("delimiter", "encoding", "field_names", "header", "quote")
+# They describe nothing themselves: their settings do.
+_GENERIC = frozenset({GENERIC, "json_lines", *FORMATS})
 
 # name -> how it is built, its default pattern, the settings that it fixes itself
 _SOURCES: dict[str, tuple[Callable[[SourceSettings, str], Source], str, tuple[str, ...]]] = {
-    GENERIC: (_delimited, "**/*", ()),
+    GENERIC: (_delimited, "**/*", _LINES_HAVE_NONE),
     "json_lines": (_json_lines, "**/*", _JSON_HAS_NONE),
+    **dict.fromkeys(FORMATS, (_table, "**/*", _TABLES_HAVE_NONE)),
     access_log.NAME: (access_log.source, access_log.PATTERN, _DESCRIPTION),
     **{name: (log.source, log.pattern, _DESCRIPTION) for name, log in KNOWN_LOGS.items()},
 }
@@ -85,7 +97,7 @@ def source_for(settings: SourceSettings) -> Source:
         if getattr(settings, key) != SourceSettings.model_fields[key].get_default():
             raise UsageError(
                 f"source.{key} is set, but source {settings.name!r} fixes it: remove the setting"
-                + ("" if settings.name == "json_lines" else ", or name the source 'delimited'")
+                + ("" if settings.name in _GENERIC else ", or name the source 'delimited'")
             )
     default_pattern = SourceSettings.model_fields["pattern"].get_default()
     pattern = own_pattern if settings.pattern == default_pattern else settings.pattern

@@ -36,6 +36,7 @@ NOT_AN_OBJECT = Refusal("not a JSON object")
 NOT_STORABLE = Refusal("a text holds a NUL or half a surrogate pair")
 
 ReadField = Callable[[dict[str, Any]], str | None]
+ParseRecord = Callable[[dict[str, Any], bool], ParsedEvent | Refusal]
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -102,15 +103,8 @@ class JsonLinesSource:
 
     def parser(self, header_line: str | None, file_name: str) -> Parser:  # noqa: ARG002 - no header
         """See :meth:`pipeline.sources.base.Source.parser`."""
-        readers = [field_reader(getattr(self.columns, field)) for field in FIELD_ORDER]
-        not_plain = [Refusal(f"{field} is a list or an object") for field in FIELD_ORDER]
-        context_readers = [
-            (field, field_reader(path)) for field, path in self.columns.context.items()
-        ]
+        parse_record = self.record_parser()
         decode = json_decoder().decode
-        build = event_builder(
-            time_reader(self.time_unit, self.epoch), self.default_event_type, self.event_types
-        )
 
         def parse(line: str) -> ParsedEvent | Refusal:
             try:
@@ -119,6 +113,26 @@ class JsonLinesSource:
                 return STRAY_RETURN if "\r" in line else NOT_JSON
             if not isinstance(record, dict):
                 return NOT_AN_OBJECT
+            # Only an escape can bring in what a line of valid text cannot hold.
+            return parse_record(record, "\\u" in line)
+
+        return parse
+
+    def record_parser(self) -> ParseRecord:
+        """What makes an event of the object that a line is.
+
+        Its second argument says whether a text may hold what no table can.
+        """
+        readers = [field_reader(getattr(self.columns, field)) for field in FIELD_ORDER]
+        not_plain = [Refusal(f"{field} is a list or an object") for field in FIELD_ORDER]
+        context_readers = [
+            (field, field_reader(path)) for field, path in self.columns.context.items()
+        ]
+        build = event_builder(
+            time_reader(self.time_unit, self.epoch), self.default_event_type, self.event_types
+        )
+
+        def parse_record(record: dict[str, Any], may_hold_any: bool) -> ParsedEvent | Refusal:
             texts = []
             for at, read in enumerate(readers):
                 text = read(record)
@@ -130,12 +144,11 @@ class JsonLinesSource:
                 text = read(record)
                 if text:
                     context[field] = text
-            # Only an escape can bring in what a line of valid text cannot hold.
-            if "\\u" in line and not all(map(is_storable, (*texts, *context.values()))):
+            if may_hold_any and not all(map(is_storable, (*texts, *context.values()))):
                 return NOT_STORABLE
             return build(texts, context)
 
-        return parse
+        return parse_record
 
     def column_reader(self, header_line: str | None, file_name: str) -> ReadColumns | None:  # noqa: ARG002 - no header
         """See :meth:`pipeline.sources.base.Source.column_reader`."""

@@ -1,25 +1,20 @@
-"""The lines of a raw file, plain or gzip, whatever state the file is in."""
+"""The lines of a raw file, plain or packed, whatever state the file is in."""
 
 from __future__ import annotations
 
 import codecs
-import gzip
-import os
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from pipeline.contained_files import open_inside
 from pipeline.errors import HourglassError, UsageError
+from pipeline.sources.compression import CHUNK_BYTES, Chunks, Damage, unpacked
+from pipeline.sources.file_kinds import HEAD_BYTES, kind_of_file
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _UTF8_BOM = b"\xef\xbb\xbf"
-_CHUNK_BYTES = 1 << 16
 _MOST_BYTES_PER_CHAR = 4
-# A gzip file may hold this much whatever its size: reading it costs nothing.
-_SMALL_BYTES = 16 << 20
 _NOT_EMPTY = re.compile(rb"[^\n]+")
 
 
@@ -28,6 +23,14 @@ class UnreadableFileError(HourglassError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: cannot be read: {reason}")
+        self.reason = reason
+
+
+class WrongKindError(UnreadableFileError):
+    """A file that is of another kind than the source reads; ``reason`` says of which."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        HourglassError.__init__(self, f"{path}: {reason}")
         self.reason = reason
 
 
@@ -59,20 +62,21 @@ def read_lines(
 ) -> Iterator[Line]:
     r"""Every line of a file that is not blank, in order, in bounded memory.
 
-    Lines end in ``\n`` or ``\r\n``, the last one possibly in neither.  Gzip is told by its first
-    bytes, not by the file's name, and may have several members.  A byte order mark is dropped.  A
-    line comes with a reason when it is not valid in the encoding, holds a NUL byte, or is longer
-    than ``max_record_chars`` (its first part is then its text).  Where a gzip stream ends early
-    or is damaged, the lines before that come as ever and one more, with a reason, closes them: so
-    too where it holds more than ``max_expansion`` times the file's size (16 MiB are always read).
+    Lines end in ``\n`` or ``\r\n``, the last one possibly in neither.  Gzip, bzip2, xz, zstd and
+    lz4 are told by the first bytes, not by the file's name, and may have several streams.  A byte
+    order mark is dropped.  A line comes with a reason when it is not valid in the encoding, holds
+    a NUL byte, or is longer than ``max_record_chars`` (its first part is then its text).  Where a
+    stream ends early or is damaged, the lines before that come as ever and one more, with a
+    reason, closes them: so too where it holds more than ``max_expansion`` times the file's size
+    (16 MiB are always read).
     With ``root`` the file must lie below it, both resolved, and no link on the way is followed.
 
     Raises:
-        UnreadableFileError: the file cannot be opened or read.
+        UnreadableFileError: the file cannot be opened or read, or is no text but of another kind.
         UsageError: the encoding is unknown, or does not write a newline as one byte.
     """
     name = line_encoding(encoding)
-    for block in read_blocks(path, name, max_record_chars, max_expansion, root, _CHUNK_BYTES):
+    for block in read_blocks(path, name, max_record_chars, max_expansion, root, CHUNK_BYTES):
         if isinstance(block, Line):
             yield block
         else:
@@ -99,7 +103,8 @@ def read_blocks(
     name = line_encoding(encoding)
     try:
         with path.open("rb") if root is None else open_inside(root, path) as raw:
-            yield from _blocks(_chunks(raw, max_expansion), name, max_record_chars, block_bytes)
+            chunks = _of_text(raw, unpacked(raw, max_expansion), path)
+            yield from _blocks(chunks, name, max_record_chars, block_bytes)
     except OSError as error:
         raise UnreadableFileError(path, error.strerror or str(error)) from error
 
@@ -124,42 +129,26 @@ def line_encoding(encoding: str) -> str:
     return name
 
 
-class _Damage(NamedTuple):
-    """The end of what is read of a stream that should have gone on, and in what way."""
-
-    how: str
-
-
-def _chunks(raw: IO[bytes], max_expansion: int | None) -> Iterator[bytes | _Damage]:
-    magic = raw.read(len(_GZIP_MAGIC))
-    raw.seek(0)
-    if magic != _GZIP_MAGIC:
-        while chunk := raw.read(_CHUNK_BYTES):
-            yield chunk
-        return
-    left = None
-    if max_expansion is not None:
-        left = max(os.fstat(raw.fileno()).st_size * max_expansion, _SMALL_BYTES)
-    try:
-        with gzip.GzipFile(fileobj=raw) as stream:
-            # read1, because read would throw away what it has when the stream breaks off.
-            while chunk := stream.read1(_CHUNK_BYTES):
-                if left is not None:
-                    left -= len(chunk)
-                    if left < 0:
-                        yield _Damage(
-                            f"holds over {max_expansion} times its size (ingest.max_expansion)"
-                        )
-                        return
-                yield chunk
-    except EOFError:
-        yield _Damage("is cut off")
-    except (zlib.error, gzip.BadGzipFile):
-        yield _Damage("is damaged")
+def _of_text(raw: IO[bytes], chunks: Chunks, path: Path) -> Chunks:
+    """The same chunks of a file; none of one whose first bytes are those of no text."""
+    first: list[bytes | Damage] = []
+    head = b""
+    for chunk in chunks:
+        first.append(chunk)
+        if isinstance(chunk, Damage):
+            break
+        head += chunk[:HEAD_BYTES]
+        if len(head) >= HEAD_BYTES:
+            break
+    kind = kind_of_file(raw, head[:HEAD_BYTES])
+    if kind is not None:
+        raise WrongKindError(path, kind.reason)
+    yield from first
+    yield from chunks
 
 
 def _blocks(
-    chunks: Iterator[bytes | _Damage], encoding: str, most_chars: int, block_bytes: int
+    chunks: Chunks, encoding: str, most_chars: int, block_bytes: int
 ) -> Iterator[Block | Line]:
     most_bytes = most_chars * _MOST_BYTES_PER_CHAR + 1 + len(_UTF8_BOM)
     number = 0
@@ -168,7 +157,7 @@ def _blocks(
     waiting: list[bytes] = []
     waiting_bytes = 0
     for chunk in chunks:
-        if isinstance(chunk, _Damage):
+        if isinstance(chunk, Damage):
             content = b"".join([rest, *waiting])
             whole, newline, rest = content.rpartition(b"\n")
             if whole or newline:
@@ -178,7 +167,7 @@ def _blocks(
             elif first and encoding == "utf-8":
                 rest = rest.removeprefix(_UTF8_BOM)
             text = _escaped(rest[:most_bytes], encoding)[:most_chars]
-            yield Line(number + 1, text, f"gzip stream {chunk.how} after line {number}")
+            yield Line(number + 1, text, f"{chunk.how} after line {number}")
             return
         waiting.append(chunk)
         waiting_bytes += len(chunk)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import zlib
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from fuzzed_logs import H0, HEADER, fuzzed
 from landing_place import CLOCK, Place
@@ -125,6 +127,26 @@ def test_a_file_that_cannot_be_opened_is_named_and_the_others_are_taken(
     (place.landing / "gone.csv").unlink()
     summary = place.ingest()
     assert (summary.files, summary.known_files, summary.unreadable) == (1, 2, ())
+
+
+def test_a_file_of_another_kind_is_named_and_none_of_its_bytes_is_taken_for_text(
+    place: Place,
+) -> None:
+    place.put("a.csv", GOOD)
+    archive = zlib.compress(b"")
+    (place.landing / "b.csv").write_bytes(b"PK\x03\x04" + archive)
+    pq.write_table(pa.table({"user_id": ["u"]}), place.landing / "c.csv")
+    (place.landing / "d.csv").write_bytes((HEADER + GOOD).encode("utf-16"))
+    for files, known_files in ((1, 0), (0, 1)):
+        summary = place.ingest()
+        assert (summary.files, summary.known_files) == (files, known_files)
+        assert summary.unreadable == (
+            "b.csv: is a zip archive: unpack it",
+            "c.csv: is Parquet: set source.name to parquet",
+            "d.csv: is UTF-16 text: convert it to UTF-8",
+        )
+    assert place.accounts() == {"a.csv": (1, 1, 0, 0)}
+    assert place.refused() == []
 
 
 def test_a_file_that_fails_while_it_is_read_leaves_nothing_of_its_own(

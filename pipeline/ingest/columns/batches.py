@@ -90,7 +90,7 @@ def file_batches(
             return
         # What reads columns has found no fault with the header.
         parse = source.parser(text, source_file)
-        line_rows = LineRows(parse, source_file, arrival, bounds, rules)
+        line_rows = LineRows(lambda line: parse(line.text), source_file, arrival, bounds, rules)
         begin = header.number if header is not None else 0
         for block in read_blocks(*reading, block_bytes):
             if isinstance(block, Line):

@@ -11,7 +11,9 @@ from pipeline.sources import source_for
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(UsageError, match="'netflix' is not a source: use one of access_log, del"):
+    with pytest.raises(
+        UsageError, match="'netflix' is not a source: use one of access_log, adressa"
+    ):
         source_for(SourceSettings(name="netflix"))
 
 

@@ -1,0 +1,50 @@
+"""What is known of a log: which files are its own, what their columns are, how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.hours import Hour
+from pipeline.settings.settings import ColumnSettings, SourceSettings
+from pipeline.sources.delimited import DelimitedSource
+from pipeline.sources.json_lines import JsonLinesSource
+from pipeline.sources.tables.source import TableSource
+
+
+@dataclass(frozen=True)
+class KnownLog:
+    """Which files are the log's, what their columns are, and what else the reader is given.
+
+    ``about`` says in a sentence what a record is.  With ``table`` (parquet, orc or avro) files
+    have columns instead of lines, and ``explode`` is the list whose elements are the records.
+    """
+
+    about: str
+    pattern: str
+    columns: ColumnSettings
+    reader: type[DelimitedSource | JsonLinesSource] = DelimitedSource
+    options: Mapping[str, Any] = field(default_factory=dict)
+    epoch: str | None = None  # its own, which ``source.epoch`` may replace
+    table: str | None = None
+    explode: str | None = None
+
+    def source(
+        self, settings: SourceSettings, pattern: str
+    ) -> DelimitedSource | JsonLinesSource | TableSource:
+        """The log's reader under the name that the settings give it."""
+        options = dict(self.options)
+        if self.epoch is not None:
+            default = SourceSettings.model_fields["epoch"].default
+            options["epoch"] = Hour.parse(
+                self.epoch if settings.epoch == default else settings.epoch
+            )
+        if self.table is not None:
+            records = JsonLinesSource(
+                settings.name, pattern, self.columns, event_types=settings.event_types, **options
+            )
+            return TableSource(settings.name, pattern, records, self.table, self.explode)
+        return self.reader(
+            settings.name, pattern, self.columns, event_types=settings.event_types, **options
+        )

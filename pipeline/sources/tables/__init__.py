@@ -1,0 +1,1 @@
+"""Logs of columns instead of lines: Parquet, ORC and Avro."""

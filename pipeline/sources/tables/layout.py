@@ -1,0 +1,95 @@
+"""Where in a file of columns the fields of its records are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.sources.base import HeaderError
+from pipeline.sources.tables.paths import steps_of, type_at
+from pipeline.sources.tables.texts import is_list
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: The column that the elements of an exploded list are, beside those of their rows.
+ELEMENT = "[]"
+_MOST_NAMES, _MOST_CHARS = 40, 400
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The path of each field that the settings name, and of the list that is exploded if any.
+
+    Fields are those of ``source.columns``; a context field is called ``context.device``.
+    """
+
+    paths: Mapping[str, str]
+    explode: str | None = None
+
+    @property
+    def numbers_keys(self) -> bool:
+        """Whether the elements of a row would share the row's key, and so are numbered."""
+        key = self.paths.get("event_key")
+        return self.explode is not None and key is not None and self._below_list(key) is None
+
+    @property
+    def nth_name(self) -> str:
+        """What the number of an element is called in the text of its record."""
+        return f"{self.explode}[]"
+
+    def list_steps(self, schema: pa.Schema, file_name: str) -> tuple[str, ...] | None:
+        """The steps to the list that is exploded; None where none is.
+
+        Raises:
+            HeaderError: the file has no such list.
+        """
+        if self.explode is None:
+            return None
+        steps = steps_of(self.explode, schema)
+        if steps is None or not is_list(type_at(steps, schema)):
+            raise HeaderError(
+                file_name,
+                f"no list {self.explode!r} among its columns: {_shown(schema)}; source.explode "
+                "says which list's elements are records",
+                f"the file has no list {self.explode!r}",
+            )
+        return steps
+
+    def steps(self, schema: pa.Schema, file_name: str) -> dict[str, tuple[str, ...]]:
+        """The steps to each field, in a file's rows with :data:`ELEMENT` beside their columns.
+
+        Raises:
+            HeaderError: the file has no column of such a path, or no list to explode.
+        """
+        import pyarrow as pa
+
+        list_steps = self.list_steps(schema, file_name)
+        of_records = schema
+        if list_steps is not None:
+            element = type_at(list_steps, schema).value_type
+            of_records = schema.append(pa.field(ELEMENT, element))
+        steps = {}
+        for field, path in self.paths.items():
+            below = self._below_list(path)
+            to_field = steps_of(path if below is None else ELEMENT + below, of_records)
+            if to_field is None:
+                raise HeaderError(
+                    file_name,
+                    f"no column {path!r} among its columns: {_shown(schema)}; "
+                    f"source.columns.{field} says which column holds the {field}",
+                    f"the file has no column {path!r}",
+                )
+            steps[field] = to_field
+        return steps
+
+    def _below_list(self, path: str) -> str | None:
+        """What of a path lies below the list, from its dot on; None where it is elsewhere."""
+        if self.explode is None or not f"{path}.".startswith(f"{self.explode}."):
+            return None
+        return path[len(self.explode) :]
+
+
+def _shown(schema: pa.Schema) -> str:
+    return ", ".join(schema.names[:_MOST_NAMES])[:_MOST_CHARS]

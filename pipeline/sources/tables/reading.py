@@ -1,0 +1,337 @@
+"""One open file of columns: its records as columns of text, and one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pipeline.array_types import Bools, Ints
+from pipeline.settings.settings import ColumnSettings
+from pipeline.sources.base import HeaderError, ParsedEvent, Refusal
+from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH
+from pipeline.sources.json_lines import JsonLinesSource
+from pipeline.sources.tables.files import TableFile
+from pipeline.sources.tables.layout import ELEMENT, Layout
+from pipeline.sources.tables.paths import Exploded, explode, type_at, values_at
+from pipeline.sources.tables.texts import (
+    is_time,
+    iso_text,
+    microseconds,
+    plain_value,
+    text_column,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NOT_UTF8 = "not valid utf-8"
+
+
+class TextBatch(NamedTuple):
+    """Records of a file as columns of text, one for each field that the settings name.
+
+    ``texts`` has its columns in the order of ``FIELD_ORDER``, then ``context.*``, without nulls:
+    "" is nothing.  Where the event's time is a timestamp, its column is microseconds since 1970
+    (int64, null where there is none) and no unit of the settings applies.  ``not_plain`` says, by
+    field, of which records the value is a list or an object; ``is_bad`` of which a text is no
+    UTF-8.  ``row`` is the number of each record's row, from 0, and ``nth`` that of its element in
+    the row's list.
+    """
+
+    texts: pa.RecordBatch
+    row: Ints
+    nth: Ints
+    not_plain: dict[str, Bools]
+    is_bad: Bools
+
+
+class TableLine:
+    """A record as a line of a log is one: its number, and why it cannot be read if so."""
+
+    __slots__ = ("_raw", "nth", "number", "reason", "record")
+
+    def __init__(
+        self,
+        number: int,
+        nth: int,
+        record: dict[str, Any],
+        reason: str | None,
+        raw: Callable[[TableLine], str],
+    ) -> None:
+        self.number = number
+        self.nth = nth
+        self.record = record
+        self.reason = reason
+        self._raw = raw
+
+    @property
+    def text(self) -> str:
+        """The row as JSON, with one element in the place of a list that is exploded."""
+        return self._raw(self)
+
+
+class TableReading:
+    """An open file, read by the rules of a source."""
+
+    def __init__(
+        self,
+        table: TableFile,
+        layout: Layout,
+        records: JsonLinesSource,
+        file_name: str,
+        kind: str,
+        max_record_chars: int,
+        again: Callable[[], AbstractContextManager[TableFile]],
+    ) -> None:
+        self.table = table
+        self.layout = layout
+        self.file_name = file_name
+        self._records = records
+        self._kind = kind
+        self._max_chars = max_record_chars
+        self._rows = _Rows(again)
+
+    @cached_property
+    def steps(self) -> dict[str, tuple[str, ...]]:
+        """The steps to each field, in the order of :class:`TextBatch`.
+
+        Raises:
+            HeaderError: the file lacks a column that the settings name.
+        """
+        steps = self.layout.steps(self.table.schema, self.file_name)
+        return {name: steps[name] for name in FIELD_ORDER if name in steps} | steps
+
+    @cached_property
+    def _list_steps(self) -> tuple[str, ...] | None:
+        return self.layout.list_steps(self.table.schema, self.file_name)
+
+    @cached_property
+    def time_is_typed(self) -> bool:
+        """Whether the event's time is a timestamp or a date, and not text or a number."""
+        steps = self.steps["event_time"]
+        schema = self.table.schema
+        if steps[0] == ELEMENT and self._list_steps is not None:
+            import pyarrow as pa
+
+            element = type_at(self._list_steps, schema).value_type
+            schema = pa.schema([pa.field(ELEMENT, element)])
+        return is_time(type_at(steps, schema))
+
+    def text_batches(self) -> Iterator[TextBatch]:
+        """The records of the file, in order, in batches that memory holds.
+
+        Raises:
+            HeaderError: the file lacks a column that the settings name.
+        """
+        firsts = {steps[0] for steps in self.steps.values()} - {ELEMENT}
+        if self._list_steps is not None:
+            firsts.add(self._list_steps[0])
+        columns = [name for name in self.table.schema.names if name in firsts]
+        for start, rows in self.table.batches(columns):
+            yield self._text_batch(start, rows)
+
+    def _text_batch(self, start: int, rows: pa.RecordBatch) -> TextBatch:
+        import pyarrow as pa
+
+        row = np.arange(rows.num_rows)
+        nth = np.zeros(rows.num_rows, np.int64)
+        if self._list_steps is not None:
+            exploded: Exploded = explode(values_at(self._list_steps, rows))
+            row, nth = exploded.row, exploded.nth
+            arrays = [*rows.take(pa.array(row)).columns, exploded.elements]
+            rows = pa.RecordBatch.from_arrays(arrays, names=[*rows.schema.names, ELEMENT])
+        texts: dict[str, pa.Array] = {}
+        not_plain: dict[str, Bools] = {}
+        is_bad = np.zeros(len(row), np.bool_)
+        for field, steps in self.steps.items():
+            values = values_at(steps, rows)
+            if field == "event_time" and self.time_is_typed:
+                texts[field] = microseconds(values)
+                continue
+            column = text_column(values)
+            if column is None:
+                not_plain[field] = ~np.asarray(values.is_null())
+                texts[field] = pa.array([""] * len(row), pa.string())
+                continue
+            texts[field] = column.texts
+            if column.is_bad is not None:
+                is_bad |= column.is_bad
+        return TextBatch(pa.RecordBatch.from_pydict(texts), start + row, nth, not_plain, is_bad)
+
+    def lines(self) -> Iterator[TableLine]:
+        """The records one by one, and one more that says so where the file is damaged.
+
+        Raises:
+            HeaderError: the file lacks a column that the settings name.
+            OSError: the file cannot be read.
+        """
+        number = 0
+        try:
+            for batch in self.text_batches():
+                for line in self._lines_of(batch):
+                    number = line.number
+                    yield line
+        except HeaderError:
+            raise
+        except Exception as error:
+            yield self._damage(error, number)
+
+    def refused_lines(self) -> Iterator[TableLine]:
+        """As many records as the file has rows, where it lacks what makes records of them."""
+        number = 0
+        try:
+            for start, rows in self.table.batches(self.table.schema.names[:1]):
+                for number in range(start + 1, start + rows.num_rows + 1):
+                    yield TableLine(number, 0, {}, None, self._row_text)
+        except Exception as error:
+            yield self._damage(error, number)
+
+    def _damage(self, error: Exception, number: int) -> TableLine:
+        """The line that closes a damaged file: libraries raise errors of every kind on one.
+
+        Raises:
+            OSError: it is no damage, but the system that does not give the file.
+        """
+        unless_of_the_system(error)
+        reason = f"{self._kind} file is damaged after row {number}"
+        return TableLine(number + 1, 0, {}, reason, lambda _line: "")
+
+    def _lines_of(self, batch: TextBatch) -> Iterator[TableLine]:
+        names = batch.texts.schema.names
+        values = [column.to_pylist() for column in batch.texts.columns]
+        too_long = f"longer than {self._max_chars} characters"
+        for at, (row, nth, bad) in enumerate(
+            zip(batch.row.tolist(), batch.nth.tolist(), batch.is_bad.tolist(), strict=True)
+        ):
+            record: dict[str, Any] = {
+                name: column[at] for name, column in zip(names, values, strict=True)
+            }
+            reason = NOT_UTF8 if bad else None
+            if (
+                sum(len(text) for text in record.values() if isinstance(text, str))
+                > self._max_chars
+            ):
+                reason = too_long
+            for field, is_not_plain in batch.not_plain.items():
+                if is_not_plain[at]:
+                    record[field] = []
+            yield TableLine(row + 1, nth, record, reason, self._text)
+
+    def line_parser(self) -> Callable[[TableLine], ParsedEvent | Refusal]:
+        """What makes an event of a record: what makes one of a line of JSON that says the same."""
+        records = replace(self._records, columns=_called_by_field(self._records.columns))
+        if self.time_is_typed:
+            records = replace(records, time_unit="us", epoch=UNIX_EPOCH)
+        parse = records.record_parser()
+        numbers_keys = self.layout.numbers_keys
+
+        def parse_line(line: TableLine) -> ParsedEvent | Refusal:
+            event = parse(line.record, True)
+            if numbers_keys and isinstance(event, ParsedEvent):
+                return with_nth(event, line.nth)
+            return event
+
+        return parse_line
+
+    def _text(self, line: TableLine) -> str:
+        row = self._rows.plain_row(line.number - 1)
+        if self._list_steps is not None:
+            _replace_list(row, self._list_steps, line.nth)
+            row[self.layout.nth_name] = line.nth
+        text = _json(row)
+        if len(text) <= self._max_chars:
+            return text
+        short = {self.layout.paths[field]: value for field, value in line.record.items()}
+        if self.time_is_typed and (time_us := line.record["event_time"]) is not None:
+            short[self.layout.paths["event_time"]] = iso_text(time_us)
+        if self._list_steps is not None:
+            short[self.layout.nth_name] = line.nth
+        text = _json(short)
+        # What may be read again stays whole: no text in it is long.
+        return text if line.reason is None else text[: self._max_chars]
+
+    def _row_text(self, line: TableLine) -> str:
+        return _json(self._rows.plain_row(line.number - 1))[: self._max_chars]
+
+    def close(self) -> None:
+        """Close what was opened besides the file."""
+        self._rows.close()
+
+
+def unless_of_the_system(error: Exception) -> None:
+    """Raise an error again that tells of no damage: of the system, or of memory.
+
+    Raises:
+        OSError: the system gave it; those of libraries have no number.
+        MemoryError: there is too little.
+    """
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+        raise error
+
+
+def with_nth(event: ParsedEvent, nth: int) -> ParsedEvent:
+    """The event of an element, told apart from the others by its number: all have its row's key."""
+    key = event.event_key
+    return event if key is None else event._replace(event_key=f"{key}#{nth}")
+
+
+def _called_by_field(columns: ColumnSettings) -> ColumnSettings:
+    """Columns that are called like the fields that they feed."""
+    fields = columns.model_dump(exclude={"context"}, exclude_none=True)
+    return columns.model_copy(
+        update={name: name for name in fields}
+        | {"context": {name: f"context.{name}" for name in columns.context}}
+    )
+
+
+def _json(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False)
+
+
+def _replace_list(row: dict[str, Any], steps: tuple[str, ...], nth: int) -> None:
+    """Put an element in the place of the list; where there is no list there is none either."""
+    *above, name = steps
+    inner: Any = row
+    for step in above:
+        inner = inner.get(step) if isinstance(inner, dict) else None
+    if isinstance(inner, dict):
+        elements = inner.get(name)
+        inner[name] = elements[nth] if elements else None
+
+
+class _Rows:
+    """Whole rows, of which only few are wanted: those that are refused."""
+
+    def __init__(self, again: Callable[[], AbstractContextManager[TableFile]]) -> None:
+        self._again = again
+        self._open: AbstractContextManager[TableFile] | None = None
+        self._table: TableFile | None = None
+        self._batches: Iterator[tuple[int, pa.RecordBatch]] = iter(())
+        self._start = 0
+        self._batch: pa.RecordBatch | None = None
+
+    def plain_row(self, number: int) -> dict[str, Any]:
+        """A row, counted from 0, as JSON can hold it."""
+        while self._batch is None or number >= self._start + self._batch.num_rows:
+            if self._table is None:
+                self._open = self._again()
+                self._table = self._open.__enter__()
+                self._batches = self._table.batches(None, number)
+            self._start, self._batch = next(self._batches)
+        at = number - self._start
+        return {
+            name: plain_value(column.slice(at, 1))
+            for name, column in zip(self._batch.schema.names, self._batch.columns, strict=True)
+        }
+
+    def close(self) -> None:
+        """Close the file, if it was opened for them."""
+        if self._open is not None:
+            self._open.__exit__(None, None, None)
+            self._open = self._table = None

@@ -1,0 +1,157 @@
+"""Parquet, ORC and Avro as a source: a row, or an element of a list in it, is a record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from pipeline.contained_files import open_inside
+from pipeline.errors import UsageError
+from pipeline.hours import Hour
+from pipeline.sources.base import ParsedEvent, Parser, Refusal
+from pipeline.sources.columns.types import ReadColumns
+from pipeline.sources.json_lines import JsonLinesSource
+from pipeline.sources.lines import UnreadableFileError, WrongKindError
+from pipeline.sources.tables.avro import AvroFile
+from pipeline.sources.tables.files import (
+    NotATableError,
+    OrcFile,
+    ParquetFile,
+    TableFile,
+    check_kind,
+)
+from pipeline.sources.tables.layout import Layout
+from pipeline.sources.tables.reading import TableReading, unless_of_the_system, with_nth
+
+#: By the name of the source: what its files are called in a sentence, and what opens them.
+FORMATS: Mapping[str, tuple[str, Callable[[IO[bytes]], TableFile]]] = {
+    "parquet": ("Parquet", ParquetFile),
+    "orc": ("ORC", OrcFile),
+    "avro": ("Avro", AvroFile),
+}
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """A format of columns.  ``records`` says what they mean: as those of JSON lines do.
+
+    ``explode`` is the path of a list each of whose elements is a record: the other columns are
+    those of its row.
+    """
+
+    name: str
+    pattern: str
+    records: JsonLinesSource
+    file_format: str
+    explode: str | None = None
+    has_header: bool = False
+
+    @property
+    def has_keys(self) -> bool:
+        """See :class:`pipeline.sources.base.Source`."""
+        return self.records.has_keys
+
+    def parser(self, header_line: str | None, file_name: str) -> Parser:
+        """What reads the text of a :class:`TableLine` once more, as quarantine keeps it."""
+        parse = self.records.parser(header_line, file_name)
+        # The text of a timestamp, whatever unit the settings name.
+        parse_dated = replace(self.records, time_unit="iso8601").parser(header_line, file_name)
+        numbered = self.layout.numbers_keys
+
+        def parse_row(line: str) -> ParsedEvent | Refusal:
+            event = parse(line)
+            if isinstance(event, Refusal):
+                dated = parse_dated(line)
+                event = event if isinstance(dated, Refusal) else dated
+            if numbered and isinstance(event, ParsedEvent):
+                return with_nth(event, json.loads(line)[self.layout.nth_name])
+            return event
+
+        return parse_row
+
+    def column_reader(self, header_line: str | None, file_name: str) -> ReadColumns | None:  # noqa: ARG002 - these are no lines
+        """See :meth:`pipeline.sources.base.Source.column_reader`."""
+        return None
+
+    def arrival_hour(self, file_name: str) -> Hour | None:
+        """See :meth:`pipeline.sources.base.Source.arrival_hour`."""
+        return self.records.arrival_hour(file_name)
+
+    def rules(self) -> dict[str, Any]:
+        """See :meth:`pipeline.sources.base.Source.rules`."""
+        exploded = {} if self.explode is None else {"explode": self.explode}
+        return {**self.records.rules(), "format": self.file_format, **exploded}
+
+    @property
+    def layout(self) -> Layout:
+        """Where in a file the fields of its records are."""
+        columns = self.records.columns.model_dump(exclude={"context"}, exclude_none=True)
+        context = self.records.columns.context
+        return Layout(
+            columns | {f"context.{name}": path for name, path in context.items()}, self.explode
+        )
+
+    def check_columns(self, path: Path, file_name: str, root: Path | None) -> None:
+        """See that a file has the columns that the settings name.
+
+        Raises:
+            HeaderError: it has not.
+            UnreadableFileError: it cannot be opened, or is no whole file of this format.
+        """
+        with self._table(path, root) as table:
+            self.layout.steps(table.schema, file_name)
+
+    @contextmanager
+    def opened(
+        self, path: Path, file_name: str, root: Path | None, max_record_chars: int
+    ) -> Iterator[TableReading]:
+        """A file, open for reading.
+
+        Raises:
+            UnreadableFileError: it cannot be opened, or is no whole file of this format.
+            UsageError: a package that reads the format is missing.
+        """
+
+        def again() -> AbstractContextManager[TableFile]:
+            return self._table(path, root)
+
+        with self._table(path, root) as table:
+            reading = TableReading(
+                table,
+                self.layout,
+                self.records,
+                file_name,
+                FORMATS[self.file_format][0],
+                max_record_chars,
+                again,
+            )
+            try:
+                yield reading
+            finally:
+                reading.close()
+
+    @contextmanager
+    def _table(self, path: Path, root: Path | None) -> Iterator[TableFile]:
+        kind, open_table = FORMATS[self.file_format]
+        try:
+            with path.open("rb") if root is None else open_inside(root, path) as raw:
+                try:
+                    check_kind(raw, kind)
+                    table = open_table(raw)
+                except NotATableError as error:
+                    raise WrongKindError(path, str(error)) from error
+                except ImportError as error:
+                    raise UsageError(
+                        f"source {self.name!r} needs the package {error.name}: hourglass doctor "
+                        "says how to install what is missing"
+                    ) from error
+                except Exception as error:
+                    unless_of_the_system(error)
+                    raise WrongKindError(path, f"is no whole {kind} file") from error
+                yield table
+        except OSError as error:
+            raise UnreadableFileError(path, error.strerror or str(error)) from error
