@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from pipeline.hours import US_PER_HOUR, Hour
+from pipeline.ingest.tally import Tally
 from pipeline.lake.tables import EVENTS, TIMESTAMP
 from pipeline.settings.settings import IngestSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
     HeaderError,
+    Ignored,
     ParsedEvent,
     Parser,
     Refusal,
@@ -30,8 +32,9 @@ TOO_LATE = "event_time is more than ingest.max_lateness before the file's arriva
 
 # An event (kind "event"), a refused record ("refused") or, last in each file, the number of
 # records that the reader saw ("file"), counted apart from what became of them, how many of them
-# were accepted though they came too late, and as reason what is wrong with the file as a whole if
-# it is no log of the kind that the settings tell.  A file that could not be read to its end has an
+# were accepted though they came too late, as JSON a Tally if there is anything to count in it, and
+# as reason what is wrong with the file as a whole if it is no log of the kind that the settings
+# tell.  A file that could not be read to its end has an
 # "unreadable" instead, with the reason, and what rows it has are worth nothing.
 PARSED = pa.schema(
     [
@@ -41,6 +44,7 @@ PARSED = pa.schema(
         pa.field("raw", pa.string()),
         pa.field("records", pa.int64()),
         pa.field("late", pa.int64()),
+        pa.field("tally", pa.string()),
     ]
 )
 
@@ -112,7 +116,7 @@ def file_rows(
     except UnreadableFileError as error:
         yield (
             "unreadable", arrival_us, *nothing, source_file, None,
-            error.reason, None, None, None,
+            error.reason, None, None, None, None,
         )  # fmt: skip
 
 
@@ -126,6 +130,7 @@ def _rows_of_records(
 ) -> Iterator[tuple[Any, ...]]:
     nothing = (None,) * 8
     records = late = unreadable = 0
+    tally = Tally()
     last_reason = None
     parse, lines, fault = _after_header(lines, source, source_file)
     earliest_us = Hour.parse(rules.earliest).index * US_PER_HOUR
@@ -135,25 +140,33 @@ def _rows_of_records(
         if line.reason or event == STRAY_RETURN:
             unreadable += 1
             last_reason = line.reason or STRAY_RETURN.reason
+        if isinstance(event, Ignored):
+            tally.ignored[event.rule] += 1
+            continue
         if isinstance(event, ParsedEvent):
             event = _within_bounds(event, earliest_us, bounds, rules.max_id_chars)
         if isinstance(event, Refusal):
             yield (
                 "refused", arrival_us, *nothing, source_file, line.number,
-                event.reason, line.text, None, None,
+                event.reason, line.text, None, None, None,
             )  # fmt: skip
         else:
             if bounds.timely_us is not None and event.event_time_us < bounds.timely_us:
                 late += 1
+            if event.dropped:
+                tally.dropped.update(event.dropped)
             yield (
                 "event", event.event_time_us // US_PER_HOUR * US_PER_HOUR, event.event_time_us,
                 event.user_id, event.item_id, event.event_type, event.value, event.given_session,
                 sorted(event.context.items()), event.event_key or content_key(event),
-                source_file, line.number, None, None, None, None,
+                source_file, line.number, None, None, None, None, None,
             )  # fmt: skip
     if fault is None and records and unreadable == records:
         fault = f"none of its lines can be read: {last_reason}"
-    yield ("file", arrival_us, *nothing, source_file, None, fault, None, records, late)
+    yield (
+        "file", arrival_us, *nothing, source_file, None,
+        fault, None, records, late, tally.text(),
+    )  # fmt: skip
 
 
 def _after_header(

@@ -14,6 +14,7 @@ from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
     HeaderError,
+    Ignored,
     ParsedEvent,
     Parser,
     Refusal,
@@ -22,7 +23,9 @@ from pipeline.sources.base import (
     refuse_all,
     rules_of,
 )
-from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, TimeUnit, event_builder, time_reader
+from pipeline.sources.field_rules import NO_RULES, FieldRules
+from pipeline.sources.fields import UNIX_EPOCH, TimeUnit, event_builder, fields_read, time_reader
+from pipeline.sources.ignoring import ignorer
 
 #: Name of the format whose columns the settings name.
 GENERIC = "delimited"
@@ -69,6 +72,7 @@ class DelimitedSource:
     epoch: Hour = UNIX_EPOCH
     default_event_type: str = "view"
     event_types: tuple[str, ...] = ()
+    field_rules: FieldRules = NO_RULES
 
     def __post_init__(self) -> None:
         if not self.has_header and not self.field_names:
@@ -131,17 +135,32 @@ class DelimitedSource:
                 return width
             return column_index(names, column, file_name, self._column_remedy(field, names))
 
-        pick = itemgetter(*(index_of(field, getattr(self.columns, field)) for field in FIELD_ORDER))
+        pick = itemgetter(*(index_of(field, name) for field, name in fields_read(self.columns)))
         context_at = [
             (field, index_of(f"context.{field}", column))
             for field, column in self.columns.context.items()
         ]
         split = line_splitter(self.delimiter, self.quote)
+        rules = self.field_rules
         build = event_builder(
-            time_reader(self.time_unit, self.epoch), self.default_event_type, self.event_types
+            time_reader(self.time_unit, self.epoch, rules),
+            self.default_event_type,
+            self.event_types,
+            rules,
+            self.columns,
         )
 
-        def parse(line: str) -> ParsedEvent | Refusal:
+        def column_of(column: str) -> Callable[[Sequence[str]], str]:
+            return itemgetter(column_index(names, column, file_name, "source.ignore names it"))
+
+        ignored = ignorer(
+            rules,
+            column_of,
+            itemgetter(index_of("event_type", self.columns.event_type)),
+            self.default_event_type,
+        )
+
+        def parse(line: str) -> ParsedEvent | Refusal | Ignored:
             fields = split(line)
             if isinstance(fields, Refusal):
                 return fields
@@ -153,6 +172,8 @@ class DelimitedSource:
                     return Refusal(f"{len(fields)} fields where {width} were expected")
                 del fields[width:]
             fields.append("")
+            if ignored is not None and (answer := ignored(fields)) is not None:
+                return answer
             context = {field: fields[at] for field, at in context_at if fields[at]}
             return build(pick(fields), context)
 

@@ -12,6 +12,7 @@ from pipeline.hours import Hour
 from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
+    Ignored,
     ParsedEvent,
     Parser,
     Refusal,
@@ -19,20 +20,34 @@ from pipeline.sources.base import (
     hour_or_none,
     rules_of,
 )
+from pipeline.sources.field_rules import NO_RULES, FieldRules
 from pipeline.sources.fields import (
-    FIELD_ORDER,
+    DROPPABLE,
     UNIX_EPOCH,
     TimeUnit,
     event_builder,
+    fields_read,
     is_storable,
+    number_text,
     time_reader,
 )
+from pipeline.sources.ignoring import ignorer
 
 NOT_JSON = Refusal("not valid JSON")
 NOT_AN_OBJECT = Refusal("not a JSON object")
 NOT_STORABLE = Refusal("a text holds a NUL or half a surrogate pair")
+_NOT_PLAIN = "is a list or an object"
+
+# Of a number that is an id it does not matter how it is written.
+_IDENTITIES = frozenset({"user_id", "user_fallback", "item_id", "event_key", "given_session"})
 
 ReadField = Callable[[dict[str, Any]], str | None]
+
+
+class NumberText(str):
+    """A fraction as JSON writes it, which a text of the same characters is not."""
+
+    __slots__ = ()
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -41,7 +56,7 @@ def _refuse_constant(text: str) -> NoReturn:
 
 def json_decoder() -> json.JSONDecoder:
     """A decoder that keeps fractions as they are written and refuses NaN and infinity."""
-    return json.JSONDecoder(parse_float=str, parse_constant=_refuse_constant)
+    return json.JSONDecoder(parse_float=NumberText, parse_constant=_refuse_constant)
 
 
 def field_reader(path: str | None) -> ReadField:
@@ -74,6 +89,17 @@ def field_reader(path: str | None) -> ReadField:
     return read
 
 
+def identity_reader(path: str | None) -> ReadField:
+    """:func:`field_reader` of an id: ``7.0`` and ``7e0``, as numbers, are the id ``7``."""
+    read = field_reader(path)
+
+    def read_identity(record: dict[str, Any]) -> str | None:
+        text = read(record)
+        return number_text(text) if text.__class__ is NumberText else text
+
+    return read_identity
+
+
 @dataclass(frozen=True)
 class JsonLinesSource:
     """A JSON-lines format: which dotted path feeds which field.
@@ -91,6 +117,7 @@ class JsonLinesSource:
     event_types: tuple[str, ...] = ()
     file_hour: re.Pattern[str] | None = None
     has_header: bool = False
+    field_rules: FieldRules = NO_RULES
 
     @property
     def has_keys(self) -> bool:
@@ -99,38 +126,64 @@ class JsonLinesSource:
 
     def parser(self, header_line: str | None, file_name: str) -> Parser:  # noqa: ARG002 - no header
         """See :meth:`pipeline.sources.base.Source.parser`."""
-        readers = [field_reader(getattr(self.columns, field)) for field in FIELD_ORDER]
-        not_plain = [Refusal(f"{field} is a list or an object") for field in FIELD_ORDER]
+        rules = self.field_rules
+        fields = fields_read(self.columns)
+        readers = [
+            identity_reader(path) if rules.trim and field in _IDENTITIES else field_reader(path)
+            for field, path in fields
+        ]
+        not_plain = [Refusal(f"{field} {_NOT_PLAIN}") for field, _ in fields]
+        drops = [rules.drops and field in DROPPABLE for field, _ in fields]
         context_readers = [
             (field, field_reader(path)) for field, path in self.columns.context.items()
         ]
         decode = json_decoder().decode
         build = event_builder(
-            time_reader(self.time_unit, self.epoch), self.default_event_type, self.event_types
+            time_reader(self.time_unit, self.epoch, rules),
+            self.default_event_type,
+            self.event_types,
+            rules,
+            self.columns,
+        )
+        ignored = ignorer(
+            rules, field_reader, field_reader(self.columns.event_type), self.default_event_type
         )
 
-        def parse(line: str) -> ParsedEvent | Refusal:
+        def parse(  # noqa: PLR0911 - a return for each fault
+            line: str,
+        ) -> ParsedEvent | Refusal | Ignored:
             try:
                 record = decode(line)
             except (ValueError, RecursionError):
                 return STRAY_RETURN if "\r" in line else NOT_JSON
             if not isinstance(record, dict):
                 return NOT_AN_OBJECT
+            if ignored is not None and (answer := ignored(record)) is not None:
+                return answer
             texts = []
+            dropped = []
             for at, read in enumerate(readers):
                 text = read(record)
                 if text is None:
-                    return not_plain[at]
+                    if not drops[at]:
+                        return not_plain[at]
+                    dropped.append(not_plain[at].reason)
+                    text = ""
                 texts.append(text)
             context = {}
             for field, read in context_readers:
                 text = read(record)
                 if text:
                     context[field] = text
+                elif text is None:
+                    dropped.append(f"context {field} {_NOT_PLAIN}")
             # Only an escape can bring in what a line of valid text cannot hold.
             if "\\u" in line and not all(map(is_storable, (*texts, *context.values()))):
                 return NOT_STORABLE
-            return build(texts, context)
+            event = build(texts, context)
+            if dropped and isinstance(event, ParsedEvent):
+                return event._replace(dropped=(*dropped, *event.dropped))
+            return event
 
         return parse
 

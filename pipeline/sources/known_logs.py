@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.hours import Hour
 from pipeline.settings.settings import ColumnSettings, SourceSettings
 from pipeline.sources.delimited import DelimitedSource
+from pipeline.sources.field_rules import field_rules_of
 from pipeline.sources.json_lines import JsonLinesSource
 
 # The log of Wikipedia counts seconds from its own start.  Another choice shifts every hour alike
@@ -36,7 +37,12 @@ class KnownLog:
                 self.epoch if settings.epoch == default else settings.epoch
             )
         return self.reader(
-            settings.name, pattern, self.columns, event_types=settings.event_types, **options
+            settings.name,
+            pattern,
+            self.columns,
+            event_types=settings.event_types,
+            field_rules=field_rules_of(settings),
+            **options,
         )
 
 
