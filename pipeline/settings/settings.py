@@ -35,7 +35,7 @@ from pipeline.settings.folders import LocalFolder, LocalPath
 from pipeline.settings.former_keys import with_present_names
 from pipeline.settings.ignore import IgnoreRule
 from pipeline.settings.section import Section, as_before, keys_as_before
-from pipeline.settings.time_text import check_format, check_zone
+from pipeline.settings.time_text import check_formats, check_zone
 from pipeline.settings.yaml_text import read_yaml
 from pipeline.text.masking import remember_secret_variables, remember_secrets
 
@@ -67,7 +67,7 @@ def _text_of_nothing(value: object) -> object:
 
 
 NothingText = Annotated[str, BeforeValidator(_text_of_nothing)]
-TimeFormat = Annotated[str, AfterValidator(check_format)]
+TimeFormats = Annotated[str | tuple[str, ...], AfterValidator(check_formats)]
 
 
 class ColumnSettings(Section):
@@ -156,7 +156,7 @@ class SourceSettings(Section):
     time_unit: TimeUnit = Field(
         "s", description="of event_time: a number in this unit, or text in ISO 8601"
     )
-    time_format: TimeFormat | tuple[TimeFormat, ...] = Field(
+    time_format: TimeFormats = Field(
         (),
         description="in the place of time_unit: how times are written, like %d.%m.%Y %H:%M:%S "
         "(Python's strptime); of a list the first that fits",

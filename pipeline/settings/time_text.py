@@ -16,12 +16,18 @@ _BY_MACHINE = {
 _DIRECTIVE = re.compile(r"%.")
 
 
-def check_format(text: str) -> str:
-    """The format of a time.
+def check_formats(formats: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """One format of a time, or several.
 
     Raises:
-        ValueError: no time can be read by it, or not the same one everywhere.
+        ValueError: no time can be read by one of them, or not the same time everywhere.
     """
+    for text in (formats,) if isinstance(formats, str) else formats:
+        _check_format(text)
+    return formats
+
+
+def _check_format(text: str) -> None:
     directives = set(_DIRECTIVE.findall(text))
     for directive in sorted(directives & _BY_MACHINE.keys()):
         raise ValueError(
@@ -33,7 +39,6 @@ def check_format(text: str) -> str:
         datetime.strptime(datetime(2001, 2, 3, 4, 5, 6).strftime(text), text)
     except ValueError:
         raise ValueError("is no format of a time, such as %Y-%m-%d %H:%M:%S") from None
-    return text
 
 
 def check_zone(name: str) -> str:

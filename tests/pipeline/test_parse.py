@@ -205,6 +205,7 @@ EVENTS = st.builds(
     st.none() | TEXT,
     st.just({}),
     st.none(),
+    st.just(()),
 )
 
 
