@@ -186,8 +186,9 @@ class SourceSettings(Section):
     )
     bad_values: Literal["drop", "refuse"] = Field(
         "drop",
-        description="what an optional field that cannot be read (value, session, context, other "
-        "times) costs: drop, that field, counted in the summary; refuse, the record",
+        description="what an optional field that cannot be read (value, session, times beside "
+        "event_time) costs: drop, that field, counted in the summary; refuse, the record. Context "
+        "that is a list or an object is dropped in any case",
         json_schema_extra=as_before("refuse"),
     )
     ignore: tuple[IgnoreRule, ...] = Field(

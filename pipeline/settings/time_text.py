@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 # Each depends on the machine: the names of its own zone, and how its language writes times.
@@ -13,6 +13,7 @@ _BY_MACHINE = {
     "%x": "spell it out",
     "%X": "spell it out",
 }
+_SOME_TIME = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
 _DIRECTIVE = re.compile(r"%.")
 
 
@@ -36,8 +37,8 @@ def _check_format(text: str) -> None:
     if not directives & {"%Y", "%y", "%G"}:
         raise ValueError("tells no year: a format is written like %Y-%m-%d %H:%M:%S")
     try:
-        datetime.strptime(datetime(2001, 2, 3, 4, 5, 6).strftime(text), text)
-    except ValueError:
+        datetime.strptime(_SOME_TIME.strftime(text), text)
+    except (ValueError, re.error):
         raise ValueError("is no format of a time, such as %Y-%m-%d %H:%M:%S") from None
 
 

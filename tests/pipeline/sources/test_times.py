@@ -141,6 +141,14 @@ def test_wrong_settings_of_times_are_refused(settings: dict[str, str], message: 
 
 
 @pytest.mark.parametrize(
+    "form", ["%Y-%m-%dT%H:%M:%S%z", "%d/%b/%Y:%I:%M %p", "%G-W%V-%u", "%y%j", "%Y年 %m", "%%%Y"]
+)
+def test_formats_that_tell_a_time(form: str) -> None:
+    loaded = load_settings(None, {"source": {"name": "delimited", "time_format": form}})
+    assert loaded.source.time_format == form
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         pytest.param({"timezone": "UTC"}, "times written as text", id="zone of numbers"),
