@@ -11,7 +11,9 @@ import typer
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.ingest.summary import (
+    and_ignored,
     first_of,
+    ignored_lines,
     metadata_facts,
     metadata_lines,
     not_read_again,
@@ -133,7 +135,10 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
         with ctx.status("ingesting"):
             done = run(compute, ctx.lake, ctx.settings, ctx.clock, hours)
     ctx.print_result(
-        _ingest_sentence(done) + refused_lines(done) + metadata_lines(metadata),
+        _ingest_sentence(done)
+        + refused_lines(done)
+        + ignored_lines(done)
+        + metadata_lines(metadata),
         {**_ingest_facts(done), **metadata_facts(metadata)},
     )
     _refuse_left_out(done, metadata)
@@ -236,13 +241,14 @@ def backfill(
         ctx.print_result(
             f"{_ingest_sentence(summary)}; no hour is missing or has changed"
             + refused_lines(summary)
+            + ignored_lines(summary)
             + metadata_lines(metadata),
             {"ingest": facts, "filled": []},
         )
     else:
         ctx.print_result(
             f"{_ingest_sentence(summary)}; {_sessionize_sentence(done)}"
-            f"{refused_lines(summary)}{metadata_lines(metadata)}",
+            f"{refused_lines(summary)}{ignored_lines(summary)}{metadata_lines(metadata)}",
             {"ingest": facts, **_sessionize_facts(done)},
         )
         _refuse_failed(done)
@@ -430,6 +436,7 @@ def _ingest_sentence(done: IngestSummary) -> str:
         f"{counted(done.files, 'file')}, {counted(done.records, 'record')} = "
         f"{done.accepted:,} accepted{late} + "
         f"{counted(done.duplicates, 'duplicate')} + {done.quarantined:,} quarantined"
+        + and_ignored(done)
         + of_other_settings(done)
     )
 

@@ -2,8 +2,8 @@
 
 An event belongs to the first of its records by file and line.  When a file that sorts earlier
 brings it too, its former owner has one accepted record less and one duplicate more.  So at any
-time ``records = accepted + duplicates + quarantined`` for each file, and the accepted records of
-all files are the rows of ``events``.
+time ``records = accepted + duplicates + quarantined + ignored`` for each file, and the accepted
+records of all files are the rows of ``events``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import SOURCE_FILES
 from pipeline.text.wording import counted, verb
 
-COUNTS = ("records", "accepted", "duplicates", "quarantined")
+COUNTS = ("records", "accepted", "duplicates", "quarantined", "ignored")
 _MOST_FILES = 64
 
 
@@ -43,6 +43,8 @@ class FileAudit:
     #: Records that another program took out of the tables since; and which one, how.
     removed: int = 0
     removed_by: str | None = None
+    #: Records that are none of our business (``source.ignore``).
+    ignored: int = 0
 
 
 Versions = dict[str, list[FileAudit]]
@@ -51,7 +53,8 @@ Versions = dict[str, list[FileAudit]]
 def read_audits(lake: Lake, state: State | None = None) -> list[FileAudit]:
     """Every account that the lake keeps."""
     rows = lake.arrow(SOURCE_FILES, state=state).to_pylist()
-    return [FileAudit(**{**row, "removed": row["removed"] or 0}) for row in rows]
+    added_later = ("removed", "ignored")
+    return [FileAudit(**row | {name: row[name] or 0 for name in added_later}) for row in rows]
 
 
 def versions_of(audits: Iterable[FileAudit]) -> Versions:
@@ -71,7 +74,7 @@ def check_records(audits: Iterable[FileAudit]) -> None:
         HourglassError: those of a file do not add up.
     """
     for account in audits:
-        accounted = account.accepted + account.duplicates + account.quarantined
+        accounted = account.accepted + account.duplicates + account.quarantined + account.ignored
         if account.records != accounted:
             raise HourglassError(
                 f"{account.source_file}: {counted(account.records, 'record')} "

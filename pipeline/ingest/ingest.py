@@ -42,7 +42,8 @@ from pipeline.ingest.new_files import (
 from pipeline.ingest.quarantine import stage_quarantine
 from pipeline.ingest.read_raw import ParsedBatch, read_raw_files
 from pipeline.ingest.reading_rules import FORMAT_PROPERTY
-from pipeline.ingest.refusals import Refusals, count_refusals
+from pipeline.ingest.refusals import Reasons, Refusals, count_refusals
+from pipeline.ingest.tally import Tally, ignored_and_dropped
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, REPEATED_KEYS
@@ -69,6 +70,10 @@ class IngestSummary:
     other settings that cannot be read again, because they are no longer there as they were.  Of
     ``unknown_settings`` files nobody knows by which settings they were read.  ``unfit`` says of
     each file that is no log of the kind that the settings tell what is wrong with it.
+
+    ``ignored`` counts records that are none of our business, ``ignored_by`` by the rules that say
+    so; ``dropped`` counts optional fields that could not be read, by why: their records count as
+    any others.
     """
 
     files: int
@@ -86,6 +91,9 @@ class IngestSummary:
     unknown_settings: int = 0
     unfit: tuple[str, ...] = ()
     refusals: Refusals = field(default_factory=Refusals)
+    ignored: int = 0
+    ignored_by: Reasons = field(default_factory=dict)
+    dropped: Reasons = field(default_factory=dict)
 
 
 def ingest(
@@ -235,7 +243,7 @@ def _commit(
             views = {"parsed": batch.rows, "known": recorded, "kept": accepted}
             counted = engine.query("account_files", views).collect()
             digests = engine.query("digest_events", {"kept": accepted}).collect()
-    arrived = _audits(batch.arrivals, counted, new_files.read_by)
+    arrived = _audits(batch, counted, new_files.read_by)
     check_records(arrived)
     settled = reconcile_all(
         versions,
@@ -268,6 +276,10 @@ def _commit(
     # Also where no record became an event: the new state holds the refused ones and the accounts.
     lake.record_filled(INGEST, hours, _filled_rows(digests, made_by), made_by)
     totals = {name: sum(vars(account)[name] for account in arrived) for name in COUNTS}
+    read_now = {arrival.file.source_file for arrival in batch.arrivals}
+    ignored_by, dropped = ignored_and_dropped(
+        tally for name, tally in batch.tallies.items() if name in read_now
+    )
     late_records = sum(row.late or 0 for row in counted)
     return IngestSummary(
         len(arrived),
@@ -276,6 +288,8 @@ def _commit(
         late=late_records,
         unfit=tuple(map(str, batch.unfit)),
         refusals=refusals,
+        ignored_by=ignored_by,
+        dropped=dropped,
         **totals,
     )
 
@@ -300,7 +314,7 @@ def _withdrawn(engine: Engine, lake: Lake, batch: ParsedBatch, versions: Version
     return withdrawn | hours_without_key(engine, lake, batch, views["grown"])
 
 
-def _audits(arrivals: Iterable[Arrival], counted: Iterable[Any], read_by: str) -> list[FileAudit]:
+def _audits(batch: ParsedBatch, counted: Iterable[Any], read_by: str) -> list[FileAudit]:
     by_name = {row.source_file: row for row in counted}
     return [
         FileAudit(
@@ -314,8 +328,9 @@ def _audits(arrivals: Iterable[Arrival], counted: Iterable[Any], read_by: str) -
             duplicates=row.events - row.accepted,
             quarantined=row.quarantined,
             read_by=read_by,
+            ignored=batch.tallies.get(arrival.file.source_file, Tally()).n_ignored,
         )
-        for arrival in arrivals
+        for arrival in batch.arrivals
         for row in (by_name[arrival.file.source_file],)
     ]
 

@@ -16,8 +16,13 @@ from pipeline.errors import HourglassError
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.settings.settings import Settings
-from pipeline.sources.item_user_metadata import MOST_CHARS, IdColumn, read_metadata
-from pipeline.sources.lines import Line, line_encoding, read_lines
+from pipeline.sources.item_user_metadata import (
+    MOST_CHARS,
+    IdColumn,
+    MetadataLine,
+    read_metadata,
+)
+from pipeline.sources.lines import line_encoding, read_lines
 from pipeline.text.wording import counted
 
 _DIGEST = "hourglass.source_sha256"
@@ -87,7 +92,9 @@ def _load(
     except OSError as error:
         raise HourglassError(f"{path}: cannot be read: {error.strerror or error}") from error
     recorded = lake.properties(spec)
+    trim = settings.source.trim
     read_by = f"{line_encoding(settings.source.encoding)} {settings.ingest.max_expansion}"
+    read_by += " trim" if trim else ""
     # Of before that was recorded: a file without faults says the same however it is read.
     as_before = recorded.get(_READ_BY, "" if recorded.get(_FAULTS, "[]") != "[]" else read_by)
     if recorded.get(_DIGEST) == digest and as_before == read_by:
@@ -95,7 +102,7 @@ def _load(
     lines = read_lines(
         real, settings.source.encoding, MOST_CHARS, settings.ingest.max_expansion, root
     )
-    rows, faults = _rows(path, lines, id_column, lake, spec)
+    rows, faults = _rows(path, read_metadata(path, lines, id_column, trim), id_column, lake, spec)
     made_from = {_DIGEST: digest, _FAULTS: json.dumps(faults), _READ_BY: read_by}
     lake.overwrite(spec, "true", rows, made_from)
     return _Loaded(rows.num_rows, tuple(faults))
@@ -113,11 +120,11 @@ def _real_path(path: Path, landing: Path) -> tuple[Path | None, Path]:
 
 
 def _rows(
-    path: Path, lines: Iterator[Line], id_column: IdColumn, lake: Lake, spec: TableSpec
+    path: Path, lines: Iterator[MetadataLine], id_column: IdColumn, lake: Lake, spec: TableSpec
 ) -> tuple[pa.Table, list[str]]:
     """The rows of a table by its file, and what is wrong with some of its lines."""
     rows, faults, bad = {}, [], 0
-    for line in read_metadata(path, lines, id_column):
+    for line in lines:
         if line.fault:
             holds = "" if line.row is None else ", and this line holds"
             faults.append(f"{path}: line {line.number}: {line.fault}{holds}")

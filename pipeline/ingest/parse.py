@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from pipeline.hours import US_PER_HOUR, Hour
+from pipeline.ingest.tally import Tally
 from pipeline.lake.tables import EVENTS, TIMESTAMP
 from pipeline.settings.settings import IngestSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
     HeaderError,
+    Ignored,
     ParsedEvent,
     Parser,
     Refusal,
@@ -34,8 +36,9 @@ _NO_EVENT = (None,) * 8
 
 # An event (kind "event"), a refused record ("refused") or, last in each file, the number of
 # records that the reader saw ("file"), counted apart from what became of them, how many of them
-# were accepted though they came too late, and as reason what is wrong with the file as a whole if
-# it is no log of the kind that the settings tell.  A file that could not be read to its end has an
+# were accepted though they came too late, as JSON a Tally if there is anything to count in it, and
+# as reason what is wrong with the file as a whole if it is no log of the kind that the settings
+# tell.  A file that could not be read to its end has an
 # "unreadable" instead, with the reason, and what rows it has are worth nothing.
 PARSED = pa.schema(
     [
@@ -45,6 +48,7 @@ PARSED = pa.schema(
         pa.field("raw", pa.string()),
         pa.field("records", pa.int64()),
         pa.field("late", pa.int64()),
+        pa.field("tally", pa.string()),
     ]
 )
 
@@ -101,7 +105,7 @@ def unreadable_row(source_file: str, arrival: Hour, error: UnreadableFileError) 
     """What closes a file that could not be read to its end."""
     return (
         "unreadable", arrival.index * US_PER_HOUR, *_NO_EVENT, source_file, None,
-        error.reason, None, None, None,
+        error.reason, None, None, None, None,
     )  # fmt: skip
 
 
@@ -110,7 +114,7 @@ class LineRows:
 
     def __init__(
         self,
-        parse: Callable[[Any], ParsedEvent | Refusal],
+        parse: Callable[[Any], ParsedEvent | Refusal | Ignored],
         source_file: str,
         arrival: Hour,
         bounds: Bounds,
@@ -122,33 +126,46 @@ class LineRows:
         self._earliest_us = Hour.parse(rules.earliest).index * US_PER_HOUR
         self._records = self._late = self._unreadable = 0
         self._last_reason: str | None = None
+        self._tally = Tally()
 
     def count_events(self, events: int) -> None:
         """Count events whose rows were made elsewhere, none of them late."""
         self._records += events
 
-    def row(self, line: Line | TableLine) -> tuple[Any, ...]:
-        """The row of a line."""
+    def rows(self, lines: Iterable[Line] | Iterable[TableLine]) -> Iterator[tuple[Any, ...]]:
+        """The rows of lines, but for those that are ignored."""
+        for line in lines:
+            row = self.row(line)
+            if row is not None:
+                yield row
+
+    def row(self, line: Line | TableLine) -> tuple[Any, ...] | None:
+        """The row of a line; None where it is ignored."""
         bounds = self._bounds
         self._records += 1
         event = Refusal(line.reason) if line.reason else self._parse(line)
         if line.reason or event == STRAY_RETURN:
             self._unreadable += 1
             self._last_reason = line.reason or STRAY_RETURN.reason
+        if isinstance(event, Ignored):
+            self._tally.ignored[event.rule] += 1
+            return None
         if isinstance(event, ParsedEvent):
             event = _within_bounds(event, self._earliest_us, bounds, self._max_id_chars)
         if isinstance(event, Refusal):
             return (
                 "refused", self._arrival_us, *_NO_EVENT, self._source_file, line.number,
-                event.reason, line.text, None, None,
+                event.reason, line.text, None, None, None,
             )  # fmt: skip
         if bounds.timely_us is not None and event.event_time_us < bounds.timely_us:
             self._late += 1
+        if event.dropped:
+            self._tally.dropped.update(event.dropped)
         return (
             "event", event.event_time_us // US_PER_HOUR * US_PER_HOUR, event.event_time_us,
             event.user_id, event.item_id, event.event_type, event.value, event.given_session,
             sorted(event.context.items()), event.event_key or content_key(event),
-            self._source_file, line.number, None, None, None, None,
+            self._source_file, line.number, None, None, None, None, None,
         )  # fmt: skip
 
     def end(self, fault: str | None) -> tuple[Any, ...]:
@@ -157,14 +174,14 @@ class LineRows:
             fault = f"none of its lines can be read: {self._last_reason}"
         return (
             "file", self._arrival_us, *_NO_EVENT, self._source_file, None,
-            fault, None, self._records, self._late,
+            fault, None, self._records, self._late, self._tally.text(),
         )  # fmt: skip
 
 
 class _Records(NamedTuple):
     """What reads the records of a file, these, and what is wrong with the file as a whole."""
 
-    parse: Callable[[Any], ParsedEvent | Refusal]
+    parse: Callable[[Any], ParsedEvent | Refusal | Ignored]
     lines: Iterator[Line] | Iterator[TableLine]
     fault: str | None = None
 
@@ -186,7 +203,7 @@ def _rows_of_records(
     records: _Records, source_file: str, arrival: Hour, bounds: Bounds, rules: IngestSettings
 ) -> Iterator[tuple[Any, ...]]:
     rows = LineRows(records.parse, source_file, arrival, bounds, rules)
-    yield from map(rows.row, records.lines)
+    yield from rows.rows(records.lines)
     yield rows.end(records.fault)
 
 

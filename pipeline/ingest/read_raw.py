@@ -16,6 +16,7 @@ from pipeline.ingest.columns.batches import files_parser
 from pipeline.ingest.landing_zone import Arrival, RawFile, Unreadable
 from pipeline.ingest.late_events import RangesUs, range_us
 from pipeline.ingest.parse import FILES, PARSED
+from pipeline.ingest.tally import Tally
 from pipeline.lake.tables import EVENTS, QUARANTINE
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source
@@ -36,6 +37,8 @@ class ParsedBatch:
     unreadable: list[Unreadable]
     #: Files that were taken in but are no log of the kind that the settings tell.
     unfit: list[Unreadable]
+    #: What is counted and neither an event nor refused, of the files that have any.
+    tallies: dict[str, Tally]
 
 
 def read_raw_files(
@@ -64,8 +67,9 @@ def read_raw_files(
         PARSED,
         staging,
     )
-    ends = rows.where_in("kind", ["unreadable", "file"]).select("kind", "source_file", "reason")
-    faults = [row for row in ends.collect() if row.reason is not None]
+    ends = rows.where_in("kind", ["unreadable", "file"])
+    closing = ends.select("kind", "source_file", "reason", "tally").collect()
+    faults = [row for row in closing if row.reason is not None]
     closed = [Unreadable(row.source_file, row.reason) for row in faults if row.kind == "unreadable"]
     if closed:
         rows = rows.where_not_in("source_file", [file.source_file for file in closed])
@@ -80,6 +84,7 @@ def read_raw_files(
         {Hour(row.hour_index) for row in hours if row.kind == "refused"},
         closed,
         sorted(Unreadable(row.source_file, row.reason) for row in faults if row.kind == "file"),
+        {row.source_file: Tally.of_text(row.tally) for row in closing if row.tally is not None},
     )
 
 

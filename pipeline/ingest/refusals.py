@@ -33,9 +33,10 @@ def count_refusals(engine: Engine, refused: Frame, without_events: set[str]) -> 
         if row.source_file in without_events:
             by_file.setdefault(row.source_file, Counter())[row.reason] += row.records
     return Refusals(
-        _by_frequency(total), {name: _by_frequency(by_file[name]) for name in sorted(by_file)}
+        by_frequency(total), {name: by_frequency(by_file[name]) for name in sorted(by_file)}
     )
 
 
-def _by_frequency(counts: Counter[str]) -> Reasons:
+def by_frequency(counts: Counter[str]) -> Reasons:
+    """The counts, the greatest first, equal ones by reason."""
     return dict(sorted(counts.items(), key=lambda reason: (-reason[1], reason[0])))

@@ -84,6 +84,22 @@ def refused_lines(done: IngestSummary) -> str:
     return "".join(f"\n{line}" for line in lines)
 
 
+def ignored_lines(done: IngestSummary) -> str:
+    """Lines that say what was left out on purpose, and which fields were dropped from events."""
+    lines = []
+    if done.ignored:
+        lines.append(f"{done.ignored:,} ignored: {_reasons(done.ignored_by)}")
+    if done.dropped:
+        values = counted(sum(done.dropped.values()), "value")
+        lines.append(f"{values} dropped, their records stay: {_reasons(done.dropped)}")
+    return "".join(f"\n{line}" for line in lines)
+
+
+def and_ignored(done: IngestSummary) -> str:
+    """What ends the sum of all records where some were ignored."""
+    return f" + {done.ignored:,} ignored" if done.ignored else ""
+
+
 def _reasons(reasons: Mapping[str, int]) -> str:
     first = [f"{reason} {records:,}" for reason, records in list(reasons.items())[:_MOST_NAMED]]
     if len(reasons) > _MOST_NAMED:

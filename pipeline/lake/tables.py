@@ -95,14 +95,17 @@ SOURCE_FILES = TableSpec(
         read_by=pa.string(),
         removed=pa.int64(),
         removed_by=pa.string(),
+        ignored=pa.int64(),
     ),
     None,
     row=(
-        "One ingested raw file: records = accepted + duplicates + quarantined, as they stand now. "
+        "One ingested raw file: records = accepted + duplicates + quarantined + ignored, as they "
+        "stand now. "
         "A file that has grown replaces its row; a file whose content is another one has a row "
         "for each content. `read_by` is the digest of the settings that decided what its records "
         "became (null: a version that did not record it). `removed` counts records that another "
-        "program took out since (below 0: put in), `removed_by` names its snapshot."
+        "program took out since (below 0: put in), `removed_by` names its snapshot. `ignored` "
+        "counts those that `source.ignore` leaves out (null: a version that left none out)."
     ),
 )
 
@@ -300,6 +303,7 @@ ADDED_LATER = {
     "read_by": pa.string(),
     "removed": pa.int64(),
     "removed_by": pa.string(),
+    "ignored": pa.int64(),
     **_TIE,
 }
 

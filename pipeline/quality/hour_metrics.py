@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MIN_EVENTS = 100
 MANY_EVENTS = 200_000
 _Z_95 = 1.96
+# Columns of source_files that rows of earlier versions hold nothing in.
+_ADDED_LATER = frozenset({"removed", "ignored"})
 
 
 def hour_facts(
@@ -36,8 +38,8 @@ def hour_facts(
 
     Returns:
         Columns hour, events, users, items, files, records, accepted, duplicates, quarantined,
-        unaccounted (sum over files of |records - accepted - duplicates - quarantined - removed by
-        another program|),
+        ignored, unaccounted (sum over files of |records - accepted - duplicates - quarantined -
+        ignored - removed by another program|),
         nan_values, quarantine_rate, quarantine_rate_low (lower end of the 95 % Wilson interval),
         duplicate_rate, late_share (of the accepted records of the files that arrived in the hours,
         those that belong to other hours; empty where too few arrived), share_of_top_user,
@@ -55,8 +57,13 @@ def hour_facts(
     counts = {name: int(pc.sum(files.column(name)).as_py() or 0) for name in names}
     left = pc.subtract(every.column("records"), every.column("accepted"))
     left = pc.subtract(pc.subtract(left, every.column("duplicates")), every.column("quarantined"))
-    if "removed" in every.column_names:
-        left = pc.subtract(left, pc.fill_null(every.column("removed"), 0))
+    for name in _ADDED_LATER.intersection(every.column_names):
+        left = pc.subtract(left, pc.fill_null(every.column(name), 0))
+    ignored = 0
+    if "ignored" in files.column_names:
+        ignored = int(pc.sum(files.column("ignored")).as_py() or 0)
+    # Rates are of the records that are our business: noise must neither hide damage nor be it.
+    ours = counts["records"] - ignored
     n = events.num_rows
     nan = float("nan")
     judged = n >= min_events
@@ -70,11 +77,12 @@ def hour_facts(
         "items": pc.count_distinct(events.column("item_id")).as_py(),
         "files": files.num_rows,
         **counts,
+        "ignored": ignored,
         "unaccounted": int(pc.sum(pc.abs(left)).as_py() or 0),
         "nan_values": int(pc.sum(pc.is_nan(events.column("value"))).as_py() or 0),
-        "quarantine_rate": _rate(counts["quarantined"], counts["records"]),
-        "quarantine_rate_low": wilson_low(counts["quarantined"], counts["records"]),
-        "duplicate_rate": _rate(counts["duplicates"], counts["records"]),
+        "quarantine_rate": _rate(counts["quarantined"], ours),
+        "quarantine_rate_low": wilson_low(counts["quarantined"], ours),
+        "duplicate_rate": _rate(counts["duplicates"], ours),
         "late_share": _late_share(events, arrived, min_events),
         "share_of_top_user": _top_share(events.column("user_id")) if judged else nan,
         "share_of_top_item": _top_share(events.column("item_id")) if judged else nan,

@@ -54,7 +54,7 @@ _SESSIONS = (
     "position",
     "dwell_s",
 )
-_COUNTS = ("records", "accepted", "duplicates", "quarantined")
+_COUNTS = ("records", "accepted", "duplicates", "quarantined", "ignored")
 _END = Hour.parse("9999-01-01T00")
 
 

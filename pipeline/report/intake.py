@@ -63,6 +63,12 @@ class LaterFiles:
     records: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    ignored: int = 0
+
+    @property
+    def ours(self) -> int:
+        """Records that are our business, of which rates are."""
+        return self.records - self.ignored
 
     def __bool__(self) -> bool:
         return bool(self.records or self.duplicates or self.quarantined)
@@ -99,16 +105,17 @@ def hour_table(
         hours: the hours of the report.
         events: columns hour, user_id, item_id, source_file.
         sessions: columns hour, session_id.
-        source_files: columns source_file, arrival, records, duplicates.
+        source_files: columns source_file, arrival, records, duplicates, ignored (optional).
         quarantine: column hour.
         log_end: hour after the last of the log, where its sessions close in later hours of the
             range; default: the end of the range.
 
     Returns:
         Columns hour (text), events, users, items, sessions_closed, late, records, duplicates,
-        quarantined.  ``late`` counts events whose file arrived in a later hour of the log; a file
-        that arrived after the log is a bulk load, not a delay.  Records (as they came),
-        duplicates and quarantined records count in the hour of arrival.
+        quarantined, and ignored where any file has such records.  ``late`` counts events whose
+        file arrived in a later hour of the log; a file that arrived after the log is a bulk load,
+        not a delay.  Records (as they came), duplicates, quarantined and ignored records count in
+        the hour of arrival.
     """
     import pandas as pd
 
@@ -131,9 +138,10 @@ def hour_table(
     closed = by_hour(sessions.select(["hour", "session_id"]), ("session_id", distinct))
     late = by_hour(_late(log_end or hours.stop, events, source_files), ("", "count_all"))
     refused = by_hour(quarantine.select(["hour"]), ("", "count_all"))
-    files = source_files.select(["arrival", "records", "duplicates"]).to_pandas()
+    counts = ["records", "duplicates", *(["ignored"] if _any_ignored(source_files) else [])]
+    files = source_files.select(["arrival", *counts]).to_pandas().fillna({"ignored": 0})
     arrived = files.groupby(files.pop("arrival").dt.floor("h")).sum().reindex(index, fill_value=0)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "hour": [str(hour) for hour in hours],
             "events": event["count_all"].to_numpy(dtype="int64"),
@@ -146,14 +154,28 @@ def hour_table(
             "quarantined": refused["count_all"].to_numpy(dtype="int64"),
         }
     )
+    if "ignored" in counts:
+        table["ignored"] = arrived["ignored"].to_numpy(dtype="int64")
+    return table
+
+
+def _any_ignored(source_files: pa.Table) -> bool:
+    return _sum_of(source_files, "ignored") > 0
+
+
+def _sum_of(files: pa.Table, column: str) -> int:
+    """The sum of a column; 0 where an earlier version left it out."""
+    return int(pc.sum(files[column]).as_py() or 0) if column in files.column_names else 0
 
 
 def later_files(hours: HourRange, source_files: pa.Table, quarantine: pa.Table) -> LaterFiles:
     """Count what :func:`hour_table` does not: the records of files that arrived after the hours."""
     files = source_files.filter(since(source_files["arrival"], hours.stop))
-    records, duplicates = (int(pc.sum(files[n]).as_py() or 0) for n in ("records", "duplicates"))
+    records, duplicates, ignored = (
+        _sum_of(files, name) for name in ("records", "duplicates", "ignored")
+    )
     refused = int(pc.sum(since(quarantine["hour"], hours.stop)).as_py() or 0)
-    return LaterFiles(records, duplicates, refused)
+    return LaterFiles(records, duplicates, refused, ignored)
 
 
 def since(instants: pa.ChunkedArray, first: Hour) -> pa.ChunkedArray:
@@ -214,8 +236,10 @@ def intake_rates(hours: pd.DataFrame) -> tuple[Rate, ...]:
     if not hours["records"].sum():
         return ()
     rates = []
-    for name, of in (("late", "events"), ("duplicates", "records"), ("quarantined", "records")):
-        hits, trials = hours[name].to_numpy(), hours[of].to_numpy()
+    ours = hours["records"] - hours["ignored"] if "ignored" in hours.columns else hours["records"]
+    of = {"late": hours["events"], "duplicates": ours, "quarantined": ours}
+    for name, whole in of.items():
+        hits, trials = hours[name].to_numpy(), whole.to_numpy()
         before = int(trials[:-DAY_H].sum())
         rates.append(
             Rate(

@@ -81,7 +81,7 @@ def intake_light(
         doubled: what is known of the duplicates, as a sentence.
     """
     name = "Intake"
-    records, refused, duplicates = later.records, later.quarantined, later.duplicates
+    records, refused, duplicates = later.ours, later.quarantined, later.duplicates
     remedies = {
         "late": "ask why files arrive late",
         "duplicates": doubled or "look at the files that have duplicates",
@@ -322,14 +322,16 @@ def support_light(steps: Sequence[Mapping[str, Any]]) -> StatusLight:
 
 
 def conservation_light(files: Mapping[str, int]) -> StatusLight:
-    """Records of all files = accepted + duplicates + quarantined + removed by other programs."""
-    removed = files.get("removed", 0)
-    accounted = files["accepted"] + files["duplicates"] + files["quarantined"] + removed
+    """Records of all files = accepted + duplicates + quarantined + ignored + removed by others."""
+    removed, ignored = files.get("removed", 0), files.get("ignored", 0)
+    left_out = files["quarantined"] + ignored + removed
+    accounted = files["accepted"] + files["duplicates"] + left_out
     adds_up = files["records"] == accounted
     sentence = (
         f"In all files, {counted(files['records'], 'record')} {'=' if adds_up else 'are not'} "
         f"{files['accepted']:,} accepted "
         f"+ {counted(files['duplicates'], 'duplicate')} + {files['quarantined']:,} quarantined"
+        + (f" + {ignored:,} ignored" if ignored else "")
         + (f" + {removed:,} removed by another program (see source_files)" if removed else "")
     )
     remedy = "." if adds_up else ": ingest again, and report the file that does not add up."

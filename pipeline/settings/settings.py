@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
+    BeforeValidator,
     Field,
     ValidationError,
     field_validator,
@@ -33,6 +33,9 @@ from pipeline.hours import parse_duration_h
 from pipeline.settings.environment import environment_values, variable_of
 from pipeline.settings.folders import LocalFolder, LocalPath
 from pipeline.settings.former_keys import with_present_names
+from pipeline.settings.ignore import IgnoreRule
+from pipeline.settings.section import Section, as_before, keys_as_before
+from pipeline.settings.time_text import check_formats, check_zone
 from pipeline.settings.yaml_text import read_yaml
 from pipeline.text.masking import remember_secret_variables, remember_secrets
 
@@ -46,6 +49,7 @@ def _duration(text: str) -> str:
 
 
 Duration = Annotated[str, AfterValidator(_duration)]
+TimeUnit = Literal["d", "h", "min", "s", "ms", "us", "ns", "iso8601"]
 # Names travel into SQL joined by U+001F.
 ContextName = Annotated[str, Field(min_length=1, pattern=r"^[^\x1f]+$")]
 _YEAR_H = 366 * 24
@@ -54,14 +58,16 @@ ALL_HOURS = "all"
 _ANY_FOLDER = frozenset({"work", "landing", "raw", "data", "logs", "log", "input", "tmp"})
 _ANY_FORMAT = frozenset({"delimited", "json_lines", "parquet", "orc", "avro", "access_log"})
 Fraction = Annotated[float, Field(ge=0, le=1)]
-#: In ``json_schema_extra`` of a key of later versions: the value that means what earlier ones did.
-_AS_BEFORE = "as_before"
 
 
-class Section(BaseModel):
-    """A part of the settings: immutable, and unknown keys are refused."""
+def _text_of_nothing(value: object) -> object:
+    if value is None:
+        raise ValueError('without quotes YAML takes this for no text at all: write "NULL"')
+    return value
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+NothingText = Annotated[str, BeforeValidator(_text_of_nothing)]
+TimeFormats = Annotated[str | tuple[str, ...], AfterValidator(check_formats)]
 
 
 class ColumnSettings(Section):
@@ -74,15 +80,59 @@ class ColumnSettings(Section):
         None, description="what was done, like view or buy; null: source.default_event_type"
     )
     value: str | None = Field(None, description="a number: rating, price, seconds read ...")
-    event_key: str | None = Field(
+    event_key: str | tuple[str, ...] | None = Field(
         None,
-        description="the log's own id of the event, by which repeats are found; null: the whole "
-        "event is compared",
+        description="the log's own id of the event, by which repeats are found, or a list of "
+        "columns that are one together; null: the whole event is compared",
     )
     given_session: str | None = Field(None, description="the log's own session id")
     context: dict[str, str] = Field(
         {}, description="context fields by name, such as device: ua_class"
     )
+    event_time_fallback: str | None = Field(
+        None,
+        description="when it happened where event_time is absent (or cannot be read, and "
+        "source.bad_values is drop), in the same unit or format",
+        json_schema_extra=as_before(None),
+    )
+    user_fallback: str | None = Field(
+        None,
+        description="who did it where user_id is absent, such as an anonymous id",
+        json_schema_extra=as_before(None),
+    )
+    sent_time: str | None = Field(
+        None,
+        description="when the device sent the record, by the clock that event_time is of: then "
+        "event_time + (received_time - sent_time) is taken, where both are there; a fallback is "
+        "taken as it is",
+        json_schema_extra=as_before(None),
+    )
+    received_time: str | None = Field(
+        None,
+        description="when the server received the record, by its own clock; see sent_time",
+        json_schema_extra=as_before(None),
+    )
+
+    @field_validator("event_key")
+    @classmethod
+    def _single_or_several(cls, key: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        if isinstance(key, tuple):
+            if not key or len(set(key)) < len(key):
+                raise ValueError("name at least one column, each once")
+            return key[0] if len(key) == 1 else key
+        return key
+
+    @model_validator(mode="after")
+    def _both_clocks(self) -> Self:
+        if (self.sent_time is None) != (self.received_time is None):
+            raise ValueError("a clock is corrected by sent_time and received_time: set both")
+        return self
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns that are the event's key together."""
+        key = self.event_key
+        return () if key is None else (key,) if isinstance(key, str) else key
 
 
 class SourceSettings(Section):
@@ -103,8 +153,21 @@ class SourceSettings(Section):
     quote: str | None = Field('"', description="around fields that hold a delimiter; null: none")
     field_names: tuple[str, ...] = Field((), description="names of a log without a header")
     columns: ColumnSettings = ColumnSettings()
-    time_unit: Literal["s", "ms", "us", "iso8601"] = Field(
+    time_unit: TimeUnit = Field(
         "s", description="of event_time: a number in this unit, or text in ISO 8601"
+    )
+    time_format: TimeFormats = Field(
+        (),
+        description="in the place of time_unit: how times are written, like %d.%m.%Y %H:%M:%S "
+        "(Python's strptime); of a list the first that fits",
+        json_schema_extra=as_before(()),
+    )
+    timezone: Annotated[str, AfterValidator(check_zone)] | None = Field(
+        None,
+        description="of times written without a zone, like Europe/Berlin; null: UTC. The hour "
+        "that comes twice in autumn is the first of the two; a time in the hour that spring leaves "
+        "out is moved forward by it (02:30 is 03:30)",
+        json_schema_extra=as_before(None),
     )
     epoch: str = Field("1970-01-01T00", description="what a numeric time of 0 means")
     default_event_type: str = Field("view", description="of events that name no type")
@@ -114,7 +177,32 @@ class SourceSettings(Section):
         description="of parquet, orc and avro: dotted path of a list, each element of which is a "
         "record; columns.item_id may be items.id then. A list that is empty is one record without "
         "an element; an event_key from outside the list gets the element's number",
-        json_schema_extra={_AS_BEFORE: None},
+        json_schema_extra=as_before(None),
+    )
+    nothing: tuple[NothingText, ...] = Field(
+        (),
+        description="texts that mean no value, beside the empty one; many logs need some of "
+        '"NULL", "null", "\\N", "NaN", "nan", "None", "(not set)", "-"',
+        json_schema_extra=as_before(()),
+    )
+    trim: bool = Field(
+        True,
+        description="white space around user, item, type, session, key and time does not count, "
+        "and a number of JSON is the same id however it is written (7.0 is 7)",
+        json_schema_extra=as_before(False),
+    )
+    bad_values: Literal["drop", "refuse"] = Field(
+        "drop",
+        description="what an optional field that cannot be read (value, session, times beside "
+        "event_time) costs: drop, that field, counted in the summary; refuse, the record. Context "
+        "that is a list or an object is dropped in any case",
+        json_schema_extra=as_before("refuse"),
+    )
+    ignore: tuple[IgnoreRule, ...] = Field(
+        (),
+        description="records that are none of our business, by any of these rules: counted, and "
+        "neither events nor in quarantine",
+        json_schema_extra=as_before(()),
     )
     items_path: LocalPath | None = Field(
         None,
@@ -625,15 +713,7 @@ class Settings(BaseSettings):
         parts = []
         for name in sections:
             section = getattr(self, name)
-            # A key that earlier versions lacked counts only where it changes what they did.
-            as_before = {
-                key
-                for key, field in type(section).model_fields.items()
-                if isinstance(extra := field.json_schema_extra, dict)
-                and _AS_BEFORE in extra
-                and getattr(section, key) == extra[_AS_BEFORE]
-            }
-            parts.append(f"{name}={section.model_dump_json(exclude=as_before)}")
+            parts.append(f"{name}={section.model_dump_json(exclude=keys_as_before(section))}")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -8,13 +8,14 @@ from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.settings.settings import SourceSettings
 from pipeline.sources import access_log
-from pipeline.sources.base import ParsedEvent, Parser, Refusal, Source
+from pipeline.sources.base import Ignored, ParsedEvent, Parser, Refusal, Source
 from pipeline.sources.delimited import GENERIC, DelimitedSource
+from pipeline.sources.field_rules import field_rules_of
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.known_logs import KNOWN_LOGS
 from pipeline.sources.tables.source import FORMATS, TableSource
 
-__all__ = ["SOURCE_NAMES", "ParsedEvent", "Parser", "Refusal", "Source", "source_for"]
+__all__ = ["SOURCE_NAMES", "Ignored", "ParsedEvent", "Parser", "Refusal", "Source", "source_for"]
 
 
 def _delimited(settings: SourceSettings, pattern: str) -> Source:
@@ -30,6 +31,7 @@ def _delimited(settings: SourceSettings, pattern: str) -> Source:
         epoch=Hour.parse(settings.epoch),
         default_event_type=settings.default_event_type,
         event_types=settings.event_types,
+        field_rules=field_rules_of(settings),
     )
 
 
@@ -42,6 +44,7 @@ def _json_lines(settings: SourceSettings, pattern: str) -> JsonLinesSource:
         epoch=Hour.parse(settings.epoch),
         default_event_type=settings.default_event_type,
         event_types=settings.event_types,
+        field_rules=field_rules_of(settings),
     )
 
 
@@ -59,7 +62,9 @@ _DESCRIPTION = (
     "field_names",
     "header",
     "quote",
+    "time_format",
     "time_unit",
+    "timezone",
 )
 _LINES_HAVE_NONE = ("explode",)
 _JSON_HAS_NONE = (*_LINES_HAVE_NONE, "delimiter", "field_names", "header", "quote")
@@ -75,7 +80,7 @@ _SOURCES: dict[str, tuple[Callable[[SourceSettings, str], Source], str, tuple[st
     access_log.NAME: (access_log.source, access_log.PATTERN, _DESCRIPTION),
     **{name: (log.source, log.pattern, _DESCRIPTION) for name, log in KNOWN_LOGS.items()},
 }
-_MAY_BE_SET = {access_log.NAME: {"header"}} | {
+_MAY_BE_SET = {access_log.NAME: {"header", "timezone"}} | {
     name: {"epoch"} for name, log in KNOWN_LOGS.items() if log.epoch is not None
 }
 
@@ -99,6 +104,22 @@ def source_for(settings: SourceSettings) -> Source:
                 f"source.{key} is set, but source {settings.name!r} fixes it: remove the setting"
                 + ("" if settings.name in _GENERIC else ", or name the source 'delimited'")
             )
+    if (
+        settings.time_format
+        and settings.time_unit != SourceSettings.model_fields["time_unit"].default
+    ):
+        raise UsageError("source.time_format and source.time_unit are both set: remove one of them")
+    if settings.timezone is not None and _times_are_numbers(settings):
+        raise UsageError(
+            "source.timezone is of times written as text, and these are numbers: remove it, or set "
+            "source.time_unit to iso8601, or source.time_format"
+        )
     default_pattern = SourceSettings.model_fields["pattern"].get_default()
     pattern = own_pattern if settings.pattern == default_pattern else settings.pattern
     return build(settings, pattern)
+
+
+def _times_are_numbers(settings: SourceSettings) -> bool:
+    if settings.name == access_log.NAME:
+        return settings.header
+    return not settings.time_format and settings.time_unit != "iso8601"

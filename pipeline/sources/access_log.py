@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from ipaddress import ip_address
 from typing import Any
 
+from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.settings.settings import ColumnSettings, SourceSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
+    Ignored,
     ParsedEvent,
     Parser,
     Refusal,
@@ -22,10 +26,14 @@ from pipeline.sources.columns.fields import event_maker
 from pipeline.sources.columns.log_lines import LogColumns
 from pipeline.sources.columns.types import ReadColumns
 from pipeline.sources.delimited import DelimitedSource
-from pipeline.sources.fields import UNIX_EPOCH, event_builder, instant_us
+from pipeline.sources.field_rules import NO_RULES, FieldRules, field_rules_of
+from pipeline.sources.fields import event_builder
+from pipeline.sources.ignoring import ignorer
+from pipeline.sources.times import UNIX_EPOCH, instant_us, local_zone
 
 NAME = "access_log"
 PATTERN = "**/*"
+_METHOD = "GET"
 
 _TSV_COLUMNS = ColumnSettings(
     event_time="time",
@@ -36,9 +44,15 @@ _TSV_COLUMNS = ColumnSettings(
     context={"response": "response"},
 )
 _LINE = re.compile(
-    r"(?P<host>\S+) \S+ [^\[]*\[(?P<time>[^\]]*)\] "
-    r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<response>[0-9]{3}|-) (?P<bytes>[0-9]+|-)(?: .*)?'
+    r"(?P<head>\S+ \S+ [^\[]*)\[(?P<time>[^\]]*)\] "
+    r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<response>[0-9]{3}|-) (?P<bytes>[0-9]+|-)(?P<rest> .*)?'
 )
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+# Before the client: the name of the server that it asked for, and the port.
+_SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+):[0-9]{1,5}")
+_ADDRESS_AND_PORT = re.compile(r"([0-9]+(?:\.[0-9]+){3}):[0-9]{1,5}")
+_WITH_SERVER = 4  # server, client, ident, user
+_NOBODY = frozenset({"", "-", "unknown"})
 _REQUEST = re.compile(r"(?P<method>[A-Za-z]+) (?P<url>\S+)(?: +HTTP/[0-9.]+)? *")
 _TIME = re.compile(
     r"([0-9]{2})/([A-Za-z]{3})/([0-9]{4}):([0-9]{2}):([0-9]{2}):([0-9]{2})"
@@ -63,7 +77,9 @@ def source(settings: SourceSettings, pattern: str) -> Source:
     url response bytes`` and times in Unix seconds; without it their lines are Common Log Format.
     """
     if not settings.header:
-        return CommonLogSource(NAME, pattern, settings.event_types)
+        return CommonLogSource(
+            NAME, pattern, settings.event_types, field_rules=field_rules_of(settings)
+        )
     return DelimitedSource(
         NAME,
         pattern,
@@ -71,41 +87,58 @@ def source(settings: SourceSettings, pattern: str) -> Source:
         delimiter="\t",
         quote=None,
         event_types=settings.event_types,
+        field_rules=field_rules_of(settings),
     )
 
 
 @dataclass(frozen=True)
 class CommonLogSource:
-    """Common Log Format; what Combined Log Format adds after the bytes is passed over."""
+    """Common and Combined Log Format, with or without the server's name before the client's.
+
+    What stands after the bytes is passed over, except by ``source.ignore``, whose columns are
+    those of :data:`IGNORE_COLUMNS`.
+    """
 
     name: str
     pattern: str
     event_types: tuple[str, ...] = ()
     has_header: bool = False
     has_keys: bool = False
+    field_rules: FieldRules = NO_RULES
 
     def parser(self, header_line: str | None, file_name: str) -> Parser:  # noqa: ARG002 - no header
         """See :meth:`pipeline.sources.base.Source.parser`."""
-        build = event_builder(read_log_time, "GET", self.event_types)
+        rules = self.field_rules
+        zone = local_zone(rules)
+        build = event_builder(
+            lambda text: read_log_time(text, zone), _METHOD, self.event_types, rules
+        )
+        ignored = ignorer(rules, _ignore_column, _ignore_column("method"), _METHOD)
 
-        def parse(line: str) -> ParsedEvent | Refusal:
+        def parse(line: str) -> ParsedEvent | Refusal | Ignored:
             match = _LINE.fullmatch(line)
             if match is None:
                 return STRAY_RETURN if "\r" in line else NOT_A_LOG_LINE
+            if ignored is not None and (answer := ignored(match)) is not None:
+                return answer
             request = _REQUEST.fullmatch(match["request"])
             if request is None:
                 return NOT_A_REQUEST
             size = "" if match["bytes"] == "-" else match["bytes"]
             context = {"response": match["response"]} if match["response"] != "-" else {}
-            texts = (match["time"], match["host"], request["url"], request["method"], size, "", "")
+            client = client_of(match["head"])
+            texts = (match["time"], client, request["url"], request["method"], size, "", "")
             return build(texts, context)
 
         return parse
 
     def column_reader(self, header_line: str | None, file_name: str) -> ReadColumns | None:  # noqa: ARG002 - no header
         """See :meth:`pipeline.sources.base.Source.column_reader`."""
-        split = LogColumns(_LINE.pattern, _REQUEST.pattern)
-        make = event_maker("iso8601", UNIX_EPOCH, "GET", self.event_types)
+        rules = self.field_rules
+        make = event_maker("iso8601", UNIX_EPOCH, _METHOD, self.event_types, rules)
+        if make is None or not set(rules.ignored_by) <= set(IGNORE_COLUMNS):
+            return None
+        split = LogColumns(_LINE.pattern, _REQUEST.pattern, client_of, rules.ignored_by)
         return lambda block: make(split(block))
 
     def arrival_hour(self, file_name: str) -> Hour | None:
@@ -114,16 +147,95 @@ class CommonLogSource:
 
     def rules(self) -> dict[str, Any]:
         """See :meth:`pipeline.sources.base.Source.rules`."""
-        return rules_of(self, "common_log")
+        # The first kind took whatever stands first in a line for the client.
+        return rules_of(self, "common_log 2")
 
 
-def read_log_time(text: str) -> int | Refusal:
-    """Microseconds since 1970 of ``01/Jul/1995:00:00:01 -0400``; no offset means UTC."""
+def client_of(head: str) -> str:
+    """Who asked, of what stands before a line's time: address or host; "" where nobody is named.
+
+    The server's name before it (``shop.example:443 203.0.113.5 - -``) is passed over.  Of a list
+    of addresses, as proxies make them, the first is the client's, and so it is without its port.
+    """
+    words = head.split()
+    if len(words) >= _WITH_SERVER and not words[0].endswith(","):
+        is_server = _SERVER.fullmatch(words[0]) is not None
+        if is_server or _is_address(words[1].split(",")[0]):
+            words = words[1:]
+    if "," not in words[0] and words[0] not in _NOBODY:
+        return _without_port(words[0])
+    for word in words:
+        for address in word.split(","):
+            if address not in _NOBODY:
+                return _without_port(address)
+        if not word.endswith(","):
+            return ""
+    return ""
+
+
+def _is_address(word: str) -> bool:
+    try:
+        ip_address(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _without_port(client: str) -> str:
+    match = _ADDRESS_AND_PORT.fullmatch(client)
+    return client if match is None else match[1]
+
+
+#: What ``source.ignore`` may name of a line of the log.
+IGNORE_COLUMNS = (
+    "host",
+    "time",
+    "request",
+    "method",
+    "url",
+    "response",
+    "bytes",
+    "referer",
+    "user_agent",
+)
+
+
+def _ignore_column(column: str) -> Callable[[re.Match[str]], str]:
+    """What reads a column of a line, "" where a dash stands for nothing.
+
+    Raises:
+        UsageError: lines have no such column.
+    """
+    if column not in IGNORE_COLUMNS:
+        raise UsageError(
+            f"source.ignore names the column {column!r}: a web log has {', '.join(IGNORE_COLUMNS)}"
+        )
+
+    def read(match: re.Match[str]) -> str:
+        if column == "host":
+            text = client_of(match["head"])
+        elif column in ("method", "url"):
+            request = _REQUEST.fullmatch(match["request"])
+            text = "" if request is None else request[column]
+        elif column in ("referer", "user_agent"):
+            quoted = _QUOTED.findall(match["rest"] or "")
+            at = ("referer", "user_agent").index(column)
+            text = quoted[at] if len(quoted) > at else ""
+        else:
+            text = match[column]
+        # A request of a dash is a client that said nothing: rules name it so.
+        return "" if text == "-" and column != "request" else text
+
+    return read
+
+
+def read_log_time(text: str, local: tzinfo = UTC) -> int | Refusal:
+    """Microseconds since 1970 of ``01/Jul/1995:00:00:01 -0400``; no offset means ``local``."""
     match = _TIME.fullmatch(text)
     month = _MONTHS.get(match[2].title()) if match else None
     if match is None or month is None:
         return BAD_TIME
-    zone = UTC
+    zone: tzinfo | None = None
     if match[7]:
         offset = timedelta(hours=int(match[8]), minutes=int(match[9]))
         if offset >= timedelta(days=1):
@@ -141,4 +253,4 @@ def read_log_time(text: str) -> int | Refusal:
         )
     except ValueError:
         return BAD_TIME
-    return instant_us(instant)
+    return instant_us(instant, local)

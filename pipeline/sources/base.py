@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from pipeline.settings.settings import Section
+from pipeline.settings.section import Section
 from pipeline.sources.columns.types import ReadColumns
+from pipeline.sources.field_rules import FieldRules
 
 _HOUR_FOLDER = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 
@@ -20,6 +21,7 @@ class ParsedEvent(NamedTuple):
 
     ``event_time_us`` is microseconds since 1970 (UTC).  ``event_key`` is the log's own identity
     of the record; None where it has none, and the pipeline then derives one from the content.
+    ``dropped`` says of each optional field that could not be read, and was left out, why.
     """
 
     event_time_us: int
@@ -30,6 +32,7 @@ class ParsedEvent(NamedTuple):
     given_session: str | None
     context: dict[str, str]
     event_key: str | None
+    dropped: tuple[str, ...] = ()
 
 
 class UnreadableHeaderError(HourglassError):
@@ -56,7 +59,13 @@ class Refusal(NamedTuple):
     reason: str
 
 
-Parser = Callable[[str], ParsedEvent | Refusal]
+class Ignored(NamedTuple):
+    """Which rule of ``source.ignore`` says that a record is none of our business."""
+
+    rule: str
+
+
+Parser = Callable[[str], ParsedEvent | Refusal | Ignored]
 
 STRAY_RETURN = Refusal("holds a carriage return")
 
@@ -119,6 +128,8 @@ def rules_of(source: Source, line_format: str) -> dict[str, Any]:
             continue
         if isinstance(value, Section):
             rules[field.name] = value.model_dump(exclude_defaults=True)
+        elif isinstance(value, FieldRules):
+            rules.update(value.rules())
         elif isinstance(value, re.Pattern):
             rules[field.name] = value.pattern
         elif isinstance(value, Hour):

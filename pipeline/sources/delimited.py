@@ -14,6 +14,7 @@ from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
     HeaderError,
+    Ignored,
     ParsedEvent,
     Parser,
     Refusal,
@@ -25,11 +26,21 @@ from pipeline.sources.base import (
 from pipeline.sources.columns.delimited import DelimitedColumns, can_delimit
 from pipeline.sources.columns.fields import event_maker
 from pipeline.sources.columns.types import ReadColumns
-from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, TimeUnit, event_builder, time_reader
+from pipeline.sources.field_rules import NO_RULES, FieldRules
+from pipeline.sources.fields import (
+    UNIX_EPOCH,
+    TimeUnit,
+    event_builder,
+    fields_read,
+    plain_fields,
+    time_reader,
+)
+from pipeline.sources.ignoring import ignorer
 
 #: Name of the format whose columns the settings name.
 GENERIC = "delimited"
 NO_HEADER = "the file has no header line that can be read"
+_IGNORED_BY = "source.ignore names it"
 OPEN_QUOTE = Refusal("a quote is not closed or is out of place")
 
 SplitLine = Callable[[str], list[str] | Refusal]
@@ -72,6 +83,7 @@ class DelimitedSource:
     epoch: Hour = UNIX_EPOCH
     default_event_type: str = "view"
     event_types: tuple[str, ...] = ()
+    field_rules: FieldRules = NO_RULES
 
     def __post_init__(self) -> None:
         if not self.has_header and not self.field_names:
@@ -91,23 +103,36 @@ class DelimitedSource:
 
     def column_reader(self, header_line: str | None, file_name: str) -> ReadColumns | None:
         """See :meth:`pipeline.sources.base.Source.column_reader`."""
+        fields = plain_fields(self.columns)
+        make = event_maker(
+            self.time_unit,
+            self.epoch,
+            self.default_event_type,
+            self.event_types,
+            self.field_rules,
+        )
+        if fields is None or make is None or not can_delimit(self.delimiter, self.quote):
+            return None
         try:
             names = self._names(header_line, file_name)
-            if names is None or not can_delimit(self.delimiter, self.quote):
+            if names is None:
                 return None
-            fields = {
-                field: self._index(names, field, column, file_name)
-                for field in FIELD_ORDER
-                if (column := getattr(self.columns, field)) is not None
-            }
-            context = {
-                field: self._index(names, f"context.{field}", column, file_name)
-                for field, column in self.columns.context.items()
-            }
+            split = DelimitedColumns(
+                self.delimiter,
+                self.quote,
+                len(names),
+                {f: self._index(names, f, column, file_name) for f, column in fields.items()},
+                {
+                    name: self._index(names, f"context.{name}", column, file_name)
+                    for name, column in self.columns.context.items()
+                },
+                {
+                    column: column_index(names, column, file_name, _IGNORED_BY)
+                    for column in self.field_rules.ignored_by
+                },
+            )
         except (HeaderError, UnreadableHeaderError):
             return None
-        split = DelimitedColumns(self.delimiter, self.quote, len(names), fields, context)
-        make = event_maker(self.time_unit, self.epoch, self.default_event_type, self.event_types)
         return lambda block: make(split(block))
 
     def _names(self, header_line: str | None, file_name: str) -> Sequence[str] | None:
@@ -162,17 +187,32 @@ class DelimitedSource:
                 return width
             return self._index(names, field, column, file_name)
 
-        pick = itemgetter(*(index_of(field, getattr(self.columns, field)) for field in FIELD_ORDER))
+        pick = itemgetter(*(index_of(field, name) for field, name in fields_read(self.columns)))
         context_at = [
             (field, index_of(f"context.{field}", column))
             for field, column in self.columns.context.items()
         ]
         split = line_splitter(self.delimiter, self.quote)
+        rules = self.field_rules
         build = event_builder(
-            time_reader(self.time_unit, self.epoch), self.default_event_type, self.event_types
+            time_reader(self.time_unit, self.epoch, rules),
+            self.default_event_type,
+            self.event_types,
+            rules,
+            self.columns,
         )
 
-        def parse(line: str) -> ParsedEvent | Refusal:
+        def column_of(column: str) -> Callable[[Sequence[str]], str]:
+            return itemgetter(column_index(names, column, file_name, _IGNORED_BY))
+
+        ignored = ignorer(
+            rules,
+            column_of,
+            itemgetter(index_of("event_type", self.columns.event_type)),
+            self.default_event_type,
+        )
+
+        def parse(line: str) -> ParsedEvent | Refusal | Ignored:
             fields = split(line)
             if isinstance(fields, Refusal):
                 return fields
@@ -184,6 +224,8 @@ class DelimitedSource:
                     return Refusal(f"{len(fields)} fields where {width} were expected")
                 del fields[width:]
             fields.append("")
+            if ignored is not None and (answer := ignored(fields)) is not None:
+                return answer
             context = {field: fields[at] for field, at in context_at if fields[at]}
             return build(pick(fields), context)
 

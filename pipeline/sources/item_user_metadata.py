@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 from pipeline.sources.base import Refusal
 from pipeline.sources.delimited import column_index
-from pipeline.sources.fields import is_storable, read_iso8601, read_number
-from pipeline.sources.json_lines import json_decoder
+from pipeline.sources.fields import is_storable, number_text, read_iso8601, read_number
+from pipeline.sources.json_lines import NumberText, json_decoder
 from pipeline.sources.lines import Line
 
 IdColumn = Literal["item_id", "user_id"]
@@ -43,7 +43,9 @@ class _BadRowError(Exception):
     """What is wrong with one line; the reader adds which line it is."""
 
 
-def read_metadata(path: Path, lines: Iterator[Line], id_column: IdColumn) -> Iterator[MetadataLine]:
+def read_metadata(
+    path: Path, lines: Iterator[Line], id_column: IdColumn, trim: bool = False
+) -> Iterator[MetadataLine]:
     """Every line of a file of items or users.
 
     Rows have the keys item_id (or user_id), categories, numbers, text, available_from and
@@ -51,7 +53,7 @@ def read_metadata(path: Path, lines: Iterator[Line], id_column: IdColumn) -> Ite
     or None, and the two times are aware datetimes or None.  The file is JSON lines with these keys
     (all but the first optional, times in ISO 8601), or delimited with a typed header (``.item``),
     by tabs or as a CSV file by commas or semicolons; ``price:float`` is a number, ``price`` a
-    category.
+    category.  ``trim``: as ``source.trim`` says of the ids of events.
 
     Raises:
         HourglassError: the file cannot be read, or its header lacks the id.
@@ -61,7 +63,7 @@ def read_metadata(path: Path, lines: Iterator[Line], id_column: IdColumn) -> Ite
         return
     if first.text.lstrip().startswith("{"):
         lines = chain([first], lines)
-        read_row = _json_row_reader(id_column)
+        read_row = _json_row_reader(id_column, trim)
     else:
         read_row = _typed_row_reader(first.text, id_column, path)
     identities: set[str] = set()
@@ -70,7 +72,7 @@ def read_metadata(path: Path, lines: Iterator[Line], id_column: IdColumn) -> Ite
             if line.reason:
                 raise _BadRowError(line.reason)
             row = read_row(line.text)
-            identity = row[id_column]
+            identity = row[id_column] = row[id_column].strip() if trim else row[id_column]
             if not identity or identity.isspace():
                 raise _BadRowError(f"no {id_column}")
         except _BadRowError as error:
@@ -139,7 +141,7 @@ def _add_typed(row: dict[str, Any], name: str, kind: str, text: str) -> None:
         row["categories"].append(f"{name}={text}")
 
 
-def _json_row_reader(id_column: IdColumn) -> ReadRow:
+def _json_row_reader(id_column: IdColumn, trim: bool) -> ReadRow:
     decode = json_decoder().decode
 
     def read(line: str) -> dict[str, Any]:
@@ -152,6 +154,8 @@ def _json_row_reader(id_column: IdColumn) -> ReadRow:
         unknown = sorted(content.keys() - _JSON_KEYS - {id_column})
         if unknown:
             raise _BadRowError(f"unknown key {unknown[0]!r}")
+        if trim and isinstance(identity := content.get(id_column), NumberText):
+            content[id_column] = number_text(identity)
         return _json_row(content, id_column)
 
     return read

@@ -116,9 +116,11 @@ def good(rng: random.Random) -> Record:
     item = f"i{rng.randrange(2)}"
     price = rng.choice([None, 0.5, 10.0])
     device = rng.choice(["", "phone", "tablet"])
-    text = f"{time_s:.0f},{user},{item},{'' if price is None else price},,{device}"
+    # What is no price costs the price alone.
+    written = rng.choice(["", "dear", "inf"]) if price is None else price
+    text = f"{time_s:.0f},{user},{item},{written},,{device}"
     if rng.random() < 0.2:
-        text = f'"{time_s:.0f}","{user}","{item}",{"" if price is None else price},,{device}'
+        text = f'"{time_s:.0f}"," {user}","{item} ",{written},,{device}'
     return Record(text.encode(), (time_s, user, item, price), device)
 
 
@@ -136,8 +138,6 @@ def bad(rng: random.Random) -> Record:
         b",u,i,,,",
         f"{now},,i,,,".encode(),
         f"{now},u,   ,,,".encode(),
-        f"{now},u,i,dear,,".encode(),
-        f"{now},u,i,inf,,".encode(),
         f"{now},u".encode(),
         f"{now},u,i,,,,,,more".encode(),
         f'{now},"u,i,,,'.encode(),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSet
 from pipeline.sources import ParsedEvent, Source, source_for
 from pipeline.sources.columns.fields import event_maker
 from pipeline.sources.columns.types import TextColumns
+from pipeline.sources.field_rules import NO_RULES
 
 SEED = int(os.environ.get("HOURGLASS_TEST_SEED", "0"))
 HOUR = Hour.parse("2016-03-14T13")
@@ -58,6 +60,19 @@ SOURCES = {
     "no header": delimited(header=False, field_names=tuple(HEADER)),
     "epoch": delimited(epoch="2016-03-01T00"),
     "no key": source_for(SourceSettings(name="delimited")),
+    "untrimmed": delimited(trim=False, bad_values="refuse"),
+    "nothing": delimited(nothing=("NULL", "null", "-", "0", "phone")),
+    "nothing untrimmed": delimited(nothing=("NULL", "a'b"), trim=False),
+    "zone": delimited(time_unit="iso8601", timezone="Europe/Berlin"),
+    "ns": delimited(time_unit="ns"),
+    "ignore": delimited(
+        nothing=("null",),
+        ignore=(
+            {"event_types": ("buy",), "column": "test", "present": True},
+            {"column": "device", "matches": "^say"},
+            {"column": "visit", "equals": ("u1", "0"), "name": "zero"},
+        ),
+    ),
 }
 JSON_COLUMNS = ColumnSettings(
     user_id="who.id", item_id="item", event_type="kind", value="price", event_key="id",
@@ -68,6 +83,18 @@ JSON = {
     "iso8601": source_for(
         SourceSettings(name="json_lines", columns=JSON_COLUMNS, time_unit="iso8601")
     ),
+    "ignore": source_for(
+        SourceSettings(
+            name="json_lines",
+            columns=JSON_COLUMNS,
+            time_unit="s",
+            nothing=("null", "u1"),
+            ignore=({"column": "a.b.c", "present": True}, {"event_types": ("1.50",)}),
+        )
+    ),
+    "untrimmed": source_for(
+        SourceSettings(name="json_lines", columns=JSON_COLUMNS, time_unit="s", trim=False)
+    ),
     "through": source_for(
         SourceSettings(
             name="json_lines",
@@ -75,7 +102,28 @@ JSON = {
         )
     ),
 }
-LOG = source_for(SourceSettings(name="access_log", header=False))
+LOGS = {
+    "log": source_for(SourceSettings(name="access_log", header=False)),
+    "ignore": source_for(
+        SourceSettings(
+            name="access_log",
+            header=False,
+            ignore=(
+                {"column": "user_agent", "robots": True},
+                {"column": "response", "equals": ("404", "408")},
+                {"column": "host", "matches": "^h$", "present": True},
+            ),
+        )
+    ),
+    "referer": source_for(
+        SourceSettings(
+            name="access_log",
+            header=False,
+            timezone="America/New_York",
+            ignore=({"column": "referer", "present": True},),
+        )
+    ),
+}
 
 
 def slow_rows(path: Path, source: Source, encoding: str, rules: IngestSettings) -> list[str]:
@@ -113,11 +161,42 @@ TIMES = [
     *("2016-03-14T13:00:00.123456-23:59", "2016-03-14T13:00Z", "2016-03-14T13:00:00+24:00"),
     *("9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+10:00", "2016-03-14T13:00:00 Z"),
 ]  # fmt: skip
-IDS = ["u1", "", " ", "a'b", "a\\b", "ü", "\u2003", "\x1f", "x" * 13, "x" * 12, "é" * 12, " u", "0"]
+IDS = [
+    "u1",
+    "NULL",
+    "u1 ",
+    "\x1du1",
+    "",
+    " ",
+    "a'b",
+    "a\\b",
+    "ü",
+    "\u2003",
+    "\x1f",
+    "x" * 13,
+    "x" * 12,
+    "é" * 12,
+    " u",
+    "0",
+]
 NUMBERS = ["", " ", "1", "-0", "-0.0", "0.0", "9.95", "1e5", "nan", "inf", "1_0", " 7", "5.", ".5",
            "1" * 16, "0.1", "123456789012345.123456789012345", "٣"]  # fmt: skip
-KINDS = ["view", "buy", "", " ", "Ω"]
-TEXTS = ["", "phone", "a,b", 'say "x"', "\ttab", "\x85", "\u2028", "new\nline", "null", "\ufeff"]
+KINDS = ["view", " view", "null", "buy", "", " ", "Ω"]
+TEXTS = [
+    "",
+    "NULL",
+    " NULL",
+    "\x1cnull",
+    "phone",
+    "a,b",
+    'say "x"',
+    "\ttab",
+    "\x85",
+    "\u2028",
+    "new\nline",
+    "null",
+    "\ufeff",
+]
 
 
 def values() -> st.SearchStrategy[list[str]]:
@@ -244,12 +323,27 @@ LOG_TIMES = ["14/Mar/2016:13:00:00 +0000", "14/Mar/2016:13:00:00", "14/mar/2016:
              "30/Feb/2016:13:00:00 +0000", "14/Mar/2016:13:00:00 -2359",
              "14/Mar/2016:25:00:00 +0000",
              "14/Mar/2016:13:00:00 +2400", "14/Mar/0000:00:00:00 +0000", "", "now"]  # fmt: skip
-LOG_HOSTS = ["198.51.100.1", "h", "ü", "a b", "\x1f", "x" * 13, "-"]
+LOG_HOSTS = [
+    "198.51.100.1",
+    "h",
+    "shop.example:443 198.51.100.1",
+    "198.51.100.1, 10.0.0.1",
+    "[::1]",
+    "ü",
+    "a b",
+    "\x1f",
+    "x" * 13,
+    "-",
+]
 LOG_REQUESTS = ["GET /a HTTP/1.1", "POST /b?c=1", "-", "", "GET", "get /a  HTTP/1.0 ", 'GET /a\\"b',
                 "GET /\x0b", "GET /a b HTTP/1.1", "\\x16\\x03"]  # fmt: skip
-LOG_ENDS = ["200 512", "- -", "200 -", '404 0 "-" "agent"', "20 1", "200 1x", "200", "200 5 \u2028"]
+LOG_ENDS = [
+    "200 512", "- -", "200 -", '404 0 "-" "agent"', "20 1", "200 1x", "200", "200 5 \u2028",
+    '200 1 "-" "Googlebot/2.1"', '200 1 "r" "a" "x"', '200 1 "r"',
+]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", LOGS)
 @given(
     lines=st.lists(
         st.tuples(
@@ -264,9 +358,9 @@ LOG_ENDS = ["200 512", "- -", "200 -", '404 0 "-" "agent"', "20 1", "200 1x", "2
     end=ENDS,
 )
 def test_columns_of_log_lines_are_what_the_lines_say(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], end: bytes
+    tmp_path_factory: pytest.TempPathFactory, name: str, lines: list[bytes], end: bytes
 ) -> None:
-    check(tmp_path_factory.getbasetemp() / "access.log", end.join(lines), LOG)
+    check(tmp_path_factory.getbasetemp() / "access.log", end.join(lines), LOGS[name])
 
 
 def test_clean_lines_do_become_columns(tmp_path: Path) -> None:
@@ -284,8 +378,8 @@ def test_clean_lines_do_become_columns(tmp_path: Path) -> None:
     lines = f'{{"event_time":{NOW_S}.5,"who":{{"id":7}},"item":"i","price":1.5,"x":[{{}}]}}\n'
     assert _left_to_lines(tmp_path / "b", lines, JSON["json"]) == 0
     log = 'h - - [14/Mar/2016:13:00:00 +0100] "GET /a HTTP/1.1" 200 512 "-" "agent"\n'
-    assert _left_to_lines(tmp_path / "c", log, LOG) == 0
-    assert _left_to_lines(tmp_path / "d", log + "odd\n", LOG) == 1
+    assert _left_to_lines(tmp_path / "c", log, LOGS["log"]) == 0
+    assert _left_to_lines(tmp_path / "d", log + "odd\n", LOGS["log"]) == 1
 
 
 def _left_to_lines(path: Path, text: str, source: Source) -> int:
@@ -324,7 +418,8 @@ def _left_to_lines(path: Path, text: str, source: Source) -> int:
 def test_keys_of_columns_are_those_of_records(records: list[tuple[Any, ...]]) -> None:
     times, users, kinds, numbers, visits = zip(*records, strict=True)
     n = len(records)
-    make = event_maker("us", Hour(0), "view", ())
+    make = event_maker("us", Hour(0), "view", (), NO_RULES)
+    assert make is not None
     events = make(
         TextColumns(
             np.arange(n),
@@ -333,6 +428,7 @@ def test_keys_of_columns_are_those_of_records(records: list[tuple[Any, ...]]) ->
                 "user_id": pa.array(["u"] * n),
                 "item_id": pa.array(["i"] * n),
             },
+            {},
             {},
         )
     )
@@ -368,3 +464,74 @@ def test_a_million_random_records_are_the_same_both_ways(tmp_path: Path) -> None
         assert fast_rows(path, source, "utf-8", RULES, 1 << 18) == slow_rows(
             path, source, "utf-8", RULES
         )
+
+
+@st.composite
+def tables_of_records(draw: st.DrawFn) -> pa.Table:
+    n = draw(st.integers(0, 6))
+    texts = st.lists(st.sampled_from(IDS + KINDS + [None]), min_size=n, max_size=n)
+    times = st.lists(st.sampled_from([NOW_S, 0, NOW_S + 10**6, None]), min_size=n, max_size=n)
+    seconds = draw(times)
+    if draw(st.booleans()):
+        time = pa.array([s and s * 1000 for s in seconds], pa.timestamp("ms"))
+    else:
+        time = pa.array(seconds, pa.int64())
+    price = draw(st.sampled_from([[1.5] * n, [None] * n, ["x"] * n, [[1]] * n, [float("nan")] * n]))
+    return pa.table(
+        {
+            "event_time": time,
+            "user_id": pa.array(draw(texts), pa.string()),
+            "item_id": pa.array(draw(texts), pa.string()),
+            "kind": pa.array(draw(texts), pa.string()),
+            "price": price if n else pa.array([], pa.float64()),
+            "id": pa.array(draw(texts), pa.string()),
+            "visit": pa.array([7] * n, pa.int64()),
+            "who": pa.array([{"device": "d", "test": t} for t in draw(texts)] if n else [],
+                            pa.struct([("device", pa.string()), ("test", pa.string())])),
+            "items": pa.array([[{"id": "a"}, {"id": "b\0"}, {"id": None}][: n % 4]] * n,
+                              pa.list_(pa.struct([("id", pa.string())]))),
+        }
+    )  # fmt: skip
+
+
+TABLE_COLUMNS = ColumnSettings(
+    event_type="kind",
+    value="price",
+    event_key="id",
+    given_session="visit",
+    context={"device": "who.device", "ab": "who.test"},
+)
+TABLES = {
+    "plain": SourceSettings(name="parquet", columns=TABLE_COLUMNS),
+    "exploded": SourceSettings(
+        name="parquet",
+        columns=TABLE_COLUMNS.model_copy(update={"item_id": "items.id"}),
+        explode="items",
+    ),
+    "rules": SourceSettings(
+        name="parquet",
+        columns=TABLE_COLUMNS,
+        nothing=("NULL", "d"),
+        ignore=(
+            {"column": "who.test", "matches": "u1"},
+            {"event_types": ("view",), "column": "user_id", "equals": ("u1",)},
+        ),
+    ),
+    "keys": SourceSettings(
+        name="parquet",
+        columns=TABLE_COLUMNS.model_copy(
+            update={"event_key": ("id", "who.test"), "user_fallback": "item_id"}
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+@given(table=tables_of_records(), rows=st.integers(1, 3))
+def test_columns_of_tables_are_what_their_records_say(
+    tmp_path_factory: pytest.TempPathFactory, name: str, table: pa.Table, rows: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "records.parquet"
+    pq.write_table(table, path, row_group_size=rows)
+    source = source_for(TABLES[name])
+    assert fast_rows(path, source, "utf-8", RULES, 1) == slow_rows(path, source, "utf-8", RULES)

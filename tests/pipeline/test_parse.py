@@ -69,6 +69,7 @@ def test_a_line_becomes_an_event_in_the_hour_of_its_own_time(path: Path) -> None
         "raw": None,
         "records": None,
         "late": None,
+        "tally": None,
     }
     assert (footer["kind"], footer["records"], footer["source_file"]) == ("file", 1, "in/a.csv")
 
@@ -204,6 +205,7 @@ EVENTS = st.builds(
     st.none() | TEXT,
     st.just({}),
     st.none(),
+    st.just(()),
 )
 
 

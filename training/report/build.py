@@ -37,7 +37,7 @@ def make_report(ctx: CommandContext, registry: Registry) -> tuple[Path, list[Sta
         raise HourglassError("no hour is ingested yet: run `hourglass ingest`")
     # An hour that stopped the loop is judged but not filled, and the one to look at.  What was
     # judged after the last event was most likely asked for, or is the silence to look at.
-    last = max(*arrived, *judged) + 1
+    last = max([*arrived, *judged]) + 1
     first = max(last - settings.quality.report_hours, min(arrived))
     hours = HourRange(first, last)
     # The last sessions of the log close after its last event.

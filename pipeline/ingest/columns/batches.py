@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.array_types import Bools
+from pipeline.array_types import Bools, Ints
 from pipeline.hours import US_PER_HOUR, Hour
 from pipeline.ingest.columns.content_keys import content_keys
 from pipeline.ingest.parse import (
@@ -24,8 +24,8 @@ from pipeline.ingest.parse import (
 )
 from pipeline.lake.tables import TIMESTAMP
 from pipeline.settings.settings import IngestSettings
-from pipeline.sources.base import Source
-from pipeline.sources.columns.fields import rows_of
+from pipeline.sources.base import HeaderError, Source
+from pipeline.sources.columns.fields import MakeEvents, rows_of
 from pipeline.sources.columns.line_blocks import PlainLines, plain_lines, reads_encoding
 from pipeline.sources.columns.types import EventColumns, ReadColumns
 from pipeline.sources.lines import (
@@ -37,6 +37,8 @@ from pipeline.sources.lines import (
     read_blocks,
     read_lines,
 )
+from pipeline.sources.tables.reading import TableReading
+from pipeline.sources.tables.source import TableSource
 
 _ROWS_PER_BATCH = 20_000
 _BLOCK_BYTES = 4 << 20
@@ -76,6 +78,9 @@ def file_batches(
     block_bytes: int = _BLOCK_BYTES,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of one file, those of ``file_rows`` in some order, as batches of PARSED."""
+    if isinstance(source, TableSource):
+        yield from _table_batches(path, source_file, arrival, bounds, source, rules, root)
+        return
     encoding = line_encoding(encoding)
     reading = (path, encoding, rules.max_record_chars, rules.max_expansion, root)
     try:
@@ -94,7 +99,7 @@ def file_batches(
         begin = header.number if header is not None else 0
         for block in read_blocks(*reading, block_bytes):
             if isinstance(block, Line):
-                yield batch_of([line_rows.row(block)])
+                yield from _batches(line_rows.rows([block]))
                 continue
             yield from _block_batches(
                 _from_line(block, begin + 1), read, line_rows, source_file, bounds, encoding, rules
@@ -102,6 +107,62 @@ def file_batches(
         yield batch_of([line_rows.end(None)])
     except UnreadableFileError as error:
         yield batch_of([unreadable_row(source_file, arrival, error)])
+
+
+def _table_batches(
+    path: Path,
+    source_file: str,
+    arrival: Hour,
+    bounds: Bounds,
+    source: TableSource,
+    rules: IngestSettings,
+    root: Path | None,
+) -> Iterator[pa.RecordBatch]:
+    try:
+        with source.opened(path, source_file, root, rules.max_record_chars) as table:
+            try:
+                make, parse = table.event_maker(), table.line_parser()
+            except HeaderError:
+                make = None
+            if make is not None:
+                line_rows = LineRows(parse, source_file, arrival, bounds, rules)
+                yield from _rows_of_table(table, make, line_rows, source_file, bounds, rules)
+                return
+        rows = file_rows(path, source_file, arrival, bounds, source, "utf-8", rules, root)
+        yield from _batches(rows)
+    except UnreadableFileError as error:
+        yield batch_of([unreadable_row(source_file, arrival, error)])
+
+
+def _rows_of_table(
+    table: TableReading,
+    make: MakeEvents,
+    line_rows: LineRows,
+    source_file: str,
+    bounds: Bounds,
+    rules: IngestSettings,
+) -> Iterator[pa.RecordBatch]:
+    batches = table.text_batches()
+    number = 0
+    while True:
+        try:
+            batch = next(batches, None)
+        except Exception as error:
+            # Libraries raise errors of every kind on a damaged file.
+            yield from _batches(line_rows.rows([table.damage(error, number)]))
+            break
+        if batch is None:
+            break
+        number = int(batch.row[-1]) + 1 if len(batch.row) else number
+        events = make(table.columns_of(batch))
+        events = _chosen(events, _within_bounds(events, bounds, rules))
+        if len(events.line):
+            line_rows.count_events(len(events.line))
+            yield _event_batch(events, batch.row[events.line] + 1, source_file)
+        is_left = np.ones(len(batch.row), bool)
+        is_left[events.line] = False
+        yield from _batches(line_rows.rows(table.lines_at(batch, np.flatnonzero(is_left))))
+    yield batch_of([line_rows.end(None)])
 
 
 def _batches(rows: Iterable[tuple[Any, ...]]) -> Iterator[pa.RecordBatch]:
@@ -136,14 +197,11 @@ def _block_batches(
     plain = plain_lines(block.content, encoding, rules.max_record_chars)
     events = read(plain.block)
     events = _chosen(events, _within_bounds(events, bounds, rules))
-    keys = events.event_key
-    if keys.null_count:
-        keys = pc.coalesce(keys, content_keys(events))
     if len(events.line):
         line_rows.count_events(len(events.line))
-        yield _event_batch(events, keys, block.number + plain.line[events.line], source_file)
+        yield _event_batch(events, block.number + plain.line[events.line], source_file)
     others = _other_lines(plain, events, block.number, encoding, rules)
-    yield from _batches(map(line_rows.row, others))
+    yield from _batches(line_rows.rows(others))
 
 
 def _within_bounds(events: EventColumns, bounds: Bounds, rules: IngestSettings) -> Bools:
@@ -193,10 +251,11 @@ def _other_lines(
             yield other
 
 
-def _event_batch(
-    events: EventColumns, keys: pa.Array, line: np.ndarray, source_file: str
-) -> pa.RecordBatch:
+def _event_batch(events: EventColumns, line: Ints, source_file: str) -> pa.RecordBatch:
     n = len(events.line)
+    keys = events.event_key
+    if keys.null_count:
+        keys = pc.coalesce(keys, content_keys(events))
     hour_us = events.event_time_us // US_PER_HOUR * US_PER_HOUR
     columns = {
         "kind": pa.repeat("event", n),

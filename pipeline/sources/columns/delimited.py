@@ -25,6 +25,7 @@ class DelimitedColumns:
         width: how many fields a line has.
         fields: where the fields of an event are, by name.
         context: where the fields of its context are, by name.
+        columns: where the columns are that rules look at, by name.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class DelimitedColumns:
         width: int,
         fields: Mapping[str, int],
         context: Mapping[str, int],
+        columns: Mapping[str, int],
     ) -> None:
         self._delimiter, self._quote, self._width = delimiter, quote, width
-        self._fields, self._context = fields, context
+        self._fields, self._context, self._ruled = fields, context, columns
 
     def __call__(self, block: LineBlock) -> TextColumns:
         """The fields of the lines that are cut without doubt."""
@@ -50,6 +52,7 @@ class DelimitedColumns:
             line,
             {name: columns[at] for name, at in self._fields.items()},
             {name: columns[at] for name, at in self._context.items()},
+            {name: columns[at] for name, at in self._ruled.items()},
         )
 
     def _clean(self, block: LineBlock) -> tuple[Bools, bool]:
@@ -95,7 +98,13 @@ class DelimitedColumns:
         """The columns that are needed, (n,) each, by where they are."""
         from pyarrow import csv as arrow_csv
 
-        needed = sorted({*self._fields.values(), *self._context.values()})
+        needed = sorted(
+            {
+                *self._fields.values(),
+                *self._context.values(),
+                *self._ruled.values(),
+            }
+        )
         if not n:
             return dict.fromkeys(needed, pa.array([], pa.string()))
         names: Sequence[str] = [str(at) for at in range(self._width)]

@@ -6,16 +6,20 @@ for :mod:`pipeline.sources.fields` to say, which is what these do for one record
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline.array_types import Bools, Ints
 from pipeline.hours import US_PER_HOUR, Hour
+from pipeline.settings.settings import TimeUnit
 from pipeline.sources.columns.types import EventColumns, TextColumns
-from pipeline.sources.fields import FIRST_US, STOP_US, TimeUnit
+from pipeline.sources.field_rules import FieldRules
+from pipeline.sources.ignoring import TestText, tests_of
+from pipeline.sources.times import FIRST_US, STOP_US
 
 MakeEvents = Callable[[TextColumns], EventColumns]
 
@@ -33,19 +37,48 @@ _FEW = 64
 _US = pa.timestamp("us")
 _US_UTC = pa.timestamp("us", _UTC)
 _ASCII_STOP = 0x80
+_TRIMMED = ("user_id", "item_id", "event_type", "value", "event_key", "given_session")
+Bytes = NDArray[np.uint8]
 
 
 def event_maker(
-    unit: TimeUnit, epoch: Hour, default_event_type: str, event_types: tuple[str, ...]
-) -> MakeEvents:
-    """A function that makes events of texts, of the rows that are certain to be events."""
+    unit: TimeUnit,
+    epoch: Hour,
+    default_event_type: str,
+    event_types: tuple[str, ...],
+    rules: FieldRules,
+) -> MakeEvents | None:
+    """A function that makes events of texts, of the rows that are certain to be events.
+
+    None where times are written in a way that only the line parser reads.
+    """
+    if rules.time_formats or (unit != "iso8601" and unit not in _DIGITS):
+        return None
     allowed = pa.array(sorted(set(event_types)), pa.string())
+    nothing = pa.array(sorted({"", *rules.nothing}), pa.string())
+    is_utc = rules.timezone is None
+    kinds = [
+        [(name, test) for name, test in tests_of(rule, rules, default_event_type)]
+        for rule in rules.ignore
+    ]
 
     def make(texts: TextColumns) -> EventColumns:
         n = len(texts.line)
-        fields = texts.fields
-        is_sure = _names_somebody(fields["user_id"]) & _names_somebody(fields["item_id"])
-        time_us, is_time = event_times(fields["event_time"], unit, epoch)
+        fields, context = dict(texts.fields), texts.context
+        is_sure = ~_may_be_ignored(texts, kinds)
+        for name in _TRIMMED if rules.trim or rules.nothing else ():
+            if name in fields:
+                is_sure &= is_trimmed(fields[name])
+        if rules.nothing:
+            for column in context.values():
+                is_sure &= is_trimmed(column)
+            fields = {
+                name: column if pa.types.is_integer(column.type) else _without(column, nothing)
+                for name, column in fields.items()
+            }
+            context = {name: _without(column, nothing) for name, column in context.items()}
+        is_sure &= _names_somebody(fields["user_id"]) & _names_somebody(fields["item_id"])
+        time_us, is_time = event_times(fields["event_time"], unit, epoch, is_utc)
         is_sure &= is_time
         value, is_number = _values(fields.get("value"), n)
         is_sure &= is_number
@@ -61,11 +94,59 @@ def event_maker(
             value,
             _or_null(fields.get("given_session"), n),
             _or_null(fields.get("event_key"), n),
-            context_maps(texts.context, n),
+            context_maps(context, n),
         )
         return columns if is_sure.all() else rows_of(columns, is_sure)
 
     return make
+
+
+def _may_be_ignored(
+    texts: TextColumns, rules: Sequence[Sequence[tuple[str | None, TestText]]]
+) -> Bools:
+    """Which rows a rule leaves out, (n,); each distinct text is asked about once."""
+    is_ignored = np.zeros(len(texts.line), bool)
+    for rule in rules:
+        fits = np.ones(len(texts.line), bool)
+        for name, test in rule:
+            column = texts.fields.get("event_type") if name is None else texts.columns[name]
+            if column is None:
+                fits &= test("")
+                continue
+            packed = column.dictionary_encode()
+            answers = np.array([test(text) for text in packed.dictionary.to_pylist()], bool)
+            fits &= answers[packed.indices.to_numpy()]
+        is_ignored |= fits
+    return is_ignored
+
+
+def _without(texts: pa.Array, nothing: pa.Array) -> pa.Array:
+    """The texts, "" in the place of those that mean nothing."""
+    return pc.if_else(pc.is_in(texts, value_set=nothing), "", texts)
+
+
+def is_trimmed(texts: pa.Array) -> Bools:
+    """Which texts have no white space around them, (n,)."""
+    start, stop, content = _bytes_of(texts)
+    is_filled = stop > start
+    is_plain = ~is_filled
+    if len(content):
+        first = content[np.where(is_filled, start, 0)]
+        last = content[np.where(is_filled, stop - 1, 0)]
+        is_plain |= (first > ord(" ")) & (last > ord(" "))
+        is_ascii = (first < _ASCII_STOP) & (last < _ASCII_STOP)
+        for row in np.flatnonzero(is_filled & is_plain & ~is_ascii).tolist():
+            text = texts[row].as_py()
+            is_plain[row] = text == text.strip()
+    return is_plain
+
+
+def _bytes_of(texts: pa.Array) -> tuple[Ints, Ints, Bytes]:
+    """Where each text begins and ends, (n,) both, and the bytes of all."""
+    _, offsets, content = texts.buffers()
+    n = len(texts)
+    at = np.frombuffer(offsets, np.int32, n + 1, texts.offset * 4).astype(np.int64)
+    return at[:-1], at[1:], np.frombuffer(content or b"", np.uint8)
 
 
 def rows_of(columns: EventColumns, wanted: Bools) -> EventColumns:
@@ -79,10 +160,19 @@ def rows_of(columns: EventColumns, wanted: Bools) -> EventColumns:
     )
 
 
-def event_times(texts: pa.Array, unit: TimeUnit, epoch: Hour) -> tuple[Ints, Bools]:
-    """Microseconds since 1970 of each text, (n,), and which of them are certain, (n,)."""
+def event_times(
+    texts: pa.Array, unit: TimeUnit, epoch: Hour, is_utc: bool = True
+) -> tuple[Ints, Bools]:
+    """Microseconds since 1970 of each text, (n,), and which of them are certain, (n,).
+
+    Integers are such microseconds already.  Where times without a zone are not of UTC, none of
+    them is certain.
+    """
+    if pa.types.is_integer(texts.type):
+        time_us = texts.fill_null(STOP_US).to_numpy()
+        return time_us, (time_us >= FIRST_US) & (time_us < STOP_US)
     if unit == "iso8601":
-        return _iso8601_times(texts)
+        return _iso8601_times(texts, is_utc)
     places = {"s": 6, "ms": 3, "us": 0}[unit]
     digits = _DIGITS[unit]
     length = pc.binary_length(texts).to_numpy()
@@ -112,7 +202,7 @@ def _fraction_us(parts: pa.StructArray, is_fraction: Bools, places: int) -> Ints
     return time_us
 
 
-def _iso8601_times(texts: pa.Array) -> tuple[Ints, Bools]:
+def _iso8601_times(texts: pa.Array, is_utc: bool) -> tuple[Ints, Bools]:
     time_us = np.zeros(len(texts), np.int64)
     is_sure = np.zeros(len(texts), bool)
     # With an offset, with the name of the zone as BigQuery exports it, and with neither.
@@ -123,6 +213,8 @@ def _iso8601_times(texts: pa.Array) -> tuple[Ints, Bools]:
     ):
         if is_sure.all():
             break
+        if kind is _US and not ending and not is_utc:
+            continue
         (rows,) = np.nonzero(_bools(pc.match_substring_regex(texts, pattern)) & ~is_sure)
         if not len(rows):
             continue
@@ -170,13 +262,11 @@ def _or_null(texts: pa.Array | None, n: int) -> pa.Array:
 
 def _names_somebody(texts: pa.Array) -> Bools:
     """Which texts hold more than white space, (n,)."""
-    _, offsets, content = texts.buffers()
-    n = len(texts)
-    at = np.frombuffer(offsets, np.int32, n + 1, texts.offset * 4)
-    is_filled = at[1:] > at[:-1]
-    if content is None or not len(content):
+    start, stop, content = _bytes_of(texts)
+    is_filled: Bools = stop > start
+    if not len(content):
         return is_filled
-    first = np.frombuffer(content, np.uint8)[np.where(is_filled, at[:-1], 0)]
+    first = content[np.where(is_filled, start, 0)]
     is_plain = is_filled & (first > ord(" ")) & (first < _ASCII_STOP)
     for row in np.flatnonzero(is_filled & ~is_plain).tolist():
         is_plain[row] = not texts[row].as_py().isspace()

@@ -20,6 +20,7 @@ _MOST_OPENINGS = 500
 _LONGEST_NUMBER = 64
 _MINUS_ZERO = "-0"
 _QUOTE, _MINUS, _ZERO, _NINE, _NEWLINE = map(ord, '"-09\n')
+_FRACTION_MARKS = np.frombuffer(b".eE", np.uint8)
 _NULL, _TRUE, _FALSE = map(ord, "ntf")
 
 
@@ -29,11 +30,20 @@ class JsonColumns:
     Args:
         fields: dotted paths of the fields of an event, by name.
         context: dotted paths of the fields of its context, by name.
+        columns: dotted paths that rules look at.
+        identities: those at which fractions are other ways to write an id.
     """
 
-    def __init__(self, fields: Mapping[str, str], context: Mapping[str, str]) -> None:
-        self._fields, self._context = fields, context
-        paths = sorted({*fields.values(), *context.values()})
+    def __init__(
+        self,
+        fields: Mapping[str, str],
+        context: Mapping[str, str],
+        columns: Sequence[str],
+        identities: Sequence[str],
+    ) -> None:
+        self._fields, self._context, self._ruled = fields, context, columns
+        self._identities = frozenset(identities)
+        paths = sorted({*fields.values(), *context.values(), *columns})
         # A key may itself have dots, and then goes before the path of that name.
         dotted = [path for path in paths if "." in path]
         tree = {**_tree(paths), **dict.fromkeys(dotted)}
@@ -51,7 +61,9 @@ class JsonColumns:
         is_plain = np.ones(len(records), bool)
         columns = {}
         for path, read in self._read.items():
-            columns[path], is_text = plain_texts([read(record) for record in records])
+            columns[path], is_text = plain_texts(
+                [read(record) for record in records], path in self._identities
+            )
             is_plain &= is_text
         (line,) = np.nonzero(is_record)
         if not is_plain.all():
@@ -62,6 +74,7 @@ class JsonColumns:
             line,
             {name: columns[path] for name, path in self._fields.items()},
             {name: columns[path] for name, path in self._context.items()},
+            {path: columns[path] for path in self._ruled},
         )
 
     def _records(self, block: LineBlock) -> tuple[list[Any], Bools]:
@@ -167,11 +180,14 @@ def _is_shallow(block: LineBlock) -> Bools:
     return is_shallow
 
 
-def plain_texts(values: Sequence[msgspec.Raw]) -> tuple[pa.Array, Bools]:
+def plain_texts(
+    values: Sequence[msgspec.Raw], whole_numbers: bool = False
+) -> tuple[pa.Array, Bools]:
     r"""The texts of values as JSON writes them, and which of them are plain, (n,) both.
 
     ``"a"`` is ``a``; ``1.50`` stays so; ``true`` is a text, and ``null``, or nothing at all, the
-    empty one.  Lists, objects and strings with escapes are not plain; their texts mean nothing.
+    empty one.  Lists, objects and strings with escapes are not plain, nor are fractions where only
+    ``whole_numbers`` are; their texts mean nothing.
     """
     n = len(values)
     joined = b"\n".join([*values, b""])
@@ -191,6 +207,11 @@ def plain_texts(values: Sequence[msgspec.Raw]) -> tuple[pa.Array, Bools]:
     if b"\\" in joined:
         escapes = np.flatnonzero(buffer == ord("\\"))
         is_plain[np.searchsorted(stop, escapes)] = False
+    if whole_numbers and is_number.any():
+        marks = np.flatnonzero(np.isin(buffer, _FRACTION_MARKS))
+        has_mark = np.zeros(n, bool)
+        has_mark[np.searchsorted(stop, marks)] = True
+        is_plain &= ~(is_number & has_mark)
     wanted = np.ones(len(buffer), bool)
     wanted[stop] = False
     wanted[start[is_string]] = False

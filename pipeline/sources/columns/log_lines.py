@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,16 +18,25 @@ _TIME = (
 )
 
 
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_COMBINED = rf"^ (?P<referer>{_QUOTED}) (?P<user_agent>{_QUOTED})(?: .*)?$"
+
+
 class LogColumns:
     """Makes columns of lines that are requests with a method and a URL.
 
     Args:
-        line: pattern of a whole line, with the groups host, time, request, response and bytes.
+        line: pattern of a whole line, with the groups head, time, request, response, bytes, rest.
         request: pattern of a whole request, with the groups method and url.
+        client_of: who asked, of what stands before a line's time.
+        columns: names of what rules look at.
     """
 
-    def __init__(self, line: str, request: str) -> None:
+    def __init__(
+        self, line: str, request: str, client_of: Callable[[str], str], columns: Sequence[str]
+    ) -> None:
         self._line, self._request = f"^(?:{line})$", f"^(?:{request})$"
+        self._client_of, self._ruled = client_of, columns
 
     def __call__(self, block: LineBlock) -> TextColumns:
         """The fields of the lines that match; times as ISO 8601 has them."""
@@ -33,28 +44,47 @@ class LogColumns:
         parts = pc.extract_regex(texts, self._line)
         request = pc.extract_regex(pc.struct_field(parts, "request"), self._request)
         time = iso8601_of(pc.struct_field(parts, "time"))
-        is_request = pc.and_(pc.and_(pc.is_valid(parts), pc.is_valid(request)), pc.is_valid(time))
-        is_request = pc.and_(is_request, pa.array(_is_plain(block)))
-        (line,) = np.nonzero(is_request.to_numpy(zero_copy_only=False))
-
-        def column(values: pa.Array) -> pa.Array:
-            return values.filter(is_request)
-
-        def or_empty(name: str) -> pa.Array:
-            values = column(pc.struct_field(parts, name))
-            return pc.if_else(pc.equal(values, "-"), "", values)
-
+        is_request = pc.and_(pc.is_valid(parts), pc.and_(pc.is_valid(request), pc.is_valid(time)))
+        is_sure = is_request.to_numpy(zero_copy_only=False) & _is_plain(block)
+        columns = {
+            **{name: pc.struct_field(parts, name) for name in ("time", "request")},
+            **{name: _or_empty(pc.struct_field(parts, name)) for name in ("response", "bytes")},
+            **{name: pc.struct_field(request, name) for name in ("method", "url")},
+            "host": _mapped(pc.struct_field(parts, "head"), self._client_of),
+        }
+        if not {"referer", "user_agent"}.isdisjoint(self._ruled):
+            rest = pc.struct_field(parts, "rest")
+            combined = pc.extract_regex(rest, _COMBINED)
+            for name in ("referer", "user_agent"):
+                quoted = pc.utf8_slice_codeunits(pc.struct_field(combined, name), 1, -1)
+                columns[name] = _or_empty(quoted.fill_null(""))
+            is_common = pc.or_(pc.equal(rest, ""), pc.is_valid(combined)).fill_null(False)
+            is_sure &= is_common.to_numpy(zero_copy_only=False)
+        wanted = pa.array(is_sure)
+        columns = {name: column.filter(wanted) for name, column in columns.items()}
         return TextColumns(
-            line,
+            np.flatnonzero(is_sure),
             {
-                "event_time": column(time),
-                "user_id": column(pc.struct_field(parts, "host")),
-                "item_id": column(pc.struct_field(request, "url")),
-                "event_type": column(pc.struct_field(request, "method")),
-                "value": or_empty("bytes"),
+                "event_time": time.filter(wanted),
+                "user_id": columns["host"],
+                "item_id": columns["url"],
+                "event_type": columns["method"],
+                "value": columns["bytes"],
             },
-            {"response": or_empty("response")},
+            {"response": columns["response"]},
+            {name: columns[name] for name in self._ruled},
         )
+
+
+def _or_empty(texts: pa.Array) -> pa.Array:
+    return pc.if_else(pc.equal(texts, "-"), "", texts)
+
+
+def _mapped(texts: pa.Array, function: Callable[[str], str]) -> pa.Array:
+    """What a function makes of each text, each distinct one once; null stays null."""
+    packed = texts.dictionary_encode()
+    values = [function(text) for text in packed.dictionary.to_pylist()]
+    return pa.array(values, pa.string()).take(packed.indices)
 
 
 def iso8601_of(times: pa.Array) -> pa.Array:

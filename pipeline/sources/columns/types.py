@@ -13,6 +13,8 @@ from pipeline.array_types import Ints
 class TextColumns(NamedTuple):
     """The texts of the fields of some lines, each column (n,), "" where a line has none.
 
+    ``columns`` are those that rules look at to leave records out.
+
     ``line`` is the index of each line within its block, ascending.  ``fields`` go by the names of
     :data:`pipeline.sources.fields.FIELD_ORDER`; one that the log does not have is left out.
     """
@@ -20,6 +22,7 @@ class TextColumns(NamedTuple):
     line: Ints
     fields: dict[str, pa.Array]
     context: dict[str, pa.Array]
+    columns: dict[str, pa.Array]
 
 
 class EventColumns(NamedTuple):

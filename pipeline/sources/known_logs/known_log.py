@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.hours import Hour
 from pipeline.settings.settings import ColumnSettings, SourceSettings
 from pipeline.sources.delimited import DelimitedSource
+from pipeline.sources.field_rules import field_rules_of
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.tables.source import TableSource
 
@@ -40,11 +41,11 @@ class KnownLog:
             options["epoch"] = Hour.parse(
                 self.epoch if settings.epoch == default else settings.epoch
             )
+        options |= {
+            "event_types": settings.event_types,
+            "field_rules": field_rules_of(settings),
+        }
         if self.table is not None:
-            records = JsonLinesSource(
-                settings.name, pattern, self.columns, event_types=settings.event_types, **options
-            )
+            records = JsonLinesSource(settings.name, pattern, self.columns, **options)
             return TableSource(settings.name, pattern, records, self.table, self.explode)
-        return self.reader(
-            settings.name, pattern, self.columns, event_types=settings.event_types, **options
-        )
+        return self.reader(settings.name, pattern, self.columns, **options)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.base import HeaderError
+from pipeline.sources.field_rules import FieldRules
+from pipeline.sources.fields import fields_read
 from pipeline.sources.tables.paths import steps_of, type_at
 from pipeline.sources.tables.texts import is_list
 
@@ -18,11 +21,53 @@ ELEMENT = "[]"
 _MOST_NAMES, _MOST_CHARS = 40, 400
 
 
+def paths_of(columns: ColumnSettings, rules: FieldRules) -> dict[str, str]:
+    """The path of each field, see :class:`Layout`."""
+    paths: dict[str, str] = {}
+    n_keys = 0
+    for field, path in fields_read(columns):
+        if path is None:
+            continue
+        n_keys += field == "event_key"
+        paths[f"event_key {n_keys}" if field in paths else field] = path
+    paths |= {f"context.{name}": path for name, path in columns.context.items()}
+    return paths | {f"ignored {path}": path for path in rules.ignored_by}
+
+
+def called_by_field(
+    columns: ColumnSettings, rules: FieldRules
+) -> tuple[ColumnSettings, FieldRules]:
+    """Columns, and rules about columns, that are called as in :func:`paths_of`."""
+    keys = [name for name in paths_of(columns, rules) if name.startswith("event_key")]
+    fields = {name: name for name, path in fields_read(columns) if path is not None}
+    context = {name: f"context.{name}" for name in columns.context}
+    key = {"event_key": tuple(keys) if len(keys) > 1 else keys[0]} if keys else {}
+    ignore = tuple(
+        rule.model_copy(
+            update={
+                "name": rule.label,
+                "column": rule.column and f"ignored {rule.column}",
+                "also": tuple(
+                    condition.model_copy(update={"column": f"ignored {condition.column}"})
+                    for condition in rule.also
+                ),
+            }
+        )
+        for rule in rules.ignore
+    )
+    return (
+        columns.model_copy(update={**fields, **key, "context": context}),
+        replace(rules, ignore=ignore),
+    )
+
+
 @dataclass(frozen=True)
 class Layout:
     """The path of each field that the settings name, and of the list that is exploded if any.
 
-    Fields are those of ``source.columns``; a context field is called ``context.device``.
+    Fields are those of ``source.columns``; a context field is called ``context.device``, a further
+    column of a key ``event_key 2``, and one that a rule of ``source.ignore`` looks at ``ignored
+    device``.
     """
 
     paths: Mapping[str, str]

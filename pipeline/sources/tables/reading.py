@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipeline.array_types import Bools, Ints
-from pipeline.settings.settings import ColumnSettings
-from pipeline.sources.base import HeaderError, ParsedEvent, Refusal
-from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH
+from pipeline.sources.base import HeaderError, Ignored, ParsedEvent, Refusal
+from pipeline.sources.columns.fields import MakeEvents
+from pipeline.sources.columns.types import TextColumns
+from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, plain_fields
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.tables.files import TableFile
-from pipeline.sources.tables.layout import ELEMENT, Layout
+from pipeline.sources.tables.layout import ELEMENT, Layout, called_by_field
 from pipeline.sources.tables.paths import Exploded, explode, type_at, values_at
 from pipeline.sources.tables.texts import (
     is_time,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NOT_UTF8 = "not valid utf-8"
+_TIMES = ("event_time", "event_time_fallback", "sent_time", "received_time")
 
 
 class TextBatch(NamedTuple):
@@ -151,7 +153,7 @@ class TableReading:
         is_bad = np.zeros(len(row), np.bool_)
         for field, steps in self.steps.items():
             values = values_at(steps, rows)
-            if field == "event_time" and self.time_is_typed:
+            if field in _TIMES and self.time_is_typed and is_time(values.type):
                 texts[field] = microseconds(values)
                 continue
             column = text_column(values)
@@ -223,21 +225,100 @@ class TableReading:
                     record[field] = []
             yield TableLine(row + 1, nth, record, reason, self._text)
 
-    def line_parser(self) -> Callable[[TableLine], ParsedEvent | Refusal]:
+    def line_parser(self) -> Callable[[TableLine], ParsedEvent | Refusal | Ignored]:
         """What makes an event of a record: what makes one of a line of JSON that says the same."""
-        records = replace(self._records, columns=_called_by_field(self._records.columns))
-        if self.time_is_typed:
-            records = replace(records, time_unit="us", epoch=UNIX_EPOCH)
-        parse = records.record_parser()
+        parse = self._records_by_field().record_parser()
         numbers_keys = self.layout.numbers_keys
 
-        def parse_line(line: TableLine) -> ParsedEvent | Refusal:
+        def parse_line(line: TableLine) -> ParsedEvent | Refusal | Ignored:
             event = parse(line.record, True)
             if numbers_keys and isinstance(event, ParsedEvent):
                 return with_nth(event, line.nth)
             return event
 
         return parse_line
+
+    def event_maker(self) -> MakeEvents | None:
+        """What makes events of columns (see :meth:`columns_of`), None where only the parser can.
+
+        Raises:
+            HeaderError: the file lacks a column that the settings name.
+        """
+        if plain_fields(self._records.columns) is None:
+            return None
+        return self._records_by_field().event_maker()
+
+    def columns_of(self, batch: TextBatch) -> TextColumns:
+        """The records of a batch that are plain text; ``line`` is which of them each is."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        columns = dict(zip(batch.texts.schema.names, batch.texts.columns, strict=True))
+        is_sure = ~batch.is_bad
+        for is_not_plain in batch.not_plain.values():
+            is_sure &= ~is_not_plain
+        chars = np.zeros(len(batch.row), np.int64)
+        for column in columns.values():
+            if pa.types.is_integer(column.type):
+                continue
+            chars += pc.utf8_length(column).to_numpy()
+            has_nul = pc.match_substring(column, "\0").to_numpy(zero_copy_only=False)
+            is_sure &= ~has_nul
+        is_sure &= chars <= self._max_chars
+        mask = pa.array(is_sure)
+        columns = {name: column.filter(mask) for name, column in columns.items()}
+        if self.layout.numbers_keys:
+            nth = pa.array(batch.nth[is_sure]).cast(pa.string())
+            key = columns["event_key"]
+            numbered = pc.binary_join_element_wise(key, nth, "#")
+            columns["event_key"] = pc.if_else(pc.equal(key, ""), "", numbered)
+        return TextColumns(
+            np.flatnonzero(is_sure),
+            {name: columns[name] for name in FIELD_ORDER if name in columns},
+            {
+                name.removeprefix("context."): column
+                for name, column in columns.items()
+                if name.startswith("context.")
+            },
+            {name: column for name, column in columns.items() if name.startswith("ignored ")},
+        )
+
+    def lines_at(self, batch: TextBatch, at: Ints) -> Iterator[TableLine]:
+        """Some records of a batch one by one; whose texts are asked for in their order."""
+        import pyarrow as pa
+
+        if not len(at):
+            return
+        chosen = TextBatch(
+            batch.texts.take(pa.array(at)),
+            batch.row[at],
+            batch.nth[at],
+            {field: flags[at] for field, flags in batch.not_plain.items()},
+            batch.is_bad[at],
+        )
+        yield from self._lines_of(chosen)
+
+    def damage(self, error: Exception, number: int) -> TableLine:
+        """The line that closes a damaged file after so many rows.
+
+        Raises:
+            OSError: it is no damage, but the system that does not give the file.
+        """
+        return self._damage(error, number)
+
+    def _records_by_field(self) -> JsonLinesSource:
+        """What reads records whose fields are called as the layout calls them."""
+        records = self._records
+        columns, rules = called_by_field(records.columns, records.field_rules)
+        if not self.time_is_typed:
+            return replace(records, columns=columns, field_rules=rules)
+        return replace(
+            records,
+            columns=columns,
+            time_unit="us",
+            epoch=UNIX_EPOCH,
+            field_rules=replace(rules, time_formats=(), timezone=None),
+        )
 
     def _text(self, line: TableLine) -> str:
         row = self._rows.plain_row(line.number - 1)
@@ -247,9 +328,10 @@ class TableReading:
         text = _json(row)
         if len(text) <= self._max_chars:
             return text
-        short = {self.layout.paths[field]: value for field, value in line.record.items()}
-        if self.time_is_typed and (time_us := line.record["event_time"]) is not None:
-            short[self.layout.paths["event_time"]] = iso_text(time_us)
+        short = {
+            self.layout.paths[field]: iso_text(value) if isinstance(value, int) else value
+            for field, value in line.record.items()
+        }
         if self._list_steps is not None:
             short[self.layout.nth_name] = line.nth
         text = _json(short)
@@ -279,15 +361,6 @@ def with_nth(event: ParsedEvent, nth: int) -> ParsedEvent:
     """The event of an element, told apart from the others by its number: all have its row's key."""
     key = event.event_key
     return event if key is None else event._replace(event_key=f"{key}#{nth}")
-
-
-def _called_by_field(columns: ColumnSettings) -> ColumnSettings:
-    """Columns that are called like the fields that they feed."""
-    fields = columns.model_dump(exclude={"context"}, exclude_none=True)
-    return columns.model_copy(
-        update={name: name for name in fields}
-        | {"context": {name: f"context.{name}" for name in columns.context}}
-    )
 
 
 def _json(row: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import IO, Any
 from pipeline.contained_files import open_inside
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.sources.base import ParsedEvent, Parser, Refusal
+from pipeline.sources.base import Ignored, ParsedEvent, Parser, Refusal
 from pipeline.sources.columns.types import ReadColumns
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.lines import UnreadableFileError, WrongKindError
@@ -24,7 +24,7 @@ from pipeline.sources.tables.files import (
     TableFile,
     check_kind,
 )
-from pipeline.sources.tables.layout import Layout
+from pipeline.sources.tables.layout import Layout, paths_of
 from pipeline.sources.tables.reading import TableReading, unless_of_the_system, with_nth
 
 #: By the name of the source: what its files are called in a sentence, and what opens them.
@@ -59,10 +59,12 @@ class TableSource:
         """What reads the text of a :class:`TableLine` once more, as quarantine keeps it."""
         parse = self.records.parser(header_line, file_name)
         # The text of a timestamp, whatever unit the settings name.
-        parse_dated = replace(self.records, time_unit="iso8601").parser(header_line, file_name)
+        rules = replace(self.records.field_rules, time_formats=(), timezone=None)
+        dated_records = replace(self.records, time_unit="iso8601", field_rules=rules)
+        parse_dated = dated_records.parser(header_line, file_name)
         numbered = self.layout.numbers_keys
 
-        def parse_row(line: str) -> ParsedEvent | Refusal:
+        def parse_row(line: str) -> ParsedEvent | Refusal | Ignored:
             event = parse(line)
             if isinstance(event, Refusal):
                 dated = parse_dated(line)
@@ -89,11 +91,7 @@ class TableSource:
     @property
     def layout(self) -> Layout:
         """Where in a file the fields of its records are."""
-        columns = self.records.columns.model_dump(exclude={"context"}, exclude_none=True)
-        context = self.records.columns.context
-        return Layout(
-            columns | {f"context.{name}": path for name, path in context.items()}, self.explode
-        )
+        return Layout(paths_of(self.records.columns, self.records.field_rules), self.explode)
 
     def check_columns(self, path: Path, file_name: str, root: Path | None) -> None:
         """See that a file has the columns that the settings name.

@@ -94,6 +94,21 @@ def test_json_items(write: Callable[[str], Path]) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("content", "identity"),
+    [
+        pytest.param('{"item_id": 7.0}', "7", id="a number of JSON"),
+        pytest.param('{"item_id": "7.0 "}', "7.0", id="a text of JSON"),
+        pytest.param("item_id,x\n 7 ,1", "7", id="CSV"),
+    ],
+)
+def test_ids_are_those_of_events(write: Callable[[str], Path], content: str, identity: str) -> None:
+    path = write(content)
+    (line,) = read_metadata(path, read_lines(path), "item_id", trim=True)
+    assert line.row is not None
+    assert line.row["item_id"] == identity
+
+
 def test_an_empty_file_has_no_rows(write: Callable[[str], Path]) -> None:
     assert list(read_items(write(""))) == []
 
