@@ -11,6 +11,7 @@ import typer
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.ingest.summary import (
+    equal_lines,
     first_of,
     metadata_facts,
     metadata_lines,
@@ -133,7 +134,7 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
         with ctx.status("ingesting"):
             done = run(compute, ctx.lake, ctx.settings, ctx.clock, hours)
     ctx.print_result(
-        _ingest_sentence(done) + refused_lines(done) + metadata_lines(metadata),
+        _ingest_sentence(done) + equal_lines(done) + refused_lines(done) + metadata_lines(metadata),
         {**_ingest_facts(done), **metadata_facts(metadata)},
     )
     _refuse_left_out(done, metadata)
@@ -235,6 +236,7 @@ def backfill(
     if done is None:
         ctx.print_result(
             f"{_ingest_sentence(summary)}; no hour is missing or has changed"
+            + equal_lines(summary)
             + refused_lines(summary)
             + metadata_lines(metadata),
             {"ingest": facts, "filled": []},
@@ -242,7 +244,7 @@ def backfill(
     else:
         ctx.print_result(
             f"{_ingest_sentence(summary)}; {_sessionize_sentence(done)}"
-            f"{refused_lines(summary)}{metadata_lines(metadata)}",
+            f"{equal_lines(summary)}{refused_lines(summary)}{metadata_lines(metadata)}",
             {"ingest": facts, **_sessionize_facts(done)},
         )
         _refuse_failed(done)

@@ -41,7 +41,7 @@ from pipeline.ingest.new_files import (
 )
 from pipeline.ingest.quarantine import stage_quarantine
 from pipeline.ingest.read_raw import ParsedBatch, read_raw_files
-from pipeline.ingest.reading_rules import FORMAT_PROPERTY
+from pipeline.ingest.reading_rules import FORMAT_PROPERTY, numbers_equal_records
 from pipeline.ingest.refusals import Refusals, count_refusals
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST
@@ -68,6 +68,9 @@ class IngestSummary:
     other settings that cannot be read again, because they are no longer there as they were.  Of
     ``unknown_settings`` files nobody knows by which settings they were read.  ``unfit`` says of
     each file that is no log of the kind that the settings tell what is wrong with it.
+
+    ``repeats`` counts the accepted records that say the same as an earlier one of their file, and
+    ``equal_records`` is the rule for such; None where the log gives its events keys.
     """
 
     files: int
@@ -85,6 +88,8 @@ class IngestSummary:
     unknown_settings: int = 0
     unfit: tuple[str, ...] = ()
     refusals: Refusals = field(default_factory=Refusals)
+    repeats: int = 0
+    equal_records: str | None = None
 
 
 def ingest(
@@ -176,7 +181,7 @@ def _ingest_files(
         gone |= _withdrawn(engine, lake, parcel, new_files.versions)
     summary = IngestSummary(0, new_files.known_files)
     if parcel.arrivals:
-        summary = _commit(engine, lake, settings, new_files, parcel, gone, late, source.has_keys)
+        summary = _commit(engine, lake, settings, new_files, parcel, gone, late, source)
     return summary, parcel.unreadable
 
 
@@ -188,8 +193,9 @@ def _commit(
     batch: ParsedBatch,
     gone: set[Hour],
     late: HourRange | None,
-    has_keys: bool,
+    source: Source,
 ) -> IngestSummary:
+    has_keys, numbered = source.has_keys, numbers_equal_records(settings, source)
     made_by = {
         "hourglass.step": INGEST,
         "hourglass.config": settings.digest("source", "ingest"),
@@ -226,7 +232,7 @@ def _commit(
             files = engine.stage(lake, accepted, EVENTS)
             repeated = stage_repeated(engine, lake, judged.where_not("is_kept")) if has_keys else []
             views = {"parsed": batch.rows, "known": recorded, "kept": accepted}
-            counted = engine.query("account_files", views).collect()
+            counted = engine.query("account_files", views, numbered=numbered).collect()
             digests = engine.query("digest_events", {"kept": accepted}).collect()
     arrived = _audits(batch.arrivals, counted, new_files.read_by)
     check_records(arrived)
@@ -269,6 +275,8 @@ def _commit(
         late=late_records,
         unfit=tuple(map(str, batch.unfit)),
         refusals=refusals,
+        repeats=sum(row.repeats or 0 for row in counted),
+        equal_records=None if has_keys else settings.ingest.equal_records,
         **totals,
     )
 

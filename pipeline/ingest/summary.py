@@ -69,6 +69,18 @@ def not_read_again(done: SettingsOfFiles) -> str:
     return sentence
 
 
+def equal_lines(done: IngestSummary) -> str:
+    """A line that says by which rule equal records of one file were counted, where it mattered."""
+    if done.repeats:
+        say = "record says the same as an earlier one of its file and is an event"
+        if done.repeats > 1:
+            say = "records say the same as an earlier one of their file and are events"
+        return f"\n{done.repeats:,} accepted {say} too (ingest.equal_records: events)"
+    if done.duplicates and done.equal_records == "duplicates":
+        return "\nequal records of one file count as duplicates (ingest.equal_records: duplicates)"
+    return ""
+
+
 def refused_lines(done: IngestSummary) -> str:
     """Lines that say why records were refused, and of which files none became an event."""
     if not done.quarantined:

@@ -41,7 +41,7 @@ class Step:
     @property
     def reach(self) -> list[HourRange]:
         """All hours in which it may leave rows."""
-        return contiguous(hour for part in (*self.runs, *self.silences) for hour in part)
+        return contiguous(hour for hours in (*self.runs, *self.silences) for hour in hours)
 
     def filled(self, opened: Mapping[Hour, tuple[str, int]]) -> list[HourRange]:
         """The hours that it fills; ``opened`` are the digests of what was open at their ends."""
@@ -55,7 +55,7 @@ class Step:
 
 def first_step(
     pending: Collection[Hour],
-    known: Collection[Hour],
+    recorded: Collection[Hour],
     arrived: Mapping[Hour, FilledHour],
     last: Hour,
     gap_s: int,
@@ -67,7 +67,7 @@ def first_step(
 
     Args:
         pending: the hours that are to be filled.
-        known: all other hours of which something is recorded; no step goes over them.
+        recorded: all other hours of which something is recorded; no step goes over them.
         arrived: the hours with events.
         last: the last hour that may be filled.
         gap_s: the silence that closes a session.
@@ -75,7 +75,7 @@ def first_step(
         most_rows: of events, after which a step ends; an hour is never parted.
         plain: take the first hours in a row alone, without any silence.
     """
-    walls = sorted(known)
+    walls = sorted(recorded)
     runs: list[HourRange] = []
     silences: list[HourRange] = []
     rows = hours = 0

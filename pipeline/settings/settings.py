@@ -129,6 +129,12 @@ class IngestSettings(Section):
         description="how far before an hour another may lie that told of the same event_key, for "
         "the event to be kept there alone; all: any time. Each run reads the keys of so many hours",
     )
+    equal_records: Literal["events", "duplicates"] = Field(
+        "events",
+        description="what the second of two records of one file is that say the same (context "
+        "aside), in a log without event keys: an event of its own, or a duplicate. Between two "
+        "files it is a duplicate, so a file that comes twice adds nothing",
+    )
     max_id_chars: int = Field(512, ge=1, description="longer user and item ids are refused")
     max_record_chars: int = Field(65536, ge=64, description="longer lines are refused")
     max_expansion: int = Field(
