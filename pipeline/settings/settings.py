@@ -31,7 +31,7 @@ from pydantic_settings import (
 from pipeline.errors import HourglassError, UsageError, suggest
 from pipeline.hours import parse_duration_h
 from pipeline.settings.environment import environment_values, variable_of
-from pipeline.settings.folders import LocalFolder, LocalPath
+from pipeline.settings.folders import LocalFolder, LocalPath, sqlite_address
 from pipeline.settings.former_keys import with_present_names
 from pipeline.settings.yaml_text import read_yaml
 from pipeline.text.masking import remember_secret_variables, remember_secrets
@@ -606,12 +606,12 @@ class Settings(BaseSettings):
     @property
     def resolved_catalog_uri(self) -> str:
         """SQLAlchemy address of the table catalog."""
-        return self.catalog_uri or f"sqlite:///{self.work.absolute() / 'lake' / 'catalog.db'}"
+        return self.catalog_uri or sqlite_address(self.work.absolute() / "lake" / "catalog.db")
 
     @property
     def resolved_mlflow_uri(self) -> str:
         """Address of MLflow's tracking store and registry."""
-        return self.mlflow_uri or f"sqlite:///{self.work.absolute() / 'mlflow.db'}"
+        return self.mlflow_uri or sqlite_address(self.work.absolute() / "mlflow.db")
 
     def path(self, name: str) -> Path:
         """A folder of the work folder: ``shards``, ``models``, ``decisions``, ``reports`` ..."""
