@@ -157,7 +157,7 @@ def validate(
     ] = None,
 ) -> None:
     """Hold hours to their expectations and write Data Docs; exit 1 on a critical failure."""
-    from pipeline.quality.checks.results import refuse_critical
+    from pipeline.quality.checks.results import failure_lines, refuse_critical
     from pipeline.quality.validate_hours import validate as run
 
     ctx: CommandContext = context.obj
@@ -168,9 +168,8 @@ def validate(
     failed = [r for outcome in outcomes for r in outcome.results if not r.success]
     checked = sum(len(outcome.results) for outcome in outcomes)
     docs = ctx.settings.path("data_docs") / "index.html"
-    for result in failed:
-        passed = " (accepted)" if result.accepted else ""
-        ctx.console.print(f"{result.severity}{passed}: {result.sentence}", markup=False)
+    for sentence in failure_lines(outcomes):
+        ctx.console.print(sentence, markup=False)
     ctx.print_result(
         f"{counted(checked, 'expectation')}, {len(failed)} failed; Data Docs: {docs}",
         {
@@ -439,13 +438,21 @@ def _ingest_sentence(done: IngestSummary) -> str:
 def _ingest_facts(done: IngestSummary) -> dict[str, Any]:
     facts = {**vars(done), "hours": [str(hour_range) for hour_range in done.hours]}
     del facts["refusals"]
-    return {**facts, "reasons": done.refusals.reasons, "without_events": done.refusals.by_file}
+    refusals = done.refusals
+    return {
+        **facts,
+        "reasons": refusals.reasons,
+        "without_events": refusals.by_file,
+        "unknown_types": refusals.types,
+    }
 
 
 def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
     """Exit 1 where a file, or a line of metadata, could not be taken in; all else was.
 
-    Lines of a metadata file that is as it was are said again, but were an error before.
+    So too where records were refused and there is no event yet, of this run or of one before: the
+    settings are wrong then.  Later on a file may be refused as a whole for what is in it.  Lines
+    of a metadata file that is as it was are said again, but were an error before.
 
     Raises:
         HourglassError: naming the first of them with their reasons.
@@ -460,6 +467,12 @@ def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
     if done.unfit:
         sentences.append(
             f"{counted(len(done.unfit), 'file')} in quarantine as a whole; {first_of(done.unfit)}"
+        )
+    elif done.quarantined and done.no_event_yet:
+        were = verb(done.quarantined, "was", "were")
+        sentences.append(
+            f"{counted(done.quarantined, 'record')} {were} read and there is no event yet: see the "
+            "reasons, and source in the settings"
         )
     if metadata.faults:
         sentences.append(f"not taken in of items and users: {first_of(metadata.faults)}")

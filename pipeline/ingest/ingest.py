@@ -71,6 +71,7 @@ class IngestSummary:
 
     ``repeats`` counts the accepted records that say the same as an earlier one of their file, and
     ``equal_records`` is the rule for such; None where the log gives its events keys.
+    ``no_event_yet``: records were read, but none of these or of any run before is an event.
     """
 
     files: int
@@ -90,6 +91,7 @@ class IngestSummary:
     refusals: Refusals = field(default_factory=Refusals)
     repeats: int = 0
     equal_records: str | None = None
+    no_event_yet: bool = False
 
 
 def ingest(
@@ -249,7 +251,11 @@ def _commit(
     quarantine = stage_quarantine(engine, lake, batch, versions, names, let_in)
     empty = {row.source_file for row in counted if row.records and not row.events}
     refused = any(account.quarantined for account in arrived)
-    refusals = count_refusals(engine, batch.refused, empty) if refused else Refusals()
+    refusals = Refusals()
+    if refused:
+        columns = ("source_file", "reason", "event_type")
+        rows_refused = batch.rows.where_in("kind", ["refused"]).select(*columns)
+        refusals = count_refusals(engine, rows_refused, empty)
 
     # From here on only commits: an engine that gives up has done so before.
     if hours:
@@ -277,6 +283,7 @@ def _commit(
         refusals=refusals,
         repeats=sum(row.repeats or 0 for row in counted),
         equal_records=None if has_keys else settings.ingest.equal_records,
+        no_event_yet=not rows + change,
         **totals,
     )
 

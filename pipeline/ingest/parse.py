@@ -28,11 +28,12 @@ from pipeline.sources.lines import Line, UnreadableFileError, read_lines
 _ROWS_PER_BATCH = 20_000
 TOO_LATE = "event_time is more than ingest.max_lateness before the file's arrival"
 
-# An event (kind "event"), a refused record ("refused") or, last in each file, the number of
-# records that the reader saw ("file"), counted apart from what became of them, how many of them
-# were accepted though they came too late, and as reason what is wrong with the file as a whole if
-# it is no log of the kind that the settings tell.  A file that could not be read to its end has an
-# "unreadable" instead, with the reason, and what rows it has are worth nothing.
+# An event (kind "event"), a refused record ("refused", with its event_type where that is why) or,
+# last in each file, the number of records that the reader saw ("file"), counted apart from what
+# became of them, how many of them were accepted though they came too late, and as reason what is
+# wrong with the file as a whole if it is no log of the kind that the settings tell.  A file that
+# could not be read to its end has an "unreadable" instead, with the reason, and what rows it has
+# are worth nothing.
 PARSED = pa.schema(
     [
         pa.field("kind", pa.string()),
@@ -139,8 +140,8 @@ def _rows_of_records(
             event = _within_bounds(event, earliest_us, bounds, rules.max_id_chars)
         if isinstance(event, Refusal):
             yield (
-                "refused", arrival_us, *nothing, source_file, line.number,
-                event.reason, line.text, None, None,
+                "refused", arrival_us, None, None, None, event.event_type, None, None, None, None,
+                source_file, line.number, event.reason, line.text, None, None,
             )  # fmt: skip
         else:
             if bounds.timely_us is not None and event.event_time_us < bounds.timely_us:

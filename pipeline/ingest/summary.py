@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # Reasons and files in one sentence; --json has them all.
 _MOST_NAMED = 5
+_MOST_CHARS = 40
 _TIMES = "source.time_unit and source.columns.event_time say how times are read"
 # What to look at where a whole file is refused, by how its most frequent reason begins.
 _REMEDIES = {
@@ -86,6 +87,10 @@ def refused_lines(done: IngestSummary) -> str:
     if not done.quarantined:
         return ""
     lines = [f"{done.quarantined:,} quarantined: {_reasons(done.refusals.reasons)}"]
+    if types := done.refusals.types:
+        named = [f"{_shown(name)} {records:,}" for name, records in types.items()]
+        more = " and others" if len(named) > _MOST_NAMED else ""
+        lines.append(f"unknown event types: {', '.join(named[:_MOST_NAMED])}{more}")
     files = done.refusals.by_file
     lines += [
         f"no record of {name} became an event: {_reasons(files[name])}{_remedy(files[name])}"
@@ -94,6 +99,11 @@ def refused_lines(done: IngestSummary) -> str:
     if len(files) > _MOST_NAMED:
         lines.append(f"nor did one of {counted(len(files) - _MOST_NAMED, 'other file')}")
     return "".join(f"\n{line}" for line in lines)
+
+
+def _shown(text: str) -> str:
+    """A text of a log as a sentence may hold it."""
+    return repr(text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}...")
 
 
 def _reasons(reasons: Mapping[str, int]) -> str:

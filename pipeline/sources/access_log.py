@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -61,7 +62,7 @@ def source(settings: SourceSettings, pattern: str) -> Source:
     """
     if not settings.header:
         return CommonLogSource(NAME, pattern, settings.event_types)
-    return DelimitedSource(
+    return HeadedLogSource(
         NAME,
         pattern,
         _TSV_COLUMNS,
@@ -69,6 +70,19 @@ def source(settings: SourceSettings, pattern: str) -> Source:
         quote=None,
         event_types=settings.event_types,
     )
+
+
+@dataclass(frozen=True)
+class HeadedLogSource(DelimitedSource):
+    """The same requests as TSV; who has a server's own log is told how to read it."""
+
+    def column_remedy(self, field: str, names: Sequence[str]) -> str:
+        """See :meth:`DelimitedSource.column_remedy`."""
+        if _LINE.fullmatch("\t".join(names)):
+            return (
+                "this is a line of a web server's own log: set source.header: false to read it so"
+            )
+        return super().column_remedy(field, names)
 
 
 @dataclass(frozen=True)

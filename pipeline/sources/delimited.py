@@ -83,19 +83,19 @@ class DelimitedSource:
 
     def parser(self, header_line: str | None, file_name: str) -> Parser:
         """See :meth:`pipeline.sources.base.Source.parser`."""
-        names: Sequence[str] | Refusal = self.field_names
+        names: Sequence[str] = self.field_names
         if self.has_header:
             if header_line is None:
                 return refuse_all(NO_HEADER)
-            names = line_splitter(self.delimiter, self.quote)(header_line)
+            fields = line_splitter(self.delimiter, self.quote)(header_line)
             # Line ends that this is not cut at: what follows them would pass for names of columns.
             unquoted = self.quote is None or self.quote not in header_line
-            if names == STRAY_RETURN or (unquoted and len(header_line.splitlines()) > 1):
+            if fields == STRAY_RETURN or (unquoted and len(header_line.splitlines()) > 1):
                 raise UnreadableHeaderError(f"{file_name}: its header {STRAY_RETURN.reason}")
-            if isinstance(names, Refusal):
-                fault = f"its first line cannot be read as a header: {names.reason}"
+            if isinstance(fields, Refusal):
+                fault = f"its first line cannot be read as a header: {fields.reason}"
                 raise HeaderError(file_name, fault, NO_HEADER)
-            names = [name.strip() for name in names]
+            names = [name.strip() for name in fields]
             if self.typed_header:
                 names = [name.partition(":")[0] for name in names]
         return self._record_parser(names, file_name)
@@ -108,7 +108,7 @@ class DelimitedSource:
         """See :meth:`pipeline.sources.base.Source.rules`."""
         return rules_of(self, GENERIC)
 
-    def _column_remedy(self, field: str, names: Sequence[str]) -> str:
+    def column_remedy(self, field: str, names: Sequence[str]) -> str:
         """Which setting says that a column holds a field, and what else may be wrong."""
         if self.name != GENERIC:
             return (
@@ -129,7 +129,7 @@ class DelimitedSource:
             # One past the last field is the empty text that every record is given there.
             if column is None:
                 return width
-            return column_index(names, column, file_name, self._column_remedy(field, names))
+            return column_index(names, column, file_name, self.column_remedy(field, names))
 
         pick = itemgetter(*(index_of(field, getattr(self.columns, field)) for field in FIELD_ORDER))
         context_at = [

@@ -151,7 +151,7 @@ def event_builder(
                 return BAD_VALUE
         kind = event_type or default_event_type
         if allowed and kind not in allowed:
-            return UNKNOWN_TYPE
+            return UNKNOWN_TYPE._replace(event_type=kind)
         return ParsedEvent(
             time_us,
             user_id,
