@@ -12,6 +12,7 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.ingest.summary import (
     and_ignored,
+    equal_lines,
     first_of,
     ignored_lines,
     metadata_facts,
@@ -136,6 +137,7 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
             done = run(compute, ctx.lake, ctx.settings, ctx.clock, hours)
     ctx.print_result(
         _ingest_sentence(done)
+        + equal_lines(done)
         + refused_lines(done)
         + ignored_lines(done)
         + metadata_lines(metadata),
@@ -161,7 +163,7 @@ def validate(
     ] = None,
 ) -> None:
     """Hold hours to their expectations and write Data Docs; exit 1 on a critical failure."""
-    from pipeline.quality.checks.results import refuse_critical
+    from pipeline.quality.checks.results import failure_lines, refuse_critical
     from pipeline.quality.validate_hours import validate as run
 
     ctx: CommandContext = context.obj
@@ -172,9 +174,8 @@ def validate(
     failed = [r for outcome in outcomes for r in outcome.results if not r.success]
     checked = sum(len(outcome.results) for outcome in outcomes)
     docs = ctx.settings.path("data_docs") / "index.html"
-    for result in failed:
-        passed = " (accepted)" if result.accepted else ""
-        ctx.console.print(f"{result.severity}{passed}: {result.sentence}", markup=False)
+    for sentence in failure_lines(outcomes):
+        ctx.console.print(sentence, markup=False)
     ctx.print_result(
         f"{counted(checked, 'expectation')}, {len(failed)} failed; Data Docs: {docs}",
         {
@@ -240,6 +241,7 @@ def backfill(
     if done is None:
         ctx.print_result(
             f"{_ingest_sentence(summary)}; no hour is missing or has changed"
+            + equal_lines(summary)
             + refused_lines(summary)
             + ignored_lines(summary)
             + metadata_lines(metadata),
@@ -248,7 +250,8 @@ def backfill(
     else:
         ctx.print_result(
             f"{_ingest_sentence(summary)}; {_sessionize_sentence(done)}"
-            f"{refused_lines(summary)}{ignored_lines(summary)}{metadata_lines(metadata)}",
+            f"{equal_lines(summary)}{refused_lines(summary)}{ignored_lines(summary)}"
+            f"{metadata_lines(metadata)}",
             {"ingest": facts, **_sessionize_facts(done)},
         )
         _refuse_failed(done)
@@ -444,13 +447,21 @@ def _ingest_sentence(done: IngestSummary) -> str:
 def _ingest_facts(done: IngestSummary) -> dict[str, Any]:
     facts = {**vars(done), "hours": [str(hour_range) for hour_range in done.hours]}
     del facts["refusals"]
-    return {**facts, "reasons": done.refusals.reasons, "without_events": done.refusals.by_file}
+    refusals = done.refusals
+    return {
+        **facts,
+        "reasons": refusals.reasons,
+        "without_events": refusals.by_file,
+        "unknown_types": refusals.types,
+    }
 
 
 def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
     """Exit 1 where a file, or a line of metadata, could not be taken in; all else was.
 
-    Lines of a metadata file that is as it was are said again, but were an error before.
+    So too where records were refused and there is no event yet, of this run or of one before: the
+    settings are wrong then.  Later on a file may be refused as a whole for what is in it.  Lines
+    of a metadata file that is as it was are said again, but were an error before.
 
     Raises:
         HourglassError: naming the first of them with their reasons.
@@ -465,6 +476,12 @@ def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
     if done.unfit:
         sentences.append(
             f"{counted(len(done.unfit), 'file')} in quarantine as a whole; {first_of(done.unfit)}"
+        )
+    elif done.quarantined and done.no_event_yet:
+        were = verb(done.quarantined, "was", "were")
+        sentences.append(
+            f"{counted(done.quarantined, 'record')} {were} read and there is no event yet: see the "
+            "reasons, and source in the settings"
         )
     if metadata.faults:
         sentences.append(f"not taken in of items and users: {first_of(metadata.faults)}")

@@ -41,7 +41,7 @@ from pipeline.ingest.new_files import (
 )
 from pipeline.ingest.quarantine import stage_quarantine
 from pipeline.ingest.read_raw import ParsedBatch, read_raw_files
-from pipeline.ingest.reading_rules import FORMAT_PROPERTY
+from pipeline.ingest.reading_rules import FORMAT_PROPERTY, numbers_equal_records
 from pipeline.ingest.refusals import Reasons, Refusals, count_refusals
 from pipeline.ingest.tally import Tally, ignored_and_dropped
 from pipeline.lake.lake import Lake
@@ -74,6 +74,9 @@ class IngestSummary:
     ``ignored`` counts records that are none of our business, ``ignored_by`` by the rules that say
     so; ``dropped`` counts optional fields that could not be read, by why: their records count as
     any others.
+    ``repeats`` counts the accepted records that say the same as an earlier one of their file, and
+    ``equal_records`` is the rule for such; None where the log gives its events keys.
+    ``no_event_yet``: records were read, but none of these or of any run before is an event.
     """
 
     files: int
@@ -94,6 +97,9 @@ class IngestSummary:
     ignored: int = 0
     ignored_by: Reasons = field(default_factory=dict)
     dropped: Reasons = field(default_factory=dict)
+    repeats: int = 0
+    equal_records: str | None = None
+    no_event_yet: bool = False
 
 
 def ingest(
@@ -191,7 +197,7 @@ def _ingest_files(
         gone |= _withdrawn(engine, lake, parcel, new_files.versions)
     summary = IngestSummary(0, new_files.known_files)
     if parcel.arrivals:
-        summary = _commit(engine, lake, settings, new_files, parcel, gone, late, source.has_keys)
+        summary = _commit(engine, lake, settings, new_files, parcel, gone, late, source)
     return summary, parcel.unreadable
 
 
@@ -203,14 +209,10 @@ def _commit(
     batch: ParsedBatch,
     gone: set[Hour],
     late: HourRange | None,
-    has_keys: bool,
+    source: Source,
 ) -> IngestSummary:
-    made_by = {
-        "hourglass.step": INGEST,
-        "hourglass.config": settings.digest("source", "ingest"),
-        "hourglass.code": code_version(),
-        FORMAT_PROPERTY: settings.digest("source"),
-    }
+    has_keys, numbered = source.has_keys, numbers_equal_records(settings, source)
+    made_by = _made_by(settings)
     versions = new_files.versions
     renewed = grown(batch.arrivals, versions)
     names = engine.texts("source_file", renewed)
@@ -241,7 +243,7 @@ def _commit(
             files = engine.stage(lake, accepted, EVENTS)
             repeated = stage_repeated(engine, lake, judged.where_not("is_kept")) if has_keys else []
             views = {"parsed": batch.rows, "known": recorded, "kept": accepted}
-            counted = engine.query("account_files", views).collect()
+            counted = engine.query("account_files", views, numbered=numbered).collect()
             digests = engine.query("digest_events", {"kept": accepted}).collect()
     arrived = _audits(batch, counted, new_files.read_by)
     check_records(arrived)
@@ -258,7 +260,11 @@ def _commit(
     quarantine = stage_quarantine(engine, lake, batch, versions, names, let_in)
     empty = {row.source_file for row in counted if row.records and not row.events}
     refused = any(account.quarantined for account in arrived)
-    refusals = count_refusals(engine, batch.refused, empty) if refused else Refusals()
+    refusals = Refusals()
+    if refused:
+        columns = ("source_file", "reason", "event_type")
+        rows_refused = batch.rows.where_in("kind", ["refused"]).select(*columns)
+        refusals = count_refusals(engine, rows_refused, empty)
 
     # From here on only commits: an engine that gives up has done so before.
     if hours:
@@ -290,8 +296,21 @@ def _commit(
         refusals=refusals,
         ignored_by=ignored_by,
         dropped=dropped,
+        repeats=sum(row.repeats or 0 for row in counted),
+        equal_records=None if has_keys else settings.ingest.equal_records,
+        no_event_yet=not rows + change,
         **totals,
     )
+
+
+def _made_by(settings: Settings) -> dict[str, str]:
+    """What each commit records of the run that made it."""
+    return {
+        "hourglass.step": INGEST,
+        "hourglass.config": settings.digest("source", "ingest"),
+        "hourglass.code": code_version(),
+        FORMAT_PROPERTY: settings.digest("source"),
+    }
 
 
 def _withdrawn(engine: Engine, lake: Lake, batch: ParsedBatch, versions: Versions) -> set[Hour]:

@@ -80,7 +80,7 @@ def find_new_files(
     state = lake.state()
     recorded = read_audits(lake, state)
     read_by = reading_digest(settings, source)
-    accounts, unknown = with_readers(lake, settings, recorded, read_by, state)
+    accounts, unknown = with_readers(lake, settings, recorded, source, state)
     requested = arrived_in(files, hours)
     fresh, closed = not_yet_ingested(requested, accounts, read_by)
     again: list[Arrival] = []

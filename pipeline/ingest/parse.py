@@ -34,12 +34,12 @@ TOO_LATE = "event_time is more than ingest.max_lateness before the file's arriva
 # The columns of a row that only an event has.
 _NO_EVENT = (None,) * 8
 
-# An event (kind "event"), a refused record ("refused") or, last in each file, the number of
-# records that the reader saw ("file"), counted apart from what became of them, how many of them
-# were accepted though they came too late, as JSON a Tally if there is anything to count in it, and
-# as reason what is wrong with the file as a whole if it is no log of the kind that the settings
-# tell.  A file that could not be read to its end has an
-# "unreadable" instead, with the reason, and what rows it has are worth nothing.
+# An event (kind "event"), a refused record ("refused", with its event_type where that is why) or,
+# last in each file, the number of records that the reader saw ("file"), counted apart from what
+# became of them, how many of them were accepted though they came too late, as JSON a Tally if there
+# is anything to count in it, and as reason what is wrong with the file as a whole if it is no log
+# of the kind that the settings tell.  A file that could not be read to its end has an "unreadable"
+# instead, with the reason, and what rows it has are worth nothing.
 PARSED = pa.schema(
     [
         pa.field("kind", pa.string()),
@@ -154,7 +154,8 @@ class LineRows:
             event = _within_bounds(event, self._earliest_us, bounds, self._max_id_chars)
         if isinstance(event, Refusal):
             return (
-                "refused", self._arrival_us, *_NO_EVENT, self._source_file, line.number,
+                "refused", self._arrival_us, None, None, None, event.event_type, *(None,) * 4,
+                self._source_file, line.number,
                 event.reason, line.text, None, None, None,
             )  # fmt: skip
         if bounds.timely_us is not None and event.event_time_us < bounds.timely_us:

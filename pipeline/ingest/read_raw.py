@@ -16,6 +16,7 @@ from pipeline.ingest.columns.batches import files_parser
 from pipeline.ingest.landing_zone import Arrival, RawFile, Unreadable
 from pipeline.ingest.late_events import RangesUs, range_us
 from pipeline.ingest.parse import FILES, PARSED
+from pipeline.ingest.reading_rules import numbers_equal_records
 from pipeline.ingest.tally import Tally
 from pipeline.lake.tables import EVENTS, QUARANTINE
 from pipeline.settings.settings import Settings
@@ -28,7 +29,8 @@ class ParsedBatch:
 
     arrivals: list[Arrival]
     rows: Frame
-    #: Rows of ``events``, each event as often as it is told of.
+    #: Rows of ``events``, each event as often as it is told of; equal records of a file have keys
+    #: of their own where they are events of their own.
     events: Frame
     #: Rows of ``quarantine``.
     refused: Frame
@@ -74,11 +76,14 @@ def read_raw_files(
     if closed:
         rows = rows.where_not_in("source_file", [file.source_file for file in closed])
     hours = engine.query("parsed_hours", {"parsed": rows}).collect()
+    events = rows.where_in("kind", ["event"]).select(*EVENTS.schema.names)
+    if numbers_equal_records(settings, source):
+        events = _numbered(engine, events)
     bad = {file.source_file for file in closed}
     return ParsedBatch(
         [arrival for arrival in arrivals if arrival.file.source_file not in bad],
         rows,
-        rows.where_in("kind", ["event"]).select(*EVENTS.schema.names),
+        events,
         rows.where_in("kind", ["refused"]).select(*QUARANTINE.schema.names),
         {Hour(row.hour_index) for row in hours if row.kind == "event"},
         {Hour(row.hour_index) for row in hours if row.kind == "refused"},
@@ -86,6 +91,16 @@ def read_raw_files(
         sorted(Unreadable(row.source_file, row.reason) for row in faults if row.kind == "file"),
         {row.source_file: Tally.of_text(row.tally) for row in closing if row.tally is not None},
     )
+
+
+def _numbered(engine: Engine, events: Frame) -> Frame:
+    """Events, equal ones of a file with keys of their own."""
+    pairs = {"arrived": events.select("source_file", "event_key")}
+    with engine.query("equal_records", pairs).computed_once() as repeated:
+        if repeated.is_empty():
+            return events
+        views = {"arrived": events, "repeated": repeated}
+        return engine.query("number_equal_records", views)
 
 
 def _listed(

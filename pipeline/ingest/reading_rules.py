@@ -22,33 +22,46 @@ OTHER_SETTINGS = "other"
 # are let in by --accept-late; were the limit counted, a new one would read all files again and undo
 # what was let in.
 _NOT_COUNTED = {"key_window", "max_lateness"}
+# What all versions did before there was a setting: not named in a digest, so that theirs stand.
+_FORMER_RULES: dict[str, object] = {"equal_records": "duplicates"}
+
+
+def numbers_equal_records(settings: Settings, source: Source) -> bool:
+    """Whether equal records of one file are events of their own."""
+    return not source.has_keys and settings.ingest.equal_records == "events"
 
 
 def reading_digest(settings: Settings, source: Source) -> str:
     """Digest of all settings that decide what a line of a raw file becomes.
 
-    Where the files lie is none of them, nor is a setting at its default.
+    Where the files lie is none of them, nor is a setting at its default, or one that the source
+    has no use for.
 
     Raises:
         UsageError: ``source.encoding`` is no encoding that can be read.
     """
+    counted = settings.ingest.model_dump(
+        exclude_defaults=True, exclude={*_NOT_COUNTED, *_FORMER_RULES}
+    )
+    if numbers_equal_records(settings, source):
+        counted["equal_records"] = settings.ingest.equal_records
     rules = {
         "source": source.rules(),
         "encoding": line_encoding(settings.source.encoding),
-        "ingest": settings.ingest.model_dump(exclude_defaults=True, exclude=_NOT_COUNTED),
+        "ingest": counted,
     }
     text = json.dumps(rules, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def with_readers(
-    lake: Lake, settings: Settings, audits: Iterable[FileAudit], read_by: str, state: State
+    lake: Lake, settings: Settings, audits: Iterable[FileAudit], source: Source, state: State
 ) -> tuple[list[FileAudit], int]:
     """The accounts, also those of versions that did not record by which settings a file was read.
 
     Such a file is taken for read by the settings of the last run of ingest.  Where that did not
-    record them either, it is taken for read by today's, ``read_by``; how many files that
-    befalls is the second value.
+    record them either, it is taken for read by today's; how many files that befalls is the second
+    value.  What has become a setting since it did as all did then.
     """
     audits = list(audits)
     if all(account.read_by is not None for account in audits):
@@ -59,7 +72,9 @@ def with_readers(
         None,
     )
     same = recorded is None or recorded == settings.digest("source")
-    former = read_by if same else OTHER_SETTINGS
+    then = settings.ingest.model_copy(update=_FORMER_RULES)
+    of_then = reading_digest(settings.model_copy(update={"ingest": then}), source)
+    former = of_then if same else OTHER_SETTINGS
     silent = {account.source_file for account in audits if account.read_by is None}
     resolved = [
         replace(account, read_by=former) if account.read_by is None else account

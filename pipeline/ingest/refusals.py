@@ -6,7 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pipeline.engine.engine import Engine, Frame
+from pipeline.sources.fields import UNKNOWN_TYPE
 
+_MOST_TYPES = 6
 Reasons = dict[str, int]
 
 
@@ -14,15 +16,17 @@ Reasons = dict[str, int]
 class Refusals:
     """How many records were refused for each reason, the most frequent first.
 
-    ``by_file`` has the same of each file of which no record became an event.
+    ``by_file`` has the same of each file of which no record became an event.  ``types`` are the
+    most frequent event types that are none of the known ones.
     """
 
     reasons: Reasons = field(default_factory=dict)
     by_file: dict[str, Reasons] = field(default_factory=dict)
+    types: dict[str, int] = field(default_factory=dict)
 
 
 def count_refusals(engine: Engine, refused: Frame, without_events: set[str]) -> Refusals:
-    """Count refused records (columns source_file, reason).
+    """Count refused records (columns source_file, reason, event_type).
 
     ``without_events`` names the files of which no record became an event.
     """
@@ -32,9 +36,13 @@ def count_refusals(engine: Engine, refused: Frame, without_events: set[str]) -> 
         total[row.reason] += row.records
         if row.source_file in without_events:
             by_file.setdefault(row.source_file, Counter())[row.reason] += row.records
-    return Refusals(
-        by_frequency(total), {name: by_frequency(by_file[name]) for name in sorted(by_file)}
-    )
+    types: dict[str, int] = {}
+    if UNKNOWN_TYPE.reason in total:
+        views = {"refused": refused.select("event_type")}
+        rows = engine.query("refused_types", views, most=_MOST_TYPES).collect()
+        types = by_frequency(Counter({row.event_type: row.records for row in rows}))
+    by_name = {name: by_frequency(by_file[name]) for name in sorted(by_file)}
+    return Refusals(by_frequency(total), by_name, types)
 
 
 def by_frequency(counts: Counter[str]) -> Reasons:

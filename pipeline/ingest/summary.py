@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # Reasons and files in one sentence; --json has them all.
 _MOST_NAMED = 5
+_MOST_CHARS = 40
 _TIMES = "source.time_unit and source.columns.event_time say how times are read"
 # What to look at where a whole file is refused, by how its most frequent reason begins.
 _REMEDIES = {
@@ -69,11 +70,27 @@ def not_read_again(done: SettingsOfFiles) -> str:
     return sentence
 
 
+def equal_lines(done: IngestSummary) -> str:
+    """A line that says by which rule equal records of one file were counted, where it mattered."""
+    if done.repeats:
+        say = "record says the same as an earlier one of its file and is an event"
+        if done.repeats > 1:
+            say = "records say the same as an earlier one of their file and are events"
+        return f"\n{done.repeats:,} accepted {say} too (ingest.equal_records: events)"
+    if done.duplicates and done.equal_records == "duplicates":
+        return "\nequal records of one file count as duplicates (ingest.equal_records: duplicates)"
+    return ""
+
+
 def refused_lines(done: IngestSummary) -> str:
     """Lines that say why records were refused, and of which files none became an event."""
     if not done.quarantined:
         return ""
     lines = [f"{done.quarantined:,} quarantined: {_reasons(done.refusals.reasons)}"]
+    if types := done.refusals.types:
+        named = [f"{_shown(name)} {records:,}" for name, records in types.items()]
+        more = " and others" if len(named) > _MOST_NAMED else ""
+        lines.append(f"unknown event types: {', '.join(named[:_MOST_NAMED])}{more}")
     files = done.refusals.by_file
     lines += [
         f"no record of {name} became an event: {_reasons(files[name])}{_remedy(files[name])}"
@@ -98,6 +115,11 @@ def ignored_lines(done: IngestSummary) -> str:
 def and_ignored(done: IngestSummary) -> str:
     """What ends the sum of all records where some were ignored."""
     return f" + {done.ignored:,} ignored" if done.ignored else ""
+
+
+def _shown(text: str) -> str:
+    """A text of a log as a sentence may hold it."""
+    return repr(text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}...")
 
 
 def _reasons(reasons: Mapping[str, int]) -> str:

@@ -4,21 +4,42 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.errors import UsageError
 from pipeline.hours import US_PER_S
+from pipeline.settings.settings import Settings
+from pipeline.sources import source_for
 
 _WHOLE_SECONDS = (
     "its times are whole seconds, so equal records cannot be told apart: if they are events of "
-    "their own, map source.columns.event_key to a column that differs, or log finer times"
+    "their own, set ingest.equal_records: events, map source.columns.event_key to a column that "
+    "differs, or log finer times"
 )
 
 
+#: How equal records of one file are told apart: by the log's keys, or by the setting of this name.
+EqualRecords = Literal["keys", "events", "duplicates"]
+
+
+def equal_records_of(settings: Settings) -> EqualRecords:
+    """What decides whether two equal records of a file are two events."""
+    try:
+        has_keys = source_for(settings.source).has_keys
+    except UsageError:
+        # Advice about what was taken in does not wait until settings for more are right again.
+        has_keys = settings.source.columns.event_key is not None
+    return "keys" if has_keys else settings.ingest.equal_records
+
+
 def duplicate_cause(
-    arrived: pa.Table, files: pa.Table, events: pa.Table, keyed: bool = False
+    arrived: pa.Table,
+    files: pa.Table,
+    events: pa.Table,
+    equal_records: EqualRecords = "duplicates",
 ) -> str | None:
     """What is known of the duplicates of some files, as a sentence that says what to do.
 
@@ -26,7 +47,7 @@ def duplicate_cause(
         arrived: rows of ``source_files`` with the duplicates that are asked about.
         files: all of its rows.
         events: rows of ``events`` of the hours in question: hour, event_time, source_file.
-        keyed: whether the log names a key for each event (``source.columns.event_key``).
+        equal_records: see :func:`equal_records_of`.
 
     Returns:
         A sentence about the file with the most duplicates; None where there are none.
@@ -45,10 +66,12 @@ def duplicate_cause(
             f"{name} came again with other content, which repeats records that it had before: "
             "see whether the producer rewrites its files"
         )
-    return _between(worst, others, events) or _within(worst, events, keyed)
+    return _between(worst, others, events, equal_records) or _within(worst, events, equal_records)
 
 
-def _between(worst: Mapping[str, Any], others: pa.Table, events: pa.Table) -> str | None:
+def _between(
+    worst: Mapping[str, Any], others: pa.Table, events: pa.Table, equal_records: EqualRecords
+) -> str | None:
     """What another file has to do with it, if any has."""
     name = worst["source_file"]
     if not worst["accepted"]:
@@ -60,6 +83,11 @@ def _between(worst: Mapping[str, Any], others: pa.Table, events: pa.Table) -> st
     if not mine:
         return f"{name} has the most duplicates: compare it with other files of its hours"
     sharing = sorted(other for other, theirs in hours.items() if other != name and theirs & mine)
+    if sharing and equal_records == "events":
+        return (
+            f"{name} repeats what another file says, perhaps {sharing[0]}, which has events of the "
+            "same hours: compare the two"
+        )
     if sharing:
         return (
             f"{name} repeats records of its own, or shares records with {sharing[0]}, which has "
@@ -68,13 +96,15 @@ def _between(worst: Mapping[str, Any], others: pa.Table, events: pa.Table) -> st
     return None
 
 
-def _within(worst: Mapping[str, Any], events: pa.Table, keyed: bool) -> str:
+def _within(worst: Mapping[str, Any], events: pa.Table, equal_records: EqualRecords) -> str:
     """Why a file repeats its own records."""
     name = worst["source_file"]
+    if equal_records == "events":
+        return f"{name} tells of events that another file has told of: compare it with those before"
     own = events.filter(pc.equal(events["source_file"], name))
     far = "" if own.num_rows == worst["accepted"] else "as far as these hours show, "
     sentence = f"{far}{name} repeats records within itself"
-    if keyed:
+    if equal_records == "keys":
         return (
             f"{sentence}: see why the producer gives two of them one key (source.columns.event_key)"
         )

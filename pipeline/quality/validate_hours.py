@@ -19,7 +19,7 @@ from pipeline.lake.tables import EVENTS, PROFILES, SESSIONS, SOURCE_FILES, TIMES
 from pipeline.quality.checks.expectations import Batch, validate_batches
 from pipeline.quality.checks.results import ValidationResult, worst
 from pipeline.quality.checks.suite import load_suite, suite_values
-from pipeline.quality.duplicates import duplicate_cause
+from pipeline.quality.duplicates import duplicate_cause, equal_records_of
 from pipeline.quality.hour_metrics import (
     events_frame,
     files_of,
@@ -171,8 +171,8 @@ def _event_frames(run: _Validation, hours: HourRange) -> tuple[Any, Any]:
     run.profiles.append(profile)
     run.baseline.learn(profile)
     facts = hour_facts(hours, events, run.files)
-    keyed = run.settings.source.columns.event_key is not None
-    if doubled := duplicate_cause(files_of(hours, events, run.files), run.files, events, keyed):
+    rule = equal_records_of(run.settings)
+    if doubled := duplicate_cause(files_of(hours, events, run.files), run.files, events, rule):
         run.remedies[hours] = {"duplicate_rate": doubled}
     # A batch of many hours has no hours before it that are like it.
     hour = hours.first if len(hours) == 1 else None

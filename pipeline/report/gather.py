@@ -26,7 +26,7 @@ from pipeline.lake.tables import (
     SOURCE_FILES,
 )
 from pipeline.quality.drift import TRAILING_DAYS, compare
-from pipeline.quality.duplicates import duplicate_cause
+from pipeline.quality.duplicates import EqualRecords, duplicate_cause
 from pipeline.quality.verdicts import STEPS, VERDICTS, Kind, verdicts_of
 from pipeline.report import traffic_lights
 from pipeline.report.failures import docs_page, failures, hours_of
@@ -66,7 +66,7 @@ def data_facts(
     docs: Path,
     page: Path,
     log_end: Hour | None = None,
-    keyed: bool = False,
+    equal_records: EqualRecords = "duplicates",
 ) -> ReportFacts:
     """The part of the report that is about data.
 
@@ -79,7 +79,7 @@ def data_facts(
         page: where the report will lie; addresses are relative to it.
         log_end: hour after the last of the log, where sessions of it close in later hours of the
             report; default: the end of the hours.
-        keyed: whether the log names a key for each event.
+        equal_records: what decides whether two equal records of a file are two events.
     """
     state = lake.state()
     log = HourRange(hours.first, hours.stop if log_end is None else log_end)
@@ -116,7 +116,7 @@ def data_facts(
     lengths = session_lengths(sessions)
     counts = {name: int(pc.sum(files[name]).as_py() or 0) for name in (*_COUNTS, "removed")}
     doubled = duplicate_cause(
-        files.filter(since(files["arrival"], hours.first)), files, events, keyed
+        files.filter(since(files["arrival"], hours.first)), files, events, equal_records
     )
     return ReportFacts(
         title=title,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
-from pipeline.lake.lake import Lake
+from pipeline.lake.lake import Hours, Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
 from pipeline.sessions import arrow_exchange, in_process
@@ -43,15 +43,18 @@ class Computed:
 
 
 def compute_sessions(
-    compute: Compute, lake: Lake, rules: SessionSettings, hours: HourRange
+    compute: Compute, lake: Lake, rules: SessionSettings, hours: Hours
 ) -> Computed:
-    """Write the session tables' files of a range, from its events and what is carried into it.
+    """Write the session tables' files of hours, from their events and what is carried into them.
+
+    Ranges of hours are in order, and between two of them nothing happens and nothing is open.
 
     Raises:
         TaskError: a task that ran in this process failed, as where an event lacks what ingest
             gives every event; one of Spark's ends in Spark's own error.
     """
-    carried = lake.files(OPEN_SESSIONS, HourRange(hours.first - 1, hours.first))
+    first = _ranges(hours)[0].first
+    carried = lake.files(OPEN_SESSIONS, HourRange(first - 1, first))
     events = sorted(lake.files(EVENTS, hours), key=_by_hour)
     if not carried and not events:
         return Computed({spec.name: () for spec in OUTPUTS}, {}, {})
@@ -91,7 +94,7 @@ def computed(reports: Iterable[pa.Table]) -> Computed:
     return Computed(files, digests[SESSIONS.name], digests[OPEN_SESSIONS.name])
 
 
-def commit(lake: Lake, hours: HourRange, computed: Computed, made_by: Mapping[str, str]) -> None:
+def commit(lake: Lake, hours: Hours, computed: Computed, made_by: Mapping[str, str]) -> None:
     """Put the files in the place of what the tables hold of the hours, a transaction each."""
     inputs = {spec.name: lake.snapshot(spec) for spec in (EVENTS, OPEN_SESSIONS)}
     recorded = {**made_by, "hourglass.inputs": json.dumps(inputs)}
@@ -101,13 +104,14 @@ def commit(lake: Lake, hours: HourRange, computed: Computed, made_by: Mapping[st
 
 def make_plan(
     rules: SessionSettings,
-    hours: HourRange,
+    hours: Hours,
     carried: Sequence[HourFile],
     events: Sequence[HourFile],
     folders: Mapping[str, str],
     cores: int,
 ) -> Plan:
-    """How the work on a range is parted; ``events`` are in the order of their hours."""
+    """How the work on hours is parted; ``events`` are in the order of their hours."""
+    ranges = _ranges(hours)
     n_carried, n_events = (sum(file.rows for file in files) for files in (carried, events))
     rows_per_scan = max(min(_ROWS_PER_SCAN, n_events // cores), _ROWS_WORTH_A_TASK)
     scans = [0, *([len(carried)] if carried else [])]
@@ -115,14 +119,14 @@ def make_plan(
     rows = n_carried + n_events
     wanted = max(-(-rows // _ROWS_PER_BUCKET), cores if rows > cores * _ROWS_WORTH_A_TASK else 1)
     return Plan(
-        hours=hours,
+        hours=HourRange(ranges[0].first, ranges[-1].stop),
         rules=SessionRules(rules.gap_s * US_PER_S, rules.max_session_hours * US_PER_HOUR),
         sessions_given=rules.given,
         sources=tuple(file.path for file in (*carried, *events)),
         carried=len(carried),
         scans=tuple(scans),
         bucket_bits=(wanted - 1).bit_length(),
-        groups=_groups(hours, events, rows, cores),
+        groups=_groups(ranges, events, rows, cores),
         folders=folders,
     )
 
@@ -141,8 +145,15 @@ def _chunks(events: Sequence[HourFile], rows_per_chunk: int) -> list[int]:
     return ends
 
 
-def _groups(hours: HourRange, events: Sequence[HourFile], rows: int, cores: int) -> tuple[int, ...]:
+def _ranges(hours: Hours) -> Sequence[HourRange]:
+    return [hours] if isinstance(hours, HourRange) else hours
+
+
+def _groups(
+    ranges: Sequence[HourRange], events: Sequence[HourFile], rows: int, cores: int
+) -> tuple[int, ...]:
     """Bounds of groups of hours with about as many events each; a group is written by one task."""
+    hours = [hour for hour_range in ranges for hour in hour_range]
     tasks = max(-(-rows // _ROWS_PER_GROUP), -(-len(hours) // _FILES_PER_TASK))
     if rows > cores * _ROWS_WORTH_A_TASK or len(hours) > cores * _FILES_PER_TASK // 8:
         # As many rounds as there are, no core should stand idle in the last.
@@ -153,12 +164,12 @@ def _groups(hours: HourRange, events: Sequence[HourFile], rows: int, cores: int)
             rows_of_hour[file.hour] += file.rows
     # An hour costs something even where it is silent.
     share = (sum(rows_of_hour.values()) + len(hours)) / tasks
-    bounds, total = [hours.first.index], 0.0
+    bounds, total = [hours[0].index], 0.0
     for hour, count in rows_of_hour.items():
         total += count + 1
-        if total >= share * len(bounds) and hour + 1 < hours.stop:
+        if total >= share * len(bounds) and hour < hours[-1]:
             bounds.append((hour + 1).index)
-    return (*bounds, hours.stop.index)
+    return (*bounds, (hours[-1] + 1).index)
 
 
 def _by_hour(file: HourFile) -> tuple[int, str]:

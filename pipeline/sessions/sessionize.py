@@ -6,7 +6,7 @@ sessions that stood open in the hour before, nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -27,6 +27,7 @@ from pipeline.lake.tables import FILLED_HOURS
 from pipeline.quality.verdicts import how_to_go_on, refused_hours
 from pipeline.sessions.compute_range import Computed, commit, compute_sessions
 from pipeline.sessions.in_process import TaskError
+from pipeline.sessions.step import first_step
 from pipeline.settings.settings import Settings
 from pipeline.spark.compute import Compute
 from pipeline.spark.session import worker_error
@@ -85,11 +86,12 @@ def sessionize(
 
     Hours follow from one another, so a range can only be right when all before it is.  The
     recomputation goes forward over hours that were filled before, until the sessions left open
-    at an hour's end come out as they were.  A step that fails is halved until the hour is found
-    that cannot be computed; what does not follow from it is still done.  Hours whose events
-    validation found critical are left out like those.  ``report`` is told of each step before it
-    is taken, and how many hours are left with it.  What the range leaves open is followed to its
-    close as far as hours were filled before, or up to ``until``.
+    at an hour's end come out as they were.  Silence is stepped over: a step takes in hours that
+    lie far apart, and with each those in which its sessions close.  A step that fails is halved
+    until the hour is found that cannot be computed; what does not follow from it is still done.
+    Hours whose events validation found critical are left out like those.  ``report`` is told of
+    each step before it is taken, and how many hours are left with it.  What the range leaves open
+    is followed to its close as far as hours were filled before, or up to ``until``.
 
     Raises:
         HourglassError: the disk is full, Spark has ended, or another program wrote to the lake.
@@ -105,35 +107,48 @@ def sessionize(
     refused = _refused(lake, before.since or Hour(0))
     # One of which no record could be accepted would else pass for a silent hour.
     run.pending |= {h for h in refused if h < hours.stop and h not in before.filled}
-    longest = _HOURS_PER_STEP
+    longest, plain = _HOURS_PER_STEP, False
     while run.pending:
         hour = min(run.pending)
         if hour in refused:
             _give_up(run, before.arrived, hour, refused[hour], settings.sessions.gap_s)
             continue
-        step = _first_step(run.pending - set(refused), before.arrived, longest)
-        report(step, len(run.pending))
+        step = first_step(
+            run.pending - set(refused),
+            ({*run.states, *before.arrived} - run.pending) | set(refused),
+            before.arrived,
+            last,
+            settings.sessions.gap_s,
+            longest,
+            _EVENTS_PER_STEP,
+            plain,
+        )
+        report(step.span, len(run.pending))
         try:
             with explaining_full_disk(settings.work, lake.warehouse):
-                computed = compute_sessions(compute, lake, settings.sessions, step)
+                computed = compute_sessions(compute, lake, settings.sessions, step.reach)
         except Exception as error:
             # What no smaller step would mend: a full disk, a table that is not as it should be.
             failed_here = isinstance(error, TaskError)
             if isinstance(error, HourglassError) or not (failed_here or compute.is_alive):
                 raise
-            if len(step) > 1:
-                longest = len(step) // 2
+            if step.pending > 1:
+                longest = step.pending // 2
+            elif not step.is_plain:
+                plain = True
             else:
                 reason = worker_error(error)
-                _give_up(run, before.arrived, step.first, reason, settings.sessions.gap_s)
+                _give_up(run, before.arrived, step.span.first, reason, settings.sessions.gap_s)
+                plain = False
             continue
         # What was too much once may be again: only what went well makes steps longer.
-        longest = min(2 * longest, _HOURS_PER_STEP)
-        _advance(run, before, step, computed, last, settings.sessions.gap_s)
+        longest, plain = min(2 * longest, _HOURS_PER_STEP), False
+        filled_ranges = step.filled(computed.opened)
+        _advance(run, before, filled_ranges, computed, last, settings.sessions.gap_s)
         whole = not run.pending and not run.failed
         with explaining_full_disk(settings.work, lake.warehouse):
-            _record(lake, rules, step, computed, before, run, settled if whole else None)
-    filled = {hour for step in run.done for hour in step}
+            _record(lake, rules, filled_ranges, computed, before, run, settled if whole else None)
+    filled = {hour for hours_done in run.done for hour in hours_done}
     return SessionizeSummary(
         filled=tuple(contiguous(filled)),
         asked=len(requested),
@@ -153,30 +168,24 @@ def _refused(lake: Lake, since: Hour) -> dict[Hour, str]:
     return {hour: f"{why}; {how_to_go_on(hour)}" for hour, why in refused.items()}
 
 
-def _first_step(pending: set[Hour], arrived: Mapping[Hour, FilledHour], longest: int) -> HourRange:
-    """The earliest pending hours, as many in a row as one step should take."""
-    first = stop = min(pending)
-    rows = 0
-    while stop in pending and (
-        stop == first or (rows < _EVENTS_PER_STEP and stop.index - first.index < longest)
-    ):
-        rows += arrived[stop].rows if stop in arrived else 0
-        stop += 1
-    return HourRange(first, stop)
-
-
 def _advance(
-    run: _Run, before: FilledState, step: HourRange, computed: Computed, last: Hour, gap_s: int
+    run: _Run,
+    before: FilledState,
+    ranges: Sequence[HourRange],
+    computed: Computed,
+    last: Hour,
+    gap_s: int,
 ) -> None:
     """Take a step's outcome in, and see which hours follow from it."""
-    run.states.update({hour: computed.opened.get(hour, (EMPTY_DIGEST, 0))[0] for hour in step})
+    hours = [hour for hour_range in ranges for hour in hour_range]
+    run.states.update({hour: computed.opened.get(hour, (EMPTY_DIGEST, 0))[0] for hour in hours})
     changed = any(
-        state_digest(run.states, hour) != state_digest(before.filled, hour) for hour in step
+        state_digest(run.states, hour) != state_digest(before.filled, hour) for hour in hours
     )
-    run.pending.difference_update(step)
-    run.done.append(step)
+    run.pending.difference_update(hours)
+    run.done += ranges
     run.closed_events += sum(rows for _, rows in computed.closed.values())
-    after = step.stop
+    after = ranges[-1].stop
     left_open = state_digest(run.states, after - 1)
     if after in run.pending:
         return
@@ -215,7 +224,7 @@ def _give_up(
 def _record(
     lake: Lake,
     rules: str,
-    step: HourRange,
+    ranges: Sequence[HourRange],
     computed: Computed,
     before: FilledState,
     run: _Run,
@@ -227,9 +236,9 @@ def _record(
         "hourglass.config": rules,
         "hourglass.code": code_version(),
     }
-    commit(lake, step, computed, made_by)
+    commit(lake, ranges, computed, made_by)
     rows = []
-    for hour in step:
+    for hour in (hour for hour_range in ranges for hour in hour_range):
         digest, count = computed.closed.get(hour, (EMPTY_DIGEST, 0))
         carried = state_digest(run.states, hour - 1)
         rows.append(
@@ -246,4 +255,5 @@ def _record(
         )
     if stable_from is not None:
         made_by = {**made_by, **stable_property(rules, stable_from)}
-    lake.record_filled(SESSIONIZE, step, pa.Table.from_pylist(rows, FILLED_HOURS.schema), made_by)
+    table = pa.Table.from_pylist(rows, FILLED_HOURS.schema)
+    lake.record_filled(SESSIONIZE, ranges, table, made_by)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from pydantic import BeforeValidator
 
@@ -13,6 +13,9 @@ from pipeline.errors import UsageError
 
 # One slash is enough: Path("s3://bucket") is "s3:/bucket", a folder called "s3:".
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
+
+# What does not stand for itself in the address of a file.
+_TAKEN_APART = re.compile(r"%(?=[0-9a-f]{2})|\?", re.IGNORECASE)
 
 
 def local_path(text: str) -> str:
@@ -45,6 +48,14 @@ def _of_file_uri(text: str, scheme: str) -> str:
             "other addresses are not supported yet"
         )
     return unquote(f"{slash}{path}")
+
+
+def sqlite_address(database: Path) -> str:
+    """The SQLAlchemy address of a SQLite file.
+
+    A question mark would begin the address's parameters, ``%20`` would stand for a space.
+    """
+    return f"sqlite:///{_TAKEN_APART.sub(lambda match: quote(match[0]), str(database))}"
 
 
 def path_option(text: str | Path) -> Path:

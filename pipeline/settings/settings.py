@@ -31,7 +31,7 @@ from pydantic_settings import (
 from pipeline.errors import HourglassError, UsageError, suggest
 from pipeline.hours import parse_duration_h
 from pipeline.settings.environment import environment_values, variable_of
-from pipeline.settings.folders import LocalFolder, LocalPath
+from pipeline.settings.folders import LocalFolder, LocalPath, sqlite_address
 from pipeline.settings.former_keys import with_present_names
 from pipeline.settings.ignore import IgnoreRule
 from pipeline.settings.section import Section, as_before, keys_as_before
@@ -225,6 +225,12 @@ class IngestSettings(Section):
         "7d",
         description="how far before an hour another may lie that told of the same event_key, for "
         "the event to be kept there alone; all: any time. Each run reads the keys of so many hours",
+    )
+    equal_records: Literal["events", "duplicates"] = Field(
+        "events",
+        description="what the second of two records of one file is that say the same (context "
+        "aside), in a log without event keys: an event of its own, or a duplicate. Between two "
+        "files it is a duplicate, so a file that comes twice adds nothing",
     )
     max_id_chars: int = Field(512, ge=1, description="longer user and item ids are refused")
     max_record_chars: int = Field(65536, ge=64, description="longer lines are refused")
@@ -697,12 +703,12 @@ class Settings(BaseSettings):
     @property
     def resolved_catalog_uri(self) -> str:
         """SQLAlchemy address of the table catalog."""
-        return self.catalog_uri or f"sqlite:///{self.work.absolute() / 'lake' / 'catalog.db'}"
+        return self.catalog_uri or sqlite_address(self.work.absolute() / "lake" / "catalog.db")
 
     @property
     def resolved_mlflow_uri(self) -> str:
         """Address of MLflow's tracking store and registry."""
-        return self.mlflow_uri or f"sqlite:///{self.work.absolute() / 'mlflow.db'}"
+        return self.mlflow_uri or sqlite_address(self.work.absolute() / "mlflow.db")
 
     def path(self, name: str) -> Path:
         """A folder of the work folder: ``shards``, ``models``, ``decisions``, ``reports`` ..."""

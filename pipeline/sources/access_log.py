@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from ipaddress import ip_address
@@ -80,7 +80,7 @@ def source(settings: SourceSettings, pattern: str) -> Source:
         return CommonLogSource(
             NAME, pattern, settings.event_types, field_rules=field_rules_of(settings)
         )
-    return DelimitedSource(
+    return HeadedLogSource(
         NAME,
         pattern,
         _TSV_COLUMNS,
@@ -89,6 +89,19 @@ def source(settings: SourceSettings, pattern: str) -> Source:
         event_types=settings.event_types,
         field_rules=field_rules_of(settings),
     )
+
+
+@dataclass(frozen=True)
+class HeadedLogSource(DelimitedSource):
+    """The same requests as TSV; who has a server's own log is told how to read it."""
+
+    def column_remedy(self, field: str, names: Sequence[str]) -> str:
+        """See :meth:`DelimitedSource.column_remedy`."""
+        if _LINE.fullmatch("\t".join(names)):
+            return (
+                "this is a line of a web server's own log: set source.header: false to read it so"
+            )
+        return super().column_remedy(field, names)
 
 
 @dataclass(frozen=True)

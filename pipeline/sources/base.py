@@ -54,9 +54,14 @@ class HeaderError(HourglassError):
 
 
 class Refusal(NamedTuple):
-    """Why a line is not an event: short, and the same text for the same kind of fault."""
+    """Why a line is not an event: short, and the same text for the same kind of fault.
+
+    ``event_type`` is the record's own where that is what is wrong; a summary names the most
+    frequent ones.
+    """
 
     reason: str
+    event_type: str | None = None
 
 
 class Ignored(NamedTuple):

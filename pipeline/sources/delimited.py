@@ -136,19 +136,19 @@ class DelimitedSource:
         return lambda block: make(split(block))
 
     def _names(self, header_line: str | None, file_name: str) -> Sequence[str] | None:
-        names: Sequence[str] | Refusal = self.field_names
+        names: Sequence[str] = self.field_names
         if self.has_header:
             if header_line is None:
                 return None
-            names = line_splitter(self.delimiter, self.quote)(header_line)
+            fields = line_splitter(self.delimiter, self.quote)(header_line)
             # Line ends that this is not cut at: what follows them would pass for names of columns.
             unquoted = self.quote is None or self.quote not in header_line
-            if names == STRAY_RETURN or (unquoted and len(header_line.splitlines()) > 1):
+            if fields == STRAY_RETURN or (unquoted and len(header_line.splitlines()) > 1):
                 raise UnreadableHeaderError(f"{file_name}: its header {STRAY_RETURN.reason}")
-            if isinstance(names, Refusal):
-                fault = f"its first line cannot be read as a header: {names.reason}"
+            if isinstance(fields, Refusal):
+                fault = f"its first line cannot be read as a header: {fields.reason}"
                 raise HeaderError(file_name, fault, NO_HEADER)
-            names = [name.strip() for name in names]
+            names = [name.strip() for name in fields]
             if self.typed_header:
                 names = [name.partition(":")[0] for name in names]
         return names
@@ -161,7 +161,7 @@ class DelimitedSource:
         """See :meth:`pipeline.sources.base.Source.rules`."""
         return rules_of(self, GENERIC)
 
-    def _column_remedy(self, field: str, names: Sequence[str]) -> str:
+    def column_remedy(self, field: str, names: Sequence[str]) -> str:
         """Which setting says that a column holds a field, and what else may be wrong."""
         if self.name != GENERIC:
             return (
@@ -176,7 +176,7 @@ class DelimitedSource:
         return remedy
 
     def _index(self, names: Sequence[str], field: str, column: str, file_name: str) -> int:
-        return column_index(names, column, file_name, self._column_remedy(field, names))
+        return column_index(names, column, file_name, self.column_remedy(field, names))
 
     def _record_parser(self, names: Sequence[str], file_name: str) -> Parser:
         width = len(names)

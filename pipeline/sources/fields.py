@@ -207,7 +207,7 @@ def _plain_builder(
                 dropped = (BAD_VALUE.reason,)
         kind = event_type or default_event_type
         if allowed and kind not in allowed:
-            return UNKNOWN_TYPE
+            return UNKNOWN_TYPE._replace(event_type=kind)
         return ParsedEvent(
             time_us,
             user_id,

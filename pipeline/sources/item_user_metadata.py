@@ -99,6 +99,9 @@ def _typed_row_reader(header: str, id_column: IdColumn, path: Path) -> ReadRow:
 
     def read(line: str) -> dict[str, Any]:
         fields = split(line)
+        if not any(fields[len(columns) :]):
+            # As of records: some writers end lines in delimiters that the header does not have.
+            del fields[len(columns) :]
         if len(fields) != len(columns):
             raise _BadRowError(f"{len(fields)} fields where {len(columns)} were expected")
         row = _empty_row(id_column, fields[id_at])

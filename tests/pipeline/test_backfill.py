@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from session_oracle import Event, session_tables
+from session_oracle import Event, Rules, session_tables
 from staging import DAY, Log, expected_dwell_hours
 from test_sessionize import assert_as_defined, at, hours, random_log, run
 
@@ -115,21 +116,24 @@ def test_an_interrupted_backfill_goes_on_where_it_was(
     log.arrive(random_log(31, 40, log.rules, span_h=15))
     monkeypatch.setattr(sessionize_module, "_HOURS_PER_STEP", 4)
     compute_sessions = sessionize_module.compute_sessions
-    steps: list[HourRange] = []
+    steps: list[Hour] = []
+    calls = 0
 
     def twice(*arguments: Any) -> Any:
-        if len(steps) == 2:
+        nonlocal calls
+        if calls == 2:
             raise KeyboardInterrupt
-        steps.append(arguments[-1])
+        calls += 1
+        steps.extend(hour for hour_range in arguments[-1] for hour in hour_range)
         return compute_sessions(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(sessionize_module, "compute_sessions", twice)
         fill(compute, log)
-    assert sorted(log.lake.filled("sessionize")) == [hour for step in steps for hour in step]
+    assert sorted(log.lake.filled("sessionize")) == steps
     done = fill(compute, log)
     assert done is not None
-    assert not {hour for step in steps for hour in step} & {h for p in done.filled for h in p}
+    assert not {*steps} & {h for p in done.filled for h in p}
     stop = max(event.hour for event in log.events) + 1 - DAY.index
     assert_as_defined(log, stop)
 
@@ -208,6 +212,69 @@ def test_a_stray_event_of_long_ago_costs_its_own_hours_and_no_more(
     assert sum(len(part) for part in done.filled) <= 3
     assert log.lake.arrow(SESSIONS).num_rows == 2
     assert stale_hours(log.lake, log.settings, DAY + 40) == []
+
+
+def sparse_log(rng: random.Random, days: int) -> list[Event]:
+    """A few events a day at most, in hours that touch, that are a gap apart, and far ones."""
+    events = []
+    for day in range(days):
+        for nth in range(rng.choice([1, 1, 2])):
+            minute = 24 * 60 * day + rng.choice([0, 59, 60, 119, rng.randrange(24 * 60)])
+            user = f"u{rng.randrange(2)}"
+            text = f"{minute // 60}:{minute % 60}:{rng.choice([0, 59])}"
+            events.append(at(text, user=f"{user} {nth}", item=f"i{rng.randrange(3)}"))
+    return events
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        pytest.param(Rules(), id="a gap of an hour"),
+        pytest.param(Rules(gap_s=60), id="sessions that close within their hour"),
+        pytest.param(Rules(gap_s=26 * 3600, max_session_hours=30), id="sessions over days"),
+    ],
+)
+def test_silence_is_stepped_over_and_tables_are_those_made_hour_by_hour(
+    compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: Rules
+) -> None:
+    rng = random.Random(f"{rules}")
+    events = sparse_log(rng, 2)
+    stop = max(event.hour for event in events) + 1 - DAY.index
+    close_h = rules.gap_s // 3600 + 2
+    steps = []
+    compute_sessions = sessionize_module.compute_sessions
+
+    def counting(*arguments: Any) -> Any:
+        steps.append(arguments[-1])
+        return compute_sessions(*arguments)
+
+    def fill_all(log: Log) -> SessionizeSummary | None:
+        return backfill(compute, log.lake, log.settings, (DAY + stop + 60).start, None)[1]
+
+    log = Log(tmp_path / "at once", rules)
+    log.arrive(events)
+    with monkeypatch.context() as patch:
+        patch.setattr(sessionize_module, "compute_sessions", counting)
+        assert fill_all(log) is not None
+    assert len(steps) == 1
+    chain = Log(tmp_path / "by hours", rules)
+    chain.arrive(events)
+    for hour in range(min(event.hour for event in events) - DAY.index, stop + close_h):
+        sessionize(compute, chain.lake, chain.settings, hours(hour, hour + 1))
+    every = hours(0, stop + close_h)
+    assert log.tables(every) == chain.tables(every)
+    assert log.dwell_hours(every) == chain.dwell_hours(every)
+    filled, by_hours = log.lake.filled("sessionize"), chain.lake.filled("sessionize")
+    assert {hour: by_hours[hour] for hour in filled} == filled
+    assert not [h for h, made in by_hours.items() if h not in filled and made.rows]
+    assert stale_hours(log.lake, log.settings, DAY + stop + close_h) == []
+    # What comes late between them joins and parts sessions as ever.
+    late = [replace(event, time_us=event.time_us + 50 * 60 * 10**6, key=f"late {event.key}")
+            for event in rng.sample(events, 2)]  # fmt: skip
+    log.arrive(late)
+    assert fill_all(log) is not None
+    expected = session_tables(log.events, rules, DAY.index, DAY.index + stop + close_h)
+    assert log.tables(every).sessions == expected.sessions
 
 
 def test_the_sentence_names_a_few_ranges_and_says_where_nothing_was_taken_in() -> None:

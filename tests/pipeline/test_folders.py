@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
+from pipeline.lake.catalog import sqlite_file
+from pipeline.lake.lake import Lake
+from pipeline.lake.tables import EVENTS
 from pipeline.settings.folders import local_path, path_option
+from pipeline.settings.settings import Settings
 
 ELSEWHERE = (
     "s3://bucket/lake",
@@ -56,3 +60,23 @@ def test_a_path_is_taken_as_it_is_meant(
 def test_the_home_of_nobody_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'~no-such-user' is nobody's home folder: write \./~no-"):
         local_path("~no-such-user/lake")
+
+
+NAMES = ("a b", "a?b", "a%20b", "a%b", "100%", "a#b", "a;b", "a&b=c", "ü'\"", "%3F?", "a:b@c")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_of_any_name_has_an_address(tmp_path: Path, name: str) -> None:
+    work = tmp_path / name
+    settings = Settings(work=work)
+    assert sqlite_file(settings.resolved_catalog_uri) == work / "lake" / "catalog.db"
+    assert sqlite_file(settings.resolved_mlflow_uri) == work / "mlflow.db"
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b"])
+def test_the_lake_lies_in_its_folder_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    settings = Settings(work=tmp_path / name)
+    lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
+    assert lake.arrow(EVENTS).num_rows == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "lake" / "catalog.db").is_file()

@@ -23,7 +23,7 @@ from staging import DAY, DAY_US, NO_SPARK, session_rows
 from test_session_tasks import write_events
 
 from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.lake.lake import FilledHour, Lake
+from pipeline.lake.lake import FilledHour, Hours, Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.stale_hours import FilledState, filled_state, rules_digest, stale_hours_of
 from pipeline.lake.steps import INGEST, SESSIONIZE
@@ -39,6 +39,11 @@ AFTER_ALL = Hour(10**7)
 
 class KilledError(BaseException):
     """Stands for the end of the process."""
+
+
+def every(hours: Hours) -> list[Hour]:
+    ranges = [hours] if isinstance(hours, HourRange) else hours
+    return [hour for hour_range in ranges for hour in hour_range]
 
 
 @dataclass
@@ -68,13 +73,12 @@ class Shelf:
     def staging(self, spec: TableSpec) -> str:
         return str(self.warehouse / spec.name)
 
-    def files(self, spec: TableSpec, hours: HourRange) -> list[HourFile]:
-        return [file for hour in hours for file in self.tables[spec.name].get(hour, [])]
+    def files(self, spec: TableSpec, hours: Hours) -> list[HourFile]:
+        return [file for hour in every(hours) for file in self.tables[spec.name].get(hour, [])]
 
-    def replace(
-        self, spec: TableSpec, hours: HourRange, files: Sequence[HourFile], _: object
-    ) -> None:
-        for hour in hours:
+    def replace(self, spec: TableSpec, hours: Hours, files: Sequence[HourFile], _: object) -> None:
+        assert {file.hour for file in files} <= {*every(hours)}, "rows of hours that nobody fills"
+        for hour in every(hours):
             self.tables[spec.name][hour] = [file for file in files if file.hour == hour]
 
     def filled_steps(
@@ -87,11 +91,10 @@ class Shelf:
         return steps
 
     def record_filled(
-        self, step: str, hours: Any, rows: pa.Table, properties: Mapping[str, str]
+        self, step: str, hours: Hours, rows: pa.Table, properties: Mapping[str, str]
     ) -> None:
-        parts = [hours] if isinstance(hours, HourRange) else hours
-        settled = self._stable_before(min(part.first for part in parts))  # type: ignore[misc]
-        for hour in (hour for part in parts for hour in part):
+        settled = self._stable_before(min(every(hours)))  # type: ignore[misc]
+        for hour in every(hours):
             self.records.pop((step, hour), None)
         for row in rows.to_pylist():
             names = ("input_digest", "output_digest", "state_digest", "config_digest", "rows")
@@ -112,7 +115,7 @@ class History:
         self.lake: Any = Shelf(folder)
         self.events: set[Event] = set()
         self.first = rng.choice([DAY, Hour(-40)])
-        self.span = rng.choice([12, 30, 60])
+        self.span = rng.choice([12, 30, 200])
         self.steps = 0
         self.failing: set[Hour] = set()
         self.change_rules()
@@ -128,8 +131,8 @@ class History:
         self.rules = Rules(gap_s, self.rng.choice([24, 1, 2, 3]), self.rng.random() < 0.3)
         self.settings = Settings(work=self.folder, sessions=SessionSettings(**vars(self.rules)))
 
-    def compute(self, _: object, lake: Shelf, rules: SessionSettings, hours: HourRange) -> Any:
-        if any(hour in self.failing for hour in hours):
+    def compute(self, _: object, lake: Shelf, rules: SessionSettings, hours: Hours) -> Any:
+        if any(hour in self.failing for hour in every(hours)):
             raise ValueError("this hour cannot be computed")
         self.steps += 1
         return compute_range.compute_sessions(NO_SPARK, lake, rules, hours)  # type: ignore[arg-type]

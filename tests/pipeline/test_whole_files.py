@@ -274,6 +274,57 @@ def test_a_file_without_an_event_leads_to_the_setting(reason: str, setting: str 
     assert (setting in line) if setting else line.endswith("other 1")
 
 
+def test_unknown_event_types_are_named_with_the_most_frequent_first(
+    tmp_path: Path, compute: Compute
+) -> None:
+    place = Place(tmp_path, compute)
+    source = SourceSettings(
+        name="delimited",
+        path=place.landing,
+        columns=ColumnSettings(event_type="type"),
+        event_types=("view",),
+    )
+    place.settings = place.settings.model_copy(update={"source": source})
+    types = ["view", "beat", "view ", "beat", "x" * 50, *(f"t{n}" for n in range(9))]
+    lines = [f"{NOW + n},u,a,{name}" for n, name in enumerate(types)]
+    place.put("a.csv", *lines, f"{NOW},,a,odd", header=f"{HEADER.strip()},type")
+    summary = place.ingest()
+    assert summary.refusals.reasons == {
+        "event_type is not one of the known types": 13,
+        "no user_id": 1,
+    }
+    (_, _, line) = refused_lines(summary).split("\n")
+    assert line == "unknown event types: 'beat' 2, 't0' 1, 't1' 1, 't2' 1, 't3' 1 and others"
+    long = Refusals({"r": 2}, types={"x" * 50: 1, "view ": 1})
+    (*_, line) = refused_lines(IngestSummary(1, 0, quarantined=2, refusals=long)).split("\n")
+    assert line == f"unknown event types: '{'x' * 40}...' 1, 'view ' 1"
+
+
+def test_where_nothing_has_ever_become_an_event_the_command_fails(
+    tmp_path: Path, compute: Compute
+) -> None:
+    from pipeline.cli import _refuse_left_out
+    from pipeline.errors import HourglassError
+    from pipeline.ingest.item_user_tables import LoadedMetadata
+
+    place = Place(tmp_path, compute)
+    source = SourceSettings(name="delimited", path=place.landing)
+    place.settings = place.settings.model_copy(update={"source": source})
+    place.put("a.csv", "soon,u,a", "later,u,a", header=HEADER.strip())
+    summary = place.ingest()
+    assert summary.no_event_yet
+    with pytest.raises(HourglassError, match=r"^2 records were read and there is no event yet"):
+        _refuse_left_out(summary, LoadedMetadata({}))
+    place.put("b.csv", f"{NOW},u,a", header=HEADER.strip())
+    place.ingest()
+    # From then on a file of noise is a warning with its reasons, and stops nothing.
+    place.put("c.csv", "soon,u,a", header=HEADER.strip())
+    summary = place.ingest()
+    assert (summary.quarantined, summary.no_event_yet) == (1, False)
+    assert "no record of c.csv became an event" in refused_lines(summary)
+    _refuse_left_out(summary, LoadedMetadata({}))
+
+
 def test_what_is_left_out_ends_the_command_with_its_reasons() -> None:
     from pipeline.cli import _refuse_left_out
     from pipeline.errors import HourglassError

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import HourglassError
+from pipeline.lake.catalog import sqlite_file
 from pipeline.maintenance.maintain import ModelInputs
 from pipeline.text.wording import counted
 from training.registry.mlflow_registry import Registry, aliased, named_errors, open_registry
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _PAGE = 1000
-_SQLITE = "sqlite:///"
 
 
 def trained_from(
@@ -38,7 +38,7 @@ def trained_from(
         HourglassError: the store cannot be read, it records no model though there are some in
             ``models``, or a version does not say what it was trained from.
     """
-    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
+    if (database := sqlite_file(uri)) is not None and not database.is_file():
         _refuse_unrecorded(uri, models)
         return ModelInputs()
     registry = open_registry(uri, name, models, artifacts)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
+from pipeline.lake.catalog import sqlite_file
 from pipeline.settings.names import is_plain
 from pipeline.text.masking import mask, remember_secrets
 from training.registry.champion_record import ChampionChange, ModelRef, history
@@ -100,8 +101,8 @@ def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registr
 
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.ERROR)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if (database := sqlite_file(uri)) is not None:
+        database.parent.mkdir(parents=True, exist_ok=True)
     with named_errors(f"open {uri}"):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     return Registry(client, name, models.absolute(), artifacts, is_server(uri))

@@ -16,6 +16,7 @@ from pipeline.hours import HourRange
 from pipeline.lake.catalog import NAMESPACE
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.lake.tables import QUARANTINE
+from pipeline.quality.duplicates import equal_records_of
 from pipeline.quality.verdicts import STEPS
 from pipeline.report.format import Link, StatusLight
 from pipeline.report.gather import data_facts
@@ -52,7 +53,7 @@ def make_report(ctx: CommandContext, registry: Registry) -> tuple[Path, list[Sta
         settings.path("data_docs"),
         out,
         hours.stop,
-        settings.source.columns.event_key is not None,
+        equal_records_of(settings),
     )
     health, model_lights = model_health(settings, registry, hours, ctx.clock, out)
     dataset = _last_dataset(settings)

@@ -63,6 +63,33 @@ def worst(results: Iterable[ExpectationResult]) -> Verdict:
     return "warning" if failed else "ok"
 
 
+def failure_lines(results: Iterable[ValidationResult]) -> list[str]:
+    """A line for each failure; one that is said of several batches in the same words is said once.
+
+    The hours of a log that came in one file all have that file's rates, for one.
+    """
+    batches: dict[tuple[str, str], list[str]] = {}
+    for outcome in results:
+        for result in outcome.results:
+            if result.success:
+                continue
+            passed = " (accepted)" if result.accepted else ""
+            batch = f"{outcome.suite}/{outcome.batch_name}"
+            said_of = result.sentence.startswith(f"{batch}: ")
+            words = result.sentence.removeprefix(f"{batch}: ") if said_of else result.sentence
+            key = (f"{result.severity}{passed}", words)
+            batches.setdefault(key, []).append(batch if said_of else "")
+    return [_failure_line(*key, names) for key, names in batches.items()]
+
+
+def _failure_line(severity: str, words: str, batches: list[str]) -> str:
+    others = len(batches) - 1
+    if not batches[0]:
+        return f"{severity}: {words}"
+    more = f" and {others} more up to {batches[-1].rpartition('/')[2]}" if others else ""
+    return f"{severity}: {batches[0]}{more}: {words}"
+
+
 def refuse_critical(results: Iterable[ValidationResult]) -> None:
     """Let ``ok`` and ``warning`` pass.
 

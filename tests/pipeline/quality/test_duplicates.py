@@ -10,7 +10,7 @@ import pytest
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.tables import EVENTS, SOURCE_FILES
 from pipeline.quality.checks.suite import load_suite, suite_values
-from pipeline.quality.duplicates import duplicate_cause
+from pipeline.quality.duplicates import EqualRecords, duplicate_cause, equal_records_of
 from pipeline.quality.hour_metrics import files_of
 from pipeline.settings.settings import Settings
 
@@ -43,10 +43,10 @@ def events(counts: dict[str, int], step: timedelta = timedelta(seconds=1)) -> pa
     return pa.Table.from_pylist(rows, EVENTS.schema)
 
 
-def cause(*files: dict[str, object], of: pa.Table, keyed: bool = False) -> str | None:
+def cause(*files: dict[str, object], of: pa.Table, rule: EqualRecords = "duplicates") -> str | None:
     table = pa.Table.from_pylist(list(files), SOURCE_FILES.schema)
     hours = HourRange(HOUR, HOUR + 1)
-    return duplicate_cause(files_of(hours, of, table), table, of, keyed)
+    return duplicate_cause(files_of(hours, of, table), table, of, rule)
 
 
 def test_nothing_is_said_of_no_duplicates() -> None:
@@ -58,6 +58,7 @@ def test_whole_seconds_within_one_file_are_no_second_delivery() -> None:
     assert said is not None
     assert said.startswith("a.csv repeats records within itself; its times are whole seconds")
     assert "source.columns.event_key" in said
+    assert "ingest.equal_records: events" in said
     assert "delivered twice" not in said
 
 
@@ -66,9 +67,32 @@ def test_finer_times_and_keys_have_causes_of_their_own() -> None:
     assert cause(file("a.csv", 2, 1), of=fine) == (
         "a.csv repeats records within itself: see why the producer writes them twice"
     )
-    keyed = cause(file("a.csv", 2, 1), of=events({"a.csv": 2}), keyed=True)
+    keyed = cause(file("a.csv", 2, 1), of=events({"a.csv": 2}), rule="keys")
     assert keyed is not None
     assert "one key" in keyed
+
+
+def test_where_equal_records_are_events_a_file_repeats_nothing_within_itself() -> None:
+    alone = cause(file("a.csv", 2, 1), of=events({"a.csv": 2}), rule="events")
+    assert alone == (
+        "a.csv tells of events that another file has told of: compare it with those before"
+    )
+    of = events({"a.csv": 5, "b.csv": 3})
+    shared = cause(file("a.csv", 5, 2), file("b.csv", 3), of=of, rule="events")
+    assert shared is not None
+    assert shared.startswith("a.csv repeats what another file says, perhaps b.csv")
+
+
+@pytest.mark.parametrize(
+    ("source", "rule"),
+    [
+        pytest.param({"name": "delimited"}, "events", id="no keys"),
+        pytest.param({"name": "delimited", "columns": {"event_key": "id"}}, "keys", id="a column"),
+        pytest.param({"name": "gharchive"}, "keys", id="a known log of its own keys"),
+    ],
+)
+def test_keys_come_before_the_rule_for_equal_records(source: dict[str, object], rule: str) -> None:
+    assert equal_records_of(Settings.model_validate({"source": source})) == rule
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,33 @@ class TestRefusals:
     def test_unknown_event_types_are_refused_where_types_are_known(self) -> None:
         parse = parser("taobao", event_types=("pv", "buy"))
         assert parse("1,2,3,pv,4").event_type == "pv"
-        assert parse("1,2,3,fav,4") == Refusal("event_type is not one of the known types")
+        refused = Refusal("event_type is not one of the known types", event_type="fav")
+        assert parse("1,2,3,fav,4") == refused
+
+    @pytest.mark.parametrize(
+        ("first_line", "remedy"),
+        [
+            pytest.param(
+                '203.0.113.9 - - [17/May/2025:10:05:03 +0000] "GET /a HTTP/1.1" 200 20 "-" "x y"',
+                r"set source\.header: false",
+                id="combined",
+            ),
+            pytest.param(
+                'h - - [17/May/2025:10:05:03 +0000] "GET /a HTTP/1.0" 404 - "\t"',
+                r"set source\.header: false",
+                id="combined, with a tab",
+            ),
+            pytest.param("who\twhen\twhat", "set source.name to delimited", id="another header"),
+        ],
+    )
+    def test_a_web_servers_own_log_leads_to_the_setting_that_reads_it(
+        self, first_line: str, remedy: str
+    ) -> None:
+        with pytest.raises(HeaderError, match=remedy):
+            source_for(SourceSettings(name="access_log")).parser(first_line, "access.log")
+        if "header" in remedy:
+            own = source_for(SourceSettings(name="access_log", header=False))
+            assert isinstance(own.parser(None, "access.log")(first_line), ParsedEvent)
 
 
 class TestGenericFormats:

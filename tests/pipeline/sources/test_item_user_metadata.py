@@ -50,6 +50,20 @@ def test_typed_items(write: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_line_may_end_in_delimiters_that_the_header_does_not_have(
+    write: Callable[[str], Path], delimiter: str
+) -> None:
+    path = write("item_id|brand\na|x||\nb|y\nc|z||w\n".replace("|", delimiter))
+    lines = list(read_metadata(path, read_lines(path, "utf-8", MOST_CHARS), "item_id"))
+    assert [line.fault for line in lines] == [None, None, "4 fields where 2 were expected"]
+    assert [line.row and line.row["categories"] for line in lines] == [
+        ["brand=x"],
+        ["brand=y"],
+        None,
+    ]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_columns_may_be_divided_as_in_other_csv_files(
     write: Callable[[str], Path], delimiter: str
 ) -> None:
