@@ -258,13 +258,7 @@ def _commit(
     check_events(versions, settled, arrived, rows, rows + change)
     let_in = [row.source_file for row in counted if row.late]
     quarantine = stage_quarantine(engine, lake, batch, versions, names, let_in)
-    empty = {row.source_file for row in counted if row.records and not row.events}
-    refused = any(account.quarantined for account in arrived)
-    refusals = Refusals()
-    if refused:
-        columns = ("source_file", "reason", "event_type")
-        rows_refused = batch.rows.where_in("kind", ["refused"]).select(*columns)
-        refusals = count_refusals(engine, rows_refused, empty)
+    refusals = _refusals(engine, batch, counted) if any(a.quarantined for a in arrived) else None
 
     # From here on only commits: an engine that gives up has done so before.
     if hours:
@@ -293,7 +287,7 @@ def _commit(
         hours=tuple(hours),
         late=late_records,
         unfit=tuple(map(str, batch.unfit)),
-        refusals=refusals,
+        refusals=refusals or Refusals(),
         ignored_by=ignored_by,
         dropped=dropped,
         repeats=sum(row.repeats or 0 for row in counted),
@@ -301,6 +295,12 @@ def _commit(
         no_event_yet=not rows + change,
         **totals,
     )
+
+
+def _refusals(engine: Engine, batch: ParsedBatch, counted: Iterable[Any]) -> Refusals:
+    empty = {row.source_file for row in counted if row.records and not row.events}
+    refused = batch.rows.where_in("kind", ["refused"])
+    return count_refusals(engine, refused.select("source_file", "reason", "event_type"), empty)
 
 
 def _made_by(settings: Settings) -> dict[str, str]:
