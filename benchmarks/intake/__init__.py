@@ -1,0 +1,1 @@
+"""What taking raw logs in costs, beside other engines."""
