@@ -231,6 +231,7 @@ class IngestSettings(Section):
         description="what the second of two records of one file is that say the same (context "
         "aside), in a log without event keys: an event of its own, or a duplicate. Between two "
         "files it is a duplicate, so a file that comes twice adds nothing",
+        json_schema_extra=as_before("duplicates"),
     )
     max_id_chars: int = Field(512, ge=1, description="longer user and item ids are refused")
     max_record_chars: int = Field(65536, ge=64, description="longer lines are refused")

@@ -100,13 +100,14 @@ def test_each_row_is_an_event_a_duplicate_or_in_quarantine(place: Place, name: s
     put(place, file, ROWS)
     summary = place.ingest()
     assert (summary.unreadable, summary.unfit) == ((), ())
-    assert place.accounts() == {file: (6, 2, 1, 3)}
+    assert place.accounts() == {file: (6, 3, 0, 3)}
     events = sorted(place.rows(EVENTS), key=lambda row: row["line"])
     assert [(row["user_id"], row["item_id"], row["value"], row["line"]) for row in events] == [
         ("u", "1", 2.5, 1),
+        ("u", "1", 2.5, 2),
         ("v", "3", None, 4),
     ]
-    assert [row["event_time"] for row in events] == [at(0), at(2)]
+    assert [row["event_time"] for row in events] == [at(0), at(0), at(2)]
     refused = sorted(place.rows(QUARANTINE), key=lambda row: row["line"])
     assert [(row["line"], row["reason"]) for row in refused] == [
         (3, "no user_id"),
@@ -124,7 +125,7 @@ def test_a_file_that_is_rewritten_changes_only_what_it_says_otherwise(place: Pla
     put(place, "a.parquet", [*ROWS[:2], {**ROWS[2], "user": "w"}, ROWS[3]])
     place.ingest()
     users = sorted((row["line"], row["user_id"]) for row in place.rows(EVENTS))
-    assert users == [(1, "u"), (3, "w"), (4, "v")]
+    assert users == [(1, "u"), (2, "u"), (3, "w"), (4, "v")]
 
 
 def test_files_that_are_not_of_the_format_or_lack_a_column_are_named_and_the_rest_is_taken(

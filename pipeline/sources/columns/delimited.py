@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import csv as arrow_csv
 
 from pipeline.array_types import Bools, Ints
 from pipeline.sources.columns.line_blocks import block_of
 from pipeline.sources.columns.types import LineBlock, TextColumns
+from pipeline.text.wording import counted
 
 _NEWLINE = ord("\n")
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}".encode()
@@ -96,8 +98,6 @@ class DelimitedColumns:
 
     def _columns(self, content: bytes, n: int, has_quotes: bool) -> dict[int, pa.Array]:
         """The columns that are needed, (n,) each, by where they are."""
-        from pyarrow import csv as arrow_csv
-
         needed = sorted(
             {
                 *self._fields.values(),
@@ -126,7 +126,8 @@ class DelimitedColumns:
             ),
         )
         if table.num_rows != n:
-            raise AssertionError(f"{n} lines became {table.num_rows} rows")
+            wrong = f"{counted(n, 'line')} became {counted(table.num_rows, 'row')}"
+            raise AssertionError(wrong)
         return {at: table.column(str(at)).combine_chunks() for at in needed}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.sources.columns.texts import mapped
 from pipeline.sources.columns.types import LineBlock, TextColumns
 
 _ASCII_STOP = 0x80
@@ -50,7 +51,7 @@ class LogColumns:
             **{name: pc.struct_field(parts, name) for name in ("time", "request")},
             **{name: _or_empty(pc.struct_field(parts, name)) for name in ("response", "bytes")},
             **{name: pc.struct_field(request, name) for name in ("method", "url")},
-            "host": _mapped(pc.struct_field(parts, "head"), self._client_of),
+            "host": mapped(pc.struct_field(parts, "head"), self._client_of),
         }
         if not {"referer", "user_agent"}.isdisjoint(self._ruled):
             rest = pc.struct_field(parts, "rest")
@@ -78,13 +79,6 @@ class LogColumns:
 
 def _or_empty(texts: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(texts, "-"), "", texts)
-
-
-def _mapped(texts: pa.Array, function: Callable[[str], str]) -> pa.Array:
-    """What a function makes of each text, each distinct one once; null stays null."""
-    packed = texts.dictionary_encode()
-    values = [function(text) for text in packed.dictionary.to_pylist()]
-    return pa.array(values, pa.string()).take(packed.indices)
 
 
 def iso8601_of(times: pa.Array) -> pa.Array:

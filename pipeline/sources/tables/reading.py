@@ -13,14 +13,16 @@ import numpy as np
 
 from pipeline.array_types import Bools, Ints
 from pipeline.sources.base import HeaderError, Ignored, ParsedEvent, Refusal
-from pipeline.sources.columns.fields import MakeEvents
+from pipeline.sources.columns.fields import MakeEvents, is_trimmed
+from pipeline.sources.columns.texts import mapped
 from pipeline.sources.columns.types import TextColumns
-from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, plain_fields
-from pipeline.sources.json_lines import JsonLinesSource
+from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, number_text, plain_fields
+from pipeline.sources.json_lines import IDENTITIES, JsonLinesSource
 from pipeline.sources.tables.files import TableFile
 from pipeline.sources.tables.layout import ELEMENT, Layout, called_by_field
 from pipeline.sources.tables.paths import Exploded, explode, type_at, values_at
 from pipeline.sources.tables.texts import (
+    is_fraction,
     is_time,
     iso_text,
     microseconds,
@@ -151,6 +153,7 @@ class TableReading:
         texts: dict[str, pa.Array] = {}
         not_plain: dict[str, Bools] = {}
         is_bad = np.zeros(len(row), np.bool_)
+        identities = IDENTITIES if self._records.field_rules.trim else frozenset()
         for field, steps in self.steps.items():
             values = values_at(steps, rows)
             if field in _TIMES and self.time_is_typed and is_time(values.type):
@@ -162,6 +165,8 @@ class TableReading:
                 texts[field] = pa.array([""] * len(row), pa.string())
                 continue
             texts[field] = column.texts
+            if field in identities and is_fraction(values.type):
+                texts[field] = mapped(column.texts, number_text)
             if column.is_bad is not None:
                 is_bad |= column.is_bad
         return TextBatch(pa.RecordBatch.from_pydict(texts), start + row, nth, not_plain, is_bad)
@@ -268,6 +273,10 @@ class TableReading:
         mask = pa.array(is_sure)
         columns = {name: column.filter(mask) for name, column in columns.items()}
         if self.layout.numbers_keys:
+            # The number comes after what trimming a key would take away.
+            is_whole = is_trimmed(columns["event_key"])
+            is_sure[is_sure] = is_whole
+            columns = {name: column.filter(pa.array(is_whole)) for name, column in columns.items()}
             nth = pa.array(batch.nth[is_sure]).cast(pa.string())
             key = columns["event_key"]
             numbered = pc.binary_join_element_wise(key, nth, "#")

@@ -73,6 +73,13 @@ def text_column(values: pa.Array) -> TextColumn | None:  # noqa: PLR0911 - a cas
     return None
 
 
+def is_fraction(kind: pa.DataType) -> bool:
+    """Whether values are numbers that may have a fraction, of which JSON writes the digits."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
 def is_time(kind: pa.DataType) -> bool:
     """Whether the values of a type are instants, or days."""
     import pyarrow as pa

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.ingest.reading_rules import reading_digest
-from pipeline.settings.settings import ColumnSettings, Settings, SourceSettings, load_settings
+from pipeline.settings.settings import (
+    ColumnSettings,
+    IngestSettings,
+    Settings,
+    SourceSettings,
+    load_settings,
+)
 from pipeline.sources import ParsedEvent, Refusal, source_for
 from pipeline.sources.fields import number_text
 
@@ -262,11 +268,13 @@ def test_settings_that_say_what_earlier_versions_did_have_the_digests_of_then() 
     as_before = {"trim": False, "bad_values": "refuse"}
     columns = ColumnSettings(user_id="user", event_key="id")
     source = SourceSettings(name="delimited", path="landing", columns=columns, **as_before)  # type: ignore[arg-type]
-    assert Settings(source=source).digest("source", "ingest") == "ed42c7f7be4ef052"
+    ingest = IngestSettings(equal_records="duplicates")
+    assert Settings(source=source, ingest=ingest).digest("source", "ingest") == "ed42c7f7be4ef052"
     digests = {"delimited": "e11337064185ba25", "json_lines": "1ad6b3a43884e62e"}
     for name, digest in digests.items():
         source = SourceSettings(name=name, **as_before)  # type: ignore[arg-type]
-        assert reading_digest(Settings(source=source), source_for(source)) == digest
+        settings = Settings(source=source, ingest=ingest)
+        assert reading_digest(settings, source_for(source)) == digest
 
 
 @pytest.mark.parametrize(

@@ -310,9 +310,11 @@ def test_a_line_of_the_log_is_an_event(name: str, sample: Sample, tmp_path: Path
     assert list(tmp_path.glob(source.pattern)) == [path] or source.pattern == "**/*"
     *header, line = sample.lines
     parse = source.parser(header[0] if header else None, sample.file)
+    strict = source_for(SourceSettings(name=name, bad_values="refuse"))
+    parse_strictly = strict.parser(header[0] if header else None, sample.file)
     assert source.has_header == bool(header)
     assert parse(line) == sample.event
-    assert parse(sample.bad_line) == Refusal(sample.reason)
+    assert parse_strictly(sample.bad_line) == Refusal(sample.reason)
 
 
 def read(name: str, table: pa.Table, tmp_path: Path) -> list[Any]:

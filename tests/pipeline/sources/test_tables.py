@@ -101,7 +101,15 @@ def test_a_row_is_an_event_and_a_refused_one_is_kept_as_json(
     )
     first, second, third = read(source, content_of(name, table))
     event = ParsedEvent(
-        NOW_US, "7", "i", "view", 9.95, None, {"seen": "true", "device": "phone"}, None
+        NOW_US,
+        "7",
+        "i",
+        "view",
+        9.95,
+        None,
+        {"seen": "true", "device": "phone"},
+        None,
+        ("context tags is a list or an object",),
     )
     assert first[:2] == (1, event)
     assert second[:2] == (2, Refusal("no event_time"))
@@ -500,7 +508,13 @@ def test_settings_of_text_are_none_of_a_table() -> None:
 
 def test_what_decides_how_rows_are_read_is_in_the_rules() -> None:
     plain = table_source("parquet").rules()
-    assert plain == {"format": "parquet", "columns": {}, "time_unit": "s"}
+    assert plain == {
+        "format": "parquet",
+        "columns": {},
+        "time_unit": "s",
+        "trim": True,
+        "bad_values": "drop",
+    }
     assert table_source("orc").rules() == {**plain, "format": "orc"}
     assert table_source("parquet", explode="ids").rules() == {**plain, "explode": "ids"}
 

@@ -37,8 +37,10 @@ def us(text: str) -> int:
 def test_every_unit_counts_exactly(number: str, unit: str) -> None:
     expected = math.floor(Fraction(number) * SECONDS[unit] * 10**6)
     read = time_reader(unit, Hour(0))(number)  # type: ignore[arg-type]
-    last = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
-    if expected <= (last - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1):
+    epoch, us = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+    first = (datetime(1, 1, 1, tzinfo=UTC) - epoch) // us
+    last = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - epoch) // us
+    if first <= expected <= last:
         assert read == expected
     else:
         assert read == Refusal("event_time is outside the years 1 to 9999")
