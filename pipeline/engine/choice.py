@@ -27,13 +27,15 @@ def run_on_engine(
     gives up, a transform must have committed nothing.  With a folder to ``spill`` to, Spark is
     left out where it would compute on this machine alone.
     """
-    if compute.is_small(input_bytes):
+    may_spill = spill is not None and compute.may_spill
+    here = compute.sparing() if may_spill else compute
+    if here.is_small(input_bytes):
         try:
-            with in_process(compute) as engine:
+            with in_process(here) as engine:
                 return transform(engine)
         except TooLargeError:
             pass
-    if spill is not None and compute.may_spill:
+    if spill is not None and may_spill:
         try:
             with on_disk(spill) as engine:
                 return transform(engine)

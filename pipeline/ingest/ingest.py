@@ -50,6 +50,7 @@ from pipeline.lake.tables import EVENTS, FILLED_HOURS, REPEATED_KEYS
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source, source_for
 from pipeline.sources.compression import ENDINGS
+from pipeline.sources.tables.source import TableSource
 from pipeline.spark.compute import Compute
 from pipeline.version import code_version
 
@@ -143,9 +144,8 @@ def ingest(
 
             spill = settings.path("scratch") / f"spilled-{uuid.uuid4().hex}"
             try:
-                summary, closed = run_on_engine(
-                    compute, _likely_bytes(intake.arrivals), take_in, spill
-                )
+                likely_bytes = _likely_bytes(intake.arrivals, isinstance(source, TableSource))
+                summary, closed = run_on_engine(compute, likely_bytes, take_in, spill)
             finally:
                 shutil.rmtree(spill, ignore_errors=True)
             unreadable = [*unreadable, *closed]
@@ -163,10 +163,10 @@ def ingest(
     )
 
 
-def _likely_bytes(arrivals: Iterable[Arrival]) -> int:
+def _likely_bytes(arrivals: Iterable[Arrival], are_packed: bool) -> int:
     """How much the files are likely to hold; what they really do is counted as they are read."""
     return sum(
-        arrival.file.bytes * (_PACKED if arrival.file.path.suffix in ENDINGS else 1)
+        arrival.file.bytes * (_PACKED if are_packed or arrival.file.path.suffix in ENDINGS else 1)
         for arrival in arrivals
     )
 

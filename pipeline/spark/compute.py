@@ -7,6 +7,7 @@ of a middling site needs altogether.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _MIN_BYTES_PER_ROW = 64
 # A step holds what it reads several times over: as records, as rows, and as what comes of them.
 _HELD_PER_BYTE = 16
+# Rows in memory are quicker by far only while they are few.
+_SPARED = 4
 
 
 class Compute:
@@ -51,6 +54,12 @@ class Compute:
         Not where Spark is to compute everything.
         """
         return self._on_one_machine and self._from_bytes > 0
+
+    def sparing(self) -> Compute:
+        """The same where there is another way to compute here: less is small, and less is held."""
+        other = copy(self)
+        other._from_bytes //= _SPARED
+        return other
 
     @property
     def memory_bytes(self) -> int:

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -361,6 +362,27 @@ def test_what_memory_does_not_hold_goes_by_way_of_the_disk(
         assert (summary.records, summary.accepted) == (80_000, 70_000)
     assert tables(places[0]) == tables(places[1])
     assert not list(places[1].settings.path("scratch").glob("spilled-*"))
+
+
+@pytest.mark.parametrize(
+    ("alone", "from_mib", "size", "engine"),
+    [
+        pytest.param(True, 4, 1 << 19, "InProcessEngine", id="little"),
+        pytest.param(True, 4, 1 << 21, "OnDiskEngine", id="more"),
+        pytest.param(True, 4, 1 << 40, "OnDiskEngine", id="any size"),
+        pytest.param(False, 4, 1 << 21, "InProcessEngine", id="a cluster, little"),
+        pytest.param(False, 4, 1 << 23, "Spark was started", id="a cluster, more"),
+        pytest.param(True, 0, 0, "Spark was started", id="all by Spark"),
+    ],
+)
+def test_who_computes_a_step(
+    tmp_path: Path, alone: bool, from_mib: int, size: int, engine: str
+) -> None:
+    compute = Compute(no_spark, from_mib, on_one_machine=alone)
+    names = []
+    with suppress(HourglassError):
+        run_on_engine(compute, size, lambda chosen: names.append(type(chosen).__name__), tmp_path)
+    assert names == ([] if engine.startswith("Spark") else [engine])
 
 
 def test_a_disk_that_is_full_is_said_to_be_so(
