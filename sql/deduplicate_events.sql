@@ -7,6 +7,7 @@
 --      repeated: rows of `repeated_keys` of these hours
 --      elsewhere: hour, event_key of keys that other hours tell of
 --      grown: source_file of files that arrived with all that was known of them
+--      shared: key_end of all keys that more than one of these records has, see `shared_keys`
 --      reworded: source_file, line, event_key of records of files whose content is another now
 -- params: window_us: how far before an hour another may lie to keep what both tell of
 -- out: rows of `events`, is_new: whether it is a row of `arrived`, and is_kept: false where it is
@@ -71,14 +72,6 @@ records AS (
     FROM first_told
 ),
 
--- Most keys are those of a single record, which nothing need be compared with.
-shared_keys AS (
-    SELECT event_key
-    FROM records
-    GROUP BY event_key
-    HAVING COUNT(*) > 1
-),
-
 judged AS (
     SELECT
         records.*,
@@ -88,13 +81,13 @@ judged AS (
                 records.hour, records.event_time, records.source_file, records.line, records.age
         ) AS told_hour
     FROM records
-    SEMI JOIN shared_keys ON records.event_key = shared_keys.event_key
+    SEMI JOIN shared ON RIGHT(records.event_key, 12) = shared.key_end
     UNION ALL
     SELECT
         records.*,
         NULL AS told_hour
     FROM records
-    ANTI JOIN shared_keys ON records.event_key = shared_keys.event_key
+    ANTI JOIN shared ON RIGHT(records.event_key, 12) = shared.key_end
 )
 
 SELECT

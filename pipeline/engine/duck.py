@@ -38,6 +38,7 @@ CREATE MACRO UNIX_MICROS(moment) AS EPOCH_US(moment);
 """
 _MARKER = re.compile(r"(?<![:\w]):(\w+)")
 _COMMENT = re.compile(r"--[^\n]*")
+_NAMED_QUERY = re.compile(r"^((?:WITH )?\w+ AS )\($", re.MULTILINE)
 
 
 @contextmanager
@@ -90,8 +91,12 @@ def explained() -> Iterator[None]:
 
 
 def duck_statement(name: str) -> str:
-    """Text of ``sql/<name>.sql``, its ``:markers`` written as DuckDB has them."""
-    return _MARKER.sub(r"$\1", _COMMENT.sub("", statement(name)))
+    """Text of ``sql/<name>.sql``, its ``:markers`` written as DuckDB has them.
+
+    What is named in ``WITH`` is not computed before it is used: DuckDB would hold all of it.
+    """
+    text = _MARKER.sub(r"$\1", _COMMENT.sub("", statement(name)))
+    return _NAMED_QUERY.sub(r"\1NOT MATERIALIZED (", text)
 
 
 def _usable_cores() -> int:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 # With Python, Arrow and the rows on their way it stays well below 1.5 GB.
-_MEMORY_BYTES = 512 << 20
+_MEMORY_BYTES = 640 << 20
 _ROWS_PER_BATCH = 1 << 16
+_ROWS_AT_ONCE = 1 << 19
 _WIDE = ("HUGEINT", "DECIMAL")
 
 
@@ -156,12 +157,40 @@ class OnDiskEngine(Engine):
 
     def stage(self, lake: Lake, frame: Frame, spec: TableSpec) -> list[HourFile]:
         columns = ", ".join(map(_name, spec.schema.names))
+        rows = _text_of(frame)
+        folder = lake.staging(spec)
+        staged = []
         with explained():
-            sorted_rows = f"SELECT {columns} FROM ({_text_of(frame)}) ORDER BY hour"
-            rows = self.connection.sql(sorted_rows).to_arrow_reader(_ROWS_PER_BATCH)
-            files = write_sorted_by_hour(iter(rows), spec.schema, lake.staging(spec))
-        self._staged += files
-        return files
+            for first, last in self._hours_at_once(rows):
+                some = self.connection.sql(
+                    f"SELECT {columns} FROM ({rows}) "
+                    f"WHERE epoch_us(hour) BETWEEN {first} AND {last} ORDER BY hour"
+                ).to_arrow_table()
+                batches = iter(some.to_batches(_ROWS_PER_BATCH))
+                files = write_sorted_by_hour(batches, spec.schema, folder)
+                self._staged += files
+                staged += files
+        return sorted(staged)
+
+    def _hours_at_once(self, rows: str) -> Iterator[tuple[int, int]]:
+        """The hours of rows from the first to the last, in turn so many as memory holds with ease.
+
+        Sorted all at once, rows would be held twice.
+        """
+        counted = self.connection.sql(
+            f"SELECT epoch_us(hour) AS hour_us, COUNT(*) FROM ({rows}) GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+        first_us: int | None = None
+        last_us = held = 0
+        for hour_us, count in counted:
+            if first_us is not None and held + count > _ROWS_AT_ONCE:
+                yield first_us, last_us
+                first_us, held = None, 0
+            first_us = hour_us if first_us is None else first_us
+            last_us = hour_us
+            held += count
+        if first_us is not None:
+            yield first_us, last_us
 
     def remove_staged(self) -> None:
         """Remove the files that were written, of which no table may know."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -222,9 +223,10 @@ def _commit(
         if arrival.file.source_file in {*versions} - {*renewed}
     ]
     key_window = settings.ingest.key_window if has_keys else None
-    with find_earlier_keys(
-        engine, lake, batch, batch.event_hours | gone, changed, key_window
-    ) as key_window_rows:
+    with ExitStack() as stack:
+        key_window_rows = stack.enter_context(
+            find_earlier_keys(engine, lake, batch, batch.event_hours | gone, changed, key_window)
+        )
         hours = key_window_rows.hours
         recorded = engine.read(lake, EVENTS, hours)
         views = {
@@ -237,6 +239,12 @@ def _commit(
                 batch.events.where_in("source_file", changed) if changed else recorded.none()
             ),
         }
+        keys = batch.events.select("event_key")
+        for others in (recorded, key_window_rows.repeated, key_window_rows.elsewhere):
+            keys = keys.union(others.select("event_key"))
+        # Looked up first: then it is known to be few rows that all others are compared with.
+        shared = engine.query("shared_keys", {"records": keys})
+        views["shared"] = stack.enter_context(shared.computed_once())
         query = engine.query("deduplicate_events", views, window_us=key_window_rows.window_us)
         with query.computed_once() as judged:
             accepted = judged.where("is_kept")

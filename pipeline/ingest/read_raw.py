@@ -95,8 +95,9 @@ def read_raw_files(
 
 def _numbered(engine: Engine, events: Frame) -> Frame:
     """Events, equal ones of a file with keys of their own."""
-    pairs = {"arrived": events.select("source_file", "event_key")}
-    with engine.query("equal_records", pairs).computed_once() as repeated:
+    shared = engine.query("shared_keys", {"records": events.select("event_key")})
+    views = {"arrived": events.select("source_file", "event_key"), "shared": shared}
+    with engine.query("equal_records", views).computed_once() as repeated:
         if repeated.is_empty():
             return events
         views = {"arrived": events, "repeated": repeated}

@@ -229,7 +229,9 @@ ROWS = st.lists(
 
 
 def numbered(engine: Engine, frame: Any) -> list[tuple[Any, ...]]:
-    pairs = engine.query("equal_records", {"arrived": frame.select("source_file", "event_key")})
+    shared = engine.query("shared_keys", {"records": frame.select("event_key")})
+    views = {"arrived": frame.select("source_file", "event_key"), "shared": shared}
+    pairs = engine.query("equal_records", views)
     rows = engine.query("number_equal_records", {"arrived": frame, "repeated": pairs}).collect()
     return sorted((row.source_file, row.line, row.event_key, row.user_id) for row in rows)
 

@@ -1,0 +1,8 @@
+-- Which keys more than one record may have, told by their ends: that costs half of looking at
+-- whole keys, and most keys are those of a single record.  Some that are returned are not shared.
+-- in:  records: event_key of records
+-- out: key_end, the last 12 characters of keys, each once
+SELECT RIGHT(event_key, 12) AS key_end
+FROM records
+GROUP BY RIGHT(event_key, 12)
+HAVING COUNT(*) > 1
