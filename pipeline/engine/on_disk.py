@@ -122,7 +122,11 @@ class OnDiskEngine(Engine):
             return QueryFrame(self.connection, f"SELECT {columns} FROM ({empty})")
         paths = ", ".join(_literal(file.path) for file in files)
         # Files of earlier versions lack columns that were added later; the empty rows have them.
-        rows = f"SELECT * FROM read_parquet([{paths}], union_by_name = true)"
+        # A folder called user_id=7 says nothing of what its files hold.
+        rows = (
+            f"SELECT * FROM read_parquet([{paths}], union_by_name = true, "
+            "hive_partitioning = false)"
+        )
         text = f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {rows})"
         return QueryFrame(self.connection, text)
 
@@ -133,8 +137,22 @@ class OnDiskEngine(Engine):
         schema: pa.Schema,
         folder: Path,  # noqa: ARG002 - the database has a folder of its own
     ) -> Frame:
-        batches = make(iter(inputs.to_batches()))
-        return self._table_of(pa.RecordBatchReader.from_batches(schema, batches))
+        failures: list[BaseException] = []
+
+        def batches() -> Batches:
+            try:
+                yield from make(iter(inputs.to_batches()))
+            except BaseException as error:
+                failures.append(error)
+                raise
+
+        try:
+            return self._table_of(pa.RecordBatchReader.from_batches(schema, batches()))
+        except Exception:
+            # DuckDB makes an error of its own of whatever stops the rows that it reads.
+            if failures:
+                raise failures[0] from None
+            raise
 
     def query(self, name: str, views: Mapping[str, Frame], **parameters: Parameter) -> Frame:
         for view, frame in views.items():

@@ -15,7 +15,7 @@ from pipeline.errors import HourglassError
 from pipeline.maintenance.orphans import OrphanFile
 
 SHARDS, FROZEN, CHECKPOINTS = "shards", "frozen", "checkpoints"
-_SCRATCH = re.compile(r"(parsed|spark|blockmgr)-.+")
+_SCRATCH = re.compile(r"(parsed|spilled|spark|blockmgr)-.+")
 _PART = re.compile(r"[^.].*")
 _REMOVED = ".removed-"
 _CHECKPOINT = re.compile(r"[^.].*|" + re.escape(_REMOVED) + ".+")

@@ -215,10 +215,10 @@ def line_of(number: int, raw: bytes, encoding: str, most_chars: int) -> Line | N
         text = raw.decode(encoding)
     except UnicodeDecodeError:
         # Only the first part of a very long line was kept, and may end inside a character.
-        text = _escaped(raw, encoding)
+        text = raw.decode(encoding, "backslashreplace")[:most_chars].replace("\0", "\\x00")
         too_long = len(raw) > most_chars * _MOST_BYTES_PER_CHAR
         reason = _too_long(most_chars) if too_long else f"not valid {encoding}"
-        return Line(number, text[:most_chars], reason)
+        return Line(number, text, reason)
     if len(text) > most_chars:
         return Line(number, text[:most_chars].replace("\0", "\\x00"), _too_long(most_chars))
     if "\0" in text:

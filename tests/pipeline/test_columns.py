@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Callable
@@ -535,3 +536,88 @@ def test_columns_of_tables_are_what_their_records_say(
     pq.write_table(table, path, row_group_size=rows)
     source = source_for(TABLES[name])
     assert fast_rows(path, source, "utf-8", RULES, 1) == slow_rows(path, source, "utf-8", RULES)
+
+
+GOOD = b'"event_time":%d,"item":"i","who":{"id":"u"}' % NOW_S
+ODD_FILES: dict[str, tuple[Source, bytes]] = {
+    "two records on a line and a blank one": (JSON["json"], b"{%b}{%b}\n\t\n" % (GOOD, GOOD)),
+    "a record over two lines": (JSON["json"], b'{%b,\n"y":1}\n{%b}{%b}\n' % (GOOD, GOOD, GOOD)),
+    "a list that another line closes": (JSON["json"], b'{%b,"y":[{}\n{}]}\n{}{}\n' % GOOD),
+    "more digits than Python reads": (JSON["json"], b'{%b,"x":%b}\n' % (GOOD, b"1" * 4301)),
+    "a mark after a line that is none": (
+        CSV,
+        b",".join(map(str.encode, ["user_id", "item_id", "event_time", *HEADER[3:]]))
+        + b"\nbad\n\xef\xbb\xbfu1,i,%d,,,,,,\n\xef\xbb\xbfu2,i,%d,,,,,," % (NOW_S, NOW_S),
+    ),
+    "a NUL before text that is cut": (CSV, b"event_time\n\0" + "€".encode() * 70_000),
+    "and before bytes that are none": (CSV, b"event_time\n\0" + b"\xff" * 70_000),
+    "bytes that are no text among text": (
+        CSV,
+        b",".join(map(str.encode, HEADER))
+        + "".join(f"\n{NOW_S},ü,i,,,,,," for _ in range(3)).encode()
+        + b"\n\xff,u\n\xc3"
+        + f"\n{NOW_S},é,i,,1e-05,,,,\n{NOW_S},é,i,,0.12345678901234567,,,,".encode(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD_FILES)
+def test_odd_files_are_read_the_same_both_ways(tmp_path: Path, name: str) -> None:
+    source, content = ODD_FILES[name]
+    path = tmp_path / "odd"
+    path.write_bytes(content)
+    for max_record_chars in (300, 65_536):
+        rules = IngestSettings(max_record_chars=max_record_chars)
+        expected = slow_rows(path, source, "utf-8", rules)
+        assert len(expected) > 1
+        for block_bytes in (1, 100, 1 << 16, 1 << 20, 4 << 20):
+            assert fast_rows(path, source, "utf-8", rules, block_bytes) == expected
+
+
+@pytest.mark.parametrize("path", ['utm "source"', "back\\slash", "tab\t"])
+def test_names_that_json_escapes_are_read(tmp_path: Path, path: str) -> None:
+    columns = ColumnSettings(context={"x": path})
+    source = source_for(SourceSettings(name="json_lines", columns=columns, time_unit="s"))
+    record = {"event_time": NOW_S, "user_id": "u", "item_id": "i", path: "v"}
+    check(tmp_path / "a", json.dumps(record).encode(), source)
+
+
+@pytest.mark.parametrize("trim", [True, False])
+def test_a_key_that_means_nothing_is_none_of_elements(tmp_path: Path, trim: bool) -> None:
+    table = pa.table(
+        {
+            "event_time": pa.array([NOW_S, NOW_S]),
+            "user_id": ["u", "u"],
+            "items": [["a", "b"], ["a"]],
+            "id": ["NULL", " NULL"],
+        }
+    )
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path)
+    columns = ColumnSettings(item_id="items", event_key="id")
+    source = source_for(
+        SourceSettings(
+            name="parquet", columns=columns, explode="items", nothing=("NULL",), trim=trim
+        )
+    )
+    expected = slow_rows(path, source, "utf-8", RULES)
+    assert "NULL#" not in "".join(expected)
+    assert fast_rows(path, source, "utf-8", RULES, 1) == expected
+
+
+def test_a_typed_time_that_means_nothing_is_none(tmp_path: Path) -> None:
+    times = pa.array([0, 1], pa.timestamp("us"))
+    table = pa.table({"event_time": times, "user_id": ["u"] * 2, "item_id": ["i"] * 2})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path)
+    source = source_for(SourceSettings(name="parquet", nothing=("0",)))
+    rules = IngestSettings(earliest="1900-01-01T00")
+    expected = slow_rows(path, source, "utf-8", rules)
+    assert fast_rows(path, source, "utf-8", rules, 1) == expected
+
+
+def test_lines_without_end_are_held_a_few_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "many"
+    path.write_bytes(b"a\n" * 100_000)
+    batches = file_batches(path, "a", HOUR, BOUNDS, CSV, "utf-8", RULES)
+    assert max(len(batch) for batch in batches) <= 20_000

@@ -33,7 +33,7 @@ from pipeline.engine.choice import run_on_engine
 from pipeline.engine.engine import Engine, TooLargeError
 from pipeline.engine.in_process import ArrowFrame
 from pipeline.engine.spark_engine import SparkFrame
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.parquet_files import (
     HourFile,
@@ -383,6 +383,32 @@ def test_who_computes_a_step(
     with suppress(HourglassError):
         run_on_engine(compute, size, lambda chosen: names.append(type(chosen).__name__), tmp_path)
     assert names == ([] if engine.startswith("Spark") else [engine])
+
+
+@pytest.mark.parametrize("folder", ["user_id=7", "hour=2016-03-14", "event_key=z", "o'clock [1]*"])
+def test_names_of_folders_say_nothing_of_what_files_hold(tmp_path: Path, folder: str) -> None:
+    places = [Place(tmp_path / name / folder, c) for name, c in (("a", NO_SPARK), ("b", ON_DISK))]
+    for place in places:
+        for nth in range(2):
+            place.put(f"{nth}.csv", f"{H0.index * 3600},u,i,,k,", f"{H0.index * 3600},v,i,,{nth},")
+            os.utime(place.landing / f"{nth}.csv", (_MODIFIED_S, _MODIFIED_S))
+            place.ingest()
+    assert tables(places[0]) == tables(places[1])
+    assert len(places[1].events()) == 3
+
+
+def test_what_stops_a_reader_stays_what_it_is(tmp_path: Path) -> None:
+    for error in (UsageError("a"), OSError(28, "no space"), KeyboardInterrupt()):
+
+        def failing(_: Any, error: BaseException = error) -> Iterator[pa.RecordBatch]:
+            raise error
+            yield
+
+        with pytest.raises(type(error)) as raised, on_disk_engine.on_disk(tmp_path) as engine:
+            engine.made_from(
+                pa.table({"n": [1]}), failing, pa.schema([("n", pa.int64())]), tmp_path
+            )
+        assert raised.value is error
 
 
 def test_a_disk_that_is_full_is_said_to_be_so(

@@ -42,6 +42,7 @@ from pipeline.sources.tables.source import TableSource
 
 _ROWS_PER_BATCH = 20_000
 _BLOCK_BYTES = 4 << 20
+_LINES_AT_ONCE = 1 << 12
 
 
 def files_parser(
@@ -226,29 +227,20 @@ def _other_lines(
     """The lines of a block that have not become events, but for blank ones, in order."""
     is_left = np.ones(len(plain.line), bool)
     is_left[events.line] = False
-    content, start, stop = plain.block
-    lines = plain.others
-    if is_left.any():
-        left = np.flatnonzero(is_left)
-        texts = [
-            (line, content[first:last])
-            for line, first, last in zip(
-                plain.line[left].tolist(), start[left].tolist(), stop[left].tolist(), strict=True
-            )
-        ]
-        read_as = {line for line, _ in texts}
-        for line, raw in sorted([*texts, *lines]):
-            if line in read_as:
+    left = np.flatnonzero(is_left)
+    # Plain ones have been read as text already.
+    lines = np.concatenate([plain.line[left], plain.other])
+    where = np.concatenate([left, np.full(len(plain.other), -1)])
+    order = np.argsort(lines)
+    for first in range(0, len(order), _LINES_AT_ONCE):
+        some = order[first : first + _LINES_AT_ONCE]
+        for line, at in zip(lines[some].tolist(), where[some].tolist(), strict=True):
+            block, nth = (plain.raw, line) if at < 0 else (plain.block, at)
+            raw = block.content[block.start[nth] : block.stop[nth]]
+            if at >= 0:
                 yield Line(number + line, raw.decode(), None)
-            elif (
-                other := line_of(number + line, raw, encoding, rules.max_record_chars)
-            ) is not None:
+            elif other := line_of(number + line, raw, encoding, rules.max_record_chars):
                 yield other
-        return
-    for line, raw in lines:
-        other = line_of(number + line, raw, encoding, rules.max_record_chars)
-        if other is not None:
-            yield other
 
 
 def _event_batch(events: EventColumns, line: Ints, source_file: str) -> pa.RecordBatch:

@@ -63,9 +63,6 @@ class DelimitedColumns:
         buffer = np.frombuffer(content, np.uint8)
         delimiters = np.flatnonzero(buffer == ord(self._delimiter))  # (d,)
         is_clean = np.ones(len(stop), bool)
-        if content.startswith(_BOM):
-            # Arrow would take it for no part of the text.
-            is_clean[0] = False
         has_quotes = self._quote is not None and self._quote.encode() in content
         if has_quotes:
             quotes = np.flatnonzero(buffer == ord(str(self._quote)))  # (q,)
@@ -108,6 +105,9 @@ class DelimitedColumns:
         if not n:
             return dict.fromkeys(needed, pa.array([], pa.string()))
         names: Sequence[str] = [str(at) for at in range(self._width)]
+        if content.startswith(_BOM):
+            # Arrow takes the first of them for no part of the text.
+            content = _BOM + content
         table = arrow_csv.read_csv(
             pa.py_buffer(content),
             arrow_csv.ReadOptions(

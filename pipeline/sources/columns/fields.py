@@ -6,6 +6,7 @@ for :mod:`pipeline.sources.fields` to say, which is what these do for one record
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -27,7 +28,8 @@ MakeEvents = Callable[[TextColumns], EventColumns]
 _DIGITS = {"s": 12, "ms": 15, "us": 18}
 _MOST_CHARS = 64
 _FRACTION = r"^(?P<whole>[0-9]{1,%d})\.(?P<fraction>[0-9]+)$"
-_PLAIN_NUMBER = r"^-?[0-9]{1,15}(\.[0-9]{1,15})?$"
+_PLAIN_NUMBER = r"^-?[0-9]{1,15}(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,2})?$"
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _CLOCK = (
     r"^(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     r"[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{3}|\.[0-9]{6})?"
@@ -56,7 +58,8 @@ def event_maker(
         return None
     allowed = pa.array(sorted(set(event_types)), pa.string())
     nothing = pa.array(sorted({"", *rules.nothing}), pa.string())
-    is_utc = rules.timezone is None
+    is_utc = rules.timezone in (None, "UTC", "Etc/UTC")
+    no_times_us = [int(text) for text in rules.nothing if _WHOLE.fullmatch(text)]
     kinds = [
         [(name, test) for name, test in tests_of(rule, rules, default_event_type)]
         for rule in rules.ignore
@@ -80,6 +83,8 @@ def event_maker(
         is_sure &= _names_somebody(fields["user_id"]) & _names_somebody(fields["item_id"])
         time_us, is_time = event_times(fields["event_time"], unit, epoch, is_utc)
         is_sure &= is_time
+        if no_times_us:
+            is_sure &= ~np.isin(time_us, no_times_us)
         value, is_number = _values(fields.get("value"), n)
         is_sure &= is_number
         event_type = _event_types(fields.get("event_type"), default_event_type, n)

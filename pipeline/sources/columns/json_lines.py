@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
@@ -18,6 +19,8 @@ _ABSENT = msgspec.Raw(b"")
 # Where the line parser gives up depends on how deep it is called: far from there both agree.
 _MOST_OPENINGS = 500
 _LONGEST_NUMBER = 64
+_MOST_DIGITS = 4300
+_ENDLESS = re.compile(rb"[0-9]{%d}" % (_MOST_DIGITS + 1))
 _MINUS_ZERO = "-0"
 _QUOTE, _MINUS, _ZERO, _NINE, _NEWLINE = map(ord, '"-09\n')
 _FRACTION_MARKS = np.frombuffer(b".eE", np.uint8)
@@ -79,12 +82,17 @@ class JsonColumns:
 
     def _records(self, block: LineBlock) -> tuple[list[Any], Bools]:
         """The records, and which lines are one, (L,)."""
-        is_record = _is_shallow(block)
+        is_record = _is_shallow(block) & ~_has_endless_number(block)
+        # Of lines that begin and end so, as many records as lines are one each: within a record
+        # no object follows another without a comma.
+        buffer = np.frombuffer(block.content, np.uint8)
+        is_whole = (buffer[block.start] == ord("{")) & (buffer[block.stop - 1] == ord("}"))
+        is_whole &= is_record
         records: list[Any] = []
         for first in range(0, len(block.stop), _LINES_AT_ONCE):
             starts = block.start[first : first + _LINES_AT_ONCE].tolist()
             stops = block.stop[first : first + _LINES_AT_ONCE].tolist()
-            if is_record[first : first + _LINES_AT_ONCE].all():
+            if is_whole[first : first + _LINES_AT_ONCE].all():
                 lines = block.content[starts[0] : stops[-1] + 1]
                 try:
                     decoded = self._decoder.decode_lines(lines)
@@ -107,7 +115,9 @@ class JsonColumns:
 def can_find(paths: Sequence[str]) -> bool:
     """Whether one type of record has all paths: none leads through what another one reads."""
     above = {path[:at] for path in paths for at in range(len(path)) if path[at] == "."}
-    return above.isdisjoint(paths)
+    # Names that JSON must escape are none to msgspec.
+    are_plain = all(path.isprintable() and not {'"', "\\"} & set(path) for path in paths)
+    return are_plain and above.isdisjoint(paths)
 
 
 Tree = dict[str, Any]
@@ -178,6 +188,15 @@ def _is_shallow(block: LineBlock) -> Bools:
         count = np.searchsorted(openings, block.stop) - np.searchsorted(openings, block.start)
         is_shallow = count <= _MOST_OPENINGS
     return is_shallow
+
+
+def _has_endless_number(block: LineBlock) -> Bools:
+    """Which lines hold more digits in a row than Python makes a number of, (L,)."""
+    has_one = np.zeros(len(block.stop), bool)
+    for nth in np.flatnonzero(block.stop - block.start > _MOST_DIGITS).tolist():
+        line = block.content[block.start[nth] : block.stop[nth]]
+        has_one[nth] = _ENDLESS.search(line) is not None
+    return has_one
 
 
 def plain_texts(

@@ -24,13 +24,14 @@ def reads_encoding(encoding: str) -> bool:
 class PlainLines(NamedTuple):
     """The lines of a block: the plain ones, and for each of them which line it is.
 
-    ``line`` (n,) counts all lines of the block from 0; ``others`` are the remaining ones that
-    are not empty, with their bytes as they are in the file.
+    ``line`` (n,) counts all lines of the block from 0; ``other`` (m,) are the remaining ones that
+    are not empty.  ``raw`` has all lines as they are in the file.
     """
 
     block: LineBlock
     line: Ints
-    others: list[tuple[int, bytes]]
+    other: Ints
+    raw: LineBlock
 
 
 def plain_lines(content: bytes, encoding: str, max_record_chars: int) -> PlainLines:
@@ -47,24 +48,27 @@ def plain_lines(content: bytes, encoding: str, max_record_chars: int) -> PlainLi
     for odd in (b"\r", b"\0"):
         if odd in content:
             is_plain[_lines_with(buffer == odd[0], stop)] = False
-    text = _as_utf8(content, encoding)
-    if text is None:
-        is_plain[_lines_with(buffer >= _ASCII_STOP, stop)] = False
-        text = content
+    text = content
+    if not content.isascii():
+        if encoding == "utf-8":
+            is_plain[_not_utf8(content, stop)] = False
+        else:
+            try:
+                text = content.decode(encoding).encode()
+            except UnicodeDecodeError:
+                is_plain[_lines_with(buffer >= _ASCII_STOP, stop)] = False
     if len(stop):
         # It may be blank altogether, and then is no record.
         is_plain &= buffer[np.where(is_plain, start, 0)] != ord(" ")
-    others = [
-        (nth, content[start[nth] : stop[nth]])
-        for nth in np.flatnonzero(~is_plain & (length > 0)).tolist()
-    ]
+    raw = LineBlock(content, start, stop)
+    other = np.flatnonzero(~is_plain & (length > 0))
     if text is not content:
         stop = np.flatnonzero(np.frombuffer(text, np.uint8) == _NEWLINE)
         start = np.concatenate([[0], stop[:-1] + 1])
     (line,) = np.nonzero(is_plain)
     if len(line) == len(stop):
-        return PlainLines(LineBlock(text, start, stop), line, others)
-    return PlainLines(block_of(text, stop, is_plain), line, others)
+        return PlainLines(LineBlock(text, start, stop), line, other, raw)
+    return PlainLines(block_of(text, stop, is_plain), line, other, raw)
 
 
 def block_of(text: bytes, stop: Ints, wanted: Bools) -> LineBlock:
@@ -76,15 +80,21 @@ def block_of(text: bytes, stop: Ints, wanted: Bools) -> LineBlock:
     return LineBlock(packed, ends - sizes[wanted], ends - 1)
 
 
-def _as_utf8(content: bytes, encoding: str) -> bytes | None:
-    """The same text in UTF-8, or None where some of the bytes are no text."""
-    if content.isascii():
-        return content
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError:
-        return None
-    return content if encoding == "utf-8" else text.encode()
+def _not_utf8(content: bytes, stop: Ints) -> list[int]:
+    """The lines that are no text."""
+    lines = []
+    view = memoryview(content)
+    at = 0
+    while at < len(content):
+        try:
+            str(view[at:], "utf-8")
+        except UnicodeDecodeError as error:
+            line = int(np.searchsorted(stop, at + error.start))
+            lines.append(line)
+            at = int(stop[line]) + 1
+        else:
+            break
+    return lines
 
 
 def _lines_with(is_odd: Bools, stop: Ints) -> Ints:

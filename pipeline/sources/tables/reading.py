@@ -273,8 +273,11 @@ class TableReading:
         mask = pa.array(is_sure)
         columns = {name: column.filter(mask) for name, column in columns.items()}
         if self.layout.numbers_keys:
-            # The number comes after what trimming a key would take away.
+            # The number comes after what a key would lose, and to none that means nothing.
             is_whole = is_trimmed(columns["event_key"])
+            nothing = pa.array(self._records.field_rules.nothing, pa.string())
+            means_nothing = pc.is_in(columns["event_key"], value_set=nothing)
+            is_whole &= ~means_nothing.to_numpy(zero_copy_only=False)
             is_sure[is_sure] = is_whole
             columns = {name: column.filter(pa.array(is_whole)) for name, column in columns.items()}
             nth = pa.array(batch.nth[is_sure]).cast(pa.string())
