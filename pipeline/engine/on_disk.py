@@ -199,14 +199,14 @@ class OnDiskEngine(Engine):
             f"SELECT epoch_us(hour) AS hour_us, COUNT(*) FROM ({rows}) GROUP BY 1 ORDER BY 1"
         ).fetchall()
         first_us: int | None = None
-        last_us = held = 0
+        last_us = rows_at_once = 0
         for hour_us, count in counted:
-            if first_us is not None and held + count > _ROWS_AT_ONCE:
+            if first_us is not None and rows_at_once + count > _ROWS_AT_ONCE:
                 yield first_us, last_us
-                first_us, held = None, 0
+                first_us, rows_at_once = None, 0
             first_us = hour_us if first_us is None else first_us
             last_us = hour_us
-            held += count
+            rows_at_once += count
         if first_us is not None:
             yield first_us, last_us
 
