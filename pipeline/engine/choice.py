@@ -1,4 +1,4 @@
-"""Which engine runs a transform: this process where there is little to do, else Spark."""
+"""Which engine runs a transform: this process, in memory or by way of the disk, or Spark."""
 
 from __future__ import annotations
 

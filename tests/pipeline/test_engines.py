@@ -343,11 +343,14 @@ def test_a_signal_within_a_query_is_no_fault_of_the_query(monkeypatch: pytest.Mo
         run_on_engine(NO_SPARK, 0, run)
 
 
+@pytest.mark.parametrize("rows_at_once", [1000, 100_000])
 def test_what_memory_does_not_hold_goes_by_way_of_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
 ) -> None:
     """The same rows as in memory, of files too large for it; what was spilled is gone again."""
     monkeypatch.setattr(on_disk_engine, "_MEMORY_BYTES", 128 << 20)
+    # Hours larger than that are staged each by itself, smaller ones together.
+    monkeypatch.setattr(on_disk_engine, "_ROWS_AT_ONCE", rows_at_once)
     rng = random.Random(0)
     lines = [
         f"{H0.index * 3600 - n % 7200},u{n % 900},i{rng.randrange(99)},{n % 7},k{n % 70_000},pc"
