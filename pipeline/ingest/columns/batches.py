@@ -37,7 +37,7 @@ from pipeline.sources.lines import (
     read_blocks,
     read_lines,
 )
-from pipeline.sources.tables.reading import TableReading
+from pipeline.sources.tables.reading import TableLine, TableReading
 from pipeline.sources.tables.source import TableSource
 
 _ROWS_PER_BATCH = 20_000
@@ -143,18 +143,10 @@ def _rows_of_table(
     bounds: Bounds,
     rules: IngestSettings,
 ) -> Iterator[pa.RecordBatch]:
-    batches = table.text_batches()
-    number = 0
-    while True:
-        try:
-            batch = next(batches, None)
-        except Exception as error:
-            # Libraries raise errors of every kind on a damaged file.
-            yield from _batches(line_rows.rows([table.damage(error, number)]))
-            break
-        if batch is None:
-            break
-        number = int(batch.row[-1]) + 1 if len(batch.row) else number
+    for batch in table.batches_to_damage():
+        if isinstance(batch, TableLine):
+            yield from _batches(line_rows.rows([batch]))
+            continue
         events = make(table.columns_of(batch))
         events = _chosen(events, _within_bounds(events, bounds, rules))
         if len(events.line):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, Any, NamedTuple
+
+import pyarrow as pa
 
 from pipeline.sources.tables.files import ROWS_PER_BATCH, Batches
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # As the library has them: a schema is JSON, a value what its type says.
 Schema = Any
@@ -25,7 +24,6 @@ class AvroFile:
 
     def __init__(self, raw: IO[bytes]) -> None:
         import fastavro
-        import pyarrow as pa
 
         self._raw = raw
         schema = fastavro.reader(raw).writer_schema
@@ -46,8 +44,6 @@ class AvroFile:
 
     def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
         """See :class:`pipeline.sources.tables.files.TableFile`."""
-        import pyarrow as pa
-
         names = self.schema.names if columns is None else list(columns)
         schema = pa.schema([self.schema.field(name) for name in names])
         rows = self._reader()
@@ -98,8 +94,6 @@ class _Columns:
 
     def of(self, schema: Schema) -> _Column:  # noqa: PLR0911 - a case for each kind of type
         """The column for a type; one of JSON texts where Arrow has none for it."""
-        import pyarrow as pa
-
         if isinstance(schema, list):
             types = [each for each in schema if each != "null"]
             if len(types) == 1:
@@ -132,8 +126,6 @@ class _Columns:
 
 
 def _primitive(name: str, schema: Mapping[str, Any]) -> _Column:
-    import pyarrow as pa
-
     logical = schema.get("logicalType")
     if logical == "decimal":
         digits, scale = schema["precision"], schema.get("scale", 0)
@@ -169,8 +161,6 @@ def _primitive(name: str, schema: Mapping[str, Any]) -> _Column:
 
 
 def _struct(fields: Mapping[str, _Column]) -> _Column:
-    import pyarrow as pa
-
     kind = pa.struct([pa.field(name, column.kind) for name, column in fields.items()])
     return _Column(
         kind,
@@ -179,14 +169,10 @@ def _struct(fields: Mapping[str, _Column]) -> _Column:
 
 
 def _list(element: _Column) -> _Column:
-    import pyarrow as pa
-
     return _Column(pa.list_(element.kind), lambda values: [element.converted(v) for v in values])
 
 
 def _map(item: _Column) -> _Column:
-    import pyarrow as pa
-
     return _Column(
         pa.map_(pa.string(), item.kind),
         lambda values: [(key, item.converted(value)) for key, value in values.items()],

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, Protocol
+
+import pyarrow as pa
 
 from pipeline.sources.compression import compression_of
 from pipeline.sources.file_kinds import HEAD_BYTES, kind_of_file
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 ROWS_PER_BATCH = 8192
 # A column is read through a window of so many bytes, however large its group of rows is.
@@ -41,10 +40,9 @@ class ParquetFile:
     """Parquet, a group of rows after the other."""
 
     def __init__(self, raw: IO[bytes]) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet
+        from pyarrow import parquet
 
-        self._file = pa.parquet.ParquetFile(
+        self._file = parquet.ParquetFile(
             pa.PythonFile(raw, mode="r"),
             buffer_size=_WINDOW_BYTES,
             pre_buffer=False,
@@ -73,10 +71,9 @@ class OrcFile:
     """ORC, a stripe after the other."""
 
     def __init__(self, raw: IO[bytes]) -> None:
-        import pyarrow as pa
-        import pyarrow.orc
+        from pyarrow import orc
 
-        self._file = pa.orc.ORCFile(pa.PythonFile(raw, mode="r"))
+        self._file = orc.ORCFile(pa.PythonFile(raw, mode="r"))
         self.schema: pa.Schema = self._file.schema
 
     def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:

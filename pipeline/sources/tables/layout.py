@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.base import HeaderError
@@ -12,9 +13,6 @@ from pipeline.sources.field_rules import FieldRules
 from pipeline.sources.fields import fields_read
 from pipeline.sources.tables.paths import steps_of, type_at
 from pipeline.sources.tables.texts import is_list
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 #: The column that the elements of an exploded list are, beside those of their rows.
 ELEMENT = "[]"
@@ -108,8 +106,6 @@ class Layout:
         Raises:
             HeaderError: the file has no column of such a path, or no list to explode.
         """
-        import pyarrow as pa
-
         list_steps = self.list_steps(schema, file_name)
         of_records = schema
         if list_steps is not None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.array_types import Ints
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 def steps_of(path: str, schema: pa.Schema) -> tuple[str, ...] | None:
@@ -41,9 +40,6 @@ def type_at(steps: tuple[str, ...], schema: pa.Schema) -> pa.DataType:
 
 def values_at(steps: tuple[str, ...], rows: pa.RecordBatch) -> pa.Array:
     """The values that the steps lead to; null where something on the way is, or is not there."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     values = rows.column(steps[0])
     for name in steps[1:]:
         if pa.types.is_map(values.type):
@@ -54,8 +50,6 @@ def values_at(steps: tuple[str, ...], rows: pa.RecordBatch) -> pa.Array:
 
 
 def _type_below(kind: pa.DataType, name: str) -> pa.DataType | None:
-    import pyarrow as pa
-
     if pa.types.is_struct(kind):
         at = kind.get_field_index(name)
         return kind.field(at).type if at >= 0 else None
@@ -83,9 +77,6 @@ def explode(lists: pa.Array) -> Exploded:
     Of the lists [a, b], null, [], [c] the elements are a, b, null, null, c; their rows are 0, 0,
     1, 2, 3 and their numbers 0, 1, 0, 0, 0.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
     counts = np.maximum(lengths, 1)
     row = np.repeat(np.arange(len(lists)), counts)

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.array_types import Bools, Ints
 from pipeline.sources.base import HeaderError, Ignored, ParsedEvent, Refusal
@@ -29,9 +31,6 @@ from pipeline.sources.tables.texts import (
     plain_value,
     text_column,
 )
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 NOT_UTF8 = "not valid utf-8"
 _TIMES = ("event_time", "event_time_fallback", "sent_time", "received_time")
@@ -121,8 +120,6 @@ class TableReading:
         steps = self.steps["event_time"]
         schema = self.table.schema
         if steps[0] == ELEMENT and self._list_steps is not None:
-            import pyarrow as pa
-
             element = type_at(self._list_steps, schema).value_type
             schema = pa.schema([pa.field(ELEMENT, element)])
         return is_time(type_at(steps, schema))
@@ -141,8 +138,6 @@ class TableReading:
             yield self._text_batch(start, rows)
 
     def _text_batch(self, start: int, rows: pa.RecordBatch) -> TextBatch:
-        import pyarrow as pa
-
         row = np.arange(rows.num_rows)
         nth = np.zeros(rows.num_rows, np.int64)
         if self._list_steps is not None:
@@ -178,16 +173,33 @@ class TableReading:
             HeaderError: the file lacks a column that the settings name.
             OSError: the file cannot be read.
         """
+        for batch in self.batches_to_damage():
+            if isinstance(batch, TableLine):
+                yield batch
+            else:
+                yield from self._lines_of(batch)
+
+    def batches_to_damage(self) -> Iterator[TextBatch | TableLine]:
+        """The batches that can be read, and one line that says so where the file is damaged.
+
+        Raises:
+            HeaderError: the file lacks a column that the settings name.
+            OSError: the file cannot be read.
+        """
+        batches = self.text_batches()
         number = 0
-        try:
-            for batch in self.text_batches():
-                for line in self._lines_of(batch):
-                    number = line.number
-                    yield line
-        except HeaderError:
-            raise
-        except Exception as error:
-            yield self._damage(error, number)
+        while True:
+            try:
+                batch = next(batches, None)
+            except HeaderError:
+                raise
+            except Exception as error:
+                yield self._damage(error, number)
+                return
+            if batch is None:
+                return
+            number = int(batch.row[-1]) + 1 if len(batch.row) else number
+            yield batch
 
     def refused_lines(self) -> Iterator[TableLine]:
         """As many records as the file has rows, where it lacks what makes records of them."""
@@ -255,9 +267,6 @@ class TableReading:
 
     def columns_of(self, batch: TextBatch) -> TextColumns:
         """The records of a batch that are plain text; ``line`` is which of them each is."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         columns = dict(zip(batch.texts.schema.names, batch.texts.columns, strict=True))
         is_sure = ~batch.is_bad
         for is_not_plain in batch.not_plain.values():
@@ -297,8 +306,6 @@ class TableReading:
 
     def lines_at(self, batch: TextBatch, at: Ints) -> Iterator[TableLine]:
         """Some records of a batch one by one; whose texts are asked for in their order."""
-        import pyarrow as pa
-
         if not len(at):
             return
         chosen = TextBatch(
@@ -309,14 +316,6 @@ class TableReading:
             batch.is_bad[at],
         )
         yield from self._lines_of(chosen)
-
-    def damage(self, error: Exception, number: int) -> TableLine:
-        """The line that closes a damaged file after so many rows.
-
-        Raises:
-            OSError: it is no damage, but the system that does not give the file.
-        """
-        return self._damage(error, number)
 
     def _records_by_field(self) -> JsonLinesSource:
         """What reads records whose fields are called as the layout calls them."""

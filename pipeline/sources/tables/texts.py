@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from math import isnan
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.array_types import Bools, Ints
 from pipeline.hours import DAY_H, US_PER_HOUR, US_PER_S
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 #: What JSON holds.
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -43,9 +42,6 @@ class TextColumn(NamedTuple):
 
 def text_column(values: pa.Array) -> TextColumn | None:  # noqa: PLR0911 - a case for each kind
     """The texts of a column; None where its type has no text: a list, a struct, a map."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind = values.type
     types = pa.types
     if isinstance(values, pa.ExtensionArray):
@@ -75,15 +71,11 @@ def text_column(values: pa.Array) -> TextColumn | None:  # noqa: PLR0911 - a cas
 
 def is_fraction(kind: pa.DataType) -> bool:
     """Whether values are numbers that may have a fraction, of which JSON writes the digits."""
-    import pyarrow as pa
-
     return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def is_time(kind: pa.DataType) -> bool:
     """Whether the values of a type are instants, or days."""
-    import pyarrow as pa
-
     return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
@@ -93,8 +85,6 @@ def microseconds(values: pa.Array) -> pa.Array:
     Digits below the microsecond are cut off.  A time outside the years 1 to 9999 is the nearest
     one that is outside too, and fits.
     """
-    import pyarrow as pa
-
     kind = values.type
     if pa.types.is_date32(kind):
         counts, unit_us = values.cast(pa.int32()).cast(pa.int64()), _US_PER_DAY
@@ -114,9 +104,6 @@ def microseconds(values: pa.Array) -> pa.Array:
 
 def plain_value(value: pa.Array) -> Json:
     """What JSON would have for the only value of an array, and for all that is in it."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind, types = value.type, pa.types
     if value.null_count or types.is_null(kind):
         return None
@@ -140,8 +127,6 @@ def _each(values: pa.Array) -> Iterator[Json]:
 
 def _plain(text: str, kind: pa.DataType) -> Json:
     """The value of JSON that a text stands for; infinity, which JSON has not, stays a text."""
-    import pyarrow as pa
-
     if pa.types.is_boolean(kind):
         return text == "true"
     if pa.types.is_integer(kind):
@@ -155,16 +140,12 @@ def _plain(text: str, kind: pa.DataType) -> Json:
 
 def is_list(kind: pa.DataType) -> bool:
     """Whether the values of a type are lists, of any of Arrow's kinds."""
-    import pyarrow as pa
-
     types = pa.types
     plain = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     return bool(plain or types.is_list_view(kind) or types.is_large_list_view(kind))
 
 
 def _of_floats(values: pa.Array) -> pa.Array:
-    import pyarrow as pa
-
     numbers = values.fill_null(np.nan).to_numpy(zero_copy_only=False)
     is_whole = (np.abs(numbers) <= _MOST_EXACT) & (np.rint(numbers) == numbers)
     whole = np.where(is_whole, numbers, 0).astype(np.int64)
@@ -176,17 +157,11 @@ def _of_floats(values: pa.Array) -> pa.Array:
 
 
 def _replaced(texts: pa.Array, where: Bools, others: pa.Array) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     return pc.replace_with_mask(texts, pa.array(where), others)
 
 
 def _of_bytes(values: pa.Array) -> TextColumn:
     """Texts of bytes in UTF-8, of which nobody has checked that they are."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     raw = values.cast(pa.large_binary())
     try:
         return TextColumn(pc.fill_null(raw.cast(pa.large_string()).cast(pa.string()), ""))
@@ -203,8 +178,6 @@ def _of_bytes(values: pa.Array) -> TextColumn:
 
 
 def _iso_texts(values: pa.Array) -> Iterator[str]:
-    import pyarrow as pa
-
     is_date = pa.types.is_date(values.type)
     has_zone = not is_date and values.type.tz is not None
     for time_us in microseconds(values).to_pylist():
@@ -220,8 +193,6 @@ def iso_text(time_us: int) -> str:
 
 
 def _by_value(values: pa.Array) -> TextColumn:
-    import pyarrow as pa
-
     texts = ["" if value is None else _text_of(value) for value in values.to_pylist()]
     return TextColumn(pa.array(texts, pa.string()))
 
