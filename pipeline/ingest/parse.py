@@ -31,6 +31,9 @@ from pipeline.sources.tables.source import TableSource
 
 TOO_LATE = "event_time is more than ingest.max_lateness before the file's arrival"
 
+#: Size of a key that is made of what a record says.
+KEY_BYTES = 16
+
 # The columns of a row that only an event has.
 _NO_EVENT = (None,) * 8
 
@@ -274,7 +277,7 @@ def key_of(content: tuple[Any, ...]) -> str:
     """The digest of the fields that tell events apart, in the order of :func:`content_key`."""
     # Separates the fields unambiguously whatever characters they hold; repr would write letters
     # that are new in Unicode otherwise in the next version of Python.
-    return hashlib.blake2b(ascii(content).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(ascii(content).encode(), digest_size=KEY_BYTES).hexdigest()
 
 
 def batch_of(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:

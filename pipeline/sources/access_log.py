@@ -23,7 +23,7 @@ from pipeline.sources.base import (
     rules_of,
 )
 from pipeline.sources.columns.fields import event_maker
-from pipeline.sources.columns.log_lines import LogColumns
+from pipeline.sources.columns.log_lines import MONTHS, LogColumns
 from pipeline.sources.columns.types import ReadColumns
 from pipeline.sources.delimited import DelimitedSource
 from pipeline.sources.field_rules import NO_RULES, FieldRules, field_rules_of
@@ -58,12 +58,7 @@ _TIME = re.compile(
     r"([0-9]{2})/([A-Za-z]{3})/([0-9]{4}):([0-9]{2}):([0-9]{2}):([0-9]{2})"
     r"(?: ([+-])([0-9]{2})([0-9]{2}))?"
 )
-_MONTHS = {
-    name: month
-    for month, name in enumerate(
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1
-    )
-}
+_MONTHS = {name: nth for nth, name in enumerate(MONTHS, 1)}
 
 NOT_A_LOG_LINE = Refusal("not a Common Log Format line")
 NOT_A_REQUEST = Refusal("its request is not a method and a URL")

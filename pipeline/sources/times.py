@@ -35,8 +35,8 @@ UNIT_US: Final[dict[TimeUnit, Fraction]] = {
     "us": Fraction(1),
     "ns": Fraction(1, 1000),
 }
-# How many digits below a unit a microsecond is, where it is so many exactly.
-_PLACES: dict[TimeUnit, int] = {"s": 6, "ms": 3, "us": 0}
+#: How many digits below a unit a microsecond is, where it is so many exactly.
+PLACES: dict[TimeUnit, int] = {"s": 6, "ms": 3, "us": 0}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_US = DAY_H * US_PER_HOUR
@@ -44,7 +44,7 @@ FIRST_US = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH).days * _DAY_US
 STOP_US = ((datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH).days + 1) * _DAY_US
 # Python's own int() and float() also take "1_000", "infinity" and the digits of other scripts.
 NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
-_MOST_DIGITS = 64
+MOST_DIGITS = 64
 
 
 def time_reader(unit: TimeUnit, epoch: Hour, rules: FieldRules = NO_RULES) -> ReadTime:
@@ -63,14 +63,14 @@ def time_reader(unit: TimeUnit, epoch: Hour, rules: FieldRules = NO_RULES) -> Re
         if rules.trim:
             return lambda text: read_iso8601(text.strip(), local)
         return lambda text: read_iso8601(text, local)
-    places = _PLACES.get(unit)
+    places = PLACES.get(unit)
     exact_us = UNIT_US[unit]
     unit_us, per_us = exact_us.as_integer_ratio()
     zeros = "0" * (places or 0)
     epoch_us = epoch.index * US_PER_HOUR
 
     def read_numeric(text: str) -> int | Refusal:
-        if len(text) > _MOST_DIGITS or not text.isascii():
+        if len(text) > MOST_DIGITS or not text.isascii():
             return NOT_A_NUMBER
         whole, _, fraction = text.partition(".")
         if whole.isdigit() and (not fraction or (places is not None and fraction.isdigit())):

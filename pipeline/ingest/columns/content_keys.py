@@ -8,12 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.ingest.parse import key_of
+from pipeline.ingest.parse import KEY_BYTES, key_of
 from pipeline.sources.columns.types import EventColumns
 
 # What Python writes between quotes as it is.
 _WRITTEN_PLAIN = r"^[ !#-&(-\[\]-~]*$"
-_DIGEST_BYTES = 16
 
 
 def content_keys(events: EventColumns) -> pa.Array:
@@ -46,25 +45,21 @@ def content_keys(events: EventColumns) -> pa.Array:
     )
     digest = hashlib.blake2b
     keys = [
-        digest(content, digest_size=_DIGEST_BYTES).hexdigest()
+        digest(content, digest_size=KEY_BYTES).hexdigest()
         for content in contents.cast(pa.binary()).to_pylist()
     ]
-    for row in np.flatnonzero(~is_plain).tolist():
-        keys[row] = key_of(
-            (
-                int(events.event_time_us[row]),
-                *(
-                    column[row].as_py()
-                    for column in (
-                        events.user_id,
-                        events.item_id,
-                        events.event_type,
-                        events.value,
-                        events.given_session,
-                    )
-                ),
-            )
-        )
+    rows = np.flatnonzero(~is_plain)
+    columns = (
+        events.user_id,
+        events.item_id,
+        events.event_type,
+        events.value,
+        events.given_session,
+    )
+    chosen = (column.take(pa.array(rows)).to_pylist() for column in columns)
+    times_us = events.event_time_us[rows].tolist()
+    for row, *content in zip(rows.tolist(), times_us, *chosen, strict=True):
+        keys[row] = key_of(tuple(content))
     return pa.array(keys, pa.string())
 
 

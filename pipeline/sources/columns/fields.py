@@ -20,13 +20,12 @@ from pipeline.settings.settings import TimeUnit
 from pipeline.sources.columns.types import EventColumns, TextColumns
 from pipeline.sources.field_rules import FieldRules
 from pipeline.sources.ignoring import TestText, tests_of
-from pipeline.sources.times import FIRST_US, STOP_US
+from pipeline.sources.times import FIRST_US, MOST_DIGITS, PLACES, STOP_US
 
 MakeEvents = Callable[[TextColumns], EventColumns]
 
 # As many digits as keep a time far from the bounds of 64 bits.
 _DIGITS = {"s": 12, "ms": 15, "us": 18}
-_MOST_CHARS = 64
 _FRACTION = r"^(?P<whole>[0-9]{1,%d})\.(?P<fraction>[0-9]+)$"
 _PLAIN_NUMBER = r"^-?[0-9]{1,15}(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,2})?$"
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -60,15 +59,12 @@ def event_maker(
     nothing = pa.array(sorted({"", *rules.nothing}), pa.string())
     is_utc = rules.timezone in (None, "UTC", "Etc/UTC")
     no_times_us = [int(text) for text in rules.nothing if _WHOLE.fullmatch(text)]
-    kinds = [
-        [(name, test) for name, test in tests_of(rule, rules, default_event_type)]
-        for rule in rules.ignore
-    ]
+    tests_by_rule = [tests_of(rule, rules, default_event_type) for rule in rules.ignore]
 
     def make(texts: TextColumns) -> EventColumns:
         n = len(texts.line)
         fields, context = dict(texts.fields), texts.context
-        is_sure = ~_may_be_ignored(texts, kinds)
+        is_sure = ~_is_ignored(texts, tests_by_rule)
         for name in _TRIMMED if rules.trim or rules.nothing else ():
             if name in fields:
                 is_sure &= is_trimmed(fields[name])
@@ -106,14 +102,14 @@ def event_maker(
     return make
 
 
-def _may_be_ignored(
-    texts: TextColumns, rules: Sequence[Sequence[tuple[str | None, TestText]]]
+def _is_ignored(
+    texts: TextColumns, tests_by_rule: Sequence[Sequence[tuple[str | None, TestText]]]
 ) -> Bools:
     """Which rows a rule leaves out, (n,); each distinct text is asked about once."""
     is_ignored = np.zeros(len(texts.line), bool)
-    for rule in rules:
+    for tests in tests_by_rule:
         fits = np.ones(len(texts.line), bool)
-        for name, test in rule:
+        for name, test in tests:
             column = texts.fields.get("event_type") if name is None else texts.columns[name]
             if column is None:
                 fits &= test("")
@@ -140,9 +136,9 @@ def is_trimmed(texts: pa.Array) -> Bools:
         last = content[np.where(is_filled, stop - 1, 0)]
         is_plain |= (first > ord(" ")) & (last > ord(" "))
         is_ascii = (first < _ASCII_STOP) & (last < _ASCII_STOP)
-        for row in np.flatnonzero(is_filled & is_plain & ~is_ascii).tolist():
-            text = texts[row].as_py()
-            is_plain[row] = text == text.strip()
+        rows = np.flatnonzero(is_filled & is_plain & ~is_ascii)
+        chosen = texts.take(pa.array(rows)).to_pylist()
+        is_plain[rows] = [text == text.strip() for text in chosen]
     return is_plain
 
 
@@ -178,7 +174,7 @@ def event_times(
         return time_us, (time_us >= FIRST_US) & (time_us < STOP_US)
     if unit == "iso8601":
         return _iso8601_times(texts, is_utc)
-    places = {"s": 6, "ms": 3, "us": 0}[unit]
+    places = PLACES[unit]
     digits = _DIGITS[unit]
     length = pc.binary_length(texts).to_numpy()
     is_whole = _bools(pc.ascii_is_decimal(texts)) & (length <= digits)
@@ -187,7 +183,7 @@ def event_times(
     is_sure = is_whole
     if not is_whole.all():
         parts = pc.extract_regex(texts, _FRACTION % digits)
-        is_fraction = _bools(pc.is_valid(parts)) & (length <= _MOST_CHARS)
+        is_fraction = _bools(pc.is_valid(parts)) & (length <= MOST_DIGITS)
         if is_fraction.any():
             is_sure = is_whole | is_fraction
             time_us = np.where(is_fraction, _fraction_us(parts, is_fraction, places), time_us)
@@ -273,8 +269,8 @@ def _names_somebody(texts: pa.Array) -> Bools:
         return is_filled
     first = content[np.where(is_filled, start, 0)]
     is_plain = is_filled & (first > ord(" ")) & (first < _ASCII_STOP)
-    for row in np.flatnonzero(is_filled & ~is_plain).tolist():
-        is_plain[row] = not texts[row].as_py().isspace()
+    rows = np.flatnonzero(is_filled & ~is_plain)
+    is_plain[rows] = [not text.isspace() for text in texts.take(pa.array(rows)).to_pylist()]
     return is_plain
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.array_types import Bools
+from pipeline.sources.columns.texts import texts_of
 from pipeline.sources.columns.types import LineBlock, TextColumns
 
 _LINES_AT_ONCE = 2048
@@ -239,9 +240,4 @@ def plain_texts(
         wanted &= ~np.repeat(is_null, length + 1)
     sizes = length - 2 * is_string
     sizes[is_null] = 0
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    content = buffer[wanted].tobytes()
-    texts = pa.Array.from_buffers(
-        pa.string(), n, [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(content)]
-    )
-    return texts, is_plain
+    return texts_of(buffer[wanted].tobytes(), sizes), is_plain

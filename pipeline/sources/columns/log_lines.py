@@ -8,17 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.sources.columns.texts import mapped
+from pipeline.sources.columns.texts import mapped, texts_of
 from pipeline.sources.columns.types import LineBlock, TextColumns
 
 _ASCII_STOP = 0x80
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TIME = (
-    r"^(?P<day>[0-9]{2})/(?P<month>" + "|".join(_MONTHS) + r")/(?P<year>[0-9]{4})"
+    r"^(?P<day>[0-9]{2})/(?P<month>" + "|".join(MONTHS) + r")/(?P<year>[0-9]{4})"
     r":(?P<clock>[0-9]{2}:[0-9]{2}:[0-9]{2})(?: (?P<hours>[+-][0-9]{2})(?P<minutes>[0-9]{2}))?$"
 )
-
-
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _COMBINED = rf"^ (?P<referer>{_QUOTED}) (?P<user_agent>{_QUOTED})(?: .*)?$"
 
@@ -88,8 +86,8 @@ def iso8601_of(times: pa.Array) -> pa.Array:
         pc.struct_field(parts, name)
         for name in ("day", "month", "year", "clock", "hours", "minutes")
     )
-    numbers = pa.array([f"{nth:02d}" for nth in range(1, len(_MONTHS) + 1)])
-    month = numbers.take(pc.index_in(month, value_set=pa.array(_MONTHS)))
+    numbers = pa.array([f"{nth:02d}" for nth in range(1, len(MONTHS) + 1)])
+    month = numbers.take(pc.index_in(month, value_set=pa.array(MONTHS)))
     date = pc.binary_join_element_wise(year, month, day, "-")
     minutes = pc.if_else(pc.equal(hours, ""), "", pc.binary_join_element_wise(":", minutes, ""))
     return pc.binary_join_element_wise(date, "T", clock, hours, minutes, "")
@@ -98,12 +96,7 @@ def iso8601_of(times: pa.Array) -> pa.Array:
 def line_texts(block: LineBlock) -> pa.Array:
     """The lines of a block as texts, (L,)."""
     buffer = np.frombuffer(block.content, np.uint8)
-    content = np.delete(buffer, block.stop).tobytes()
-    sizes = block.stop - block.start
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    return pa.Array.from_buffers(
-        pa.string(), len(sizes), [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(content)]
-    )
+    return texts_of(np.delete(buffer, block.stop).tobytes(), block.stop - block.start)
 
 
 def _is_plain(block: LineBlock) -> np.ndarray:

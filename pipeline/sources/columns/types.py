@@ -13,10 +13,9 @@ from pipeline.array_types import Ints
 class TextColumns(NamedTuple):
     """The texts of the fields of some lines, each column (n,), "" where a line has none.
 
-    ``columns`` are those that rules look at to leave records out.
-
     ``line`` is the index of each line within its block, ascending.  ``fields`` go by the names of
     :data:`pipeline.sources.fields.FIELD_ORDER`; one that the log does not have is left out.
+    ``columns`` are those that rules look at to leave records out.
     """
 
     line: Ints
