@@ -59,7 +59,8 @@ def _add(digest: _Digest, values: pa.Array) -> None:
     elif pa.types.is_timestamp(kind):
         _add(digest, values.cast(pa.int64()))
     else:
-        digest.update(values.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+        nothing = pa.scalar(False if pa.types.is_boolean(kind) else 0, kind)
+        digest.update(values.fill_null(nothing).to_numpy(zero_copy_only=False).tobytes())
 
 
 def _as_list(kind: pa.MapType) -> pa.DataType:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import FilledHour, Lake, State
 from pipeline.lake.steps import EMPTY_DIGEST, INGEST, SESSIONIZE
+from pipeline.settings.section import keys_as_before
 from pipeline.settings.settings import Settings
 
 # Of the way in which sessions are made, whatever the settings: a new one makes all hours anew.
@@ -28,7 +29,9 @@ class FilledState:
 
 def rules_digest(settings: Settings) -> str:
     """Digest of all that decides how events become sessions."""
-    rules = f"{_RULES_VERSION}\n{settings.sessions.model_dump_json()}"
+    sessions = settings.sessions
+    text = sessions.model_dump_json(exclude=keys_as_before(sessions))
+    rules = f"{_RULES_VERSION}\n{text}"
     return hashlib.sha256(rules.encode()).hexdigest()[:16]
 
 

@@ -129,35 +129,61 @@ _IN_SESSION = {
 # from 1, in the order of their records.  Null elsewhere, and where an earlier version wrote the row
 # (then event_key decided).
 _TIE = {"tie_rank": pa.int32()}
+# True where the event is marked as a robot's, null elsewhere.
+_ROBOT = {"is_robot": pa.bool_()}
+_ROBOT_ROW = (
+    "`is_robot` is true of a robot's events by `sessions.robot_events_per_hour` or "
+    "`sessions.robot_run_hours`, and null elsewhere."
+)
 
 SESSIONS = TableSpec(
     "sessions",
-    _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, dwell_s=pa.float64(), **_TIE),
+    _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, dwell_s=pa.float64(), **_TIE, **_ROBOT),
     "hour",
     row=(
         "One event of a closed session. `hour` is the hour in which the session closed; `dwell_s` "
-        "is the time to the next event of the session (null on the last). `tie_rank` counts, from "
+        "is the time to the next event of the session, or to the last event of "
+        "`sessions.passive_types` on the item before that (null where neither is, as on the last "
+        "event of a log without such types). `tie_rank` counts, from "
         "1, a user's events of the same microsecond in the order of their records; it is null "
-        "elsewhere, and in rows of earlier versions."
+        f"elsewhere, and in rows of earlier versions. {_ROBOT_ROW}"
     ),
 )
 
 OPEN_SESSIONS = TableSpec(
     "open_sessions",
-    _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, chain_start=TIMESTAMP, **_TIE),
+    _schema(
+        hour=TIMESTAMP,
+        **_IN_SESSION,
+        **_EVENT_FIELDS,
+        chain_start=TIMESTAMP,
+        **_TIE,
+        **_ROBOT,
+        passive_until=TIMESTAMP,
+    ),
     "hour",
     row=(
         "One event of a session that is still open at the end of `hour`. `chain_start` is the "
         "first event since the last silence: where an endless session is cut, its pieces are "
-        "counted from there. `tie_rank` as in `sessions`."
+        "counted from there. `tie_rank` and `is_robot` as in `sessions`. `passive_until` is the "
+        "time of the last passive event on its item before the next event, if there is one."
     ),
 )
 
 ITEM_HOURS = TableSpec(
     "item_hours",
-    _schema(hour=TIMESTAMP, item_id=pa.string(), events=pa.int64(), users=pa.int64()),
+    _schema(
+        hour=TIMESTAMP,
+        item_id=pa.string(),
+        events=pa.int64(),
+        users=pa.int64(),
+        robot_events=pa.int64(),
+    ),
     "hour",
-    row="Events and users of one item in one hour.",
+    row=(
+        "Events and users of one item in one hour, those of robots aside: they are "
+        "`robot_events` (null: none). Passive events do not count."
+    ),
 )
 
 DWELL_HOURS = TableSpec(
@@ -172,8 +198,8 @@ DWELL_HOURS = TableSpec(
     ),
     "hour",
     row=(
-        "Mergeable moments of the dwell times of the sessions that closed in `hour`: count, mean, "
-        "sum of squared deviations, least, greatest."
+        "Mergeable moments of the dwell times of the sessions that closed in `hour`, those of "
+        "robots' events aside: count, mean, sum of squared deviations, least, greatest."
     ),
 )
 
@@ -304,7 +330,10 @@ ADDED_LATER = {
     "removed": pa.int64(),
     "removed_by": pa.string(),
     "ignored": pa.int64(),
+    "robot_events": pa.int64(),
+    "passive_until": TIMESTAMP,
     **_TIE,
+    **_ROBOT,
 }
 
 ALL_TABLES = (

@@ -120,8 +120,14 @@ def make_plan(
     wanted = max(-(-rows // _ROWS_PER_BUCKET), cores if rows > cores * _ROWS_WORTH_A_TASK else 1)
     return Plan(
         hours=HourRange(ranges[0].first, ranges[-1].stop),
-        rules=SessionRules(rules.gap_s * US_PER_S, rules.max_session_hours * US_PER_HOUR),
+        rules=SessionRules(
+            rules.gap_s * US_PER_S,
+            rules.max_session_hours * US_PER_HOUR,
+            None if rules.robot_run_hours is None else rules.robot_run_hours * US_PER_HOUR,
+        ),
         sessions_given=rules.given,
+        passive_types=tuple(sorted(rules.passive_types)),
+        robot_events_per_hour=rules.robot_events_per_hour,
         sources=tuple(file.path for file in (*carried, *events)),
         carried=len(carried),
         scans=tuple(scans),

@@ -1,9 +1,9 @@
 """The three stages in which tasks, of Spark or of this process, compute the session tables.
 
-1. *scan*: hours of events become an index (:data:`EVENT_INDEX`), parted by session key; item
-   counts are written.
+1. *scan*: hours of events become an index (:data:`EVENT_INDEX`), parted by session key.
 2. *assign*: the index rows of some keys, in order of time, get their sessions (:data:`ASSIGNED`).
-3. *write*: the assigned rows of some hours are joined with their events, and written.
+3. *write*: the assigned rows of some hours are joined with their events, and written; item counts
+   with them, since it is known now which events are robots'.
 
 Events themselves are read where they lie and written where they go: only index rows and
 assignments travel.
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.array_types import Ints, Ints32
+from pipeline.array_types import Bools, Ints, Ints32
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.lake.fingerprint import content_digest
@@ -38,12 +38,14 @@ from pipeline.sessions.dwell import moments_of_us
 from pipeline.sessions.gap_kernel import (
     EVENT_INDEX,
     NO_RUN,
+    PASSIVE_EVENT_INDEX,
     Digests,
     SessionRules,
     assign_sessions,
     session_ids,
     session_key_hashes,
 )
+from pipeline.sessions.item_counts import item_hours, robots_by_number
 from pipeline.text.wording import counted, verb
 
 EVENT_INDEX_KIND = "marks"
@@ -82,6 +84,8 @@ class Plan:
     hours: HourRange
     rules: SessionRules
     sessions_given: bool
+    passive_types: tuple[str, ...]
+    robot_events_per_hour: int | None
     sources: tuple[str, ...]
     carried: int
     scans: tuple[int, ...]
@@ -96,14 +100,12 @@ class Plan:
 
 
 def scan(plan: Plan) -> Callable[[int], Iterator[ShuffleBlock]]:
-    """First stage: events to marks, and the item counts of whole hours."""
+    """First stage: events to marks; a task holds whole hours, or all that is carried in."""
 
     def run(task: int) -> Iterator[ShuffleBlock]:
         scanned = _scan(plan, range(plan.scans[task], plan.scans[task + 1]))
         for bucket, block in _by_bucket(_event_index(plan, scanned), plan.bucket_bits):
             yield bucket, task, EVENT_INDEX_KIND, block
-        if not scanned.carried:
-            yield 0, task, WRITTEN_KIND, _report(ITEM_HOURS, list(_item_hours(plan, scanned)))
 
     return run
 
@@ -112,8 +114,6 @@ def assigning(plan: Plan) -> Callable[[int, Received], Iterator[ShuffleBlock]]:
     """Second stage: marks to places, each for the hours that need it."""
 
     def run(bucket: int, received: Received) -> Iterator[ShuffleBlock]:
-        for report in received.get(WRITTEN_KIND, ()):
-            yield 0, bucket, WRITTEN_KIND, report
         if EVENT_INDEX_KIND in received:
             placed = assign_sessions(received[EVENT_INDEX_KIND], plan.rules)
             for group, block in _by_group(placed, plan):
@@ -123,11 +123,9 @@ def assigning(plan: Plan) -> Callable[[int, Received], Iterator[ShuffleBlock]]:
 
 
 def writing(plan: Plan) -> Callable[[int, Received], Iterator[ShuffleBlock]]:
-    """Third stage: the rows of the hours' sessions, open sessions and dwell moments, on disk."""
+    """Third stage: the rows of the hours' sessions, open ones, moments and counts, on disk."""
 
     def run(group: int, received: Received) -> Iterator[ShuffleBlock]:
-        for report in received.get(WRITTEN_KIND, ()):
-            yield 0, group, WRITTEN_KIND, report
         if ASSIGNED_KIND not in received:
             return
         # Buckets come in the order of their trails, so rows do too.
@@ -138,6 +136,7 @@ def writing(plan: Plan) -> Callable[[int, Received], Iterator[ShuffleBlock]]:
         for report in _open_sessions(plan, placed, events, rows, first, stop):
             yield 0, group, WRITTEN_KIND, report
         yield 0, group, WRITTEN_KIND, _dwells(plan, placed, first, stop)
+        yield 0, group, WRITTEN_KIND, _items(plan, placed, events, rows, first, stop)
 
     return run
 
@@ -157,11 +156,12 @@ class _Scanned:
 
 def _scan(plan: Plan, sources: range) -> _Scanned:
     carried = sources.start < plan.carried
-    columns = ["user_id", "event_time", *(["chain_start", "tie_rank"] if carried else ["item_id"])]
-    tables = [
-        read_file(plan.sources[i], [*columns, *(["given_session"] if plan.sessions_given else [])])
-        for i in sources
-    ]
+    columns = ["user_id", "event_time"]
+    columns += ["chain_start", "tie_rank", "is_robot"] if carried else []
+    columns += ["given_session"] if plan.sessions_given else []
+    if plan.passive_types:
+        columns += ["item_id", "passive_until" if carried else "event_type"]
+    tables = [read_file(plan.sources[i], columns) for i in sources]
     rows = pa.concat_tables(tables).combine_chunks()
     lengths = [table.num_rows for table in tables]
     user, users = _codes(rows["user_id"])
@@ -183,11 +183,41 @@ def _event_index(plan: Plan, scanned: _Scanned) -> pa.Table:
         order = _ordered(_by_time(rank, scanned.event_us), plan, scanned, ("position",))
         chain_us = _microseconds(scanned.rows, "chain_start")
         tie_rank = pc.fill_null(scanned.rows["tie_rank"], 0).to_numpy()
+        is_robot = pc.fill_null(scanned.rows["is_robot"], False).to_numpy()
+        is_passive = np.zeros(len(order), np.bool_)
     else:
         order, tie_rank = _log_order(plan, scanned, rank)
         chain_us = np.full(len(order), NO_RUN, np.int64)
-    columns = (trail, low, scanned.event_us, scanned.source, scanned.row, chain_us, tie_rank)
-    return pa.Table.from_arrays([pa.array(c[order]) for c in columns], schema=EVENT_INDEX)
+        is_passive = _is_passive(plan, scanned)
+        is_robot = robots_by_number(
+            scanned.event_us, scanned.user, ~is_passive, plan.robot_events_per_hour
+        )
+    columns = [trail, low, scanned.event_us, scanned.source, scanned.row, chain_us, tie_rank]
+    columns.append(is_robot)
+    if plan.passive_types:
+        columns += [_item_digests(scanned), is_passive, _passive_us(scanned)]
+    schema = PASSIVE_EVENT_INDEX if plan.passive_types else EVENT_INDEX
+    return pa.Table.from_arrays([pa.array(c[order]) for c in columns], schema=schema)
+
+
+def _is_passive(plan: Plan, scanned: _Scanned) -> Bools:
+    if not plan.passive_types:
+        return np.zeros(len(scanned.user), np.bool_)
+    types = pa.array(plan.passive_types, pa.string())
+    is_passive: Bools = pc.is_in(scanned.rows["event_type"], value_set=types).to_numpy()
+    return is_passive
+
+
+def _item_digests(scanned: _Scanned) -> Digests:
+    item, items = _codes(scanned.rows["item_id"])
+    return session_key_hashes((name, "") for name in items)[0][item]
+
+
+def _passive_us(scanned: _Scanned) -> Ints:
+    if not scanned.carried:
+        return np.full(len(scanned.user), NO_RUN, np.int64)
+    until = scanned.rows["passive_until"].cast(pa.int64())
+    return np.asarray(pc.fill_null(until, NO_RUN).to_numpy())
 
 
 def _microseconds(events: pa.Table, name: str) -> Ints:
@@ -313,35 +343,6 @@ def _runs(values: NDArray[np.generic]) -> Iterator[tuple[int, int, int]]:
             yield int(values[start]), start, stop - start
 
 
-def _item_hours(plan: Plan, scanned: _Scanned) -> Iterator[HourFile]:
-    """Count events and users of each item and hour; the task holds whole hours."""
-    hour, user, users = scanned.event_us // US_PER_HOUR, scanned.user, scanned.users
-    item, items = _codes(scanned.rows["item_id"])
-    by_name = np.argsort(np.array(items, object), kind="stable")
-    rank = np.empty(len(items), np.int64)
-    rank[by_name] = np.arange(len(items))
-    first = int(hour.min()) if len(hour) else 0
-    # One number for hour, item and user, so that one sort brings all that is counted together.
-    combined = np.sort(((hour - first) * len(items) + rank[item]) * len(users) + user)
-    pair = combined // len(users)
-    starts = np.flatnonzero(np.diff(pair, prepend=-1))
-    new_user = np.diff(combined, prepend=-1) != 0
-    counted = pa.table(
-        {
-            "hour": pa.array((pair[starts] // len(items) + first) * US_PER_HOUR).cast(TIMESTAMP),
-            "item_id": pa.array(items, pa.string()).take(
-                pa.array(by_name[pair[starts] % len(items)])
-            ),
-            "events": np.diff(starts, append=len(pair)),
-            "users": np.add.reduceat(new_user.astype(np.int64), starts) if len(starts) else starts,
-        },
-        schema=ITEM_HOURS.schema,
-    )
-    writer = HourWriter(plan.folders[ITEM_HOURS.name])
-    for index, start, length in _runs(pair[starts] // len(items) + first):
-        yield writer.write(Hour(index), iter([counted.slice(start, length)]))
-
-
 def _by_group(assigned: pa.Table, plan: Plan) -> Iterator[tuple[int, pa.Table]]:
     """Places by the groups of hours that need them: those it stands open in or closes in."""
     bounds = np.array(plan.groups)
@@ -440,6 +441,7 @@ def _session_rows(
         "session_start": pa.array(start_us).cast(TIMESTAMP),
         "position": assigned["position"].take(pa.array(chosen)),
         "tie_rank": pa.array(tie_rank, mask=tie_rank == 0),
+        "is_robot": _true_or_null(assigned["is_robot"].to_numpy()[chosen]),
     }
     if spec is SESSIONS:
         dwell_us = assigned["dwell_us"].to_numpy()[chosen]
@@ -447,10 +449,33 @@ def _session_rows(
     else:
         chain_us = assigned["chain_us"].to_numpy()[chosen]
         columns["chain_start"] = pa.array(chain_us).cast(TIMESTAMP)
+        columns["passive_until"] = _passive_until(assigned, chosen, hour)
     return pa.table(
         {name: columns[name] if name in columns else moved[name] for name in spec.schema.names},
         schema=spec.schema,
     )
+
+
+def _true_or_null(values: Bools) -> pa.Array:
+    return pa.array(values, mask=~values)
+
+
+def _passive_until(assigned: pa.Table, chosen: Ints, hour: NDArray[np.generic]) -> pa.Array:
+    """When the last passive event on each row was that the end of its hour knows of."""
+    if "passive_us" not in assigned.column_names:
+        return pa.nulls(len(chosen), TIMESTAMP)
+    lists = assigned["passive_us"].combine_chunks()
+    times_us, offsets = lists.values.to_numpy(), lists.offsets.to_numpy()
+    first, length = offsets[chosen], np.diff(offsets)[chosen]
+    end_us = (hour.astype(np.int64) + 1) * US_PER_HOUR
+    until_us = np.full(len(chosen), NO_RUN, np.int64)
+    # An event has passive ones in no more hours than a gap is long.
+    for nth in range(int(length.max(initial=0))):
+        rows = np.flatnonzero(length > nth)
+        time_us = times_us[first[rows] + nth]
+        rows, time_us = rows[time_us < end_us[rows]], time_us[time_us < end_us[rows]]
+        until_us[rows] = time_us
+    return pa.array(until_us, mask=until_us == NO_RUN).cast(TIMESTAMP)
 
 
 def _written(plan: Plan, spec: TableSpec, rows: pa.Table, hour: NDArray[np.generic]) -> pa.Table:
@@ -466,7 +491,8 @@ def _written(plan: Plan, spec: TableSpec, rows: pa.Table, hour: NDArray[np.gener
 
 def _dwells(plan: Plan, assigned: pa.Table, first: int, stop: int) -> pa.Table:
     close, dwell_us = assigned["close_hour"].to_numpy(), assigned["dwell_us"].to_numpy()
-    chosen = np.flatnonzero((close >= first) & (close < stop) & (dwell_us >= 0))
+    is_told = (dwell_us >= 0) & ~assigned["is_robot"].to_numpy()
+    chosen = np.flatnonzero((close >= first) & (close < stop) & is_told)
     chosen = chosen[_stable(close[chosen], first)]
     writer = HourWriter(plan.folders[DWELL_HOURS.name])
     files = []
@@ -475,6 +501,23 @@ def _dwells(plan: Plan, assigned: pa.Table, first: int, stop: int) -> pa.Table:
         table = pa.Table.from_pylist([row], schema=DWELL_HOURS.schema)
         files.append(writer.write(Hour(index), iter([table])))
     return _report(DWELL_HOURS, files)
+
+
+def _items(
+    plan: Plan, assigned: pa.Table, events: pa.Table, rows: Ints, first: int, stop: int
+) -> pa.Table:
+    """Counts of the hours' own events; what was carried in lies before them."""
+    hour = assigned["hour"].to_numpy()
+    chosen = np.flatnonzero((hour >= first) & (hour < stop))
+    of_events = events.select(["user_id", "item_id"]).take(pa.array(rows[chosen]))
+    is_robot = assigned["is_robot"].to_numpy()[chosen]
+    counts = item_hours(hour[chosen].astype(np.int64), of_events, is_robot)
+    writer = HourWriter(plan.folders[ITEM_HOURS.name])
+    files = [
+        writer.write(Hour(index), iter([counts.slice(start, length)]))
+        for index, start, length in _runs(counts["hour"].cast(pa.int64()).to_numpy() // US_PER_HOUR)
+    ]
+    return _report(ITEM_HOURS, files)
 
 
 def _report(spec: TableSpec, files: Sequence[HourFile], digests: Iterable[str] = ()) -> pa.Table:

@@ -254,6 +254,28 @@ class SessionSettings(Section):
     )
     max_session_hours: int = Field(24, ge=1, le=_YEAR_H, description="longer sessions are cut")
     given: bool = Field(False, description="the log's own session ids separate sessions too")
+    passive_types: tuple[str, ...] = Field(
+        (),
+        description="event types that nobody does, like heartbeat or push: they stay in events, "
+        "neither begin nor extend a session, and are in no session and no popularity. One on the "
+        "item of the user's event before, less than gap_s after it, tells how long that lasted",
+        json_schema_extra=as_before(()),
+    )
+    robot_events_per_hour: int | None = Field(
+        1000,
+        ge=1,
+        description="a user's events of an hour are marked as a robot's where they are more than "
+        "this (passive ones aside); null: not for their number",
+        json_schema_extra=as_before(None),
+    )
+    robot_run_hours: int | None = Field(
+        24,
+        ge=1,
+        le=_YEAR_H,
+        description="and those that lie this long or longer after the first event of a run without "
+        "any silence of gap_s; null: not for that",
+        json_schema_extra=as_before(None),
+    )
 
 
 class DatasetSettings(Section):

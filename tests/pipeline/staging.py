@@ -91,7 +91,10 @@ class Log:
         made.open_sessions = self._rows(OPEN_SESSIONS, hours, "chain_start")
         found = self.lake.arrow(ITEM_HOURS, hours).to_pylist()
         made.item_hours = {
-            (_us(row["hour"]) // HOUR_US, row["item_id"], row["events"], row["users"])
+            (
+                *(_us(row["hour"]) // HOUR_US, row["item_id"]),
+                *(row["events"], row["users"], row["robot_events"]),
+            )
             for row in found
         }
         assert len(made.item_hours) == len(found)
@@ -125,7 +128,7 @@ def session_rows(table: pa.Table, last: str) -> set[tuple[Any, ...]]:
     names = (
         *("hour", "session_id", "session_start", "position", "event_time", "user_id"),
         *("item_id", "event_type", "value", "given_session", "context", "event_key", "tie_rank"),
-        last,
+        *("is_robot", *(["passive_until"] if last == "chain_start" else []), last),
     )
     rows = list(zip(*(columns[name] for name in names), strict=True))
     assert len(set(rows)) == len(rows), "a row twice"

@@ -128,6 +128,9 @@ def random_logs(draw: st.DrawFn) -> tuple[Rules, set[Event], list[int]]:
         gap_s=draw(st.sampled_from([3600, 3600, 1800, 5400, 86400])),
         max_session_hours=draw(st.sampled_from([24, 24, 1, 2, 7])),
         given=draw(st.booleans()),
+        passive_types=draw(st.sampled_from([(), (), ("view",), ("buy",), ("push", "buy")])),
+        robot_events_per_hour=draw(st.sampled_from([None, 1000, 1, 3, 10])),
+        robot_run_hours=draw(st.sampled_from([None, 24, 1, 5])),
     )
     events = random_log(draw(st.integers(0, 2**32)), 25, rules, span_h=20)
     inner = draw(st.sets(st.integers(1, SPAN_H - 1), max_size=8))
