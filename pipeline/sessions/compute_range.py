@@ -15,7 +15,7 @@ from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
 from pipeline.sessions import arrow_exchange, in_process
 from pipeline.sessions.gap_kernel import SessionRules
-from pipeline.sessions.stages import WRITTEN_KIND, Plan, assigning, scan, writing
+from pipeline.sessions.stages import REPORT, WRITTEN_KIND, Plan, assigning, scan, writing
 from pipeline.settings.settings import SessionSettings
 from pipeline.spark.compute import Compute
 
@@ -86,7 +86,8 @@ def computed(reports: Iterable[pa.Table]) -> Computed:
     """What the tasks' reports say."""
     files: dict[str, list[HourFile]] = {spec.name: [] for spec in OUTPUTS}
     digests: dict[str, dict[Hour, tuple[str, int]]] = {spec.name: {} for spec in OUTPUTS}
-    for row in pa.concat_tables(reports).to_pylist():
+    # An hour of passive events alone leaves nothing.
+    for row in pa.concat_tables([REPORT.empty_table(), *reports]).to_pylist():
         hour = Hour(row["hour"])
         files[row["table"]].append(HourFile(row["path"], row["bytes"], row["rows"], hour))
         if row["digest"]:
