@@ -172,17 +172,11 @@ OPEN_SESSIONS = TableSpec(
 
 ITEM_HOURS = TableSpec(
     "item_hours",
-    _schema(
-        hour=TIMESTAMP,
-        item_id=pa.string(),
-        events=pa.int64(),
-        users=pa.int64(),
-        robot_events=pa.int64(),
-    ),
+    _schema(hour=TIMESTAMP, item_id=pa.string(), events=pa.int64(), users=pa.int64()),
     "hour",
     row=(
-        "Events and users of one item in one hour, those of robots aside: they are "
-        "`robot_events` (null: none). Passive events do not count."
+        "Events and users of one item in one hour. Events of robots, by `is_robot` of `sessions`, "
+        "and of passive types do not count."
     ),
 )
 
@@ -330,7 +324,6 @@ ADDED_LATER = {
     "removed": pa.int64(),
     "removed_by": pa.string(),
     "ignored": pa.int64(),
-    "robot_events": pa.int64(),
     "passive_until": TIMESTAMP,
     **_TIE,
     **_ROBOT,

@@ -31,51 +31,35 @@ def robots_by_number(event_us: Ints, user: Ints, counts: Bools, most: int | None
     return nothing
 
 
-def item_hours(hour: Ints, events: pa.Table, is_robot: Bools) -> pa.Table:
+def item_hours(hour: Ints, events: pa.Table) -> pa.Table:
     """Rows of ``item_hours``, by hour and item.
 
     Args:
         hour: of each event (N,), as ``Hour.index``.
-        events: user_id and item_id.
-        is_robot: whether it is a robot's, and counts apart.
+        events: user_id and item_id of those that count.
     """
-    user, n_users = _codes_of(events["user_id"])
-    item, items = _ordered_codes(events["item_id"])
-    first = int(hour.min()) if len(hour) else 0
-    pair_of_event = (hour - first) * len(items) + item
-    # One number for hour, item and user, so that one sort brings all that is counted together.
-    combined = np.sort((pair_of_event * n_users + user)[~is_robot])
-    of_people = combined // max(n_users, 1)
-    pairs = np.unique(np.concatenate([of_people, pair_of_event[is_robot]]))
-    new_user = np.diff(combined, prepend=-1) != 0
-    bounds = np.searchsorted(of_people, np.append(pairs, np.iinfo(np.int64).max))
-    users_before = np.append(0, np.cumsum(new_user))
-    robot_pairs, robot_counts = np.unique(pair_of_event[is_robot], return_counts=True)
-    robot_events = np.zeros(len(pairs), np.int64)
-    robot_events[np.searchsorted(pairs, robot_pairs)] = robot_counts
-    width = max(len(items), 1)
-    return pa.table(
-        {
-            "hour": pa.array((pairs // width + first) * US_PER_HOUR, pa.int64()).cast(TIMESTAMP),
-            "item_id": items.take(pa.array(pairs % width)),
-            "events": np.diff(bounds),
-            "users": np.diff(users_before[bounds]),
-            "robot_events": pa.array(robot_events, mask=robot_events == 0),
-        },
-        schema=ITEM_HOURS.schema,
-    )
-
-
-def _codes_of(values: pa.ChunkedArray) -> tuple[Ints, int]:
-    encoded = values.combine_chunks().dictionary_encode()
-    return encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary)
-
-
-def _ordered_codes(values: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
-    """Code of each value, and the values, in the order of their characters' numbers."""
-    encoded = values.combine_chunks().dictionary_encode()
-    names = np.array(encoded.dictionary.to_pylist(), object)
+    user = events["user_id"].combine_chunks().dictionary_encode()
+    item = events["item_id"].combine_chunks().dictionary_encode()
+    names = np.array(item.dictionary.to_pylist(), object)
     by_name = np.argsort(names, kind="stable")
     rank = np.empty(len(names), np.int64)
     rank[by_name] = np.arange(len(names))
-    return rank[encoded.indices.to_numpy()], pa.array(names[by_name], pa.string())
+    first = int(hour.min()) if len(hour) else 0
+    users = len(user.dictionary)
+    # One number for hour, item and user, so that one sort brings all that is counted together.
+    pair_of_event = (hour - first) * len(names) + rank[item.indices.to_numpy()]
+    combined = np.sort(pair_of_event * users + user.indices.to_numpy())
+    pair = combined // max(users, 1)
+    starts = np.flatnonzero(np.diff(pair, prepend=-1))
+    new_user = np.diff(combined, prepend=-1) != 0
+    hours = (pair[starts] // max(len(names), 1) + first) * US_PER_HOUR
+    items = pa.array(names, pa.string()).take(pa.array(by_name[pair[starts] % max(len(names), 1)]))
+    return pa.table(
+        {
+            "hour": pa.array(hours, pa.int64()).cast(TIMESTAMP),
+            "item_id": items,
+            "events": np.diff(starts, append=len(pair)),
+            "users": np.add.reduceat(new_user.astype(np.int64), starts) if len(starts) else starts,
+        },
+        schema=ITEM_HOURS.schema,
+    )

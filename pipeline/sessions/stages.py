@@ -508,10 +508,10 @@ def _items(
 ) -> pa.Table:
     """Counts of the hours' own events; what was carried in lies before them."""
     hour = assigned["hour"].to_numpy()
-    chosen = np.flatnonzero((hour >= first) & (hour < stop))
+    counts_here = (hour >= first) & (hour < stop) & ~assigned["is_robot"].to_numpy()
+    chosen = np.flatnonzero(counts_here)
     of_events = events.select(["user_id", "item_id"]).take(pa.array(rows[chosen]))
-    is_robot = assigned["is_robot"].to_numpy()[chosen]
-    counts = item_hours(hour[chosen].astype(np.int64), of_events, is_robot)
+    counts = item_hours(hour[chosen].astype(np.int64), of_events)
     writer = HourWriter(plan.folders[ITEM_HOURS.name])
     files = [
         writer.write(Hour(index), iter([counts.slice(start, length)]))

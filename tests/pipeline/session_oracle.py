@@ -140,15 +140,15 @@ def session_tables(events: Iterable[Event], rules: Rules, first: int, stop: int)
             for session in pieces(chain, rules):
                 _close(made, name, session, rules, first, stop, marks)
             _stand_open(made, name, chain, rules, first, stop, marks)
-    counts: dict[tuple[int, str], list[Event]] = defaultdict(list)
+    users: dict[tuple[int, str], list[str]] = defaultdict(list)
     for event in active:
-        counts[event.hour, event.item].append(event)
-    for (hour, item), here in counts.items():
-        people = [event.user for event in here if event not in marks.robots]
-        by_robots = len(here) - len(people)
-        if hour >= first:
-            row = (hour, item, len(people), len(set(people)), by_robots or None)
-            made.item_hours.add(row)
+        if event not in marks.robots:
+            users[event.hour, event.item].append(event.user)
+    made.item_hours = {
+        (hour, item, len(seen), len(set(seen)))
+        for (hour, item), seen in users.items()
+        if hour >= first
+    }
     return made
 
 

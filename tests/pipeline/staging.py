@@ -91,10 +91,7 @@ class Log:
         made.open_sessions = self._rows(OPEN_SESSIONS, hours, "chain_start")
         found = self.lake.arrow(ITEM_HOURS, hours).to_pylist()
         made.item_hours = {
-            (
-                *(_us(row["hour"]) // HOUR_US, row["item_id"]),
-                *(row["events"], row["users"], row["robot_events"]),
-            )
+            (_us(row["hour"]) // HOUR_US, row["item_id"], row["events"], row["users"])
             for row in found
         }
         assert len(made.item_hours) == len(found)

@@ -13,7 +13,7 @@ from session_oracle import Event
 from pipeline.dataset.rows import by_spark
 from pipeline.dataset.rows.event_log import NEVER, flat_log
 from pipeline.dataset.rows.support_filter import filter_support
-from pipeline.lake.tables import ITEM_HOURS
+from pipeline.lake.tables import ITEM_HOURS, TIMESTAMP
 from pipeline.settings.settings import DatasetSettings
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ def in_process(known: list[Known], rules: DatasetSettings) -> tuple[list[str], S
             "event_type": ["view"] * n,
             "value": pa.nulls(n, pa.float64()),
             "tie_rank": pa.nulls(n, pa.int32()),
+            "is_robot": pa.nulls(n, pa.bool_()),
+            "dwell_s": pa.nulls(n, pa.float64()),
+            "passive_until": pa.nulls(n, TIMESTAMP),
         }
     )
     log = flat_log(rows, (), [], ITEM_HOURS.schema.empty_table())

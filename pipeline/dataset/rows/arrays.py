@@ -181,9 +181,14 @@ class _Rows:
 
 
 def _events(log: FlatLog, rules: DatasetSettings, frame: Frame) -> Ints:
-    """Events of the hours of a frame, of the types to learn from, as places in the log."""
+    """Events of the hours of a frame, of the types to learn from, as places in the log.
+
+    A user with an event in these hours that is marked as a robot's has none here.
+    """
     wanted = log.time_us >= start_us(frame.history_start)
     wanted &= log.time_us < start_us(frame.as_of)
+    if (marked := wanted & log.is_robot).any():
+        wanted &= ~np.isin(log.user, log.user[marked])
     if rules.event_types:
         is_wanted = np.array([kind in rules.event_types for kind in log.kinds], np.bool_)
         wanted &= is_wanted[log.kind]
@@ -211,9 +216,8 @@ def _histories(
     stays = (rows.in_window | (nth >= (n_context - max_context)[user])) & is_there[user]
     event, starts = event[stays], starts[stays]
     there = np.flatnonzero(is_there)
-    next_us = log.next_us[event]
-    elapsed_s = (next_us - log.time_us[event]) / US_PER_S
-    dwell_s = np.where(next_us < start_us(rows.frame.as_of), elapsed_s, np.nan)
+    is_told = log.told_us[event] < start_us(rows.frame.as_of)
+    dwell_s = np.where(is_told, log.dwell_us[event] / US_PER_S, np.nan)
     encoding = rows.encoding
     number = {kind: code for code, kind in enumerate(encoding.event_types)}
     kinds = np.array([number.get(kind, -1) for kind in log.kinds], np.int16)

@@ -188,8 +188,8 @@ def dwell_bins(log: FlatLog, rules: DatasetSettings, frame: Frame) -> DwellBins:
         bisect_left(log.dwell_hours, hour.start, key=itemgetter("hour"))
         for hour in (frame.window_start, frame.as_of)
     )
-    still_open = (log.closes >= frame.as_of.index) & (log.next_us < stop_us)
-    open_us = (log.next_us - log.time_us)[still_open]
+    still_open = (log.closes >= frame.as_of.index) & (log.told_us < stop_us) & ~log.is_robot
+    open_us = log.dwell_us[still_open]
     return fitted_dwell_bins(log.dwell_hours[first:stop], open_us, rules)
 
 

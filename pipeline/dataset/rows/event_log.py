@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.array_types import Floats32, Ints, Objects
+from pipeline.array_types import Bools, Floats32, Ints, Objects
 from pipeline.errors import HourglassError
-from pipeline.hours import US_PER_HOUR, Hour, HourRange
+from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS, TableSpec
 
@@ -38,18 +38,22 @@ class HourlyCounts:
 class FlatLog:
     """Everything that data sets in memory are made from.
 
-    ``next_us`` is the time of the next event of the session, ``NEVER`` on its last; ``closes`` the
-    hour (Hour.index) in which the session closed, ``NEVER`` if it is open at the end.
+    ``dwell_us`` is an event's dwell time, and ``told_us`` when it is known: at the next event of
+    the session, or at the end of the hour in which that closed where passive events tell it of the
+    last; ``NEVER`` where nothing does.  ``closes`` is that hour (Hour.index), ``NEVER`` if the
+    session is open at the end.  ``is_robot`` marks events of robots.
     """
 
     user: Ints  # (N,) ascending
     time_us: Ints  # (N,)
     item: Ints  # (N,)
     session: Ints  # (N,)
-    next_us: Ints  # (N,)
+    dwell_us: Ints  # (N,)
+    told_us: Ints  # (N,)
     closes: Ints  # (N,)
     kind: Ints  # (N,) event type
     value: Floats32  # (N,) NaN = none
+    is_robot: Bools  # (N,)
     context: Ints  # (N, C) -1 = none
     user_ids: Objects  # (U,)
     item_ids: Objects  # (V,)
@@ -91,12 +95,14 @@ def read_log(
         counted_hours: of the popularity; default: ``hours``.
         other_items: ids of items that have a code though there may be no event on them.
     """
-    columns = (*_COLUMNS, "tie_rank", "event_key", *(("context",) if context else ()))
+    columns = (*_COLUMNS, "tie_rank", "is_robot", "event_key", *(("context",) if context else ()))
     last = HourRange(hours.stop - 1, hours.stop)
-    closed = _in_hours(lake, SESSIONS, hours, state, columns)
-    opened = _in_hours(lake, OPEN_SESSIONS, last, state, columns)
+    closed = _in_hours(lake, SESSIONS, hours, state, (*columns, "dwell_s"))
+    opened = _in_hours(lake, OPEN_SESSIONS, last, state, (*columns, "passive_until"))
     never = pa.array(np.full(opened.num_rows, NEVER))
-    rows = pa.concat_tables([closed, opened.set_column(0, "closes", never)])
+    rows = pa.concat_tables(
+        [closed, opened.set_column(0, "closes", never)], promote_options="default"
+    )
     return flat_log(
         rows,
         context,
@@ -127,7 +133,8 @@ def flat_log(
 
     Args:
         rows: a row an event: ``closes`` and ``event_us`` as in `FlatLog` (event_us its time), the
-            columns of ``sessions`` but for its times and dwell times.
+            columns of ``sessions`` but for its times, ``dwell_s`` null where a session is open; and
+            ``passive_until`` of ``open_sessions``, null where it has closed.
         context: the context fields.
         dwell_hours: rows of the table ``dwell_hours``, by hour.
         item_hours: hour, item_id and events of the table ``item_hours``.
@@ -140,7 +147,9 @@ def flat_log(
     event_us = rows["event_us"].to_numpy()
     order = _log_order(user, event_us, rows["tie_rank"], rows["event_key"])
     fields = [_coded(_field(rows, name)) for name in context]
+    closes = rows["closes"].to_numpy()
     next_us = _following(session, rows["position"].to_numpy(), event_us)
+    dwell_us, told_us = _dwell(rows, event_us, next_us, closes)
     session_user = np.empty(len(session_ids), np.int64)
     session_user[session] = user
     first_us = np.full(len(item_ids), NEVER)
@@ -152,10 +161,12 @@ def flat_log(
         time_us=event_us[order],
         item=item[order],
         session=session[order],
-        next_us=next_us[order],
-        closes=rows["closes"].to_numpy()[order],
+        dwell_us=dwell_us[order],
+        told_us=told_us[order],
+        closes=closes[order],
         kind=kind[order],
         value=value,
+        is_robot=pc.fill_null(rows["is_robot"], False).to_numpy()[order],
         context=np.stack([code for code, _ in fields], axis=1)[order]
         if fields
         else np.empty((len(order), 0), np.int64),
@@ -245,6 +256,20 @@ def _following(session: Ints, position: Ints, event_us: Ints) -> Ints:
     next_us = np.full(len(order), NEVER)
     next_us[order[:-1][follows]] = event_us[order[1:][follows]]
     return next_us
+
+
+def _dwell(rows: pa.Table, event_us: Ints, next_us: Ints, closes: Ints) -> tuple[Ints, Ints]:
+    """Dwell time of each event (N,), and when it is known, ``NEVER`` where it is not."""
+    has_next = next_us != NEVER
+    dwell_s = rows["dwell_s"].to_numpy()
+    of_closed = ~np.isnan(dwell_s)
+    until_us = pc.fill_null(rows["passive_until"].cast(pa.int64()), NEVER).to_numpy()
+    dwell_us = np.where(has_next, np.minimum(until_us, next_us) - event_us, 0)
+    dwell_us[of_closed] = np.rint(dwell_s[of_closed] * US_PER_S).astype(np.int64)
+    told_us = next_us.copy()
+    is_last = of_closed & ~has_next
+    told_us[is_last] = (closes[is_last] + 1) * US_PER_HOUR - 1
+    return dwell_us, told_us
 
 
 def _hourly(item_hours: pa.Table, item_ids: Objects) -> HourlyCounts:

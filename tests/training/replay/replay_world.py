@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.dataset.rows.event_log import NEVER, flat_log
 from pipeline.hours import US_PER_HOUR, Hour, HourRange, parse_duration_h
-from pipeline.lake.tables import ITEM_HOURS, ITEMS, USERS
+from pipeline.lake.tables import ITEM_HOURS, ITEMS, TIMESTAMP, USERS
 from pipeline.sessions.dwell import moments_of_us
 from pipeline.settings.settings import DatasetSettings, EvaluationSettings, ReplaySettings, Settings
 from training.data.in_memory import ReplayLog
@@ -78,6 +78,9 @@ def log_of(events: Sequence[Event], settings: Settings, hours: int) -> ReplayLog
             "event_type": ["view"] * len(rows),
             "value": pa.nulls(len(rows), pa.float64()),
             "tie_rank": pa.nulls(len(rows), pa.int32()),
+            "is_robot": pa.nulls(len(rows), pa.bool_()),
+            "dwell_s": pa.nulls(len(rows), pa.float64()),
+            "passive_until": pa.nulls(len(rows), TIMESTAMP),
             "event_key": [f"{place:06d}" for place in range(len(rows))],
         }
     )

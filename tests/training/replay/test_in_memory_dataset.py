@@ -85,8 +85,8 @@ def test_a_cut_is_what_is_frozen(
     # Sessions stand open at that hour, in which some dwell times are known and some are not.
     stop_us = as_of.index * HOUR_US
     opened = (whole.closes >= as_of.index) & (whole.time_us < stop_us)
-    assert (opened & (whole.next_us < stop_us)).any()
-    assert (opened & (whole.next_us >= stop_us) & (whole.next_us < NEVER)).any()
+    assert (opened & (whole.told_us < stop_us)).any()
+    assert (opened & (whole.told_us >= stop_us) & (whole.told_us < NEVER)).any()
     assert_same(cut.data, read_dataset(base))
     hours = HourRange(as_of, as_of + 3)
     part = read_dataset(freeze_test_set(compute, log.lake, settings, base, hours))
