@@ -41,6 +41,7 @@ from pipeline.report.intake import (
 )
 from pipeline.report.page_data import ReportFacts
 from pipeline.report.popularity import churn, popularity
+from pipeline.report.robots import robots
 from pipeline.report.sessions import dwell_times, repeats, session_lengths, session_times
 
 _EVENTS = ("hour", "event_time", "user_id", "item_id", "source_file")
@@ -53,7 +54,9 @@ _SESSIONS = (
     "event_time",
     "position",
     "dwell_s",
+    "is_robot",
 )
+_MARKED = ("user_id", "event_time", "is_robot")
 _COUNTS = ("records", "accepted", "duplicates", "quarantined", "ignored")
 _END = Hour.parse("9999-01-01T00")
 
@@ -112,7 +115,10 @@ def data_facts(
     # The hours in which the last sessions close have no events, and none is missed there.
     of_log = table.iloc[: len(log)]
     later = later_files(hours, files, quarantine)
-    dwell = dwell_times(lake.arrow(DWELL_HOURS, hours, state), sessions)
+    # The moments leave robots out as well.
+    of_people = sessions.filter(pc.is_null(sessions["is_robot"]))
+    dwell = dwell_times(lake.arrow(DWELL_HOURS, hours, state), of_people)
+    opened = lake.arrow(OPEN_SESSIONS, HourRange(hours.stop - 1, hours.stop), state, _MARKED)
     lengths = session_lengths(sessions)
     counts = {name: int(pc.sum(files[name]).as_py() or 0) for name in (*_COUNTS, "removed")}
     doubled = duplicate_cause(
@@ -143,6 +149,7 @@ def data_facts(
         lengths=lengths,
         times=session_times(sessions),
         repeats=repeats(sessions),
+        robots=robots(pa.concat_tables([sessions.select(_MARKED), opened])),
         popularity=popularity(item_hours),
         churn=churn(item_hours),
         drift=drift,

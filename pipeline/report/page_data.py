@@ -13,6 +13,7 @@ from pipeline.report.format import Link, StatusLight
 from pipeline.report.incidents import Incident
 from pipeline.report.intake import LaterFiles, Reason
 from pipeline.report.popularity import Churn, Popularity
+from pipeline.report.robots import Robots
 from pipeline.report.sessions import DwellTimes, Repeats, SessionLengths, SessionTimes
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class ReportFacts:
     lengths: SessionLengths | None = None
     times: SessionTimes | None = None
     repeats: Repeats | None = None
+    robots: Robots | None = None
     popularity: Popularity | None = None
     churn: Churn | None = None
     drift: Comparison | None = None

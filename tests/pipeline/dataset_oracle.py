@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
-from session_oracle import HOUR_US, US, Event, Rules, chains, moments, pieces, session_id, trails
+from session_oracle import (
+    HOUR_US,
+    US,
+    Event,
+    Rules,
+    chains,
+    moments,
+    passive_times,
+    pieces,
+    session_id,
+    trails,
+)
+from session_oracle import robots as robot_events
 
 
 @dataclass(frozen=True)
@@ -34,18 +45,35 @@ def known_events(
 ) -> list[Known]:
     found = []
     past = [event for event in events if event.hour < frame.as_of]
-    for name, trail in trails(past, rules):
+    active = [event for event in past if event.event_type not in rules.passive_types]
+    robots = {e.user for e in robot_events(active, rules) if e.hour >= frame.history_start}
+    for event, session, dwell_s in dwells(past, active, rules, frame.as_of):
+        wanted = not types or event.event_type in types
+        if event.hour >= frame.history_start and wanted and event.user not in robots:
+            found.append(Known(event, session, dwell_s))
+    return found
+
+
+def dwells(
+    past: list[Event], active: list[Event], rules: Rules, as_of: int
+) -> Iterator[tuple[Event, str, float | None]]:
+    """Each event with its session, and its dwell time if that is settled."""
+    passive = passive_times(past, rules)
+    for name, trail in trails(active, rules):
         for chain in chains(trail, rules):
             for session in pieces(chain, rules):
+                is_closed = closes_in(session, rules) < as_of
                 for place, event in enumerate(session):
-                    dwell_s = None
-                    if event is not session[-1]:
-                        dwell_s = (session[place + 1].time_us - event.time_us) / US
-                    if event.hour >= frame.history_start and (
-                        not types or event.event_type in types
-                    ):
-                        found.append(Known(event, session_id(name, session), dwell_s))
-    return found
+                    is_last = event is session[-1]
+                    end_us = None if is_last else session[place + 1].time_us
+                    if is_closed or not is_last:
+                        end_us = max(passive.get(event, []), default=end_us)
+                    dwell_s = None if end_us is None else (end_us - event.time_us) / US
+                    yield event, session_id(name, session), dwell_s
+
+
+def closes_in(session: list[Event], rules: Rules) -> int:
+    return (session[-1].time_us + rules.gap_s * US) // HOUR_US
 
 
 def in_window(known: list[Known], frame: Frame) -> list[Known]:
@@ -58,16 +86,23 @@ def before_window(known: list[Known], frame: Frame) -> list[Known]:
 
 def width_s(events: Iterable[Event], rules: Rules, frame: Frame) -> tuple[int, float]:
     """n and Scott's width over sessions that closed in the window or are open at its end."""
-    dwells = []
     past = [event for event in events if event.hour < frame.as_of]
-    for _, trail in trails(past, rules):
-        for chain in chains(trail, rules):
-            for session in pieces(chain, rules):
-                closed_in = (session[-1].time_us + rules.gap_s * US) // HOUR_US
-                if closed_in >= frame.window_start:
-                    for one, following in pairwise(session):
-                        dwells.append((following.time_us - one.time_us) / US)
-    n, _, m2, _, _ = moments(dwells)
+    active = [event for event in past if event.event_type not in rules.passive_types]
+    robots = robot_events(active, rules)
+    in_reach = {
+        (event, session_id(name, session))
+        for name, trail in trails(active, rules)
+        for chain in chains(trail, rules)
+        for session in pieces(chain, rules)
+        if closes_in(session, rules) >= frame.window_start
+        for event in session
+    }
+    of_people = [
+        dwell_s
+        for event, session, dwell_s in dwells(past, active, rules, frame.as_of)
+        if dwell_s is not None and (event, session) in in_reach and event not in robots
+    ]
+    n, _, m2, _, _ = moments(of_people)
     return n, math.sqrt(m2 / n) * (24 * math.sqrt(math.pi) / n) ** (1 / 3)
 
 

@@ -16,7 +16,15 @@ from synthetic import AS_OF, AS_OF_S, write_dataset
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from pipeline.lake.lake import Lake
-from pipeline.lake.tables import ALL_TABLES, EVENTS, ITEM_HOURS, ITEMS, RECOMMENDATIONS, TableSpec
+from pipeline.lake.tables import (
+    ALL_TABLES,
+    ITEM_HOURS,
+    ITEMS,
+    OPEN_SESSIONS,
+    RECOMMENDATIONS,
+    SESSIONS,
+    TableSpec,
+)
 from pipeline.settings.settings import Settings, load_settings
 from training.data.reader import Histories, Requests, read_dataset
 from training.models import build
@@ -223,10 +231,17 @@ def test_a_context_has_its_own_popularity_where_it_is_thick_enough(
     count(settings, z=5, d=4)
     happened = [("z", "de", "desk")] * 5 + [("d", "at", "phone")] * 3 + [("c", "at", "desk")]
     rows = [
-        {"hour": (NOW - 1).start, "item_id": item, "context": [("land", land), ("device", device)]}
+        {
+            **{"hour": (NOW - 1).start, "event_time": (NOW - 1).start, "item_id": item},
+            "context": [("land", land), ("device", device)],
+        }
         for item, land, device in happened
     ]
-    lake_of(settings).append(EVENTS, pa.Table.from_pylist(rows, EVENTS.schema), {})
+    # Some sessions have closed; a robot's clicks, and those of another time, count nowhere.
+    robots = [{**rows[5], "is_robot": True}] * 9
+    before = [{**rows[8], "event_time": (NOW - 1000).start}] * 9
+    for spec, here in ((SESSIONS, [*rows[:6], *robots, *before]), (OPEN_SESSIONS, rows[6:])):
+        lake_of(settings).append(spec, pa.Table.from_pylist(here, spec.schema), {})
     asked = asking(
         "u1", "u2", "u3", "u4",
         land=["at", "at", None, "fr"],

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 from pipeline.array_types import Ints, Objects
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
-from pipeline.lake.tables import EVENTS, ITEM_HOURS
+from pipeline.lake.tables import ITEM_HOURS, OPEN_SESSIONS, SESSIONS, TIMESTAMP
 
 Context = Sequence[str | None]  # of one user, a value a field
+_IN_CONTEXT = ("event_time", "item_id", "context", "is_robot")
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,15 @@ class PopularInContext:
 def events_in_context(
     lake: Lake, hours: HourRange, catalogue: Catalogue, fields: Sequence[str]
 ) -> tuple[Ints, Sequence[Objects]]:
-    """Of each event of the hours its item's number, and its value of each context field."""
-    rows = lake.arrow(EVENTS, hours, columns=("item_id", "context"))
+    """Of each event of the hours its item's number, and its value of each context field.
+
+    Of the events that count: those of sessions, robots' aside.
+    """
+    closed = lake.arrow(SESSIONS, hours, columns=_IN_CONTEXT)
+    opened = lake.arrow(OPEN_SESSIONS, HourRange(hours.stop - 1, hours.stop), columns=_IN_CONTEXT)
+    rows = pa.concat_tables([closed, opened])
+    is_within = pc.greater_equal(rows["event_time"], pa.scalar(hours.first.start, TIMESTAMP))
+    rows = rows.filter(pc.and_(is_within, pc.is_null(rows["is_robot"])))
     number = catalogue.numbers(_whole(rows["item_id"]))
     context = _whole(rows["context"])
     values = [
