@@ -261,12 +261,14 @@ class SessionSettings(Section):
         "item of the user's event before, less than gap_s after it, tells how long that lasted",
         json_schema_extra=as_before(()),
     )
+    # With these two as they are, hours of before there were marks stand as they were made: few logs
+    # have any, and who has makes them again.
     robot_events_per_hour: int | None = Field(
         1000,
         ge=1,
         description="a user's events of an hour are marked as a robot's where they are more than "
         "this (passive ones aside); null: not for their number",
-        json_schema_extra=as_before(None),
+        json_schema_extra=as_before(1000),
     )
     robot_run_hours: int | None = Field(
         24,
@@ -274,7 +276,7 @@ class SessionSettings(Section):
         le=_YEAR_H,
         description="and those that lie this long or longer after the first event of a run without "
         "any silence of gap_s; null: not for that",
-        json_schema_extra=as_before(None),
+        json_schema_extra=as_before(24),
     )
 
 
