@@ -497,6 +497,9 @@ def _sessionize_sentence(done: SessionizeSummary) -> str:
         f"filled {filled}: {counted(done.events, 'event')} in, {done.closed_events:,} in closed "
         "sessions"
     )
+    if done.robot_events:
+        are = verb(done.robot_events, "is", "are")
+        sentence += f", of which {done.robot_events:,} {are} marked as robots'"
     if done.filled and not done.events:
         sentence += "; no event of these hours was taken in: see hourglass ingest"
     if done.missing_or_changed:

@@ -35,11 +35,15 @@ _ROWS_WORTH_A_TASK = 100_000
 
 @dataclass(frozen=True)
 class Computed:
-    """Files of each table, uncommitted, and digest and number of rows of each hour's sessions."""
+    """Files of each table, uncommitted, and digest and number of rows of each hour's sessions.
+
+    ``robot_events`` counts the rows of closed sessions that are marked as robots'.
+    """
 
     files: Mapping[str, Sequence[HourFile]]
     closed: Mapping[Hour, tuple[str, int]]
     opened: Mapping[Hour, tuple[str, int]]
+    robot_events: int = 0
 
 
 def compute_sessions(
@@ -86,13 +90,15 @@ def computed(reports: Iterable[pa.Table]) -> Computed:
     """What the tasks' reports say."""
     files: dict[str, list[HourFile]] = {spec.name: [] for spec in OUTPUTS}
     digests: dict[str, dict[Hour, tuple[str, int]]] = {spec.name: {} for spec in OUTPUTS}
+    robot_events = 0
     # An hour of passive events alone leaves nothing.
     for row in pa.concat_tables([REPORT.empty_table(), *reports]).to_pylist():
         hour = Hour(row["hour"])
         files[row["table"]].append(HourFile(row["path"], row["bytes"], row["rows"], hour))
         if row["digest"]:
             digests[row["table"]][hour] = row["digest"], row["rows"]
-    return Computed(files, digests[SESSIONS.name], digests[OPEN_SESSIONS.name])
+        robot_events += (row["robot_rows"] or 0) if row["table"] == SESSIONS.name else 0
+    return Computed(files, digests[SESSIONS.name], digests[OPEN_SESSIONS.name], robot_events)
 
 
 def commit(lake: Lake, hours: Hours, computed: Computed, made_by: Mapping[str, str]) -> None:

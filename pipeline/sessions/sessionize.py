@@ -47,7 +47,8 @@ class SessionizeSummary:
     lay before and were not filled or had other inputs by now, and ``carried_on`` followed from
     changes.  ``stable_from`` are the hours at which following a change ended, because the open
     sessions came out as they were.  ``failed`` names hours that could not be computed, and why;
-    ``waiting`` counts those that wait for them.
+    ``waiting`` counts those that wait for them.  Of ``closed_events`` so many ``robot_events`` are
+    marked as robots'.
     """
 
     filled: tuple[HourRange, ...]
@@ -59,6 +60,7 @@ class SessionizeSummary:
     settled_at: tuple[Hour, ...] = ()
     failed: tuple[tuple[Hour, str], ...] = ()
     waiting: int = 0
+    robot_events: int = 0
 
 
 @dataclass
@@ -72,6 +74,7 @@ class _Run:
     failed: list[tuple[Hour, str]] = field(default_factory=list)
     waiting: int = 0
     closed_events: int = 0
+    robot_events: int = 0
 
 
 def sessionize(
@@ -159,6 +162,7 @@ def sessionize(
         settled_at=tuple(run.stable_from),
         failed=tuple(run.failed),
         waiting=run.waiting,
+        robot_events=run.robot_events,
     )
 
 
@@ -185,6 +189,7 @@ def _advance(
     run.pending.difference_update(hours)
     run.done += ranges
     run.closed_events += sum(rows for _, rows in computed.closed.values())
+    run.robot_events += computed.robot_events
     after = ranges[-1].stop
     left_open = state_digest(run.states, after - 1)
     if after in run.pending:

@@ -59,7 +59,8 @@ _EVENT_COLUMNS = (
 _LOG_ORDER = ("source_file", "line", "event_key")
 _OPEN_ROWS_AT_ONCE = 1_500_000
 
-# What a task tells of the files it wrote; of session tables with a digest of the hour's rows.
+# What a task tells of the files it wrote; of session tables with a digest of the hour's rows, and
+# how many of them are robots'.
 REPORT = pa.schema(
     [
         pa.field("table", pa.string()),
@@ -68,6 +69,7 @@ REPORT = pa.schema(
         pa.field("bytes", pa.int64()),
         pa.field("rows", pa.int64()),
         pa.field("digest", pa.string()),
+        pa.field("robot_rows", pa.int64()),
     ]
 )
 
@@ -481,12 +483,13 @@ def _passive_until(assigned: pa.Table, chosen: Ints, hour: NDArray[np.generic]) 
 def _written(plan: Plan, spec: TableSpec, rows: pa.Table, hour: NDArray[np.generic]) -> pa.Table:
     # Open sessions are read once, by the next hour, and gone with it.
     writer = HourWriter(plan.folders[spec.name], brief=spec is OPEN_SESSIONS)
-    files, digests = [], []
+    files, digests, robot_rows = [], [], []
     for index, start, length in _runs(hour):
         rows_of_hour = rows.slice(start, length)
         files.append(writer.write(Hour(index), iter([rows_of_hour])))
         digests.append(content_digest(rows_of_hour.drop_columns(["hour"])))
-    return _report(spec, files, digests)
+        robot_rows.append(length - rows_of_hour["is_robot"].null_count)
+    return _report(spec, files, digests, robot_rows)
 
 
 def _dwells(plan: Plan, assigned: pa.Table, first: int, stop: int) -> pa.Table:
@@ -520,7 +523,12 @@ def _items(
     return _report(ITEM_HOURS, files)
 
 
-def _report(spec: TableSpec, files: Sequence[HourFile], digests: Iterable[str] = ()) -> pa.Table:
+def _report(
+    spec: TableSpec,
+    files: Sequence[HourFile],
+    digests: Iterable[str] = (),
+    robot_rows: Iterable[int] = (),
+) -> pa.Table:
     rows = [
         (
             spec.name,
@@ -529,8 +537,9 @@ def _report(spec: TableSpec, files: Sequence[HourFile], digests: Iterable[str] =
             file.bytes,
             file.rows,
             digest,
+            robots,
         )
-        for file, digest in itertools.zip_longest(files, digests)
+        for file, digest, robots in itertools.zip_longest(files, digests, robot_rows)
     ]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(REPORT)
     return pa.table(

@@ -285,5 +285,7 @@ def test_the_sentence_names_a_few_ranges_and_says_where_nothing_was_taken_in() -
         "60 in closed sessions; 9 earlier hours were filled too, because missing or changed; "
         "2 later hours were done again after a change"
     )
+    marked = _sessionize_sentence(SessionizeSummary(ranges[:1], 2, 0, 0, 7, 5, robot_events=4))
+    assert marked.endswith("7 events in, 5 in closed sessions, of which 4 are marked as robots'")
     empty = _sessionize_sentence(SessionizeSummary(ranges[:1], 2, 0, 0, 0, 0))
     assert empty.endswith("; no event of these hours was taken in: see hourglass ingest")
