@@ -506,6 +506,10 @@ def _sessionize_sentence(done: SessionizeSummary) -> str:
         before = counted(done.missing_or_changed, "earlier hour")
         were = verb(done.missing_or_changed, "was", "were")
         sentence += f"; {before} {were} filled too, because missing or changed"
+    if done.closing:
+        later = counted(done.closing, "later hour")
+        were = verb(done.closing, "was", "were")
+        sentence += f"; {later} {were} filled too, because sessions close there"
     if done.carried_on:
         later = counted(done.carried_on, "later hour")
         sentence += f"; {later} {verb(done.carried_on, 'was', 'were')} done again after a change"

@@ -49,9 +49,11 @@ class CommandContext:
     def lake(self) -> Lake:
         """The tables; opened on first use."""
         if "lake" not in self._opened:
-            self._opened["lake"] = Lake(
-                self.settings.resolved_catalog_uri, self.settings.resolved_warehouse
-            )
+            settings = self.settings
+            if settings.catalog_uri is None and settings.warehouse is not None:
+                # The catalog is at home though its files are not.
+                settings.path("lake").mkdir(parents=True, exist_ok=True)
+            self._opened["lake"] = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
         lake: Lake = self._opened["lake"]
         return lake
 

@@ -46,7 +46,8 @@ def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
             # What was waited for so long already is not about to be let go.
             if attempts == _OPENING_ATTEMPTS or time.monotonic() - began_s >= _BUSY_S:
                 # Before it is cut: half a password would not be recognised.
-                reason = " ".join(mask(str(error)).split()[:30])
+                cause = getattr(error, "orig", None) or error
+                reason = " ".join(mask(str(cause)).split()[:30])
                 raise HourglassError(
                     f"cannot open the lake at {warehouse} ({uri}): {reason}"
                 ) from error

@@ -45,10 +45,11 @@ class SessionizeSummary:
 
     ``filled`` are the hours in order.  Of these ``asked`` were asked for, ``missing_or_changed``
     lay before and were not filled or had other inputs by now, and ``carried_on`` followed from
-    changes.  ``stable_from`` are the hours at which following a change ended, because the open
-    sessions came out as they were.  ``failed`` names hours that could not be computed, and why;
-    ``waiting`` counts those that wait for them.  Of ``closed_events`` so many ``robot_events`` are
-    marked as robots'.
+    changes; ``closing`` hours were filled for the first time because sessions close in them.
+    ``settled_at`` are the hours at which following a change ended, because the open sessions came
+    out as they were.  ``failed`` names hours that could not be computed, and why; ``waiting``
+    counts those that wait for them.  Of ``closed_events`` so many ``robot_events`` are marked as
+    robots'.
     """
 
     filled: tuple[HourRange, ...]
@@ -61,6 +62,7 @@ class SessionizeSummary:
     failed: tuple[tuple[Hour, str], ...] = ()
     waiting: int = 0
     robot_events: int = 0
+    closing: int = 0
 
 
 @dataclass
@@ -156,7 +158,8 @@ def sessionize(
         filled=tuple(contiguous(filled)),
         asked=len(requested),
         missing_or_changed=len(stale),
-        carried_on=len(filled - requested - stale),
+        carried_on=len((filled - requested - stale) & before.filled.keys()),
+        closing=len(filled - requested - stale - before.filled.keys()),
         events=sum(before.arrived[hour].rows for hour in filled if hour in before.arrived),
         closed_events=run.closed_events,
         settled_at=tuple(run.stable_from),

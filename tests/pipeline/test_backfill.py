@@ -287,5 +287,7 @@ def test_the_sentence_names_a_few_ranges_and_says_where_nothing_was_taken_in() -
     )
     marked = _sessionize_sentence(SessionizeSummary(ranges[:1], 2, 0, 0, 7, 5, robot_events=4))
     assert marked.endswith("7 events in, 5 in closed sessions, of which 4 are marked as robots'")
+    first = _sessionize_sentence(SessionizeSummary(ranges[:1], 1, 0, 0, 7, 7, closing=1))
+    assert first.endswith("; 1 later hour was filled too, because sessions close there")
     empty = _sessionize_sentence(SessionizeSummary(ranges[:1], 2, 0, 0, 0, 0))
     assert empty.endswith("; no event of these hours was taken in: see hourglass ingest")

@@ -19,3 +19,10 @@ def test_a_spark_that_others_use_is_joined_and_left_running(
     assert compute.spark.sparkContext is ctx.compute.spark.sparkContext
     ctx.close()
     assert spark_is_alive(compute.spark)
+
+
+def test_a_new_lake_whose_files_lie_elsewhere_has_its_catalog_at_home(tmp_path: Path) -> None:
+    settings = Settings(work=tmp_path / "work", warehouse=tmp_path / "elsewhere" / "files")
+    ctx = CommandContext(settings, datetime(2024, 4, 1, tzinfo=UTC))
+    assert set(ctx.lake.snapshots().values()) == {None}
+    assert (tmp_path / "work" / "lake" / "catalog.db").is_file()
