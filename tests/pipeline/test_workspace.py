@@ -22,7 +22,7 @@ def test_a_spark_that_others_use_is_joined_and_left_running(
 
 
 def test_a_new_lake_whose_files_lie_elsewhere_has_its_catalog_at_home(tmp_path: Path) -> None:
-    settings = Settings(work=tmp_path / "work", warehouse=tmp_path / "elsewhere" / "files")
+    settings = Settings(work=tmp_path / "work", warehouse=str(tmp_path / "elsewhere" / "files"))
     ctx = CommandContext(settings, datetime(2024, 4, 1, tzinfo=UTC))
     assert set(ctx.lake.snapshots().values()) == {None}
     assert (tmp_path / "work" / "lake" / "catalog.db").is_file()
