@@ -484,7 +484,7 @@ def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
             "reasons, and source in the settings"
         )
     if metadata.faults:
-        sentences.append(f"not taken in of items and users: {first_of(metadata.faults)}")
+        sentences.append(f"not taken in of items, users and people: {first_of(metadata.faults)}")
     if sentences:
         raise HourglassError("; ".join(sentences))
 

@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.errors import HourglassError
+
 LEAVES = "a link that leads out of source.path: put the file itself there"
 
 
@@ -23,6 +25,24 @@ def resolve_inside(root: Path, path: Path) -> Path | None:
     except RuntimeError as error:
         raise OSError("its links lead round in a circle") from error
     return real if real.is_relative_to(root) else None
+
+
+def resolve_in_landing(path: Path, landing: Path) -> tuple[Path | None, Path]:
+    """Where a file really lies, and the landing zone, resolved, if that is where it must stay.
+
+    Elsewhere the settings name the file, and a link is as good as a file.
+
+    Raises:
+        HourglassError: it lies in the landing zone by a link that leads out of it.
+        OSError: its links lead round in a circle.
+    """
+    if not path.absolute().is_relative_to(landing.absolute()):
+        return None, path
+    root = landing.resolve()
+    real = resolve_inside(root, path)
+    if real is None:
+        raise HourglassError(f"{path}: {LEAVES}")
+    return root, real
 
 
 def open_inside(root: Path, path: Path) -> BinaryIO:

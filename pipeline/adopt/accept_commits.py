@@ -27,6 +27,7 @@ from pipeline.ingest.file_audit import (
     removed_from,
     versions_of,
 )
+from pipeline.ingest.people.changes import changed_intervals, touched_hours
 from pipeline.lake import stale_hours
 from pipeline.lake.commits import ForeignCommits, is_own, since
 from pipeline.lake.lake import Lake, State
@@ -38,6 +39,7 @@ from pipeline.lake.tables import (
     FILLED_HOURS,
     ITEM_HOURS,
     OPEN_SESSIONS,
+    PEOPLE,
     QUARANTINE,
     SESSIONS,
     SOURCE_FILES,
@@ -104,6 +106,7 @@ def accept(lake: Lake, compute: Compute) -> list[ForeignCommits]:
     refilled = {hour for hour, _ in _differing(filled, before)}
     of_events = _hours(lake, (EVENTS,), by_table, filled, INGEST, base is None) | refilled
     derived = _hours(lake, _DERIVED, by_table, filled, SESSIONIZE, base is None) | refilled
+    derived |= _hours_of_people(lake, by_table, filled, former)
     _reconcile_audits(lake, by_table, former, base is None, properties)
     hours = contiguous(of_events | derived)
     rows = {
@@ -253,6 +256,18 @@ def _hours(
             changed |= {hour for hour, name in filled if name == step}
             changed |= {file.hour for file in lake.files(spec) if file.hour is not None}
     return changed
+
+
+def _hours_of_people(
+    lake: Lake, by_table: Mapping[str, ForeignCommits], filled: _Rows, former: State
+) -> set[Hour]:
+    """The filled hours with events of ids that are other persons by what others committed."""
+    commit = by_table.get(PEOPLE.name)
+    hours = {hour for hour, step in filled if step == SESSIONIZE}
+    if commit is None or commit.hours is None:
+        return hours if commit else set()
+    before = lake.arrow(PEOPLE, state={PEOPLE.name: former.get(PEOPLE.name)})
+    return set(touched_hours(lake, changed_intervals(before, lake.arrow(PEOPLE)), hours))
 
 
 def _filled_rows(lake: Lake, snapshot: int | None) -> _Rows:

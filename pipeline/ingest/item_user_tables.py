@@ -11,10 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.contained_files import LEAVES, open_inside, resolve_inside
+from pipeline.contained_files import open_inside, resolve_in_landing
 from pipeline.errors import HourglassError
+from pipeline.ingest.people.load import LoadedTable, load_people
 from pipeline.lake.lake import Lake
-from pipeline.lake.tables import ITEMS, USERS, TableSpec
+from pipeline.lake.tables import ITEMS, PEOPLE, USERS, TableSpec
 from pipeline.settings.settings import Settings
 from pipeline.sources.item_user_metadata import (
     MOST_CHARS,
@@ -37,19 +38,13 @@ class LoadedMetadata:
     """Rows by table that were read now, and what is wrong with the files, a sentence each.
 
     ``faults`` are of files that came now or cannot be read; ``former_faults`` of files that were
-    read before and are as they were.
+    read before and are as they were.  ``notes`` say what else follows from what was read.
     """
 
     rows: dict[str, int]
     faults: tuple[str, ...] = ()
     former_faults: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    rows: int
-    faults: tuple[str, ...] = ()
-    is_new: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def load_metadata(lake: Lake, settings: Settings) -> LoadedMetadata:
@@ -58,7 +53,7 @@ def load_metadata(lake: Lake, settings: Settings) -> LoadedMetadata:
     A line that is no row is left out and named.  Of a file with such lines, rows of before stay
     where no good line has their id: one of the bad lines may have been theirs.  Where an id is
     there more than once, its last good line holds.  A file that cannot be read leaves its table
-    as it was.
+    as it was.  Who is who is loaded as :func:`load_people` says; the lake's one writer calls this.
     """
     source = settings.source
     files: tuple[tuple[TableSpec, Path | None, IdColumn], ...] = (
@@ -72,20 +67,28 @@ def load_metadata(lake: Lake, settings: Settings) -> LoadedMetadata:
         try:
             loaded[spec.name] = _load(lake, settings, spec, path, id_column)
         except HourglassError as error:
-            loaded[spec.name] = _Loaded(0, (str(error),))
+            loaded[spec.name] = LoadedTable(0, (str(error),))
+    try:
+        people = load_people(lake, settings)
+    except HourglassError as error:
+        loaded[PEOPLE.name] = LoadedTable(0, (str(error),))
+    else:
+        if people is not None:
+            loaded[PEOPLE.name] = people
     return LoadedMetadata(
         {name: each.rows for name, each in loaded.items()},
         tuple(fault for each in loaded.values() if each.is_new for fault in each.faults),
         tuple(fault for each in loaded.values() if not each.is_new for fault in each.faults),
+        tuple(each.note for each in loaded.values() if each.note),
     )
 
 
 def _load(
     lake: Lake, settings: Settings, spec: TableSpec, path: Path, id_column: IdColumn
-) -> _Loaded:
+) -> LoadedTable:
     if not path.is_file():
         raise HourglassError(f"{path}: no such file: see source.{spec.name}_path")
-    root, real = _real_path(path, settings.source.path)
+    root, real = resolve_in_landing(path, settings.source.path)
     try:
         with open_inside(root, real) if root else real.open("rb") as content:
             digest = hashlib.sha256(content.read()).hexdigest()
@@ -98,25 +101,14 @@ def _load(
     # Of before that was recorded: a file without faults says the same however it is read.
     as_before = recorded.get(_READ_BY, "" if recorded.get(_FAULTS, "[]") != "[]" else read_by)
     if recorded.get(_DIGEST) == digest and as_before == read_by:
-        return _Loaded(0, tuple(json.loads(recorded.get(_FAULTS, "[]"))), is_new=False)
+        return LoadedTable(0, tuple(json.loads(recorded.get(_FAULTS, "[]"))), is_new=False)
     lines = read_lines(
         real, settings.source.encoding, MOST_CHARS, settings.ingest.max_expansion, root
     )
     rows, faults = _rows(path, read_metadata(path, lines, id_column, trim), id_column, lake, spec)
     made_from = {_DIGEST: digest, _FAULTS: json.dumps(faults), _READ_BY: read_by}
     lake.overwrite(spec, "true", rows, made_from)
-    return _Loaded(rows.num_rows, tuple(faults))
-
-
-def _real_path(path: Path, landing: Path) -> tuple[Path | None, Path]:
-    """Where a file really lies, and the landing zone if that is where it must stay."""
-    if not path.absolute().is_relative_to(landing.absolute()):
-        return None, path
-    root = landing.resolve()
-    real = resolve_inside(root, path)
-    if real is None:
-        raise HourglassError(f"{path}: {LEAVES}")
-    return root, real
+    return LoadedTable(rows.num_rows, tuple(faults))
 
 
 def _rows(

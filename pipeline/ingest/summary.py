@@ -138,13 +138,17 @@ def _remedy(reasons: Mapping[str, int]) -> str:
 
 
 def metadata_lines(metadata: LoadedMetadata) -> str:
-    """Lines that name what is wrong with the files of items and users."""
-    return "".join(f"\n{fault}" for fault in (*metadata.faults, *metadata.former_faults))
+    """Lines that say what new metadata changes, and what is wrong with its files."""
+    lines = (*metadata.notes, *metadata.faults, *metadata.former_faults)
+    return "".join(f"\n{line}" for line in lines)
 
 
 def metadata_facts(metadata: LoadedMetadata) -> dict[str, Any]:
     """The same for machines."""
-    return {"metadata_faults": [*metadata.faults, *metadata.former_faults]}
+    return {
+        "metadata_faults": [*metadata.faults, *metadata.former_faults],
+        "metadata_notes": list(metadata.notes),
+    }
 
 
 def first_of(sentences: Sequence[str]) -> str:

@@ -38,11 +38,10 @@ from pipeline.lake.tables import (
     ADDED_LATER,
     ALL_TABLES,
     FILLED_HOURS,
-    ITEMS,
+    KNOWLEDGE_TABLES,
     RECOMMENDATIONS,
     STEP_TABLES,
     TIMESTAMP,
-    USERS,
     TableSpec,
 )
 
@@ -158,7 +157,7 @@ class Lake:
         """
         recorded = self.state() if recorded is None else recorded
         changes = []
-        for spec in (*STEP_TABLES, ITEMS, USERS):
+        for spec in (*STEP_TABLES, *KNOWLEDGE_TABLES):
             table, before = self.table(spec), recorded.get(spec.name)
             head = table.current_snapshot()
             if before == _snapshot_id(table):
@@ -395,7 +394,7 @@ class Lake:
             HourglassError: another program committed once more meanwhile, which nobody looked at.
         """
         tables = self.snapshots()
-        for spec in (*STEP_TABLES, ITEMS, USERS):
+        for spec in (*STEP_TABLES, *KNOWLEDGE_TABLES):
             head = self.table(spec).current_snapshot()
             if head and not is_own(head) and head.snapshot_id != former.get(spec.name):
                 raise _committed_beside(spec, head.snapshot_id)

@@ -16,6 +16,8 @@ from pipeline.settings.settings import Settings
 _RULES_VERSION = "2"
 # In place of an hour's input digest where another program changed what was made from it.
 CHANGED_BY_OTHERS = "changed by others"
+# So too where ids of its events are other persons since then.
+PEOPLE_CHANGED = "people changed"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def why_stale(now: FilledState, rules: str, hour: Hour) -> str | None:
         return "other settings"
     if filled.input_digest == CHANGED_BY_OTHERS:
         return "changed by another program"
+    if filled.input_digest == PEOPLE_CHANGED:
+        return "people changed"
     carried = state_digest(now.filled, hour - 1)
     if filled.input_digest != input_digest(now.arrived, hour, carried):
         return "inputs changed"

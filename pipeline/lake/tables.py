@@ -129,16 +129,13 @@ _IN_SESSION = {
 # from 1, in the order of their records.  Null elsewhere, and where an earlier version wrote the row
 # (then event_key decided).
 _TIE = {"tie_rank": pa.int32()}
-# True where the event is marked as a robot's, null elsewhere.
-_ROBOT = {"is_robot": pa.bool_()}
-_ROBOT_ROW = (
-    "`is_robot` is true of a robot's events by `sessions.robot_events_per_hour` or "
-    "`sessions.robot_run_hours`, and null elsewhere."
-)
+# True where the event is marked as a robot's, null elsewhere; and the id that the log has, where
+# ``user_id`` is the person whom the table ``people`` names.
+_LATER = {**_TIE, "is_robot": pa.bool_(), "anonymous_id": pa.string()}
 
 SESSIONS = TableSpec(
     "sessions",
-    _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, dwell_s=pa.float64(), **_TIE, **_ROBOT),
+    _schema(hour=TIMESTAMP, **_IN_SESSION, **_EVENT_FIELDS, dwell_s=pa.float64(), **_LATER),
     "hour",
     row=(
         "One event of a closed session. `hour` is the hour in which the session closed; `dwell_s` "
@@ -146,7 +143,10 @@ SESSIONS = TableSpec(
         "`sessions.passive_types` on the item before that (null where neither is, as on the last "
         "event of a log without such types). `tie_rank` counts, from "
         "1, a user's events of the same microsecond in the order of their records; it is null "
-        f"elsewhere, and in rows of earlier versions. {_ROBOT_ROW}"
+        "elsewhere, and in rows of earlier versions. `is_robot` is true of a robot's events by "
+        "`sessions.robot_events_per_hour` or `sessions.robot_run_hours`, and null elsewhere. Where "
+        "`people` names a person for the event's id at its time, `user_id` is that person and "
+        "`anonymous_id` the id (null elsewhere)."
     ),
 )
 
@@ -157,16 +157,16 @@ OPEN_SESSIONS = TableSpec(
         **_IN_SESSION,
         **_EVENT_FIELDS,
         chain_start=TIMESTAMP,
-        **_TIE,
-        **_ROBOT,
+        **_LATER,
         passive_until=TIMESTAMP,
     ),
     "hour",
     row=(
         "One event of a session that is still open at the end of `hour`. `chain_start` is the "
         "first event since the last silence: where an endless session is cut, its pieces are "
-        "counted from there. `tie_rank` and `is_robot` as in `sessions`. `passive_until` is the "
-        "time of the last passive event on its item before the next event, if there is one."
+        "counted from there. `tie_rank`, `is_robot` and `anonymous_id` as in `sessions`. "
+        "`passive_until` is the time of the last passive event on its item before the next event, "
+        "if there is one."
     ),
 )
 
@@ -295,6 +295,22 @@ USERS = TableSpec(
     row="Metadata of one user, as it is now: the table has no history.",
 )
 
+PEOPLE = TableSpec(
+    "people",
+    _schema(
+        anonymous_id=pa.string(),
+        person_id=pa.string(),
+        valid_from=TIMESTAMP,
+        valid_to=TIMESTAMP,
+    ),
+    None,
+    row=(
+        "One interval of event time, [`valid_from`, `valid_to`), in which an id of the log is a "
+        "person (null: without a beginning, or an end), as the files of `source.people_path` say "
+        "now. Intervals of one id do not overlap, and what was withdrawn has none."
+    ),
+)
+
 RECOMMENDATIONS = TableSpec(
     "recommendations",
     _schema(
@@ -325,8 +341,7 @@ ADDED_LATER = {
     "removed_by": pa.string(),
     "ignored": pa.int64(),
     "passive_until": TIMESTAMP,
-    **_TIE,
-    **_ROBOT,
+    **_LATER,
 }
 
 ALL_TABLES = (
@@ -345,6 +360,7 @@ ALL_TABLES = (
     FILLED_HOURS,
     ITEMS,
     USERS,
+    PEOPLE,
     RECOMMENDATIONS,
 )
 
@@ -363,3 +379,6 @@ STEP_TABLES = (
     FAILED_EXPECTATIONS,
     INCIDENTS,
 )
+
+# What is known of items, users and persons: each is complete after any one commit.
+KNOWLEDGE_TABLES = (ITEMS, USERS, PEOPLE)

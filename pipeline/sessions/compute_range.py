@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.lake.lake import Hours, Lake
 from pipeline.lake.parquet_files import HourFile
-from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
+from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, PEOPLE, SESSIONS
 from pipeline.sessions import arrow_exchange, in_process
 from pipeline.sessions.gap_kernel import SessionRules
 from pipeline.sessions.stages import REPORT, WRITTEN_KIND, Plan, assigning, scan, writing
@@ -51,6 +51,8 @@ def compute_sessions(
 ) -> Computed:
     """Write the session tables' files of hours, from their events and what is carried into them.
 
+    Who the users of the events are is as the table ``people`` says now.
+
     Ranges of hours are in order, and between two of them nothing happens and nothing is open.
 
     Raises:
@@ -64,10 +66,13 @@ def compute_sessions(
         return Computed({spec.name: () for spec in OUTPUTS}, {}, {})
     folders = {spec.name: lake.staging(spec) for spec in OUTPUTS}
     inputs = (*carried, *events)
+    people = lake.files(PEOPLE)
     if compute.is_small(sum(file.bytes for file in inputs), sum(file.rows for file in inputs)):
-        return run_in_process(make_plan(rules, hours, carried, events, folders, cores=1))
+        plan = make_plan(rules, hours, carried, events, folders, 1, people)
+        return run_in_process(plan)
     cores = compute.spark.sparkContext.defaultParallelism
-    return run_on_spark(compute.spark, make_plan(rules, hours, carried, events, folders, cores))
+    plan = make_plan(rules, hours, carried, events, folders, cores, people)
+    return run_on_spark(compute.spark, plan)
 
 
 def run_in_process(plan: Plan) -> Computed:
@@ -103,7 +108,7 @@ def computed(reports: Iterable[pa.Table]) -> Computed:
 
 def commit(lake: Lake, hours: Hours, computed: Computed, made_by: Mapping[str, str]) -> None:
     """Put the files in the place of what the tables hold of the hours, a transaction each."""
-    inputs = {spec.name: lake.snapshot(spec) for spec in (EVENTS, OPEN_SESSIONS)}
+    inputs = {spec.name: lake.snapshot(spec) for spec in (EVENTS, OPEN_SESSIONS, PEOPLE)}
     recorded = {**made_by, "hourglass.inputs": json.dumps(inputs)}
     for spec in OUTPUTS:
         lake.replace(spec, hours, computed.files[spec.name], recorded)
@@ -116,6 +121,7 @@ def make_plan(
     events: Sequence[HourFile],
     folders: Mapping[str, str],
     cores: int,
+    people: Sequence[HourFile] = (),
 ) -> Plan:
     """How the work on hours is parted; ``events`` are in the order of their hours."""
     ranges = _ranges(hours)
@@ -141,6 +147,7 @@ def make_plan(
         bucket_bits=(wanted - 1).bit_length(),
         groups=_groups(ranges, events, rows, cores),
         folders=folders,
+        people=tuple(file.path for file in people),
     )
 
 

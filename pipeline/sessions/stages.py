@@ -46,6 +46,7 @@ from pipeline.sessions.gap_kernel import (
     session_key_hashes,
 )
 from pipeline.sessions.item_counts import item_hours, robots_by_number
+from pipeline.sessions.people import as_persons
 from pipeline.text.wording import counted, verb
 
 EVENT_INDEX_KIND = "marks"
@@ -53,7 +54,7 @@ ASSIGNED_KIND = "places"
 WRITTEN_KIND = "written"
 _EVENT_COLUMNS = (
     *("event_time", "user_id", "item_id", "event_type"),
-    *("value", "given_session", "context", "event_key"),
+    *("value", "given_session", "context", "event_key", "anonymous_id"),
 )
 # How events of equal time are ordered: as their records follow one another in the log.
 _LOG_ORDER = ("source_file", "line", "event_key")
@@ -81,6 +82,7 @@ class Plan:
     ``sources`` are files in the order of their hours, those carried in before all others;
     ``scans`` and ``groups`` are bounds: task i takes ``[bounds[i], bounds[i + 1])`` of the sources,
     or of the hours (as indices).  ``bucket_bits``: trails are parted by so many leading bits.
+    ``people``: the files that say which ids of events are persons.
     """
 
     hours: HourRange
@@ -94,6 +96,7 @@ class Plan:
     bucket_bits: int
     groups: tuple[int, ...]
     folders: Mapping[str, str]
+    people: tuple[str, ...] = ()
 
     @property
     def buckets(self) -> int:
@@ -165,6 +168,8 @@ def _scan(plan: Plan, sources: range) -> _Scanned:
         columns += ["item_id", "passive_until" if carried else "event_type"]
     tables = [read_file(plan.sources[i], columns) for i in sources]
     rows = pa.concat_tables(tables).combine_chunks()
+    if not carried:
+        rows = as_persons(rows, plan.people)
     lengths = [table.num_rows for table in tables]
     user, users = _codes(rows["user_id"])
     return _Scanned(
@@ -373,7 +378,17 @@ def _events_of(plan: Plan, assigned: pa.Table) -> tuple[pa.Table, Ints]:
     for index, table in zip(wanted, tables, strict=True):
         mask = needed[base[index] : base[index] + table.num_rows]
         needed_tables.append(table if mask.all() else table.filter(pa.array(mask)))
-    return pa.concat_tables(needed_tables).combine_chunks(), (np.cumsum(needed) - 1)[where]
+    n_carried = int(np.searchsorted(wanted, plan.carried))
+    events = _of_persons(plan, needed_tables, n_carried)
+    return events.combine_chunks(), (np.cumsum(needed) - 1)[where]
+
+
+def _of_persons(plan: Plan, tables: Sequence[pa.Table], n_carried: int) -> pa.Table:
+    """The rows of all tables; those that were carried in come first, and are of persons already."""
+    if n_carried == len(tables):
+        return pa.concat_tables(tables)
+    events = as_persons(pa.concat_tables(tables[n_carried:]), plan.people)
+    return pa.concat_tables([*tables[:n_carried], events])
 
 
 def _closed_sessions(

@@ -209,6 +209,12 @@ class SourceSettings(Section):
         description="file of item metadata: JSON lines, or columns below a header",
     )
     users_path: LocalPath | None = Field(None, description="the same for users")
+    people_path: LocalPath | None = Field(
+        None,
+        description="file, or folder of files, that says which id of the log is which person: "
+        "anonymous_id and person_id, and valid_from, valid_to and told_at where they are known",
+        json_schema_extra=as_before(None),
+    )
 
 
 class IngestSettings(Section):

@@ -39,8 +39,8 @@ class MetadataLine(NamedTuple):
     fault: str | None
 
 
-class _BadRowError(Exception):
-    """What is wrong with one line; the reader adds which line it is."""
+class BadLineError(Exception):
+    """What is wrong with one line; who reads them adds which line it is."""
 
 
 def read_metadata(
@@ -70,12 +70,12 @@ def read_metadata(
     for line in lines:
         try:
             if line.reason:
-                raise _BadRowError(line.reason)
+                raise BadLineError(line.reason)
             row = read_row(line.text)
             identity = row[id_column] = row[id_column].strip() if trim else row[id_column]
             if not identity or identity.isspace():
-                raise _BadRowError(f"no {id_column}")
-        except _BadRowError as error:
+                raise BadLineError(f"no {id_column}")
+        except BadLineError as error:
             yield MetadataLine(line.number, None, str(error))
             continue
         again = (
@@ -86,24 +86,11 @@ def read_metadata(
 
 
 def _typed_row_reader(header: str, id_column: IdColumn, path: Path) -> ReadRow:
-    split = _by_tabs
-    for delimiter in () if id_column in _names(_by_tabs(header)) else _CSV_DELIMITERS:
-        by_delimiter = partial(_by_csv, delimiter)
-        with suppress(_BadRowError):
-            if id_column in _names(by_delimiter(header)):
-                split = by_delimiter
-                break
-    columns = [name.strip().partition(":")[::2] for name in split(header)]
-    remedy = f"call the column that identifies its rows {id_column}"
-    id_at = column_index([name for name, _ in columns], id_column, str(path), remedy)
+    columns, split = header_reader(header, id_column, path)
+    id_at = [name for name, _ in columns].index(id_column)
 
     def read(line: str) -> dict[str, Any]:
         fields = split(line)
-        if not any(fields[len(columns) :]):
-            # As of records: some writers end lines in delimiters that the header does not have.
-            del fields[len(columns) :]
-        if len(fields) != len(columns):
-            raise _BadRowError(f"{len(fields)} fields where {len(columns)} were expected")
         row = _empty_row(id_column, fields[id_at])
         for (name, kind), text in zip(columns, fields, strict=True):
             if name != id_column and text:
@@ -111,6 +98,41 @@ def _typed_row_reader(header: str, id_column: IdColumn, path: Path) -> ReadRow:
         return row
 
     return read
+
+
+def header_reader(
+    header: str, id_column: str, path: Path
+) -> tuple[list[tuple[str, str]], Callable[[str], list[str]]]:
+    """The columns below a header, by name and type, and what splits a line into their fields.
+
+    The delimiter, a tab, comma or semicolon, is the one by which ``id_column`` is a column.  The
+    second value raises :class:`BadLineError` of a line that has other fields.
+
+    Raises:
+        HourglassError: no column, or more than one, is called ``id_column``.
+    """
+    split = _by_tabs
+    for delimiter in () if id_column in _names(_by_tabs(header)) else _CSV_DELIMITERS:
+        by_delimiter = partial(_by_csv, delimiter)
+        with suppress(BadLineError):
+            if id_column in _names(by_delimiter(header)):
+                split = by_delimiter
+                break
+    typed = [name.strip().partition(":") for name in split(header)]
+    columns = [(name, kind) for name, _, kind in typed]
+    remedy = f"call the column that identifies its rows {id_column}"
+    column_index([name for name, _ in columns], id_column, str(path), remedy)
+
+    def fields_of(line: str) -> list[str]:
+        fields = split(line)
+        if not any(fields[len(columns) :]):
+            # As of records: some writers end lines in delimiters that the header does not have.
+            del fields[len(columns) :]
+        if len(fields) != len(columns):
+            raise BadLineError(f"{len(fields)} fields where {len(columns)} were expected")
+        return fields
+
+    return columns, fields_of
 
 
 def _by_tabs(line: str) -> list[str]:
@@ -122,7 +144,7 @@ def _by_csv(delimiter: str, line: str) -> list[str]:
     try:
         return next(csv.reader([line], delimiter=delimiter, strict=True), [""])
     except csv.Error as error:
-        raise _BadRowError(f"not a line of a CSV file: {error}") from error
+        raise BadLineError(f"not a line of a CSV file: {error}") from error
 
 
 def _names(columns: list[str]) -> list[str]:
@@ -135,7 +157,7 @@ def _add_typed(row: dict[str, Any], name: str, kind: str, text: str) -> None:
         if number is not None:
             row["numbers"][name] = number
         elif kind == "float":
-            raise _BadRowError(f"{name} = {text!r} is not a finite number")
+            raise BadLineError(f"{name} = {text!r} is not a finite number")
     elif kind == "token_seq" and "title" in name:
         row["text"] = text
     elif kind == "token_seq":
@@ -145,18 +167,10 @@ def _add_typed(row: dict[str, Any], name: str, kind: str, text: str) -> None:
 
 
 def _json_row_reader(id_column: IdColumn, trim: bool) -> ReadRow:
-    decode = json_decoder().decode
+    read_object = json_line_reader(_JSON_KEYS | {id_column})
 
     def read(line: str) -> dict[str, Any]:
-        try:
-            content = decode(line)
-        except (ValueError, RecursionError) as error:
-            raise _BadRowError("not valid JSON") from error
-        if not isinstance(content, dict):
-            raise _BadRowError("not a JSON object")
-        unknown = sorted(content.keys() - _JSON_KEYS - {id_column})
-        if unknown:
-            raise _BadRowError(f"unknown key {unknown[0]!r}")
+        content = read_object(line)
         if trim and isinstance(identity := content.get(id_column), NumberText):
             content[id_column] = number_text(identity)
         return _json_row(content, id_column)
@@ -164,35 +178,55 @@ def _json_row_reader(id_column: IdColumn, trim: bool) -> ReadRow:
     return read
 
 
+def json_line_reader(keys: frozenset[str]) -> Callable[[str], dict[str, Any]]:
+    """What reads a line that is a JSON object with none but these keys, or raises its fault."""
+    decode = json_decoder().decode
+
+    def read(line: str) -> dict[str, Any]:
+        try:
+            content = decode(line)
+        except (ValueError, RecursionError) as error:
+            raise BadLineError("not valid JSON") from error
+        if not isinstance(content, dict):
+            raise BadLineError("not a JSON object")
+        unknown = sorted(content.keys() - keys)
+        if unknown:
+            raise BadLineError(f"unknown key {unknown[0]!r}")
+        return content
+
+    return read
+
+
 def _json_row(content: dict[str, Any], id_column: IdColumn) -> dict[str, Any]:
-    row = _empty_row(id_column, _text(content.get(id_column, ""), id_column))
+    row = _empty_row(id_column, plain_text(content.get(id_column, ""), id_column))
     categories, numbers = content.get("categories") or [], content.get("numbers") or {}
     if not isinstance(categories, list) or not isinstance(numbers, dict):
-        raise _BadRowError("categories must be a list and numbers an object")
-    row["categories"] = [_text(category, "categories") for category in categories]
+        raise BadLineError("categories must be a list and numbers an object")
+    row["categories"] = [plain_text(category, "categories") for category in categories]
     for name, value in numbers.items():
         if value is None:
             continue
         number = None if isinstance(value, bool) else read_number(str(value))
         if number is None:
-            raise _BadRowError(f"numbers.{name} = {value!r} is not a finite number")
-        row["numbers"][_text(name, "numbers")] = number
+            raise BadLineError(f"numbers.{name} = {value!r} is not a finite number")
+        row["numbers"][plain_text(name, "numbers")] = number
     if content.get("text") is not None:
-        row["text"] = _text(content["text"], "text")
+        row["text"] = plain_text(content["text"], "text")
     for key in ("available_from", "available_to"):
         if content.get(key) is not None:
-            time_us = read_iso8601(_text(content[key], key))
+            time_us = read_iso8601(plain_text(content[key], key))
             if isinstance(time_us, Refusal):
-                raise _BadRowError(f"{key} = {content[key]!r} is not an ISO 8601 time")
+                raise BadLineError(f"{key} = {content[key]!r} is not an ISO 8601 time")
             row[key] = _EPOCH + timedelta(microseconds=time_us)
     return row
 
 
-def _text(value: object, key: str) -> str:
+def plain_text(value: object, key: str) -> str:
+    """A text or number of JSON as it is written; raises the fault of anything else."""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise _BadRowError(f"{key} = {value!r} is not a text")
+        raise BadLineError(f"{key} = {value!r} is not a text")
     if not is_storable(str(value)):
-        raise _BadRowError(f"{key} holds a NUL or half a surrogate pair")
+        raise BadLineError(f"{key} holds a NUL or half a surrogate pair")
     return str(value)
 
 

@@ -80,7 +80,7 @@ def read_lines(
         if isinstance(block, Line):
             yield block
         else:
-            yield from _split(block, name, max_record_chars)
+            yield from lines_of_block(block, name, max_record_chars)
 
 
 def read_blocks(
@@ -196,7 +196,8 @@ def _block(number: int, content: bytes, encoding: str, first: bool) -> Block:
     return Block(number + 1, content.replace(b"\r\n", b"\n"))
 
 
-def _split(block: Block, encoding: str, most_chars: int) -> Iterator[Line]:
+def lines_of_block(block: Block, encoding: str, most_chars: int) -> Iterator[Line]:
+    """The lines of a block that are not blank; ``encoding`` is :func:`line_encoding`'s name."""
     # Lines are found by what is in them: a file may hold a thousand empty ones for each byte.
     number, end = block.number, 0
     for match in _NOT_EMPTY.finditer(block.content):

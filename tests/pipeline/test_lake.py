@@ -347,7 +347,7 @@ def test_a_first_step_that_was_killed_leaves_an_empty_lake(lake: Lake) -> None:
 
 
 def test_every_table_that_a_step_fills_can_be_taken_back() -> None:
-    alone = {"filled_hours", "items", "users", "recommendations"}
+    alone = {"filled_hours", "items", "users", "people", "recommendations"}
     assert {spec.name for spec in STEP_TABLES} | alone == {spec.name for spec in ALL_TABLES}
     assert not {spec.name for spec in STEP_TABLES} & alone
 

@@ -328,5 +328,5 @@ def test_what_is_left_out_ends_the_command_with_its_reasons() -> None:
     assert str(caught.value) == (
         "2 files left out, all others were taken in; a: x; b: y; "
         "1 file in quarantine as a whole; c: z; "
-        "not taken in of items and users: line 0; line 1; line 2; line 3; line 4; 2 more"
+        "not taken in of items, users and people: line 0; line 1; line 2; line 3; line 4; 2 more"
     )

@@ -38,10 +38,11 @@ def take_in(ctx: CommandContext, steps: Steps) -> list[Hour]:
 
 
 def metadata_step(ctx: CommandContext) -> StepResult[LoadedMetadata]:
-    """Load the tables of items and users anew whose files changed."""
+    """Load the tables of items, users and people anew whose files changed."""
     with ctx.writing():
         loaded = load_metadata(ctx.lake, ctx.settings)
     rows = ", ".join(f"{n:,} {what}" for what, n in loaded.rows.items()) or "none"
+    rows = "; ".join([rows, *loaded.notes])
     line = "; left out: ".join([rows, *loaded.faults, *loaded.former_faults])
     return StepResult(loaded, line, asdict(loaded))
 
