@@ -73,7 +73,9 @@ class Shelf:
     def staging(self, spec: TableSpec) -> str:
         return str(self.warehouse / spec.name)
 
-    def files(self, spec: TableSpec, hours: Hours) -> list[HourFile]:
+    def files(self, spec: TableSpec, hours: Hours | None = None) -> list[HourFile]:
+        if hours is None:
+            return [file for files in self.tables[spec.name].values() for file in files]
         return [file for hour in every(hours) for file in self.tables[spec.name].get(hour, [])]
 
     def replace(self, spec: TableSpec, hours: Hours, files: Sequence[HourFile], _: object) -> None:

@@ -31,7 +31,7 @@ from pipeline.sources.lines import (
     lines_of_block,
     read_blocks,
 )
-from pipeline.sources.times import NO_TIME, local_zone, read_iso8601, time_reader
+from pipeline.sources.times import NOT_ISO, OUT_OF_RANGE, local_zone, read_iso8601, time_reader
 
 #: A record: in event time (microseconds) an id is a person, or no person any more (null).
 #: ``told_us`` is when that was said, the least number where nobody knows; ``file`` is the number
@@ -184,7 +184,8 @@ class RecordReader:
             in_iso = read_iso8601(text.strip(), self._local)
             if isinstance(in_iso, Refusal):
                 reason = time_us.reason.replace("event_time", f"{name} = {text[:64]!r}", 1)
-                raise BadLineError(f"no {name}" if time_us == NO_TIME else reason)
+                beside = "" if time_us in (NOT_ISO, OUT_OF_RANGE) else ", nor an ISO 8601 time"
+                raise BadLineError(f"{reason}{beside}")
             time_us = in_iso
         return time_us
 
