@@ -35,11 +35,11 @@ def as_persons(events: pa.Table, people: tuple[str, ...]) -> pa.Table:
     ids, persons = events["user_id"], intervals.persons
     if persons is None:
         raise ValueError("the intervals of people name no persons")
-    mask = pa.array(is_person)
-    names = persons.take(pa.array(index[is_person]))
-    columns = {"user_id": pc.replace_with_mask(ids.combine_chunks(), mask, names)}
+    names = persons.take(pa.array(index, mask=~is_person)).cast(ids.type)
+    columns = {"user_id": pc.coalesce(names, ids)}
     if "anonymous_id" in events.column_names:
-        columns["anonymous_id"] = pc.if_else(mask, ids, pa.scalar(None, pa.string()))
+        log_ids = pc.if_else(pa.array(is_person), ids, pa.scalar(None, ids.type))
+        columns["anonymous_id"] = log_ids.cast(pa.string())
     for name, values in columns.items():
         events = events.set_column(events.column_names.index(name), name, values)
     return events

@@ -164,16 +164,19 @@ def _events_of(
 ) -> Iterator[tuple[pa.ChunkedArray, Ints]]:
     """Ids and times of the files' events, some at once; hours that are touched by then are not."""
     waiting: list[pa.Table] = []
+    waiting_rows = 0
     for file in files:
         if file.hour in touched:
             continue
         for rows in read_in_batches(file.path, ("user_id", "event_time"), _EVENTS_AT_ONCE):
             waiting.append(rows)
-            if sum(table.num_rows for table in waiting) >= _EVENTS_AT_ONCE:
-                yield _ids_and_times(waiting)
-                waiting = []
-                if file.hour in touched:
-                    break
+            waiting_rows += rows.num_rows
+            if waiting_rows < _EVENTS_AT_ONCE:
+                continue
+            yield _ids_and_times(waiting)
+            waiting, waiting_rows = [], 0
+            if file.hour in touched:
+                break
     if waiting:
         yield _ids_and_times(waiting)
 
