@@ -268,6 +268,17 @@ def test_an_empty_file_withdraws_all_and_says_so(site: Site) -> None:
     assert site.people() == []
 
 
+def test_the_file_in_the_docs_is_one(site: Site) -> None:
+    page = Path(__file__).parents[2] / "docs" / "raw-logs.md"
+    text = page.read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
+    assert site.load(text).faults == ()
+    assert [row[:2] for row in site.people()] == [
+        ("cookie-81f3", "anna"),
+        ("tablet-22", "anna"),
+        ("till-7", "anna"),
+    ]
+
+
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with settings for a small log and its people; commands run in it."""

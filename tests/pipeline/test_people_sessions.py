@@ -17,6 +17,7 @@ from test_ingest_killed import dying_after
 from test_people import Record, person_of
 from test_sessionize import at, hours, random_log
 
+from pipeline.dataset.build import freeze
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
@@ -36,7 +37,9 @@ from pipeline.sessions import compute_range, people
 from pipeline.sessions import sessionize as sessionize_module
 from pipeline.sessions.backfill import plan_backfill
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
+from pipeline.settings.settings import DatasetSettings
 from pipeline.spark.compute import Compute
+from training.data.reader import read_dataset
 
 SPAN_H = 14
 EVERY = hours(0, SPAN_H)
@@ -507,6 +510,30 @@ def test_rows_of_an_earlier_version_have_no_column_for_it(
         "cookie 1:10:00": {None},
         "other 5:10:00": {None},
     }
+
+
+def test_data_sets_learn_from_persons_and_have_another_name_then(tmp_path: Path) -> None:
+    log = PeopleLog(tmp_path)
+    every_event = DatasetSettings(min_item_events=1, min_session_events=1)
+    log.settings = log.settings.model_copy(update={"dataset": every_event})
+    clicks = [
+        at(f"{h}:{m}:00", user) for h in (1, 3, 5) for m, user in ((10, "cookie"), (20, "anna"))
+    ]
+    log.arrive([*clicks, at("2:00:00", "bea"), at("2:10:00", "bea")])
+    log.fill()
+    before = freeze(NO_SPARK, log.lake, log.settings, DAY + 8)
+    assert set(read_dataset(before).histories.user_ids) == {"cookie", "anna", "bea"}
+    log.tell([Record("cookie", "anna", us("3:00"))])
+    log.fill()
+    after = freeze(NO_SPARK, log.lake, log.settings, DAY + 8)
+    assert after.name != before.name
+    histories = read_dataset(after).histories
+    lengths = dict(zip(histories.user_ids, histories.lengths.tolist(), strict=True))
+    assert lengths == {"anna": 5, "bea": 2, "cookie": 1}
+    # Withdrawn, it is the data set of before again.
+    log.tell([Record("cookie", None, us("3:00"), None, 1)])
+    log.fill()
+    assert freeze(NO_SPARK, log.lake, log.settings, DAY + 8).name == before.name
 
 
 @pytest.mark.nightly
