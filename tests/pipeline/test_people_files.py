@@ -14,7 +14,9 @@ from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import PEOPLE
 from pipeline.settings.settings import Settings, SourceSettings
+from pipeline.workspace import CommandContext
 from training.cli.main import run
+from training.steps.take_in import metadata_step
 
 MARCH = datetime(2024, 3, 1, tzinfo=UTC)
 HEADER = "anonymous_id,person_id"
@@ -266,6 +268,18 @@ def test_an_empty_file_withdraws_all_and_says_so(site: Site) -> None:
         "0 hours stale"
     )
     assert site.people() == []
+
+
+def test_the_step_of_the_loop_says_what_changed_and_what_was_left_out(site: Site) -> None:
+    ctx = CommandContext(site.settings, MARCH)
+    site.path.write_text(f"{HEADER}\na,p\n,q\n")
+    changed = (
+        "people: 1 interval in which an id is a person, 0 before; 1 id changed, which makes "
+        "0 hours stale"
+    )
+    left_out = f"left out: {site.path}: line 3: no anonymous_id"
+    assert metadata_step(ctx).line == f"none; {changed}; {left_out}"
+    assert metadata_step(ctx).line == f"none; {left_out}"
 
 
 def test_the_file_in_the_docs_is_one(site: Site) -> None:

@@ -17,11 +17,13 @@ from test_ingest_killed import dying_after
 from test_people import Record, person_of
 from test_sessionize import at, hours, random_log
 
+from pipeline.adopt.accept_commits import accept
 from pipeline.dataset.build import freeze
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
 from pipeline.ingest.people import changes
+from pipeline.lake import catalog
 from pipeline.lake.stale_hours import PEOPLE_CHANGED, filled_state, stale_hours, why_stale
 from pipeline.lake.stale_hours import rules_digest as rules_of
 from pipeline.lake.steps import SESSIONIZE
@@ -427,8 +429,6 @@ def test_marks_hold_although_all_before_was_found_right(log: PeopleLog) -> None:
 def test_what_another_program_does_to_the_table_makes_its_hours_stale_once_it_stands(
     log: PeopleLog,
 ) -> None:
-    from pipeline.adopt.accept_commits import accept
-
     log.arrive([at("1:10:00", "cookie"), at("5:20:00", "bea"), at("8:00:00", "other")])
     log.tell([Record("cookie", "anna"), Record("bea", "anna")])
     log.fill()
@@ -488,8 +488,6 @@ def test_rows_of_an_earlier_version_have_no_column_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their tables get it with the first commit, and their digests stand."""
-    import pipeline.lake.catalog as catalog_module
-
     former = tuple(
         replace(
             spec,
@@ -497,10 +495,10 @@ def test_rows_of_an_earlier_version_have_no_column_for_it(
         )
         if spec in (SESSIONS, OPEN_SESSIONS)
         else spec
-        for spec in catalog_module.ALL_TABLES
+        for spec in catalog.ALL_TABLES
     )
     with monkeypatch.context() as patch:
-        patch.setattr(catalog_module, "ALL_TABLES", former)
+        patch.setattr(catalog, "ALL_TABLES", former)
         log = PeopleLog(tmp_path)
         assert "anonymous_id" not in log.lake.table(SESSIONS).schema().column_names
     log.arrive([at("1:10:00", "cookie"), at("5:10:00", "other")])

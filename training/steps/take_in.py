@@ -12,6 +12,7 @@ from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
 from pipeline.ingest.summary import and_ignored
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST
+from pipeline.lake.tables import PEOPLE
 from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
 from training.steps.result import StepResult, Steps
@@ -41,8 +42,8 @@ def metadata_step(ctx: CommandContext) -> StepResult[LoadedMetadata]:
     """Load the tables of items, users and people anew whose files changed."""
     with ctx.writing():
         loaded = load_metadata(ctx.lake, ctx.settings)
-    rows = ", ".join(f"{n:,} {what}" for what, n in loaded.rows.items()) or "none"
-    rows = "; ".join([rows, *loaded.notes])
+    counts = [f"{n:,} {what}" for what, n in loaded.rows.items() if what != PEOPLE.name]
+    rows = "; ".join([", ".join(counts) or "none", *loaded.notes])
     line = "; left out: ".join([rows, *loaded.faults, *loaded.former_faults])
     return StepResult(loaded, line, asdict(loaded))
 
