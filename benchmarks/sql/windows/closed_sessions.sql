@@ -15,6 +15,7 @@ SELECT
     context,
     event_key,
     dwell_s,
-    CAST(NULL AS INT) AS tie_rank
+    CAST(NULL AS INT) AS tie_rank,
+    CAST(NULL AS STRING) AS anonymous_id
 FROM placed
 WHERE close_hour >= TIMESTAMP_MICROS(:first_us) AND close_hour < TIMESTAMP_MICROS(:stop_us)

@@ -16,7 +16,8 @@ SELECT
     context,
     event_key,
     chain_start,
-    CAST(NULL AS INT) AS tie_rank
+    CAST(NULL AS INT) AS tie_rank,
+    CAST(NULL AS STRING) AS anonymous_id
 FROM placed
     LATERAL VIEW EXPLODE(
         IF(
