@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterable
 from dataclasses import replace
@@ -43,6 +44,7 @@ from pipeline.settings.settings import DatasetSettings
 from pipeline.spark.compute import Compute
 from training.data.reader import read_dataset
 
+HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "5"))
 SPAN_H = 14
 EVERY = hours(0, SPAN_H)
 
@@ -308,7 +310,7 @@ def random_people(rng: random.Random, users: list[str], n: int) -> list[Record]:
     return records
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(HISTORIES))
 def test_whatever_comes_when_it_ends_as_if_everything_had_been_there(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
