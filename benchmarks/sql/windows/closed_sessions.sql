@@ -16,6 +16,7 @@ SELECT
     event_key,
     dwell_s,
     CAST(NULL AS INT) AS tie_rank,
+    CAST(NULL AS BOOLEAN) AS is_robot,
     CAST(NULL AS STRING) AS anonymous_id
 FROM placed
 WHERE close_hour >= TIMESTAMP_MICROS(:first_us) AND close_hour < TIMESTAMP_MICROS(:stop_us)

@@ -17,7 +17,9 @@ SELECT
     event_key,
     chain_start,
     CAST(NULL AS INT) AS tie_rank,
-    CAST(NULL AS STRING) AS anonymous_id
+    CAST(NULL AS BOOLEAN) AS is_robot,
+    CAST(NULL AS STRING) AS anonymous_id,
+    CAST(NULL AS TIMESTAMP) AS passive_until
 FROM placed
     LATERAL VIEW EXPLODE(
         IF(
