@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,7 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.tables import LATE_RANGES, QUARANTINE
 from pipeline.settings.settings import Settings
 from pipeline.sources import ParsedEvent, Parser, Source
+from pipeline.sources.base import events_of
 from pipeline.sources.lines import UnreadableFileError
 
 RangesUs = dict[str, list[tuple[int, int]]]
@@ -73,7 +75,7 @@ def files_too_late(
         file = landing.get(name)
         parse = _parser_of(name, file, settings, source)
         if parse is not None:
-            events = map(parse, raws[name])
+            events = chain.from_iterable(events_of(parse(raw)) for raw in raws[name])
             if not any(
                 isinstance(event, ParsedEvent) and first_us <= event.event_time_us < stop_us
                 for event in events

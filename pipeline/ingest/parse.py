@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +18,10 @@ from pipeline.sources.base import (
     STRAY_RETURN,
     HeaderError,
     Ignored,
+    Parsed,
     ParsedEvent,
     Parser,
+    Record,
     Refusal,
     Source,
     UnreadableHeaderError,
@@ -29,6 +31,7 @@ from pipeline.sources.lines import Line, UnreadableFileError, read_lines
 from pipeline.sources.tables.reading import TableLine, TableReading
 from pipeline.sources.tables.source import TableSource
 
+TOO_MANY_ELEMENTS = Refusal("its elements hold more than ingest.max_expansion allows")
 TOO_LATE = "event_time is more than ingest.max_lateness before the file's arrival"
 
 #: Size of a key that is made of what a record says.
@@ -117,7 +120,7 @@ class LineRows:
 
     def __init__(
         self,
-        parse: Callable[[Any], ParsedEvent | Refusal | Ignored],
+        parse: Callable[[Any], Parsed],
         source_file: str,
         arrival: Hour,
         bounds: Bounds,
@@ -126,6 +129,7 @@ class LineRows:
         self._parse, self._source_file, self._bounds = parse, source_file, bounds
         self._arrival_us = arrival.index * US_PER_HOUR
         self._max_id_chars = rules.max_id_chars
+        self._max_chars_of_line = rules.max_record_chars * rules.max_expansion
         self._earliest_us = Hour.parse(rules.earliest).index * US_PER_HOUR
         self._records = self._late = self._unreadable = 0
         self._last_reason: str | None = None
@@ -138,18 +142,41 @@ class LineRows:
     def rows(self, lines: Iterable[Line] | Iterable[TableLine]) -> Iterator[tuple[Any, ...]]:
         """The rows of lines, but for those that are ignored."""
         for line in lines:
-            row = self.row(line)
-            if row is not None:
-                yield row
+            parsed = Refusal(line.reason) if line.reason else self._parse(line)
+            if isinstance(parsed, list) and self._is_too_much(parsed, line):
+                parsed = TOO_MANY_ELEMENTS
+            if not isinstance(parsed, list):
+                row = self._row(parsed, line.number, line)
+                if line.reason or parsed == STRAY_RETURN:
+                    self._unreadable += 1
+                    self._last_reason = line.reason or STRAY_RETURN.reason
+                if row is not None:
+                    yield row
+                continue
+            for record in parsed:
+                row = self._row(record.event, line.number, record)
+                if row is not None:
+                    yield row
 
-    def row(self, line: Line | TableLine) -> tuple[Any, ...] | None:
-        """The row of a line; None where it is ignored."""
+    def _is_too_much(self, records: list[Record], line: Line | TableLine) -> bool:
+        """Whether the records of a line hold so much more than it that it is made to fill tables.
+
+        Each has all of the line that is not of another one's.
+        """
+        if len(records) * len(line.text) <= self._max_chars_of_line:
+            return False
+        chars = accumulate(len(record.text) for record in records)
+        return any(total > self._max_chars_of_line for total in chars)
+
+    def _row(
+        self,
+        event: ParsedEvent | Refusal | Ignored,
+        number: int,
+        record: Line | TableLine | Record,
+    ) -> tuple[Any, ...] | None:
+        """The row of a record; None where it is ignored."""
         bounds = self._bounds
         self._records += 1
-        event = Refusal(line.reason) if line.reason else self._parse(line)
-        if line.reason or event == STRAY_RETURN:
-            self._unreadable += 1
-            self._last_reason = line.reason or STRAY_RETURN.reason
         if isinstance(event, Ignored):
             self._tally.ignored[event.rule] += 1
             return None
@@ -158,8 +185,8 @@ class LineRows:
         if isinstance(event, Refusal):
             return (
                 "refused", self._arrival_us, None, None, None, event.event_type, *(None,) * 4,
-                self._source_file, line.number,
-                event.reason, line.text, None, None, None,
+                self._source_file, number,
+                event.reason, record.text, None, None, None,
             )  # fmt: skip
         if bounds.timely_us is not None and event.event_time_us < bounds.timely_us:
             self._late += 1
@@ -169,7 +196,7 @@ class LineRows:
             "event", event.event_time_us // US_PER_HOUR * US_PER_HOUR, event.event_time_us,
             event.user_id, event.item_id, event.event_type, event.value, event.given_session,
             sorted(event.context.items()), event.event_key or content_key(event),
-            self._source_file, line.number, None, None, None, None, None,
+            self._source_file, number, None, None, None, None, None,
         )  # fmt: skip
 
     def end(self, fault: str | None) -> tuple[Any, ...]:
@@ -185,14 +212,24 @@ class LineRows:
 class _Records(NamedTuple):
     """What reads the records of a file, these, and what is wrong with the file as a whole."""
 
-    parse: Callable[[Any], ParsedEvent | Refusal | Ignored]
+    parse: Callable[[Any], Parsed]
     lines: Iterator[Line] | Iterator[TableLine]
     fault: str | None = None
 
 
 def _of_text(lines: Iterator[Line], source: Source, source_file: str) -> _Records:
     parse, lines, fault = _after_header(lines, source, source_file)
+    if not source.lines_stand_alone:
+        lines = _shown(lines, parse)
     return _Records(lambda line: parse(line.text), lines, fault)
+
+
+def _shown(lines: Iterator[Line], parse: Parser) -> Iterator[Line]:
+    """The same lines; the parser sees those too that are refused unread."""
+    for line in lines:
+        if line.reason:
+            parse(line.text)
+        yield line
 
 
 def _of_table(table: TableReading) -> _Records:

@@ -174,9 +174,9 @@ class SourceSettings(Section):
     event_types: tuple[str, ...] = Field((), description="the known types; empty accepts any")
     explode: str | None = Field(
         None,
-        description="of parquet, orc and avro: dotted path of a list, each element of which is a "
-        "record; columns.item_id may be items.id then. A list that is empty is one record without "
-        "an element; an event_key from outside the list gets the element's number",
+        description="of json_lines, parquet, orc and avro: dotted path of a list, each element of "
+        "which is a record; columns.item_id may be items.id then. A list that is empty is one "
+        "record without an element; an event_key from outside the list gets the element's number",
         json_schema_extra=as_before(None),
     )
     nothing: tuple[NothingText, ...] = Field(

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.settings.settings import SourceSettings
 from pipeline.sources import access_log
-from pipeline.sources.base import Ignored, ParsedEvent, Parser, Refusal, Source
+from pipeline.sources.base import Ignored, Parsed, ParsedEvent, Parser, Record, Refusal, Source
 from pipeline.sources.delimited import GENERIC, DelimitedSource
 from pipeline.sources.field_rules import field_rules_of
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.known_logs import KNOWN_LOGS
 from pipeline.sources.tables.source import FORMATS, TableSource
 
-__all__ = ["SOURCE_NAMES", "Ignored", "ParsedEvent", "Parser", "Refusal", "Source", "source_for"]
+__all__ = [
+    "SOURCE_NAMES",
+    "Ignored",
+    "Parsed",
+    "ParsedEvent",
+    "Parser",
+    "Record",
+    "Refusal",
+    "Source",
+    "source_for",
+]
 
 
 def _delimited(settings: SourceSettings, pattern: str) -> Source:
@@ -45,11 +56,12 @@ def _json_lines(settings: SourceSettings, pattern: str) -> JsonLinesSource:
         default_event_type=settings.default_event_type,
         event_types=settings.event_types,
         field_rules=field_rules_of(settings),
+        explode=settings.explode,
     )
 
 
 def _table(settings: SourceSettings, pattern: str) -> Source:
-    records = _json_lines(settings, pattern)
+    records = replace(_json_lines(settings, pattern), explode=None)
     return TableSource(settings.name, pattern, records, settings.name, settings.explode)
 
 
@@ -66,15 +78,15 @@ _DESCRIPTION = (
     "time_unit",
     "timezone",
 )
-_LINES_HAVE_NONE = ("explode",)
-_JSON_HAS_NONE = (*_LINES_HAVE_NONE, "delimiter", "field_names", "header", "quote")
+_DELIMITED_HAS_NONE = ("explode",)
+_JSON_HAS_NONE = ("delimiter", "field_names", "header", "quote")
 _TABLES_HAVE_NONE = ("delimiter", "encoding", "field_names", "header", "quote")
 # They describe nothing themselves: their settings do.
 _GENERIC = frozenset({GENERIC, "json_lines", *FORMATS})
 
 # name -> how it is built, its default pattern, the settings that it fixes itself
 _SOURCES: dict[str, tuple[Callable[[SourceSettings, str], Source], str, tuple[str, ...]]] = {
-    GENERIC: (_delimited, "**/*", _LINES_HAVE_NONE),
+    GENERIC: (_delimited, "**/*", _DELIMITED_HAS_NONE),
     "json_lines": (_json_lines, "**/*", _JSON_HAS_NONE),
     **dict.fromkeys(FORMATS, (_table, "**/*", _TABLES_HAVE_NONE)),
     access_log.NAME: (access_log.source, access_log.PATTERN, _DESCRIPTION),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
@@ -113,6 +113,7 @@ class CommonLogSource:
     has_header: bool = False
     has_keys: bool = False
     field_rules: FieldRules = NO_RULES
+    lines_stand_alone: ClassVar[bool] = True
 
     def parser(self, header_line: str | None, file_name: str) -> Parser:  # noqa: ARG002 - no header
         """See :meth:`pipeline.sources.base.Source.parser`."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import unquote
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
@@ -14,6 +15,8 @@ from pipeline.sources.columns.types import ReadColumns
 from pipeline.sources.field_rules import FieldRules
 
 _HOUR_FOLDER = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
+# What Hive calls a folder whose column is null.
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 class ParsedEvent(NamedTuple):
@@ -70,7 +73,35 @@ class Ignored(NamedTuple):
     rule: str
 
 
-Parser = Callable[[str], ParsedEvent | Refusal | Ignored]
+class Record:
+    """A record of a line that has several, or none that can be read without the lines before.
+
+    ``event`` is what becomes of it.  ``text`` is what quarantine keeps of it: read again, alone, it
+    is this record, and no other one of its line has the same.
+    """
+
+    __slots__ = ("_text", "event")
+
+    def __init__(self, event: ParsedEvent | Refusal | Ignored, text: Callable[[], str]) -> None:
+        self.event = event
+        # Made when it is asked for: few records are refused.
+        self._text = text
+
+    @property
+    def text(self) -> str:
+        """The record as a line of its own."""
+        return self._text()
+
+
+#: What becomes of a line: it is a record, or has some, or none.
+Parsed = ParsedEvent | Refusal | Ignored | list[Record]
+Parser = Callable[[str], Parsed]
+
+
+def events_of(parsed: Parsed) -> list[ParsedEvent | Refusal | Ignored]:
+    """What becomes of each record of a line."""
+    return [record.event for record in parsed] if isinstance(parsed, list) else [parsed]
+
 
 STRAY_RETURN = Refusal("holds a carriage return")
 
@@ -93,6 +124,14 @@ class Source(Protocol):
     @property
     def has_keys(self) -> bool:
         """Whether records have a field that is their ``event_key``."""
+
+    @property
+    def lines_stand_alone(self) -> bool:
+        """Whether what a line becomes is told by the line and the header alone.
+
+        Where it is not, a parser is given all lines of a file in their order, those that cannot be
+        read too, and no file may be cut.
+        """
 
     def parser(self, header_line: str | None, file_name: str) -> Parser:
         """A function that reads the lines of one file and never raises on one.
@@ -158,6 +197,29 @@ def hour_of_folder(file_name: str) -> Hour | None:
         if _HOUR_FOLDER.fullmatch(folder):
             return hour_or_none(folder)
     return None
+
+
+def folder_columns(file_name: str) -> dict[str, str]:
+    """The columns that the folders of a file's path name, as Hive has them; of two the inner one.
+
+    ``event_date=2024-01-05/country=de/part-0`` has two.  Names and values are as in a URL
+    (``a%2Fb`` is ``a/b``); "" is nothing.
+    """
+    columns = {}
+    for folder in file_name.split("/")[:-1]:
+        name, equals, value = folder.partition("=")
+        if name and equals:
+            columns[_decoded(name)] = "" if value == _NO_VALUE else _decoded(value)
+    return columns
+
+
+def _decoded(text: str) -> str:
+    """The text that a part of a URL stands for; the part itself where no table can hold that."""
+    try:
+        decoded = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return text
+    return text if "\0" in decoded else decoded
 
 
 def hour_or_none(text: str) -> Hour | None:

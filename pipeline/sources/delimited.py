@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, ClassVar
+
+import pyarrow as pa
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
@@ -19,13 +21,14 @@ from pipeline.sources.base import (
     Parser,
     Refusal,
     UnreadableHeaderError,
+    folder_columns,
     hour_of_folder,
     refuse_all,
     rules_of,
 )
 from pipeline.sources.columns.delimited import DelimitedColumns, can_delimit
 from pipeline.sources.columns.fields import event_maker
-from pipeline.sources.columns.types import ReadColumns
+from pipeline.sources.columns.types import EventColumns, LineBlock, ReadColumns, TextColumns
 from pipeline.sources.field_rules import NO_RULES, FieldRules
 from pipeline.sources.fields import (
     UNIX_EPOCH,
@@ -84,6 +87,7 @@ class DelimitedSource:
     default_event_type: str = "view"
     event_types: tuple[str, ...] = ()
     field_rules: FieldRules = NO_RULES
+    lines_stand_alone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.has_header and not self.field_names:
@@ -117,23 +121,55 @@ class DelimitedSource:
             names = self._names(header_line, file_name)
             if names is None:
                 return None
-            split = DelimitedColumns(
-                self.delimiter,
-                self.quote,
-                len(names),
-                {f: self._index(names, f, column, file_name) for f, column in fields.items()},
-                {
-                    name: self._index(names, f"context.{name}", column, file_name)
-                    for name, column in self.columns.context.items()
-                },
-                {
-                    column: column_index(names, column, file_name, _IGNORED_BY)
-                    for column in self.field_rules.ignored_by
-                },
-            )
+            folder = _only_in_folders(file_name, names)
+            all_names = [*names, *folder]
+            context = self.columns.context
+            ruled = self.field_rules.ignored_by
+            fields_at = {f: self._index(all_names, f, at, file_name) for f, at in fields.items()}
+            context_at = {
+                name: self._index(all_names, f"context.{name}", column, file_name)
+                for name, column in context.items()
+            }
+            ruled_at = {
+                column: column_index(all_names, column, file_name, _IGNORED_BY) for column in ruled
+            }
         except (HeaderError, UnreadableHeaderError):
             return None
-        return lambda block: make(split(block))
+        width, texts = len(names), list(folder.values())
+        split = DelimitedColumns(
+            self.delimiter,
+            self.quote,
+            width,
+            *(
+                {name: at for name, at in places.items() if at < width}
+                for places in (fields_at, context_at, ruled_at)
+            ),
+        )
+        if max((*fields_at.values(), *context_at.values(), *ruled_at.values())) < width:
+            return lambda block: make(split(block))
+
+        def with_folders(
+            columns: dict[str, pa.Array], places: Mapping[str, int], n: int
+        ) -> dict[str, pa.Array]:
+            return columns | {
+                name: pa.repeat(pa.scalar(texts[at - width], pa.string()), n)
+                for name, at in places.items()
+                if at >= width
+            }
+
+        def read(block: LineBlock) -> EventColumns:
+            line, of_fields, of_context, by_rules = split(block)
+            n = len(line)
+            return make(
+                TextColumns(
+                    line,
+                    with_folders(of_fields, fields_at, n),
+                    with_folders(of_context, context_at, n),
+                    with_folders(by_rules, ruled_at, n),
+                )
+            )
+
+        return read
 
     def _names(self, header_line: str | None, file_name: str) -> Sequence[str] | None:
         names: Sequence[str] = self.field_names
@@ -178,13 +214,16 @@ class DelimitedSource:
     def _index(self, names: Sequence[str], field: str, column: str, file_name: str) -> int:
         return column_index(names, column, file_name, self.column_remedy(field, names))
 
-    def _record_parser(self, names: Sequence[str], file_name: str) -> Parser:
-        width = len(names)
+    def _record_parser(self, own_names: Sequence[str], file_name: str) -> Parser:
+        width = len(own_names)
+        folder = _only_in_folders(file_name, own_names)
+        names = [*own_names, *folder]
+        # What every record is given after its own fields: the last is that of no column.
+        beside = [*folder.values(), ""]
 
         def index_of(field: str, column: str | None) -> int:
-            # One past the last field is the empty text that every record is given there.
             if column is None:
-                return width
+                return len(names)
             return self._index(names, field, column, file_name)
 
         pick = itemgetter(*(index_of(field, name) for field, name in fields_read(self.columns)))
@@ -223,13 +262,19 @@ class DelimitedSource:
                 if len(fields) < width or any(fields[width:]):
                     return Refusal(f"{len(fields)} fields where {width} were expected")
                 del fields[width:]
-            fields.append("")
+            fields += beside
             if ignored is not None and (answer := ignored(fields)) is not None:
                 return answer
             context = {field: fields[at] for field, at in context_at if fields[at]}
             return build(pick(fields), context)
 
         return parse
+
+
+def _only_in_folders(file_name: str, names: Sequence[str]) -> dict[str, str]:
+    """The columns that the folders of a path name and the file does not have."""
+    columns = folder_columns(file_name)
+    return {name: text for name, text in columns.items() if name not in names}
 
 
 def column_index(names: Sequence[str], column: str, file_name: str, remedy: str) -> int:

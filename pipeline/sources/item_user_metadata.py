@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from pipeline.sources.base import Refusal
 from pipeline.sources.delimited import column_index
 from pipeline.sources.fields import is_storable, number_text, read_iso8601, read_number
-from pipeline.sources.json_lines import NumberText, json_decoder
+from pipeline.sources.json_records.readers import NumberText, json_decoder
 from pipeline.sources.lines import Line
 
 IdColumn = Literal["item_id", "user_id"]

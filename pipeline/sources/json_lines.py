@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.hours import Hour
 from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
     Ignored,
+    Parsed,
     ParsedEvent,
     Parser,
+    Record,
     Refusal,
+    folder_columns,
     hour_of_folder,
     hour_or_none,
     rules_of,
 )
 from pipeline.sources.columns.fields import MakeEvents, event_maker
 from pipeline.sources.columns.json_lines import JsonColumns, can_find
-from pipeline.sources.columns.types import ReadColumns
+from pipeline.sources.columns.types import EventColumns, LineBlock, ReadColumns, TextColumns
 from pipeline.sources.field_rules import NO_RULES, FieldRules
 from pipeline.sources.fields import (
     DROPPABLE,
@@ -31,11 +37,22 @@ from pipeline.sources.fields import (
     event_builder,
     fields_read,
     is_storable,
-    number_text,
     plain_fields,
     time_reader,
 )
 from pipeline.sources.ignoring import ignorer
+from pipeline.sources.json_records.elements import ElementTexts, list_at
+from pipeline.sources.json_records.readers import (
+    MakeReader,
+    Object,
+    ReadField,
+    Value,
+    field_reader,
+    filled_reader,
+    identity_reader,
+    json_decoder,
+)
+from pipeline.sources.paths import ELEMENT, below_list, nth_name, with_nth
 
 NOT_JSON = Refusal("not valid JSON")
 NOT_AN_OBJECT = Refusal("not a JSON object")
@@ -45,64 +62,8 @@ _NOT_PLAIN = "is a list or an object"
 # Of a number that is an id it does not matter how it is written.
 IDENTITIES = frozenset({"user_id", "user_fallback", "item_id", "event_key", "given_session"})
 
-ReadField = Callable[[dict[str, Any]], str | None]
-ParseRecord = Callable[[dict[str, Any], bool], ParsedEvent | Refusal | Ignored]
-
-
-class NumberText(str):
-    """A fraction as JSON writes it, which a text of the same characters is not."""
-
-    __slots__ = ()
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
-
-
-def json_decoder() -> json.JSONDecoder:
-    """A decoder that keeps fractions as they are written and refuses NaN and infinity."""
-    return json.JSONDecoder(parse_float=NumberText, parse_constant=_refuse_constant)
-
-
-def field_reader(path: str | None) -> ReadField:
-    """A function from a record to the text at a dotted path.
-
-    It answers "" where the record has nothing there (or null), None where it has a list or an
-    object.  A key that itself has dots is found too, at the top level.
-    """
-    if path is None:
-        return lambda _record: ""
-    first, *below = path.split(".")
-
-    def read(record: dict[str, Any]) -> str | None:
-        if below and path in record:
-            value = record[path]
-        else:
-            value = record.get(first)
-            for key in below:
-                if not isinstance(value, dict):
-                    return ""
-                value = value.get(key)
-        if isinstance(value, str):
-            return value
-        if value is None:
-            return ""
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        return str(value) if isinstance(value, int) else None
-
-    return read
-
-
-def identity_reader(path: str | None) -> ReadField:
-    """:func:`field_reader` of an id: ``7.0`` and ``7e0``, as numbers, are the id ``7``."""
-    read = field_reader(path)
-
-    def read_identity(record: dict[str, Any]) -> str | None:
-        text = read(record)
-        return number_text(text) if text.__class__ is NumberText else text
-
-    return read_identity
+ParseRecord = Callable[[Object, bool], ParsedEvent | Refusal | Ignored]
+ParseElement = Callable[[Object], ParsedEvent | Refusal | Ignored]
 
 
 @dataclass(frozen=True)
@@ -110,7 +71,8 @@ class JsonLinesSource:
     """A JSON-lines format: which dotted path feeds which field.
 
     ``file_hour``, when given, finds the arrival hour in a file's name: its first group is a date,
-    its second an hour of the day.
+    its second an hour of the day.  ``explode`` is the path of a list each of whose elements is a
+    record: the other fields are those of its line.
     """
 
     name: str
@@ -123,6 +85,8 @@ class JsonLinesSource:
     file_hour: re.Pattern[str] | None = None
     has_header: bool = False
     field_rules: FieldRules = NO_RULES
+    explode: str | None = None
+    lines_stand_alone: ClassVar[bool] = True
 
     @property
     def has_keys(self) -> bool:
@@ -131,10 +95,11 @@ class JsonLinesSource:
 
     def parser(self, header_line: str | None, file_name: str) -> Parser:  # noqa: ARG002 - no header
         """See :meth:`pipeline.sources.base.Source.parser`."""
-        parse_record = self.record_parser()
+        parse_record = self.record_parser(self._make_reader(folder_columns(file_name)))
         decode = json_decoder().decode
+        explode = None if self.explode is None else self._exploding_parser(self.explode)
 
-        def parse(line: str) -> ParsedEvent | Refusal | Ignored:
+        def parse(line: str) -> Parsed:
             try:
                 record = decode(line)
             except (ValueError, RecursionError):
@@ -142,11 +107,60 @@ class JsonLinesSource:
             if not isinstance(record, dict):
                 return NOT_AN_OBJECT
             # Only an escape can bring in what a line of valid text cannot hold.
-            return parse_record(record, "\\u" in line)
+            may_hold_any = "\\u" in line
+            if explode is None:
+                return parse_record(record, may_hold_any)
+            return explode(line, record, lambda record: parse_record(record, may_hold_any))
 
         return parse
 
-    def record_parser(self) -> ParseRecord:
+    def _make_reader(self, folder: dict[str, str]) -> MakeReader:
+        """What makes readers of paths: into the element, and to what only the folders say."""
+
+        def make(path: str | None) -> ReadField:
+            below = None
+            if path is not None and self.explode is not None:
+                below = below_list(path, self.explode)
+            read = field_reader(path if below is None else ELEMENT + below)
+            of_folder = folder.get(path or "", "")
+            return filled_reader(read, of_folder) if of_folder else read
+
+        return make
+
+    def _exploding_parser(self, explode: str) -> Callable[[str, Object, ParseElement], Parsed]:
+        """What makes records of a line, its object, and what makes an event of a record."""
+        nth_key = nth_name(explode)
+        not_a_list = Refusal(f"{explode} is not a list")
+        keys = self.columns.key_columns
+        numbers_keys = bool(keys) and below_list(keys[0], explode) is None
+
+        def parse(
+            line: str,
+            record: Object,
+            parse_record: ParseElement,
+        ) -> Parsed:
+            def of_element(element: Value, nth: int) -> ParsedEvent | Refusal | Ignored:
+                event = parse_record({**record, ELEMENT: element})
+                if numbers_keys and isinstance(event, ParsedEvent):
+                    return with_nth(event, nth)
+                return event
+
+            elements = list_at(record, explode)
+            nth = record.get(nth_key)
+            if nth.__class__ is int:
+                # A record as quarantine keeps it.
+                return of_element(elements, nth)
+            if elements is not None and not isinstance(elements, list):
+                return not_a_list
+            texts = ElementTexts(line, explode)
+            return [
+                Record(of_element(element, nth), partial(texts.text, nth))
+                for nth, element in enumerate(elements or [None])
+            ]
+
+        return parse
+
+    def record_parser(self, make_reader: MakeReader = field_reader) -> ParseRecord:
         """What makes an event of the object that a line is.
 
         Its second argument says whether a text may hold what no table can.
@@ -154,13 +168,15 @@ class JsonLinesSource:
         rules = self.field_rules
         fields = fields_read(self.columns)
         readers = [
-            identity_reader(path) if rules.trim and field in IDENTITIES else field_reader(path)
+            identity_reader(make_reader(path))
+            if rules.trim and field in IDENTITIES
+            else make_reader(path)
             for field, path in fields
         ]
         not_plain = [Refusal(f"{field} {_NOT_PLAIN}") for field, _ in fields]
         drops = [rules.drops and field in DROPPABLE for field, _ in fields]
         context_readers = [
-            (field, field_reader(path)) for field, path in self.columns.context.items()
+            (field, make_reader(path)) for field, path in self.columns.context.items()
         ]
         build = event_builder(
             time_reader(self.time_unit, self.epoch, rules),
@@ -170,12 +186,10 @@ class JsonLinesSource:
             self.columns,
         )
         ignored = ignorer(
-            rules, field_reader, field_reader(self.columns.event_type), self.default_event_type
+            rules, make_reader, make_reader(self.columns.event_type), self.default_event_type
         )
 
-        def parse_record(
-            record: dict[str, Any], may_hold_any: bool
-        ) -> ParsedEvent | Refusal | Ignored:
+        def parse_record(record: Object, may_hold_any: bool) -> ParsedEvent | Refusal | Ignored:
             if ignored is not None and (answer := ignored(record)) is not None:
                 return answer
             texts = []
@@ -208,7 +222,7 @@ class JsonLinesSource:
         """See :meth:`pipeline.sources.base.Source.column_reader`."""
         fields = plain_fields(self.columns)
         make = self.event_maker()
-        if fields is None or make is None:
+        if fields is None or make is None or self.explode is not None:
             return None
         context = self.columns.context
         ignored_by = self.field_rules.ignored_by
@@ -216,7 +230,31 @@ class JsonLinesSource:
             return None
         exact = [fields[name] for name in IDENTITIES & fields.keys() if self.field_rules.trim]
         split = JsonColumns(fields, context, ignored_by, exact)
-        return lambda block: make(split(block))
+        folder = {path: text for path, text in folder_columns(file_name).items() if text}
+        if folder.keys().isdisjoint([*fields.values(), *context.values(), *ignored_by]):
+            return lambda block: make(split(block))
+
+        def filled(columns: dict[str, pa.Array], path_of: dict[str, str]) -> dict[str, pa.Array]:
+            return {
+                name: pc.if_else(pc.equal(texts, ""), folder[path_of[name]], texts)
+                if path_of[name] in folder
+                else texts
+                for name, texts in columns.items()
+            }
+
+        def read(block: LineBlock) -> EventColumns:
+            line, of_fields, of_context, ruled = split(block)
+            by_rules = {path: path for path in ignored_by}
+            return make(
+                TextColumns(
+                    line,
+                    filled(of_fields, fields),
+                    filled(of_context, context),
+                    filled(ruled, by_rules),
+                )
+            )
+
+        return read
 
     def event_maker(self) -> MakeEvents | None:
         """What makes events of columns of texts, or None where only the parser can."""

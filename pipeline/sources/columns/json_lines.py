@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipeline.array_types import Bools
 from pipeline.sources.columns.texts import texts_of
 from pipeline.sources.columns.types import LineBlock, TextColumns
+from pipeline.sources.paths import has_keys
 
 _LINES_AT_ONCE = 2048
 _ABSENT = msgspec.Raw(b"")
@@ -118,6 +119,7 @@ def can_find(paths: Sequence[str]) -> bool:
     above = {path[:at] for path in paths for at in range(len(path)) if path[at] == "."}
     # Names that JSON must escape are none to msgspec.
     are_plain = all(path.isprintable() and not {'"', "\\"} & set(path) for path in paths)
+    are_plain &= not any(map(has_keys, paths))
     return are_plain and above.isdisjoint(paths)
 
 

@@ -7,6 +7,22 @@ from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.known_logs.known_log import KnownLog
 from pipeline.sources.known_logs.snowplow import SNOWPLOW_COLUMNS
 
+# Where the export of Google Analytics 4 has what; of parameters it keeps a list of pairs.
+_GA4_COLUMNS = ColumnSettings(
+    event_time="event_timestamp",
+    user_id="user_pseudo_id",
+    item_id="items.item_id",
+    event_type="event_name",
+    value="items.price",
+    given_session="event_params[ga_session_id].value.int_value",
+    context={
+        "device": "device.category",
+        "country": "geo.country",
+        "page": "event_params[page_location].value.string_value",
+        "title": "event_params[page_title].value.string_value",
+    },
+)
+
 COLLECTORS = {
     # What ``hourglass simulate`` writes: a file holds what arrived in its folder's hour.
     "simulator": KnownLog(
@@ -28,17 +44,58 @@ COLLECTORS = {
     "ga4": KnownLog(
         "An article in an event of Google Analytics 4 (export from BigQuery as Parquet).",
         "**/*.parquet",
-        ColumnSettings(
-            event_time="event_timestamp",
-            user_id="user_pseudo_id",
-            item_id="items.item_id",
-            event_type="event_name",
-            value="items.price",
-            context={"device": "device.category", "country": "geo.country"},
-        ),
+        _GA4_COLUMNS,
         options={"time_unit": "us"},
         table="parquet",
         explode="items",
+    ),
+    # The same, exported as JSON: whole numbers are texts there, and what is null is left out.
+    "ga4_json": KnownLog(
+        "An article in an event of Google Analytics 4 (export from BigQuery as JSON lines).",
+        "**/*.json*",
+        _GA4_COLUMNS,
+        JsonLinesSource,
+        {"time_unit": "us"},
+        explode="items",
+    ),
+    # What the method Live.getLastVisitsDetails answers in JSON, a visit a line.  Actions have no
+    # key of their own: theirs is the visit's with their number in it.
+    "matomo": KnownLog(
+        "An action in a visit, as Matomo's Live.getLastVisitsDetails tells it (JSON lines).",
+        "**/*.json*",
+        ColumnSettings(
+            event_time="actionDetails.timestamp",
+            user_id="visitorId",
+            item_id="actionDetails.url",
+            event_type="actionDetails.type",
+            value="actionDetails.timeSpent",
+            event_key="idVisit",
+            given_session="idVisit",
+            context={
+                "site": "idSite",
+                "title": "actionDetails.pageTitle",
+                "device": "deviceType",
+                "country": "countryCode",
+            },
+        ),
+        JsonLinesSource,
+        {"time_unit": "s", "default_event_type": "action"},
+        explode="actionDetails",
+    ),
+    # The table of actions of Matomo's database, as CSV below a header.  Pages are the numbers of
+    # ``log_action``; NULL, however it is written, is for ``source.nothing`` to say.
+    "matomo_actions": KnownLog(
+        "An action in the database of Matomo (log_link_visit_action as CSV with a header).",
+        "**/*log_link_visit_action*.csv*",
+        ColumnSettings(
+            event_time="server_time",
+            user_id="idvisitor",
+            item_id="idaction_url",
+            event_key="idlink_va",
+            given_session="idvisit",
+            context={"site": "idsite", "title": "idaction_name"},
+        ),
+        options={"time_unit": "iso8601", "default_event_type": "action"},
     ),
     # Enriched events of Snowplow: TSV without a header.  The item is the page's path; of the type
     # ``page_ping`` are those that only say that a page is still open.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 
+from pipeline.settings.ignore import IgnoreRule
 from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.known_logs.known_log import KnownLog
+from pipeline.sources.known_logs.rewriting import MIND_HISTORY, MIND_IMPRESSIONS
 
 # The log of Wikipedia counts seconds from its own start.  Another choice shifts every hour alike
 # and changes no interval.
 WIKIPEDIA_EPOCH = "2018-04-01T00"
 OUTBRAIN_EPOCH = "2016-06-14T04"
+_MIND_TIME = "%m/%d/%Y %I:%M:%S %p"
 
 MEDIA = {
     # Reading on a company's article site (CI&T Deskdrop).  Identities are signed 64-bit numbers,
@@ -129,5 +132,61 @@ MEDIA = {
         ),
         options={"time_unit": "ms"},
         epoch=OUTBRAIN_EPOCH,
+    ),
+    # Views of the home page of Microsoft News, each a line without a header: ``N12-1`` in the list
+    # of what was shown was clicked, ``N34-0`` was not.  Times name no zone.  Numbers of views begin
+    # again in each of the published files, and so are no keys.
+    "mind": KnownLog(
+        "A reader of Microsoft News clicks on an article (MIND, behaviors.tsv).",
+        "**/behaviors*.tsv*",
+        ColumnSettings(event_time="time", user_id="user", item_id="news"),
+        options={
+            "delimiter": "\t",
+            "quote": None,
+            "has_header": False,
+            "field_names": ("impression", "user", "time", "news", "clicked", "nth"),
+            "default_event_type": "click",
+        },
+        time_format=_MIND_TIME,
+        ignore=(IgnoreRule(name="shown, not clicked", column="clicked", equals=("0",)),),
+        rewriting=MIND_IMPRESSIONS,
+    ),
+    # What a reader had clicked on before: MIND gives the order and no times.  All are given the
+    # time of the view, so sessions of these events mean nothing; the same history stands in
+    # every view of a reader, and counts once.
+    "mind_history": KnownLog(
+        "An earlier click of a reader of Microsoft News, by the time of a later view (MIND).",
+        "**/behaviors*.tsv*",
+        ColumnSettings(
+            event_time="time", user_id="user", item_id="news", event_key=("user", "nth", "news")
+        ),
+        options={
+            "delimiter": "\t",
+            "quote": None,
+            "has_header": False,
+            "field_names": ("impression", "user", "time", "news", "nth"),
+            "default_event_type": "earlier click",
+        },
+        time_format=_MIND_TIME,
+        rewriting=MIND_HISTORY,
+    ),
+    # Messages of the Open Recommendation Platform, JSON lines, milliseconds.  The numbers are its
+    # names of inputs: 25 the article, 57 the reader's cookie, 27 the publisher.
+    "plista": KnownLog(
+        "A reader opens an article of a news site (plista, messages of ORP as JSON lines).",
+        "**/*",
+        ColumnSettings(
+            event_time="timestamp",
+            user_id="context.simple.57",
+            item_id="context.simple.25",
+            event_type="event_type",
+            context={
+                "publisher": "context.simple.27",
+                "browser": "context.simple.4",
+                "system": "context.simple.6",
+            },
+        ),
+        JsonLinesSource,
+        {"time_unit": "ms", "default_event_type": "impression"},
     ),
 }

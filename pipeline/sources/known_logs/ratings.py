@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.known_logs.known_log import KnownLog
+from pipeline.sources.known_logs.rewriting import NETFLIX_RATINGS
 
 RATINGS = {
     # MovieLens ratings in the ``.inter`` format: TSV whose header names types (``rating:float``).
@@ -65,5 +66,20 @@ RATINGS = {
         ),
         JsonLinesSource,
         {"time_unit": "ms", "default_event_type": "review"},
+    ),
+    # ``mv_0000008.txt`` or ``combined_data_1.txt``: below a line ``8:`` the ratings of the film 8,
+    # ``user,rating,date``.  Of a rating only the day is known.
+    "netflix": KnownLog(
+        "A rating of the Netflix Prize (mv_*.txt or combined_data_*.txt).",
+        "**/*[vd]*_*[0-9].txt*",
+        ColumnSettings(event_time="date", user_id="user", item_id="film", value="rating"),
+        options={
+            "quote": None,
+            "has_header": False,
+            "field_names": ("film", "user", "rating", "date"),
+            "time_unit": "iso8601",
+            "default_event_type": "rating",
+        },
+        rewriting=NETFLIX_RATINGS,
     ),
 }

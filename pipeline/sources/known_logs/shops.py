@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.known_logs.known_log import KnownLog
+from pipeline.sources.known_logs.rewriting import DIGINETICA_TIMES, TIME
+
+# Who has no account is NA; sessions are users of their own then, as they are of yoochoose.
+_DIGINETICA: dict[str, Any] = {
+    "delimiter": ";",
+    "quote": None,
+    "time_unit": "ms",
+}
+_FOURSQUARE_TIME = "%a %b %d %H:%M:%S %z %Y"
 
 SHOPS = {
     # Shop behaviour of Taobao users (pv, fav, cart, buy): CSV without a header, Unix seconds.
@@ -72,5 +83,79 @@ SHOPS = {
             given_session="session_id",
             context={"step": "step", "platform": "platform", "city": "city", "device": "device"},
         ),
+    ),
+    # The CIKM Cup 2016: CSV with semicolons below a header, the day of a session and milliseconds
+    # from its start.  A time is counted from that day's midnight: times within a session are true,
+    # the hour of the day is not.  Most users are unknown (NA), so that a session stands for one.
+    "diginetica": KnownLog(
+        "An article is looked at in a shop, of the CIKM Cup 2016 (train-item-views.csv).",
+        "**/*item-views*.csv*",
+        ColumnSettings(
+            event_time=TIME,
+            user_id="sessionId",
+            item_id="itemId",
+            given_session="sessionId",
+            context={"account": "userId"},
+        ),
+        options=_DIGINETICA,
+        rewriting=DIGINETICA_TIMES,
+    ),
+    "diginetica_purchases": KnownLog(
+        "An article is bought in a shop, of the CIKM Cup 2016 (train-purchases.csv).",
+        "**/*purchases*.csv*",
+        ColumnSettings(
+            event_time=TIME,
+            user_id="sessionId",
+            item_id="itemId",
+            given_session="sessionId",
+            context={"account": "userId", "order": "ordernumber"},
+        ),
+        options=_DIGINETICA | {"default_event_type": "purchase"},
+        rewriting=DIGINETICA_TIMES,
+    ),
+    # Check-ins in New York and Tokyo: TSV without a header, in latin-1, times of UTC; the offset
+    # is that of the place, in minutes.
+    "foursquare_tsmc2014": KnownLog(
+        "A check-in of Foursquare in New York or Tokyo (dataset_TSMC2014; encoding: latin-1).",
+        "**/dataset_TSMC2014_*.txt*",
+        ColumnSettings(
+            event_time="time",
+            user_id="user",
+            item_id="venue",
+            context={"category": "category_name", "offset_min": "offset"},
+        ),
+        options={
+            "delimiter": "\t",
+            "quote": None,
+            "has_header": False,
+            "field_names": (
+                "user",
+                "venue",
+                "category",
+                "category_name",
+                "latitude",
+                "longitude",
+                "offset",
+                "time",
+            ),
+            "default_event_type": "check-in",
+        },
+        time_format=_FOURSQUARE_TIME,
+    ),
+    # Check-ins of the whole world, whose venues lie in a file of their own.
+    "foursquare_global": KnownLog(
+        "A check-in of Foursquare anywhere (dataset_TIST2015_Checkins.txt and its kin).",
+        "**/*[Cc]heckins*.txt*",
+        ColumnSettings(
+            event_time="time", user_id="user", item_id="venue", context={"offset_min": "offset"}
+        ),
+        options={
+            "delimiter": "\t",
+            "quote": None,
+            "has_header": False,
+            "field_names": ("user", "venue", "time", "offset"),
+            "default_event_type": "check-in",
+        },
+        time_format=_FOURSQUARE_TIME,
     ),
 }

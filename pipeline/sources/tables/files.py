@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Protocol
 
 import pyarrow as pa
@@ -30,6 +30,34 @@ class TableFile(Protocol):
 
         Rows before ``from_row`` may be left out, up to any number of them that is convenient.
         """
+
+
+class WithFolders:
+    """A file, and beside its own columns those that the folders of its path name."""
+
+    def __init__(self, table: TableFile, columns: Mapping[str, str]) -> None:
+        self._table = table
+        own = table.schema
+        self._of_folders = {name: text for name, text in columns.items() if name not in own.names}
+        self.schema: pa.Schema = pa.schema(
+            [*own, *(pa.field(name, pa.string()) for name in self._of_folders)]
+        )
+
+    def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
+        """See :class:`TableFile`."""
+        names = self.schema.names if columns is None else list(columns)
+        own = [name for name in names if name not in self._of_folders]
+        # How many rows there are, a column of the file says.
+        read = own or self._table.schema.names[:1]
+        for start, rows in self._table.batches(read, from_row):
+            arrays = [
+                pa.repeat(pa.scalar(self._of_folders[name] or None, pa.string()), rows.num_rows)
+                if name in self._of_folders
+                else rows.column(name)
+                for name in names
+            ]
+            schema = pa.schema([self.schema.field(name) for name in names])
+            yield start, pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 class NotATableError(Exception):

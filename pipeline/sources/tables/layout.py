@@ -11,11 +11,10 @@ from pipeline.settings.settings import ColumnSettings
 from pipeline.sources.base import HeaderError
 from pipeline.sources.field_rules import FieldRules
 from pipeline.sources.fields import fields_read
+from pipeline.sources.paths import ELEMENT, PairKey, below_list, nth_name
 from pipeline.sources.tables.paths import steps_of, type_at
 from pipeline.sources.tables.texts import is_list
 
-#: The column that the elements of an exploded list are, beside those of their rows.
-ELEMENT = "[]"
 _MOST_NAMES, _MOST_CHARS = 40, 400
 
 
@@ -80,7 +79,7 @@ class Layout:
     @property
     def nth_name(self) -> str:
         """What the number of an element is called in the text of its record."""
-        return f"{self.explode}[]"
+        return nth_name(str(self.explode))
 
     def list_steps(self, schema: pa.Schema, file_name: str) -> tuple[str, ...] | None:
         """The steps to the list that is exploded; None where none is.
@@ -91,7 +90,8 @@ class Layout:
         if self.explode is None:
             return None
         steps = steps_of(self.explode, schema)
-        if steps is None or not is_list(type_at(steps, schema)):
+        leads_to_pair = steps is not None and any(isinstance(step, PairKey) for step in steps)
+        if steps is None or leads_to_pair or not is_list(type_at(steps, schema)):
             raise HeaderError(
                 file_name,
                 f"no list {self.explode!r} among its columns: {_shown(schema)}; source.explode "
@@ -127,9 +127,7 @@ class Layout:
 
     def _below_list(self, path: str) -> str | None:
         """What of a path lies below the list, from its dot on; None where it is elsewhere."""
-        if self.explode is None or not f"{path}.".startswith(f"{self.explode}."):
-            return None
-        return path[len(self.explode) :]
+        return None if self.explode is None else below_list(path, self.explode)
 
 
 def _shown(schema: pa.Schema) -> str:

@@ -20,8 +20,9 @@ from pipeline.sources.columns.texts import mapped
 from pipeline.sources.columns.types import TextColumns
 from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, number_text, plain_fields
 from pipeline.sources.json_lines import IDENTITIES, JsonLinesSource
+from pipeline.sources.paths import ELEMENT, with_nth
 from pipeline.sources.tables.files import TableFile
-from pipeline.sources.tables.layout import ELEMENT, Layout, called_by_field
+from pipeline.sources.tables.layout import Layout, called_by_field
 from pipeline.sources.tables.paths import Exploded, explode, type_at, values_at
 from pipeline.sources.tables.texts import (
     is_fraction,
@@ -366,12 +367,6 @@ def unless_of_the_system(error: Exception) -> None:
     """
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
         raise error
-
-
-def with_nth(event: ParsedEvent, nth: int) -> ParsedEvent:
-    """The event of an element, told apart from the others by its number: all have its row's key."""
-    key = event.event_key
-    return event if key is None else event._replace(event_key=f"{key}#{nth}")
 
 
 def _json(row: dict[str, Any]) -> str:

@@ -7,25 +7,27 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from pipeline.contained_files import open_inside
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.sources.base import Ignored, ParsedEvent, Parser, Refusal
+from pipeline.sources.base import Parsed, ParsedEvent, Parser, Refusal, folder_columns
 from pipeline.sources.columns.types import ReadColumns
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.lines import UnreadableFileError, WrongKindError
+from pipeline.sources.paths import with_nth
 from pipeline.sources.tables.avro import AvroFile
 from pipeline.sources.tables.files import (
     NotATableError,
     OrcFile,
     ParquetFile,
     TableFile,
+    WithFolders,
     check_kind,
 )
 from pipeline.sources.tables.layout import Layout, paths_of
-from pipeline.sources.tables.reading import TableReading, unless_of_the_system, with_nth
+from pipeline.sources.tables.reading import TableReading, unless_of_the_system
 
 #: By the name of the source: what its files are called in a sentence, and what opens them.
 FORMATS: Mapping[str, tuple[str, Callable[[IO[bytes]], TableFile]]] = {
@@ -49,22 +51,24 @@ class TableSource:
     file_format: str
     explode: str | None = None
     has_header: bool = False
+    lines_stand_alone: ClassVar[bool] = True
 
     @property
     def has_keys(self) -> bool:
         """See :class:`pipeline.sources.base.Source`."""
         return self.records.has_keys
 
-    def parser(self, header_line: str | None, file_name: str) -> Parser:
+    def parser(self, header_line: str | None, file_name: str) -> Parser:  # noqa: ARG002 - see below
         """What reads the text of a :class:`TableLine` once more, as quarantine keeps it."""
-        parse = self.records.parser(header_line, file_name)
+        # The text of a row has what the folders say already.
+        parse = self.records.parser(header_line, "")
         # The text of a timestamp, whatever unit the settings name.
         rules = replace(self.records.field_rules, time_formats=(), timezone=None)
         dated_records = replace(self.records, time_unit="iso8601", field_rules=rules)
-        parse_dated = dated_records.parser(header_line, file_name)
+        parse_dated = dated_records.parser(header_line, "")
         numbered = self.layout.numbers_keys
 
-        def parse_row(line: str) -> ParsedEvent | Refusal | Ignored:
+        def parse_row(line: str) -> Parsed:
             event = parse(line)
             if isinstance(event, Refusal):
                 dated = parse_dated(line)
@@ -100,7 +104,7 @@ class TableSource:
             HeaderError: it has not.
             UnreadableFileError: it cannot be opened, or is no whole file of this format.
         """
-        with self._table(path, root) as table:
+        with self._table(path, file_name, root) as table:
             self.layout.steps(table.schema, file_name)
 
     @contextmanager
@@ -115,9 +119,9 @@ class TableSource:
         """
 
         def again() -> AbstractContextManager[TableFile]:
-            return self._table(path, root)
+            return self._table(path, file_name, root)
 
-        with self._table(path, root) as table:
+        with self._table(path, file_name, root) as table:
             reading = TableReading(
                 table,
                 self.layout,
@@ -133,8 +137,9 @@ class TableSource:
                 reading.close()
 
     @contextmanager
-    def _table(self, path: Path, root: Path | None) -> Iterator[TableFile]:
+    def _table(self, path: Path, file_name: str, root: Path | None) -> Iterator[TableFile]:
         kind, open_table = FORMATS[self.file_format]
+        folder = folder_columns(file_name)
         try:
             with path.open("rb") if root is None else open_inside(root, path) as raw:
                 try:
@@ -150,6 +155,6 @@ class TableSource:
                 except Exception as error:
                     unless_of_the_system(error)
                     raise WrongKindError(path, f"is no whole {kind} file") from error
-                yield table
+                yield WithFolders(table, folder) if folder else table
         except OSError as error:
             raise UnreadableFileError(path, error.strerror or str(error)) from error

@@ -11,10 +11,8 @@ from pipeline.sources import source_for
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(
-        UsageError, match="'netflix' is not a source: use one of access_log, adressa"
-    ):
-        source_for(SourceSettings(name="netflix"))
+    with pytest.raises(UsageError, match="'imdb' is not a source: use one of access_log, adressa"):
+        source_for(SourceSettings(name="imdb"))
 
 
 @pytest.mark.parametrize("setting", [{"delimiter": ";"}, {"epoch": "2000-01-01T00"}])

@@ -502,8 +502,8 @@ def test_elements_are_those_of_a_plain_loop(lists: list[list[int | None] | None]
 def test_settings_of_text_are_none_of_a_table() -> None:
     with pytest.raises(UsageError, match=r"source\.delimiter is set, but source 'parquet'"):
         table_source("parquet", delimiter=";")
-    with pytest.raises(UsageError, match=r"source\.explode is set, but source 'json_lines'"):
-        source_for(SourceSettings(name="json_lines", explode="items"))
+    with pytest.raises(UsageError, match=r"source\.explode is set, but source 'delimited'"):
+        source_for(SourceSettings(name="delimited", explode="items"))
 
 
 def test_what_decides_how_rows_are_read_is_in_the_rules() -> None:
