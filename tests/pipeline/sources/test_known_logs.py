@@ -349,24 +349,28 @@ def test_clicked_articles_of_ebnerd_are_events(tmp_path: Path) -> None:
 
 
 def test_articles_of_google_analytics_are_events(tmp_path: Path) -> None:
-    param = {"key": "page_title", "value": {"string_value": "Mugs", "int_value": None}}
+    params = [
+        {"key": "page_title", "value": {"string_value": "Mugs", "int_value": None}},
+        {"key": "ga_session_id", "value": {"string_value": None, "int_value": 1_709_633_700}},
+    ]
     items = [{"item_id": "507", "item_name": "Mug", "price": 18.99}, {"item_id": "508"}]
     table = pa.table(
         {
             "event_date": ["20240305"] * 2,
             "event_timestamp": [1_709_633_730_123_000] * 2,
             "event_name": ["view_item_list", "page_view"],
-            "event_params": [[param], [param]],
+            "event_params": [params, []],
             "user_pseudo_id": ["1.2"] * 2,
             "device": [{"category": "mobile", "language": "de"}] * 2,
             "geo": [{"country": "Germany"}] * 2,
             "items": pa.array([items, []]),
         }
     )
-    time, where = "2024-03-05T10:15:30.123Z", {"device": "mobile", "country": "Germany"}
+    time, session = "2024-03-05T10:15:30.123Z", "1709633700"
+    where = {"device": "mobile", "country": "Germany", "title": "Mugs"}
     assert read("ga4", table, tmp_path) == [
-        event(time, "1.2", "507", "view_item_list", 18.99, **where),
-        event(time, "1.2", "508", "view_item_list", **where),
+        event(time, "1.2", "507", "view_item_list", 18.99, session, **where),
+        event(time, "1.2", "508", "view_item_list", session=session, **where),
         Refusal("no item_id"),
     ]
 
@@ -375,5 +379,9 @@ def test_every_known_log_has_a_sample() -> None:
     elsewhere = {"ebnerd", "ga4"}  # files of columns, above
     # In test_formats.py, and read whole in test_real_logs.py.
     first = {"deskdrop", "gharchive", "movielens", "simulator", "taobao", "wikipedia", "yoochoose"}
+    elsewhere |= {  # test_known_logs_taken_in.py
+        *("diginetica", "diginetica_purchases", "foursquare_global", "foursquare_tsmc2014"),
+        *("ga4_json", "matomo", "matomo_actions", "mind", "mind_history", "netflix", "plista"),
+    }
     assert SAMPLES.keys() | elsewhere | first == KNOWN_LOGS.keys()
     assert all(log.about.endswith(".") for log in KNOWN_LOGS.values())
