@@ -96,7 +96,8 @@ def file_rows(
     """The rows of one file, in the order of PARSED's columns; see ``read_lines`` for ``root``."""
     try:
         if isinstance(source, TableSource):
-            with source.opened(path, source_file, root, rules.max_record_chars) as table:
+            reading = (path, source_file, root, rules.max_record_chars, rules.max_expansion)
+            with source.opened(*reading) as table:
                 records = _of_table(table)
                 yield from _rows_of_records(records, source_file, arrival, bounds, rules)
             return

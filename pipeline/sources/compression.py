@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
 
 CHUNK_BYTES = 1 << 16
-# A packed file may hold this much whatever its size: reading it costs nothing.
-_SMALL_BYTES = 16 << 20
+#: A packed file may hold this much whatever its size: reading it costs nothing.
+SMALL_BYTES = 16 << 20
 # The strongest setting of xz takes 65 MiB; a file can ask for 4 GiB.
 _XZ_MEMORY_BYTES = 256 << 20
 _MAGIC_BYTES = 10
@@ -68,7 +68,7 @@ def unpacked(raw: IO[bytes], max_expansion: int | None = None) -> Chunks:
         return
     left = None
     if max_expansion is not None:
-        left = max(os.fstat(raw.fileno()).st_size * max_expansion, _SMALL_BYTES)
+        left = max(os.fstat(raw.fileno()).st_size * max_expansion, SMALL_BYTES)
     for chunk in _READERS[name](raw):
         if isinstance(chunk, Damage):
             yield Damage(f"{name} stream {chunk.how}")

@@ -119,8 +119,9 @@ def _table_batches(
     rules: IngestSettings,
     root: Path | None,
 ) -> Iterator[pa.RecordBatch]:
+    reading = (path, source_file, root, rules.max_record_chars, rules.max_expansion)
     try:
-        with source.opened(path, source_file, root, rules.max_record_chars) as table:
+        with source.opened(*reading) as table:
             try:
                 make, parse = table.event_maker(), table.line_parser()
             except HeaderError:

@@ -35,6 +35,11 @@ class AvroFile:
             [pa.field(name, column.kind) for name, column in self._columns.items()]
         )
 
+    @property
+    def stated_bytes(self) -> int:
+        """See :class:`pipeline.sources.tables.files.TableFile`; it says so of no file."""
+        return 0
+
     def _reader(self) -> Iterator[Value]:
         import fastavro
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.sources.compression import compression_of
 from pipeline.sources.file_kinds import HEAD_BYTES, kind_of_file
 
 ROWS_PER_BATCH = 8192
+#: A batch has fewer rows where they are long, so that it is not larger, by and large.
+BYTES_PER_BATCH = 64 << 20
+_BYTES_PER_NUMBER = 8
+# Nothing says how long the texts of a stripe are.
+_ORC_ROWS_AT_ONCE = 256
 # A column is read through a window of so many bytes, however large its group of rows is.
 _WINDOW_BYTES = 1 << 20
 
@@ -25,8 +31,12 @@ class TableFile(Protocol):
     def schema(self) -> pa.Schema:
         """Names and types of its columns."""
 
+    @property
+    def stated_bytes(self) -> int:
+        """How much it says that it holds, unpacked; a value counts as a byte at least."""
+
     def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
-        """Its rows in order, in batches that do not depend on which columns are asked for.
+        """Its rows in order, in batches of at most :data:`ROWS_PER_BATCH`.
 
         Rows before ``from_row`` may be left out, up to any number of them that is convenient.
         """
@@ -39,6 +49,7 @@ class WithFolders:
         self._table = table
         own = table.schema
         self._of_folders = {name: text for name, text in columns.items() if name not in own.names}
+        self.stated_bytes = table.stated_bytes
         self.schema: pa.Schema = pa.schema(
             [*own, *(pa.field(name, pa.string()) for name in self._of_folders)]
         )
@@ -68,17 +79,33 @@ class ParquetFile:
     """Parquet, a group of rows after the other."""
 
     def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._file = self._opened()
+        self.schema: pa.Schema = self._file.schema_arrow
+
+    def _opened(self, in_dictionaries: Sequence[str] = ()) -> Any:  # noqa: ANN401 - Arrow has no types
         from pyarrow import parquet
 
-        self._file = parquet.ParquetFile(
-            pa.PythonFile(raw, mode="r"),
+        return parquet.ParquetFile(
+            pa.PythonFile(self._raw, mode="r"),
+            read_dictionary=list(in_dictionaries),
             buffer_size=_WINDOW_BYTES,
             pre_buffer=False,
             # The nanoseconds of its default do not reach beyond the year 2262.
             coerce_int96_timestamp_unit="us",
             page_checksum_verification=True,
         )
-        self.schema: pa.Schema = self._file.schema_arrow
+
+    @property
+    def stated_bytes(self) -> int:
+        """See :class:`TableFile`."""
+        metadata = self._file.metadata
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        return sum(
+            max(chunk.total_uncompressed_size, chunk.num_values)
+            for group in groups
+            for chunk in _chunks(group)
+        )
 
     def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
         """See :class:`TableFile`."""
@@ -88,31 +115,121 @@ class ParquetFile:
             if stop > from_row:
                 at = start
                 for batch in self._file.iter_batches(
-                    ROWS_PER_BATCH, row_groups=[group], columns=columns, use_threads=False
+                    self._rows_at_once(group, columns),
+                    row_groups=[group],
+                    columns=columns,
+                    use_threads=False,
                 ):
                     yield at, batch
                     at += batch.num_rows
             start = stop
 
+    def _rows_at_once(self, group: int, columns: Sequence[str] | None) -> int:
+        """How many rows of a group are decoded at once: fewer where texts or lists are long.
+
+        A page of a few bytes may say a million times that a value is the same text of a megabyte:
+        what a value takes is told by the longest text of the group's dictionaries.
+        """
+        metadata = self._file.metadata.row_group(group)
+        chunks = [
+            chunk
+            for chunk in _chunks(metadata)
+            if columns is None or chunk.path_in_schema.partition(".")[0] in columns
+        ]
+        # Names with dots are those of other columns, too: that is only slower.
+        large = [
+            chunk.path_in_schema
+            for chunk in chunks
+            if chunk.has_dictionary_page
+            and chunk.physical_type == "BYTE_ARRAY"
+            and chunk.total_uncompressed_size > BYTES_PER_BATCH // ROWS_PER_BATCH
+        ]
+        longest = self._longest_texts(group, large) if large else {}
+        bytes_per_row = 1
+        for chunk in chunks:
+            mean = chunk.total_uncompressed_size // max(chunk.num_values, 1)
+            value_bytes = max(mean, longest.get(chunk.path_in_schema, _BYTES_PER_NUMBER))
+            bytes_per_row = max(
+                bytes_per_row, chunk.num_values * value_bytes // max(metadata.num_rows, 1)
+            )
+        return min(max(BYTES_PER_BATCH // bytes_per_row, 1), ROWS_PER_BATCH)
+
+    def _longest_texts(self, group: int, paths: Sequence[str]) -> dict[str, int]:
+        """The bytes of the longest text in the dictionary of each of some columns of a group."""
+        longest = {}
+        for path in paths:
+            batches = self._opened([path]).iter_batches(
+                ROWS_PER_BATCH, row_groups=[group], columns=[path], use_threads=False
+            )
+            # The first value brings the whole dictionary; rows without one may come before it.
+            for batch in batches:
+                texts = _dictionary_in(batch.column(0))
+                if len(texts):
+                    longest[path] = pc.max(pc.binary_length(texts)).as_py() or 0
+                    break
+        return longest
+
+
+def _chunks(group: Any) -> list[Any]:  # noqa: ANN401 - Arrow has no types
+    return [group.column(at) for at in range(group.num_columns)]
+
+
+def _dictionary_in(values: pa.Array) -> pa.Array:
+    """The dictionary of the one column of texts that lies in structs and lists."""
+    while not pa.types.is_dictionary(values.type):
+        (values,) = values.flatten() if pa.types.is_struct(values.type) else [values.flatten()]
+    return values.dictionary
+
 
 class OrcFile:
-    """ORC, a stripe after the other."""
+    """ORC, some rows of a stripe after the other."""
 
     def __init__(self, raw: IO[bytes]) -> None:
         from pyarrow import orc
 
+        self._raw = raw
         self._file = orc.ORCFile(pa.PythonFile(raw, mode="r"))
         self.schema: pa.Schema = self._file.schema
 
+    @property
+    def stated_bytes(self) -> int:
+        """See :class:`TableFile`."""
+        return int(self._file.nrows)
+
     def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
         """See :class:`TableFile`."""
+        from pyarrow import dataset
+
+        fragment = dataset.OrcFileFormat().make_fragment(pa.PythonFile(self._raw, mode="r"))
+        batches = fragment.to_batches(
+            columns=columns,
+            batch_size=min(_ORC_ROWS_AT_ONCE, ROWS_PER_BATCH),
+            batch_readahead=0,
+            fragment_readahead=0,
+            use_threads=False,
+        )
         start = 0
-        for stripe in range(self._file.nstripes):
-            rows = self._file.read_stripe(stripe, columns=columns)
-            for at in range(0, rows.num_rows, ROWS_PER_BATCH):
-                if start + at + ROWS_PER_BATCH > from_row:
-                    yield start + at, rows.slice(at, ROWS_PER_BATCH)
-            start += rows.num_rows
+        for batch in _together(batches):
+            if start + batch.num_rows > from_row:
+                yield start, batch
+            start += batch.num_rows
+
+
+def _together(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of about the usual size."""
+    waiting: list[pa.RecordBatch] = []
+    rows = bytes_waiting = 0
+    for batch in batches:
+        full = rows + batch.num_rows > ROWS_PER_BATCH
+        if waiting and (full or bytes_waiting + batch.nbytes > BYTES_PER_BATCH):
+            yield pa.concat_batches(waiting)
+            waiting.clear()
+            rows = bytes_waiting = 0
+        waiting.append(batch)
+        rows += batch.num_rows
+        bytes_waiting += batch.nbytes
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def check_kind(raw: IO[bytes], wanted: str) -> None:

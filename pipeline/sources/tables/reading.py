@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.array_types import Bools, Ints
+from pipeline.errors import HourglassError
 from pipeline.sources.base import HeaderError, Ignored, ParsedEvent, Refusal
 from pipeline.sources.columns.fields import MakeEvents, is_trimmed
 from pipeline.sources.columns.texts import mapped
@@ -21,7 +23,7 @@ from pipeline.sources.columns.types import TextColumns
 from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, number_text, plain_fields
 from pipeline.sources.json_lines import IDENTITIES, JsonLinesSource
 from pipeline.sources.paths import ELEMENT, with_nth
-from pipeline.sources.tables.files import TableFile
+from pipeline.sources.tables.files import BYTES_PER_BATCH, TableFile
 from pipeline.sources.tables.layout import Layout, called_by_field
 from pipeline.sources.tables.paths import Exploded, explode, type_at, values_at
 from pipeline.sources.tables.texts import (
@@ -53,6 +55,50 @@ class TextBatch(NamedTuple):
     nth: Ints
     not_plain: dict[str, Bools]
     is_bad: Bools
+
+
+class _Field(NamedTuple):
+    """A column of :class:`TextBatch`, (n,), and which of its values are bad or not plain if any."""
+
+    texts: pa.Array
+    is_bad: Bools | None = None
+    not_plain: Bools | None = None
+
+    def take(self, at: Ints) -> _Field:
+        """Those rows of it."""
+        texts, is_bad, not_plain = self
+        return _Field(
+            texts.take(pa.array(at)),
+            None if is_bad is None else is_bad[at],
+            None if not_plain is None else not_plain[at],
+        )
+
+    def sizes(self) -> Ints:
+        """The bytes of each value, (n,)."""
+        if pa.types.is_integer(self.texts.type):
+            return np.full(len(self.texts), self.texts.type.bit_width // 8, np.int64)
+        sizes: Ints = pc.binary_length(self.texts).to_numpy().astype(np.int64)
+        return sizes
+
+
+def _text_batch(row: Ints, nth: Ints, fields: Mapping[str, _Field]) -> TextBatch:
+    is_bad = np.zeros(len(row), np.bool_)
+    for field in fields.values():
+        if field.is_bad is not None:
+            is_bad |= field.is_bad
+    not_plain = {
+        name: field.not_plain for name, field in fields.items() if field.not_plain is not None
+    }
+    texts = pa.RecordBatch.from_pydict({name: field.texts for name, field in fields.items()})
+    return TextBatch(texts, row, nth, not_plain, is_bad)
+
+
+def _cuts(sizes: Ints) -> Ints:
+    """Where records are cut so that each batch is of about as many bytes, but has one at least."""
+    total = np.cumsum(sizes)
+    most = int(total[-1]) if len(total) else 0
+    cuts = np.searchsorted(total, np.arange(BYTES_PER_BATCH, most, BYTES_PER_BATCH))
+    return np.unique(cuts[cuts > 0])
 
 
 class TableLine:
@@ -136,36 +182,48 @@ class TableReading:
             firsts.add(self._list_steps[0])
         columns = [name for name in self.table.schema.names if name in firsts]
         for start, rows in self.table.batches(columns):
-            yield self._text_batch(start, rows)
+            yield from self._text_batches_of(start, rows)
 
-    def _text_batch(self, start: int, rows: pa.RecordBatch) -> TextBatch:
-        row = np.arange(rows.num_rows)
-        nth = np.zeros(rows.num_rows, np.int64)
-        if self._list_steps is not None:
-            exploded: Exploded = explode(values_at(self._list_steps, rows))
-            row, nth = exploded.row, exploded.nth
-            arrays = [*rows.take(pa.array(row)).columns, exploded.elements]
-            rows = pa.RecordBatch.from_arrays(arrays, names=[*rows.schema.names, ELEMENT])
-        texts: dict[str, pa.Array] = {}
-        not_plain: dict[str, Bools] = {}
-        is_bad = np.zeros(len(row), np.bool_)
-        identities = IDENTITIES if self._records.field_rules.trim else frozenset()
-        for field, steps in self.steps.items():
-            values = values_at(steps, rows)
-            if field in _TIMES and self.time_is_typed and is_time(values.type):
-                texts[field] = microseconds(values)
-                continue
-            column = text_column(values)
-            if column is None:
-                not_plain[field] = ~np.asarray(values.is_null())
-                texts[field] = pa.array([""] * len(row), pa.string())
-                continue
-            texts[field] = column.texts
-            if field in identities and is_fraction(values.type):
-                texts[field] = mapped(column.texts, number_text)
-            if column.is_bad is not None:
-                is_bad |= column.is_bad
-        return TextBatch(pa.RecordBatch.from_pydict(texts), start + row, nth, not_plain, is_bad)
+    def _text_batches_of(self, start: int, rows: pa.RecordBatch) -> Iterator[TextBatch]:
+        n = rows.num_rows
+        of_row = {field: steps for field, steps in self.steps.items() if steps[0] != ELEMENT}
+        fields = {field: self._field(field, steps, rows) for field, steps in of_row.items()}
+        if self._list_steps is None:
+            yield _text_batch(start + np.arange(n), np.zeros(n, np.int64), fields)
+            return
+        exploded: Exploded = explode(values_at(self._list_steps, rows))
+        elements = pa.RecordBatch.from_arrays([exploded.elements], names=[ELEMENT])
+        of_element = {
+            field: self._field(field, steps, elements)
+            for field, steps in self.steps.items()
+            if steps[0] == ELEMENT
+        }
+        row = exploded.row
+        # Each element repeats the texts of its row: a few of them may fill the memory.
+        row_bytes = sum((field.sizes() for field in fields.values()), np.zeros(n, np.int64))
+        cuts = _cuts(row_bytes[row])
+        for first, stop in pairwise((0, *cuts, len(row))):
+            at = np.arange(first, stop)
+            chosen = {field: column.take(row[first:stop]) for field, column in fields.items()}
+            chosen |= {field: column.take(at) for field, column in of_element.items()}
+            in_order = {field: chosen[field] for field in self.steps}
+            yield _text_batch(start + row[first:stop], exploded.nth[first:stop], in_order)
+
+    def _field(self, field: str, steps: tuple[str, ...], rows: pa.RecordBatch) -> _Field:
+        """A field of some rows as text."""
+        values = values_at(steps, rows)
+        if field in _TIMES and self.time_is_typed and is_time(values.type):
+            return _Field(microseconds(values))
+        column = text_column(values)
+        if column is None:
+            return _Field(
+                pa.array([""] * len(values), pa.string()), not_plain=~np.asarray(values.is_null())
+            )
+        texts = column.texts
+        trims = self._records.field_rules.trim
+        if trims and field in IDENTITIES and is_fraction(values.type):
+            texts = mapped(texts, number_text)
+        return _Field(texts, column.is_bad)
 
     def lines(self) -> Iterator[TableLine]:
         """The records one by one, and one more that says so where the file is damaged.
@@ -334,12 +392,13 @@ class TableReading:
 
     def _text(self, line: TableLine) -> str:
         row = self._rows.plain_row(line.number - 1)
-        if self._list_steps is not None:
-            _replace_list(row, self._list_steps, line.nth)
-            row[self.layout.nth_name] = line.nth
-        text = _json(row)
-        if len(text) <= self._max_chars:
-            return text
+        if row is not None:
+            if self._list_steps is not None:
+                _replace_list(row, self._list_steps, line.nth)
+                row[self.layout.nth_name] = line.nth
+            text = _json(row)
+            if len(text) <= self._max_chars:
+                return text
         short = {
             self.layout.paths[field]: iso_text(value) if isinstance(value, int) else value
             for field, value in line.record.items()
@@ -351,7 +410,7 @@ class TableReading:
         return text if line.reason is None else text[: self._max_chars]
 
     def _row_text(self, line: TableLine) -> str:
-        return _json(self._rows.plain_row(line.number - 1))[: self._max_chars]
+        return _json(self._rows.plain_row(line.number - 1) or {})[: self._max_chars]
 
     def close(self) -> None:
         """Close what was opened besides the file."""
@@ -395,14 +454,20 @@ class _Rows:
         self._start = 0
         self._batch: pa.RecordBatch | None = None
 
-    def plain_row(self, number: int) -> dict[str, Any]:
-        """A row, counted from 0, as JSON can hold it."""
-        while self._batch is None or number >= self._start + self._batch.num_rows:
-            if self._table is None:
-                self._open = self._again()
-                self._table = self._open.__enter__()
-                self._batches = self._table.batches(None, number)
-            self._start, self._batch = next(self._batches)
+    def plain_row(self, number: int) -> dict[str, Any] | None:
+        """A row, counted from 0, as JSON can hold it; None where one of its columns is damaged."""
+        try:
+            while self._batch is None or number >= self._start + self._batch.num_rows:
+                if self._table is None:
+                    self._open = self._again()
+                    self._table = self._open.__enter__()
+                    self._batches = self._table.batches(None, number)
+                self._start, self._batch = next(self._batches)
+        except HourglassError:
+            raise
+        except Exception as error:
+            unless_of_the_system(error)
+            return None
         at = number - self._start
         return {
             name: plain_value(column.slice(at, 1))

@@ -14,6 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.sources.base import Parsed, ParsedEvent, Parser, Refusal, folder_columns
 from pipeline.sources.columns.types import ReadColumns
+from pipeline.sources.compression import SMALL_BYTES
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.lines import UnreadableFileError, WrongKindError
 from pipeline.sources.paths import with_nth
@@ -109,9 +110,14 @@ class TableSource:
 
     @contextmanager
     def opened(
-        self, path: Path, file_name: str, root: Path | None, max_record_chars: int
+        self,
+        path: Path,
+        file_name: str,
+        root: Path | None,
+        max_record_chars: int,
+        max_expansion: int | None = None,
     ) -> Iterator[TableReading]:
-        """A file, open for reading.
+        """A file, open for reading; with ``max_expansion`` one that states no more than that.
 
         Raises:
             UnreadableFileError: it cannot be opened, or is no whole file of this format.
@@ -122,6 +128,15 @@ class TableSource:
             return self._table(path, file_name, root)
 
         with self._table(path, file_name, root) as table:
+            if max_expansion is not None:
+                size = path.stat().st_size
+                if table.stated_bytes > max(size * max_expansion, SMALL_BYTES):
+                    kind, _ = FORMATS[self.file_format]
+                    raise WrongKindError(
+                        path,
+                        f"{kind} file says that it holds over {max_expansion} times its size "
+                        "(ingest.max_expansion)",
+                    )
             reading = TableReading(
                 table,
                 self.layout,
