@@ -71,7 +71,7 @@ RATINGS = {
     # ``user,rating,date``.  Of a rating only the day is known.
     "netflix": KnownLog(
         "A rating of the Netflix Prize (mv_*.txt or combined_data_*.txt).",
-        "**/*[vd]*_*[0-9].txt*",
+        "**/*[va]_[0-9]*.txt*",
         ColumnSettings(event_time="date", user_id="user", item_id="film", value="rating"),
         options={
             "quote": None,
