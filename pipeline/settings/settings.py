@@ -245,7 +245,7 @@ class IngestSettings(Section):
         200,
         ge=1,
         description="a packed file is read up to this many times its size (16 MiB always), the "
-        "rest is refused; so is a Parquet or ORC file that says that it holds more, and a line "
+        "rest is refused; so is a file of Parquet, ORC or Avro that holds more, and a line "
         "whose exploded elements together hold more than this many times max_record_chars",
     )
 

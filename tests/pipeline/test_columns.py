@@ -102,6 +102,17 @@ JSON = {
             columns=ColumnSettings(user_id="who", context={"device": "who.device"}),
         )
     ),
+    "explode": source_for(
+        SourceSettings(
+            name="json_lines", explode="y", columns=ColumnSettings(user_id="who", item_id="item")
+        )
+    ),
+    "pairs": source_for(
+        SourceSettings(
+            name="json_lines",
+            columns=ColumnSettings(user_id="who[id]", item_id="item", given_session="y[a].b"),
+        )
+    ),
 }
 LOGS = {
     "log": source_for(SourceSettings(name="access_log", header=False)),

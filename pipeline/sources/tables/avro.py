@@ -9,6 +9,7 @@ from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 
+from pipeline.sources.tables.avro_blocks import holds_more_than
 from pipeline.sources.tables.files import ROWS_PER_BATCH, Batches
 
 # As the library has them: a schema is JSON, a value what its type says.
@@ -26,7 +27,10 @@ class AvroFile:
         import fastavro
 
         self._raw = raw
-        schema = fastavro.reader(raw).writer_schema
+        reader = fastavro.reader(raw)
+        self._first_block = raw.tell()
+        self._codec = str(reader.codec)
+        schema = reader.writer_schema
         columns = _Columns(schema)
         if not isinstance(schema, dict) or schema.get("type") != "record":
             raise ValueError("its rows are no records")
@@ -35,10 +39,9 @@ class AvroFile:
             [pa.field(name, column.kind) for name, column in self._columns.items()]
         )
 
-    @property
-    def stated_bytes(self) -> int:
-        """See :class:`pipeline.sources.tables.files.TableFile`; it says so of no file."""
-        return 0
+    def holds_more_than(self, most_bytes: int) -> bool:
+        """See :class:`pipeline.sources.tables.files.TableFile`."""
+        return holds_more_than(self._raw, self._first_block, self._codec, most_bytes)
 
     def _reader(self) -> Iterator[Value]:
         import fastavro

@@ -16,7 +16,7 @@ ROWS_PER_BATCH = 8192
 BYTES_PER_BATCH = 64 << 20
 _BYTES_PER_NUMBER = 8
 # Nothing says how long the texts of a stripe are.
-_ORC_ROWS_AT_ONCE = 256
+_ORC_ROWS_AT_ONCE = 512
 # A column is read through a window of so many bytes, however large its group of rows is.
 _WINDOW_BYTES = 1 << 20
 
@@ -31,9 +31,8 @@ class TableFile(Protocol):
     def schema(self) -> pa.Schema:
         """Names and types of its columns."""
 
-    @property
-    def stated_bytes(self) -> int:
-        """How much it says that it holds, unpacked; a value counts as a byte at least."""
+    def holds_more_than(self, most_bytes: int) -> bool:
+        """Whether it says that it holds more, unpacked; a value counts as a byte at least."""
 
     def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
         """Its rows in order, in batches of at most :data:`ROWS_PER_BATCH`.
@@ -49,10 +48,13 @@ class WithFolders:
         self._table = table
         own = table.schema
         self._of_folders = {name: text for name, text in columns.items() if name not in own.names}
-        self.stated_bytes = table.stated_bytes
         self.schema: pa.Schema = pa.schema(
             [*own, *(pa.field(name, pa.string()) for name in self._of_folders)]
         )
+
+    def holds_more_than(self, most_bytes: int) -> bool:
+        """See :class:`TableFile`."""
+        return self._table.holds_more_than(most_bytes)
 
     def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
         """See :class:`TableFile`."""
@@ -96,16 +98,16 @@ class ParquetFile:
             page_checksum_verification=True,
         )
 
-    @property
-    def stated_bytes(self) -> int:
+    def holds_more_than(self, most_bytes: int) -> bool:
         """See :class:`TableFile`."""
         metadata = self._file.metadata
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-        return sum(
+        stated_bytes = sum(
             max(chunk.total_uncompressed_size, chunk.num_values)
             for group in groups
             for chunk in _chunks(group)
         )
+        return bool(stated_bytes > most_bytes)
 
     def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
         """See :class:`TableFile`."""
@@ -191,10 +193,9 @@ class OrcFile:
         self._file = orc.ORCFile(pa.PythonFile(raw, mode="r"))
         self.schema: pa.Schema = self._file.schema
 
-    @property
-    def stated_bytes(self) -> int:
+    def holds_more_than(self, most_bytes: int) -> bool:
         """See :class:`TableFile`."""
-        return int(self._file.nrows)
+        return bool(self._file.nrows > most_bytes)
 
     def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
         """See :class:`TableFile`."""

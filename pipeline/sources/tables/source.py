@@ -130,7 +130,7 @@ class TableSource:
         with self._table(path, file_name, root) as table:
             if max_expansion is not None:
                 size = path.stat().st_size
-                if table.stated_bytes > max(size * max_expansion, SMALL_BYTES):
+                if table.holds_more_than(max(size * max_expansion, SMALL_BYTES)):
                     kind, _ = FORMATS[self.file_format]
                     raise WrongKindError(
                         path,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pyarrow as pa
 import pyarrow.orc
 import pyarrow.parquet
@@ -17,6 +19,7 @@ from pipeline.ingest.parse import Bounds, file_rows
 from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
 from pipeline.sources import source_for
 from pipeline.sources.tables import files, reading
+from pipeline.sources.tables.avro import AvroFile
 from pipeline.sources.tables.files import OrcFile, ParquetFile
 from pipeline.sources.tables.source import TableSource
 
@@ -71,6 +74,67 @@ def test_a_file_of_more_rows_than_it_can_hold_is_refused_by_name(tmp_path: Path,
 
 def files_kind(name: str) -> str:
     return {"parquet": "Parquet", "orc": "ORC"}[name]
+
+
+AVRO_SCHEMA = {
+    "type": "record",
+    "name": "Row",
+    "fields": [
+        {"name": "event_time", "type": "long"},
+        {"name": "user_id", "type": "string"},
+        {"name": "item_id", "type": "string"},
+    ],
+}
+
+
+@pytest.mark.parametrize("codec", ["null", "deflate", "bzip2", "xz"])
+def test_blocks_of_avro_are_not_unpacked_beyond_what_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str
+) -> None:
+    monkeypatch.setattr("pipeline.sources.tables.source.SMALL_BYTES", 1 << 10)
+    path = tmp_path / "log"
+    row = {"event_time": NOW_US, "user_id": "u", "item_id": "i"}
+    with path.open("wb") as raw:
+        rows = [row, {**row, "user_id": "u" * 5_000_000}, row]
+        fastavro.writer(raw, AVRO_SCHEMA, rows, codec=codec)
+    if codec == "null":
+        assert rows_of("avro", path, max_expansion=1)[-1] == ("file", None)
+        return
+    assert path.stat().st_size < 10_000
+    assert rows_of("avro", path, max_expansion=20) == [
+        (
+            "unreadable",
+            "Avro file says that it holds over 20 times its size (ingest.max_expansion)",
+        )
+    ]
+    assert rows_of("avro", path, max_expansion=1 << 20)[-1] == ("file", None)
+
+
+def test_blocks_of_avro_that_hold_more_records_than_bytes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.sources.tables.source.SMALL_BYTES", 1 << 10)
+    fields = [{"name": f["name"], "type": "null"} for f in AVRO_SCHEMA["fields"]]
+    with (tmp_path / "log").open("wb") as raw:
+        nothing = {f["name"]: None for f in fields}
+        fastavro.writer(raw, {**AVRO_SCHEMA, "fields": fields}, [nothing] * 100_000)
+    ((kind, _),) = rows_of("avro", tmp_path / "log", max_expansion=2)
+    assert kind == "unreadable"
+
+
+def test_blocks_of_avro_are_counted_in_every_file(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    row = {"event_time": NOW_US, "user_id": "u" * 50, "item_id": "i"}
+    for codec in ("null", "deflate", "bzip2", "xz"):
+        with path.open("wb") as raw:
+            fastavro.writer(raw, AVRO_SCHEMA, [row] * 3000, codec=codec)
+        # Each long takes 8 bytes, each text one and its own.
+        held = 3000 * (8 + 51 + 2)
+        with path.open("rb") as raw:
+            file = AvroFile(raw)
+            assert file.holds_more_than(held + 100) is False
+            assert file.holds_more_than(held - 100) is True
+            assert sum(batch.num_rows for _, batch in file.batches()) == 3000
 
 
 def sizes(batches: Iterator[tuple[int, pa.RecordBatch]]) -> list[tuple[int, int]]:
@@ -158,3 +222,24 @@ def test_elements_do_not_repeat_a_long_row_all_at_once(
     assert [nth for batch in batches for nth in batch.nth] == [0, 1, *range(300), 0]
     items = [item for batch in batches for item in batch.texts["item_id"].to_pylist()]
     assert items == ["a", "b", *(str(n) for n in range(300)), ""]
+
+
+def test_a_damaged_column_that_nobody_needs_costs_a_refused_row_its_text_alone(
+    tmp_path: Path,
+) -> None:
+    rng = random.Random(5)
+    rows = 2000
+    other = pa.array([rng.randbytes(40) for _ in range(rows)], pa.binary())
+    table = constant(rows).append_column("other", other)
+    table = table.set_column(1, "user_id", pa.array([None, *["u"] * (rows - 1)], pa.string()))
+    path = tmp_path / "log"
+    pa.parquet.write_table(table, path, write_page_checksum=True, use_dictionary=False)
+    chunk = pa.parquet.ParquetFile(path).metadata.row_group(0).column(3)
+    at = chunk.data_page_offset + chunk.total_compressed_size // 2
+    content = bytearray(path.read_bytes())
+    content[at : at + 8] = b"\xff" * 8
+    path.write_bytes(bytes(content))
+    outcomes = rows_of("parquet", path)
+    assert outcomes[-1] == ("file", None)
+    assert [kind for kind, _ in outcomes].count("event") == rows - 1
+    assert ("refused", "no user_id") in outcomes
