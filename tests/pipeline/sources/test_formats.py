@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.settings.settings import ColumnSettings, SourceSettings
-from pipeline.sources import SOURCE_NAMES, ParsedEvent, Parser, Refusal, source_for
-from pipeline.sources.base import HeaderError
+from pipeline.sources import (
+    SOURCE_NAMES,
+    Ignored,
+    Parsed,
+    ParsedEvent,
+    Parser,
+    Refusal,
+    source_for,
+)
+from pipeline.sources.base import HeaderError, events_of
 
 HEADERS = {
     "access_log": "host\tlogname\ttime\tmethod\turl\tresponse\tbytes",
@@ -367,7 +375,15 @@ class TestAnyLine:
         check_result(parser("gharchive")(json.dumps(record)))
 
 
-def check_result(result: ParsedEvent | Refusal) -> None:
+def check_result(result: Parsed) -> None:
+    for event in events_of(result):
+        check_event(event)
+
+
+def check_event(result: ParsedEvent | Refusal | Ignored) -> None:
+    if isinstance(result, Ignored):
+        assert result.rule
+        return
     if isinstance(result, Refusal):
         assert result.reason
         return

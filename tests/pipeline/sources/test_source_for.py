@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.settings.settings import SourceSettings
-from pipeline.sources import source_for
+from pipeline.sources import SOURCE_NAMES, source_for
 
 
 def test_an_unknown_name_lists_the_known() -> None:
@@ -43,3 +43,8 @@ def test_the_pattern_is_the_formats_unless_set() -> None:
 def test_arrival_hours(name: str, file: str, hour: str | None) -> None:
     found = source_for(SourceSettings(name=name)).arrival_hour(file)
     assert found == (Hour.parse(hour) if hour else None)
+
+
+def test_only_ratings_below_their_film_need_the_lines_before() -> None:
+    sources = {name: source_for(SourceSettings(name=name)) for name in SOURCE_NAMES}
+    assert {name for name, source in sources.items() if not source.lines_stand_alone} == {"netflix"}
