@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pipeline.engine.engine import TooLargeError
 from pipeline.engine.spark_hash import hash_rows
 from pipeline.lake.sql import statement
 from pipeline.process.interrupts import is_interrupted
+from pipeline.process.workers import usable_cores
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -48,7 +48,7 @@ def open_duck(memory_bytes: int, spill: Path | None = None) -> Iterator[DuckDBPy
     from duckdb.func import FunctionNullHandling, PythonUDFType
 
     limits: dict[str, str | bool | int | float | list[str]] = {
-        "threads": min(_usable_cores(), _MAX_THREADS),
+        "threads": min(usable_cores(), _MAX_THREADS),
         "memory_limit": f"{max(memory_bytes, _LEAST_MEMORY_BYTES) >> 20}MiB",
         "temp_directory": "" if spill is None else str(spill),
         # Kept, the order of rows would have to be held in memory.
@@ -97,13 +97,6 @@ def duck_statement(name: str) -> str:
     """
     text = _MARKER.sub(r"$\1", _COMMENT.sub("", statement(name)))
     return _NAMED_QUERY.sub(r"\1NOT MATERIALIZED (", text)
-
-
-def _usable_cores() -> int:
-    """The cores that this process may use; not all systems tell."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _hashes(*columns: pa.ChunkedArray) -> pa.Array:

@@ -78,12 +78,23 @@ class Engine(ABC):
         """Rows of Parquet files; the columns are those of ``schema``."""
 
     @abstractmethod
+    def shares_out(self, input_bytes: int) -> bool:
+        """Whether :meth:`made_from` works on several inputs of so many bytes at once."""
+
+    @abstractmethod
     def made_from(
-        self, inputs: pa.Table, make: Callable[[Batches], Batches], schema: pa.Schema, folder: Path
+        self,
+        inputs: pa.Table,
+        make: Callable[[Batches], Batches],
+        schema: pa.Schema,
+        folder: Path,
+        sizes: Sequence[int],
     ) -> Frame:
         """Rows of ``schema`` that a function makes of batches of the inputs, each input once.
 
-        ``folder``, not there yet, may be used to keep them as long as the frame is used.
+        ``folder``, not there yet, may be used to keep them as long as the frame is used.  ``sizes``
+        are how many bytes each input is likely to stand for.  The function may be sent to other
+        processes where :meth:`shares_out` says so.
         """
 
     @abstractmethod

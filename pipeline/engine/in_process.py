@@ -113,12 +113,16 @@ class InProcessEngine(Engine):
                 tables.append(rows.select(schema.names).cast(schema))
         return ArrowFrame(pa.concat_tables(tables) if tables else schema.empty_table())
 
+    def shares_out(self, input_bytes: int) -> bool:  # noqa: ARG002 - it is done before a process starts
+        return False
+
     def made_from(
         self,
         inputs: pa.Table,
         make: Callable[[Batches], Batches],
         schema: pa.Schema,
         folder: Path,  # noqa: ARG002 - memory holds the rows
+        sizes: Sequence[int],  # noqa: ARG002 - they are counted as they come
     ) -> Frame:
         batches = []
         for batch in make(iter(inputs.to_batches())):

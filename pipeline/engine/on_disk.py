@@ -7,7 +7,8 @@ On one machine that costs a fraction of what Spark does, whose rows travel betwe
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from pipeline.engine.engine import Batches, Engine, Frame, Parameter, TooLargeEr
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile, remove_files, write_sorted_by_hour
 from pipeline.lake.tables import TableSpec
+from pipeline.process.workers import shared_out, usable_cores
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 # With Python, Arrow and the rows on their way it stays well below 1.5 GB.
 _MEMORY_BYTES = 640 << 20
 _ROWS_PER_BATCH = 1 << 16
+# To start a process costs what it costs to read some 15 MB of CSV.
+_BYTES_PER_WORKER = 32 << 20
+_BYTES_PER_JOB = 8 << 20
 _ROWS_AT_ONCE = 1 << 19
 _WIDE = ("HUGEINT", "DECIMAL")
 
@@ -130,29 +135,43 @@ class OnDiskEngine(Engine):
         text = f"SELECT {columns} FROM ({empty} UNION ALL BY NAME {rows})"
         return QueryFrame(self.connection, text)
 
+    def shares_out(self, input_bytes: int) -> bool:
+        return _workers_for(input_bytes) > 1
+
     def made_from(
         self,
         inputs: pa.Table,
         make: Callable[[Batches], Batches],
         schema: pa.Schema,
-        folder: Path,  # noqa: ARG002 - the database has a folder of its own
+        folder: Path,
+        sizes: Sequence[int],
     ) -> Frame:
         failures: list[BaseException] = []
 
-        def batches() -> Batches:
+        def made() -> Batches:
+            if not self.shares_out(sum(sizes)):
+                return make(iter(inputs.to_batches()))
+            jobs = list(_jobs(inputs, sizes))
+            return shared_out(jobs, make, schema, _workers_for(sum(sizes)), folder)
+
+        def batches() -> Generator[pa.RecordBatch, None, None]:
             try:
-                yield from make(iter(inputs.to_batches()))
+                yield from made()
             except BaseException as error:
                 failures.append(error)
                 raise
 
+        rows = batches()
         try:
-            return self._table_of(pa.RecordBatchReader.from_batches(schema, batches()))
+            return self._table_of(pa.RecordBatchReader.from_batches(schema, rows))
         except Exception:
             # DuckDB makes an error of its own of whatever stops the rows that it reads.
             if failures:
                 raise failures[0] from None
             raise
+        finally:
+            # No process is left where the rows were not all taken.
+            rows.close()
 
     def query(self, name: str, views: Mapping[str, Frame], **parameters: Parameter) -> Frame:
         for view, frame in views.items():
@@ -228,6 +247,25 @@ class OnDiskEngine(Engine):
         table = f"rows_{next(self._numbers)}"
         self.connection.execute(f"CREATE TEMP TABLE {table} AS {text}")
         return QueryFrame(self.connection, f"SELECT * FROM {table}")
+
+
+def _workers_for(input_bytes: int) -> int:
+    """How many processes make rows of so much: 1 where it is done before others have started."""
+    if not sys.executable:
+        return 1
+    return max(min(usable_cores(), input_bytes // _BYTES_PER_WORKER), 1)
+
+
+def _jobs(inputs: pa.Table, sizes: Sequence[int]) -> Iterator[pa.RecordBatch]:
+    """Inputs that follow one another, as many as are worth the trouble of handing them over."""
+    (inputs,) = inputs.combine_chunks().to_batches()
+    first = size = 0
+    for nth, more in enumerate(sizes):
+        if size and size + more > _BYTES_PER_JOB:
+            yield inputs.slice(first, nth - first)
+            first, size = nth, 0
+        size += more
+    yield inputs.slice(first)
 
 
 @contextmanager

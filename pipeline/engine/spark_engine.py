@@ -84,8 +84,16 @@ class SparkEngine(Engine):
     def read_files(self, schema: pa.Schema, files: Sequence[HourFile]) -> Frame:
         return SparkFrame(read_by_hour(self.spark, schema, files))
 
+    def shares_out(self, input_bytes: int) -> bool:  # noqa: ARG002 - a task costs next to nothing
+        return True
+
     def made_from(
-        self, inputs: pa.Table, make: Callable[[Batches], Batches], schema: pa.Schema, folder: Path
+        self,
+        inputs: pa.Table,
+        make: Callable[[Batches], Batches],
+        schema: pa.Schema,
+        folder: Path,
+        sizes: Sequence[int],  # noqa: ARG002 - there are more tasks than cores
     ) -> Frame:
         from pyspark.sql.pandas.types import from_arrow_schema
 

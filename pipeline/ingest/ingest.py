@@ -44,19 +44,15 @@ from pipeline.ingest.quarantine import stage_quarantine
 from pipeline.ingest.read_raw import ParsedBatch, read_raw_files
 from pipeline.ingest.reading_rules import FORMAT_PROPERTY, numbers_equal_records
 from pipeline.ingest.refusals import Reasons, Refusals, count_refusals
+from pipeline.ingest.spans.plan import likely_bytes
 from pipeline.ingest.tally import Tally, ignored_and_dropped
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, REPEATED_KEYS
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source, source_for
-from pipeline.sources.compression import ENDINGS
-from pipeline.sources.tables.source import TableSource
 from pipeline.spark.compute import Compute
 from pipeline.version import code_version
-
-# A packed log is about so many times as large.
-_PACKED = 8
 
 
 @dataclass(frozen=True)
@@ -145,8 +141,8 @@ def ingest(
 
             spill = settings.path("scratch") / f"spilled-{uuid.uuid4().hex}"
             try:
-                likely_bytes = _likely_bytes(intake.arrivals, isinstance(source, TableSource))
-                summary, closed = run_on_engine(compute, likely_bytes, take_in, spill)
+                input_bytes = sum(likely_bytes(a.file, source) for a in intake.arrivals)
+                summary, closed = run_on_engine(compute, input_bytes, take_in, spill)
             finally:
                 shutil.rmtree(spill, ignore_errors=True)
             unreadable = [*unreadable, *closed]
@@ -161,14 +157,6 @@ def ingest(
         read_again=len(set(intake.read_again) - left),
         outdated=tuple(intake.outdated),
         unknown_settings=intake.unknown,
-    )
-
-
-def _likely_bytes(arrivals: Iterable[Arrival], are_packed: bool) -> int:
-    """How much the files are likely to hold; what they really do is counted as they are read."""
-    return sum(
-        arrival.file.bytes * (_PACKED if are_packed or arrival.file.path.suffix in ENDINGS else 1)
-        for arrival in arrivals
     )
 
 

@@ -265,11 +265,15 @@ def _describe(
         source_file=name,
         arrival=named or Hour.of(clock),
         arrival_is_named=named is not None,
-        # Whole microseconds, so that what a table gives back compares equal.
-        modified=datetime.fromtimestamp(facts.st_mtime_ns // 1000 / 1e6, tz=UTC),
+        modified=modified_at(facts.st_mtime_ns),
         bytes=facts.st_size,
         root=root,
     )
+
+
+def modified_at(modified_ns: int) -> datetime:
+    """When a file was modified, in whole microseconds: what a table gives back compares equal."""
+    return datetime.fromtimestamp(modified_ns // 1000 / 1e6, tz=UTC)
 
 
 def arrived_in(files: Iterable[RawFile], hours: HourRange | None) -> list[RawFile]:

@@ -45,7 +45,8 @@ _NO_EVENT = (None,) * 8
 # became of them, how many of them were accepted though they came too late, as JSON a Tally if there
 # is anything to count in it, and as reason what is wrong with the file as a whole if it is no log
 # of the kind that the settings tell.  A file that could not be read to its end has an "unreadable"
-# instead, with the reason, and what rows it has are worth nothing.
+# instead, with the reason, and what rows it has are worth nothing.  A file that is read in spans
+# has such a last row for each of them, whose line is the first one of the span.
 PARSED = pa.schema(
     [
         pa.field("kind", pa.string()),
@@ -67,6 +68,8 @@ FILES = pa.schema(
         pa.field("latest_us", pa.int64()),
         pa.field("timely_us", pa.int64()),
         pa.field("let_in", pa.list_(pa.list_(pa.int64()))),
+        # Of what is to be read; null: all of it.
+        pa.field("span", pa.list_(pa.int64())),
     ]
 )
 
@@ -200,12 +203,15 @@ class LineRows:
             self._source_file, number, None, None, None, None, None,
         )  # fmt: skip
 
-    def end(self, fault: str | None) -> tuple[Any, ...]:
-        """The row that closes the file, whose header has a fault or none."""
+    def end(self, fault: str | None, first_line: int | None = None) -> tuple[Any, ...]:
+        """The row that closes the file, whose header has a fault or none.
+
+        ``first_line`` is that of the span of the file that was read, None where all of it was.
+        """
         if fault is None and self._records and self._unreadable == self._records:
             fault = f"none of its lines can be read: {self._last_reason}"
         return (
-            "file", self._arrival_us, *_NO_EVENT, self._source_file, None,
+            "file", self._arrival_us, *_NO_EVENT, self._source_file, first_line,
             fault, None, self._records, self._late, self._tally.text(),
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,8 @@ from pipeline.ingest.landing_zone import Arrival, RawFile, Unreadable
 from pipeline.ingest.late_events import RangesUs, range_us
 from pipeline.ingest.parse import FILES, PARSED
 from pipeline.ingest.reading_rules import numbers_equal_records
+from pipeline.ingest.spans.close import changed_files, closing_of
+from pipeline.ingest.spans.plan import CutFile, cut_files, likely_bytes
 from pipeline.ingest.tally import Tally
 from pipeline.lake.tables import EVENTS, QUARANTINE
 from pipeline.settings.settings import Settings
@@ -59,20 +61,36 @@ def read_raw_files(
     time, ``late`` one that is so for all of them.
     """
     now = [] if late is None else [range_us(late)]
-    files = [
-        _listed(a.file, settings, clock, [*accepted_late.get(a.file.source_file, []), *now])
-        for a in arrivals
-    ]
+    sizes = [likely_bytes(arrival.file, source) for arrival in arrivals]
+    encoding, rules = settings.source.encoding, settings.ingest
+    cut: Mapping[str, CutFile] = {}
+    if engine.shares_out(sum(sizes)):
+        cut = cut_files(arrivals, source, encoding, rules)
+    files, sizes_of_files = [], []
+    for arrival, size in zip(arrivals, sizes, strict=True):
+        name = arrival.file.source_file
+        listed = _listed(arrival.file, settings, clock, [*accepted_late.get(name, []), *now])
+        if name not in cut:
+            files.append(listed)
+            sizes_of_files.append(size)
+            continue
+        for span in cut[name].spans:
+            files.append(listed | {"span": list(span)})
+            sizes_of_files.append(span.stop - span.start)
     rows = engine.made_from(
         pa.Table.from_pylist(files, FILES),
-        files_parser(source, settings.source.encoding, settings.ingest),
+        files_parser(source, encoding, rules),
         PARSED,
         staging,
+        sizes_of_files,
     )
     ends = rows.where_in("kind", ["unreadable", "file"])
-    closing = ends.select("kind", "source_file", "reason", "tally").collect()
-    faults = [row for row in closing if row.reason is not None]
-    closed = [Unreadable(row.source_file, row.reason) for row in faults if row.kind == "unreadable"]
+    closing = closing_of(
+        ends.select("kind", "source_file", "line", "records", "reason", "tally").collect()
+    )
+    stopped = {file.source_file for file in closing.unreadable}
+    changed = [file for file in changed_files(arrivals, cut) if file.source_file not in stopped]
+    closed = [*closing.unreadable, *changed]
     if closed:
         rows = rows.where_not_in("source_file", [file.source_file for file in closed])
     hours = engine.query("parsed_hours", {"parsed": rows}).collect()
@@ -88,8 +106,8 @@ def read_raw_files(
         {Hour(row.hour_index) for row in hours if row.kind == "event"},
         {Hour(row.hour_index) for row in hours if row.kind == "refused"},
         closed,
-        sorted(Unreadable(row.source_file, row.reason) for row in faults if row.kind == "file"),
-        {row.source_file: Tally.of_text(row.tally) for row in closing if row.tally is not None},
+        [file for file in closing.unfit if file.source_file not in bad],
+        closing.tallies,
     )
 
 
@@ -125,4 +143,5 @@ def _listed(
         "latest_us": int(arrived_by.timestamp() * US_PER_S) + rules.max_skew_s * US_PER_S,
         "timely_us": timely_us,
         "let_in": [list(ends) for ends in accepted_late],
+        "span": None,
     }

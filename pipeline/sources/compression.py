@@ -51,6 +51,11 @@ def compression_of(head: bytes) -> str | None:
     return next((name for name, magic in _MAGIC if magic.match(head)), None)
 
 
+def is_packed(raw: IO[bytes]) -> bool:
+    """Whether a file is packed, told by its first bytes; where it is read on changes."""
+    return _compression_at_start(raw) is not None
+
+
 def unpacked(raw: IO[bytes], max_expansion: int | None = None) -> Chunks:
     """The content of a file in pieces, plain or packed, in bounded memory.
 

@@ -15,6 +15,8 @@ from pipeline.sources.file_kinds import HEAD_BYTES, kind_of_file
 
 _UTF8_BOM = b"\xef\xbb\xbf"
 _MOST_BYTES_PER_CHAR = 4
+#: Why a file that is read in several spans is not taken in when it is no longer what it was.
+CHANGED = "changed while it was read: run the command again when it is complete"
 _NOT_EMPTY = re.compile(rb"[^\n]+")
 
 
@@ -53,12 +55,25 @@ class Block(NamedTuple):
     content: bytes
 
 
+class Span(NamedTuple):
+    """Some whole lines of a file that is plain text.
+
+    They are the bytes from ``start`` to ``stop``, which is behind the end of a line or that of the
+    file; so many lines stand before them in the file.
+    """
+
+    start: int
+    stop: int
+    lines_before: int
+
+
 def read_lines(
     path: Path,
     encoding: str = "utf-8",
     max_record_chars: int = 65536,
     max_expansion: int | None = None,
     root: Path | None = None,
+    span: Span | None = None,
 ) -> Iterator[Line]:
     r"""Every line of a file that is not blank, in order, in bounded memory.
 
@@ -70,13 +85,15 @@ def read_lines(
     reason, closes them: so too where it holds more than ``max_expansion`` times the file's size
     (16 MiB are always read).
     With ``root`` the file must lie below it, both resolved, and no link on the way is followed.
+    With ``span`` only its lines are read, of a file that is known to be plain text.
 
     Raises:
-        UnreadableFileError: the file cannot be opened or read, or is no text but of another kind.
+        UnreadableFileError: the file cannot be opened or read, is no text but of another kind, or
+            ends before the span does.
         UsageError: the encoding is unknown, or does not write a newline as one byte.
     """
     name = line_encoding(encoding)
-    for block in read_blocks(path, name, max_record_chars, max_expansion, root, CHUNK_BYTES):
+    for block in read_blocks(path, name, max_record_chars, max_expansion, root, CHUNK_BYTES, span):
         if isinstance(block, Line):
             yield block
         else:
@@ -90,6 +107,7 @@ def read_blocks(
     max_expansion: int | None,
     root: Path | None,
     block_bytes: int,
+    span: Span | None = None,
 ) -> Iterator[Block | Line]:
     """The same lines (see :func:`read_lines`), blank ones too, many at a time.
 
@@ -97,14 +115,18 @@ def read_blocks(
     that.  Only the line that closes a damaged stream comes as a line, with its reason.
 
     Raises:
-        UnreadableFileError: the file cannot be opened or read.
+        UnreadableFileError: the file cannot be opened or read, or ends before the span does.
         UsageError: the encoding is unknown, or does not write a newline as one byte.
     """
     name = line_encoding(encoding)
     try:
         with path.open("rb") if root is None else open_inside(root, path) as raw:
-            chunks = _of_text(raw, unpacked(raw, max_expansion), path)
-            yield from _blocks(chunks, name, max_record_chars, block_bytes)
+            if span is None:
+                chunks = _of_text(raw, unpacked(raw, max_expansion), path)
+            else:
+                chunks = _of_span(raw, span, path)
+            number, first = (0, True) if span is None else (span.lines_before, span.start == 0)
+            yield from _blocks(chunks, name, max_record_chars, block_bytes, number, first)
     except OSError as error:
         raise UnreadableFileError(path, error.strerror or str(error)) from error
 
@@ -147,13 +169,28 @@ def _of_text(raw: IO[bytes], chunks: Chunks, path: Path) -> Chunks:
     yield from chunks
 
 
+def _of_span(raw: IO[bytes], span: Span, path: Path) -> Chunks:
+    raw.seek(span.start)
+    left = span.stop - span.start
+    while left:
+        chunk = raw.read(min(left, CHUNK_BYTES))
+        if not chunk:
+            raise UnreadableFileError(path, CHANGED)
+        left -= len(chunk)
+        yield chunk
+
+
 def _blocks(
-    chunks: Chunks, encoding: str, most_chars: int, block_bytes: int
+    chunks: Chunks,
+    encoding: str,
+    most_chars: int,
+    block_bytes: int,
+    number: int,
+    first: bool,
 ) -> Iterator[Block | Line]:
+    """Blocks of chunks before which there are so many lines; ``first``: none, nor anything else."""
     most_bytes = most_chars * _MOST_BYTES_PER_CHAR + 1 + len(_UTF8_BOM)
-    number = 0
     rest = b""
-    first = True
     waiting: list[bytes] = []
     waiting_bytes = 0
     for chunk in chunks:

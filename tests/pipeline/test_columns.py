@@ -6,7 +6,9 @@ import json
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,10 @@ from hypothesis import strategies as st
 from pipeline.hours import Hour
 from pipeline.ingest.columns.batches import file_batches
 from pipeline.ingest.columns.content_keys import content_keys
+from pipeline.ingest.landing_zone import Arrival, find_raw_files
 from pipeline.ingest.parse import PARSED, Bounds, batch_of, content_key, file_rows
+from pipeline.ingest.spans.close import closing_of
+from pipeline.ingest.spans.plan import cut_files
 from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
 from pipeline.sources import ParsedEvent, Source, source_for
 from pipeline.sources.columns.fields import event_maker
@@ -159,7 +164,44 @@ def check(path: Path, content: bytes, source: Source, encoding: str = "utf-8") -
     expected = slow_rows(path, source, encoding, RULES)
     for block_bytes in (1, 200, 1 << 20):
         assert fast_rows(path, source, encoding, RULES, block_bytes) == expected
+    for span_bytes in (1, 64):
+        check_spans(path, source, encoding, RULES, span_bytes)
     return expected
+
+
+def check_spans(
+    path: Path, source: Source, encoding: str, rules: IngestSettings, span_bytes: int
+) -> int:
+    """A file in spans says what it says whole, if it is cut; returns into how many."""
+    (file,), _ = find_raw_files(path, "*", lambda _: None, HOUR.start)
+    arrival = Arrival(replace(file, source_file="in/a.csv"), "")
+    cut = cut_files([arrival], source, encoding, rules, span_bytes)
+    if not cut:
+        return 1
+    spans = cut["in/a.csv"].spans
+    content = path.read_bytes()
+    assert b"".join(content[span.start : span.stop] for span in spans) == content
+    rows = [
+        SimpleNamespace(**row)
+        # In any order: each is read on its own.
+        for span in reversed(spans)
+        for batch in file_batches(
+            path, "in/a.csv", HOUR, BOUNDS, source, encoding, rules, block_bytes=100, span=span
+        )
+        for row in batch.to_pylist()
+    ]
+    whole = file_rows(path, "in/a.csv", HOUR, BOUNDS, source, encoding, rules)
+    *expected, end = (SimpleNamespace(**row) for row in batch_of(list(whole)).to_pylist())
+    ends = [row for row in rows if row.kind == "file"]
+    assert len(ends) == len(spans)
+    assert sorted(repr(row) for row in rows if row.kind != "file") == sorted(map(repr, expected))
+    assert sum(row.records for row in ends) == end.records
+    assert sum(row.late for row in ends) == end.late
+    assert closing_of(ends) == closing_of([end])
+    assert [fault.reason for fault in closing_of(ends).unfit] == (
+        [end.reason] if end.reason else []
+    )
+    return len(spans)
 
 
 TIMES = [
@@ -583,6 +625,8 @@ def test_odd_files_are_read_the_same_both_ways(tmp_path: Path, name: str) -> Non
         assert len(expected) > 1
         for block_bytes in (1, 100, 1 << 16, 1 << 20, 4 << 20):
             assert fast_rows(path, source, "utf-8", rules, block_bytes) == expected
+        for span_bytes in (1, 100, 1 << 16):
+            check_spans(path, source, "utf-8", rules, span_bytes)
 
 
 @pytest.mark.parametrize("path", ['utm "source"', "back\\slash", "tab\t"])

@@ -84,7 +84,7 @@ ON_DISK = OnDisk(no_spark, from_mib=1, on_one_machine=True)
 
 
 def frame_of(engine: Engine, rows: pa.Table) -> Any:
-    return engine.made_from(rows, lambda batches: batches, rows.schema, Path())
+    return engine.made_from(rows, lambda batches: batches, rows.schema, Path(), [0] * rows.num_rows)
 
 
 def digests(engine: Engine, frame: Any) -> dict[int, str]:
@@ -409,7 +409,7 @@ def test_what_stops_a_reader_stays_what_it_is(tmp_path: Path) -> None:
 
         with pytest.raises(type(error)) as raised, on_disk_engine.on_disk(tmp_path) as engine:
             engine.made_from(
-                pa.table({"n": [1]}), failing, pa.schema([("n", pa.int64())]), tmp_path
+                pa.table({"n": [1]}), failing, pa.schema([("n", pa.int64())]), tmp_path, [0]
             )
         assert raised.value is error
 

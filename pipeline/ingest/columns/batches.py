@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,15 @@ from pipeline.ingest.parse import (
 )
 from pipeline.lake.tables import TIMESTAMP
 from pipeline.settings.settings import IngestSettings
-from pipeline.sources.base import HeaderError, Source
+from pipeline.sources.base import HeaderError, Source, UnreadableHeaderError
 from pipeline.sources.columns.fields import MakeEvents, rows_of
 from pipeline.sources.columns.line_blocks import PlainLines, plain_lines, reads_encoding
 from pipeline.sources.columns.types import EventColumns, ReadColumns
 from pipeline.sources.lines import (
+    CHANGED,
     Block,
     Line,
+    Span,
     UnreadableFileError,
     line_encoding,
     line_of,
@@ -41,16 +44,20 @@ from pipeline.sources.tables.reading import TableLine, TableReading
 from pipeline.sources.tables.source import TableSource
 
 _ROWS_PER_BATCH = 20_000
-_BLOCK_BYTES = 4 << 20
+_BLOCK_BYTES = 1 << 20
 _LINES_AT_ONCE = 1 << 12
 
 
-def files_parser(
-    source: Source, encoding: str, rules: IngestSettings
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """What makes rows of PARSED of files given as rows of FILES."""
+@dataclass(frozen=True)
+class FilesParser:
+    """Makes rows of PARSED of files given as rows of FILES; it can be sent to other processes."""
 
-    def parse(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    source: Source
+    encoding: str
+    rules: IngestSettings
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The rows of the files of those batches, in order."""
         for batch in batches:
             for file in batch.to_pylist():
                 yield from file_batches(
@@ -58,13 +65,19 @@ def files_parser(
                     file["source_file"],
                     Hour(file["arrival_hour"]),
                     Bounds(file["latest_us"], file["timely_us"], file["let_in"]),
-                    source,
-                    encoding,
-                    rules,
+                    self.source,
+                    self.encoding,
+                    self.rules,
                     Path(file["root"]),
+                    span=None if file["span"] is None else Span(*file["span"]),
                 )
 
-    return parse
+
+def files_parser(
+    source: Source, encoding: str, rules: IngestSettings
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """What makes rows of PARSED of files given as rows of FILES."""
+    return FilesParser(source, encoding, rules)
 
 
 def file_batches(
@@ -77,35 +90,54 @@ def file_batches(
     rules: IngestSettings,
     root: Path | None = None,
     block_bytes: int = _BLOCK_BYTES,
+    span: Span | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of one file, those of ``file_rows`` in some order, as batches of PARSED."""
+    """The rows of one file, those of ``file_rows`` in some order, as batches of PARSED.
+
+    With ``span`` they are those of some lines of a text file, whose header, if it has one, has no
+    fault; see :mod:`pipeline.ingest.spans`.
+    """
     if isinstance(source, TableSource):
         yield from _table_batches(path, source_file, arrival, bounds, source, rules, root)
         return
     encoding = line_encoding(encoding)
-    reading = (path, encoding, rules.max_record_chars, rules.max_expansion, root)
+    limits = (rules.max_record_chars, rules.max_expansion)
     try:
-        header = next(read_lines(*reading), None) if source.has_header else None
+        header = None
+        if source.has_header:
+            header = next(read_lines(path, encoding, *limits, root), None)
         read = None
         text = header.text if header is not None and not header.reason else None
         if reads_encoding(encoding):
             read = source.column_reader(text, source_file)
-        if read is None:
+        if read is None and span is None:
             rows = file_rows(path, source_file, arrival, bounds, source, encoding, rules, root)
             yield from _batches(rows)
             return
-        # What reads columns has found no fault with the header.
+        # What reads columns has found no fault with the header, nor has who made spans of the file.
         parse = source.parser(text, source_file)
         line_rows = LineRows(lambda line: parse(line.text), source_file, arrival, bounds, rules)
         begin = header.number if header is not None else 0
-        for block in read_blocks(*reading, block_bytes):
-            if isinstance(block, Line):
-                yield from _batches(line_rows.rows([block]))
-                continue
-            yield from _block_batches(
-                _from_line(block, begin + 1), read, line_rows, source_file, bounds, encoding, rules
-            )
-        yield batch_of([line_rows.end(None)])
+        if read is None:
+            lines = read_lines(path, encoding, *limits, root, span)
+            records = (line for line in lines if line.number > begin)
+            yield from _batches(line_rows.rows(records))
+        else:
+            for block in read_blocks(path, encoding, *limits, root, block_bytes, span):
+                if isinstance(block, Line):
+                    yield from _batches(line_rows.rows([block]))
+                    continue
+                records_of = _from_line(block, begin + 1)
+                yield from _block_batches(
+                    records_of, read, line_rows, source_file, bounds, encoding, rules
+                )
+        first_line = None if span is None else span.lines_before + 1
+        yield batch_of([line_rows.end(None, first_line)])
+    except (HeaderError, UnreadableHeaderError):
+        if span is None:
+            raise
+        # It had none when the spans were made.
+        yield batch_of([unreadable_row(source_file, arrival, UnreadableFileError(path, CHANGED))])
     except UnreadableFileError as error:
         yield batch_of([unreadable_row(source_file, arrival, error)])
 

@@ -1,0 +1,1 @@
+"""Large files in spans, which are read each on its own, by any process, in any order."""
