@@ -205,12 +205,11 @@ def work(descriptor: int) -> None:
 
 
 def _sendable(error: Exception) -> Exception:
-    """An error as it arrives elsewhere, or else what it says."""
-    error.add_note(
-        f"in a process that read raw files:\n{''.join(traceback.format_exception(error))}"
-    )
+    """An error as it arrives elsewhere, or else what it says, with where it was raised."""
+    where = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - just made
     except Exception:
-        return HourglassError(f"{type(error).__name__}: {error}")
+        error = HourglassError(f"{type(error).__name__}: {error}")
+    error.add_note(f"in a process that read raw files:\n{where}")
     return error
