@@ -34,17 +34,21 @@ _PACKED = 8
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells whether a file is still the one that it was."""
+    """What tells whether a file is still the one that it was.
+
+    Whoever sets back when it was modified cannot set back when that was done (``changed_ns``).
+    """
 
     inode: int
     bytes: int
     modified_ns: int
+    changed_ns: int
 
     @staticmethod
     def of(raw: BinaryIO) -> FileState:
         """That of an open file."""
         facts = os.fstat(raw.fileno())
-        return FileState(facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        return FileState(facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 @dataclass(frozen=True)
