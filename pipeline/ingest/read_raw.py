@@ -17,7 +17,7 @@ from pipeline.ingest.landing_zone import Arrival, RawFile, Unreadable
 from pipeline.ingest.late_events import RangesUs, range_us
 from pipeline.ingest.parse import FILES, PARSED
 from pipeline.ingest.reading_rules import numbers_equal_records
-from pipeline.ingest.spans.close import changed_files, closing_of
+from pipeline.ingest.spans.close import Closing, changed_files, closing_of
 from pipeline.ingest.spans.plan import CutFile, cut_files, likely_bytes
 from pipeline.ingest.tally import Tally
 from pipeline.lake.tables import EVENTS, QUARANTINE
@@ -61,33 +61,42 @@ def read_raw_files(
     time, ``late`` one that is so for all of them.
     """
     now = [] if late is None else [range_us(late)]
-    sizes = [likely_bytes(arrival.file, source) for arrival in arrivals]
     encoding, rules = settings.source.encoding, settings.ingest
+
+    def parsed(
+        some: Sequence[Arrival], cut: Mapping[str, CutFile], folder: Path
+    ) -> tuple[Frame, Closing]:
+        files: list[dict[str, Any]] = []
+        sizes: list[int] = []
+        for arrival in some:
+            name = arrival.file.source_file
+            listed = _listed(arrival.file, settings, clock, [*accepted_late.get(name, []), *now])
+            if name in cut:
+                files += [listed | {"span": list(span)} for span in cut[name].spans]
+                sizes += cut[name].sizes
+            else:
+                files.append(listed)
+                sizes.append(likely_bytes(arrival.file, source))
+        table = pa.Table.from_pylist(files, FILES)
+        parser = files_parser(source, encoding, rules)
+        rows = engine.made_from(table, parser, PARSED, folder, sizes)
+        ends = rows.where_in("kind", ["unreadable", "file"])
+        columns = ("kind", "source_file", "line", "records", "reason", "tally")
+        return rows, closing_of(ends.select(*columns).collect())
+
     cut: Mapping[str, CutFile] = {}
-    if engine.shares_out(sum(sizes)):
+    if engine.shares_out(sum(likely_bytes(arrival.file, source) for arrival in arrivals)):
         cut = cut_files(arrivals, source, encoding, rules)
-    files, sizes_of_files = [], []
-    for arrival, size in zip(arrivals, sizes, strict=True):
-        name = arrival.file.source_file
-        listed = _listed(arrival.file, settings, clock, [*accepted_late.get(name, []), *now])
-        if name not in cut:
-            files.append(listed)
-            sizes_of_files.append(size)
-            continue
-        for span in cut[name].spans:
-            files.append(listed | {"span": list(span)})
-            sizes_of_files.append(span.stop - span.start)
-    rows = engine.made_from(
-        pa.Table.from_pylist(files, FILES),
-        files_parser(source, encoding, rules),
-        PARSED,
-        staging,
-        sizes_of_files,
-    )
-    ends = rows.where_in("kind", ["unreadable", "file"])
-    closing = closing_of(
-        ends.select("kind", "source_file", "line", "records", "reason", "tally").collect()
-    )
+    rows, closing = parsed(arrivals, cut, staging)
+    if damaged := closing.not_by_spans:
+        # What can be read of them ends where the first damage is.
+        rows = rows.where_not_in("source_file", damaged)
+        whole = [arrival for arrival in arrivals if arrival.file.source_file in damaged]
+        damaged_staging = staging.with_name(f"{staging.name} of damaged")
+        rows_of_whole, closing_of_whole = parsed(whole, {}, damaged_staging)
+        rows = rows.union(rows_of_whole)
+        closing = closing.with_whole(closing_of_whole)
+        cut = {name: file for name, file in cut.items() if name not in damaged}
     stopped = {file.source_file for file in closing.unreadable}
     changed = [file for file in changed_files(arrivals, cut) if file.source_file not in stopped]
     closed = [*closing.unreadable, *changed]

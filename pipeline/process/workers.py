@@ -35,6 +35,7 @@ Batches = Iterator[pa.RecordBatch]
 _JOBS_PER_WORKER = 2
 _POLL_S = 0.1
 _END_S = 5.0
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # The modules are looked for where this process finds them.
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); " + (
     "from pipeline.process.workers import work; work(int(sys.argv[1]))"
@@ -119,6 +120,8 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                # Each would have threads for all cores.
+                env=os.environ | dict.fromkeys(_THREADS, "1"),
                 # A signal for all of this group is for this process to act on.
                 start_new_session=True,
             )

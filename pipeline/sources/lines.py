@@ -17,6 +17,8 @@ _UTF8_BOM = b"\xef\xbb\xbf"
 _MOST_BYTES_PER_CHAR = 4
 #: Why a file that is read in several spans is not taken in when it is no longer what it was.
 CHANGED = "changed while it was read: run the command again when it is complete"
+#: In the place of a reason: what the spans of a file say does not tell what all of it says.
+NOT_BY_SPANS = "damaged in one of its spans"
 _NOT_EMPTY = re.compile(rb"[^\n]+")
 
 
@@ -56,10 +58,11 @@ class Block(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Some whole lines of a file that is plain text.
+    """Some whole lines of a file that is plain text, or some groups of rows of a table file.
 
     They are the bytes from ``start`` to ``stop``, which is behind the end of a line or that of the
-    file; so many lines stand before them in the file.
+    file, or the groups from ``start`` to before ``stop``; so many lines, or rows, stand before
+    them in the file.
     """
 
     start: int

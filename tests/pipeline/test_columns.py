@@ -30,6 +30,7 @@ from pipeline.sources import ParsedEvent, Source, source_for
 from pipeline.sources.columns.fields import event_maker
 from pipeline.sources.columns.types import TextColumns
 from pipeline.sources.field_rules import NO_RULES
+from pipeline.sources.tables.source import TableSource
 
 SEED = int(os.environ.get("HOURGLASS_TEST_SEED", "0"))
 HOUR = Hour.parse("2016-03-14T13")
@@ -180,7 +181,8 @@ def check_spans(
         return 1
     spans = cut["in/a.csv"].spans
     content = path.read_bytes()
-    assert b"".join(content[span.start : span.stop] for span in spans) == content
+    if not isinstance(source, TableSource):
+        assert b"".join(content[span.start : span.stop] for span in spans) == content
     rows = [
         SimpleNamespace(**row)
         # In any order: each is read on its own.
@@ -589,6 +591,7 @@ def test_columns_of_tables_are_what_their_records_say(
     pq.write_table(table, path, row_group_size=rows)
     source = source_for(TABLES[name])
     assert fast_rows(path, source, "utf-8", RULES, 1) == slow_rows(path, source, "utf-8", RULES)
+    assert check_spans(path, source, "utf-8", RULES, 1) == max(-(-len(table) // rows), 1)
 
 
 GOOD = b'"event_time":%d,"item":"i","who":{"id":"u"}' % NOW_S

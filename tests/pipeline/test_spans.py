@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fuzzed_logs import H0, HEADER
 from landing_place import CLOCK, Place
@@ -26,6 +29,7 @@ from pipeline.ingest import read_raw
 from pipeline.ingest.columns.batches import FilesParser
 from pipeline.ingest.spans import plan
 from pipeline.lake.tables import SOURCE_FILES
+from pipeline.settings.settings import ColumnSettings, SourceSettings
 from pipeline.sources import Source
 from pipeline.spark.compute import Compute
 
@@ -264,6 +268,62 @@ def test_a_file_that_grew_since_it_was_listed_is_not_cut(
     monkeypatch.setattr(read_raw, "cut_files", after_more)
     assert place.ingest().accepted == 40
     assert cut == [{}]
+
+
+TABLE = {
+    "event_time": pa.array([H0.index * 3600] * 400, pa.int64()),
+    "user_id": [f"u{nth}" if nth % 50 else "" for nth in range(400)],
+    "item_id": ["i"] * 400,
+    "price": [1.5] * 400,
+    "id": [f"k{nth % 300}" for nth in range(400)],
+    "device": ["pc"] * 400,
+}
+OF_TABLES = {"value": "price", "event_key": "id", "context": {"device": "device"}}
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+@pytest.mark.parametrize("key", ["id", ("id", "device")])
+def test_tables_do_not_depend_on_who_reads_tables(
+    tmp_path: Path,
+    many_workers: None,
+    monkeypatch: pytest.MonkeyPatch,
+    is_damaged: bool,
+    key: str | tuple[str, ...],
+) -> None:
+    """By several columns of the key only the parser of single records makes events."""
+    groups: list[int] = []
+    made_from = on_disk.OnDiskEngine.made_from
+
+    def counting(self: Any, inputs: Any, *rest: Any) -> Any:
+        groups.append(inputs.num_rows)
+        return made_from(self, inputs, *rest)
+
+    monkeypatch.setattr(on_disk.OnDiskEngine, "made_from", counting)
+    places = []
+    for name, compute in (("one", NO_SPARK), ("many", ON_DISK)):
+        place = Place(tmp_path / name, compute)
+        columns = ColumnSettings(**{**OF_TABLES, "event_key": key})
+        source = SourceSettings(name="parquet", path=place.landing, columns=columns, time_unit="s")
+        place.settings = place.settings.model_copy(update={"source": source})
+        for file, user in (("a.parquet", "u"), ("b.parquet", "v")):
+            content = io.BytesIO()
+            users = [each.replace("u", user) for each in TABLE["user_id"]]
+            rows = pa.table({**TABLE, "user_id": users})
+            pq.write_table(rows, content, row_group_size=50, write_page_checksum=True)
+            raw = bytearray(content.getvalue())
+            if is_damaged and user == "v":
+                # Of a page in its fourth group.
+                column = pq.ParquetFile(content).metadata.row_group(3).column(1)
+                raw[column.data_page_offset + column.total_compressed_size // 2] ^= 0xFF
+            (place.landing / file).write_bytes(raw)
+            os.utime(place.landing / file, (NOW_S, NOW_S))
+        summary = place.ingest()
+        assert summary.records == (800 if not is_damaged else 400 + 151)
+        assert summary.files == 2
+        places.append(place)
+    assert tables(places[0]) == tables(places[1])
+    assert groups == ([16, 1] if is_damaged else [16])
+    assert nothing_is_left(places[1])
 
 
 def test_spark_reads_the_same_spans(

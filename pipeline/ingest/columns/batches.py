@@ -31,6 +31,7 @@ from pipeline.sources.columns.line_blocks import PlainLines, plain_lines, reads_
 from pipeline.sources.columns.types import EventColumns, ReadColumns
 from pipeline.sources.lines import (
     CHANGED,
+    NOT_BY_SPANS,
     Block,
     Line,
     Span,
@@ -95,10 +96,10 @@ def file_batches(
     """The rows of one file, those of ``file_rows`` in some order, as batches of PARSED.
 
     With ``span`` they are those of some lines of a text file, whose header, if it has one, has no
-    fault; see :mod:`pipeline.ingest.spans`.
+    fault, or of some groups of rows of a table file; see :mod:`pipeline.ingest.spans`.
     """
     if isinstance(source, TableSource):
-        yield from _table_batches(path, source_file, arrival, bounds, source, rules, root)
+        yield from _table_batches(path, source_file, arrival, bounds, source, rules, root, span)
         return
     encoding = line_encoding(encoding)
     limits = (rules.max_record_chars, rules.max_expansion)
@@ -131,8 +132,7 @@ def file_batches(
                 yield from _block_batches(
                     records_of, read, line_rows, source_file, bounds, encoding, rules
                 )
-        first_line = None if span is None else span.lines_before + 1
-        yield batch_of([line_rows.end(None, first_line)])
+        yield batch_of([line_rows.end(None, _first_line(span))])
     except (HeaderError, UnreadableHeaderError):
         if span is None:
             raise
@@ -150,18 +150,24 @@ def _table_batches(
     source: TableSource,
     rules: IngestSettings,
     root: Path | None,
+    span: Span | None,
 ) -> Iterator[pa.RecordBatch]:
     reading = (path, source_file, root, rules.max_record_chars, rules.max_expansion)
     try:
-        with source.opened(*reading) as table:
+        with source.opened(*reading, span) as table:
             try:
                 make, parse = table.event_maker(), table.line_parser()
             except HeaderError:
-                make = None
-            if make is not None:
+                make = parse = None
+            if parse is not None and (make is not None or span is not None):
                 line_rows = LineRows(parse, source_file, arrival, bounds, rules)
-                yield from _rows_of_table(table, make, line_rows, source_file, bounds, rules)
+                batches = _rows_of_table(
+                    table, make, line_rows, source_file, bounds, rules, path, span
+                )
+                yield from batches
                 return
+        if span is not None:
+            raise UnreadableFileError(path, CHANGED)
         rows = file_rows(path, source_file, arrival, bounds, source, "utf-8", rules, root)
         yield from _batches(rows)
     except UnreadableFileError as error:
@@ -170,25 +176,35 @@ def _table_batches(
 
 def _rows_of_table(
     table: TableReading,
-    make: MakeEvents,
+    make: MakeEvents | None,
     line_rows: LineRows,
     source_file: str,
     bounds: Bounds,
     rules: IngestSettings,
+    path: Path,
+    span: Span | None,
 ) -> Iterator[pa.RecordBatch]:
     for batch in table.batches_to_damage():
         if isinstance(batch, TableLine):
+            if span is not None:
+                # Nothing behind the damage is read, whatever other spans say.
+                raise UnreadableFileError(path, NOT_BY_SPANS)
             yield from _batches(line_rows.rows([batch]))
             continue
-        events = make(table.columns_of(batch))
-        events = _chosen(events, _within_bounds(events, bounds, rules))
-        if len(events.line):
-            line_rows.count_events(len(events.line))
-            yield _event_batch(events, batch.row[events.line] + 1, source_file)
         is_left = np.ones(len(batch.row), bool)
-        is_left[events.line] = False
+        if make is not None:
+            events = make(table.columns_of(batch))
+            events = _chosen(events, _within_bounds(events, bounds, rules))
+            if len(events.line):
+                line_rows.count_events(len(events.line))
+                yield _event_batch(events, batch.row[events.line] + 1, source_file)
+            is_left[events.line] = False
         yield from _batches(line_rows.rows(table.lines_at(batch, np.flatnonzero(is_left))))
-    yield batch_of([line_rows.end(None)])
+    yield batch_of([line_rows.end(None, _first_line(span))])
+
+
+def _first_line(span: Span | None) -> int | None:
+    return None if span is None else span.lines_before + 1
 
 
 def _batches(rows: Iterable[tuple[Any, ...]]) -> Iterator[pa.RecordBatch]:

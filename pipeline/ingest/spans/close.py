@@ -11,7 +11,7 @@ from pipeline.contained_files import open_inside
 from pipeline.ingest.landing_zone import Arrival, Unreadable
 from pipeline.ingest.spans.plan import CutFile, FileState
 from pipeline.ingest.tally import Tally
-from pipeline.sources.lines import CHANGED
+from pipeline.sources.lines import CHANGED, NOT_BY_SPANS
 
 
 @dataclass
@@ -25,6 +25,20 @@ class Closing:
     unfit: list[Unreadable] = field(default_factory=list)
     tallies: dict[str, Tally] = field(default_factory=dict)
 
+    @property
+    def not_by_spans(self) -> list[str]:
+        """The files of which spans do not tell what all of each says."""
+        return [file.source_file for file in self.unreadable if file.reason == NOT_BY_SPANS]
+
+    def with_whole(self, whole: Closing) -> Closing:
+        """The same, of those files what was said when they were read whole."""
+        by_spans = (file for file in self.unreadable if file.reason != NOT_BY_SPANS)
+        return Closing(
+            sorted([*by_spans, *whole.unreadable]),
+            sorted([*self.unfit, *whole.unfit]),
+            self.tallies | whole.tallies,
+        )
+
 
 def closing_of(ends: Iterable[Any]) -> Closing:
     """What rows of PARSED of the kinds "file" and "unreadable" say, one or more of each file."""
@@ -37,7 +51,8 @@ def closing_of(ends: Iterable[Any]) -> Closing:
         stopped = [row.reason for row in rows if row.kind == "unreadable"]
         if stopped:
             closing.unreadable.append(Unreadable(name, stopped[0]))
-        elif fault := _fault(rows):
+            continue
+        if fault := _fault(rows):
             closing.unfit.append(Unreadable(name, fault))
         tally = _sum(Tally.of_text(row.tally) for row in rows if row.tally is not None)
         if tally.text() is not None:

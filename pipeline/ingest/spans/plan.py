@@ -4,6 +4,7 @@ Of what is read in spans, what they say together is what the file says: the same
 records with the same numbers of lines, and the same counts (:mod:`pipeline.ingest.spans.close`).
 A packed file is not cut, nor is one whose header has a fault: what that means depends on how many
 lines follow it.  No record of a log is longer than its line, so that line ends are where to cut.
+Parquet is cut between groups of rows.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pipeline.sources.base import HeaderError, Source, UnreadableHeaderError
 from pipeline.sources.compression import ENDINGS, is_packed
 from pipeline.sources.file_kinds import HEAD_BYTES, kind_of_file
 from pipeline.sources.lines import Span, UnreadableFileError, read_lines
+from pipeline.sources.tables.files import Group
 from pipeline.sources.tables.source import TableSource
 
 #: A span has so many bytes and what is left of its last line.
@@ -53,9 +55,13 @@ class FileState:
 
 @dataclass(frozen=True)
 class CutFile:
-    """The spans of a file, which together are all of it, and what it was when it was cut."""
+    """The spans of a file, which together are all of it, and what it was when it was cut.
+
+    ``sizes`` are the bytes of each, unpacked.
+    """
 
     spans: Sequence[Span]
+    sizes: Sequence[int]
     state: FileState
 
 
@@ -73,12 +79,10 @@ def cut_files(
     span_bytes: int | None = None,
 ) -> Mapping[str, CutFile]:
     """The files that are read in several spans, by name; the others are read whole."""
-    if isinstance(source, TableSource):
-        return {}
     span_bytes = span_bytes or SPAN_BYTES
     cut = {}
     for arrival in arrivals:
-        if arrival.file.bytes <= span_bytes:
+        if likely_bytes(arrival.file, source) <= span_bytes:
             continue
         file = _cut(arrival.file, source, encoding, rules, span_bytes)
         if file is not None:
@@ -104,12 +108,19 @@ def _cut(
                 file.bytes,
                 file.modified,
             )
-            if not is_as_listed or not _is_plain_text(raw):
+            if not is_as_listed:
                 return None
-            spans = _spans(raw, state.bytes, span_bytes)
+            if isinstance(source, TableSource):
+                groups = source.groups(file.path, file.source_file, file.root)
+                spans, sizes = _spans_of_groups(groups, span_bytes)
+            elif _is_plain_text(raw):
+                spans = _spans(raw, state.bytes, span_bytes)
+                sizes = [span.stop - span.start for span in spans]
+            else:
+                return None
     except (OSError, UnreadableFileError, HeaderError, UnreadableHeaderError):
         return None
-    return CutFile(spans, state) if len(spans) > 1 else None
+    return CutFile(spans, sizes, state) if len(spans) > 1 else None
 
 
 def _is_plain_text(raw: BinaryIO) -> bool:
@@ -142,6 +153,22 @@ def _spans(raw: BinaryIO, size: int, span_bytes: int) -> list[Span]:
         lines += _newlines(chunk[counted:])
         at += len(chunk)
     return [*spans, Span(start, size, lines_before)]
+
+
+def _spans_of_groups(groups: Sequence[Group], span_bytes: int) -> tuple[list[Span], list[int]]:
+    """Spans of groups of rows, each but the last one large enough, and their bytes."""
+    spans: list[Span] = []
+    sizes: list[int] = []
+    start = size = rows = rows_before = 0
+    for nth, group in enumerate(groups, 1):
+        rows += group.rows
+        size += group.bytes
+        # Where there are rows, so that no two spans begin with the same one.
+        if nth == len(groups) or (size >= span_bytes and rows > rows_before):
+            spans.append(Span(start, nth, rows_before))
+            sizes.append(size)
+            start, size, rows_before = nth, 0, rows
+    return spans, sizes
 
 
 def _newlines(content: bytes) -> int:

@@ -9,8 +9,9 @@ from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 
+from pipeline.sources.lines import Span
 from pipeline.sources.tables.avro_blocks import holds_more_than
-from pipeline.sources.tables.files import ROWS_PER_BATCH, Batches
+from pipeline.sources.tables.files import ROWS_PER_BATCH, Batches, Group
 
 # As the library has them: a schema is JSON, a value what its type says.
 Schema = Any
@@ -50,7 +51,16 @@ class AvroFile:
         # Bytes that are no UTF-8 pass through, to be refused with their row and not with the file.
         return iter(fastavro.reader(self._raw, handle_unicode_errors="surrogateescape"))
 
-    def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
+    def groups(self) -> Sequence[Group]:
+        """See :class:`pipeline.sources.tables.files.TableFile`."""
+        return ()
+
+    def batches(
+        self,
+        columns: Sequence[str] | None = None,
+        from_row: int = 0,
+        span: Span | None = None,  # noqa: ARG002 - its blocks do not say where they end
+    ) -> Batches:
         """See :class:`pipeline.sources.tables.files.TableFile`."""
         names = self.schema.names if columns is None else list(columns)
         schema = pa.schema([self.schema.field(name) for name in names])

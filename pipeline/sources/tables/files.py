@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.sources.compression import compression_of
 from pipeline.sources.file_kinds import HEAD_BYTES, kind_of_file
+from pipeline.sources.lines import Span
 
 ROWS_PER_BATCH = 8192
 #: A batch has fewer rows where they are long, so that it is not larger, by and large.
@@ -24,6 +25,13 @@ _WINDOW_BYTES = 1 << 20
 Batches = Iterator[tuple[int, "pa.RecordBatch"]]
 
 
+class Group(NamedTuple):
+    """A group of rows that can be read without the others: how many, and their bytes unpacked."""
+
+    rows: int
+    bytes: int
+
+
 class TableFile(Protocol):
     """An open file of columns."""
 
@@ -34,11 +42,20 @@ class TableFile(Protocol):
     def holds_more_than(self, most_bytes: int) -> bool:
         """Whether it says that it holds more, unpacked; a value counts as a byte at least."""
 
-    def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
+    def batches(
+        self,
+        columns: Sequence[str] | None = None,
+        from_row: int = 0,
+        span: Span | None = None,
+    ) -> Batches:
         """Its rows in order, in batches of at most :data:`ROWS_PER_BATCH`.
 
-        Rows before ``from_row`` may be left out, up to any number of them that is convenient.
+        Rows before ``from_row`` may be left out, up to any number of them that is convenient; with
+        ``span`` only those of its groups are read.
         """
+
+    def groups(self) -> Sequence[Group]:
+        """Its groups of rows in order; none where they cannot be read each on its own."""
 
 
 class WithFolders:
@@ -56,13 +73,18 @@ class WithFolders:
         """See :class:`TableFile`."""
         return self._table.holds_more_than(most_bytes)
 
-    def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
+    def batches(
+        self,
+        columns: Sequence[str] | None = None,
+        from_row: int = 0,
+        span: Span | None = None,
+    ) -> Batches:
         """See :class:`TableFile`."""
         names = self.schema.names if columns is None else list(columns)
         own = [name for name in names if name not in self._of_folders]
         # How many rows there are, a column of the file says.
         read = own or self._table.schema.names[:1]
-        for start, rows in self._table.batches(read, from_row):
+        for start, rows in self._table.batches(read, from_row, span):
             arrays = [
                 pa.repeat(pa.scalar(self._of_folders[name] or None, pa.string()), rows.num_rows)
                 if name in self._of_folders
@@ -71,6 +93,10 @@ class WithFolders:
             ]
             schema = pa.schema([self.schema.field(name) for name in names])
             yield start, pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def groups(self) -> Sequence[Group]:
+        """See :class:`TableFile`."""
+        return self._table.groups()
 
 
 class NotATableError(Exception):
@@ -109,12 +135,17 @@ class ParquetFile:
         )
         return bool(stated_bytes > most_bytes)
 
-    def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
+    def batches(
+        self,
+        columns: Sequence[str] | None = None,
+        from_row: int = 0,
+        span: Span | None = None,
+    ) -> Batches:
         """See :class:`TableFile`."""
         start = 0
-        for group in range(self._file.num_row_groups):
-            stop = start + self._file.metadata.row_group(group).num_rows
-            if stop > from_row:
+        for group, (rows, _) in enumerate(self.groups()):
+            stop = start + rows
+            if stop > from_row and (span is None or span.start <= group < span.stop):
                 at = start
                 for batch in self._file.iter_batches(
                     self._rows_at_once(group, columns),
@@ -171,6 +202,12 @@ class ParquetFile:
                     break
         return longest
 
+    def groups(self) -> Sequence[Group]:
+        """See :class:`TableFile`."""
+        metadata = self._file.metadata
+        every = (metadata.row_group(nth) for nth in range(self._file.num_row_groups))
+        return [Group(group.num_rows, group.total_byte_size) for group in every]
+
 
 def _chunks(group: Any) -> list[Any]:  # noqa: ANN401 - Arrow has no types
     return [group.column(at) for at in range(group.num_columns)]
@@ -197,7 +234,12 @@ class OrcFile:
         """See :class:`TableFile`."""
         return bool(self._file.nrows > most_bytes)
 
-    def batches(self, columns: Sequence[str] | None = None, from_row: int = 0) -> Batches:
+    def batches(
+        self,
+        columns: Sequence[str] | None = None,
+        from_row: int = 0,
+        span: Span | None = None,  # noqa: ARG002 - Arrow does not say how many rows a stripe has
+    ) -> Batches:
         """See :class:`TableFile`."""
         from pyarrow import dataset
 
@@ -214,6 +256,10 @@ class OrcFile:
             if start + batch.num_rows > from_row:
                 yield start, batch
             start += batch.num_rows
+
+    def groups(self) -> Sequence[Group]:
+        """See :class:`TableFile`."""
+        return ()
 
 
 def _together(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -22,6 +22,7 @@ from pipeline.sources.columns.texts import mapped
 from pipeline.sources.columns.types import TextColumns
 from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, number_text, plain_fields
 from pipeline.sources.json_lines import IDENTITIES, JsonLinesSource
+from pipeline.sources.lines import Span
 from pipeline.sources.paths import ELEMENT, with_nth
 from pipeline.sources.tables.files import BYTES_PER_BATCH, TableFile
 from pipeline.sources.tables.layout import Layout, called_by_field
@@ -138,8 +139,10 @@ class TableReading:
         kind: str,
         max_record_chars: int,
         again: Callable[[], AbstractContextManager[TableFile]],
+        span: Span | None = None,
     ) -> None:
         self.table = table
+        self._span = span
         self.layout = layout
         self.file_name = file_name
         self._records = records
@@ -181,7 +184,7 @@ class TableReading:
         if self._list_steps is not None:
             firsts.add(self._list_steps[0])
         columns = [name for name in self.table.schema.names if name in firsts]
-        for start, rows in self.table.batches(columns):
+        for start, rows in self.table.batches(columns, span=self._span):
             yield from self._text_batches_of(start, rows)
 
     def _text_batches_of(self, start: int, rows: pa.RecordBatch) -> Iterator[TextBatch]:

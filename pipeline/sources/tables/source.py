@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +16,11 @@ from pipeline.sources.base import Parsed, ParsedEvent, Parser, Refusal, folder_c
 from pipeline.sources.columns.types import ReadColumns
 from pipeline.sources.compression import SMALL_BYTES
 from pipeline.sources.json_lines import JsonLinesSource
-from pipeline.sources.lines import UnreadableFileError, WrongKindError
+from pipeline.sources.lines import Span, UnreadableFileError, WrongKindError
 from pipeline.sources.paths import with_nth
 from pipeline.sources.tables.avro import AvroFile
 from pipeline.sources.tables.files import (
+    Group,
     NotATableError,
     OrcFile,
     ParquetFile,
@@ -108,6 +109,17 @@ class TableSource:
         with self._table(path, file_name, root) as table:
             self.layout.steps(table.schema, file_name)
 
+    def groups(self, path: Path, file_name: str, root: Path | None) -> Sequence[Group]:
+        """The groups of rows of a file that are read each on its own, if there are any.
+
+        Raises:
+            HeaderError: it has not the columns that the settings name.
+            UnreadableFileError: it cannot be opened, or is no whole file of this format.
+        """
+        with self._table(path, file_name, root) as table:
+            self.layout.steps(table.schema, file_name)
+            return table.groups()
+
     @contextmanager
     def opened(
         self,
@@ -116,8 +128,11 @@ class TableSource:
         root: Path | None,
         max_record_chars: int,
         max_expansion: int | None = None,
+        span: Span | None = None,
     ) -> Iterator[TableReading]:
-        """A file, open for reading; with ``max_expansion`` one that states no more than that.
+        """A file, or some groups of its rows, open for reading.
+
+        With ``max_expansion`` it must state no more than that.
 
         Raises:
             UnreadableFileError: it cannot be opened, or is no whole file of this format.
@@ -145,6 +160,7 @@ class TableSource:
                 FORMATS[self.file_format][0],
                 max_record_chars,
                 again,
+                span,
             )
             try:
                 yield reading
