@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 # With Python, Arrow and the rows on their way it stays well below 1.5 GB.
 _MEMORY_BYTES = 640 << 20
 _ROWS_PER_BATCH = 1 << 16
-# To start a process costs what it costs to read some 15 MB of CSV.
-_BYTES_PER_WORKER = 32 << 20
+# To start a process costs what it costs to read some 15 MB of CSV: of more it is little.
+_BYTES_PER_WORKER = 64 << 20
 _BYTES_PER_JOB = 8 << 20
 _ROWS_AT_ONCE = 1 << 19
 _WIDE = ("HUGEINT", "DECIMAL")
