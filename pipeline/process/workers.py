@@ -67,7 +67,10 @@ def shared_out(
     folder.mkdir(parents=True, exist_ok=True)
     pool: list[_Worker] = []
     try:
-        pool += [_Worker(make, schema) for _ in range(min(workers, len(jobs)))]
+        for _ in range(min(workers, len(jobs))):
+            pool.append(_Worker())
+        for worker in pool:
+            worker.begin(make, schema)
         yield from _in_order(jobs, pool, folder)
     finally:
         for worker in pool:
@@ -112,7 +115,7 @@ def _in_order(jobs: Sequence[pa.RecordBatch], pool: Sequence[_Worker], folder: P
 class _Worker:
     """A process that does jobs, and how many wait for it to be done."""
 
-    def __init__(self, make: Callable[[Batches], Batches], schema: pa.Schema) -> None:
+    def __init__(self) -> None:
         self.connection, theirs = Pipe()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this Python
@@ -125,9 +128,18 @@ class _Worker:
                 # A signal for all of this group is for this process to act on.
                 start_new_session=True,
             )
+        except OSError as error:
+            self.connection.close()
+            raise HourglassError(
+                f"a process to read raw files cannot be started: {error.strerror or error}; "
+                "nothing was committed: see how many processes are allowed, and run it again"
+            ) from error
         finally:
             theirs.close()
         self.waiting = 0
+
+    def begin(self, make: Callable[[Batches], Batches], schema: pa.Schema) -> None:
+        """Say what is to be made of jobs."""
         self._send((make, schema))
 
     def send(self, nth: int, file: Path, job: pa.RecordBatch) -> None:

@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +20,7 @@ from test_columns import CSV, JSON, LOGS, NOW_S, RULES, check_spans
 from test_columns import HEADER as COLUMNS
 from test_deliveries import random_logs
 from test_engines import ON_DISK, tables
-from worker_jobs import Parser
+from worker_jobs import Parser, workers_left
 
 from pipeline.engine import on_disk
 from pipeline.errors import HourglassError
@@ -56,7 +55,7 @@ def place(tmp_path: Path, many_workers: None) -> Place:
 
 def nothing_is_left(place: Place) -> bool:
     scratch = place.settings.path("scratch")
-    return not list(scratch.glob("*")) and not psutil.Process().children(recursive=True)
+    return not list(scratch.glob("*")) and not workers_left()
 
 
 CUT: dict[str, tuple[Source, bytes]] = {

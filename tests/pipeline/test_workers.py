@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow as pa
 import pytest
 import worker_jobs
-from worker_jobs import NUMBERS
+from worker_jobs import NUMBERS, workers_left
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.process import workers
@@ -28,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 def nothing_is_left(tmp_path: Path) -> Iterator[None]:
     yield
     assert not list((tmp_path / "rows").glob("*"))
-    assert not psutil.Process().children(recursive=True)
+    assert not workers_left()
 
 
 def jobs_of(*values: object, name: str = "n") -> list[pa.RecordBatch]:
@@ -66,6 +67,7 @@ def test_who_wants_no_more_ends_the_processes(tmp_path: Path, taken: int) -> Non
     rows = shared_out(jobs_of(*range(9)), worker_jobs.numbers, NUMBERS, 2, tmp_path / "rows")
     for _ in range(taken):
         next(rows)
+    assert len(workers_left()) == 2 * (taken > 0)
     rows.close()  # type: ignore[attr-defined]
 
 
@@ -89,6 +91,23 @@ def test_what_goes_wrong_with_a_job_is_said_here(
         assert getattr(raised.value, "errno", None) == 28
     if kind in ("usage", "full", "two"):
         assert "in failing" in raised.value.__notes__[0]
+
+
+def test_where_no_process_can_start_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen = subprocess.Popen
+    started: list[object] = []
+
+    def limited(*arguments: Any, **options: Any) -> Any:
+        if started:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(popen(*arguments, **options))
+        return started[0]
+
+    monkeypatch.setattr(workers.subprocess, "Popen", limited)  # type: ignore[attr-defined]
+    with pytest.raises(HourglassError, match="cannot be started: Resource temporarily unav"):
+        list(shared_out(jobs_of(1, 2), worker_jobs.numbers, NUMBERS, 2, tmp_path / "rows"))
 
 
 def test_work_ends_with_the_process_that_is_interrupted(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import pyarrow as pa
 
 from pipeline.errors import HourglassError, UsageError
@@ -16,6 +17,12 @@ from pipeline.ingest.columns.batches import FilesParser
 
 Batches = Iterator[pa.RecordBatch]
 NUMBERS = pa.schema([("n", pa.int64()), ("pid", pa.int64())])
+
+
+def workers_left() -> list[psutil.Process]:
+    """The workers of this process, which may have a JVM too."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "process.workers import work" in str(child.cmdline())]
 
 
 class TwoWordsError(HourglassError):
