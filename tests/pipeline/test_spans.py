@@ -29,7 +29,7 @@ from pipeline.ingest.columns.batches import FilesParser
 from pipeline.ingest.spans import plan
 from pipeline.lake.tables import SOURCE_FILES
 from pipeline.settings.settings import ColumnSettings, SourceSettings
-from pipeline.sources import Source
+from pipeline.sources import Source, source_for
 from pipeline.spark.compute import Compute
 
 GOOD = [f"{H0.index * 3600},u{nth},i,,k{nth}," for nth in range(40)]
@@ -106,6 +106,13 @@ def test_what_only_the_whole_file_can_say_is_not_cut(tmp_path: Path, name: str) 
     path = tmp_path / "a"
     path.write_bytes(WHOLE[name])
     assert check_spans(path, CSV, "utf-8", RULES, 64) == 1
+
+
+def test_a_log_whose_lines_need_those_before_is_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / "combined_data_1.txt"
+    path.write_text("1:\n" + "1488844,3,2005-09-06\n" * 40)
+    netflix = source_for(SourceSettings(name="netflix"))
+    assert check_spans(path, netflix, "utf-8", RULES, 64) == 1
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -23,7 +23,7 @@ from pipeline.sources.item_user_metadata import (
     json_line_reader,
     plain_text,
 )
-from pipeline.sources.json_lines import NumberText
+from pipeline.sources.json_records.readers import NumberText
 from pipeline.sources.lines import (
     Line,
     UnreadableFileError,

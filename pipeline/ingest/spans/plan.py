@@ -3,7 +3,7 @@
 Of what is read in spans, what they say together is what the file says: the same events and refused
 records with the same numbers of lines, and the same counts (:mod:`pipeline.ingest.spans.close`).
 A packed file is not cut, nor is one whose header has a fault: what that means depends on how many
-lines follow it.  No record of a log is longer than its line, so that line ends are where to cut.
+lines follow it; nor a log whose lines mean what those before them say.  No record of a log is longer than its line, so that line ends are where to cut.
 Parquet is cut between groups of rows.
 """
 
@@ -94,6 +94,8 @@ def _cut(
     file: RawFile, source: Source, encoding: str, rules: IngestSettings, span_bytes: int
 ) -> CutFile | None:
     """The spans of a file; None where it is to be read whole, and be it to say what is wrong."""
+    if not source.lines_stand_alone:
+        return None
     try:
         if source.has_header:
             limits = (rules.max_record_chars, rules.max_expansion)
