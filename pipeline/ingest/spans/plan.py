@@ -3,8 +3,8 @@
 Of what is read in spans, what they say together is what the file says: the same events and refused
 records with the same numbers of lines, and the same counts (:mod:`pipeline.ingest.spans.close`).
 A packed file is not cut, nor is one whose header has a fault: what that means depends on how many
-lines follow it; nor a log whose lines mean what those before them say.  No record of a log is longer than its line, so that line ends are where to cut.
-Parquet is cut between groups of rows.
+lines follow it; nor a log whose lines mean what those before them say.  No record of a log is
+longer than its line, so that line ends are where to cut.  Parquet is cut between groups of rows.
 """
 
 from __future__ import annotations
