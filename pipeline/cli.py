@@ -249,7 +249,8 @@ def backfill(
         )
     else:
         ctx.print_result(
-            f"{_ingest_sentence(summary)}; {_sessionize_sentence(done)}"
+            f"{_ingest_sentence(summary)}; "
+            f"{_sessionize_sentence(done, earlier=requested is not None)}"
             f"{equal_lines(summary)}{refused_lines(summary)}{ignored_lines(summary)}"
             f"{metadata_lines(metadata)}",
             {"ingest": facts, **_sessionize_facts(done)},
@@ -261,9 +262,11 @@ def backfill(
 def _show_plan(ctx: CommandContext, requested: HourRange | None, accept_late: bool) -> None:
     from rich.table import Table
 
+    from pipeline.ingest.people.load import people_have_changed
     from pipeline.sessions.backfill import plan_backfill
 
     planned = plan_backfill(ctx.lake, ctx.settings, ctx.clock, requested, accept_late)
+    people = people_have_changed(ctx.lake, ctx.settings)
     if planned.ranges and not ctx.as_json:
         table = Table("from", "to", "hours", "events", "why")
         for planned_range in planned.ranges:
@@ -276,9 +279,10 @@ def _show_plan(ctx: CommandContext, requested: HourRange | None, accept_late: bo
             )
         ctx.console.print(table)
     ctx.print_result(
-        _plan_sentence(planned),
+        _plan_sentence(planned, people),
         {
             "hours": planned.hours,
+            "people_changed": people,
             "refused": list(map(str, planned.refused)),
             "ranges": [
                 {"from": p.hours.first, "to": p.hours.stop, "events": p.events, "why": p.why}
@@ -293,7 +297,7 @@ def _show_plan(ctx: CommandContext, requested: HourRange | None, accept_late: bo
     )
 
 
-def _plan_sentence(planned: BackfillPlan) -> str:
+def _plan_sentence(planned: BackfillPlan, people: bool = False) -> str:
     """What would be done, in the order in which it would be."""
     from pipeline.quality.verdicts import how_to_go_on
 
@@ -306,6 +310,8 @@ def _plan_sentence(planned: BackfillPlan) -> str:
             f"{counted(waiting, 'file')} would be taken in first, "
             f"{_from_to(planned.waiting_files)}{others}, and may change more hours"
         )
+    if people:
+        sentences.append("source.people_path would be loaded first, and may change more hours")
     if planned.hours:
         has = verb(planned.hours, "is missing or has", "are missing or have")
         sentences.append(f"{counted(planned.hours, 'hour')} {has} changed and would be filled")
@@ -452,6 +458,7 @@ def _ingest_facts(done: IngestSummary) -> dict[str, Any]:
         **facts,
         "reasons": refusals.reasons,
         "without_events": refusals.by_file,
+        "damaged": refusals.damaged,
         "unknown_types": refusals.types,
     }
 
@@ -459,9 +466,10 @@ def _ingest_facts(done: IngestSummary) -> dict[str, Any]:
 def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
     """Exit 1 where a file, or a line of metadata, could not be taken in; all else was.
 
-    So too where records were refused and there is no event yet, of this run or of one before: the
-    settings are wrong then.  Later on a file may be refused as a whole for what is in it.  Lines
-    of a metadata file that is as it was are said again, but were an error before.
+    So too where a file is damaged and what follows in it is lost, and where records were refused
+    and there is no event yet, of this run or of one before: the settings are wrong then.  Later on
+    a file may be refused as a whole for what is in it.  Lines of a metadata file that is as it was
+    are said again, but were an error before.
 
     Raises:
         HourglassError: naming the first of them with their reasons.
@@ -472,6 +480,11 @@ def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
         sentences.append(
             f"{counted(len(left_out), 'file')} left out, all others were taken in; "
             f"{first_of(left_out)}"
+        )
+    if damaged := [f"{name}: {how}" for name, how in done.refusals.damaged.items()]:
+        sentences.append(
+            f"{counted(len(damaged), 'file')} not read to the end, and what follows is lost until "
+            f"delivered whole; {first_of(damaged)}"
         )
     if done.unfit:
         sentences.append(
@@ -484,12 +497,13 @@ def _refuse_left_out(done: IngestSummary, metadata: LoadedMetadata) -> None:
             "reasons, and source in the settings"
         )
     if metadata.faults:
-        sentences.append(f"not taken in of items, users and people: {first_of(metadata.faults)}")
+        sentences.append(f"items, users, people: left out: {first_of(metadata.faults)}")
     if sentences:
         raise HourglassError("; ".join(sentences))
 
 
-def _sessionize_sentence(done: SessionizeSummary) -> str:
+def _sessionize_sentence(done: SessionizeSummary, earlier: bool = True) -> str:
+    """What was filled; ``earlier``: whether hours before those asked for are told of apart."""
     filled = ", ".join(map(str, done.filled[:_MOST_RANGES])) or "nothing"
     if len(done.filled) > _MOST_RANGES:
         filled += f" and {counted(len(done.filled) - _MOST_RANGES, 'other range')}"
@@ -502,7 +516,7 @@ def _sessionize_sentence(done: SessionizeSummary) -> str:
         sentence += f", of which {done.robot_events:,} {are} marked as robots'"
     if done.filled and not done.events:
         sentence += "; no event of these hours was taken in: see hourglass ingest"
-    if done.missing_or_changed:
+    if done.missing_or_changed and earlier:
         before = counted(done.missing_or_changed, "earlier hour")
         were = verb(done.missing_or_changed, "was", "were")
         sentence += f"; {before} {were} filled too, because missing or changed"

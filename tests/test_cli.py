@@ -198,6 +198,7 @@ def test_a_plan_on_an_empty_lake_lists_what_waits_and_does_nothing(
     assert code == 0
     assert said == {
         "hours": 0,
+        "people_changed": False,
         "refused": [],
         "ranges": [],
         "waiting_files": ["clicks.csv"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -9,6 +10,8 @@ from pipeline.engine.engine import Engine, Frame
 from pipeline.sources.fields import UNKNOWN_TYPE
 
 _MOST_TYPES = 6
+# As `pipeline.sources.lines` and tables say of the record that closes a damaged file.
+_DAMAGE = re.compile(r" after (line|row) \d+$")
 Reasons = dict[str, int]
 
 
@@ -17,12 +20,14 @@ class Refusals:
     """How many records were refused for each reason, the most frequent first.
 
     ``by_file`` has the same of each file of which no record became an event.  ``types`` are the
-    most frequent event types that are none of the known ones.
+    most frequent event types that are none of the known ones.  ``damaged`` says of files how they
+    end before all of them was read.
     """
 
     reasons: Reasons = field(default_factory=dict)
     by_file: dict[str, Reasons] = field(default_factory=dict)
     types: dict[str, int] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
 
 
 def count_refusals(engine: Engine, refused: Frame, without_events: set[str]) -> Refusals:
@@ -32,8 +37,11 @@ def count_refusals(engine: Engine, refused: Frame, without_events: set[str]) -> 
     """
     total: Counter[str] = Counter()
     by_file: dict[str, Counter[str]] = {}
+    damaged = {}
     for row in engine.query("count_refusals", {"refused": refused}).collect():
         total[row.reason] += row.records
+        if _DAMAGE.search(row.reason):
+            damaged[row.source_file] = row.reason
         if row.source_file in without_events:
             by_file.setdefault(row.source_file, Counter())[row.reason] += row.records
     types: dict[str, int] = {}
@@ -42,7 +50,7 @@ def count_refusals(engine: Engine, refused: Frame, without_events: set[str]) -> 
         rows = engine.query("refused_types", views, most=_MOST_TYPES).collect()
         types = by_frequency(Counter({row.event_type: row.records for row in rows}))
     by_name = {name: by_frequency(by_file[name]) for name in sorted(by_file)}
-    return Refusals(by_frequency(total), by_name, types)
+    return Refusals(by_frequency(total), by_name, types, dict(sorted(damaged.items())))
 
 
 def by_frequency(counts: Counter[str]) -> Reasons:

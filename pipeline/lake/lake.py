@@ -313,8 +313,10 @@ class Lake:
         """Put rows in the place of those that match, in one transaction (small tables)."""
         properties = marked(properties)
         with self._committing(spec) as tx:
+            former = tx.table_metadata.current_snapshot_id
             tx.delete(where, snapshot_properties=properties)
-            if rows.num_rows:
+            # Nothing in the place of nothing is to be remembered, too.
+            if rows.num_rows or tx.table_metadata.current_snapshot_id == former:
                 tx.append(rows.cast(spec.schema), snapshot_properties=properties)
 
     def append(self, spec: TableSpec, rows: pa.Table, properties: Mapping[str, str]) -> None:
@@ -662,12 +664,25 @@ def _committing(table: Table, spec: TableSpec) -> Iterator[Transaction]:
 
 def _add_columns(tx: Transaction, spec: TableSpec) -> None:
     """Give a table of an earlier version the columns that came later."""
-    from pyiceberg.types import IntegerType, LongType, StringType
+    from pyiceberg.types import (
+        BooleanType,
+        IcebergType,
+        IntegerType,
+        LongType,
+        StringType,
+        TimestamptzType,
+    )
 
     present = tx.table_metadata.schema().column_names
     absent = (ADDED_LATER.keys() & set(spec.schema.names)).difference(present)
     if absent:
-        kinds = {pa.string(): StringType(), pa.int32(): IntegerType(), pa.int64(): LongType()}
+        kinds: dict[pa.DataType, IcebergType] = {
+            pa.string(): StringType(),
+            pa.int32(): IntegerType(),
+            pa.int64(): LongType(),
+            pa.bool_(): BooleanType(),
+            TIMESTAMP: TimestamptzType(),
+        }
         with tx.update_schema() as update:
             for name in sorted(absent):
                 update.add_column(name, kinds[ADDED_LATER[name]])

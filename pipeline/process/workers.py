@@ -119,7 +119,7 @@ class _Worker:
         self.connection, theirs = Pipe()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this Python
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), json.dumps(sys.path)],
+                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), json.dumps(sys.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],

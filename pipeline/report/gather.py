@@ -41,7 +41,7 @@ from pipeline.report.intake import (
 )
 from pipeline.report.page_data import ReportFacts
 from pipeline.report.popularity import churn, popularity
-from pipeline.report.robots import robots
+from pipeline.report.robots import robots, without_robots
 from pipeline.report.sessions import dwell_times, repeats, session_lengths, session_times
 
 _EVENTS = ("hour", "event_time", "user_id", "item_id", "source_file")
@@ -115,11 +115,11 @@ def data_facts(
     # The hours in which the last sessions close have no events, and none is missed there.
     of_log = table.iloc[: len(log)]
     later = later_files(hours, files, quarantine)
-    # The moments leave robots out as well.
-    of_people = sessions.filter(pc.is_null(sessions["is_robot"]))
+    # The moments leave robots out as well; else one of them would be what is said of sessions.
+    of_people = without_robots(sessions)
     dwell = dwell_times(lake.arrow(DWELL_HOURS, hours, state), of_people)
     opened = lake.arrow(OPEN_SESSIONS, HourRange(hours.stop - 1, hours.stop), state, _MARKED)
-    lengths = session_lengths(sessions)
+    lengths = session_lengths(of_people)
     counts = {name: int(pc.sum(files[name]).as_py() or 0) for name in (*_COUNTS, "removed")}
     doubled = duplicate_cause(
         files.filter(since(files["arrival"], hours.first)), files, events, equal_records
@@ -147,8 +147,8 @@ def data_facts(
         reasons=quarantine_reasons(quarantine),
         dwell=dwell,
         lengths=lengths,
-        times=session_times(sessions),
-        repeats=repeats(sessions),
+        times=session_times(of_people),
+        repeats=repeats(of_people),
         robots=robots(pa.concat_tables([sessions.select(_MARKED), opened])),
         popularity=popularity(item_hours),
         churn=churn(item_hours),

@@ -53,3 +53,11 @@ def robots(events: pa.Table, most_named: int = 5) -> Robots | None:
         for row in by_user.slice(0, most_named).to_pylist()
     )
     return Robots(marked.num_rows, events.num_rows, by_user.num_rows, busiest)
+
+
+def without_robots(sessions: pa.Table) -> pa.Table:
+    """Rows of the sessions that have no marked event."""
+    marked = pc.unique(sessions["session_id"].filter(pc.fill_null(sessions["is_robot"], False)))
+    if not len(marked):
+        return sessions
+    return sessions.filter(pc.invert(pc.is_in(sessions["session_id"], value_set=marked)))

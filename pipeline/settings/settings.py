@@ -66,6 +66,13 @@ def _text_of_nothing(value: object) -> object:
     return value
 
 
+def _list_of_texts(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(f"write a list: [{value}]")
+    return value
+
+
+EventType = Annotated[str, Field(min_length=1)]
 NothingText = Annotated[str, BeforeValidator(_text_of_nothing)]
 TimeFormats = Annotated[str | tuple[str, ...], AfterValidator(check_formats)]
 
@@ -171,8 +178,10 @@ class SourceSettings(Section):
     )
     epoch: str = Field("1970-01-01T00", description="what a numeric time of 0 means")
     default_event_type: str = Field("view", description="of events that name no type")
-    event_types: tuple[str, ...] = Field((), description="the known types; empty accepts any")
-    explode: str | None = Field(
+    event_types: Annotated[tuple[str, ...], BeforeValidator(_list_of_texts)] = Field(
+        (), description="the known types; empty accepts any"
+    )
+    explode: Annotated[str, Field(min_length=1)] | None = Field(
         None,
         description="of json_lines, parquet, orc and avro: dotted path of a list, each element of "
         "which is a record; columns.item_id may be items.id then. A list that is empty is one "
@@ -215,6 +224,16 @@ class SourceSettings(Section):
         "anonymous_id and person_id, and valid_from, valid_to and told_at where they are known",
         json_schema_extra=as_before(None),
     )
+
+    @model_validator(mode="after")
+    def _people_apart(self) -> Self:
+        people, logs = self.people_path, self.path
+        if people is not None and people.absolute().is_relative_to(logs.absolute()):
+            raise ValueError(
+                f"people_path {people} lies in path {logs}, all files of which are logs: put it "
+                "elsewhere"
+            )
+        return self
 
 
 class IngestSettings(Section):
@@ -261,7 +280,7 @@ class SessionSettings(Section):
     )
     max_session_hours: int = Field(24, ge=1, le=_YEAR_H, description="longer sessions are cut")
     given: bool = Field(False, description="the log's own session ids separate sessions too")
-    passive_types: tuple[str, ...] = Field(
+    passive_types: Annotated[tuple[EventType, ...], BeforeValidator(_list_of_texts)] = Field(
         (),
         description="event types that nobody does, like heartbeat or push: they stay in events, "
         "neither begin nor extend a session, and are in no session and no popularity. One on the "
@@ -706,6 +725,25 @@ class Settings(BaseSettings):
         """Let the environment win over the file, which arrives as initial values."""
         return _Environment(settings_cls), init_settings
 
+    @model_validator(mode="after")
+    def _passive_types_occur(self) -> Self:
+        passive, known = self.sessions.passive_types, self.source.event_types
+        for name in passive:
+            if known and name not in known:
+                raise ValueError(
+                    f"sessions.passive_types: {name!r} is none of source.event_types "
+                    f"({', '.join(known)})"
+                )
+        has_own_types = self.source.name not in _ANY_FORMAT - {"access_log"}
+        has_types = has_own_types or self.source.columns.event_type is not None
+        every = self.source.default_event_type
+        if every in passive and not has_types:
+            raise ValueError(
+                f"sessions.passive_types: all events are of the type {every!r} "
+                "(source.default_event_type), so there would be no session"
+            )
+        return self
+
     @property
     def candidates(self) -> tuple[str, ...]:
         """Names of the models that may go live."""
@@ -790,9 +828,11 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
             if keys and not hint:
                 rest = f"there are {', '.join(keys)}"
             raise UsageError(f"{name}: unknown key {where!r}{hint}: {rest}") from error
-        raise UsageError(
-            f"{name}: {where} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
-        ) from error
+        message = first["msg"].removeprefix("Value error, ")
+        # Of what is wrong with a section as a whole, the message names the keys.
+        is_value = not isinstance(first["input"], dict | BaseModel)
+        what = [f"{where} = {first['input']!r}" if is_value else where]
+        raise UsageError(": ".join(filter(None, [name, *what, message]))) from error
 
 
 def _keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:

@@ -134,4 +134,9 @@ def source_for(settings: SourceSettings) -> Source:
 def _times_are_numbers(settings: SourceSettings) -> bool:
     if settings.name == access_log.NAME:
         return settings.header
-    return not settings.time_format and settings.time_unit != "iso8601"
+    # A table's own timestamps need neither unit nor format.
+    return (
+        settings.name not in FORMATS
+        and not settings.time_format
+        and settings.time_unit != "iso8601"
+    )

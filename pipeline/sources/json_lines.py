@@ -132,7 +132,7 @@ class JsonLinesSource:
         nth_key = nth_name(explode)
         not_a_list = Refusal(f"{explode} is not a list")
         keys = self.columns.key_columns
-        numbers_keys = bool(keys) and below_list(keys[0], explode) is None
+        numbers_keys = bool(keys) and all(below_list(key, explode) is None for key in keys)
 
         def parse(
             line: str,

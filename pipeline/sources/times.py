@@ -10,6 +10,9 @@ from fractions import Fraction
 from typing import Final
 from zoneinfo import ZoneInfo
 
+import numpy as np
+
+from pipeline.array_types import Ints
 from pipeline.hours import DAY_H, US_PER_HOUR, US_PER_S, Hour
 from pipeline.settings.settings import TimeUnit
 from pipeline.sources.base import Refusal
@@ -39,6 +42,7 @@ UNIT_US: Final[dict[TimeUnit, Fraction]] = {
 PLACES: dict[TimeUnit, int] = {"s": 6, "ms": 3, "us": 0}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOCAL_EPOCH = _EPOCH.replace(tzinfo=None)
 _DAY_US = DAY_H * US_PER_HOUR
 FIRST_US = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH).days * _DAY_US
 STOP_US = ((datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH).days + 1) * _DAY_US
@@ -140,6 +144,24 @@ def instant_us(instant: datetime, local: tzinfo = UTC) -> int | Refusal:
     except OverflowError:
         return OUT_OF_RANGE
     return in_range(since // timedelta(microseconds=1))
+
+
+def utc_of_local_us(local_us: Ints, zone: str | None) -> Ints:
+    """Microseconds since 1970 (n,) of times that clocks of a zone showed, by :func:`instant_us`.
+
+    ``local_us`` are the microseconds from the first of January 1970 on the same clocks.  What no
+    calendar has stays as it is.
+    """
+    if zone is None or not len(local_us):
+        return local_us
+    local = ZoneInfo(zone)
+    seconds, which = np.unique(local_us // US_PER_S, return_inverse=True)
+    shifts_us = np.zeros(len(seconds), np.int64)
+    for at in np.flatnonzero((seconds >= FIRST_US // US_PER_S) & (seconds < STOP_US // US_PER_S)):
+        second = int(seconds[at])
+        instant = instant_us(_LOCAL_EPOCH + timedelta(seconds=second), local)
+        shifts_us[at] = 0 if isinstance(instant, Refusal) else instant - second * US_PER_S
+    return local_us + shifts_us[which]
 
 
 def in_range(time_us: int) -> int | Refusal:

@@ -17,6 +17,7 @@ from landing_place import Place
 from pipeline.lake.tables import EVENTS, QUARANTINE, SOURCE_FILES
 from pipeline.settings.settings import SourceSettings
 from pipeline.sources import source_for
+from pipeline.sources.base import Refusal, events_of
 from pipeline.spark.compute import Compute
 
 CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
@@ -358,3 +359,11 @@ def test_what_is_refused_reads_again_as_what_it_is(place: Place, name: str, samp
                 [record.event for record in parsed] if isinstance(parsed, list) else [parsed]
             )
             assert outcome.reason == row["reason"]
+
+
+@pytest.mark.parametrize("digits", [16, 20, 5000])
+def test_a_number_of_any_length_costs_its_record_alone(digits: int) -> None:
+    source = source_for(SourceSettings(name="diginetica"))
+    parse = source.parser("sessionId;userId;itemId;timeframe;eventdate", "train-item-views.csv")
+    (event,) = events_of(parse(f"2;7;31331;{'9' * digits};2016-05-09"))
+    assert isinstance(event, Refusal)

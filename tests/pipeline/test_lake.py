@@ -23,6 +23,7 @@ from pipeline.lake import lake as lake_module
 from pipeline.lake.lake import STATE_PROPERTY, FilledHour, Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import (
+    ADDED_LATER,
     ALL_TABLES,
     EVENTS,
     FILLED_HOURS,
@@ -366,6 +367,26 @@ def test_row_level_deletes_of_others_are_refused(
     monkeypatch.setattr(Lake, "_scan", lambda *_arguments: scan)
     with pytest.raises(HourglassError, match="table events has row-level deletes"):
         lake.files(EVENTS)
+
+
+def test_every_column_that_came_later_can_be_added_to_a_table_of_before(tmp_path: Path) -> None:
+    lake = new_lake(tmp_path)
+    later = [spec for spec in ALL_TABLES if ADDED_LATER.keys() & {*spec.schema.names}]
+    assert {name for spec in later for name in spec.schema.names} >= ADDED_LATER.keys()
+    for spec in later:
+        added = sorted(ADDED_LATER.keys() & {*spec.schema.names})
+        with lake.table(spec).update_schema(allow_incompatible_changes=True) as update:
+            for name in added:
+                update.delete_column(name)
+        lake.append(spec, spec.schema.empty_table(), {})
+        fields = lake.table(spec).schema().as_arrow()
+        assert {name: fields.field(name).type for name in added} == {
+            name: arrow_type_of(ADDED_LATER[name]) for name in added
+        }
+
+
+def arrow_type_of(kind: pa.DataType) -> pa.DataType:
+    return pa.large_string() if kind == pa.string() else kind
 
 
 def test_a_lake_that_cannot_be_opened_is_told(tmp_path: Path) -> None:

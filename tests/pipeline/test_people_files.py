@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
+from pipeline.ingest.people.load import people_have_changed
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import PEOPLE
 from pipeline.settings.settings import Settings, SourceSettings
@@ -244,12 +245,17 @@ def test_a_header_of_something_else_withdraws_nobody(site: Site, header: str, wr
     )
 
 
-def test_a_link_that_leads_out_of_the_landing_zone_or_the_folder_is_refused(site: Site) -> None:
+def test_a_file_among_the_logs_is_refused(tmp_path: Path) -> None:
+    for people in (tmp_path, tmp_path / "crm" / "people.csv"):
+        with pytest.raises(ValueError, match=r"all files of which are logs: put it elsewhere"):
+            SourceSettings(path=tmp_path, people_path=people)
+    SourceSettings(path=tmp_path / "logs", people_path=tmp_path / "logs of people")
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(site: Site) -> None:
     site.load(HEADER, "a,p")
-    outside, site.path = site.path, site.landing / "people.csv"
-    site.path.symlink_to(outside)
+    outside = site.path
     leaves = "a link that leads out of source.path: put the file itself there"
-    assert_left(site, f"{site.path}: {leaves}")
     site.path = site.folder / "people"
     site.path.mkdir()
     (site.path / "link.csv").symlink_to(outside)
@@ -318,7 +324,7 @@ def test_the_commands_load_people_say_so_and_exit_1_where_a_line_is_bad(
     shown = capfd.readouterr()
     assert "1 id changed, which makes 1 hour stale" in shown.out
     bad_line = "people.csv: line 3: no anonymous_id"
-    assert f"not taken in of items, users and people: {bad_line}" in shown.err
+    assert f"items, users, people: left out: {bad_line}" in shown.err
     assert run(["backfill", "--plan"]) == 0
     assert "people changed" in capfd.readouterr().out
     assert run(["backfill", "--json"]) == 0
@@ -326,3 +332,25 @@ def test_the_commands_load_people_say_so_and_exit_1_where_a_line_is_bad(
     assert facts["filled"] == ["2024-03-01T01 to 2024-03-01T03"]
     assert facts["ingest"]["metadata_faults"] == [bad_line]
     assert facts["ingest"]["metadata_notes"] == []
+
+
+def test_whether_anything_has_changed_is_seen_without_changing_it(site: Site) -> None:
+    site.path.write_text(f"{HEADER}\nc1,anna\n")
+    before = site.lake.snapshots()
+    assert people_have_changed(site.lake, site.settings)
+    assert site.lake.snapshots() == before
+    site.load()
+    assert not people_have_changed(site.lake, site.settings)
+    site.path.write_text(f"{HEADER}\nc1,ben\n")
+    assert people_have_changed(site.lake, site.settings)
+    nobody = Settings(work=site.folder, source=SourceSettings(path=site.landing))
+    assert people_have_changed(site.lake, nobody)
+    assert not people_have_changed(Lake(f"sqlite:///{site.folder / 'new.db'}", site.folder), nobody)
+
+
+def test_that_nobody_is_anybody_is_remembered_with_what_is_wrong(site: Site) -> None:
+    first = site.load(HEADER, "d,e,f")
+    assert len(first.faults) == 1
+    again = site.load()
+    assert (again.faults, len(again.former_faults)) == ((), 1)
+    assert again.notes == ()

@@ -66,7 +66,10 @@ def test_the_report_names_them_and_their_dwell_times_do_not_count(tmp_path: Path
     ]
     assert facts.robots.of_events == 15
     assert facts.lengths is not None
-    assert facts.lengths.sessions == 2
+    assert facts.times is not None
+    assert facts.repeats is not None
+    assert (facts.lengths.sessions, facts.lengths.mean) == (1, 3)
+    assert (facts.times.users, facts.repeats.events) == (1, 3)
     page = report_html(facts)
     assert "12 events (80 %) of 2 users are" in page
     assert "&lt;scraper&gt;" in page

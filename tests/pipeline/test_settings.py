@@ -210,3 +210,42 @@ def test_merging_changes_neither_side() -> None:
     assert merge(base, over) == {"a": {"b": 3, "c": 2}, "d": {}}
     assert base == {"a": {"b": 1, "c": 2}}
     assert over == {"a": {"b": 3}, "d": {}}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            "sessions: {passive_types: beat}",
+            r"sessions.passive_types = 'beat': write a list: \[beat\]",
+        ),
+        ("source: {event_types: view}", r"source.event_types = 'view': write a list: \[view\]"),
+        ("sessions: {passive_types: ['']}", r"sessions.passive_types.0 = '': "),
+        (
+            "sessions: {passive_types: [beet]}\nsource: {event_types: [view, beat]}",
+            r"settings.yaml: sessions.passive_types: 'beet' is none of source.event_types \(view, ",
+        ),
+        (
+            "sessions: {passive_types: [view]}\nsource: {name: delimited}",
+            r"all events are of the type 'view' \(source.default_event_type\)",
+        ),
+        ("source: {explode: ''}", r"source.explode = '': "),
+        (
+            "source: {path: logs, people_path: logs/people}",
+            r"settings.yaml: source: people_path logs/people lies in path logs, ",
+        ),
+    ],
+)
+def test_what_can_never_be_meant_is_refused(tmp_path: Path, content: str, sentence: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=sentence):
+        load_settings(path)
+
+
+def test_passive_types_of_logs_that_have_types_pass(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(
+        "sessions: {passive_types: [view]}\nsource: {name: delimited, columns: {event_type: kind}}"
+    )
+    assert load_settings(path).sessions.passive_types == ("view",)

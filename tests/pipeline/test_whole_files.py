@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fuzzed_logs import H0
+from fuzzed_logs import HEADER as COLUMNS
 from landing_place import COUNTS, Place
 
 from pipeline.ingest.ingest import IngestSummary
@@ -328,5 +329,30 @@ def test_what_is_left_out_ends_the_command_with_its_reasons() -> None:
     assert str(caught.value) == (
         "2 files left out, all others were taken in; a: x; b: y; "
         "1 file in quarantine as a whole; c: z; "
-        "not taken in of items, users and people: line 0; line 1; line 2; line 3; line 4; 2 more"
+        "items, users, people: left out: line 0; line 1; line 2; line 3; line 4; 2 more"
     )
+
+
+def test_a_file_that_is_not_read_to_its_end_ends_with_an_error(
+    tmp_path: Path, compute: Compute
+) -> None:
+    from pipeline.cli import _refuse_left_out
+    from pipeline.errors import HourglassError
+    from pipeline.ingest.item_user_tables import LoadedMetadata
+
+    place = Place(tmp_path, compute)
+    lines = "\n".join(f"{H0.index * 3600 + n},u{n},i,,k{n}," for n in range(3000))
+    whole = gzip.compress(f"{COLUMNS}\n{lines}\n".encode())
+    path = place.landing / "a.csv.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+    summary = place.ingest()
+    (reason,) = summary.refusals.damaged.values()
+    assert summary.accepted > 0
+    sentence = r"^1 file not read to the end.*a\.csv\.gz: gzip stream is cut off"
+    with pytest.raises(HourglassError, match=sentence):
+        _refuse_left_out(summary, LoadedMetadata({}))
+    assert reason.startswith("gzip stream is cut off after line ")
+    path.write_bytes(whole)
+    again = place.ingest()
+    _refuse_left_out(again, LoadedMetadata({}))
+    assert len(place.events()) == 3000

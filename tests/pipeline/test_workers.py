@@ -49,6 +49,15 @@ def test_what_comes_of_jobs_comes_in_their_order(tmp_path: Path, count: int) -> 
     assert os.getpid() not in pids
 
 
+def test_modules_of_the_working_folder_are_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise RuntimeError('the working folder is no library')")
+    monkeypatch.chdir(tmp_path)
+    rows = shared_out(jobs_of(*range(2)), worker_jobs.numbers, NUMBERS, 1, tmp_path / "rows")
+    assert len(list(rows)) == 4
+
+
 def test_no_jobs_need_no_process(tmp_path: Path) -> None:
     assert list(shared_out([], worker_jobs.numbers, NUMBERS, 2, tmp_path / "rows")) == []
 

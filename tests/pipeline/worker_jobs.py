@@ -21,8 +21,15 @@ NUMBERS = pa.schema([("n", pa.int64()), ("pid", pa.int64())])
 
 def workers_left() -> list[psutil.Process]:
     """The workers of this process, which may have a JVM too."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if "process.workers import work" in str(child.cmdline())]
+    return [child for child in psutil.Process().children(recursive=True) if _is_worker(child)]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "process.workers import work" in str(process.cmdline())
+    except psutil.NoSuchProcess:
+        # It has ended, whatever it was, though nobody has asked how.
+        return False
 
 
 class TwoWordsError(HourglassError):

@@ -228,8 +228,10 @@ def _beats(
 
 def _figures(sums: Sums, proof: Sequential, metric: str) -> str:
     looks = counted(proof.looks, "look")
+    # Of too few users nothing can be said of how it varies.
+    least = "" if math.isnan(proof.lower) else f", at least {proof.lower:+.4f}"
     return (
-        f"{_compared(sums, proof.mean, metric)}, at least {proof.lower:+.4f}; {looks}, evidence "
+        f"{_compared(sums, proof.mean, metric)}{least}; {looks}, evidence "
         f"{_odds(proof.statistic)} of the {_odds(proof.bound)} needed"
     )
 

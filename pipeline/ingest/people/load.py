@@ -91,6 +91,19 @@ def load_people(lake: Lake, settings: Settings) -> LoadedTable | None:
     return LoadedTable(rows, tuple(named), note=f"people: {note}")
 
 
+def people_have_changed(lake: Lake, settings: Settings) -> bool:
+    """Whether :func:`load_people` would look at what the files say, or withdraw all; reads them.
+
+    Raises:
+        HourglassError: a file or folder is missing or cannot be read.
+    """
+    path, recorded = settings.source.people_path, lake.properties(PEOPLE)
+    if path is None:
+        return recorded.get("total-records", "0") != "0"
+    digest = _digest(_files(path, settings.source.path))
+    return (recorded.get(_DIGEST), recorded.get(_READ_BY)) != (digest, _reading_rules(settings))
+
+
 def _replace(lake: Lake, people: pa.Table, made_from: dict[str, str]) -> tuple[int, str]:
     """Mark the hours whose sessions change, then replace the table; rows, and what that was."""
     before = lake.arrow(PEOPLE)

@@ -157,6 +157,7 @@ TIME = "time"
 _SEPARATOR = ";"
 _MS_PER_DAY = 86_400_000
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
+_MOST_DIGITS = 15
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -182,8 +183,8 @@ def _times(header: str | None) -> Rewrite:
 
 def _milliseconds(day: str, ms: str) -> str:
     """Milliseconds since 1970; what cannot be read stays, to be refused as what it is."""
-    if not ms.isdecimal() or not ms.isascii():
-        return ms and f"{day} {ms}"
+    if not ms.isdecimal() or not ms.isascii() or len(ms) > _MOST_DIGITS:
+        return ms and f"{day} {ms[:_MOST_DIGITS]}"
     if not _DAY.fullmatch(day):
         return day
     try:

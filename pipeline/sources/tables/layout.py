@@ -73,8 +73,14 @@ class Layout:
     @property
     def numbers_keys(self) -> bool:
         """Whether the elements of a row would share the row's key, and so are numbered."""
-        key = self.paths.get("event_key")
-        return self.explode is not None and key is not None and self._below_list(key) is None
+        keys = [
+            path
+            for field, path in self.paths.items()
+            if field == "event_key" or field.startswith("event_key ")
+        ]
+        return bool(
+            self.explode is not None and keys and all(self._below_list(key) is None for key in keys)
+        )
 
     @property
     def nth_name(self) -> str:

@@ -216,7 +216,7 @@ class TableReading:
         """A field of some rows as text."""
         values = values_at(steps, rows)
         if field in _TIMES and self.time_is_typed and is_time(values.type):
-            return _Field(microseconds(values))
+            return _Field(microseconds(values, self._records.field_rules.timezone))
         column = text_column(values)
         if column is None:
             return _Field(
@@ -402,8 +402,10 @@ class TableReading:
             text = _json(row)
             if len(text) <= self._max_chars:
                 return text
+        # Where times without a zone are of another, UTC is told.
+        zone = "Z" if self._records.field_rules.timezone else ""
         short = {
-            self.layout.paths[field]: iso_text(value) if isinstance(value, int) else value
+            self.layout.paths[field]: iso_text(value, zone) if isinstance(value, int) else value
             for field, value in line.record.items()
         }
         if self._list_steps is not None:

@@ -65,7 +65,7 @@ class TableSource:
         # The text of a row has what the folders say already.
         parse = self.records.parser(header_line, "")
         # The text of a timestamp, whatever unit the settings name.
-        rules = replace(self.records.field_rules, time_formats=(), timezone=None)
+        rules = replace(self.records.field_rules, time_formats=())
         dated_records = replace(self.records, time_unit="iso8601", field_rules=rules)
         parse_dated = dated_records.parser(header_line, "")
         numbered = self.layout.numbers_keys

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline.array_types import Bools, Ints
 from pipeline.hours import DAY_H, US_PER_HOUR, US_PER_S
+from pipeline.sources.times import utc_of_local_us
 
 #: What JSON holds.
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -79,8 +80,10 @@ def is_time(kind: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
-def microseconds(values: pa.Array) -> pa.Array:
-    """Microseconds since 1970 (int64) of timestamps or dates, a time without a zone being UTC.
+def microseconds(values: pa.Array, zone: str | None = None) -> pa.Array:
+    """Microseconds since 1970 (int64) of timestamps or dates.
+
+    A time without a zone is of ``zone``, where there is one, else UTC; a date is its midnight.
 
     Digits below the microsecond are cut off.  A time outside the years 1 to 9999 is the nearest
     one that is outside too, and fits.
@@ -99,6 +102,8 @@ def microseconds(values: pa.Array) -> pa.Array:
     else:
         first, stop = _FIRST_US // unit_us - 1, _STOP_US // unit_us
         times_us = np.clip(counts_now, first, stop) * unit_us
+    if pa.types.is_date(kind) or kind.tz is None:
+        times_us = utc_of_local_us(times_us, zone)
     return pa.array(times_us, pa.int64(), mask=is_null)
 
 
@@ -185,11 +190,11 @@ def _iso_texts(values: pa.Array) -> Iterator[str]:
         yield text.partition("T")[0] if is_date else f"{text}Z" if has_zone and text else text
 
 
-def iso_text(time_us: int) -> str:
-    """An instant in ISO 8601; outside the years 1 to 9999 the number that it is."""
+def iso_text(time_us: int, zone: str = "") -> str:
+    """An instant in ISO 8601 and its zone; outside the years 1 to 9999 the number that it is."""
     if not _FIRST_US <= time_us < _STOP_US:
         return str(time_us)
-    return (_EPOCH + timedelta(microseconds=time_us)).isoformat()
+    return f"{(_EPOCH + timedelta(microseconds=time_us)).isoformat()}{zone}"
 
 
 def _by_value(values: pa.Array) -> TextColumn:

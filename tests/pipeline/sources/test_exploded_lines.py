@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -84,6 +85,28 @@ def test_a_key_from_within_the_list_is_taken_as_it_is() -> None:
     within = {"columns": {"event_key": "cart.items.sku"}}
     first, second = records(line('[{"sku": "a"}, {"sku": "b"}]'), **within)
     assert [first.event.event_key, second.event.event_key] == ["a", "b"]
+
+
+@pytest.mark.parametrize("key", [("order", "cart.items.sku"), ("cart.items.sku", "order")])
+def test_a_key_of_which_a_part_is_from_within_is_not_numbered(
+    tmp_path: Path, key: tuple[str, str]
+) -> None:
+    """In whatever order its columns are named, and whichever way round it is delivered."""
+    within = {"columns": {"event_key": key}}
+    items = [{"sku": "a"}, {"sku": "b"}]
+    parts = ({"order": "o", "cart.items.sku": item["sku"]} for item in items)
+    expected = {"|".join(part[name] for name in key) for part in parts}
+    for order in (items, items[::-1]):
+        of_line = {record.event.event_key for record in records(line(json.dumps(order)), **within)}
+        assert of_line == expected
+        row = {"at": NOW_US, "who": {"id": "7"}, "order": "o", "cart": {"items": order}}
+        path = tmp_path / "rows.parquet"
+        pq.write_table(pa.Table.from_pylist([row], SCHEMA), path)
+        table = source_for(settings("parquet", **within))
+        assert isinstance(table, TableSource)
+        with table.opened(path, "log", None, 65536) as reading:
+            of_rows = list(map(reading.line_parser(), reading.lines()))
+        assert {event.event_key for event in of_rows} == expected
 
 
 def test_quarantine_keeps_a_record_as_a_line_of_its_own() -> None:

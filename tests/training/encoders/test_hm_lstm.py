@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from encoding import encoder_of, random_steps
@@ -11,6 +13,14 @@ from training.models.recurrent.hm_lstm import HmLstm
 from training.nn.steps import Steps
 
 Level = tuple[Tensor, Tensor, bool]
+
+
+@pytest.fixture
+def doubles() -> Iterator[None]:
+    """Sums in another order must not matter: how a processor adds up is its own affair."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 def normalised(vector: Tensor, norm: nn.Module) -> Tensor:
@@ -67,6 +77,7 @@ def expected_states(
     return states, after, operations
 
 
+@pytest.mark.usefixtures("doubles")
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("layers", [2, 3])
 def test_layers_flush_update_and_copy(layers: int, layer_norm: bool) -> None:
