@@ -727,12 +727,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _passive_types_occur(self) -> Self:
-        passive, known = self.sessions.passive_types, self.source.event_types
+        passive, types = self.sessions.passive_types, self.source.event_types
         for name in passive:
-            if known and name not in known:
+            if types and name not in types:
                 raise ValueError(
                     f"sessions.passive_types: {name!r} is none of source.event_types "
-                    f"({', '.join(known)})"
+                    f"({', '.join(types)})"
                 )
         has_own_types = self.source.name not in _ANY_FORMAT - {"access_log"}
         has_types = has_own_types or self.source.columns.event_type is not None
@@ -829,8 +829,8 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
                 rest = f"there are {', '.join(keys)}"
             raise UsageError(f"{name}: unknown key {where!r}{hint}: {rest}") from error
         message = first["msg"].removeprefix("Value error, ")
-        # Of what is wrong with a section as a whole, the message names the keys.
-        is_value = not isinstance(first["input"], dict | BaseModel)
+        # Of keys of a section that do not go together, the message names them.
+        is_value = first["type"] != "value_error" or not isinstance(first["input"], dict)
         what = [f"{where} = {first['input']!r}" if is_value else where]
         raise UsageError(": ".join(filter(None, [name, *what, message]))) from error
 

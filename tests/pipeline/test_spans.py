@@ -332,6 +332,7 @@ def test_tables_do_not_depend_on_who_reads_tables(
     assert nothing_is_left(places[1])
 
 
+@pytest.mark.nightly
 def test_spark_reads_the_same_spans(
     tmp_path: Path, on_spark: Compute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
