@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 
 from pipeline.engine.engine import Engine, Frame
 from pipeline.sources.fields import UNKNOWN_TYPE
+from pipeline.sources.lines import is_damage
 
 _MOST_TYPES = 6
-# As `pipeline.sources.lines` and tables say of the record that closes a damaged file.
-_DAMAGE = re.compile(r" after (line|row) \d+$")
 Reasons = dict[str, int]
 
 
@@ -40,7 +38,7 @@ def count_refusals(engine: Engine, refused: Frame, without_events: set[str]) -> 
     damaged = {}
     for row in engine.query("count_refusals", {"refused": refused}).collect():
         total[row.reason] += row.records
-        if _DAMAGE.search(row.reason):
+        if is_damage(row.reason):
             damaged[row.source_file] = row.reason
         if row.source_file in without_events:
             by_file.setdefault(row.source_file, Counter())[row.reason] += row.records

@@ -6,7 +6,7 @@ import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 from pipeline.contained_files import open_inside
 from pipeline.errors import HourglassError, UsageError
@@ -55,6 +55,19 @@ class Block(NamedTuple):
 
     number: int
     content: bytes
+
+
+_DAMAGE = re.compile(r" after (line|row) [0-9]+$")
+
+
+def damage_reason(how: str, unit: Literal["line", "row"], number: int) -> str:
+    """Why nothing of a file can be read from behind a line or row on: "gzip stream is cut off"."""
+    return f"{how} after {unit} {number}"
+
+
+def is_damage(reason: str) -> bool:
+    """Whether a reason is a :func:`damage_reason`, as tables keep it."""
+    return _DAMAGE.search(reason) is not None
 
 
 class Span(NamedTuple):
@@ -207,7 +220,7 @@ def _blocks(
             elif first and encoding == "utf-8":
                 rest = rest.removeprefix(_UTF8_BOM)
             text = _escaped(rest[:most_bytes], encoding)[:most_chars]
-            yield Line(number + 1, text, f"{chunk.how} after line {number}")
+            yield Line(number + 1, text, damage_reason(chunk.how, "line", number))
             return
         waiting.append(chunk)
         waiting_bytes += len(chunk)

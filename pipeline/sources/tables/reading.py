@@ -22,7 +22,7 @@ from pipeline.sources.columns.texts import mapped
 from pipeline.sources.columns.types import TextColumns
 from pipeline.sources.fields import FIELD_ORDER, UNIX_EPOCH, number_text, plain_fields
 from pipeline.sources.json_lines import IDENTITIES, JsonLinesSource
-from pipeline.sources.lines import Span
+from pipeline.sources.lines import Span, damage_reason
 from pipeline.sources.paths import ELEMENT, with_nth
 from pipeline.sources.tables.files import BYTES_PER_BATCH, TableFile
 from pipeline.sources.tables.layout import Layout, called_by_field
@@ -280,7 +280,7 @@ class TableReading:
             OSError: it is no damage, but the system that does not give the file.
         """
         unless_of_the_system(error)
-        reason = f"{self._kind} file is damaged after row {number}"
+        reason = damage_reason(f"{self._kind} file is damaged", "row", number)
         return TableLine(number + 1, 0, {}, reason, lambda _line: "")
 
     def _lines_of(self, batch: TextBatch) -> Iterator[TableLine]:
