@@ -118,7 +118,8 @@ def data_facts(
     # The moments leave robots out as well; else one of them would be what is said of sessions.
     of_people = without_robots(sessions)
     dwell = dwell_times(lake.arrow(DWELL_HOURS, hours, state), of_people)
-    opened = lake.arrow(OPEN_SESSIONS, HourRange(hours.stop - 1, hours.stop), state, _MARKED)
+    last = HourRange(hours.stop - 1, hours.stop)
+    opened = lake.arrow(OPEN_SESSIONS, last, state, ("session_id", *_MARKED))
     lengths = session_lengths(of_people)
     counts = {name: int(pc.sum(files[name]).as_py() or 0) for name in (*_COUNTS, "removed")}
     doubled = duplicate_cause(
@@ -143,13 +144,13 @@ def data_facts(
         incidents=history,
         hours=table,
         later=later,
-        still_open=_still_open(lake, hours, state),
+        still_open=_still_open(lake, last, state, opened),
         reasons=quarantine_reasons(quarantine),
         dwell=dwell,
         lengths=lengths,
         times=session_times(of_people),
         repeats=repeats(of_people),
-        robots=robots(pa.concat_tables([sessions.select(_MARKED), opened])),
+        robots=robots(pa.concat_tables([sessions.select(_MARKED), opened.select(_MARKED)])),
         popularity=popularity(item_hours),
         churn=churn(item_hours),
         drift=drift,
@@ -175,14 +176,11 @@ def _broken(
     return broken, sorted(left)
 
 
-def _still_open(lake: Lake, hours: HourRange, state: State) -> int | None:
-    """Sessions that had not closed by the end of the hours; None where they are not computed."""
-    last = hours.stop - 1
-    only = HourRange(last, hours.stop)
-    if last not in lake.filled(SESSIONIZE, only, state):
+def _still_open(lake: Lake, last: HourRange, state: State, opened: pa.Table) -> int | None:
+    """Sessions that stood open at the end of the last hour; None where they are not computed."""
+    if last.first not in lake.filled(SESSIONIZE, last, state):
         return None
-    rows = lake.arrow(OPEN_SESSIONS, only, state, ("session_id",))
-    return int(pc.count_distinct(rows["session_id"]).as_py())
+    return int(pc.count_distinct(opened["session_id"]).as_py())
 
 
 def _newest(events: pa.Table) -> datetime | None:
