@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.engine.engine import Engine, Frame
 from pipeline.hours import US_PER_S, Hour, HourRange, parse_duration_h
-from pipeline.ingest.columns.batches import files_parser
+from pipeline.ingest.columns.batches import FilesParser
 from pipeline.ingest.landing_zone import Arrival, RawFile, Unreadable
 from pipeline.ingest.late_events import RangesUs, range_us
 from pipeline.ingest.parse import FILES, PARSED
@@ -78,7 +78,7 @@ def read_raw_files(
                 files.append(listed)
                 sizes.append(likely_bytes(arrival.file, source))
         table = pa.Table.from_pylist(files, FILES)
-        parser = files_parser(source, encoding, rules)
+        parser = FilesParser(source, encoding, rules)
         rows = engine.made_from(table, parser, PARSED, folder, sizes)
         ends = rows.where_in("kind", ["unreadable", "file"])
         columns = ("kind", "source_file", "line", "records", "reason", "tally")

@@ -216,7 +216,7 @@ def test_records_that_do_not_add_up_are_never_committed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.put("a.csv", at(0, "u,i,,,"), at(1, "u,i,,,"))
-    parser = read_raw.files_parser
+    parser = read_raw.FilesParser
 
     def forgetful(*rules: Any) -> Any:
         parse = parser(*rules)
@@ -225,7 +225,7 @@ def test_records_that_do_not_add_up_are_never_committed(
             for batch in parse(batches)
         )
 
-    monkeypatch.setattr(read_raw, "files_parser", forgetful)
+    monkeypatch.setattr(read_raw, "FilesParser", forgetful)
     with pytest.raises(HourglassError, match=r"a\.csv: 2 records were read but 1 accounted"):
         place.ingest()
     assert nothing_committed(place)

@@ -158,7 +158,7 @@ def test_a_file_that_fails_while_it_is_read_leaves_nothing_of_its_own(
     """A folder in a file's place opens for nobody, as a file of a failing disk."""
     place.put("a.csv", GOOD)
     bad = place.put("b.csv", GOOD.replace("u", "v"))
-    parser = read_raw.files_parser
+    parser = read_raw.FilesParser
 
     def too_late(*rules: Any) -> Any:
         bad.unlink()
@@ -166,7 +166,7 @@ def test_a_file_that_fails_while_it_is_read_leaves_nothing_of_its_own(
         return parser(*rules)
 
     with monkeypatch.context() as patch:
-        patch.setattr(read_raw, "files_parser", too_late)
+        patch.setattr(read_raw, "FilesParser", too_late)
         summary = place.ingest()
     assert (summary.files, summary.records, summary.unreadable) == (
         1,
@@ -182,7 +182,7 @@ def test_rows_of_a_file_that_fails_at_its_end_are_not_taken(
 ) -> None:
     for name in ("a.csv", "b.csv"):
         place.put(name, GOOD.replace("u", name), "bad")
-    parser = read_raw.files_parser
+    parser = read_raw.FilesParser
 
     def failing_at_its_end(*rules: Any) -> Any:
         parse = parser(*rules)
@@ -203,7 +203,7 @@ def test_rows_of_a_file_that_fails_at_its_end_are_not_taken(
         return rows
 
     with monkeypatch.context() as patch:
-        patch.setattr(read_raw, "files_parser", failing_at_its_end)
+        patch.setattr(read_raw, "FilesParser", failing_at_its_end)
         assert place.ingest().unreadable == ("b.csv: Input/output error",)
     assert place.accounts() == {"a.csv": (2, 1, 0, 1)}
     assert place.refused() == [("a.csv", 3)]

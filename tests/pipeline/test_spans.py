@@ -170,11 +170,9 @@ def test_a_process_that_fails_commits_nothing(
 ) -> None:
     place.put("a.csv", *GOOD)
     place.put("b.csv", *GOOD)
-    parser: Callable[..., Any] = read_raw.files_parser
+    parser: Callable[..., Any] = read_raw.FilesParser
     with monkeypatch.context() as patch:
-        patch.setattr(
-            read_raw, "files_parser", lambda *rules: Parser(parser(*rules), "b.csv", kind)
-        )
+        patch.setattr(read_raw, "FilesParser", lambda *rules: Parser(parser(*rules), "b.csv", kind))
         with pytest.raises(HourglassError, match=message):
             place.ingest()
     assert not place.rows(SOURCE_FILES)
@@ -225,7 +223,7 @@ def test_a_file_that_changes_between_its_spans_is_not_taken_in(
 ) -> None:
     path = place.put("a.csv", *GOOD)
     place.put("b.csv", GOOD[0].replace("u0", "b"), GOOD[2])
-    parser: Callable[..., Any] = read_raw.files_parser
+    parser: Callable[..., Any] = read_raw.FilesParser
 
     def after_a_change(*rules: Any) -> FilesParser:
         change(path)
@@ -233,7 +231,7 @@ def test_a_file_that_changes_between_its_spans_is_not_taken_in(
         return parse
 
     with monkeypatch.context() as patch:
-        patch.setattr(read_raw, "files_parser", after_a_change)
+        patch.setattr(read_raw, "FilesParser", after_a_change)
         assert place.ingest().unreadable == (reason,)
     assert set(place.accounts()) == {"b.csv"}
     assert len(place.events()) == 2
@@ -243,7 +241,7 @@ def test_a_file_that_grows_while_it_is_read_is_read_to_its_former_end(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = place.put("a.csv", *GOOD[:20])
-    parser: Callable[..., Any] = read_raw.files_parser
+    parser: Callable[..., Any] = read_raw.FilesParser
 
     def after_more(*rules: Any) -> FilesParser:
         with path.open("a") as more:
@@ -252,7 +250,7 @@ def test_a_file_that_grows_while_it_is_read_is_read_to_its_former_end(
         return parse
 
     with monkeypatch.context() as patch:
-        patch.setattr(read_raw, "files_parser", after_more)
+        patch.setattr(read_raw, "FilesParser", after_more)
         assert place.ingest().accepted == 20
     assert place.ingest(CLOCK + timedelta(minutes=1)).records == 40
     assert len(place.events()) == 40

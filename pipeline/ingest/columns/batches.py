@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -72,13 +72,6 @@ class FilesParser:
                     Path(file["root"]),
                     span=None if file["span"] is None else Span(*file["span"]),
                 )
-
-
-def files_parser(
-    source: Source, encoding: str, rules: IngestSettings
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """What makes rows of PARSED of files given as rows of FILES."""
-    return FilesParser(source, encoding, rules)
 
 
 def file_batches(
