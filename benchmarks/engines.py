@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from benchmarks.event_log import EventLog, arrive, lake_of
 from pipeline.hours import HOUR_S
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS, TableSpec
-from pipeline.settings.settings import SessionSettings, Settings, SparkSettings
+from pipeline.settings.settings import Settings, SparkSettings
+from pipeline.settings.tables import SessionSettings
 from pipeline.spark.compute import Compute
 
 if TYPE_CHECKING:

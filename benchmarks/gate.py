@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import HourglassError
-from pipeline.settings.settings import GateSettings
+from pipeline.settings.learning import GateSettings
 
 
 def main(arguments: list[str]) -> int:

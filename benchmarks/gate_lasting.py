@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gate_weeks import WEEK_H, clopper_pearson
-from pipeline.settings.settings import GateSettings
+from pipeline.settings.learning import GateSettings
 from training.gate.sequential_test import Sums, log_evidence, scale_of, squares, variance_of_days
 
 FIGURE = 0.3

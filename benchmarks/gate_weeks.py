@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.quality import logs
 from benchmarks.quality.parts import US_PER_HOUR, split_by_time
 from benchmarks.quality.ranking import freshened
-from pipeline.settings.settings import EvaluationSettings, GateSettings
+from pipeline.settings.learning import EvaluationSettings, GateSettings
 from training.gate.sequential_test import (
     Sums,
     contrast,

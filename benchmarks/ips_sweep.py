@@ -26,7 +26,7 @@ from benchmarks.quality.protocols import parts_of_log
 from benchmarks.quality.ranking import Entry, K, fitted, rule
 from benchmarks.quality.tuned import shipped
 from pipeline.array_types import Ints
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.metrics.answers import Questions, answers_of, coverage
 from training.metrics.metrics import mean_metric
 from training.metrics.ranking import find_targets

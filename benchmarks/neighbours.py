@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.quality.protocols import NO_REPEATS, parts_of_log
 from benchmarks.quality.ranking import Entry, K, fitted, rule
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.metrics.bootstrap import paired_difference
 from training.metrics.metrics import Metric, target_values
 from training.metrics.ranking import rank_targets

@@ -22,7 +22,8 @@ from pydantic_core import PydanticUndefined
 
 from pipeline.lake.tables import ALL_TABLES, TableSpec
 from pipeline.quality.checks.suite import SUITE_FOLDER, limit_text
-from pipeline.settings.settings import Duration, Settings
+from pipeline.settings.field_types import Duration
+from pipeline.settings.settings import Settings
 from pipeline.settings.yaml_text import read_yaml
 from pipeline.simulator import SCENARIOS
 from pipeline.sources.known_logs import KNOWN_LOGS

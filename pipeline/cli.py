@@ -360,7 +360,7 @@ def dataset(
     from pipeline.dataset.freeze import freeze_and_validate
     from pipeline.dataset.manifest import read_manifest
     from pipeline.quality.checks.results import refuse_critical
-    from pipeline.settings.settings import DatasetSettings
+    from pipeline.settings.tables import DatasetSettings
 
     ctx: CommandContext = context.obj
     settings = ctx.settings

@@ -16,13 +16,9 @@ from pathlib import Path
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
-from pipeline.settings.settings import (
-    ColumnSettings,
-    DatasetSettings,
-    Settings,
-    SourceSettings,
-    SparkSettings,
-)
+from pipeline.settings.settings import Settings, SparkSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
+from pipeline.settings.tables import DatasetSettings
 from pipeline.spark.classes import archive_path, options_to_make
 from pipeline.spark.compute import Compute
 from pipeline.spark.session import QUICK_JAVA, require_java, start_spark

@@ -20,7 +20,7 @@ PUBLISHED = Counter(
     {
         ("pipeline/doctor.py", "found"): 1,
         ("pipeline/sessions/sessionize.py", "asked"): 1,
-        ("pipeline/settings/settings.py", "given"): 1,
+        ("pipeline/settings/tables.py", "given"): 1,
         ("pipeline/simulator/drill_report.py", "seen"): 1,
         ("training/replay/store.py", "known"): 1,
     }

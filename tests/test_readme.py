@@ -29,7 +29,8 @@ from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ALL_TABLES, SESSIONS, TableSpec
 from pipeline.quality.checks.suite import SUITE_FOLDER, load_suite, suite_values
-from pipeline.settings.settings import ModelSettings, Settings, load_settings
+from pipeline.settings.learning import ModelSettings
+from pipeline.settings.settings import Settings, load_settings
 from pipeline.simulator import SCENARIOS
 from pipeline.workspace import CommandContext
 from training.cli import main as cli

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from benchmarks.quality.figures import Figures, Runs
 from benchmarks.quality.parts import Parts
 from benchmarks.quality.progress import Say
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.data.reader import DataSet
 from training.metrics.metrics import METRICS, mean_metric
 from training.metrics.ranking import rank_targets

@@ -23,7 +23,7 @@ from benchmarks.quality.parts import US_PER_HOUR, Parts, parts_of
 from benchmarks.quality.progress import Say
 from benchmarks.quality.ranking import Entry, figures, fitted, freshened, rule
 from pipeline.hours import Hour, HourRange
-from pipeline.settings.settings import SimulatorSettings
+from pipeline.settings.simulator import SimulatorSettings
 from pipeline.simulator import simulate
 from training.data.reader import Requests
 from training.models.parts.recurrent import RecurrentModel

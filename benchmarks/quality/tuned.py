@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.quality.ranking import Entry
-from pipeline.settings.settings import ModelSettings
+from pipeline.settings.learning import ModelSettings
 from training.fit.model_configs import resolve
 
 _NO_TIME = {"session_input": False, "delta_input": False, "dwell_input": False}

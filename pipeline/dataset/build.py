@@ -38,7 +38,8 @@ from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
-from pipeline.settings.settings import DatasetSettings, Settings
+from pipeline.settings.settings import Settings
+from pipeline.settings.tables import DatasetSettings
 from pipeline.spark.compute import Compute
 
 _NO_ENCODING: dict[str, Any] = {"event_types": [], "context_fields": []}

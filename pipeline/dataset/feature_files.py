@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pipeline.dataset.features import Encoder, Metadata, encode, fitted_encoder
 from pipeline.dataset.manifest import Manifest
 from pipeline.dataset.write import write_table
-from pipeline.settings.settings import DatasetSettings
+from pipeline.settings.tables import DatasetSettings
 
 
 def fit_features(

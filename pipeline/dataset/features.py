@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipeline.array_types import Floats, Ints
 from pipeline.hours import Hour
 from pipeline.lake.fingerprint import content_digest
-from pipeline.settings.settings import DatasetSettings
+from pipeline.settings.tables import DatasetSettings
 
 _MOST_NUMBERS = 64  # they are held densely
 _CATEGORY, _WORD = "category:", "word:"

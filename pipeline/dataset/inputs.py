@@ -11,7 +11,8 @@ from pipeline.lake import stale_hours
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.sql import statement
 from pipeline.lake.steps import INGEST, SESSIONIZE
-from pipeline.settings.settings import DatasetSettings, Settings
+from pipeline.settings.settings import Settings
+from pipeline.settings.tables import DatasetSettings
 
 _TRANSFORMS = (
     "history_events",

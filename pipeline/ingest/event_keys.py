@@ -22,7 +22,7 @@ from pipeline.ingest.read_raw import ParsedBatch
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import EVENTS, REPEATED_KEYS
-from pipeline.settings.settings import ALL_HOURS
+from pipeline.settings.field_types import ALL_HOURS
 
 _ENDLESS_US = 1 << 62
 _KEY_COLUMNS = ("hour", "event_key")

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipeline.hours import US_PER_HOUR, Hour
 from pipeline.ingest.tally import Tally
 from pipeline.lake.tables import EVENTS, TIMESTAMP
-from pipeline.settings.settings import IngestSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
     HeaderError,

@@ -16,7 +16,7 @@ from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS,
 from pipeline.sessions import arrow_exchange, in_process
 from pipeline.sessions.gap_kernel import SessionRules
 from pipeline.sessions.stages import REPORT, WRITTEN_KIND, Plan, assigning, scan, writing
-from pipeline.settings.settings import SessionSettings
+from pipeline.settings.tables import SessionSettings
 from pipeline.spark.compute import Compute
 
 if TYPE_CHECKING:

@@ -27,7 +27,9 @@ from pipeline.process.locks import lake_lock
 from pipeline.quality.validate_hours import validate
 from pipeline.quality.verdicts import Kind
 from pipeline.sessions.sessionize import sessionize
-from pipeline.settings.settings import Settings, SimulatorSettings, SourceSettings
+from pipeline.settings.settings import Settings
+from pipeline.settings.simulator import SimulatorSettings
+from pipeline.settings.source import SourceSettings
 from pipeline.simulator import Scenario, simulate
 from pipeline.simulator.drill_report import FalseAlarms, Judgement, failures_of, judge
 from pipeline.spark.compute import Compute

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.array_types import Bools, Ints
 from pipeline.hours import US_PER_HOUR
-from pipeline.settings.settings import SimulatorSettings
+from pipeline.settings.simulator import SimulatorSettings
 from pipeline.simulator.readers import Clicks
 from pipeline.simulator.world import Stream, generator
 

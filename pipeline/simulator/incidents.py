@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.array_types import Bools, Ints
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
-from pipeline.settings.settings import SimulatorSettings
+from pipeline.settings.simulator import SimulatorSettings
 from pipeline.simulator.faults import Deliveries, Fault, deliver, join_deliveries
 from pipeline.simulator.readers import Clicks, join_clicks
 from pipeline.simulator.scenarios import FLOOD_ROBOTS, scenario_hours

@@ -21,7 +21,7 @@ import numpy as np
 
 from pipeline.array_types import Bools, Floats, Ints
 from pipeline.hours import DAY_H, US_PER_HOUR, US_PER_S, Hour
-from pipeline.settings.settings import SimulatorSettings
+from pipeline.settings.simulator import SimulatorSettings
 from pipeline.simulator.world import Stream, World, generator, rhythm
 
 # A session's silence and two sessions' distance stay clear of the one-hour rule.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.array_types import Floats, Ints
-from pipeline.settings.settings import SimulatorSettings
+from pipeline.settings.simulator import SimulatorSettings
 from pipeline.simulator.faults import Damage, Deliveries, Fault, damaged
 from pipeline.simulator.incidents import RecordFault
 from pipeline.simulator.readers import Clicks

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings.settings import ScenarioName, SimulatorSettings
+from pipeline.settings.simulator import ScenarioName, SimulatorSettings
 
 Alarm = Literal["quiet", "warning", "critical"]
 FLOOD_ROBOTS = 30

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.array_types import Floats, Ints
 from pipeline.hours import US_PER_HOUR, Hour
-from pipeline.settings.settings import SimulatorSettings
+from pipeline.settings.simulator import SimulatorSettings
 
 DAY_H = 24
 # Items are born for this long before the first hour, so that it has a front page.

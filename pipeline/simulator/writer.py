@@ -16,7 +16,7 @@ from pipeline.array_types import Ints
 from pipeline.errors import UsageError
 from pipeline.files import written_whole
 from pipeline.hours import US_PER_HOUR, Hour, HourRange
-from pipeline.settings.settings import SimulatorSettings
+from pipeline.settings.simulator import SimulatorSettings
 from pipeline.simulator.faults import Deliveries, Fault, join_deliveries
 from pipeline.simulator.incidents import Incident
 from pipeline.simulator.readers import Readers, join_clicks

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.settings.settings import SourceSettings
+from pipeline.settings.source import SourceSettings
 from pipeline.sources import access_log
 from pipeline.sources.base import Ignored, Parsed, ParsedEvent, Parser, Record, Refusal, Source
 from pipeline.sources.delimited import GENERIC, DelimitedSource

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.settings.settings import ColumnSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
     Ignored,

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.settings.settings import ColumnSettings
+from pipeline.settings.source import ColumnSettings
 from pipeline.sources.base import (
     STRAY_RETURN,
     HeaderError,

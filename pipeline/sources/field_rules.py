@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.settings.ignore import IgnoreRule
-from pipeline.settings.settings import SourceSettings
+from pipeline.settings.source import SourceSettings
 from pipeline.sources.robots import list_version
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from decimal import Context
 from typing import Any
 
-from pipeline.settings.settings import ColumnSettings, TimeUnit
+from pipeline.settings.field_types import TimeUnit
+from pipeline.settings.source import ColumnSettings
 from pipeline.sources.base import ParsedEvent, Refusal
 from pipeline.sources.field_rules import NO_RULES, FieldRules
 from pipeline.sources.times import (

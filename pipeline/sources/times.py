@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.array_types import Ints
 from pipeline.hours import DAY_H, US_PER_HOUR, US_PER_S, Hour
-from pipeline.settings.settings import TimeUnit
+from pipeline.settings.field_types import TimeUnit
 from pipeline.sources.base import Refusal
 from pipeline.sources.field_rules import NO_RULES, FieldRules
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.hours import Hour
-from pipeline.settings.settings import ColumnSettings, IngestSettings, Settings, SourceSettings
+from pipeline.settings.settings import Settings
+from pipeline.settings.source import ColumnSettings, SourceSettings
+from pipeline.settings.tables import IngestSettings
 
 H0 = Hour.parse("2016-03-14T13")
 HEADER = "event_time,user_id,item_id,price,id,device"

@@ -27,7 +27,8 @@ from pipeline.lake.tables import (
     SESSIONS,
     TableSpec,
 )
-from pipeline.settings.settings import DatasetSettings, SessionSettings, Settings
+from pipeline.settings.settings import Settings
+from pipeline.settings.tables import DatasetSettings, SessionSettings
 from pipeline.spark.compute import Compute
 
 DAY = Hour.parse("2024-03-01T00")

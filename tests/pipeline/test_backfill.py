@@ -26,7 +26,7 @@ from pipeline.sessions import backfill as backfill_module
 from pipeline.sessions import sessionize as sessionize_module
 from pipeline.sessions.backfill import backfill, plan_backfill
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
-from pipeline.settings.settings import SessionSettings
+from pipeline.settings.tables import SessionSettings
 from pipeline.spark.compute import Compute
 
 CLOCK = (DAY + 90).start + timedelta(minutes=30)

@@ -25,7 +25,8 @@ from pipeline.ingest.landing_zone import Arrival, find_raw_files
 from pipeline.ingest.parse import PARSED, Bounds, batch_of, content_key, file_rows
 from pipeline.ingest.spans.close import closing_of
 from pipeline.ingest.spans.plan import cut_files
-from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources import ParsedEvent, Source, source_for
 from pipeline.sources.columns.fields import event_maker
 from pipeline.sources.columns.types import TextColumns

@@ -37,7 +37,9 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange
 from pipeline.ingest import ingest
 from pipeline.sessions.sessionize import sessionize
-from pipeline.settings.settings import DatasetSettings, SessionSettings, Settings, SourceSettings
+from pipeline.settings.settings import Settings
+from pipeline.settings.source import SourceSettings
+from pipeline.settings.tables import DatasetSettings, SessionSettings
 from pipeline.spark.compute import Compute
 from pipeline.workspace import CommandContext
 from training.data.reader import DataSet, read_dataset

@@ -21,7 +21,8 @@ from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.sessions.sessionize import sessionize
-from pipeline.settings.settings import DatasetSettings, Settings
+from pipeline.settings.settings import Settings
+from pipeline.settings.tables import DatasetSettings
 from pipeline.spark.compute import Compute
 from training.data.reader import DataSet, Features, read_dataset
 

@@ -12,7 +12,7 @@ from landing_place import Place
 
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.tables import EVENTS, SOURCE_FILES
-from pipeline.settings.settings import ColumnSettings
+from pipeline.settings.source import ColumnSettings
 from pipeline.spark.compute import Compute
 
 SEED = int(os.environ.get("HOURGLASS_TEST_SEED", "0"))

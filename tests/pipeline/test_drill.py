@@ -16,7 +16,8 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.tables import SESSIONS, SOURCE_FILES
 from pipeline.quality.checks.results import ExpectationResult, ValidationResult
 from pipeline.quality.verdicts import Kind
-from pipeline.settings.settings import QualitySettings, Settings, SimulatorSettings
+from pipeline.settings.settings import QualitySettings, Settings
+from pipeline.settings.simulator import SimulatorSettings
 from pipeline.simulator import SCENARIOS
 from pipeline.simulator.drill import Drill
 from pipeline.simulator.drill_report import Failure, FalseAlarms, failures_of, judge

@@ -25,7 +25,9 @@ from pipeline.ingest.ingest import IngestSummary
 from pipeline.ingest.reading_rules import reading_digest
 from pipeline.ingest.summary import equal_lines
 from pipeline.lake.tables import EVENTS
-from pipeline.settings.settings import IngestSettings, Settings, SourceSettings
+from pipeline.settings.settings import Settings
+from pipeline.settings.source import SourceSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources import source_for
 from pipeline.spark.compute import Compute
 

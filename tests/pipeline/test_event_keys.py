@@ -17,7 +17,8 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.tables import EVENTS, REPEATED_KEYS
-from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources import source_for
 from pipeline.spark.compute import Compute
 

@@ -16,7 +16,8 @@ from pipeline.hours import HourRange
 from pipeline.ingest.columns.batches import file_batches
 from pipeline.ingest.parse import Bounds, file_rows
 from pipeline.lake.tables import EVENTS, QUARANTINE, SOURCE_FILES
-from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources import source_for
 from pipeline.spark.compute import Compute
 

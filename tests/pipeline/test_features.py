@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipeline.dataset.features import Encoder, encode, fit_encoder, metadata_at
 from pipeline.hours import Hour
 from pipeline.lake.tables import ITEMS
-from pipeline.settings.settings import DatasetSettings
+from pipeline.settings.tables import DatasetSettings
 
 T = Hour.parse("2024-03-03T00")
 RULES = DatasetSettings(text_tokens=True)

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.settings import former_keys
-from pipeline.settings.settings import MonitorSettings, load_settings
+from pipeline.settings.learning import MonitorSettings
+from pipeline.settings.settings import load_settings
 
 
 @pytest.fixture(autouse=True)

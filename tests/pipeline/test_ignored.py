@@ -23,7 +23,7 @@ from pipeline.lake.tables import EVENTS, QUARANTINE, SESSIONS, SOURCE_FILES
 from pipeline.quality.hour_metrics import hour_facts
 from pipeline.report.intake import hour_table, intake_rates, later_files
 from pipeline.report.traffic_lights import conservation_light
-from pipeline.settings.settings import SourceSettings
+from pipeline.settings.source import SourceSettings
 from pipeline.spark.compute import Compute
 
 NOW = H0.index * 3600

@@ -11,7 +11,8 @@ import pytest
 from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEMS
-from pipeline.settings.settings import Settings, SourceSettings
+from pipeline.settings.settings import Settings
+from pipeline.settings.source import SourceSettings
 
 
 class Shop:

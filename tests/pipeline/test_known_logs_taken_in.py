@@ -15,7 +15,7 @@ import pytest
 from landing_place import Place
 
 from pipeline.lake.tables import EVENTS, QUARANTINE, SOURCE_FILES
-from pipeline.settings.settings import SourceSettings
+from pipeline.settings.source import SourceSettings
 from pipeline.sources import source_for
 from pipeline.sources.base import Refusal, events_of
 from pipeline.spark.compute import Compute

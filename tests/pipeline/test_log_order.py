@@ -25,7 +25,8 @@ from pipeline.lake.fingerprint import content_digest
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile, HourWriter
 from pipeline.lake.tables import ALL_TABLES, OPEN_SESSIONS, SESSIONS, TableSpec
-from pipeline.settings.settings import ColumnSettings, DatasetSettings
+from pipeline.settings.source import ColumnSettings
+from pipeline.settings.tables import DatasetSettings
 from pipeline.spark.compute import Compute
 
 HOURS = HourRange(H0 - 1, H0 + 2)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.ingest.parse import PARSED, TOO_LATE, Bounds, batch_of, content_key, file_rows
-from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources import ParsedEvent, source_for
 
 HOUR = Hour.parse("2016-03-14T13")

@@ -14,7 +14,8 @@ from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
 from pipeline.ingest.people.load import people_have_changed
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import PEOPLE
-from pipeline.settings.settings import Settings, SourceSettings
+from pipeline.settings.settings import Settings
+from pipeline.settings.source import SourceSettings
 from pipeline.workspace import CommandContext
 from training.cli.main import run
 from training.steps.take_in import metadata_step

@@ -40,7 +40,7 @@ from pipeline.sessions import compute_range, people
 from pipeline.sessions import sessionize as sessionize_module
 from pipeline.sessions.backfill import plan_backfill
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
-from pipeline.settings.settings import DatasetSettings
+from pipeline.settings.tables import DatasetSettings
 from pipeline.spark.compute import Compute
 from training.data.reader import read_dataset
 

@@ -19,7 +19,9 @@ from pipeline.ingest.ingest import IngestSummary
 from pipeline.ingest.reading_rules import FORMAT_PROPERTY, reading_digest
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, LATE_RANGES, QUARANTINE, SOURCE_FILES
 from pipeline.sessions.backfill import backfill, plan_backfill
-from pipeline.settings.settings import IngestSettings, Settings, SourceSettings
+from pipeline.settings.settings import Settings
+from pipeline.settings.source import SourceSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources import SOURCE_NAMES, source_for
 from pipeline.spark.compute import Compute
 

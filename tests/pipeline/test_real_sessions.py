@@ -21,7 +21,7 @@ from pipeline.ingest import ingest
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.tables import EVENTS
 from pipeline.sessions.sessionize import sessionize
-from pipeline.settings.settings import ColumnSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
 from pipeline.spark.compute import Compute
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

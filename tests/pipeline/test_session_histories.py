@@ -31,7 +31,8 @@ from pipeline.lake.tables import EVENTS, OPEN_SESSIONS, SESSIONS, TableSpec
 from pipeline.sessions import compute_range
 from pipeline.sessions import sessionize as sessionize_module
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
-from pipeline.settings.settings import SessionSettings, Settings
+from pipeline.settings.settings import Settings
+from pipeline.settings.tables import SessionSettings
 
 HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "5"))
 AFTER_ALL = Hour(10**7)

@@ -30,7 +30,7 @@ from pipeline.sessions import compute_range, gap_kernel, stages
 from pipeline.sessions.compute_range import OUTPUTS, Computed, make_plan, run_in_process
 from pipeline.sessions.dwell import moments_of_us
 from pipeline.sessions.stages import Plan
-from pipeline.settings.settings import SessionSettings
+from pipeline.settings.tables import SessionSettings
 
 SPAN_H = 30
 EXAMPLES = int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "6"))

@@ -16,7 +16,7 @@ from pipeline.hours import HourRange
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
-from pipeline.settings.settings import SessionSettings
+from pipeline.settings.tables import SessionSettings
 from pipeline.spark.compute import Compute
 
 CUT_OFTEN = Rules(max_session_hours=2)

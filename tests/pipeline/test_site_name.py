@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings.settings import Settings, SourceSettings
+from pipeline.settings.settings import Settings
+from pipeline.settings.source import SourceSettings
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from pipeline.ingest import read_raw
 from pipeline.ingest.columns.batches import FilesParser
 from pipeline.ingest.spans import plan
 from pipeline.lake.tables import SOURCE_FILES
-from pipeline.settings.settings import ColumnSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
 from pipeline.sources import Source, source_for
 from pipeline.spark.compute import Compute
 

@@ -14,7 +14,7 @@ from pipeline.dataset.rows import by_spark
 from pipeline.dataset.rows.event_log import NEVER, flat_log
 from pipeline.dataset.rows.support_filter import filter_support
 from pipeline.lake.tables import ITEM_HOURS, TIMESTAMP
-from pipeline.settings.settings import DatasetSettings
+from pipeline.settings.tables import DatasetSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

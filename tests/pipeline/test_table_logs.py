@@ -20,7 +20,7 @@ from landing_place import Place
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.lake.tables import EVENTS, QUARANTINE
-from pipeline.settings.settings import ColumnSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
 from pipeline.sources.base import HeaderError
 from pipeline.spark.compute import Compute
 

@@ -17,7 +17,8 @@ from pipeline.ingest.parse import TOO_LATE, Bounds, file_rows
 from pipeline.ingest.refusals import Refusals
 from pipeline.ingest.summary import refused_lines
 from pipeline.lake.tables import QUARANTINE
-from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources import source_for
 from pipeline.spark.compute import Compute
 

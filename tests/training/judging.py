@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.hours import Hour
-from pipeline.settings.settings import EvaluationSettings, GateSettings
+from pipeline.settings.learning import EvaluationSettings, GateSettings
 from training.gate.artefact_checks import ArtefactReport
 from training.gate.evidence import Contestant, Evidence
 from training.gate.past_looks import earlier_looks, first_look

@@ -19,7 +19,7 @@ from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import FORMAT, write_record
-from pipeline.settings.settings import EvaluationSettings, GateSettings
+from pipeline.settings.learning import EvaluationSettings, GateSettings
 from training.data.reader import read_dataset, sha256_of
 from training.deployment.champion import changing
 from training.deployment.promote import install_first

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import AS_OF_S, Event, write_dataset
 
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.data.reader import DataSet, Histories, Requests, read_dataset
 from training.gate.artefact_checks import check_artefact, scramble_future
 

@@ -16,7 +16,8 @@ from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.sealed_json import read_record
-from pipeline.settings.settings import RetrainSettings, Settings
+from pipeline.settings.learning import RetrainSettings
+from pipeline.settings.settings import Settings
 from pipeline.spark.compute import Compute
 from pipeline.workspace import CommandContext
 from training.cli.main import run

@@ -15,7 +15,7 @@ from judging import RULE, Card, Loaded, ranks_of
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.data.reader import DataSet, Histories, Popularity, Requests, read_dataset
 from training.evaluation.slices import slice_masks
 from training.gate.artefact_checks import check_artefact

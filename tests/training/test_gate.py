@@ -20,7 +20,7 @@ from judging import (
     with_ranks,
 )
 
-from pipeline.settings.settings import EvaluationSettings, GateSettings
+from pipeline.settings.learning import EvaluationSettings, GateSettings
 from training.gate.artefact_checks import ArtefactProblem, ArtefactReport
 from training.gate.comparisons import beats_champion, slice_figures
 from training.gate.decision_file import write_decision

@@ -10,7 +10,7 @@ from judging import GATE
 from small_models import WITHOUT_NETWORK
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.data.reader import DataSet, read_dataset
 from training.gate.artefact_checks import check_artefact
 from training.gate.decision_file import contestant, write_decision

@@ -14,7 +14,7 @@ from rich.console import Console
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.sealed_json import json_ready
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.data.reader import DataSet, Histories, Requests, read_dataset
 from training.evaluation import lists
 from training.evaluation.evaluate import Evaluation

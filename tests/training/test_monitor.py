@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from benchmarks.gate_poison import rewrite_card
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings.settings import GateSettings, MonitorSettings, Settings
+from pipeline.settings.learning import GateSettings, MonitorSettings
+from pipeline.settings.settings import Settings
 from training.deployment import monitor, monitor_record
 from training.deployment.champion import changing
 from training.deployment.champion_history import champion_during, champion_periods

@@ -15,7 +15,7 @@ from synthetic import AS_OF_S, Known, write_dataset
 from torch.nn import functional
 
 from pipeline.errors import HourglassError
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.batching.targets import TargetSplit
 from training.data.reader import DataSet, Requests, read_dataset
 from training.metrics.ranking import find_targets

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from pipeline.settings.settings import RetrainSettings
+from pipeline.settings.learning import RetrainSettings
 from training.deployment import champion_history, monitor, monitor_record
 from training.fit import retrain_policy
 from training.gate import artefact_checks, comparisons, gate, preconditions

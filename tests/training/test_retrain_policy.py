@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.settings.settings import RetrainSettings
+from pipeline.settings.learning import RetrainSettings
 from training.fit.retrain_policy import (
     RetrainSignals,
     metric_drop,

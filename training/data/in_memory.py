@@ -27,7 +27,8 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import ITEMS, USERS
-from pipeline.settings.settings import DatasetSettings, Settings
+from pipeline.settings.settings import Settings
+from pipeline.settings.tables import DatasetSettings
 from training.data.reader import DataSet, Features, Histories, Popularity
 
 

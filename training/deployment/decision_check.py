@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import HourglassError
 from pipeline.sealed_json import Record, dated_records, read_record, where_filed
-from pipeline.settings.settings import EvaluationSettings, GateSettings
+from pipeline.settings.learning import EvaluationSettings, GateSettings
 from training.deployment.champion import changing
 from training.gate.decision_file import DecisionRecord, read_decision
 from training.gate.evidence import CheckResult, Contestant, Evidence, Outcome

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.array_types import Floats32
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.data.reader import DataSet
 from training.metrics.answers import coverage, gini, novelty, thresholds
 from training.metrics.ranking import find_targets

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import UsageError, suggest
 from pipeline.settings.folders import path_option
-from pipeline.settings.settings import ModelSettings, Settings
+from pipeline.settings.learning import ModelSettings
+from pipeline.settings.settings import Settings
 from pipeline.settings.yaml_text import read_yaml
 from training.models import MODEL_NAMES, parameter_names
 

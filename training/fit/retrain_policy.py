@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.array_types import Ints
 from pipeline.hours import parse_duration_h
-from pipeline.settings.settings import RetrainSettings
+from pipeline.settings.learning import RetrainSettings
 from pipeline.text.numbers import significant
 
 _DRAWS = 20  # of how far two samples of one distribution are apart

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.array_types import Floats32, Objects
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, Hour
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from pipeline.text.masking import mask
 from pipeline.text.wording import counted, verb
 from training.data.arrays import ranges

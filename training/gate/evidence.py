@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.array_types import Bools, Floats, Objects
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.settings.settings import EvaluationSettings, GateSettings
+from pipeline.settings.learning import EvaluationSettings, GateSettings
 from training.gate.artefact_checks import ArtefactReport
 from training.gate.past_looks import ALL, Look, LookKey, period_start
 from training.gate.sequential_test import Sums

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.array_types import Floats32, Ints, Ints32, Objects
 from pipeline.errors import HourglassError
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.data.reader import DataSet, Histories, Requests
 from training.metrics.ranks import Ranks, rule_key
 from training.metrics.vocabulary_alignment import (

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.array_types import Bools, Ints, Ints32
 from pipeline.errors import HourglassError
 from pipeline.files import written_whole
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from pipeline.text.wording import counted
 from training.metrics.bootstrap import intervals
 from training.metrics.metrics import METRICS, Metric, target_values

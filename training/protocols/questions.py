@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.array_types import Floats, Ints
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.data.arrays import ranges, session_of_event
 from training.data.reader import DataSet
 from training.metrics import answers

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.array_types import Floats, Floats32, Ints, Ints32
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.data.reader import Histories, Requests
 from training.metrics.ranking import Targets, find_targets
 

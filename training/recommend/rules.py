@@ -12,7 +12,7 @@ from pipeline.array_types import Bools, Ints, Objects
 from pipeline.hours import US_PER_S, Hour, HourRange, parse_duration_h
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEM_HOURS, ITEMS, TIMESTAMP
-from pipeline.settings.settings import RecommendSettings
+from pipeline.settings.learning import RecommendSettings
 from training.data.arrays import ranges
 from training.data.reader import Histories, Requests
 

@@ -17,13 +17,9 @@ from pipeline.dataset.rows.encoding import Encoding
 from pipeline.dataset.rows.event_log import FlatLog, start_us
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings.settings import (
-    ArmSettings,
-    DatasetSettings,
-    ModelSettings,
-    RetrainSettings,
-    Settings,
-)
+from pipeline.settings.learning import ArmSettings, ModelSettings, RetrainSettings
+from pipeline.settings.settings import Settings
+from pipeline.settings.tables import DatasetSettings
 from training.data.in_memory import InMemoryDataset, InMemoryDatasets, popularity
 from training.fit.model_check import Facts, check_model, facts_of, naming
 from training.fit.model_configs import ModelConfig, agreeing, configured, resolve

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.array_types import Floats, Ints
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.metrics.bootstrap import UserTotals, resampled_means
 from training.metrics.metrics import Metric, target_values
 from training.replay.table import Results

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.array_types import Bools, Ints, Ints32
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from pipeline.text.wording import counted
 from training.metrics.bootstrap import Interval, intervals
 from training.metrics.metrics import METRICS, target_values

@@ -29,7 +29,7 @@ from pipeline.dataset.rows.encoding import (
 from pipeline.dataset.rows.event_log import FlatLog, HourlyCounts, start_us
 from pipeline.dataset.rows.support_filter import filter_support, refuse_nothing
 from pipeline.hours import US_PER_S, HourRange
-from pipeline.settings.settings import DatasetSettings
+from pipeline.settings.tables import DatasetSettings
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from pipeline.hours import US_PER_HOUR, HourRange
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.sql import query
 from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
-from pipeline.settings.settings import DatasetSettings
+from pipeline.settings.tables import DatasetSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession

@@ -21,7 +21,7 @@ from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import ContextField, DwellBins
 from pipeline.dataset.rows.event_log import FlatLog, start_us
 from pipeline.sessions.dwell import merged, moments_of_us
-from pipeline.settings.settings import DatasetSettings
+from pipeline.settings.tables import DatasetSettings
 
 VOCABULARY = pa.schema(
     [

@@ -11,7 +11,7 @@ from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import StepCounts
 from pipeline.dataset.rows.event_log import FlatLog
 from pipeline.errors import HourglassError
-from pipeline.settings.settings import DatasetSettings
+from pipeline.settings.tables import DatasetSettings
 from pipeline.text.wording import counted
 
 

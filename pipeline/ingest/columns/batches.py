@@ -24,7 +24,7 @@ from pipeline.ingest.parse import (
     unreadable_row,
 )
 from pipeline.lake.tables import TIMESTAMP
-from pipeline.settings.settings import IngestSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources.base import HeaderError, Source, UnreadableHeaderError
 from pipeline.sources.columns.fields import MakeEvents, rows_of
 from pipeline.sources.columns.line_blocks import PlainLines, plain_lines, reads_encoding

@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.contained_files import open_inside
 from pipeline.ingest.landing_zone import Arrival, RawFile, modified_at
-from pipeline.settings.settings import IngestSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources.base import HeaderError, Source, UnreadableHeaderError
 from pipeline.sources.compression import ENDINGS, is_packed
 from pipeline.sources.file_kinds import HEAD_BYTES, kind_of_file

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.array_types import Bools, Ints
 from pipeline.hours import US_PER_HOUR, Hour
-from pipeline.settings.settings import TimeUnit
+from pipeline.settings.field_types import TimeUnit
 from pipeline.sources.columns.types import EventColumns, TextColumns
 from pipeline.sources.field_rules import FieldRules
 from pipeline.sources.ignoring import TestText, tests_of

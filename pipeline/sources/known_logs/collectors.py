@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.settings.settings import ColumnSettings
+from pipeline.settings.source import ColumnSettings
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.known_logs.known_log import KnownLog
 from pipeline.sources.known_logs.snowplow import SNOWPLOW_COLUMNS

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.hours import Hour
 from pipeline.settings.ignore import IgnoreRule
-from pipeline.settings.settings import ColumnSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
 from pipeline.sources.delimited import DelimitedSource
 from pipeline.sources.field_rules import field_rules_of
 from pipeline.sources.json_lines import JsonLinesSource

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pipeline.settings.ignore import IgnoreRule
-from pipeline.settings.settings import ColumnSettings
+from pipeline.settings.source import ColumnSettings
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.known_logs.known_log import KnownLog
 from pipeline.sources.known_logs.rewriting import MIND_HISTORY, MIND_IMPRESSIONS

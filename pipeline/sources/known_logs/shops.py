@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.settings.settings import ColumnSettings
+from pipeline.settings.source import ColumnSettings
 from pipeline.sources.known_logs.known_log import KnownLog
 from pipeline.sources.known_logs.rewriting import DIGINETICA_TIMES, TIME
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from pipeline.settings.settings import ColumnSettings
+from pipeline.settings.source import ColumnSettings
 from pipeline.sources.base import HeaderError
 from pipeline.sources.field_rules import FieldRules
 from pipeline.sources.fields import fields_read

@@ -17,7 +17,8 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings.settings import ScenarioName, SimulatorSettings, SourceSettings
+from pipeline.settings.simulator import ScenarioName, SimulatorSettings
+from pipeline.settings.source import SourceSettings
 from pipeline.simulator import SCENARIOS, simulate
 from pipeline.sources import ParsedEvent, Refusal, source_for
 

@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings.settings import SimulatorSettings, SourceSettings
+from pipeline.settings.simulator import SimulatorSettings
+from pipeline.settings.source import SourceSettings
 from pipeline.simulator import SimulationSummary, simulate
 from pipeline.sources import ParsedEvent, Refusal, source_for
 from pipeline.sources.item_user_metadata import MOST_CHARS, read_metadata

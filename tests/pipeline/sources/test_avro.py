@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.settings.settings import ColumnSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
 from pipeline.sources import ParsedEvent, Refusal, source_for
 from pipeline.sources.lines import UnreadableFileError
 from pipeline.sources.tables.avro import AvroFile

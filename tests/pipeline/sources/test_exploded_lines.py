@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.settings.settings import ColumnSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
 from pipeline.sources import Ignored, ParsedEvent, Record, Refusal, source_for
 from pipeline.sources.base import Parsed
 from pipeline.sources.tables.source import TableSource

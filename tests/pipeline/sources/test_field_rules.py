@@ -12,13 +12,9 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.ingest.reading_rules import reading_digest
-from pipeline.settings.settings import (
-    ColumnSettings,
-    IngestSettings,
-    Settings,
-    SourceSettings,
-    load_settings,
-)
+from pipeline.settings.settings import Settings, load_settings
+from pipeline.settings.source import ColumnSettings, SourceSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources import ParsedEvent, Refusal, source_for
 from pipeline.sources.fields import number_text
 

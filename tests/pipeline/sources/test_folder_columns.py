@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pipeline.hours import Hour
 from pipeline.ingest.columns.batches import file_batches
 from pipeline.ingest.parse import PARSED, Bounds, batch_of, file_rows
-from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources import ParsedEvent, Source, source_for
 from pipeline.sources.base import HeaderError, folder_columns
 

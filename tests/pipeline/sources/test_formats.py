@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.settings.settings import ColumnSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
 from pipeline.sources import (
     SOURCE_NAMES,
     Ignored,

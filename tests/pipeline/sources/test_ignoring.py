@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.settings.settings import SourceSettings, load_settings
+from pipeline.settings.settings import load_settings
+from pipeline.settings.source import SourceSettings
 from pipeline.sources import Ignored, ParsedEvent, Refusal, source_for
 from pipeline.sources.access_log import client_of
 from pipeline.sources.base import HeaderError

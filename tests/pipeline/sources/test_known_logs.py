@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.settings.settings import SourceSettings
+from pipeline.settings.source import SourceSettings
 from pipeline.sources import ParsedEvent, Refusal, source_for
 from pipeline.sources.known_logs import KNOWN_LOGS
 from pipeline.sources.known_logs.snowplow import SNOWPLOW_COLUMNS

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.settings.settings import ColumnSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
 from pipeline.sources import ParsedEvent, Refusal, source_for
 from pipeline.sources.base import HeaderError
 from pipeline.sources.paths import parts_of

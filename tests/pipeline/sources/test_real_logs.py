@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.hours import Hour
-from pipeline.settings.settings import SourceSettings
+from pipeline.settings.source import SourceSettings
 from pipeline.sources import ParsedEvent, source_for
 from pipeline.sources.lines import read_lines
 

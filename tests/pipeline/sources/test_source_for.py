@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.settings.settings import SourceSettings
+from pipeline.settings.source import SourceSettings
 from pipeline.sources import SOURCE_NAMES, source_for
 
 

@@ -16,7 +16,8 @@ import pytest
 from pipeline.hours import Hour
 from pipeline.ingest.columns.batches import file_batches
 from pipeline.ingest.parse import Bounds, file_rows
-from pipeline.settings.settings import ColumnSettings, IngestSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
+from pipeline.settings.tables import IngestSettings
 from pipeline.sources import source_for
 from pipeline.sources.tables import files, reading
 from pipeline.sources.tables.avro import AvroFile

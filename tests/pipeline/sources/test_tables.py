@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.settings.settings import ColumnSettings, SourceSettings
+from pipeline.settings.source import ColumnSettings, SourceSettings
 from pipeline.sources import ParsedEvent, Refusal, source_for
 from pipeline.sources.base import HeaderError
 from pipeline.sources.lines import UnreadableFileError

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
-from pipeline.settings.settings import SourceSettings, load_settings
+from pipeline.settings.settings import load_settings
+from pipeline.settings.source import SourceSettings
 from pipeline.sources import ParsedEvent, Refusal, source_for
 from pipeline.sources.field_rules import FieldRules
 from pipeline.sources.times import time_reader

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.hours import US_PER_S
-from pipeline.settings.settings import SourceSettings
+from pipeline.settings.source import SourceSettings
 from pipeline.sources import source_for
 from pipeline.sources.tables.source import TableSource
 from pipeline.sources.tables.texts import microseconds

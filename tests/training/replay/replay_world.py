@@ -15,7 +15,9 @@ from pipeline.dataset.rows.event_log import NEVER, flat_log
 from pipeline.hours import US_PER_HOUR, Hour, HourRange, parse_duration_h
 from pipeline.lake.tables import ITEM_HOURS, ITEMS, TIMESTAMP, USERS
 from pipeline.sessions.dwell import moments_of_us
-from pipeline.settings.settings import DatasetSettings, EvaluationSettings, ReplaySettings, Settings
+from pipeline.settings.learning import EvaluationSettings, ReplaySettings
+from pipeline.settings.settings import Settings
+from pipeline.settings.tables import DatasetSettings
 from training.data.in_memory import ReplayLog
 from training.replay.arms import Arm, arms_of
 from training.replay.roll import Run

@@ -15,7 +15,8 @@ from pipeline.dataset.rows.event_log import NEVER
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.lake.tables import ITEMS, USERS
-from pipeline.settings.settings import DatasetSettings, Settings
+from pipeline.settings.settings import Settings
+from pipeline.settings.tables import DatasetSettings
 from pipeline.spark.compute import Compute
 from training.data.in_memory import ReplayLog, build_in_memory, in_memory_test_set, read_replay_log
 from training.data.reader import DataSet, Features, read_dataset

@@ -12,7 +12,8 @@ from staging import DAY, Log
 from typer.testing import CliRunner
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.settings.settings import ArmSettings, EvaluationSettings, ReplaySettings, Settings
+from pipeline.settings.learning import ArmSettings, EvaluationSettings, ReplaySettings
+from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.cli.replay import replay
 from training.replay.store import newest_picture

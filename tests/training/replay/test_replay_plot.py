@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from replay_world import START
 
 from pipeline.hours import HourRange
-from pipeline.settings.settings import EvaluationSettings
+from pipeline.settings.learning import EvaluationSettings
 from training.replay.plot import (
     _COLOURS,
     Curve,

@@ -14,7 +14,8 @@ import pytest
 from replay_world import SMALL, START, log_of, run_of, settings_of, stepping, walks
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.settings.settings import ArmSettings, ReplaySettings, RetrainSettings, Settings
+from pipeline.settings.learning import ArmSettings, ReplaySettings, RetrainSettings
+from pipeline.settings.settings import Settings
 from training.data.in_memory import InMemoryDataset
 from training.replay.arms import ArmState, arms_of
 from training.replay.roll import Run, roll

@@ -1,0 +1,208 @@
+"""Models, how they are compared, what lets one go live or takes it back, and what it serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.settings.field_types import Duration, Fraction
+from pipeline.settings.section import Section
+
+
+class ModelSettings(Section):
+    """One candidate: a system, or a file that names one, and parameters that differ from its own.
+
+    A text alone stands for a file, or for a system that has none.
+    """
+
+    name: str = Field(
+        "", pattern=r"^[\w.-]*$", description="default: that of the system or of the file"
+    )
+    system: str | None = Field(
+        None,
+        description="a type of model, like pop, item_knn, hrnn_trend or sasrec; docs/models.md has "
+        "them all",
+    )
+    file: str | None = Field(
+        None, description="one of training/configs, like hrnn, or the path of your own YAML file"
+    )
+    parameters: dict[str, Any] = Field(
+        {}, description="those that differ from the file's, or from the defaults of the system"
+    )
+    keep_optimiser: bool = Field(
+        False, description="keep what --init-from needs to go on as if training had not stopped"
+    )
+    init_from: Literal["none", "champion", "previous", "self"] = Field(
+        "none",
+        description="continue from the live model, the one before it, or this entry's own latest; "
+        "where there is none of its system yet, it begins anew",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, value: object) -> object:
+        return {"file": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_parent(self) -> Self:
+        if (self.system is None) == (self.file is None):
+            raise ValueError("a model needs a system or a file, one of the two")
+        if not self.name:
+            # Frozen from here on; later checks and readers rely on the name.
+            object.__setattr__(self, "name", self.system or Path(str(self.file)).stem)
+        return self
+
+
+class EvaluationSettings(Section):
+    """How systems are compared: over all items, next item, ties against the model."""
+
+    k: int = Field(20, ge=1, description="length of the ranked list that is judged")
+    horizon: Duration = Field(
+        "1h", description="how long after the data set's time its test events reach"
+    )
+    repeats: Literal["drop", "keep"] = Field(
+        "drop", description="whether an event on the user's previous item is a target"
+    )
+    targets: Literal["all", "within_session"] = Field(
+        "all", description="within_session leaves out the first event of each session"
+    )
+    bootstrap_samples: int = Field(1000, ge=100, description="behind the intervals, by user")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the leaderboard's intervals")
+
+
+class GateSettings(Section):
+    """What a candidate must show before it goes live."""
+
+    metric: Literal["recall", "mrr", "ndcg"] = Field(
+        "mrr", description="what is compared, at evaluation.k"
+    )
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="1 - this: risk of one false promotion in a gate.period"
+    )
+    min_users: int = Field(30, ge=1, description="over all looks; with fewer the gate holds")
+    min_targets: int = Field(200, ge=1, description="events over all looks; with fewer: hold")
+    baseline: str = Field("recent_pop", description="the baseline that every candidate must beat")
+    max_block_drop: Fraction = Field(
+        0.10, description="a candidate surely worse than the champion by more than this is blocked"
+    )
+    period: Duration = Field(
+        "7d", description="looks of one such period share the risk of one false promotion"
+    )
+    hour_swing: Fraction = Field(
+        0.20, description="of the champion's figure: what the luck of one look may move it for all"
+    )
+    day_swing: Fraction = Field(
+        0.05, description="of the champion's figure: the luck of a day, until days tell it"
+    )
+    slice_margin: Fraction = Field(
+        0.20, description="of the champion's figure there: a slice must surely not lose as much"
+    )
+    min_slice_users: int = Field(100, ge=2, description="smaller slices are told, not judged")
+    approval: bool = Field(False, description="whether a person must agree to each promotion")
+    approval_timeout: Duration = Field("1h", description="without an answer until then: rejected")
+
+
+class MonitorSettings(Section):
+    """When the live model is rolled back (after each hour)."""
+
+    confidence: float = Field(
+        0.99, gt=0.5, lt=1, description="that a model as good as the baseline stays one gate.period"
+    )
+    min_users: int = Field(30, ge=2, description="with fewer, an hour condemns nobody")
+    hours: int = Field(1, ge=1, description="the latest hours that are judged together")
+
+
+class RetrainSettings(Section):
+    """Which hours are worth a new model; `skip` alone lets one pass."""
+
+    skip: bool = Field(False, description="whether hours in which little changed are skipped")
+    max_age: Duration = Field("24h", description="a live model older than this is always retrained")
+    max_unseen_share: Fraction = Field(0.05, description="events on items that it does not know")
+    max_shift: Fraction = Field(0.15, description="total variation of popularity since then")
+    max_metric_drop: Fraction = Field(0.05, description="of its own figures after its promotion")
+    refit: bool = Field(False, description="promote a fit that learned from the judged hour too")
+    catch_up: Duration | None = Field(
+        "24h", description="how far back hours that ended unjudged are judged; null: none are"
+    )
+
+
+class RecommendSettings(Section):
+    """What is recommended to whom."""
+
+    k: int = Field(20, ge=1, description="items for each user")
+    exclude_seen: Literal["none", "session", "history"] = Field(
+        "none",
+        description="leave out what the session still going on holds, or the user's whole history; "
+        "true means history",
+    )
+    exclude_unavailable: bool = Field(
+        True, description="leave out items that the items table says cannot be had at that time"
+    )
+    max_item_age: Duration | None = Field(
+        None, description="leave out items that became available longer ago"
+    )
+    max_item_silence: Duration | None = Field(
+        None, description="leave out items on which nobody did anything for so long"
+    )
+    popular_hours: Duration = Field("24h", description="what counts as popular, for new users")
+    min_context_events: int = Field(
+        100, ge=1, description="fewer in a context, and new users there get what is popular overall"
+    )
+
+    @field_validator("exclude_seen", mode="before")
+    @classmethod
+    def _of_bool(cls, value: object) -> object:
+        text = str(value).lower()
+        return {"true": "history", "false": "none"}.get(text, value)
+
+
+class ArmSettings(Section):
+    """One arm of a replay: a model, and when and on what it is fitted."""
+
+    name: str = Field(pattern=r"^[\w.-]+$", description="of the arm, in table and picture")
+    model: str = Field(
+        "", description="a configured model, a system, one of training/configs, or a YAML file"
+    )
+    parameters: dict[str, Any] = Field({}, description="that differ from the model's own")
+    first_parameters: dict[str, Any] = Field({}, description="that differ in the first fit alone")
+    mode: Literal["offline", "fresh", "continued"] = Field(
+        "fresh", description="fitted once, anew each time, or on from its own previous weights"
+    )
+    every: int = Field(1, ge=1, description="steps from one fit to the next")
+    popularity: Literal["fresh", "frozen"] = Field(
+        "fresh", description="whether recent popularity reaches a model that is not fitted"
+    )
+    window: Duration | None = Field(None, description="default: dataset.window")
+    first_window: Duration | None = Field(None, description="of the first fit; default: window")
+    min_item_events: int | None = Field(None, ge=1, description="default: dataset.min_item_events")
+    skip_when_stale: bool = Field(
+        False, description="whether fits that are not worth it are left out"
+    )
+
+    @model_validator(mode="after")
+    def _model_of_its_name(self) -> Self:
+        if not self.model:
+            object.__setattr__(self, "model", self.name)
+        return self
+
+
+class ReplaySettings(Section):
+    """How `hourglass replay` rolls history."""
+
+    step: Duration = Field("1h", description="between two retrainings, and what each is judged on")
+    seed: int = Field(0, ge=0, description="of every fit")
+    arms: tuple[ArmSettings, ...] = Field(
+        (),
+        description="default: baselines, neighbours, hrnn, hrnn_trend hourly, offline, no network",
+    )
+
+    @field_validator("arms")
+    @classmethod
+    def _each_arm_once(cls, arms: tuple[ArmSettings, ...]) -> tuple[ArmSettings, ...]:
+        names = [arm.name for arm in arms]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two arms are called {twice[0]!r}: give one of them another name")
+        return arms
