@@ -27,7 +27,7 @@ from pipeline.workspace import CommandContext
 
 if TYPE_CHECKING:
     from pipeline.ingest.ingest import IngestSummary
-    from pipeline.ingest.item_user_tables import LoadedMetadata
+    from pipeline.ingest.metadata.item_user_tables import LoadedMetadata
     from pipeline.quality.verdicts import Kind
     from pipeline.sessions.backfill import BackfillPlan
     from pipeline.sessions.sessionize import SessionizeSummary
@@ -126,7 +126,7 @@ def simulate(
 def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None) -> None:
     """Take new raw files in: raw files -> events, quarantine."""
     from pipeline.ingest.ingest import ingest as run
-    from pipeline.ingest.item_user_tables import load_metadata
+    from pipeline.ingest.metadata.item_user_tables import load_metadata
 
     ctx: CommandContext = context.obj
     hours = _maybe_range(first, stop)
@@ -220,7 +220,7 @@ def backfill(
 
     Hours follow from one another: what is missing before the range is filled with it.
     """
-    from pipeline.ingest.item_user_tables import load_metadata
+    from pipeline.ingest.metadata.item_user_tables import load_metadata
     from pipeline.sessions.backfill import backfill as run
 
     ctx: CommandContext = context.obj

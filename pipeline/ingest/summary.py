@@ -9,7 +9,7 @@ from pipeline.text.wording import counted
 
 if TYPE_CHECKING:
     from pipeline.ingest.ingest import IngestSummary
-    from pipeline.ingest.item_user_tables import LoadedMetadata
+    from pipeline.ingest.metadata.item_user_tables import LoadedMetadata
 
 # Reasons and files in one sentence; --json has them all.
 _MOST_NAMED = 5

@@ -20,7 +20,7 @@ from pipeline.dataset.build import freeze
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.file_audit import read_audits
-from pipeline.ingest.item_user_tables import load_metadata
+from pipeline.ingest.metadata.item_user_tables import load_metadata
 from pipeline.lake.catalog import open_catalog
 from pipeline.lake.commits import is_own
 from pipeline.lake.lake import Lake, State

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
+from pipeline.ingest.metadata.item_user_tables import LoadedMetadata, load_metadata
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEMS
 from pipeline.settings.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
+from pipeline.ingest.metadata.item_user_tables import LoadedMetadata, load_metadata
 from pipeline.ingest.people.load import people_have_changed
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import PEOPLE

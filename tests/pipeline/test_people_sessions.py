@@ -22,7 +22,7 @@ from pipeline.adopt.accept_commits import accept
 from pipeline.dataset.build import freeze
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
+from pipeline.ingest.metadata.item_user_tables import LoadedMetadata, load_metadata
 from pipeline.ingest.people import changes
 from pipeline.lake import catalog
 from pipeline.lake.stale_hours import PEOPLE_CHANGED, filled_state, stale_hours, why_stale

@@ -296,7 +296,7 @@ def test_where_nothing_has_ever_become_an_event_the_command_fails(
 ) -> None:
     from pipeline.cli import _refuse_left_out
     from pipeline.errors import HourglassError
-    from pipeline.ingest.item_user_tables import LoadedMetadata
+    from pipeline.ingest.metadata.item_user_tables import LoadedMetadata
 
     place = Place(tmp_path, compute)
     source = SourceSettings(name="delimited", path=place.landing)
@@ -320,7 +320,7 @@ def test_what_is_left_out_ends_the_command_with_its_reasons() -> None:
     from pipeline.cli import _refuse_left_out
     from pipeline.errors import HourglassError
     from pipeline.ingest.ingest import IngestSummary
-    from pipeline.ingest.item_user_tables import LoadedMetadata
+    from pipeline.ingest.metadata.item_user_tables import LoadedMetadata
 
     _refuse_left_out(IngestSummary(1, 0), LoadedMetadata({}, former_faults=("as before",)))
     done = IngestSummary(1, 0, unreadable=("a: x", "b: y"), unfit=("c: z",))
@@ -339,7 +339,7 @@ def test_a_file_that_is_not_read_to_its_end_ends_with_an_error(
 ) -> None:
     from pipeline.cli import _refuse_left_out
     from pipeline.errors import HourglassError
-    from pipeline.ingest.item_user_tables import LoadedMetadata
+    from pipeline.ingest.metadata.item_user_tables import LoadedMetadata
 
     place = Place(tmp_path, compute)
     lines = "\n".join(f"{H0.index * 3600 + n},u{n},i,,k{n}," for n in range(3000))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest import ingest
-from pipeline.ingest.item_user_tables import LoadedMetadata, load_metadata
+from pipeline.ingest.metadata.item_user_tables import LoadedMetadata, load_metadata
 from pipeline.ingest.summary import and_ignored
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST

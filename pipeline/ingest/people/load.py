@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +21,13 @@ from pipeline.contained_files import open_inside, resolve_in_landing
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.ingest.landing_zone import find_raw_files
+from pipeline.ingest.metadata.loaded_table import (
+    DIGEST,
+    FAULTS,
+    MOST_NAMED,
+    READ_BY,
+    LoadedTable,
+)
 from pipeline.ingest.people.changes import changed_intervals, mark_stale, touched_hours
 from pipeline.ingest.people.records import NOT_TOLD_US, FileToRead, RecordReader
 from pipeline.ingest.people.standing import Standing, resolve
@@ -33,27 +39,8 @@ from pipeline.settings.settings import Settings
 from pipeline.sources.lines import line_encoding
 from pipeline.text.wording import counted
 
-_DIGEST = "hourglass.source_sha256"
-_FAULTS = "hourglass.source_faults"
-_READ_BY = "hourglass.source_read_by"
 _FOLDER_PATTERN = "**/*"
 _CHUNK_BYTES = 1 << 20
-# More faults are counted, not named.
-_MOST_NAMED = 5
-
-
-@dataclass(frozen=True)
-class LoadedTable:
-    """How many rows of a table were loaded now, and what there is to say of it.
-
-    ``faults`` are of lines that do not count; they are no news where ``is_new`` is false.  ``note``
-    says what follows from the new rows.
-    """
-
-    rows: int
-    faults: tuple[str, ...] = ()
-    is_new: bool = True
-    note: str | None = None
 
 
 def load_people(lake: Lake, settings: Settings) -> LoadedTable | None:
@@ -74,19 +61,19 @@ def load_people(lake: Lake, settings: Settings) -> LoadedTable | None:
         return LoadedTable(rows, note=f"people: source.people_path is not set any more: {note}")
     files = _files(path, settings.source.path)
     digest, read_by = _digest(files), _reading_rules(settings)
-    if recorded.get(_DIGEST) == digest and recorded.get(_READ_BY) == read_by:
-        former = json.loads(recorded.get(_FAULTS, "[]"))
+    if recorded.get(DIGEST) == digest and recorded.get(READ_BY) == read_by:
+        former = json.loads(recorded.get(FAULTS, "[]"))
         return LoadedTable(0, tuple(former), is_new=False)
     reader = RecordReader(settings)
-    parts = [reader.read(file, number, _MOST_NAMED) for number, file in enumerate(files)]
+    parts = [reader.read(file, number, MOST_NAMED) for number, file in enumerate(files)]
     bad_lines = [sentence for file in parts for sentence in file.faults]
     standing = resolve(pa.concat_tables([file.records for file in parts]))
     named = [
-        *bad_lines[:_MOST_NAMED],
+        *bad_lines[:MOST_NAMED],
         *_more(sum(file.bad_lines for file in parts), "line"),
         *_contradictions(standing, files),
     ]
-    made_from = {_DIGEST: digest, _READ_BY: read_by, _FAULTS: json.dumps(named)}
+    made_from = {DIGEST: digest, READ_BY: read_by, FAULTS: json.dumps(named)}
     rows, note = _replace(lake, standing.people, made_from)
     return LoadedTable(rows, tuple(named), note=f"people: {note}")
 
@@ -101,7 +88,7 @@ def people_have_changed(lake: Lake, settings: Settings) -> bool:
     if path is None:
         return recorded.get("total-records", "0") != "0"
     digest = _digest(_files(path, settings.source.path))
-    return (recorded.get(_DIGEST), recorded.get(_READ_BY)) != (digest, _reading_rules(settings))
+    return (recorded.get(DIGEST), recorded.get(READ_BY)) != (digest, _reading_rules(settings))
 
 
 def _replace(lake: Lake, people: pa.Table, made_from: dict[str, str]) -> tuple[int, str]:
@@ -182,7 +169,7 @@ def _contradictions(standing: Standing, files: Sequence[FileToRead]) -> list[str
     """A sentence for each id and beginning of which two records say something else at once."""
     n = standing.contradicted.num_rows
     few = (
-        side.slice(0, _MOST_NAMED).to_pylist()
+        side.slice(0, MOST_NAMED).to_pylist()
         for side in (standing.contradicted, standing.contradicting)
     )
     sentences = []
@@ -202,7 +189,7 @@ def _contradictions(standing: Standing, files: Sequence[FileToRead]) -> list[str
 
 
 def _more(n: int, what: str) -> list[str]:
-    more = n - _MOST_NAMED
+    more = n - MOST_NAMED
     return [f"people: {counted(more, f'more {what}')} of this kind"] if more > 0 else []
 
 

@@ -13,7 +13,14 @@ import pyarrow.compute as pc
 
 from pipeline.contained_files import open_inside, resolve_in_landing
 from pipeline.errors import HourglassError
-from pipeline.ingest.people.load import LoadedTable, load_people
+from pipeline.ingest.metadata.loaded_table import (
+    DIGEST,
+    FAULTS,
+    MOST_NAMED,
+    READ_BY,
+    LoadedTable,
+)
+from pipeline.ingest.people.load import load_people
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEMS, PEOPLE, USERS, TableSpec
 from pipeline.settings.settings import Settings
@@ -25,12 +32,6 @@ from pipeline.sources.item_user_metadata import (
 )
 from pipeline.sources.lines import line_encoding, read_lines
 from pipeline.text.wording import counted
-
-_DIGEST = "hourglass.source_sha256"
-_FAULTS = "hourglass.source_faults"
-_READ_BY = "hourglass.source_read_by"
-# More faults are counted, not named.
-_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,14 @@ def _load(
     read_by = f"{line_encoding(settings.source.encoding)} {settings.ingest.max_expansion}"
     read_by += " trim" if trim else ""
     # Of before that was recorded: a file without faults says the same however it is read.
-    as_before = recorded.get(_READ_BY, "" if recorded.get(_FAULTS, "[]") != "[]" else read_by)
-    if recorded.get(_DIGEST) == digest and as_before == read_by:
-        return LoadedTable(0, tuple(json.loads(recorded.get(_FAULTS, "[]"))), is_new=False)
+    as_before = recorded.get(READ_BY, "" if recorded.get(FAULTS, "[]") != "[]" else read_by)
+    if recorded.get(DIGEST) == digest and as_before == read_by:
+        return LoadedTable(0, tuple(json.loads(recorded.get(FAULTS, "[]"))), is_new=False)
     lines = read_lines(
         real, settings.source.encoding, MOST_CHARS, settings.ingest.max_expansion, root
     )
     rows, faults = _rows(path, read_metadata(path, lines, id_column, trim), id_column, lake, spec)
-    made_from = {_DIGEST: digest, _FAULTS: json.dumps(faults), _READ_BY: read_by}
+    made_from = {DIGEST: digest, FAULTS: json.dumps(faults), READ_BY: read_by}
     lake.overwrite(spec, "true", rows, made_from)
     return LoadedTable(rows.num_rows, tuple(faults))
 
@@ -129,7 +130,7 @@ def _rows(
         former = lake.arrow(spec)
         named = pc.is_in(former[id_column], value_set=table[id_column].combine_chunks())
         table = pa.concat_tables([table, former.filter(pc.invert(named))])
-    more = len(faults) - _MOST_NAMED
+    more = len(faults) - MOST_NAMED
     if more > 0:
-        faults = [*faults[:_MOST_NAMED], f"{path}: {counted(more, 'more line')} of this kind"]
+        faults = [*faults[:MOST_NAMED], f"{path}: {counted(more, 'more line')} of this kind"]
     return table, faults

@@ -1,0 +1,1 @@
+"""Files beside the logs: what items and users are."""
