@@ -279,7 +279,7 @@ def _show_plan(ctx: CommandContext, requested: HourRange | None, accept_late: bo
             )
         ctx.console.print(table)
     ctx.print_result(
-        _plan_sentence(planned, people),
+        _plan_sentence(planned, people, ctx.settings.source.people_path is None),
         {
             "hours": planned.hours,
             "people_changed": people,
@@ -297,7 +297,9 @@ def _show_plan(ctx: CommandContext, requested: HourRange | None, accept_late: bo
     )
 
 
-def _plan_sentence(planned: BackfillPlan, people: bool = False) -> str:
+def _plan_sentence(
+    planned: BackfillPlan, people_changed: bool = False, people_withdrawn: bool = False
+) -> str:
     """What would be done, in the order in which it would be."""
     from pipeline.quality.verdicts import how_to_go_on
 
@@ -310,8 +312,11 @@ def _plan_sentence(planned: BackfillPlan, people: bool = False) -> str:
             f"{counted(waiting, 'file')} would be taken in first, "
             f"{_from_to(planned.waiting_files)}{others}, and may change more hours"
         )
-    if people:
-        sentences.append("source.people_path would be loaded first, and may change more hours")
+    if people_changed:
+        done = "source.people_path would be loaded"
+        if people_withdrawn:
+            done = "source.people_path is not set any more: all people would be withdrawn"
+        sentences.append(f"{done} first, and may change more hours")
     if planned.hours:
         has = verb(planned.hours, "is missing or has", "are missing or have")
         sentences.append(f"{counted(planned.hours, 'hour')} {has} changed and would be filled")

@@ -245,6 +245,17 @@ def test_a_plan_tells_refused_hours_from_those_it_would_fill() -> None:
     )
 
 
+def test_a_plan_tells_people_that_come_from_people_that_go() -> None:
+    nothing = "; no hour is missing or has changed"
+    come = _plan_sentence(BackfillPlan((), (), ()), people_changed=True)
+    go = _plan_sentence(BackfillPlan((), (), ()), people_changed=True, people_withdrawn=True)
+    more = "first, and may change more hours"
+    assert come == f"source.people_path would be loaded {more}{nothing}"
+    assert go == (
+        f"source.people_path is not set any more: all people would be withdrawn {more}{nothing}"
+    )
+
+
 def test_the_future_cannot_be_computed(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = ("--from", "2016-03-14T13", "--to", "9999-01-01T00")
     code, sentence = refused(capfd, "sessionize", *arguments)
