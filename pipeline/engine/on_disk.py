@@ -27,9 +27,9 @@ from pipeline.process.workers import shared_out, usable_cores
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# With Python, Arrow, the rows on their way and the processes that read it comes to some 1.4 GiB;
-# with 512 MiB twenty million records of Parquet did not go through.
-_MEMORY_BYTES = 640 << 20
+# With Python, Arrow, the rows on their way and the processes that read it comes to less than
+# 1.4 GiB; with 512 MiB twenty million records of Parquet did not go through.
+_MEMORY_BYTES = 576 << 20
 _ROWS_PER_BATCH = 1 << 16
 # To start a process costs what it costs to read some 15 MB of CSV: of more it is little.
 _BYTES_PER_WORKER = 64 << 20
