@@ -66,7 +66,9 @@ def duplicate_cause(
             f"{name} came again with other content, which repeats records that it had before: "
             "see whether the producer rewrites its files"
         )
-    return _between(worst, others, events, equal_records) or _within(worst, events, equal_records)
+    return _between(worst, others, events, equal_records) or _within(
+        worst, events, equal_records, has_others=others.num_rows > 0
+    )
 
 
 def _between(
@@ -96,18 +98,23 @@ def _between(
     return None
 
 
-def _within(worst: Mapping[str, Any], events: pa.Table, equal_records: EqualRecords) -> str:
-    """Why a file repeats its own records."""
+def _within(
+    worst: Mapping[str, Any], events: pa.Table, equal_records: EqualRecords, has_others: bool
+) -> str:
+    """Why a file repeats its own records, as far as anything tells that it does."""
     name = worst["source_file"]
     if equal_records == "events":
         return f"{name} tells of events that another file has told of: compare it with those before"
     own = events.filter(pc.equal(events["source_file"], name))
     far = "" if own.num_rows == worst["accepted"] else "as far as these hours show, "
-    sentence = f"{far}{name} repeats records within itself"
     if equal_records == "keys":
+        # Which event has a refused record's key is nowhere kept.
+        before = ", in it or in another file," if has_others else ""
         return (
-            f"{sentence}: see why the producer gives two of them one key (source.columns.event_key)"
+            f"{name} has records whose key an earlier one{before} has too: see who sends an event "
+            "twice, or gives two of them one key (source.columns.event_key)"
         )
+    sentence = f"{far}{name} repeats records within itself"
     if _in_whole_seconds(own["event_time"]):
         return f"{sentence}; {_WHOLE_SECONDS}"
     return f"{sentence}: see why the producer writes them twice"

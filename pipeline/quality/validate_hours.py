@@ -89,7 +89,7 @@ def validate(
     ``act``.
 
     Raises:
-        UsageError: ``accepted`` says nothing.
+        UsageError: ``accepted`` says nothing, or the range ends before the log begins.
         HourglassError: only sessions are asked for, and those of an hour are not up to date.
     """
     if accepted is not None and not accepted.strip():
@@ -98,6 +98,7 @@ def validate(
 
     lake.undo_unfinished()
     steps = lake.filled_steps(hours.first - 2 * BASELINE_H)
+    _refuse_before_the_log(lake, steps, hours)
     stale = set(stale_hours(lake, settings, hours.stop))
     if tuple(kinds) == ("sessions",) and (late := sorted(stale & set(hours))):
         raise HourglassError(
@@ -192,6 +193,15 @@ def _session_frames(run: _Validation, hours: HourRange) -> tuple[Any, Any]:
     return sessions_frame(sessions), facts.assign(**session_comparison(hour, run.baseline))
 
 
+def _refuse_before_the_log(lake: Lake, steps: Steps, hours: HourRange) -> None:
+    arrived = steps.get(INGEST, {})
+    if not arrived or min(arrived) < hours.stop:
+        return
+    begins = min(lake.filled(INGEST))
+    if begins >= hours.stop:
+        raise UsageError(f"the first event is of {begins}: there is nothing to judge before it")
+
+
 def _baseline(lake: Lake, steps: Steps, recorded: HourRange, first: Hour) -> Baseline:
     """What is known of the weeks before, and how many events the hours to be judged have.
 
@@ -203,7 +213,7 @@ def _baseline(lake: Lake, steps: Steps, recorded: HourRange, first: Hour) -> Bas
     before = HourRange(recorded.first, first)
     verdicts = standing_verdicts(steps, "events", before)
     odd = {hour for hour, verdict in verdicts.items() if verdict == "critical"}
-    since = max(min(arrived, default=recorded.stop), recorded.first)
+    since = min(max(min(arrived, default=recorded.stop), recorded.first), recorded.stop)
     events = {
         hour: float(arrived[hour].rows) if hour in arrived else 0.0
         for hour in HourRange(since, recorded.stop)

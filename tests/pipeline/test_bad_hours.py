@@ -231,6 +231,17 @@ def test_an_hour_of_which_nothing_was_accepted_is_no_silent_hour(loop: Loop) -> 
     assert done.filled == (HourRange(FIRST, empty),)
 
 
+def test_hours_before_the_log_begins_are_not_judged(picky: Loop) -> None:
+    picky.deliver(FIRST)
+    picky.take_in()
+    for before in (only(FIRST - 9), only(FIRST - 1)):
+        with pytest.raises(UsageError, match=f"the first event is of {FIRST}"):
+            picky.judge(before)
+    assert picky.judge(HourRange(FIRST - 9, FIRST + 1)) != "critical"
+    # Further on than the weeks that hours are compared with.
+    assert picky.judge(only(FIRST + 40 * 168)) != "critical"
+
+
 @pytest.mark.nightly
 def test_judging_again_changes_nothing(loop: Loop) -> None:
     once = []

@@ -68,8 +68,21 @@ def test_finer_times_and_keys_have_causes_of_their_own() -> None:
         "a.csv repeats records within itself: see why the producer writes them twice"
     )
     keyed = cause(file("a.csv", 2, 1), of=events({"a.csv": 2}), rule="keys")
-    assert keyed is not None
-    assert "one key" in keyed
+    assert keyed == (
+        "a.csv has records whose key an earlier one has too: see who sends an event twice, or "
+        "gives two of them one key (source.columns.event_key)"
+    )
+
+
+def test_keys_of_another_hour_are_not_said_to_repeat_within_a_file() -> None:
+    later = events({"b.csv": 1})
+    next_hour = pa.array([(HOUR + 1).start], later.schema.field("hour").type)
+    later = later.set_column(later.schema.get_field_index("hour"), "hour", next_hour)
+    of = pa.concat_tables([events({"a.csv": 3}), later])
+    other = cause(file("a.csv", 3), file("b.csv", 1, 2), of=of, rule="keys")
+    assert other is not None
+    assert "in it or in another file" in other
+    assert "within itself" not in other
 
 
 def test_where_equal_records_are_events_a_file_repeats_nothing_within_itself() -> None:
