@@ -321,7 +321,8 @@ def _plan_sentence(
         has = verb(planned.hours, "is missing or has", "are missing or have")
         sentences.append(f"{counted(planned.hours, 'hour')} {has} changed and would be filled")
     else:
-        sentences.append("no hour is missing or has changed")
+        beside = "beside that, " if sentences else ""
+        sentences.append(f"{beside}no hour is missing or has changed")
     if refused := planned.refused:
         sentences.append(
             f"{counted(len(refused), 'hour')} failed a critical expectation and would not "

@@ -220,7 +220,7 @@ def test_a_plan_says_in_order_what_would_be_done(
         return capfd.readouterr().out.strip().splitlines()[-1]
 
     waits = "1 file would be taken in first, clicks.csv{}, and may change more hours"
-    nothing = "no hour is missing or has changed"
+    nothing = "beside that, no hour is missing or has changed"
     assert plan() == f"{waits.format('')}; {nothing}"
     assert run(["ingest"]) == 0
     filled = "1 hour is missing or has changed and would be filled"
@@ -246,7 +246,7 @@ def test_a_plan_tells_refused_hours_from_those_it_would_fill() -> None:
 
 
 def test_a_plan_tells_people_that_come_from_people_that_go() -> None:
-    nothing = "; no hour is missing or has changed"
+    nothing = "; beside that, no hour is missing or has changed"
     come = _plan_sentence(BackfillPlan((), (), ()), people_changed=True)
     go = _plan_sentence(BackfillPlan((), (), ()), people_changed=True, people_withdrawn=True)
     more = "first, and may change more hours"
