@@ -50,7 +50,10 @@ _LINE = re.compile(
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 # Before the client: the name of the server that it asked for, and the port.
 _SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+):[0-9]{1,5}")
-_ADDRESS_AND_PORT = re.compile(r"([0-9]+(?:\.[0-9]+){3}):[0-9]{1,5}")
+_PORT = re.compile(r":[0-9]{1,5}$")
+_ADDRESS_AND_PORT = re.compile(
+    r"([0-9]+(?:\.[0-9]+){3}):[0-9]{1,5}|\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?"
+)
 _WITH_SERVER = 4  # server, client, ident, user
 _NOBODY = frozenset({"", "-", "unknown"})
 _REQUEST = re.compile(r"(?P<method>[A-Za-z]+) (?P<url>\S+)(?: +HTTP/[0-9.]+)? *")
@@ -135,6 +138,8 @@ class CommonLogSource:
                 return NOT_A_REQUEST
             size = "" if match["bytes"] == "-" else match["bytes"]
             context = {"response": match["response"]} if match["response"] != "-" else {}
+            if server := server_of(match["head"]):
+                context["server"] = server
             client = client_of(match["head"])
             texts = (match["time"], client, request["url"], request["method"], size, "", "")
             return build(texts, context)
@@ -147,7 +152,7 @@ class CommonLogSource:
         make = event_maker("iso8601", UNIX_EPOCH, _METHOD, self.event_types, rules)
         if make is None or not set(rules.ignored_by) <= set(IGNORE_COLUMNS):
             return None
-        split = LogColumns(_LINE.pattern, _REQUEST.pattern, client_of, rules.ignored_by)
+        split = LogColumns(_LINE.pattern, _REQUEST.pattern, client_of, server_of, rules.ignored_by)
         return lambda block: make(split(block))
 
     def arrival_hour(self, file_name: str) -> Hour | None:
@@ -156,21 +161,21 @@ class CommonLogSource:
 
     def rules(self) -> dict[str, Any]:
         """See :meth:`pipeline.sources.base.Source.rules`."""
-        # The first kind took whatever stands first in a line for the client.
-        return rules_of(self, "common_log 2")
+        # The first kind took whatever stands first in a line for the client, the second brackets
+        # of an address for a part of it, and passed over the server's name.
+        return rules_of(self, "common_log 3")
 
 
 def client_of(head: str) -> str:
     """Who asked, of what stands before a line's time: address or host; "" where nobody is named.
 
     The server's name before it (``shop.example:443 203.0.113.5 - -``) is passed over.  Of a list
-    of addresses, as proxies make them, the first is the client's, and so it is without its port.
+    of addresses, as proxies make them, the first is the client's, and so it is without its port
+    and, of IPv6, without brackets.
     """
     words = head.split()
-    if len(words) >= _WITH_SERVER and not words[0].endswith(","):
-        is_server = _SERVER.fullmatch(words[0]) is not None
-        if is_server or _is_address(words[1].split(",")[0]):
-            words = words[1:]
+    if _begins_with_server(words):
+        words = words[1:]
     if "," not in words[0] and words[0] not in _NOBODY:
         return _without_port(words[0])
     for word in words:
@@ -180,6 +185,21 @@ def client_of(head: str) -> str:
         if not word.endswith(","):
             return ""
     return ""
+
+
+def server_of(head: str) -> str:
+    """The name, without its port, of the server that was asked; "" where a line does not tell."""
+    words = head.split()
+    if not _begins_with_server(words) or words[0] in _NOBODY:
+        return ""
+    return _PORT.sub("", words[0])
+
+
+def _begins_with_server(words: Sequence[str]) -> bool:
+    if len(words) < _WITH_SERVER or words[0].endswith(","):
+        return False
+    is_server = _SERVER.fullmatch(words[0]) is not None
+    return is_server or _is_address(_without_port(words[1].split(",")[0]))
 
 
 def _is_address(word: str) -> bool:
@@ -192,11 +212,12 @@ def _is_address(word: str) -> bool:
 
 def _without_port(client: str) -> str:
     match = _ADDRESS_AND_PORT.fullmatch(client)
-    return client if match is None else match[1]
+    return client if match is None else match[1] or match[2]
 
 
 #: What ``source.ignore`` may name of a line of the log.
 IGNORE_COLUMNS = (
+    "server",
     "host",
     "time",
     "request",
@@ -223,6 +244,8 @@ def _ignore_column(column: str) -> Callable[[re.Match[str]], str]:
     def read(match: re.Match[str]) -> str:
         if column == "host":
             text = client_of(match["head"])
+        elif column == "server":
+            text = server_of(match["head"])
         elif column in ("method", "url"):
             request = _REQUEST.fullmatch(match["request"])
             text = "" if request is None else request[column]

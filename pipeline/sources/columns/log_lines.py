@@ -28,14 +28,20 @@ class LogColumns:
         line: pattern of a whole line, with the groups head, time, request, response, bytes, rest.
         request: pattern of a whole request, with the groups method and url.
         client_of: who asked, of what stands before a line's time.
+        server_of: which server was asked, of the same; "" where that is not told.
         columns: names of what rules look at.
     """
 
     def __init__(
-        self, line: str, request: str, client_of: Callable[[str], str], columns: Sequence[str]
+        self,
+        line: str,
+        request: str,
+        client_of: Callable[[str], str],
+        server_of: Callable[[str], str],
+        columns: Sequence[str],
     ) -> None:
         self._line, self._request = f"^(?:{line})$", f"^(?:{request})$"
-        self._client_of, self._ruled = client_of, columns
+        self._client_of, self._server_of, self._ruled = client_of, server_of, columns
 
     def __call__(self, block: LineBlock) -> TextColumns:
         """The fields of the lines that match; times as ISO 8601 has them."""
@@ -50,6 +56,7 @@ class LogColumns:
             **{name: _or_empty(pc.struct_field(parts, name)) for name in ("response", "bytes")},
             **{name: pc.struct_field(request, name) for name in ("method", "url")},
             "host": mapped(pc.struct_field(parts, "head"), self._client_of),
+            "server": mapped(pc.struct_field(parts, "head"), self._server_of),
         }
         if not {"referer", "user_agent"}.isdisjoint(self._ruled):
             rest = pc.struct_field(parts, "rest")
@@ -70,7 +77,7 @@ class LogColumns:
                 "event_type": columns["method"],
                 "value": columns["bytes"],
             },
-            {"response": columns["response"]},
+            {"response": columns["response"], "server": columns["server"]},
             {name: columns[name] for name in self._ruled},
         )
 

@@ -154,7 +154,7 @@ def test_a_column_that_is_not_there_is_named() -> None:
     with pytest.raises(HeaderError, match=r"no column 'agent'.*source.ignore names it"):
         source_for(settings).parser("ts,user,article,type", "f")
     web = SourceSettings(name="access_log", header=False, ignore=[rule])  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="a web log has host, time, request"):
+    with pytest.raises(UsageError, match="a web log has server, host, time, request"):
         source_for(web).parser(None, "f")
 
 
@@ -216,6 +216,10 @@ def test_noise_of_a_web_server(line: str, rule: str | None) -> None:
         ("unknown, 203.0.113.9 - -", "203.0.113.9"),
         ("-, 203.0.113.9 - -", "203.0.113.9"),
         ("203.0.113.5:51234 - -", "203.0.113.5"),
+        ("[2001:db8::9]:443 - -", "2001:db8::9"),
+        ("[2001:db8::9] - -", "2001:db8::9"),
+        ("shop.example 203.0.113.5:51234 - -", "203.0.113.5"),
+        ("shop.example:443 [2001:db8::9]:51234 - -", "2001:db8::9"),
         ("- - -", ""),
         ("unknown - -", ""),
         ("shop.example:443 - - -", ""),
@@ -230,3 +234,25 @@ def test_who_asked_the_web_server(head: str, client: str) -> None:
         assert event.user_id == client
     else:
         assert event == Refusal("no user_id")
+
+
+@pytest.mark.parametrize(
+    ("head", "context"),
+    [
+        ("shop.example:443 203.0.113.5 - -", {"response": "200", "server": "shop.example"}),
+        ("blog.example 203.0.113.5 - -", {"response": "200", "server": "blog.example"}),
+        ("[::1]:443 203.0.113.5 - -", {"response": "200", "server": "[::1]"}),
+        ("- 203.0.113.5 - -", {"response": "200"}),
+        ("203.0.113.5 - -", {"response": "200"}),
+    ],
+)
+def test_which_server_was_asked_is_context(head: str, context: dict[str, str]) -> None:
+    rule = {"name": "blog", "column": "server", "equals": ["blog.example"]}
+    line = f'{head} [28/Nov/2025:10:00:01 +0000] "GET / HTTP/1.1" 200 512'
+    settings = SourceSettings(name="access_log", header=False)
+    event = source_for(settings).parser(None, "f")(line)
+    assert isinstance(event, ParsedEvent)
+    assert event.context == context
+    ruled = SourceSettings(name="access_log", header=False, ignore=[rule])  # type: ignore[arg-type]
+    is_ignored = source_for(ruled).parser(None, "f")(line) == Ignored("blog")
+    assert is_ignored == (context.get("server") == "blog.example")
