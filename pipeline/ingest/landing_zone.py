@@ -16,6 +16,7 @@ from pipeline.contained_files import LEAVES, open_inside, resolve_inside
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.file_audit import FileAudit, versions_of
+from pipeline.ingest.own_files import lies_in
 from pipeline.settings.settings import Settings
 from pipeline.sources.fields import is_storable
 from pipeline.sources.lines import Line, read_lines
@@ -83,14 +84,18 @@ class Arrival:
 
 
 def find_raw_files(
-    root: Path, pattern: str, arrival_hour: Callable[[str], Hour | None], clock: datetime
+    root: Path,
+    pattern: str,
+    arrival_hour: Callable[[str], Hour | None],
+    clock: datetime,
+    passed_over: Collection[Path] = (),
 ) -> tuple[list[RawFile], list[Unreadable]]:
     """The files below ``root`` (or ``root`` itself) that match, in the order of their names.
 
-    Hidden files, and those of a writer that has not finished (``*.tmp``, ``_*``), are passed
-    over.  ``root`` may be a link, and links to what lies below it are followed.  What cannot be
-    looked at, leaves ``root`` by a link, or has a name that is not Unicode is told apart, so that
-    it does not hold up the rest.
+    Hidden files, those of a writer that has not finished (``*.tmp``, ``_*``), and what really is
+    or lies in one of the real paths ``passed_over`` are left out.  ``root`` may be a link, and
+    links to what lies below it are followed.  What cannot be looked at, leaves ``root`` by a link,
+    or has a name that is not Unicode is told apart, so that it does not hold up the rest.
 
     Raises:
         UsageError: ``root`` is missing or cannot be read, or nothing in it matches.
@@ -125,7 +130,7 @@ def find_raw_files(
             continue
         if real is None or facts is None:
             unreadable.append(Unreadable(name, LEAVES))
-        elif stat.S_ISREG(facts.st_mode):
+        elif stat.S_ISREG(facts.st_mode) and not lies_in(real, passed_over):
             files.append(_describe(real, real_root, name, facts, arrival_hour(name), clock))
             if path.is_symlink():
                 linked.add(name)

@@ -20,6 +20,7 @@ from pipeline.ingest.landing_zone import (
     not_yet_ingested,
 )
 from pipeline.ingest.late_events import files_too_late
+from pipeline.ingest.own_files import not_logs
 from pipeline.ingest.reading_rules import FORMAT_PROPERTY, reading_digest, with_readers
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS
@@ -75,7 +76,7 @@ def find_new_files(
         UsageError: the source's folder is not what the settings say.
     """
     files, unreadable = find_raw_files(
-        settings.source.path, source.pattern, source.arrival_hour, clock
+        settings.source.path, source.pattern, source.arrival_hour, clock, not_logs(settings)
     )
     state = lake.state()
     recorded = read_audits(lake, state)

@@ -20,7 +20,7 @@ class IgnoreCondition(Section):
 
     column: str | None = Field(
         None,
-        description="the column, or the dotted path in JSON lines; of web logs host, time, "
+        description="the column, or the dotted path in JSON lines; of web logs server, host, time, "
         "request, method, url, response, bytes, referer or user_agent",
     )
     equals: tuple[Annotated[str, BeforeValidator(_as_text)], ...] = Field(

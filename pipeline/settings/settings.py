@@ -16,6 +16,7 @@ from typing import Any, Self, get_args, get_origin
 from pydantic import (
     BaseModel,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -141,6 +142,7 @@ class Settings(BaseSettings):
     maintain: MaintainSettings = MaintainSettings()
     spark: SparkSettings = SparkSettings()
     simulator: SimulatorSettings = SimulatorSettings()
+    _file: Path | None = PrivateAttr(None)
 
     @field_validator("models")
     @classmethod
@@ -189,6 +191,11 @@ class Settings(BaseSettings):
                 "(source.default_event_type), so there would be no session"
             )
         return self
+
+    @property
+    def file(self) -> Path | None:
+        """The YAML file that these were read from."""
+        return self._file
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -260,7 +267,7 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
         content = with_present_names(content, name)
     remember_secrets(content)
     try:
-        return Settings(**merge(content, with_present_names(overrides or {}, "command line")))
+        settings = Settings(**merge(content, with_present_names(overrides or {}, "command line")))
     except ValidationError as error:
         # A misspelt key often is why another one is missing.
         wrong = error.errors()
@@ -279,6 +286,8 @@ def load_settings(path: Path | None, overrides: dict[str, Any] | None = None) ->
         is_value = first["type"] != "value_error" or not isinstance(first["input"], dict)
         what = [f"{where} = {first['input']!r}" if is_value else where]
         raise UsageError(": ".join(filter(None, [name, *what, message]))) from error
+    settings._file = path
+    return settings
 
 
 def _keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:

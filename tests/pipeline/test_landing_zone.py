@@ -24,7 +24,8 @@ from pipeline.ingest.landing_zone import (
     lines_of,
     not_yet_ingested,
 )
-from pipeline.settings.settings import Settings
+from pipeline.ingest.own_files import not_logs
+from pipeline.settings.settings import Settings, load_settings
 from pipeline.sources.base import hour_of_folder
 from pipeline.sources.lines import UnreadableFileError
 
@@ -345,3 +346,30 @@ def test_times_of_change_are_kept_to_the_microsecond(modified_us: int) -> None:
     # The way back and forth between a float of seconds and a table's microseconds is exact.
     there = datetime.fromtimestamp(modified_us / 1e6, tz=UTC)
     assert (there - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) == modified_us
+
+
+def logs_of(root: Path, work: str, source: str) -> list[str]:
+    """Which of the files below a folder are logs to settings that lie in it."""
+    put(root, "hourglass.yaml", f"work: {root / work}\nsource: {source}\n".encode())
+    settings = load_settings(root / "hourglass.yaml")
+    path = settings.source.path
+    files, unreadable = find_raw_files(path, "**/*", hour_of_folder, CLOCK, not_logs(settings))
+    assert not unreadable
+    return names(files)
+
+
+def test_own_files_below_the_source_folder_are_no_logs(tmp_path: Path) -> None:
+    root = tmp_path / "site"
+    for name in ("a.csv", "work.csv", "work/lake/catalog.db", "work/models/x.json", "items.csv"):
+        put(root, name)
+    (root / "linked").symlink_to(root / "work")
+    source = f"{{path: {root}, items_path: {root}/items.csv}}"
+    assert logs_of(root, "work", source) == ["a.csv", "work.csv"]
+
+
+@pytest.mark.parametrize("folder", ["work/landing", "work"])
+def test_logs_may_lie_in_the_work_folder(tmp_path: Path, folder: str) -> None:
+    put(tmp_path, "work/lake/catalog.db")
+    put(tmp_path, f"{folder}/2016-03-14T12/a.csv")
+    logs = logs_of(tmp_path, "work", f"{{path: {tmp_path / folder}}}")
+    assert logs == ["2016-03-14T12/a.csv"]

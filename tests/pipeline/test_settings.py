@@ -37,7 +37,9 @@ def refusal(tmp_path: Path, text: str) -> str:
 
 def test_without_a_file_all_is_default(tmp_path: Path) -> None:
     assert load_settings(None) == Settings()
-    assert load_settings(written(tmp_path, "")) == Settings()
+    empty = load_settings(written(tmp_path, ""))
+    assert empty.model_dump() == Settings().model_dump()
+    assert empty.file == tmp_path / "hourglass.yaml"
 
 
 def test_the_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
