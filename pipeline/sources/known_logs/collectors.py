@@ -120,13 +120,14 @@ COLLECTORS = {
         },
     ),
     # Calls of Segment and RudderStack as they store them: JSON lines.  The item is the product of
-    # their events of shops; pages and screens have none.
+    # their events of shops; pages and screens have none.  What servers call knows people alone.
     "segment": KnownLog(
         "An event on a product, as Segment and RudderStack store it (JSON lines).",
         "**/*",
         ColumnSettings(
             event_time="timestamp",
             user_id="anonymousId",
+            user_fallback="userId",
             item_id="properties.product_id",
             event_type="event",
             value="properties.price",

@@ -385,3 +385,11 @@ def test_every_known_log_has_a_sample() -> None:
     }
     assert SAMPLES.keys() | elsewhere | first == KNOWN_LOGS.keys()
     assert all(log.about.endswith(".") for log in KNOWN_LOGS.values())
+
+
+def test_segment_knows_people_where_a_server_sends_no_anonymous_id() -> None:
+    of_server = {name: value for name, value in SEGMENT.items() if name != "anonymousId"}
+    parse = source_for(SourceSettings(name="segment")).parser(None, "segment-logs/1.gz")
+    result = parse(json.dumps(of_server))
+    assert isinstance(result, ParsedEvent)
+    assert result.user_id == "person@shop.example"
