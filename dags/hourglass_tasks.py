@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.hitl import HITLBranchOperator
@@ -18,6 +19,9 @@ from airflow.sdk import Asset
 ROOT = Path(__file__).resolve().parent.parent
 
 SESSIONS = Asset("sessions", uri="hourglass://lake/sessions")
+
+# Of the pages, below whatever path Airflow's own address has.
+PAGES_PATH = urlsplit(os.environ.get("AIRFLOW__API__BASE_URL", "")).path.rstrip("/") + "/hourglass"
 
 # Far back, so that any hour of an old log may be backfilled; with catchup=False it starts nothing.
 START = datetime(1990, 1, 1, tzinfo=UTC)

@@ -36,7 +36,7 @@ from datetime import timedelta
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task
-from hourglass_tasks import DEFAULT_ARGS, SESSIONS, START, AskPerson, command
+from hourglass_tasks import DEFAULT_ARGS, PAGES_PATH, SESSIONS, START, AskPerson, command
 
 # Every later step names the data set of this run, so that a cleared old run is not mixed with a
 # newer data set.
@@ -48,6 +48,11 @@ DECISION = {"DECISION": f"{{{{ {GATE}['decision'] }}}}"}
 OF_DECISION = '--decision "$DECISION"'
 MODEL = "macros.json.loads(ti.xcom_pull(task_ids='refit'))['model_id']"
 REFIT = {"REFIT": f"{{{{ {MODEL} or '' }}}}"}
+# Where a person who is asked looks further.
+PAGES = (
+    f"[Every check, and earlier decisions]({PAGES_PATH}/reports/report.html#decisions) · "
+    f"[Data Docs]({PAGES_PATH}/data_docs/index.html)"
+)
 ANSWER = "(ti.xcom_pull(task_ids='approval', key='answer') or {})"
 # The proof is made with the key in HOURGLASS_RECORD_KEY; without it the command's time counts.
 ANSWERED = {
@@ -133,8 +138,8 @@ with DAG(
     recommend_meanwhile = command("recommend_meanwhile", serve)
     approval = AskPerson(
         task_id="approval",
-        subject="Promote what the gate found better?",
-        body=f"{{{{ {GATE}['sentence'] }}}}\n\nDecision: {{{{ {GATE}['decision'] }}}}",
+        subject=f"Promote {{{{ {GATE}['candidate'] }}}}?",
+        body=f"{{{{ {GATE}['question'] }}}}\n\n{PAGES}",
         branches=(("Approve", "approved"), ("Reject", "rejected")),
         until=f"{{{{ {GATE}['approval_until'] }}}}",
         about=f"{{{{ {GATE}['decision'] }}}}",

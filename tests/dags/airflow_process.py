@@ -49,9 +49,11 @@ class Airflow:
         said = {
             "outcome": "promote",
             "sentence": "hrnn-b is better.",
+            "candidate": "hrnn-b",
             "decision": DECISION,
             "needs_approval": True,
             "approval_until": until,
+            "question": "| | |\n|---|---|\n| Live now | hrnn-a |",
             **gate,
         }
         (self.folder / "gate.json").write_text(json.dumps(said))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.quality.verdicts import quality_passed
 from pipeline.workspace import CommandContext
+from training.gate.decision_file import read_decision
 from training.gate.judged_hours import note_judged
 from training.gate.reasons import OF_NO_CANDIDATE
 from training.registry.mlflow_registry import registry_of
@@ -123,8 +124,13 @@ def _decisions_sentence(verdict: Verdict) -> str:
 
 def _result_of(verdict: Verdict) -> StepResult[Verdict]:
     from training.deployment.approval import approval_facts
+    from training.deployment.approval_question import question_about
 
-    asks = approval_facts(verdict.path) if verdict.path else {"needs_approval": False}
+    asks: dict[str, Any] = (
+        approval_facts(verdict.path) if verdict.path else {"needs_approval": False}
+    )
+    if verdict.path and asks["needs_approval"]:
+        asks["question"] = question_about(read_decision(verdict.path))
     facts = {
         "outcome": verdict.outcome,
         "sentence": verdict.sentence,
