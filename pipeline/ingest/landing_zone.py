@@ -83,14 +83,19 @@ class Arrival:
 
 
 def find_raw_files(
-    root: Path, pattern: str, arrival_hour: Callable[[str], Hour | None], clock: datetime
+    root: Path,
+    pattern: str,
+    arrival_hour: Callable[[str], Hour | None],
+    clock: datetime,
+    no_logs: Iterable[Path] = (),
 ) -> tuple[list[RawFile], list[Unreadable]]:
     """The files below ``root`` (or ``root`` itself) that match, in the order of their names.
 
     Hidden files, and those of a writer that has not finished (``*.tmp``, ``_*``), are passed
-    over.  ``root`` may be a link, and links to what lies below it are followed.  What cannot be
-    looked at, leaves ``root`` by a link, or has a name that is not Unicode is told apart, so that
-    it does not hold up the rest.
+    over, and so is whatever lies in ``no_logs``, files or folders below ``root``.  ``root`` may be
+    a link, and links to what lies below it are followed.  What cannot be looked at, leaves
+    ``root`` by a link, or has a name that is not Unicode is told apart, so that it does not hold
+    up the rest.
 
     Raises:
         UsageError: ``root`` is missing or cannot be read, or nothing in it matches.
@@ -105,6 +110,9 @@ def find_raw_files(
         else:
             base, real_root = root, root.resolve()
             paths, unreadable = _matching(root, real_root, pattern)
+            is_log = _telling_logs(real_root, no_logs)
+            paths = [path for path in paths if is_log(path.relative_to(root).as_posix())]
+            unreadable = [each for each in unreadable if is_log(each.source_file)]
     except OSError as error:
         raise UsageError(f"{root}: cannot be read: {error.strerror}") from error
     except (ValueError, NotImplementedError) as error:
@@ -133,6 +141,17 @@ def find_raw_files(
     if not files and not unreadable:
         raise UsageError(f"{root}: no file matches {pattern!r}: see source.pattern")
     return files, unreadable
+
+
+def _telling_logs(real_root: Path, no_logs: Iterable[Path]) -> Callable[[str], bool]:
+    """A function that says of a path below the root, as text, whether it may be a log."""
+    names = []
+    for path in no_logs:
+        real = path.resolve()
+        # A folder that holds the root as well holds its logs.
+        if real != real_root and real.is_relative_to(real_root):
+            names.append(real.relative_to(real_root).as_posix())
+    return lambda name: not any(name == own or name.startswith(own + "/") for own in names)
 
 
 def _once(files: Sequence[RawFile], real_root: Path, linked: set[str]) -> list[RawFile]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from pipeline.hours import HourRange
 from pipeline.ingest.file_audit import FileAudit, Versions, read_audits, versions_of
@@ -28,6 +28,9 @@ from pipeline.sources import Source
 from pipeline.sources.base import HeaderError, UnreadableHeaderError
 from pipeline.sources.lines import UnreadableFileError
 from pipeline.sources.tables.source import TableSource
+
+# Of the work folder, where that is the folder of the logs too; the lake comes by its own setting.
+_WRITTEN_BY_INGEST = ("scratch", "data_docs", "validations")
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def find_new_files(
         UsageError: the source's folder is not what the settings say.
     """
     files, unreadable = find_raw_files(
-        settings.source.path, source.pattern, source.arrival_hour, clock
+        settings.source.path, source.pattern, source.arrival_hour, clock, _no_logs(settings)
     )
     state = lake.state()
     recorded = read_audits(lake, state)
@@ -114,6 +117,15 @@ def find_new_files(
         unknown,
         accounts != recorded,
     )
+
+
+def _no_logs(settings: Settings) -> list[Path]:
+    """What may lie among the logs and is none: what is written here, and what is known of items."""
+    metadata = (settings.source.items_path, settings.source.users_path)
+    own = [settings.work, settings.resolved_warehouse, *filter(None, metadata)]
+    if settings.work.resolve() == settings.source.path.resolve():
+        own += [settings.path(name) for name in _WRITTEN_BY_INGEST]
+    return own
 
 
 def _outdated(
