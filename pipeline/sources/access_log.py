@@ -51,6 +51,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 # Before the client: the name of the server that it asked for, and the port.
 _SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+):[0-9]{1,5}")
 _ADDRESS_AND_PORT = re.compile(r"([0-9]+(?:\.[0-9]+){3}):[0-9]{1,5}")
+_BRACKETED_ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\](?::[0-9]{1,5})?")
 _WITH_SERVER = 4  # server, client, ident, user
 _NOBODY = frozenset({"", "-", "unknown"})
 _REQUEST = re.compile(r"(?P<method>[A-Za-z]+) (?P<url>\S+)(?: +HTTP/[0-9.]+)? *")
@@ -164,7 +165,8 @@ def client_of(head: str) -> str:
     """Who asked, of what stands before a line's time: address or host; "" where nobody is named.
 
     The server's name before it (``shop.example:443 203.0.113.5 - -``) is passed over.  Of a list
-    of addresses, as proxies make them, the first is the client's, and so it is without its port.
+    of addresses, as proxies make them, the first is the client's, and so it is without its port
+    and, of IPv6, without brackets.
     """
     words = head.split()
     if len(words) >= _WITH_SERVER and not words[0].endswith(","):
@@ -191,7 +193,7 @@ def _is_address(word: str) -> bool:
 
 
 def _without_port(client: str) -> str:
-    match = _ADDRESS_AND_PORT.fullmatch(client)
+    match = _ADDRESS_AND_PORT.fullmatch(client) or _BRACKETED_ADDRESS.fullmatch(client)
     return client if match is None else match[1]
 
 
