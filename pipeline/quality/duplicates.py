@@ -101,13 +101,15 @@ def _within(worst: Mapping[str, Any], events: pa.Table, equal_records: EqualReco
     name = worst["source_file"]
     if equal_records == "events":
         return f"{name} tells of events that another file has told of: compare it with those before"
+    if equal_records == "keys":
+        return (
+            f"{name} repeats keys of its own, or of a file of earlier hours (ingest.key_window): "
+            "see whether the producer sends records again, or gives two of them one key "
+            "(source.columns.event_key)"
+        )
     own = events.filter(pc.equal(events["source_file"], name))
     far = "" if own.num_rows == worst["accepted"] else "as far as these hours show, "
     sentence = f"{far}{name} repeats records within itself"
-    if equal_records == "keys":
-        return (
-            f"{sentence}: see why the producer gives two of them one key (source.columns.event_key)"
-        )
     if _in_whole_seconds(own["event_time"]):
         return f"{sentence}; {_WHOLE_SECONDS}"
     return f"{sentence}: see why the producer writes them twice"
