@@ -109,7 +109,7 @@ def find_raw_files(
             real_root = paths[0].parent
         else:
             base, real_root = root, root.resolve()
-            paths, unreadable = _matching(root, real_root, pattern)
+            paths, unreadable = _matching(root, real_root, pattern, passed_over)
     except OSError as error:
         raise UsageError(f"{root}: cannot be read: {error.strerror}") from error
     except (ValueError, NotImplementedError) as error:
@@ -157,7 +157,9 @@ def _once(files: Sequence[RawFile], real_root: Path, linked: set[str]) -> list[R
     ]
 
 
-def _matching(root: Path, real_root: Path, pattern: str) -> tuple[list[Path], list[Unreadable]]:
+def _matching(
+    root: Path, real_root: Path, pattern: str, passed_over: Collection[Path]
+) -> tuple[list[Path], list[Unreadable]]:
     """What a pattern finds below a folder, in order, and what cannot be looked at."""
     # Listed for its error: globbing passes over a folder it may not read.
     next(root.iterdir(), None)
@@ -172,8 +174,14 @@ def _matching(root: Path, real_root: Path, pattern: str) -> tuple[list[Path], li
         below = path.relative_to(root)
         return not refused.isdisjoint(map(str, (below, *below.parents)))
 
+    def may_be_log(name: Path | str) -> bool:
+        return not lies_in(real_root / name, passed_over)
+
     paths = (path for path in sorted(matches) if _is_finished(root, path))
-    return [path for path in paths if not is_refused(path)], unreadable
+    return (
+        [path for path in paths if not is_refused(path) and may_be_log(path.relative_to(root))],
+        [each for each in unreadable if may_be_log(each.source_file)],
+    )
 
 
 def _real_path(path: Path, real_root: Path, folders: dict[Path, Path | None]) -> Path | None:

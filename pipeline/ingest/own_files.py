@@ -7,17 +7,23 @@ from pathlib import Path
 
 from pipeline.settings.settings import Settings
 
+# What taking logs in leaves in the work folder, beside the tables.
+_WRITTEN_BY_INGEST = ("scratch", "data_docs", "validations")
+
 
 def not_logs(settings: Settings) -> frozenset[Path]:
     """Real paths of files and folders that are no logs, though the pattern may find them.
 
     They are the settings file, the files of items and users, and the folders of work and tables
     where these are not, and do not hold, the source folder itself: it may lie in the work folder.
+    Where it is that folder, what ingest itself writes there is none either.
     """
     source = settings.source
     root = source.path.resolve()
     files = (settings.file, source.items_path, source.users_path)
-    folders = (settings.work, settings.resolved_warehouse)
+    folders = [settings.work, settings.resolved_warehouse]
+    if settings.work.resolve() == root:
+        folders += [settings.path(name) for name in _WRITTEN_BY_INGEST]
     return frozenset(
         [path.resolve() for path in files if path is not None]
         + [

@@ -261,7 +261,7 @@ def _after_header(
     """What reads the records of a file, their lines, and what is wrong with its header.
 
     A first line that is no header is a record like any other where it may hold one: where it
-    cannot be read, and where nothing else is in the file.
+    cannot be read, where it reads like one, and where nothing else is in the file.
     """
     header = next(lines, None) if source.has_header else None
     if header is None:
@@ -276,8 +276,10 @@ def _after_header(
             # among good ones is kept, line by line, for a person to look at.
             parse = refuse_all(error.reason)
             second = next(lines, None)
-            others = [header._replace(reason=error.reason) if second is None else second]
-            return parse, chain(others, lines), error.fault
+            first = [header._replace(reason=error.reason)]
+            if second is not None:
+                first = [*first, second] if error.may_be_record else [second]
+            return parse, chain(first, lines), error.fault
     fault = f"its first line cannot be read as a header: {header.reason}"
     return source.parser(None, source_file), chain([header], lines), fault
 

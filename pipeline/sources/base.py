@@ -46,11 +46,13 @@ class HeaderError(HourglassError):
     """A header that does not fit the settings.
 
     ``fault`` says so of its file; ``reason``, short, is why the records below it are refused.
+    ``may_be_record``: the line reads like a record of a file that has no header.
     """
 
     def __init__(self, file_name: str, fault: str, reason: str) -> None:
         super().__init__(file_name, fault, reason)
         self.file_name, self.fault, self.reason = map(str, self.args)  # without secrets
+        self.may_be_record = False
 
     def __str__(self) -> str:
         return f"{self.file_name}: {self.fault}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -44,6 +45,7 @@ from pipeline.sources.ignoring import ignorer
 GENERIC = "delimited"
 NO_HEADER = "the file has no header line that can be read"
 _IGNORED_BY = "source.ignore names it"
+_NO_MARKS = frozenset("\r\n\0")
 OPEN_QUOTE = Refusal("a quote is not closed or is out of place")
 
 SplitLine = Callable[[str], list[str] | Refusal]
@@ -90,6 +92,20 @@ class DelimitedSource:
     lines_stand_alone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        if self.quote is not None and len(self.quote) != 1:
+            raise UsageError(
+                f"source.quote = {self.quote!r} is not one character: null is for a log without "
+                "quotes"
+            )
+        marks = {"source.delimiter": self.delimiter, "source.quote": self.quote}
+        for name, mark in marks.items():
+            if mark is not None and mark in _NO_MARKS:
+                raise UsageError(f"{name} = {mark!r} ends lines or is no text: choose another")
+        if self.delimiter == self.quote:
+            raise UsageError(
+                f"source.delimiter and source.quote are both {self.quote!r}: what stands between "
+                "columns cannot stand around them"
+            )
         if not self.has_header and not self.field_names:
             raise UsageError(
                 f"source {self.name!r} has no header: name its columns in source.field_names"
@@ -102,8 +118,18 @@ class DelimitedSource:
 
     def parser(self, header_line: str | None, file_name: str) -> Parser:
         """See :meth:`pipeline.sources.base.Source.parser`."""
-        names = self._names(header_line, file_name)
-        return refuse_all(NO_HEADER) if names is None else self._record_parser(names, file_name)
+        try:
+            names = self._names(header_line, file_name)
+            return refuse_all(NO_HEADER) if names is None else self._record_parser(names, file_name)
+        except HeaderError as error:
+            error.may_be_record = self._looks_like_record(header_line or "")
+            raise
+
+    def _looks_like_record(self, line: str) -> bool:
+        """Whether some field of a line, whatever stands between them, is a time."""
+        read_time = time_reader(self.time_unit, self.epoch, self.field_rules)
+        fields = re.split(f"[{re.escape(self.delimiter)},;|\t]", line.replace('"', ""))
+        return any(isinstance(read_time(field), int) for field in fields)
 
     def column_reader(self, header_line: str | None, file_name: str) -> ReadColumns | None:
         """See :meth:`pipeline.sources.base.Source.column_reader`."""

@@ -300,3 +300,19 @@ def test_a_disk_that_really_is_full_is_told(
     finally:
         # A worker whose task failed may hold its file for a moment still.
         subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.parametrize("inside", ["work", ""], ids=["beside the logs", "in one folder with them"])
+def test_a_lake_among_the_logs_is_not_taken_in(
+    tmp_path: Path, compute: Compute, inside: str
+) -> None:
+    place = Place(tmp_path, compute)
+    root = place.landing
+    source = place.settings.source.model_copy(update={"items_path": root / "items.csv"})
+    place.settings = place.settings.model_copy(update={"work": root / inside, "source": source})
+    place.lake = Lake(place.settings.resolved_catalog_uri, place.settings.resolved_warehouse)
+    place.put("a.csv", GOOD)
+    (root / "items.csv").write_text("item_id\ni\n")
+    assert place.ingest().files == 1
+    again = place.ingest()
+    assert (again.files, again.unreadable) == (0, ())

@@ -52,6 +52,18 @@ def find(root: Path, pattern: str = "**/*", hours: HourRange | None = None) -> l
     return arrived_in(files, hours)
 
 
+def test_what_the_settings_name_otherwise_is_no_log(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for name in ("a.csv", "items.csv", "items.csv.old", "work/lake/catalog.db", "works/b.csv"):
+        put(root, name)
+    closed = root / "work" / "lake" / "out"
+    closed.symlink_to("/")
+    passed_over = [root / "work", root / "items.csv"]
+    files, unreadable = find_raw_files(root, "**/*", hour_of_folder, CLOCK, passed_over)
+    assert names(files) == ["a.csv", "items.csv.old", "works/b.csv"]
+    assert not unreadable
+
+
 def test_files_come_in_the_order_of_their_names_with_what_is_known_of_them(tmp_path: Path) -> None:
     put(tmp_path, "b.csv", b"12345", modified_us=1_457_960_000_250_000)
     put(tmp_path, "2016-03-14T12/a.csv")

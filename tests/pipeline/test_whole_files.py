@@ -100,6 +100,27 @@ FILES: dict[str, tuple[dict[str, Any], bytes, int, list[str], str | None]] = {
         [NO_COLUMN],
         no_column(f"{NOW}, u, a"),
     ),
+    "records below no header": (
+        CSV,
+        f"{NOW},u,a\n{NOW},u,b\n".encode(),
+        0,
+        [NO_COLUMN, NO_COLUMN],
+        no_column(f"{NOW}, u, a"),
+    ),
+    "and cut by another delimiter": (
+        CSV,
+        f'{NOW};"u";a\n{NOW};u;b\n'.encode(),
+        0,
+        [NO_COLUMN, NO_COLUMN],
+        no_column(f'{NOW};"u";a', CUT),
+    ),
+    "and the first of them torn": (
+        CSV,
+        f'{NOW},"u,a\n{NOW},u,b\n'.encode(),
+        0,
+        [NO_HEADER, NO_HEADER],
+        "its first line cannot be read as a header: a quote is not closed or is out of place",
+    ),
     "a page for a log": (
         CSV,
         b"<html>502 Bad Gateway</html>",

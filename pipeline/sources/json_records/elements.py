@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.sources.json_records.readers import Object, Value
+from pipeline.sources.json_records.readers import Object, Value, without_constants
 from pipeline.sources.paths import nth_name
 
 
@@ -38,7 +38,7 @@ class ElementTexts:
     def _objects(self) -> list[tuple[dict[str, msgspec.Raw], str]]:
         """The object that is the line, and those on the way to the list; the key that leads on."""
         decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-        record = decode(self._line)
+        record = decode(without_constants(self._line))
         names = [self._explode] if self._explode in record else self._explode.split(".")
         objects = [(record, names[0])]
         for name in names[1:]:

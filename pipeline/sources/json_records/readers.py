@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from pipeline.sources.fields import number_text
 from pipeline.sources.paths import PAIR_KEY, Part, has_keys, parts_of
@@ -15,6 +16,9 @@ Object = dict[str, Value]
 ReadField = Callable[[Object], str | None]
 MakeReader = Callable[[str | None], ReadField]
 
+NAN = "NaN"
+_STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
+
 
 class NumberText(str):
     """A fraction as JSON writes it, which a text of the same characters is not."""
@@ -22,13 +26,29 @@ class NumberText(str):
     __slots__ = ()
 
 
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
+def _constant(text: str) -> NumberText | None:
+    return None if text == NAN else NumberText(text)
 
 
 def json_decoder() -> json.JSONDecoder:
-    """A decoder that keeps fractions as they are written and refuses NaN and infinity."""
-    return json.JSONDecoder(parse_float=NumberText, parse_constant=_refuse_constant)
+    """A decoder that keeps fractions as they are written.
+
+    What JSON lacks and Python's own writer writes costs no record: NaN is nothing, as in tables,
+    and infinity a text, which is no number to anybody.
+    """
+    return json.JSONDecoder(parse_float=NumberText, parse_constant=_constant)
+
+
+def without_constants(line: str) -> str:
+    """The same record as JSON has it: ``null`` for NaN, infinity as a text."""
+
+    def replaced(match: re.Match[str]) -> str:
+        text = match[0]
+        if text.startswith('"'):
+            return text
+        return "null" if text == NAN else f'"{text}"'
+
+    return _STRING_OR_CONSTANT.sub(replaced, line)
 
 
 def field_reader(path: str | None) -> ReadField:

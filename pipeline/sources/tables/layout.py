@@ -122,11 +122,13 @@ class Layout:
             below = self._below_list(path)
             to_field = steps_of(path if below is None else ELEMENT + below, of_records)
             if to_field is None:
+                count = schema.names.count(path)
+                wrong = f"{count} columns called" if count > 1 else "no column"
                 raise HeaderError(
                     file_name,
-                    f"no column {path!r} among its columns: {_shown(schema)}; "
+                    f"{wrong} {path!r} among its columns: {_shown(schema)}; "
                     f"source.columns.{field} says which column holds the {field}",
-                    f"the file has no column {path!r}",
+                    f"the file has {wrong} {path!r}",
                 )
             steps[field] = to_field
         return steps

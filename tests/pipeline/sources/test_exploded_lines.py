@@ -56,6 +56,20 @@ def event(item: str, nth: int, value: float | None = None, **context: str) -> Pa
     return ParsedEvent(NOW_US, "7", item, "view", value, None, context, f"o#{nth}")
 
 
+def test_a_refused_element_of_a_line_with_nan_is_kept_as_json_has_it() -> None:
+    text = line(
+        '[{"sku": "a", "price": NaN}, {"sku": NaN, "price": 1.50}]', ', "say": "NaN \\" NaN"'
+    )
+    first, second = records(text)
+    assert first.event == event("a", 0)
+    assert second.event == Refusal("no item_id")
+    assert '"items":{"sku": null, "price": 1.50}' in second.text
+    assert json.loads(second.text)["say"] == 'NaN " NaN'
+    assert records(line('[{"sku": "a", "price": -Infinity}]'))[0].event == event("a", 0)._replace(
+        dropped=("value is not a finite number",)
+    )
+
+
 def test_each_element_is_a_record_beside_the_fields_of_its_line() -> None:
     first, second = records(line('[{"sku": "a", "price": 1.50, "tag": "new"}, {"sku": 2}]'))
     assert first.event == event("a", 0, 1.5, tag="new")

@@ -23,6 +23,21 @@ def test_a_setting_that_a_source_fixes_is_refused(setting: dict[str, str]) -> No
         source_for(SourceSettings(name="taobao", **setting))
 
 
+@pytest.mark.parametrize(
+    ("chosen", "fault"),
+    [
+        ({"quote": ""}, "source.quote = '' is not one character"),
+        ({"quote": '""'}, "source.quote = '\"\"' is not one character"),
+        ({"quote": ","}, "source.delimiter and source.quote are both ','"),
+        ({"delimiter": "\n"}, r"source.delimiter = '\\n' ends lines"),
+        ({"quote": "\r"}, r"source.quote = '\\r' ends lines"),
+    ],
+)
+def test_marks_that_cannot_cut_a_line_are_refused(chosen: dict[str, str], fault: str) -> None:
+    with pytest.raises(UsageError, match=fault):
+        source_for(SourceSettings(name="delimited", **chosen))
+
+
 def test_the_pattern_is_the_formats_unless_set() -> None:
     assert source_for(SourceSettings(name="movielens")).pattern == "**/*.inter*"
     assert source_for(SourceSettings(name="movielens", pattern="x*")).pattern == "x*"
