@@ -12,14 +12,12 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.ingest.summary import (
     and_ignored,
-    equal_lines,
+    detail_lines,
     first_of,
-    ignored_lines,
     metadata_facts,
     metadata_lines,
     not_read_again,
     of_other_settings,
-    refused_lines,
 )
 from pipeline.settings.folders import path_option
 from pipeline.text.wording import counted, verb
@@ -136,11 +134,7 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
         with ctx.status("ingesting"):
             done = run(compute, ctx.lake, ctx.settings, ctx.clock, hours)
     ctx.print_result(
-        _ingest_sentence(done)
-        + equal_lines(done)
-        + refused_lines(done)
-        + ignored_lines(done)
-        + metadata_lines(metadata),
+        _ingest_sentence(done) + detail_lines(done) + metadata_lines(metadata),
         {**_ingest_facts(done), **metadata_facts(metadata)},
     )
     _refuse_left_out(done, metadata)
@@ -241,9 +235,7 @@ def backfill(
     if done is None:
         ctx.print_result(
             f"{_ingest_sentence(summary)}; no hour is missing or has changed"
-            + equal_lines(summary)
-            + refused_lines(summary)
-            + ignored_lines(summary)
+            + detail_lines(summary)
             + metadata_lines(metadata),
             {"ingest": facts, "filled": []},
         )
@@ -251,8 +243,7 @@ def backfill(
         ctx.print_result(
             f"{_ingest_sentence(summary)}; "
             f"{_sessionize_sentence(done, earlier=requested is not None)}"
-            f"{equal_lines(summary)}{refused_lines(summary)}{ignored_lines(summary)}"
-            f"{metadata_lines(metadata)}",
+            f"{detail_lines(summary)}{metadata_lines(metadata)}",
             {"ingest": facts, **_sessionize_facts(done)},
         )
         _refuse_failed(done)
