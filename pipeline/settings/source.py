@@ -110,6 +110,12 @@ class SourceSettings(Section):
     header: bool = Field(True, description="whether the first line names the columns")
     quote: str | None = Field('"', description="around fields that hold a delimiter; null: none")
     field_names: tuple[str, ...] = Field((), description="names of a log without a header")
+    decimal: Literal[".", ","] = Field(
+        ".",
+        description="of delimited: what stands before the fraction of a value, or of a time that "
+        "is a number. With a comma 12,5 is 12.5, and what has a point (12.5, 1.234,5) is no number",
+        json_schema_extra=as_before("."),
+    )
     columns: ColumnSettings = ColumnSettings()
     time_unit: TimeUnit = Field(
         "s", description="of event_time: a number in this unit, or text in ISO 8601"
@@ -175,6 +181,15 @@ class SourceSettings(Section):
         "anonymous_id and person_id, and valid_from, valid_to and told_at where they are known",
         json_schema_extra=as_before(None),
     )
+
+    @model_validator(mode="after")
+    def _decimal_apart(self) -> Self:
+        if self.quote is None and self.decimal == self.delimiter:
+            raise ValueError(
+                f"decimal {self.decimal!r} is delimiter too, and without quote nothing tells them "
+                "apart: set another delimiter, or quote"
+            )
+        return self
 
     @model_validator(mode="after")
     def _zone_of_arrivals(self) -> Self:

@@ -67,6 +67,7 @@ def _table(settings: SourceSettings, pattern: str) -> Source:
 
 _DESCRIPTION = (
     "columns",
+    "decimal",
     "default_event_type",
     "delimiter",
     "epoch",
@@ -79,8 +80,8 @@ _DESCRIPTION = (
     "timezone",
 )
 _DELIMITED_HAS_NONE = ("explode",)
-_JSON_HAS_NONE = ("delimiter", "field_names", "header", "quote")
-_TABLES_HAVE_NONE = ("delimiter", "encoding", "field_names", "header", "quote")
+_JSON_HAS_NONE = ("decimal", "delimiter", "field_names", "header", "quote")
+_TABLES_HAVE_NONE = ("decimal", "delimiter", "encoding", "field_names", "header", "quote")
 # They describe nothing themselves: their settings do.
 _GENERIC = frozenset({GENERIC, "json_lines", *FORMATS})
 
