@@ -82,6 +82,32 @@ def where(context: typer.Context) -> None:
 
 
 @app.command()
+def source(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Option(help="a log that is known by its name; default: source.name")
+    ] = None,
+) -> None:
+    """Print what a known log's name stands for, as settings to begin with.
+
+    A log that differs a little from a known one is read by these settings, changed where it does.
+    """
+    import yaml
+
+    from pipeline.sources import source_section
+
+    ctx: CommandContext = context.obj
+    known_name = name or ctx.settings.source.name
+    section = {"source": source_section(known_name)}
+    text = yaml.safe_dump(section, sort_keys=False, default_flow_style=None, width=100)
+    ctx.print_result(
+        f"# What source.name: {known_name} stands for; source.path is yours to add.\n"
+        f"{text.rstrip()}",
+        section,
+    )
+
+
+@app.command()
 def simulate(
     context: typer.Context,
     hours: Annotated[int | None, typer.Option(help="how many hours, from simulator.start")] = None,
