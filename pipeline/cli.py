@@ -12,6 +12,7 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.ingest.summary import (
     and_ignored,
+    and_no_arrival,
     detail_lines,
     first_of,
     metadata_facts,
@@ -310,6 +311,7 @@ def _show_plan(ctx: CommandContext, requested: HourRange | None, accept_late: bo
             "read_again": planned.read_again,
             "outdated": planned.outdated,
             "unknown_settings": planned.unknown_settings,
+            "no_arrival": planned.no_arrival,
         },
     )
 
@@ -346,7 +348,7 @@ def _plan_sentence(
             f"{how_to_go_on(refused[0])}"
         )
     sentences += [f"unreadable: {name}" for name in planned.unreadable]
-    return "; ".join(sentences) + not_read_again(planned)
+    return "; ".join(sentences) + not_read_again(planned) + and_no_arrival(planned.no_arrival)
 
 
 def _from_to(files: Sequence[str]) -> str:

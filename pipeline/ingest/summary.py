@@ -129,10 +129,12 @@ def arrival_lines(done: IngestSummary) -> str:
     )
 
 
-def and_no_arrival(done: IngestSummary) -> str:
-    """What ends the line of the hourly loop where paths are unlike ``source.arrival``."""
-    n = len(done.no_arrival)
-    return f"; {counted(n, 'file')} without an arrival by source.arrival" if n else ""
+def and_no_arrival(names: Sequence[str]) -> str:
+    """What ends a plan, or the line of the hourly loop, where paths are unlike source.arrival."""
+    if not names:
+        return ""
+    such = f": {names[0]}" if len(names) == 1 else f", such as {names[0]}"
+    return f"; {counted(len(names), 'file')} without an arrival by source.arrival{such}"
 
 
 def and_ignored(done: IngestSummary) -> str:

@@ -55,7 +55,7 @@ def ingest_step(ctx: CommandContext) -> StepResult[ingest.IngestSummary]:
     line = (
         f"{counted(done.records, 'record')} = {done.accepted:,} accepted + "
         f"{counted(done.duplicates, 'duplicate')} + {done.quarantined:,} quarantined"
-        f"{and_ignored(done)}{and_no_arrival(done)}"
+        f"{and_ignored(done)}{and_no_arrival(done.no_arrival)}"
         if done.files
         else f"nothing new in {counted(done.known_files, 'file')}"
     )
