@@ -24,9 +24,11 @@ from pipeline.lake.tables import ALL_TABLES, TableSpec
 from pipeline.quality.checks.suite import SUITE_FOLDER, limit_text
 from pipeline.settings.field_types import Duration
 from pipeline.settings.settings import Settings
+from pipeline.settings.source import SourceSettings
 from pipeline.settings.yaml_text import read_yaml
 from pipeline.simulator import SCENARIOS
 from pipeline.sources.known_logs import KNOWN_LOGS
+from pipeline.sources.known_logs.as_settings import generic_format, section_of
 from training.cli.main import app
 from training.gate.reasons import CHECKS, OF_NO_CANDIDATE, REASONS, REASONS_BY_STEP
 from training.models import MODEL_NAMES, parameters_class
@@ -392,20 +394,50 @@ def _escaped(text: str) -> str:
 
 
 def _known_logs() -> str:
+    rows = [
+        (
+            f"`{name}`",
+            _help_text(log.about, f"known log {name}"),
+            f"`{log.pattern}`",
+            f"`{generic_format(log)}`" if section_of(log) else "by its name alone",
+        )
+        for name, log in sorted(KNOWN_LOGS.items())
+    ]
+    return _table(("source.name", "a record is", "files", "other settings"), rows)
+
+
+#: The fields of an event, as the table of known logs calls them.
+_FED_FIELDS = {
+    "event_time": "time",
+    "user_id": "user",
+    "item_id": "item",
+    "event_type": "type",
+    "value": "value",
+    "event_key": "key",
+    "given_session": "session",
+}
+
+
+def _columns_of_known_logs() -> str:
     rows = []
     for name, log in sorted(KNOWN_LOGS.items()):
         columns = log.columns
-        rows.append(
-            (
-                f"`{name}`",
-                _help_text(log.about, f"known log {name}"),
-                f"`{log.pattern}`",
-                f"`{columns.user_id}`",
-                f"`{columns.item_id}`",
-                f"`{columns.event_time}`",
-            )
-        )
-    return _table(("source.name", "a record is", "files", "user", "item", "time"), rows)
+        fed = {field: _column_text(getattr(columns, field)) for field in _FED_FIELDS}
+        if columns.event_type is None:
+            source = log.source(SourceSettings(name=name), log.pattern)
+            fed["event_type"] = f"always {_default_type(source)}"
+        context = ", ".join(f"{_escaped(key)} `{path}`" for key, path in columns.context.items())
+        rows.append((f"`{name}`", *fed.values(), context))
+    return _table(("source.name", *_FED_FIELDS.values(), "context"), rows)
+
+
+def _column_text(column: str | tuple[str, ...] | None) -> str:
+    names = (column,) if isinstance(column, str) else column or ()
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _default_type(source: Any) -> str:  # noqa: ANN401 - whatever reads a known log
+    return str(getattr(source, "records", source).default_event_type)
 
 
 GENERATED: Mapping[str, Callable[[], str]] = {
@@ -413,6 +445,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "commands": _commands,
     "options of every command": _global_options,
     "known logs": _known_logs,
+    "columns of known logs": _columns_of_known_logs,
     "tables": _tables,
     "expectations": _expectations,
     "scenarios": _scenarios,

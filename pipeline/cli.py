@@ -12,14 +12,13 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.ingest.summary import (
     and_ignored,
-    equal_lines,
+    and_no_arrival,
+    detail_lines,
     first_of,
-    ignored_lines,
     metadata_facts,
     metadata_lines,
     not_read_again,
     of_other_settings,
-    refused_lines,
 )
 from pipeline.settings.folders import path_option
 from pipeline.text.wording import counted, verb
@@ -84,6 +83,32 @@ def where(context: typer.Context) -> None:
 
 
 @app.command()
+def source(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Option(help="a log that is known by its name; default: source.name")
+    ] = None,
+) -> None:
+    """Print what a known log's name stands for, as settings to begin with.
+
+    A log that differs a little from a known one is read by these settings, changed where it does.
+    """
+    import yaml
+
+    from pipeline.sources import source_section
+
+    ctx: CommandContext = context.obj
+    known_name = name or ctx.settings.source.name
+    section = {"source": source_section(known_name)}
+    text = yaml.safe_dump(section, sort_keys=False, default_flow_style=None, width=100)
+    ctx.print_result(
+        f"# What source.name: {known_name} stands for; source.path is yours to add.\n"
+        f"{text.rstrip()}",
+        section,
+    )
+
+
+@app.command()
 def simulate(
     context: typer.Context,
     hours: Annotated[int | None, typer.Option(help="how many hours, from simulator.start")] = None,
@@ -136,11 +161,7 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
         with ctx.status("ingesting"):
             done = run(compute, ctx.lake, ctx.settings, ctx.clock, hours)
     ctx.print_result(
-        _ingest_sentence(done)
-        + equal_lines(done)
-        + refused_lines(done)
-        + ignored_lines(done)
-        + metadata_lines(metadata),
+        _ingest_sentence(done) + detail_lines(done) + metadata_lines(metadata),
         {**_ingest_facts(done), **metadata_facts(metadata)},
     )
     _refuse_left_out(done, metadata)
@@ -241,9 +262,7 @@ def backfill(
     if done is None:
         ctx.print_result(
             f"{_ingest_sentence(summary)}; no hour is missing or has changed"
-            + equal_lines(summary)
-            + refused_lines(summary)
-            + ignored_lines(summary)
+            + detail_lines(summary)
             + metadata_lines(metadata),
             {"ingest": facts, "filled": []},
         )
@@ -251,8 +270,7 @@ def backfill(
         ctx.print_result(
             f"{_ingest_sentence(summary)}; "
             f"{_sessionize_sentence(done, earlier=requested is not None)}"
-            f"{equal_lines(summary)}{refused_lines(summary)}{ignored_lines(summary)}"
-            f"{metadata_lines(metadata)}",
+            f"{detail_lines(summary)}{metadata_lines(metadata)}",
             {"ingest": facts, **_sessionize_facts(done)},
         )
         _refuse_failed(done)
@@ -293,6 +311,7 @@ def _show_plan(ctx: CommandContext, requested: HourRange | None, accept_late: bo
             "read_again": planned.read_again,
             "outdated": planned.outdated,
             "unknown_settings": planned.unknown_settings,
+            "no_arrival": planned.no_arrival,
         },
     )
 
@@ -330,7 +349,7 @@ def _plan_sentence(
             f"{how_to_go_on(refused[0])}"
         )
     sentences += [f"unreadable: {name}" for name in planned.unreadable]
-    return "; ".join(sentences) + not_read_again(planned)
+    return "; ".join(sentences) + not_read_again(planned) + and_no_arrival(planned.no_arrival)
 
 
 def _from_to(files: Sequence[str]) -> str:

@@ -206,6 +206,7 @@ def test_a_plan_on_an_empty_lake_lists_what_waits_and_does_nothing(
         "read_again": 0,
         "outdated": [],
         "unknown_settings": 0,
+        "no_arrival": [],
     }
     again = run(["backfill", "--plan", "--json"])
     assert again == 0

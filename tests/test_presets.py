@@ -12,7 +12,8 @@ from pipeline.sources import SOURCE_NAMES, source_for
 from pipeline.sources.known_logs import KNOWN_LOGS
 from training.loop.demo import demo_settings, presets
 
-#: Logs that nobody has but who collects them, and MIND's past, which has no times of its own.
+#: Logs that nobody has but who collects them, Diginetica's few purchases, and MIND's past, which
+#: has no times of its own.
 NO_DEMO = {
     *("diginetica_purchases", "ga4", "ga4_json", "matomo", "matomo_actions", "mind_history"),
     *("posthog", "segment", "snowplow"),

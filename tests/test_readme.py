@@ -32,6 +32,7 @@ from pipeline.quality.checks.suite import SUITE_FOLDER, load_suite, suite_values
 from pipeline.settings.learning import ModelSettings
 from pipeline.settings.settings import Settings, load_settings
 from pipeline.simulator import SCENARIOS
+from pipeline.sources.known_logs import KNOWN_LOGS
 from pipeline.workspace import CommandContext
 from training.cli import main as cli
 from training.fit.model_configs import resolve
@@ -231,6 +232,20 @@ def test_the_reference_has_every_key_of_the_settings() -> None:
 
     follow(schema, "")
     assert n_keys > 100
+
+
+def test_the_reference_says_what_feeds_each_field_of_a_known_log() -> None:
+    text = expanded("docs/reference/sources.md")
+    for name, log in KNOWN_LOGS.items():
+        (row,) = re.findall(rf"^\| `{name}` \| `[^\n]*$", text, re.MULTILINE)
+        cells = [cell.strip() for cell in row.split("|")]
+        columns = log.columns
+        for path in (columns.item_id, columns.value, *columns.key_columns, columns.given_session):
+            assert path is None or f"`{path}`" in row
+        assert cells[5] == (f"`{columns.event_type}`" if columns.event_type else cells[5])
+        assert cells[5].startswith("always ") == (columns.event_type is None)
+        assert all(f"{key}".replace("_", r"\_") in cells[9] for key in columns.context)
+        assert all(f"`{path}`" in cells[9] for path in columns.context.values())
 
 
 @pytest.mark.parametrize("spec", ALL_TABLES, ids=lambda spec: spec.name)

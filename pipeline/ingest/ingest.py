@@ -75,6 +75,8 @@ class IngestSummary:
     ``repeats`` counts the accepted records that say the same as an earlier one of their file, and
     ``equal_records`` is the rule for such; None where the log gives its events keys.
     ``no_event_yet``: records were read, but none of these or of any run before is an event.
+    ``no_arrival`` names files whose paths do not tell their arrival, though ``source.arrival`` says
+    how.
     """
 
     files: int
@@ -98,6 +100,7 @@ class IngestSummary:
     repeats: int = 0
     equal_records: str | None = None
     no_event_yet: bool = False
+    no_arrival: tuple[str, ...] = ()
 
 
 def ingest(
@@ -108,11 +111,11 @@ def ingest(
     hours: HourRange | None = None,
     late: HourRange | None = None,
 ) -> IngestSummary:
-    """Take in all raw files that are new (of the given hours of arrival, where names tell them).
+    """Take in all raw files that are new (of the given hours of arrival, where paths tell them).
 
-    ``clock`` is the time of arrival of files whose names tell none; records that claim to be
+    ``clock`` is the time of arrival of files whose paths tell none; records that claim to be
     later than their file's arrival, plus the tolerated skew, are quarantined, and so are those
-    from more than ``ingest.max_lateness`` before an arrival that the name tells.
+    from more than ``ingest.max_lateness`` before an arrival that the path tells.
 
     Records whose event_time is in ``late`` are let in however late they came: those of the files
     taken in now, and those refused before, whose files are taken in once more.
@@ -157,6 +160,7 @@ def ingest(
         read_again=len(set(intake.read_again) - left),
         outdated=tuple(intake.outdated),
         unknown_settings=intake.unknown,
+        no_arrival=tuple(name for name in intake.no_arrival if name not in left),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pipeline.contained_files import LEAVES, open_inside, resolve_inside
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
+from pipeline.ingest.arrivals import TellArrival
 from pipeline.ingest.file_audit import FileAudit, versions_of
 from pipeline.ingest.own_files import lies_in
 from pipeline.settings.settings import Settings
@@ -45,11 +46,14 @@ class RawFile:
     path: Path
     source_file: str
     arrival: Hour
-    #: Whether the file's name tells its hour of arrival; otherwise it is the hour of the run.
+    #: Whether the path tells the arrival; otherwise it is the hour of the run.
     arrival_is_named: bool
     modified: datetime
     bytes: int
     root: Path
+    #: In which hours it may have arrived, where the path tells any.  Those of a day that is not
+    #: over do not name the arrival yet.
+    may_have_arrived: HourRange | None = None
 
     def sha256(self, sizes: Collection[int] = ()) -> tuple[str, dict[int, str]]:
         """Digest of the file's bytes as they are on disk, and of its first so many bytes.
@@ -86,7 +90,7 @@ class Arrival:
 def find_raw_files(
     root: Path,
     pattern: str,
-    arrival_hour: Callable[[str], Hour | None],
+    tell_arrival: TellArrival,
     clock: datetime,
     passed_over: Collection[Path] = (),
 ) -> tuple[list[RawFile], list[Unreadable]]:
@@ -131,7 +135,7 @@ def find_raw_files(
         if real is None or facts is None:
             unreadable.append(Unreadable(name, LEAVES))
         elif stat.S_ISREG(facts.st_mode) and not lies_in(real, passed_over):
-            files.append(_describe(real, real_root, name, facts, arrival_hour(name), clock))
+            files.append(_describe(real, real_root, name, facts, tell_arrival(name), clock))
             if path.is_symlink():
                 linked.add(name)
     files = _once(files, real_root, linked)
@@ -270,17 +274,23 @@ def _describe(
     root: Path,
     name: str,
     facts: os.stat_result,
-    named: Hour | None,
+    hours: HourRange | None,
     clock: datetime,
 ) -> RawFile:
+    arrival = Hour.of(clock)
+    # The last of several hours, after which no record can be: but what lies here has arrived.
+    is_named = hours is not None and (len(hours) == 1 or hours.stop - 1 <= arrival)
+    if hours is not None:
+        arrival = hours.stop - 1 if is_named else max(hours.first, arrival)
     return RawFile(
         path=path,
         source_file=name,
-        arrival=named or Hour.of(clock),
-        arrival_is_named=named is not None,
+        arrival=arrival,
+        arrival_is_named=is_named,
         modified=modified_at(facts.st_mtime_ns),
         bytes=facts.st_size,
         root=root,
+        may_have_arrived=hours,
     )
 
 
@@ -290,7 +300,7 @@ def modified_at(modified_ns: int) -> datetime:
 
 
 def arrived_in(files: Iterable[RawFile], hours: HourRange | None) -> list[RawFile]:
-    """The files of the given hours of arrival; those whose names tell none are always taken."""
+    """The files of the given hours of arrival; those whose paths tell none are always taken."""
     return [
         file
         for file in files
@@ -299,9 +309,15 @@ def arrived_in(files: Iterable[RawFile], hours: HourRange | None) -> list[RawFil
 
 
 def not_yet_ingested(
-    files: Iterable[RawFile], audits: Iterable[FileAudit], read_by: str | None = None
+    files: Iterable[RawFile],
+    audits: Iterable[FileAudit],
+    read_by: str | None = None,
+    arrivals_count: bool = False,
 ) -> tuple[list[Arrival], list[Unreadable]]:
     """The files that are new, have changed or were read by other settings than ``read_by``.
+
+    With ``arrivals_count`` so are those that were taken for arrived in an hour in which, by their
+    paths, they cannot have: other records of theirs come too late, or are of the future.
 
     The second value are those that cannot be read.  A file is opened only if its time or size
     differ from what was ingested, or the settings do; one that was merely touched is still known.
@@ -310,9 +326,10 @@ def not_yet_ingested(
     fresh, unreadable = [], []
     for file in files:
         before = versions.get(file.source_file, [])
+        same = [old for old in before if not arrivals_count or _may_arrive_in(file, old)]
         if any(
             (file.modified, file.bytes, read_by) == (old.modified, old.bytes, old.read_by)
-            for old in before
+            for old in same
         ):
             continue
         try:
@@ -320,9 +337,14 @@ def not_yet_ingested(
         except OSError as error:
             unreadable.append(Unreadable(file.source_file, error.strerror or str(error)))
             continue
-        if all((arrival.sha256, read_by) != (old.sha256, old.read_by) for old in before):
+        if all((arrival.sha256, read_by) != (old.sha256, old.read_by) for old in same):
             fresh.append(arrival)
     return fresh, unreadable
+
+
+def _may_arrive_in(file: RawFile, account: FileAudit) -> bool:
+    """Whether a file may have arrived when its account says that it did."""
+    return file.may_have_arrived is None or Hour.of(account.arrival) in file.may_have_arrived
 
 
 def arrival_of(file: RawFile, before: Iterable[FileAudit], read_by: str | None = None) -> Arrival:
@@ -337,8 +359,10 @@ def arrival_of(file: RawFile, before: Iterable[FileAudit], read_by: str | None =
     """
     before = list(before)
     digest, beginnings = file.sha256({old.bytes for old in before})
-    arrivals = [Hour.of(old.arrival) for old in before if old.sha256 == digest]
-    if arrivals and not file.arrival_is_named:
+    arrivals = [
+        Hour.of(old.arrival) for old in before if old.sha256 == digest and _may_arrive_in(file, old)
+    ]
+    if arrivals:
         file = replace(file, arrival=min(arrivals))
     continues = {old.sha256 for old in before if beginnings.get(old.bytes) == old.sha256}
     if not continues.issuperset(old.sha256 for old in before):

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from pipeline.hours import HourRange
+from pipeline.ingest.arrivals import arrival_teller
 from pipeline.ingest.file_audit import FileAudit, Versions, read_audits, versions_of
 from pipeline.ingest.landing_zone import (
     Arrival,
@@ -55,6 +56,8 @@ class NewFiles:
     unknown: int = 0
     #: Whether the table lacks by which settings some files were read.
     readers_missing: bool = False
+    #: New files whose paths do not tell their arrival, though ``source.arrival`` says how.
+    no_arrival: list[str] = field(default_factory=list)
 
     @property
     def versions(self) -> Versions:
@@ -76,14 +79,19 @@ def find_new_files(
         UsageError: the source's folder is not what the settings say.
     """
     files, unreadable = find_raw_files(
-        settings.source.path, source.pattern, source.arrival_hour, clock, not_logs(settings)
+        settings.source.path,
+        source.pattern,
+        arrival_teller(settings.source, source),
+        clock,
+        not_logs(settings),
     )
     state = lake.state()
     recorded = read_audits(lake, state)
     read_by = reading_digest(settings, source)
     accounts, unknown = with_readers(lake, settings, recorded, source, state)
     requested = arrived_in(files, hours)
-    fresh, closed = not_yet_ingested(requested, accounts, read_by)
+    by_pattern = settings.source.arrival is not None
+    fresh, closed = not_yet_ingested(requested, accounts, read_by, by_pattern)
     again: list[Arrival] = []
     missing: list[str] = []
     landing = {file.source_file: file for file in files}
@@ -114,6 +122,11 @@ def find_new_files(
         _outdated(versions, read_by, {*elsewhere, *grown([*fresh, *again], versions)}, unreadable),
         unknown,
         accounts != recorded,
+        [
+            arrival.file.source_file
+            for arrival in fresh
+            if by_pattern and arrival.file.may_have_arrived is None
+        ],
     )
 
 

@@ -141,8 +141,9 @@ def _listed(
     if not file.arrival_is_named:
         arrived_by = min(clock, arrived_by)
     timely_us = None
-    if file.arrival_is_named and rules.max_lateness is not None:
-        oldest = file.arrival - parse_duration_h(rules.max_lateness)
+    if file.may_have_arrived is not None and rules.max_lateness is not None:
+        # A file of a day may be as old as its first hour.
+        oldest = file.may_have_arrived.first - parse_duration_h(rules.max_lateness)
         timely_us, _ = range_us(HourRange(oldest, oldest))
     return {
         "path": str(file.path),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.text.wording import counted
+from pipeline.text.wording import counted, verb
 
 if TYPE_CHECKING:
     from pipeline.ingest.ingest import IngestSummary
@@ -70,6 +70,11 @@ def not_read_again(done: SettingsOfFiles) -> str:
     return sentence
 
 
+def detail_lines(done: IngestSummary) -> str:
+    """Lines that say what the counts of a run do not."""
+    return equal_lines(done) + refused_lines(done) + ignored_lines(done) + arrival_lines(done)
+
+
 def equal_lines(done: IngestSummary) -> str:
     """A line that says by which rule equal records of one file were counted, where it mattered."""
     if done.repeats:
@@ -110,6 +115,26 @@ def ignored_lines(done: IngestSummary) -> str:
         values = counted(sum(done.dropped.values()), "value")
         lines.append(f"{values} dropped, their records stay: {_reasons(done.dropped)}")
     return "".join(f"\n{line}" for line in lines)
+
+
+def arrival_lines(done: IngestSummary) -> str:
+    """A line that names files whose paths are unlike ``source.arrival``."""
+    if not done.no_arrival:
+        return ""
+    files = counted(len(done.no_arrival), "file")
+    do = verb(len(done.no_arrival), "does not tell its", "do not tell their")
+    return (
+        f"\n{files} {do} arrival by source.arrival, so the hour of this run stands for it, and no "
+        f"record comes too late: {first_of(done.no_arrival)}"
+    )
+
+
+def and_no_arrival(names: Sequence[str]) -> str:
+    """What ends a plan, or the line of the hourly loop, where paths are unlike source.arrival."""
+    if not names:
+        return ""
+    such = f": {names[0]}" if len(names) == 1 else f", such as {names[0]}"
+    return f"; {counted(len(names), 'file')} without an arrival by source.arrival{such}"
 
 
 def and_ignored(done: IngestSummary) -> str:

@@ -43,7 +43,8 @@ class BackfillPlan:
     What those files will change is not known before they are read.  ``unreadable`` says of files
     that cannot be read why.  ``read_again`` of the waiting files were read by other settings;
     ``outdated`` names files with rows by other settings that cannot be read again.  Of
-    ``unknown_settings`` files nobody knows by which settings they were read.
+    ``unknown_settings`` files nobody knows by which settings they were read.  Of the waiting files
+    ``no_arrival`` names those whose paths do not tell it, though ``source.arrival`` says how.
     """
 
     waiting_files: tuple[str, ...]
@@ -52,6 +53,7 @@ class BackfillPlan:
     read_again: int = 0
     outdated: tuple[str, ...] = ()
     unknown_settings: int = 0
+    no_arrival: tuple[str, ...] = ()
 
     @property
     def hours(self) -> int:
@@ -93,6 +95,7 @@ def plan_backfill(
         len(intake.read_again),
         tuple(intake.outdated),
         intake.unknown,
+        tuple(intake.no_arrival),
     )
 
 

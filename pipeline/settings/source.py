@@ -11,7 +11,7 @@ from pipeline.settings.field_types import NothingText, TimeFormats, TimeUnit, li
 from pipeline.settings.folders import LocalPath
 from pipeline.settings.ignore import IgnoreRule
 from pipeline.settings.section import Section, as_before
-from pipeline.settings.time_text import check_zone
+from pipeline.settings.time_text import check_path_patterns, check_zone
 
 
 class ColumnSettings(Section):
@@ -89,6 +89,20 @@ class SourceSettings(Section):
     )
     path: LocalPath = Field(Path("work/landing"), description="file or folder of the raw logs")
     pattern: str = Field("**/*", description="glob, below path, of the files to ingest")
+    arrival: Annotated[str | tuple[str, ...], AfterValidator(check_path_patterns)] | None = Field(
+        None,
+        description="how paths below source.path tell when a file arrived, with %Y (or %y), %m, "
+        "%d, %H, %M and %S as in strptime: dt=%Y-%m-%d/hour=%H, or clicks-%Y%m%d%H; of a list the "
+        "first that fits. null: by the innermost folder called exactly like 2026-11-21T13, in UTC "
+        "(gharchive: first by the file's own name, like 2026-11-21-13.json.gz)",
+        json_schema_extra=as_before(None),
+    )
+    arrival_timezone: Annotated[str, AfterValidator(check_zone)] | None = Field(
+        None,
+        description="of the times in source.arrival, like Europe/Berlin; null: that of "
+        "source.timezone, or else UTC",
+        json_schema_extra=as_before(None),
+    )
     encoding: str = Field("utf-8", description="of the text; a newline must be one byte in it")
     delimiter: str = Field(
         ",", min_length=1, max_length=1, description="one character between two columns"
@@ -96,6 +110,12 @@ class SourceSettings(Section):
     header: bool = Field(True, description="whether the first line names the columns")
     quote: str | None = Field('"', description="around fields that hold a delimiter; null: none")
     field_names: tuple[str, ...] = Field((), description="names of a log without a header")
+    decimal: Literal[".", ","] = Field(
+        ".",
+        description="of delimited: what stands before the fraction of a value, or of a time that "
+        "is a number. With a comma 12,5 is 12.5, and what has a point (12.5, 1.234,5) is no number",
+        json_schema_extra=as_before("."),
+    )
     columns: ColumnSettings = ColumnSettings()
     time_unit: TimeUnit = Field(
         "s", description="of event_time: a number in this unit, or text in ISO 8601"
@@ -161,6 +181,21 @@ class SourceSettings(Section):
         "anonymous_id and person_id, and valid_from, valid_to and told_at where they are known",
         json_schema_extra=as_before(None),
     )
+
+    @model_validator(mode="after")
+    def _decimal_apart(self) -> Self:
+        if self.quote is None and self.decimal == self.delimiter:
+            raise ValueError(
+                f"decimal {self.decimal!r} is delimiter too, and without quote nothing tells them "
+                "apart: set another delimiter, or quote"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _zone_of_arrivals(self) -> Self:
+        if self.arrival_timezone is not None and self.arrival is None:
+            raise ValueError("arrival_timezone is of the times in arrival: set both, or neither")
+        return self
 
     @model_validator(mode="after")
     def _people_apart(self) -> Self:

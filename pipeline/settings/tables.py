@@ -18,7 +18,7 @@ class IngestSettings(Section):
     max_lateness: Duration | None = Field(
         "7d",
         description="how long before its file's arrival a record may have happened, where the "
-        "file's name tells the arrival; null: any time",
+        "path tells the arrival (source.arrival); null: any time",
     )
     key_window: Literal["all"] | Duration = Field(
         "7d",

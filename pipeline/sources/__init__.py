@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour
@@ -14,6 +15,7 @@ from pipeline.sources.delimited import GENERIC, DelimitedSource
 from pipeline.sources.field_rules import field_rules_of
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.known_logs import KNOWN_LOGS
+from pipeline.sources.known_logs.as_settings import generic_format, section_of
 from pipeline.sources.tables.source import FORMATS, TableSource
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Refusal",
     "Source",
     "source_for",
+    "source_section",
 ]
 
 
@@ -67,6 +70,7 @@ def _table(settings: SourceSettings, pattern: str) -> Source:
 
 _DESCRIPTION = (
     "columns",
+    "decimal",
     "default_event_type",
     "delimiter",
     "epoch",
@@ -79,8 +83,8 @@ _DESCRIPTION = (
     "timezone",
 )
 _DELIMITED_HAS_NONE = ("explode",)
-_JSON_HAS_NONE = ("delimiter", "field_names", "header", "quote")
-_TABLES_HAVE_NONE = ("delimiter", "encoding", "field_names", "header", "quote")
+_JSON_HAS_NONE = ("decimal", "delimiter", "field_names", "header", "quote")
+_TABLES_HAVE_NONE = ("decimal", "delimiter", "encoding", "field_names", "header", "quote")
 # They describe nothing themselves: their settings do.
 _GENERIC = frozenset({GENERIC, "json_lines", *FORMATS})
 
@@ -106,15 +110,13 @@ def source_for(settings: SourceSettings) -> Source:
         UsageError: no such format, or a setting describes a format that describes itself.
     """
     if settings.name not in _SOURCES:
-        raise UsageError(
-            f"source.name = {settings.name!r} is not a source: use one of {', '.join(SOURCE_NAMES)}"
-        )
+        raise UsageError(_unknown(settings.name))
     build, own_pattern, fixed = _SOURCES[settings.name]
     for key in sorted(set(fixed) - _MAY_BE_SET.get(settings.name, set())):
         if getattr(settings, key) != SourceSettings.model_fields[key].get_default():
             raise UsageError(
                 f"source.{key} is set, but source {settings.name!r} fixes it: remove the setting"
-                + ("" if settings.name in _GENERIC else ", or name the source 'delimited'")
+                f"{_or_name_another(settings.name)}"
             )
     if (
         settings.time_format
@@ -129,6 +131,44 @@ def source_for(settings: SourceSettings) -> Source:
     default_pattern = SourceSettings.model_fields["pattern"].get_default()
     pattern = own_pattern if settings.pattern == default_pattern else settings.pattern
     return build(settings, pattern)
+
+
+def _or_name_another(name: str) -> str:
+    """What else may be done where a source fixes a setting."""
+    if name in _GENERIC:
+        return ""
+    log = KNOWN_LOGS.get(name)
+    generic = None if log is None else generic_format(log)
+    if log is None or generic is None:
+        return "; nothing else reads such files"
+    other = f", or name the source {generic!r}"
+    if section_of(log) is None:
+        return other
+    return f"{other}: hourglass source --name {name} prints the settings to begin with"
+
+
+def source_section(name: str) -> dict[str, Any]:
+    """The settings section ``source``, without ``path``, that says what a known log's name says.
+
+    Raises:
+        UsageError: there is no such source, or no other settings read its files.
+    """
+    if name not in _SOURCES:
+        raise UsageError(_unknown(name))
+    if name in _GENERIC:
+        raise UsageError(f"source {name!r} has no settings of its own: yours say how it is read")
+    log = KNOWN_LOGS.get(name)
+    section = None if log is None else section_of(log)
+    if section is not None:
+        return section
+    reason = "nothing else reads such files"
+    if log is not None and log.options.get("typed_header"):
+        reason = "the names in its header have types (rating:float)"
+    raise UsageError(f"no settings say what source {name!r} does: {reason}")
+
+
+def _unknown(name: str) -> str:
+    return f"source.name = {name!r} is not a source: use one of {', '.join(SOURCE_NAMES)}"
 
 
 def _times_are_numbers(settings: SourceSettings) -> bool:

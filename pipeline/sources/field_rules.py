@@ -18,6 +18,7 @@ class FieldRules:
     how JSON writes a number that is one, does not count.  ``bad_values``: what an optional field
     costs that cannot be read.  ``time_formats``, ``timezone``: see
     :func:`pipeline.sources.times.time_reader`.  ``ignore``: which records are left out.
+    ``decimal``: what stands before the fraction of a number.
     """
 
     nothing: tuple[str, ...] = ()
@@ -26,6 +27,7 @@ class FieldRules:
     time_formats: tuple[str, ...] = ()
     timezone: str | None = None
     ignore: tuple[IgnoreRule, ...] = ()
+    decimal: Literal[".", ","] = "."
 
     @property
     def drops(self) -> bool:
@@ -52,6 +54,8 @@ class FieldRules:
             rules["time_formats"] = list(self.time_formats)
         if self.timezone is not None:
             rules["timezone"] = self.timezone
+        if self.decimal != ".":
+            rules["decimal"] = self.decimal
         if self.ignore:
             # A rule of another name leaves out the same records.
             rules["ignore"] = [
@@ -77,4 +81,5 @@ def field_rules_of(settings: SourceSettings) -> FieldRules:
         (formats,) if isinstance(formats, str) else formats,
         settings.timezone,
         settings.ignore,
+        settings.decimal,
     )

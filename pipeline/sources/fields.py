@@ -58,6 +58,11 @@ def read_number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def _read_comma_number(text: str) -> float | None:
+    """The same of a text whose fraction follows a comma; a point may mean anything there."""
+    return None if "." in text else read_number(text.replace(",", "."))
+
+
 def number_text(text: str) -> str:
     """A number of JSON as an identity: ``7.0`` and ``0.7e1`` are ``7``, ``1.50`` is ``1.5``.
 
@@ -176,6 +181,7 @@ def _plain_builder(
 ) -> Callable[[Sequence[Any], dict[str, str]], ParsedEvent | Refusal]:
     allowed = frozenset(event_types)
     trim, drops = rules.trim, rules.drops
+    number_of = read_number if rules.decimal == "." else _read_comma_number
 
     def build(  # noqa: PLR0911 - a return for each fault
         texts: Sequence[Any], context: dict[str, str]
@@ -201,7 +207,7 @@ def _plain_builder(
         number = None
         dropped: tuple[str, ...] = ()
         if value:
-            number = read_number(value)
+            number = number_of(value)
             if number is None and not value.isspace():
                 if not drops:
                     return BAD_VALUE

@@ -55,10 +55,11 @@ def time_reader(unit: TimeUnit, epoch: Hour, rules: FieldRules = NO_RULES) -> Re
     """A function from a time's text to microseconds since 1970, or the refusal.
 
     Numbers are counted in ``unit`` from ``epoch``, exactly: digits below the microsecond are cut
-    off, none above it are lost.  ISO 8601 times may have ``Z``, an offset, or neither.  With
-    ``time_formats`` times are read by the first of them that fits instead.  A time without an
-    offset is of ``timezone`` (None: UTC), as :func:`instant_us` says.  White space around a number
-    or a time in a format never counts, around one of ISO 8601 not with ``trim``.
+    off, none above it are lost.  A fraction follows ``decimal``.  ISO 8601 times may have ``Z``, an
+    offset, or neither.  With ``time_formats`` times are read by the first of them that fits
+    instead.  A time without an offset is of ``timezone`` (None: UTC), as :func:`instant_us` says.
+    White space around a number or a time in a format never counts, around one of ISO 8601 not with
+    ``trim``.
     """
     local = local_zone(rules)
     if rules.time_formats:
@@ -91,7 +92,9 @@ def time_reader(unit: TimeUnit, epoch: Hour, rules: FieldRules = NO_RULES) -> Re
         time_us += epoch_us
         return time_us if FIRST_US <= time_us < STOP_US else OUT_OF_RANGE
 
-    return read_numeric
+    if rules.decimal == ".":
+        return read_numeric
+    return lambda text: NOT_A_NUMBER if "." in text else read_numeric(text.replace(",", "."))
 
 
 def local_zone(rules: FieldRules) -> tzinfo:

@@ -73,6 +73,10 @@ SOURCES = {
     "nothing untrimmed": delimited(nothing=("NULL", "a'b"), trim=False),
     "zone": delimited(time_unit="iso8601", timezone="Europe/Berlin"),
     "ns": delimited(time_unit="ns"),
+    "decimal": delimited(delimiter=";", decimal=",", nothing=("-", "0")),
+    "decimal ms": delimited(delimiter="\t", quote=None, decimal=",", time_unit="ms", trim=False),
+    "decimal iso8601": delimited(delimiter=";", decimal=",", time_unit="iso8601"),
+    "decimal delimiter": delimited(decimal=",", bad_values="refuse"),
     "ignore": delimited(
         nothing=("null",),
         ignore=(
@@ -211,6 +215,7 @@ TIMES = [
     *(f"{NOW_S + s}" for s in (0, 60, 3600, 10_000, -10_000, -82_000, -10**9)),
     *("", " ", "0", "-5", "1e9", "+12", "0x10", "12.", ".5", "12a", "9" * 12, "9" * 20),
     *(f"{NOW_S}.5", f"{NOW_S}.1234567", f" {NOW_S}", f"{NOW_S}.", f"{NOW_S}.{'3' * 70}", "٣"),
+    *(f"{NOW_S},5", f"{NOW_S},1234567", f"{NOW_S}.5,5", f"{NOW_S},", f"{NOW_S}123,9", ",5", "0,0"),
     *(f"{NOW_S}000", f"{NOW_S}123.9", f"{NOW_S}000123", f"{NOW_S * 10**6}.7"),
     *("2016-03-14T13:00:00Z", "2016-03-14 13:00:00", "2016-03-14T13:00:00.123+02:00"),
     *("2016-03-14 13:00:00 UTC", "2016-02-30T00:00:00Z", "2016-03-14T24:00:00", "2016-03-14"),
@@ -237,7 +242,9 @@ IDS = [
     "0",
 ]
 NUMBERS = ["", " ", "1", "-0", "-0.0", "0.0", "9.95", "1e5", "nan", "inf", "1_0", " 7", "5.", ".5",
-           "1" * 16, "0.1", "123456789012345.123456789012345", "٣"]  # fmt: skip
+           "1" * 16, "0.1", "123456789012345.123456789012345", "٣",
+           "9,95", "1.234,5", "1,234,5", "1,5e3", ",5", "5,", "-0,0",
+           "12345,678901234567", " 7,5", "-"]  # fmt: skip
 KINDS = ["view", " view", "null", "buy", "", " ", "Ω"]
 TEXTS = [
     "",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
+from pipeline.ingest.arrivals import arrival_teller
 from pipeline.ingest.file_audit import FileAudit
 from pipeline.ingest.landing_zone import (
     Arrival,
@@ -26,10 +27,13 @@ from pipeline.ingest.landing_zone import (
 )
 from pipeline.ingest.own_files import not_logs
 from pipeline.settings.settings import Settings, load_settings
-from pipeline.sources.base import hour_of_folder
+from pipeline.settings.source import SourceSettings
+from pipeline.sources import source_for
 from pipeline.sources.lines import UnreadableFileError
 
 CLOCK = datetime(2016, 3, 14, 13, 20, tzinfo=UTC)
+BY_FORMAT = SourceSettings(name="delimited")
+by_folder = arrival_teller(BY_FORMAT, source_for(BY_FORMAT))
 H12, H13 = Hour.parse("2016-03-14T12"), Hour.parse("2016-03-14T13")
 
 
@@ -47,7 +51,7 @@ def names(files: list[RawFile]) -> list[str]:
 
 
 def find(root: Path, pattern: str = "**/*", hours: HourRange | None = None) -> list[RawFile]:
-    files, unreadable = find_raw_files(root, pattern, hour_of_folder, CLOCK)
+    files, unreadable = find_raw_files(root, pattern, by_folder, CLOCK)
     assert not unreadable
     return arrived_in(files, hours)
 
@@ -59,7 +63,7 @@ def test_what_the_settings_name_otherwise_is_no_log(tmp_path: Path) -> None:
     closed = root / "work" / "lake" / "out"
     closed.symlink_to("/")
     passed_over = [root / "work", root / "items.csv"]
-    files, unreadable = find_raw_files(root, "**/*", hour_of_folder, CLOCK, passed_over)
+    files, unreadable = find_raw_files(root, "**/*", by_folder, CLOCK, passed_over)
     assert names(files) == ["a.csv", "items.csv.old", "works/b.csv"]
     assert not unreadable
 
@@ -130,7 +134,7 @@ def test_a_name_that_no_table_can_hold_is_told_and_the_others_are_taken(tmp_path
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv")).write_bytes(b"x\n")
     except OSError:
         pytest.skip("this file system takes no such names")
-    files, unreadable = find_raw_files(tmp_path, "**/*", hour_of_folder, CLOCK)
+    files, unreadable = find_raw_files(tmp_path, "**/*", by_folder, CLOCK)
     assert names(files) == ["a.csv"]
     assert list(map(str, unreadable)) == [r"caf\xe9.csv: its name is not UTF-8: rename it"]
 
@@ -158,7 +162,7 @@ def test_links_are_followed_inside_and_refused_outside(tmp_path: Path) -> None:
     entry.symlink_to(root)
     for pattern in ("**/*", "**/*.csv"):
         for start in (root, entry):
-            files, unreadable = find_raw_files(start, pattern, hour_of_folder, CLOCK)
+            files, unreadable = find_raw_files(start, pattern, by_folder, CLOCK)
             assert names(files) == ["2016-03-14T12/a.csv", "b.csv", "c.csv"]
             assert files[0].path == real
             assert (files[0].arrival, files[0].arrival_is_named) == (H12, True)
@@ -175,7 +179,7 @@ def test_links_to_folders_that_lead_to_each_other_end(tmp_path: Path) -> None:
     put(tmp_path, "b/y.csv")
     (tmp_path / "a/to_b").symlink_to("../b")
     (tmp_path / "b/to_a").symlink_to("../a")
-    files, unreadable = find_raw_files(tmp_path, "**/*.csv", hour_of_folder, CLOCK)
+    files, unreadable = find_raw_files(tmp_path, "**/*.csv", by_folder, CLOCK)
     assert names(files) == ["a/x.csv", "b/y.csv"]
     assert len(unreadable) == 2
 
@@ -184,7 +188,7 @@ def test_a_linked_folder_of_an_hour_is_no_second_log(tmp_path: Path) -> None:
     put(tmp_path, "2016-03-14T12/a.csv")
     (tmp_path / "latest").symlink_to("2016-03-14T12")
     (tmp_path / "also").symlink_to("2016-03-14T12")
-    files, unreadable = find_raw_files(tmp_path, "**/*.csv", hour_of_folder, CLOCK)
+    files, unreadable = find_raw_files(tmp_path, "**/*.csv", by_folder, CLOCK)
     assert (names(files), unreadable) == (["2016-03-14T12/a.csv"], [])
 
 
@@ -195,7 +199,7 @@ def test_a_pattern_leads_nowhere_outside_either(tmp_path: Path, pattern: str) ->
     secret = put(tmp_path, "secret/secret.csv")
     (root / "2016-03-14T13").symlink_to(secret.parent)
     (root / "notes").symlink_to(secret.parent)
-    files, unreadable = find_raw_files(root, pattern, hour_of_folder, CLOCK)
+    files, unreadable = find_raw_files(root, pattern, by_folder, CLOCK)
     assert not any(file.path == secret for file in files)
     assert unreadable
     # What the pattern does not reach is nobody's business.
@@ -330,14 +334,14 @@ def test_what_cannot_be_looked_at_does_not_hold_up_the_rest(
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    files, unreadable = find_raw_files(tmp_path, "**/*.csv", hour_of_folder, CLOCK)
+    files, unreadable = find_raw_files(tmp_path, "**/*.csv", by_folder, CLOCK)
     assert names(files) == ["a.csv"]
     assert list(map(str, unreadable)) == [
         "2016-03-14T12: Permission denied",
         "gone.csv: No such file or directory",
     ]
     # A pattern of the folder itself has nothing to do with others.
-    _, unreadable = find_raw_files(tmp_path, "*.csv", hour_of_folder, CLOCK)
+    _, unreadable = find_raw_files(tmp_path, "*.csv", by_folder, CLOCK)
     assert [file.source_file for file in unreadable] == ["gone.csv"]
 
 
@@ -365,7 +369,7 @@ def logs_of(root: Path, work: str, source: str) -> list[str]:
     put(root, "hourglass.yaml", f"work: {root / work}\nsource: {source}\n".encode())
     settings = load_settings(root / "hourglass.yaml")
     path = settings.source.path
-    files, unreadable = find_raw_files(path, "**/*", hour_of_folder, CLOCK, not_logs(settings))
+    files, unreadable = find_raw_files(path, "**/*", by_folder, CLOCK, not_logs(settings))
     assert not unreadable
     return names(files)
 

@@ -9,7 +9,7 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest import ingest
 from pipeline.ingest.metadata.item_user_tables import LoadedMetadata, load_metadata
-from pipeline.ingest.summary import and_ignored
+from pipeline.ingest.summary import and_ignored, and_no_arrival
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import PEOPLE
@@ -55,7 +55,7 @@ def ingest_step(ctx: CommandContext) -> StepResult[ingest.IngestSummary]:
     line = (
         f"{counted(done.records, 'record')} = {done.accepted:,} accepted + "
         f"{counted(done.duplicates, 'duplicate')} + {done.quarantined:,} quarantined"
-        f"{and_ignored(done)}"
+        f"{and_ignored(done)}{and_no_arrival(done.no_arrival)}"
         if done.files
         else f"nothing new in {counted(done.known_files, 'file')}"
     )

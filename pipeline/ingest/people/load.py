@@ -123,9 +123,7 @@ def _files(path: Path, landing: Path) -> list[FileToRead]:
     # Their arrival plays no role here.
     arrival = Hour(0)
     try:
-        raw_files, unreadable = find_raw_files(
-            real, _FOLDER_PATTERN, lambda _: arrival, arrival.start
-        )
+        raw_files, unreadable = find_raw_files(real, _FOLDER_PATTERN, lambda _: None, arrival.start)
     except UsageError as error:
         raise HourglassError(
             f"{path}: there is no file in it, or it cannot be read: see source.people_path"

@@ -59,6 +59,7 @@ def event_maker(
     nothing = pa.array(sorted({"", *rules.nothing}), pa.string())
     is_utc = rules.timezone in (None, "UTC", "Etc/UTC")
     no_times_us = [int(text) for text in rules.nothing if _WHOLE.fullmatch(text)]
+    numeric = ["value"] if unit == "iso8601" else ["value", "event_time"]
     tests_by_rule = [tests_of(rule, rules, default_event_type) for rule in rules.ignore]
 
     def make(texts: TextColumns) -> EventColumns:
@@ -76,6 +77,10 @@ def event_maker(
                 for name, column in fields.items()
             }
             context = {name: _without(column, nothing) for name, column in context.items()}
+        for name in numeric if rules.decimal != "." else ():
+            if name in fields:
+                fields[name], is_pointless = _with_point(fields[name])
+                is_sure &= is_pointless
         is_sure &= _names_somebody(fields["user_id"]) & _names_somebody(fields["item_id"])
         time_us, is_time = event_times(fields["event_time"], unit, epoch, is_utc)
         is_sure &= is_time
@@ -124,6 +129,11 @@ def _is_ignored(
 def _without(texts: pa.Array, nothing: pa.Array) -> pa.Array:
     """The texts, "" in the place of those that mean nothing."""
     return pc.if_else(pc.is_in(texts, value_set=nothing), "", texts)
+
+
+def _with_point(texts: pa.Array) -> tuple[pa.Array, Bools]:
+    """Numbers whose fractions follow a comma as those with a point; and which have had none."""
+    return pc.replace_substring(texts, ",", "."), ~_bools(pc.match_substring(texts, "."))
 
 
 def is_trimmed(texts: pa.Array) -> Bools:

@@ -305,3 +305,72 @@ def test_a_rule_of_another_name_is_the_same_reading() -> None:
         return reading_digest(loaded, source_for(loaded.source))
 
     assert digest("a") == digest("b")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12,5", 12.5),
+        ("12", 12.0),
+        ("-0,5", -0.5),
+        (" 7,25 ", 7.25),
+        ("1,5e3", 1500.0),
+        (",5", 0.5),
+        # A point may part thousands or be a fraction's: nobody can know.
+        ("12.5", None),
+        ("1.234", None),
+        ("1.234,5", None),
+        ("1,234,5", None),
+        (",", None),
+    ],
+)
+def test_a_decimal_comma(text: str, value: float | None) -> None:
+    event = of_csv(f"7;u;i;;{text};;;", decimal=",")
+    assert event.value == value
+    assert event.dropped == (() if value is not None else (BAD_VALUE,))
+    if value is None:
+        refused = of_csv(f"7;u;i;;{text};;;", decimal=",", bad_values="refuse")
+        assert refused == Refusal(BAD_VALUE)
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "time_us"),
+    [
+        ("s", "1457960400,25", 1_457_960_400_250_000),
+        ("ms", "7,5", 7500),
+        ("d", "0,5", 43_200_000_000),
+        ("s", "1457960400.25", None),
+        ("s", "1,5,0", None),
+        ("iso8601", "2016-03-14T13:00:00.25", 1_457_960_400_250_000),
+    ],
+)
+def test_times_that_are_numbers_have_it_too(unit: str, text: str, time_us: int | None) -> None:
+    event = of_csv(f"{text};u;i;;;;;", decimal=",", time_unit=unit)
+    assert event == Refusal("event_time is not a number") or event.event_time_us == time_us
+    assert isinstance(event, Refusal) == (time_us is None)
+
+
+def test_a_decimal_comma_needs_another_delimiter_or_quotes() -> None:
+    complaint = "decimal ',' is delimiter too, and without quote nothing tells them apart"
+    with pytest.raises(UsageError, match=complaint):
+        load_settings(None, {"source": {"name": "delimited", "decimal": ",", "quote": None}})
+    settings = SourceSettings(
+        name="delimited", decimal=",", columns=ColumnSettings(value="price", event_time="ts")
+    )
+    event: Any = source_for(settings).parser("ts,user_id,item_id,price", "f")('"7,5",u,i,"9,95"')
+    assert (event.event_time_us, event.value) == (7_500_000, 9.95)
+
+
+@pytest.mark.parametrize("name", ["json_lines", "parquet", "access_log", "movielens"])
+def test_only_delimited_logs_have_a_decimal(name: str) -> None:
+    with pytest.raises(UsageError, match=r"source\.decimal is set, but source"):
+        source_for(SourceSettings(name=name, decimal=","))
+
+
+def test_a_decimal_point_leaves_all_digests_as_they_were() -> None:
+    def digests(**rules: Any) -> tuple[str, str]:
+        settings = Settings(source=SourceSettings(name="delimited", delimiter=";", **rules))
+        return settings.digest("source"), reading_digest(settings, source_for(settings.source))
+
+    assert digests(decimal=".") == digests()
+    assert not set(digests(decimal=",")) & set(digests())
