@@ -32,14 +32,14 @@ from pipeline.ingest.file_audit import (
     commit_audits,
     reconcile_all,
 )
-from pipeline.ingest.landing_zone import Arrival, Unreadable, grown
-from pipeline.ingest.late_events import accept_late_files, accepted_late_ranges
-from pipeline.ingest.new_files import (
+from pipeline.ingest.landing.new_files import (
     NewFiles,
     check_headers,
     files_with_duplicates,
     find_new_files,
 )
+from pipeline.ingest.landing.zone import Arrival, Unreadable, grown
+from pipeline.ingest.late_events import accept_late_files, accepted_late_ranges
 from pipeline.ingest.quarantine import stage_quarantine
 from pipeline.ingest.read_raw import ParsedBatch, read_raw_files
 from pipeline.ingest.reading_rules import FORMAT_PROPERTY, numbers_equal_records

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, US_PER_S, HourRange
-from pipeline.ingest.landing_zone import RawFile, lines_of
+from pipeline.ingest.landing.zone import RawFile, lines_of
 from pipeline.ingest.parse import TOO_LATE
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import LATE_RANGES, QUARANTINE

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipeline.engine.engine import Engine, Frame
 from pipeline.hours import US_PER_S, Hour, HourRange, parse_duration_h
 from pipeline.ingest.columns.batches import FilesParser
-from pipeline.ingest.landing_zone import Arrival, RawFile, Unreadable
+from pipeline.ingest.landing.zone import Arrival, RawFile, Unreadable
 from pipeline.ingest.late_events import RangesUs, range_us
 from pipeline.ingest.parse import FILES, PARSED
 from pipeline.ingest.reading_rules import numbers_equal_records

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from pipeline.hours import HOUR_S, Hour, HourRange, contiguous
 from pipeline.ingest.ingest import IngestSummary, ingest
-from pipeline.ingest.new_files import find_new_files
+from pipeline.ingest.landing.new_files import find_new_files
 from pipeline.lake.lake import Lake
 from pipeline.lake.stale_hours import (
     FilledState,

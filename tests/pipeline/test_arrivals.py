@@ -13,8 +13,8 @@ from landing_place import CLOCK, Place
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest.arrivals import arrival_teller
 from pipeline.ingest.ingest import IngestSummary
+from pipeline.ingest.landing.arrivals import arrival_teller
 from pipeline.ingest.parse import TOO_LATE
 from pipeline.ingest.summary import and_no_arrival, arrival_lines
 from pipeline.lake.tables import QUARANTINE, SOURCE_FILES

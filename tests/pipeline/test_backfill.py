@@ -18,7 +18,7 @@ from pipeline.cli import _sessionize_sentence
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.ingest import IngestSummary
-from pipeline.ingest.new_files import NewFiles
+from pipeline.ingest.landing.new_files import NewFiles
 from pipeline.lake import stale_hours as staleness
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.tables import EVENTS, SESSIONS

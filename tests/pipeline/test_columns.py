@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pipeline.hours import Hour
 from pipeline.ingest.columns.batches import file_batches
 from pipeline.ingest.columns.content_keys import content_keys
-from pipeline.ingest.landing_zone import Arrival, find_raw_files
+from pipeline.ingest.landing.zone import Arrival, find_raw_files
 from pipeline.ingest.parse import PARSED, Bounds, batch_of, content_key, file_rows
 from pipeline.ingest.spans.close import closing_of
 from pipeline.ingest.spans.plan import cut_files

@@ -20,7 +20,7 @@ from pipeline.engine.in_process import InProcessEngine
 from pipeline.errors import HourglassError
 from pipeline.ingest import ingest as ingest_module
 from pipeline.ingest import read_raw
-from pipeline.ingest.landing_zone import RawFile
+from pipeline.ingest.landing.zone import RawFile
 from pipeline.lake.lake import Lake
 from pipeline.lake.location import local_path
 from pipeline.lake.tables import EVENTS, QUARANTINE, SOURCE_FILES

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest.arrivals import arrival_teller
 from pipeline.ingest.file_audit import FileAudit
-from pipeline.ingest.landing_zone import (
+from pipeline.ingest.landing.arrivals import arrival_teller
+from pipeline.ingest.landing.own_files import not_logs
+from pipeline.ingest.landing.zone import (
     Arrival,
     RawFile,
     Unreadable,
@@ -25,7 +26,6 @@ from pipeline.ingest.landing_zone import (
     lines_of,
     not_yet_ingested,
 )
-from pipeline.ingest.own_files import not_logs
 from pipeline.settings.settings import Settings, load_settings
 from pipeline.settings.source import SourceSettings
 from pipeline.sources import source_for

@@ -20,7 +20,7 @@ import pyarrow as pa
 from pipeline.contained_files import open_inside, resolve_in_landing
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
-from pipeline.ingest.landing_zone import find_raw_files
+from pipeline.ingest.landing.zone import find_raw_files
 from pipeline.ingest.metadata.loaded_table import (
     DIGEST,
     FAULTS,

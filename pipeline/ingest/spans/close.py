@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.contained_files import open_inside
-from pipeline.ingest.landing_zone import Arrival, Unreadable
+from pipeline.ingest.landing.zone import Arrival, Unreadable
 from pipeline.ingest.spans.plan import CutFile, FileState
 from pipeline.ingest.tally import Tally
 from pipeline.sources.lines import CHANGED, NOT_BY_SPANS

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pipeline.contained_files import open_inside
-from pipeline.ingest.landing_zone import Arrival, RawFile, modified_at
+from pipeline.ingest.landing.zone import Arrival, RawFile, modified_at
 from pipeline.settings.tables import IngestSettings
 from pipeline.sources.base import HeaderError, Source, UnreadableHeaderError
 from pipeline.sources.compression import ENDINGS, is_packed

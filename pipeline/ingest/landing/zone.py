@@ -15,9 +15,9 @@ from typing import NamedTuple
 from pipeline.contained_files import LEAVES, open_inside, resolve_inside
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.ingest.arrivals import TellArrival
 from pipeline.ingest.file_audit import FileAudit, versions_of
-from pipeline.ingest.own_files import lies_in
+from pipeline.ingest.landing.arrivals import TellArrival
+from pipeline.ingest.landing.own_files import lies_in
 from pipeline.settings.settings import Settings
 from pipeline.sources.fields import is_storable
 from pipeline.sources.lines import Line, read_lines

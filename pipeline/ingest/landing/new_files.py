@@ -7,9 +7,10 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from pipeline.hours import HourRange
-from pipeline.ingest.arrivals import arrival_teller
 from pipeline.ingest.file_audit import FileAudit, Versions, read_audits, versions_of
-from pipeline.ingest.landing_zone import (
+from pipeline.ingest.landing.arrivals import arrival_teller
+from pipeline.ingest.landing.own_files import not_logs
+from pipeline.ingest.landing.zone import (
     Arrival,
     RawFile,
     Unreadable,
@@ -21,7 +22,6 @@ from pipeline.ingest.landing_zone import (
     not_yet_ingested,
 )
 from pipeline.ingest.late_events import files_too_late
-from pipeline.ingest.own_files import not_logs
 from pipeline.ingest.reading_rules import FORMAT_PROPERTY, reading_digest, with_readers
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS

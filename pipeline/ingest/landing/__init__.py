@@ -1,0 +1,1 @@
+"""Which raw files there are, when they arrived, and which of them are to be taken in."""
