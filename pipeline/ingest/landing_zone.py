@@ -17,6 +17,7 @@ from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.file_audit import FileAudit, versions_of
 from pipeline.settings.settings import Settings
+from pipeline.sources import Source
 from pipeline.sources.fields import is_storable
 from pipeline.sources.lines import Line, read_lines
 
@@ -343,8 +344,8 @@ def grown(arrivals: Iterable[Arrival], versions: Mapping[str, list[FileAudit]]) 
     ]
 
 
-def lines_of(file: RawFile, settings: Settings) -> Iterator[Line]:
-    """The lines of a raw file, as the settings say that they are to be read.
+def lines_of(file: RawFile, settings: Settings, source: Source) -> Iterator[Line]:
+    """The lines of a raw file, or its records, as the settings say that they are to be read.
 
     Raises:
         UnreadableFileError: the file cannot be opened or read.
@@ -356,4 +357,5 @@ def lines_of(file: RawFile, settings: Settings) -> Iterator[Line]:
         rules.max_record_chars,
         rules.max_expansion,
         file.root,
+        quotes=source.record_quotes,
     )
