@@ -25,6 +25,8 @@ from pipeline.ingest.landing_zone import (
     not_yet_ingested,
 )
 from pipeline.settings.settings import Settings
+from pipeline.settings.source import SourceSettings
+from pipeline.sources import source_for
 from pipeline.sources.base import hour_of_folder
 from pipeline.sources.lines import UnreadableFileError
 
@@ -206,7 +208,7 @@ def test_a_link_that_takes_a_files_place_after_the_look_is_not_followed(
     with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
         file.sha256()
     with pytest.raises(UnreadableFileError):
-        list(lines_of(file, Settings()))
+        list(lines_of(file, Settings(), source_for(SourceSettings())))
 
 
 def test_a_pipe_in_a_files_place_holds_nobody_up(tmp_path: Path) -> None:
