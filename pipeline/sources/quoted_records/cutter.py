@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
@@ -155,38 +156,40 @@ class _Certain:
     """
 
     def __init__(self, cutter: RecordCutter, content: bytes, newlines: Ints) -> None:
-        buffer = np.frombuffer(content, np.uint8)
-        quote, delimiter = cutter.quote[0], cutter.delimiter[0]
-        quotes = np.flatnonzero(buffer == quote)  # (q,)
-        before = buffer[np.maximum(quotes - 1, 0)]
-        after = buffer[quotes + 1]
-        begins = (before == delimiter) | (before == _NEWLINE) | (before == quote) | (quotes == 0)
-        stops = (after == delimiter) | (after == _NEWLINE) | (after == quote) | (after == _RETURN)
-        self._newlines = newlines
-        self._quotes_before = np.searchsorted(quotes, newlines)  # (L,)
-        is_even = np.arange(len(quotes)) % 2 == 0
-        is_odd_line = self._quotes_before % 2 == 1
-        # By whether the quotes before a record are even or odd.
-        self._of_parity = [
-            self._run(cutter.most_chars, quotes, np.where(is_even, begins, stops), ~is_odd_line),
-            self._run(cutter.most_chars, quotes, np.where(is_even, stops, begins), is_odd_line),
-        ]
+        self._buffer, self._newlines = np.frombuffer(content, np.uint8), newlines
+        self._quote, self._delimiter = cutter.quote[0], cutter.delimiter[0]
+        self._most_chars = cutter.most_chars
+        self._quotes = np.flatnonzero(self._buffer == self._quote)  # (q,)
+        self._quotes_before = np.searchsorted(self._quotes, newlines)  # (L,)
+        self._runs: dict[int, tuple[Ints, Ints, Ints]] = {}
 
-    def _run(
-        self, most_chars: int, quotes: Ints, is_good: Bools, is_end: Bools
-    ) -> tuple[Ints, Ints, Ints]:
-        """Lines that end records, those of them whose record may be too long, and odd quotes."""
-        ends = np.flatnonzero(is_end)  # (e,)
-        lines = np.diff(ends, prepend=-1)
-        sizes = np.diff(self._newlines[ends], prepend=-1) - 1
-        too_long = np.flatnonzero((lines > 1) & (sizes > most_chars))
-        return ends, too_long, quotes[~is_good]
+    def _run(self, parity: int) -> tuple[Ints, Ints, Ints]:
+        """Lines that end records, those of them whose record may be too long, and odd quotes.
+
+        They are so where the quotes before a record are even (0) or odd (1).
+        """
+        if parity not in self._runs:
+            ends = np.flatnonzero(self._quotes_before % 2 == parity)  # (e,)
+            lines = np.diff(ends, prepend=-1)
+            sizes = np.diff(self._newlines[ends], prepend=-1) - 1
+            too_long = np.flatnonzero((lines > 1) & (sizes > self._most_chars))
+            self._runs[parity] = (ends, too_long, self._odd_quotes(parity))
+        return self._runs[parity]
+
+    def _odd_quotes(self, parity: int) -> Ints:
+        first, second = self._quotes[parity::2], self._quotes[1 - parity :: 2]
+        before = self._buffer[np.maximum(first - 1, 0)]
+        after = self._buffer[second + 1]
+        both = (self._delimiter, _NEWLINE, self._quote)
+        begins = (first == 0) | _any_of(before, both)
+        stops = _any_of(after, (*both, _RETURN))
+        return np.sort(np.concatenate([first[~begins], second[~stops]]))
 
     def ends(self, line: int) -> Ints:
         """Lines that certainly end the next records, (r,), of which the first begins on a line."""
         parity = int(self._quotes_before[line - 1]) % 2 if line else 0
         start = int(self._newlines[line - 1]) + 1 if line else 0
-        ends, too_long, odd = self._of_parity[parity]
+        ends, too_long, odd = self._run(parity)
         first = int(np.searchsorted(ends, line))
         stop = len(ends)
         nth_odd = int(np.searchsorted(odd, start))
@@ -197,3 +200,10 @@ class _Certain:
         if nth_long < len(too_long):
             stop = min(stop, int(too_long[nth_long]))
         return ends[first:stop]
+
+
+def _any_of(buffer: np.ndarray, wanted: Iterable[int]) -> Bools:
+    is_any: Bools = np.zeros(len(buffer), bool)
+    for byte in wanted:
+        is_any |= buffer == byte
+    return is_any
