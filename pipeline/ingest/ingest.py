@@ -51,6 +51,7 @@ from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, REPEATED_KEYS
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source, source_for
+from pipeline.sources.delimited import GENERIC, OPEN_QUOTE
 from pipeline.spark.compute import Compute
 from pipeline.version import code_version
 
@@ -74,6 +75,8 @@ class IngestSummary:
     any others.
     ``repeats`` counts the accepted records that say the same as an earlier one of their file, and
     ``equal_records`` is the rule for such; None where the log gives its events keys.
+    ``open_quotes`` counts the records refused for a quote of a log whose records are single lines,
+    while ``source.quoted_newlines`` might make one of several of them.
     ``no_event_yet``: records were read, but none of these or of any run before is an event.
     ``no_arrival`` names files whose paths do not tell their arrival, though ``source.arrival`` says
     how.
@@ -99,6 +102,7 @@ class IngestSummary:
     dropped: Reasons = field(default_factory=dict)
     repeats: int = 0
     equal_records: str | None = None
+    open_quotes: int = 0
     no_event_yet: bool = False
     no_arrival: tuple[str, ...] = ()
 
@@ -292,6 +296,7 @@ def _commit(
         dropped=dropped,
         repeats=sum(row.repeats or 0 for row in counted),
         equal_records=None if has_keys else settings.ingest.equal_records,
+        open_quotes=_open_quotes(source, refusals),
         no_event_yet=not rows + change,
         **totals,
     )
@@ -301,6 +306,11 @@ def _refusals(engine: Engine, batch: ParsedBatch, counted: Iterable[Any]) -> Ref
     empty = {row.source_file for row in counted if row.records and not row.events}
     refused = batch.rows.where_in("kind", ["refused"])
     return count_refusals(engine, refused.select("source_file", "reason", "event_type"), empty)
+
+
+def _open_quotes(source: Source, refusals: Refusals | None) -> int:
+    is_settled = source.name != GENERIC or source.record_quotes is not None
+    return 0 if refusals is None or is_settled else refusals.reasons.get(OPEN_QUOTE.reason, 0)
 
 
 def _made_by(settings: Settings) -> dict[str, str]:

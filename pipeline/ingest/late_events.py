@@ -97,7 +97,7 @@ def _parser_of(
         if source.has_header:
             if file is None:
                 return None
-            header = next(lines_of(file, settings))
+            header = next(lines_of(file, settings, source))
         return source.parser(header.text if header else None, name)
     except (UnreadableFileError, StopIteration, HourglassError):
         # Taken in again, it will be said what is wrong with it.

@@ -104,7 +104,8 @@ def file_rows(
                 records = _of_table(table)
                 yield from _rows_of_records(records, source_file, arrival, bounds, rules)
             return
-        lines = read_lines(path, encoding, rules.max_record_chars, rules.max_expansion, root)
+        limits = (rules.max_record_chars, rules.max_expansion)
+        lines = read_lines(path, encoding, *limits, root, quotes=source.record_quotes)
         records = _of_text(lines, source, source_file)
         yield from _rows_of_records(records, source_file, arrival, bounds, rules)
     except UnreadableFileError as error:

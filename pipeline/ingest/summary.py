@@ -96,6 +96,11 @@ def refused_lines(done: IngestSummary) -> str:
         named = [f"{_shown(name)} {records:,}" for name, records in types.items()]
         more = " and others" if len(named) > _MOST_NAMED else ""
         lines.append(f"unknown event types: {', '.join(named[:_MOST_NAMED])}{more}")
+    if done.open_quotes:
+        lines.append(
+            "of a quote that is not closed: where fields within quotes hold line ends, set "
+            "source.quoted_newlines to true"
+        )
     files = done.refusals.by_file
     lines += [
         f"no record of {name} became an event: {_reasons(files[name])}{_remedy(files[name])}"

@@ -109,6 +109,13 @@ class SourceSettings(Section):
     )
     header: bool = Field(True, description="whether the first line names the columns")
     quote: str | None = Field('"', description="around fields that hold a delimiter; null: none")
+    quoted_newlines: bool = Field(
+        False,
+        description="of delimited: whether a field within quotes may hold line ends, so that a "
+        "record is of several lines; false: each line is a record, and such a field is refused in "
+        "pieces",
+        json_schema_extra=as_before(False),
+    )
     field_names: tuple[str, ...] = Field((), description="names of a log without a header")
     decimal: Literal[".", ","] = Field(
         ".",

@@ -46,6 +46,7 @@ def _delimited(settings: SourceSettings, pattern: str) -> Source:
         default_event_type=settings.default_event_type,
         event_types=settings.event_types,
         field_rules=field_rules_of(settings),
+        quoted_newlines=settings.quoted_newlines,
     )
 
 
@@ -78,13 +79,14 @@ _DESCRIPTION = (
     "field_names",
     "header",
     "quote",
+    "quoted_newlines",
     "time_format",
     "time_unit",
     "timezone",
 )
 _DELIMITED_HAS_NONE = ("explode",)
-_JSON_HAS_NONE = ("decimal", "delimiter", "field_names", "header", "quote")
-_TABLES_HAVE_NONE = ("decimal", "delimiter", "encoding", "field_names", "header", "quote")
+_JSON_HAS_NONE = ("decimal", "delimiter", "field_names", "header", "quote", "quoted_newlines")
+_TABLES_HAVE_NONE = (*_JSON_HAS_NONE, "encoding")
 # They describe nothing themselves: their settings do.
 _GENERIC = frozenset({GENERIC, "json_lines", *FORMATS})
 

@@ -29,6 +29,7 @@ from pipeline.sources.delimited import DelimitedSource
 from pipeline.sources.field_rules import NO_RULES, FieldRules, field_rules_of
 from pipeline.sources.fields import event_builder
 from pipeline.sources.ignoring import ignorer
+from pipeline.sources.quoted_records.quotes import Quotes
 from pipeline.sources.times import UNIX_EPOCH, instant_us, local_zone
 
 NAME = "access_log"
@@ -117,6 +118,7 @@ class CommonLogSource:
     has_keys: bool = False
     field_rules: FieldRules = NO_RULES
     lines_stand_alone: ClassVar[bool] = True
+    record_quotes: ClassVar[Quotes | None] = None
 
     def parser(self, header_line: str | None, file_name: str) -> Parser:  # noqa: ARG002 - no header
         """See :meth:`pipeline.sources.base.Source.parser`."""

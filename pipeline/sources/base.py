@@ -13,6 +13,7 @@ from pipeline.hours import Hour
 from pipeline.settings.section import Section
 from pipeline.sources.columns.types import ReadColumns
 from pipeline.sources.field_rules import FieldRules
+from pipeline.sources.quoted_records.quotes import Quotes
 
 _HOUR_FOLDER = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 # What Hive calls a folder whose column is null.
@@ -134,6 +135,10 @@ class Source(Protocol):
         Where it is not, a parser is given all lines of a file in their order, those that cannot be
         read too, and no file may be cut.
         """
+
+    @property
+    def record_quotes(self) -> Quotes | None:
+        """Within what a record may have line ends; None where it is one physical line."""
 
     def parser(self, header_line: str | None, file_name: str) -> Parser:
         """A function that reads the lines of one file and never raises on one.

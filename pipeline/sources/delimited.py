@@ -1,4 +1,4 @@
-"""Logs of delimited values (CSV, TSV), a record a line, with a header or with given names."""
+"""Logs of delimited values (CSV, TSV), a record mostly a line, with a header or given names."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ from pipeline.sources.fields import (
     time_reader,
 )
 from pipeline.sources.ignoring import ignorer
+from pipeline.sources.quoted_records.quotes import Quotes
 
 #: Name of the format whose columns the settings name.
 GENERIC = "delimited"
@@ -73,7 +74,8 @@ class DelimitedSource:
     """A delimited format: how lines are split, and which column feeds which field.
 
     ``field_names`` names the columns of a format without a header.  ``typed_header`` drops what
-    follows a colon in a header's names (``rating:float``).
+    follows a colon in a header's names (``rating:float``).  ``quoted_newlines``: a field within
+    quotes may hold line ends.
     """
 
     name: str
@@ -89,6 +91,7 @@ class DelimitedSource:
     default_event_type: str = "view"
     event_types: tuple[str, ...] = ()
     field_rules: FieldRules = NO_RULES
+    quoted_newlines: bool = False
     lines_stand_alone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -110,6 +113,15 @@ class DelimitedSource:
             raise UsageError(
                 f"source {self.name!r} has no header: name its columns in source.field_names"
             )
+        if self.quoted_newlines:
+            _check_quotes(self.delimiter, self.quote)
+
+    @property
+    def record_quotes(self) -> Quotes | None:
+        """See :class:`pipeline.sources.base.Source`."""
+        if not self.quoted_newlines or self.quote is None:
+            return None
+        return Quotes(self.delimiter, self.quote)
 
     @property
     def has_keys(self) -> bool:
@@ -295,6 +307,24 @@ class DelimitedSource:
             return build(pick(fields), context)
 
         return parse
+
+
+def _check_quotes(delimiter: str, quote: str | None) -> None:
+    """Whether quotes can tell which line ends are within a field.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    if quote is None:
+        raise UsageError(
+            "source.quoted_newlines is of line ends within quotes, and source.quote is null: "
+            "remove one of them"
+        )
+    if len(quote) != 1 or quote == delimiter or {quote, delimiter} & set("\r\n"):
+        raise UsageError(
+            f"source.quoted_newlines needs a source.quote ({quote!r}) of one character, another "
+            f"one than source.delimiter ({delimiter!r}), and neither may end lines"
+        )
 
 
 def _only_in_folders(file_name: str, names: Sequence[str]) -> dict[str, str]:

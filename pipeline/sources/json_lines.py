@@ -53,6 +53,7 @@ from pipeline.sources.json_records.readers import (
     json_decoder,
 )
 from pipeline.sources.paths import ELEMENT, below_list, nth_name, with_nth
+from pipeline.sources.quoted_records.quotes import Quotes
 
 NOT_JSON = Refusal("not valid JSON")
 NOT_AN_OBJECT = Refusal("not a JSON object")
@@ -87,6 +88,7 @@ class JsonLinesSource:
     field_rules: FieldRules = NO_RULES
     explode: str | None = None
     lines_stand_alone: ClassVar[bool] = True
+    record_quotes: ClassVar[Quotes | None] = None
 
     @property
     def has_keys(self) -> bool:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
+import numpy as np
+
+from pipeline.array_types import Ints
 from pipeline.contained_files import open_inside
 from pipeline.errors import HourglassError, UsageError
 from pipeline.sources.compression import CHUNK_BYTES, Chunks, Damage, unpacked
 from pipeline.sources.file_kinds import HEAD_BYTES, kind_of_file
+from pipeline.sources.quoted_records.cutter import RecordCutter
+from pipeline.sources.quoted_records.quotes import Quotes
 
 _UTF8_BOM = b"\xef\xbb\xbf"
 _MOST_BYTES_PER_CHAR = 4
@@ -19,6 +25,7 @@ _MOST_BYTES_PER_CHAR = 4
 CHANGED = "changed while it was read: run the command again when it is complete"
 #: In the place of a reason: what the spans of a file say does not tell what all of it says.
 NOT_BY_SPANS = "damaged in one of its spans"
+_NEWLINE = ord("\n")
 _NOT_EMPTY = re.compile(rb"[^\n]+")
 
 
@@ -39,10 +46,11 @@ class WrongKindError(UnreadableFileError):
 
 
 class Line(NamedTuple):
-    """One physical line.
+    """One physical line, or several where a record has line ends within quotes.
 
-    ``number`` counts from 1 and counts blank lines too.  ``reason`` is None on a line that can
-    be read; on one that cannot, ``text`` is what there is of it, odd bytes written as ``\\xff``.
+    ``number``, of the first of them, counts from 1 and counts blank lines too.  ``reason`` is None
+    on a line that can be read; on one that cannot, ``text`` is what there is of it, odd bytes
+    written as ``\\xff``.
     """
 
     number: int
@@ -51,10 +59,14 @@ class Line(NamedTuple):
 
 
 class Block(NamedTuple):
-    r"""Whole lines, each of which ends in ``\n`` alone; ``number`` is that of the first."""
+    r"""Whole lines, each of which ends in ``\n`` alone; ``number`` is that of the first.
+
+    ``ends`` (r,) are those that end a record, counted from 0; None: each of them does.
+    """
 
     number: int
     content: bytes
+    ends: Ints | None = None
 
 
 _DAMAGE = re.compile(r" after (line|row) [0-9]+$")
@@ -90,6 +102,7 @@ def read_lines(
     max_expansion: int | None = None,
     root: Path | None = None,
     span: Span | None = None,
+    quotes: Quotes | None = None,
 ) -> Iterator[Line]:
     r"""Every line of a file that is not blank, in order, in bounded memory.
 
@@ -102,6 +115,9 @@ def read_lines(
     (16 MiB are always read).
     With ``root`` the file must lie below it, both resolved, and no link on the way is followed.
     With ``span`` only its lines are read, of a file that is known to be plain text.
+    With ``quotes`` a line is a record, which may have line ends within them; see
+    :class:`pipeline.sources.quoted_records.cutter.RecordCutter` for where it ends.  All of them are
+    ``\n`` in its text.  Where a stream is damaged within quotes, so is the record.
 
     Raises:
         UnreadableFileError: the file cannot be opened or read, is no text but of another kind, or
@@ -109,7 +125,9 @@ def read_lines(
         UsageError: the encoding is unknown, or does not write a newline as one byte.
     """
     name = line_encoding(encoding)
-    for block in read_blocks(path, name, max_record_chars, max_expansion, root, CHUNK_BYTES, span):
+    limits = (max_record_chars, max_expansion)
+    cutter = None if quotes is None else RecordCutter(quotes, name, max_record_chars, at_once=False)
+    for block in read_blocks(path, name, *limits, root, CHUNK_BYTES, span, cutter):
         if isinstance(block, Line):
             yield block
         else:
@@ -124,11 +142,13 @@ def read_blocks(
     root: Path | None,
     block_bytes: int,
     span: Span | None = None,
+    cutter: RecordCutter | None = None,
 ) -> Iterator[Block | Line]:
     """The same lines (see :func:`read_lines`), blank ones too, many at a time.
 
     A block has at least ``block_bytes``, but for the last one, and no more than a line beyond
-    that.  Only the line that closes a damaged stream comes as a line, with its reason.
+    that, or than a record as ``cutter`` cuts them.  Only the line that closes a damaged stream
+    comes as a line, with its reason.
 
     Raises:
         UnreadableFileError: the file cannot be opened or read, or ends before the span does.
@@ -142,7 +162,8 @@ def read_blocks(
             else:
                 chunks = _of_span(raw, span, path)
             number, first = (0, True) if span is None else (span.lines_before, span.start == 0)
-            yield from _blocks(chunks, name, max_record_chars, block_bytes, number, first)
+            blocks = _blocks(chunks, name, max_record_chars, block_bytes, number, first)
+            yield from blocks if cutter is None else _of_records(blocks, cutter)
     except OSError as error:
         raise UnreadableFileError(path, error.strerror or str(error)) from error
 
@@ -243,6 +264,38 @@ def _blocks(
         yield _block(number, whole + newline + rest[:most_bytes] + b"\n", encoding, first)
 
 
+def _of_records(blocks: Iterator[Block | Line], cutter: RecordCutter) -> Iterator[Block | Line]:
+    """Blocks of whole records, of blocks of whole lines."""
+    number = wanted_bytes = 0
+    # Of no record yet that is known to be whole.
+    waiting: list[bytes] = []
+    for block in chain(blocks, [None]):
+        if isinstance(block, Block):
+            number = number if waiting else block.number
+            waiting.append(block.content)
+            if sum(map(len, waiting)) < wanted_bytes:
+                continue
+        content = b"".join(waiting)
+        ends, size = cutter.ends(content, is_last=block is None)
+        rest = content[size:]
+        if len(ends):
+            lines = int(ends[-1]) + 1
+            yield Block(number, content[:size], None if len(ends) == lines else ends)
+            number += lines
+        # A long record is looked at again when there is twice as much, not once for each block.
+        waiting, wanted_bytes = [rest] if rest else [], 2 * len(rest)
+        if isinstance(block, Line):
+            yield _torn_record(rest, number, block, cutter) if rest else block
+            return
+
+
+def _torn_record(rest: bytes, number: int, damage: Line, cutter: RecordCutter) -> Line:
+    """The line that closes a damaged stream where a record before it is not whole."""
+    text = (_escaped(rest, cutter.encoding) + damage.text)[: cutter.most_chars]
+    how = _DAMAGE.sub("", str(damage.reason))
+    return Line(number, text, damage_reason(how, "line", number - 1))
+
+
 def _block(number: int, content: bytes, encoding: str, first: bool) -> Block:
     if first and encoding == "utf-8":
         content = content.removeprefix(_UTF8_BOM)
@@ -251,12 +304,26 @@ def _block(number: int, content: bytes, encoding: str, first: bool) -> Block:
 
 def lines_of_block(block: Block, encoding: str, most_chars: int) -> Iterator[Line]:
     """The lines of a block that are not blank; ``encoding`` is :func:`line_encoding`'s name."""
+    if block.ends is not None:
+        yield from _records_of_block(block, block.ends, encoding, most_chars)
+        return
     # Lines are found by what is in them: a file may hold a thousand empty ones for each byte.
     number, end = block.number, 0
     for match in _NOT_EMPTY.finditer(block.content):
         number += match.start() - end
         end = match.end()
         line = line_of(number, match[0], encoding, most_chars)
+        if line is not None:
+            yield line
+
+
+def _records_of_block(block: Block, ends: Ints, encoding: str, most_chars: int) -> Iterator[Line]:
+    stop = np.flatnonzero(np.frombuffer(block.content, np.uint8) == _NEWLINE)[ends]
+    start = np.concatenate([[0], stop[:-1] + 1])
+    first_line = np.concatenate([[0], ends[:-1] + 1])
+    for nth in np.flatnonzero(stop > start).tolist():
+        raw = block.content[start[nth] : stop[nth]]
+        line = line_of(block.number + int(first_line[nth]), raw, encoding, most_chars)
         if line is not None:
             yield line
 

@@ -223,7 +223,7 @@ def test_a_link_that_takes_a_files_place_after_the_look_is_not_followed(
     with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
         file.sha256()
     with pytest.raises(UnreadableFileError):
-        list(lines_of(file, Settings()))
+        list(lines_of(file, Settings(), source_for(SourceSettings())))
 
 
 def test_a_pipe_in_a_files_place_holds_nobody_up(tmp_path: Path) -> None:

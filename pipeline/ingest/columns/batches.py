@@ -41,6 +41,7 @@ from pipeline.sources.lines import (
     read_blocks,
     read_lines,
 )
+from pipeline.sources.quoted_records.cutter import RecordCutter
 from pipeline.sources.tables.reading import TableLine, TableReading
 from pipeline.sources.tables.source import TableSource
 
@@ -95,11 +96,11 @@ def file_batches(
         yield from _table_batches(path, source_file, arrival, bounds, source, rules, root, span)
         return
     encoding = line_encoding(encoding)
-    limits = (rules.max_record_chars, rules.max_expansion)
+    limits, quotes = (rules.max_record_chars, rules.max_expansion), source.record_quotes
     try:
         header = None
         if source.has_header:
-            header = next(read_lines(path, encoding, *limits, root), None)
+            header = next(read_lines(path, encoding, *limits, root, quotes=quotes), None)
         read = None
         text = header.text if header is not None and not header.reason else None
         if reads_encoding(encoding):
@@ -113,11 +114,12 @@ def file_batches(
         line_rows = LineRows(lambda line: parse(line.text), source_file, arrival, bounds, rules)
         begin = header.number if header is not None else 0
         if read is None:
-            lines = read_lines(path, encoding, *limits, root, span)
+            lines = read_lines(path, encoding, *limits, root, span, quotes)
             records = (line for line in lines if line.number > begin)
             yield from _batches(line_rows.rows(records))
         else:
-            for block in read_blocks(path, encoding, *limits, root, block_bytes, span):
+            cutter = quotes and RecordCutter(quotes, encoding, rules.max_record_chars)
+            for block in read_blocks(path, encoding, *limits, root, block_bytes, span, cutter):
                 if isinstance(block, Line):
                     yield from _batches(line_rows.rows([block]))
                     continue
@@ -207,15 +209,21 @@ def _batches(rows: Iterable[tuple[Any, ...]]) -> Iterator[pa.RecordBatch]:
 
 
 def _from_line(block: Block, number: int) -> Block:
-    """The lines of a block from one on."""
-    if number <= block.number:
+    """The records of a block that begin on a line or below it."""
+    lines = number - block.number
+    if lines <= 0:
         return block
+    ends = block.ends
+    if ends is not None:
+        nth = int(np.searchsorted(ends, lines - 1))
+        lines = int(ends[min(nth, len(ends) - 1)]) + 1
+        ends = ends[nth + 1 :] - lines
     end = 0
-    for _ in range(number - block.number):
+    for _ in range(lines):
         end = block.content.find(b"\n", end) + 1
         if not end:
             return Block(number, b"")
-    return Block(number, block.content[end:])
+    return Block(block.number + lines, block.content[end:], ends)
 
 
 def _block_batches(
@@ -229,12 +237,13 @@ def _block_batches(
 ) -> Iterator[pa.RecordBatch]:
     if not block.content:
         return
-    plain = plain_lines(block.content, encoding, rules.max_record_chars)
+    plain = plain_lines(block.content, encoding, rules.max_record_chars, block.ends)
     events = read(plain.block)
     events = _chosen(events, _within_bounds(events, bounds, rules))
     if len(events.line):
         line_rows.count_events(len(events.line))
-        yield _event_batch(events, block.number + plain.line[events.line], source_file)
+        number = block.number + plain.newlines_before[plain.line[events.line]]
+        yield _event_batch(events, number, source_file)
     others = _other_lines(plain, events, block.number, encoding, rules)
     yield from _batches(line_rows.rows(others))
 
@@ -268,12 +277,15 @@ def _other_lines(
     order = np.argsort(lines)
     for first in range(0, len(order), _LINES_AT_ONCE):
         some = order[first : first + _LINES_AT_ONCE]
-        for line, at in zip(lines[some].tolist(), where[some].tolist(), strict=True):
+        numbers = number + plain.newlines_before[lines[some]]
+        for line, at, nr in zip(
+            lines[some].tolist(), where[some].tolist(), numbers.tolist(), strict=True
+        ):
             block, nth = (plain.raw, line) if at < 0 else (plain.block, at)
             raw = block.content[block.start[nth] : block.stop[nth]]
             if at >= 0:
-                yield Line(number + line, raw.decode(), None)
-            elif other := line_of(number + line, raw, encoding, rules.max_record_chars):
+                yield Line(nr, raw.decode(), None)
+            elif other := line_of(nr, raw, encoding, rules.max_record_chars):
                 yield other
 
 

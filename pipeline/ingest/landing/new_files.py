@@ -188,7 +188,7 @@ def check_headers(lake: Lake, settings: Settings, source: Source, arrivals: list
             if isinstance(source, TableSource):
                 source.check_columns(file.path, file.source_file, file.root)
                 return
-            header = next(lines_of(file, settings), None)
+            header = next(lines_of(file, settings, source), None)
             if header is None or header.reason:
                 # Says nothing about the settings, good or bad.
                 continue

@@ -19,6 +19,7 @@ from pipeline.ingest.file_audit import FileAudit, versions_of
 from pipeline.ingest.landing.arrivals import TellArrival
 from pipeline.ingest.landing.own_files import lies_in
 from pipeline.settings.settings import Settings
+from pipeline.sources import Source
 from pipeline.sources.fields import is_storable
 from pipeline.sources.lines import Line, read_lines
 
@@ -380,8 +381,8 @@ def grown(arrivals: Iterable[Arrival], versions: Mapping[str, list[FileAudit]]) 
     ]
 
 
-def lines_of(file: RawFile, settings: Settings) -> Iterator[Line]:
-    """The lines of a raw file, as the settings say that they are to be read.
+def lines_of(file: RawFile, settings: Settings, source: Source) -> Iterator[Line]:
+    """The lines of a raw file, or its records, as the settings say that they are to be read.
 
     Raises:
         UnreadableFileError: the file cannot be opened or read.
@@ -393,4 +394,5 @@ def lines_of(file: RawFile, settings: Settings) -> Iterator[Line]:
         rules.max_record_chars,
         rules.max_expansion,
         file.root,
+        quotes=source.record_quotes,
     )

@@ -3,14 +3,15 @@
 Of what is read in spans, what they say together is what the file says: the same events and refused
 records with the same numbers of lines, and the same counts (:mod:`pipeline.ingest.spans.close`).
 A packed file is not cut, nor is one whose header has a fault: what that means depends on how many
-lines follow it; nor a log whose lines mean what those before them say.  No record of a log is
-longer than its line, so that line ends are where to cut.  Parquet is cut between groups of rows.
+lines follow it; nor a log whose lines mean what those before them say.  A log is cut at ends of
+lines that end a record, which is all of them unless it may have line ends within quotes: then its
+records are looked for once before it is cut.  Parquet is cut between groups of rows.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -22,7 +23,15 @@ from pipeline.settings.tables import IngestSettings
 from pipeline.sources.base import HeaderError, Source, UnreadableHeaderError
 from pipeline.sources.compression import ENDINGS, is_packed
 from pipeline.sources.file_kinds import HEAD_BYTES, kind_of_file
-from pipeline.sources.lines import Span, UnreadableFileError, read_lines
+from pipeline.sources.lines import (
+    Block,
+    Span,
+    UnreadableFileError,
+    line_encoding,
+    read_blocks,
+    read_lines,
+)
+from pipeline.sources.quoted_records.cutter import RecordCutter
 from pipeline.sources.tables.files import Group
 from pipeline.sources.tables.source import TableSource
 
@@ -99,7 +108,8 @@ def _cut(
     try:
         if source.has_header:
             limits = (rules.max_record_chars, rules.max_expansion)
-            header = next(read_lines(file.path, encoding, *limits, file.root), None)
+            lines = read_lines(file.path, encoding, *limits, file.root, quotes=source.record_quotes)
+            header = next(lines, None)
             if header is None or header.reason:
                 return None
             source.parser(header.text, file.source_file)
@@ -116,7 +126,8 @@ def _cut(
                 groups = source.groups(file.path, file.source_file, file.root)
                 spans, sizes = _spans_of_groups(groups, span_bytes)
             elif _is_plain_text(raw):
-                spans = _spans(raw, state.bytes, span_bytes)
+                ends_record = _record_ends(file, source, encoding, rules, state.bytes)
+                spans = _spans(raw, state.bytes, span_bytes, ends_record)
                 sizes = [span.stop - span.start for span in spans]
             else:
                 return None
@@ -133,10 +144,45 @@ def _is_plain_text(raw: BinaryIO) -> bool:
     return kind_of_file(raw, head) is None
 
 
-def _spans(raw: BinaryIO, size: int, span_bytes: int) -> list[Span]:
-    """Spans of the first ``size`` bytes, each but the last one up to the next end of a line.
+def _record_ends(
+    file: RawFile, source: Source, encoding: str, rules: IngestSettings, size: int
+) -> Callable[[int], bool]:
+    """Whether a line of the first ``size`` bytes ends a record; ask for lines in their order."""
+    if source.record_quotes is None:
+        return lambda _line: True
+    cutter = RecordCutter(source.record_quotes, line_encoding(encoding), rules.max_record_chars)
+    limits = (rules.max_record_chars, rules.max_expansion)
+    blocks = read_blocks(
+        file.path, encoding, *limits, file.root, _CHUNK_BYTES, Span(0, size, 0), cutter
+    )
+    # Plain text is never damaged.
+    whole = (block for block in blocks if isinstance(block, Block))
+    block = Block(1, b"")
+    stop = 1  # The line after those of the block.
 
-    None at all where the file ends before.
+    def ends_record(line: int) -> bool:
+        nonlocal block, stop
+        while line >= stop:
+            block = next(whole)
+            stop = block.number + _newlines(block.content)
+        if block.ends is None:
+            return True
+        nth = int(np.searchsorted(block.ends, line - block.number))
+        return int(block.ends[nth]) == line - block.number
+
+    return ends_record
+
+
+def _spans(
+    raw: BinaryIO,
+    size: int,
+    span_bytes: int,
+    ends_record: Callable[[int], bool] = lambda _line: True,
+) -> list[Span]:
+    """Spans of the first ``size`` bytes, each but the last one up to the next end of a record.
+
+    ``ends_record`` says of a line, counted from 1, whether one ends with it.  None at all where
+    the file ends before.
     """
     spans: list[Span] = []
     start = at = lines = lines_before = 0
@@ -149,7 +195,7 @@ def _spans(raw: BinaryIO, size: int, span_bytes: int) -> list[Span]:
         while end := chunk.find(b"\n", max(start + span_bytes - at - 1, counted)) + 1:
             lines += _newlines(chunk[counted:end])
             counted = end
-            if at + end < size:
+            if at + end < size and ends_record(lines):
                 spans.append(Span(start, at + end, lines_before))
                 start, lines_before = at + end, lines
         lines += _newlines(chunk[counted:])

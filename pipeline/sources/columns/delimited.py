@@ -117,6 +117,8 @@ class DelimitedColumns:
                 delimiter=self._delimiter,
                 quote_char=self._quote if has_quotes else False,
                 double_quote=False,
+                # Those of a line that is well quoted are within its quotes.
+                newlines_in_values=has_quotes and content.count(b"\n") > n,
                 ignore_empty_lines=False,
             ),
             arrow_csv.ConvertOptions(

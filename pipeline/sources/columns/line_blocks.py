@@ -25,23 +25,29 @@ class PlainLines(NamedTuple):
     """The lines of a block: the plain ones, and for each of them which line it is.
 
     ``line`` (n,) counts all lines of the block from 0; ``other`` (m,) are the remaining ones that
-    are not empty.  ``raw`` has all lines as they are in the file.
+    are not empty.  ``raw`` has all lines as they are in the file.  ``newlines_before`` (L,) tells
+    how many newlines stand before each of all lines.
     """
 
     block: LineBlock
     line: Ints
     other: Ints
     raw: LineBlock
+    newlines_before: Ints
 
 
-def plain_lines(content: bytes, encoding: str, max_record_chars: int) -> PlainLines:
+def plain_lines(
+    content: bytes, encoding: str, max_record_chars: int, ends: Ints | None = None
+) -> PlainLines:
     r"""Part lines that hold text and nothing odd from those that need a closer look.
+
+    A newline ends a line, or only those ``ends`` (L,) of them do, counted from 0, ascending.
 
     Odd are a carriage return or a NUL byte, what the encoding does not have, a space at the
     beginning, and more bytes than a record may have characters.
     """
     buffer = np.frombuffer(content, np.uint8)
-    stop = np.flatnonzero(buffer == _NEWLINE)  # (L,)
+    stop = _line_ends(buffer, ends)  # (L,)
     start = np.concatenate([[0], stop[:-1] + 1]) if len(stop) else stop  # (L,)
     length = stop - start
     is_plain = (length > 0) & (length <= max_record_chars)
@@ -63,12 +69,18 @@ def plain_lines(content: bytes, encoding: str, max_record_chars: int) -> PlainLi
     raw = LineBlock(content, start, stop)
     other = np.flatnonzero(~is_plain & (length > 0))
     if text is not content:
-        stop = np.flatnonzero(np.frombuffer(text, np.uint8) == _NEWLINE)
+        stop = _line_ends(np.frombuffer(text, np.uint8), ends)
         start = np.concatenate([[0], stop[:-1] + 1])
     (line,) = np.nonzero(is_plain)
+    before = np.arange(len(stop)) if ends is None else np.concatenate([[0], ends[:-1] + 1])
     if len(line) == len(stop):
-        return PlainLines(LineBlock(text, start, stop), line, other, raw)
-    return PlainLines(block_of(text, stop, is_plain), line, other, raw)
+        return PlainLines(LineBlock(text, start, stop), line, other, raw, before)
+    return PlainLines(block_of(text, stop, is_plain), line, other, raw, before)
+
+
+def _line_ends(buffer: np.ndarray, ends: Ints | None) -> Ints:
+    newlines = np.flatnonzero(buffer == _NEWLINE)
+    return newlines if ends is None else newlines[ends]
 
 
 def block_of(text: bytes, stop: Ints, wanted: Bools) -> LineBlock:

@@ -45,7 +45,8 @@ class EventColumns(NamedTuple):
 class LineBlock(NamedTuple):
     """Some lines in UTF-8, each ended by a newline, and where those that may be plain lie.
 
-    ``start`` and ``stop`` (n,) are offsets of each line's bytes without its newline.
+    ``start`` and ``stop`` (n,) are offsets of each line's bytes without its newline.  A line of a
+    delimited log may have further newlines within quotes.
     """
 
     content: bytes

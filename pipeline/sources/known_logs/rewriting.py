@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pipeline.hours import Hour
 from pipeline.sources.base import STRAY_RETURN, Parsed, Parser, Record, Refusal, events_of
 from pipeline.sources.columns.types import ReadColumns
 from pipeline.sources.delimited import DelimitedSource
+from pipeline.sources.quoted_records.quotes import Quotes
 
 
 class Rewritten(NamedTuple):
@@ -46,6 +47,7 @@ class RewrittenSource:
     pattern: str
     records: DelimitedSource
     rewriting: Rewriting
+    record_quotes: ClassVar[Quotes | None] = None
 
     @property
     def has_header(self) -> bool:

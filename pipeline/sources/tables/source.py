@@ -18,6 +18,7 @@ from pipeline.sources.compression import SMALL_BYTES
 from pipeline.sources.json_lines import JsonLinesSource
 from pipeline.sources.lines import Span, UnreadableFileError, WrongKindError
 from pipeline.sources.paths import with_nth
+from pipeline.sources.quoted_records.quotes import Quotes
 from pipeline.sources.tables.avro import AvroFile
 from pipeline.sources.tables.files import (
     Group,
@@ -54,6 +55,7 @@ class TableSource:
     explode: str | None = None
     has_header: bool = False
     lines_stand_alone: ClassVar[bool] = True
+    record_quotes: ClassVar[Quotes | None] = None
 
     @property
     def has_keys(self) -> bool:

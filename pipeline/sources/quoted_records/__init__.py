@@ -1,0 +1,1 @@
+"""Records of delimited logs that hold line ends within quotes, and where each of them ends."""
