@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from typing import IO, Any, NamedTuple
 
@@ -18,6 +19,15 @@ Schema = Any
 Value = Any
 Convert = Callable[[Value], Value]
 _MOST_DIGITS_128 = 38
+_MOST_US = (1 << 63) - 1
+# How the library calls what it makes times and dates of, and what makes microseconds of the first.
+_SCALES = {
+    "long-timestamp-millis": 1000,
+    "long-timestamp-micros": 1,
+    "long-local-timestamp-millis": 1000,
+    "long-local-timestamp-micros": 1,
+    "int-date": 1,
+}
 _NAMED = ("record", "error", "enum", "fixed")
 
 
@@ -47,6 +57,7 @@ class AvroFile:
     def _reader(self) -> Iterator[Value]:
         import fastavro
 
+        _read_times_of_any_year()
         self._raw.seek(0)
         # Bytes that are no UTF-8 pass through, to be refused with their row and not with the file.
         return iter(fastavro.reader(self._raw, handle_unicode_errors="surrogateescape"))
@@ -64,9 +75,8 @@ class AvroFile:
         """See :class:`pipeline.sources.tables.files.TableFile`."""
         names = self.schema.names if columns is None else list(columns)
         schema = pa.schema([self.schema.field(name) for name in names])
-        rows = self._reader()
         at = 0
-        while batch := list(islice(rows, ROWS_PER_BATCH)):
+        for batch in _batches_of(self._reader()):
             if at + len(batch) > from_row:
                 arrays = [
                     pa.array(
@@ -77,6 +87,43 @@ class AvroFile:
                 ]
                 yield at, pa.RecordBatch.from_arrays(arrays, schema=schema)
             at += len(batch)
+
+
+@cache
+def _read_times_of_any_year() -> None:
+    """Let the library give a time that no calendar has as its number, in microseconds or days.
+
+    It would raise in the middle of a block, and no row from there on could be read.
+    """
+    from fastavro.read import LOGICAL_READERS
+
+    def lenient(read: Callable[..., Value], scale: int) -> Callable[..., Value]:
+        def read_time(number: int, *schemas: Schema) -> Value:
+            try:
+                return read(number, *schemas)
+            except (OverflowError, ValueError):
+                return min(max(number * scale, -_MOST_US), _MOST_US)
+
+        return read_time
+
+    for name, scale in _SCALES.items():
+        LOGICAL_READERS[name] = lenient(LOGICAL_READERS[name], scale)
+
+
+def _batches_of(rows: Iterator[Value]) -> Iterator[list[Value]]:
+    """The same rows, many at a time; those before damage come before its error does."""
+    fault: Exception | None = None
+    while fault is None:
+        batch: list[Value] = []
+        try:
+            batch.extend(islice(rows, ROWS_PER_BATCH))
+        except Exception as error:
+            fault = error
+        if batch:
+            yield batch
+        elif fault is None:
+            return
+    raise fault
 
 
 class _Column(NamedTuple):

@@ -263,10 +263,18 @@ class OrcFile:
 
 
 def _together(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of about the usual size."""
+    """The same rows in batches of about the usual size; damage loses none of those before it."""
     waiting: list[pa.RecordBatch] = []
     rows = bytes_waiting = 0
-    for batch in batches:
+    fault: Exception | None = None
+    while True:
+        try:
+            batch = next(batches, None)
+        except Exception as error:
+            fault = error
+            break
+        if batch is None:
+            break
         full = rows + batch.num_rows > ROWS_PER_BATCH
         if waiting and (full or bytes_waiting + batch.nbytes > BYTES_PER_BATCH):
             yield pa.concat_batches(waiting)
@@ -277,6 +285,8 @@ def _together(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         bytes_waiting += batch.nbytes
     if waiting:
         yield pa.concat_batches(waiting)
+    if fault is not None:
+        raise fault
 
 
 def check_kind(raw: IO[bytes], wanted: str) -> None:
