@@ -22,12 +22,12 @@ from training.registry.mlflow_registry import (
     tag,
     version_of,
 )
+from training.registry.mlflow_tables import Version
 from training.registry.model_card import CARD_NAME
 from training.registry.model_store import store_model
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
 
 _PARAM_CHARS = 6000  # MLflow refuses longer values
 _TAG_CHARS = 5000
@@ -154,7 +154,7 @@ def log_training(registry: Registry, run: TrainingRun) -> str:
             _note_card(registry, version, digest)
         else:
             continued = {"continued_from": run.continued_from} if run.continued_from else {}
-            version = registry.client.create_model_version(
+            created = registry.client.create_model_version(
                 registry.name,
                 store_model(registry, run_id, folder),
                 run_id=run_id,
@@ -167,10 +167,11 @@ def log_training(registry: Registry, run: TrainingRun) -> str:
                 },
                 await_creation_for=0,
             )
-    return str(version.version)
+            return str(created.version)
+    return version.version
 
 
-def _note_card(registry: Registry, version: ModelVersion, digest: str) -> None:
+def _note_card(registry: Registry, version: Version, digest: str) -> None:
     """Record the card of a model that was trained again, provided that it was never live.
 
     What is or was live keeps the record of what was proven, and a server that of what it holds;
@@ -179,7 +180,7 @@ def _note_card(registry: Registry, version: ModelVersion, digest: str) -> None:
     if registry.at_server or CHAMPION_RECORD in version.tags:
         return
     if version.tags.get(CARD_SHA256) != digest:
-        tag(registry, str(version.version), **{CARD_SHA256: digest})
+        tag(registry, version.version, **{CARD_SHA256: digest})
 
 
 def _finished_run(registry: Registry, run: TrainingRun) -> str:
