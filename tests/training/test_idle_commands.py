@@ -46,14 +46,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         ("judge", 0, WORKING),
         ("gate", 1, WORKING),
         ("recommend", 1, WORKING),
-        ("ingest", 0, WORKING),
+        ("ingest", 2, WORKING),
     ],
 )
 def test_an_idle_command_loads_no_library_that_it_does_not_use(
     shop: Shop, command: str, code: int, unwanted: tuple[str, ...]
 ) -> None:
     # No file has landed, no hour is filled, nothing is live and nothing was decided.
-    (shop.work / "landing").mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, ",".join(unwanted), "--config", str(shop.config), command],
         cwd=shop.root,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from lives import registry
-from runs import register
+from runs import register, training
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
@@ -32,6 +32,7 @@ from training.registry.mlflow_registry import (
     tag_of_run,
     version_of,
 )
+from training.registry.mlflow_run import log_training
 from training.registry.mlflow_tables import readable_tables
 
 __all__ = ["registry"]
@@ -101,6 +102,24 @@ def test_an_evaluation_that_is_recorded_already_is_not_written_again(by_tables: 
     log_evaluation(closed, "hrnn-a", FIRST, {"mrr_at_20": 0.25, "recall_at_20": 0.5})
     with pytest.raises(AssertionError, match="opened to write"):
         log_evaluation(closed, "hrnn-a", FIRST, {"mrr_at_20": 0.125})
+
+
+def test_a_model_that_is_recorded_already_is_not_written_again(by_tables: Registry) -> None:
+    by_client = replace(by_tables, tables=None)
+    recorded = log_training(by_client, training("hrnn-a"))
+
+    def refused() -> None:
+        raise AssertionError("MLflow was opened to write")
+
+    closed = replace(by_tables, open_client=refused)  # type: ignore[arg-type]
+    assert log_training(closed, training("hrnn-a")) == recorded
+    version = version_of(by_tables, "hrnn-a")
+    assert version is not None
+    by_tables.client.update_run(str(version.run_id), status="RUNNING")
+    with pytest.raises(AssertionError, match="opened to write"):
+        log_training(closed, training("hrnn-a"))
+    assert log_training(by_tables, training("hrnn-a")) == recorded
+    assert by_tables.client.get_run(str(version.run_id)).info.status == "FINISHED"
 
 
 def test_what_is_not_surely_the_same_is_left_to_mlflow(

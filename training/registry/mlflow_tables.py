@@ -80,6 +80,20 @@ class MlflowTables:
             rows = connection.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,))
             return dict(rows.fetchall())
 
+    def latest_run(self, experiment: str, key: str, value: str) -> tuple[str, str] | None:
+        """Id and status of an experiment's last run with a tag; None where there is none."""
+        with closing(connected(self.database)) as connection:
+            row = connection.execute(
+                "SELECT runs.run_uuid, runs.status FROM runs "
+                "JOIN experiments USING (experiment_id) JOIN tags USING (run_uuid) "
+                "WHERE experiments.workspace = ? AND experiments.name = ? "
+                "AND runs.lifecycle_stage = 'active' "
+                "AND tags.key = ? AND tags.value = ? "
+                "ORDER BY runs.start_time DESC, runs.run_uuid LIMIT 1",
+                (_WORKSPACE, experiment, key, value),
+            ).fetchone()
+            return None if row is None else (str(row[0]), str(row[1]))
+
     def points(self, run_id: str, names: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
         """Steps and values of curves of a run, by their names."""
         with closing(connected(self.database)) as connection:
