@@ -63,7 +63,8 @@ class MlflowInMemory:
         if self.live is None or alias != "champion":
             raise MlflowException("none", error_code=RESOURCE_DOES_NOT_EXIST)
         version, model_id, record = self.live
-        return SimpleNamespace(version=version, tags={"model_id": model_id, "live_record": record})
+        tags = {"model_id": model_id, "live_record": record}
+        return SimpleNamespace(version=version, run_id=None, source=None, tags=tags)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def lay_out(work: Path, hours: int) -> Past:
     """The records of so many hours, as a version before records were filed away left them."""
     client = MlflowInMemory()
     settings = Settings(work=work)
-    registry = Registry(client, "hours", work / "models", work / "runs")  # type: ignore[arg-type]
+    registry = Registry(lambda: client, "hours", work / "models", work / "runs")  # type: ignore[arg-type]
     journal = _Journal(registry.records)
     live: dict[str, Any] | None = None
     for at in range(hours):

@@ -63,9 +63,12 @@ class CommandContext:
         Raises:
             HourglassError: it is one, or cannot be opened.
         """
-        from pipeline.lake.catalog import sqlite_file
+        from pipeline.lake.catalog import is_whole, sqlite_file
 
-        database = sqlite_file(self.settings.resolved_catalog_uri)
+        uri, warehouse = self.settings.resolved_catalog_uri, self.settings.resolved_warehouse
+        if "lake" not in self._opened and is_whole(uri, warehouse):
+            return
+        database = sqlite_file(uri)
         if database is None or database.is_file():
             _ = self.lake.catalog
 

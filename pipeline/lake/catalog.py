@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import HourglassError
 from pipeline.lake.location import check_folder, table_folder
+from pipeline.lake.sqlite_files import BUSY_S, connected, plain_file
 from pipeline.lake.tables import ALL_TABLES, TableSpec
 from pipeline.text.masking import mask, remember_secrets
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 NAMESPACE = "hourglass"
 _OPENING_ATTEMPTS = 10
-_BUSY_S = 60  # a file that another process writes is waited for; SQLite's own limit is 5
 
 
 def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
@@ -44,7 +45,7 @@ def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
         except (OSError, SQLAlchemyError) as error:
             attempts += 1
             # What was waited for so long already is not about to be let go.
-            if attempts == _OPENING_ATTEMPTS or time.monotonic() - began_s >= _BUSY_S:
+            if attempts == _OPENING_ATTEMPTS or time.monotonic() - began_s >= BUSY_S:
                 # Before it is cut: half a password would not be recognised.
                 cause = getattr(error, "orig", None) or error
                 reason = " ".join(mask(str(cause)).split()[:30])
@@ -54,6 +55,30 @@ def open_catalog(uri: str, warehouse: Path) -> SqlCatalog:
             # Most likely another process was making the same new lake, and was faster.  Those who
             # wait equally long meet again.
             time.sleep(random.uniform(0.1, 0.4))  # noqa: S311 - no secret
+
+
+def is_whole(uri: str, warehouse: Path) -> bool:
+    """Whether a catalog in a SQLite file names every table, each in this warehouse.
+
+    It is looked up without Iceberg's library, which takes half a second to load.  Where the answer
+    is no, whoever opens the catalog makes what it lacks, or is told what is wrong with it.
+    """
+    database = plain_file(uri)
+    if database is None or not database.is_file():
+        return False
+    try:
+        with closing(connected(database)) as connection:
+            rows = connection.execute(
+                "SELECT table_name, metadata_location FROM iceberg_tables WHERE catalog_name = ? "
+                "AND table_namespace = ? AND metadata_location IS NOT NULL",
+                (NAMESPACE, NAMESPACE),
+            )
+            locations: dict[str, str] = dict(rows.fetchall())
+        for name in (spec.name for spec in ALL_TABLES):
+            check_folder(name, table_folder(locations[name]), warehouse)
+    except (sqlite3.Error, KeyError, HourglassError):
+        return False
+    return True
 
 
 def existing_catalog(uri: str, warehouse: Path) -> SqlCatalog:
@@ -94,7 +119,7 @@ def _patient(uri: str) -> str:
     url = make_url(uri)
     if url.get_backend_name() != "sqlite" or "timeout" in url.query:
         return uri
-    return url.update_query_dict({"timeout": str(_BUSY_S)}).render_as_string(hide_password=False)
+    return url.update_query_dict({"timeout": str(BUSY_S)}).render_as_string(hide_password=False)
 
 
 def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
@@ -176,6 +201,8 @@ def catalog_rows(catalog: SqlCatalog, all_namespaces: bool = False) -> list[Cata
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite database; None for other databases and for one in memory."""
+    if (plain := plain_file(uri)) is not None:
+        return plain
     from sqlalchemy.engine import make_url
 
     url = make_url(uri)

@@ -12,6 +12,7 @@ from pipeline.array_types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Stand-ins that matplotlib accepts; the page's own colours take their place in the SVG.
 TEXT, BARS, LINE, GRID, SECOND = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -62,6 +63,7 @@ def svg(
         grid: the axis that has grid lines.
     """
     from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     style: dict[Any, Any] = {
@@ -92,12 +94,22 @@ def svg(
         "axes.formatter.useoffset": False,
     }
     with rc_context(style):
-        figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
+        # As large as it is drawn, in points: what is laid out is what is written.
+        figure = Figure(figsize=(_WIDTH_IN, height_in), dpi=72, layout="constrained")
+        FigureCanvasSVG(figure)
         axes = figure.subplots(rows, sharex=share_x, squeeze=False)
         draw(list(axes.flat))
+        _lay_out(figure)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     return _in_page(file.getvalue(), name, title)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Lay a figure out once: to save it would draw all of it for that, and then once more."""
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
 
 
 def thousands(axis: Axes) -> None:

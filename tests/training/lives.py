@@ -245,4 +245,5 @@ class Dying:
 
 
 def dying(registry: Registry, method: str, call: int = 1) -> Registry:
-    return replace(registry, client=Dying(registry.client, method, call))  # type: ignore[arg-type]
+    client = Dying(registry.client, method, call)
+    return replace(registry, open_client=lambda: client)  # type: ignore[arg-type,return-value]

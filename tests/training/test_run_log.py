@@ -63,7 +63,7 @@ def test_a_run_is_written_while_its_fit_goes_on(registry: Registry) -> None:
 def test_trouble_with_mlflow_costs_no_fit(registry: Registry) -> None:
     client = Troubled(registry.client, first=2, times=1)
     said: list[str] = []
-    log = MlflowRun(replace(registry, client=client), training("hrnn-a"), said.append)  # type: ignore[arg-type]
+    log = MlflowRun(replace(registry, open_client=lambda: client), training("hrnn-a"), said.append)  # type: ignore[arg-type,return-value]
     for epoch in (1, 2, 3):
         log.epoch(EpochMetrics(epoch, {"epoch_loss": 1.0 / epoch}))
     assert client.calls == 2  # it is not asked again and again
@@ -77,7 +77,9 @@ def test_trouble_with_mlflow_costs_no_fit(registry: Registry) -> None:
 
 def test_a_fit_that_cannot_be_recorded_at_its_end_fails(registry: Registry) -> None:
     client = Troubled(registry.client, first=2, times=100)
-    log = MlflowRun(replace(registry, client=client), training("hrnn-a"), lambda _: None)  # type: ignore[arg-type]
+    log = MlflowRun(
+        replace(registry, open_client=lambda: client), training("hrnn-a"), lambda _: None
+    )  # type: ignore[arg-type,return-value]
     log.epoch(EpochMetrics(1, {"epoch_loss": 1.0}))
     write_artefact(registry.models, "hrnn-a")
     with pytest.raises(HourglassError, match="MLflow could not record the curves of hrnn-a"):

@@ -35,9 +35,9 @@ from training.registry.mlflow_registry import (
     champion_changes,
     live_model,
     model_ref,
-    named_errors,
     registered_version,
     rollback_targets,
+    tag_of_run,
 )
 from training.registry.model_card import CARD_NAME, ModelCard, read_card
 from training.registry.model_store import available
@@ -282,9 +282,4 @@ def _differing(
 
 def _rule(registry: Registry, version: str) -> str | None:
     """By which rule a version's line goes on from another model; None where nobody recorded it."""
-    with named_errors(f"read the run of version {version} of {registry.name}"):
-        run_id = registry.client.get_model_version(registry.name, version).run_id
-        if not run_id:
-            return None
-        rule: str | None = registry.client.get_run(run_id).data.tags.get(_RULE)
-        return rule
+    return tag_of_run(registry, version, _RULE)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
 from training.data.reader import sha256_of
@@ -22,10 +21,8 @@ from training.registry.mlflow_registry import (
     recorded_card,
     tag,
 )
+from training.registry.mlflow_tables import Version
 from training.registry.model_card import CARD_NAME
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
 
 
 def verify_card(live: LiveModel) -> None:
@@ -77,12 +74,12 @@ def trusted(registry: Registry, live: LiveModel) -> LiveModel:
     return noted
 
 
-def refuse_changed_model(registry: Registry, version: ModelVersion) -> None:
+def refuse_changed_model(registry: Registry, version: Version) -> None:
     """Let a registered model pass whose card is the recorded one, or of which none was recorded.
 
     Raises:
         HourglassError: the card is missing or was changed.
     """
-    model_id, recorded = str(version.tags["model_id"]), version.tags.get(CARD_SHA256)
+    model_id, recorded = version.tags["model_id"], version.tags.get(CARD_SHA256)
     folder = registry.models / model_id
-    verify_card(LiveModel(model_id, str(version.version), folder, None, recorded))
+    verify_card(LiveModel(model_id, version.version, folder, None, recorded))

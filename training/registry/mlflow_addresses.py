@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from pipeline.errors import HourglassError
 from pipeline.lake.catalog import sqlite_file
 from pipeline.text.wording import counted
+from training.registry.mlflow_tables import readable_tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -131,11 +132,16 @@ def _replace_prefix(connection: Connection, table: str, column: str, old: str, n
 
 def _named_elsewhere(uri: str, name: str, models: Path, artifacts: Path) -> Path | None:
     """The folder that an experiment names instead of the one of the settings, if it does."""
+    tables = readable_tables(uri)
+    if tables is not None:
+        location = _path(tables.artifact_location(name))
+        if location is None or _same(location, artifacts):
+            return None
     with _connected(uri) as connection:
         location = _experiment(connection, name)
+        if location is None or _same(location, artifacts):
+            return None
         sources = _sources(connection, name)
-    if location is None or _same(location, artifacts):
-        return None
     # An experiment that somebody made elsewhere on purpose has models that lie where they should.
     own = [source for source in sources if _inside(source, models) or _inside(source, artifacts)]
     return None if sources and len(own) == len(sources) else location

@@ -11,10 +11,12 @@ import logging
 import os
 import re
 import shlex
+import sqlite3
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ from pipeline.settings.names import is_plain
 from pipeline.text.masking import mask, remember_secrets
 from training.registry.champion_record import ChampionChange, ModelRef, history
 from training.registry.mlflow_addresses import check_addresses, is_server
+from training.registry.mlflow_tables import MlflowTables, Version, readable_tables
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,13 +45,22 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 @dataclass(frozen=True)
 class Registry:
-    """An open registry: one registered model, whose artefacts lie in ``models``."""
+    """An open registry: one registered model, whose artefacts lie in ``models``.
 
-    client: MlflowClient
+    What is there is read from the tables of its store, where these can be read without MLflow.
+    """
+
+    open_client: Callable[[], MlflowClient]
     name: str
     models: Path
     artifacts: Path
     at_server: bool = False  # which keeps the artefacts itself
+    tables: MlflowTables | None = None
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client, opened on first use: that takes two seconds."""
+        return self.open_client()
 
     @property
     def records(self) -> Path:
@@ -91,6 +103,16 @@ def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registr
         )
     with named_errors(f"open {uri}"):
         check_addresses(uri, name, models, artifacts)
+    tables = readable_tables(uri)
+    registry = Registry(
+        lambda: _client(uri), name, models.absolute(), artifacts, is_server(uri), tables
+    )
+    if tables is None:
+        _ = registry.client
+    return registry
+
+
+def _client(uri: str) -> MlflowClient:
     # Read when MLflow is imported; an hourly job must not wait for a usage report.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # Files of a model are few: a bar for each would only fill the log of a task.
@@ -104,8 +126,7 @@ def open_registry(uri: str, name: str, models: Path, artifacts: Path) -> Registr
     if (database := sqlite_file(uri)) is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
     with named_errors(f"open {uri}"):
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    return Registry(client, name, models.absolute(), artifacts, is_server(uri))
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def registry_of(ctx: CommandContext) -> Registry:
@@ -149,24 +170,34 @@ def log_evaluation(
     Raises:
         HourglassError: the model was not registered, or MLflow refuses.
     """
-    from mlflow.entities import Metric
-
     version = registered_version(registry, model_id)
     with named_errors(f"record the evaluation of {model_id}"):
         run_id = str(version.run_id)
-        at_ms = int(as_of.start.timestamp() * 1000)
-        logged = {
-            name: [(m.step, m.value) for m in registry.client.get_metric_history(run_id, name)]
-            for name in metrics
+        logged = _logged(registry, run_id, metrics)
+        new = {
+            name: value
+            for name, value in metrics.items()
+            if (as_of.index, value) not in logged[name]
         }
+        if not new:
+            return
+        from mlflow.entities import Metric
+
+        at_ms = int(as_of.start.timestamp() * 1000)
         registry.client.log_batch(
             run_id,
-            metrics=[
-                Metric(name, value, at_ms, as_of.index)
-                for name, value in metrics.items()
-                if (as_of.index, value) not in logged[name]
-            ],
+            metrics=[Metric(name, value, at_ms, as_of.index) for name, value in new.items()],
         )
+
+
+def _logged(
+    registry: Registry, run_id: str, names: Iterable[str]
+) -> Mapping[str, list[tuple[int, float]]]:
+    """Steps and values of a run's curves."""
+    if registry.tables is not None:
+        return registry.tables.points(run_id, names)
+    histories = {name: registry.client.get_metric_history(run_id, name) for name in names}
+    return {name: [(m.step, m.value) for m in points] for name, points in histories.items()}
 
 
 def champion(registry: Registry) -> LiveModel | None:
@@ -188,17 +219,18 @@ def aliased(registry: Registry) -> tuple[LiveModel | None, LiveModel | None]:
 
 def chain_head(registry: Registry) -> str | None:
     """Number and digest of the last link of the chain of records; None where there is none."""
-    from mlflow.exceptions import MlflowException
-
     with named_errors(f"read {registry.name}"):
+        if registry.tables is not None:
+            return (registry.tables.tags_of_model(registry.name) or {}).get(_CHAIN_HEAD)
+        from mlflow.exceptions import MlflowException
+
         try:
-            head: str | None = registry.client.get_registered_model(registry.name).tags.get(
-                _CHAIN_HEAD
-            )
+            model = registry.client.get_registered_model(registry.name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
+    head: str | None = model.tags.get(_CHAIN_HEAD)
     return head
 
 
@@ -233,26 +265,53 @@ def rollback_targets(registry: Registry, live: LiveModel | None) -> tuple[ModelR
 
 
 def _aliased(registry: Registry, alias: str) -> LiveModel | None:
-    from mlflow.exceptions import MlflowException
-
     with named_errors(f"read {registry.name}"):
-        try:
-            version = registry.client.get_model_version_by_alias(registry.name, alias)
-        except MlflowException as error:
-            missing = error.error_code == "RESOURCE_DOES_NOT_EXIST" or (
-                error.error_code == "INVALID_PARAMETER_VALUE" and "not found" in str(error)
-            )
-            if not missing:
-                raise
-            return None
+        version = _version_by_alias(registry, alias)
+    if version is None:
+        return None
     model_id = version.tags["model_id"]
     return LiveModel(
         model_id,
-        str(version.version),
+        version.version,
         registry.models / model_id,
         version.tags.get(CHAMPION_RECORD),
         version.tags.get(CARD_SHA256),
     )
+
+
+def _version_by_alias(registry: Registry, alias: str) -> Version | None:
+    if registry.tables is not None:
+        return registry.tables.aliased(registry.name, alias)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _read(registry.client.get_model_version_by_alias(registry.name, alias))
+    except MlflowException as error:
+        missing = error.error_code == "RESOURCE_DOES_NOT_EXIST" or (
+            error.error_code == "INVALID_PARAMETER_VALUE" and "not found" in str(error)
+        )
+        if not missing:
+            raise
+        return None
+
+
+def _version(registry: Registry, version: str) -> Version:
+    """A version by its number; where there is none, MLflow says so."""
+    row = registry.tables.version(registry.name, version) if registry.tables else None
+    return row or _read(registry.client.get_model_version(registry.name, version))
+
+
+def _read(version: ModelVersion) -> Version:
+    """What MLflow's client says of a version."""
+    return Version(str(version.version), version.run_id, version.source, dict(version.tags))
+
+
+def _run_tags(registry: Registry, run_id: str) -> Mapping[str, str]:
+    """Tags of a run; where there is none, MLflow says so."""
+    tags = registry.tables.run_tags(run_id) if registry.tables else None
+    if tags is None:
+        tags = dict(registry.client.get_run(run_id).data.tags)
+    return tags
 
 
 def live_model(registry: Registry, ref: ModelRef) -> LiveModel:
@@ -263,9 +322,7 @@ def live_model(registry: Registry, ref: ModelRef) -> LiveModel:
 def recorded_card(registry: Registry, version: str) -> str | None:
     """SHA-256 of a version's card as recorded; None for a version from before that was done."""
     with named_errors(f"read version {version} of {registry.name}"):
-        tags = registry.client.get_model_version(registry.name, version).tags
-    recorded: str | None = tags.get(CARD_SHA256)
-    return recorded
+        return _version(registry, version).tags.get(CARD_SHA256)
 
 
 def model_ref(registry: Registry, version: str) -> ModelRef:
@@ -275,17 +332,26 @@ def model_ref(registry: Registry, version: str) -> ModelRef:
         HourglassError: MLflow has no such version, or cannot be read.
     """
     with named_errors(f"read version {version} of {registry.name}"):
-        model_version = registry.client.get_model_version(registry.name, version)
-        run_tags = (
-            registry.client.get_run(model_version.run_id).data.tags if model_version.run_id else {}
-        )
+        model_version = _version(registry, version)
+        run_tags = _run_tags(registry, model_version.run_id) if model_version.run_id else {}
     name = (
         run_tags.get("model") or model_version.tags.get("system") or model_version.tags["model_id"]
     )
     return ModelRef(model_version.tags["model_id"], str(version), name)
 
 
-def registered_version(registry: Registry, model_id: str) -> ModelVersion:
+def tag_of_run(registry: Registry, version: str, key: str) -> str | None:
+    """A tag of the run that a version came from; None where there is no such run or tag.
+
+    Raises:
+        HourglassError: MLflow has no such version, or cannot be read.
+    """
+    with named_errors(f"read the run of version {version} of {registry.name}"):
+        run_id = _version(registry, version).run_id
+        return _run_tags(registry, run_id).get(key) if run_id else None
+
+
+def registered_version(registry: Registry, model_id: str) -> Version:
     """MLflow's version of a model.
 
     Raises:
@@ -298,12 +364,14 @@ def registered_version(registry: Registry, model_id: str) -> ModelVersion:
     return version
 
 
-def version_of(registry: Registry, model_id: str) -> ModelVersion | None:
+def version_of(registry: Registry, model_id: str) -> Version | None:
     """MLflow's version of a model; None where it was never registered."""
     _check_model_id(model_id)
-    versions: list[ModelVersion] = registry.client.search_model_versions(
-        f"name = '{registry.name}' and tag.model_id = '{model_id}'"
-    )
+    if registry.tables is not None:
+        versions = registry.tables.tagged(registry.name, "model_id", model_id)
+    else:
+        query = f"name = '{registry.name}' and tag.model_id = '{model_id}'"
+        versions = list(map(_read, registry.client.search_model_versions(query)))
     return min(versions, key=lambda version: int(version.version), default=None)
 
 
@@ -355,13 +423,21 @@ def _check_model_id(model_id: str) -> None:
 @contextmanager
 def named_errors(action: str) -> Iterator[None]:
     """Turn MLflow's and its database's errors into one sentence."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except HourglassError:
+        raise
+    except Exception as error:
+        if not isinstance(error, (OSError, sqlite3.Error, *_foreign_errors())):
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise HourglassError(
             f"MLflow could not {action}: {reason}: check mlflow_uri in the settings"
         ) from error
+
+
+def _foreign_errors() -> tuple[type[Exception], ...]:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError

@@ -22,12 +22,12 @@ from training.registry.mlflow_registry import (
     tag,
     version_of,
 )
+from training.registry.mlflow_tables import Version
 from training.registry.model_card import CARD_NAME
 from training.registry.model_store import store_model
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
 
 _PARAM_CHARS = 6000  # MLflow refuses longer values
 _TAG_CHARS = 5000
@@ -147,14 +147,14 @@ def log_training(registry: Registry, run: TrainingRun) -> str:
     folder = artefact_folder(registry, run.model_id)
     with named_errors(f"record {run.model_id}"):
         run_id = _finished_run(registry, run)
-        make_registered_model(registry)
         version = version_of(registry, run.model_id)
         digest = sha256_of(folder / CARD_NAME)
         if version is not None:
             _note_card(registry, version, digest)
         else:
+            make_registered_model(registry)
             continued = {"continued_from": run.continued_from} if run.continued_from else {}
-            version = registry.client.create_model_version(
+            created = registry.client.create_model_version(
                 registry.name,
                 store_model(registry, run_id, folder),
                 run_id=run_id,
@@ -167,10 +167,11 @@ def log_training(registry: Registry, run: TrainingRun) -> str:
                 },
                 await_creation_for=0,
             )
-    return str(version.version)
+            return str(created.version)
+    return version.version
 
 
-def _note_card(registry: Registry, version: ModelVersion, digest: str) -> None:
+def _note_card(registry: Registry, version: Version, digest: str) -> None:
     """Record the card of a model that was trained again, provided that it was never live.
 
     What is or was live keeps the record of what was proven, and a server that of what it holds;
@@ -179,17 +180,16 @@ def _note_card(registry: Registry, version: ModelVersion, digest: str) -> None:
     if registry.at_server or CHAMPION_RECORD in version.tags:
         return
     if version.tags.get(CARD_SHA256) != digest:
-        tag(registry, str(version.version), **{CARD_SHA256: digest})
+        tag(registry, version.version, **{CARD_SHA256: digest})
 
 
 def _finished_run(registry: Registry, run: TrainingRun) -> str:
     """The run of this model, made where there is none and completed where it was cut short."""
+    if (finished := _finished_run_id(registry, run.model_id)) is not None:
+        return finished
     from mlflow.entities import Metric
 
     client = registry.client
-    latest = _latest_run(registry, run.model_id)
-    if latest is not None and latest.info.status == "FINISHED":
-        return str(latest.info.run_id)
     run_id = _open_run(registry, run)
     open_run = client.get_run(run_id)
     client.log_batch(
@@ -202,6 +202,16 @@ def _finished_run(registry: Registry, run: TrainingRun) -> str:
     )
     client.set_terminated(run_id, "FINISHED")
     return run_id
+
+
+def _finished_run_id(registry: Registry, model_id: str) -> str | None:
+    """The latest run of a model, where it ended well."""
+    if registry.tables is not None:
+        row = registry.tables.latest_run(registry.name, "model_id", model_id)
+    else:
+        run = _latest_run(registry, model_id)
+        row = None if run is None else (str(run.info.run_id), str(run.info.status))
+    return row[0] if row is not None and row[1] == "FINISHED" else None
 
 
 def _open_run(registry: Registry, run: TrainingRun) -> str:

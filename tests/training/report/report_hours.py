@@ -42,7 +42,7 @@ class Client:
         tags = {"model_id": self.live.model_id}
         if self.record:
             tags["live_record"] = self.record
-        return SimpleNamespace(version=self.live.version, tags=tags, run_id=None)
+        return SimpleNamespace(version=self.live.version, tags=tags, run_id=None, source=None)
 
     def get_registered_model(self, name: str) -> SimpleNamespace:
         return SimpleNamespace(tags={})
@@ -65,7 +65,7 @@ class World:
 
     @property
     def registry(self) -> Registry:
-        return Registry(self.client, "shop", self.root / "models", self.root / "mlflow")  # type: ignore[arg-type]
+        return Registry(lambda: self.client, "shop", self.root / "models", self.root / "mlflow")  # type: ignore[arg-type]
 
     def model(self, name: str, hour: Hour) -> ModelRef:
         self.versions += 1
