@@ -103,7 +103,7 @@ class DelimitedSource:
         marks = {"source.delimiter": self.delimiter, "source.quote": self.quote}
         for name, mark in marks.items():
             if mark is not None and mark in _NO_MARKS:
-                raise UsageError(f"{name} = {mark!r} ends lines or is no text: choose another")
+                raise UsageError(f"{name} = {mark!r} cannot stand in a line: choose another")
         if self.delimiter == self.quote:
             raise UsageError(
                 f"source.delimiter and source.quote are both {self.quote!r}: what stands between "

@@ -14,6 +14,7 @@ from pipeline.sources.fields import fields_read
 from pipeline.sources.paths import ELEMENT, PairKey, below_list, nth_name
 from pipeline.sources.tables.paths import steps_of, type_at
 from pipeline.sources.tables.texts import is_list
+from pipeline.text.wording import counted
 
 _MOST_NAMES, _MOST_CHARS = 40, 400
 
@@ -123,7 +124,7 @@ class Layout:
             to_field = steps_of(path if below is None else ELEMENT + below, of_records)
             if to_field is None:
                 count = schema.names.count(path)
-                wrong = f"{count} columns called" if count > 1 else "no column"
+                wrong = f"{counted(count, 'column')} called" if count > 1 else "no column"
                 raise HeaderError(
                     file_name,
                     f"{wrong} {path!r} among its columns: {_shown(schema)}; "

@@ -29,8 +29,8 @@ def test_a_setting_that_a_source_fixes_is_refused(setting: dict[str, str]) -> No
         ({"quote": ""}, "source.quote = '' is not one character"),
         ({"quote": '""'}, "source.quote = '\"\"' is not one character"),
         ({"quote": ","}, "source.delimiter and source.quote are both ','"),
-        ({"delimiter": "\n"}, r"source.delimiter = '\\n' ends lines"),
-        ({"quote": "\r"}, r"source.quote = '\\r' ends lines"),
+        ({"delimiter": "\n"}, r"source.delimiter = '\\n' cannot stand in a line"),
+        ({"quote": "\r"}, r"source.quote = '\\r' cannot stand in a line"),
     ],
 )
 def test_marks_that_cannot_cut_a_line_are_refused(chosen: dict[str, str], fault: str) -> None:
