@@ -27,7 +27,8 @@ class ColumnSettings(Section):
     event_key: str | tuple[str, ...] | None = Field(
         None,
         description="the log's own id of the event, by which repeats are found, or a list of "
-        "columns that are one together; null: the whole event is compared",
+        "columns that are one together; null: the whole event is compared, as it is where a "
+        "record lacks one of them",
     )
     given_session: str | None = Field(None, description="the log's own session id")
     context: dict[str, str] = Field(

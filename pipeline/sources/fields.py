@@ -279,12 +279,13 @@ def _of_field(time_us: int | Refusal, field: str) -> int | Refusal:
 
 
 def _joined(texts: Sequence[str], trim: bool) -> str:
-    r"""One text of a key's columns, another one for any other texts; "" where all are empty.
+    r"""One text of a key's columns, another one for any other texts; "" where one is empty.
 
-    ``a`` and ``b|c`` are ``a|b\|c``, ``a|b`` and ``c`` are ``a\|b|c``.
+    ``a`` and ``b|c`` are ``a|b\|c``, ``a|b`` and ``c`` are ``a\|b|c``.  Half a key is none: all
+    records that lack the other half would be one event.
     """
     if trim:
         texts = [text.strip() for text in texts]
-    if not any(texts):
+    if not all(texts):
         return ""
     return "|".join(text.replace("\\", "\\\\").replace("|", "\\|") for text in texts)
