@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _MOST_NAMED = 5
 _MOST_CHARS = 40
 _TIMES = "source.time_unit and source.columns.event_time say how times are read"
+_ONE_A_LINE = (
+    "a line is a record: write an array, or records over several lines, anew, as jq -c '.[]' does"
+)
 # What to look at where a whole file is refused, by how its most frequent reason begins.
 _REMEDIES = {
     "event_time is before": _TIMES,
@@ -22,6 +25,8 @@ _REMEDIES = {
     "event_time is not": _TIMES,
     "event_time is outside": _TIMES,
     "event_type is": "source.event_types names the types that count",
+    "not valid JSON": _ONE_A_LINE,
+    "not a JSON object": _ONE_A_LINE,
     "no ": "source.columns says which column holds it",
 }
 

@@ -276,7 +276,9 @@ def test_what_cannot_be_taken_in_is_named_and_all_else_is(tmp_path: Path, comput
         ("event_time is not a number", "source.columns.event_time"),
         ("event_type is not one of the known types", "source.event_types"),
         (TOO_LATE, None),
-        ("not valid JSON", None),
+        ("not valid JSON", "a line is a record"),
+        ("not a JSON object", "a line is a record"),
+        ("a quote is not closed or is out of place", None),
     ],
 )
 def test_a_file_without_an_event_leads_to_the_setting(reason: str, setting: str | None) -> None:
