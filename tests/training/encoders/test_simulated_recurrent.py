@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from simulated_shallow import BEGIN_S, HOUR_S, mean_hits, over_seeds, over_seeds_by_night, two_parts
+from numpy.typing import NDArray
+from simulated_shallow import (
+    BEGIN_S,
+    HOUR_S,
+    fitted,
+    mean_hits,
+    over_seeds,
+    over_seeds_by_night,
+    two_parts,
+)
 from synthetic import AS_OF_S
 
 from pipeline.hours import Hour
-from training.data.reader import DataSet
+from training.data.reader import DataSet, Requests
+from training.models.parts.base import Model
 
 NOTHING_DROPPED = {"dropout": 0.0, "input_dropout": 0.0}
 
@@ -47,12 +58,15 @@ def test_one_table_knows_items_that_were_rarely_a_target(
 def test_normalised_layers_learn_a_machine_in_half_the_epochs(
     tmp_path: Path, seeds: tuple[int, ...]
 ) -> None:
-    """A machine of 16 states that shows 4 faces; a coin, shown too, bends its way."""
+    """A machine of 16 states that shows 4 faces; a coin, shown too, bends its way.
+
+    Two layers at LSTR's rates.  Batches are large: in an epoch of many small ones both learn it.
+    """
     n_states, n_faces, rng = 16, 4, np.random.default_rng(1)
     face = rng.permutation(np.repeat(np.arange(n_faces), n_states // n_faces))
     follower = [rng.permutation(n_states) for _ in range(2)]
     users = []
-    for _ in range(60):
+    for _ in range(120):
         state, events = int(rng.integers(n_states)), []
         for at in range(200):
             coin = int(rng.random() > 0.93)
@@ -63,47 +77,84 @@ def test_normalised_layers_learn_a_machine_in_half_the_epochs(
     learned = {
         "counts": lambda place: place >= 20,
         "plan": "users",
+        "layers": 2,
         "bptt_steps": 50,
-        "learning_rate": 0.002,
+        "batch_events": 4000,
+        "min_batches": 1,
+        "learning_rate": 0.01,
+        "final_rate": 0.001,
+        "decay_power": 0.5,
         **NOTHING_DROPPED,
     }
-    assert mean_hits("gru_layers", parts, seeds, layer_norm=True, epochs=3, **learned) > 0.8
-    assert mean_hits("gru_layers", parts, seeds, layer_norm=False, epochs=6, **learned) < 0.8
+    normalised = mean_hits("gru_layers", parts, seeds, layer_norm=True, epochs=2, **learned)
+    plain = mean_hits("gru_layers", parts, seeds, layer_norm=False, epochs=4, **learned)
+    print(f"hits: normalised {normalised:.3f}, plain in twice the epochs {plain:.3f}")
+    assert normalised > 0.8
+    assert plain < 0.8
 
 
-def levels_log(folder: Path, lengths: tuple[int, ...], n_users: int) -> tuple[DataSet, DataSet]:
-    """Sessions whose first item is the follower of the last session's; the rest is a round."""
-    n_firsts, n_round, rng = 8, 5, np.random.default_rng(1)
-    follower = rng.permutation(n_firsts)
+# Short sessions teach what the long ones ask for: when all had 20, one GRU did not learn it either.
+LENGTHS = (2, 2, 2, 2, 3, 3, 3, 5, 10, 20)
+LONGEST = max(LENGTHS)
+
+
+def levels_log(folder: Path, n_sessions: int, n_users: int) -> tuple[DataSet, DataSet]:
+    """Sessions whose first item follows from the last session's first one, and from the pause.
+
+    After a day and more it is another follower than after two hours.  The rest is a round.
+    """
+    n_firsts, n_round, rng = 5, 5, np.random.default_rng(1)
+    followers = [rng.permutation(n_firsts) for _ in range(2)]
     users = []
     for _ in range(n_users):
         first, time_s, events = int(rng.integers(n_firsts)), float(BEGIN_S), []
-        for length in (*lengths, 1):
+        for _ in range(n_sessions):
+            length = int(rng.choice(LENGTHS))
             items = [first, *(n_firsts + at % n_round for at in range(length - 1))]
             events += [(item, time_s + 30 * at) for at, item in enumerate(items)]
-            time_s += 30 * length + 2 * HOUR_S
-            first = int(follower[first])
+            is_long = int(rng.integers(2))
+            time_s += 30 * length + (30 if is_long else 2) * HOUR_S
+            first = int(followers[is_long][first])
         users.append(events)
     return two_parts(folder, users, n_firsts + n_round)
+
+
+def hits_of_firsts(model: Model, data: DataSet) -> float:
+    """hit@1 of the first items of sessions that come after a session of 20 events."""
+    h = data.histories
+    begin = np.flatnonzero(h.session_start)
+    follows_longest = np.append(False, np.diff(begin) == LONGEST)
+    event = begin[follows_longest & ~np.isin(begin, h.offsets)]
+    scores = model.score(h, Requests.before(h, event))
+    return float(np.mean(scores.argmax(axis=1) + 1 == h.item[event]))
 
 
 @over_seeds_by_night
 def test_a_level_of_sessions_remembers_what_the_last_one_began_with(
     tmp_path: Path, seeds: tuple[int, ...]
 ) -> None:
-    parts = levels_log(tmp_path, (3,) * 11, n_users=200)
+    base, test = levels_log(tmp_path, n_sessions=24, n_users=400)
     learned = {
-        "counts": lambda place: (place % 3 == 0) & (place > 0),
         "min_batches": 60,
+        "batch_events": 640,
         "epochs": 15,
-        "bptt_steps": 18,
-        "learning_rate": 0.02,
+        "bptt_steps": 40,
+        "learning_rate": 0.01,
+        "session_input": True,
+        "delta_input": True,
         **NOTHING_DROPPED,
     }
-    two_levels = mean_hits("hgru", parts, seeds, **learned)
-    assert two_levels > mean_hits("gru4rec", parts, seeds, **learned) + 0.3
-    # One GRU over all learns this without fault; two levels come close, and not with every seed.
-    assert two_levels > mean_hits("hrnn", parts, seeds, **learned) - 0.1
+
+    def shares(name: str, **more: Any) -> NDArray[np.float64]:
+        models = (fitted(name, base, seed, **learned, **more) for seed in seeds)
+        hit = np.array([hits_of_firsts(model, test) for model in models])
+        print(name, more, hit.round(3), flush=True)
+        return hit
+
+    two_levels = shares("hgru").mean()
+    assert two_levels > shares("gru4rec").mean() + 0.3
+    assert two_levels >= shares("hrnn").mean() - 0.05
+    assert two_levels > shares("hgru", rerun=False).mean()
 
 
 @over_seeds_by_night
