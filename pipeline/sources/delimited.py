@@ -113,8 +113,11 @@ class DelimitedSource:
             raise UsageError(
                 f"source {self.name!r} has no header: name its columns in source.field_names"
             )
-        if self.quoted_newlines:
-            _check_quotes(self.delimiter, self.quote)
+        if self.quoted_newlines and self.quote is None:
+            raise UsageError(
+                "source.quoted_newlines is of line ends within quotes, and source.quote is null: "
+                "remove one of them"
+            )
 
     @property
     def record_quotes(self) -> Quotes | None:
@@ -307,24 +310,6 @@ class DelimitedSource:
             return build(pick(fields), context)
 
         return parse
-
-
-def _check_quotes(delimiter: str, quote: str | None) -> None:
-    """Whether quotes can tell which line ends are within a field.
-
-    Raises:
-        UsageError: they cannot.
-    """
-    if quote is None:
-        raise UsageError(
-            "source.quoted_newlines is of line ends within quotes, and source.quote is null: "
-            "remove one of them"
-        )
-    if len(quote) != 1 or quote == delimiter or {quote, delimiter} & set("\r\n"):
-        raise UsageError(
-            f"source.quoted_newlines needs a source.quote ({quote!r}) of one character, another "
-            f"one than source.delimiter ({delimiter!r}), and neither may end lines"
-        )
 
 
 def _only_in_folders(file_name: str, names: Sequence[str]) -> dict[str, str]:

@@ -227,8 +227,8 @@ def test_a_packed_file_that_ends_within_quotes_is_damaged(tmp_path: Path) -> Non
     ("settings", "sentence"),
     [
         ({"quote": None}, r"quoted_newlines .* source.quote is null: remove one of them"),
-        ({"quote": '""'}, r"needs a source.quote \('\"\"'\) of one character"),
-        ({"quote": ","}, "another one than source.delimiter"),
+        ({"quote": '""'}, "is not one character"),
+        ({"quote": ","}, "source.delimiter and source.quote are both ','"),
         ({"name": "json_lines"}, "quoted_newlines is set, but source 'json_lines' fixes it"),
         ({"name": "parquet"}, "quoted_newlines is set, but source 'parquet' fixes it"),
         ({"name": "access_log"}, "quoted_newlines is set, but source 'access_log' fixes it"),
