@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 BUSY_S = 60  # a file that another process writes is waited for; SQLite's own limit is 5
-# An address without a query: what stands after the third slash is the path as it is.
-_PLAIN = re.compile(r"sqlite:///([^?]+)")
+# An address without a query or escapes: what stands after the third slash is the path as it is.
+_PLAIN = re.compile(r"sqlite:///([^?%]+)")
 
 
 def plain_file(uri: str) -> Path | None:

@@ -109,10 +109,10 @@ def _within(
     far = "" if own.num_rows == worst["accepted"] else "as far as these hours show, "
     if equal_records == "keys":
         # Which event has a refused record's key is nowhere kept.
-        before = ", in it or in another file," if has_others else ""
+        where = "in it or in another file" if has_others else "in it"
         return (
-            f"{name} has records whose key an earlier one{before} has too: see who sends an event "
-            "twice, or gives two of them one key (source.columns.event_key)"
+            f"{name} tells of keys that an earlier record {where} has told of: see who sends an "
+            "event twice, or gives two of them one key (source.columns.event_key)"
         )
     sentence = f"{far}{name} repeats records within itself"
     if _in_whole_seconds(own["event_time"]):

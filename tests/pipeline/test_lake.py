@@ -403,7 +403,7 @@ def test_a_catalog_that_another_holds_is_waited_for_and_told(
     address = f"sqlite:///{tmp_path}/catalog.db"
     with closing(sqlite3.connect(tmp_path / "catalog.db", check_same_thread=False)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        monkeypatch.setattr("pipeline.lake.catalog._BUSY_S", 1)
+        monkeypatch.setattr("pipeline.lake.catalog.BUSY_S", 1)
         began_s = time.monotonic()
         with pytest.raises(HourglassError, match=r"cannot open the lake at .*database is locked"):
             Lake(address, tmp_path).snapshots()

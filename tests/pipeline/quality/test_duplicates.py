@@ -69,8 +69,8 @@ def test_finer_times_and_keys_have_causes_of_their_own() -> None:
     )
     keyed = cause(file("a.csv", 2, 1), of=events({"a.csv": 2}), rule="keys")
     assert keyed == (
-        "a.csv has records whose key an earlier one has too: see who sends an event twice, or "
-        "gives two of them one key (source.columns.event_key)"
+        "a.csv tells of keys that an earlier record in it has told of: see who sends an event "
+        "twice, or gives two of them one key (source.columns.event_key)"
     )
 
 
