@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,11 @@ _NAMED_QUERY = re.compile(r"^((?:WITH )?\w+ AS )\($", re.MULTILINE)
 
 @contextmanager
 def open_duck(memory_bytes: int, spill: Path | None = None) -> Iterator[DuckDBPyConnection]:
-    """A database of its own; with a folder to ``spill`` to, it may hold more than its memory."""
+    """A database of its own; with a folder to ``spill`` to, it may hold more than its memory.
+
+    Then its tables are in a file of that folder, which whoever calls removes: what DuckDB holds of
+    a table in memory it spills too, but thirty million rows left no room for grouping them.
+    """
     import duckdb
     from duckdb.func import FunctionNullHandling, PythonUDFType
 
@@ -54,8 +59,11 @@ def open_duck(memory_bytes: int, spill: Path | None = None) -> Iterator[DuckDBPy
         # Kept, the order of rows would have to be held in memory.
         "preserve_insertion_order": spill is None,
     }
-    connection = duckdb.connect(":memory:", config=_SETTINGS | limits)
+    database = ":memory:" if spill is None else str(spill / f"rows-{uuid.uuid4().hex}.duckdb")
+    connection = duckdb.connect(database, config=_SETTINGS | limits)
     try:
+        # Nobody opens the file again.
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
         connection.execute(_AS_SPARK_HAS_IT)
         connection.create_function(
             "XXHASH64",

@@ -1,4 +1,4 @@
-"""This process as an engine for more than its memory holds: tables of DuckDB that may spill.
+"""This process as an engine for more than its memory holds: tables of a DuckDB file.
 
 A frame is a query that is computed where it is used; what a SQL file makes is kept as a table.
 On one machine that costs a fraction of what Spark does, whose rows travel between processes.
@@ -27,9 +27,9 @@ from pipeline.process.workers import shared_out, usable_cores
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# With Python, Arrow, the rows on their way and the processes that read it comes to less than
-# 1.4 GiB; with 512 MiB twenty million records of Parquet did not go through.
-_MEMORY_BYTES = 576 << 20
+# With Python, Arrow, the rows on their way and the processes that read it comes to some 1.2 GiB;
+# thirty million records of Parquet went through with 320 MiB.
+_MEMORY_BYTES = 448 << 20
 _ROWS_PER_BATCH = 1 << 16
 # To start a process costs what it costs to read some 15 MB of CSV: of more it is little.
 _BYTES_PER_WORKER = 64 << 20
@@ -246,7 +246,7 @@ class OnDiskEngine(Engine):
 
     def _table(self, text: str) -> QueryFrame:
         table = f"rows_{next(self._numbers)}"
-        self.connection.execute(f"CREATE TEMP TABLE {table} AS {text}")
+        self.connection.execute(f"CREATE TABLE {table} AS {text}")
         return QueryFrame(self.connection, f"SELECT * FROM {table}")
 
 
