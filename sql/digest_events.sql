@@ -2,6 +2,7 @@
 -- Where a value is missing is said apart: hashing would pass over it.  Of a user's events of equal
 -- time the order of their records counts too; the first, like one that is alone, adds nothing.
 -- in:  kept: rows of `events`
+-- params: passes, nth: only every so many-th hour, so that memory holds what a pass looks at
 -- out: hour_index (hours since 1970), digest, row_count
 WITH hashed AS (
     SELECT
@@ -30,6 +31,7 @@ WITH hashed AS (
             event_key
         ) AS content
     FROM kept
+    WHERE MOD(CAST(UNIX_MICROS(hour) / 3600000000 AS BIGINT), :passes) = :nth
 ),
 
 ties AS (
@@ -37,6 +39,7 @@ ties AS (
         user_id,
         event_time
     FROM kept
+    WHERE MOD(CAST(UNIX_MICROS(hour) / 3600000000 AS BIGINT), :passes) = :nth
     GROUP BY user_id, event_time
     HAVING COUNT(*) > 1
 ),

@@ -27,6 +27,7 @@ from pipeline.ingest.file_audit import (
     removed_from,
     versions_of,
 )
+from pipeline.ingest.in_passes import digests_of
 from pipeline.ingest.people.changes import changed_intervals, touched_hours
 from pipeline.lake import stale_hours
 from pipeline.lake.commits import ForeignCommits, is_own, since
@@ -300,7 +301,7 @@ def _ingested(lake: Lake, compute: Compute, hours: Sequence[HourRange], filled: 
     """What ingest would record of hours with the events that they hold now."""
 
     def digested(engine: Engine) -> list[Any]:
-        return engine.query("digest_events", {"kept": engine.read(lake, EVENTS, hours)}).collect()
+        return digests_of(engine, engine.read(lake, EVENTS, hours))
 
     size = sum(file.bytes for file in lake.files(EVENTS, hours))
     new: _Rows = {}

@@ -101,6 +101,10 @@ class Engine(ABC):
     def query(self, name: str, views: Mapping[str, Frame], **parameters: Parameter) -> Frame:
         """Run ``sql/<name>.sql``; ``views`` are the tables it names, the rest its ``:markers``."""
 
+    def passes(self, frame: Frame) -> int:  # noqa: ARG002 - all rows are looked at together
+        """In how many passes to group by what nearly every row has for itself."""
+        return 1
+
     @abstractmethod
     def stage(self, lake: Lake, frame: Frame, spec: TableSpec) -> list[HourFile]:
         """Write a frame's rows as Parquet files of the table, one hour a file, uncommitted.

@@ -32,6 +32,7 @@ from pipeline.ingest.file_audit import (
     commit_audits,
     reconcile_all,
 )
+from pipeline.ingest.in_passes import digests_of, shared_key_ends
 from pipeline.ingest.landing.new_files import (
     NewFiles,
     check_headers,
@@ -239,7 +240,7 @@ def _commit(
         for others in (recorded, key_window_rows.repeated, key_window_rows.elsewhere):
             keys = keys.union(others.select("event_key"))
         # Looked up first: then it is known to be few rows that all others are compared with.
-        shared = engine.query("shared_keys", {"records": keys})
+        shared = shared_key_ends(engine, keys)
         views["shared"] = stack.enter_context(shared.computed_once())
         query = engine.query("deduplicate_events", views, window_us=key_window_rows.window_us)
         with query.computed_once() as judged:
@@ -248,7 +249,7 @@ def _commit(
             repeated = stage_repeated(engine, lake, judged.where_not("is_kept")) if has_keys else []
             views = {"parsed": batch.rows, "known": recorded, "kept": accepted}
             counted = engine.query("account_files", views, numbered=numbered).collect()
-            digests = engine.query("digest_events", {"kept": accepted}).collect()
+            digests = digests_of(engine, accepted)
     arrived = _audits(batch, counted, new_files.read_by)
     check_records(arrived)
     settled = reconcile_all(

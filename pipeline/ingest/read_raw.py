@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipeline.engine.engine import Engine, Frame
 from pipeline.hours import US_PER_S, Hour, HourRange, parse_duration_h
 from pipeline.ingest.columns.batches import FilesParser
+from pipeline.ingest.in_passes import shared_key_ends
 from pipeline.ingest.landing.zone import Arrival, RawFile, Unreadable
 from pipeline.ingest.late_events import RangesUs, range_us
 from pipeline.ingest.parse import FILES, PARSED
@@ -122,7 +123,7 @@ def read_raw_files(
 
 def _numbered(engine: Engine, events: Frame) -> Frame:
     """Events, equal ones of a file with keys of their own."""
-    shared = engine.query("shared_keys", {"records": events.select("event_key")})
+    shared = shared_key_ends(engine, events.select("event_key"))
     views = {"arrived": events.select("source_file", "event_key"), "shared": shared}
     with engine.query("equal_records", views).computed_once() as repeated:
         if repeated.is_empty():

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ from pipeline.engine.in_process import ArrowFrame
 from pipeline.engine.spark_engine import SparkFrame
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
+from pipeline.ingest.in_passes import digests_of, shared_key_ends
 from pipeline.lake.parquet_files import (
     HourFile,
     read_in_batches,
@@ -88,9 +90,7 @@ def frame_of(engine: Engine, rows: pa.Table) -> Any:
 
 
 def digests(engine: Engine, frame: Any) -> dict[int, str]:
-    return {
-        r.hour_index: r.digest for r in engine.query("digest_events", {"kept": frame}).collect()
-    }
+    return {row.hour_index: row.digest for row in digests_of(engine, frame)}
 
 
 @settings(max_examples=max(3, settings.default.max_examples // 10))
@@ -497,3 +497,26 @@ def test_hours_of_any_year_are_whole() -> None:
         return {row.hour_index for row in engine.query("parsed_hours", parsed).collect()}
 
     assert run_on_engine(NO_SPARK, 0, indices) == {hour.index for hour in hours}
+
+
+@settings(max_examples=20)
+@given(st.lists(EVENT_ROWS, min_size=1, max_size=20), st.integers(1, 7))
+def test_passes_find_what_a_look_at_all_finds(rows: list[dict[str, Any]], rows_a_pass: int) -> None:
+    hours = [_EPOCH + timedelta(hours=nth % 3) for nth in range(len(rows))]
+    keys = [row["event_key"] or "k" for row in rows]
+    rows = [
+        {**row, "hour": hour, "event_key": key}
+        for row, hour, key in zip(rows, hours, keys, strict=True)
+    ]
+    rows += [{**row, "line": 99} for row in rows[::2]]
+    with tempfile.TemporaryDirectory() as folder, on_disk_engine.on_disk(Path(folder)) as engine:
+        frame = frame_of(engine, pa.Table.from_pylist(rows, EVENTS.schema))
+        assert engine.passes(frame) == 1
+        expected = digests(engine, frame), key_ends(engine, frame)
+        engine.rows_a_pass = rows_a_pass
+        assert engine.passes(frame) == -(-len(rows) // rows_a_pass)
+        assert (digests(engine, frame), key_ends(engine, frame)) == expected
+
+
+def key_ends(engine: Engine, frame: Any) -> set[str]:
+    return {row.key_end for row in shared_key_ends(engine, frame.select("event_key")).collect()}

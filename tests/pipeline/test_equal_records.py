@@ -21,6 +21,7 @@ from pipeline.engine.choice import run_on_engine
 from pipeline.engine.engine import Engine
 from pipeline.engine.in_process import ArrowFrame
 from pipeline.engine.spark_engine import SparkFrame
+from pipeline.ingest.in_passes import shared_key_ends
 from pipeline.ingest.ingest import IngestSummary
 from pipeline.ingest.reading_rules import reading_digest
 from pipeline.ingest.summary import equal_lines
@@ -231,7 +232,7 @@ ROWS = st.lists(
 
 
 def numbered(engine: Engine, frame: Any) -> list[tuple[Any, ...]]:
-    shared = engine.query("shared_keys", {"records": frame.select("event_key")})
+    shared = shared_key_ends(engine, frame.select("event_key"))
     views = {"arrived": frame.select("source_file", "event_key"), "shared": shared}
     pairs = engine.query("equal_records", views)
     rows = engine.query("number_equal_records", {"arrived": frame, "repeated": pairs}).collect()
