@@ -20,7 +20,7 @@ from pipeline.ingest.summary import (
     not_read_again,
     of_other_settings,
 )
-from pipeline.settings.folders import path_option
+from pipeline.settings.folders import WorkFolder, path_option
 from pipeline.text.wording import counted, verb
 from pipeline.workspace import CommandContext
 
@@ -70,7 +70,8 @@ def doctor(
 def where(context: typer.Context) -> None:
     """Say where the pages for people lie: the report and the Data Docs."""
     ctx: CommandContext = context.obj
-    folders = {name: ctx.settings.path(name) for name in ("reports", "data_docs")}
+    names: tuple[WorkFolder, ...] = ("reports", "data_docs")
+    folders = {str(name): ctx.settings.path(name) for name in names}
     pages = (
         ("report", folders["reports"] / "report.html", "hourglass report"),
         ("Data Docs", folders["data_docs"] / "index.html", "hourglass validate"),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.hours import Hour, HourRange, parse_duration_h
@@ -35,14 +34,12 @@ class CommandContext:
     """One invocation; ``clock`` is read once, by the command line.
 
     ``clock`` tells what is past, so that all steps agree; ``now`` says when something was done.
-    ``config`` is the file that the settings were read from, if any.
     """
 
     settings: Settings
     clock: datetime
     as_json: bool = False
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    config: Path | None = None
     _opened: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property

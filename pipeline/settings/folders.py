@@ -4,12 +4,39 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import quote, unquote
 
 from pydantic import BeforeValidator
 
 from pipeline.errors import UsageError
+
+#: What is written below the work folder, a folder for each kind.
+WorkFolder = Literal[
+    "airflow",
+    "candidates",
+    "checkpoints",
+    "data_docs",
+    "decisions",
+    "drill",
+    "evaluations",
+    "frozen",
+    "judged",
+    "lake",
+    "mlflow",
+    "models",
+    "monitor",
+    "recommendations",
+    "replay",
+    "reports",
+    "retrain",
+    "scratch",
+    "shards",
+    "validations",
+    "watch",
+]
+WORK_FOLDERS: tuple[WorkFolder, ...] = get_args(WorkFolder)
+MLFLOW_FILE = "mlflow.db"
 
 # One slash is enough: Path("s3://bucket") is "s3:/bucket", a folder called "s3:".
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]+):/", re.IGNORECASE)

@@ -30,7 +30,13 @@ from pydantic_settings import (
 from pipeline.errors import UsageError, suggest
 from pipeline.settings.environment import environment_values, variable_of
 from pipeline.settings.field_types import Duration
-from pipeline.settings.folders import LocalFolder, LocalPath, sqlite_address
+from pipeline.settings.folders import (
+    MLFLOW_FILE,
+    LocalFolder,
+    LocalPath,
+    WorkFolder,
+    sqlite_address,
+)
 from pipeline.settings.former_keys import with_present_names
 from pipeline.settings.learning import (
     EvaluationSettings,
@@ -231,10 +237,10 @@ class Settings(BaseSettings):
     @property
     def resolved_mlflow_uri(self) -> str:
         """Address of MLflow's tracking store and registry."""
-        return self.mlflow_uri or sqlite_address(self.work.absolute() / "mlflow.db")
+        return self.mlflow_uri or sqlite_address(self.work.absolute() / MLFLOW_FILE)
 
-    def path(self, name: str) -> Path:
-        """A folder of the work folder: ``shards``, ``models``, ``decisions``, ``reports`` ..."""
+    def path(self, name: WorkFolder) -> Path:
+        """A folder of the work folder."""
         return self.work.absolute() / name
 
     def digest(self, *sections: str) -> str:

@@ -26,6 +26,7 @@ from pipeline.ingest.landing.zone import (
     lines_of,
     not_yet_ingested,
 )
+from pipeline.settings.folders import WORK_FOLDERS
 from pipeline.settings.settings import Settings, load_settings
 from pipeline.settings.source import SourceSettings
 from pipeline.sources import source_for
@@ -385,7 +386,8 @@ def test_own_files_below_the_source_folder_are_no_logs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["work/landing", "work"])
 def test_logs_may_lie_in_the_work_folder(tmp_path: Path, folder: str) -> None:
-    put(tmp_path, "work/lake/catalog.db")
+    for name in (*(f"{own}/x" for own in WORK_FOLDERS), "mlflow.db"):
+        put(tmp_path, f"work/{name}")
     put(tmp_path, f"{folder}/2016-03-14T12/a.csv")
     logs = logs_of(tmp_path, "work", f"{{path: {tmp_path / folder}}}")
     assert logs == ["2016-03-14T12/a.csv"]

@@ -53,13 +53,13 @@ def adopt(context: typer.Context, plan: Plan = False, alone: Alone = False) -> N
     from pipeline.lake.catalog import existing_catalog
 
     ctx: CommandContext = context.obj
-    settings = adopted_settings(ctx.config, ctx.settings, plan=True)
+    settings = adopted_settings(ctx.settings.file, ctx.settings, plan=True)
     ctx = replace(ctx, settings=settings)
     existing_catalog(settings.resolved_catalog_uri, settings.resolved_warehouse)
     commits: list[ForeignCommits] = []
     with nullcontext() if plan else ctx.writing(opens=False), ctx.status("adopting"):
         moved = _relocate(settings, plan, alone)
-        adopted_settings(ctx.config, context.obj.settings, plan)
+        adopted_settings(context.obj.settings.file, context.obj.settings, plan)
         if not (plan and moved.tables):
             commits = _let_stand(ctx, plan)
     ctx.print_result(
@@ -89,7 +89,7 @@ def _relocate(settings: Settings, plan: bool, alone: bool) -> Moved:
     from training.registry.mlflow_addresses import check_files, readdress
     from training.registry.mlflow_registry import named_errors
 
-    uri, work = settings.resolved_mlflow_uri, settings.path("")
+    uri, work = settings.resolved_mlflow_uri, settings.work.absolute()
     catalog = existing_catalog(settings.resolved_catalog_uri, settings.resolved_warehouse)
     tables = moved_tables(catalog, settings.resolved_warehouse)
     with named_errors("find out what its store names"):
@@ -181,9 +181,8 @@ def _places(settings: Settings, moved: Moved, plan: bool) -> list[str]:
     what = [f"{len(moved.tables)} tables"] if moved.tables else []
     what += ["MLflow's store"] if moved.stores else []
     done = "would name" if plan else "name"
-    parts = [
-        f"{' and '.join(what)} {done} {settings.path('')} instead of {', '.join(moved.formers)}"
-    ]
+    work, formers = settings.work.absolute(), ", ".join(moved.formers)
+    parts = [f"{' and '.join(what)} {done} {work} instead of {formers}"]
     uri = settings.resolved_mlflow_uri
     if is_server(uri):
         parts.append(

@@ -58,7 +58,7 @@ def options(
     settings = load_settings(None if context.invoked_subcommand == "demo" else own)
     if context.invoked_subcommand not in ("demo", "adopt"):
         check_settings(own, settings)
-    context.obj = CommandContext(settings, datetime.now(UTC), as_json, config=own)
+    context.obj = CommandContext(settings, datetime.now(UTC), as_json)
     context.call_on_close(context.obj.close)
 
 

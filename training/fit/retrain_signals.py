@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 import pyarrow.parquet as pq
 
@@ -29,7 +30,7 @@ from training.registry.mlflow_registry import Registry, champion
 from training.registry.model_card import read_card, verify_file
 
 SEED = 0
-_FOLDER = "retrain"
+_FOLDER: Final = "retrain"
 
 
 def signals_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) -> RetrainSignals:

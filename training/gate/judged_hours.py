@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from pipeline.errors import UsageError
 from pipeline.files import write_text
@@ -20,7 +21,7 @@ from pipeline.settings.settings import Settings
 QUIET = "quiet"  # nothing happened that anybody could be judged on
 PASSED = "passed"  # what is live learned from it
 _DECIDED = "decided"  # before there were such files
-_FOLDER = "judged"
+_FOLDER: Final = "judged"
 
 
 def note_judged(settings: Settings, first: Hour, outcome: str, sentence: str) -> Path:

@@ -44,7 +44,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.files import flush, names_in
@@ -97,9 +97,9 @@ __all__ = [
 ]
 
 JOURNAL = "chain.jsonl"
-MONITOR_FOLDER = "monitor"  # of the work folder: what the monitor found
+MONITOR_FOLDER: Final = "monitor"  # of the work folder: what the monitor found
 # Links of versions before name records in it, so none of them is ever moved.
-FORMER_MONITOR_FOLDER = "watch"
+FORMER_MONITOR_FOLDER: Final = "watch"
 UNLINKED = "unlinked"  # below the decisions: records that no link names
 RECENT = 1000  # links that every act reads, and their records; of older ones, what it needs
 _LEAST_KEY_CHARS = 16

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.settings.folders import MLFLOW_FILE, WORK_FOLDERS
 from pipeline.settings.settings import Settings
-
-# What taking logs in leaves in the work folder, beside the tables.
-_WRITTEN_BY_INGEST = ("scratch", "data_docs", "validations")
 
 
 def not_logs(settings: Settings) -> frozenset[Path]:
@@ -16,14 +14,15 @@ def not_logs(settings: Settings) -> frozenset[Path]:
 
     They are the settings file, the files of items and users, and the folders of work and tables
     where these are not, and do not hold, the source folder itself: it may lie in the work folder.
-    Where it is that folder, what ingest itself writes there is none either.
+    Where it is that folder, its own folders are none.
     """
     source = settings.source
     root = source.path.resolve()
     files = (settings.file, source.items_path, source.users_path)
     folders = [settings.work, settings.resolved_warehouse]
     if settings.work.resolve() == root:
-        folders += [settings.path(name) for name in _WRITTEN_BY_INGEST]
+        folders += [settings.path(name) for name in WORK_FOLDERS]
+        folders.append(settings.work / MLFLOW_FILE)
     return frozenset(
         [path.resolve() for path in files if path is not None]
         + [
