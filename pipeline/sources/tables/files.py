@@ -240,22 +240,51 @@ class OrcFile:
         from_row: int = 0,
         span: Span | None = None,  # noqa: ARG002 - Arrow does not say how many rows a stripe has
     ) -> Batches:
-        """See :class:`TableFile`."""
+        """See :class:`TableFile`.
+
+        Of a damaged file only the stripes before the damage come.  Arrow reads ahead of whoever
+        takes the rows, and throws away what it read when it meets damage: rows of the same stripe
+        would come or not as the machine is busy.  So the file is read through before its first
+        row is handed on; that costs a second unpacking.
+        """
+        fault = self._fault_in(columns)
+        batches = self._as_read(columns) if fault is None else self._whole_stripes(columns)
+        start = 0
+        for batch in _together(batches):
+            if start + batch.num_rows > from_row:
+                yield start, batch
+            start += batch.num_rows
+        if fault is not None:
+            raise fault
+
+    def _fault_in(self, columns: Sequence[str] | None) -> Exception | None:
+        try:
+            for _ in self._as_read(columns):
+                pass
+        except Exception as error:
+            return error
+        return None
+
+    def _as_read(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """The rows, few at a time: a stripe of texts that repeat is small until it is unpacked."""
         from pyarrow import dataset
 
         fragment = dataset.OrcFileFormat().make_fragment(pa.PythonFile(self._raw, mode="r"))
-        batches = fragment.to_batches(
+        batches: Iterator[pa.RecordBatch] = fragment.to_batches(
             columns=columns,
             batch_size=min(_ORC_ROWS_AT_ONCE, ROWS_PER_BATCH),
             batch_readahead=0,
             fragment_readahead=0,
             use_threads=False,
         )
-        start = 0
-        for batch in _together(batches):
-            if start + batch.num_rows > from_row:
-                yield start, batch
-            start += batch.num_rows
+        return batches
+
+    def _whole_stripes(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """Rows of each stripe that can be read whole; the first that cannot raises its fault."""
+        for nth in range(self._file.nstripes):
+            stripe = self._file.read_stripe(nth, columns)
+            for first in range(0, stripe.num_rows, _ORC_ROWS_AT_ONCE):
+                yield stripe.slice(first, _ORC_ROWS_AT_ONCE)
 
     def groups(self) -> Sequence[Group]:
         """See :class:`TableFile`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -24,7 +25,7 @@ from pipeline.sources import ParsedEvent, Refusal, source_for
 from pipeline.sources.base import HeaderError
 from pipeline.sources.lines import UnreadableFileError
 from pipeline.sources.tables import files
-from pipeline.sources.tables.files import ROWS_PER_BATCH
+from pipeline.sources.tables.files import ROWS_PER_BATCH, OrcFile, ParquetFile
 from pipeline.sources.tables.source import TableSource
 
 WRITE: dict[str, Callable[[pa.Table, io.BytesIO], None]] = {
@@ -369,8 +370,18 @@ def test_rows_before_damage_come_as_ever(read: Callable[..., Read], name: str) -
             "item_id": [str(n) for n in range(rows)],
         }
     )
-    options: dict[str, Any] = {"parquet": {"row_group_size": 20_000, "write_page_checksum": True}}
-    content = bytearray(content_of(name, table, **options.get(name, {"compression": "zlib"})))
+    options: dict[str, dict[str, Any]] = {
+        "parquet": {"row_group_size": 20_000, "write_page_checksum": True},
+        "orc": {"compression": "zlib", "stripe_size": 100_000, "batch_size": 512},
+    }
+    content = bytearray(content_of(name, table, **options[name]))
+    if name == "orc":
+        stripes = pa.orc.ORCFile(io.BytesIO(content))
+        whole = stripes.read_stripe(0).num_rows
+        assert whole > ROWS_PER_BATCH
+        assert whole % ROWS_PER_BATCH
+    else:
+        whole = 40_000
     at = len(content) * 3 // 4
     content[at : at + 64] = b"\xff" * 64
     *records, (number, refusal, text) = read(table_source(name), bytes(content))
@@ -378,8 +389,16 @@ def test_rows_before_damage_come_as_ever(read: Callable[..., Read], name: str) -
     assert refusal == Refusal(f"{kind} file is damaged after row {number - 1}")
     assert (number, text) == (len(records) + 1, "")
     assert [event.item_id for _, event, _ in records] == [str(n) for n in range(len(records))]
-    # More than a batch of those that are handed on, and no whole number of them.
-    assert (40_000 if name == "parquet" else ROWS_PER_BATCH + 1) <= len(records) < rows
+    assert whole <= len(records) < rows
+    # Nor do fewer come, or more, to a reader who takes his time: Arrow reads ahead of him.
+    table_file = {"parquet": ParquetFile, "orc": OrcFile}[name](io.BytesIO(content))
+    slowly = 0
+    with pytest.raises(Exception, match=r".") as damage:
+        for _, batch in table_file.batches():
+            slowly += batch.num_rows
+            time.sleep(0.05)
+    assert damage.type in (OSError, pa.ArrowInvalid)
+    assert slowly == len(records)
 
 
 def test_refused_rows_are_those_of_their_own_numbers(
