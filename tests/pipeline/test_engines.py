@@ -34,6 +34,7 @@ from pipeline.engine.choice import run_on_engine
 from pipeline.engine.engine import Engine, TooLargeError
 from pipeline.engine.in_process import ArrowFrame
 from pipeline.engine.spark_engine import SparkFrame
+from pipeline.engine.spark_hash import hash_rows
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.in_passes import digests_of, shared_key_ends
@@ -516,6 +517,37 @@ def test_passes_find_what_a_look_at_all_finds(rows: list[dict[str, Any]], rows_a
         engine.rows_a_pass = rows_a_pass
         assert engine.passes(frame) == -(-len(rows) // rows_a_pass)
         assert (digests(engine, frame), key_ends(engine, frame)) == expected
+
+
+def test_each_event_is_hashed_once_for_the_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 20_000
+    hashed: list[int] = []
+
+    def counting(columns: Any) -> Any:
+        hashed.append(len(columns[0]))
+        return hash_rows(columns)
+
+    monkeypatch.setattr(duck, "hash_rows", counting)
+    row = dict.fromkeys(EVENTS.schema.names) | {"hour": _EPOCH, "event_key": "k"}
+    # A few are of equal time, all over.
+    places = [nth - nth % 2 if nth % 1000 < 2 else nth for nth in range(rows)]
+    table = pa.Table.from_pylist(
+        [
+            {**row, "user_id": f"u{at % 997}", "event_time": _EPOCH + timedelta(milliseconds=at)}
+            for at in places
+        ],
+        EVENTS.schema,
+    )
+    with on_disk_engine.on_disk(tmp_path) as engine:
+        frame = frame_of(engine, table)
+        for rows_a_pass in (rows, rows // 3):
+            engine.rows_a_pass = rows_a_pass
+            hashed.clear()
+            assert len(digests(engine, frame)) == 1
+            # Those of equal time are hashed with their ranks too, and constants beside them.
+            assert rows <= sum(hashed) < 1.2 * rows
 
 
 def key_ends(engine: Engine, frame: Any) -> set[str]:
