@@ -8,6 +8,7 @@ again.  That is as safe as a kill at any instant is.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import select
@@ -46,8 +47,28 @@ def guarded(command: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         _Ending.number = _Ending.number or signal.SIGINT
     if _Ending.number is None:
-        sys.exit(code)
+        _end(code)
     _leave()
+
+
+def _end(code: int) -> NoReturn:
+    """End as Python ends, but leave what is in memory to the system.
+
+    To take apart the modules of PyTorch, MLflow and Great Expectations costs half a second to a
+    second, after each command.
+    """
+    try:
+        # Joins threads, and before that tells pools of them to end.
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    except OSError as error:
+        if not code:
+            code = 1
+            with suppress(OSError):
+                print(f"hourglass: the output was not written: {error.strerror}", file=sys.stderr)
+    finally:
+        os._exit(code)
 
 
 def is_interrupted() -> bool:

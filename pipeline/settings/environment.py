@@ -21,7 +21,14 @@ from pipeline.settings.former_keys import present_path, with_present_names
 PREFIX = "HOURGLASS_"
 _BETWEEN = "__"
 #: Variables of ours that are no settings.
-NO_SETTINGS = frozenset({"HOURGLASS_CONFIG", "HOURGLASS_DATASETS", "HOURGLASS_RECORD_KEY"})
+NO_SETTINGS = frozenset(
+    {
+        "HOURGLASS_CONFIG",
+        "HOURGLASS_DATASETS",
+        "HOURGLASS_FORK_SERVER_IDLE_S",
+        "HOURGLASS_RECORD_KEY",
+    }
+)
 _OF_TESTS = "HOURGLASS_TEST_"
 # Kubernetes gives every container the addresses of its services: of one called hourglass-db,
 # HOURGLASS_DB_SERVICE_HOST, HOURGLASS_DB_PORT_5432_TCP_ADDR and others.

@@ -46,4 +46,6 @@ def workplace(work: Path, **variables: str) -> Workplace:
     # The airflow and hourglass of the Python that runs the tests, whatever else is installed.
     kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     kept["PYTHONPATH"] = str(ROOT)
-    return Workplace(work, kept | {"HOURGLASS_WORK": str(work)} | variables)
+    # As in dags/airflow.env, but not for long after the last test.
+    ours = {"HOURGLASS_WORK": str(work), "HOURGLASS_FORK_SERVER_IDLE_S": "30"}
+    return Workplace(work, kept | ours | variables)
