@@ -16,7 +16,13 @@ from typing import Any
 
 import yaml
 
-from benchmarks.landing_steps import Running, in_one_process, steps_of
+from benchmarks.hour_commands import (
+    Cost,
+    fork_server,
+    hour_commands,
+    measured,
+    measured_here,
+)
 from pipeline.hours import HOUR_S, Hour
 from pipeline.sources.known_logs import WIKIPEDIA_EPOCH
 
@@ -25,37 +31,51 @@ _TIME = 2  # the column of a record's seconds
 
 def main(arguments: list[str]) -> int:
     """Fill a lake with all hours but the last, once; then land that one and time what follows."""
-    asked = _arguments(arguments)
-    work = asked.work.resolve()
-    hour, last = _parted(asked.raw, work)
-    settings = _settings(work, asked)
+    options = _arguments(arguments)
+    work = options.work.resolve()
+    hour, last = _parted(options.raw, work)
+    settings = _settings(work, options)
     config = work / "hourglass.yaml"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
     base, place = work / "base", work / "run"
-    if not (base / "model.json").is_file():
+    if not base.is_dir():
         shutil.rmtree(base, ignore_errors=True)
         shutil.rmtree(place, ignore_errors=True)
         (work / "landing" / last.name).unlink(missing_ok=True)
         _fill(settings, work, hour)
         shutil.copytree(place, base)
-    told: dict[str, Any] = {"hour": str(hour), "load": os.getloadavg()[0]}
-    for mode in asked.modes:
+    results: dict[str, Any] = {"hour": str(hour), "load": os.getloadavg()[0]}
+    for mode in options.modes:
         # A lake knows where it lies: it is measured at one place and kept at another.
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(base, place)
         shutil.copy(last, work / "landing" / last.name)
-        model = json.loads((base / "model.json").read_text("utf-8"))
-        steps = steps_of(hour, model)
-        if mode == "commands":
-            found = [Running(config).command(name, line) for name, line in steps]
-        else:
-            found = in_one_process(config, steps)
-        told[mode] = found
-        _show(mode, found)
+        costs = _costs(mode, config, hour)
+        results[mode] = {name: vars(cost) for name, cost in costs}
+        _show(mode, costs)
         (work / "landing" / last.name).unlink()
-    if asked.out:
-        asked.out.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
     return 0
+
+
+def _costs(mode: str, config: Path, hour: Hour) -> list[tuple[str, Cost]]:
+    """Until the list is published; a gate may block, whatever else fails ends it all."""
+    names = [name for name, _ in hour_commands(hour)]
+    commands = hour_commands(hour)[: names.index("recommend") + 1]
+    costs: list[tuple[str, Cost]] = []
+    if mode == "process":
+        costs += measured_here(config, commands)
+    elif mode == "forks":
+        with fork_server() as (server, start):
+            costs.append(("start", start))
+            costs += [(name, measured(config, line, server)) for name, line in commands]
+    else:
+        costs += [(name, measured(config, line)) for name, line in commands]
+    for name, cost in costs:
+        if cost.code and name != "gate":
+            raise SystemExit(f"{name}: exit code {cost.code}: {cost.output[-2000:]}")
+    return costs
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
@@ -64,7 +84,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="folder for the lake")
     parser.add_argument("--out", type=Path, help="JSON file of the results")
     parser.add_argument(
-        "--modes", type=lambda text: text.split(","), default=["commands", "process"]
+        "--modes", type=lambda text: text.split(","), default=["commands", "forks", "process"]
     )
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=2)
@@ -79,18 +99,18 @@ def _parted(raw: Path, work: Path) -> tuple[Hour, Path]:
     landing = work / "landing"
     landing.mkdir(parents=True, exist_ok=True)
     if not (landing / "history.csv").is_file():
-        kept = [line for line, hour in zip(lines, hours, strict=True) if hour < last]
-        (landing / "history.csv").write_text("\n".join([header, *kept, ""]), encoding="utf-8")
+        before = [line for line, hour in zip(lines, hours, strict=True) if hour < last]
+        (landing / "history.csv").write_text("\n".join([header, *before, ""]), encoding="utf-8")
     path = work / "last-hour.csv"
     new = [line for line, hour in zip(lines, hours, strict=True) if hour == last]
     path.write_text("\n".join([header, *new, ""]), encoding="utf-8")
     return Hour.parse(WIKIPEDIA_EPOCH) + last, path
 
 
-def _settings(work: Path, asked: argparse.Namespace) -> dict[str, Any]:
+def _settings(work: Path, options: argparse.Namespace) -> dict[str, Any]:
     small = {
-        "width": asked.width,
-        "epochs": asked.epochs,
+        "width": options.width,
+        "epochs": options.epochs,
         "validation_share": 0.0,
         "device": "cpu",
         "repeats": True,
@@ -113,24 +133,22 @@ def _fill(settings: dict[str, Any], work: Path, hour: Hour) -> None:
     first = work / "first.yaml"
     # The floor becomes the first champion, whatever it is.
     first.write_text(yaml.safe_dump({**settings, "gate": {"baseline": "hrnn_trend"}}), "utf-8")
-    run = Running(first)
-    run.command("backfill", ["backfill"])
-    run.command("validate", ["validate", "--from", WIKIPEDIA_EPOCH, "--to", str(hour)])
-    made = run.command("dataset", ["dataset", "--as-of", str(hour - 1)])
-    run.command("train the floor", ["train", "--model", "recent_pop"])
-    trained = run.command("train", ["train", "--model", "hrnn_trend"])
-    run.command("evaluate", ["evaluate"])
-    run.command("gate", ["gate"])
-    facts = {"dataset": made["said"]["dataset_id"], "model": trained["said"]["model_id"]}
-    (work / "run" / "model.json").write_text(json.dumps(facts), encoding="utf-8")
+    for line in (
+        ["backfill"],
+        ["validate", "--from", WIKIPEDIA_EPOCH, "--to", str(hour)],
+        ["loop"],
+    ):
+        cost = measured(first, line)
+        if cost.code:
+            raise SystemExit(f"{line[0]}: {cost.output[-2000:]}")
 
 
-def _show(mode: str, found: list[dict[str, Any]]) -> None:
+def _show(mode: str, costs: list[tuple[str, Cost]]) -> None:
     print(f"\n{mode}: seconds (and seconds of CPU)")
-    for step in found:
-        print(f"  {step['step']:<18}{step['wall_s']:>8.1f}{step['cpu_s']:>8.1f}  {step['note']}")
-    wall, cpu = (sum(step[name] for step in found) for name in ("wall_s", "cpu_s"))
-    print(f"  {'together':<18}{wall:>8.1f}{cpu:>8.1f}", flush=True)
+    for name, cost in costs:
+        print(f"  {name:<18}{cost.wall_s:>8.1f}{cost.cpu_s:>8.1f}")
+    wall_s, cpu_s = sum(cost.wall_s for _, cost in costs), sum(cost.cpu_s for _, cost in costs)
+    print(f"  {'together':<18}{wall_s:>8.1f}{cpu_s:>8.1f}", flush=True)
 
 
 if __name__ == "__main__":
