@@ -7,6 +7,7 @@ the tasks that made them: both show raw records of the same hours.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -35,6 +36,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 _WRITER = "sessions_hourly"
 _TAG = "hourglass"
 _FRESH_S = 30.0
+_ASKING = "page folders"
 _BATCH = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2})(?:\+(\d+)h)?")
 _HOUR = "%Y-%m-%dT%H"
 # The pages hold styles and drawings and need nothing else.  Raw records in them are escaped; were
@@ -61,14 +63,16 @@ _TEMPLATES = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__)
 class Folders:
     """Where the pages lie, as the command line says it for the settings in force.
 
-    Asked again after half a minute, so that a request seldom waits for a command to start.
+    It is asked when the server starts, so that no request waits for a command to start, and half a
+    minute after that again: whoever asks then is answered with what was said before.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock = threading.Lock()
-        self._known: dict[str, Path] = {}
+        self._known: dict[str, Path] | None = None
         self._until_s = 0.0
+        threading.Thread(target=self._ask_again, name=_ASKING, daemon=True).start()
 
     def __call__(self) -> Mapping[str, Path]:
         """``reports`` and ``data_docs``.
@@ -76,11 +80,24 @@ class Folders:
         Raises:
             HTTPException: 503, with what the command says is wrong.
         """
+        known = self._known
+        if known is None:
+            with self._lock:
+                if self._known is None:
+                    self._known = self._ask()
+                return self._known
+        if time.monotonic() >= self._until_s:
+            self._until_s = time.monotonic() + _FRESH_S
+            threading.Thread(target=self._ask_again, name=_ASKING, daemon=True).start()
+        return known
+
+    def _ask_again(self) -> None:
         with self._lock:
-            if time.monotonic() >= self._until_s:
+            try:
                 self._known = self._ask()
-                self._until_s = time.monotonic() + _FRESH_S
-            return self._known
+            except (HTTPException, OSError, subprocess.SubprocessError):
+                self._known = None  # the next request asks itself, and is told why
+            self._until_s = time.monotonic() + _FRESH_S
 
     def _ask(self) -> dict[str, Path]:
         program = shutil.which("hourglass")
@@ -89,6 +106,8 @@ class Folders:
         done = subprocess.run(  # noqa: S603 - fixed words, no shell
             [program, "where", "--json"],
             cwd=self._root,
+            # By itself: a process that stays would take longer to start than this takes.
+            env={**os.environ, "HOURGLASS_FORK_SERVER_IDLE_S": ""},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
