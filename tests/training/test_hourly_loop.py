@@ -14,7 +14,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.cli.loop import _hours
-from training.loop.hourly_loop import learn
+from training.loop.hourly_loop import HOUR_STEPS, learn
 from training.steps.result import StepResult, Steps
 
 STOP = Hour.parse("2016-03-14T13")
@@ -96,3 +96,25 @@ def test_hours_after_the_log_are_refused() -> None:
         _hours(HourRange(STOP - 2, STOP), ARRIVED, STOP)
     with pytest.raises(HourglassError, match=f"first hour with events, {STOP + 3}, is not over"):
         _hours(None, ARRIVED[-1:], STOP)
+
+
+def test_the_steps_to_come_are_those_of_an_hour(
+    ctx: CommandContext, served: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming: dict[str, tuple[str, ...]] = {}
+    step = CommandContext.step
+
+    def noted(ctx: CommandContext, name: str, after: tuple[str, ...]) -> Any:
+        coming[name] = after
+        return step(ctx, name, after)
+
+    monkeypatch.setattr(CommandContext, "step", noted)
+    steps = Steps(ctx, HOUR_STEPS)
+    with steps("validate"), pytest.raises(HourglassError, match="are critical"):
+        learn(ctx, STOP, steps)
+    assert coming == {
+        "validate": HOUR_STEPS[1:],
+        "dataset": ("train", "evaluate", "monitor", "gate", "recommend"),
+        "recommend": (),
+    }
+    assert served

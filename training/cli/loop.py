@@ -32,14 +32,14 @@ def loop(
     hour that was done before ends as it did.  A blocked candidate is told at the end, with
     exit code 1: nothing of it went live, and the live model recommended.
     """
-    from training.loop.hourly_loop import run_hour
+    from training.loop.hourly_loop import HOUR_STEPS, run_hour
     from training.steps.report import report_step
     from training.steps.take_in import take_in
 
     ctx: CommandContext = context.obj
     check_candidates(ctx.settings)
     requested = _requested_hours(ctx, first, stop)
-    steps = Steps(ctx)
+    steps = Steps(ctx, ("metadata", "ingest", *HOUR_STEPS))
     if requested is not None:
         # Whoever asks first decides how Spark is started: many hours are worth the thorough way.
         ctx.compute_for(requested)
@@ -52,10 +52,11 @@ def loop(
         if result.value.outcome == "block":
             blocked.append(f"hour {hour}: {result.value.sentence}")
         print_result(ctx, result)
-        steps = Steps(ctx)
+        steps = Steps(ctx, HOUR_STEPS)
     if report:
-        with ctx.status("writing the report"):
+        with Steps(ctx)("report") as done:
             page = report_step(ctx)
+            done("written")
         ctx.console.print(page.line, markup=False)
     if blocked:
         raise HourglassError(
