@@ -283,7 +283,7 @@ class Lake:
         Raises:
             HourglassError: another process committed to the table meanwhile.
         """
-        from pipeline.lake.fast_pyiceberg import ReplaceFiles
+        from pipeline.lake.fast_pyiceberg import AppendFiles, ReplaceFiles
 
         properties = marked(properties)
         former = self._data_files(spec, hours)
@@ -300,7 +300,7 @@ class Lake:
             if former:
                 tx.delete(_within(hours), snapshot_properties=dict(properties))
             if files:
-                with tx.update_snapshot(snapshot_properties=dict(properties)).merge_append() as add:
+                with AppendFiles(tx, properties) as add:
                     _add(add, tx, files)
 
     def overwrite(
@@ -439,7 +439,7 @@ class Lake:
         """
         from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
-        from pipeline.lake.fast_pyiceberg import ReplaceFiles
+        from pipeline.lake.fast_pyiceberg import AppendFiles, ReplaceFiles
 
         properties = marked(properties)
         parts = [hours] if isinstance(hours, HourRange) else list(hours)
@@ -450,23 +450,21 @@ class Lake:
         merged = pa.concat_tables([former.filter(pc.invert(gone)), rows.cast(spec.schema)])
         files = self._data_files(spec, days)
         with self._committing(spec, over_foreign) as tx:
-            if 0 < len(files) <= _FEW_FILES:
-                with ReplaceFiles(tx, properties) as swap:
-                    for file in files:
-                        swap.delete_data_file(file)
-                    data_files = _dataframe_to_data_files(
-                        table_metadata=tx.table_metadata,
-                        df=merged,
-                        io=self.table(spec).io,
-                        write_uuid=swap.commit_uuid,
-                    )
-                    for file in data_files:
-                        swap.append_data_file(file)
-                return
-            for day in days if files else []:
+            many = len(files) > _FEW_FILES
+            for day in days if many else []:
                 tx.delete(_within(day), snapshot_properties=dict(properties))
             # Even when there is no row: the snapshot may carry what the properties say.
-            tx.append(merged, snapshot_properties=dict(properties))
+            with (ReplaceFiles if files and not many else AppendFiles)(tx, properties) as swap:
+                for file in [] if many else files:
+                    swap.delete_data_file(file)
+                data_files = _dataframe_to_data_files(
+                    table_metadata=tx.table_metadata,
+                    df=merged,
+                    io=self.table(spec).io,
+                    write_uuid=swap.commit_uuid,
+                )
+                for file in data_files:
+                    swap.append_data_file(file)
 
     @contextmanager
     def _committing(self, spec: TableSpec, over_foreign: bool = False) -> Iterator[Transaction]:
