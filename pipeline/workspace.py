@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.lake.filled_edges import last_filled
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.process.actor import actor
@@ -221,13 +222,13 @@ class CommandContext:
         """
         from pipeline.errors import HourglassError
 
-        last = max(self.lake.filled(INGEST), default=None)
-        filled = [h for h in self.lake.filled(SESSIONIZE) if last is not None and h <= last]
-        if not filled:
+        last = last_filled(self.lake, INGEST)
+        filled = None if last is None else last_filled(self.lake, SESSIONIZE, last + 1)
+        if filled is None:
             raise HourglassError(
                 "no hour is sessionized yet: run `hourglass ingest` and `hourglass backfill`"
             )
-        return max(filled)
+        return filled
 
     def refuse_future(self, hours: HourRange) -> HourRange:
         """The hours, provided that they have begun.

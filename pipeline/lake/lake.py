@@ -485,6 +485,20 @@ class Lake:
         rules, index = text.split()
         return stable_property(rules, min(Hour(int(index)), hour or Hour(int(index))))
 
+    def span(self, spec: TableSpec, state: State | None = None) -> HourRange:
+        """Hours outside which the table has no row, as its lists of files tell, unopened."""
+        from pipeline.lake.manifests import partition_span
+
+        table = self.table(spec)
+        snapshot_id = _snapshot_id(table) if state is None else state.get(spec.name)
+        snapshot = None if snapshot_id is None else table.snapshot_by_id(snapshot_id)
+        ends = None if snapshot is None else partition_span(snapshot.manifests(table.io))
+        if ends is None:
+            return HourRange(Hour(0), Hour(0))
+        first, last = (end // US_PER_HOUR if spec.partition == "hour" else end for end in ends)
+        unit_h = 1 if spec.partition == "hour" else DAY_H
+        return HourRange(Hour(first * unit_h), Hour((last + 1) * unit_h))
+
     def filled_steps(
         self, since: Hour | None = None, state: State | None = None
     ) -> dict[str, dict[Hour, FilledHour]]:

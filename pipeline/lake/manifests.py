@@ -86,3 +86,19 @@ def _order(entry: ManifestEntry) -> tuple[tuple[bool, Any], ...]:
     partition = entry.data_file.partition
     values = [partition[nth] for nth in range(len(partition))]
     return tuple((value is not None, value if value is not None else 0) for value in values)
+
+
+def partition_span(manifests: Iterable[ManifestFile]) -> tuple[int, int] | None:
+    """The least and the greatest partition that manifests tell of, as the numbers that they are.
+
+    No manifest is opened.  What is gone by now may count, so either may be further out than need
+    be.
+    """
+    bounds = [
+        int.from_bytes(bound, "little", signed=True)
+        for manifest in manifests
+        for partition in manifest.partitions or ()
+        for bound in (partition.lower_bound, partition.upper_bound)
+        if bound is not None
+    ]
+    return (min(bounds), max(bounds)) if bounds else None

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, contiguous
+from pipeline.lake.filled_edges import first_filled
 from pipeline.lake.lake import Lake
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST
@@ -197,8 +198,8 @@ def _refuse_before_the_log(lake: Lake, steps: Steps, hours: HourRange) -> None:
     arrived = steps.get(INGEST, {})
     if not arrived or min(arrived) < hours.stop:
         return
-    begins = min(lake.filled(INGEST))
-    if begins >= hours.stop:
+    begins = first_filled(lake, INGEST)
+    if begins is not None and begins >= hours.stop:
         raise UsageError(f"the first event is of {begins}: there is nothing to judge before it")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.filled_edges import last_filled
+from pipeline.lake.steps import INGEST
 from pipeline.text.wording import counted, verb
 from pipeline.workspace import CommandContext
 from training.fit.model_lines import check_candidates
@@ -43,7 +44,8 @@ def loop(
     if requested is not None:
         # Whoever asks first decides how Spark is started: many hours are worth the thorough way.
         ctx.compute_for(requested)
-    hours = _hours(requested, take_in(ctx, steps), Hour.of(ctx.clock))
+    arrived, now = take_in(ctx, steps), Hour.of(ctx.clock)
+    hours = _hours(requested, arrived.first, last_filled(ctx.lake, INGEST, now))
     blocked: list[str] = []
     for hour in hours:
         if len(hours) > 1:
@@ -72,16 +74,15 @@ def _requested_hours(ctx: CommandContext, first: str | None, stop: str | None) -
     return ctx.refuse_future(HourRange(begin, begin + 1 if stop is None else Hour.parse(stop)))
 
 
-def _hours(requested: HourRange | None, arrived: Sequence[Hour], now: Hour) -> HourRange:
-    """The hours to do: those that were asked for, or the last one with events that is over.
+def _hours(requested: HourRange | None, first: Hour, last: Hour | None) -> HourRange:
+    """The hours to do: those that were asked for, or ``last``, with events and over.
 
     Raises:
         HourglassError: no hour with events is over.
         UsageError: hours after the log's end are asked for.
     """
-    last = max((hour for hour in arrived if hour < now), default=None)
     if last is None:
-        raise HourglassError(f"the first hour with events, {arrived[0]}, is not over yet")
+        raise HourglassError(f"the first hour with events, {first}, is not over yet")
     if requested is None:
         return HourRange(last, last + 1)
     if requested.stop > last + 1:

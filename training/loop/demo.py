@@ -96,7 +96,7 @@ def _data_steps(ctx: CommandContext, source: str, raw: Path | None, steps: Steps
     if source != "simulator":
         # How long real logs are is not known; the simulated ones are short.
         ctx.compute_for(None)
-    hours = HourRange.covering(take_in(ctx, steps))
+    hours = take_in(ctx, steps)
     with steps("sessionize") as done:
         done(sessionize_step(ctx, hours.stop).line)
     as_of = ctx.as_of("last")
