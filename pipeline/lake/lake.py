@@ -12,7 +12,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -505,16 +505,17 @@ class Lake:
         """By step, the hours from ``since`` on that it has filled, and what it recorded of them."""
         hours = None if since is None else HourRange(since, Hour.parse("9999-01-01T00"))
         steps: dict[str, dict[Hour, FilledHour]] = {}
-        for row in self.arrow(FILLED_HOURS, hours, state).to_pylist():
-            steps.setdefault(row["step"], {})[Hour.of(row["hour"])] = _filled_hour(row)
+        for step, hour, filled in _filled_rows(self.arrow(FILLED_HOURS, hours, state)):
+            steps.setdefault(step, {})[hour] = filled
         return steps
 
     def filled(
         self, step: str, hours: Hours | None = None, state: State | None = None
     ) -> dict[Hour, FilledHour]:
         """The hours that a step has filled, and what it recorded of them."""
-        rows = self.arrow(FILLED_HOURS, hours, state).to_pylist()
-        return {Hour.of(row["hour"]): _filled_hour(row) for row in rows if row["step"] == step}
+        rows = self.arrow(FILLED_HOURS, hours, state)
+        of_step = rows.filter(pc.equal(rows["step"], step))
+        return {hour: filled for _, hour, filled in _filled_rows(of_step)}
 
     def _data_files(
         self, spec: TableSpec, hours: Hours | None = None, state: State | None = None
@@ -574,14 +575,14 @@ def stable_property(rules: str, until: Hour) -> dict[str, str]:
     return {_STABLE_PROPERTY: f"{rules} {until.index}"}
 
 
-def _filled_hour(row: Mapping[str, Any]) -> FilledHour:
-    return FilledHour(
-        row["input_digest"],
-        row["output_digest"],
-        row["state_digest"],
-        row["config_digest"],
-        row["rows"],
-    )
+def _filled_rows(rows: pa.Table) -> Iterator[tuple[str, Hour, FilledHour]]:
+    """Step, hour and what was recorded, column by column: there may be thousands of rows."""
+    indices = pc.divide(rows["hour"].cast(pa.int64()), US_PER_HOUR).to_pylist()
+    recorded = (rows[field.name].to_pylist() for field in fields(FilledHour))
+    for step, index, values in zip(
+        rows["step"].to_pylist(), indices, zip(*recorded, strict=True), strict=True
+    ):
+        yield step, Hour(index), FilledHour(*values)
 
 
 def _described(file: DataFile, spec: TableSpec) -> HourFile:

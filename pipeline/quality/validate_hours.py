@@ -98,7 +98,7 @@ def validate(
     from pipeline.quality.baseline import BASELINE_H
 
     lake.undo_unfinished()
-    steps = lake.filled_steps(hours.first - 2 * BASELINE_H)
+    steps = lake.filled_steps(hours.first - BASELINE_H)
     _refuse_before_the_log(lake, steps, hours)
     stale = set(stale_hours(lake, settings, hours.stop))
     if tuple(kinds) == ("sessions",) and (late := sorted(stale & set(hours))):
@@ -112,6 +112,8 @@ def validate(
         sound = [p for p in parts if kind == "events" or not any(h in stale for h in p)]
         work += [(kind, batch) for batch in sound]
     first = min([hours.first, *(batch.first for _, batch in work)])
+    if first < hours.first:
+        steps = lake.filled_steps(first - BASELINE_H)
     past = _baseline(lake, steps, HourRange(first - BASELINE_H, hours.stop), first)
     run = _Validation(lake, settings, lake.arrow(SOURCE_FILES), past)
     results = _validate_part(run, work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from pipeline.lake.filled_edges import first_filled, last_filled
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import EVENTS, FILLED_HOURS
 
+ROOT = Path(__file__).resolve().parents[2]
+# Whoever is who may have changed at any time: all hours are looked at, when a file of people came.
+WHOLE = {"pipeline/ingest/people/load.py"}
 H0 = Hour.parse("2016-03-14T13")
 
 
@@ -84,3 +88,19 @@ def test_the_span_of_a_table_holds_all_of_its_hours(lake: Lake) -> None:
     assert lake.span(FILLED_HOURS) == HourRange(
         Hour.parse("2016-03-14T00"), Hour.parse("2016-03-16T00")
     )
+
+
+def test_nobody_reads_of_all_hours_what_was_filled() -> None:
+    whole = set()
+    for package in ("pipeline", "training"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                    continue
+                names = {keyword.arg for keyword in node.keywords}
+                on_lake = ast.unparse(node.func.value).endswith("lake")
+                if on_lake and node.func.attr == "filled" and len(node.args) < 2:
+                    whole |= set() if "hours" in names else {str(path.relative_to(ROOT))}
+                if on_lake and node.func.attr == "filled_steps" and not node.args:
+                    whole |= set() if "since" in names else {str(path.relative_to(ROOT))}
+    assert whole == WHOLE
