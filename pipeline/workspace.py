@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.hours import Hour, HourRange, parse_duration_h
+from pipeline.lake.filled_edges import last_filled
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.process.actor import actor
@@ -19,6 +20,7 @@ from pipeline.process.locks import lake_lock
 from pipeline.quality.incident_log import Act
 from pipeline.settings.settings import Settings
 from pipeline.spark.compute import Compute
+from pipeline.terminal import StepTable, is_live
 from pipeline.text.masking import print_masked
 
 if TYPE_CHECKING:
@@ -113,13 +115,38 @@ class CommandContext:
         console: Console = self._opened["console"]
         return console
 
+    @property
+    def step_table(self) -> StepTable | None:
+        """That of the running step, where one is drawn."""
+        table: StepTable | None = self._opened.get("step table")
+        return table
+
+    @contextmanager
+    def step(self, name: str, coming: Sequence[str] = ()) -> Iterator[None]:
+        """Show that a step runs: in a terminal a table with those to come, a line elsewhere."""
+        if not is_live(self.console):
+            with self.status(name):
+                yield
+            return
+        table = StepTable(self.console, name, coming)
+        self._opened["step table"] = table
+        try:
+            with table.drawn():
+                yield
+        finally:
+            del self._opened["step table"]
+
     @contextmanager
     def status(self, doing: str) -> Iterator[None]:
         """Show that something takes its time: a spinner in a terminal, a line elsewhere."""
         from rich.console import Console
 
+        if self.step_table is not None:
+            with self.step_table.doing(doing):
+                yield
+            return
         console = Console(stderr=True)
-        if console.is_terminal:
+        if console.is_interactive:
             with console.status(f"{doing} ..."):
                 yield
         else:
@@ -137,7 +164,7 @@ class CommandContext:
         from rich.progress import TimeRemainingColumn as Remaining
 
         console = Console(stderr=True)
-        if not console.is_terminal:
+        if not console.is_interactive:
             print(f"{doing} ...", file=sys.stderr, flush=True)
             yield lambda step, left: print(
                 f"hours {step} ({left:,} left) ...", file=sys.stderr, flush=True
@@ -195,13 +222,13 @@ class CommandContext:
         """
         from pipeline.errors import HourglassError
 
-        last = max(self.lake.filled(INGEST), default=None)
-        filled = [h for h in self.lake.filled(SESSIONIZE) if last is not None and h <= last]
-        if not filled:
+        last = last_filled(self.lake, INGEST)
+        filled = None if last is None else last_filled(self.lake, SESSIONIZE, last + 1)
+        if filled is None:
             raise HourglassError(
                 "no hour is sessionized yet: run `hourglass ingest` and `hourglass backfill`"
             )
-        return max(filled)
+        return filled
 
     def refuse_future(self, hours: HourRange) -> HourRange:
         """The hours, provided that they have begun.
@@ -236,26 +263,29 @@ class CommandContext:
         return HourRange(as_of, as_of + parse_duration_h(self.settings.evaluation.horizon))
 
 
-_Advance = Callable[[float], None]
-_Describe = Callable[[str], None]
+_Show = Callable[[str, float], None]
 
 
 @contextmanager
-def progress_bar(ctx: CommandContext, doing: str) -> Iterator[tuple[_Advance, _Describe]]:
-    """A progress bar in a terminal, nothing but the title elsewhere."""
+def progress_bar(ctx: CommandContext, doing: str) -> Iterator[_Show]:
+    """A progress bar in a terminal, nothing but the title elsewhere.
+
+    Yields what is to be called with what is done and the share of all that is done, 0 to 1.
+    """
     from rich.console import Console
     from rich.progress import BarColumn as Bar
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+    if ctx.step_table is not None:
+        with ctx.step_table.doing(doing):
+            yield ctx.step_table.show
+        return
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_interactive:
         with ctx.status(doing):
-            yield (lambda _fraction: None), (lambda _text: None)
+            yield lambda _text, _fraction: None
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), Bar(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(doing, total=1.0)
-        yield (
-            lambda fraction: progress.update(task, completed=fraction),
-            lambda text: progress.update(task, description=text),
-        )
+        yield lambda text, fraction: progress.update(task, description=text, completed=fraction)

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.lake import stale_hours
+from pipeline.lake.filled_edges import first_filled
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.sql import statement
 from pipeline.lake.steps import INGEST, SESSIONIZE
@@ -69,8 +70,7 @@ def inputs(
 
     Content is named, not snapshots, so that a rebuilt lake gives the same data sets.
     """
-    arrived = lake.filled(INGEST, state=state)
-    first = min(arrived, default=None)
+    first = first_filled(lake, INGEST, state)
     if first is None or first >= frame.as_of:
         raise HourglassError(f"no event is known before {frame.as_of}: ingest some first")
     missing = stale_hours.stale_hours(lake, settings, frame.as_of, state)
@@ -82,7 +82,7 @@ def inputs(
         )
     reach = min(frame.history_start, popular.first)
     needed = HourRange(max(first, reach), frame.as_of)
-    filled = lake.filled(SESSIONIZE, needed, state)
+    filled, arrived = (lake.filled(step, needed, state) for step in (SESSIONIZE, INGEST))
     return {
         "sessions_in": [filled[h].output_digest if h in filled else "" for h in needed],
         "open_in": [stale_hours.state_digest(filled, hour) for hour in needed][-1:],

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +23,7 @@ from pipeline.text.wording import counted, verb
 
 COUNTS = ("records", "accepted", "duplicates", "quarantined", "ignored")
 _MOST_FILES = 64
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,20 @@ Versions = dict[str, list[FileAudit]]
 
 def read_audits(lake: Lake, state: State | None = None) -> list[FileAudit]:
     """Every account that the lake keeps."""
-    rows = lake.arrow(SOURCE_FILES, state=state).to_pylist()
-    added_later = ("removed", "ignored")
-    return [FileAudit(**row | {name: row[name] or 0 for name in added_later}) for row in rows]
+    rows = lake.arrow(SOURCE_FILES, state=state)
+    columns = (_values(rows[field.name], field.default) for field in fields(FileAudit))
+    return [FileAudit(*values) for values in zip(*columns, strict=True)]
+
+
+def _values(column: pa.ChunkedArray, default: object) -> list[Any]:
+    """A column as Python has it; a null of before there was the column is its default.
+
+    Arrow takes several times as long to make a time with its zone, and a year has thousands.
+    """
+    if pa.types.is_timestamp(column.type):
+        return [_EPOCH + timedelta(microseconds=us) for us in column.cast(pa.int64()).to_pylist()]
+    is_count = pa.types.is_integer(column.type) and default == 0
+    return list((column.fill_null(0) if is_count else column).to_pylist())
 
 
 def versions_of(audits: Iterable[FileAudit]) -> Versions:
@@ -165,8 +177,7 @@ def removed_from(
 
 
 def _unknown(file: str) -> FileAudit:
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return FileAudit(file, epoch, epoch, 0, "", 0, 0, 0, 0)
+    return FileAudit(file, _EPOCH, _EPOCH, 0, "", 0, 0, 0, 0)
 
 
 def check_events(

@@ -5,7 +5,9 @@ within a transaction copies it, deeply, some thirty times; after a week of hourl
 longer than an hour's step.  Both are kept here instead: a metadata file never changes once it is
 written, and a transaction's metadata changes only with its updates.  And where it replaces files,
 it makes two snapshots of it and leaves a manifest behind that names only what is gone, which all
-later readers open; here it is one snapshot, and such manifests go with the next one.
+later readers open; here it is one snapshot, and such manifests go with the next one.  Where it adds
+files, it joins manifests until each look at an hour reads the entries of all hours: see
+`pipeline.lake.manifests`.
 """
 
 from __future__ import annotations
@@ -18,23 +20,23 @@ from typing import TYPE_CHECKING
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
-from pyiceberg.table import Table, TableProperties, Transaction
+from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation
-from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
+from pyiceberg.table.update.snapshot import _MergeAppendFiles, _OverwriteFiles
 from sqlalchemy import bindparam, select
 
 from pipeline.lake.location import check_metadata
+from pipeline.lake.manifests import arranged
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import ManifestFile
+    from pyiceberg.table import CommitTableResponse
     from pyiceberg.table.metadata import TableMetadata
-    from pyiceberg.table.update import TableUpdate
+    from pyiceberg.table.update import TableRequirement, TableUpdate
     from pyiceberg.typedef import Identifier
 
 # A few for each table of a lake.
 _MAX_CACHED = 64
-# Each is a file to open at every look at a table.
-MOST_MANIFESTS = 16
 # Made once: to put a query together takes longer than to run it.
 _LOCATION = select(IcebergTables.metadata_location).where(
     IcebergTables.catalog_name == bindparam("catalog"),
@@ -64,10 +66,25 @@ class CachedCatalog(SqlCatalog):
                 # Each file that a commit may write to or remove: the lake may be a copy.
                 warehouse = Path(self.properties["warehouse"])
                 check_metadata(str(orm_table.table_name), cached.metadata, warehouse)
-            self._cached[location] = cached
-            if len(self._cached) > _MAX_CACHED:
-                self._cached.popitem(last=False)
+            self._remember(cached)
         return self._own(cached)
+
+    def commit_table(
+        self,
+        table: Table,
+        requirements: tuple[TableRequirement, ...],
+        updates: tuple[TableUpdate, ...],
+    ) -> CommitTableResponse:
+        """As PyIceberg does; what was just written need not be read for the next look."""
+        done = super().commit_table(table, requirements, updates)
+        location = done.metadata_location
+        self._remember(Table(table.name(), done.metadata, location, table.io, self))
+        return done
+
+    def _remember(self, table: Table) -> None:
+        self._cached[table.metadata_location] = table
+        if len(self._cached) > _MAX_CACHED:
+            self._cached.popitem(last=False)
 
     @cached_property
     def _cached(self) -> OrderedDict[str, Table]:
@@ -110,18 +127,21 @@ class ReplaceFiles(_OverwriteFiles):
         )
 
     def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
-        """Leave out what names nothing that is still there, and join the others when many."""
-        living = [
-            manifest
-            for manifest in manifests
-            if manifest.added_snapshot_id == self.snapshot_id
-            or manifest.has_added_files()
-            or manifest.has_existing_files()
-        ]
-        joining = _ManifestMergeManager(
-            target_size_bytes=TableProperties.MANIFEST_TARGET_SIZE_BYTES_DEFAULT,
-            min_count_to_merge=MOST_MANIFESTS,
-            merge_enabled=True,
-            snapshot_producer=self,
+        """As `pipeline.lake.manifests` has them."""
+        return arranged(self, manifests)
+
+
+class AppendFiles(_MergeAppendFiles):
+    """New files, in one snapshot; to be used as a context manager."""
+
+    def __init__(self, transaction: Transaction, properties: Mapping[str, str]) -> None:
+        super().__init__(
+            operation=Operation.APPEND,
+            transaction=transaction,
+            io=transaction._table.io,
+            snapshot_properties=dict(properties),
         )
-        return joining.merge_manifests(living)
+
+    def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
+        """As `pipeline.lake.manifests` has them."""
+        return arranged(self, manifests)

@@ -12,7 +12,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -283,7 +283,7 @@ class Lake:
         Raises:
             HourglassError: another process committed to the table meanwhile.
         """
-        from pipeline.lake.fast_pyiceberg import ReplaceFiles
+        from pipeline.lake.fast_pyiceberg import AppendFiles, ReplaceFiles
 
         properties = marked(properties)
         former = self._data_files(spec, hours)
@@ -300,7 +300,7 @@ class Lake:
             if former:
                 tx.delete(_within(hours), snapshot_properties=dict(properties))
             if files:
-                with tx.update_snapshot(snapshot_properties=dict(properties)).merge_append() as add:
+                with AppendFiles(tx, properties) as add:
                     _add(add, tx, files)
 
     def overwrite(
@@ -439,7 +439,7 @@ class Lake:
         """
         from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
-        from pipeline.lake.fast_pyiceberg import ReplaceFiles
+        from pipeline.lake.fast_pyiceberg import AppendFiles, ReplaceFiles
 
         properties = marked(properties)
         parts = [hours] if isinstance(hours, HourRange) else list(hours)
@@ -450,23 +450,21 @@ class Lake:
         merged = pa.concat_tables([former.filter(pc.invert(gone)), rows.cast(spec.schema)])
         files = self._data_files(spec, days)
         with self._committing(spec, over_foreign) as tx:
-            if 0 < len(files) <= _FEW_FILES:
-                with ReplaceFiles(tx, properties) as swap:
-                    for file in files:
-                        swap.delete_data_file(file)
-                    data_files = _dataframe_to_data_files(
-                        table_metadata=tx.table_metadata,
-                        df=merged,
-                        io=self.table(spec).io,
-                        write_uuid=swap.commit_uuid,
-                    )
-                    for file in data_files:
-                        swap.append_data_file(file)
-                return
-            for day in days if files else []:
+            many = len(files) > _FEW_FILES
+            for day in days if many else []:
                 tx.delete(_within(day), snapshot_properties=dict(properties))
             # Even when there is no row: the snapshot may carry what the properties say.
-            tx.append(merged, snapshot_properties=dict(properties))
+            with (ReplaceFiles if files and not many else AppendFiles)(tx, properties) as swap:
+                for file in [] if many else files:
+                    swap.delete_data_file(file)
+                data_files = _dataframe_to_data_files(
+                    table_metadata=tx.table_metadata,
+                    df=merged,
+                    io=self.table(spec).io,
+                    write_uuid=swap.commit_uuid,
+                )
+                for file in data_files:
+                    swap.append_data_file(file)
 
     @contextmanager
     def _committing(self, spec: TableSpec, over_foreign: bool = False) -> Iterator[Transaction]:
@@ -487,22 +485,37 @@ class Lake:
         rules, index = text.split()
         return stable_property(rules, min(Hour(int(index)), hour or Hour(int(index))))
 
+    def span(self, spec: TableSpec, state: State | None = None) -> HourRange:
+        """Hours outside which the table has no row, as its lists of files tell, unopened."""
+        from pipeline.lake.manifests import partition_span
+
+        table = self.table(spec)
+        snapshot_id = _snapshot_id(table) if state is None else state.get(spec.name)
+        snapshot = None if snapshot_id is None else table.snapshot_by_id(snapshot_id)
+        ends = None if snapshot is None else partition_span(snapshot.manifests(table.io))
+        if ends is None:
+            return HourRange(Hour(0), Hour(0))
+        first, last = (end // US_PER_HOUR if spec.partition == "hour" else end for end in ends)
+        unit_h = 1 if spec.partition == "hour" else DAY_H
+        return HourRange(Hour(first * unit_h), Hour((last + 1) * unit_h))
+
     def filled_steps(
         self, since: Hour | None = None, state: State | None = None
     ) -> dict[str, dict[Hour, FilledHour]]:
         """By step, the hours from ``since`` on that it has filled, and what it recorded of them."""
         hours = None if since is None else HourRange(since, Hour.parse("9999-01-01T00"))
         steps: dict[str, dict[Hour, FilledHour]] = {}
-        for row in self.arrow(FILLED_HOURS, hours, state).to_pylist():
-            steps.setdefault(row["step"], {})[Hour.of(row["hour"])] = _filled_hour(row)
+        for step, hour, filled in _filled_rows(self.arrow(FILLED_HOURS, hours, state)):
+            steps.setdefault(step, {})[hour] = filled
         return steps
 
     def filled(
         self, step: str, hours: Hours | None = None, state: State | None = None
     ) -> dict[Hour, FilledHour]:
         """The hours that a step has filled, and what it recorded of them."""
-        rows = self.arrow(FILLED_HOURS, hours, state).to_pylist()
-        return {Hour.of(row["hour"]): _filled_hour(row) for row in rows if row["step"] == step}
+        rows = self.arrow(FILLED_HOURS, hours, state)
+        of_step = rows.filter(pc.equal(rows["step"], step))
+        return {hour: filled for _, hour, filled in _filled_rows(of_step)}
 
     def _data_files(
         self, spec: TableSpec, hours: Hours | None = None, state: State | None = None
@@ -562,14 +575,14 @@ def stable_property(rules: str, until: Hour) -> dict[str, str]:
     return {_STABLE_PROPERTY: f"{rules} {until.index}"}
 
 
-def _filled_hour(row: Mapping[str, Any]) -> FilledHour:
-    return FilledHour(
-        row["input_digest"],
-        row["output_digest"],
-        row["state_digest"],
-        row["config_digest"],
-        row["rows"],
-    )
+def _filled_rows(rows: pa.Table) -> Iterator[tuple[str, Hour, FilledHour]]:
+    """Step, hour and what was recorded, column by column: there may be thousands of rows."""
+    indices = pc.divide(rows["hour"].cast(pa.int64()), US_PER_HOUR).to_pylist()
+    recorded = (rows[field.name].to_pylist() for field in fields(FilledHour))
+    for step, index, values in zip(
+        rows["step"].to_pylist(), indices, zip(*recorded, strict=True), strict=True
+    ):
+        yield step, Hour(index), FilledHour(*values)
 
 
 def _described(file: DataFile, spec: TableSpec) -> HourFile:

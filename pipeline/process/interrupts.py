@@ -17,9 +17,9 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import ClassVar, NoReturn
 
 GRACE_S = 10.0
 _AGAIN_S = 1.0  # a group of processes may pass one signal on twice
@@ -35,6 +35,7 @@ class _Ending:
     raises = True  # not any more once the command is over
     number: int | None = None  # of the first signal
     announced = False
+    restores: ClassVar[list[Callable[[], None]]] = []  # of the terminal
 
 
 def guarded(command: Callable[[], int]) -> NoReturn:
@@ -84,6 +85,16 @@ def announce() -> int:
         what = "interrupted" if number == signal.SIGINT else f"stopped by {_name(number)}"
         print(f"hourglass: {what}: {_SAFE}", file=sys.stderr, flush=True)
     return 128 + number
+
+
+@contextmanager
+def restored_when_left(restore: Callable[[], None]) -> Iterator[None]:
+    """Have the terminal put right where the process is ended in the midst of this."""
+    _Ending.restores.append(restore)
+    try:
+        yield
+    finally:
+        _Ending.restores.remove(restore)
 
 
 def reinstall() -> None:
@@ -139,6 +150,9 @@ def _leave() -> NoReturn:
     """End at once: exit handlers and threads of libraries might wait for what is no more."""
     code = 1
     try:
+        for restore in tuple(_Ending.restores):
+            with suppress(Exception):
+                restore()
         with suppress(Exception):
             code = announce()
         with suppress(Exception):

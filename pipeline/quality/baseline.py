@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.hours import DAY_H, Hour
+from pipeline.hours import DAY_H, US_PER_HOUR, Hour
 from pipeline.quality.profiles import EVENT_DISTRIBUTIONS, SESSION_DISTRIBUTIONS
 
 WEEK_H = 7 * DAY_H
@@ -170,14 +170,23 @@ class Baseline:
     def learn(self, profiles: pa.Table) -> None:
         """Take profiles of hours in, in the place of what was known of them."""
         is_compared = pc.is_in(profiles["distribution"], value_set=pa.array(COMPARED, pa.string()))
-        rows = profiles.filter(is_compared).to_pylist()
+        rows = profiles.filter(is_compared)
+        # Column by column: five weeks have tens of thousands of rows.
+        indices = pc.divide(rows["hour"].cast(pa.int64()), US_PER_HOUR).to_pylist()
+        hours = [Hour(index) for index in indices]
+        distributions, names, weights = (
+            rows[column].to_pylist() for column in ("distribution", "bin", "weight")
+        )
         for kind in (EVENT_DISTRIBUTIONS, SESSION_DISTRIBUTIONS):
-            for hour in {row["hour"] for row in rows if row["distribution"] in kind}:
+            pairs = zip(hours, distributions, strict=True)
+            for hour in {hour for hour, distribution in pairs if distribution in kind}:
                 for distribution in kind:
-                    self._weights.get(distribution, {}).pop(Hour.of(hour), None)
-        for row in rows:
-            hours = self._weights.setdefault(row["distribution"], {})
-            hours.setdefault(Hour.of(row["hour"]), {})[row["bin"]] = row["weight"]
+                    self._weights.get(distribution, {}).pop(hour, None)
+        for hour, distribution, name, weight in zip(
+            hours, distributions, names, weights, strict=True
+        ):
+            by_hour = self._weights.setdefault(distribution, {})
+            by_hour.setdefault(hour, {})[name] = weight
         self.user_volume = Volume(self.figures("count", "users"))
 
     def bins(self, distribution: str, hour: Hour) -> Mapping[str, float]:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, contiguous
+from pipeline.lake.filled_edges import first_filled
 from pipeline.lake.lake import Lake
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST
@@ -97,7 +98,7 @@ def validate(
     from pipeline.quality.baseline import BASELINE_H
 
     lake.undo_unfinished()
-    steps = lake.filled_steps(hours.first - 2 * BASELINE_H)
+    steps = lake.filled_steps(hours.first - BASELINE_H)
     _refuse_before_the_log(lake, steps, hours)
     stale = set(stale_hours(lake, settings, hours.stop))
     if tuple(kinds) == ("sessions",) and (late := sorted(stale & set(hours))):
@@ -111,6 +112,8 @@ def validate(
         sound = [p for p in parts if kind == "events" or not any(h in stale for h in p)]
         work += [(kind, batch) for batch in sound]
     first = min([hours.first, *(batch.first for _, batch in work)])
+    if first < hours.first:
+        steps = lake.filled_steps(first - BASELINE_H)
     past = _baseline(lake, steps, HourRange(first - BASELINE_H, hours.stop), first)
     run = _Validation(lake, settings, lake.arrow(SOURCE_FILES), past)
     results = _validate_part(run, work)
@@ -197,8 +200,8 @@ def _refuse_before_the_log(lake: Lake, steps: Steps, hours: HourRange) -> None:
     arrived = steps.get(INGEST, {})
     if not arrived or min(arrived) < hours.stop:
         return
-    begins = min(lake.filled(INGEST))
-    if begins >= hours.stop:
+    begins = first_filled(lake, INGEST)
+    if begins is not None and begins >= hours.stop:
         raise UsageError(f"the first event is of {begins}: there is nothing to judge before it")
 
 

@@ -124,7 +124,7 @@ def test_a_folder_that_cannot_be_read_is_told(
     def refuse(folder: Path) -> NoReturn:
         raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UsageError, match="cannot be read: Permission denied"):
         find(tmp_path)
 

@@ -14,7 +14,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.cli.loop import _hours
-from training.loop.hourly_loop import learn
+from training.loop.hourly_loop import HOUR_STEPS, learn
 from training.steps.result import StepResult, Steps
 
 STOP = Hour.parse("2016-03-14T13")
@@ -73,13 +73,12 @@ def test_where_nothing_is_live_either_the_first_cause_is_told(ctx: CommandContex
         learn(ctx, STOP, Steps(ctx))
 
 
-ARRIVED = [STOP - 5, STOP - 2, STOP + 3]
+FIRST, LAST = STOP - 5, STOP - 2
 
 
 @pytest.mark.parametrize(
     ("asked", "hours"),
     [
-        # What claims to be later than now does not make a quiet hour the last one.
         (None, HourRange(STOP - 2, STOP - 1)),
         (HourRange(STOP - 9, STOP - 3), HourRange(STOP - 9, STOP - 3)),
         (HourRange(STOP - 3, STOP - 1), HourRange(STOP - 3, STOP - 1)),
@@ -88,11 +87,33 @@ ARRIVED = [STOP - 5, STOP - 2, STOP + 3]
 def test_the_last_hour_with_events_that_is_over_is_done_or_what_was_asked_for(
     asked: HourRange | None, hours: HourRange
 ) -> None:
-    assert _hours(asked, ARRIVED, STOP) == hours
+    assert _hours(asked, FIRST, LAST) == hours
 
 
 def test_hours_after_the_log_are_refused() -> None:
     with pytest.raises(UsageError, match=f"the log ends with hour {STOP - 2}"):
-        _hours(HourRange(STOP - 2, STOP), ARRIVED, STOP)
+        _hours(HourRange(STOP - 2, STOP), FIRST, LAST)
     with pytest.raises(HourglassError, match=f"first hour with events, {STOP + 3}, is not over"):
-        _hours(None, ARRIVED[-1:], STOP)
+        _hours(None, STOP + 3, None)
+
+
+def test_the_steps_to_come_are_those_of_an_hour(
+    ctx: CommandContext, served: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming: dict[str, tuple[str, ...]] = {}
+    step = CommandContext.step
+
+    def noted(ctx: CommandContext, name: str, after: tuple[str, ...]) -> Any:
+        coming[name] = after
+        return step(ctx, name, after)
+
+    monkeypatch.setattr(CommandContext, "step", noted)
+    steps = Steps(ctx, HOUR_STEPS)
+    with steps("validate"), pytest.raises(HourglassError, match="are critical"):
+        learn(ctx, STOP, steps)
+    assert coming == {
+        "validate": HOUR_STEPS[1:],
+        "dataset": ("train", "evaluate", "monitor", "gate", "recommend"),
+        "recommend": (),
+    }
+    assert served

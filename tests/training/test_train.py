@@ -19,9 +19,17 @@ from safetensors.numpy import save_file
 
 from pipeline.errors import HourglassError
 from pipeline.maintenance.unused_datasets import old_scratch, remove_folder
+from pipeline.terminal import StepTable
 from training.fit.launch import launch
 from training.fit.model_configs import ModelConfig
-from training.fit.progress_display import Bar, EpochEnd, Epochs, Lines, progress_text
+from training.fit.progress_display import (
+    Bar,
+    EpochEnd,
+    Epochs,
+    Lines,
+    display,
+    progress_text,
+)
 from training.fit.resume import ResumePoint, locked_checkpoint_dir, remove_checkpoints
 from training.model_types import FitProgress
 
@@ -102,6 +110,24 @@ def test_a_terminal_has_a_bar() -> None:
         bar.message("a sentence")
     assert "7 s left" in page.getvalue()
     assert "a sentence" in page.getvalue()
+
+
+def test_the_table_of_steps_shows_the_fit() -> None:
+    page = io.StringIO()
+    console = Console(file=page, width=120)
+    table = StepTable(console, "train", clock=lambda: 0.0)
+    with display(table) as listener:
+        console.print(table.renderable())
+        listener.begin(MODEL, "hrnn-1", "fit, epoch 2, batch 7")
+        listener.on_progress(at(2, 0.25, seconds_left=7.0), 0)
+        console.print(table.renderable())
+        listener.message("a sentence")
+    lines = [" ".join(line.split()) for line in page.getvalue().splitlines()]
+    assert lines[0] == "train 0.0 s reading the data set"
+    assert lines[1] == "going on with mine (hrnn-1) from fit, epoch 2, batch 7 ..."
+    assert lines[2] == "train 0.0 s mine: epoch 2, loss 8, 23,400 events/s"
+    assert lines[3].endswith(" 25%, 7 s left")
+    assert lines[4] == "a sentence"
 
 
 def checkpoint(folder: Path, **place: Any) -> None:

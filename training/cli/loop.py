@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
+from pipeline.lake.filled_edges import last_filled
+from pipeline.lake.steps import INGEST
 from pipeline.text.wording import counted, verb
 from pipeline.workspace import CommandContext
 from training.fit.model_lines import check_candidates
@@ -32,18 +33,19 @@ def loop(
     hour that was done before ends as it did.  A blocked candidate is told at the end, with
     exit code 1: nothing of it went live, and the live model recommended.
     """
-    from training.loop.hourly_loop import run_hour
+    from training.loop.hourly_loop import HOUR_STEPS, run_hour
     from training.steps.report import report_step
     from training.steps.take_in import take_in
 
     ctx: CommandContext = context.obj
     check_candidates(ctx.settings)
     requested = _requested_hours(ctx, first, stop)
-    steps = Steps(ctx)
+    steps = Steps(ctx, ("metadata", "ingest", *HOUR_STEPS))
     if requested is not None:
         # Whoever asks first decides how Spark is started: many hours are worth the thorough way.
         ctx.compute_for(requested)
-    hours = _hours(requested, take_in(ctx, steps), Hour.of(ctx.clock))
+    arrived, now = take_in(ctx, steps), Hour.of(ctx.clock)
+    hours = _hours(requested, arrived.first, last_filled(ctx.lake, INGEST, now))
     blocked: list[str] = []
     for hour in hours:
         if len(hours) > 1:
@@ -52,10 +54,11 @@ def loop(
         if result.value.outcome == "block":
             blocked.append(f"hour {hour}: {result.value.sentence}")
         print_result(ctx, result)
-        steps = Steps(ctx)
+        steps = Steps(ctx, HOUR_STEPS)
     if report:
-        with ctx.status("writing the report"):
+        with Steps(ctx)("report") as done:
             page = report_step(ctx)
+            done("written")
         ctx.console.print(page.line, markup=False)
     if blocked:
         raise HourglassError(
@@ -71,16 +74,15 @@ def _requested_hours(ctx: CommandContext, first: str | None, stop: str | None) -
     return ctx.refuse_future(HourRange(begin, begin + 1 if stop is None else Hour.parse(stop)))
 
 
-def _hours(requested: HourRange | None, arrived: Sequence[Hour], now: Hour) -> HourRange:
-    """The hours to do: those that were asked for, or the last one with events that is over.
+def _hours(requested: HourRange | None, first: Hour, last: Hour | None) -> HourRange:
+    """The hours to do: those that were asked for, or ``last``, with events and over.
 
     Raises:
         HourglassError: no hour with events is over.
         UsageError: hours after the log's end are asked for.
     """
-    last = max((hour for hour in arrived if hour < now), default=None)
     if last is None:
-        raise HourglassError(f"the first hour with events, {arrived[0]}, is not over yet")
+        raise HourglassError(f"the first hour with events, {first}, is not over yet")
     if requested is None:
         return HourRange(last, last + 1)
     if requested.stop > last + 1:

@@ -15,6 +15,7 @@ from training.model_types import FitProgress
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from pipeline.terminal import StepTable
     from training.fit.model_configs import ModelConfig
     from training.fit.train import ProgressListener
     from training.model_types import FitProgress
@@ -134,19 +135,57 @@ class Bar:
         self._progress.console.print(sentence, markup=False)
 
 
-@contextmanager
-def display(silent: bool = False) -> Iterator[ProgressListener]:
-    """What suits standard error; nothing for the processes that only help.
+class InTable:
+    """Shows the running fit in the row of its step.
 
-    Nothing is ever written to standard output, which is for the result.
+    Args:
+        table: that is drawn.
     """
+
+    def __init__(self, table: StepTable) -> None:
+        self._table = table
+        self._name = ""
+
+    def begin(self, model: ModelConfig, model_id: str, resumed_from: str | None) -> None:
+        """Start the bar anew."""
+        self._name = model.name
+        if resumed_from is not None:
+            self.message(_beginning(model, model_id, resumed_from))
+        self._table.show(f"training {model.name}", 0.0)
+
+    def on_progress(self, progress: FitProgress, phase: int) -> None:
+        """Move the bar."""
+        left = progress.seconds_left
+        text = f"{self._name}: {progress_text(progress, phase)}"
+        self._table.show(text, progress.fraction, "" if left is None else time_left(left))
+
+    def on_epoch(self, ended: EpochEnd) -> None:
+        """The bar said it already."""
+
+    def message(self, sentence: str) -> None:
+        """Print a sentence above the table."""
+        self._table.console.print(sentence, markup=False)
+
+
+@contextmanager
+def display(table: StepTable | None = None, silent: bool = False) -> Iterator[ProgressListener]:
+    """The table where one is drawn, else what suits standard error.
+
+    The processes that only help show nothing.  Without a table nothing is ever written to standard
+    output, which is for the result.
+    """
+    if silent:
+        yield Silent()
+        return
+    if table is not None:
+        with table.doing("reading the data set"):
+            yield InTable(table)
+        return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
     console = Console(stderr=True, highlight=False)
-    if silent:
-        yield Silent()
-    elif not console.is_terminal:
+    if not console.is_interactive:
         yield Lines(lambda line: print(line, file=sys.stderr, flush=True))
     else:
         columns = (

@@ -18,12 +18,13 @@ from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
 from training.fit.model_lines import check_candidates
 from training.loop.copied_settings import MADE_BY
-from training.loop.hourly_loop import learn
+from training.loop.hourly_loop import HOUR_STEPS, learn
 from training.registry.mlflow_registry import ui_command
 from training.steps.report import report_step
 from training.steps.result import Steps, print_result
 from training.steps.take_in import sessionize_step, take_in
 
+_DATA_STEPS = ("simulate", "metadata", "ingest", "sessionize", "validate")
 _PRESETS = resources.files("pipeline") / "presets"
 
 
@@ -76,7 +77,7 @@ def run_demo(
     for path in (settings_file, work / "hourglass.yaml"):
         path.write_text(text, encoding="utf-8")
     try:
-        steps = Steps(ctx)
+        steps = Steps(ctx, (*_DATA_STEPS, *HOUR_STEPS[2:], "report"))
         _model_steps(ctx, _data_steps(ctx, source, raw, steps), steps)
     finally:
         ctx.close()
@@ -95,7 +96,7 @@ def _data_steps(ctx: CommandContext, source: str, raw: Path | None, steps: Steps
     if source != "simulator":
         # How long real logs are is not known; the simulated ones are short.
         ctx.compute_for(None)
-    hours = HourRange.covering(take_in(ctx, steps))
+    hours = take_in(ctx, steps)
     with steps("sessionize") as done:
         done(sessionize_step(ctx, hours.stop).line)
     as_of = ctx.as_of("last")

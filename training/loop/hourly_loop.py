@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 _EVENTS: tuple[Kind, ...] = ("events",)
 _SESSIONS: tuple[Kind, ...] = ("sessions",)
+# The steps that every hour has, in order; what nobody trains or promotes has fewer.
+HOUR_STEPS = (
+    "validate", "sessionize", "dataset", "train", "evaluate", "monitor", "gate", "recommend",
+)  # fmt: skip
 # By what the version before called them; the next version leaves these out.
 _FORMER_STEPS = {"watch": "monitor"}
 

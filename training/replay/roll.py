@@ -19,6 +19,7 @@ from pipeline.dataset.rows.arrays import index_of_items
 from pipeline.dataset.rows.event_log import FlatLog, start_us
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange, parse_duration_h
+from pipeline.lake.filled_edges import first_filled
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import ITEMS, USERS
@@ -86,8 +87,8 @@ def plan(lake: Lake, settings: Settings, hours: HourRange, arms: Sequence[Arm]) 
     state = {**lake.state(), **{spec.name: lake.snapshot(spec) for spec in (ITEMS, USERS)}}
     if not arms:
         raise UsageError("a replay needs arms: list some under replay.arms")
-    first = min(lake.filled(INGEST, state=state), default=hours.first)
-    if first >= hours.first:
+    first = first_filled(lake, INGEST, state)
+    if first is None or first >= hours.first:
         raise UsageError(
             f"--from {hours.first}: no event is known before it: begin later, or run "
             "`hourglass ingest` and `hourglass backfill`"

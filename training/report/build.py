@@ -14,8 +14,9 @@ from pipeline.dataset.manifest import read_manifest
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.lake.catalog import NAMESPACE
+from pipeline.lake.filled_edges import first_filled, last_filled
 from pipeline.lake.steps import INGEST, SESSIONIZE
-from pipeline.lake.tables import QUARANTINE
+from pipeline.lake.tables import FILLED_HOURS, QUARANTINE
 from pipeline.quality.duplicates import equal_records_of
 from pipeline.quality.verdicts import STEPS
 from pipeline.report.format import Link, StatusLight
@@ -33,16 +34,17 @@ from training.report.sections import model_sections
 def make_report(ctx: CommandContext, registry: Registry) -> tuple[Path, list[StatusLight]]:
     """Write ``reports/report.html`` about the last hours; returns its path and the lights."""
     lake, settings = ctx.lake, ctx.settings
-    arrived, judged = lake.filled(INGEST), lake.filled(STEPS["events"])
-    if not arrived:
+    begins, arrived = first_filled(lake, INGEST), last_filled(lake, INGEST)
+    if begins is None or arrived is None:
         raise HourglassError("no hour is ingested yet: run `hourglass ingest`")
     # An hour that stopped the loop is judged but not filled, and the one to look at.  What was
     # judged after the last event was most likely asked for, or is the silence to look at.
-    last = max([*arrived, *judged]) + 1
-    first = max(last - settings.quality.report_hours, min(arrived))
+    last = max(arrived, last_filled(lake, STEPS["events"]) or arrived) + 1
+    first = max(last - settings.quality.report_hours, begins)
     hours = HourRange(first, last)
     # The last sessions of the log close after its last event.
-    closed = (hour for hour, filled in lake.filled(SESSIONIZE).items() if filled.rows)
+    since = lake.filled(SESSIONIZE, HourRange(last, max(last, lake.span(FILLED_HOURS).stop)))
+    closed = (hour for hour, filled in since.items() if filled.rows)
     with_closing = HourRange(first, max([last, *(hour + 1 for hour in closed)]))
     out = settings.path("reports") / "report.html"
     data = data_facts(

@@ -19,11 +19,11 @@ def evaluate_step(ctx: CommandContext, data: HourData) -> StepResult[Evaluation]
     from training.evaluation.evaluate import evaluate as run
 
     test_set = data.test_set
-    with progress_bar(ctx, "evaluating") as (advance, describe):
+    with progress_bar(ctx, "evaluating") as show:
 
         def report(name: str, done: int, total: int) -> None:
-            describe(f"evaluating {name}: {done:,} of {counted(total, 'event')}")
-            advance(done / max(1, total))
+            text = f"evaluating {name}: {done:,} of {counted(total, 'event')}"
+            show(text, done / max(1, total))
 
         evaluation = run(ctx.settings, registry_of(ctx), data.learned, test_set, report)
     for sentence in evaluation.failures.values():

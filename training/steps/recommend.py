@@ -39,11 +39,12 @@ def recommend_step(
     base = dataset_folder(ctx.settings.path("shards"), read_card(live.folder).dataset_id)
     with ctx.status(f"reading the histories as of {hour}"):
         histories = histories_at(ctx.compute, ctx.lake, ctx.settings, base, hour)
-    with progress_bar(ctx, "recommending") as (advance, _), ctx.writing():
-        done = run(
-            ctx.settings, ctx.lake, live, histories, at,
-            lambda users, total: advance(users / max(1, total)), requested,
-        )  # fmt: skip
+    with progress_bar(ctx, "recommending") as show, ctx.writing():
+
+        def report(users: int, total: int) -> None:
+            show(f"{users:,} of {counted(total, 'user')}", users / max(1, total))
+
+        done = run(ctx.settings, ctx.lake, live, histories, at, report, requested)
     users, new = counted(done.users, "user"), f", {done.new_users:,} of them new"
     return StepResult(
         done,

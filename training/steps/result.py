@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from pipeline.terminal import print_row
 from pipeline.workspace import CommandContext
 
 if TYPE_CHECKING:
@@ -42,10 +43,16 @@ def print_result(ctx: CommandContext, result: StepResult[Any]) -> None:
 
 
 class Steps:
-    """Prints one line a step, and keeps the seconds of each."""
+    """Shows the running step, prints a row of each that is over, and keeps its seconds.
 
-    def __init__(self, ctx: CommandContext) -> None:
+    Args:
+        ctx: says where to.
+        coming: names of the steps in order, as far as they are known.
+    """
+
+    def __init__(self, ctx: CommandContext, coming: Sequence[str] = ()) -> None:
         self._ctx = ctx
+        self._coming = tuple(coming)
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -53,12 +60,14 @@ class Steps:
         """Yields what is to be called with the sentence about the step's outcome."""
         began_s = time.monotonic()
         sentences: list[str] = []
-        with self._ctx.status(name):
+        if name in self._coming:
+            self._coming = self._coming[self._coming.index(name) + 1 :]
+        with self._ctx.step(name, self._coming):
             yield sentences.append
         took_s = time.monotonic() - began_s
         self.seconds[name] = self.seconds.get(name, 0.0) + took_s
-        self._ctx.console.print(f"{name:<12}{took_s:6.1f} s  {''.join(sentences)}", markup=False)
+        print_row(self._ctx.console, name, took_s, "".join(sentences))
 
     def print_line(self, name: str, sentence: str) -> None:
-        """A line about a step that did not come to its end."""
-        self._ctx.console.print(f"{name:<12}          {sentence}", markup=False)
+        """A row about a step that did not come to its end, or is not there yet."""
+        print_row(self._ctx.console, name, None, sentence)

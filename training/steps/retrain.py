@@ -81,7 +81,7 @@ def refit_step(ctx: CommandContext, decision: Path) -> StepResult[Trained | None
         return StepResult(None, f"no refit: {why}", {"model_id": None, "why": why})
     dataset, outcome = freeze_and_validate(ctx, settings, record.end)
     refuse_critical([outcome])
-    with display() as watcher:
+    with display(ctx.step_table) as watcher:
         done = refit(settings, registry, record, read_dataset(dataset), watcher)
     sentence = f"{done.model_id}, version {done.version}, has learned from the judged hours too"
     return StepResult(done, sentence, {"model_id": done.model_id, "why": None, **asdict(done)})

@@ -10,6 +10,7 @@ from pipeline.hours import Hour, HourRange
 from pipeline.ingest import ingest
 from pipeline.ingest.metadata.item_user_tables import LoadedMetadata, load_metadata
 from pipeline.ingest.summary import and_ignored, and_no_arrival
+from pipeline.lake.filled_edges import first_filled, last_filled
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import PEOPLE
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from pipeline.sessions.sessionize import SessionizeSummary
 
 
-def take_in(ctx: CommandContext, steps: Steps) -> list[Hour]:
-    """Take in all that lies in the landing zone; returns all hours with events, in order.
+def take_in(ctx: CommandContext, steps: Steps) -> HourRange:
+    """Take in all that lies in the landing zone; returns the hours from first to last event.
 
     Raises:
         HourglassError: there is no event yet.
@@ -31,11 +32,11 @@ def take_in(ctx: CommandContext, steps: Steps) -> list[Hour]:
         done(metadata_step(ctx).line)
     with steps("ingest") as done:
         done(ingest_step(ctx).line)
-    arrived = ctx.lake.filled(INGEST)
-    if not arrived:
+    first, last = first_filled(ctx.lake, INGEST), last_filled(ctx.lake, INGEST)
+    if first is None or last is None:
         path = ctx.settings.source.path
         raise HourglassError(f"{path}: no record became an event: see quarantine")
-    return sorted(arrived)
+    return HourRange(first, last + 1)
 
 
 def metadata_step(ctx: CommandContext) -> StepResult[LoadedMetadata]:

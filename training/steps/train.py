@@ -39,7 +39,7 @@ def train_step(
             hours = HourRange(data.manifest.history_start, data.manifest.as_of)
             refuse_learning_from(ctx.lake, hours)
         registry = registry_of(ctx) if processes.is_main else None
-        with display(silent=not processes.is_main) as watcher:
+        with display(ctx.step_table, silent=not processes.is_main) as watcher:
             trained = run(ctx.settings, registry, data.learned, models, options, watcher)
     return list(map(trained_model, trained))
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.contained_files import LEAVES, open_inside, resolve_inside
+from pipeline.contained_files import open_inside
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.file_audit import FileAudit, versions_of
 from pipeline.ingest.landing.arrivals import TellArrival
-from pipeline.ingest.landing.own_files import lies_in
+from pipeline.ingest.landing.listing import list_files, once
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source
-from pipeline.sources.fields import is_storable
 from pipeline.sources.lines import Line, read_lines
 
 _CHUNK_BYTES = 1 << 20
@@ -107,167 +104,26 @@ def find_raw_files(
     """
     if not root.exists():
         raise UsageError(f"{root}: no such file or folder: set source.path")
-    unreadable: list[Unreadable] = []
     try:
-        if root.is_file():
-            base, paths = root.parent, [root.resolve()]
-            real_root = paths[0].parent
-        else:
-            base, real_root = root, root.resolve()
-            paths, unreadable = _matching(root, real_root, pattern, passed_over)
+        real_root = root.resolve().parent if root.is_file() else root.resolve()
+        listed, refused = list_files(root, pattern, passed_over)
     except OSError as error:
         raise UsageError(f"{root}: cannot be read: {error.strerror}") from error
-    except (ValueError, NotImplementedError) as error:
+    except ValueError as error:
         raise UsageError(f"source.pattern = {pattern!r} is not a relative glob: {error}") from error
-    files = []
-    linked: set[str] = set()
-    folders: dict[Path, Path | None] = {}
-    for path in paths:
-        name = root.name if base != root else path.relative_to(root).as_posix()
-        if not is_storable(name):
-            unreadable.append(Unreadable(_printable(name), "its name is not UTF-8: rename it"))
-            continue
-        try:
-            real = _real_path(path, real_root, folders)
-            facts = None if real is None else real.lstat()
-        except OSError as error:
-            unreadable.append(Unreadable(name, error.strerror or str(error)))
-            continue
-        if real is None or facts is None:
-            unreadable.append(Unreadable(name, LEAVES))
-        elif stat.S_ISREG(facts.st_mode) and not lies_in(real, passed_over):
-            files.append(_describe(real, real_root, name, facts, tell_arrival(name), clock))
-            if path.is_symlink():
-                linked.add(name)
-    files = _once(files, real_root, linked)
+    unreadable = [Unreadable(_printable(name), reason) for name, reason in sorted(refused.items())]
+    files = [
+        _describe(Path(file.real), real_root, file.name, file.facts, tell_arrival(file.name), clock)
+        for file in once(listed, str(real_root))
+    ]
     if not files and not unreadable:
         raise UsageError(f"{root}: no file matches {pattern!r}: see source.pattern")
     return files, unreadable
 
 
-def _once(files: Sequence[RawFile], real_root: Path, linked: set[str]) -> list[RawFile]:
-    """Files below links to folders by one name, their own where that matches too.
-
-    A folder ``latest`` that leads to an hour's is no second log of that hour.  A file that is a
-    link itself (``linked``) is one that somebody put there.
-    """
-    names: dict[Path, str] = {}
-    below = [file for file in files if file.source_file not in linked]
-    for file in below:
-        if file.path == real_root / file.source_file:
-            names[file.path] = file.source_file
-        names.setdefault(file.path, file.source_file)
-    return [
-        file for file in files if file.source_file in linked or names[file.path] == file.source_file
-    ]
-
-
-def _matching(
-    root: Path, real_root: Path, pattern: str, passed_over: Collection[Path]
-) -> tuple[list[Path], list[Unreadable]]:
-    """What a pattern finds below a folder, in order, and what cannot be looked at."""
-    # Listed for its error: globbing passes over a folder it may not read.
-    next(root.iterdir(), None)
-    matches = set(root.glob(pattern))
-    unreadable: list[Unreadable] = []
-    if "/" in pattern:
-        below, unreadable = _beside_globbing(root, real_root, pattern)
-        matches |= below
-    refused = {folder.source_file for folder in unreadable}
-
-    def is_refused(path: Path) -> bool:
-        below = path.relative_to(root)
-        return not refused.isdisjoint(map(str, (below, *below.parents)))
-
-    def may_be_log(name: Path | str) -> bool:
-        return not lies_in(real_root / name, passed_over)
-
-    paths = (path for path in sorted(matches) if _is_finished(root, path))
-    return (
-        [path for path in paths if not is_refused(path) and may_be_log(path.relative_to(root))],
-        [each for each in unreadable if may_be_log(each.source_file)],
-    )
-
-
-def _real_path(path: Path, real_root: Path, folders: dict[Path, Path | None]) -> Path | None:
-    """As :func:`resolve_inside`, with what is known of folders so far."""
-    if path.is_symlink():
-        return resolve_inside(real_root, path)
-    if path.parent not in folders:
-        folders[path.parent] = resolve_inside(real_root, path.parent)
-    folder = folders[path.parent]
-    return None if folder is None else folder / path.name
-
-
-def _is_finished(root: Path, path: Path) -> bool:
-    parts = path.relative_to(root).parts
-    return not path.name.endswith(".tmp") and not any(
-        folder.startswith((".", "_")) for folder in parts
-    )
-
-
 def _printable(name: str) -> str:
     r"""A name of a file as a sentence may hold it, bytes that are not UTF-8 as ``\xe9``."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _beside_globbing(
-    root: Path, real_root: Path, pattern: str
-) -> tuple[set[Path], list[Unreadable]]:
-    """What globbing passes over: files below links to folders, and folders that cannot be read.
-
-    A link is followed where its folder lies below the root and does not hold the link itself.
-    """
-    wanted = PurePath(pattern).parts
-    matches: set[Path] = set()
-    unreadable: list[Unreadable] = []
-
-    def note(path: Path, reason: str) -> None:
-        if _is_finished(root, path):
-            unreadable.append(Unreadable(_printable(path.relative_to(root).as_posix()), reason))
-
-    def note_error(error: OSError) -> None:
-        note(Path(error.filename), error.strerror or str(error))
-
-    # With the real folders of the links that led there.
-    waiting: list[tuple[Path, tuple[Path, ...]]] = [(root, ())]
-    while waiting:
-        top, trail = waiting.pop()
-        for folder, names, files in os.walk(top, onerror=note_error):
-            here = Path(folder)
-            if trail:
-                parts = here.relative_to(root).parts
-                matches.update(here / name for name in files if _fits((*parts, name), wanted))
-            for path in (here / name for name in names):
-                parts = path.relative_to(root).parts
-                if not (
-                    path.is_symlink() and _is_finished(root, path) and _leads_to(parts, wanted)
-                ):
-                    continue
-                real = resolve_inside(real_root, path)
-                if real is None:
-                    note(path, LEAVES)
-                elif any(above.is_relative_to(real) for above in (here.resolve(), *trail)):
-                    note(path, "a link to a folder that it lies in: remove it")
-                else:
-                    waiting.append((path, (*trail, real)))
-    return matches, sorted(unreadable)
-
-
-def _fits(parts: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether the path of a file is one that a glob, given by its parts, finds."""
-    if not wanted or wanted == ("**",):
-        return not wanted and not parts
-    if wanted[0] == "**":
-        return any(_fits(parts[at:], wanted[1:]) for at in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
-
-
-def _leads_to(parts: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether a glob may find something below a folder, both given by their parts."""
-    if not parts or not wanted or wanted[0] == "**":
-        return bool(wanted)
-    return fnmatchcase(parts[0], wanted[0]) and _leads_to(parts[1:], wanted[1:])
 
 
 def _describe(
