@@ -89,6 +89,11 @@ def remember_secret_variables(environment: Mapping[str, str]) -> None:
         remember_secrets(value)
 
 
+def remember_secret(text: str) -> None:
+    """Mask from now on a text that is a secret as a whole, whatever it looks like."""
+    _remember(text)
+
+
 def secrets_in(address: str) -> list[str]:
     """The password of an address and what its query says is secret, as they are written there."""
     secrets: list[str] = []

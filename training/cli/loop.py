@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -33,6 +34,8 @@ def loop(
     exit code 1: nothing of it went live, and the live model recommended.
     """
     from training.loop.hourly_loop import run_hour
+    from training.steps.deadline import deadline_step
+    from training.steps.notices import notifying_failure
     from training.steps.report import report_step
     from training.steps.take_in import take_in
 
@@ -43,16 +46,21 @@ def loop(
     if requested is not None:
         # Whoever asks first decides how Spark is started: many hours are worth the thorough way.
         ctx.compute_for(requested)
-    hours = _hours(requested, take_in(ctx, steps), Hour.of(ctx.clock))
+    with notifying_failure(ctx, "ingest", Hour.of(ctx.clock) - 1):
+        arrived = take_in(ctx, steps)
+    hours = _hours(requested, arrived, Hour.of(ctx.clock))
     blocked: list[str] = []
     for hour in hours:
         if len(hours) > 1:
             ctx.console.print(f"\nhour {hour}", style="bold")
-        result = run_hour(ctx, hour + 1, steps, catch_up=requested is None)
+        with notifying_failure(ctx, "loop", hour):
+            result = run_hour(ctx, hour + 1, steps, catch_up=requested is None)
         if result.value.outcome == "block":
             blocked.append(f"hour {hour}: {result.value.sentence}")
         print_result(ctx, result)
         steps = Steps(ctx)
+    if ctx.settings.notify.to and requested is None:
+        deadline_step(replace(ctx, clock=ctx.now()))
     if report:
         with ctx.status("writing the report"):
             page = report_step(ctx)
