@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST, SESSIONIZE
+from pipeline.lineage.emit import Lineage, is_configured
 from pipeline.notify.notice import notice, report_page
 from pipeline.notify.once import send_once
 from pipeline.process.actor import actor
@@ -203,6 +204,22 @@ class CommandContext:
         for sentence in unreached:
             print(f"hourglass: {sentence}", file=sys.stderr, flush=True)
         return unreached
+
+    @contextmanager
+    def lineage(self, step: str) -> Iterator[None]:
+        """Send OpenLineage events of a step, where the environment says that they are wanted."""
+        if not is_configured(os.environ):
+            yield
+            return
+        if "lineage" not in self._opened:
+
+            def print_line(sentence: str) -> None:
+                print(f"hourglass: {sentence}", file=sys.stderr, flush=True)
+
+            self._opened["lineage"] = Lineage(self.settings, os.environ, self.now, print_line)
+        sender: Lineage = self._opened["lineage"]
+        with sender.step(step, lambda: self._opened.get("lake")):
+            yield
 
     def close(self) -> None:
         """Stop Spark, if it was started here: one that was joined has other users."""

@@ -53,7 +53,7 @@ class Steps:
         """Yields what is to be called with the sentence about the step's outcome."""
         began_s = time.monotonic()
         sentences: list[str] = []
-        with self._ctx.status(name):
+        with self._ctx.status(name), self._ctx.lineage(name):
             yield sentences.append
         took_s = time.monotonic() - began_s
         self.seconds[name] = self.seconds.get(name, 0.0) + took_s
