@@ -26,11 +26,15 @@ _BOOKKEEPING = frozenset({FILLED_HOURS.name, LATE_RANGES.name, REPEATED_KEYS.nam
 
 @dataclass(frozen=True)
 class StepFolders:
-    """What a step reads and writes beside tables; ``raw``: the raw logs."""
+    """What a step reads and writes beside tables; ``raw``: the raw logs.
+
+    One that only runs others, which have events of their own, has no ``tables``.
+    """
 
     reads: tuple[WorkFolder, ...] = ()
     writes: tuple[WorkFolder, ...] = ()
     raw: bool = False
+    tables: bool = True
 
 
 #: The steps that have events, by the names of their commands.
@@ -50,7 +54,7 @@ STEPS: dict[str, StepFolders] = {
     "promote": StepFolders(("decisions",)),
     "recommend": StepFolders(("models",), ("recommendations",)),
     "report": StepFolders((), ("reports",)),
-    "loop": StepFolders(),
+    "loop": StepFolders(tables=False),
 }
 
 
@@ -66,15 +70,16 @@ def inputs_of(step: str, settings: Settings, lake: Lake | None) -> list[Data]:
     """What a step has read; a table that it wrote too is no input."""
     folders = STEPS[step]
     data = [Data(str(path.absolute())) for path in _raw(settings) if folders.raw]
-    if lake is not None:
+    if lake is not None and folders.tables:
         data += _tables(lake, lake.used.read - lake.used.written)
     return data + [_folder(settings, name) for name in folders.reads]
 
 
 def outputs_of(step: str, settings: Settings, lake: Lake | None, whole: bool) -> list[Data]:
     """What a step has written; ``whole``: it came to its end, and so wrote its folders."""
-    data = [] if lake is None else _tables(lake, lake.used.written)
-    return data + [_folder(settings, name) for name in STEPS[step].writes if whole]
+    folders = STEPS[step]
+    data = _tables(lake, lake.used.written) if lake is not None and folders.tables else []
+    return data + [_folder(settings, name) for name in folders.writes if whole]
 
 
 def _raw(settings: Settings) -> Iterator[Path]:
