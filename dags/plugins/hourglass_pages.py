@@ -206,9 +206,12 @@ def hour_of(run: DagRun) -> datetime | None:
 
 def _own_hour(run: DagRun) -> datetime | None:
     """The hour that a person named, or that of the run's interval."""
-    named = (run.conf or {}).get("hour")
+    named = (run.conf or {}).get("hour") if run.dag_id == _WRITER else None
     if named:
-        return datetime.strptime(named, _HOUR).replace(tzinfo=UTC)
+        try:
+            return datetime.strptime(named, _HOUR).replace(tzinfo=UTC)
+        except ValueError:
+            return None  # the form lets a day pass that its month lacks; such a run fails
     start, end = run.data_interval_start, run.data_interval_end
     # An interval of no length is a moment at which something ran, such as daily upkeep.
     return start if start and end and start < end else None
