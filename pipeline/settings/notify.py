@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from pydantic import Field, field_validator
 
+from pipeline.settings.field_types import list_of_texts
 from pipeline.settings.section import Section
 from pipeline.text.masking import remember_secret
 
@@ -39,15 +41,30 @@ class NotifySettings(Section):
         "where that is set",
     )
 
+    @field_validator("to", mode="before")
+    @classmethod
+    def _secrets(cls, value: object) -> object:
+        # Tokens stand anywhere in an address, so all of it is a secret, also where it is refused.
+        _remember_texts(value)
+        return list_of_texts(value)
+
     @field_validator("to")
     @classmethod
     def _addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
         for number, address in enumerate(addresses):
-            # Tokens stand anywhere in such an address, so all of it is a secret.
-            remember_secret(address)
             if not (_ADDRESS.fullmatch(address) or VARIABLE.fullmatch(address)):
                 raise ValueError(
                     f"entry {number} is no address: write it like mailtos://user:"
                     "${MAIL_PASSWORD}@host, or ${NAME} of a variable that holds one"
                 )
         return addresses
+
+
+def _remember_texts(value: object) -> None:
+    if isinstance(value, str):
+        remember_secret(value)
+    elif isinstance(value, Mapping):
+        _remember_texts(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _remember_texts(each)

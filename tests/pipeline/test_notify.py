@@ -138,6 +138,36 @@ def test_what_is_no_address_is_refused_without_being_shown(tmp_path: Path, addre
     assert "hourglass.yaml: notify.to" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["slack://a-secret-token/b", "[{slack: a-secret-token}]", "{slack: [a-secret-token]}"],
+    ids=["a text", "a list of mappings", "a mapping"],
+)
+def test_what_is_no_list_of_texts_is_refused_without_being_shown(
+    tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "hourglass.yaml"
+    file.write_text(f"notify: {{to: {content}}}\n")
+    with pytest.raises(UsageError, match=r"hourglass.yaml: notify.to") as refused:
+        load_settings(file)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ['["slack://a-secret-token"', "a-secret-token"])
+def test_a_variable_of_addresses_that_is_none_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("HOURGLASS_NOTIFY__TO", text)
+    with pytest.raises(UsageError, match="HOURGLASS_NOTIFY__TO") as refused:
+        load_settings(None)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_variable_may_name_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOURGLASS_NOTIFY__TO", "json://a, ${HOOK}")
+    assert load_settings(None).notify.to == ("json://a", "${HOOK}")
+
+
 def test_limits_of_the_settings() -> None:
     assert NotifySettings().deadline_min == 20
     assert NotifySettings().to == ()
