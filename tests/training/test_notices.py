@@ -215,3 +215,29 @@ def test_what_belongs_to_a_failure_alone_is_refused_without_one(
     assert run(["notify", "--hour", str(HOUR)]) == 2
     assert "name the task" in capfd.readouterr().err
     assert run(["notify", "--failed", "../x"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("hours_ago", "words", "looks"),
+    [(1, [], True), (23, [], True), (30, [], False), (1, ["--from", "2016-03-14T12"], False)],
+    ids=["the last hour", "an hour of the last day", "an old log", "hours of the past"],
+)
+def test_the_loop_looks_at_the_deadline_of_live_hours(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, hours_ago: int, words: list[str], looks: bool
+) -> None:
+    """Its steps are made up; a loop that took in nothing new for long is a hole too."""
+    now = CLOCK
+    stop = Hour.of(now) - hours_ago + 1
+    done = SimpleNamespace(value=SimpleNamespace(outcome="hold"))
+    monkeypatch.setattr("training.cli.loop.check_candidates", lambda _: None)
+    monkeypatch.setattr("training.cli.loop.print_result", lambda *_: None)
+    monkeypatch.setattr("training.steps.take_in.take_in", lambda *_: [stop - 1])
+    monkeypatch.setattr("training.loop.hourly_loop.run_hour", lambda *_, **__: done)
+    looked: list[datetime] = []
+    monkeypatch.setattr(
+        "training.steps.deadline.deadline_step", lambda ctx: looked.append(ctx.clock)
+    )
+    monkeypatch.setattr("training.cli.main.datetime", SimpleNamespace(now=lambda _: now))
+    monkeypatch.setattr(CommandContext, "compute_for", lambda *_: None)
+    assert run(["loop", "--no-report", *words]) == 0
+    assert bool(looked) == looks
