@@ -68,7 +68,8 @@ if [ "${1:-}" = standalone ]; then
   port=${AIRFLOW__API__PORT:-8080}
   echo "Airflow will be at http://localhost:$port, user: admin, password: printed below on the"
   echo "first start and kept in $passwords"
-  echo "Both DAGs start paused: switch on sessions_hourly and retrain.  Ctrl-C stops Airflow."
+  echo "All DAGs start paused: switch on sessions_hourly and retrain, and deadline to be told when"
+  echo "an hour is late.  Ctrl-C stops Airflow."
   echo "Its menu holds the report (Quality) and the Data Docs, every run those of its hour."
 fi
 cd "$root"

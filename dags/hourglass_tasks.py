@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
+import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,8 +25,47 @@ SESSIONS = Asset("sessions", uri="hourglass://lake/sessions")
 # Of the pages, below whatever path Airflow's own address has.
 PAGES_PATH = urlsplit(os.environ.get("AIRFLOW__API__BASE_URL", "")).path.rstrip("/") + "/hourglass"
 
+HOUR_FORMAT = "%Y-%m-%dT%H"
+
 # Far back, so that any hour of an old log may be backfilled; with catchup=False it starts nothing.
 START = datetime(1990, 1, 1, tzinfo=UTC)
+
+_NOTIFY_S = 90.0  # a command's start, and whatever notify.timeout_s allows
+
+
+def notify_failure(context: Any) -> None:  # noqa: ANN401 - the context is Airflow's
+    """Have `hourglass notify` tell people of a task that failed for good.
+
+    Who is told stands in the settings alone.  Whatever comes of it, the task failed as it did.
+    """
+    ti = context["ti"]
+    words = ["hourglass", "notify", "--failed", ti.task_id, "--page", ti.log_url]
+    hour = (context.get("params") or {}).get("hour")
+    start, end = context.get("data_interval_start"), context.get("data_interval_end")
+    if not hour and start and end and start < end:
+        hour = start.strftime(HOUR_FORMAT)
+    dataset = (getattr(ti.task, "env", None) or {}).get("DATASET", "{{")
+    if hour:
+        words += ["--hour", hour]
+    elif "{{" not in dataset:  # it could be rendered
+        words += ["--dataset", dataset]
+    mask = os.environ.get("TASK_UMASK")
+    log = logging.getLogger("airflow.task")
+    try:
+        done = subprocess.run(  # noqa: S603 - a list, no shell
+            words,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_NOTIFY_S,
+            check=False,
+            umask=int(mask, 8) if mask else -1,
+        )
+        log.info("%s", (done.stdout + done.stderr).strip())
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("nobody was told of this failure: %s", type(error).__name__)
+
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "hourglass",
@@ -32,6 +73,8 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_delay": timedelta(minutes=2),
     "retry_exponential_backoff": True,
     "execution_timeout": timedelta(minutes=50),
+    # Called when no retry is left.
+    "on_failure_callback": notify_failure,
 }
 
 

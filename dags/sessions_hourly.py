@@ -5,6 +5,12 @@ the same hour with the same rows.  A critical expectation fails its task: the ho
 and later ones wait for it, until the data are mended and the run is cleared, or a person lets the
 hour pass with `hourglass validate --accept "why"`.
 
+A run works on the hour of its own data interval, the last that is over when it is scheduled.  A
+person who triggers one may name another under `hour`, like 2016-03-14T13 (UTC): then the run works
+on that, whatever its interval is.  In a terminal:
+
+    dags/airflow.sh dags trigger sessions_hourly --conf '{"hour": "2016-03-14T13"}'
+
 To fill past hours, `hourglass backfill` takes them in one Spark job; Airflow takes them one by
 one, in order, when told so (both ends are inclusive):
 
@@ -18,11 +24,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronDataIntervalTimetable
-from hourglass_tasks import DEFAULT_ARGS, SESSIONS, START, command
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param
+from hourglass_tasks import DEFAULT_ARGS, HOUR_FORMAT, SESSIONS, START, command
 
-FIRST = {"FIRST": "{{ data_interval_start.strftime('%Y-%m-%dT%H') }}"}
-STOP = {"STOP": "{{ data_interval_end.strftime('%Y-%m-%dT%H') }}"}
+# The hour that a person names, or the run's own.
+NAMED_END = f"macros.datetime.strptime(params.hour, '{HOUR_FORMAT}') + macros.timedelta(hours=1)"
+FIRST = {"FIRST": f"{{{{ params.hour or data_interval_start.strftime('{HOUR_FORMAT}') }}}}"}
+STOP = {
+    "STOP": f"{{{{ (({NAMED_END}) if params.hour else data_interval_end)"
+    f".strftime('{HOUR_FORMAT}') }}}}"
+}
 HOUR = '--from "$FIRST" --to "$STOP"'
 ENDS = FIRST | STOP
 
@@ -40,6 +51,16 @@ with DAG(
     default_args={**DEFAULT_ARGS, "max_active_tis_per_dag": 1},
     dagrun_timeout=timedelta(hours=2),
     tags=["hourglass", "data"],
+    params={
+        "hour": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3])$",
+            title="Hour",
+            description="Start of the hour to compute, UTC, like 2016-03-14T13. Empty: the hour "
+            "of the run's own data interval.",
+        )
+    },
 ) as dag:
     # All that has arrived by the end of the hour: a file that came too late for the run of its own
     # hour, or while Airflow was down, is taken in by the next one.

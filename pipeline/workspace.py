@@ -14,6 +14,9 @@ from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.lake.filled_edges import last_filled
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST, SESSIONIZE
+from pipeline.lineage.emit import Lineage, is_configured
+from pipeline.notify.notice import notice, report_page
+from pipeline.notify.once import send_once
 from pipeline.process.actor import actor
 from pipeline.process.interrupts import is_interrupted
 from pipeline.process.locks import lake_lock
@@ -203,6 +206,47 @@ class CommandContext:
             print_masked(facts)
         else:
             self.console.print(sentence, markup=False)
+
+    def notify(
+        self, key: str, title: str, what: str, next_step: str, page: str | None = None
+    ) -> list[str]:
+        """Tell people once, where the settings name any; see `pipeline.notify.notice.Notice`.
+
+        ``page`` is where to look, else the report.  An address that is not reached is told in a
+        sentence on stderr, and returned: nothing is raised.
+        """
+        rules = self.settings.notify
+        if not rules.to:
+            return []
+        message = notice(
+            self.settings,
+            key,
+            title,
+            what,
+            next_step,
+            page or report_page(self.settings, os.environ),
+        )
+        folder = self.settings.path("notices")
+        unreached = send_once(rules, folder, message, os.environ, self.now_iso())
+        for sentence in unreached:
+            print(f"hourglass: {sentence}", file=sys.stderr, flush=True)
+        return unreached
+
+    @contextmanager
+    def lineage(self, step: str) -> Iterator[None]:
+        """Send OpenLineage events of a step, where the environment says that they are wanted."""
+        if not is_configured(os.environ):
+            yield
+            return
+        if "lineage" not in self._opened:
+
+            def print_line(sentence: str) -> None:
+                print(f"hourglass: {sentence}", file=sys.stderr, flush=True)
+
+            self._opened["lineage"] = Lineage(self.settings, os.environ, self.now, print_line)
+        sender: Lineage = self._opened["lineage"]
+        with sender.step(step, lambda: self._opened.get("lake")):
+            yield
 
     def close(self) -> None:
         """Stop Spark, if it was started here: one that was joined has other users."""

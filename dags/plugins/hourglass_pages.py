@@ -220,9 +220,20 @@ def file_below(folder: Path, asked: str) -> Path | None:
 def hour_of(run: DagRun) -> datetime | None:
     """Start of the hour that a run computed, or of the newest hour that triggered it."""
     runs = [run, *(event.source_dag_run for event in run.consumed_asset_events)]
-    intervals = [(each.data_interval_start, each.data_interval_end) for each in runs if each]
+    return max(filter(None, (_own_hour(each) for each in runs if each)), default=None)
+
+
+def _own_hour(run: DagRun) -> datetime | None:
+    """The hour that a person named, or that of the run's interval."""
+    named = (run.conf or {}).get("hour") if run.dag_id == _WRITER else None
+    if named:
+        try:
+            return datetime.strptime(named, _HOUR).replace(tzinfo=UTC)
+        except ValueError:
+            return None  # the form lets a day pass that its month lacks; such a run fails
+    start, end = run.data_interval_start, run.data_interval_end
     # An interval of no length is a moment at which something ran, such as daily upkeep.
-    return max((start for start, end in intervals if start and end and start < end), default=None)
+    return start if start and end and start < end else None
 
 
 def pages_of(hour: datetime, docs: Path) -> list[dict[str, str]]:

@@ -18,7 +18,7 @@ from pipeline.dataset.manifest import MANIFEST_NAME, read_manifest
 from pipeline.errors import HourglassError, UsageError
 from pipeline.files import names_in
 from pipeline.hours import Hour
-from pipeline.settings.names import plain_name
+from pipeline.settings.folders import plain_name
 
 _INDEX, _GONE, _COMPLETE = ".by_time", "gone", ".complete"
 _HOUR_CHARS, _MONTH_CHARS = 13, 7

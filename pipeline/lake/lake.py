@@ -34,6 +34,7 @@ from pipeline.lake.commits import (
 )
 from pipeline.lake.location import local_path
 from pipeline.lake.parquet_files import HourFile, read_by_hour, read_file, write_by_hour
+from pipeline.lake.table_use import TableUse
 from pipeline.lake.tables import (
     ADDED_LATER,
     ALL_TABLES,
@@ -80,6 +81,7 @@ class Lake:
 
     catalog_uri: str
     warehouse: Path
+    used: TableUse = field(default_factory=TableUse, compare=False, repr=False)
     _opened: dict[str, SqlCatalog] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -475,6 +477,7 @@ class Lake:
         if judged and head is not None and not is_own(head):
             # One that was let stand is part of the state.
             self.refuse_foreign()
+        self.used.written.add(spec.name)
         with _committing(table, spec) as tx:
             yield tx
 
@@ -545,6 +548,7 @@ class Lake:
                 f"table {spec.name} no longer holds the state that was asked for (snapshot "
                 f"{snapshot_id}): upkeep let it go"
             )
+        self.used.read.add(spec.name)
         scan = table.scan(snapshot_id=snapshot_id)
         if hours is None:
             return scan

@@ -1,4 +1,7 @@
-"""Paths as people write them: ``~`` is their home, and an address elsewhere is refused."""
+"""Paths as people write them: ``~`` is their home, and an address elsewhere is refused.
+
+And names that become part of a path: one check for all of them.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ WorkFolder = Literal[
     "mlflow",
     "models",
     "monitor",
+    "notices",
     "recommendations",
     "replay",
     "reports",
@@ -40,6 +44,8 @@ MLFLOW_FILE = "mlflow.db"
 
 # One slash is enough: Path("s3://bucket") is "s3:/bucket", a folder called "s3:".
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
+
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 # What does not stand for itself in the address of a file.
 _TAKEN_APART = re.compile(r"%(?=[0-9a-f]{2})|\?", re.IGNORECASE)
@@ -95,6 +101,32 @@ def path_option(text: str | Path) -> Path:
         return Path(local_path(str(text)))
     except ValueError as error:
         raise UsageError(f"{text}: {error}") from error
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text is one plain name: it leads neither out of its folder nor into a hidden one.
+
+    Letters, digits, underscore, point and hyphen; neither a point nor a hyphen comes first.
+    """
+    return _PLAIN.fullmatch(text) is not None
+
+
+def plain_name(option: str, text: str) -> str:
+    """The value of an option that names something in a folder, as it was given.
+
+    Args:
+        option: what people know the value by, such as ``--dataset``.
+        text: the value.
+
+    Raises:
+        UsageError: it is no plain name.
+    """
+    if not is_plain(text):
+        raise UsageError(
+            f"{option} {text!r} is not an id: write one name of letters, digits, underscore, "
+            "point and hyphen, no path"
+        )
+    return text
 
 
 def _setting(value: Any) -> Any:  # noqa: ANN401 - whatever a settings file may hold

@@ -47,6 +47,7 @@ from pipeline.settings.learning import (
     ReplaySettings,
     RetrainSettings,
 )
+from pipeline.settings.notify import NotifySettings
 from pipeline.settings.section import Section, keys_as_before
 from pipeline.settings.simulator import SimulatorSettings
 from pipeline.settings.source import SourceSettings
@@ -146,6 +147,7 @@ class Settings(BaseSettings):
     quality: QualitySettings = QualitySettings()
     recommend: RecommendSettings = RecommendSettings()
     maintain: MaintainSettings = MaintainSettings()
+    notify: NotifySettings = NotifySettings()
     spark: SparkSettings = SparkSettings()
     simulator: SimulatorSettings = SimulatorSettings()
     _file: Path | None = PrivateAttr(None)

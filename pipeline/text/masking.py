@@ -45,7 +45,8 @@ _ADDRESS = re.compile(
 _WHOLE_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:/{1,3}([^:/@]*):(.*)@(.*)", re.IGNORECASE)
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 _SECRET_VARIABLE = re.compile(
-    r"(?:.*_)?(?:(?:PG)?PASSWORD|PASSWD|SECRET|TOKEN|(?:SECRET|ACCESS|API|RECORD|FERNET)_KEY)",
+    r"(?:.*_)?(?:(?:PG)?PASSWORD|PASSWD|SECRET|TOKEN|(?:SECRET|ACCESS|API|RECORD|FERNET)_KEY)"
+    r"|HOURGLASS_NOTIFY__TO",  # any part of an address may be a token
     re.IGNORECASE,
 )
 
@@ -87,6 +88,11 @@ def remember_secret_variables(environment: Mapping[str, str]) -> None:
         ):
             _remember(value)
         remember_secrets(value)
+
+
+def remember_secret(text: str) -> None:
+    """Mask from now on a text that is a secret as a whole, whatever it looks like."""
+    _remember(text)
 
 
 def secrets_in(address: str) -> list[str]:

@@ -36,10 +36,10 @@ start = datetime(2016, 3, 14, 13, tzinfo=UTC)
 def dag(dag_id, *tags):
     tags = [DagTag(name=tag, dag_id=dag_id) for tag in tags]
     return DagModel(dag_id=dag_id, bundle_name="here", tags=tags, timetable_summary="")
-def run(dag_id, run_id, first=None, hours=1):
+def run(dag_id, run_id, first=None, hours=1, hour=None):
     ends = None if first is None else (first, first + timedelta(hours=hours))
     return DagRun(dag_id, run_id, logical_date=first, data_interval=ends, run_after=start,
-                  run_type="manual")
+                  run_type="manual", conf={"hour": hour} if hour else None)
 with create_session() as session:
     session.add(DagBundleModel(name="here"))
     session.flush()
@@ -54,6 +54,8 @@ with create_session() as session:
         run("sessions_hourly", "large+batch", start - timedelta(hours=10)),
         run("sessions_hourly", "not_validated", start + timedelta(hours=1)),
         run("sessions_hourly", "no_hour", start + timedelta(hours=2), hours=0),
+        run("sessions_hourly", "named", start + timedelta(hours=5), hour="2016-03-14T13"),
+        run("sessions_hourly", "no_day", start + timedelta(hours=6), hour="2016-02-31T13"),
         run("retrain", "by_hand"),
         run("other", "elsewhere", start),
         retrain,

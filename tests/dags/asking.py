@@ -1,9 +1,9 @@
 """Runs DAGs in Airflow with a stand-in for `hourglass`, and answers when one asks.
 
 For each line of its input, approve, reject, silence or nobody, and the name of a DAG unless it is
-`retrain`, and the end of its hour unless it is this one, it runs the DAG once and prints the state
-of every task as JSON.  Answers go through the route of Airflow's API; silence through the
-scheduler's own check of what is overdue.
+`retrain`, the end of its hour unless it is this one, and its configuration as JSON without spaces,
+it runs the DAG once and prints the state of every task as JSON.  Answers go through the route of
+Airflow's API; silence through the scheduler's own check of what is overdue.
 """
 
 from __future__ import annotations
@@ -96,10 +96,11 @@ class Clock:
             respond(self.what, self.client, run_id)
 
 
-def run_once(what: str, clock: Clock, dag: DAG, end: str) -> dict[str, Any]:
+def run_once(what: str, clock: Clock, dag: DAG, end: str, conf: str) -> dict[str, Any]:
     """States of the run and of its tasks."""
     clock.what, clock.asked = what, 0
-    run = dag.test(logical_date=datetime.fromisoformat(end)) if end else dag.test()
+    logical = {"logical_date": datetime.fromisoformat(end)} if end else {}
+    run = dag.test(**logical, run_conf=json.loads(conf) if conf else None)
     assert bool(clock.asked) == (what != "nobody")
     with create_session() as session:
         found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == run.run_id)).all()
@@ -114,6 +115,6 @@ if __name__ == "__main__":
     sys.modules["time"] = clock  # type: ignore[assignment]  # a run imports it for itself
     for line in sys.stdin:
         answered, *words = line.split()
-        name, end = [*words, *("retrain", "")[len(words) :]]
-        states = run_once(answered, clock, dags[name], end)
+        name, end, conf = [*words, *("retrain", "", "")[len(words) :]]
+        states = run_once(answered, clock, dags[name], end, conf)
         print(ANSWERED + json.dumps(states), flush=True)

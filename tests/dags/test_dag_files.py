@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
+from jsonschema import Draft202012Validator
 from workplace import ROOT, workplace
 
 # What Airflow itself imports is there before the DAG files are read: the difference is theirs.
@@ -38,6 +39,7 @@ print("DESCRIBED" + json.dumps({
             "tags": sorted(dag.tags),
             "timeout_s": dag.dagrun_timeout and dag.dagrun_timeout.total_seconds(),
             "doc": dag.doc_md or "",
+            "params": {name: dag.params.get_param(name).schema for name in dag.params},
             "tasks": {
                 task.task_id: {
                     "kind": type(task).__name__,
@@ -47,6 +49,7 @@ print("DESCRIBED" + json.dumps({
                     "skip_on_exit_code": list(getattr(task, "skip_on_exit_code", [])),
                     "trigger_rule": task.trigger_rule.value,
                     "owner": task.owner,
+                    "on_failure": [call.__name__ for call in task.on_failure_callback or []],
                     "retries": task.retries,
                     "timeout_s": task.execution_timeout and task.execution_timeout.total_seconds(),
                     "outlets": [asset.uri for asset in task.outlets],
@@ -87,7 +90,7 @@ def tasks(described: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_all_dags_are_there_and_nothing_else_is_taken_for_one(described: dict[str, Any]) -> None:
     assert described["errors"] == {}
-    assert set(described["dags"]) == {"sessions_hourly", "retrain", "upkeep"}
+    assert set(described["dags"]) == {"sessions_hourly", "retrain", "upkeep", "deadline"}
 
 
 def test_parsing_is_quick_and_imports_nothing_heavy(described: dict[str, Any]) -> None:
@@ -132,6 +135,7 @@ def test_what_earlier_tasks_and_people_said_is_never_run(
         "ti": SimpleNamespace(xcom_pull=pull),
         "data_interval_start": hour,
         "data_interval_end": hour,
+        "params": {"hour": None},
     }
     for name, task in tasks(described).items():
         if task["command"] is None:
@@ -200,12 +204,79 @@ def test_every_task_has_an_owner_a_time_limit_and_retries_where_they_help(
         "sessions_hourly.validate_sessions",
         "retrain.gate",
         "retrain.judge",  # the next run asks again
+        "deadline.deadline",  # so does the next look
     }
     for name, task in tasks(described).items():
         assert task["owner"] == "hourglass", name
         # How long a person may take is said by the settings, and put in when the task runs.
         assert task["timeout_s"] or name == "retrain.approval", name
         assert (task["retries"] == 0) == (name in once), name
+
+
+def test_people_are_told_of_every_task_that_fails_once(described: dict[str, Any]) -> None:
+    told_by_itself = {"deadline.deadline"}  # a missed deadline, which is what it fails for
+    for name, task in tasks(described).items():
+        assert task["on_failure"] == ["notify_failure"] * (name not in told_by_itself), name
+
+
+HOURS = SandboxedEnvironment(undefined=StrictUndefined)
+
+
+@pytest.mark.parametrize(
+    ("named", "first", "stop"),
+    [
+        (None, "2016-03-14T13", "2016-03-14T14"),
+        ("2016-03-14T11", "2016-03-14T11", "2016-03-14T12"),
+        ("2016-03-14T23", "2016-03-14T23", "2016-03-15T00"),
+    ],
+    ids=["its own", "another", "the last of a day"],
+)
+def test_a_run_works_on_the_hour_that_a_person_names_else_on_its_own(
+    described: dict[str, Any], named: str | None, first: str, stop: str
+) -> None:
+    context = {
+        "macros": SimpleNamespace(datetime=datetime, timedelta=timedelta),
+        "params": {"hour": named},
+        "data_interval_start": datetime(2016, 3, 14, 13, tzinfo=UTC),
+        "data_interval_end": datetime(2016, 3, 14, 14, tzinfo=UTC),
+    }
+    ends = {"FIRST": first, "STOP": stop}
+    for task_id, task in described["dags"]["sessions_hourly"]["tasks"].items():
+        values = {
+            name: HOURS.from_string(text).render(context) for name, text in task["values"].items()
+        }
+        assert values == {name: ends[name] for name in values}, task_id
+        assert ("STOP" in values) == (task_id != "report"), task_id
+
+
+@pytest.mark.parametrize(
+    ("hour", "fits"),
+    [
+        (None, True),
+        ("2016-03-14T00", True),
+        ("2016-12-31T23", True),
+        ("", False),
+        ("2016-03-14", False),
+        ("2016-03-14T24", False),
+        ("2016-13-14T13", False),
+        ("2016-03-14T13:00", False),
+        ("2016-03-14T13 ", False),
+        ("x; touch pwned", False),
+    ],
+    ids=str,
+)
+def test_only_an_hour_can_be_named_in_the_form(
+    described: dict[str, Any], hour: str | None, fits: bool
+) -> None:
+    """By the schema that Airflow's form and API check it against."""
+    (schema,) = described["dags"]["sessions_hourly"]["params"].values()
+    assert Draft202012Validator(schema).is_valid(hour) == fits
+    assert schema["title"] == "Hour"
+
+
+def test_the_other_dags_have_no_form(described: dict[str, Any]) -> None:
+    for name in ("retrain", "upkeep", "deadline"):
+        assert described["dags"][name]["params"] == {}, name
 
 
 def test_no_exit_code_of_a_command_passes_for_a_skipped_task(described: dict[str, Any]) -> None:

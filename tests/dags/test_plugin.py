@@ -175,8 +175,9 @@ def test_a_page_that_is_not_there_yet_says_what_makes_it(server: Server) -> None
 RUN = "/hourglass/runs/sessions_hourly/"
 
 
-def test_a_run_leads_to_the_pages_of_its_hour(server: Server) -> None:
-    answer = server.get(RUN + quote("scheduled__2016-03-14T13:00:00+00:00", safe=""))
+@pytest.mark.parametrize("run", ["scheduled__2016-03-14T13:00:00+00:00", "named"])
+def test_a_run_leads_to_the_pages_of_its_hour(server: Server, run: str) -> None:
+    answer = server.get(RUN + quote(run, safe=""))
     assert answer.status == 200
     assert f'href="/hourglass/data_docs/{HOUR}"' in answer.text
     assert DAY.replace("+", "%2B") not in answer.text
@@ -200,6 +201,7 @@ def test_a_training_run_leads_to_the_newest_hour_that_triggered_it(server: Serve
     [
         ("sessions_hourly/not_validated", "--from 2016-03-14T14 --to 2016-03-14T15"),
         ("sessions_hourly/no_hour", "not about an hour"),
+        ("sessions_hourly/no_day", "not about an hour"),
         ("retrain/by_hand", "not about an hour"),
         ("other/elsewhere", "other is not one of Hourglass&#39;s DAGs"),
     ],
@@ -233,4 +235,9 @@ def test_airflow_loads_the_plugin_and_shows_its_entries(server: Server) -> None:
 
 
 def test_the_plugins_files_are_not_taken_for_dags(server: Server) -> None:
-    assert server.dag_files == {"sessions_hourly.py", "retrain.py", "upkeep.py"}
+    assert server.dag_files == {
+        "sessions_hourly.py",
+        "retrain.py",
+        "upkeep.py",
+        "deadline.py",
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.settings.names import plain_name
+from pipeline.settings.folders import plain_name
 
 PATHS = {
     "above": "../x",

@@ -15,6 +15,7 @@ from training.cli.adopt import adopt
 from training.cli.gate import approve, gate
 from training.cli.leaderboard import leaderboard
 from training.cli.loop import loop
+from training.cli.notify import deadline, notify
 from training.cli.options import DataSet
 from training.cli.promote import promote, rollback
 from training.cli.recommend import recommend
@@ -167,7 +168,10 @@ def demo(
 app = typer.Typer()
 # As `hourglass --help` lists them.
 _HOURLY = (judge, stale, train, monitor, gate, approve, refit, promote, rollback, anchor, recommend)
-_OTHERS = (loop, replay, report, adopt, evaluate, leaderboard, maintain, demo)
+_OTHERS = (
+    *(loop, replay, report, adopt, evaluate, leaderboard, maintain),
+    *(notify, deadline, demo),
+)
 for command in (*_HOURLY, *_OTHERS):
     app.command()(command)
 app.command(hidden=True)(watch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -14,6 +15,8 @@ from pipeline.text.wording import counted, verb
 from pipeline.workspace import CommandContext
 from training.fit.model_lines import check_candidates
 from training.steps.result import Steps, print_result
+
+_LIVE_H = 24  # of an older log, such as a demo's, no hour is late
 
 
 def loop(
@@ -34,6 +37,8 @@ def loop(
     exit code 1: nothing of it went live, and the live model recommended.
     """
     from training.loop.hourly_loop import HOUR_STEPS, run_hour
+    from training.steps.deadline import deadline_step
+    from training.steps.notices import notifying_failure
     from training.steps.report import report_step
     from training.steps.take_in import take_in
 
@@ -44,17 +49,22 @@ def loop(
     if requested is not None:
         # Whoever asks first decides how Spark is started: many hours are worth the thorough way.
         ctx.compute_for(requested)
-    arrived, now = take_in(ctx, steps), Hour.of(ctx.clock)
+    with notifying_failure(ctx, "ingest", Hour.of(ctx.clock) - 1):
+        arrived = take_in(ctx, steps)
+    now = Hour.of(ctx.clock)
     hours = _hours(requested, arrived.first, last_filled(ctx.lake, INGEST, now))
     blocked: list[str] = []
     for hour in hours:
         if len(hours) > 1:
             ctx.console.print(f"\nhour {hour}", style="bold")
-        result = run_hour(ctx, hour + 1, steps, catch_up=requested is None)
+        with notifying_failure(ctx, "loop", hour):
+            result = run_hour(ctx, hour + 1, steps, catch_up=requested is None)
         if result.value.outcome == "block":
             blocked.append(f"hour {hour}: {result.value.sentence}")
         print_result(ctx, result)
         steps = Steps(ctx, HOUR_STEPS)
+    if ctx.settings.notify.to and requested is None and hours.stop + _LIVE_H > Hour.of(ctx.clock):
+        deadline_step(replace(ctx, clock=ctx.now()))
     if report:
         with Steps(ctx)("report") as done:
             page = report_step(ctx)

@@ -60,6 +60,8 @@ def options(
         check_settings(own, settings)
     context.obj = CommandContext(settings, datetime.now(UTC), as_json)
     context.call_on_close(context.obj.close)
+    # It is told how the command ends, before the context above it is closed.
+    context.with_resource(context.obj.lineage(str(context.invoked_subcommand)))
 
 
 def main() -> NoReturn:

@@ -9,7 +9,7 @@ import typer
 
 from pipeline.errors import UsageError
 from pipeline.sealed_json import folder_of
-from pipeline.settings.names import plain_name
+from pipeline.settings.folders import plain_name
 
 DataSet = Annotated[str, typer.Option("--dataset", help="id of a data set; last: the latest")]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.settings.names import plain_name
+from pipeline.settings.folders import plain_name
 from pipeline.workspace import CommandContext
 from training.cli.options import decision_file
 from training.steps.promote import promote_step

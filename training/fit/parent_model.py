@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.settings.names import is_plain
+from pipeline.settings.folders import is_plain
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet
 from training.fit.model_configs import ModelConfig

@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pipeline.lake.tables import RECOMMENDATIONS
 
 FILE = "recommendations.parquet"
 SUMMARY = "summary.json"
+_FIRST = "first_published.json"
 _UNFINISHED = ".unfinished-"
 _CODED = ("user_id", "item_id", "source")  # written from dictionaries, read as texts
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
@@ -106,6 +108,26 @@ def publication(lake: Lake, hour: Hour, folder: Path) -> Iterator[Publication]:
 def write_summary(folder: Path, facts: Mapping[str, Any]) -> Path:
     """What was published, as JSON; it is whole whenever it is there."""
     return write_text(folder / SUMMARY, json.dumps(facts, indent=1) + "\n")
+
+
+def note_published(folder: Path, at: datetime) -> None:
+    """Note when an hour's recommendations of everybody were there for the first time."""
+    path = folder / _FIRST
+    if not path.exists():
+        write_text(path, json.dumps({"at": at.isoformat()}) + "\n")
+
+
+def first_published(folder: Path) -> datetime | None:
+    """When that was; None where it was not yet, or was not noted."""
+    try:
+        return datetime.fromisoformat(json.loads((folder / _FIRST).read_text("utf-8"))["at"])
+    except FileNotFoundError:
+        return None
+
+
+def is_published(folder: Path) -> bool:
+    """Whether an hour's folder holds its recommendations."""
+    return (folder / FILE).is_file()
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.lake.catalog import sqlite_file
-from pipeline.settings.names import is_plain
+from pipeline.settings.folders import is_plain
 from pipeline.text.masking import mask, remember_secrets
 from training.registry.champion_record import ChampionChange, ModelRef, history
 from training.registry.mlflow_addresses import check_addresses, is_server

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.errors import HourglassError
-from pipeline.settings.names import is_plain
+from pipeline.settings.folders import is_plain
 from training.registry.mlflow_registry import (
     CARD_SHA256,
     Registry,

@@ -16,6 +16,7 @@ from training.gate.judged_hours import note_judged
 from training.gate.reasons import OF_NO_CANDIDATE
 from training.registry.mlflow_registry import registry_of
 from training.steps.hour_data import HourData
+from training.steps.notices import notify_blocked
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ def run_gate(
     verdict = verdict_of(decisions)
     if any(_says_something(decision) for decision, _ in decisions):
         note_judged(settings, first, verdict.outcome, verdict.sentence)
+    # Of an hour that is judged late nothing waits to go live.
+    if verdict.blocks and late is None:
+        notify_blocked(ctx, hours_judged(test_set).stop - 1, verdict)
     return _result_of(verdict)
 
 

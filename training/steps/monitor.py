@@ -12,6 +12,7 @@ from training.deployment.champion_history import champion_during, champion_perio
 from training.registry.candidates import candidates
 from training.registry.mlflow_registry import registry_of
 from training.steps.hour_data import HourData
+from training.steps.notices import notify_rolled_back
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def monitor_champion(ctx: CommandContext, data: HourData) -> StepResult[MonitorR
         at=ctx.clock.isoformat(timespec="seconds"),
     )
     result, record = judge(tenure)
+    if result.replaced_by is not None:
+        notify_rolled_back(ctx, result)
     facts = {
         "outcome": str(result.outcome),
         "reason": result.reason,

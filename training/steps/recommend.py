@@ -30,6 +30,7 @@ def recommend_step(
     """
     from pipeline.dataset.build import histories_at
     from pipeline.dataset.by_time import dataset_folder
+    from training.recommend.publish import note_published
     from training.recommend.recommend import recommend as run
     from training.registry.champion_card import verify_card
     from training.registry.model_card import read_card
@@ -45,6 +46,8 @@ def recommend_step(
             show(f"{users:,} of {counted(total, 'user')}", users / max(1, total))
 
         done = run(ctx.settings, ctx.lake, live, histories, at, report, requested)
+    if requested is None:
+        note_published(done.path.parent, ctx.now())
     users, new = counted(done.users, "user"), f", {done.new_users:,} of them new"
     return StepResult(
         done,

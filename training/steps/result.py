@@ -62,7 +62,7 @@ class Steps:
         sentences: list[str] = []
         if name in self._coming:
             self._coming = self._coming[self._coming.index(name) + 1 :]
-        with self._ctx.step(name, self._coming):
+        with self._ctx.step(name, self._coming), self._ctx.lineage(name):
             yield sentences.append
         took_s = time.monotonic() - began_s
         self.seconds[name] = self.seconds.get(name, 0.0) + took_s

@@ -1,0 +1,1 @@
+"""OpenLineage: events of each step with the tables and folders that it reads and writes."""

@@ -1,0 +1,1 @@
+"""Telling people what an hour needs of them: one short message, sent once."""
