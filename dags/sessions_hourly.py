@@ -1,5 +1,10 @@
 """Hourly: raw files -> events -> sessions, for the hour that has just ended.
 
+A run works on the hour of its logical date.  Without one, or with one in the hour that still runs,
+it is the last hour that was over.  So it is for the schedule, for a backfill, and for a run by
+hand; a data interval that a person chose goes before both.  `--conf '{"hour": "2016-03-14T13"}'`
+names the hour outright.
+
 Each task is a command a person can run by hand for the same hour, and running it again replaces
 the same hour with the same rows.  A critical expectation fails its task: the hour stays unfilled,
 and later ones wait for it, until the data are mended and the run is cleared, or a person lets the
@@ -19,10 +24,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
+from hourglass_hours import end_hour, first_hour
 from hourglass_tasks import DEFAULT_ARGS, SESSIONS, START, command
 
-FIRST = {"FIRST": "{{ data_interval_start.strftime('%Y-%m-%dT%H') }}"}
-STOP = {"STOP": "{{ data_interval_end.strftime('%Y-%m-%dT%H') }}"}
+FIRST = {"FIRST": "{{ first_hour(dag_run) }}"}
+STOP = {"STOP": "{{ end_hour(dag_run) }}"}
 HOUR = '--from "$FIRST" --to "$STOP"'
 ENDS = FIRST | STOP
 
@@ -30,7 +36,7 @@ with DAG(
     dag_id="sessions_hourly",
     description="raw files -> events -> sessions, one hour at a time",
     doc_md=__doc__,
-    # A cron text alone would give intervals of no length: the hour to compute would be lost.
+    # A cron text alone would give a run the end of its hour for a logical date.
     schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
     start_date=START,
     catchup=False,
@@ -39,6 +45,7 @@ with DAG(
     # A backfill has its own limit of runs, 10 unless told otherwise; this one holds for both.
     default_args={**DEFAULT_ARGS, "max_active_tis_per_dag": 1},
     dagrun_timeout=timedelta(hours=2),
+    user_defined_macros={"first_hour": first_hour, "end_hour": end_hour},
     tags=["hourglass", "data"],
 ) as dag:
     # All that has arrived by the end of the hour: a file that came too late for the run of its own

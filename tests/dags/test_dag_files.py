@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -126,12 +125,12 @@ def test_what_earlier_tasks_and_people_said_is_never_run(
         return said if key == "answer" else json.dumps(said)
 
     rendering = SandboxedEnvironment(undefined=StrictUndefined)
-    hour = datetime(2016, 3, 14, 13, tzinfo=UTC)
     context = {
         "macros": SimpleNamespace(json=json),
         "ti": SimpleNamespace(xcom_pull=pull),
-        "data_interval_start": hour,
-        "data_interval_end": hour,
+        "dag_run": None,
+        "first_hour": lambda run: "2016-03-14T13",
+        "end_hour": lambda run: "2016-03-14T14",
     }
     for name, task in tasks(described).items():
         if task["command"] is None:
