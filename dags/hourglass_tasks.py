@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 # Relative paths of the settings (`work`, `hourglass.yaml`) mean the same here as in a terminal.
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,11 +36,26 @@ DEFAULT_ARGS: dict[str, Any] = {
 }
 
 
+# Exit codes of a command that says no; of one that was killed it is the signal's.
+_REFUSALS = (1, 2)
+
+
 class Command(BashOperator):
     """Runs a command whose files have the permissions that the user's own commands give them.
 
     Airflow keeps its state to its user (`dags/airflow.sh`); tables and reports have other readers.
+    Where ``final_refusal`` is set, a command that refuses is not tried again, which would change
+    nothing; one that was killed is.
     """
+
+    def __init__(
+        self,
+        *,
+        final_refusal: bool = False,
+        **options: Any,  # noqa: ANN401 - they are the operator's own
+    ) -> None:
+        super().__init__(**options)
+        self.final_refusal = final_refusal
 
     def execute(self, context: Any) -> Any:  # noqa: ANN401 - the signature is Airflow's
         """Run it; the process is this task's own."""
@@ -47,6 +63,11 @@ class Command(BashOperator):
         before = os.umask(int(wanted, 8)) if wanted else None
         try:
             return super().execute(context)
+        except AirflowException as error:
+            process = self.subprocess_hook.sub_process
+            if self.final_refusal and process and process.returncode in _REFUSALS:
+                raise AirflowFailException(str(error)) from error
+            raise
         finally:
             if before is not None:
                 os.umask(before)

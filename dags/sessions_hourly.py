@@ -52,14 +52,16 @@ with DAG(
     # hour, or while Airflow was down, is taken in by the next one.
     ingest = command("ingest", 'hourglass ingest --to "$STOP"', STOP)
     # The same rows give the same verdict: a second try would only delay the alarm.
-    validate = command("validate", f"hourglass validate {HOUR} --only events", ENDS, retries=0)
+    validate = command(
+        "validate", f"hourglass validate {HOUR} --only events", ENDS, final_refusal=True
+    )
     sessionize = command("sessionize", f"hourglass sessionize {HOUR}", ENDS)
     # Models learn from sessions that were looked at, so the asset is this task's.
     validate_sessions = command(
         "validate_sessions",
         f"hourglass validate {HOUR} --only sessions",
         ENDS,
-        retries=0,
+        final_refusal=True,
         outlets=[SESSIONS],
     )
 

@@ -42,11 +42,21 @@ class Airflow:
         return self.place.work.parent
 
     def run(
-        self, what: str, wait_s: float = 600, failing: str = "", due: bool = True, **gate: Any
+        self,
+        what: str,
+        wait_s: float = 600,
+        failing: str = "",
+        killed: str = "",
+        due: bool = True,
+        **gate: Any,
     ) -> tuple[Any, list[str]]:
-        """States of the tasks, and the commands that the stand-in was given, in order."""
+        """States of the tasks, and the commands that the stand-in was given, in order.
+
+        ``failing`` is a command that refuses, ``killed`` one that is killed once.
+        """
         until = (datetime.now(UTC) + timedelta(seconds=wait_s)).isoformat()
         self._answer(failing, due, until, gate)
+        (self.folder / "killed").write_text(killed + "\n")
         tasks = self._ended(what, "failed" if failing else "success")["tasks"]
         return tasks, self._commands()
 
@@ -77,6 +87,7 @@ class Airflow:
         (self.folder / "gate.json").write_text(json.dumps(said))
         (self.folder / "judge.json").write_text(json.dumps({"due": due}))
         (self.folder / "failing").write_text(failing + "\n")
+        (self.folder / "killed").write_text("\n")
         (self.folder / "commands").write_text("")
 
     def _commands(self) -> list[str]:
@@ -145,6 +156,7 @@ def airflow_in(folder: Path) -> Iterator[Airflow]:
             GATE=str(folder / "gate.json"),
             JUDGE=str(folder / "judge.json"),
             FAILING=str(folder / "failing"),
+            KILLED=str(folder / "killed"),
             HOURGLASS_CONFIG=str(folder / "hourglass.yaml"),
             HOURGLASS_RECORD_KEY=KEY,
         )

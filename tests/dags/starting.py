@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -42,6 +43,7 @@ def start(way: str, client: TestClient, dag: DAG, date: str) -> DagRun:
     return run
 
 
+@cache
 def _sync() -> None:
     """What the DAG processor does: DAGs are known to Airflow, and their schedule."""
     manager = DagBundlesManager()
