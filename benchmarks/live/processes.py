@@ -115,7 +115,7 @@ class Processes:
         if match := _TASK_PROCESS.search(words):
             return "task process", match[1], ""
         if "airflow worker" in words:
-            return "executor", "", ""
+            return ("idle executor" if "<idle>" in words else "executor"), "", ""
         variables = process.environ()
         if task := variables.get("AIRFLOW_CTX_TASK_ID"):
             dag, run = variables["AIRFLOW_CTX_DAG_ID"], variables["AIRFLOW_CTX_DAG_RUN_ID"]

@@ -113,7 +113,7 @@ def _of_tasks(processes: Processes, tasks: Sequence[dict[str, Any]]) -> str:
     parts: dict[str, float] = defaultdict(float)
     for (role, _), used_s in cpu_s.items():
         if role not in ("command", "task process"):
-            parts[role] += used_s
+            parts[role.removeprefix("idle ")] += used_s
     told = ", ".join(f"{role} {used_s:.0f}" for role, used_s in sorted(parts.items()))
     commands = sum(used_s for (role, _), used_s in cpu_s.items() if role == "command")
     own = sum(used_s for (role, _), used_s in cpu_s.items() if role == "task process")
