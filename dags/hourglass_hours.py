@@ -15,6 +15,7 @@ one by `dags trigger` the hour before now whatever its date, and without a date 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -88,7 +89,8 @@ def _start_of_hour(time: datetime) -> datetime:
 
 
 def _parsed(text: object) -> datetime:
-    try:
-        return datetime.strptime(str(text), _FORMAT).replace(tzinfo=UTC)
-    except ValueError:
-        raise AirflowFailException(f"hour: {text!r} is no hour such as 2016-03-14T13") from None
+    with suppress(ValueError):
+        hour = datetime.fromisoformat(f"{text}:00:00+00:00")
+        if hour.strftime(_FORMAT) == text:
+            return hour
+    raise AirflowFailException(f"hour: {text!r} is no hour such as 2016-03-14T13")
