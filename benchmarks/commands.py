@@ -19,10 +19,8 @@ import psutil
 import yaml
 
 from benchmarks.hour_commands import Cost, fork_server, hour_commands, measured
-from pipeline.hours import Hour
+from benchmarks.small_site import FIRST, HOURS, filling, site_settings
 
-_FIRST = Hour.parse("2026-01-05T00")
-_HOURS = 20  # that the lake has before the hour that is measured
 _STATES = {"to do": "one hour to do", "done": "done again", "bare": "nothing to do"}
 # What an hour begins with where nothing was ever trained; the last two are refused then.
 _IDLE = ("ingest", "judge", "stale", "monitor", "gate", "refit", "recommend", "where")
@@ -58,8 +56,8 @@ def _costs(
             if state != "done":
                 _lay_out(work, "bare" if state == "bare" else "base")
             if state == "to do":
-                measured(config, ["simulate", "--hours", str(_HOURS + 1)])
-            for name, line in hour_commands(_FIRST + _HOURS):
+                measured(config, ["simulate", "--hours", str(HOURS + 1)])
+            for name, line in hour_commands(FIRST + HOURS):
                 if state == "bare" and name not in _IDLE:
                     continue
                 cost = measured(config, line, server)
@@ -85,35 +83,12 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _settings(run: Path, users: int) -> dict[str, Any]:
-    landing = run / "landing"
-    small = {"width": 32, "epochs": 2, "validation_share": 0.0, "device": "cpu"}
-    return {
-        "work": str(run),
-        "source": {
-            "name": "simulator",
-            "path": str(landing),
-            "items_path": str(landing / "items.jsonl"),
-        },
-        "dataset": {"window": "12h", "history": "6h", "min_item_events": 5},
-        "evaluation": {"horizon": "1h"},
-        "simulator": {"users": users, "start": str(_FIRST)},
-        "candidate": "hrnn_trend",
-        "models": [
-            {"system": "recent_pop"},
-            {"system": "item_knn"},
-            {"name": "hrnn_trend", "system": "hrnn_trend", "parameters": small},
-        ],
-    }
-
-
 def _fill(config: Path, work: Path, users: int) -> None:
     """Lakes of the hours before: with a network that was trained an hour ago, and with none."""
     run = work / "run"
     shutil.rmtree(run, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
-    config.write_text(yaml.safe_dump(_settings(run, users)), encoding="utf-8")
-    start, last = str(_FIRST), str(_FIRST + _HOURS)
+    config.write_text(yaml.safe_dump(site_settings(run, users)), encoding="utf-8")
 
     def run_each(*lines: list[str]) -> None:
         for line in lines:
@@ -122,10 +97,8 @@ def _fill(config: Path, work: Path, users: int) -> None:
                 raise SystemExit(f"{line[0]}: {cost.output[-2000:]}")
 
     run_each(
-        ["simulate", "--hours", str(_HOURS)],
-        ["backfill"],
-        ["validate", "--from", start, "--to", last],
-        ["dataset", "--judged-until", "last"],
+        ["simulate", "--hours", str(HOURS)],
+        *filling(FIRST, FIRST + HOURS),
     )
     shutil.copytree(run, work / "bare")
     run_each(["loop"])

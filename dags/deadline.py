@@ -34,7 +34,7 @@ with DAG(
     command(
         "deadline",
         "hourglass deadline",
-        retries=0,
+        final_refusal=True,
         on_failure_callback=None,
         execution_timeout=timedelta(minutes=10),
     )

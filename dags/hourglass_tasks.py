@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from hourglass_hours import first_hour
 
 # Relative paths of the settings (`work`, `hourglass.yaml`) mean the same here as in a terminal.
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +28,8 @@ SESSIONS = Asset("sessions", uri="hourglass://lake/sessions")
 # Of the pages, below whatever path Airflow's own address has.
 PAGES_PATH = urlsplit(os.environ.get("AIRFLOW__API__BASE_URL", "")).path.rstrip("/") + "/hourglass"
 
-HOUR_FORMAT = "%Y-%m-%dT%H"
+# The DAG whose runs are each about an hour of their own.
+BY_THE_HOUR = "sessions_hourly"
 
 # Far back, so that any hour of an old log may be backfilled; with catchup=False it starts nothing.
 START = datetime(1990, 1, 1, tzinfo=UTC)
@@ -40,10 +44,10 @@ def notify_failure(context: Any) -> None:  # noqa: ANN401 - the context is Airfl
     """
     ti = context["ti"]
     words = ["hourglass", "notify", "--failed", ti.task_id, "--page", ti.log_url]
-    hour = (context.get("params") or {}).get("hour")
-    start, end = context.get("data_interval_start"), context.get("data_interval_end")
-    if not hour and start and end and start < end:
-        hour = start.strftime(HOUR_FORMAT)
+    hour = None
+    if ti.dag_id == BY_THE_HOUR:
+        with suppress(AirflowFailException):
+            hour = first_hour(context["dag_run"])
     dataset = (getattr(ti.task, "env", None) or {}).get("DATASET", "{{")
     if hour:
         words += ["--hour", hour]
@@ -78,11 +82,26 @@ DEFAULT_ARGS: dict[str, Any] = {
 }
 
 
+# Exit codes of a command that says no; of one that was killed it is the signal's.
+_REFUSALS = (1, 2)
+
+
 class Command(BashOperator):
     """Runs a command whose files have the permissions that the user's own commands give them.
 
     Airflow keeps its state to its user (`dags/airflow.sh`); tables and reports have other readers.
+    Where ``final_refusal`` is set, a command that refuses is not tried again, which would change
+    nothing; one that was killed is.
     """
+
+    def __init__(
+        self,
+        *,
+        final_refusal: bool = False,
+        **options: Any,  # noqa: ANN401 - they are the operator's own
+    ) -> None:
+        super().__init__(**options)
+        self.final_refusal = final_refusal
 
     def execute(self, context: Any) -> Any:  # noqa: ANN401 - the signature is Airflow's
         """Run it; the process is this task's own."""
@@ -90,6 +109,11 @@ class Command(BashOperator):
         before = os.umask(int(wanted, 8)) if wanted else None
         try:
             return super().execute(context)
+        except AirflowException as error:
+            process = self.subprocess_hook.sub_process
+            if self.final_refusal and process and process.returncode in _REFUSALS:
+                raise AirflowFailException(str(error)) from error
+            raise
         finally:
             if before is not None:
                 os.umask(before)

@@ -129,7 +129,11 @@ with DAG(
     monitor = command("monitor", f"hourglass monitor {OF_DATASET}", DATASET)
     # The same frozen events give the same decision: a second try would change nothing.
     gate = command(
-        "gate", f"hourglass gate {OF_DATASET} --json", DATASET, retries=0, do_xcom_push=True
+        "gate",
+        f"hourglass gate {OF_DATASET} --json",
+        DATASET,
+        final_refusal=True,
+        do_xcom_push=True,
     )
     asked = ask()
     # Readers come after the hour: its clicks, which judged the models, now serve them.  The live

@@ -191,3 +191,35 @@ def test_a_signal_while_spark_works_and_the_command_again(tmp_path: Path, number
     )
     assert done.returncode == 0, done.stderr
     assert "filled 2023-11-14T22" in done.stdout
+
+
+PARENT = """
+import os, subprocess, sys
+subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True).wait()
+"""
+
+
+def said_after_its_parent(body: str) -> str:
+    """What a program says to its end when the process that started it is killed."""
+    program = PROGRAM.format(body=body)
+    with started("-c", PARENT, program, until=lambda line: line == "ready\n") as parent:
+        parent.kill()
+        assert parent.stderr is not None
+        return parent.stderr.read()  # its end is the program's, which has it too
+
+
+def test_the_command_of_a_task_ends_with_the_process_that_started_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CTX_TASK_ID", "train")
+    assert said_after_its_parent("    ready(); time.sleep(60)") == SENTENCE[signal.SIGTERM] + "\n"
+
+
+def test_a_command_of_a_person_outlives_its_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CTX_TASK_ID", raising=False)
+    body = (
+        "    import os\n    parent = os.getppid(); ready()\n"
+        "    while os.getppid() == parent: time.sleep(0.01)\n"
+        "    print('went on', file=sys.stderr)\n    return 0"
+    )
+    assert said_after_its_parent(body) == "went on\n"

@@ -24,10 +24,12 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import bearer_scheme, get_user, requires_access_dag
 from airflow.models import DagModel, DagRun
+from airflow.sdk.exceptions import AirflowFailException
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, status
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.security import HTTPAuthorizationCredentials
+from hourglass_hours import hours_of
 from jinja2 import Environment, FileSystemLoader
 from sqlalchemy import select
 from starlette.exceptions import HTTPException as AnyHTTPException
@@ -220,20 +222,16 @@ def file_below(folder: Path, asked: str) -> Path | None:
 def hour_of(run: DagRun) -> datetime | None:
     """Start of the hour that a run computed, or of the newest hour that triggered it."""
     runs = [run, *(event.source_dag_run for event in run.consumed_asset_events)]
-    return max(filter(None, (_own_hour(each) for each in runs if each)), default=None)
+    return max((hour for each in runs if each and (hour := _own_hour(each))), default=None)
 
 
 def _own_hour(run: DagRun) -> datetime | None:
-    """The hour that a person named, or that of the run's interval."""
-    named = (run.conf or {}).get("hour") if run.dag_id == _WRITER else None
-    if named:
-        try:
-            return datetime.strptime(named, _HOUR).replace(tzinfo=UTC)
-        except ValueError:
-            return None  # the form lets a day pass that its month lacks; such a run fails
-    start, end = run.data_interval_start, run.data_interval_end
-    # An interval of no length is a moment at which something ran, such as daily upkeep.
-    return start if start and end and start < end else None
+    if run.dag_id != _WRITER:
+        return None
+    try:
+        return hours_of(run)[0]
+    except AirflowFailException:
+        return None
 
 
 def pages_of(hour: datetime, docs: Path) -> list[dict[str, str]]:

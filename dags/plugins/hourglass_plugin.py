@@ -6,6 +6,7 @@ is therefore imported when it is asked for.
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,9 @@ class HourglassPlugin(AirflowPlugin):
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The application that serves the pages, in the form in which Airflow mounts it."""
+        # Of the DAGs, which the API server does not read: what hour a run is about.
+        if (dags := str(_ROOT / "dags")) not in sys.path:
+            sys.path.append(dags)
         from hourglass_pages import Folders, pages_app
 
         app = pages_app(Folders(_ROOT))

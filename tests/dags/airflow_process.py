@@ -42,10 +42,38 @@ class Airflow:
         return self.place.work.parent
 
     def run(
-        self, what: str, wait_s: float = 600, failing: str = "", due: bool = True, **gate: Any
+        self,
+        what: str,
+        wait_s: float = 600,
+        failing: str = "",
+        killed: str = "",
+        due: bool = True,
+        **gate: Any,
     ) -> tuple[Any, list[str]]:
-        """States of the tasks, and the commands that the stand-in was given, in order."""
+        """States of the tasks, and the commands that the stand-in was given, in order.
+
+        ``failing`` is a command that refuses, ``killed`` one that is killed once.
+        """
         until = (datetime.now(UTC) + timedelta(seconds=wait_s)).isoformat()
+        self._answer(failing, due, until, gate)
+        (self.folder / "killed").write_text(killed + "\n")
+        tasks = self._ended(what, "failed" if failing else "success")["tasks"]
+        return tasks, self._commands()
+
+    def start(self, way: str, dag: str, date: str = "") -> tuple[datetime, list[str]]:
+        """When a run that was started so was due, and the commands of its tasks."""
+        self._answer("", False, "", {"needs_approval": False})
+        ended = self._ended(f"start {way} {dag} {date}", "success")
+        return datetime.fromisoformat(ended["run_after"]), self._commands()
+
+    def refused(self, way: str, dag: str, date: str = "") -> list[str]:
+        """The commands of a run that was started so and failed."""
+        self._answer("", False, "", {"needs_approval": False})
+        self._ended(f"start {way} {dag} {date}", "failed")
+        return self._commands()
+
+    def _answer(self, failing: str, due: bool, until: str, gate: dict[str, Any]) -> None:
+        """Lay out what the stand-in answers."""
         said = {
             "outcome": "promote",
             "sentence": "hrnn-b is better.",
@@ -59,24 +87,27 @@ class Airflow:
         (self.folder / "gate.json").write_text(json.dumps(said))
         (self.folder / "judge.json").write_text(json.dumps({"due": due}))
         (self.folder / "failing").write_text(failing + "\n")
-        (self.folder / "commands").unlink(missing_ok=True)
-        tasks = self._states(what, "failed" if failing else "success")
+        (self.folder / "killed").write_text("\n")
+        (self.folder / "commands").write_text("")
+
+    def _commands(self) -> list[str]:
+        """What the stand-in was given since, in order; the command line must know it."""
         commands = (self.folder / "commands").read_text().splitlines()
         for command in commands:
             refuse_unknown_words(command[1:-1].split("]["))
-        return tasks, commands
+        return commands
 
     def run_commands(self, what: str) -> Any:
         """States of the tasks, whose commands are the real ones, answered by this process."""
         tasks: list[Any] = []
-        reading = Thread(target=lambda: tasks.append(self._states(what, "success")))
+        reading = Thread(target=lambda: tasks.append(self._ended(what, "success")["tasks"]))
         reading.start()
         self.commands.answer_until(lambda: not reading.is_alive(), self.process)
         reading.join()
         (states,) = tasks
         return states
 
-    def _states(self, what: str, expected: str) -> Any:
+    def _ended(self, what: str, expected: str) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(what + "\n")
@@ -94,9 +125,9 @@ class Airflow:
             watchdog.cancel()
         told = "".join(printed)[-5000:]
         assert _ANSWERED in told, told
-        states = json.loads(printed[-1].partition(_ANSWERED)[2])
-        assert states["run"] == expected, told
-        return states["tasks"]
+        ended: dict[str, Any] = json.loads(printed[-1].partition(_ANSWERED)[2])
+        assert ended["run"] == expected, told
+        return ended
 
 
 def refuse_unknown_words(command: list[str]) -> None:
@@ -125,6 +156,7 @@ def airflow_in(folder: Path) -> Iterator[Airflow]:
             GATE=str(folder / "gate.json"),
             JUDGE=str(folder / "judge.json"),
             FAILING=str(folder / "failing"),
+            KILLED=str(folder / "killed"),
             HOURGLASS_CONFIG=str(folder / "hourglass.yaml"),
             HOURGLASS_RECORD_KEY=KEY,
         )

@@ -38,8 +38,9 @@ def dag(dag_id, *tags):
     return DagModel(dag_id=dag_id, bundle_name="here", tags=tags, timetable_summary="")
 def run(dag_id, run_id, first=None, hours=1, hour=None):
     ends = None if first is None else (first, first + timedelta(hours=hours))
-    return DagRun(dag_id, run_id, logical_date=first, data_interval=ends, run_after=start,
-                  run_type="manual", conf={"hour": hour} if hour else None)
+    return DagRun(dag_id, run_id, logical_date=first, data_interval=ends,
+                  run_after=start + timedelta(days=1), run_type="manual",
+                  conf={"hour": hour} if hour else None)
 with create_session() as session:
     session.add(DagBundleModel(name="here"))
     session.flush()

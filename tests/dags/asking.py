@@ -3,7 +3,8 @@
 For each line of its input, approve, reject, silence or nobody, and the name of a DAG unless it is
 `retrain`, the end of its hour unless it is this one, and its configuration as JSON without spaces,
 it runs the DAG once and prints the state of every task as JSON.  Answers go through the route of
-Airflow's API; silence through the scheduler's own check of what is overdue.
+Airflow's API; silence through the scheduler's own check of what is overdue.  For `start`, one of
+the ways of `starting`, the name of a DAG and a date, if any, it starts the run in that way.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser 
 from airflow.dag_processing.dagbag import BundleDagBag  # noqa: E402
 from airflow.jobs.job import Job  # noqa: E402
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner  # noqa: E402
+from airflow.models.dagrun import DagRun  # noqa: E402
 from airflow.models.taskinstance import TaskInstance  # noqa: E402
 from airflow.sdk import DAG  # noqa: E402
 from airflow.utils.db import upgradedb  # noqa: E402
@@ -32,6 +34,7 @@ from airflow.utils.session import create_session  # noqa: E402
 from airflow.utils.state import TaskInstanceState  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 from sqlalchemy import select  # noqa: E402
+from starting import start  # noqa: E402
 
 ANSWERED = "ANSWERED"
 _MOMENT_S = 0.01
@@ -69,7 +72,9 @@ def prepared() -> tuple[TestClient, dict[str, DAG]]:
     assert not bag.import_errors, bag.import_errors
     for dag in bag.dags.values():
         for task in dag.tasks:
-            task.retries = 0  # between two tries lie minutes
+            # Between two tries lie minutes; who takes a refusal for final shows it by a second try.
+            task.retries = int(getattr(task, "final_refusal", False))
+            task.retry_delay, task.retry_exponential_backoff = timedelta(0), 0
     return client, dict(bag.dags)
 
 
@@ -102,9 +107,23 @@ def run_once(what: str, clock: Clock, dag: DAG, end: str, conf: str) -> dict[str
     logical = {"logical_date": datetime.fromisoformat(end)} if end else {}
     run = dag.test(**logical, run_conf=json.loads(conf) if conf else None)
     assert bool(clock.asked) == (what != "nobody")
+    return facts(run)
+
+
+def start_once(clock: Clock, way: str, dag: DAG, date: str) -> dict[str, Any]:
+    """As above, of a run that nobody is asked in."""
+    clock.what = ""
+    return facts(start(way, clock.client, dag, date))
+
+
+def facts(run: DagRun) -> dict[str, Any]:
     with create_session() as session:
-        found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == run.run_id)).all()
-        return {"run": str(run.state), "tasks": {one.task_id: str(one.state) for one in found}}
+        of_run = (TaskInstance.dag_id == run.dag_id, TaskInstance.run_id == run.run_id)
+        tasks = {
+            task.task_id: str(task.state)
+            for task in session.scalars(select(TaskInstance).where(*of_run))
+        }
+    return {"run": str(run.state), "tasks": tasks, "run_after": run.run_after.isoformat()}
 
 
 if __name__ == "__main__":
@@ -115,6 +134,10 @@ if __name__ == "__main__":
     sys.modules["time"] = clock  # type: ignore[assignment]  # a run imports it for itself
     for line in sys.stdin:
         answered, *words = line.split()
-        name, end, conf = [*words, *("retrain", "", "")[len(words) :]]
-        states = run_once(answered, clock, dags[name], end, conf)
+        if answered == "start":
+            way, name, *dates = words
+            states = start_once(clock, way, dags[name], "".join(dates))
+        else:
+            name, end, conf = [*words, *("retrain", "", "")[len(words) :]]
+            states = run_once(answered, clock, dags[name], end, conf)
         print(ANSWERED + json.dumps(states), flush=True)

@@ -127,6 +127,15 @@ def test_a_refusal_fails_its_task_and_stops_the_run(airflow: Airflow) -> None:
     assert [line.partition("]")[0] for line in commands] == ["[ingest", "[validate", "[report"]
 
 
+def test_a_command_that_was_killed_is_tried_again_where_a_refusal_is_final(
+    airflow: Airflow,
+) -> None:
+    tasks, commands = airflow.run("nobody sessions_hourly", killed="validate")
+    assert set(tasks.values()) == {"success"}
+    names = [line.partition("]")[0] for line in commands if line != "[report]"]
+    assert names == ["[ingest", "[validate", "[validate", "[sessionize", "[validate"]
+
+
 def test_a_failed_recommendation_fails_the_run(airflow: Airflow) -> None:
     tasks, _ = airflow.run("nobody", failing="recommend", needs_approval=False)
     assert tasks["recommend"] == "failed"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,6 +50,7 @@ print("DESCRIBED" + json.dumps({
                     "owner": task.owner,
                     "on_failure": [call.__name__ for call in task.on_failure_callback or []],
                     "retries": task.retries,
+                    "final_refusal": getattr(task, "final_refusal", False),
                     "timeout_s": task.execution_timeout and task.execution_timeout.total_seconds(),
                     "outlets": [asset.uri for asset in task.outlets],
                     "downstream": sorted(task.downstream_task_ids),
@@ -129,13 +129,12 @@ def test_what_earlier_tasks_and_people_said_is_never_run(
         return said if key == "answer" else json.dumps(said)
 
     rendering = SandboxedEnvironment(undefined=StrictUndefined)
-    hour = datetime(2016, 3, 14, 13, tzinfo=UTC)
     context = {
         "macros": SimpleNamespace(json=json),
         "ti": SimpleNamespace(xcom_pull=pull),
-        "data_interval_start": hour,
-        "data_interval_end": hour,
-        "params": {"hour": None},
+        "dag_run": None,
+        "first_hour": lambda run: "2016-03-14T13",
+        "end_hour": lambda run: "2016-03-14T14",
     }
     for name, task in tasks(described).items():
         if task["command"] is None:
@@ -199,54 +198,25 @@ def test_what_airflow_keeps_is_for_its_user_alone_and_tasks_write_as_ever(tmp_pa
 def test_every_task_has_an_owner_a_time_limit_and_retries_where_they_help(
     described: dict[str, Any],
 ) -> None:
-    once = {  # a verdict does not change by asking again
+    final = {  # a verdict does not change by asking again
         "sessions_hourly.validate",
         "sessions_hourly.validate_sessions",
         "retrain.gate",
-        "retrain.judge",  # the next run asks again
-        "deadline.deadline",  # so does the next look
+        "deadline.deadline",  # its message is sent, and the next run looks again
     }
     for name, task in tasks(described).items():
         assert task["owner"] == "hourglass", name
         # How long a person may take is said by the settings, and put in when the task runs.
         assert task["timeout_s"] or name == "retrain.approval", name
-        assert (task["retries"] == 0) == (name in once), name
+        # What `judge` cannot judge the next run asks again; all others are tried again when killed.
+        assert (task["retries"] == 0) == (name == "retrain.judge"), name
+        assert task["final_refusal"] == (name in final), name
 
 
 def test_people_are_told_of_every_task_that_fails_once(described: dict[str, Any]) -> None:
     told_by_itself = {"deadline.deadline"}  # a missed deadline, which is what it fails for
     for name, task in tasks(described).items():
         assert task["on_failure"] == ["notify_failure"] * (name not in told_by_itself), name
-
-
-HOURS = SandboxedEnvironment(undefined=StrictUndefined)
-
-
-@pytest.mark.parametrize(
-    ("named", "first", "stop"),
-    [
-        (None, "2016-03-14T13", "2016-03-14T14"),
-        ("2016-03-14T11", "2016-03-14T11", "2016-03-14T12"),
-        ("2016-03-14T23", "2016-03-14T23", "2016-03-15T00"),
-    ],
-    ids=["its own", "another", "the last of a day"],
-)
-def test_a_run_works_on_the_hour_that_a_person_names_else_on_its_own(
-    described: dict[str, Any], named: str | None, first: str, stop: str
-) -> None:
-    context = {
-        "macros": SimpleNamespace(datetime=datetime, timedelta=timedelta),
-        "params": {"hour": named},
-        "data_interval_start": datetime(2016, 3, 14, 13, tzinfo=UTC),
-        "data_interval_end": datetime(2016, 3, 14, 14, tzinfo=UTC),
-    }
-    ends = {"FIRST": first, "STOP": stop}
-    for task_id, task in described["dags"]["sessions_hourly"]["tasks"].items():
-        values = {
-            name: HOURS.from_string(text).render(context) for name, text in task["values"].items()
-        }
-        assert values == {name: ends[name] for name in values}, task_id
-        assert ("STOP" in values) == (task_id != "report"), task_id
 
 
 @pytest.mark.parametrize(

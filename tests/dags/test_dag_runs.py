@@ -34,8 +34,7 @@ spark: {{master: 'local[2]', driver_memory: 1g, shuffle_partitions: 2}}
 """
 TABLES = (EVENTS, SESSIONS, OPEN_SESSIONS)
 LAST_HOUR = HourRange.parse("2026-01-05T04", "2026-01-05T05")
-# `airflow dags test` takes the end of the hour, when Airflow's scheduler would start it.
-END = "2026-01-05T05:00:00+00:00"
+HOUR = "2026-01-05T04:00:00+00:00"
 
 HERE, PROGRAMS = "here", pytest.param("programs", marks=pytest.mark.nightly)
 BY_NIGHT = pytest.mark.parametrize("place", [PROGRAMS], indirect=True)
@@ -60,10 +59,10 @@ class Place(Workplace):
     def run_dag(self, name: str) -> None:
         """Have Airflow run it for the last hour, well."""
         if self.started is not None:
-            states = self.started.run_commands(f"nobody {name} {END}")
+            states = self.started.run_commands(f"nobody {name} {HOUR}")
             assert set(states.values()) <= {"success", "skipped"}, states
         else:
-            run = self.airflow("dags", "test", name, END)
+            run = self.airflow("dags", "test", name, HOUR)
             assert run.returncode == 0, run.stdout
 
 
@@ -144,7 +143,7 @@ def test_a_refusal_fails_its_task_and_stops_the_run(place: Place) -> None:
     (suites / "events.yaml").write_text("suite: events\nexpectations: none\n", encoding="utf-8")
     variables = place.environment | {"HOURGLASS_QUALITY__SUITES": str(suites)}
     strict = replace(place, environment=variables)
-    done = strict.airflow("dags", "test", "sessions_hourly", END)
+    done = strict.airflow("dags", "test", "sessions_hourly", HOUR)
     assert done.returncode != 0
     assert "events.yaml" in done.stdout
     assert "filled 2026" not in done.stdout

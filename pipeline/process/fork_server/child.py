@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import signal
@@ -10,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TextIO, cast
+from typing import Any, TextIO, cast
 
-_PR_SET_PDEATHSIG: Final = 1
+from pipeline.process.interrupts import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ def begin(request: dict[str, Any], streams: Sequence[int], parent: int) -> Comma
     """
     # Whoever ends the server ends this too, and a signal to this process's group no other.
     os.setsid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent()
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
     for number, stream in enumerate(streams):

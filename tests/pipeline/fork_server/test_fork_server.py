@@ -133,6 +133,30 @@ def test_a_command_goes_with_its_client(start: Start) -> None:
     assert ended(start("pids"))[1].split()[1] == str(parent.pid)
 
 
+def test_the_command_of_a_task_goes_with_the_process_of_the_task(
+    tmp_path: Path, start: Start
+) -> None:
+    """Airflow starts the client in a session of its own, which nothing else would end."""
+    parent = ended(start("pids"))[1].split()[1]
+    line = [sys.executable, str(PROGRAM), str(tmp_path), "600", "sleep"]
+    task = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import subprocess; subprocess.run({line!r}, start_new_session=True)",
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "AIRFLOW_CTX_TASK_ID": "train"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with task:
+        command, _ = pids_of(task)
+        task.kill()
+        psutil.wait_procs([command], timeout=60)
+        assert not command.is_running()
+    assert psutil.pid_exists(int(parent))
+
+
 def test_one_that_does_not_go_is_ended_with_what_it_started(start: Start) -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "KILL_S": "0.2"}
     process = start("stubborn", env=environ)
