@@ -34,6 +34,7 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     program.write_text(PROGRAM)
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.syspath_prepend(ROOT / "dags")
     monkeypatch.setenv("HOURGLASS_FORK_SERVER_IDLE_S", "900")
     spec = importlib.util.spec_from_file_location(
         "hourglass_pages", ROOT / "dags" / "plugins" / "hourglass_pages.py"
