@@ -28,7 +28,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 from hourglass_tasks import DEFAULT_ARGS, HOUR_FORMAT, SESSIONS, START, command
 
 # The hour that a person names, or the run's own.
-NAMED_END = f"macros.datetime.strptime(params.hour, '{HOUR_FORMAT}') + macros.timedelta(hours=1)"
+NAMED_END = "macros.datetime.fromisoformat(params.hour) + macros.timedelta(hours=1)"
 FIRST = {"FIRST": f"{{{{ params.hour or data_interval_start.strftime('{HOUR_FORMAT}') }}}}"}
 STOP = {
     "STOP": f"{{{{ (({NAMED_END}) if params.hour else data_interval_end)"
