@@ -1,4 +1,4 @@
-"""Sending OpenLineage events where its own configuration says; a receiver that fails stops nothing.
+"""OpenLineage events of steps, where its own configuration says that they are wanted.
 
 Where events go is said as its library says it: ``OPENLINEAGE_URL``, ``openlineage.yml`` and
 ``OPENLINEAGE_DISABLED``.  Where nothing is said nothing is imported.
@@ -7,15 +7,15 @@ Where events go is said as its library says it: ``OPENLINEAGE_URL``, ``openlinea
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from pipeline.lineage.parents import Parent, parent_of
+from pipeline.lineage.send import Sender
 from pipeline.lineage.step_data import STEPS, Data, inputs_of, outputs_of
 from pipeline.settings.settings import Settings
 from pipeline.text.masking import mask
@@ -23,7 +23,7 @@ from pipeline.text.masking import mask
 if TYPE_CHECKING:
     from pipeline.lake.lake import Lake
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 5.0  # of a receiver, after a command's work is done
 _NAMESPACE, _FILES = "hourglass", "file"
 
 
@@ -57,11 +57,10 @@ class Lineage:
         now: Callable[[], datetime],
         print_line: Callable[[str], None],
     ) -> None:
-        self._settings, self._now, self._print_line = settings, now, print_line
+        self._settings, self._now, self._steps = settings, now, 0
         self._namespace = environment.get("OPENLINEAGE_NAMESPACE", _NAMESPACE)
         self._parents: list[Parent] = list(filter(None, [parent_of(environment, self._namespace)]))
-        self._client: Any = None
-        self._fails = False
+        self._sender = Sender(print_line, _TIMEOUT_S)
 
     @contextmanager
     def step(self, name: str, lake: Callable[[], Lake | None]) -> Iterator[None]:
@@ -69,92 +68,82 @@ class Lineage:
 
         ``lake`` is asked afterwards: a step may never open it.  What is no step has no events.
         """
-        if name not in STEPS or self._fails:
+        if name not in STEPS or self._sender.reason:
             yield
             return
         opened = lake()
         if opened is not None:
             opened.used.clear()
         own = Parent(self._namespace, f"{self._settings.site_name}.{name}", str(uuid.uuid4()))
-        self._send(lambda: self._event(own, "START"))
+        above, outermost = tuple(self._parents), self._steps == 0
+        self._sender.send(self._event(own, above, "START"))
         self._parents.append(own)
+        self._steps += 1
+        failure: BaseException | None = None
         try:
             yield
         except BaseException as error:
-            self._end(own, name, lake(), error)
+            failure = error
             raise
-        self._end(own, name, lake(), None)
+        finally:
+            self._parents.remove(own)
+            self._steps -= 1
+            state = "COMPLETE" if failure is None else "FAIL"
+            # What was used is read now: the next step begins while this event is sent.
+            inputs, outputs = self._data(name, lake(), whole=failure is None)
+            self._sender.send(self._event(own, above, state, inputs, outputs, failure))
+            if outermost:
+                self._sender.flush()
 
-    def _end(self, own: Parent, name: str, lake: Lake | None, error: BaseException | None) -> None:
-        self._parents.remove(own)
-
-        def event() -> Any:  # noqa: ANN401 - the library's own
-            inputs = inputs_of(name, self._settings, lake)
-            outputs = outputs_of(name, self._settings, lake, whole=error is None)
-            state = "COMPLETE" if error is None else "FAIL"
-            return self._event(own, state, inputs, outputs, error)
-
-        self._send(event)
-
-    def _send(self, event: Callable[[], Any]) -> None:
-        """Send in a thread of its own, which is left behind when the receiver does not answer."""
-        if self._fails:
-            return
-        outcome = [f"did not answer within {_TIMEOUT_S:g} s"]
-
-        def sending() -> None:
-            try:
-                from openlineage.client import OpenLineageClient
-
-                if self._client is None:
-                    self._client = OpenLineageClient()
-                self._client.emit(event())
-                outcome[0] = ""
-            except ImportError:
-                outcome[0] = "openlineage-python is not installed: pip install 'hourglass[lineage]'"
-            except Exception as error:
-                outcome[0] = f"{type(error).__name__}: {mask(' '.join(str(error).split()))[:200]}"
-
-        thread = Thread(target=sending, daemon=True)
-        thread.start()
-        thread.join(_TIMEOUT_S)
-        if outcome[0]:
-            self._fails = True
-            self._print_line(f"no lineage of this run is sent: OpenLineage: {outcome[0]}")
+    def _data(self, name: str, lake: Lake | None, whole: bool) -> tuple[list[Data], list[Data]]:
+        """Inputs and outputs; none of a lake that cannot be read any more."""
+        try:
+            return (
+                inputs_of(name, self._settings, lake),
+                outputs_of(name, self._settings, lake, whole),
+            )
+        except Exception:
+            return [], []
 
     def _event(
         self,
         own: Parent,
+        above: Sequence[Parent],
         state: str,
-        inputs: list[Data] | None = None,
-        outputs: list[Data] | None = None,
+        inputs: Sequence[Data] = (),
+        outputs: Sequence[Data] = (),
         error: BaseException | None = None,
-    ) -> Any:  # noqa: ANN401 - the library's own
-        from openlineage.client import event_v2, facet_v2
+    ) -> Callable[[], Any]:
+        """What makes an event of now, in the library's own classes."""
+        at = self._now().isoformat()
 
-        facets: dict[str, Any] = {}
-        above = [parent for parent in self._parents if parent is not own]
-        if above:
-            facets["parent"] = above[-1].facet(above[0].root)
-        if error is not None:
-            facets["errorMessage"] = facet_v2.error_message_run.ErrorMessageRunFacet(
-                message=mask(f"{type(error).__name__}: {error}"), programmingLanguage="PYTHON"
+        def made() -> Any:  # noqa: ANN401 - the library's own
+            from openlineage.client import event_v2, facet_v2
+
+            facets: dict[str, Any] = {}
+            if above:
+                facets["parent"] = above[-1].facet(above[0].root)
+            if error is not None:
+                facets["errorMessage"] = facet_v2.error_message_run.ErrorMessageRunFacet(
+                    message=mask(f"{type(error).__name__}: {error}"), programmingLanguage="PYTHON"
+                )
+            return event_v2.RunEvent(
+                eventType=event_v2.RunState(state),
+                eventTime=at,
+                run=event_v2.Run(runId=own.run_id, facets=facets),
+                job=event_v2.Job(namespace=own.namespace, name=own.name),
+                producer=f"urn:hourglass:{metadata.version('hourglass')}",
+                inputs=[
+                    event_v2.InputDataset(namespace=_FILES, name=each.path, facets=_schema(each))
+                    for each in inputs
+                ],
+                outputs=[
+                    event_v2.OutputDataset(namespace=_FILES, name=each.path, facets=_schema(each))
+                    for each in outputs
+                ],
             )
-        return event_v2.RunEvent(
-            eventType=event_v2.RunState(state),
-            eventTime=self._now().isoformat(),
-            run=event_v2.Run(runId=own.run_id, facets=facets),
-            job=event_v2.Job(namespace=own.namespace, name=own.name),
-            producer=f"urn:hourglass:{metadata.version('hourglass')}",
-            inputs=[
-                event_v2.InputDataset(namespace=_FILES, name=each.path, facets=_schema(each))
-                for each in inputs or ()
-            ],
-            outputs=[
-                event_v2.OutputDataset(namespace=_FILES, name=each.path, facets=_schema(each))
-                for each in outputs or ()
-            ],
-        )
+
+        return made
 
 
 def _schema(data: Data) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from typer.main import get_command
@@ -190,7 +190,7 @@ def test_a_receiver_that_fails_is_told_once_and_stops_nothing(
     sender, lines = lineage(tmp_path)
     ran = []
     for name in ("ingest", "sessionize"):
-        with sender.step(name, lambda: None):
+        with sender.step("loop", lambda: None), sender.step(name, lambda: None):
             ran.append(name)
     assert ran == ["ingest", "sessionize"]
     (line,) = lines
@@ -211,6 +211,35 @@ def test_a_receiver_that_never_answers_is_left_behind(
         pass
     ended.set()
     assert lines == ["no lineage of this run is sent: OpenLineage: did not answer within 0.05 s"]
+
+
+def test_a_lake_that_cannot_be_read_any_more_does_not_change_how_a_step_ends(
+    tmp_path: Path, sent: Path
+) -> None:
+    def gone(_: object) -> NoReturn:
+        raise OSError("the disk is gone")
+
+    lake: Any = SimpleNamespace(used=TableUse(), table=gone)
+    sender, lines = lineage(tmp_path)
+    with pytest.raises(HourglassError, match="its own reason"), sender.step("ingest", lambda: lake):
+        lake.used.written.add(EVENTS.name)
+        raise HourglassError("its own reason")
+    assert [event["eventType"] for event in events_in(sent)] == ["START", "FAIL"]
+    assert lines == []
+
+
+def test_a_step_does_not_wait_for_its_events(
+    tmp_path: Path, sent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from threading import Event
+
+    begun = Event()
+    monkeypatch.setattr("openlineage.client.OpenLineageClient.emit", lambda *_: begun.wait(60))
+    sender, lines = lineage(tmp_path)
+    with sender.step("ingest", lambda: None):
+        begun.set()  # would never be, were START waited for
+    assert begun.is_set()
+    assert lines == []
 
 
 def test_without_the_library_people_are_told_how_to_get_it(

@@ -17,8 +17,8 @@ from pipeline.process.fork_server.address import address_of
 from training.__main__ import IDLE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
-# Whoever needs Spark waits for a JVM anyhow.
-NOT_WORTH_IT = {"pyspark"}
+# Whoever needs Spark waits for a JVM anyhow; few hours fail; OpenLineage need not be installed.
+NOT_WORTH_IT = {"pyspark", "apprise", "openlineage"}
 
 IMPORTS = """
 import sys, threading
