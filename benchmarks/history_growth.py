@@ -164,7 +164,8 @@ def _run(history: History, line: Sequence[str]) -> None:
     """Run one command in this process."""
     from training.cli.main import run
 
-    with contextlib.redirect_stdout(io.StringIO()) as output:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         code = run(["--config", str(history.config), "--json", *line])
     if code:
         raise SystemExit(f"{' '.join(line)}: exit code {code}: {output.getvalue()[-2000:]}")
