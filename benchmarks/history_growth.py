@@ -32,7 +32,6 @@ from pipeline.lake.tables import ALL_TABLES
 from pipeline.settings.settings import load_settings
 
 _END = Hour.parse("2026-01-05T00")  # a Monday; all histories end here
-_RECENT_H = 168  # filled by the hour: upkeep lets what was replaced before go
 _USERS, _ITEMS = 2000, 500
 _BATCH_H = 24
 
@@ -73,7 +72,7 @@ def main(arguments: list[str]) -> int:
     histories = [History(work / f"{d}-days", d, options.events_per_hour) for d in options.days]
     for history in histories:
         if not (history.folder / "filled").is_file():
-            _fill(history)
+            _fill(history, options.recent_hours)
     print(json.dumps(_machine()), flush=True)
     next_hour = {h.days: Hour.parse((h.folder / "filled").read_text("utf-8")) for h in histories}
     costs: dict[tuple[str, str, int], list[float]] = {}
@@ -164,7 +163,8 @@ def _run(history: History, line: Sequence[str]) -> None:
     """Run one command in this process."""
     from training.cli.main import run
 
-    with contextlib.redirect_stdout(io.StringIO()) as output:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         code = run(["--config", str(history.config), "--json", *line])
     if code:
         raise SystemExit(f"{' '.join(line)}: exit code {code}: {output.getvalue()[-2000:]}")
@@ -175,13 +175,13 @@ def _done(history: History, hour: Hour) -> Hour:
     return hour + 1
 
 
-def _fill(history: History) -> None:
-    """All in one go but the last week, which is filled by the hour with upkeep every day."""
+def _fill(history: History, recent_h: int) -> None:
+    """All in one go but the last hours, which are filled by the hour with upkeep every day."""
     shutil.rmtree(history.folder, ignore_errors=True)
     history.folder.mkdir(parents=True)
     history.config.write_text(yaml.safe_dump(_settings(history.folder)), encoding="utf-8")
     began_s = time.perf_counter()
-    first, hourly_from = _END - history.days * DAY_H, _END - min(_RECENT_H, history.days * DAY_H)
+    first, hourly_from = _END - history.days * DAY_H, _END - min(recent_h, history.days * DAY_H)
     if hourly_from > first:
         for hour in HourRange(first, hourly_from):
             history.land(hour)

@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.lake.filled_edges import last_filled
 from pipeline.lake.lake import Lake
-from pipeline.lake.steps import INGEST, SESSIONIZE
+from pipeline.lake.steps import INGEST, SESSIONIZE, last_filled
 from pipeline.lineage.emit import Lineage, is_configured
 from pipeline.notify.notice import notice, report_page
 from pipeline.notify.once import send_once

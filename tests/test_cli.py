@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,11 +121,15 @@ def test_a_folder_that_is_not_there(shop: Path, capfd: pytest.CaptureFixture[str
 def test_a_folder_that_cannot_be_read(
     shop: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forbidden(folder: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(folder))
+    scandir = os.scandir
+
+    def forbidden(folder: str | Path) -> Any:
+        if Path(folder).name == "raw":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
 
     # Root may read anything, so the refusal is put in by hand.
-    monkeypatch.setattr(Path, "iterdir", forbidden)
+    monkeypatch.setattr(os, "scandir", forbidden)
     code, sentence = refused(capfd, "ingest")
     assert code == 2
     assert sentence.endswith("raw: cannot be read: Permission denied")

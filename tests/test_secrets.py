@@ -74,7 +74,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
         raise OperationalError(f"connect to {uri} as {SECRET!r}", None, ValueError(ENCODED))
 
-    monkeypatch.setattr("pipeline.lake.fast_pyiceberg.CachedCatalog.__init__", complaining)
+    monkeypatch.setattr("pipeline.lake.iceberg.fast_pyiceberg.CachedCatalog.__init__", complaining)
     return tmp_path
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pipeline
@@ -20,7 +19,6 @@ from pipeline.process.interrupts import guarded
 
 # What is imported within functions, of libraries that take a good part of a second.
 LIBRARIES = (
-    "apprise",
     "crawleruseragents",
     "duckdb",
     "fastavro",
@@ -39,8 +37,6 @@ LIBRARIES = (
     "scipy.stats",
     "torch._dynamo",  # PyTorch's optimisers want it at their first step
 )
-# Not installed everywhere.
-OPTIONAL_LIBRARIES = ("openlineage.client",)
 # What starts when it is imported, and what the command line of another program is.
 _NOT_IMPORTED = ("__main__", "make_spark_classes")
 
@@ -53,9 +49,6 @@ def import_all() -> None:
                 importlib.import_module(module.name)
     for name in LIBRARIES:
         importlib.import_module(name)
-    for name in OPTIONAL_LIBRARIES:
-        with suppress(ImportError):
-            importlib.import_module(name)
 
 
 def main(socket: str, lock: str, log: str, idle_s: str) -> None:

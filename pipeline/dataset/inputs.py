@@ -8,10 +8,9 @@ from typing import Any
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.lake import stale_hours
-from pipeline.lake.filled_edges import first_filled
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.sql import statement
-from pipeline.lake.steps import INGEST, SESSIONIZE
+from pipeline.lake.steps import INGEST, SESSIONIZE, first_filled
 from pipeline.settings.settings import Settings
 from pipeline.settings.tables import DatasetSettings
 

@@ -89,7 +89,7 @@ def existing_catalog(uri: str, warehouse: Path) -> SqlCatalog:
     """
     from sqlalchemy.exc import SQLAlchemyError
 
-    from pipeline.lake.fast_pyiceberg import CachedCatalog
+    from pipeline.lake.iceberg.fast_pyiceberg import CachedCatalog
 
     missing = (
         f"there is no lake at {warehouse} yet, or its catalog cannot be read: check work, "
@@ -127,7 +127,7 @@ def _complete_catalog(uri: str, warehouse: Path) -> SqlCatalog:
     from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
     from pyiceberg.schema import assign_fresh_schema_ids
 
-    from pipeline.lake.fast_pyiceberg import CachedCatalog
+    from pipeline.lake.iceberg.fast_pyiceberg import CachedCatalog
 
     if (database := sqlite_file(uri)) is not None and not database.exists():
         # Most often the database lies in there.

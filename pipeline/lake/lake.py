@@ -285,7 +285,7 @@ class Lake:
         Raises:
             HourglassError: another process committed to the table meanwhile.
         """
-        from pipeline.lake.fast_pyiceberg import AppendFiles, ReplaceFiles
+        from pipeline.lake.iceberg.fast_pyiceberg import AppendFiles, ReplaceFiles
 
         properties = marked(properties)
         former = self._data_files(spec, hours)
@@ -341,7 +341,7 @@ class Lake:
         Raises:
             HourglassError: another one is current by now.
         """
-        from pipeline.lake.fast_pyiceberg import ReplaceFiles
+        from pipeline.lake.iceberg.fast_pyiceberg import ReplaceFiles
 
         table = self.table(spec)
         if _snapshot_id(table) != expected:
@@ -441,7 +441,7 @@ class Lake:
         """
         from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
-        from pipeline.lake.fast_pyiceberg import AppendFiles, ReplaceFiles
+        from pipeline.lake.iceberg.fast_pyiceberg import AppendFiles, ReplaceFiles
 
         properties = marked(properties)
         parts = [hours] if isinstance(hours, HourRange) else list(hours)
@@ -490,7 +490,7 @@ class Lake:
 
     def span(self, spec: TableSpec, state: State | None = None) -> HourRange:
         """Hours outside which the table has no row, as its lists of files tell, unopened."""
-        from pipeline.lake.manifests import partition_span
+        from pipeline.lake.iceberg.manifests import partition_span
 
         table = self.table(spec)
         snapshot_id = _snapshot_id(table) if state is None else state.get(spec.name)
@@ -669,7 +669,7 @@ def _within(hours: Hours) -> BooleanExpression:
 @contextmanager
 def _committing(table: Table, spec: TableSpec) -> Iterator[Transaction]:
     """A transaction that ends in one commit."""
-    from pipeline.lake.fast_pyiceberg import CachedTransaction
+    from pipeline.lake.iceberg.fast_pyiceberg import CachedTransaction
 
     with _alone(spec), warnings.catch_warnings():
         # Replacing the rows of an hour that had none is what a first run does.

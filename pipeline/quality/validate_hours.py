@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, contiguous
-from pipeline.lake.filled_edges import first_filled
 from pipeline.lake.lake import Lake
 from pipeline.lake.stale_hours import stale_hours
-from pipeline.lake.steps import INGEST
+from pipeline.lake.steps import INGEST, first_filled
 from pipeline.lake.tables import EVENTS, PROFILES, SESSIONS, SOURCE_FILES, TIMESTAMP
 from pipeline.quality.checks.expectations import Batch, validate_batches
 from pipeline.quality.checks.results import ValidationResult, worst

@@ -44,7 +44,7 @@ def test_a_failed_task_is_told_once_however_often_the_hour_is_run(
     for _ in range(2):
         tasks, _commands = airflow.run(f"nobody sessions_hourly {END}", failing="validate")
         assert tasks["validate"] == "failed"
-    assert hook.titles == ["Hourglass shop: validate failed, hour 2026-01-05T04"]
+    assert hook.titles == ["Hourglass shop: validate failed, hour 2026-01-05T05"]
     message = hook.messages[0]["message"]
     assert "See: http://localhost:8080/dags/sessions_hourly/runs/" in message
     assert "/tasks/validate" in message

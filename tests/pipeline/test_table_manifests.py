@@ -15,7 +15,7 @@ from pyiceberg.manifest import ManifestFile
 from pyiceberg.serializers import FromInputFile
 
 from pipeline.hours import Hour, HourRange
-from pipeline.lake import manifests
+from pipeline.lake.iceberg import manifests
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import FILLED_HOURS, ITEM_HOURS

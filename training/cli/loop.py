@@ -9,8 +9,7 @@ import typer
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.filled_edges import last_filled
-from pipeline.lake.steps import INGEST
+from pipeline.lake.steps import INGEST, last_filled
 from pipeline.text.wording import counted, verb
 from pipeline.workspace import CommandContext
 from training.fit.model_lines import check_candidates

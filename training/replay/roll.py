@@ -19,9 +19,8 @@ from pipeline.dataset.rows.arrays import index_of_items
 from pipeline.dataset.rows.event_log import FlatLog, start_us
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange, parse_duration_h
-from pipeline.lake.filled_edges import first_filled
 from pipeline.lake.lake import Lake, State
-from pipeline.lake.steps import INGEST
+from pipeline.lake.steps import INGEST, first_filled
 from pipeline.lake.tables import ITEMS, USERS
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version

@@ -14,8 +14,7 @@ from pipeline.dataset.manifest import read_manifest
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
 from pipeline.lake.catalog import NAMESPACE
-from pipeline.lake.filled_edges import first_filled, last_filled
-from pipeline.lake.steps import INGEST, SESSIONIZE
+from pipeline.lake.steps import INGEST, SESSIONIZE, first_filled, last_filled
 from pipeline.lake.tables import FILLED_HOURS, QUARANTINE
 from pipeline.quality.duplicates import equal_records_of
 from pipeline.quality.verdicts import STEPS

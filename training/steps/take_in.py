@@ -10,9 +10,8 @@ from pipeline.hours import Hour, HourRange
 from pipeline.ingest import ingest
 from pipeline.ingest.metadata.item_user_tables import LoadedMetadata, load_metadata
 from pipeline.ingest.summary import and_ignored, and_no_arrival
-from pipeline.lake.filled_edges import first_filled, last_filled
 from pipeline.lake.stale_hours import stale_hours
-from pipeline.lake.steps import INGEST
+from pipeline.lake.steps import INGEST, first_filled, last_filled
 from pipeline.lake.tables import PEOPLE
 from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext

@@ -86,9 +86,9 @@ class Glob:
         self._parts = path.parts
         if not self._parts or path.is_absolute() or ".." in self._parts:
             raise ValueError("it must name what lies below the folder")
-        if any(_ANY_DEPTH in part and part != _ANY_DEPTH for part in self._parts):
+        if any(_ANY_DEPTH in step and step != _ANY_DEPTH for step in self._parts):
             raise ValueError("'**' can only be an entire path component")
-        self._matchers = [re.compile(translate(part)).match for part in self._parts]
+        self._matchers = [re.compile(translate(step)).match for step in self._parts]
         self.start = self._closed({0})
 
     def below(self, states: frozenset[int], folder: str) -> frozenset[int]:

@@ -15,7 +15,7 @@ from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.file_audit import FileAudit, versions_of
 from pipeline.ingest.landing.arrivals import TellArrival
-from pipeline.ingest.landing.listing import list_files, once
+from pipeline.ingest.landing.listing import ListedFile, list_files, once
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source
 from pipeline.sources.lines import Line, read_lines
@@ -37,11 +37,11 @@ class Unreadable(NamedTuple):
 class RawFile:
     """One raw file; ``source_file`` is its path below the source folder, in every table.
 
-    ``path`` is where it really lies, below ``root``, the real source folder: opened as it is,
+    ``real`` is where it really lies, below ``root``, the real source folder: opened as it is,
     without following a link, it is no other file than the one that was looked at.
     """
 
-    path: Path
+    real: str
     source_file: str
     arrival: Hour
     #: Whether the path tells the arrival; otherwise it is the hour of the run.
@@ -52,6 +52,11 @@ class RawFile:
     #: In which hours it may have arrived, where the path tells any.  Those of a day that is not
     #: over do not name the arrival yet.
     may_have_arrived: HourRange | None = None
+
+    @property
+    def path(self) -> Path:
+        """``real`` as a path: of thousands of files few are opened."""
+        return Path(self.real)
 
     def sha256(self, sizes: Collection[int] = ()) -> tuple[str, dict[int, str]]:
         """Digest of the file's bytes as they are on disk, and of its first so many bytes.
@@ -112,8 +117,9 @@ def find_raw_files(
     except ValueError as error:
         raise UsageError(f"source.pattern = {pattern!r} is not a relative glob: {error}") from error
     unreadable = [Unreadable(_printable(name), reason) for name, reason in sorted(refused.items())]
+    now = Hour.of(clock)
     files = [
-        _describe(Path(file.real), real_root, file.name, file.facts, tell_arrival(file.name), clock)
+        _describe(file, real_root, tell_arrival(file.name), now)
         for file in once(listed, str(real_root))
     ]
     if not files and not unreadable:
@@ -126,26 +132,19 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _describe(
-    path: Path,
-    root: Path,
-    name: str,
-    facts: os.stat_result,
-    hours: HourRange | None,
-    clock: datetime,
-) -> RawFile:
-    arrival = Hour.of(clock)
+def _describe(listed: ListedFile, root: Path, hours: HourRange | None, now: Hour) -> RawFile:
+    arrival = now
     # The last of several hours, after which no record can be: but what lies here has arrived.
     is_named = hours is not None and (len(hours) == 1 or hours.stop - 1 <= arrival)
     if hours is not None:
         arrival = hours.stop - 1 if is_named else max(hours.first, arrival)
     return RawFile(
-        path=path,
-        source_file=name,
+        real=listed.real,
+        source_file=listed.name,
         arrival=arrival,
         arrival_is_named=is_named,
-        modified=modified_at(facts.st_mtime_ns),
-        bytes=facts.st_size,
+        modified=modified_at(listed.facts.st_mtime_ns),
+        bytes=listed.facts.st_size,
         root=root,
         may_have_arrived=hours,
     )

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.hours import Hour, HourRange, contiguous
 from pipeline.lake import lake as lake_module
-from pipeline.lake.filled_edges import first_filled, last_filled
 from pipeline.lake.lake import Lake
+from pipeline.lake.steps import first_filled, last_filled
 from pipeline.lake.tables import EVENTS, FILLED_HOURS
 
 ROOT = Path(__file__).resolve().parents[2]

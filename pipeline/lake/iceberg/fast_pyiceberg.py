@@ -7,7 +7,7 @@ written, and a transaction's metadata changes only with its updates.  And where 
 it makes two snapshots of it and leaves a manifest behind that names only what is gone, which all
 later readers open; here it is one snapshot, and such manifests go with the next one.  Where it adds
 files, it joins manifests until each look at an hour reads the entries of all hours: see
-`pipeline.lake.manifests`.
+`pipeline.lake.iceberg.manifests`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import _MergeAppendFiles, _OverwriteFiles
 from sqlalchemy import bindparam, select
 
+from pipeline.lake.iceberg.manifests import arranged
 from pipeline.lake.location import check_metadata
-from pipeline.lake.manifests import arranged
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import ManifestFile
@@ -127,7 +127,7 @@ class ReplaceFiles(_OverwriteFiles):
         )
 
     def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
-        """As `pipeline.lake.manifests` has them."""
+        """As `pipeline.lake.iceberg.manifests` has them."""
         return arranged(self, manifests)
 
 
@@ -143,5 +143,5 @@ class AppendFiles(_MergeAppendFiles):
         )
 
     def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
-        """As `pipeline.lake.manifests` has them."""
+        """As `pipeline.lake.iceberg.manifests` has them."""
         return arranged(self, manifests)

@@ -45,13 +45,13 @@ def arranged(
     for manifest in living:
         if manifest.content == ManifestContent.DATA:
             by_spec.setdefault(manifest.partition_spec_id, []).append(manifest)
-    made: list[ManifestFile] = []
+    joined: list[ManifestFile] = []
     gone: set[str] = set()
     for spec_id, of_spec in by_spec.items():
         rewriting = _to_rewrite(of_spec)
-        made += _rewritten(producer, spec_id, rewriting)
+        joined += _rewritten(producer, spec_id, rewriting)
         gone.update(manifest.manifest_path for manifest in rewriting)
-    return [*made, *(manifest for manifest in living if manifest.manifest_path not in gone)]
+    return [*joined, *(manifest for manifest in living if manifest.manifest_path not in gone)]
 
 
 def _to_rewrite(manifests: Sequence[ManifestFile]) -> list[ManifestFile]:
