@@ -1,1 +1,1 @@
-"""How PyIceberg reads and writes the lists of a table's files, where its own way grows with them."""
+"""Lists of a table's files, read and written without the costs that grow with their number."""
