@@ -13,6 +13,7 @@ import pytest
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.serializers import FromInputFile
+from pyiceberg.table.snapshots import Snapshot
 
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.iceberg import manifests
@@ -156,7 +157,30 @@ def test_what_was_just_committed_is_not_read_again(
     remembered = lake.table(ITEM_HOURS).metadata
     assert read == []
     input_file = PyArrowFileIO().new_input(lake.table(ITEM_HOURS).metadata_location)
-    assert remembered == table_metadata(input_file)
+    assert remembered.model_dump() == table_metadata(input_file).model_dump()
+
+
+def test_a_commit_copies_none_of_the_snapshots_before_it(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(lake, [H0])
+    again = Lake(lake.catalog_uri, lake.warehouse)
+    former = again.table(ITEM_HOURS)
+    before = former.metadata.model_dump()
+    copied: list[int] = []
+    deepcopy = Snapshot.__deepcopy__
+
+    def noted(self: Snapshot, memo: Any = None) -> Any:
+        copied.append(self.snapshot_id)
+        return deepcopy(self, memo)
+
+    monkeypatch.setattr(Snapshot, "__deepcopy__", noted)
+    commit(again, [H0 + 1])
+    commit(again, [H0 + 1], "b")
+    assert copied == []
+    assert len(again.table(ITEM_HOURS).metadata.snapshots) == 3
+    # What others hold is as it was.
+    assert former.metadata.model_dump() == before
 
 
 def test_days_are_written_anew_in_one_snapshot_whose_manifests_stay_few(lake: Lake) -> None:

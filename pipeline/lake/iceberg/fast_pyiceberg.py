@@ -16,11 +16,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadataV2
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import _MergeAppendFiles, _OverwriteFiles
 from sqlalchemy import bindparam, select
@@ -82,6 +83,8 @@ class CachedCatalog(SqlCatalog):
         return done
 
     def _remember(self, table: Table) -> None:
+        if type(table.metadata) is TableMetadataV2:
+            table.metadata = SharedMetadata.of(table.metadata)
         self._cached[table.metadata_location] = table
         if len(self._cached) > _MAX_CACHED:
             self._cached.popitem(last=False)
@@ -93,6 +96,27 @@ class CachedCatalog(SqlCatalog):
     def _own(self, cached: Table) -> Table:
         """A table object moves on when it commits: everyone gets one of their own."""
         return Table(cached.name(), cached.metadata, cached.metadata_location, cached.io, self)
+
+
+class SharedMetadata(TableMetadataV2):
+    """Metadata that are never copied deeply: what PyIceberg changes of them, it puts in the place.
+
+    All that they hold is frozen, and a week has hundreds of snapshots, which are most of them.
+    """
+
+    @classmethod
+    def of(cls, metadata: TableMetadataV2) -> SharedMetadata:
+        """The same metadata."""
+        return cls.model_construct(set(metadata.model_fields_set), **metadata.__dict__)
+
+    def model_copy(
+        self,
+        *,
+        update: Mapping[str, Any] | None = None,
+        deep: bool = False,  # noqa: ARG002 - the signature is pydantic's
+    ) -> SharedMetadata:
+        """A copy that shares what it has in common with the first."""
+        return super().model_copy(update=update)
 
 
 class CachedTransaction(Transaction):
