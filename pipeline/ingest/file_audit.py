@@ -75,7 +75,8 @@ def versions_of(audits: Iterable[FileAudit]) -> Versions:
     for account in audits:
         versions[account.source_file].append(account)
     for audits_of_file in versions.values():
-        audits_of_file.sort(key=lambda account: (account.arrival, account.modified, account.sha256))
+        if len(audits_of_file) > 1:
+            audits_of_file.sort(key=lambda each: (each.arrival, each.modified, each.sha256))
     return dict(versions)
 
 

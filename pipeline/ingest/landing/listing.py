@@ -88,15 +88,19 @@ class Glob:
             raise ValueError("it must name what lies below the folder")
         if any(_ANY_DEPTH in step and step != _ANY_DEPTH for step in self._parts):
             raise ValueError("'**' can only be an entire path component")
+        self._below: dict[tuple[frozenset[int], tuple[int, ...]], frozenset[int]] = {}
         self._matchers = [re.compile(translate(step)).match for step in self._parts]
         self.start = self._closed({0})
 
     def below(self, states: frozenset[int], folder: str) -> frozenset[int]:
         """The states in a folder of a folder; none where nothing in it can match."""
-        after = {at for at in states if self._parts[at] == _ANY_DEPTH}
         last = len(self._parts) - 1
-        after |= {at + 1 for at in states if at < last and self._matches(at, folder)}
-        return self._closed(after)
+        matched = tuple([at for at in states if at < last and self._matches(at, folder)])
+        key = (states, matched)
+        if key not in self._below:  # thousands of folders, and few ways to go on
+            deeper = {at for at in states if self._parts[at] == _ANY_DEPTH}
+            self._below[key] = self._closed(deeper | {at + 1 for at in matched})
+        return self._below[key]
 
     def matches(self, states: frozenset[int], name: str) -> bool:
         """Whether a file of a folder is one that the glob finds."""

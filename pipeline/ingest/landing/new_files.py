@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from pipeline.hours import HourRange
@@ -59,7 +60,7 @@ class NewFiles:
     #: New files whose paths do not tell their arrival, though ``source.arrival`` says how.
     no_arrival: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def versions(self) -> Versions:
         """The accounts of each known file, its oldest content first."""
         return versions_of(self.audits)
