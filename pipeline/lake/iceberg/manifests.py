@@ -2,12 +2,12 @@
 
 Iceberg's library joins short lists into one of up to 8 MiB, which whoever looks for the files of
 one hour reads whole: after a year of hours, some nine thousand entries at each look.  Here a list
-is full at 96 files and stays; newer ones are joined when they are sixteen, in the order of their
+is full at 96 files and stays; newer ones are joined when they are eight, in the order of their
 hours.  A list names the first and last hour in it, so of the full ones only those are opened that
 may hold what is looked for.
 
 Example: after 200 hours by the hour there are lists of hours 1 to 96 and 97 to 192, and at most
-fifteen short ones of those since.
+seven short ones of those since.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Of the two, one costs each look at a table, the other each look at an hour: the square root of a
 # year's hours is least.
 FULL_FILES = 96
-MOST_SHORT = 16
+MOST_SHORT = 8
 
 
 def arranged(
