@@ -280,6 +280,23 @@ def test_an_unchanged_file_is_not_even_opened(
     assert fresh(find(tmp_path), [before]) == []
 
 
+def test_nobody_asks_when_a_known_file_arrived(tmp_path: Path) -> None:
+    put(tmp_path, "2016-03-14T12/a.csv")
+    before = known(find(tmp_path)[0])
+    put(tmp_path, "2016-03-14T13/b.csv")
+    names_asked: list[str] = []
+
+    def tell(name: str) -> HourRange | None:
+        names_asked.append(name)
+        return by_folder(name)
+
+    files, _ = find_raw_files(tmp_path, "**/*", tell, CLOCK)
+    assert fresh(files, [before]) == ["2016-03-14T13/b.csv"]
+    assert names_asked == []
+    assert [(file.arrival, file.arrival_is_named) for file in files] == [(H12, True), (H13, True)]
+    assert sorted(set(names_asked)) == ["2016-03-14T12/a.csv", "2016-03-14T13/b.csv"]
+
+
 def test_equal_content_under_another_name_is_another_file(tmp_path: Path) -> None:
     put(tmp_path, "a.csv", b"one")
     before = known(find(tmp_path)[0])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.file_audit import FileAudit, versions_of
 from pipeline.ingest.landing.arrivals import TellArrival
-from pipeline.ingest.landing.listing import ListedFile, list_files, once
+from pipeline.ingest.landing.listing import list_files, once
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source
 from pipeline.sources.lines import Line, read_lines
@@ -43,15 +44,40 @@ class RawFile:
 
     real: str
     source_file: str
-    arrival: Hour
-    #: Whether the path tells the arrival; otherwise it is the hour of the run.
-    arrival_is_named: bool
     modified: datetime
     bytes: int
     root: Path
-    #: In which hours it may have arrived, where the path tells any.  Those of a day that is not
-    #: over do not name the arrival yet.
-    may_have_arrived: HourRange | None = None
+    #: The hour of the run.
+    now: Hour
+    #: Of thousands of known files nobody asks when they arrived.
+    tell_arrival: TellArrival = field(compare=False, repr=False)
+    #: The hour in which this content arrived first, where it was there before.
+    arrived_before: Hour | None = None
+
+    @cached_property
+    def may_have_arrived(self) -> HourRange | None:
+        """In which hours it may have arrived, where the path tells any.
+
+        Those of a day that is not over do not name the arrival yet.
+        """
+        return self.tell_arrival(self.source_file)
+
+    @property
+    def arrival_is_named(self) -> bool:
+        """Whether the path tells the arrival; otherwise it is the hour of the run."""
+        hours = self.may_have_arrived
+        # The last of several hours, after which no record can be: but what lies here has arrived.
+        return hours is not None and (len(hours) == 1 or hours.stop - 1 <= self.now)
+
+    @property
+    def arrival(self) -> Hour:
+        """The hour of its arrival."""
+        hours = self.may_have_arrived
+        if self.arrived_before is not None:
+            return self.arrived_before
+        if hours is None:
+            return self.now
+        return hours.stop - 1 if self.arrival_is_named else max(hours.first, self.now)
 
     @property
     def path(self) -> Path:
@@ -119,7 +145,15 @@ def find_raw_files(
     unreadable = [Unreadable(_printable(name), reason) for name, reason in sorted(refused.items())]
     now = Hour.of(clock)
     files = [
-        _describe(file, real_root, tell_arrival(file.name), now)
+        RawFile(
+            real=file.real,
+            source_file=file.name,
+            modified=modified_at(file.facts.st_mtime_ns),
+            bytes=file.facts.st_size,
+            root=real_root,
+            now=now,
+            tell_arrival=tell_arrival,
+        )
         for file in once(listed, str(real_root))
     ]
     if not files and not unreadable:
@@ -130,24 +164,6 @@ def find_raw_files(
 def _printable(name: str) -> str:
     r"""A name of a file as a sentence may hold it, bytes that are not UTF-8 as ``\xe9``."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _describe(listed: ListedFile, root: Path, hours: HourRange | None, now: Hour) -> RawFile:
-    arrival = now
-    # The last of several hours, after which no record can be: but what lies here has arrived.
-    is_named = hours is not None and (len(hours) == 1 or hours.stop - 1 <= arrival)
-    if hours is not None:
-        arrival = hours.stop - 1 if is_named else max(hours.first, arrival)
-    return RawFile(
-        real=listed.real,
-        source_file=listed.name,
-        arrival=arrival,
-        arrival_is_named=is_named,
-        modified=modified_at(listed.facts.st_mtime_ns),
-        bytes=listed.facts.st_size,
-        root=root,
-        may_have_arrived=hours,
-    )
 
 
 def modified_at(modified_ns: int) -> datetime:
@@ -219,7 +235,7 @@ def arrival_of(file: RawFile, before: Iterable[FileAudit], read_by: str | None =
         Hour.of(old.arrival) for old in before if old.sha256 == digest and _may_arrive_in(file, old)
     ]
     if arrivals:
-        file = replace(file, arrival=min(arrivals))
+        file = replace(file, arrived_before=min(arrivals))
     continues = {old.sha256 for old in before if beginnings.get(old.bytes) == old.sha256}
     if not continues.issuperset(old.sha256 for old in before):
         continues -= {old.sha256 for old in before if old.read_by != read_by}
