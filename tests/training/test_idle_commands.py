@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from shop import Shop
 
+from training import __main__ as entry
 from training.cli.main import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,3 +65,14 @@ def test_an_idle_command_loads_no_library_that_it_does_not_use(
     )
     last = done.stdout.strip().splitlines()[-1]
     assert last == str(code), f"{command} ended with, and loaded: {last}\n{done.stderr}"
+
+
+def test_python_looks_for_garbage_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = gc.get_threshold()
+    monkeypatch.setattr(entry, "guarded", lambda _: None)
+    monkeypatch.delenv(entry.IDLE_VARIABLE, raising=False)
+    try:
+        entry.main()
+        assert gc.get_threshold()[0] >= 10_000
+    finally:
+        gc.set_threshold(*before)
