@@ -28,7 +28,7 @@ from benchmarks.live.tables import compare
 
 _LOOK_S = 2.0
 _GRACE_S = 40.0
-_MARKER = "HOURGLASS_BENCHMARK"
+_MARKER = "BENCHMARK_RUN"
 
 
 def main(arguments: list[str]) -> int:

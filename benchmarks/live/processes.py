@@ -16,7 +16,7 @@ _LOOK_S = 0.2
 _MEMORY_EVERY = 25  # looks: to add up shared pages takes some milliseconds a process
 _LASTING = ("command", "task process")
 _TASK_PROCESS = re.compile(r"airflow worker -- ([0-9a-f]{8}-[0-9a-f-]{27})")
-_COMPONENT = re.compile(r"airflow[\" ]+(scheduler|dag-processor|api-server|triggerer)\b")
+_COMPONENT = re.compile(r"airflow[\" ]+(scheduler|dag-processor|api[-_]server|triggerer)\b")
 
 
 @dataclass
@@ -121,7 +121,7 @@ class Processes:
             dag, run = variables["AIRFLOW_CTX_DAG_ID"], variables["AIRFLOW_CTX_DAG_RUN_ID"]
             return "command", f"{dag}.{task}", run
         if match := _COMPONENT.search(words):
-            return match[1], "", ""
+            return match[1].replace("_", "-"), "", ""
         return "airflow", "", ""
 
 

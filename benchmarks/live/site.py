@@ -62,12 +62,23 @@ class Site:
     def fill(self) -> None:
         """Simulate all hours, and fill the lake with the first of them; a model goes live.
 
+        It is kept, so that a second run begins at once.
+
         Raises:
             SystemExit: a command failed.
         """
         shutil.rmtree(self.work, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(yaml.safe_dump(site_settings(self.work)), encoding="utf-8")
+        # A lake knows where it lies: it is used at one place and kept at another.
+        base = self.folder / f"base-{self.hours}"
+        if not base.is_dir():
+            self._fill()
+            shutil.copytree(self.work, base)
+        else:
+            shutil.copytree(base, self.work)
+
+    def _fill(self) -> None:
         self.command("simulate", "--hours", str(HOURS + self.hours))
         self._later.mkdir()
         for hour in self.to_land:
