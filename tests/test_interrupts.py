@@ -194,18 +194,19 @@ def test_a_signal_while_spark_works_and_the_command_again(tmp_path: Path, number
 
 
 PARENT = """
-import os, subprocess, sys
+import subprocess, sys
 subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True).wait()
 """
 
 
 def said_after_its_parent(body: str) -> str:
-    """What a program says to its end when the process that started it is killed."""
-    program = PROGRAM.format(body=body)
+    """What a command says to its end when the process that started it is killed."""
+    by_entry = "import training.__main__ as entry\nentry._command = command\nentry.main()\n"
+    program = PROGRAM.replace("interrupts.guarded(command)\n", by_entry).format(body=body)
     with started("-c", PARENT, program, until=lambda line: line == "ready\n") as parent:
         parent.kill()
         assert parent.stderr is not None
-        return parent.stderr.read()  # its end is the program's, which has it too
+        return parent.stderr.read()  # its end is the command's, which has it too
 
 
 def test_the_command_of_a_task_ends_with_the_process_that_started_it(

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline.process.interrupts import guarded
+from pipeline.process.interrupts import end_with_parent, guarded
 
 # Seconds for which a process stays, after the last command, that has imported all; none is begun
 # where it is not set.
 IDLE_VARIABLE = "HOURGLASS_FORK_SERVER_IDLE_S"
+# Airflow sets it for the command of a task.
+_OF_A_TASK = "AIRFLOW_CTX_TASK_ID"
 
 
 # By default Python looks for garbage in circles at every 700 new objects; while libraries are
@@ -23,6 +25,8 @@ _GARBAGE_THRESHOLDS = (10_000, 20, 50)
 def main() -> NoReturn:
     """Entry point."""
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
+    if os.environ.get(_OF_A_TASK):
+        end_with_parent()
     idle_s = os.environ.get(IDLE_VARIABLE)
     code = _by_server(idle_s) if idle_s else None
     if code is not None:

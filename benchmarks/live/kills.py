@@ -12,10 +12,11 @@ import psutil
 from benchmarks.live.airflow import COMPONENTS, Airflow
 from benchmarks.live.processes import Processes, Seen
 
-# A part of Airflow, a process in which it runs a task, or one of the task's command.  An idle
+# A part of Airflow, a process in which it runs a task, one of the task's command, or the server
+# whose forks commands are.  An idle
 # worker of LocalExecutor holds the lock of its queue: killed, no task begins until the scheduler is
 # started anew.
-_VICTIMS = (*COMPONENTS, "executor", "task process", "command")
+_VICTIMS = (*COMPONENTS, "executor", "task process", "command", "fork server")
 # As a service manager would wait before it starts a service again.
 _RESTART_S = 5.0
 

@@ -42,6 +42,7 @@ class Processes:
     seen: dict[tuple[int, float], Seen] = field(default_factory=dict)
     peak_mib: float = 0.0
     looks: int = 0
+    _tasks: dict[str, tuple[str, str]] = field(default_factory=dict)  # by their output
     _strangers: set[tuple[int, float]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _done: threading.Event = field(default_factory=threading.Event)
@@ -117,12 +118,28 @@ class Processes:
         if "airflow worker" in words:
             return ("idle executor" if "<idle>" in words else "executor"), "", ""
         variables = process.environ()
+        if "training.fork_server" in words:
+            return self._fork(process)
         if task := variables.get("AIRFLOW_CTX_TASK_ID"):
             dag, run = variables["AIRFLOW_CTX_DAG_ID"], variables["AIRFLOW_CTX_DAG_RUN_ID"]
+            self._tasks[_output(process)] = (f"{dag}.{task}", run)
             return "command", f"{dag}.{task}", run
         if match := _COMPONENT.search(words):
             return match[1].replace("_", "-"), "", ""
         return "airflow", "", ""
+
+    def _fork(self, process: psutil.Process) -> tuple[str, str, str]:
+        """The server whose forks are commands, or a fork: it has the output of its command."""
+        parent = process.parent()
+        if parent is None or "training.fork_server" not in " ".join(parent.cmdline()):
+            return "fork server", "", ""
+        if found := self._tasks.get(_output(process)):
+            return "command", *found
+        return "starting", "", ""
+
+
+def _output(process: psutil.Process) -> str:
+    return str(Path(f"/proc/{process.pid}/fd/1").readlink())
 
 
 def end_all(processes: Processes, patience_s: float) -> list[str]:

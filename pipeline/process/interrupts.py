@@ -25,7 +25,6 @@ GRACE_S = 10.0
 _AGAIN_S = 1.0  # a group of processes may pass one signal on twice
 _CHILDREN_S = 5.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_OF_A_TASK = "AIRFLOW_CTX_TASK_ID"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SAFE = "nothing half-done is visible; run the command again"
 
@@ -43,8 +42,6 @@ class _Ending:
 def guarded(command: Callable[[], int]) -> NoReturn:
     """Run a program to its end, which is that of the process; a signal shows no traceback."""
     _install()
-    if is_task():
-        end_with_parent()
     code = 1
     try:
         code = command()
@@ -74,6 +71,18 @@ def _end(code: int) -> NoReturn:
                 print(f"hourglass: the output was not written: {error.strerror}", file=sys.stderr)
     finally:
         os._exit(code)
+
+
+def end_with_parent() -> None:
+    """Let the kernel send SIGTERM when the parent dies, where it is Linux.
+
+    Airflow starts the command of a task in a session of its own.  When its process for the task is
+    killed, it tries again: the first try must not run on beside the second.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def is_interrupted() -> bool:
@@ -117,23 +126,6 @@ def _install() -> None:
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), daemon=True, name="signals").start()
     reinstall()
-
-
-def is_task() -> bool:
-    """Whether this process is the command of a task of Airflow.
-
-    Airflow starts it in a session of its own.  When its process for the task is killed, it tries
-    again: the first try must not run on beside the second.
-    """
-    return bool(os.environ.get(_OF_A_TASK))
-
-
-def end_with_parent() -> None:
-    """Let the kernel send SIGTERM when the parent dies, where it is Linux."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _handle(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is signal's

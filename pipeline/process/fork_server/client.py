@@ -17,7 +17,6 @@ from typing import Final
 
 from pipeline.process.fork_server import wire
 from pipeline.process.fork_server.address import Address
-from pipeline.process.interrupts import end_with_parent, is_task
 
 # It listens before it imports, so this is the time of a Python that starts on a busy machine.
 _START_S: Final = 20.0
@@ -43,8 +42,6 @@ def run_by_server(
     if connection is None:
         return None
     with connection, _forwarding() as child:
-        if is_task():
-            end_with_parent()
         try:
             wire.send(connection, _request(arguments, environ), wire.STREAMS)
             begun = wire.receive(connection, files=1)

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.process.fork_server.address import Address
 from pipeline.process.fork_server.client import run_by_server
 from pipeline.process.fork_server.server import serve
-from pipeline.process.interrupts import guarded
+from pipeline.process.interrupts import end_with_parent, guarded
 
 
 def address_in(folder: Path) -> Address:
@@ -56,6 +56,8 @@ def main(folder: str, idle_s: str, *arguments: str) -> None:
         if command is not None:
             guarded(lambda: run(command.arguments))
         return
+    if os.environ.get("AIRFLOW_CTX_TASK_ID"):
+        end_with_parent()  # as the entry point of `hourglass` does
     server = [sys.executable, __file__, folder, idle_s, "--serve"]
     code = run_by_server(arguments, os.environ, address, server, Path("/"))
     sys.exit(99 if code is None else code)
