@@ -28,6 +28,7 @@ from benchmarks.live.tables import compare
 
 _LOOK_S = 2.0
 _GRACE_S = 40.0
+_LAST_TASKS_S = 120.0
 _MARKER = "BENCHMARK_RUN"
 
 
@@ -141,7 +142,7 @@ def _run(
         if passed_s > span_s + options.patience:
             break
         time.sleep(_LOOK_S)
-    _wait_for_the_end(airflow, options.patience)
+    _wait_for_the_end(airflow, _LAST_TASKS_S)
     return kills
 
 
