@@ -73,9 +73,10 @@ def notify_failure(context: Any) -> None:  # noqa: ANN401 - the context is Airfl
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "hourglass",
-    "retries": 2,
-    "retry_delay": timedelta(minutes=2),
-    "retry_exponential_backoff": True,
+    # A kill, of the command or of what Airflow needs for it, costs a try and a minute: tries that
+    # lie further and further apart made an hour late by a quarter of an hour.
+    "retries": 4,
+    "retry_delay": timedelta(minutes=1),
     "execution_timeout": timedelta(minutes=50),
     # Called when no retry is left.
     "on_failure_callback": notify_failure,
