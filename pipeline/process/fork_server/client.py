@@ -23,6 +23,8 @@ _START_S: Final = 20.0
 _PAUSE_S: Final = 0.02
 # More than a child has that is told to end.
 _END_S: Final = 30.0
+# Of a command that was killed: who asks for it may ask again, where 1 is a refusal.
+_KILLED: Final = 128 + signal.SIGKILL
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _LIMITS: Final = ("CORE", "CPU", "DATA", "FSIZE", "NOFILE", "NPROC", "STACK", "AS")
 
@@ -36,6 +38,7 @@ def run_by_server(
 ) -> int | None:
     """Exit code of the command, or None where no server runs it, and nothing was begun.
 
+    It is 137, as of a command that was killed, where the server was.
     ``server`` is the command that starts one where none is, in ``folder``.
     """
     connection = _connected(address, environ, server, folder)
@@ -63,7 +66,7 @@ def run_by_server(
         "nothing half-done is visible; run the command again",
         file=sys.stderr,
     )
-    return 1
+    return _KILLED
 
 
 class _Child:
