@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from pathlib import Path
 from typing import NoReturn
 
+from pipeline.process.garbage import look_rarely
 from pipeline.process.interrupts import end_with_parent, guarded
 
 # Seconds for which a process stays, after the last command, that has imported all; none is begun
@@ -17,14 +17,9 @@ IDLE_VARIABLE = "HOURGLASS_FORK_SERVER_IDLE_S"
 _OF_A_TASK = "AIRFLOW_CTX_TASK_ID"
 
 
-# By default Python looks for garbage in circles at every 700 new objects; while libraries are
-# imported there is none, and that took a sixth of a command's time.
-_GARBAGE_THRESHOLDS = (10_000, 20, 50)
-
-
 def main() -> NoReturn:
     """Entry point."""
-    gc.set_threshold(*_GARBAGE_THRESHOLDS)
+    look_rarely()
     if os.environ.get(_OF_A_TASK):
         end_with_parent()
     idle_s = os.environ.get(IDLE_VARIABLE)

@@ -15,6 +15,7 @@ import pipeline
 import training
 from pipeline.process.fork_server.address import Address
 from pipeline.process.fork_server.server import serve
+from pipeline.process.garbage import look_rarely
 from pipeline.process.interrupts import guarded
 
 # What is imported within functions, of libraries that take a good part of a second.
@@ -53,6 +54,7 @@ def import_all() -> None:
 
 def main(socket: str, lock: str, log: str, idle_s: str) -> None:
     """Serve at an address; in a fork, run the command that it is for."""
+    look_rarely()
     address = Address(Path(socket), Path(lock), Path(log))
     command = serve(address, float(idle_s), import_all)
     if command is not None:
