@@ -101,6 +101,9 @@ def _compression_at_start(raw: IO[bytes]) -> str | None:
     return None
 
 
+_GZIP_FIRST = b"\x1f"
+
+
 def _gzip_chunks(raw: IO[bytes]) -> Chunks:
     try:
         with gzip.GzipFile(fileobj=raw) as stream:
@@ -109,7 +112,11 @@ def _gzip_chunks(raw: IO[bytes]) -> Chunks:
                 yield chunk
     except EOFError:
         yield Damage("is cut off")
-    except (zlib.error, gzip.BadGzipFile):
+    except gzip.BadGzipFile as error:
+        # Of what should be the two first bytes of a further stream, the library tells no end.
+        is_cut_off = str(error).endswith(f"({_GZIP_FIRST!r})")
+        yield Damage("is cut off" if is_cut_off else "is damaged")
+    except zlib.error:
         yield Damage("is damaged")
 
 

@@ -92,7 +92,9 @@ class Airflow:
 
     def _commands(self) -> list[str]:
         """What the stand-in was given since, in order; the command line must know it."""
-        commands = (self.folder / "commands").read_text().splitlines()
+        lines = (self.folder / "commands").read_text().splitlines()
+        # That is no task: the API server asks where its pages lie.
+        commands = [line for line in lines if line != "[where][--json]"]
         for command in commands:
             refuse_unknown_words(command[1:-1].split("]["))
         return commands

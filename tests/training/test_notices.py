@@ -12,7 +12,7 @@ import pytest
 from webhook import Webhook, webhook
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour
+from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.cli.main import run
@@ -231,7 +231,8 @@ def test_the_loop_looks_at_the_deadline_of_live_hours(
     done = SimpleNamespace(value=SimpleNamespace(outcome="hold"))
     monkeypatch.setattr("training.cli.loop.check_candidates", lambda _: None)
     monkeypatch.setattr("training.cli.loop.print_result", lambda *_: None)
-    monkeypatch.setattr("training.steps.take_in.take_in", lambda *_: [stop - 1])
+    monkeypatch.setattr("training.steps.take_in.take_in", lambda *_: HourRange(stop - 1, stop))
+    monkeypatch.setattr("training.cli.loop.last_filled", lambda *_: stop - 1)
     monkeypatch.setattr("training.loop.hourly_loop.run_hour", lambda *_, **__: done)
     looked: list[datetime] = []
     monkeypatch.setattr(

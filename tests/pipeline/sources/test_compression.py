@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.sources.lines import Line, read_lines
@@ -159,6 +159,7 @@ def test_a_file_is_read_up_to_a_multiple_of_its_size(
     ends_at=st.lists(st.integers(0, 60), max_size=4),
     missing=st.integers(0, 300),
 )
+@example(lines=[], ends_at=[0], missing=19)  # one byte of what begins a second stream
 def test_any_cut_of_any_split_into_streams_loses_no_line_before_it(
     tmp_path_factory: pytest.TempPathFactory,
     kind: str,
