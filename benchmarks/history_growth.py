@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks.hour_commands import Commands, hour_commands, measured
 from benchmarks.recommend import cpu_name
 from pipeline.hours import DAY_H, Hour, HourRange
 from pipeline.lake.lake import Lake
@@ -34,6 +35,14 @@ from pipeline.settings.settings import load_settings
 _END = Hour.parse("2026-01-05T00")  # a Monday; all histories end here
 _USERS, _ITEMS = 2000, 500
 _BATCH_H = 24
+_MEASURED = (
+    "ingest",
+    "validate events",
+    "sessionize",
+    "validate sessions",
+    "dataset",
+    "report",
+)
 
 
 @dataclass(frozen=True)
@@ -101,32 +110,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def commands(hour: Hour) -> list[tuple[str, list[str]]]:
+def commands(hour: Hour) -> Commands:
     """What is measured of an hour, in its order."""
-    hours = ["--from", str(hour), "--to", str(hour + 1)]
-    return [
-        ("ingest", ["ingest"]),
-        ("validate events", ["validate", *hours, "--only", "events"]),
-        ("sessionize", ["sessionize", *hours]),
-        ("validate sessions", ["validate", *hours, "--only", "sessions"]),
-        ("dataset", ["dataset", "--judged-until", "last"]),
-        ("report", ["report"]),
-    ]
+    return [(name, line) for name, line in hour_commands(hour) if name in _MEASURED]
 
 
 def _command(history: History, line: Sequence[str]) -> float:
     """CPU seconds of one command in a process of its own, its children included."""
-    command = [sys.executable, "-m", "training", "--config", str(history.config), "--json", *line]
-    with subprocess.Popen(  # noqa: S603 - our own module in our own interpreter
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(line)}: {output[-2000:]}")
-    return usage.ru_utime + usage.ru_stime
+    cost = measured(history.config, line)
+    if cost.code:
+        raise SystemExit(f"{' '.join(line)}: {cost.output[-2000:]}")
+    return cost.cpu_s
 
 
 def _in_one_process(history: History, hour: Hour, repeats: int) -> list[tuple[str, float]]:
@@ -140,16 +134,16 @@ def _in_one_process(history: History, hour: Hour, repeats: int) -> list[tuple[st
 
 def _work(options: argparse.Namespace) -> int:
     history = History(options.work, options.days[0], options.events_per_hour)
-    hour, measured = Hour.parse(options.worker), []
+    hour, costs = Hour.parse(options.worker), []
     for nth in range(options.repeats + 1):
         history.land(hour)
         for name, line in commands(hour):
             began_s = _cpu_s()
             _run(history, line)
             if nth:
-                measured.append((name, _cpu_s() - began_s))
+                costs.append((name, _cpu_s() - began_s))
         hour = _done(history, hour)
-    print(json.dumps(measured))
+    print(json.dumps(costs))
     return 0
 
 
