@@ -70,26 +70,27 @@ def run_by_server(
 
 
 class _Child:
-    """The process that runs the command; signals that came before it are not lost.
+    """The process that runs the command.
 
     It is known by a descriptor, which can never mean another process as a number can.
     """
 
     def __init__(self) -> None:
         self._process: int | None = None
-        self._early: list[int] = []
 
     def started(self, process: int) -> None:
         """Take it on."""
         self._process = process
-        for number in self._early:
-            self.signal(number)
 
     def signal(self, number: int) -> None:
-        """Pass a signal on."""
+        """Pass a signal on; before the command has begun it ends this process.
+
+        Raises:
+            SystemExit: there is none yet, and a server that hangs may never begin one; where it
+                does, it sees that nobody waits, and ends it.
+        """
         if self._process is None:
-            self._early.append(number)
-            return
+            raise SystemExit(128 + number)
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._process, number)
 

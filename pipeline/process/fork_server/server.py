@@ -1,8 +1,9 @@
 """The process that stays: it imports once, and forks itself for each command.
 
-It has one thread and opens nothing itself, so a fork of it is as good as a new Python.  A command
-that nobody waits for any more is told to end, and is ended, with all that it started, where it does
-not; when the server goes, its commands are told so by the system.
+It has one thread of Python's and opens nothing itself, so a fork of it is as good as a new Python;
+allocators and OpenBLAS have threads of their own, and know forks.  A command that nobody waits for
+any more is told to end, and is ended, with all that it started, where it does not; when the server
+goes, its commands are told so by the system.
 """
 
 from __future__ import annotations
@@ -118,6 +119,12 @@ class _Server:
                 else:
                     self._happened(key.data, is_over=key.fileobj == key.data.process)
 
+    def watch(self, job: _Job) -> None:
+        """Hear of its end, and of its client's."""
+        self._jobs.append(job)
+        self._selector.register(job.process, selectors.EVENT_READ, job)
+        self._selector.register(job.client, selectors.EVENT_READ, job)
+
     def _accepted(self) -> Command | None:
         client, _ = self._listener.accept()
         try:
@@ -131,21 +138,29 @@ class _Server:
             return None
         request, streams = message
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            # The client runs the command itself; those that run already go on.
+            print(f"no fork for a command: {error}", file=sys.stderr, flush=True)
+            client.close()
+            for stream in streams:
+                os.close(stream)
+            return None
         if pid == 0:
             client.close()
             return begin(request, streams, parent)
         for stream in streams:
             os.close(stream)
         job = _Job(pid, os.pidfd_open(pid), client)
-        self._jobs.append(job)
-        self._selector.register(job.process, selectors.EVENT_READ, job)
-        self._selector.register(client, selectors.EVENT_READ, job)
+        self.watch(job)
         with suppress(OSError):
             wire.send(client, {}, [job.process])
         return None
 
     def _happened(self, job: _Job, is_over: bool) -> None:
+        if job not in self._jobs:
+            return  # its end and its client's were seen in one look
         if is_over:
             self._selector.unregister(job.process)
             if job.kill_at_s is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -15,8 +16,9 @@ import psutil
 import pytest
 from forked_program import address_in
 
-from pipeline.process.fork_server import client
+from pipeline.process.fork_server import client, wire
 from pipeline.process.fork_server.address import address_of
+from pipeline.process.fork_server.server import _Job, _Server
 
 PROGRAM = Path(__file__).with_name("forked_program.py")
 ROOT = Path(__file__).resolve().parents[3]
@@ -206,6 +208,52 @@ def test_one_that_connects_and_says_nothing_holds_up_nobody(tmp_path: Path, star
     silent[1].sendall(b"\0\0\0\0\0\0\0\4[1,]")
     assert ended(start("pids"))[1].split()[1] == parent
     silent[1].close()
+
+
+def test_a_client_whose_command_never_begins_can_be_ended(tmp_path: Path, start: Start) -> None:
+    with socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(str(address_in(tmp_path).socket))
+        hanging.listen()
+        process = start("sleep")
+        connection, _ = hanging.accept()
+        with connection:
+            request = wire.receive(connection, len(wire.STREAMS))
+            assert request is not None
+            for stream in request[1]:
+                os.close(stream)
+            process.send_signal(signal.SIGTERM)
+            assert ended(process)[0] == 128 + signal.SIGTERM
+
+
+def test_a_command_that_ends_with_its_client_ends_no_other(tmp_path: Path) -> None:
+    """Both are seen in one look, the command's end first."""
+    ours, theirs = socket.socketpair()
+    with socket.socket(socket.AF_UNIX) as listener, subprocess.Popen(["true"]) as command:
+        listener.bind(str(tmp_path / "sock"))
+        listener.listen()
+        process = os.pidfd_open(command.pid)
+        with _Server(listener, 600.0) as jobs:
+            jobs.watch(_Job(command.pid, process, ours))
+            select.select([process], [], [])
+            theirs.close()
+            assert jobs.commands(0.0) is None
+
+
+def test_where_there_is_no_room_for_a_fork_the_client_runs_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room() -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", no_room)
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(str(tmp_path / "sock"))
+        listener.listen()
+        waiting.connect(str(tmp_path / "sock"))
+        wire.send(waiting, {}, wire.STREAMS)
+        with _Server(listener, 600.0) as jobs:
+            assert jobs._accepted() is None
+        assert wire.receive(waiting) is None
 
 
 def test_where_no_server_can_be_had_nothing_is_begun(
