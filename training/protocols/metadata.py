@@ -18,6 +18,7 @@ from pipeline.errors import HourglassError
 from training.data.reader import DataSet, Features
 from training.protocols.datasets import places_of
 
+_LINES_A_PIECE = 1_000_000
 _YEAR = r"(\d{4})\)?\s*$"  # at the end of a title, or alone
 
 
@@ -32,16 +33,17 @@ class MetadataTable:
 
 @dataclass(frozen=True)
 class ItemFormat:
-    """How the lines of a file of films read.
+    """How lines that say what items are read: of films, or of events that name a category.
 
     ``files``: globs of whole paths.  ``columns``: names where there is no header.  ``genres``: the
     column of the tokens, and what stands between them.  ``year``: the column that ends in a year.
+    An item is what its first line says.
     """
 
     files: tuple[str, ...]
     id: str
     genres: tuple[str, str]
-    year: str
+    year: str | None = None
     separator: str = ","
     columns: tuple[str, ...] = ()
     encoding: str = "utf-8"
@@ -59,24 +61,42 @@ ITEM_FORMATS: dict[str, ItemFormat] = {
         encoding="latin-1",
     ),
     "item": ItemFormat(("*.item*",), "item_id", ("class", " "), "release_year", separator="\t"),
+    "taobao": ItemFormat(
+        ("*/UserBehavior*.csv*",),
+        "item",
+        ("category", " "),
+        columns=("user", "item", "category", "type", "time"),
+    ),
+    "ali_mobile": ItemFormat(
+        ("*/tianchi_mobile_recommend_train_user.csv*",), "item_id", ("item_category", " ")
+    ),
+    "yoochoose": ItemFormat(
+        ("*/yoochoose-clicks.dat*",),
+        "item",
+        ("category", " "),
+        columns=("session", "time", "item", "category"),
+    ),
 }
 
 
 def read_items(files: Sequence[Path], form: ItemFormat) -> MetadataTable:
-    """Genres and years of films: both as tokens, the year as a number too.
+    """What items are, as tokens; a year is a number too.
 
     Raises:
         HourglassError: naming the file that cannot be read or lacks a column.
     """
     frames = [_frame(path, form) for path in files]
     rows = pd.concat(frames, ignore_index=True).drop_duplicates(form.id)
-    years = pd.to_numeric(rows[form.year].str.extract(_YEAR)[0]).to_numpy(np.float64)
     column, between = form.genres
+    tokens = [sorted({*filter(None, genres.split(between))}) for genres in rows[column]]
+    ids = rows[form.id].to_numpy(object)
+    if form.year is None:
+        return MetadataTable(ids, tokens)
+    years = pd.to_numeric(rows[form.year].str.extract(_YEAR)[0]).to_numpy(np.float64)
     tokens = [
-        sorted({*filter(None, genres.split(between)), *_year_token(year)})
-        for genres, year in zip(rows[column], years, strict=True)
+        sorted({*genres, *_year_token(year)}) for genres, year in zip(tokens, years, strict=True)
     ]
-    return MetadataTable(rows[form.id].to_numpy(object), tokens, {"year": years})
+    return MetadataTable(ids, tokens, {"year": years})
 
 
 def _year_token(year: float) -> list[str]:
@@ -84,26 +104,35 @@ def _year_token(year: float) -> list[str]:
 
 
 def _frame(path: Path, form: ItemFormat) -> Any:  # noqa: ANN401 - a frame of pandas
+    """The first line of each item; a log of many events is read piece by piece."""
     options: dict[str, Any] = {"names": list(form.columns), "header": None} if form.columns else {}
     try:
-        rows = pd.read_csv(
+        pieces = pd.read_csv(
             path,
             sep=form.separator,
             dtype=str,
             keep_default_na=False,
             encoding=form.encoding,
             engine="python" if len(form.separator) > 1 else "c",
+            chunksize=_LINES_A_PIECE,
             **options,
         )
+        with pieces:
+            firsts = [_first_lines(path, piece, form) for piece in pieces]
     except (ValueError, OSError) as error:
         raise HourglassError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    rows = rows.rename(columns=lambda name: str(name).split(":")[0])
-    for column in (form.id, form.genres[0], form.year):
-        if column not in rows:
+    return pd.concat(firsts, ignore_index=True)
+
+
+def _first_lines(path: Path, lines: Any, form: ItemFormat) -> Any:  # noqa: ANN401 - frames
+    lines = lines.rename(columns=lambda name: str(name).split(":")[0])
+    wanted = [form.id, form.genres[0], *([form.year] if form.year else [])]
+    for column in wanted:
+        if column not in lines:
             raise HourglassError(
-                f"{path}: no column {column!r}: its columns are {', '.join(rows.columns)}"
+                f"{path}: no column {column!r}: its columns are {', '.join(lines.columns)}"
             )
-    return rows
+    return lines[wanted].drop_duplicates(form.id)
 
 
 def with_metadata(

@@ -45,6 +45,36 @@ def test_genres_and_years_of_films_are_read(tmp_path: Path, name: str) -> None:
     assert table.numbers["year"].tolist() == pytest.approx([1995, np.nan], nan_ok=True)
 
 
+EVENTS = {
+    "taobao": ("UserBehavior.csv", "1,10,7,pv,5\n1,11,8,buy,6\n2,10,9,pv,7\n"),
+    "ali_mobile": (
+        "tianchi_mobile_recommend_train_user.csv",
+        "user_id,item_id,behavior_type,user_geohash,item_category,time\n"
+        "1,10,1,,7,2014-12-06 02\n1,11,4,97q,8,2014-12-06 02\n2,10,1,,9,2014-12-06 03\n",
+    ),
+    "yoochoose": (
+        "yoochoose-clicks.dat",
+        "1,2014-04-07T10:51:09.277Z,10,7\n1,2014-04-07T10:54:09.868Z,11,8\n"
+        "2,2014-04-07T10:55:09.868Z,10,9\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("lines_a_piece", [1, 2, 1000])
+@pytest.mark.parametrize("name", EVENTS)
+def test_the_category_of_an_item_is_that_of_its_first_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, lines_a_piece: int
+) -> None:
+    monkeypatch.setattr("training.protocols.metadata._LINES_A_PIECE", lines_a_piece)
+    file, text = EVENTS[name]
+    path = tmp_path / file
+    path.write_text(text)
+    table = read_items([path], ITEM_FORMATS[name])
+    assert table.ids.tolist() == ["10", "11"]
+    assert table.tokens == [["7"], ["8"]]
+    assert not table.numbers
+
+
 def test_a_file_of_items_without_a_column_is_named(tmp_path: Path) -> None:
     path = tmp_path / "movies.csv"
     path.write_text("movieId,title\n1,Heat (1995)\n")
