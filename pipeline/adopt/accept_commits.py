@@ -30,7 +30,7 @@ from pipeline.ingest.file_audit import (
 from pipeline.ingest.in_passes import digests_of
 from pipeline.ingest.people.changes import changed_intervals, touched_hours
 from pipeline.lake import stale_hours
-from pipeline.lake.commits import ForeignCommits, is_own, since
+from pipeline.lake.commits import STEP_PROPERTY, ForeignCommits, is_own, since
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.parquet_files import HourFile, HourWriter
 from pipeline.lake.steps import EMPTY_DIGEST, INGEST, SESSIONIZE
@@ -94,7 +94,7 @@ def accept(lake: Lake, compute: Compute) -> list[ForeignCommits]:
     base = lake.base_state()
     former: State = lake.snapshots() if base is None else base
     by_table = {each.spec.name: each for each in commits}
-    properties = {"hourglass.step": STEP, "hourglass.code": code_version()}
+    properties = {STEP_PROPERTY: STEP, "hourglass.code": code_version()}
     for spec in STEP_TABLES:
         if spec.name not in by_table:
             lake.roll_back(spec, former.get(spec.name))

@@ -37,6 +37,7 @@ from pipeline.dataset.write import (
 from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake, State
+from pipeline.lake.stale_hours import settled_state
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.settings.settings import Settings
 from pipeline.settings.tables import DatasetSettings
@@ -59,7 +60,7 @@ def freeze(
     """
     rules, frame = settings.dataset, frame_before(settings.dataset, as_of)
     popular = frame.popular_hours(rules)
-    state = _state(lake)
+    state = _state(lake, settings, as_of)
     former = None if extend is None else read_manifest(extend)
     former_items = [] if extend is None else _vocabulary(extend)["item_id"].to_pylist()
     items, users = (_metadata_at(lake, spec, as_of, state) for spec in (ITEMS, USERS))
@@ -147,7 +148,7 @@ def _derived(
     lake: Lake, settings: Settings, base: Path, hours: HourRange, keep_idle: bool
 ) -> _Derived:
     rules, frame = settings.dataset, frame_of(settings.dataset, hours)
-    state = _state(lake)
+    state = _state(lake, settings, frame.as_of)
     # As at the start of the hours, which is when the requests of a test set are answered.
     users = _metadata_at(lake, USERS, hours.first, state)
     went_in = {
@@ -282,11 +283,14 @@ def _content(
     )
 
 
-def _state(lake: Lake) -> State:
-    """What a data set is made from: the last finished step, and the metadata as loaded last."""
+def _state(lake: Lake, settings: Settings, stop: Hour) -> State:
+    """What a data set is made from: the last settled step, and the metadata as loaded last."""
     # What another program deleted since still stands in that state.
     lake.refuse_foreign()
-    return {**lake.state(), **{spec.name: lake.snapshot(spec) for spec in (ITEMS, USERS)}}
+    return {
+        **settled_state(lake, settings, stop),
+        **{spec.name: lake.snapshot(spec) for spec in (ITEMS, USERS)},
+    }
 
 
 def _metadata_at(lake: Lake, spec: TableSpec, instant: Hour, state: State) -> Metadata:

@@ -47,6 +47,7 @@ from pipeline.ingest.reading_rules import FORMAT_PROPERTY, numbers_equal_records
 from pipeline.ingest.refusals import Reasons, Refusals, count_refusals
 from pipeline.ingest.spans.plan import likely_bytes
 from pipeline.ingest.tally import Tally, ignored_and_dropped
+from pipeline.lake.commits import STEP_PROPERTY
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, REPEATED_KEYS
@@ -317,7 +318,7 @@ def _open_quotes(source: Source, refusals: Refusals | None) -> int:
 def _made_by(settings: Settings) -> dict[str, str]:
     """What each commit records of the run that made it."""
     return {
-        "hourglass.step": INGEST,
+        STEP_PROPERTY: INGEST,
         "hourglass.config": settings.digest("source", "ingest"),
         "hourglass.code": code_version(),
         FORMAT_PROPERTY: settings.digest("source"),

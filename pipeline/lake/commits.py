@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
 
 OWN_PREFIX = "hourglass."
+# The step that made a commit.
+STEP_PROPERTY = f"{OWN_PREFIX}step"
 _MARK = f"{OWN_PREFIX}commit"
 _MOST_RANGES = 4
 REMEDY = (

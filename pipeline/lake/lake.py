@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -24,6 +24,7 @@ from pipeline.hours import DAY_H, US_PER_HOUR, Hour, HourRange, contiguous
 from pipeline.lake.catalog import NAMESPACE, open_catalog
 from pipeline.lake.commits import (
     REMEDY,
+    STEP_PROPERTY,
     ForeignCommits,
     Since,
     describe_commits,
@@ -148,6 +149,18 @@ class Lake:
             parent = snapshot.parent_snapshot_id
             snapshot = None if parent is None else table.snapshot_by_id(parent)
         return None
+
+    def states_before(self, steps: Collection[str]) -> Iterator[State]:
+        """States below the last finished steps, the newest first, while those are of ``steps``."""
+        table = self.table(FILLED_HOURS)
+        snapshot = table.current_snapshot()
+        while snapshot is not None and own_properties(snapshot).get(STEP_PROPERTY) in steps:
+            parent = snapshot.parent_snapshot_id
+            snapshot = None if parent is None else table.snapshot_by_id(parent)
+            recorded = None if snapshot is None else _state_of(snapshot)
+            if recorded is None:
+                return
+            yield recorded
 
     def foreign_commits(self, recorded: State | None = None) -> list[ForeignCommits]:
         """What other programs committed since a state (default: the last finished step's).

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import FilledHour, Lake, State
-from pipeline.lake.steps import EMPTY_DIGEST, INGEST, SESSIONIZE
+from pipeline.lake.steps import EMPTY_DIGEST, INGEST, SESSIONIZE, VALIDATE
 from pipeline.settings.section import keys_as_before
 from pipeline.settings.settings import Settings
 
@@ -18,6 +18,8 @@ _RULES_VERSION = "2"
 CHANGED_BY_OTHERS = "changed by others"
 # So too where ids of its events are other persons since then.
 PEOPLE_CHANGED = "people changed"
+# Why an hour is stale whose events are others than those its sessions were made from.
+_INPUTS_CHANGED = "inputs changed"
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,29 @@ def why_stale(now: FilledState, rules: str, hour: Hour) -> str | None:
         return "people changed"
     carried = state_digest(now.filled, hour - 1)
     if filled.input_digest != input_digest(now.arrived, hour, carried):
-        return "inputs changed"
+        return _INPUTS_CHANGED
     return None
+
+
+def settled_state(lake: Lake, settings: Settings, stop: Hour) -> State:
+    """The newest state in which every hour before ``stop`` was right, if only new events undid it.
+
+    Between an ingest and the sessionize that follows, hours that late events belong to are stale.
+    Who reads the state before that ingest knows what was known a minute ago: each of its hours is
+    whole.  Where an hour is missing, or is stale for another reason, it is the present state, which
+    whoever needs the hours refuses.
+    """
+    state, rules = lake.state(), rules_digest(settings)
+    now = filled_state(lake, settings, state=state)
+    stale = stale_hours_of(now, rules, stop)
+    if not stale or any(why_stale(now, rules, hour) != _INPUTS_CHANGED for hour in stale):
+        return state
+    hours = HourRange(stale[0], stop)
+    for former in lake.states_before((INGEST, VALIDATE)):
+        before = filled_state(lake, settings, hours, former)
+        if before.filled.keys() >= set(stale) and not stale_hours_of(before, rules, stop):
+            return former
+    return state
 
 
 def state_digest(filled: Mapping[Hour, FilledHour | str], hour: Hour) -> str:

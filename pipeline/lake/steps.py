@@ -12,6 +12,7 @@ from pipeline.lake.tables import FILLED_HOURS
 
 INGEST = "ingest"
 SESSIONIZE = "sessionize"
+VALIDATE = "validate"
 # Of an hour in which nothing is.
 EMPTY_DIGEST = "0-0"
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, contiguous
+from pipeline.lake.commits import STEP_PROPERTY
 from pipeline.lake.fingerprint import content_digest
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile, HourWriter, read_file
@@ -131,4 +132,4 @@ def _properties(lake: Lake, spec: TableSpec) -> dict[str, str]:
 
 
 def _made_by() -> dict[str, str]:
-    return {"hourglass.step": STEP, "hourglass.code": code_version()}
+    return {STEP_PROPERTY: STEP, "hourglass.code": code_version()}

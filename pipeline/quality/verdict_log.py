@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.hours import Hour, HourRange, contiguous
+from pipeline.lake.commits import STEP_PROPERTY
 from pipeline.lake.lake import FilledHour, Lake
+from pipeline.lake.steps import VALIDATE
 from pipeline.lake.tables import FAILED_EXPECTATIONS, FILLED_HOURS, PROFILES
 from pipeline.quality.incident_log import NOBODY, Act, log_incidents
 from pipeline.quality.verdicts import JUDGED, STEPS, Kind, Steps, content_of, standing_verdicts
@@ -64,7 +66,7 @@ def record(
         rules: digest of what the hours were judged by.
         act: when the hours were judged and by whom.
     """
-    made_by = {"hourglass.step": "validate", "hourglass.code": code_version()}
+    made_by = {STEP_PROPERTY: VALIDATE, "hourglass.code": code_version()}
     _replace_profiles(lake, profiles, made_by)
     for kind in SUITES:
         verdicts = {verdict.hour: verdict for verdict in hour_verdicts if verdict.kind == kind}
@@ -76,7 +78,7 @@ def record(
         filled = lake.filled(JUDGED[kind], hours)
         rows = [_row(verdict, filled, rules) for _, verdict in sorted(verdicts.items())]
         table = pa.Table.from_pylist(rows, FILLED_HOURS.schema)
-        lake.record_filled(STEPS[kind], hours, table, {}, invalidates=False)
+        lake.record_filled(STEPS[kind], hours, table, made_by, invalidates=False)
 
 
 def _row(verdict: HourVerdict, filled: Mapping[Hour, FilledHour], rules: str) -> dict[str, object]:

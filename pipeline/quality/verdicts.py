@@ -8,13 +8,13 @@ from typing import Literal
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import FilledHour, Lake, State
-from pipeline.lake.steps import EMPTY_DIGEST, INGEST, SESSIONIZE
+from pipeline.lake.steps import EMPTY_DIGEST, INGEST, SESSIONIZE, VALIDATE
 from pipeline.lake.tables import FAILED_EXPECTATIONS
 
 Kind = Literal["events", "sessions"]
 # Worst last; `accepted` is critical, but a person let it pass.
 VERDICTS = ("ok", "warning", "accepted", "critical")
-STEPS: Mapping[Kind, str] = {"events": "validate", "sessions": "validate_sessions"}
+STEPS: Mapping[Kind, str] = {"events": VALIDATE, "sessions": "validate_sessions"}
 # By step and hour, what was recorded.
 Steps = Mapping[str, Mapping[Hour, FilledHour]]
 # The step whose outcome a verdict is about.

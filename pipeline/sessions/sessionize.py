@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.errors import HourglassError, explaining_full_disk
 from pipeline.hours import DAY_H, HOUR_S, Hour, HourRange, contiguous
+from pipeline.lake.commits import STEP_PROPERTY
 from pipeline.lake.lake import FilledHour, Lake, stable_property
 from pipeline.lake.stale_hours import (
     FilledState,
@@ -240,7 +241,7 @@ def _record(
 ) -> None:
     """Commit a step, ``filled_hours`` last."""
     made_by = {
-        "hourglass.step": SESSIONIZE,
+        STEP_PROPERTY: SESSIONIZE,
         "hourglass.config": rules,
         "hourglass.code": code_version(),
     }

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from session_oracle import HOUR_US, Event, Rules, Tables, moments
 
 from pipeline.hours import Hour, HourRange, contiguous
+from pipeline.lake.commits import STEP_PROPERTY
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.steps import INGEST
@@ -82,7 +83,10 @@ class Log:
         hours = contiguous(Hour(index) for index in by_hour)
         self.lake.replace(EVENTS, hours, files, {})
         self.lake.record_filled(
-            INGEST, hours, pa.Table.from_pylist(filled, FILLED_HOURS.schema), {}
+            INGEST,
+            hours,
+            pa.Table.from_pylist(filled, FILLED_HOURS.schema),
+            {STEP_PROPERTY: INGEST},
         )
 
     def tables(self, hours: HourRange) -> Tables:

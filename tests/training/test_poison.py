@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +15,13 @@ from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from benchmarks.gate_poison import AFTER, AT, BEFORE, FLOOR, LINE, World, judged, rewrite_card
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour
+from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import file_away, find_record, write_record
 from pipeline.settings.settings import Settings, load_settings
+from pipeline.workspace import CommandContext
 from training.data.reader import read_dataset
 from training.deployment.champion_history import ChampionPeriod
-from training.evaluation.evaluate import evaluate, load_evaluation
+from training.evaluation.evaluate import evaluate, evaluated_test_sets, load_evaluation
 from training.evaluation.leaderboard import render_lists
 from training.gate.decision_file import latest_decision, read_decision
 from training.gate.past_looks import LookKey
@@ -27,9 +31,11 @@ from training.registry.mlflow_registry import champion, open_registry
 from training.registry.model_card import CARD_NAME
 from training.registry.record_chain import UNLINKED
 from training.steps import judge_candidates as judgement
+from training.steps.hour_data import HourData
 from training.steps.judge_candidates import champion_since, ensure_champion, judge_candidates
 
 N_ITEMS = 40
+AT_TIME = datetime(2016, 3, 14, 15, tzinfo=UTC)
 REASONS = {
     "NaN weights": "not_loadable",
     "shuffled vocabulary": "vocabulary_mismatch",
@@ -276,3 +282,35 @@ def test_no_system_but_one_of_values_is_told_to_predict_them() -> None:
     assert isinstance(build("hrnn_rating", {}), PredictsValues)
     assert not isinstance(build("hrnn", {}), PredictsValues)
     assert not isinstance(build(LINE, {}), PredictsValues)
+
+
+def test_the_gate_goes_by_the_events_that_models_were_evaluated_on(
+    world: World, tmp_path: Path
+) -> None:
+    """Late events, sessionized between evaluation and gate, make another test set of the hour."""
+    evaluate(world.settings, world.registry, *world.data(), lambda *_: None)
+    settings = world.settings.model_copy(update={"work": tmp_path})
+    first = Hour.parse(AS_OF)
+    hours = HourRange(first, first + 1)
+    assert evaluated_test_sets(settings, "base", hours) == []
+    for number, name in enumerate(("after", "later", "of others", "other hours", "gone")):
+        test_set = settings.path("frozen") / name
+        base = world.older if name == "of others" else world.dataset
+        stop = first + (2 if name == "other hours" else 1)
+        events = walks(20 + number, AS_OF_S, seed=1)
+        write_dataset(test_set, events, as_of=str(stop), window_start=AS_OF, base=base)
+        index = settings.path("evaluations") / name / "evaluation.json"
+        index.parent.mkdir(parents=True)
+        source = world.settings.path("evaluations") / "after" / "evaluation.json"
+        content = json.loads(source.read_text()) | {"hours": len(HourRange(first, stop))}
+        index.write_text(json.dumps(content))
+        os.utime(index, ns=(0, 1_000 * number))
+    shutil.rmtree(settings.path("frozen") / "gone")
+    after, later = (settings.path("frozen") / name for name in ("after", "later"))
+    assert evaluated_test_sets(settings, "base", hours) == [after, later]
+    assert HourData(CommandContext(settings, AT_TIME), world.dataset).evaluated_folder == later
+    # Evaluated once more on the former.
+    os.utime(settings.path("evaluations") / "after" / "evaluation.json", ns=(0, 10_000))
+    data = HourData(CommandContext(settings, AT_TIME), world.dataset)
+    assert data.evaluated_folder == after
+    assert data.evaluated_set.manifest.dataset_id == "after"

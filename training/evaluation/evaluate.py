@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from pipeline.dataset.by_time import hours_by_name
+from pipeline.dataset.manifest import read_manifest
 from pipeline.errors import HourglassError
 from pipeline.files import write_text
-from pipeline.hours import Hour
+from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import json_ready
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, sha256_of
@@ -242,6 +243,25 @@ def evaluations_after(evaluations: Path, first: Hour) -> list[Path]:
 
     ends = sorted(hours_by_name(evaluations, INDEX_NAME, end_of).items())
     return [evaluations / name for name, end in ends if not end or end > str(first)]
+
+
+def evaluated_test_sets(settings: Settings, dataset: str, hours: HourRange) -> list[Path]:
+    """Folders of the test sets of some hours that a data set was evaluated on, the latest last.
+
+    There are several where events of the hours came late, or a setting changed, and it was
+    evaluated again.
+    """
+    when = {}
+    for folder in evaluations_after(settings.path("evaluations"), hours.stop - 1):
+        test_set = settings.path("frozen") / folder.name
+        try:
+            manifest, changed_ns = read_manifest(test_set), _index(folder).stat().st_mtime_ns
+        except (OSError, HourglassError):
+            continue
+        is_of_hours = (manifest.window_start, manifest.as_of) == (hours.first, hours.stop)
+        if manifest.base_dataset_id == dataset and is_of_hours:
+            when[test_set] = changed_ns
+    return sorted(when, key=lambda test_set: when[test_set])
 
 
 def _row(row: dict[str, Any]) -> SummaryRow:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from pipeline.array_types import Ints, Ints32
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_S, Hour, parse_duration_h
+from pipeline.lake.commits import STEP_PROPERTY
 from pipeline.lake.lake import Lake
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, Histories, Requests, read_dataset
@@ -139,7 +140,7 @@ def recommend(
             report(done, users)
         with watch("publish"):
             path = unpublished.publish(
-                {"hourglass.step": "recommend", "hourglass.model": live.model_id}
+                {STEP_PROPERTY: "recommend", "hourglass.model": live.model_id}
             )
     result = Recommended(users, unpublished.rows - others, path, len(new), watch.seconds)
     write_summary(folder, _summary(settings, live, at, result, others_kept=others > 0))

@@ -35,7 +35,7 @@ def leaderboard_step(ctx: CommandContext, data: HourData) -> StepResult[Evaluati
     """What an evaluation of before came to."""
     from training.evaluation.evaluate import load_evaluation
 
-    return _leaderboard(load_evaluation(ctx.settings, data.folder, data.test_folder))
+    return _leaderboard(load_evaluation(ctx.settings, data.folder, data.evaluated_folder))
 
 
 def _leaderboard(evaluation: Evaluation) -> StepResult[Evaluation]:

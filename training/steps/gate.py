@@ -71,7 +71,7 @@ def run_gate(
     from training.steps.retrain import is_skipped
 
     settings, registry = ctx.settings, registry_of(ctx)
-    test_set, at = data.test_set, ctx.now_iso()
+    test_set, at = data.evaluated_set, ctx.now_iso()
     ensure_champion(settings, registry, data.folder, at)
     worth = recorded_retrain_decision(settings, data.folder.name)
     first = test_set.manifest.window_start

@@ -53,3 +53,25 @@ class HourData:
         from training.data.reader import read_dataset
 
         return read_dataset(self.test_folder)
+
+    @cached_property
+    def evaluated_folder(self) -> Path:
+        """What the models were last evaluated on, for the steps that go by the evaluation.
+
+        Events of the hours may come late while these steps run one after the other; then the
+        events of now would be others, and nothing evaluated on them.
+        """
+        from training.evaluation.evaluate import evaluated_test_sets
+
+        hours = self.ctx.horizon_from(self.manifest.as_of)
+        evaluated = evaluated_test_sets(self.ctx.settings, self.folder.name, hours)
+        return evaluated[-1] if evaluated else self.test_folder
+
+    @cached_property
+    def evaluated_set(self) -> DataSet:
+        """The same, read."""
+        from training.data.reader import read_dataset
+
+        if self.evaluated_folder == self.__dict__.get("test_folder"):
+            return self.test_set  # as in the loop, whose steps share what was read
+        return read_dataset(self.evaluated_folder)

@@ -35,7 +35,7 @@ def monitor_champion(ctx: CommandContext, data: HourData) -> StepResult[MonitorR
     if tenure is None:
         sentence = f"nothing was live during {hours}: there is nothing to monitor yet"
         return StepResult(None, sentence, {"outcome": None, "sentence": sentence})
-    test_set = data.test_set
+    test_set = data.evaluated_set
     judge = ChampionMonitor(
         settings=settings,
         registry=registry,

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.array_types import Bools, Ints
 from pipeline.hours import US_PER_HOUR, Hour, contiguous
+from pipeline.lake.commits import STEP_PROPERTY
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile, read_in_batches
 from pipeline.lake.people import NO_END_US, NO_START_US, intervals_of, times_us
@@ -201,5 +202,5 @@ def mark_stale(lake: Lake, hours: Collection[Hour]) -> None:
     rows = rows.filter(pc.equal(rows["step"], SESSIONIZE))
     column = rows.schema.get_field_index("input_digest")
     digest = pa.array([PEOPLE_CHANGED] * rows.num_rows, pa.string())
-    made_by = {"hourglass.step": STEP, "hourglass.code": code_version()}
+    made_by = {STEP_PROPERTY: STEP, "hourglass.code": code_version()}
     lake.record_filled(SESSIONIZE, ranges, rows.set_column(column, "input_digest", digest), made_by)

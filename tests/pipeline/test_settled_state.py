@@ -1,0 +1,170 @@
+"""Between an ingest and its sessionize, data sets are as they were before the ingest."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+from session_oracle import HOUR_US, US, Event, Rules
+from staging import DAY, DAY_US, Log
+
+from pipeline.dataset.build import freeze, freeze_test_set, histories_at
+from pipeline.errors import HourglassError
+from pipeline.hours import HourRange
+from pipeline.lake.commits import STEP_PROPERTY
+from pipeline.lake.stale_hours import settled_state
+from pipeline.lake.tables import FILLED_HOURS
+from pipeline.quality.verdict_log import HourVerdict, record
+from pipeline.sessions.sessionize import sessionize
+from pipeline.settings.tables import SessionSettings
+from pipeline.spark.compute import Compute
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+RULES = Rules(max_session_hours=3)
+HOURS = 12
+T = 9
+
+
+def events_of(name: str, hours: range, rng: random.Random, n: int = 40) -> set[Event]:
+    """Events of few users on few items, at random times of some hours."""
+    return {
+        Event(
+            DAY_US + rng.randrange(hours.start * HOUR_US, hours.stop * HOUR_US) // US * US,
+            f"{name} {number}",
+            f"user {rng.randrange(6)}",
+            f"item {rng.randrange(5)}",
+        )
+        for number in range(n)
+    }
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    return random.Random(7)
+
+
+@pytest.fixture
+def compute() -> Compute:
+    """Computes what is small; Spark, if it were needed, would not start."""
+
+    def start() -> SparkSession:
+        raise AssertionError("Spark was started for a small input")
+
+    return Compute(start, from_mib=64)
+
+
+def a_log(work: Path, compute: Compute, *arrivals: set[Event]) -> Log:
+    """A log of twelve hours, sessionized after each arrival."""
+    small = {"window": "8h", "history": "1h", "popularity_window": "6h", "min_item_events": 1}
+    made = Log(work, RULES, **small)
+    for events in arrivals:
+        made.arrive(events)
+        sessionize(compute, made.lake, made.settings, HourRange(DAY, DAY + HOURS))
+    return made
+
+
+@pytest.fixture
+def first(rng: random.Random) -> set[Event]:
+    return events_of("first", range(HOURS), rng, 300)
+
+
+@pytest.fixture
+def log(compute: Compute, tmp_path: Path, first: set[Event]) -> Log:
+    return a_log(tmp_path / "log", compute, first)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The rows of a data set, by file; its manifest names snapshots, which no two lakes share."""
+    return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+
+
+def test_late_events_wait_for_their_sessions(
+    compute: Compute, log: Log, first: set[Event], tmp_path: Path, rng: random.Random
+) -> None:
+    hours = HourRange(DAY + T, DAY + T + 2)
+    base = freeze(compute, log.lake, log.settings, DAY + T)
+    test_set = freeze_test_set(compute, log.lake, log.settings, base, hours)
+    requests = histories_at(compute, log.lake, log.settings, base, DAY + HOURS)
+    late = events_of("late", range(T), rng)
+    for events in (set(sorted(late)[::2]), late):
+        log.arrive(events)
+        assert freeze(compute, log.lake, log.settings, DAY + T) == base
+        assert freeze_test_set(compute, log.lake, log.settings, base, hours) == test_set
+        assert histories_at(compute, log.lake, log.settings, base, DAY + HOURS) == requests
+    sessionize(compute, log.lake, log.settings, HourRange(DAY, DAY + HOURS))
+    after = freeze(compute, log.lake, log.settings, DAY + T)
+    twin = a_log(tmp_path / "twin", compute, first | late)
+    expected = freeze(compute, twin.lake, twin.settings, DAY + T)
+    assert after.name == expected.name != base.name
+    assert contents(after) == contents(expected)
+
+
+def test_what_is_frozen_for_the_first_time_knows_what_was_settled(
+    compute: Compute, log: Log, first: set[Event], tmp_path: Path, rng: random.Random
+) -> None:
+    """Not only a folder that lies there already: the rows are read from that state."""
+    log.arrive(events_of("late", range(T), rng))
+    twin = a_log(tmp_path / "twin", compute, first)
+    now, before = (freeze(compute, each.lake, each.settings, DAY + T) for each in (log, twin))
+    assert now.name == before.name
+    assert contents(now) == contents(before) != {}
+
+
+def test_a_verdict_between_the_two_changes_nothing(
+    compute: Compute, log: Log, rng: random.Random
+) -> None:
+    base = freeze(compute, log.lake, log.settings, DAY + T)
+    log.arrive(events_of("late", range(T), rng))
+    verdicts = [HourVerdict("events", DAY + hour, "ok") for hour in range(T)]
+    record(log.lake, verdicts, [], "rules")
+    assert freeze(compute, log.lake, log.settings, DAY + T) == base
+
+
+def test_an_hour_that_never_had_sessions_is_refused(
+    compute: Compute, log: Log, rng: random.Random
+) -> None:
+    """Before its ingest the hour was empty: a data set of that state would lose all of it."""
+    log.arrive(events_of("new", range(HOURS, HOURS + 1), rng))
+    with pytest.raises(HourglassError, match=f"from {DAY + HOURS} on"):
+        freeze(compute, log.lake, log.settings, DAY + HOURS + 1)
+    log.arrive(events_of("late", range(T), rng))
+    with pytest.raises(HourglassError, match="are not sessionized"):
+        freeze(compute, log.lake, log.settings, DAY + HOURS + 1)
+    freeze(compute, log.lake, log.settings, DAY + T)
+
+
+def test_other_rules_are_refused(compute: Compute, log: Log, rng: random.Random) -> None:
+    log.arrive(events_of("late", range(T), rng))
+    other = log.settings.model_copy(update={"sessions": SessionSettings(gap_s=60)})
+    with pytest.raises(HourglassError, match="other events or rules"):
+        freeze(compute, log.lake, other, DAY + T)
+
+
+def test_a_step_of_another_kind_ends_the_search(
+    compute: Compute, log: Log, rng: random.Random
+) -> None:
+    """What it did, say to take out a person's events, is not to be undone by looking below it."""
+    log.arrive(events_of("late", range(T), rng))
+    freeze(compute, log.lake, log.settings, DAY + T)
+    nothing = pa.Table.from_pylist([], FILLED_HOURS.schema)
+    log.lake.record_filled("other", [], nothing, {STEP_PROPERTY: "other"}, invalidates=False)
+    with pytest.raises(HourglassError, match="are not sessionized"):
+        freeze(compute, log.lake, log.settings, DAY + T)
+
+
+def test_whatever_the_order_of_steps_the_state_is_one_that_was_settled(
+    compute: Compute, log: Log, rng: random.Random
+) -> None:
+    settled = log.lake.state()
+    for number in range(8):
+        if rng.random() < 0.6:
+            log.arrive(events_of(f"late {number}", range(HOURS), rng, 5))
+        else:
+            sessionize(compute, log.lake, log.settings, HourRange(DAY, DAY + HOURS))
+            settled = log.lake.state()
+        assert settled_state(log.lake, log.settings, DAY + HOURS) == settled
