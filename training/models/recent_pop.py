@@ -14,6 +14,8 @@ from pipeline.hours import US_PER_HOUR, Hour
 from training.data.reader import DataSet, Histories, Popularity, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import require_items, share, take_tensor
+from training.models.parts.decayed_popularity import HourCounts
+from training.models.parts.popularity_rules import PopularityRule, chosen_rule
 from training.parameters import require
 
 # Below one event, so that window popularity only orders items that recent counts leave equal.
@@ -22,12 +24,19 @@ _TIE_WEIGHT = np.float32(0.5)
 
 @dataclass(frozen=True)
 class RecentPopParameters:
-    """``k_h``: how many of the last known hours count."""
+    """``k_h``: how many of the last known hours count; 0: what tells most of the latest events.
+
+    ``half_life_h``: after so long an event counts half; 0: all of the hours count alike.
+    """
 
     k_h: int = 24
+    half_life_h: float = 0.0
 
     def __post_init__(self) -> None:
-        require(self.k_h >= 1, "k_h", self.k_h, "at least 1")
+        require(self.k_h >= 0, "k_h", self.k_h, "0 or more")
+        require(self.half_life_h >= 0, "half_life_h", self.half_life_h, "0 or more")
+        is_chosen = self.k_h == 0 and self.half_life_h > 0
+        require(not is_chosen, "half_life_h", self.half_life_h, "0 where k_h is 0: both are chosen")
 
     def require_popularity_window(self, hours: int) -> None:
         """Refuse to look further back than a data set knows hourly popularity.
@@ -50,52 +59,52 @@ class RecentPop:
 
     def __init__(self, parameters: RecentPopParameters) -> None:
         self.parameters = parameters
+        self._rule = PopularityRule(parameters.k_h or 1, parameters.half_life_h)
         self._tie = np.empty(0, np.float32)
         self._as_of = 0
-        self._popularity = Popularity(*(np.empty(0, np.int64) for _ in range(3)))  # type: ignore[arg-type]
+        self._counts = HourCounts.none()
 
     def fit(self, data: DataSet, seed: int, report: Report) -> dict[str, float]:  # noqa: ARG002
         """Keep the hourly counts of the data set."""
         require_items(self.name, data)
         self.parameters.require_popularity_window(data.manifest.popularity_window_h)
         self._tie = _TIE_WEIGHT * share(data.item_events)
+        if self.parameters.k_h == 0:
+            self._rule = chosen_rule(data, self._tie)
         self.refresh(data.popularity, data.manifest.as_of)
-        return {}
+        return {"window_h": float(self._rule.window_h), "half_life_h": self._rule.half_life_h}
 
     def refresh(self, popularity: Popularity, as_of: Hour) -> None:
         """Replace the hourly counts by those known at ``as_of``."""
-        self._popularity = popularity
+        self._counts = HourCounts.of_popularity(popularity)
         self._as_of = as_of.index
 
     def score(self, histories: Histories, requests: Requests) -> Floats32:  # noqa: ARG002
         """Events of each item in the k hours, plus a tie-breaking half share of POP, (n, V)."""
         hours = np.minimum(requests.now_us // US_PER_HOUR, self._as_of)
         distinct, which = np.unique(hours, return_inverse=True)
-        counts = [self._counts(int(hour)) for hour in distinct]
-        table = np.stack(counts) if counts else np.empty((0, len(self._tie)), np.float32)
+        n_items = len(self._tie)
+        counts = [self._rule.counts(self._counts, int(hour), n_items) for hour in distinct]
+        table = np.stack(counts) if counts else np.empty((0, n_items), np.float32)
         scores: Floats32 = (table + self._tie)[which]
         return scores
 
-    def _counts(self, stop: int) -> Floats32:
-        hourly, first = self._popularity, stop - self.parameters.k_h
-        recent = (hourly.hour_index >= first) & (hourly.hour_index < stop)
-        counts = np.bincount(
-            hourly.item[recent] - 1, weights=hourly.events[recent], minlength=len(self._tie)
-        )
-        return counts.astype(np.float32)
-
     def tensors(self) -> Tensors:
-        """Hourly counts, as_of and the tie breaker."""
+        """Hourly counts, as_of, the tie breaker and the rule."""
         return {
             "tie": self._tie,
             "as_of": np.array([self._as_of]),
-            "item": self._popularity.item,
-            "hour_index": self._popularity.hour_index,
-            "events": self._popularity.events,
+            "item": self._counts.item,
+            "hour_index": self._counts.hour,
+            "events": self._counts.events,
+            "rule": np.array([self._rule.window_h, self._rule.half_life_h]),
         }
 
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over what another instance kept."""
         self._tie = take_tensor(tensors, "tie")
         columns = (take_tensor(tensors, name) for name in ("item", "hour_index", "events"))
+        if "rule" in tensors:  # models of before have none
+            window_h, half_life_h = take_tensor(tensors, "rule").tolist()
+            self._rule = PopularityRule(int(window_h), float(half_life_h))
         self.refresh(Popularity(*columns), Hour(int(take_tensor(tensors, "as_of")[0])))
