@@ -105,16 +105,25 @@ def how_to_go_on(hour: Hour) -> str:
     )
 
 
-def quality_passed(lake: Lake, learned: HourRange, judged_hours: HourRange) -> bool | None:
+def quality_passed(
+    lake: Lake, learned: HourRange, judged_hours: HourRange, settled: State
+) -> bool | None:
     """Whether the hours that a model learned from, and those that judge it, may be trusted.
 
-    False where one was found critical and nobody let it pass; None where one that judges was never
-    validated, or has changed since.
+    False where one was found critical by now and nobody let it pass; None where one that judges was
+    never validated, or had changed since.
+
+    Args:
+        lake: the tables.
+        learned: hours that the model learned from.
+        judged_hours: hours that judge it.
+        settled: the state whose events those are: late ones that wait for their sessions do not
+            judge, and were not validated yet.
     """
-    state = lake.state()
     hours = HourRange(learned.first, judged_hours.stop)
-    of_events = verdicts_of(lake, "events", hours, state)
-    of_sessions = verdicts_of(lake, "sessions", hours, state)
-    if "critical" in {*of_events.values(), *of_sessions.values()}:
+    now = lake.state()
+    kinds: tuple[Kind, ...] = ("events", "sessions")
+    if any("critical" in verdicts_of(lake, kind, hours, now).values() for kind in kinds):
         return False
-    return True if all(hour in of_events for hour in judged_hours) else None
+    validated = verdicts_of(lake, "events", hours, settled)
+    return True if all(hour in validated for hour in judged_hours) else None

@@ -148,7 +148,7 @@ def test_a_person_may_let_an_hour_pass_and_the_reason_is_kept(loop: Loop) -> Non
     ]
     assert [row["accepted"] for row in kept] == ["the shop was closed"]
     assert not loop.fill(HOURS).failed
-    assert quality_passed(loop.lake, HOURS, only(FIRST + 1)) is True
+    assert quality_passed(loop.lake, HOURS, only(FIRST + 1), loop.lake.state()) is True
     # It holds when the hour is judged again, and no longer once the hour has changed.
     again = validate(loop.lake, loop.settings, only(FIRST + 1))
     refuse_critical(again)

@@ -18,6 +18,7 @@ from pipeline.lake.commits import STEP_PROPERTY
 from pipeline.lake.stale_hours import settled_state
 from pipeline.lake.tables import FILLED_HOURS
 from pipeline.quality.verdict_log import HourVerdict, record
+from pipeline.quality.verdicts import quality_passed
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.tables import SessionSettings
 from pipeline.spark.compute import Compute
@@ -123,6 +124,34 @@ def test_a_verdict_between_the_two_changes_nothing(
     verdicts = [HourVerdict("events", DAY + hour, "ok") for hour in range(T)]
     record(log.lake, verdicts, [], "rules")
     assert freeze(compute, log.lake, log.settings, DAY + T) == base
+
+
+def test_hours_were_validated_as_they_were_before_late_events(
+    compute: Compute, log: Log, rng: random.Random
+) -> None:
+    """Late events that nobody has looked at yet do not judge, so they are no reason to block."""
+    learned, judged = HourRange(DAY, DAY + T), HourRange(DAY + T, DAY + T + 1)
+
+    def passed() -> bool | None:
+        settled = settled_state(log.lake, log.settings, judged.stop)
+        return quality_passed(log.lake, learned, judged, settled)
+
+    assert passed() is None
+    record(log.lake, [HourVerdict("events", DAY + T, "ok")], [], "rules")
+    assert passed() is True
+    log.arrive(events_of("late", range(T + 1), rng))
+    assert passed() is True
+    assert quality_passed(log.lake, learned, judged, log.lake.state()) is None
+    record(log.lake, [HourVerdict("events", DAY + T, "ok")], [], "rules")
+    assert passed() is True
+    sessionize(compute, log.lake, log.settings, HourRange(DAY, DAY + HOURS))
+    assert passed() is True
+    log.arrive(events_of("later", range(T + 1), rng))
+    sessionize(compute, log.lake, log.settings, HourRange(DAY, DAY + HOURS))
+    assert passed() is None  # its sessions hold what was never looked at
+    log.arrive(events_of("latest", range(T + 1), rng))
+    record(log.lake, [HourVerdict("events", DAY + 1, "critical")], [], "rules")
+    assert passed() is False
 
 
 def test_an_hour_that_never_had_sessions_is_refused(

@@ -19,6 +19,7 @@ from pathlib import Path
 from pipeline.dataset.manifest import read_manifest
 from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange, contiguous, parse_duration_h
+from pipeline.lake.stale_hours import settled_state
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.quality.checks.results import refuse_critical
 from pipeline.quality.validate_hours import validate
@@ -204,7 +205,8 @@ def _validated(ctx: CommandContext, hours: HourRange) -> None:
     Raises:
         HourglassError: a critical one failed.
     """
-    if quality_passed(ctx.lake, HourRange(hours.first, hours.first), hours) is None:
+    settled = settled_state(ctx.lake, ctx.settings, hours.stop)
+    if quality_passed(ctx.lake, HourRange(hours.first, hours.first), hours, settled) is None:
         with ctx.writing():
             refuse_critical(validate(ctx.lake, ctx.settings, hours))
 

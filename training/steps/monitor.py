@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pipeline.hours import HourRange
+from pipeline.lake.stale_hours import settled_state
 from pipeline.quality.verdicts import quality_passed
 from pipeline.workspace import CommandContext
 from training.deployment.champion_history import champion_during, champion_periods
@@ -43,7 +44,12 @@ def monitor_champion(ctx: CommandContext, data: HourData) -> StepResult[MonitorR
         hours=hours,
         user_ids=test_set.histories.user_ids,
         baseline_id=candidates(settings, data.folder.name).get(settings.gate.baseline),
-        quality_passed=quality_passed(ctx.lake, HourRange(hours.first, hours.first), hours),
+        quality_passed=quality_passed(
+            ctx.lake,
+            HourRange(hours.first, hours.first),
+            hours,
+            settled_state(ctx.lake, settings, hours.stop),
+        ),
         at=ctx.clock.isoformat(timespec="seconds"),
     )
     result, record = judge(tenure)
