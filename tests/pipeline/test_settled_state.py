@@ -186,6 +186,25 @@ def test_a_step_of_another_kind_ends_the_search(
         freeze(compute, log.lake, log.settings, DAY + T)
 
 
+def test_half_of_the_hours_sessionized_is_not_a_state_to_read(
+    compute: Compute, log: Log, rng: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late hours are committed before new ones; a command between the two reads neither."""
+    monkeypatch.setattr("pipeline.sessions.sessionize._HOURS_PER_STEP", 2)
+    settled = log.lake.state()
+    log.arrive(events_of("late", range(T), rng))
+    states = []
+
+    def look(_step: HourRange, _left: int) -> None:
+        states.append((log.lake.state(), settled_state(log.lake, log.settings, DAY + HOURS)))
+
+    sessionize(compute, log.lake, log.settings, HourRange(DAY, DAY + HOURS), look)
+    assert len({str(now) for now, _ in states}) > 2  # some hours were committed before others
+    assert [read for _, read in states] == [settled] * len(states)
+    now = log.lake.state()
+    assert settled_state(log.lake, log.settings, DAY + HOURS) == now != settled
+
+
 def test_whatever_the_order_of_steps_the_state_is_one_that_was_settled(
     compute: Compute, log: Log, rng: random.Random
 ) -> None:
