@@ -73,6 +73,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--patience", type=float, default=1800.0, help="seconds after the last one")
     parser.add_argument("--port", type=int, help="of Airflow; default: a free one")
     parser.add_argument("--database", help="address of Airflow's database; default: SQLite")
+    parser.add_argument("--backfill", type=int, default=0, help="of the hours: the first, at once")
     parser.add_argument("--kills", type=int, default=0, help="processes to kill meanwhile")
     parser.add_argument("--seed", type=int, default=1, help="of the kills")
     parser.add_argument("--compare", action="store_true", help="hold the tables to others")
@@ -120,13 +121,20 @@ def _run(
     airflow.switch_on()
     began_s = time.monotonic()
     waiting = list(site.to_land)
-    span_s = options.every * options.hours
+    if options.backfill:
+        past, waiting = waiting[: options.backfill], waiting[options.backfill :]
+        for hour in past:
+            site.land(hour, backfilled=True)
+        airflow.backfill(f"{past[0]}:00", f"{past[-1]}:00")
+        print(f"{time.monotonic() - began_s:.0f} s: backfill of {len(past)}", file=sys.stderr)
+    to_land = len(waiting)
+    span_s = options.every * to_land
     due_s = times_of_kills(options.seed, options.kills, span_s)
     draw = random.Random(options.seed)  # noqa: S311 - nobody is to be surprised
     kills: list[Kill] = []
     while not site.is_done() or due_s:
         passed_s = time.monotonic() - began_s
-        if waiting and passed_s >= options.every * (options.hours - len(waiting)):
+        if waiting and passed_s >= options.every * (to_land - len(waiting)):
             hour = waiting.pop(0)
             site.land(hour)
             airflow.trigger("sessions_hourly", hour.start.isoformat())

@@ -79,6 +79,25 @@ class Airflow:
         body = {"logical_date": logical_date, "conf": {}}
         self._call("POST", f"/dags/{dag}/dagRuns", json=body, fine=(409,))
 
+    def backfill(self, first: str, last: str) -> None:
+        """Have hours run one by one, as the guide says; both ends are inclusive.
+
+        Raises:
+            subprocess.CalledProcessError: it is refused.
+        """
+        script, limits = str(ROOT / "dags" / "airflow.sh"), ["--max-active-runs", "1"]
+        dates = ["--from-date", first, "--to-date", last]
+        words = ["backfill", "create", "--dag-id", "sessions_hourly", *limits, *dates]
+        subprocess.run(  # noqa: S603 - our own script
+            ["bash", script, *words],  # noqa: S607
+            cwd=ROOT,
+            env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            check=True,
+        )
+
     def dismiss_scheduled(self) -> None:
         """End the runs of the real hours, of which this site has no logs."""
         query = {"run_type": "scheduled", "state": ["queued", "running"]}

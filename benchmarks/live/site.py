@@ -29,6 +29,7 @@ class HourRecord:
     judged_s: float | None = None
     published_s: float | None = None  # the list made when this hour was the newest
     served_s: float | None = None  # the first list that knows this hour: its own, or a later one
+    backfilled: bool = False  # too long ago to be judged, perhaps
 
 
 @dataclass
@@ -86,10 +87,10 @@ class Site:
         for line in [*filling(FIRST, FIRST + HOURS), ["loop"]]:
             self.command(*line)
 
-    def land(self, hour: Hour) -> None:
+    def land(self, hour: Hour, backfilled: bool = False) -> None:
         """Let an hour's files appear, all at once."""
         (self._later / str(hour)).rename(self.landing / str(hour))
-        self.records[hour] = HourRecord(hour, time.time())
+        self.records[hour] = HourRecord(hour, time.time(), backfilled=backfilled)
 
     def look(self) -> None:
         """Note what has become of the hours that landed."""
@@ -121,7 +122,7 @@ class Site:
     def is_done(self) -> bool:
         """Whether every hour has landed, was judged, and is known to a list."""
         return len(self.records) == self.hours and all(
-            record.judged_s is not None and record.served_s is not None
+            (record.judged_s is not None or record.backfilled) and record.served_s is not None
             for record in self.records.values()
         )
 
