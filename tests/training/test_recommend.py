@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +16,12 @@ import pytest
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour
+from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
+from pipeline.lake.steps import SESSIONIZE
 from pipeline.lake.tables import (
     ALL_TABLES,
+    FILLED_HOURS,
     ITEM_HOURS,
     ITEMS,
     OPEN_SESSIONS,
@@ -125,7 +129,27 @@ def count(settings: Settings, **events: int) -> None:
         {"hour": (NOW - 1).start, "item_id": item, "events": n, "users": 1}
         for item, n in events.items()
     ]
-    lake_of(settings).append(ITEM_HOURS, pa.Table.from_pylist(rows, ITEM_HOURS.schema), {})
+    step(settings, {ITEM_HOURS: rows})
+
+
+def step(settings: Settings, tables: Mapping[TableSpec, list[dict[str, Any]]]) -> None:
+    """Let a step end that added rows in the hour before."""
+    lake = lake_of(settings)
+    for spec, rows in tables.items():
+        lake.append(spec, pa.Table.from_pylist(rows, spec.schema), {})
+    nothing = FILLED_HOURS.schema.empty_table()
+    lake.record_filled(SESSIONIZE, HourRange(NOW - 1, NOW), nothing, {})
+
+
+def test_what_a_step_has_not_finished_counts_nowhere(
+    settings: Settings, live: tuple[LiveModel, Path]
+) -> None:
+    """It commits its tables one by one, and may be killed between."""
+    count(settings, a=1)
+    half = [{"hour": (NOW - 1).start, "item_id": "d", "events": 9, "users": 1}]
+    lake_of(settings).append(ITEM_HOURS, pa.Table.from_pylist(half, ITEM_HOURS.schema), {})
+    rows = publish(ruled(settings, max_item_silence="1h"), *live)
+    assert items_of(rows, "anna") == "a"
 
 
 def asking(*users: str, **context: list[str | None]) -> RequestedUsers:
@@ -240,8 +264,7 @@ def test_a_context_has_its_own_popularity_where_it_is_thick_enough(
     # Some sessions have closed; a robot's clicks, and those of another time, count nowhere.
     robots = [{**rows[5], "is_robot": True}] * 9
     before = [{**rows[8], "event_time": (NOW - 1000).start}] * 9
-    for spec, here in ((SESSIONS, [*rows[:6], *robots, *before]), (OPEN_SESSIONS, rows[6:])):
-        lake_of(settings).append(spec, pa.Table.from_pylist(here, spec.schema), {})
+    step(settings, {SESSIONS: [*rows[:6], *robots, *before], OPEN_SESSIONS: rows[6:]})
     asked = asking(
         "u1", "u2", "u3", "u4",
         land=["at", "at", None, "fr"],

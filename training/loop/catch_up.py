@@ -205,8 +205,7 @@ def _validated(ctx: CommandContext, hours: HourRange) -> None:
         HourglassError: a critical one failed.
     """
     if quality_passed(ctx.lake, HourRange(hours.first, hours.first), hours) is None:
-        with ctx.writing():
-            refuse_critical(validate(ctx.lake, ctx.settings, hours))
+        refuse_critical(validate(ctx.lake, ctx.settings, hours, alone=ctx.writing))
 
 
 def _fits_at(settings: Settings, first: Hour, dataset: Path) -> tuple[str, ...]:
