@@ -189,6 +189,7 @@ def test_a_real_log_ends_in_the_same_whoever_computes(
     assert used == [tmp_path / "spark" / preset]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("spark", "mlflow_tables")
 def test_a_day_of_a_real_log_ends_in_the_same_whoever_computes(
     used: list[Any], datasets_dir: Path, tmp_path: Path

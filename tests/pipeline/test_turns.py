@@ -329,6 +329,28 @@ def test_a_turn_whose_lake_moved_commits_nothing(site: Site) -> None:
         pass
 
 
+def test_a_file_that_upkeep_took_for_a_killed_runs_is_not_committed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is left alone for `maintain.grace`, and a step may be at work for longer."""
+    site.place.put_back()
+    site.arrives(f"{H0 + 1}/c.csv")
+    before = site.lake().versions()
+    check = ingest_module.check_events
+
+    def later(*arguments: Any) -> None:
+        committed = {Path(file.path) for file in site.lake().files(EVENTS)}
+        for path in (site.lake().warehouse / EVENTS.name / "data").rglob("*.parquet"):
+            if path not in committed:
+                path.unlink()
+        check(*arguments)
+
+    monkeypatch.setattr(ingest_module, "check_events", later)
+    with pytest.raises(HourglassError, match="removed before it was committed: run the step again"):
+        site.ingest(site.lake(), site.alone)
+    assert site.lake().versions() == before
+
+
 def ingest_that_waits(place: Place, reading: Connection) -> None:
     """Ingest in a process of its own, which says that it reads, and waits for an answer."""
     read = ingest_module.read_raw_files

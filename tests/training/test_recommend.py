@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +34,7 @@ from pipeline.lake.tables import (
 from pipeline.settings.settings import Settings, load_settings
 from training.data.reader import Histories, Requests, read_dataset
 from training.models import build
+from training.recommend.publish import one_at_a_time
 from training.recommend.recommend import last_context, recommend
 from training.recommend.users import RequestedUsers
 from training.registry.artefact import save_model
@@ -150,6 +153,37 @@ def test_what_a_step_has_not_finished_counts_nowhere(
     lake_of(settings).append(ITEM_HOURS, pa.Table.from_pylist(half, ITEM_HOURS.schema), {})
     rows = publish(ruled(settings, max_item_silence="1h"), *live)
     assert items_of(rows, "anna") == "a"
+
+
+def test_others_may_write_until_the_lists_are_published(
+    settings: Settings, live: tuple[LiveModel, Path]
+) -> None:
+    acts: list[str] = []
+
+    @contextmanager
+    def alone() -> Iterator[None]:
+        acts.append("publishing")
+        yield
+
+    def report(done: int, _: int) -> None:
+        acts.append(f"{done} users")
+
+    recommend(settings, lake_of(settings), *live, NOW, report, None, alone)
+    assert acts == ["3 users", "publishing"]
+
+
+def test_one_process_recommends_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another left unfinished is taken for that of a killed one."""
+    monkeypatch.setattr("training.recommend.publish._LOCK_WAIT_S", 0.0)
+    lines: list[str] = []
+    with (
+        one_at_a_time(tmp_path, lines.append),
+        pytest.raises(HourglassError, match=rf"\(pid {os.getpid()}\) is recommending"),
+        one_at_a_time(tmp_path, lines.append),
+    ):
+        pytest.fail("both are in")
+    with one_at_a_time(tmp_path, lines.append):
+        assert lines == []
 
 
 def asking(*users: str, **context: list[str | None]) -> RequestedUsers:
