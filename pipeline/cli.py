@@ -158,9 +158,9 @@ def ingest(context: typer.Context, first: MaybeFrom = None, stop: MaybeTo = None
     hours = _maybe_range(first, stop)
     with ctx.writing():
         metadata = load_metadata(ctx.lake, ctx.settings)
-        compute = ctx.compute_for(hours)
-        with ctx.status("ingesting"):
-            done = run(compute, ctx.lake, ctx.settings, ctx.clock, hours)
+    compute = ctx.compute_for(hours)
+    with ctx.status("ingesting"):
+        done = run(compute, ctx.lake, ctx.settings, ctx.clock, hours, alone=ctx.writing)
     ctx.print_result(
         _ingest_sentence(done) + detail_lines(done) + metadata_lines(metadata),
         {**_ingest_facts(done), **metadata_facts(metadata)},
@@ -191,8 +191,8 @@ def validate(
     ctx: CommandContext = context.obj
     hours = ctx.refuse_future(HourRange.parse(first, stop))
     kinds = _kinds(only)
-    with ctx.writing(), ctx.status("validating"):
-        outcomes = run(ctx.lake, ctx.settings, hours, kinds, accept, ctx.act(by))
+    with ctx.status("validating"):
+        outcomes = run(ctx.lake, ctx.settings, hours, kinds, accept, ctx.act(by), ctx.writing)
     failed = [r for outcome in outcomes for r in outcome.results if not r.success]
     checked = sum(len(outcome.results) for outcome in outcomes)
     docs = ctx.settings.path("data_docs") / "index.html"
@@ -254,11 +254,18 @@ def backfill(
         return
     with ctx.writing():
         metadata = load_metadata(ctx.lake, ctx.settings)
-        compute = ctx.compute_for(requested)
-        with ctx.progress("backfilling") as report:
-            summary, done = run(
-                compute, ctx.lake, ctx.settings, ctx.clock, requested, accept_late, report
-            )
+    compute = ctx.compute_for(requested)
+    with ctx.progress("backfilling") as report:
+        summary, done = run(
+            compute,
+            ctx.lake,
+            ctx.settings,
+            ctx.clock,
+            requested,
+            accept_late,
+            report,
+            ctx.writing,
+        )
     facts = {**_ingest_facts(summary), **metadata_facts(metadata)}
     if done is None:
         ctx.print_result(
@@ -360,10 +367,9 @@ def _from_to(files: Sequence[str]) -> str:
 def _sessionize(ctx: CommandContext, hours: HourRange) -> None:
     from pipeline.sessions.sessionize import sessionize as run
 
-    with ctx.writing():
-        compute = ctx.compute_for(hours)
-        with ctx.progress(f"sessionizing {hours}") as report:
-            done = run(compute, ctx.lake, ctx.settings, hours, report)
+    compute = ctx.compute_for(hours)
+    with ctx.progress(f"sessionizing {hours}") as report:
+        done = run(compute, ctx.lake, ctx.settings, hours, report, alone=ctx.writing)
     ctx.print_result(_sessionize_sentence(done), _sessionize_facts(done))
     _refuse_failed(done)
 

@@ -193,11 +193,15 @@ class CommandContext:
         if opens:
             _ = self.lake.catalog
 
-        def print_result(sentence: str) -> None:
-            print(f"{sentence} ...", file=sys.stderr, flush=True)
+        def waiting(sentence: str) -> None:
+            self.print_line(f"{sentence} ...")
 
-        with lake_lock(self.settings.resolved_warehouse, _LOCK_WAIT_S, print_result):
+        with lake_lock(self.settings.resolved_warehouse, _LOCK_WAIT_S, waiting):
             yield
+
+    def print_line(self, sentence: str) -> None:
+        """What people are to know while it happens."""
+        print(sentence, file=sys.stderr, flush=True)
 
     def print_result(self, sentence: str, facts: Mapping[str, Any]) -> None:
         """The result of a command: a sentence for people, or one line of JSON for machines."""

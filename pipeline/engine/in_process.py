@@ -28,6 +28,7 @@ from pipeline.lake.parquet_files import (
     write_rows_by_hour,
 )
 from pipeline.lake.tables import TableSpec
+from pipeline.lake.turns import LakeMovedError
 from pipeline.spark.compute import Compute
 
 if TYPE_CHECKING:
@@ -178,6 +179,6 @@ def in_process(compute: Compute) -> Iterator[InProcessEngine]:
         engine = InProcessEngine(compute, connection)
         try:
             yield engine
-        except TooLargeError:
+        except (TooLargeError, LakeMovedError):
             engine.remove_staged()
             raise

@@ -22,6 +22,7 @@ from pipeline.engine.engine import Batches, Engine, Frame, Parameter, TooLargeEr
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile, remove_files, write_sorted_by_hour
 from pipeline.lake.tables import TableSpec
+from pipeline.lake.turns import LakeMovedError
 from pipeline.process.workers import shared_out, usable_cores
 
 if TYPE_CHECKING:
@@ -286,6 +287,6 @@ def on_disk(spill: Path) -> Iterator[OnDiskEngine]:
         engine = OnDiskEngine(connection)
         try:
             yield engine
-        except TooLargeError:
+        except (TooLargeError, LakeMovedError):
             engine.remove_staged()
             raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +51,7 @@ from pipeline.lake.commits import STEP_PROPERTY
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, REPEATED_KEYS
+from pipeline.lake.turns import Alone, Turn, in_turn
 from pipeline.settings.settings import Settings
 from pipeline.sources import Source, source_for
 from pipeline.sources.delimited import GENERIC, OPEN_QUOTE
@@ -116,6 +117,7 @@ def ingest(
     clock: datetime,
     hours: HourRange | None = None,
     late: HourRange | None = None,
+    alone: Alone = nullcontext,
 ) -> IngestSummary:
     """Take in all raw files that are new (of the given hours of arrival, where paths tell them).
 
@@ -126,6 +128,9 @@ def ingest(
     Records whose event_time is in ``late`` are let in however late they came: those of the files
     taken in now, and those refused before, whose files are taken in once more.
 
+    ``alone`` takes the lake's lock, which is held for the commits (see `pipeline.lake.turns`);
+    by default the caller holds it.
+
     Raises:
         UsageError: the source or its folder is not what the settings say.
         HourglassError: no file has a column that is needed, no file could be read, records would
@@ -133,28 +138,41 @@ def ingest(
     """
     with explaining_full_disk(settings.work, settings.resolved_warehouse):
         source = source_for(settings.source)
-        lake.undo_unfinished()
-        intake = find_new_files(lake, settings, source, clock, hours, late)
-        check_headers(lake, settings, source, intake.arrivals)
-        summary, unreadable = IngestSummary(0, intake.known_files), intake.unreadable
-        if intake.arrivals:
+        return in_turn(
+            lake,
+            alone,
+            lambda turn: _ingest(compute, turn, settings, source, clock, hours, late),
+        )
 
-            def take_in(engine: Engine) -> tuple[IngestSummary, list[Unreadable]]:
-                staging = settings.path("scratch") / f"parsed-{uuid.uuid4().hex}"
-                try:
-                    return _ingest_files(
-                        engine, lake, settings, source, clock, intake, late, staging
-                    )
-                finally:
-                    shutil.rmtree(staging, ignore_errors=True)
 
-            spill = settings.path("scratch") / f"spilled-{uuid.uuid4().hex}"
+def _ingest(
+    compute: Compute,
+    turn: Turn,
+    settings: Settings,
+    source: Source,
+    clock: datetime,
+    hours: HourRange | None,
+    late: HourRange | None,
+) -> IngestSummary:
+    intake = find_new_files(turn.lake, settings, source, clock, hours, late)
+    check_headers(turn.lake, settings, source, intake.arrivals)
+    summary, unreadable = IngestSummary(0, intake.known_files), intake.unreadable
+    if intake.arrivals:
+
+        def take_in(engine: Engine) -> tuple[IngestSummary, list[Unreadable]]:
+            staging = settings.path("scratch") / f"parsed-{uuid.uuid4().hex}"
             try:
-                input_bytes = sum(likely_bytes(a.file, source) for a in intake.arrivals)
-                summary, closed = run_on_engine(compute, input_bytes, take_in, spill)
+                return _ingest_files(engine, turn, settings, source, clock, intake, late, staging)
             finally:
-                shutil.rmtree(spill, ignore_errors=True)
-            unreadable = [*unreadable, *closed]
+                shutil.rmtree(staging, ignore_errors=True)
+
+        spill = settings.path("scratch") / f"spilled-{uuid.uuid4().hex}"
+        try:
+            input_bytes = sum(likely_bytes(a.file, source) for a in intake.arrivals)
+            summary, closed = run_on_engine(compute, input_bytes, take_in, spill)
+        finally:
+            shutil.rmtree(spill, ignore_errors=True)
+        unreadable = [*unreadable, *closed]
     sentences = tuple(map(str, unreadable))
     if sentences and not summary.files and not summary.known_files:
         raise HourglassError(f"{sentences[0]}: no file in {settings.source.path} can be read")
@@ -172,7 +190,7 @@ def ingest(
 
 def _ingest_files(
     engine: Engine,
-    lake: Lake,
+    turn: Turn,
     settings: Settings,
     source: Source,
     clock: datetime,
@@ -181,6 +199,7 @@ def _ingest_files(
     staging: Path,
 ) -> tuple[IngestSummary, list[Unreadable]]:
     """Read what has arrived and commit it; the files that cannot be read to their end are apart."""
+    lake = turn.lake
     let_in = accepted_late_ranges(lake)
 
     def read(arrivals: list[Arrival], folder: str) -> ParsedBatch:
@@ -196,13 +215,13 @@ def _ingest_files(
         gone |= _withdrawn(engine, lake, parcel, new_files.versions)
     summary = IngestSummary(0, new_files.known_files)
     if parcel.arrivals:
-        summary = _commit(engine, lake, settings, new_files, parcel, gone, late, source)
+        summary = _commit(engine, turn, settings, new_files, parcel, gone, late, source)
     return summary, parcel.unreadable
 
 
 def _commit(
     engine: Engine,
-    lake: Lake,
+    turn: Turn,
     settings: Settings,
     new_files: NewFiles,
     batch: ParsedBatch,
@@ -210,7 +229,7 @@ def _commit(
     late: HourRange | None,
     source: Source,
 ) -> IngestSummary:
-    has_keys, numbered = source.has_keys, numbers_equal_records(settings, source)
+    lake, has_keys, numbered = turn.lake, source.has_keys, numbers_equal_records(settings, source)
     made_by = _made_by(settings)
     versions = new_files.versions
     renewed = grown(batch.arrivals, versions)
@@ -267,31 +286,31 @@ def _commit(
     refusals = _refusals(engine, batch, counted) if any(a.quarantined for a in arrived) else None
 
     # From here on only commits: an engine that gives up has done so before.
-    if hours:
-        lake.replace(EVENTS, hours, files, made_by)
-    if not has_keys:
-        # What keys told while there was a column of them means nothing without it.
-        former = lake.files(REPEATED_KEYS)
-        lake.replace(REPEATED_KEYS, contiguous(f.hour for f in former if f.hour), [], made_by)
-    elif hours:
-        lake.replace(REPEATED_KEYS, hours, repeated, made_by)
-    quarantine.commit(lake, made_by)
-    commit_audits(lake, versions, settled, arrived, made_by, new_files.readers_missing)
-    if late is not None:
-        accept_late_files(lake, let_in, late, made_by)
-    # Also where no record became an event: the new state holds the refused ones and the accounts.
-    lake.record_filled(INGEST, hours, _filled_rows(digests, made_by), made_by)
+    with turn.commits():
+        if hours:
+            lake.replace(EVENTS, hours, files, made_by)
+        if not has_keys:
+            # What keys told while there was a column of them means nothing without it.
+            former = lake.files(REPEATED_KEYS)
+            lake.replace(REPEATED_KEYS, contiguous(f.hour for f in former if f.hour), [], made_by)
+        elif hours:
+            lake.replace(REPEATED_KEYS, hours, repeated, made_by)
+        quarantine.commit(lake, made_by)
+        commit_audits(lake, versions, settled, arrived, made_by, new_files.readers_missing)
+        if late is not None:
+            accept_late_files(lake, let_in, late, made_by)
+        # Also where no record became an event: the new state holds the refused and the accounts.
+        lake.record_filled(INGEST, hours, _filled_rows(digests, made_by), made_by)
     totals = {name: sum(vars(account)[name] for account in arrived) for name in COUNTS}
     read_now = {arrival.file.source_file for arrival in batch.arrivals}
     ignored_by, dropped = ignored_and_dropped(
         tally for name, tally in batch.tallies.items() if name in read_now
     )
-    late_records = sum(row.late or 0 for row in counted)
     return IngestSummary(
         len(arrived),
         new_files.known_files,
         hours=tuple(hours),
-        late=late_records,
+        late=sum(row.late or 0 for row in counted),
         unfit=tuple(map(str, batch.unfit)),
         refusals=refusals or Refusals(),
         ignored_by=ignored_by,

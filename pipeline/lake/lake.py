@@ -104,6 +104,11 @@ class Lake:
         """Current snapshot id of a table (None: still empty)."""
         return _snapshot_id(self.table(spec))
 
+    def versions(self) -> dict[str, str]:
+        """What any commit to a table, or the loss of one, changes; lists for people aside."""
+        of_steps = (spec for spec in ALL_TABLES if spec != RECOMMENDATIONS)
+        return {spec.name: self.table(spec).metadata_location for spec in of_steps}
+
     def properties(self, spec: TableSpec, state: State | None = None) -> Mapping[str, str]:
         """What the table's last commit (as of a state) recorded of itself; empty before any."""
         table = self.table(spec)
@@ -296,10 +301,13 @@ class Lake:
         """Put staged files in the place of all rows of the given hours, in one transaction.
 
         Raises:
-            HourglassError: another process committed to the table meanwhile.
+            HourglassError: another process committed to the table meanwhile, or upkeep removed a
+                file that was staged longer ago than `maintain.grace`.
         """
         from pipeline.lake.iceberg.fast_pyiceberg import AppendFiles, ReplaceFiles
 
+        if lost := next((file.path for file in files if not Path(file.path).is_file()), None):
+            raise HourglassError(f"{lost}: removed before it was committed: run the step again")
         properties = marked(properties)
         former = self._data_files(spec, hours)
         if not former and not files:

@@ -47,7 +47,8 @@ class Lineage:
         settings: name the site and the folders.
         environment: says who started the process, as Airflow does.
         now: the time of an event.
-        print_line: is told once why events cannot be sent; then no more are tried.
+        print_line: is told once why events cannot be sent; then no more are tried.  It is told of
+            each table that cannot be read, too.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Lineage:
         self._settings, self._now, self._steps = settings, now, 0
         self._namespace = environment.get("OPENLINEAGE_NAMESPACE", _NAMESPACE)
         self._parents: list[Parent] = list(filter(None, [parent_of(environment, self._namespace)]))
-        self._sender = Sender(print_line, _TIMEOUT_S)
+        self._sender, self._print_line = Sender(print_line, _TIMEOUT_S), print_line
 
     @contextmanager
     def step(self, name: str, lake: Callable[[], Lake | None]) -> Iterator[None]:
@@ -96,13 +97,16 @@ class Lineage:
                 self._sender.flush()
 
     def _data(self, name: str, lake: Lake | None, whole: bool) -> tuple[list[Data], list[Data]]:
-        """Inputs and outputs; none of a lake that cannot be read any more."""
+        """Inputs and outputs, as far as they can be read; what cannot be is said."""
+        print_line = self._print_line
         try:
             return (
-                inputs_of(name, self._settings, lake),
-                outputs_of(name, self._settings, lake, whole),
+                inputs_of(name, self._settings, lake, print_line),
+                outputs_of(name, self._settings, lake, whole, print_line),
             )
-        except Exception:
+        except Exception as error:
+            reason = mask(" ".join(f"{type(error).__name__}: {error}".split()))
+            print_line(f"step {name} has no inputs and outputs in this run's lineage: {reason}")
             return [], []
 
     def _event(

@@ -6,7 +6,7 @@ it for tables of Iceberg.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline.lake.tables import ALL_TABLES, FILLED_HOURS, LATE_RANGES, REPEATED_KEYS, TableSpec
 from pipeline.settings.folders import WorkFolder, local_path
 from pipeline.settings.settings import Settings
+from pipeline.text.masking import mask
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,19 +67,38 @@ class Data:
     schema: pa.Schema | None = None
 
 
-def inputs_of(step: str, settings: Settings, lake: Lake | None) -> list[Data]:
-    """What a step has read; a table that it wrote too is no input."""
+def inputs_of(
+    step: str,
+    settings: Settings,
+    lake: Lake | None,
+    print_line: Callable[[str], None] = lambda _: None,
+) -> list[Data]:
+    """What a step has read; a table that it wrote too is no input.
+
+    Tables that cannot be read any more are left out, and ``print_line`` is told of each.
+    """
     folders = STEPS[step]
     data = [Data(str(path.absolute())) for path in _raw(settings) if folders.raw]
     if lake is not None and folders.tables:
-        data += _tables(lake, lake.used.read - lake.used.written)
+        data += _tables(lake, lake.used.read - lake.used.written, print_line)
     return data + [_folder(settings, name) for name in folders.reads]
 
 
-def outputs_of(step: str, settings: Settings, lake: Lake | None, whole: bool) -> list[Data]:
-    """What a step has written; ``whole``: it came to its end, and so wrote its folders."""
+def outputs_of(
+    step: str,
+    settings: Settings,
+    lake: Lake | None,
+    whole: bool,
+    print_line: Callable[[str], None] = lambda _: None,
+) -> list[Data]:
+    """What a step has written; ``whole``: it came to its end, and so wrote its folders.
+
+    Tables that cannot be read any more are left out, and ``print_line`` is told of each.
+    """
     folders = STEPS[step]
-    data = _tables(lake, lake.used.written) if lake is not None and folders.tables else []
+    data: list[Data] = []
+    if lake is not None and folders.tables:
+        data = _tables(lake, lake.used.written, print_line)
     return data + [_folder(settings, name) for name in folders.writes if whole]
 
 
@@ -88,10 +108,16 @@ def _raw(settings: Settings) -> Iterator[Path]:
     yield from filter(None, (source.items_path, source.users_path, source.people_path))
 
 
-def _tables(lake: Lake, names: Iterable[str]) -> list[Data]:
+def _tables(lake: Lake, names: Iterable[str], print_line: Callable[[str], None]) -> list[Data]:
     specs = {spec.name: spec for spec in ALL_TABLES}
-    shown = sorted(set(names) - _BOOKKEEPING)
-    return [Data(_location(lake, specs[name]), specs[name].schema) for name in shown]
+    data = []
+    for name in sorted(set(names) - _BOOKKEEPING):
+        try:
+            data.append(Data(_location(lake, specs[name]), specs[name].schema))
+        except Exception as error:
+            reason = mask(" ".join(f"{type(error).__name__}: {error}".split()))
+            print_line(f"table {name} is left out of this run's lineage: {reason}")
+    return data
 
 
 def _location(lake: Lake, spec: TableSpec) -> str:

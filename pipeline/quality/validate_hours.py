@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST, first_filled
 from pipeline.lake.tables import EVENTS, PROFILES, SESSIONS, SOURCE_FILES, TIMESTAMP
+from pipeline.lake.turns import Alone, Turn, in_turn
 from pipeline.quality.checks.expectations import Batch, validate_batches
 from pipeline.quality.checks.results import ValidationResult, worst
 from pipeline.quality.checks.suite import load_suite, suite_values
@@ -71,6 +73,7 @@ def validate(
     kinds: Collection[Kind] = ("events", "sessions"),
     accepted: str | None = None,
     act: Act = NOBODY,
+    alone: Alone = nullcontext,
 ) -> list[ValidationResult]:
     """Judge every hour of the range, or batches of hours when it is long.
 
@@ -86,7 +89,8 @@ def validate(
     Verdicts are kept in ``filled_hours``, what failed in ``failed_expectations``, and how each
     hour was distributed in ``profiles``, with which later hours are compared.  Hours that become
     critical, or no longer are, leave a row in ``incidents``, with the time and the person of
-    ``act``.
+    ``act``.  ``alone`` takes the lake's lock, which is held for the record (see
+    `pipeline.lake.turns`); by default the caller holds it.
 
     Raises:
         UsageError: ``accepted`` says nothing, or the range ends before the log begins.
@@ -94,9 +98,20 @@ def validate(
     """
     if accepted is not None and not accepted.strip():
         raise UsageError('--accept "": say why the hours may pass, it is kept with them')
+    return in_turn(lake, alone, lambda turn: _validate(turn, settings, hours, kinds, accepted, act))
+
+
+def _validate(
+    turn: Turn,
+    settings: Settings,
+    hours: HourRange,
+    kinds: Collection[Kind],
+    accepted: str | None,
+    act: Act,
+) -> list[ValidationResult]:
     from pipeline.quality.baseline import BASELINE_H
 
-    lake.undo_unfinished()
+    lake = turn.lake
     steps = lake.filled_steps(hours.first - BASELINE_H)
     _refuse_before_the_log(lake, steps, hours)
     stale = set(stale_hours(lake, settings, hours.stop))
@@ -129,7 +144,8 @@ def validate(
         _hour_verdict(run, kind, batch, hour, let_pass) for kind, batch in work for hour in batch
     ]
     rules = settings.digest("quality", "source", "ingest")
-    record(lake, judged, run.profiles, rules, act)
+    with turn.commits():
+        record(lake, judged, run.profiles, rules, act)
     passed = {
         (verdict.kind, str(verdict.hour)) for verdict in judged if verdict.verdict == "accepted"
     }

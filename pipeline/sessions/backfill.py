@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -18,6 +19,7 @@ from pipeline.lake.stale_hours import (
     stale_hours_of,
     why_stale,
 )
+from pipeline.lake.turns import Alone
 from pipeline.quality.verdicts import refused_hours
 from pipeline.sessions.sessionize import SessionizeSummary, sessionize
 from pipeline.settings.settings import Settings
@@ -107,6 +109,7 @@ def backfill(
     requested: HourRange | None,
     accept_late: bool = False,
     report: Callable[[HourRange, int], None] = lambda _step, _left: None,
+    alone: Alone = nullcontext,
 ) -> tuple[IngestSummary, SessionizeSummary | None]:
     """Take new files in, then fill the hours that are missing or whose inputs have changed.
 
@@ -120,13 +123,14 @@ def backfill(
             :func:`pipeline.sessions.sessionize.sessionize`.
     """
     late = _late(clock, requested, accept_late)
-    summary = ingest(compute, lake, settings, clock, _arrivals(requested), late)
+    summary = ingest(compute, lake, settings, clock, _arrivals(requested), late, alone)
     now = filled_state(lake, settings)
     end = _end(now, settings, clock, requested)
     stale = stale_hours_of(now, rules_digest(settings), end)
     if not stale:
         return summary, None
-    return summary, sessionize(compute, lake, settings, contiguous(stale)[-1], report, end)
+    hours = contiguous(stale)[-1]
+    return summary, sessionize(compute, lake, settings, hours, report, end, alone)
 
 
 def _arrivals(requested: HourRange | None) -> HourRange | None:

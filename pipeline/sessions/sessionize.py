@@ -7,6 +7,7 @@ sessions that stood open in the hour before, nothing more.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ from pipeline.lake.stale_hours import (
 )
 from pipeline.lake.steps import EMPTY_DIGEST, SESSIONIZE
 from pipeline.lake.tables import FILLED_HOURS
+from pipeline.lake.turns import Alone, Turn, in_turn
 from pipeline.quality.verdicts import how_to_go_on, refused_hours
 from pipeline.sessions.compute_range import Computed, commit, compute_sessions
 from pipeline.sessions.in_process import TaskError
@@ -66,16 +68,34 @@ class SessionizeSummary:
     closing: int = 0
 
 
+_NOTHING_RECORDED = FilledState(None, {}, {})
+
+
 @dataclass
 class _Run:
-    """How far one run has come."""
+    """How far one run has come; ``lake`` are the versions of the tables that it was planned on.
 
-    states: dict[Hour, FilledHour | str]
+    ``before`` is what the lake had recorded then, ``filled_first`` what it had when it began.
+    """
+
+    hours: HourRange
+    until: Hour | None
+    rules: str
     pending: set[Hour]
+    settled: Hour
+    last: Hour
+    longest: int = field(default_factory=lambda: _HOURS_PER_STEP)
+    lake: Mapping[str, str] = field(default_factory=dict)
+    before: FilledState = _NOTHING_RECORDED
+    filled_first: frozenset[Hour] | None = None
+    stale: set[Hour] = field(default_factory=set)
+    refused: dict[Hour, str] = field(default_factory=dict)
+    states: dict[Hour, FilledHour | str] = field(default_factory=dict)
+    plain: bool = False
     done: list[HourRange] = field(default_factory=list)
     stable_from: list[Hour] = field(default_factory=list)
     failed: list[tuple[Hour, str]] = field(default_factory=list)
-    waiting: int = 0
+    given_up: set[Hour] = field(default_factory=set)
     closed_events: int = 0
     robot_events: int = 0
 
@@ -87,6 +107,7 @@ def sessionize(
     hours: HourRange,
     report: Callable[[HourRange, int], None] = lambda _step, _left: None,
     until: Hour | None = None,
+    alone: Alone = nullcontext,
 ) -> SessionizeSummary:
     """Fill a range, what is missing or has changed before it, and what that changes after it.
 
@@ -99,35 +120,45 @@ def sessionize(
     each step before it is taken, and how many hours are left with it.  What the range leaves open
     is followed to its close as far as hours were filled before, or up to ``until``.
 
+    ``alone`` takes the lake's lock, which is held for the commits of a step (see
+    `pipeline.lake.turns`); by default the caller holds it.  Where another process committed
+    between two steps, what is left is planned anew.
+
     Raises:
         HourglassError: the disk is full, Spark has ended, or another program wrote to the lake.
     """
-    lake.undo_unfinished()
-    rules = rules_digest(settings)
-    before = filled_state(lake, settings, hours)
-    settled = max(hours.stop, lake.stable_from(rules) or hours.stop)
-    requested = set(hours)
-    stale = set(stale_hours_of(before, rules, hours.stop)) - requested
-    last = max([hours.stop - 1, *before.filled, *([until - 1] if until else [])])
-    run = _Run(dict(before.filled), requested | stale)
-    refused = _refused(lake, before.since or Hour(0))
-    # One of which no record could be accepted would else pass for a silent hour.
-    run.pending |= {h for h in refused if h < hours.stop and h not in before.filled}
-    longest, plain = _HOURS_PER_STEP, False
+    run = _Run(hours, until, rules_digest(settings), set(hours), hours.stop, hours.stop)
+    while in_turn(lake, alone, lambda turn: _next_step(compute, turn, settings, run, report)):
+        pass
+    return _summary(run)
+
+
+def _next_step(
+    compute: Compute,
+    turn: Turn,
+    settings: Settings,
+    run: _Run,
+    report: Callable[[HourRange, int], None],
+) -> bool:
+    """Compute and commit the next hours; whether any are left after them."""
+    lake, gap_s = turn.lake, settings.sessions.gap_s
+    if run.lake != turn.base:
+        _plan(run, turn, settings)
     while run.pending:
         hour = min(run.pending)
-        if hour in refused:
-            _give_up(run, before.arrived, hour, refused[hour], settings.sessions.gap_s)
+        if hour in run.refused:
+            _give_up(run, turn, hour, run.refused[hour], gap_s)
             continue
+        arrived, refused = run.before.arrived, set(run.refused)
         step = first_step(
-            run.pending - set(refused),
-            ({*run.states, *before.arrived} - run.pending) | set(refused),
-            before.arrived,
-            last,
-            settings.sessions.gap_s,
-            longest,
+            run.pending - refused,
+            ({*run.states, *arrived} - run.pending) | refused,
+            arrived,
+            run.last,
+            gap_s,
+            run.longest,
             _EVENTS_PER_STEP,
-            plain,
+            run.plain,
         )
         report(step.span, len(run.pending))
         try:
@@ -139,33 +170,57 @@ def sessionize(
             if isinstance(error, HourglassError) or not (failed_here or compute.is_alive):
                 raise
             if step.pending > 1:
-                longest = step.pending // 2
+                run.longest = step.pending // 2
             elif not step.is_plain:
-                plain = True
+                run.plain = True
             else:
-                reason = worker_error(error)
-                _give_up(run, before.arrived, step.span.first, reason, settings.sessions.gap_s)
-                plain = False
+                _give_up(run, turn, step.span.first, worker_error(error), gap_s)
+                run.plain = False
             continue
-        # What was too much once may be again: only what went well makes steps longer.
-        longest, plain = min(2 * longest, _HOURS_PER_STEP), False
         filled_ranges = step.filled(computed.opened)
-        _advance(run, before, filled_ranges, computed, last, settings.sessions.gap_s)
-        whole = not run.pending and not run.failed
-        with explaining_full_disk(settings.work, lake.warehouse):
-            _record(lake, rules, filled_ranges, computed, before, run, settled if whole else None)
+        with turn.commits():
+            # What was too much once may be again: only what went well makes steps longer.
+            run.longest, run.plain = min(2 * run.longest, _HOURS_PER_STEP), False
+            _advance(run, filled_ranges, computed, gap_s)
+            whole = not run.pending and not run.failed
+            with explaining_full_disk(settings.work, lake.warehouse):
+                _record(lake, filled_ranges, computed, run, run.settled if whole else None)
+        run.lake = turn.base
+        return bool(run.pending)
+    return False
+
+
+def _plan(run: _Run, turn: Turn, settings: Settings) -> None:
+    """What is to be done by what the lake has recorded now, beside what is left of before."""
+    lake, hours = turn.lake, run.hours
+    before = filled_state(lake, settings, hours)
+    run.settled = max(hours.stop, lake.stable_from(run.rules) or hours.stop)
+    stale = set(stale_hours_of(before, run.rules, hours.stop)) - run.given_up
+    run.last = max([hours.stop - 1, *before.filled, *([run.until - 1] if run.until else [])])
+    run.refused = _refused(lake, before.since or Hour(0))
+    # One of which no record could be accepted would else pass for a silent hour.
+    unfilled = {hour for hour in run.refused if hour < hours.stop and hour not in before.filled}
+    run.pending |= stale | (unfilled - run.given_up)
+    run.stale |= stale - set(hours)
+    run.before, run.states, run.lake = before, dict(before.filled), turn.base
+    if run.filled_first is None:
+        run.filled_first = frozenset(before.filled)
+
+
+def _summary(run: _Run) -> SessionizeSummary:
     filled = {hour for hours_done in run.done for hour in hours_done}
+    requested, arrived, before = set(run.hours), run.before.arrived, run.filled_first or frozenset()
     return SessionizeSummary(
         filled=tuple(contiguous(filled)),
         asked=len(requested),
-        missing_or_changed=len(stale),
-        carried_on=len((filled - requested - stale) & before.filled.keys()),
-        closing=len(filled - requested - stale - before.filled.keys()),
-        events=sum(before.arrived[hour].rows for hour in filled if hour in before.arrived),
+        missing_or_changed=len(run.stale),
+        carried_on=len((filled - requested - run.stale) & before),
+        closing=len(filled - requested - run.stale - before),
+        events=sum(arrived[hour].rows for hour in filled if hour in arrived),
         closed_events=run.closed_events,
         settled_at=tuple(run.stable_from),
         failed=tuple(run.failed),
-        waiting=run.waiting,
+        waiting=len(run.given_up - {hour for hour, _ in run.failed}),
         robot_events=run.robot_events,
     )
 
@@ -176,15 +231,9 @@ def _refused(lake: Lake, since: Hour) -> dict[Hour, str]:
     return {hour: f"{why}; {how_to_go_on(hour)}" for hour, why in refused.items()}
 
 
-def _advance(
-    run: _Run,
-    before: FilledState,
-    ranges: Sequence[HourRange],
-    computed: Computed,
-    last: Hour,
-    gap_s: int,
-) -> None:
+def _advance(run: _Run, ranges: Sequence[HourRange], computed: Computed, gap_s: int) -> None:
     """Take a step's outcome in, and see which hours follow from it."""
+    before = run.before
     hours = [hour for hour_range in ranges for hour in hour_range]
     run.states.update({hour: computed.opened.get(hour, (EMPTY_DIGEST, 0))[0] for hour in hours})
     changed = any(
@@ -205,41 +254,44 @@ def _advance(
             run.pending.update(hour for hour in following if hour in before.filled)
         elif changed:
             run.stable_from.append(after)
-    elif left_open != EMPTY_DIGEST and after <= last:
+    elif left_open != EMPTY_DIGEST and after <= run.last:
         # What stands open closes in hours of silence, which nobody has filled yet.
         close = after + -(-gap_s // HOUR_S) + 1
-        run.pending.update(HourRange(after, min(close, last + 1)))
+        run.pending.update(HourRange(after, min(close, run.last + 1)))
 
 
-def _give_up(
-    run: _Run, arrived: Mapping[Hour, FilledHour], hour: Hour, reason: str, gap_s: int
-) -> None:
+def _give_up(run: _Run, turn: Turn, hour: Hour, reason: str, gap_s: int) -> None:
     """Leave an hour that cannot be computed, and those that sessions may reach from it.
 
     After a silence as long as the gap nothing of it is open any more.
+
+    Raises:
+        LakeMovedError: that may be why.
     """
+    with turn.commits():
+        arrived = run.before.arrived
     run.pending.discard(hour)
     run.failed.append((hour, reason))
+    run.given_up.add(hour)
     silent_s = 0
     after = hour + 1
     while silent_s < gap_s and (after in run.pending or after not in run.states):
         if after in run.pending:
             run.pending.discard(after)
-            run.waiting += 1
+            run.given_up.add(after)
         silent_s = 0 if after in arrived else silent_s + HOUR_S
         after += 1
 
 
 def _record(
     lake: Lake,
-    rules: str,
     ranges: Sequence[HourRange],
     computed: Computed,
-    before: FilledState,
     run: _Run,
     stable_from: Hour | None,
 ) -> None:
     """Commit a step, ``filled_hours`` last."""
+    rules = run.rules
     made_by = {
         STEP_PROPERTY: SESSIONIZE,
         "hourglass.config": rules,
@@ -254,7 +306,7 @@ def _record(
             {
                 "hour": hour.start,
                 "step": SESSIONIZE,
-                "input_digest": input_digest(before.arrived, hour, carried),
+                "input_digest": input_digest(run.before.arrived, hour, carried),
                 "output_digest": digest,
                 "state_digest": state_digest(run.states, hour),
                 "config_digest": rules,

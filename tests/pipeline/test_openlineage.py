@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -216,16 +216,21 @@ def test_a_receiver_that_never_answers_is_left_behind(
 def test_a_lake_that_cannot_be_read_any_more_does_not_change_how_a_step_ends(
     tmp_path: Path, sent: Path
 ) -> None:
-    def gone(_: object) -> NoReturn:
+    def gone(spec: Any) -> Any:
+        if spec == SESSIONS:
+            return SimpleNamespace(location=lambda: "file:///lake/sessions")
         raise OSError("the disk is gone")
 
     lake: Any = SimpleNamespace(used=TableUse(), table=gone)
     sender, lines = lineage(tmp_path)
     with pytest.raises(HourglassError, match="its own reason"), sender.step("ingest", lambda: lake):
-        lake.used.written.add(EVENTS.name)
+        lake.used.written.update((EVENTS.name, SESSIONS.name))
         raise HourglassError("its own reason")
-    assert [event["eventType"] for event in events_in(sent)] == ["START", "FAIL"]
-    assert lines == []
+    start, fail = events_in(sent)
+    assert (start["eventType"], fail["eventType"]) == ("START", "FAIL")
+    # What can be read is told all the same.
+    assert [each["name"] for each in fail["outputs"]] == ["/lake/sessions"]
+    assert lines == ["table events is left out of this run's lineage: OSError: the disk is gone"]
 
 
 def test_a_step_does_not_wait_for_its_events(

@@ -96,6 +96,16 @@ def test_what_is_not_known_is_not_made_up() -> None:
     assert question(None)["Live now"] == "hrnn-a, learned until 2016-03-14T09"
 
 
+def test_a_comparison_is_told_once_while_the_baseline_is_live() -> None:
+    sample, gain = CONTENT["checks"][:2]
+    same = [sample, gain, {**gain, "name": "beats_champion"}]
+    rows = question(champion=model("recent_pop-w"), checks=same)
+    assert rows["Against it"].startswith("MRR@20 **+0.1000**")
+    assert "Against recent_pop" not in rows
+    # An older fit of it may come to other numbers.
+    assert "Against recent_pop" in question(champion=model("recent_pop-w"))
+
+
 def test_coverage_that_was_not_measured_is_not_guessed() -> None:
     assert question(champion=model("hrnn-old"))["Items shown"] == "not measured"
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +18,12 @@ import pytest
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour
+from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
+from pipeline.lake.steps import SESSIONIZE
 from pipeline.lake.tables import (
     ALL_TABLES,
+    FILLED_HOURS,
     ITEM_HOURS,
     ITEMS,
     OPEN_SESSIONS,
@@ -28,6 +34,7 @@ from pipeline.lake.tables import (
 from pipeline.settings.settings import Settings, load_settings
 from training.data.reader import Histories, Requests, read_dataset
 from training.models import build
+from training.recommend.publish import one_at_a_time
 from training.recommend.recommend import last_context, recommend
 from training.recommend.users import RequestedUsers
 from training.registry.artefact import save_model
@@ -125,7 +132,58 @@ def count(settings: Settings, **events: int) -> None:
         {"hour": (NOW - 1).start, "item_id": item, "events": n, "users": 1}
         for item, n in events.items()
     ]
-    lake_of(settings).append(ITEM_HOURS, pa.Table.from_pylist(rows, ITEM_HOURS.schema), {})
+    step(settings, {ITEM_HOURS: rows})
+
+
+def step(settings: Settings, tables: Mapping[TableSpec, list[dict[str, Any]]]) -> None:
+    """Let a step end that added rows in the hour before."""
+    lake = lake_of(settings)
+    for spec, rows in tables.items():
+        lake.append(spec, pa.Table.from_pylist(rows, spec.schema), {})
+    nothing = FILLED_HOURS.schema.empty_table()
+    lake.record_filled(SESSIONIZE, HourRange(NOW - 1, NOW), nothing, {})
+
+
+def test_what_a_step_has_not_finished_counts_nowhere(
+    settings: Settings, live: tuple[LiveModel, Path]
+) -> None:
+    """It commits its tables one by one, and may be killed between."""
+    count(settings, a=1)
+    half = [{"hour": (NOW - 1).start, "item_id": "d", "events": 9, "users": 1}]
+    lake_of(settings).append(ITEM_HOURS, pa.Table.from_pylist(half, ITEM_HOURS.schema), {})
+    rows = publish(ruled(settings, max_item_silence="1h"), *live)
+    assert items_of(rows, "anna") == "a"
+
+
+def test_others_may_write_until_the_lists_are_published(
+    settings: Settings, live: tuple[LiveModel, Path]
+) -> None:
+    acts: list[str] = []
+
+    @contextmanager
+    def alone() -> Iterator[None]:
+        acts.append("publishing")
+        yield
+
+    def report(done: int, _: int) -> None:
+        acts.append(f"{done} users")
+
+    recommend(settings, lake_of(settings), *live, NOW, report, None, alone)
+    assert acts == ["3 users", "publishing"]
+
+
+def test_one_process_recommends_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another left unfinished is taken for that of a killed one."""
+    monkeypatch.setattr("training.recommend.publish._LOCK_WAIT_S", 0.0)
+    lines: list[str] = []
+    with (
+        one_at_a_time(tmp_path, lines.append),
+        pytest.raises(HourglassError, match=rf"\(pid {os.getpid()}\) is recommending"),
+        one_at_a_time(tmp_path, lines.append),
+    ):
+        pytest.fail("both are in")
+    with one_at_a_time(tmp_path, lines.append):
+        assert lines == []
 
 
 def asking(*users: str, **context: list[str | None]) -> RequestedUsers:
@@ -240,8 +298,7 @@ def test_a_context_has_its_own_popularity_where_it_is_thick_enough(
     # Some sessions have closed; a robot's clicks, and those of another time, count nowhere.
     robots = [{**rows[5], "is_robot": True}] * 9
     before = [{**rows[8], "event_time": (NOW - 1000).start}] * 9
-    for spec, here in ((SESSIONS, [*rows[:6], *robots, *before]), (OPEN_SESSIONS, rows[6:])):
-        lake_of(settings).append(spec, pa.Table.from_pylist(here, spec.schema), {})
+    step(settings, {SESSIONS: [*rows[:6], *robots, *before], OPEN_SESSIONS: rows[6:]})
     asked = asking(
         "u1", "u2", "u3", "u4",
         land=["at", "at", None, "fr"],

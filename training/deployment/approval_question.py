@@ -55,11 +55,14 @@ def approval_question(
         ("Live now", _live(champion, live_since)),
         ("Wants in", f"**{_cell(candidate['model_id'])}**, learned until {candidate['as_of']}"),
     ]
+    baseline, over_baseline = content["floor"]["system"], _gain(numbers.get("beats_floor", {}))
+    over_champion = _gain(numbers.get("beats_champion", {}))
     if champion is not None:
-        rows.append(("Against it", _gain(numbers.get("beats_champion", {}))))
-    baseline = f"Against {_cell(content['floor']['system'])}"
+        rows.append(("Against it", over_champion))
+    # While the baseline itself is live, that is the same comparison.
+    if champion is None or (champion["system"], over_champion) != (baseline, over_baseline):
+        rows.append((f"Against {_cell(baseline)}", over_baseline))
     rows += [
-        (baseline, _gain(numbers.get("beats_floor", {}))),
         ("Judged on", _sample(numbers.get("sample_size", {}), content)),
         ("Parts of users and items", _slices(content["slices"])),
         ("Items shown", _items_shown(candidate, champion, coverage)),

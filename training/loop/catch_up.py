@@ -207,8 +207,7 @@ def _validated(ctx: CommandContext, hours: HourRange) -> None:
     """
     settled = settled_state(ctx.lake, ctx.settings, hours.stop)
     if quality_passed(ctx.lake, HourRange(hours.first, hours.first), hours, settled) is None:
-        with ctx.writing():
-            refuse_critical(validate(ctx.lake, ctx.settings, hours))
+        refuse_critical(validate(ctx.lake, ctx.settings, hours, alone=ctx.writing))
 
 
 def _fits_at(settings: Settings, first: Hour, dataset: Path) -> tuple[str, ...]:

@@ -103,10 +103,10 @@ def _data_steps(ctx: CommandContext, source: str, raw: Path | None, steps: Steps
     judged = ctx.horizon_from(as_of)
     window = parse_duration_h(settings.dataset.window)
     learned = HourRange(max(as_of - window, hours.first), as_of)
-    with steps("validate") as done, ctx.writing():
+    with steps("validate") as done:
         act = ctx.act()
-        outcomes = validate(lake, settings, learned, act=act)
-        outcomes += validate(lake, settings, judged, act=act)
+        outcomes = validate(lake, settings, learned, act=act, alone=ctx.writing)
+        outcomes += validate(lake, settings, judged, act=act, alone=ctx.writing)
         failed = [r for outcome in outcomes for r in outcome.results if not r.success]
         checked = sum(len(outcome.results) for outcome in outcomes)
         done(

@@ -71,13 +71,12 @@ def run_hour(
     """
     settings, lake = ctx.settings, ctx.lake
     judged = HourRange(stop - parse_duration_h(settings.evaluation.horizon), stop)
-    with steps("validate") as done, ctx.writing():
-        refuse_critical(validate(lake, settings, judged, _EVENTS, act=ctx.act()))
+    with steps("validate") as done:
+        refuse_critical(validate(lake, settings, judged, _EVENTS, None, ctx.act(), ctx.writing))
         done(f"{judged}: no critical expectation failed")
     with steps("sessionize") as done:
         done(sessionize_step(ctx, stop).line)
-    with ctx.writing():
-        refuse_critical(validate(lake, settings, judged, _SESSIONS, act=ctx.act()))
+    refuse_critical(validate(lake, settings, judged, _SESSIONS, None, ctx.act(), ctx.writing))
     hour = learn(ctx, stop, steps, catch_up)
     facts = {
         "hour": str(stop - 1),

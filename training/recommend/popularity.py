@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline.array_types import Ints, Objects
 from pipeline.hours import Hour, HourRange
-from pipeline.lake.lake import Lake
+from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import ITEM_HOURS, OPEN_SESSIONS, SESSIONS, TIMESTAMP
 
 Context = Sequence[str | None]  # of one user, a value a field
@@ -44,9 +44,9 @@ class Popular:
     count: Ints
 
 
-def counted(lake: Lake, hours: HourRange) -> pa.Table:
+def counted(lake: Lake, state: State, hours: HourRange) -> pa.Table:
     """item_id, events: what the hours' events were on."""
-    rows = lake.arrow(ITEM_HOURS, hours, columns=("item_id", "events"))
+    rows = lake.arrow(ITEM_HOURS, hours, state, ("item_id", "events"))
     sums = rows.group_by("item_id").aggregate([("events", "sum")])
     return sums.rename_columns(["item_id", "events"]).sort_by("item_id")
 
@@ -130,14 +130,15 @@ class PopularInContext:
 
 
 def events_in_context(
-    lake: Lake, hours: HourRange, catalogue: Catalogue, fields: Sequence[str]
+    lake: Lake, state: State, hours: HourRange, catalogue: Catalogue, fields: Sequence[str]
 ) -> tuple[Ints, Sequence[Objects]]:
     """Of each event of the hours its item's number, and its value of each context field.
 
     Of the events that count: those of sessions, robots' aside.
     """
-    closed = lake.arrow(SESSIONS, hours, columns=_IN_CONTEXT)
-    opened = lake.arrow(OPEN_SESSIONS, HourRange(hours.stop - 1, hours.stop), columns=_IN_CONTEXT)
+    last = HourRange(hours.stop - 1, hours.stop)
+    closed = lake.arrow(SESSIONS, hours, state, _IN_CONTEXT)
+    opened = lake.arrow(OPEN_SESSIONS, last, state, _IN_CONTEXT)
     rows = pa.concat_tables([closed, opened])
     is_within = pc.greater_equal(rows["event_time"], pa.scalar(hours.first.start, TIMESTAMP))
     rows = rows.filter(pc.and_(is_within, pc.is_null(rows["is_robot"])))

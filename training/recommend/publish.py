@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -20,11 +20,15 @@ from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import RECOMMENDATIONS
+from pipeline.lake.turns import Alone
+from pipeline.process.locks import locked
 
 FILE = "recommendations.parquet"
 SUMMARY = "summary.json"
 _FIRST = "first_published.json"
 _UNFINISHED = ".unfinished-"
+_LOCK = ".lock"
+_LOCK_WAIT_S = 600.0
 _CODED = ("user_id", "item_id", "source")  # written from dictionaries, read as texts
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 _REPEATING = ["hour", "user_id", "item_id", "model", "model_version", "made_at", "source"]
@@ -33,14 +37,14 @@ _REPEATING = ["hour", "user_id", "item_id", "model", "model_version", "made_at",
 class Publication:
     """The table's file and the file for others, written side by side, seen by nobody yet."""
 
-    def __init__(self, lake: Lake, hour: Hour, folder: Path) -> None:
+    def __init__(self, lake: Lake, hour: Hour, folder: Path, alone: Alone) -> None:
         self.rows = 0
-        self._lake, self._hour, self._folder = lake, hour, folder
+        self._lake, self._hour, self._folder, self._alone = lake, hour, folder, alone
         self._staged = Path(lake.staging(RECOMMENDATIONS)) / f"{hour}.parquet"
         self._staged.parent.mkdir(parents=True)
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".*"):
-            left.unlink()  # of a run that was killed: the lake has one writer at a time
+            left.unlink()  # of a run that was killed: one process recommends at a time
         self._export = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
         schema = pa.schema(
             [
@@ -75,11 +79,12 @@ class Publication:
         size = self._staged.stat().st_size
         files = [HourFile(str(self._staged), size, self.rows, self._hour)] if self.rows else []
         hour = HourRange(self._hour, self._hour + 1)
-        self._lake.replace(RECOMMENDATIONS, hour, files, properties)
+        path = self._folder / FILE
+        with self._alone():
+            self._lake.replace(RECOMMENDATIONS, hour, files, properties)
+            os.replace(self._export, path)  # noqa: PTH105 - one call, one atomic step
         if not self.rows:
             self._staged.unlink()
-        path = self._folder / FILE
-        os.replace(self._export, path)  # noqa: PTH105 - one call, one atomic step
         return path
 
     def close(self) -> None:
@@ -95,9 +100,27 @@ class Publication:
 
 
 @contextmanager
-def publication(lake: Lake, hour: Hour, folder: Path) -> Iterator[Publication]:
+def one_at_a_time(folder: Path, print_line: Callable[[str], None]) -> Iterator[None]:
+    """Be the only process that recommends into a folder of hours.
+
+    Raises:
+        HourglassError: another one still does after ten minutes.
+    """
+
+    def busy(holder: str) -> str:
+        return f"another process (pid {holder}) is recommending"
+
+    def waiting(sentence: str) -> None:
+        print_line(f"waiting: {sentence} ...")
+
+    with locked(folder / _LOCK, str(os.getpid()), _LOCK_WAIT_S, busy, waiting):
+        yield
+
+
+@contextmanager
+def publication(lake: Lake, hour: Hour, folder: Path, alone: Alone) -> Iterator[Publication]:
     """Leave nothing behind when it fails before it is published."""
-    unpublished = Publication(lake, hour, folder)
+    unpublished = Publication(lake, hour, folder, alone)
     try:
         yield unpublished
     except BaseException:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -22,7 +22,8 @@ from pipeline.array_types import Ints, Ints32
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_S, Hour, parse_duration_h
 from pipeline.lake.commits import STEP_PROPERTY
-from pipeline.lake.lake import Lake
+from pipeline.lake.lake import Lake, State
+from pipeline.lake.turns import Alone
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, Histories, Requests, read_dataset
 from training.evaluation.evaluate import with_current_popularity
@@ -73,8 +74,10 @@ class Recommended:
 
 @dataclass(frozen=True)
 class _Run:
-    """What all blocks of users share."""
+    """What all blocks of users share; of the lake the state that the last finished step left."""
 
+    lake: Lake
+    state: State
     settings: Settings
     model: LoadedModel
     data: DataSet
@@ -92,6 +95,7 @@ def recommend(
     as_of: Hour | datetime,
     report: Callable[[int, int], None],
     requested: RequestedUsers | None = None,
+    alone: Alone = nullcontext,
 ) -> Recommended:
     """Publish the top K of every user with a history in ``dataset``, or of those asked for.
 
@@ -101,6 +105,9 @@ def recommend(
 
     Of users without a known event, and where the rules leave fewer than K of the model's items,
     popularity decides: see `training.recommend.popularity`.
+
+    Only one process may recommend at a time.  ``alone`` takes the lake's lock, which is held as
+    they are published; by default the caller holds it.
 
     Raises:
         HourglassError: the model or the histories are damaged, or the model knows later hours.
@@ -126,13 +133,13 @@ def recommend(
         )
     users = len(places) + len(new)
     folder = settings.path("recommendations") / str(hour)
-    with publication(lake, hour, folder) as unpublished:
+    with publication(lake, hour, folder, alone) as unpublished:
         if requested is not None:
             with watch("publish"):
                 unpublished.keep_others(pa.array(requested.user_ids, pa.string()))
         others, done = unpublished.rows, 0
         item_ids = pa.array(run.catalogue.item_ids, pa.string())
-        blocks = chain(_of_model(run, places, requested), _of_popularity(run, lake, requested, new))
+        blocks = chain(_of_model(run, places, requested), _of_popularity(run, requested, new))
         for block in watch.each("score", gathered(blocks, _USERS_PER_GROUP)):
             with watch("write"):
                 unpublished.add(rows_of(block, item_ids, run.stamp))
@@ -163,17 +170,17 @@ def _prepare(
 ) -> _Run:
     rules = settings.recommend
     hours = recent(Hour.of(at), parse_duration_h(rules.popular_hours))
-    counts = counted(lake, hours)
+    state = lake.state()
+    counts = counted(lake, state, hours)
     vocabulary = set(model.item_ids.tolist())
     others = [item_id for item_id in counts["item_id"].to_pylist() if item_id not in vocabulary]
     item_ids = np.concatenate([model.item_ids, np.array(others, object)])
-    catalogue = Catalogue(item_ids, excluded_items(lake, rules, item_ids, at))
+    catalogue = Catalogue(item_ids, excluded_items(lake, state, rules, item_ids, at))
     support = np.zeros(len(item_ids), np.int64)
     support[: len(data.item_events)] = data.item_events
     overall = popular_overall(catalogue, counts, support)
-    return _Run(
-        settings, model, data, at, catalogue, overall, Stamp(live.model_id, live.version, at)
-    )
+    stamp = Stamp(live.model_id, live.version, at)
+    return _Run(lake, state, settings, model, data, at, catalogue, overall, stamp)
 
 
 def _with_and_without_history(data: DataSet, requested: RequestedUsers) -> tuple[Ints, Ints]:
@@ -238,9 +245,7 @@ def _requests(run: _Run, places: Ints, requested: RequestedUsers | None) -> Requ
     return Requests(places, histories.lengths[places], now_us, context)
 
 
-def _of_popularity(
-    run: _Run, lake: Lake, requested: RequestedUsers | None, new: Ints
-) -> Iterator[RankedItems]:
+def _of_popularity(run: _Run, requested: RequestedUsers | None, new: Ints) -> Iterator[RankedItems]:
     """Blocks of new users; ``new`` are their rows among those who are asked for."""
     if requested is None or not len(new):
         return
@@ -253,7 +258,7 @@ def _of_popularity(
         fields,
         rules.min_context_events,
         rules.k,
-        lambda: events_in_context(lake, hours, run.catalogue, fields),
+        lambda: events_in_context(run.lake, run.state, hours, run.catalogue, fields),
     )
     which, contexts = contexts_of(requested.context, new)
     best = [popular.best(context) for context in contexts]

@@ -10,14 +10,16 @@ import pyarrow.compute as pc
 
 from pipeline.array_types import Bools, Ints, Objects
 from pipeline.hours import US_PER_S, Hour, HourRange, parse_duration_h
-from pipeline.lake.lake import Lake
+from pipeline.lake.lake import Lake, State
 from pipeline.lake.tables import ITEM_HOURS, ITEMS, TIMESTAMP
 from pipeline.settings.learning import RecommendSettings
 from training.data.arrays import ranges
 from training.data.reader import Histories, Requests
 
 
-def excluded_items(lake: Lake, rules: RecommendSettings, item_ids: Objects, at: datetime) -> Ints:
+def excluded_items(
+    lake: Lake, state: State, rules: RecommendSettings, item_ids: Objects, at: datetime
+) -> Ints:
     """Places in ``item_ids`` of what nobody is offered at a time, ascending.
 
     An item cannot be had before ``available_from``, nor from ``available_to`` on; one of which the
@@ -41,7 +43,7 @@ def excluded_items(lake: Lake, rules: RecommendSettings, item_ids: Objects, at: 
     if rules.max_item_silence:
         hour = Hour.of(at)
         hours = HourRange(hour - parse_duration_h(rules.max_item_silence), hour)
-        recent = lake.arrow(ITEM_HOURS, hours, columns=("item_id",))["item_id"]
+        recent = lake.arrow(ITEM_HOURS, hours, state, ("item_id",))["item_id"]
         barred |= ~_is_in(ids, pc.unique(recent))
     return np.flatnonzero(barred)
 

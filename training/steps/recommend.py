@@ -30,7 +30,7 @@ def recommend_step(
     """
     from pipeline.dataset.build import histories_at
     from pipeline.dataset.by_time import dataset_folder
-    from training.recommend.publish import note_published
+    from training.recommend.publish import note_published, one_at_a_time
     from training.recommend.recommend import recommend as run
     from training.registry.champion_card import verify_card
     from training.registry.model_card import read_card
@@ -40,12 +40,13 @@ def recommend_step(
     base = dataset_folder(ctx.settings.path("shards"), read_card(live.folder).dataset_id)
     with ctx.status(f"reading the histories as of {hour}"):
         histories = histories_at(ctx.compute, ctx.lake, ctx.settings, base, hour)
-    with progress_bar(ctx, "recommending") as show, ctx.writing():
+    published = ctx.settings.path("recommendations")
+    with progress_bar(ctx, "recommending") as show, one_at_a_time(published, ctx.print_line):
 
         def report(users: int, total: int) -> None:
             show(f"{users:,} of {counted(total, 'user')}", users / max(1, total))
 
-        done = run(ctx.settings, ctx.lake, live, histories, at, report, requested)
+        done = run(ctx.settings, ctx.lake, live, histories, at, report, requested, ctx.writing)
     if requested is None:
         note_published(done.path.parent, ctx.now())
     users, new = counted(done.users, "user"), f", {done.new_users:,} of them new"

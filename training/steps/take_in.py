@@ -50,8 +50,7 @@ def metadata_step(ctx: CommandContext) -> StepResult[LoadedMetadata]:
 
 def ingest_step(ctx: CommandContext) -> StepResult[ingest.IngestSummary]:
     """Take in the raw files that came."""
-    with ctx.writing():
-        done = ingest.ingest(ctx.compute, ctx.lake, ctx.settings, ctx.clock)
+    done = ingest.ingest(ctx.compute, ctx.lake, ctx.settings, ctx.clock, alone=ctx.writing)
     line = (
         f"{counted(done.records, 'record')} = {done.accepted:,} accepted + "
         f"{counted(done.duplicates, 'duplicate')} + {done.quarantined:,} quarantined"
@@ -70,10 +69,10 @@ def sessionize_step(ctx: CommandContext, stop: Hour) -> StepResult[SessionizeSum
     """
     from pipeline.sessions.sessionize import sessionize
 
-    with ctx.writing():
-        stale = stale_hours(ctx.lake, ctx.settings, stop)
-        if not stale:
-            return StepResult(None, "all hours are filled already", {"hours": 0})
-        done = sessionize(ctx.compute, ctx.lake, ctx.settings, HourRange(stale[0], stop))
+    stale = stale_hours(ctx.lake, ctx.settings, stop)
+    if not stale:
+        return StepResult(None, "all hours are filled already", {"hours": 0})
+    hours = HourRange(stale[0], stop)
+    done = sessionize(ctx.compute, ctx.lake, ctx.settings, hours, alone=ctx.writing)
     line = f"{counted(done.events, 'event')} of {counted(len(stale), 'hour')} in sessions"
     return StepResult(done, line, asdict(done))

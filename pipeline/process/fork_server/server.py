@@ -19,7 +19,8 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import BinaryIO, Final
 
 from pipeline.process.fork_server import wire
 from pipeline.process.fork_server.address import Address
@@ -44,11 +45,10 @@ def serve(
         OSError: the address cannot be had.
     """
     with ExitStack() as stack:
-        lock = stack.enter_context(address.lock.open("ab"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        lock = _locked(address.lock)
+        if lock is None:
             return None
+        stack.enter_context(lock)
         address.socket.unlink(missing_ok=True)
         listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         # Before anything is imported: commands wait here meanwhile.
@@ -62,7 +62,31 @@ def serve(
             command = server.commands(idle_s)
         if command is None:
             address.socket.unlink(missing_ok=True)
+            # What it logged is for people.
+            if address.log.is_file() and not address.log.stat().st_size:
+                address.log.unlink(missing_ok=True)
+            # Last, while it is locked: see `_locked`.
+            address.lock.unlink(missing_ok=True)
         return command
+
+
+def _locked(path: Path) -> BinaryIO | None:
+    """The file, made where it is missing, and locked; None where another process has locked it.
+
+    Who ends removes it, so it may be gone from its folder by the time that it is locked here: then
+    the next process would lock another file, and both would serve.
+    """
+    while True:
+        lock = path.open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        lock.close()
 
 
 @dataclass

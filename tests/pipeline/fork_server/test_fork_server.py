@@ -11,12 +11,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 import pytest
 from forked_program import address_in
 
-from pipeline.process.fork_server import client, wire
+from pipeline.process.fork_server import client, server, wire
 from pipeline.process.fork_server.address import address_of
 from pipeline.process.fork_server.server import _Job, _Server
 
@@ -190,13 +191,34 @@ def test_when_the_server_is_killed_its_commands_end_and_the_next_starts_another(
     assert out.split()[1] != str(parent.pid)
 
 
-def test_an_idle_server_ends_and_leaves_no_socket(tmp_path: Path, start: Start) -> None:
+def test_an_idle_server_ends_and_leaves_no_file(tmp_path: Path, start: Start) -> None:
     _, out, _ = ended(start("pids", idle_s=1))
     parent = int(out.split()[1])
     if psutil.pid_exists(parent):
         psutil.wait_procs([psutil.Process(parent)], timeout=60)
-    assert not address_in(tmp_path).socket.exists()
+    assert [file.name for file in address_in(tmp_path) if file.exists()] == []
     assert ended(start("pids", idle_s=1))[0] == 0
+
+
+def test_a_lock_that_its_holder_removes_as_it_ends_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two would hold a lock of the same name, on two files."""
+    path, attempts = tmp_path / "lock", []
+    flock = server.fcntl.flock
+
+    def flock_after_another_ends(file: BinaryIO, how: int) -> None:
+        attempts.append(file)
+        if len(attempts) == 1:
+            path.unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(server.fcntl, "flock", flock_after_another_ends)
+    lock = server._locked(path)
+    assert lock is not None
+    with lock:
+        assert len(attempts) == 2
+        assert server._locked(path) is None
 
 
 def test_one_that_connects_and_says_nothing_holds_up_nobody(tmp_path: Path, start: Start) -> None:
