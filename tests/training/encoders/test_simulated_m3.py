@@ -23,7 +23,7 @@ N_FIRST = 20  # detail pages after the favourite, before the first return to it
 REACH = 3  # of the short encoder; there are as many detail pages before each return
 DETAIL, HOME = 1, 2  # codes of the pages
 # A sum shows what gates are for: next to one another, encoders are told apart without them.
-# Of .01, .015, .02 and .03 the learning rate is the best of fixed gates, and of contextual ones.
+# The rate is the best of .01, .015, .02 and .03 for fixed gates, and for contextual ones.
 LEARN = {
     "unit": "conv",
     "layers": 1,
