@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from synthetic import AS_OF_S, write_dataset
 
+from pipeline.array_types import Bools
 from training.data.reader import DataSet, Requests, read_dataset
 from training.models import build
 from training.models.parts.base import Model
@@ -45,13 +46,17 @@ def fitted(name: str, data: DataSet, seed: int, **parameters: object) -> Model:
 def hit_share(model: Model, test: DataSet, is_asked: Callable[[str, int], bool]) -> float:
     """Hits at 1 on the test targets whose item and position in the history are asked for."""
     histories = test.histories
-    user = histories.user_of_event
-    length = np.arange(len(histories.item)) - histories.offsets[user]
+    length = np.arange(len(histories.item)) - histories.offsets[histories.user_of_event]
     ids = [test.item_ids[item - 1] for item in histories.item]
-    event = np.flatnonzero([is_asked(*each) for each in zip(ids, length, strict=True)])
-    requests = Requests(user[event], length[event], histories.time_us[event])
-    best = model.score(histories, requests).argmax(axis=1) + 1
-    return float(np.mean(best == histories.item[event]))
+    asked = [is_asked(*each) for each in zip(ids, length, strict=True)]
+    return hit_share_of(model, test, np.array(asked))
+
+
+def hit_share_of(model: Model, test: DataSet, asked: Bools) -> float:
+    """Hits at 1 on those events, each asked for at the moment it happened."""
+    event = np.flatnonzero(asked)
+    best = model.score(test.histories, Requests.before(test.histories, event)).argmax(axis=1) + 1
+    return float(np.mean(best == test.histories.item[event]))
 
 
 def ordered_pairs_log(folder: Path, n_users: int = 120, seed: int = 1) -> tuple[DataSet, DataSet]:
@@ -108,11 +113,17 @@ def topics_log(
 N_SLOTS, N_DAYS = 6, 6
 
 
-def slots_log(folder: Path, n_users: int = 300, seed: int = 1) -> tuple[DataSet, DataSet]:
-    """S8: every four hours an item of the day before at the same hour, and clicks at random."""
+def slots_log(
+    folder: Path, n_users: int = 300, seed: int = 1, clicks_on_habits: bool = False
+) -> tuple[DataSet, DataSet]:
+    """S8: every four hours an item of the day before at the same hour, and clicks at random.
+
+    ``clicks_on_habits``: on the items that are habits of somebody, so that an item does not tell
+    what it was: whoever counts can tell habits from other items by their places otherwise.
+    """
     rng = np.random.default_rng(seed)
     habits = [f"h{item:02d}" for item in range(40)]
-    noise = [f"n{item:02d}" for item in range(10)]
+    noise = habits if clicks_on_habits else [f"n{item:02d}" for item in range(10)]
     users: Log = {}
     for user in range(n_users):
         own = rng.choice(habits, N_SLOTS, replace=False)
@@ -129,7 +140,18 @@ def slots_log(folder: Path, n_users: int = 300, seed: int = 1) -> tuple[DataSet,
                 (str(rng.choice(noise)), begin_s + day * DAY_S + 600.0 * int(at)) for at in extra
             ]
         users[f"u{user:03d}"] = sorted(events, key=lambda event: event[1])
-    return parts(folder, users, n_users // 4, [*habits, *noise])
+    return parts(folder, users, n_users // 4, list(dict.fromkeys([*habits, *noise])))
+
+
+def after_a_day(test: DataSet) -> Bools:
+    """The events of `slots_log` that repeat what the day before had at their hour."""
+    histories = test.histories
+    user = histories.user_of_event
+    age_us = histories.time_us - histories.time_us[histories.offsets[user]]
+    moment_us = 1_000_000  # clicks at random are ten minutes away from any slot
+    is_slot = (age_us + moment_us) % int(4 * HOUR_S * 1e6) < 2 * moment_us
+    is_repeat = np.append(False, np.diff(histories.item) == 0)  # of the item just seen
+    return is_slot & (age_us > DAY_S * 1e6 - moment_us) & ~is_repeat
 
 
 def pairs_log(folder: Path, n_keys: int, n_users: int, seed: int = 1) -> tuple[DataSet, DataSet]:

@@ -15,8 +15,10 @@ import pytest
 import torch
 from simulated_attention import (
     HOUR_S,
+    after_a_day,
     fitted,
     hit_share,
+    hit_share_of,
     ordered_pairs_log,
     pairs_log,
     slots_log,
@@ -162,6 +164,19 @@ def test_intervals_tell_the_hour_whatever_the_seed(
     logs = slots_log(tmp_path)
     timed = hits(logs, is_habit, name, SEEDS, **SLOTS, **with_time)
     assert timed > hits(logs, is_habit, name, SEEDS, **SLOTS, **without) + 0.2
+
+
+@pytest.mark.nightly
+def test_the_hour_tells_a_memory_more_than_its_unit_can_count(tmp_path: Path) -> None:
+    """A unit counts clicks at random where items tell them from habits, and needs no gate then."""
+    base, test = slots_log(tmp_path, clicks_on_habits=True)
+    shares = {}
+    for gate in ("learned", "none"):
+        options = {"epochs": 15, "learning_rate": 0.01, "hops": 1, "unit": "gru", **OFTEN}
+        models = (fitted("mtam", base, seed, gate=gate, **options) for seed in SEEDS)
+        shares[gate] = [hit_share_of(model, test, after_a_day(test)) for model in models]
+    print(shares)
+    assert np.mean(shares["learned"]) > np.mean(shares["none"]) + 0.2
 
 
 # S9: one reading of the memory names what the next one looks for.
