@@ -98,6 +98,11 @@ class Airflow:
             check=True,
         )
 
+    def has_backfilled(self) -> bool:
+        """Whether no run of a backfill waits or goes on."""
+        query = {"run_type": "backfill", "state": ["queued", "running"], "limit": 1}
+        return not self.get("/dags/sessions_hourly/dagRuns", **query)["dag_runs"]
+
     def dismiss_scheduled(self) -> None:
         """End the runs of the real hours, of which this site has no logs."""
         query = {"run_type": "scheduled", "state": ["queued", "running"]}
