@@ -124,6 +124,15 @@ class Manifest(_Strict):
         return json.dumps(self.facts, indent=1, sort_keys=True) + "\n"
 
 
+def read_state(folder: Path) -> dict[str, int | None] | None:
+    """Snapshot ids of the tables that a data set was made from; None where that is not recorded."""
+    try:
+        state: dict[str, int | None] = json.loads((folder / "lineage.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return state
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a data set folder.
 

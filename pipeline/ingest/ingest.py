@@ -47,7 +47,7 @@ from pipeline.ingest.reading_rules import FORMAT_PROPERTY, numbers_equal_records
 from pipeline.ingest.refusals import Reasons, Refusals, count_refusals
 from pipeline.ingest.spans.plan import likely_bytes
 from pipeline.ingest.tally import Tally, ignored_and_dropped
-from pipeline.lake.commits import STEP_PROPERTY
+from pipeline.lake.commits import STEP_PROPERTY, WITHDRAWN_PROPERTY
 from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import EVENTS, FILLED_HOURS, REPEATED_KEYS
@@ -230,7 +230,7 @@ def _commit(
     source: Source,
 ) -> IngestSummary:
     lake, has_keys, numbered = turn.lake, source.has_keys, numbers_equal_records(settings, source)
-    made_by = _made_by(settings)
+    made_by = _made_by(settings, gone)
     versions = new_files.versions
     renewed = grown(batch.arrivals, versions)
     names = engine.texts("source_file", renewed)
@@ -334,9 +334,10 @@ def _open_quotes(source: Source, refusals: Refusals | None) -> int:
     return 0 if refusals is None or is_settled else refusals.reasons.get(OPEN_QUOTE.reason, 0)
 
 
-def _made_by(settings: Settings) -> dict[str, str]:
-    """What each commit records of the run that made it."""
+def _made_by(settings: Settings, withdrawn: set[Hour]) -> dict[str, str]:
+    """What each commit records of the run that made it, and whether it took events away."""
     return {
+        **({WITHDRAWN_PROPERTY: str(len(withdrawn))} if withdrawn else {}),
         STEP_PROPERTY: INGEST,
         "hourglass.config": settings.digest("source", "ingest"),
         "hourglass.code": code_version(),

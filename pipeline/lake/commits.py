@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
 
 OWN_PREFIX = "hourglass."
+# In a commit of an ingest that took events away: what it says instead counts at once.
+WITHDRAWN_PROPERTY = f"{OWN_PREFIX}withdrawn"
 # The step that made a commit.
 STEP_PROPERTY = f"{OWN_PREFIX}step"
 _MARK = f"{OWN_PREFIX}commit"

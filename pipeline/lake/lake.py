@@ -25,6 +25,7 @@ from pipeline.lake.catalog import NAMESPACE, open_catalog
 from pipeline.lake.commits import (
     REMEDY,
     STEP_PROPERTY,
+    WITHDRAWN_PROPERTY,
     ForeignCommits,
     Since,
     describe_commits,
@@ -142,6 +143,13 @@ class Lake:
             )
         return recorded
 
+    def holds(self, state: State) -> bool:
+        """Whether what was recorded of the hours in a state can still be read."""
+        snapshot_id = state.get(FILLED_HOURS.name)
+        return snapshot_id is not None and (
+            self.table(FILLED_HOURS).snapshot_by_id(snapshot_id) is not None
+        )
+
     def base_state(self) -> State | None:
         """The state below what other programs committed to ``filled_hours``; None: it is gone."""
         table = self.table(FILLED_HOURS)
@@ -156,10 +164,16 @@ class Lake:
         return None
 
     def states_before(self, steps: Collection[str]) -> Iterator[State]:
-        """States below the last finished steps, the newest first, while those are of ``steps``."""
+        """States below the last finished steps, the newest first, while those are of ``steps``.
+
+        What took events away is not looked behind.
+        """
         table = self.table(FILLED_HOURS)
         snapshot = table.current_snapshot()
-        while snapshot is not None and own_properties(snapshot).get(STEP_PROPERTY) in steps:
+        while snapshot is not None:
+            properties = own_properties(snapshot)
+            if properties.get(STEP_PROPERTY) not in steps or WITHDRAWN_PROPERTY in properties:
+                return
             parent = snapshot.parent_snapshot_id
             snapshot = None if parent is None else table.snapshot_by_id(parent)
             recorded = None if snapshot is None else _state_of(snapshot)

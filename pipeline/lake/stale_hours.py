@@ -21,7 +21,7 @@ CHANGED_BY_OTHERS = "changed by others"
 PEOPLE_CHANGED = "people changed"
 # Why an hour is stale whose events are others than those its sessions were made from.
 _INPUTS_CHANGED = "inputs changed"
-# Commits of an hour, twice over: what has been stale for longer is for people to look at.
+# Commits of a few hours: what has been stale for longer is for people to look at.
 _MOST_STATES = 12
 
 
@@ -101,12 +101,12 @@ def why_stale(now: FilledState, rules: str, hour: Hour) -> str | None:
 
 
 def settled_state(lake: Lake, settings: Settings, stop: Hour) -> State:
-    """The newest state in which every hour before ``stop`` was right, if only new events undid it.
+    """The newest state in which every hour before ``stop`` was right, if only late events undid it.
 
-    Between an ingest and the end of the sessionize that follows, which commits late hours before
-    new ones, hours that late events belong to are stale.  Who reads the state before that ingest
-    knows what was known a minute ago: each of its hours is whole.  Where an hour is missing, or is
-    stale for another reason, it is the present state, which whoever needs the hours refuses.
+    Between an ingest and the sessionize that follows, hours that late events belong to are stale.
+    Who reads the state before that ingest knows what was known a minute ago: each of its hours is
+    whole.  Where an hour is missing then or now, is stale for another reason, or was sessionized
+    since, it is the present state, which whoever needs the hours refuses.
     """
     state, rules = lake.state(), rules_digest(settings)
     now = filled_state(lake, settings, state=state)
@@ -114,9 +114,12 @@ def settled_state(lake: Lake, settings: Settings, stop: Hour) -> State:
     if not stale or any(why_stale(now, rules, hour) != _INPUTS_CHANGED for hour in stale):
         return state
     hours = HourRange(stale[0], stop)
-    for former in islice(lake.states_before((INGEST, VALIDATE, SESSIONIZE)), _MOST_STATES):
+    known_now = {hour for hour in (*now.arrived, *now.filled) if hour in hours}
+    for former in islice(lake.states_before((INGEST, VALIDATE)), _MOST_STATES):
         before = filled_state(lake, settings, hours, former)
-        if before.filled.keys() >= set(stale) and not stale_hours_of(before, rules, stop):
+        is_whole = known_now <= before.arrived.keys() | before.filled.keys()
+        was_filled = set(stale) <= before.filled.keys()
+        if is_whole and was_filled and not stale_hours_of(before, rules, stop):
             return former
     return state
 

@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pipeline.errors import HourglassError
 from pipeline.lake.lake import Lake
 
 _Done = TypeVar("_Done")
@@ -40,6 +41,7 @@ class Turn:
     base: Mapping[str, str]
     is_checked: bool = False
     is_committing: bool = False
+    has_committed: bool = False
 
     @contextmanager
     def commits(self) -> Iterator[None]:
@@ -56,7 +58,9 @@ class Turn:
             self.is_committing = True
             yield
             self.is_committing, self.is_checked = False, True
-            self.base = self.lake.versions()
+            now = self.lake.versions()
+            self.has_committed |= now != self.base
+            self.base = now
 
 
 def in_turn(lake: Lake, alone: Alone, work: Callable[[Turn], _Done]) -> _Done:
@@ -77,13 +81,21 @@ def in_turn(lake: Lake, alone: Alone, work: Callable[[Turn], _Done]) -> _Done:
         return _checked(turn, work)
     except Exception as error:
         # Half of another's commits may look like any damage: that is no fault of the lake's.
-        if turn.is_committing:
+        if turn.is_committing or turn.has_committed:
             raise
         failure = error
     with alone():
         if lake.versions() == turn.base:
             raise failure
-        return _checked(_begun(lake, nullcontext), work)
+        # Its traceback holds all that was computed in vain.
+        failure.__traceback__ = None
+        try:
+            return _checked(_begun(lake, nullcontext), work)
+        except LakeMovedError as error:
+            raise HourglassError(
+                "another program committed to the lake meanwhile, though its lock was held: run "
+                "the step again"
+            ) from error
 
 
 def _begun(lake: Lake, alone: Alone) -> Turn:

@@ -106,24 +106,37 @@ def how_to_go_on(hour: Hour) -> str:
 
 
 def quality_passed(
-    lake: Lake, learned: HourRange, judged_hours: HourRange, settled: State
+    lake: Lake, learned: HourRange, judged_hours: HourRange, judging: State
 ) -> bool | None:
     """Whether the hours that a model learned from, and those that judge it, may be trusted.
 
-    False where one was found critical by now and nobody let it pass; None where one that judges was
-    never validated, or had changed since.
+    False where one was found critical, by now or as it judges, and nobody let it pass; None where
+    one that judges was never validated as it judges.
 
     Args:
         lake: the tables.
         learned: hours that the model learned from.
         judged_hours: hours that judge it.
-        settled: the state whose events those are: late ones that wait for their sessions do not
-            judge, and were not validated yet.
+        judging: the state that the events which judge were read from.  Late ones that came since
+            do not judge, and need not have been validated yet; mended ones do not excuse those.
     """
     hours = HourRange(learned.first, judged_hours.stop)
-    now = lake.state()
     kinds: tuple[Kind, ...] = ("events", "sessions")
-    if any("critical" in verdicts_of(lake, kind, hours, now).values() for kind in kinds):
+    now, then = lake.filled_steps(hours.first), lake.filled_steps(hours.first, judging)
+    by_now = {v for kind in kinds for v in standing_verdicts(now, kind, hours).values()}
+    of_events, of_sessions = (_on_content((now, then), kind, judged_hours) for kind in kinds)
+    if "critical" in by_now.union(of_events.values(), of_sessions.values()):
         return False
-    validated = verdicts_of(lake, "events", hours, settled)
-    return True if all(hour in validated for hour in judged_hours) else None
+    return True if of_events.keys() >= set(judged_hours) else None
+
+
+def _on_content(now_and_then: tuple[Steps, Steps], kind: Kind, hours: HourRange) -> dict[Hour, str]:
+    """The last verdict on what hours held then, of those that had one."""
+    now, then = now_and_then
+    held_then = then.get(JUDGED[kind], {})
+    return {
+        hour: verdict.output_digest
+        for steps in (then, now)  # of two the later one counts
+        for hour, verdict in steps.get(STEPS[kind], {}).items()
+        if hour in hours and verdict.input_digest == content_of(held_then, hour)
+    }

@@ -14,8 +14,9 @@ from staging import DAY, DAY_US, Log
 from pipeline.dataset.build import freeze, freeze_test_set, histories_at
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.lake.commits import STEP_PROPERTY
-from pipeline.lake.stale_hours import settled_state
+from pipeline.lake.commits import STEP_PROPERTY, WITHDRAWN_PROPERTY
+from pipeline.lake.stale_hours import settled_state, stale_hours
+from pipeline.lake.steps import INGEST
 from pipeline.lake.tables import FILLED_HOURS
 from pipeline.quality.verdict_log import HourVerdict, record
 from pipeline.quality.verdicts import quality_passed
@@ -189,20 +190,74 @@ def test_a_step_of_another_kind_ends_the_search(
 def test_half_of_the_hours_sessionized_is_not_a_state_to_read(
     compute: Compute, log: Log, rng: random.Random, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Late hours are committed before new ones; a command between the two reads neither."""
+    """Late hours are committed before new ones; a command between the two is refused."""
     monkeypatch.setattr("pipeline.sessions.sessionize._HOURS_PER_STEP", 2)
     settled = log.lake.state()
     log.arrive(events_of("late", range(T), rng))
-    states = []
+    states, stop = [], DAY + HOURS
 
     def look(_step: HourRange, _left: int) -> None:
-        states.append((log.lake.state(), settled_state(log.lake, log.settings, DAY + HOURS)))
+        state = settled_state(log.lake, log.settings, stop)
+        states.append((state, stale_hours(log.lake, log.settings, stop, state)))
 
-    sessionize(compute, log.lake, log.settings, HourRange(DAY, DAY + HOURS), look)
-    assert len({str(now) for now, _ in states}) > 2  # some hours were committed before others
-    assert [read for _, read in states] == [settled] * len(states)
-    now = log.lake.state()
-    assert settled_state(log.lake, log.settings, DAY + HOURS) == now != settled
+    sessionize(compute, log.lake, log.settings, HourRange(DAY, stop), look)
+    first, *others = states
+    assert first == (settled, [])
+    assert others
+    assert all(state != settled and stale for state, stale in others)
+    assert settled_state(log.lake, log.settings, stop) == log.lake.state() != settled
+
+
+def test_a_state_from_before_an_hour_arrived_is_not_read(
+    compute: Compute, log: Log, rng: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a silence a new hour comes with late events, and it alone gets its sessions."""
+    new = HOURS + 3
+    log.arrive(events_of("late", range(3, 4), rng) | events_of("new", range(new, new + 1), rng))
+    late = DAY + 3
+    monkeypatch.setattr(
+        "pipeline.sessions.sessionize.refused_hours", lambda *_: {late: "it is critical"}
+    )
+    sessionize(compute, log.lake, log.settings, HourRange(DAY + new, DAY + new + 1))
+    assert DAY + new in log.lake.filled("sessionize")
+    assert stale_hours(log.lake, log.settings, DAY + new + 1)[0] == late
+    with pytest.raises(HourglassError, match="are not sessionized"):
+        freeze(compute, log.lake, log.settings, DAY + new + 1)
+
+
+def test_what_an_ingest_took_away_is_not_read_any_more(
+    compute: Compute, log: Log, rng: random.Random
+) -> None:
+    """Say a person's records, of which a file was cleaned."""
+    log.arrive(events_of("late", range(T), rng))
+    nothing = pa.Table.from_pylist([], FILLED_HOURS.schema)
+    freeze(compute, log.lake, log.settings, DAY + T)
+    made_by = {STEP_PROPERTY: INGEST, WITHDRAWN_PROPERTY: "1"}
+    log.lake.record_filled(INGEST, [], nothing, made_by)
+    with pytest.raises(HourglassError, match="are not sessionized"):
+        freeze(compute, log.lake, log.settings, DAY + T)
+
+
+def test_mended_events_do_not_excuse_those_that_judged(
+    compute: Compute, log: Log, rng: random.Random
+) -> None:
+    learned, judged = HourRange(DAY, DAY + T), HourRange(DAY + T, DAY + T + 1)
+    record(log.lake, [HourVerdict("events", DAY + T, "critical")], [], "rules")
+    bad = log.lake.state()
+    assert quality_passed(log.lake, learned, judged, bad) is False
+    log.arrive(events_of("mended", range(T, T + 1), rng))
+    record(log.lake, [HourVerdict("events", DAY + T, "ok")], [], "rules")
+    sessionize(compute, log.lake, log.settings, HourRange(DAY, DAY + HOURS))
+    assert quality_passed(log.lake, learned, judged, log.lake.state()) is True
+    assert quality_passed(log.lake, learned, judged, bad) is False
+
+
+def test_a_person_may_let_pass_what_judged(log: Log) -> None:
+    learned, judged = HourRange(DAY, DAY + T), HourRange(DAY + T, DAY + T + 1)
+    record(log.lake, [HourVerdict("events", DAY + T, "critical")], [], "rules")
+    then = log.lake.state()
+    record(log.lake, [HourVerdict("events", DAY + T, "accepted", (), "why")], [], "rules")
+    assert quality_passed(log.lake, learned, judged, then) is True
 
 
 def test_whatever_the_order_of_steps_the_state_is_one_that_was_settled(

@@ -69,8 +69,12 @@ def slow_choice(log: Log, rules: list[PopularityRule]) -> PopularityRule:
     times = sorted(int(at) // HOUR_S for events in log.values() for _, at in events)
     first = max(int(np.quantile(times, 0.9)), Hour.parse(NOTHING).index - KNOWN_H // 2)
     ids = sorted({item for events in log.values() for item, _ in events})
-    overall = Counter(item for events in log.values() for item, _ in events)
-    tie = {item: np.float32(0.5) * np.float32(overall[item] / len(times)) for item in ids}
+    # The last of what came before the first compared event, which is nothing of what is asked.
+    begins = min(time for time in times if time >= first)
+    overall = Counter(
+        item for events in log.values() for item, at in events if int(at) // HOUR_S < begins
+    )
+    tie = {item: np.float32(0.5) * np.float32(overall[item] / overall.total()) for item in ids}
     best, best_mean = rules[0], -1.0
     for rule in rules:
         ranks = []
@@ -142,7 +146,7 @@ def test_a_model_of_before_rules_were_stored_counts_as_its_parameters_say(tmp_pa
 def test_without_recent_events_it_is_a_day(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "d", {"u": [("a", AS_OF_S - 400 * HOUR_S)]})
     data = read_dataset(folder)
-    assert chosen_rule(data, np.zeros(1, np.float32)) == PopularityRule(24)
+    assert chosen_rule(data) == PopularityRule(24)
 
 
 def test_no_rule_looks_further_back_than_is_known() -> None:

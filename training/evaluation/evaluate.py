@@ -248,8 +248,8 @@ def evaluations_after(evaluations: Path, first: Hour) -> list[Path]:
 def evaluated_test_sets(settings: Settings, dataset: str, hours: HourRange) -> list[Path]:
     """Folders of the test sets of some hours that a data set was evaluated on, the latest last.
 
-    There are several where events of the hours came late, or a setting changed, and it was
-    evaluated again.
+    There are several where events of the hours came late, and it was evaluated again.  Those of
+    other rules of sessions and data sets are left out.
     """
     when = {}
     for folder in evaluations_after(settings.path("evaluations"), hours.stop - 1):
@@ -259,7 +259,8 @@ def evaluated_test_sets(settings: Settings, dataset: str, hours: HourRange) -> l
         except (OSError, HourglassError):
             continue
         is_of_hours = (manifest.window_start, manifest.as_of) == (hours.first, hours.stop)
-        if manifest.base_dataset_id == dataset and is_of_hours:
+        by_rules = manifest.config_digest == settings.digest("dataset", "sessions")
+        if manifest.base_dataset_id == dataset and is_of_hours and by_rules:
             when[test_set] = changed_ns
     return sorted(when, key=lambda test_set: when[test_set])
 

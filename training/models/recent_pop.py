@@ -13,13 +13,10 @@ from pipeline.array_types import Floats32
 from pipeline.hours import US_PER_HOUR, Hour
 from training.data.reader import DataSet, Histories, Popularity, Requests
 from training.model_types import Report, Tensors
-from training.models.parts.base import require_items, share, take_tensor
+from training.models.parts.base import require_items, take_tensor
 from training.models.parts.decayed_popularity import HourCounts
-from training.models.parts.popularity_rules import PopularityRule, chosen_rule
+from training.models.parts.popularity_rules import PopularityRule, chosen_rule, tie_of
 from training.parameters import require
-
-# Below one event, so that window popularity only orders items that recent counts leave equal.
-_TIE_WEIGHT = np.float32(0.5)
 
 
 @dataclass(frozen=True)
@@ -68,9 +65,9 @@ class RecentPop:
         """Keep the hourly counts of the data set."""
         require_items(self.name, data)
         self.parameters.require_popularity_window(data.manifest.popularity_window_h)
-        self._tie = _TIE_WEIGHT * share(data.item_events)
+        self._tie = tie_of(data.item_events)
         if self.parameters.k_h == 0:
-            self._rule = chosen_rule(data, self._tie)
+            self._rule = chosen_rule(data)
         self.refresh(data.popularity, data.manifest.as_of)
         return {"window_h": float(self._rule.window_h), "half_life_h": self._rule.half_life_h}
 

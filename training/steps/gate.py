@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
-from pipeline.lake.stale_hours import settled_state
 from pipeline.quality.verdicts import quality_passed
 from pipeline.workspace import CommandContext
 from training.gate.decision_file import read_decision
@@ -82,9 +81,7 @@ def run_gate(
         return _result_of(Verdict(SKIPPED, sentence, None))
     learned = data.learned.manifest
     hours = HourRange(learned.window_start, learned.as_of)
-    judged_hours = hours_judged(test_set)
-    settled = settled_state(ctx.lake, settings, judged_hours.stop)
-    passed = quality_passed(ctx.lake, hours, judged_hours, settled)
+    passed = quality_passed(ctx.lake, hours, hours_judged(test_set), data.judging_state)
     if dataset_verdict(data.folder)[0] == "critical":
         passed = False
     with ctx.status("deciding"):

@@ -7,10 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.errors import HourglassError
 from pipeline.workspace import CommandContext
 
 if TYPE_CHECKING:
     from pipeline.dataset.manifest import Manifest
+    from pipeline.lake.lake import State
     from training.data.reader import DataSet
 
 
@@ -59,13 +61,33 @@ class HourData:
         """What the models were last evaluated on, for the steps that go by the evaluation.
 
         Events of the hours may come late while these steps run one after the other; then the
-        events of now would be others, and nothing evaluated on them.
+        events of now would be others, and nothing evaluated on them.  Where those of now were
+        frozen, they count, evaluated or not.
         """
+        from pipeline.dataset.build import find_test_set
         from training.evaluation.evaluate import evaluated_test_sets
 
-        hours = self.ctx.horizon_from(self.manifest.as_of)
-        evaluated = evaluated_test_sets(self.ctx.settings, self.folder.name, hours)
-        return evaluated[-1] if evaluated else self.test_folder
+        ctx, hours = self.ctx, self.ctx.horizon_from(self.manifest.as_of)
+        evaluated = evaluated_test_sets(ctx.settings, self.folder.name, hours)
+        if not evaluated:
+            return self.test_folder
+        try:
+            of_now = find_test_set(ctx.lake, ctx.settings, self.folder, hours)
+        except HourglassError:  # its hours wait for their sessions
+            of_now = None
+        return of_now or evaluated[-1]
+
+    @cached_property
+    def judging_state(self) -> State:
+        """The state of the tables that those events were read from."""
+        from pipeline.dataset.manifest import read_state
+        from pipeline.lake.stale_hours import settled_state
+
+        ctx, state = self.ctx, read_state(self.evaluated_folder)
+        if state is not None and ctx.lake.holds(state):
+            return state
+        hours = ctx.horizon_from(self.manifest.as_of)
+        return settled_state(ctx.lake, ctx.settings, hours.stop)
 
     @cached_property
     def evaluated_set(self) -> DataSet:

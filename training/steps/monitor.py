@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pipeline.hours import HourRange
-from pipeline.lake.stale_hours import settled_state
 from pipeline.quality.verdicts import quality_passed
 from pipeline.workspace import CommandContext
 from training.deployment.champion_history import champion_during, champion_periods
@@ -48,7 +47,7 @@ def monitor_champion(ctx: CommandContext, data: HourData) -> StepResult[MonitorR
             ctx.lake,
             HourRange(hours.first, hours.first),
             hours,
-            settled_state(ctx.lake, settings, hours.stop),
+            data.judging_state,
         ),
         at=ctx.clock.isoformat(timespec="seconds"),
     )

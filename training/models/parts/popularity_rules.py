@@ -1,8 +1,8 @@
 """Which recent events count for popularity, and how much; chosen by what came next (HRNN 4.5).
 
-A rule with a half-life h weighs an event that is a hours old by 2 ** (-a / h); without one all
-events of its window weigh alike.  Which rule is right differs by log: of news the last two hours
-tell more than a day does.  V items, H hours.
+A rule with a half-life h weighs an event that is a hours old by 2 ** (-a / h), so that in the end
+it weighs less than a tie; without one all events of its window weigh alike.  Which rule is right
+differs by log: of news the last two hours tell more than a day does.  V items, H hours.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.array_types import Floats, Floats32, Ints
 from pipeline.hours import US_PER_HOUR
 from training.data.reader import DataSet
+from training.models.parts.base import share
 from training.models.parts.decayed_popularity import HourCounts
 
 # Of which the best is chosen: a window of hours, and a half-life in hours, 0 = none.
@@ -22,6 +23,8 @@ WINDOWS_H = (1, 2, 3, 6, 12, 24, 48, 72, 168)
 HALF_LIVES_H = (1.0, 2.0, 4.0, 8.0, 24.0)
 _SHARE = 0.1  # of the events, the latest, by which rules are compared
 _MOST_HOURS = 48
+# Below one event, so that window popularity only orders items that recent counts leave equal.
+_TIE_WEIGHT = np.float32(0.5)
 
 
 @dataclass(frozen=True)
@@ -48,37 +51,34 @@ def rules_within(known_h: int) -> list[PopularityRule]:
     return even + (decayed if known_h > 1 else [])
 
 
-def chosen_rule(data: DataSet, tie: Floats32) -> PopularityRule:
+def chosen_rule(data: DataSet) -> PopularityRule:
     """The rule after which the latest events of a data set stand highest (mean reciprocal rank).
 
-    Each event is ranked by the hours before its own; equal scores rank against it.  Of rules that
-    are equally good the first is chosen.  Without an event to compare by it is a day.
-
-    Args:
-        data: what models learn from, with its hourly popularity.
-        tie: (V,) below 1, which orders items of equal counts.
+    Each event is ranked by the hours before its own; of items with equal counts those count for
+    more that had more events before the first of these hours, and equal scores rank against it.
+    Of rules that are equally good the first is chosen.  Without an event to compare by it is a day.
     """
     known_h = data.manifest.popularity_window_h
-    hours, items = _latest_events(data, max(1, known_h // 2))
     rules = rules_within(max(1, known_h // 2))
-    if not len(hours):
+    histories, n_items = data.histories, len(data.item_ids)
+    hour = np.asarray(histories.time_us) // US_PER_HOUR
+    item = np.asarray(histories.item).astype(np.int64) - 1
+    if not len(hour):
         return PopularityRule(min(24, known_h))
+    first = max(int(np.quantile(hour, 1 - _SHARE)), data.manifest.as_of.index - known_h // 2)
+    hours = np.unique(hour[hour >= first])[-_MOST_HOURS:].tolist()
+    if not hours:
+        return PopularityRule(min(24, known_h))
+    tie = tie_of(np.bincount(item[hour < hours[0]], minlength=n_items))
+    items = [item[hour == each] for each in hours]
     counts = HourCounts.of_popularity(data.popularity)
     means = [_mean_reciprocal_rank(counts, rule, hours, items, tie) for rule in rules]
     return rules[int(np.argmax(means))]
 
 
-def _latest_events(data: DataSet, most_h: int) -> tuple[Sequence[int], list[Ints]]:
-    """The hours of the latest events that are targets, and the items (n,) of each, 0-based."""
-    histories = data.histories
-    hour = np.asarray(histories.time_us) // US_PER_HOUR
-    item = np.asarray(histories.item).astype(np.int64) - 1
-    if not len(hour):
-        return [], []
-    first = max(int(np.quantile(hour, 1 - _SHARE)), data.manifest.as_of.index - most_h)
-    late = hour >= first
-    distinct = np.unique(hour[late])[-_MOST_HOURS:]
-    return distinct.tolist(), [item[hour == each] for each in distinct]
+def tie_of(events: Ints) -> Floats32:
+    """Half of each item's share of all events, (V,): less than an event, so it only breaks ties."""
+    return _TIE_WEIGHT * share(events)
 
 
 def _mean_reciprocal_rank(
@@ -88,10 +88,20 @@ def _mean_reciprocal_rank(
     items: Sequence[Ints],
     tie: Floats32,
 ) -> float:
+    """Only the items with events are sorted anew at each hour; the others stand by their tie."""
+    by_tie = np.sort(tie)
     reciprocal = []
     for hour, targets in zip(hours, items, strict=True):
-        scores = rule.counts(counts, hour, len(tie)) + tie
-        ascending = np.sort(scores)
-        at_least = len(scores) - np.searchsorted(ascending, scores[targets], side="left")
+        weighed = rule.counts(counts, hour, len(tie))
+        recent = np.flatnonzero(weighed)
+        scores = weighed + tie
+        of_targets = scores[targets]
+        at_least = _at_least(by_tie, of_targets) - _at_least(np.sort(tie[recent]), of_targets)
+        at_least += _at_least(np.sort(scores[recent]), of_targets)
         reciprocal.append(1.0 / at_least)
     return float(np.concatenate(reciprocal).mean())
+
+
+def _at_least(ascending: Floats32, of_targets: Floats32) -> Ints:
+    """How many of some scores are as high as each target's, (n,)."""
+    return len(ascending) - np.searchsorted(ascending, of_targets, side="left")
