@@ -55,6 +55,7 @@ class Shelf:
     tables: dict[str, dict[Hour, list[HourFile]]] = field(default_factory=lambda: defaultdict(dict))
     records: dict[tuple[str, Hour], FilledHour] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
+    commits: int = 0
 
     stable_from = Lake.stable_from
     _stable_before = Lake._stable_before
@@ -64,6 +65,9 @@ class Shelf:
 
     def undo_unfinished(self) -> list[str]:
         return []
+
+    def versions(self) -> dict[str, str]:
+        return {"all tables": str(self.commits)}
 
     def state(self) -> None:
         """There is only one: as things stand."""
@@ -80,6 +84,7 @@ class Shelf:
         return [file for hour in every(hours) for file in self.tables[spec.name].get(hour, [])]
 
     def replace(self, spec: TableSpec, hours: Hours, files: Sequence[HourFile], _: object) -> None:
+        self.commits += 1
         assert {file.hour for file in files} <= {*every(hours)}, "rows of hours that nobody fills"
         for hour in every(hours):
             self.tables[spec.name][hour] = [file for file in files if file.hour == hour]
@@ -96,6 +101,7 @@ class Shelf:
     def record_filled(
         self, step: str, hours: Hours, rows: pa.Table, properties: Mapping[str, str]
     ) -> None:
+        self.commits += 1
         settled = self._stable_before(min(every(hours)))  # type: ignore[misc]
         for hour in every(hours):
             self.records.pop((step, hour), None)
