@@ -98,9 +98,11 @@ class QualitySite:
             # The index shows what stands here without opening the rest of the result.
             "batch_spec": about,
         }
+        file = self._folder / f"{self._name(key)}.json"
         with FileLock(self._folder / _LOCK, preserve_lock_file=True):
             self._context.validation_results_store.set(key, result)
-        file = self._folder / f"{self._name(key)}.json"
+            # Within the lock: another process may drop it as one of too many.
+            stored_ns = file.stat().st_mtime_ns
         entry = IndexEntry(
             result.suite_name,
             name,
@@ -108,7 +110,7 @@ class QualitySite:
             tuple(about["failed"]),
             f"validations/{self._name(key)}.html",
         )
-        self._stored[key] = file.stat().st_mtime_ns, entry
+        self._stored[key] = stored_ns, entry
         page = self._page(key)
         page.parent.mkdir(parents=True, exist_ok=True)
         write_text(page, result_page(result))
