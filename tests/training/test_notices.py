@@ -60,13 +60,14 @@ def test_the_gate_tells_of_a_block_of_the_hour_alone(
     monkeypatch.setattr("training.steps.judge_candidates.judge_candidates", lambda *_: [])
     monkeypatch.setattr("training.fit.retrain_signals.recorded_retrain_decision", nothing)
     monkeypatch.setattr("pipeline.dataset.validate.dataset_verdict", lambda _: ("passed", ""))
-    monkeypatch.setattr(f"{module}.settled_state", lambda *_: {})
     monkeypatch.setattr(f"{module}.quality_passed", lambda *_: True)
     monkeypatch.setattr(f"{module}.verdict_of", lambda _: verdict)
     monkeypatch.setattr(f"{module}.CommandContext.lake", None, raising=False)
     ends = SimpleNamespace(window_start=HOUR, as_of=HOUR + 1)
     part = SimpleNamespace(manifest=ends)
-    data: Any = SimpleNamespace(evaluated_set=part, learned=part, folder=tmp_path / "d1")
+    data: Any = SimpleNamespace(
+        evaluated_set=part, judging_state={}, learned=part, folder=tmp_path / "d1"
+    )
     with webhook() as hook:
         run_gate(context(tmp_path, hook), data, late)
     assert len(hook.messages) == told
@@ -88,7 +89,6 @@ def test_the_monitor_tells_of_a_rollback(
     monkeypatch.setattr(f"{module}.champion_periods", nothing)
     monkeypatch.setattr(f"{module}.champion_during", lambda *_: "a period")
     monkeypatch.setattr(f"{module}.candidates", lambda *_: {})
-    monkeypatch.setattr(f"{module}.settled_state", lambda *_: {})
     monkeypatch.setattr(f"{module}.quality_passed", lambda *_: True)
     monkeypatch.setattr(f"{module}.CommandContext.lake", None, raising=False)
     monkeypatch.setattr("training.evaluation.evaluate.load_evaluation", nothing)
@@ -98,6 +98,7 @@ def test_the_monitor_tells_of_a_rollback(
     data: Any = SimpleNamespace(
         manifest=SimpleNamespace(as_of=HOUR),
         folder=tmp_path / "d1",
+        judging_state={},
         evaluated_set=SimpleNamespace(folder=tmp_path, histories=histories),
     )
     with webhook() as hook:

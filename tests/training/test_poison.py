@@ -293,12 +293,16 @@ def test_the_gate_goes_by_the_events_that_models_were_evaluated_on(
     first = Hour.parse(AS_OF)
     hours = HourRange(first, first + 1)
     assert evaluated_test_sets(settings, "base", hours) == []
-    for number, name in enumerate(("after", "later", "of others", "other hours", "gone")):
+    names = ("after", "later", "of others", "other hours", "other rules", "gone")
+    for number, name in enumerate(names):
         test_set = settings.path("frozen") / name
         base = world.older if name == "of others" else world.dataset
         stop = first + (2 if name == "other hours" else 1)
         events = walks(20 + number, AS_OF_S, seed=1)
         write_dataset(test_set, events, as_of=str(stop), window_start=AS_OF, base=base)
+        manifest = json.loads((test_set / "manifest.json").read_text())
+        rules = "others" if name == "other rules" else settings.digest("dataset", "sessions")
+        (test_set / "manifest.json").write_text(json.dumps(manifest | {"config_digest": rules}))
         index = settings.path("evaluations") / name / "evaluation.json"
         index.parent.mkdir(parents=True)
         source = world.settings.path("evaluations") / "after" / "evaluation.json"
