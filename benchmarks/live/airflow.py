@@ -85,18 +85,11 @@ class Airflow:
         Raises:
             subprocess.CalledProcessError: it is refused.
         """
-        script, limits = str(ROOT / "dags" / "airflow.sh"), ["--max-active-runs", "1"]
         dates = ["--from-date", first, "--to-date", last]
-        words = ["backfill", "create", "--dag-id", "sessions_hourly", *limits, *dates]
-        subprocess.run(  # noqa: S603 - our own script
-            ["bash", script, *words],  # noqa: S607
-            cwd=ROOT,
-            env=dict(self.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-            check=True,
-        )
+        words = ["backfill", "create", "--dag-id", "sessions_hourly", "--max-active-runs", "1"]
+        process = self.start(*words, *dates)
+        if code := process.wait():
+            raise subprocess.CalledProcessError(code, process.args)
 
     def has_backfilled(self) -> bool:
         """Whether no run of a backfill waits or goes on."""

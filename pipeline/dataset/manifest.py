@@ -14,6 +14,7 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 
 MANIFEST_NAME = "manifest.json"
+LINEAGE_NAME = "lineage.json"
 FORMAT = 2
 _READABLE = (1, FORMAT)  # what format 1 lacks (context, features) is empty by default
 
@@ -124,12 +125,10 @@ class Manifest(_Strict):
         return json.dumps(self.facts, indent=1, sort_keys=True) + "\n"
 
 
-def read_state(folder: Path) -> dict[str, int | None] | None:
-    """Snapshot ids of the tables that a data set was made from; None where that is not recorded."""
-    try:
-        state: dict[str, int | None] = json.loads((folder / "lineage.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
+def read_state(folder: Path) -> dict[str, int | None]:
+    """Snapshot ids of the tables that a data set was made from; empty where none are recorded."""
+    path = folder / LINEAGE_NAME
+    state: dict[str, int | None] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     return state
 
 

@@ -24,6 +24,7 @@ from pipeline.array_types import Ints
 from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import (
     FORMAT,
+    LINEAGE_NAME,
     MANIFEST_NAME,
     ContextField,
     DwellBins,
@@ -123,7 +124,7 @@ def write_dataset(
         (staging / MANIFEST_NAME).write_text(Manifest(**facts).text, encoding="utf-8")
         # Apart from the manifest, because snapshot ids differ between lakes of equal content.
         lineage = json.dumps(dict(state), indent=1, sort_keys=True) + "\n"
-        (staging / "lineage.json").write_text(lineage, encoding="utf-8")
+        (staging / LINEAGE_NAME).write_text(lineage, encoding="utf-8")
         try:
             staging.rename(folder)
         except OSError:

@@ -6,7 +6,7 @@ say the deletion of a person's rows, never is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,17 +72,24 @@ class Since:
         return bool(self.foreign) or not self.descends
 
 
+def ancestry(table: Table) -> Iterator[Snapshot]:
+    """The current snapshot and those that it followed, the newest first, as far as they are known.
+
+    One that upkeep let go ends it.
+    """
+    from pyiceberg.table.snapshots import ancestors_of
+
+    yield from ancestors_of(table.current_snapshot(), table.metadata)
+
+
 def since(table: Table, recorded: int | None) -> Since:
     """What was committed to a table since a recorded snapshot (None: since it was empty)."""
-    newest = table.current_snapshot()
     chain: list[Snapshot] = []
-    while newest is not None and newest.snapshot_id != recorded:
-        if recorded is None and _is_empty(newest):
-            break
-        chain.append(newest)
-        parent = newest.parent_snapshot_id
-        newest = None if parent is None else table.snapshot_by_id(parent)
-    if recorded is not None and newest is None:
+    for snapshot in ancestry(table):
+        if snapshot.snapshot_id == recorded or (recorded is None and _is_empty(snapshot)):
+            return Since(tuple(reversed(chain)), descends=True)
+        chain.append(snapshot)
+    if recorded is not None:
         # What lies below the current one was let stand long ago, or nobody knows of it any more.
         return Since((), descends=False)
     return Since(tuple(reversed(chain)), descends=True)

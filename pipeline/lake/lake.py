@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from pipeline.lake.commits import (
     WITHDRAWN_PROPERTY,
     ForeignCommits,
     Since,
+    ancestry,
     describe_commits,
     is_own,
     marked,
@@ -153,31 +155,19 @@ class Lake:
     def base_state(self) -> State | None:
         """The state below what other programs committed to ``filled_hours``; None: it is gone."""
         table = self.table(FILLED_HOURS)
-        snapshot = table.current_snapshot()
-        if snapshot is None:
+        if table.current_snapshot() is None:
             return self.state()
-        while snapshot is not None:
-            if (recorded := _state_of(snapshot)) is not None:
-                return recorded
-            parent = snapshot.parent_snapshot_id
-            snapshot = None if parent is None else table.snapshot_by_id(parent)
-        return None
+        return next(filter(None, map(_state_of, ancestry(table))), None)
 
     def states_before(self, steps: Collection[str]) -> Iterator[State]:
         """States below the last finished steps, the newest first, while those are of ``steps``.
 
         What took events away is not looked behind.
         """
-        table = self.table(FILLED_HOURS)
-        snapshot = table.current_snapshot()
-        while snapshot is not None:
-            properties = own_properties(snapshot)
-            if properties.get(STEP_PROPERTY) not in steps or WITHDRAWN_PROPERTY in properties:
-                return
-            parent = snapshot.parent_snapshot_id
-            snapshot = None if parent is None else table.snapshot_by_id(parent)
-            recorded = None if snapshot is None else _state_of(snapshot)
-            if recorded is None:
+        for snapshot, former in pairwise(ancestry(self.table(FILLED_HOURS))):
+            properties, recorded = own_properties(snapshot), _state_of(former)
+            is_of_steps = properties.get(STEP_PROPERTY) in steps
+            if not is_of_steps or WITHDRAWN_PROPERTY in properties or recorded is None:
                 return
             yield recorded
 
@@ -381,12 +371,7 @@ class Lake:
         table = self.table(spec)
         if _snapshot_id(table) != expected:
             raise _committed_beside(spec, _snapshot_id(table))
-        own: dict[str, str] = {}
-        snapshot = table.current_snapshot()
-        while snapshot is not None and not own:
-            own = own_properties(snapshot)
-            parent = snapshot.parent_snapshot_id
-            snapshot = None if parent is None else table.snapshot_by_id(parent)
+        own = next(filter(None, map(own_properties, ancestry(table))), {})
         with (
             self._committing(spec, over_foreign=True) as tx,
             ReplaceFiles(tx, marked({**own, **properties})),

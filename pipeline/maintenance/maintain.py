@@ -7,7 +7,6 @@ next one does the rest.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pipeline.dataset.manifest import read_state
 from pipeline.hours import parse_duration_h
 from pipeline.lake.lake import Lake
 from pipeline.maintenance.compact import Fragments, compact, fragments
@@ -153,11 +153,9 @@ def maintain(
 
 def _lineage(dataset: Path) -> Snapshots:
     """The snapshots that a data set was frozen from."""
-    path = dataset / "lineage.json"
-    named = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     return {
         name: frozenset({snapshot_id})
-        for name, snapshot_id in named.items()
+        for name, snapshot_id in read_state(dataset).items()
         if snapshot_id is not None
     }
 

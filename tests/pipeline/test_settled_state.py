@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 from session_oracle import HOUR_US, US, Event, Rules
-from staging import DAY, DAY_US, Log
+from staging import DAY, DAY_US, NO_SPARK, Log
 
 from pipeline.dataset.build import freeze, freeze_test_set, histories_at
 from pipeline.errors import HourglassError
@@ -23,9 +22,6 @@ from pipeline.quality.verdicts import quality_passed
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.tables import SessionSettings
 from pipeline.spark.compute import Compute
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 RULES = Rules(max_session_hours=3)
 HOURS = 12
@@ -52,12 +48,7 @@ def rng() -> random.Random:
 
 @pytest.fixture
 def compute() -> Compute:
-    """Computes what is small; Spark, if it were needed, would not start."""
-
-    def start() -> SparkSession:
-        raise AssertionError("Spark was started for a small input")
-
-    return Compute(start, from_mib=64)
+    return NO_SPARK
 
 
 def a_log(work: Path, compute: Compute, *arrivals: set[Event]) -> Log:

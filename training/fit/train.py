@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.dataset.manifest import LINEAGE_NAME
 from pipeline.errors import HourglassError, SomeFailedError
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
@@ -124,7 +125,7 @@ def train(
     for model in models:
         with naming(f"model {model.name!r}"):
             check_model(model, facts)
-    lineage = json.loads((data.folder / "lineage.json").read_text("utf-8"))
+    lineage = json.loads((data.folder / LINEAGE_NAME).read_text("utf-8"))
     training = _Training(
         settings, registry, data, lineage, options, origin, own, processes, listener, code_version()
     )

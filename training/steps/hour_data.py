@@ -84,7 +84,7 @@ class HourData:
         from pipeline.lake.stale_hours import settled_state
 
         ctx, state = self.ctx, read_state(self.evaluated_folder)
-        if state is not None and ctx.lake.holds(state):
+        if ctx.lake.holds(state):
             return state
         hours = ctx.horizon_from(self.manifest.as_of)
         return settled_state(ctx.lake, ctx.settings, hours.stop)

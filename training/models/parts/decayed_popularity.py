@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.array_types import Bools, Floats32, Ints, Ints32
+from pipeline.array_types import Bools, Floats, Floats32, Ints, Ints32
 from training.data.reader import Popularity
 
 _MAX_CELLS = 64_000_000  # of one hour x item table: 256 MB
@@ -48,6 +48,15 @@ class HourCounts:
         window = slice(*np.searchsorted(self.hour, (first, stop)).tolist())
         return HourCounts(self.item[window], self.hour[window], self.events[window])
 
+    def weighed(self, hour: int, window_h: int, half_life_h: float, n_items: int) -> Floats:
+        """Events (V,) of the ``window_h`` hours before an hour, C_t; half-life 0: unweighed."""
+        recent = self.within(hour - window_h, hour)
+        weight: Floats = recent.events.astype(np.float64)
+        if half_life_h:
+            weight = weight * np.exp2(-(hour - 1 - recent.hour) / half_life_h)
+        weighed = np.bincount(recent.item - 1, weights=weight, minlength=n_items)
+        return weighed.astype(np.float64, copy=False)  # so it is; the stubs say integers
+
 
 @dataclass(frozen=True)
 class TrendRule:
@@ -60,9 +69,7 @@ class TrendRule:
 
 def log_q_at(counts: HourCounts, hour: int, n_items: int, rule: TrendRule) -> Floats32:
     """log q of every item at an hour, (V,)."""
-    recent = counts.within(hour - rule.window_h, hour)
-    weight = recent.events * np.exp2(-(hour - 1 - recent.hour) / rule.half_life_h)
-    smoothed = np.bincount(recent.item - 1, weights=weight, minlength=n_items) + rule.smoothing
+    smoothed = counts.weighed(hour, rule.window_h, rule.half_life_h, n_items) + rule.smoothing
     log_q: Floats32 = np.log(smoothed / smoothed.sum()).astype(np.float32)
     return log_q
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.array_types import Floats, Floats32, Ints
+from pipeline.array_types import Floats32, Ints
 from pipeline.hours import US_PER_HOUR
 from training.data.reader import DataSet
 from training.models.parts.base import share
@@ -36,12 +36,7 @@ class PopularityRule:
 
     def counts(self, counts: HourCounts, hour: int, n_items: int) -> Floats32:
         """Weighed events (V,) of the hours before ``hour``."""
-        recent = counts.within(hour - self.window_h, hour)
-        weight: Floats = recent.events.astype(np.float64)
-        if self.half_life_h:
-            weight = weight * np.exp2(-(hour - 1 - recent.hour) / self.half_life_h)
-        weighed = np.bincount(recent.item - 1, weights=weight, minlength=n_items)
-        return weighed.astype(np.float32)
+        return counts.weighed(hour, self.window_h, self.half_life_h, n_items).astype(np.float32)
 
 
 def rules_within(known_h: int) -> list[PopularityRule]:
