@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.event_log import EventLog, arrive, lake_of
+from pipeline.errors import HourglassError
 from pipeline.hours import HOUR_S
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS, TableSpec
 from pipeline.settings.settings import Settings, SparkSettings
@@ -66,7 +67,10 @@ def spark_session(limits: Limits, scratch: Path) -> SparkSession:
 def engine(name: str, limits: Limits, scratch: Path) -> Engine:
     """An engine by name, started; what it needs for itself goes below ``scratch``."""
     if name == "hourglass":
-        return partial(_hourglass, spark_session(limits, scratch))
+        return partial(_hourglass, Compute(_no_spark, SparkSettings().from_mib, True))
+    if name == "hourglass_spark":
+        session = spark_session(limits, scratch)
+        return partial(_hourglass, Compute(lambda: session, from_mib=0))
     if name == "windows":
         return partial(_windows, spark_session(limits, scratch))
     if name == "polars":
@@ -82,10 +86,14 @@ _DUCKDB = {
     "duckdb_one_file": (False, TABLES),
     "duckdb_loose": (False, (SESSIONS,)),
 }
-ENGINES = ("hourglass", "windows", *_DUCKDB, "polars")
+ENGINES = ("hourglass", "hourglass_spark", "windows", *_DUCKDB, "polars")
 
 
-def _hourglass(spark: SparkSession, log: EventLog, folder: Path) -> Made:
+def _no_spark() -> SparkSession:
+    raise HourglassError("Spark would be started: so much is not computed in one process")
+
+
+def _hourglass(compute: Compute, log: EventLog, folder: Path) -> Made:
     """What `hourglass sessionize` does, from files to commits."""
     from pipeline.sessions.sessionize import sessionize
 
@@ -93,7 +101,7 @@ def _hourglass(spark: SparkSession, log: EventLog, folder: Path) -> Made:
     lake = lake_of(settings)
     arrive(lake, log, log.hours)
     started = time.perf_counter()
-    sessionize(Compute(lambda: spark, from_mib=0), lake, settings, log.hours)
+    sessionize(compute, lake, settings, log.hours)
     took_s = time.perf_counter() - started
     paths = {spec.name: [file.path for file in lake.files(spec)] for spec in TABLES}
     return Made(paths, {"all": took_s})

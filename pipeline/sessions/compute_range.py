@@ -13,6 +13,7 @@ from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.lake.lake import Hours, Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, PEOPLE, SESSIONS
+from pipeline.process.workers import usable_cores
 from pipeline.sessions import arrow_exchange, in_process
 from pipeline.sessions.gap_kernel import SessionRules
 from pipeline.sessions.stages import REPORT, WRITTEN_KIND, Plan, assigning, scan, writing
@@ -67,19 +68,20 @@ def compute_sessions(
     folders = {spec.name: lake.staging(spec) for spec in OUTPUTS}
     inputs = (*carried, *events)
     people = lake.files(PEOPLE)
-    if compute.is_small(sum(file.bytes for file in inputs), sum(file.rows for file in inputs)):
-        plan = make_plan(rules, hours, carried, events, folders, 1, people)
-        return run_in_process(plan)
+    if compute.is_done_here(sum(file.bytes for file in inputs), sum(file.rows for file in inputs)):
+        threads = usable_cores()
+        plan = make_plan(rules, hours, carried, events, folders, threads, people)
+        return run_in_process(plan, threads)
     cores = compute.spark.sparkContext.defaultParallelism
     plan = make_plan(rules, hours, carried, events, folders, cores, people)
     return run_on_spark(compute.spark, plan)
 
 
-def run_in_process(plan: Plan) -> Computed:
-    """Run the tasks of a plan one after another."""
-    marks = in_process.first_stage(len(plan.scans) - 1, scan(plan))
-    places = in_process.next_stage(marks, assigning(plan))
-    written = in_process.next_stage(places, writing(plan))
+def run_in_process(plan: Plan, threads: int = 1) -> Computed:
+    """Run the tasks of a plan here, so many at once."""
+    marks = in_process.first_stage(len(plan.scans) - 1, scan(plan), threads)
+    places = in_process.next_stage(marks, assigning(plan), threads)
+    written = in_process.next_stage(places, writing(plan), threads)
     return computed(in_process.collected(written, WRITTEN_KIND))
 
 

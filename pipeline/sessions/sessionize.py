@@ -38,7 +38,7 @@ from pipeline.version import code_version
 
 _FORWARD_STEP_H = 24
 # A step is what is lost when a run is interrupted.
-_EVENTS_PER_STEP = 20_000_000
+_EVENTS_PER_STEP = 10_000_000
 _HOURS_PER_STEP = 31 * DAY_H
 
 

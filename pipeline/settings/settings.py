@@ -88,8 +88,9 @@ class SparkSettings(Section):
         64,
         ge=0,
         description="size in MiB of a step's input files from which on Spark computes it, as it "
-        "does from 16,384 rows for each MiB; less is computed without starting it, and so is "
-        "ingest of any size where spark.master is local; 0: Spark computes all",
+        "does from 16,384 rows for each MiB; less is computed without starting it, and so are, "
+        "where spark.master is local, ingest of any size and sessionize of up to 16 million rows a "
+        "step; 0: Spark computes all",
     )
 
 

@@ -7,6 +7,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +30,8 @@ from pipeline.hours import Hour, HourRange
 from pipeline.lake.parquet_files import HourFile, HourWriter
 from pipeline.lake.steps import SESSIONIZE
 from pipeline.lake.tables import OPEN_SESSIONS
-from pipeline.sessions import compute_range
+from pipeline.sessions import compute_range, in_process
+from pipeline.sessions.arrow_exchange import ShuffleBlock
 from pipeline.sessions.compute_range import Computed, compute_sessions, run_in_process, run_on_spark
 from pipeline.sessions.in_process import TaskError
 from pipeline.sessions.sessionize import sessionize
@@ -61,7 +65,9 @@ def test_both_ways_write_the_same_files(
             new = [file for file in arrived if file.hour in span]
             if not carried and not new:
                 continue
-            here = run_in_process(plan_in(folder / f"here {first}", rules, span, carried, new))
+            here = run_in_process(
+                plan_in(folder / f"here {first}", rules, span, carried, new), threads=3
+            )
             there = run_on_spark(
                 spark, plan_in(folder / f"there {first}", rules, span, carried, new)
             )
@@ -94,6 +100,60 @@ def test_many_rows_are_too_much_however_small_their_files() -> None:
     assert not compute.is_small(1, (1 << 14) + 1)
     assert not compute.is_small(1 << 20, 1)
     assert not Compute(no_spark, from_mib=0).is_small(0)
+
+
+def test_threads_take_what_spark_would_do_on_this_machine_alone(tmp_path: Path) -> None:
+    """Up to what memory holds; not where there are other machines, or Spark is to do all."""
+    most = 16_000_000
+    here = Compute(no_spark, from_mib=1, on_one_machine=True)
+    assert here.is_done_here(1 << 40, most)
+    assert not here.is_done_here(1 << 40, most + 1)
+    assert not Compute(no_spark, from_mib=1).is_done_here(1 << 40, most)
+    assert not Compute(no_spark, from_mib=0, on_one_machine=True).is_done_here(1, 1)
+    log = Log(tmp_path)
+    log.arrive([at("1:00:00")])
+    too_much = Compute(no_spark, from_mib=1, on_one_machine=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.spark.compute._MIN_BYTES_PER_ROW", 1 << 30)
+        assert not too_much.is_small(0, 1)
+        assert compute_sessions(too_much, log.lake, log.settings.sessions, hours(0, 3)).closed
+        patch.setattr("pipeline.spark.compute._ROWS_IN_MEMORY", 0)
+        with pytest.raises(HourglassError, match="Spark was started"):
+            compute_sessions(too_much, log.lake, log.settings.sessions, hours(0, 3))
+
+
+def test_the_first_task_that_fails_is_told_and_those_that_wait_are_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two of fifty fail, the second before the first; whoever is after them ends with the pool."""
+    begun: list[int] = []
+    second_failed, pool_ends = threading.Event(), threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            pool_ends.set()
+            super().shutdown(wait)
+
+    def work(task: int) -> Iterator[ShuffleBlock]:
+        begun.append(task)
+        if task == 0:
+            second_failed.wait()
+            raise ValueError("the first")
+        if task == 1:
+            second_failed.set()
+            raise ValueError("the second")
+        pool_ends.wait()
+        yield 0, task, "kind", pa.table({})
+
+    monkeypatch.setattr(in_process, "ThreadPoolExecutor", Pool)
+    with pytest.raises(TaskError, match="ValueError: the first"):
+        in_process.first_stage(50, work, threads=2)
+    assert set(begun) <= {0, 1, 2, 3}
+    begun.clear()
+    with pytest.raises(TaskError, match="ValueError: the first"):
+        in_process.first_stage(50, work, threads=1)
+    assert begun == [0]
 
 
 def test_a_spark_that_cannot_start_is_no_fault_of_the_hours(tmp_path: Path) -> None:
