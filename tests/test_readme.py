@@ -37,7 +37,9 @@ from pipeline.workspace import CommandContext
 from training.cli import main as cli
 from training.fit.model_configs import resolve
 from training.gate.reasons import CHECKS, REASONS
+from training.models.hrnn import HrnnParameters
 from training.replay.arms import arms_of
+from training.tuning.space import space_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -108,10 +110,12 @@ def test_the_settings_of_own_logs_name_their_columns(tmp_path: Path) -> None:
 
 
 def test_models_are_those_that_the_examples_mean(tmp_path: Path) -> None:
-    (models,) = blocks("docs/models.md", "yaml")
+    models, tune = blocks("docs/models.md", "yaml")
     listed = settings_of(tmp_path, models).models
     assert [resolve(model).system for model in listed[:2]] == ["recent_pop", "hrnn_trend"]
     assert [resolve(model).name for model in listed[3:]] == ["wide", "quick"]
+    space = space_of("hrnn", vars(HrnnParameters()), settings_of(tmp_path, tune).tune.space)
+    assert space["width"] == (64, 128, 256, 100)
     (lines,) = blocks("docs/hourly-loop.md", "yaml")
     looped = settings_of(tmp_path, lines)
     assert [resolve(model).init_from for model in looped.models] == [

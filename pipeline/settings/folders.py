@@ -36,6 +36,7 @@ WorkFolder = Literal[
     "retrain",
     "scratch",
     "shards",
+    "tuning",
     "validations",
     "watch",
 ]

@@ -188,6 +188,51 @@ class ArmSettings(Section):
         return self
 
 
+class SearchRange(Section):
+    """Numbers that may be tried: whole ones where both ends are written so."""
+
+    low: int | float = Field(description="smallest number that is tried")
+    high: int | float = Field(description="largest number that is tried")
+    log: bool = Field(False, description="whether .001 is as far from .01 as .01 from .1")
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low {self.low} has no logarithm: begin above 0, or without log")
+        return self
+
+
+class TuneSettings(Section):
+    """How `hourglass tune` chooses parameters."""
+
+    hours: Duration = Field(
+        "24h",
+        description="how much of the latest history trials are judged on, by turns of an hour",
+    )
+    metric: Literal["recall", "mrr", "ndcg"] = Field(
+        "mrr", description="what is to become large, at evaluation.k"
+    )
+    trials: int = Field(20, ge=1, description="how many are made, those of earlier runs included")
+    seed: int = Field(0, ge=0, description="of what is tried, and of every fit")
+    space: dict[str, SearchRange | tuple[bool | int | float | str, ...]] = Field(
+        {},
+        description="what may be tried of a parameter, as a list or as low, high and log: beside "
+        "the shipped ranges, or in their places",
+    )
+
+    @field_validator("space")
+    @classmethod
+    def _something_to_choose_from(
+        cls, space: dict[str, SearchRange | tuple[bool | int | float | str, ...]]
+    ) -> dict[str, SearchRange | tuple[bool | int | float | str, ...]]:
+        for name, values in space.items():
+            if isinstance(values, tuple) and not values:
+                raise ValueError(f"{name}: an empty list leaves nothing to try")
+        return space
+
+
 class ReplaySettings(Section):
     """How `hourglass replay` rolls history."""
 

@@ -46,6 +46,7 @@ from pipeline.settings.learning import (
     RecommendSettings,
     ReplaySettings,
     RetrainSettings,
+    TuneSettings,
 )
 from pipeline.settings.notify import NotifySettings
 from pipeline.settings.section import Section, keys_as_before
@@ -143,6 +144,7 @@ class Settings(BaseSettings):
     monitor: MonitorSettings = MonitorSettings()
     retrain: RetrainSettings = RetrainSettings()
     replay: ReplaySettings = ReplaySettings()
+    tune: TuneSettings = TuneSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     quality: QualitySettings = QualitySettings()

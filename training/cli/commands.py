@@ -21,6 +21,7 @@ from training.cli.promote import promote, rollback
 from training.cli.recommend import recommend
 from training.cli.replay import replay
 from training.cli.train import refit, stale, train
+from training.cli.tune import tune
 from training.fit.model_lines import judged_dataset
 from training.steps.evaluate import evaluate_step
 from training.steps.hour_data import HourData
@@ -169,7 +170,7 @@ app = typer.Typer()
 # As `hourglass --help` lists them.
 _HOURLY = (judge, stale, train, monitor, gate, approve, refit, promote, rollback, anchor, recommend)
 _OTHERS = (
-    *(loop, replay, report, adopt, evaluate, leaderboard, maintain),
+    *(loop, replay, tune, report, adopt, evaluate, leaderboard, maintain),
     *(notify, deadline, demo),
 )
 for command in (*_HOURLY, *_OTHERS):

@@ -141,11 +141,18 @@ def arms_of(settings: Settings, names: Sequence[str]) -> list[Arm]:
     chosen = {arm.name for arm in configured_arms if not names or arm.name in names}
     # The arms of our own are no setting of anybody's: one that does not suit the data ends alone.
     data = facts_of(settings) if settings.replay.arms else Facts()
-    arms = [_arm(settings, arm, data if arm.name in chosen else Facts()) for arm in configured_arms]
+    arms = [
+        arm_of(settings, arm, data if arm.name in chosen else Facts()) for arm in configured_arms
+    ]
     return [arm for arm in arms if arm.name in chosen]
 
 
-def _arm(settings: Settings, arm_settings: ArmSettings, data: Facts) -> Arm:
+def arm_of(settings: Settings, arm_settings: ArmSettings, data: Facts) -> Arm:
+    """An arm by its settings, and what is known of the data.
+
+    Raises:
+        UsageError: its model does not exist or refuses its parameters.
+    """
     model_name = arm_settings.model
     if (
         model_name in {candidate.name for candidate in settings.models}

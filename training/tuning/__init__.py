@@ -1,0 +1,1 @@
+"""Parameters that are chosen on the latest part of what a model may learn from."""
