@@ -115,7 +115,7 @@ def test_models_are_those_that_the_examples_mean(tmp_path: Path) -> None:
     assert [resolve(model).system for model in listed[:2]] == ["recent_pop", "hrnn_trend"]
     assert [resolve(model).name for model in listed[3:]] == ["wide", "quick"]
     space = space_of("hrnn", vars(HrnnParameters()), settings_of(tmp_path, tune).tune.space)
-    assert space["width"] == (64, 128, 256, 100)
+    assert space["width"] == (64, 128, 256)
     (lines,) = blocks("docs/hourly-loop.md", "yaml")
     looped = settings_of(tmp_path, lines)
     assert [resolve(model).init_from for model in looped.models] == [

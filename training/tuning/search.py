@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _WHY = "why"
+_FIRST = "as configured"
 # Of a trial, each with a seed of its own: the first is led by what came of the others.
 _DRAWS = 50
 _TRIALS = 1_000_003
@@ -64,28 +65,27 @@ def search(
     Args:
         file: where trials are kept; a line each time one begins or ends.
         space: what may be tried.
-        configured: values of the space to begin with.
+        configured: the values to begin with, which the space need not hold.
         value_of: what is to become large.
         budget: when to stop.
         seed: of what is tried.
         report: told of each trial that ends.
     """
     study = _study(file)
+    trials = [_first(study, {name: configured[name] for name in space}, value_of, report)]
     _again_what_was_killed(study)
-    if not study.trials:
-        study.enqueue_trial({name: configured[name] for name in space})
-    while len(trials := _ended(study)) < budget.trials and not (trials and budget.is_over()):
+    trials += _ended(study)
+    while len(trials) < budget.trials and not budget.is_over():
         trial = _new_trial(study, space, trials, seed)
         if trial is None:
             break
-        try:
-            value, why = value_of(trial.params), ""
-        except HourglassError as error:
-            value, why = math.nan, str(error)
+        value, why = _outcome(trial.params, value_of)
+        if why:
             trial.set_user_attr(_WHY, why)
         _tell(study, trial.number, value)
-        report(Tried(len(trials), dict(trial.params), value, why))
-    return _ended(study)
+        trials.append(Tried(len(trials), dict(trial.params), value, why))
+        report(trials[-1])
+    return trials
 
 
 def best_of(trials: list[Tried]) -> Tried:
@@ -99,6 +99,28 @@ def best_of(trials: list[Tried]) -> Tried:
         reason = trials[0].why if trials else "none was made"
         raise HourglassError(f"no trial came to an end: {reason}")
     return max(good, key=lambda trial: (trial.value, -trial.number))
+
+
+def _first(
+    study: Study,
+    parameters: dict[str, Any],
+    value_of: ValueOf,
+    report: Callable[[Tried], None],
+) -> Tried:
+    """The trial of what is configured, beside the study, whose ranges may not hold it."""
+    if _FIRST not in study.user_attrs:
+        value, why = _outcome(parameters, value_of)
+        study.set_user_attr(_FIRST, [None if why else value, why])
+        report(Tried(0, parameters, value, why))
+    value, why = study.user_attrs[_FIRST]
+    return Tried(0, parameters, math.nan if value is None else value, why)
+
+
+def _outcome(parameters: Mapping[str, Any], value_of: ValueOf) -> tuple[float, str]:
+    try:
+        return value_of(parameters), ""
+    except HourglassError as error:
+        return math.nan, str(error)
 
 
 def _study(file: Path) -> Study:
@@ -152,14 +174,14 @@ def _again_what_was_killed(study: Study) -> None:
 
 
 def _ended(study: Study) -> list[Tried]:
-    """Those that came to an end of their own, in their order."""
+    """Those after the first that came to an end of their own, in their order."""
     from optuna.trial import TrialState
 
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
     ours = [trial for trial in ended if trial.state == TrialState.COMPLETE or _why(trial)]
     return [
         Tried(number, dict(trial.params), _value(trial), _why(trial))
-        for number, trial in enumerate(sorted(ours, key=lambda trial: trial.number))
+        for number, trial in enumerate(sorted(ours, key=lambda trial: trial.number), start=1)
     ]
 
 

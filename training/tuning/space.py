@@ -58,7 +58,7 @@ _OF_SYSTEM: dict[str, Space] = {
 def space_of(
     system: str, parameters: Mapping[str, Any], own: Mapping[str, SearchRange | Choices]
 ) -> Space:
-    """What may be tried of a system's parameters, and where each begins is within.
+    """What may be tried of a system's parameters.
 
     Args:
         system: its name.
@@ -78,22 +78,10 @@ def space_of(
     if "learning_rate" in parameters:
         network = {**_NETWORK, **(_OF_A_TREND if parameters.get("trend") else {})}
         shipped = {name: tried for name, tried in network.items() if name in parameters}
-    space = {name: _reaching(parameters[name], tried) for name, tried in {**shipped, **own}.items()}
+    space = {**shipped, **own}
     if not space:
         raise UsageError(
             f"there is nothing to tune of {system}: name parameters and what to try of them under "
             "tune.space"
         )
     return space
-
-
-def _reaching(value: Any, tried: SearchRange | Choices) -> SearchRange | Choices:  # noqa: ANN401 - of any parameter
-    """The same, with the value that is configured in it: the search begins there."""
-    if not isinstance(tried, SearchRange):
-        return tried if value in tried else (*tried, value)
-    if not isinstance(value, int | float) or (tried.log and value <= 0):
-        raise UsageError(
-            f"tune.space: {tried.low} to {tried.high} has no place for {value!r}, which is "
-            "configured: list what to try instead"
-        )
-    return tried.model_copy(update={"low": min(tried.low, value), "high": max(tried.high, value)})

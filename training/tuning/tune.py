@@ -130,16 +130,17 @@ def _served(space: Space, settings: Settings, configured: Arm) -> Space:
         try:
             arm_of(settings, trial_arm(configured.settings.model, {name: value}), facts)
         except UsageError:
-            return value == configured.model.parameters.get(name)
+            return False
         return True
 
-    facts = facts_of(settings)
-    return {
-        name: tuple(value for value in tried if serves(name, value))
-        if isinstance(tried, tuple)
-        else tried
-        for name, tried in space.items()
-    }
+    facts, served = facts_of(settings), Space()
+    for name, tried in space.items():
+        chosen = tried
+        if isinstance(tried, tuple):
+            chosen = tuple(value for value in tried if serves(name, value))
+        if chosen != ():
+            served[name] = chosen
+    return served
 
 
 def trial_arm(model: str, parameters: Mapping[str, Any]) -> ArmSettings:
