@@ -90,8 +90,8 @@ class SparkSettings(Section):
         ge=0,
         description="size in MiB of a step's input files from which on Spark computes it, as it "
         "does from 16,384 rows for each MiB; less is computed without starting it, and so are, "
-        "where spark.master is local, ingest of any size and sessionize of up to 16 million rows a "
-        "step; 0: Spark computes all",
+        "where spark.master is local, ingest of any size and what is likely to fit 3 GiB, such as "
+        "sessionize of 16 million rows a step, a data set of 9 million; 0: Spark computes all",
     )
 
 

@@ -104,12 +104,12 @@ def test_many_rows_are_too_much_however_small_their_files() -> None:
 
 def test_threads_take_what_spark_would_do_on_this_machine_alone(tmp_path: Path) -> None:
     """Up to what memory holds; not where there are other machines, or Spark is to do all."""
-    most = 16_000_000
+    most = 3 << 20
     here = Compute(no_spark, from_mib=1, on_one_machine=True)
-    assert here.is_done_here(1 << 40, most)
-    assert not here.is_done_here(1 << 40, most + 1)
-    assert not Compute(no_spark, from_mib=1).is_done_here(1 << 40, most)
-    assert not Compute(no_spark, from_mib=0, on_one_machine=True).is_done_here(1, 1)
+    assert here.is_done_here(1 << 40, most, bytes_per_row=1 << 10)
+    assert not here.is_done_here(1 << 40, most + 1, bytes_per_row=1 << 10)
+    assert not Compute(no_spark, from_mib=1).is_done_here(1 << 40, most, bytes_per_row=1 << 10)
+    assert not Compute(no_spark, from_mib=0, on_one_machine=True).is_done_here(1, 1, 1)
     log = Log(tmp_path)
     log.arrive([at("1:00:00")])
     too_much = Compute(no_spark, from_mib=1, on_one_machine=True)
@@ -117,7 +117,7 @@ def test_threads_take_what_spark_would_do_on_this_machine_alone(tmp_path: Path) 
         patch.setattr("pipeline.spark.compute._MIN_BYTES_PER_ROW", 1 << 30)
         assert not too_much.is_small(0, 1)
         assert compute_sessions(too_much, log.lake, log.settings.sessions, hours(0, 3)).closed
-        patch.setattr("pipeline.spark.compute._ROWS_IN_MEMORY", 0)
+        patch.setattr("pipeline.spark.compute._MEMORY_BYTES", 0)
         with pytest.raises(HourglassError, match="Spark was started"):
             compute_sessions(too_much, log.lake, log.settings.sessions, hours(0, 3))
 
