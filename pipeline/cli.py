@@ -391,6 +391,7 @@ def dataset(
     from pipeline.dataset.by_time import dataset_folder
     from pipeline.dataset.freeze import freeze_and_validate
     from pipeline.dataset.manifest import read_manifest
+    from pipeline.lake.stale_hours import stale_hours
     from pipeline.quality.checks.results import refuse_critical
     from pipeline.settings.tables import DatasetSettings
 
@@ -411,6 +412,12 @@ def dataset(
         if not result.success:
             ctx.console.print(f"{result.severity}: {result.sentence}", markup=False)
     manifest = read_manifest(folder)
+    if waiting := stale_hours(ctx.lake, settings, time):
+        ctx.console.print(
+            f"late events of {counted(len(waiting), 'hour')} before {time} are not in it: they "
+            "wait for `hourglass sessionize`",
+            markup=False,
+        )
     ctx.print_result(
         f"data set {folder.name} as of {time}: {counted(manifest.n_targets, 'event')} "
         f"of {counted(manifest.n_users, 'user')} on {counted(manifest.n_items, 'item')}, in "
@@ -420,6 +427,7 @@ def dataset(
             "as_of": str(time),
             "folder": folder,
             "quality": outcome.verdict,
+            "hours_waiting": len(waiting),
             **manifest.model_dump(include={"n_targets", "n_users", "n_items"}),
         },
     )

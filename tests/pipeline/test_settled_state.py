@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import typer
 from session_oracle import HOUR_US, US, Event, Rules
 from staging import DAY, DAY_US, NO_SPARK, Log
+from typer.testing import CliRunner
 
+from pipeline.cli import dataset
 from pipeline.dataset.build import freeze, freeze_test_set, histories_at
 from pipeline.errors import HourglassError
 from pipeline.hours import HourRange
@@ -22,10 +27,14 @@ from pipeline.quality.verdicts import quality_passed
 from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.tables import SessionSettings
 from pipeline.spark.compute import Compute
+from pipeline.text.wording import counted
+from pipeline.workspace import CommandContext
 
 RULES = Rules(max_session_hours=3)
 HOURS = 12
 T = 9
+app = typer.Typer()
+app.command()(dataset)
 
 
 def events_of(name: str, hours: range, rng: random.Random, n: int = 40) -> set[Event]:
@@ -262,3 +271,25 @@ def test_whatever_the_order_of_steps_the_state_is_one_that_was_settled(
             sessionize(compute, log.lake, log.settings, HourRange(DAY, DAY + HOURS))
             settled = log.lake.state()
         assert settled_state(log.lake, log.settings, DAY + HOURS) == settled
+
+
+def test_the_command_says_which_late_events_are_not_in_it(
+    log: Log, rng: random.Random, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing where all is settled; else how many hours wait."""
+
+    def frozen() -> tuple[dict[str, object], str]:
+        ctx = CommandContext(log.settings, datetime(2024, 4, 1, tzinfo=UTC), as_json=True)
+        done = CliRunner().invoke(app, ["--as-of", str(DAY + T)], obj=ctx)
+        assert not done.exception, done.exception
+        return json.loads(done.stdout), done.stderr
+
+    facts, told = frozen()
+    assert facts["hours_waiting"] == 0
+    assert "late events" not in told
+    log.arrive(events_of("late", range(3, 4), rng, 5))
+    waiting = stale_hours(log.lake, log.settings, DAY + T)
+    later, told = frozen()
+    assert later["dataset_id"] == facts["dataset_id"]
+    assert later["hours_waiting"] == len(waiting) > 0
+    assert f"late events of {counted(len(waiting), 'hour')} before {DAY + T} are not in it" in told
