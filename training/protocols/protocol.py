@@ -50,7 +50,7 @@ _METRICS_OF = {
 _TARGETS_OF = {
     "half_given": "list",
     "cold_items": "cold_list",
-    "tested_queries": "query_list",
+    "flagged_queries": "query_list",
 }
 _LISTS = set(_TARGETS_OF.values())
 
@@ -102,7 +102,7 @@ class Questions(Strict):
 
     ``targets``: every ``next`` event but a history's first; those ``within_session``; the ``last``
     of each history; or one ``list`` a user of all that follows, or, with the split cold_items, of
-    the items that were held out, or, with tested_queries, one a query; or the ``rating`` of every
+    the items that were held out, or, with flagged_queries, one a query; or the ``rating`` of every
     event.  ``repeats``: whether an event
     on the item of the event before is a target.  ``next_n``: N of set_recall, the next so many
     events of the sequence.
@@ -166,7 +166,8 @@ class Data(Strict):
     says what items are; none: nothing is known of them.  ``item_files``: globs of whole paths
     instead of that format's.  ``words``: of a search log, so many of the most frequent words are
     told of queries and products; null: all.  ``preparation``, ``split``: instead of the protocol's.
-    ``published``: model -> metric -> figure.
+    ``published``: model -> metric -> figure.  ``curve``: where the paper shows figures without
+    numbers.
     """
 
     format: str
@@ -182,6 +183,7 @@ class Data(Strict):
     preparation: Preparation | None = None
     split: Split | None = None
     published: dict[str, dict[str, float]] = Field(default_factory=dict)
+    curve: str = ""
 
 
 class ModelEntry(Strict):

@@ -37,7 +37,7 @@ from training.protocols.protocol import (
 from training.protocols.ratings import Average, EarlierRatings, Rater, rating_targets, rmse
 from training.protocols.search.raw_log import SearchLog
 from training.protocols.search.task import SearchTask, ndcg, parted, search_task
-from training.protocols.split_rules import TestedQueries
+from training.protocols.split_rules import FlaggedQueries
 from training.protocols.splits import split_log
 
 _SET_METRICS = {"set_recall", "set_precision", "coverage", "gini"}
@@ -109,7 +109,7 @@ def cold_exam_of(
 
 
 def search_exam_of(
-    search: SearchLog, clicks: Log, protocol: Protocol, data: Data, split: TestedQueries
+    search: SearchLog, clicks: Log, protocol: Protocol, data: Data, split: FlaggedQueries
 ) -> SearchTask:
     """Part the queries of a search log by its prepared clicks.
 

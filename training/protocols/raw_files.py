@@ -84,6 +84,12 @@ FORMATS: dict[str, Format] = {
         item_lines=True,
     ),
     "amazon": Format(("*/ratings_*.csv*",), _RATING, header=False),
+    # The release of 2018 has the item first, and files named by the category alone.
+    "amazon_2018": Format(
+        ("*/Electronics.csv*", "*/CDs_and_Vinyl.csv*", "*/Movies_and_TV.csv*"),
+        {"item": 0, "user": 1, "value": 2, "time": 3},
+        header=False,
+    ),
     # Taobao's UserBehavior, which Tianchi gives out.
     "taobao": Format(
         ("*/UserBehavior*.csv*",), {"user": 0, "item": 1, "type": 3, "time": 4}, header=False

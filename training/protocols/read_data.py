@@ -14,7 +14,7 @@ from training.protocols.protocol import Data, Protocol
 from training.protocols.questions import Task, cold_exam_of, exam_of, search_exam_of
 from training.protocols.raw_files import FORMATS, ROLES, Format, files_of, read_log
 from training.protocols.search.raw_log import SEARCH_LOGS, files_of_search_log, read_search_log
-from training.protocols.split_rules import ColdItems, TestedQueries
+from training.protocols.split_rules import ColdItems, FlaggedQueries
 
 
 def files_of_logs(raw: Path, protocol: Protocol) -> dict[str, Sequence[Path]]:
@@ -41,12 +41,12 @@ def read_exam(files: Sequence[Path], protocol: Protocol, data: Data) -> tuple[Lo
         HourglassError: a file cannot be read.
     """
     rules, split = protocol.preparation_of(data), protocol.split_of(data)
-    if (data.format in SEARCH_LOGS) != isinstance(split, TestedQueries):
+    if (data.format in SEARCH_LOGS) != isinstance(split, FlaggedQueries):
         raise UsageError(
-            f"{protocol.id}: the split tested_queries is of search logs, of format "
+            f"{protocol.id}: the split flagged_queries is of search logs, of format "
             f"{' or '.join(SEARCH_LOGS)}, and they have no other"
         )
-    if isinstance(split, TestedQueries):
+    if isinstance(split, FlaggedQueries):
         search = read_search_log(files)
         log = prepared(search.clicks, rules)
         return search.clicks, log, search_exam_of(search, log, protocol, data, split)

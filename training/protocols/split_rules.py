@@ -81,7 +81,7 @@ class ColdItems(Strict):
     seed: int = 0
 
 
-class TestedQueries(Strict):
+class FlaggedQueries(Strict):
     """Of a search log, the queries that it flags are tested, each with one list of all products.
 
     ``share``: where no flagged query has a click, as where a contest hides them, the latest share
@@ -89,7 +89,7 @@ class TestedQueries(Strict):
     learned from, and tested queries want these alone.  Null: products are not parted.
     """
 
-    kind: Literal["tested_queries"]
+    kind: Literal["flagged_queries"]
     share: Share
     cold_share: Share | None = None
     seed: int = 0
@@ -103,6 +103,6 @@ Split = Annotated[
     | LeaveLastOut
     | HalfGiven
     | ColdItems
-    | TestedQueries,
+    | FlaggedQueries,
     Field(discriminator="kind"),
 ]

@@ -15,13 +15,13 @@ from pipeline.hours import DAY_H, US_PER_HOUR
 from training.protocols.events import Log, group_sizes, places_in, starts_of
 from training.protocols.split_rules import (
     ColdItems,
+    FlaggedQueries,
     HalfGiven,
     LastDays,
     LastSessions,
     LeaveLastOut,
     RandomUsers,
     Split,
-    TestedQueries,
     TimeShare,
 )
 
@@ -64,7 +64,7 @@ def split_log(log: Log, split: Split) -> Halves:
             return _half_given(log, split)
         case ColdItems():
             raise ValueError("items are held out by training.protocols.cold")
-        case TestedQueries():
+        case FlaggedQueries():
             raise ValueError("queries are parted by training.protocols.search")
 
 

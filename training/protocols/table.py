@@ -58,7 +58,9 @@ def text(result: Result) -> str:
     if result.shift:
         distances = ", ".join(f"{name} {value:.2f}" for name, value in result.shift.items())
         log.append(f"total variation: {distances}")
-    if not published:
+    if curve := protocol.data[result.data].curve:
+        log.append(f"{curve} of the paper shows this without numbers: compare with the note")
+    elif not published:
         log.append("nothing was published of this log: there are no figures of a paper to compare")
     note = [f"note: {' '.join(protocol.notes.split())}"] if protocol.notes else []
     return "\n".join([title, *log, asked_of, *_aligned([[*head, ""], *lines]), *note])

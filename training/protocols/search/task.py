@@ -20,7 +20,7 @@ from training.protocols.events import Log
 from training.protocols.metadata import MetadataTable, with_metadata
 from training.protocols.search.raw_log import SearchLog
 from training.protocols.search.words import bags, most_frequent
-from training.protocols.split_rules import TestedQueries
+from training.protocols.split_rules import FlaggedQueries
 
 _GAP_S = DAY_H * HOUR_S  # between the clicks of a query nothing begins
 
@@ -37,7 +37,7 @@ class SearchTask:
     sizes: Mapping[str, int]  # products that are ranked, words that describe them
 
 
-def tested_queries(search: SearchLog, clicks: Log, share: float) -> Bools:
+def flagged_queries(search: SearchLog, clicks: Log, share: float) -> Bools:
     """Which rows of queries are tested, (Q,): those flagged that have a click, or the latest.
 
     Queries without a click do not count; queries of the same time are in the order of the file.
@@ -53,9 +53,9 @@ def tested_queries(search: SearchLog, clicks: Log, share: float) -> Bools:
     return latest
 
 
-def parted(search: SearchLog, clicks: Log, split: TestedQueries) -> tuple[Log, Log]:
+def parted(search: SearchLog, clicks: Log, split: FlaggedQueries) -> tuple[Log, Log]:
     """Clicks that are learned from, and clicks that are asked for."""
-    is_tested = tested_queries(search, clicks, split.share)[clicks.user]
+    is_tested = flagged_queries(search, clicks, split.share)[clicks.user]
     if split.cold_share is None:
         return clicks.take(~is_tested), clicks.take(is_tested)
     ids = _all_products(search, clicks)
