@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -166,3 +168,30 @@ def test_rows_of_metadata_are_taken_in_any_order() -> None:
     assert told.offsets.tolist() == [0, 1, 3, 3, 5]
     assert told.token.tolist() == [1, 0, 1, 0, 1]
     assert told.numbers[:, 0].tolist() == [0.0, 1.0, -2.0, 1.0]
+
+
+@pytest.mark.parametrize("hidden", [0, 6])
+def test_tokens_with_weights_of_their_own_are_summed_by_them(hidden: int) -> None:
+    """Against a loop over tokens, before and after the rows are taken in another order."""
+    torch.manual_seed(2)
+    encoder = FeatureEncoder(SHAPE, 4, hidden)
+    features = dataclasses.replace(FEATURES, weight=np.array([1.5, -2.0, 0.25], np.float32))
+    rows = FeatureRows.of(features, torch.device("cpu"))
+    weighted = encoder(rows.take(torch.tensor([2, 0, 1])))
+    tokens = encoder.token.weight.detach()
+    sums = [0.25 * tokens[1], 1.5 * tokens[0] - 2.0 * tokens[1], torch.zeros(tokens.shape[1])]
+    for row, total, price in zip(weighted, sums, (0.0, 1.0, -2.0), strict=True):
+        layer = total + encoder.number(torch.tensor([price]))
+        out = layer if encoder.out is None else encoder.out(torch.relu(layer))
+        torch.testing.assert_close(row, out)
+
+
+def test_an_item_table_counts_tokens_by_their_weights() -> None:
+    table = described_table()
+    plain = table.rows(torch.tensor([1]), 1.0)[0]
+    # Two tokens that count a half each are a mean.
+    halves = np.array([0.5, 0.5, 1.0], np.float32)
+    table.describe(dataclasses.replace(FEATURES, weight=halves), COLD)
+    torch.testing.assert_close(table.rows(torch.tensor([1]), 1.0)[0], plain)
+    table.describe(dataclasses.replace(FEATURES, weight=2 * halves), COLD)
+    assert not torch.allclose(table.rows(torch.tensor([1]), 1.0)[0], plain)

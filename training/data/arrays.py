@@ -129,4 +129,5 @@ def _features_of(features: Features, rows: Ints) -> Features:
         features.token_names,
         features.numbers[rows],
         features.number_names,
+        None if features.weight is None else features.weight[token],
     )

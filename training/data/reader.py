@@ -101,7 +101,8 @@ class Popularity:
 class Features:
     """What is known of R items or users: tokens as in a bag of words, and F numbers.
 
-    Tokens ``token[offsets[r]]`` to ``token[offsets[r + 1] - 1]`` are those of row r.
+    Tokens ``token[offsets[r]]`` to ``token[offsets[r + 1] - 1]`` are those of row r.  ``weight``:
+    what each of them counts for; None: those of a row share 1 alike.
     """
 
     offsets: Ints  # (R + 1,)
@@ -109,6 +110,7 @@ class Features:
     token_names: Objects  # (K,)
     numbers: Floats32  # (R, F) standardised by what was known at as_of; 0 = unknown
     number_names: Objects  # (F,)
+    weight: Floats32 | None = None  # (M,)
 
 
 @dataclass(frozen=True)

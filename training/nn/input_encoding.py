@@ -121,7 +121,8 @@ def renamed(features: Features, tokens: tuple[str, ...], numbers: tuple[str, ...
     code_of = {name: at for at, name in enumerate(tokens)}
     codes = np.array([code_of.get(name, _MISSING) for name in features.token_names], np.int32)
     token = codes[features.token] if len(codes) else features.token
-    n_before = np.concatenate([[0], np.cumsum(token != _MISSING)])
+    stays = token != _MISSING
+    n_before = np.concatenate([[0], np.cumsum(stays)])
     columns = np.zeros((len(features.offsets) - 1, len(numbers)), np.float32)
     theirs = {name: at for at, name in enumerate(features.number_names)}
     for at, name in enumerate(numbers):
@@ -129,8 +130,9 @@ def renamed(features: Features, tokens: tuple[str, ...], numbers: tuple[str, ...
             columns[:, at] = features.numbers[:, theirs[name]]
     return Features(
         offsets=n_before[features.offsets].astype(np.int64),
-        token=token[token != _MISSING],
+        token=token[stays],
         token_names=np.array(tokens, np.object_),
         numbers=columns,
         number_names=np.array(numbers, np.object_),
+        weight=None if features.weight is None else features.weight[stays],
     )

@@ -187,7 +187,8 @@ class RecurrentParameters(NeuralParameters):
     for each user, which encoders that tell users apart read; 0 is none; ``user_dropout``: chance
     that a user is unknown in training, so that the zeros of users never met mean something.
     ``warm_mix``: l of HRNN eq. 2 at scoring, of items that were learned from; of cold items it is
-    1.
+    1.  ``item_vectors``: whether items are scored by vectors of their own too; without, l is 1
+    always, and an item is nothing but its metadata.
     """
 
     session_input: bool = True
@@ -202,6 +203,7 @@ class RecurrentParameters(NeuralParameters):
     user_width: int = 0
     user_dropout: float = 0.1
     warm_mix: float = 0.5
+    item_vectors: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -210,3 +212,8 @@ class RecurrentParameters(NeuralParameters):
         share = self.user_dropout
         require(0 <= share < 1, "user_dropout", share, "0 or more and below 1")
         require(0 <= self.warm_mix <= 1, "warm_mix", self.warm_mix, "between 0 and 1")
+        if not self.item_vectors and not self.item_features:
+            raise UsageError(
+                "parameter item_vectors is false, but without item_features nothing else scores "
+                "items: set item_features to true"
+            )

@@ -23,7 +23,7 @@ from training.nn.tables.user_table import NO_USER, table_rows
 from training.trainer.interface import ParentWeights
 
 _BY_ITEM = ("items.vector.weight", "items.bias.weight", "items.entry.weight")
-_METADATA = ("items.offsets", "items.token", "items.numbers", "items.cold")
+_METADATA = ("items.offsets", "items.token", "items.numbers", "items.token_weight", "items.cold")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,10 @@ R items or users that something is known of.
 
 from __future__ import annotations
 
+import ast
+import gzip
+import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +33,22 @@ class MetadataTable:
     ids: Objects  # (R,)
     tokens: Sequence[Sequence[str]]  # of each row
     numbers: Mapping[str, Floats] = field(default_factory=dict)  # (R,) each
+    # What each token of each row counts for; None: those of a row share 1 alike.
+    weights: Sequence[Sequence[float]] | None = None
+
+
+@dataclass(frozen=True)
+class JsonItems:
+    """How lines that are each an object, in JSON or as Python writes it, say what an item is.
+
+    ``files``: globs of whole paths.  ``id``: key of the item's.  ``categories``: keys of which the
+    first that is there holds a path, from the widest category to the narrowest, or several paths.
+    An item is what its first line says: the narrowest category of the first path.
+    """
+
+    files: tuple[str, ...]
+    id: str
+    categories: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,7 +69,7 @@ class ItemFormat:
     encoding: str = "utf-8"
 
 
-ITEM_FORMATS: dict[str, ItemFormat] = {
+ITEM_FORMATS: dict[str, ItemFormat | JsonItems] = {
     "movielens_csv": ItemFormat(("*/movies.csv*",), "movieId", ("genres", "|"), "title"),
     "movielens_dat": ItemFormat(
         ("*/movies.dat*",),
@@ -76,15 +96,20 @@ ITEM_FORMATS: dict[str, ItemFormat] = {
         ("category", " "),
         columns=("session", "time", "item", "category"),
     ),
+    # As published in 2014 (``categories``, not in JSON) and in 2018 (``category``).
+    "amazon": JsonItems(("*/meta_*.json*",), "asin", ("categories", "category")),
 }
 
 
-def read_items(files: Sequence[Path], form: ItemFormat) -> MetadataTable:
+def read_items(files: Sequence[Path], form: ItemFormat | JsonItems) -> MetadataTable:
     """What items are, as tokens; a year is a number too.
 
     Raises:
-        HourglassError: naming the file that cannot be read or lacks a column.
+        HourglassError: naming the file that cannot be read or lacks a column, or the line that is
+            no item.
     """
+    if isinstance(form, JsonItems):
+        return _of_objects(files, form)
     frames = [_frame(path, form) for path in files]
     rows = pd.concat(frames, ignore_index=True).drop_duplicates(form.id)
     column, between = form.genres
@@ -124,6 +149,48 @@ def _frame(path: Path, form: ItemFormat) -> Any:  # noqa: ANN401 - a frame of pa
     return pd.concat(firsts, ignore_index=True)
 
 
+def _of_objects(files: Sequence[Path], form: JsonItems) -> MetadataTable:
+    category: dict[str, list[str]] = {}
+    for path in files:
+        opened = gzip.open if path.suffix == ".gz" else open
+        try:
+            with opened(path, "rt", encoding="utf-8") as lines:
+                for number, line in enumerate(lines, start=1):
+                    if line.strip():
+                        item, tokens = _described(path, number, line, form)
+                        category.setdefault(item, tokens)
+        except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+            raise HourglassError(f"{path}: cannot be read: {error}") from error
+    return MetadataTable(np.array(list(category), object), list(category.values()))
+
+
+def _described(path: Path, number: int, line: str, form: JsonItems) -> tuple[str, list[str]]:
+    """An item's id, and its category where the line names one."""
+    where = f"{path}: line {number:,}"
+    try:
+        facts = json.loads(line)
+    except ValueError:
+        try:
+            facts = ast.literal_eval(line.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise HourglassError(
+                f"{where} is no object, neither in JSON nor as Python writes it: it begins with "
+                f"{line[:40].strip()!r}"
+            ) from error
+    item = facts.get(form.id) if isinstance(facts, dict) else None
+    if not isinstance(item, str) or not item:
+        raise HourglassError(f"{where} names no {form.id}")
+    key = next((key for key in form.categories if facts.get(key)), None)
+    if key is None:
+        return item, []
+    first = facts[key]
+    if isinstance(first, list) and isinstance(first[0], list):
+        first = first[0]
+    if not isinstance(first, list) or not all(isinstance(name, str) for name in first):
+        raise HourglassError(f"{where}: {key} is {facts[key]!r}: it must be a list of names")
+    return item, first[-1:]
+
+
 def _first_lines(path: Path, lines: Any, form: ItemFormat) -> Any:  # noqa: ANN401 - frames
     lines = lines.rename(columns=lambda name: str(name).split(":")[0])
     wanted = [form.id, form.genres[0], *([form.year] if form.year else [])]
@@ -159,6 +226,10 @@ def features_of(table: MetadataTable, ids: Objects, learned: Bools) -> Features:
     names = sorted({token for tokens in table.tokens for token in tokens})
     number = {name: code for code, name in enumerate(names)}
     tokens = [[number[token] for token in table.tokens[i]] if i >= 0 else [] for i in row]
+    weight = None
+    if table.weights is not None:
+        weights = [table.weights[i] if i >= 0 else () for i in row]
+        weight = np.array([value for of_row in weights for value in of_row], np.float32)
     columns = []
     for values in table.numbers.values():
         column = np.where(row >= 0, values[row], np.nan)
@@ -173,4 +244,5 @@ def features_of(table: MetadataTable, ids: Objects, learned: Bools) -> Features:
             np.float32
         ),
         number_names=np.array(list(table.numbers), object),
+        weight=weight,
     )

@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pipeline.errors import UsageError, suggest
 from pipeline.hours import HOUR_S
 from pipeline.settings.folders import path_option
 from pipeline.settings.yaml_text import read_yaml
 from training.metrics.metrics import Metric as RankMetric
+from training.protocols.split_rules import Count, Share, Split, Strict
 
 _SHIPPED = resources.files("training.protocols") / "published"
 _SUFFIX = ".yaml"
-Share = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
 
 # By the name in a file: the name in a table, and the metric of `training.metrics.metrics`.
 RANK_METRICS: dict[str, tuple[str, RankMetric]] = {
@@ -42,17 +41,21 @@ Metric = Literal[
 
 
 # What can be measured of some targets.
-_METRICS_OF = {"cold_list": {"mrr_all", "set_precision", "ndcg"}, "rating": {"rmse"}}
+_METRICS_OF = {
+    "cold_list": {"mrr_all", "set_precision", "ndcg"},
+    "query_list": {"ndcg_all"},
+    "rating": {"rmse"},
+}
 # Splits that go with targets of one kind only.
-_TARGETS_OF = {"half_given": "list", "cold_items": "cold_list"}
+_TARGETS_OF = {
+    "half_given": "list",
+    "cold_items": "cold_list",
+    "flagged_queries": "query_list",
+}
 _LISTS = set(_TARGETS_OF.values())
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Preparation(_Entry):
+class Preparation(Strict):
     """What is left of a log, rule after rule in the order of these fields.
 
     ``gap_s``: silence that begins a session; null: a user's history is one session, as where the
@@ -94,88 +97,18 @@ class Preparation(_Entry):
         return self.window_step or -(-(self.window_events or 0) // 2)
 
 
-class LastDays(_Entry):
-    """Sessions that end in the last days are asked; those of ``validation_days`` before, unused."""
-
-    kind: Literal["last_days"]
-    days: Count
-    validation_days: Annotated[int, Field(ge=0)] = 0
-
-
-class TimeShare(_Entry):
-    """Sessions that end after the first ``share`` of the events are asked.
-
-    ``new_users``: whether users are asked of whom nothing was learned.
-    """
-
-    kind: Literal["time_share"]
-    share: Share
-    new_users: bool = True
-
-
-class RandomUsers(_Entry):
-    """Users are drawn: ``learned`` and ``tested`` are shares; the others are unused."""
-
-    kind: Literal["random_users"]
-    learned: Share
-    tested: Share
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _no_user_twice(self) -> RandomUsers:
-        if self.learned + self.tested > 1 + 1e-9:
-            raise ValueError("learned and tested are more than 1 together")
-        return self
-
-
-class LastSessions(_Entry):
-    """The last ``share`` of each user's sessions are asked, at least one."""
-
-    kind: Literal["last_sessions"]
-    share: Share
-
-
-class LeaveLastOut(_Entry):
-    """The last event of each user is asked."""
-
-    kind: Literal["leave_last_out"]
-
-
-class HalfGiven(_Entry):
-    """Of drawn users the second half of their events is asked for, once, given the first.
-
-    ``users``: how many, at most half of all.
-    """
-
-    kind: Literal["half_given"]
-    users: Count
-    seed: int = 0
-
-
-class ColdItems(_Entry):
-    """Half of the items, drawn, are in no history; lists are of these alone."""
-
-    kind: Literal["cold_items"]
-    seed: int = 0
-
-
-Split = Annotated[
-    LastDays | TimeShare | RandomUsers | LastSessions | LeaveLastOut | HalfGiven | ColdItems,
-    Field(discriminator="kind"),
-]
-
-
-class Questions(_Entry):
+class Questions(Strict):
     """What is asked of the tested histories.
 
     ``targets``: every ``next`` event but a history's first; those ``within_session``; the ``last``
     of each history; or one ``list`` a user of all that follows, or, with the split cold_items, of
-    the items that were held out; or the ``rating`` of every event.  ``repeats``: whether an event
+    the items that were held out, or, with flagged_queries, one a query; or the ``rating`` of every
+    event.  ``repeats``: whether an event
     on the item of the event before is a target.  ``next_n``: N of set_recall, the next so many
     events of the sequence.
     """
 
-    targets: Literal["next", "within_session", "last", "list", "cold_list", "rating"]
+    targets: Literal["next", "within_session", "last", "list", "cold_list", "query_list", "rating"]
     repeats: Literal["keep", "drop"]
     k: tuple[Count, ...] = ()
     next_n: tuple[Count, ...] = ()
@@ -223,15 +156,18 @@ class Questions(_Entry):
         return self
 
 
-class Data(_Entry):
+class Data(Strict):
     """A log that the protocol runs on, and what was published of it.
 
     ``format``: one of `training.protocols.raw_files.FORMATS`, or `own` with all that follows.
     ``files``: globs of whole paths instead of the format's.  ``columns``, ``separator``,
     ``header``, ``time``: instead of the format's.  ``event_types``: only these; none: all.
     ``items``: one of `training.protocols.metadata.ITEM_FORMATS`, a file beside the events' that
-    says what items are; none: nothing is known of them.  ``preparation``, ``split``: instead of the
-    protocol's.  ``published``: model -> metric -> figure.
+    says what items are; none: nothing is known of them.  ``item_files``: globs of whole paths
+    instead of that format's.  ``words``: of a search log, so many of the most frequent words are
+    told of queries and products; null: all.  ``preparation``, ``split``: instead of the protocol's.
+    ``published``: model -> metric -> figure.  ``curve``: where the paper shows figures without
+    numbers.
     """
 
     format: str
@@ -242,19 +178,22 @@ class Data(_Entry):
     time: Literal["seconds", "iso"] | None = None
     event_types: tuple[str, ...] = ()
     items: str | None = None
+    item_files: tuple[str, ...] = ()
+    words: Count | None = None
     preparation: Preparation | None = None
     split: Split | None = None
-    published: dict[str, dict[str, float]] = {}
+    published: dict[str, dict[str, float]] = Field(default_factory=dict)
+    curve: str = ""
 
 
-class ModelEntry(_Entry):
+class ModelEntry(Strict):
     """A row of the table: a model type and its parameters."""
 
     type: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
 
 
-class Protocol(_Entry):
+class Protocol(Strict):
     """A file of ``training/protocols/published``, or one's own."""
 
     id: str

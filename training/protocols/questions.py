@@ -20,7 +20,7 @@ from training.data.reader import DataSet
 from training.metrics import answers
 from training.metrics.answers import Answers
 from training.metrics.metrics import target_values
-from training.metrics.ranking import find_targets
+from training.metrics.ranking import Scorer, find_targets
 from training.protocols.cold import ColdTask, cold_task, list_figures
 from training.protocols.datasets import catalogue_of, question_set, training_set
 from training.protocols.events import Log, places_in, starts_of
@@ -35,6 +35,9 @@ from training.protocols.protocol import (
     Questions,
 )
 from training.protocols.ratings import Average, EarlierRatings, Rater, rating_targets, rmse
+from training.protocols.search.raw_log import SearchLog
+from training.protocols.search.task import SearchTask, ndcg, parted, search_task
+from training.protocols.split_rules import FlaggedQueries
 from training.protocols.splits import split_log
 
 _SET_METRICS = {"set_recall", "set_precision", "coverage", "gini"}
@@ -51,6 +54,9 @@ class Exam:
     left_out: int  # targets on items that nothing was learned of
 
 
+Task = Exam | ColdTask | SearchTask
+
+
 def exam_of(log: Log, protocol: Protocol, data: Data, items: MetadataTable | None = None) -> Exam:
     """Split a prepared log of a protocol; ``items``: what is known of them.
 
@@ -61,12 +67,7 @@ def exam_of(log: Log, protocol: Protocol, data: Data, items: MetadataTable | Non
     _refuse_nothing(log, protocol, rules)
     halves = split_log(log, split)
     learned, tested, is_target = halves.learned, halves.tested, halves.is_target
-    if not len(learned) or not is_target.any():
-        what = "to learn from" if not len(learned) else "to ask"
-        raise UsageError(
-            f"{protocol.id}: the split {split.kind} leaves no event {what}: this log is "
-            "too small or too short for the protocol"
-        )
+    _refuse_empty_part(len(learned), int(is_target.sum()), protocol, split.kind)
     if rules.window_events is not None:
         learned, _, _ = windows(learned, rules.window_events, rules.step)
         tested, row, is_first = windows(tested, rules.window_events, rules.step)
@@ -105,6 +106,29 @@ def cold_exam_of(
     if not len(task.user):
         raise UsageError(f"{protocol.id}: nothing is asked: this log has too few items")
     return task
+
+
+def search_exam_of(
+    search: SearchLog, clicks: Log, protocol: Protocol, data: Data, split: FlaggedQueries
+) -> SearchTask:
+    """Part the queries of a search log by its prepared clicks.
+
+    Raises:
+        UsageError: nothing is left to learn from, or to ask.
+    """
+    _refuse_nothing(clicks, protocol, protocol.preparation_of(data))
+    learned, asked_for = parted(search, clicks, split)
+    _refuse_empty_part(len(learned), len(asked_for), protocol, split.kind)
+    return search_task(search, learned, asked_for, data.words, split.seed)
+
+
+def _refuse_empty_part(n_learned: int, n_asked: int, protocol: Protocol, split: str) -> None:
+    if not n_learned or not n_asked:
+        what = "to ask" if n_learned else "to learn from"
+        raise UsageError(
+            f"{protocol.id}: the split {split} leaves no event {what}: this log is "
+            "too small or too short for the protocol"
+        )
 
 
 def _refuse_nothing(log: Log, protocol: Protocol, rules: Preparation) -> None:
@@ -198,6 +222,11 @@ def cold_figures(task: ColdTask, scores: Floats, wanted: Questions, seed: int) -
         column: of_lists[f"{name_of[metric]}@{k}" if k else name_of[metric]]
         for column, metric, k, _ in wanted.columns()
     }
+
+
+def search_figures(task: SearchTask, model: Scorer, wanted: Questions) -> dict[str, float]:
+    """Figures of one list of all products a query, by column: there is NDCG alone."""
+    return {column: ndcg(model, task) for column, *_ in wanted.columns()}
 
 
 def rating_error(exam: Exam, model: object) -> float:

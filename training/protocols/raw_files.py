@@ -84,6 +84,12 @@ FORMATS: dict[str, Format] = {
         item_lines=True,
     ),
     "amazon": Format(("*/ratings_*.csv*",), _RATING, header=False),
+    # The release of 2018 has the item first, and files named by the category alone.
+    "amazon_2018": Format(
+        ("*/Electronics.csv*", "*/CDs_and_Vinyl.csv*", "*/Movies_and_TV.csv*"),
+        {"item": 0, "user": 1, "value": 2, "time": 3},
+        header=False,
+    ),
     # Taobao's UserBehavior, which Tianchi gives out.
     "taobao": Format(
         ("*/UserBehavior*.csv*",), {"user": 0, "item": 1, "type": 3, "time": 4}, header=False
@@ -141,7 +147,7 @@ def read_log(
     coded = {
         role: _coded([frame[role] for frame in frames]) for role in _TEXT_ROLES if role in frames[0]
     }
-    numbers = {
+    measured = {
         role: np.concatenate([frame[role].to_numpy() for frame in frames])
         for role in ("time", "value")
         if role in form.columns
@@ -149,9 +155,9 @@ def read_log(
     log = log_of(
         coded["user"],
         coded["item"],
-        numbers["time"],
+        measured["time"],
         coded.get("type", "view"),
-        numbers["value"].astype(np.float32) if "value" in numbers else None,
+        measured["value"].astype(np.float32) if "value" in measured else None,
         gap_s,
     )
     if event_types:
@@ -206,7 +212,7 @@ def _frame(path: Path, form: Format) -> Any:  # noqa: ANN401 - a frame of pandas
                 raise HourglassError(f"{path}: event {row + 1:,} has no {role}")
     frame["time"] = _times_us(path, frame["time"], form)
     if "value" in frame:
-        frame["value"] = _numbers(path, frame["value"], "value")
+        frame["value"] = numbers(path, frame["value"], "value")
     return frame
 
 
@@ -234,13 +240,18 @@ def _times_us(path: Path, column: Any, form: Format) -> Ints:  # noqa: ANN401 - 
             ) from error
         whole: Ints = times.astype("datetime64[us, UTC]").astype("int64").to_numpy()
         return whole
-    seconds = _numbers(path, column, "time in seconds")
+    seconds = numbers(path, column, "time in seconds")
     return np.rint((seconds + Hour.parse(form.epoch).index * HOUR_S) * US_PER_S).astype(np.int64)
 
 
-def _numbers(path: Path, column: Any, role: str) -> Floats:  # noqa: ANN401 - a column of pandas
-    numbers: Floats = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
-    if not np.isfinite(numbers).all():
-        row = int((~np.isfinite(numbers)).argmax())
+def numbers(path: Path, column: Any, role: str) -> Floats:  # noqa: ANN401 - a column of pandas
+    """The numbers (N,) that a column of a file's events holds as text.
+
+    Raises:
+        HourglassError: naming the first event with something else, and what it should be.
+    """
+    values: Floats = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    if not np.isfinite(values).all():
+        row = int((~np.isfinite(values)).argmax())
         raise HourglassError(f"{path}: event {row + 1:,}: {column.iloc[row]!r} is no {role}")
-    return numbers
+    return values

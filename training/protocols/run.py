@@ -21,21 +21,20 @@ from training.models.parts.base import GradientTrained, Model
 from training.models.parts.recurrent import RecurrentModel
 from training.protocols.cold import ColdTask, over_histories
 from training.protocols.events import Log
-from training.protocols.metadata import ITEM_FORMATS, MetadataTable, read_items
-from training.protocols.preparation import prepared
-from training.protocols.protocol import RMSE, ColdItems, Data, ModelEntry, Protocol
+from training.protocols.protocol import RMSE, Data, ModelEntry, Protocol
 from training.protocols.questions import (
     Exam,
+    Task,
     average_error,
-    cold_exam_of,
     cold_figures,
-    exam_of,
     figures,
     lists_of,
     rating_error,
+    search_figures,
 )
 from training.protocols.ratings import AVERAGES
-from training.protocols.raw_files import FORMATS, ROLES, Format, files_of, read_log
+from training.protocols.read_data import files_of_logs, read_exam
+from training.protocols.search.task import SearchTask
 
 Status = Callable[[str], AbstractContextManager[None]]
 _LOGITS = "cross_entropy"  # the loss of models whose scores are logits of what comes next
@@ -54,7 +53,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """The table of one log."""
+    """The table of one log; ``shift``: of a search log, how far what is asked is from what is
+    learned, by its name.
+    """
 
     protocol: Protocol
     data: str  # name of the log in the protocol
@@ -62,6 +63,7 @@ class Result:
     sizes: Mapping[str, int]
     columns: Sequence[str]
     rows: Sequence[Row]
+    shift: Mapping[str, float] = field(default_factory=dict)
 
 
 def chosen_models(protocol: Protocol, names: Sequence[str]) -> dict[str, ModelEntry]:
@@ -105,21 +107,11 @@ def run_protocol(
         UsageError: no file of the protocol is there, or the log is too small for it.
         HourglassError: a file cannot be read.
     """
-    logs = {name: files for name, data in protocol.data.items() if (files := _files(raw, data))}
-    if not logs:
-        wanted = {p for data in protocol.data.values() for p in data.files or _format(data).files}
-        raise UsageError(
-            f"{raw}: no file of {protocol.id} is there: it reads {', '.join(sorted(wanted))}: give "
-            "their folder with --raw"
-        )
     results = []
-    for name, files in logs.items():
+    for name, files in files_of_logs(raw, protocol).items():
         data = protocol.data[name]
-        rules = protocol.preparation_of(data)
         with status(f"{protocol.id}: reading {name}"):
-            whole = read_log(files, _format(data), rules.gap_s, data.event_types)
-            log = prepared(whole, rules)
-            exam = _exam(log, protocol, data, _items(files, data))
+            whole, log, exam = read_exam(files, protocol, data)
         sizes = _sizes(whole, log, exam)
         del whole, log
         rows = [
@@ -133,77 +125,12 @@ def run_protocol(
                 if label not in protocol.models
             ]
         columns = [column for column, *_ in protocol.questions.columns()]
-        results.append(Result(protocol, name, files, sizes, columns, rows))
+        shift = exam.shift if isinstance(exam, SearchTask) else {}
+        results.append(Result(protocol, name, files, sizes, columns, rows, shift))
     return results
 
 
-def _files(raw: Path, data: Data) -> list[Path]:
-    return files_of(raw, data.files or _format(data).files)
-
-
-def _exam(log: Log, protocol: Protocol, data: Data, items: MetadataTable | None) -> Exam | ColdTask:
-    match protocol.split_of(data):
-        case ColdItems(seed=seed):
-            return cold_exam_of(log, protocol, data, seed, items)
-        case _:
-            return exam_of(log, protocol, data, items)
-
-
-def _items(events: Sequence[Path], data: Data) -> MetadataTable | None:
-    """What the files beside those of the events say of items.
-
-    Raises:
-        UsageError: there is no such format or file.
-    """
-    if data.items is None:
-        return None
-    if data.items not in ITEM_FORMATS:
-        raise UsageError(
-            f"items {data.items!r}{suggest(data.items, ITEM_FORMATS)}: use one of "
-            f"{', '.join(ITEM_FORMATS)}"
-        )
-    form = ITEM_FORMATS[data.items]
-    folders = sorted({path.parent for path in events})
-    files = [path for folder in folders for path in files_of(folder, form.files)]
-    if not files:
-        raise UsageError(
-            f"{folders[0]}: no file {' or '.join(form.files)} is there, which says what the items "
-            "are: put it beside the events"
-        )
-    return read_items(files, form)
-
-
-def _format(data: Data) -> Format:
-    """The format of a log, with what the protocol says otherwise.
-
-    Raises:
-        UsageError: there is no such format, or a column's role is unknown.
-    """
-    if data.format == "own" and data.columns is not None:
-        form = Format(data.files, data.columns)
-    elif data.format in FORMATS:
-        form = FORMATS[data.format]
-    else:
-        raise UsageError(
-            f"format {data.format!r}{suggest(data.format, FORMATS)}: use one of "
-            f"{', '.join(FORMATS)}, or own with files and columns"
-        )
-    changes = {
-        name: value
-        for name in ("columns", "separator", "header", "time")
-        if (value := getattr(data, name)) is not None
-    }
-    form = replace(form, **changes)
-    roles = set(form.columns) | ({"item"} if form.item_lines else set())
-    wrong = roles - set(ROLES) or {"user", "item", "time"} - roles
-    if wrong:
-        raise UsageError(
-            f"columns: {sorted(wrong)[0]}: name user, item and time, and perhaps type and value"
-        )
-    return form
-
-
-def _sizes(whole: Log, log: Log, exam: Exam | ColdTask) -> dict[str, int]:
+def _sizes(whole: Log, log: Log, exam: Task) -> dict[str, int]:
     sizes = {}
     for name, events in (("read", whole), ("prepared", log)):
         sizes[f"{name}_events"] = len(events)
@@ -219,13 +146,16 @@ def _sizes(whole: Log, log: Log, exam: Exam | ColdTask) -> dict[str, int]:
         "targets": targets,
         "tested_users": tested_users,
         "left_out_targets": left_out,
+        **(exam.sizes if isinstance(exam, SearchTask) else {}),
     }
 
 
-def _targets(exam: Exam | ColdTask) -> tuple[int, int, int]:
+def _targets(exam: Task) -> tuple[int, int, int]:
     """How many there are, of how many users, and how many were left out."""
     if isinstance(exam, ColdTask):
         return int(exam.relevant.sum()), len(exam.user), 0
+    if isinstance(exam, SearchTask):
+        return len(exam.item), len(exam.test.histories.user_ids), 0
     requests = exam.questions.requests
     return len(requests), _distinct(requests.user), exam.left_out
 
@@ -239,7 +169,7 @@ def _row(
     entry: ModelEntry,
     protocol: Protocol,
     data: Data,
-    exam: Exam | ColdTask,
+    exam: Task,
     seeds: Sequence[int],
     status: Status,
     say: Callable[[str], None],
@@ -277,15 +207,15 @@ def _row(
     return replace(row, reached=reached)
 
 
-def _figures(
-    model: Model, exam: Exam | ColdTask, protocol: Protocol, seed: int
-) -> dict[str, float]:
+def _figures(model: Model, exam: Task, protocol: Protocol, seed: int) -> dict[str, float]:
     wanted = protocol.questions
     begun_s = time.perf_counter()
     metrics = model.fit(exam.train, seed, lambda _: None)
     took_s = time.perf_counter() - begun_s
     if isinstance(exam, ColdTask):
         return cold_figures(exam, over_histories(model, exam), wanted, seed)
+    if isinstance(exam, SearchTask):
+        return search_figures(exam, model, wanted)
     if wanted.targets == "rating":
         return {RMSE: rating_error(exam, model)}
     learns = isinstance(model, GradientTrained)

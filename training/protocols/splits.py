@@ -13,8 +13,9 @@ import numpy as np
 from pipeline.array_types import Bools, Ints
 from pipeline.hours import DAY_H, US_PER_HOUR
 from training.protocols.events import Log, group_sizes, places_in, starts_of
-from training.protocols.protocol import (
+from training.protocols.split_rules import (
     ColdItems,
+    FlaggedQueries,
     HalfGiven,
     LastDays,
     LastSessions,
@@ -63,6 +64,8 @@ def split_log(log: Log, split: Split) -> Halves:
             return _half_given(log, split)
         case ColdItems():
             raise ValueError("items are held out by training.protocols.cold")
+        case FlaggedQueries():
+            raise ValueError("queries are parted by training.protocols.search")
 
 
 def session_ends(log: Log) -> Ints:

@@ -17,6 +17,7 @@ def facts(result: Result) -> dict[str, Any]:
         "data": result.data,
         "files": [str(path) for path in result.files],
         "sizes": dict(result.sizes),
+        **({"total_variation": dict(result.shift)} if result.shift else {}),
         "rows": [
             {
                 "model": row.name,
@@ -49,7 +50,17 @@ def text(result: Result) -> str:
         f"{counted(sizes['left_out_targets'], 'target')} on unknown items left out"
     )
     title = f"{protocol.id} on {result.data}: {protocol.title} ({protocol.paper})"
-    if not published:
+    if "words" in sizes:
+        log.append(
+            f"ranked: {counted(sizes['ranked_items'], 'product')}, described by "
+            f"{counted(sizes['words'], 'word')}"
+        )
+    if result.shift:
+        distances = ", ".join(f"{name} {value:.2f}" for name, value in result.shift.items())
+        log.append(f"total variation: {distances}")
+    if curve := protocol.data[result.data].curve:
+        log.append(f"{curve} of the paper shows this without numbers: compare with the note")
+    elif not published:
         log.append("nothing was published of this log: there are no figures of a paper to compare")
     note = [f"note: {' '.join(protocol.notes.split())}"] if protocol.notes else []
     return "\n".join([title, *log, asked_of, *_aligned([[*head, ""], *lines]), *note])

@@ -14,6 +14,7 @@ from training.cli.main import run
 from training.models import MODEL_NAMES, build
 from training.protocols.protocol import read_protocol, shipped
 from training.protocols.raw_files import FORMATS
+from training.protocols.search.raw_log import SEARCH_LOGS
 
 
 @pytest.fixture
@@ -185,8 +186,8 @@ def test_what_is_shipped_can_be_run(name: str) -> None:
     protocol = read_protocol(name)
     assert protocol.id == name
     for data in protocol.data.values():
-        assert data.format in FORMATS
-    assert any(data.published for data in protocol.data.values())
+        assert data.format in {*FORMATS, *SEARCH_LOGS}
+    assert any(data.published or data.curve for data in protocol.data.values())
     assert not [name for name in protocol.models if "," in name]  # --models could not name it
     for entry in protocol.models.values():
         if entry.type in MODEL_NAMES:

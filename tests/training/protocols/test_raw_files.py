@@ -51,6 +51,11 @@ SAMPLES: dict[str, tuple[str, str, tuple[str, str, int]]] = {
         "AKM1MP6P0OYPR,0132793040,5.0,1365811200\n",
         ("AKM1MP6P0OYPR", "0132793040", 1_365_811_200_000_000),
     ),
+    "amazon_2018": (
+        "Electronics.csv",
+        "0132793040,AKM1MP6P0OYPR,5.0,1365811200\n",
+        ("AKM1MP6P0OYPR", "0132793040", 1_365_811_200_000_000),
+    ),
     "taobao": (
         "UserBehavior.csv",
         "1,2268318,2520377,pv,1511544070\n1,2268318,2520377,buy,1511544071\n",

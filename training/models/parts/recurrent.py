@@ -51,6 +51,7 @@ from training.trainer.trainer import FitResult, Schedule, run_fit
 
 _ENCODING = "memory"
 _KNOWN_USERS = "known_users"
+_WORD_WEIGHTS = "items.token_weight"  # only where tokens have weights of their own
 _SCORED_FLOATS = 1 << 24  # scores in memory together
 _K = 20  # of the MRR that decides when learning stops
 
@@ -95,6 +96,11 @@ class RecurrentModel:
         """
         require_items(self.name, data)
         chosen, report = self.parameters, self._with_figure(report)
+        if not chosen.item_vectors and data.item_features is None:
+            raise HourglassError(
+                f"{self.name}: item_vectors is false, but nothing is known of the items: add "
+                "their metadata, or set it to true"
+            )
         if chosen.compile:
             require_compiler(self.name)
         self._encoding = InputEncoding.of(
@@ -226,6 +232,8 @@ class RecurrentModel:
             if self.parameters.new_items == "neighbours":
                 begin_new_items(net.items, data.histories, continuation.new_items, split.begins_us)
             cold, optimiser = continuation.cold(item_events), continuation.optimiser(net)
+        if not self.parameters.item_vectors:
+            cold[1:] = True
         if net.items.reads_metadata and data.item_features is not None:
             net.items.describe(data.item_features, cold)
         return net, optimiser
@@ -462,6 +470,9 @@ class RecurrentModel:
             weights[name] = torch.from_numpy(np.array(weight))
         if net.items.reads_metadata:
             net.items.token = weights["items.token"]
+            if _WORD_WEIGHTS in tensors:
+                weights[_WORD_WEIGHTS] = torch.from_numpy(np.array(tensors[_WORD_WEIGHTS]))
+                net.items.token_weight = weights[_WORD_WEIGHTS]
         net.load_state_dict(weights)
         self._encoding, self._catalogue = memory, None
         # Whoever asks a model may have no GPU, even if it was trained on one.

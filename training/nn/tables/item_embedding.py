@@ -58,6 +58,7 @@ class FeatureEncoder(nn.Module):
 
     The second is a perceptron over the fields side by side (HRNN 2.3): what its first layer makes
     of a field's mean is the mean of what it makes of each token, and that is what a token has here.
+    Where tokens have weights of their own, sums weighted by these take the place of the means.
     """
 
     field: Tensor
@@ -76,12 +77,15 @@ class FeatureEncoder(nn.Module):
 
     def forward(self, features: FeatureRows) -> Tensor:
         """Vectors (R, width) of R rows; a row without metadata gets what nothing known gives."""
+        weights = features.weight
+        if weights is None and self.out is not None:
+            weights = self._shares(features)
         vectors = functional.embedding_bag(
             features.token,
             self.token.weight,
             features.offsets[:-1],
-            mode="mean" if self.out is None else "sum",
-            per_sample_weights=None if self.out is None else self._shares(features),
+            mode="mean" if weights is None else "sum",
+            per_sample_weights=weights,
         )
         numbers = (
             features.numbers
@@ -111,6 +115,7 @@ class FeatureRows:
     offsets: Tensor  # (R + 1,)
     token: Tensor  # (M,)
     numbers: Tensor  # (R, F)
+    weight: Tensor | None = None  # (M,) of tokens; None: a row's share 1 alike
 
     @classmethod
     def of(cls, features: Features, device: torch.device) -> FeatureRows:
@@ -119,6 +124,9 @@ class FeatureRows:
             torch.from_numpy(np.array(features.offsets, np.int64)).to(device),
             torch.from_numpy(np.array(features.token, np.int64)).to(device),
             torch.from_numpy(np.array(features.numbers, np.float32)).to(device),
+            None
+            if features.weight is None
+            else torch.from_numpy(np.array(features.weight, np.float32)).to(device),
         )
 
     def take(self, rows: Tensor) -> FeatureRows:
@@ -128,7 +136,8 @@ class FeatureRows:
         offsets = functional.pad(lengths.cumsum(0), (1, 0))
         within = torch.arange(int(offsets[-1]), device=rows.device)
         cells = within + torch.repeat_interleave(starts - offsets[:-1], lengths)
-        return FeatureRows(offsets, self.token[cells], self.numbers[rows])
+        weight = None if self.weight is None else self.weight[cells]
+        return FeatureRows(offsets, self.token[cells], self.numbers[rows], weight)
 
 
 class ItemTable(nn.Module):
@@ -147,6 +156,7 @@ class ItemTable(nn.Module):
     offsets: Tensor
     token: Tensor
     numbers: Tensor
+    token_weight: Tensor | None
     cold: Tensor
 
     def __init__(
@@ -178,12 +188,14 @@ class ItemTable(nn.Module):
             self.register_buffer("offsets", torch.zeros(n_items + 1, dtype=torch.int64))
             self.register_buffer("token", torch.zeros(0, dtype=torch.int64))
             self.register_buffer("numbers", torch.zeros(n_items, metadata.n_numbers))
+            self.register_buffer("token_weight", None)
             self.register_buffer("cold", torch.zeros(n_items + 1, dtype=torch.bool))
 
     def describe(self, features: Features, cold: Bools) -> None:
         """Take over the items' metadata, and which of them nothing will be learned about."""
         rows = FeatureRows.of(features, self.vector.weight.device)
         self.offsets, self.token, self.numbers = rows.offsets, rows.token, rows.numbers
+        self.token_weight = rows.weight
         self.cold = torch.from_numpy(cold).to(self.vector.weight.device)
 
     @property
@@ -237,5 +249,5 @@ class ItemTable(nn.Module):
 
     def _metadata(self, items: Tensor) -> FeatureRows:
         """Of items (R,); the start token has those of the first, which count for nothing."""
-        features = FeatureRows(self.offsets, self.token, self.numbers)
+        features = FeatureRows(self.offsets, self.token, self.numbers, self.token_weight)
         return features.take((items - 1).clamp_min(0))
