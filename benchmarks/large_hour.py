@@ -58,7 +58,7 @@ def settings_of(work: Path, epochs: int) -> dict[str, Any]:
             "columns": dict(COLUMNS),
         },
         "dataset": {"window": "4h", "history": "4h", "min_item_events": 5},
-        "evaluation": {"horizon": "1h"},
+        "evaluation": {"horizon": "1h", "max_users": 5000},
         "candidate": "hrnn_trend",
         "models": [
             {"system": "recent_pop"},

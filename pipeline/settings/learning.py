@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings.field_types import Duration, Fraction
-from pipeline.settings.section import Section
+from pipeline.settings.section import Section, as_before
 
 
 class ModelSettings(Section):
@@ -67,6 +67,13 @@ class EvaluationSettings(Section):
     )
     targets: Literal["all", "within_session"] = Field(
         "all", description="within_session leaves out the first event of each session"
+    )
+    max_users: int | None = Field(
+        None,
+        ge=1,
+        json_schema_extra=as_before(None),
+        description="of an hour with more, so many are drawn and all their events asked; default: "
+        "everybody is",
     )
     bootstrap_samples: int = Field(1000, ge=100, description="behind the intervals, by user")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of the leaderboard's intervals")

@@ -540,3 +540,64 @@ def test_examination_is_on_one_line(frozen: DataSet) -> None:
     assert result.defects[0].sentence == "m-1 cannot score: RuntimeError: CUDA out of memory"
     assert result.card_sha256 is None
     assert not result.is_sound
+
+
+def many_users(folder: Path, hour: int = 0, n_users: int = 40) -> DataSet:
+    """Each user has one event before and some in the hour; of every third all repeat the first."""
+    base = write_dataset(folder / "base", {"old": walk("abcdeabcde", AS_OF_S - 7200)})
+    users = {}
+    for user in range(n_users):
+        items = "aaaa" if user % 3 == 0 else "bcde"[: 1 + user % 4]
+        earlier = walk("a", AS_OF_S - 3600)
+        users[f"user {user:02d}"] = earlier + walk(items, AS_OF_S + hour * 3600 + user)
+    return read_dataset(
+        write_dataset(folder / "test", users, as_of="2016-03-15T00", window_start=AS_OF, base=base)
+    )
+
+
+def asked_users(data: DataSet, rule: EvaluationSettings) -> dict[str, int]:
+    """How many targets each user has who has any."""
+    targets = find_targets(data.histories, rule)
+    names, counts = np.unique(
+        data.histories.user_ids[targets.requests.user].astype(str), return_counts=True
+    )
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+def test_of_many_users_some_are_drawn_and_asked_all_that_they_would_be(tmp_path: Path) -> None:
+    """Who is left without a target by another rule takes nobody's place."""
+    rule = EvaluationSettings(repeats="drop")
+    data = many_users(tmp_path)
+    everybody = asked_users(data, rule)
+    assert len(everybody) == 26
+    some = asked_users(data, rule.model_copy(update={"max_users": 7}))
+    assert len(some) == 7
+    assert some.items() <= everybody.items()
+    assert asked_users(data, rule.model_copy(update={"max_users": 7})) == some
+    more = asked_users(data, rule.model_copy(update={"max_users": 12}))
+    assert some.items() <= more.items()
+    assert asked_users(data, rule.model_copy(update={"max_users": 26})) == everybody
+
+
+def test_the_next_hour_draws_others(tmp_path: Path) -> None:
+    rule = EvaluationSettings(max_users=7)
+    hours = [set(asked_users(many_users(tmp_path / str(hour), hour), rule)) for hour in range(4)]
+    assert len(set.union(*hours)) > 7 * 2
+
+
+def test_all_models_are_asked_the_same_and_records_tell_the_sample(tmp_path: Path) -> None:
+    data = many_users(tmp_path)
+    rule = EvaluationSettings(max_users=7)
+    models = [
+        rank_targets(Follower(5), data, rule, model_id=name, item_ids=data.item_ids)
+        for name in ("one", "two")
+    ]
+    check_same_targets({"one": models[0], "two": models[1]})
+    assert {ranks.rule for ranks in models} == {"repeats=drop targets=all max_users=7"}
+    assert len(np.unique(models[0].user)) == 7
+    whole = rank_targets(
+        Follower(5), data, EvaluationSettings(), model_id="one", item_ids=data.item_ids
+    )
+    assert whole.rule == "repeats=drop targets=all"
+    by_place = dict(zip(whole.position.tolist(), whole.rank.tolist(), strict=True))
+    assert models[0].rank.tolist() == [by_place[place] for place in models[0].position.tolist()]

@@ -7,14 +7,16 @@ context in which it did.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from pipeline.array_types import Floats32, Ints, Ints32, Objects
+from pipeline.array_types import Bools, Floats32, Ints, Ints32, Objects
 from pipeline.errors import HourglassError
+from pipeline.hours import US_PER_HOUR
 from pipeline.settings.learning import EvaluationSettings
 from training.data.reader import DataSet, Histories, Requests
 from training.metrics.ranks import Ranks, rule_key
@@ -52,7 +54,8 @@ def find_targets(histories: Histories, rule: EvaluationSettings) -> Targets:
     """The targets of a frozen part under a rule.
 
     ``repeats: drop`` leaves out an event on the very item of the user's event before it;
-    ``targets: within_session`` leaves out the first event of each session.
+    ``targets: within_session`` leaves out the first event of each session.  ``max_users`` leaves
+    out all targets of users who are not drawn.
     """
     user = histories.user_of_event  # (N,)
     index = np.arange(user.size) - histories.offsets[user]  # (N,) place within the user
@@ -64,6 +67,8 @@ def find_targets(histories: Histories, rule: EvaluationSettings) -> Targets:
     if rule.targets == "within_session":
         wanted &= ~histories.session_start
     position = np.flatnonzero(wanted)
+    if rule.max_users is not None:
+        position = position[is_drawn(histories, position, rule.max_users)]
     return Targets(
         requests=Requests(
             user=user[position],
@@ -77,6 +82,30 @@ def find_targets(histories: Histories, rule: EvaluationSettings) -> Targets:
         session=sessions(histories)[position],
         item=histories.item[position],
     )
+
+
+def is_drawn(histories: Histories, position: Ints, max_users: int) -> Bools:
+    """Whether each target (n,) is of one of the ``max_users`` users who are drawn to be asked.
+
+    They are those with the smallest digests of their ids and of the hour in which the first target
+    lies: the same for all models, and others in the next hour.
+
+    Args:
+        histories: of the frozen part.
+        position: (n,) flat event position of each target.
+        max_users: how many at most.
+    """
+    user, row = np.unique(histories.user_of_event[position], return_inverse=True)
+    if user.size <= max_users:
+        return np.ones(position.size, np.bool_)
+    hour = int(histories.time_us[position].min()) // US_PER_HOUR
+    digests = [
+        hashlib.blake2b(f"{hour} {name}".encode(), digest_size=8).digest()
+        for name in histories.user_ids[user]
+    ]
+    drawn = np.zeros(user.size, np.bool_)
+    drawn[np.argsort(np.frombuffer(b"".join(digests), ">u8"), kind="stable")[:max_users]] = True
+    return drawn[row]
 
 
 def blocks(user: Ints, max_rows: int) -> Iterator[slice]:

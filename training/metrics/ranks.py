@@ -76,7 +76,8 @@ class SummaryRow:
 
 def rule_key(rule: EvaluationSettings) -> str:
     """The part of the rule that decides which events are targets."""
-    return f"repeats={rule.repeats} targets={rule.targets}"
+    sample = "" if rule.max_users is None else f" max_users={rule.max_users}"
+    return f"repeats={rule.repeats} targets={rule.targets}{sample}"
 
 
 def write_ranks(ranks: Ranks, evaluations: Path) -> Path:
