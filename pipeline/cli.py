@@ -125,6 +125,11 @@ def simulate(
     from pipeline.simulator import simulate as run
 
     ctx: CommandContext = context.obj
+    if ctx.settings.source.name != "simulator":
+        raise UsageError(
+            f"source.name is {ctx.settings.source.name}: the simulated site would write among its "
+            "logs: use settings whose source.name is simulator"
+        )
     if scenario is not None and scenario not in SCENARIOS:
         raise UsageError(f"--scenario {scenario!r} is none of {', '.join(SCENARIOS)}")
     options = {
@@ -185,8 +190,9 @@ def validate(
     ] = None,
 ) -> None:
     """Hold hours to their expectations and write Data Docs; exit 1 on a critical failure."""
-    from pipeline.quality.checks.results import failure_lines, refuse_critical
+    from pipeline.quality.checks.results import failure_lines
     from pipeline.quality.validate_hours import validate as run
+    from pipeline.quality.verdicts import refuse_critical_hours
 
     ctx: CommandContext = context.obj
     hours = ctx.refuse_future(HourRange.parse(first, stop))
@@ -209,7 +215,7 @@ def validate(
             "data_docs": docs,
         },
     )
-    refuse_critical(outcomes)
+    refuse_critical_hours(outcomes)
 
 
 def _kinds(only: str | None) -> tuple[Kind, ...]:

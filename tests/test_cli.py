@@ -292,3 +292,42 @@ def test_an_unforeseen_error_is_one_line_unless_debugging(
     assert sentence == "hourglass: RuntimeError: the disk is full (--debug shows where)"
     with pytest.raises(RuntimeError):
         run(["doctor", "--debug"])
+
+
+def test_the_simulated_site_writes_in_no_log_of_others(
+    shop: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, sentence = refused(capfd, "simulate", "--hours", "2")
+    assert code == 2
+    assert "source.name is delimited: the simulated site would write among its logs" in sentence
+    assert [path.name for path in (shop / "raw").iterdir()] == ["clicks.csv"]
+
+
+def test_a_demo_of_logs_that_are_not_there_leaves_the_last_one_as_it_was(
+    shop: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (shop / "work").mkdir()
+    (shop / "work" / "hourglass.yaml").write_text("# of an earlier demo\n")
+    code, sentence = refused(capfd, "demo", "--source", "wikipedia", "--raw", "nowhere")
+    assert code == 2
+    assert "--raw nowhere: no such file or folder" in sentence
+    assert (shop / "work" / "hourglass.yaml").read_text() == "# of an earlier demo\n"
+    assert [path.name for path in (shop / "work").iterdir()] == ["hourglass.yaml"]
+
+
+def test_the_loop_says_why_records_were_refused_and_how_to_go_on(
+    shop: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Half of an hour's records lack their user: the hour is critical."""
+    lines = [f"{1_700_000_000 + nth};{'anna' if nth % 2 else ''};shoe" for nth in range(200)]
+    (shop / "raw" / "clicks.csv").write_text("\n".join(["ts;customer;sku", *lines, ""]))
+    assert run(["loop"]) == 1
+    said = capfd.readouterr()
+    assert "100 accepted + 0 duplicates + 100 quarantined (no user_id 100)" in said.err + said.out
+    sentence = said.err.strip().splitlines()[-1]
+    assert "`hourglass validate --from 2023-11-14T22 --to 2023-11-14T23 --accept" in sentence
+
+
+def test_a_guess_ends_with_one_mark(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    _, sentence = refused(capfd, "lopp")
+    assert "'loop'? See `hourglass --help`." in sentence

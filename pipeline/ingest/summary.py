@@ -147,6 +147,11 @@ def and_no_arrival(names: Sequence[str]) -> str:
     return f"; {counted(len(names), 'file')} without an arrival by source.arrival{such}"
 
 
+def and_refused(done: IngestSummary) -> str:
+    """The reasons, where the line of the hourly loop has said how many were refused."""
+    return f" ({_reasons(done.refusals.reasons)})" if done.quarantined else ""
+
+
 def and_ignored(done: IngestSummary) -> str:
     """What ends the sum of all records where some were ignored."""
     return f" + {done.ignored:,} ignored" if done.ignored else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pipeline.errors import HourglassError
@@ -10,6 +10,11 @@ from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import FilledHour, Lake, State
 from pipeline.lake.steps import EMPTY_DIGEST, INGEST, SESSIONIZE, VALIDATE
 from pipeline.lake.tables import FAILED_EXPECTATIONS
+from pipeline.quality.checks.results import (
+    ValidationResult,
+    critical_failures,
+    refuse_critical,
+)
 
 Kind = Literal["events", "sessions"]
 # Worst last; `accepted` is critical, but a person let it pass.
@@ -95,6 +100,19 @@ def refuse_learning_from(lake: Lake, hours: HourRange) -> None:
             f"{len(refused)} of the hours {hours} failed a critical expectation; "
             f"{refused[hour]}; {how_to_go_on(hour)}"
         )
+
+
+def refuse_critical_hours(results: Sequence[ValidationResult]) -> None:
+    """Let hours pass in which nothing critical failed.
+
+    Raises:
+        HourglassError: what failed first, and how to go on.
+    """
+    try:
+        refuse_critical(results)
+    except HourglassError as error:
+        outcome, _ = critical_failures(results)[0]
+        raise HourglassError(f"{error}; {how_to_go_on(Hour.parse(outcome.batch_name))}") from error
 
 
 def how_to_go_on(hour: Hour) -> str:

@@ -98,7 +98,7 @@ def test_models_are_trained_and_found_by_name(
     assert not list((shop.work / "checkpoints").glob("*"))  # the model is safe
     # Again: what is there is kept.
     _, again = results(capfd, shop, *chosen)
-    assert again == {**small, "seconds": 0.0}
+    assert (small["is_new"], again) == (True, {**small, "seconds": 0.0, "is_new": False})
 
     found = run_of(registry, small["model_id"])
     assert found.info.status == "FINISHED"

@@ -107,7 +107,8 @@ def _failed(error: Exception, debug: bool) -> int:
     """The exit code of an error, which is told in one sentence, or raised again for debugging."""
     if isinstance(error, _BadCommandLine):
         message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
-        return _fail(f"{message.rstrip('.')}. See `hourglass --help`.", 2)
+        ending = "" if message.endswith("?") else "."
+        return _fail(f"{message.rstrip('.')}{ending} See `hourglass --help`.", 2)
     if debug:
         raise error
     if isinstance(error, HourglassError):

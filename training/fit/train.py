@@ -51,7 +51,10 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class Trained:
-    """One fitted model; ``seconds`` is what this fit took, 0 where the model was there already."""
+    """One fitted model; ``seconds`` is what this fit took.
+
+    ``is_new``: whether there was one; else the model was there already.
+    """
 
     name: str
     system: str
@@ -59,6 +62,7 @@ class Trained:
     version: str
     metrics: dict[str, float]
     seconds: float = 0.0
+    is_new: bool = False
     resumed_from: str | None = None
     continued_from: str | None = None
 
@@ -229,6 +233,7 @@ class _Training:
             metrics,
             origin,
             seconds=seconds,
+            is_new=True,
             resumed_from=resume_point.position,
         )
 
@@ -340,6 +345,7 @@ class _Training:
         parent: ParentModel | None,
         *,
         seconds: float = 0.0,
+        is_new: bool = False,
         resumed_from: str | None = None,
     ) -> Trained:
         return Trained(
@@ -349,6 +355,7 @@ class _Training:
             version=version,
             metrics=metrics,
             seconds=round(seconds, 3),
+            is_new=is_new,
             resumed_from=resumed_from,
             continued_from=parent.model_id if parent else None,
         )

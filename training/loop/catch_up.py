@@ -23,7 +23,7 @@ from pipeline.lake.stale_hours import settled_state
 from pipeline.lake.steps import INGEST, SESSIONIZE
 from pipeline.quality.checks.results import refuse_critical
 from pipeline.quality.validate_hours import validate
-from pipeline.quality.verdicts import quality_passed
+from pipeline.quality.verdicts import quality_passed, refuse_critical_hours
 from pipeline.settings.settings import Settings
 from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
@@ -207,7 +207,7 @@ def _validated(ctx: CommandContext, hours: HourRange) -> None:
     """
     settled = settled_state(ctx.lake, ctx.settings, hours.stop)
     if quality_passed(ctx.lake, HourRange(hours.first, hours.first), hours, settled) is None:
-        refuse_critical(validate(ctx.lake, ctx.settings, hours, alone=ctx.writing))
+        refuse_critical_hours(validate(ctx.lake, ctx.settings, hours, alone=ctx.writing))
 
 
 def _fits_at(settings: Settings, first: Hour, dataset: Path) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ import yaml
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange, parse_duration_h
-from pipeline.quality.checks.results import refuse_critical
 from pipeline.quality.validate_hours import validate
+from pipeline.quality.verdicts import refuse_critical_hours
 from pipeline.settings.settings import load_settings, merge
 from pipeline.simulator import simulate
 from pipeline.text.wording import counted
@@ -52,6 +52,9 @@ def demo_settings(source: str, raw: Path | None, hours: int | None, work: Path) 
             content = merge(content, {"simulator": {"hours": hours}})
     elif raw is None:
         raise UsageError(f"the {source} demo needs its raw logs: pass --raw (make demo RAW=...)")
+    elif not raw.exists():
+        # Before the settings of an earlier demo are replaced.
+        raise UsageError(f"--raw {raw}: no such file or folder")
     elif hours is not None:
         content = merge(content, {"dataset": {"window": f"{hours}h"}})
     beside = {
@@ -113,7 +116,7 @@ def _data_steps(ctx: CommandContext, source: str, raw: Path | None, steps: Steps
             f"{counted(checked, 'expectation')} on {learned.first} to {judged.stop}, "
             f"{len(failed)} failed"
         )
-        refuse_critical(outcomes)
+        refuse_critical_hours(outcomes)
     return judged.stop
 
 

@@ -18,7 +18,7 @@ from pipeline.errors import HourglassError, NothingHappenedError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.quality.checks.results import refuse_critical
 from pipeline.quality.validate_hours import validate
-from pipeline.quality.verdicts import Kind
+from pipeline.quality.verdicts import Kind, refuse_critical_hours
 from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext
 from training.gate.judged_hours import QUIET, note_judged
@@ -72,11 +72,13 @@ def run_hour(
     settings, lake = ctx.settings, ctx.lake
     judged = HourRange(stop - parse_duration_h(settings.evaluation.horizon), stop)
     with steps("validate") as done:
-        refuse_critical(validate(lake, settings, judged, _EVENTS, None, ctx.act(), ctx.writing))
+        refuse_critical_hours(
+            validate(lake, settings, judged, _EVENTS, None, ctx.act(), ctx.writing)
+        )
         done(f"{judged}: no critical expectation failed")
     with steps("sessionize") as done:
         done(sessionize_step(ctx, stop).line)
-    refuse_critical(validate(lake, settings, judged, _SESSIONS, None, ctx.act(), ctx.writing))
+    refuse_critical_hours(validate(lake, settings, judged, _SESSIONS, None, ctx.act(), ctx.writing))
     hour = learn(ctx, stop, steps, catch_up)
     facts = {
         "hour": str(stop - 1),

@@ -9,7 +9,7 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest import ingest
 from pipeline.ingest.metadata.item_user_tables import LoadedMetadata, load_metadata
-from pipeline.ingest.summary import and_ignored, and_no_arrival
+from pipeline.ingest.summary import and_ignored, and_no_arrival, and_refused
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST, first_filled, last_filled
 from pipeline.lake.tables import PEOPLE
@@ -54,6 +54,7 @@ def ingest_step(ctx: CommandContext) -> StepResult[ingest.IngestSummary]:
     line = (
         f"{counted(done.records, 'record')} = {done.accepted:,} accepted + "
         f"{counted(done.duplicates, 'duplicate')} + {done.quarantined:,} quarantined"
+        f"{and_refused(done)}"
         f"{and_ignored(done)}{and_no_arrival(done.no_arrival)}"
         if done.files
         else f"nothing new in {counted(done.known_files, 'file')}"
@@ -74,5 +75,6 @@ def sessionize_step(ctx: CommandContext, stop: Hour) -> StepResult[SessionizeSum
         return StepResult(None, "all hours are filled already", {"hours": 0})
     hours = HourRange(stale[0], stop)
     done = sessionize(ctx.compute, ctx.lake, ctx.settings, hours, alone=ctx.writing)
-    line = f"{counted(done.events, 'event')} of {counted(len(stale), 'hour')} in sessions"
+    n_hours = sum(map(len, done.filled))
+    line = f"{counted(done.events, 'event')} of {counted(n_hours, 'hour')} in sessions"
     return StepResult(done, line, asdict(done))

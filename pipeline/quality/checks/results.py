@@ -90,18 +90,25 @@ def _failure_line(severity: str, words: str, batches: list[str]) -> str:
     return f"{severity}: {batches[0]}{more}: {words}"
 
 
+def critical_failures(
+    results: Iterable[ValidationResult],
+) -> list[tuple[ValidationResult, ExpectationResult]]:
+    """Those that nobody let pass, each with the batch that it is of."""
+    return [
+        (outcome, result)
+        for outcome in results
+        for result in outcome.results
+        if not result.success and result.severity == "critical" and not result.accepted
+    ]
+
+
 def refuse_critical(results: Iterable[ValidationResult]) -> None:
     """Let ``ok`` and ``warning`` pass.
 
     Raises:
         HourglassError: a critical expectation failed; the sentence is the first one's.
     """
-    critical = [
-        result
-        for outcome in results
-        for result in outcome.results
-        if not result.success and result.severity == "critical" and not result.accepted
-    ]
+    critical = [result for _, result in critical_failures(results)]
     if critical:
         others = len(critical) - 1
         more = f" (and {others} more critical {'failure' if others == 1 else 'failures'})"
