@@ -88,7 +88,7 @@ def judge(frozen: DataSet, work: Path, folders: dict[str, Path | None], examined
             start=frozen.manifest.window_start,
             candidate=candidate,
             champion=people["champion"],
-            baseline=floor,
+            baselines={"recent_pop": floor},
             artefact_report=check_artefact(examined, frozen, RULE, load_model, seed=0),
             quality_passed=True,
             rule=RULE,

@@ -100,7 +100,7 @@ def monitored(
         evaluation=found,
         hours=HourRange(hour, hour + changes.pop("horizon", 1)),
         user_ids=np.array([f"user-{row}" for row in range(N_USERS)], dtype=object),
-        baseline_id="recent-z",
+        baseline_ids={"my_recent": "recent-z"},
         quality_passed=True,
         at=f"{hour + 1}:02:00",
     )

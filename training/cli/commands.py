@@ -39,7 +39,7 @@ def judge(
 ) -> None:
     """Judge, in order, every filled hour before a data set's own that nobody judged yet.
 
-    By the models of their time: nothing is trained for them but the baseline, and nothing promoted.
+    By the models of their time: nothing is trained for them but baselines, and nothing promoted.
     """
     from training.loop.catch_up import judge_step, refuse_left_out
 
@@ -53,7 +53,7 @@ def judge(
 def monitor(context: typer.Context, dataset: DataSet = "last") -> None:
     """Judge the model that was live during the hours after the data set's time.
 
-    Surely below the baseline, or unable to score, it is replaced by the previous one or by the
+    Surely below a baseline, or unable to score, it is replaced by the previous one or by a
     baseline.
     """
     ctx: CommandContext = context.obj

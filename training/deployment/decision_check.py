@@ -17,6 +17,7 @@ from training.gate.evidence import CheckResult, Contestant, Evidence, Outcome
 from training.gate.gate import COMPARISONS, PRECONDITIONS, verdict
 from training.gate.past_looks import Look, look_of
 from training.gate.preconditions import earlier_evidence
+from training.gate.roles import FLOOR
 from training.registry.mlflow_registry import Registry
 from training.registry.record_chain import Chain, refuse_unlinked, verified_chain
 
@@ -143,16 +144,19 @@ def _evidence(decision: DecisionRecord, digests: Mapping[str, str] | None) -> Ev
     if not content.get("look"):
         raise _unreadable(decision, "its look")
     try:
+        look = look_of(folder, decision.record)
         earlier = tuple(
             _earlier(folder, decision, named["file"], named["sha256"], digests)
             for named in content.get("earlier_looks") or ()
         )
+        if any(each.baselines.keys() != look.baselines.keys() for each in earlier):
+            raise _unreadable(decision, "whom its looks were compared with")
         return Evidence(
             frozen_id=str(content.get("evaluation_id")),
             start=decision.as_of,
             candidate=_contestant(content["candidate"], decision),
             champion=_contestant(content["champion"], decision) if content["champion"] else None,
-            baseline=_contestant(content.get("floor") or {"model_id": "the baseline"}, decision),
+            baselines=_baselines(decision, look),
             artefact_report=None,
             quality_passed=None,
             rule=_settings(EvaluationSettings, content["evaluation_settings"]),
@@ -160,7 +164,7 @@ def _evidence(decision: DecisionRecord, digests: Mapping[str, str] | None) -> Ev
             seed=int(content.get("seed") or 0),
             name=decision.line,
             n_candidates=int(content.get("lines_sharing_the_risk") or 1),
-            recorded_look=look_of(folder, decision.record),
+            recorded_look=look,
             earlier=lambda _: earlier,
         )
     except (KeyError, TypeError, ValueError, ValidationError) as error:
@@ -182,6 +186,16 @@ def _earlier(
             f"chain of records: {_AGAIN}"
         )
     return look_of(folder, record)
+
+
+def _baselines(decision: DecisionRecord, look: Look) -> dict[str, Contestant]:
+    """The baselines by their names, which their sums are recorded by."""
+    content = decision.record.content
+    floors = content.get("floors")
+    if floors is None:
+        (name,) = look.baselines
+        floors = {name: content.get(FLOOR) or {"model_id": "the baseline"}}
+    return {name: _contestant(floors[name], decision) for name in look.baselines}
 
 
 def _contestant(content: Mapping[str, Any], decision: DecisionRecord) -> Contestant:

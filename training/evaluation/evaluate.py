@@ -1,4 +1,4 @@
-"""Evaluate: candidates, baseline, champion and previous model on the same frozen events."""
+"""Evaluate: candidates, baselines, champion and previous model on the same frozen events."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def _contestants(
         roles.setdefault(model_id, []).append(role)
 
     for name, model_id in configured(settings, dataset_id).items():
-        enter(model_id, name, "floor" if name == settings.gate.baseline else "candidate")
+        enter(model_id, name, "floor" if name in settings.gate.baselines else "candidate")
     live, before = champion(registry), previous(registry)
     for role, model in (("champion", live), ("previous", before)):
         if model is not None:

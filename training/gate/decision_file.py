@@ -23,8 +23,9 @@ from pipeline.sealed_json import (
 )
 from training.data.reader import sha256_of
 from training.gate.artefact_checks import Card
-from training.gate.evidence import Contestant, Outcome
+from training.gate.evidence import Contestant, Evidence, Outcome
 from training.gate.gate import Decision
+from training.gate.roles import CANDIDATE, CHAMPION, FLOOR
 from training.gate.user_sums import write_user_sums
 from training.metrics.ranks import ranks_path, read_ranks
 from training.registry.model_card import CARD_NAME
@@ -132,7 +133,7 @@ def decision_content(
         "sentence": decision.sentence,
         "checks": [asdict(check) for check in decision.checks],
         "champion": None,
-        **{role: _contestant_json(member) for role, member in evidence.contestants.items()},
+        **_contestants_json(evidence),
         "ranked_champion": evidence.ranked_champion,
         "look": decision.looks[-1].content(users) if decision.looks else None,
         "earlier_looks": [
@@ -155,6 +156,16 @@ def decision_content(
     if made_at is not None:
         content["made_at"] = made_at
     return content
+
+
+def _contestants_json(evidence: Evidence) -> dict[str, Any]:
+    """By role; several baselines stand in ``floors`` by their names, a single one is ``floor``."""
+    baselines = {name: _contestant_json(each) for name, each in evidence.baselines.items()}
+    floors = (
+        {"floors": baselines} if len(baselines) > 1 else {FLOOR: next(iter(baselines.values()))}
+    )
+    champion = {CHAMPION: _contestant_json(evidence.champion)} if evidence.champion else {}
+    return {CANDIDATE: _contestant_json(evidence.candidate), **floors, **champion}
 
 
 def _contestant_json(contestant: Contestant) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from training.gate.comparisons import against_champion
 from training.gate.evidence import Check, CheckResult, Evidence, Outcome, blocked, held
 from training.gate.past_looks import Look
 from training.gate.sequential_test import Sequential
+from training.gate.slice_harm import harms_no_slice
 
 _SEVERITY = {Outcome.PROMOTE: 0, Outcome.HOLD: 1, Outcome.BLOCK: 2}
 
@@ -40,7 +41,7 @@ COMPARISONS: tuple[Check, ...] = (
     compared.sample_size,
     compared.beats_floor,
     compared.beats_champion,
-    compared.harms_no_slice,
+    harms_no_slice,
 )
 
 
@@ -54,7 +55,7 @@ class Decision:
     checks: tuple[CheckResult, ...]
     evidence: Evidence
     looks: tuple[Look, ...] = ()  # that were counted together, this one last
-    proof: Sequential | None = None  # against the champion, or the baseline where nothing is live
+    proof: Sequential | None = None  # against what is live, or the best baseline where nothing is
 
     @property
     def lower(self) -> float:

@@ -7,11 +7,6 @@ from collections.abc import Iterable, Mapping
 _OF_ROLE: Mapping[str, str] = {"champion": "the live model", "floor": "the baseline"}
 
 
-def role_word(role: str) -> str:
-    """What people call a role, which the records call as they always did."""
-    return "baseline" if role == "floor" else role
-
-
 #: Blocks for these say nothing of the candidate: mended, the same hour is judged again.
 OF_NO_CANDIDATE = frozenset(
     {
