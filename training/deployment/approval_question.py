@@ -58,10 +58,10 @@ def approval_question(
     over_champion = _gain(numbers.get("beats_champion", {}))
     if champion is not None:
         rows.append(("Against it", over_champion))
-    for baseline, over_baseline in _over_baselines(content, numbers.get("beats_floor", {})):
+    for name, system, over_baseline in _over_baselines(content, numbers.get("beats_floor", {})):
         # While the baseline itself is live, that is the same comparison.
-        if champion is None or (champion["system"], over_champion) != (baseline, over_baseline):
-            rows.append((f"Against {_cell(baseline)}", over_baseline))
+        if champion is None or (champion["system"], over_champion) != (system, over_baseline):
+            rows.append((f"Against {_cell(name)}", over_baseline))
     rows += [
         ("Judged on", _sample(numbers.get("sample_size", {}), content)),
         ("Parts of users and items", _slices(content["slices"])),
@@ -80,13 +80,14 @@ def _live(champion: Mapping[str, Any] | None, since: str | None) -> str:
 
 def _over_baselines(
     content: Mapping[str, Any], numbers: Mapping[str, Any]
-) -> list[tuple[str, str]]:
-    """What each baseline is, and by how much the candidate is better."""
+) -> list[tuple[str, str, str]]:
+    """What each baseline is called, its system, and by how much the candidate is better."""
     if "floors" not in content:
-        return [(content["floor"]["system"], _gain(numbers))]
+        system = content["floor"]["system"]
+        return [(system, system, _gain(numbers))]
     of_each = numbers.get("baselines", {})
     return [
-        (floor["system"], _gain(of_each.get(name, {})))
+        (name, floor["system"], _gain(of_each.get(name, {})))
         for name, floor in sorted(content["floors"].items())
     ]
 
