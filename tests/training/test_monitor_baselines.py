@@ -65,7 +65,7 @@ def test_above_each_baseline_it_stays_and_each_is_told(settings: Settings, shop:
     ranks = {LIVE: skill(0.5), "recent-z": skill(0.2, 1), "stan-z": skill(0.3, 2)}
     found = judged(settings, shop, ranks)
     assert told(found) == ("kept", "not_below_floor")
-    assert "not below the best baseline" in found.sentence
+    assert "not below the best baseline beside it on" in found.sentence
     assert "of the baseline my_stan, difference +0." in found.sentence
     assert found.floor_id == "stan-z"
     assert found.baselines is not None

@@ -204,7 +204,7 @@ class ChampionMonitor:
         if condemned:
             sentence = f"{model_id} is surely below {which} on {self.hours}: {figures}."
             return MonitorOutcome.REPLACED, "below_floor", sentence
-        best = "the baseline" if only else "the best baseline"
+        best = "the baseline" if only else "the best baseline beside it"
         sentence = f"{model_id} is not below {best} on {self.hours}: {figures}."
         return MonitorOutcome.KEPT, "not_below_floor", sentence
 

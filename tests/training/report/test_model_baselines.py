@@ -43,10 +43,10 @@ def test_only_hours_in_which_all_were_judged_are_compared() -> None:
 
 def test_of_a_single_baseline_nothing_is_said() -> None:
     assert best_by_hour((LIVE, BASELINE)) == ()
-    page = page_of(HEALTH)
+    page = " ".join(page_of(HEALTH).split())
     assert "hours best" not in page
     assert "best baseline" not in page
-    assert "The dashed curve in each panel is the baseline (recent_pop)." in " ".join(page.split())
+    assert "was judged. The dashed curve in each panel is the baseline (recent_pop). Up" in page
 
 
 def test_the_best_of_some_figures() -> None:
@@ -58,7 +58,8 @@ def test_the_best_of_some_figures() -> None:
 def test_the_page_says_how_often_each_was_best_and_which_curve_is_whose() -> None:
     curves = (LIVE, curve("recent_pop", 0.1, 0.3), curve("stan", 0.2, 0.1))
     page = " ".join(page_of(replace(HEALTH, curves=curves, baselines=best_by_hour(curves))).split())
-    assert "in each panel are the baselines: recent_pop dashed, stan dotted. Upright" in page
+    assert "was judged. The thin curves in each panel are the baselines: recent_pop dashed" in page
+    assert "recent_pop dashed, stan dotted. Upright lines" in page
     table = page[page.index("hours best") :]
     assert "recent_pop</th><td>1</td><td>2</td> <td>0.2" in table
     assert page.count("<svg") == page_of(HEALTH).count("<svg")
