@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,16 +13,23 @@ import pytest
 from judging import GATE, START, at_hour, contestant, evidence, ranks_of, with_baselines
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.sealed_json import Record, write_record
+from pipeline.sealed_json import Record, json_ready, write_record
 from pipeline.settings.learning import GateSettings
 from pipeline.settings.settings import load_settings
 from training.deployment.decision_check import refuse_inconsistent
 from training.gate.comparisons import bar_of, beats_floor
-from training.gate.decision_file import read_decision, read_record, write_decision
+from training.gate.decision_file import (
+    decision_content,
+    read_decision,
+    read_record,
+    write_decision,
+)
 from training.gate.evidence import CheckResult, Contestant, Evidence, Outcome
 from training.gate.gate import decide
 from training.gate.past_looks import earlier_looks
 from training.gate.user_sums import merge_user_sums, read_user_sums
+
+WRITTEN_BEFORE = Path(__file__).parents[1] / "lakes" / "decisions_of_6ffbc0c"
 
 
 def outcome_and_reasons(case: Evidence) -> tuple[str, tuple[str, ...]]:
@@ -318,6 +326,37 @@ def test_looks_at_other_baselines_cannot_be_lent_to_a_decision(tmp_path: Path) -
     forged = write_record(tmp_path, "2016-03-14T14-hrnn-new", content)
     with pytest.raises(HourglassError, match="whom its looks were compared with cannot be read"):
         refuse_inconsistent(read_decision(forged))
+
+
+def test_decisions_from_before_there_were_lists_are_read_counted_and_written(
+    tmp_path: Path,
+) -> None:
+    """``decisions_of_6ffbc0c`` was written by that commit's own code, of the cases made here."""
+    folder = shutil.copytree(WRITTEN_BEFORE, tmp_path / "decisions")
+    for path in sorted(folder.glob("*.json")):
+        refuse_inconsistent(read_decision(path))
+    case = named(at_hour(folder, 2, evidence(0.6, None, 0.1, n_users=100, seed=2)), 100)
+    decision = decide(case)
+    assert decision.outcome is Outcome.PROMOTE
+    assert [look.hours.first for look in decision.looks] == [START, START + 1, START + 2]
+    assert decision.looks[0].baselines.keys() == {"recent_pop"}
+    refuse_inconsistent(read_decision(write_decision(decision, folder, "t2")))
+    # The very files come out again.
+    for hour, path in enumerate(sorted(WRITTEN_BEFORE.glob("*.json"))):
+        again = named(at_hour(folder, hour, evidence(0.6, None, 0.1, n_users=100, seed=hour)), 100)
+        half = np.arange(again.candidate.ranks.n_targets) % 2 == 0  # type: ignore[union-attr]
+        content = decision_content(
+            decide(replace(again, slices={"user/new": half})),
+            f"t{hour}",
+            tuple(json.loads(path.read_text())["look"]["users"].values()),  # type: ignore[arg-type]
+        )
+        assert json_of(content) == json_of(json.loads(path.read_text()))
+
+
+def json_of(content: object) -> object:
+    """Numbers to nine digits: the last ones are the machine's own."""
+    text = json.dumps(json_ready(content), sort_keys=True)
+    return json.loads(text, parse_float=lambda digits: round(float(digits), 9))
 
 
 def test_a_decision_on_one_baseline_is_written_as_ever(tmp_path: Path) -> None:
