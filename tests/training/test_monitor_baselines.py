@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,14 @@ from monitoring import BEFORE, FLOOR, HOUR, LIVE, N_USERS, monitored, skill, tol
 from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour
+from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import read_record
 from pipeline.settings.learning import GateSettings, MonitorSettings
 from pipeline.settings.settings import Settings
+from training.deployment.monitor_comparison import BaselineComparison
 from training.deployment.monitor_record import MonitorResult, read_monitor_result
 from training.deployment.promote import install_first, promote, roll_back_by_hand
+from training.evaluation.evaluate import Evaluation
 from training.registry.artefact import WEIGHTS_NAME
 from training.registry.mlflow_registry import Registry
 
@@ -195,6 +197,26 @@ def test_several_baselines_divide_the_risk(settings: Settings, shop: Registry) -
     alone = judged(one, shop, ranks, hour=HOUR + 1, baseline_ids={"my_recent": "recent-z"})
     assert alone.numbers is not None
     assert alone.numbers.confidence == pytest.approx(1 - 0.005 / 168)
+
+
+def test_the_baseline_that_condemns_decides_though_another_may_be_better(
+    settings: Settings, shop: Registry
+) -> None:
+    """As where the other was missing in the hours before, and one hour proves nothing yet."""
+    found = judged(settings, shop, equal(0))
+    assert found.baselines is not None
+    once = found.baselines["my_recent"]
+    compared = {
+        "sure": replace(once, numbers=replace(once.numbers, difference=-0.1, upper=-0.05)),
+        "unsure": replace(once, numbers=replace(once.numbers, difference=-0.2, upper=0.1)),
+    }
+    evaluation = Evaluation("frozen", str(HOUR), 0, 0, {}, [], {})
+    users = np.array([], dtype=object)
+    beside = BaselineComparison(settings, evaluation, HourRange(HOUR, HOUR + 1), users, IDS)
+    assert beside.decisive(compared) == "sure"
+    compared["sure"] = replace(once, numbers=replace(once.numbers, difference=-0.1, upper=0.05))
+    assert beside.decisive(compared) == "unsure"
+    assert beside.decisive({}) is None
 
 
 def equal(n: int) -> dict[str, NDArray[np.int64]]:
