@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings.field_types import Duration, Fraction
-from pipeline.settings.section import Section
+from pipeline.settings.section import Section, as_before
 
 
 class ModelSettings(Section):
@@ -102,6 +102,12 @@ class GateSettings(Section):
         0.20, description="of the champion's figure there: a slice must surely not lose as much"
     )
     min_slice_users: int = Field(100, ge=2, description="smaller slices are told, not judged")
+    guards: dict[Literal["coverage", "evenness", "novelty", "new_items"], Fraction] = Field(
+        {},
+        description="what a candidate's lists must show at least, each a share of what the live "
+        "model's show: coverage, evenness (1 - Gini), novelty, new_items",
+        json_schema_extra=as_before({}),
+    )
     approval: bool = Field(False, description="whether a person must agree to each promotion")
     approval_timeout: Duration = Field("1h", description="without an answer until then: rejected")
 

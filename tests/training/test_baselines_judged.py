@@ -138,6 +138,29 @@ def test_better_than_each_is_promoted_and_the_decision_is_carried_out(world: Wor
     assert live.model_id.startswith(GOOD)
 
 
+def test_guards_compare_what_the_evaluated_lists_show(world: World) -> None:
+    world = as_listed(world, "pop", POOR, candidate=GOOD)
+    gate = world.settings.gate.model_copy(update={"guards": {"coverage": 1.0}})
+    world = replace(world, settings=world.settings.model_copy(update={"gate": gate}))
+    found = evaluate(world.settings, world.registry, *world.data(), lambda *_: None)
+    live = ensure_champion(world.settings, world.registry, world.dataset, AT, "after")
+    ((decision, path),) = judge_candidates(world.settings, world.registry, *world.data(), True, AT)
+    candidate = decision.evidence.candidate.model_id
+    shown = read_record(path).content["shown"]
+    for role, model_id in (("candidate", candidate), ("champion", live.model_id)):
+        assert shown[role]["coverage"] == found.lists[model_id].coverage
+    assert shown["candidate"]["coverage"] > shown["champion"]["coverage"] > 0
+    assert decision.outcome.value == "promote", decision.sentence
+    # As if the candidate showed one item in forty to everybody.
+    index = world.settings.path("evaluations") / "after" / "evaluation.json"
+    content = json.loads(index.read_text())
+    content["lists"][candidate]["coverage"] = 0.025
+    index.write_text(json.dumps(content))
+    ((decision, _),) = judge_candidates(world.settings, world.registry, *world.data(), True, AT)
+    assert (decision.outcome.value, decision.reasons) == ("block", ("below_guard",))
+    assert "Coverage of the catalogue is 0.025 against" in decision.sentence
+
+
 def test_each_baseline_has_its_role_and_is_evaluated_though_it_is_configured_nowhere(
     world: World,
 ) -> None:

@@ -98,6 +98,7 @@ def evaluate(
     not_ranked: dict[str, str] = {}
     in_sample: set[str] = set()
     lists: dict[str, ListFigures] = {}
+    is_new = FirstSeen.of(learned).new_items(test_data)
     for model_id, name in names.items():
         try:
             model_dir = available(registry, model_id)
@@ -110,7 +111,7 @@ def evaluate(
             if isinstance(model.model, PredictsValues):
                 not_ranked[model_id] = f"{name}: predicts values, it does not rank items"
                 continue
-            shown = ShownLists(test_data, settings.evaluation)
+            shown = ShownLists(test_data, settings.evaluation, is_new)
             ranks = rank_targets(
                 model.model,
                 test_data,

@@ -21,6 +21,7 @@ from pipeline.sealed_json import (
     read_record,
     write_record,
 )
+from pipeline.settings.section import keys_as_before
 from training.data.reader import sha256_of
 from training.gate.artefact_checks import Card
 from training.gate.evidence import Contestant, Evidence, Outcome
@@ -146,9 +147,13 @@ def decision_content(
         "soundness": asdict(evidence.artefact_report) if evidence.artefact_report else None,
         "quality_passed": evidence.quality_passed,
         "evaluation_settings": evidence.rule.model_dump(mode="json"),
-        "gate_settings": evidence.gate.model_dump(mode="json"),
+        "gate_settings": evidence.gate.model_dump(
+            mode="json", exclude=keys_as_before(evidence.gate)
+        ),
         "seed": evidence.seed,
     }
+    if evidence.gate.guards:
+        content["shown"] = evidence.shown
     if decision.proof is not None:
         against = "beats_champion" if evidence.champion else "beats_floor"
         fixed = numbers.get(against, {}).get("fixed_sample")

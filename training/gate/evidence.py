@@ -68,6 +68,8 @@ class Evidence:
     ranked_champion: str | None = None  # version that was live at the evaluation
     slices: Mapping[str, Bools] = field(default_factory=dict)  # (n,) each
     user_ids: Objects | None = None  # of the rows of the frozen part
+    # What the lists of candidate and champion show, by role and guard, as far as it was measured.
+    shown: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     recorded_look: Look | None = None  # of a decision that is checked again, without ranks
     # Reads the earlier looks that count together with one of this key.
     earlier: Callable[[LookKey], tuple[Look, ...]] = lambda _: ()

@@ -66,6 +66,9 @@ _GATE: Mapping[str, str] = {
     "slice_harmed": "some users or items are surely worse off",
     "slice_not_shown_harmless": "not yet shown harmless for some users or items",
     "no_slice_harmed": "none of the users and items that are enough to tell is worse off",
+    "no_guard_crossed": "its lists show as much as the guards ask for",
+    "below_guard": "its lists show less than a guard allows",
+    "lists_not_measured": "what its lists show was not measured",
     "another_is_better": "another candidate is better",
     "check_failed": "a check of the gate failed to run",
     "no_checks": "no comparison was asked for",
@@ -141,6 +144,7 @@ CHECKS: Mapping[str, str] = {
     "beats_floor": "better than the baseline",
     "beats_champion": "better than the live model",
     "harms_no_slice": "harms no users or items",
+    "within_guards": "lists show enough",
     "choice": "best of the candidates",
     "decide": "something was compared",
 }

@@ -16,13 +16,14 @@ from training.deployment.champion import changing
 from training.deployment.champion_history import ChampionPeriod, champion_periods
 from training.deployment.promote import install_first
 from training.evaluation.evaluate import BOOTSTRAP_SEED, read_evaluation, with_current_popularity
+from training.evaluation.lists import ListFigures
 from training.evaluation.slices import FirstSeen, judged_slices, slice_masks
 from training.gate.artefact_checks import ArtefactProblem, ArtefactReport, check_artefact, one_line
 from training.gate.decision_file import contestant, write_decision
 from training.gate.evidence import Contestant, Evidence
 from training.gate.gate import Decision, choose, decide
 from training.gate.past_looks import ALL, definition, earlier_looks, first_look, period_start
-from training.gate.roles import CANDIDATE, FLOOR
+from training.gate.roles import CANDIDATE, CHAMPION, FLOOR
 from training.registry.artefact import load_model
 from training.registry.candidates import candidates
 from training.registry.champion_card import trusted
@@ -83,7 +84,7 @@ def judge_candidates(
     floor_ids = {
         name: _trained(models, FLOOR, name, dataset_id) for name in settings.gate.baselines
     }
-    failures, ranked_champion = _evaluated(settings, test_data)
+    failures, ranked_champion, lists = _evaluated(settings, test_data)
     live = champion(registry)
 
     def enter(model_id: str, who: LiveModel | None = None, **made_by: object) -> Contestant:
@@ -149,6 +150,11 @@ def judge_candidates(
             late=late is not None,
             ranked_champion=ranked_champion,
             slices=judged_slices(masks),
+            shown={
+                role: lists[each.model_id].guarded
+                for role, each in ((CANDIDATE, candidate), (CHAMPION, champ))
+                if each is not None and each.model_id in lists
+            },
             user_ids=test_data.histories.user_ids,
             earlier=lambda key: earlier_looks(folder, start, key, since),
             first_of_hour=lambda key: first_look(folder, start, key),
@@ -233,13 +239,16 @@ def _trained(models: Mapping[str, str], role: str, name: str, dataset_id: str) -
     return models[name]
 
 
-def _evaluated(settings: Settings, test_set: DataSet) -> tuple[dict[str, str], str | None]:
-    """Why models have no ranks, and which version was live when they were ranked."""
+def _evaluated(
+    settings: Settings, test_set: DataSet
+) -> tuple[dict[str, str], str | None, dict[str, ListFigures]]:
+    """Why models have no ranks, which version was live when they were ranked, what lists show."""
     try:
         evaluation = read_evaluation(settings.path("evaluations") / test_set.manifest.dataset_id)
     except (OSError, ValueError, KeyError, TypeError):
-        return {}, None
-    return {**evaluation.failures, **evaluation.not_ranked}, evaluation.champion_version
+        return {}, None, {}
+    why = {**evaluation.failures, **evaluation.not_ranked}
+    return why, evaluation.champion_version, evaluation.lists
 
 
 def _figures(settings: Settings, frozen_id: str) -> dict[str, float]:
