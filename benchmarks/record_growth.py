@@ -144,7 +144,7 @@ def decision(work: Path, at: int) -> Path:
 
 def _decision(hour: Hour, model_id: str) -> dict[str, Any]:
     sums = Sums(users=100, n=300.0, d=1.0, dd=2.0, nn=900.0)
-    look = Look(HourRange(hour, hour + 1), key_of(hour), sums, {"all": sums})
+    look = Look(HourRange(hour, hour + 1), key_of(hour), {"recent_pop": sums}, {"all": sums})
     checks = [
         {"name": f"check {n}", "outcome": "promote", "reason": "fine", "sentence": "Fine. " * 10}
         for n in range(12)

@@ -90,7 +90,9 @@ class GateSettings(Section):
     )
     min_users: int = Field(30, ge=1, description="over all looks; with fewer the gate holds")
     min_targets: int = Field(200, ge=1, description="events over all looks; with fewer: hold")
-    baseline: str = Field("recent_pop", description="the baseline that every candidate must beat")
+    baseline: str | tuple[str, ...] = Field(
+        "recent_pop", description="what every candidate must beat, by name; each of several"
+    )
     max_block_drop: Fraction = Field(
         0.10, description="a candidate surely worse than the champion by more than this is blocked"
     )
@@ -107,8 +109,28 @@ class GateSettings(Section):
         0.20, description="of the champion's figure there: a slice must surely not lose as much"
     )
     min_slice_users: int = Field(100, ge=2, description="smaller slices are told, not judged")
+    guards: dict[Literal["coverage", "evenness", "novelty", "new_items"], Fraction] = Field(
+        {},
+        description="what a candidate's lists must show at least, each a share of what the live "
+        "model's show: coverage, evenness (1 - Gini), novelty, new_items",
+        json_schema_extra=as_before({}),
+    )
     approval: bool = Field(False, description="whether a person must agree to each promotion")
     approval_timeout: Duration = Field("1h", description="without an answer until then: rejected")
+
+    @field_validator("baseline")
+    @classmethod
+    def _each_baseline_once(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        names = (value,) if isinstance(value, str) else value
+        if not names or "" in names or len(set(names)) < len(names):
+            raise ValueError("name at least one model, each once")
+        # A list of one is that one, in records too.
+        return names[0] if len(names) == 1 else names
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Names of the baselines, as the settings list them."""
+        return (self.baseline,) if isinstance(self.baseline, str) else self.baseline
 
 
 class MonitorSettings(Section):

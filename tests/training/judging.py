@@ -113,13 +113,26 @@ def evidence(
         start=START,
         candidate=of("hrnn-new", candidate),
         champion=None if champion is None else of("hrnn-old", champion),
-        baseline=of("recent_pop-now", floor),
+        baselines={"recent_pop": of("recent_pop-now", floor)},
         artefact_report=ArtefactReport("hrnn-new", (), "c" * 64, 64),
         quality_passed=True,
         rule=RULE,
         gate=GATE,
         seed=seed,
     )
+
+
+def with_baselines(case: Evidence, seed: int = 0, **skills: float) -> Evidence:
+    """The same evidence with further baselines of the given skills."""
+    ranks = case.candidate.ranks
+    assert ranks is not None
+    more = {}
+    for at, (name, skill) in enumerate(skills.items()):
+        rng = np.random.default_rng((seed, at))
+        model_id = f"{name}-now"
+        found = skilled(ranks.user, skill, rng)
+        more[name] = contestant(model_id, ranks_of(model_id, found, ranks.user), case.start)
+    return replace(case, baselines={**case.baselines, **more})
 
 
 def with_ranks(one: Contestant, **changes: object) -> Contestant:
@@ -138,17 +151,12 @@ def write_artefact(models: Path, model_id: str) -> Path:
 def at_hour(folder: Path, hour: int, case: Evidence, since: Hour | None = None) -> Evidence:
     """The same case ``hour`` hours later, with the looks before it that lie in a folder."""
     start = START + hour
-    ages = {
-        # Records call the baseline a floor.
-        "baseline" if role == "floor" else role: replace(one, as_of=start)
-        for role, one in case.contestants.items()
-        if role != "champion"
-    }
     return replace(
         case,
         start=start,
+        candidate=replace(case.candidate, as_of=start),
+        baselines={name: replace(one, as_of=start) for name, one in case.baselines.items()},
         name=case.name or "hrnn",
         earlier=lambda key: earlier_looks(folder, start, key, since),
         first_of_hour=lambda key: first_look(folder, start, key),
-        **ages,
     )

@@ -186,7 +186,7 @@ def proven(made: dict[str, Any]) -> dict[str, Any]:
     look = Look(
         hours=HourRange(hour, hour + 1),
         key=LookKey(made["line"], None, None, "recent_pop", "mrr", 20, "", made["as_of"]),
-        baseline=sums,
+        baselines={"recent_pop": sums},
         champion={ALL: sums} if has_champion else {},
         candidate=made["candidate"]["model_id"],
     )
@@ -201,7 +201,7 @@ def proven(made: dict[str, Any]) -> dict[str, Any]:
         start=hour,
         candidate=contestant("candidate"),
         champion=contestant("champion") if has_champion else None,
-        baseline=contestant("floor"),
+        baselines={"recent_pop": contestant("floor")},
         artefact_report=None,
         quality_passed=True,
         rule=EvaluationSettings(**made["evaluation_settings"]),

@@ -38,6 +38,19 @@ class Known(NamedTuple):
     numbers: Mapping[str, float] = {}
 
 
+def ring_walks(
+    n_users: int, start_s: float, seed: int, n_items: int = 40
+) -> dict[str, list[tuple[str, float]]]:
+    """Users who walk along a ring of items, so that what comes next depends on the last item."""
+    rng = np.random.default_rng(seed)
+    return {
+        f"user-{user:03d}": [
+            (f"item-{(first + step) % n_items:02d}", start_s + 30 * step) for step in range(8)
+        ]
+        for user, first in enumerate(rng.integers(0, n_items, n_users))
+    }
+
+
 PART_SCHEMA = pa.schema(
     {
         "user_id": pa.string(),

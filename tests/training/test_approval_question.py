@@ -106,6 +106,21 @@ def test_a_comparison_is_told_once_while_the_baseline_is_live() -> None:
     assert "Against recent_pop" in question(champion=model("recent_pop-w"))
 
 
+def test_each_of_several_baselines_is_compared_by_its_name() -> None:
+    sample, gain = CONTENT["checks"][:2]
+    of_each = {"recent_2h": compared(0.1, 0.05, 0.15, 0.2), "stan": compared(0.02, 0.01, 0.03, 0.3)}
+    both = {**gain, "numbers": {**gain["numbers"], "bar": "stan", "baselines": of_each}}
+    floors = {"recent_2h": model("recent_pop-x"), "stan": model("stan-y")}
+    rows = question(floors=floors, floor=None, checks=[sample, both])
+    assert rows["Against recent_2h"].startswith("MRR@20 **+0.1000** [+0.0500, +0.1500]")
+    assert rows["Against stan"].startswith("MRR@20 **+0.0200** [+0.0100, +0.0300]")
+    # One of them is live, by the very fit that is compared: told once.
+    live = [sample, both, {"name": "beats_champion", "numbers": of_each["stan"]}]
+    rows = question(floors=floors, floor=None, checks=live, champion=model("stan-y"))
+    assert "Against stan" not in rows
+    assert "Against recent_2h" in rows
+
+
 def test_coverage_that_was_not_measured_is_not_guessed() -> None:
     assert question(champion=model("hrnn-old"))["Items shown"] == "not measured"
 

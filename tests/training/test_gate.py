@@ -22,15 +22,17 @@ from judging import (
 
 from pipeline.settings.learning import EvaluationSettings, GateSettings
 from training.gate.artefact_checks import ArtefactProblem, ArtefactReport
-from training.gate.comparisons import beats_champion, slice_figures
+from training.gate.comparisons import beats_champion
 from training.gate.decision_file import write_decision
-from training.gate.evidence import CheckResult, Evidence, Outcome
+from training.gate.evidence import CheckResult, Contestant, Evidence, Outcome
 from training.gate.gate import COMPARISONS, Decision, choose, decide
 from training.gate.past_looks import LookKey, definition, earlier_looks
 from training.gate.sequential_test import Sums, log_evidence, scale_of
+from training.gate.slice_harm import slice_figures
 from training.metrics.metrics import target_values
 
 CLEAR = evidence()
+FLOOR = CLEAR.contestants["floor"]
 
 
 def outcome_and_reasons(case: Evidence) -> tuple[str, tuple[str, ...]]:
@@ -113,7 +115,11 @@ def test_one_user_is_too_few_even_where_one_is_allowed() -> None:
         gate=GateSettings(min_users=1),
         candidate=contestant("hrnn-new", ranks_of("hrnn-new", np.full(300, 1), user)),
         champion=None,
-        baseline=contestant("recent_pop-now", ranks_of("recent_pop-now", np.full(300, 9), user)),
+        baselines={
+            "recent_pop": contestant(
+                "recent_pop-now", ranks_of("recent_pop-now", np.full(300, 9), user)
+            )
+        },
     )
     assert outcome_and_reasons(case) == ("hold", ("too_few_users", "not_better_than_floor"))
 
@@ -123,8 +129,11 @@ def test_an_hour_without_targets_is_held() -> None:
     case = replace(
         CLEAR,
         **{
-            field_of(role): contestant(one.model_id, ranks_of(one.model_id, none, none))
+            field: value
             for role, one in CLEAR.contestants.items()
+            for field, value in as_role(
+                role, contestant(one.model_id, ranks_of(one.model_id, none, none))
+            ).items()
         },
     )
     assert outcome_and_reasons(case) == ("hold", ("too_few_users", "no_targets", "no_targets"))
@@ -134,9 +143,9 @@ def test_an_hour_without_targets_is_held() -> None:
 # Poison: whatever is broken blocks, and nothing is compared
 
 
-def field_of(role: str) -> str:
+def as_role(role: str, one: Contestant) -> dict[str, object]:
     """The field of the evidence that holds a contestant; records call the baseline a floor."""
-    return "baseline" if role == "floor" else role
+    return {"baselines": {"recent_pop": one}} if role == "floor" else {role: one}
 
 
 def blocked(reason: str, **changes: object) -> None:
@@ -176,7 +185,7 @@ def test_a_champion_or_floor_that_saw_the_test_hour_cannot_be_judged() -> None:
     late = replace(CLEAR, champion=replace(CLEAR.champion, as_of=START + 1))
     assert outcome_and_reasons(late) == ("hold", ("champion_trained_on_the_future",))
     assert decide(late).looks == ()
-    late = replace(CLEAR, baseline=replace(CLEAR.baseline, as_of=START + 1))
+    late = replace(CLEAR, **as_role("floor", replace(FLOOR, as_of=START + 1)))
     assert outcome_and_reasons(late) == ("hold", ("floor_trained_on_the_future",))
 
 
@@ -187,23 +196,19 @@ def test_data_that_failed_or_skipped_validation_blocks() -> None:
 
 @pytest.mark.parametrize("role", ["candidate", "champion", "floor"])
 def test_missing_ranks_of_anyone_block(role: str) -> None:
-    blocked("missing_ranks", **{field_of(role): replace(CLEAR.contestants[role], ranks=None)})
-    blocked(
-        "missing_ranks", **{field_of(role): replace(CLEAR.contestants[role], ranks_sha256=None)}
-    )
+    blocked("missing_ranks", **as_role(role, replace(CLEAR.contestants[role], ranks=None)))
+    blocked("missing_ranks", **as_role(role, replace(CLEAR.contestants[role], ranks_sha256=None)))
 
 
 @pytest.mark.parametrize("role", ["candidate", "champion", "floor"])
 def test_other_targets_of_anyone_block(role: str) -> None:
     one = CLEAR.contestants[role]
     shifted = one.ranks.position + 1
-    blocked("different_targets", **{field_of(role): with_ranks(one, position=shifted)})
-    blocked("different_targets", **{field_of(role): with_ranks(one, frozen_id="yesterday")})
-    blocked(
-        "different_targets", **{field_of(role): with_ranks(one, rule="repeats=keep targets=all")}
-    )
-    blocked("ranks_of_another_model", **{field_of(role): with_ranks(one, model_id="hrnn-else")})
-    blocked("bad_ranks", **{field_of(role): with_ranks(one, rank=one.ranks.rank * 0)})
+    blocked("different_targets", **as_role(role, with_ranks(one, position=shifted)))
+    blocked("different_targets", **as_role(role, with_ranks(one, frozen_id="yesterday")))
+    blocked("different_targets", **as_role(role, with_ranks(one, rule="repeats=keep targets=all")))
+    blocked("ranks_of_another_model", **as_role(role, with_ranks(one, model_id="hrnn-else")))
+    blocked("bad_ranks", **as_role(role, with_ranks(one, rank=one.ranks.rank * 0)))
 
 
 def test_another_rule_than_the_ranks_were_made_by_blocks() -> None:
@@ -220,10 +225,10 @@ def test_another_rule_than_the_ranks_were_made_by_blocks() -> None:
 )
 def test_whoever_changed_after_being_ranked_blocks(role: str, reason: str) -> None:
     one = CLEAR.contestants[role]
-    blocked(reason, **{field_of(role): replace(one, card_sha256="e" * 64)})
-    blocked(reason, **{field_of(role): with_ranks(one, card_sha256="e" * 64)})
+    blocked(reason, **as_role(role, replace(one, card_sha256="e" * 64)))
+    blocked(reason, **as_role(role, with_ranks(one, card_sha256="e" * 64)))
     same = with_ranks(replace(one, card_sha256="e" * 64), card_sha256="e" * 64)
-    assert decide(replace(CLEAR, **{field_of(role): same})).outcome is Outcome.PROMOTE
+    assert decide(replace(CLEAR, **as_role(role, same))).outcome is Outcome.PROMOTE
 
 
 def test_a_champion_that_went_live_after_the_evaluation_without_ranks_blocks() -> None:
@@ -306,7 +311,7 @@ def sliced(loses: float, n_users: int = 400, margin: float = 0.2) -> Evidence:
         CLEAR,
         candidate=of("hrnn-new", candidate),
         champion=of("hrnn-old", champion),
-        baseline=of("recent_pop-now", np.full(user.size, 400)),
+        baselines={"recent_pop": of("recent_pop-now", np.full(user.size, 400))},
         slices={"user/new": new, "user/known": ~new, "user/none": new & ~new},
         gate=GateSettings(slice_margin=margin),
     )
@@ -474,7 +479,6 @@ def test_of_two_looks_of_an_hour_the_one_made_first_counts(tmp_path: Path) -> No
     [
         {"name": "hrnn_fresh"},
         {"gate": GateSettings(metric="recall")},
-        {"gate": GateSettings(baseline="pop")},
         {"rule": RULE.model_copy(update={"k": 10})},
     ],
 )
@@ -484,13 +488,21 @@ def test_looks_of_another_kind_do_not_count(tmp_path: Path, changes: dict[str, o
     assert len(decision.looks) == 1
 
 
+def test_looks_against_another_baseline_do_not_count(tmp_path: Path) -> None:
+    hourly(tmp_path, 1)
+    case = at_hour(tmp_path, 2, evidence(0.48, 0.45, 0.0, n_users=80, seed=2))
+    assert len(decide(case).looks) == 2
+    renamed = replace(case, baselines={"pop": case.contestants["floor"]})
+    assert len(decide(renamed).looks) == 1
+
+
 @pytest.mark.parametrize("role", ["candidate", "floor"])
 def test_a_line_or_a_floor_that_is_made_otherwise_begins_anew(tmp_path: Path, role: str) -> None:
     hourly(tmp_path, 1)
     case = at_hour(tmp_path, 2, evidence(0.48, 0.45, 0.0, n_users=80, seed=2))
     other = replace(case.contestants[role], definition=definition(parameters={"width": 100}))
     assert len(decide(case).looks) == 2
-    assert len(decide(replace(case, **{field_of(role): other})).looks) == 1
+    assert len(decide(replace(case, **as_role(role, other))).looks) == 1
 
 
 def test_a_definition_is_the_same_for_the_same_parts_only() -> None:
@@ -601,7 +613,7 @@ def test_earlier_looks_are_read_back_as_they_were(tmp_path: Path) -> None:
     key = decision.looks[-1].key
     (read,) = earlier_looks(tmp_path, START + 2, key)
     assert read.champion == decision.looks[-1].champion
-    assert read.baseline == decision.looks[-1].baseline
+    assert read.baselines == decision.looks[-1].baselines
     assert (read.file, read.hours) == (path.name, decision.looks[-1].hours)
     assert earlier_looks(tmp_path, START + 2, replace(key, k=7)) == ()
     assert isinstance(key, LookKey)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from judging import GATE
 from small_models import WITHOUT_NETWORK
-from synthetic import AS_OF, AS_OF_S, write_dataset
+from synthetic import AS_OF, AS_OF_S, ring_walks, write_dataset
 
 from pipeline.settings.learning import EvaluationSettings
 from training.data.reader import DataSet, read_dataset
@@ -23,28 +22,16 @@ from training.registry.artefact import WEIGHTS_NAME, load_model, save_model
 
 SAME_FOR_ALL = ("pop", "recent_pop")
 RULE = EvaluationSettings(bootstrap_samples=200, k=5)
-N_ITEMS = 40
-
-
-def walks(n_users: int, start_s: float, seed: int) -> dict[str, list[tuple[str, float]]]:
-    """Users who walk along a ring of items, so that what comes next depends on the last item."""
-    rng = np.random.default_rng(seed)
-    return {
-        f"user-{user:03d}": [
-            (f"item-{(first + step) % N_ITEMS:02d}", start_s + 30 * step) for step in range(8)
-        ]
-        for user, first in enumerate(rng.integers(0, N_ITEMS, n_users))
-    }
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training part, the hour after it, and one model of every cheap system."""
     root = tmp_path_factory.mktemp("judgement")
-    base = write_dataset(root / "base", walks(200, AS_OF_S - 7200, seed=0))
+    base = write_dataset(root / "base", ring_walks(200, AS_OF_S - 7200, seed=0))
     write_dataset(
         root / "frozen",
-        walks(60, AS_OF_S, seed=1),
+        ring_walks(60, AS_OF_S, seed=1),
         as_of="2016-03-14T14",
         window_start=AS_OF,
         base=base,
@@ -88,7 +75,7 @@ def judge(frozen: DataSet, work: Path, folders: dict[str, Path | None], examined
             start=frozen.manifest.window_start,
             candidate=candidate,
             champion=people["champion"],
-            baseline=floor,
+            baselines={"recent_pop": floor},
             artefact_report=check_artefact(examined, frozen, RULE, load_model, seed=0),
             quality_passed=True,
             rule=RULE,
@@ -151,7 +138,7 @@ def test_a_model_that_learned_the_test_hour_is_blocked_however_splendid(
     folders: Path, frozen: DataSet, tmp_path: Path
 ) -> None:
     later = read_dataset(
-        write_dataset(tmp_path / "later", walks(60, AS_OF_S, seed=1), as_of="2016-03-14T14")
+        write_dataset(tmp_path / "later", ring_walks(60, AS_OF_S, seed=1), as_of="2016-03-14T14")
     )
     system = build("item_knn", {})
     system.fit(later, 0, lambda _: None)

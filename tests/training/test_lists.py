@@ -93,9 +93,10 @@ def test_figures_are_those_of_lists_written_out(
     scores = rng.integers(3 if ties else 10_000, size=(3, 9, V)).astype(np.float32)
     rule = EvaluationSettings(k=k, repeats=repeats)
     n_targets = len(find_targets(later.histories, rule).item)
+    is_new = rng.random(V) < 0.4
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(lists, "_MOST_LISTS", most)
-        watched = ShownLists(later, rule)
+        watched = ShownLists(later, rule, is_new)
     ranks = rank_targets(
         Table(scores), later, rule, model_id="m", item_ids=later.item_ids,
         max_floats=max_floats, look=watched.look,
@@ -114,14 +115,25 @@ def test_figures_are_those_of_lists_written_out(
         bits = [-math.log2((events[item] + 1) / (events.sum() + V)) for item in range(V)]
         expected = np.mean([bits[item] for items in shown for item in items])
         assert figures.novelty == pytest.approx(expected)
+        new = [bool(is_new[item]) for items in shown for item in items]
+        assert figures.new_items == pytest.approx(np.mean(new))
     else:
         assert math.isnan(figures.gini)
         assert math.isnan(figures.novelty)
+        assert math.isnan(figures.new_items)
     for step, of_step in enumerate(hits):
         recall = np.mean(of_step) if of_step else math.nan
         assert figures.later_recall[step] == pytest.approx(recall, nan_ok=True)
     if every == 1 and k < V:
         assert figures.later_recall[0] == pytest.approx(mean_metric("recall", ranks.rank, k))
+
+
+def test_of_items_whose_age_is_not_known_no_share_is_told(later: DataSet) -> None:
+    watched = ShownLists(later, EvaluationSettings(k=1))
+    scores = np.random.default_rng(0).random((1, V)).astype(np.float32)
+    watched.look(slice(0, 1), scores)
+    assert watched.figures().coverage > 0
+    assert math.isnan(watched.figures().new_items)
 
 
 def test_novelty_is_counted_in_bits() -> None:

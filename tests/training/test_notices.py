@@ -63,7 +63,7 @@ def test_the_gate_tells_of_a_block_of_the_hour_alone(
     monkeypatch.setattr(f"{module}.quality_passed", lambda *_: True)
     monkeypatch.setattr(f"{module}.verdict_of", lambda _: verdict)
     monkeypatch.setattr(f"{module}.CommandContext.lake", None, raising=False)
-    ends = SimpleNamespace(window_start=HOUR, as_of=HOUR + 1)
+    ends = SimpleNamespace(dataset_id="part", window_start=HOUR, as_of=HOUR + 1)
     part = SimpleNamespace(manifest=ends)
     data: Any = SimpleNamespace(
         evaluated_set=part, judging_state={}, learned=part, folder=tmp_path / "d1"
@@ -81,7 +81,7 @@ def test_the_monitor_tells_of_a_rollback(
     result = SimpleNamespace(
         outcome="replaced", reason="below_baseline", sentence="hrnn-b is surely worse",
         model=SimpleNamespace(model_id="hrnn-b"), replaced_by=replaced_by, numbers=None,
-        stop=HOUR + 1,
+        stop=HOUR + 1, baselines=None,
     )  # fmt: skip
     nothing = lambda *_: None  # noqa: E731
     registry = SimpleNamespace(records=tmp_path)

@@ -9,9 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
-from synthetic import AS_OF, AS_OF_S, write_dataset
+from synthetic import AS_OF, AS_OF_S, ring_walks, write_dataset
 
 from benchmarks.gate_poison import AFTER, AT, BEFORE, FLOOR, LINE, World, judged, rewrite_card
 from pipeline.errors import HourglassError
@@ -34,7 +33,6 @@ from training.steps import judge_candidates as judgement
 from training.steps.hour_data import HourData
 from training.steps.judge_candidates import champion_since, ensure_champion, judge_candidates
 
-N_ITEMS = 40
 AT_TIME = datetime(2016, 3, 14, 15, tzinfo=UTC)
 REASONS = {
     "NaN weights": "not_loadable",
@@ -53,17 +51,6 @@ REASONS = {
 }
 
 
-def walks(n_users: int, start_s: float, seed: int) -> dict[str, list[tuple[str, float]]]:
-    """Users who walk along a ring of items, so that what comes next depends on the last item."""
-    rng = np.random.default_rng(seed)
-    return {
-        f"user-{user:03d}": [
-            (f"item-{(first + step) % N_ITEMS:02d}", start_s + 30 * step) for step in range(8)
-        ]
-        for user, first in enumerate(rng.integers(0, N_ITEMS, n_users))
-    }
-
-
 @pytest.fixture(scope="module")
 def world(store: str, tmp_path_factory: pytest.TempPathFactory) -> World:
     """Two data sets an hour apart, the hour after them, and a live floor."""
@@ -80,12 +67,12 @@ def world(store: str, tmp_path_factory: pytest.TempPathFactory) -> World:
     )
     shards = settings.path("shards")
     older = write_dataset(
-        shards / "older", walks(200, AS_OF_S - 9000, seed=0), as_of="2016-03-14T12"
+        shards / "older", ring_walks(200, AS_OF_S - 9000, seed=0), as_of="2016-03-14T12"
     )
-    base = write_dataset(shards / "base", walks(200, AS_OF_S - 7200, seed=0))
+    base = write_dataset(shards / "base", ring_walks(200, AS_OF_S - 7200, seed=0))
     frozen = write_dataset(
         settings.path("frozen") / "after",
-        walks(60, AS_OF_S, seed=1),
+        ring_walks(60, AS_OF_S, seed=1),
         as_of="2016-03-14T14",
         window_start=AS_OF,
         base=base,
@@ -298,7 +285,7 @@ def test_the_gate_goes_by_the_events_that_models_were_evaluated_on(
         test_set = settings.path("frozen") / name
         base = world.older if name == "of others" else world.dataset
         stop = first + (2 if name == "other hours" else 1)
-        events = walks(20 + number, AS_OF_S, seed=1)
+        events = ring_walks(20 + number, AS_OF_S, seed=1)
         write_dataset(test_set, events, as_of=str(stop), window_start=AS_OF, base=base)
         manifest = json.loads((test_set / "manifest.json").read_text())
         rules = "others" if name == "other rules" else settings.digest("dataset", "sessions")

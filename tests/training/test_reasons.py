@@ -9,10 +9,17 @@ from typing import get_args
 
 import pytest
 
-from pipeline.settings.learning import RetrainSettings
+from pipeline.settings.learning import GateSettings, RetrainSettings
 from training.deployment import champion_history, monitor, monitor_record
 from training.fit import retrain_policy
-from training.gate import artefact_checks, comparisons, gate, preconditions
+from training.gate import (
+    artefact_checks,
+    comparisons,
+    gate,
+    guards,
+    preconditions,
+    slice_harm,
+)
 from training.gate.reasons import CHECKS, REASONS, check_text, reason_text, reason_texts
 from training.registry import champion_record
 
@@ -21,7 +28,8 @@ CODE = re.compile(r"[a-z]+(_[a-z]+)+")
 OTHER_NAMES = {
     "min_users", "min_targets", "max_block_drop", "hour_swing", "day_swing", "slice_margin",
     "min_slice_users", "bootstrap_samples", "tolerated_loss", "excess_over_tolerated",
-    "fixed_sample", "this_look", "as_of", "item_id", "n_targets", "n_users",
+    "fixed_sample", "this_look", "as_of", "item_id", "n_targets", "n_users", "least_share",
+    "n_lists", "new_items",
 }  # fmt: skip
 ROLES = ("champion", "floor")
 
@@ -51,7 +59,17 @@ def texts_of(module: object) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    [preconditions, comparisons, gate, artefact_checks, monitor, monitor_record, retrain_policy],
+    [
+        preconditions,
+        comparisons,
+        slice_harm,
+        guards,
+        gate,
+        artefact_checks,
+        monitor,
+        monitor_record,
+        retrain_policy,
+    ],
     ids=lambda module: module.__name__,
 )
 def test_every_code_has_a_sentence(module: object) -> None:
@@ -80,6 +98,8 @@ def test_what_is_live_has_a_sentence_for_each_reason() -> None:
 
 def test_the_checks_of_the_gate_have_names() -> None:
     names = {check.__name__ for check in (*gate.PRECONDITIONS, *gate.COMPARISONS)}
+    further = gate.further_checks(GateSettings(guards={"coverage": 1}))
+    names |= {check.__name__ for check in further}
     assert {*names, "earlier_evidence", "choice", "decide"} == set(CHECKS)
 
 

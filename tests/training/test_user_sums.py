@@ -35,7 +35,7 @@ def people(targets: list[tuple[int, float, float, float]], shift: int = 0) -> Us
     user, mine, live, floor = (np.array(column) for column in zip(*targets, strict=True))
     ids = np.roll(np.array([f"u{number}" for number in range(5)], dtype=object), shift)
     rows = (user + shift) % 5
-    return UserSums.of(ids, rows.astype(np.int32), mine, live, floor)
+    return UserSums.of(ids, rows.astype(np.int32), mine, live, {"floor": floor})
 
 
 @given(st.lists(TARGETS, min_size=1, max_size=4))

@@ -40,7 +40,7 @@ def judge(
 ) -> None:
     """Judge, in order, every filled hour before a data set's own that nobody judged yet.
 
-    By the models of their time: nothing is trained for them but the baseline, and nothing promoted.
+    By the models of their time: nothing is trained for them but baselines, and nothing promoted.
     """
     from training.loop.catch_up import judge_step, refuse_left_out
 
@@ -54,7 +54,7 @@ def judge(
 def monitor(context: typer.Context, dataset: DataSet = "last") -> None:
     """Judge the model that was live during the hours after the data set's time.
 
-    Surely below the baseline, or unable to score, it is replaced by the previous one or by the
+    Surely below a baseline, or unable to score, it is replaced by the previous one or by a
     baseline.
     """
     ctx: CommandContext = context.obj

@@ -56,7 +56,7 @@ def train(
         bool,
         typer.Option(
             "--as-needed",
-            help="only the baseline, where retrain.skip is set and `hourglass stale` found that "
+            help="only the baselines, where retrain.skip is set and `hourglass stale` found that "
             "little changed",
         ),
     ] = False,

@@ -55,13 +55,13 @@ def approval_question(
         ("Live now", _live(champion, live_since)),
         ("Wants in", f"**{_cell(candidate['model_id'])}**, learned until {candidate['as_of']}"),
     ]
-    baseline, over_baseline = content["floor"]["system"], _gain(numbers.get("beats_floor", {}))
     over_champion = _gain(numbers.get("beats_champion", {}))
     if champion is not None:
         rows.append(("Against it", over_champion))
-    # While the baseline itself is live, that is the same comparison.
-    if champion is None or (champion["system"], over_champion) != (baseline, over_baseline):
-        rows.append((f"Against {_cell(baseline)}", over_baseline))
+    for name, system, over_baseline in _over_baselines(content, numbers.get("beats_floor", {})):
+        # While the baseline itself is live, that is the same comparison.
+        if champion is None or (champion["system"], over_champion) != (system, over_baseline):
+            rows.append((f"Against {_cell(name)}", over_baseline))
     rows += [
         ("Judged on", _sample(numbers.get("sample_size", {}), content)),
         ("Parts of users and items", _slices(content["slices"])),
@@ -76,6 +76,20 @@ def _live(champion: Mapping[str, Any] | None, since: str | None) -> str:
         return "nothing"
     known_since = f", since {_minute(datetime.fromisoformat(since))}" if since else ""
     return f"{_cell(champion['model_id'])}{known_since}, learned until {champion['as_of']}"
+
+
+def _over_baselines(
+    content: Mapping[str, Any], numbers: Mapping[str, Any]
+) -> list[tuple[str, str, str]]:
+    """What each baseline is called, its system, and by how much the candidate is better."""
+    if "floors" not in content:
+        system = content["floor"]["system"]
+        return [(system, system, _gain(numbers))]
+    of_each = numbers.get("baselines", {})
+    return [
+        (name, floor["system"], _gain(of_each.get(name, {})))
+        for name, floor in sorted(content["floors"].items())
+    ]
 
 
 def _gain(numbers: Mapping[str, Any]) -> str:

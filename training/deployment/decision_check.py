@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+import math
+from collections.abc import Container, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +14,11 @@ from pipeline.sealed_json import Record, dated_records, read_record, where_filed
 from pipeline.settings.learning import EvaluationSettings, GateSettings
 from training.deployment.champion import changing
 from training.gate.decision_file import DecisionRecord, read_decision
-from training.gate.evidence import CheckResult, Contestant, Evidence, Outcome
-from training.gate.gate import COMPARISONS, PRECONDITIONS, verdict
+from training.gate.evidence import Check, CheckResult, Contestant, Evidence, Outcome
+from training.gate.gate import COMPARISONS, PRECONDITIONS, further_checks, verdict
 from training.gate.past_looks import Look, look_of
 from training.gate.preconditions import earlier_evidence
+from training.gate.roles import FLOOR
 from training.registry.mlflow_registry import Registry
 from training.registry.record_chain import Chain, refuse_unlinked, verified_chain
 
@@ -51,20 +53,26 @@ def refuse_inconsistent(decision: DecisionRecord, digests: Mapping[str, str] | N
         )
     if decision.outcome is not Outcome.PROMOTE:
         return
-    checks = (*PRECONDITIONS, earlier_evidence, *COMPARISONS)
-    wanted = [check.__name__ for check in checks]
     written = {result.name: result for result in results}
-    for check in wanted:
-        if check not in written:
-            raise HourglassError(f"{name} says promote, but holds no check {check}: {_AGAIN}")
+    _refuse_missing(name, (*PRECONDITIONS, earlier_evidence, *COMPARISONS), written)
     evidence = _evidence(decision, digests)
-    for compare in COMPARISONS:
+    further = further_checks(evidence.gate)
+    _refuse_missing(name, further, written)
+    for compare in (*COMPARISONS, *further):
         again = compare(evidence)
         before = written[again.name]
         if (again.outcome, again.reason) != (before.outcome, before.reason):
             raise HourglassError(
                 f"{name}: the check {again.name} says {before.reason}, but its sums say "
                 f"{again.reason} ({again.sentence}): {_AGAIN}"
+            )
+
+
+def _refuse_missing(name: str, wanted: Sequence[Check], written: Container[str]) -> None:
+    for check in wanted:
+        if check.__name__ not in written:
+            raise HourglassError(
+                f"{name} says promote, but holds no check {check.__name__}: {_AGAIN}"
             )
 
 
@@ -143,16 +151,19 @@ def _evidence(decision: DecisionRecord, digests: Mapping[str, str] | None) -> Ev
     if not content.get("look"):
         raise _unreadable(decision, "its look")
     try:
+        look = look_of(folder, decision.record)
         earlier = tuple(
             _earlier(folder, decision, named["file"], named["sha256"], digests)
             for named in content.get("earlier_looks") or ()
         )
+        if any(each.baselines.keys() != look.baselines.keys() for each in earlier):
+            raise _unreadable(decision, "whom its looks were compared with")
         return Evidence(
             frozen_id=str(content.get("evaluation_id")),
             start=decision.as_of,
             candidate=_contestant(content["candidate"], decision),
             champion=_contestant(content["champion"], decision) if content["champion"] else None,
-            baseline=_contestant(content.get("floor") or {"model_id": "the baseline"}, decision),
+            baselines=_baselines(decision, look),
             artefact_report=None,
             quality_passed=None,
             rule=_settings(EvaluationSettings, content["evaluation_settings"]),
@@ -160,7 +171,8 @@ def _evidence(decision: DecisionRecord, digests: Mapping[str, str] | None) -> Ev
             seed=int(content.get("seed") or 0),
             name=decision.line,
             n_candidates=int(content.get("lines_sharing_the_risk") or 1),
-            recorded_look=look_of(folder, decision.record),
+            shown=_shown(content),
+            recorded_look=look,
             earlier=lambda _: earlier,
         )
     except (KeyError, TypeError, ValueError, ValidationError) as error:
@@ -182,6 +194,24 @@ def _earlier(
             f"chain of records: {_AGAIN}"
         )
     return look_of(folder, record)
+
+
+def _shown(content: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """What lists show, by role; a file has null for what is no number."""
+    return {
+        role: {name: math.nan if value is None else value for name, value in figures.items()}
+        for role, figures in (content.get("shown") or {}).items()
+    }
+
+
+def _baselines(decision: DecisionRecord, look: Look) -> dict[str, Contestant]:
+    """The baselines by their names, which their sums are recorded by."""
+    content = decision.record.content
+    floors = content.get("floors")
+    if floors is None:
+        (name,) = look.baselines
+        floors = {name: content.get(FLOOR) or {"model_id": "the baseline"}}
+    return {name: _contestant(floors[name], decision) for name in look.baselines}
 
 
 def _contestant(content: Mapping[str, Any], decision: DecisionRecord) -> Contestant:

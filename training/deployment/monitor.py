@@ -1,20 +1,22 @@
 """The monitor: the model that was live during an hour is judged when the hour has ended.
 
-Surely below the baseline, or unable to score, it gives way to the previous model or the baseline.
+Surely below a baseline, or unable to score, it gives way to the previous model or a baseline.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.array_types import Objects
 from pipeline.errors import HourglassError
-from pipeline.hours import HourRange, parse_duration_h
+from pipeline.hours import HourRange
 from pipeline.settings.settings import Settings
 from pipeline.text.wording import counted, verb
 from training.deployment.champion import changing, loadable
 from training.deployment.champion_history import ChampionPeriod
+from training.deployment.monitor_comparison import BaselineComparison
 from training.deployment.monitor_record import (
     MONITOR_KIND,
     MonitorNumbers,
@@ -23,18 +25,12 @@ from training.deployment.monitor_record import (
     monitor_results_between,
     write_monitor_result,
 )
-from training.deployment.monitor_statistics import (
-    MonitorEvidence,
-    earlier_looks,
-    is_below,
-    monitor_evidence,
-    monitor_numbers,
-    write_users,
-)
+from training.deployment.monitor_statistics import is_below
 from training.deployment.rollback import Rollback, roll_back
 from training.evaluation.evaluate import Evaluation
 from training.gate.artefact_checks import one_line
-from training.metrics.ranks import Ranks, ranks_path, read_ranks, rule_key
+from training.gate.roles import baselines_text
+from training.metrics.ranks import rule_key
 from training.registry.artefact import load_model
 from training.registry.champion_card import refuse_changed_model
 from training.registry.champion_record import ModelRef
@@ -67,7 +63,7 @@ class ChampionMonitor:
     evaluation: Evaluation
     hours: HourRange  # that were judged
     user_ids: Objects  # of the rows of the frozen part
-    baseline_id: str | None  # the baseline's fit on the data set
+    baseline_ids: Mapping[str, str]  # fits of the baselines on the data set, by name
     quality_passed: bool | None
     at: str | None
 
@@ -98,6 +94,12 @@ class ChampionMonitor:
                 link_record(self.registry, verified_chain(self.registry), record, MONITOR_KIND)
         return result, record
 
+    @property
+    def _beside(self) -> BaselineComparison:
+        return BaselineComparison(
+            self.settings, self.evaluation, self.hours, self.user_ids, self.baseline_ids
+        )
+
     def _is_linked(self, record: Path) -> bool:
         """Whether a finding that a model was replaced was made by the monitor itself."""
         with changing(self.registry.records, "reading what the monitor found"):
@@ -110,13 +112,13 @@ class ChampionMonitor:
             stop=self.hours.stop,
             model=ModelRef(period.model_id, period.version, period.name),
             since_record=period.record.name if period.record else None,
-            floor_id=self.baseline_id,
+            floor_id=None if len(gate.baselines) > 1 else self.baseline_ids.get(gate.baselines[0]),
             frozen_id=self.evaluation.frozen_id,
             rule={
                 "metric": gate.metric,
                 "k": evaluation.k,
                 "rule": rule_key(evaluation),
-                "floor": gate.baseline,
+                "floor": baselines_text(gate.baselines),
                 "hours": len(self.hours),
             },
             outcome=MonitorOutcome.KEPT,
@@ -126,16 +128,19 @@ class ChampionMonitor:
         )
         verdict = self._without_figures(period)
         if verdict is None:
-            folder = self.settings.path(MONITOR_FOLDER)
-            now = self._evidence_on(period.model_id)
-            if now is not None:
-                period_h = parse_duration_h(gate.period)
-                numbers = monitor_numbers(
-                    self.settings, now, earlier_looks(folder, result, period_h)
+            beside = self._beside
+            compared = beside.compare(result, self.settings.path(MONITOR_FOLDER))
+            decisive = beside.decisive(compared)
+            if decisive is not None:
+                chosen = compared[decisive]
+                result = replace(result, numbers=chosen.numbers)
+                result = (
+                    replace(result, floor_id=chosen.model_id, baselines=compared)
+                    if len(gate.baselines) > 1
+                    else replace(result, users=chosen.users)
                 )
-                users = write_users(folder, result, now.look.user_sums)
-                result = replace(result, numbers=numbers, users=users)
-            verdict = self._by_figures(period.model_id, result.numbers)
+            missing = [name for name in beside.rivals(period.name) if name not in compared]
+            verdict = self._by_figures(period.model_id, decisive, result.numbers, missing)
         outcome, reason, sentence = verdict
         return replace(result, outcome=outcome, reason=reason, sentence=sentence)
 
@@ -145,7 +150,7 @@ class ChampionMonitor:
         broken = self._cannot_score(model_id)
         if broken is not None:
             return MonitorOutcome.REPLACED, "cannot_score", f"{broken}."
-        if period.name == self.settings.gate.baseline:
+        if not self._beside.rivals(period.name):
             sentence = f"{model_id} is the baseline itself, so there is nothing to compare it with."
             return MonitorOutcome.KEPT, "is_the_floor", sentence
         if self.quality_passed is not True:
@@ -164,15 +169,24 @@ class ChampionMonitor:
             )
         return None
 
-    def _by_figures(self, model_id: str, numbers: MonitorNumbers | None) -> Verdict:
-        if numbers is None:
+    def _by_figures(
+        self,
+        model_id: str,
+        baseline: str | None,
+        numbers: MonitorNumbers | None,
+        missing: Sequence[str],
+    ) -> Verdict:
+        least = self.settings.monitor.min_users
+        condemned = numbers is not None and is_below(numbers, least)
+        if numbers is None or (missing and not condemned):
+            several = len(missing) > 1
             return (
                 MonitorOutcome.UNJUDGED,
                 "not_evaluated",
-                f"{model_id} and the baseline {self.settings.gate.baseline} were not both "
-                f"evaluated on {self.hours}: run hourglass evaluate.",
+                f"{model_id} and the {'baselines' if several else 'baseline'} "
+                f"{', '.join(missing)} were not {'all' if several else 'both'} evaluated on "
+                f"{self.hours}: run hourglass evaluate.",
             )
-        least = self.settings.monitor.min_users
         if numbers.users < least:
             return (
                 MonitorOutcome.UNJUDGED,
@@ -180,15 +194,18 @@ class ChampionMonitor:
                 f"{model_id} is not judged on {self.hours}: {counted(numbers.users, 'user')} "
                 f"{verb(numbers.users, 'is', 'are')} fewer than {least}.",
             )
+        only = len(self.settings.gate.baselines) == 1
+        which = "the baseline" if only else f"the baseline {baseline}"
         figures = (
-            f"{self.settings.gate.metric} {numbers.live:.4f} against {numbers.floor:.4f} of the "
-            f"baseline, difference {numbers.difference:+.4f} [{numbers.lower:+.4f}, "
+            f"{self.settings.gate.metric} {numbers.live:.4f} against {numbers.floor:.4f} of "
+            f"{which}, difference {numbers.difference:+.4f} [{numbers.lower:+.4f}, "
             f"{numbers.upper:+.4f}], {counted(numbers.users, 'user')}"
         )
-        if is_below(numbers, least):
-            sentence = f"{model_id} is surely below the baseline on {self.hours}: {figures}."
+        if condemned:
+            sentence = f"{model_id} is surely below {which} on {self.hours}: {figures}."
             return MonitorOutcome.REPLACED, "below_floor", sentence
-        sentence = f"{model_id} is not below the baseline on {self.hours}: {figures}."
+        best = "the baseline" if only else "the best baseline beside it"
+        sentence = f"{model_id} is not below {best} on {self.hours}: {figures}."
         return MonitorOutcome.KEPT, "not_below_floor", sentence
 
     def _replace(self, result: MonitorResult) -> MonitorResult:
@@ -212,7 +229,7 @@ class ChampionMonitor:
 
     def _roll_back(self, live: LiveModel, result: MonitorResult) -> Rollback:
         reasons = []
-        for stack in self._rollback_targets(live):
+        for stack in self._rollback_targets(live, result.floor_id):
             try:
                 loadable(self.registry, stack[0].model_id)
             except HourglassError as error:
@@ -234,13 +251,20 @@ class ChampionMonitor:
             "train the baseline and run hourglass monitor again"
         )
 
-    def _rollback_targets(self, live: LiveModel) -> list[tuple[ModelRef, ...]]:
-        """What may replace the live model, best first, each with what lies behind it."""
+    def _rollback_targets(
+        self, live: LiveModel, decisive: str | None
+    ) -> list[tuple[ModelRef, ...]]:
+        """What may replace the live model, best first, each with what lies behind it.
+
+        Of several baselines the ``decisive`` one comes first, the others by their figures.
+        """
         behind = rollback_targets(self.registry, live)
         fit = self._is_fit(behind[0]) if behind else False
         ways = [behind] if fit else []
-        if self.baseline_id is not None and self.baseline_id != live.model_id:
-            version = str(registered_version(self.registry, self.baseline_id).version)
+        for model_id in self._beside.baselines_by_figure(decisive):
+            if model_id == live.model_id:
+                continue
+            version = str(registered_version(self.registry, model_id).version)
             floor = model_ref(self.registry, version)
             ways.append((floor, *(behind[1:] if fit is False else behind)))
         # Nobody knows how good it is, yet it is better than a model that cannot serve at all.
@@ -250,35 +274,15 @@ class ChampionMonitor:
         """Whether the previous model may come back; None where its figures are not known."""
         if self._cannot_score(before.model_id) is not None:
             return False
-        if before.name == self.settings.gate.baseline:
+        if not self._beside.rivals(before.name):
             return True
         if self.quality_passed is not True or self._knows_the_hours(before.model_id):
             return None
-        now = self._evidence_on(before.model_id)
-        if now is None:
-            return None
-        return not is_below(
-            monitor_numbers(self.settings, now, []), self.settings.monitor.min_users
-        )
+        return self._beside.is_fit(before.model_id, before.name)
 
     def _knows_the_hours(self, model_id: str) -> bool:
         """Whether a model learned from what would judge it."""
         return read_card(available(self.registry, model_id)).as_of > self.hours.first
-
-    def _evidence_on(self, model_id: str) -> MonitorEvidence | None:
-        """A model beside the baseline; None where one of them was not evaluated."""
-        ranks = self._ranks(model_id)
-        floor = self._ranks(self.baseline_id) if self.baseline_id else None
-        if ranks is None or floor is None:
-            return None
-        return monitor_evidence(self.settings, self.hours, ranks, floor, self.user_ids)
-
-    def _ranks(self, model_id: str) -> Ranks | None:
-        """What `hourglass evaluate` stored of a model on the hours; None where it did not."""
-        if model_id not in self.evaluation.names:
-            return None
-        evaluations = self.settings.path("evaluations")
-        return read_ranks(ranks_path(evaluations, self.evaluation.frozen_id, model_id))
 
     def _cannot_score(self, model_id: str) -> str | None:
         """Why a model cannot serve; None where it can."""

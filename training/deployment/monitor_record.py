@@ -70,8 +70,21 @@ class UsersFile:
 
 
 @dataclass(frozen=True)
+class BaselineResult:
+    """What the comparison with one of several baselines came to."""
+
+    model_id: str
+    numbers: MonitorNumbers
+    users: UsersFile
+
+
+@dataclass(frozen=True)
 class MonitorResult:
-    """The finding of one hour; ``replaced_by`` and ``live_record`` where the model was replaced."""
+    """The finding of one hour; ``replaced_by`` and ``live_record`` where the model was replaced.
+
+    Of several ``baselines``, by name, ``floor_id`` and ``numbers`` are of the one that decided: the
+    best of those that the model is surely below, or of all.
+    """
 
     first: Hour
     stop: Hour
@@ -88,6 +101,13 @@ class MonitorResult:
     replaced_by: str | None = None
     live_record: str | None = None
     users: UsersFile | None = None
+    baselines: Mapping[str, BaselineResult] | None = None
+
+    def users_against(self, baseline: str) -> UsersFile | None:
+        """The file of what each user added to the look at the model and a baseline."""
+        if self.baselines is None:
+            return self.users
+        return self.baselines[baseline].users if baseline in self.baselines else None
 
     @property
     def informed(self) -> bool:
@@ -108,6 +128,8 @@ def write_monitor_result(folder: Path, result: MonitorResult) -> Path:
     """
     content = {"format": FORMAT, "kind": MONITOR_KIND, **asdict(result)}
     content |= {"first": str(result.first), "stop": str(result.stop)}
+    if result.baselines is None:
+        del content["baselines"]  # a single one is recorded as before there could be several
     file_away_oldest(folder, RECENT)
     return write_record(folder, f"{result.first}-{result.model.model_id}", content)
 
@@ -124,8 +146,7 @@ def read_monitor_result(path: Path) -> MonitorResult:
         if kind not in (MONITOR_KIND, _FORMER_KIND):
             raise HourglassError(f"{path}: a {kind} record, not one of the monitor")
         numbers, users = content.pop("numbers"), content.pop("users", None)
-        if numbers is not None:
-            numbers = MonitorNumbers(**{**numbers, "sums": Sums.read(numbers["sums"])})
+        baselines = content.pop("baselines", None)
         return MonitorResult(
             **{
                 **content,
@@ -134,11 +155,27 @@ def read_monitor_result(path: Path) -> MonitorResult:
                 "model": ModelRef(**content["model"]),
                 "outcome": MonitorOutcome(content["outcome"]),
             },
-            numbers=numbers,
+            numbers=None if numbers is None else _numbers(numbers),
             users=UsersFile(**users) if users else None,
+            baselines=None
+            if baselines is None
+            else {
+                name: BaselineResult(
+                    **{
+                        **each,
+                        "numbers": _numbers(each["numbers"]),
+                        "users": UsersFile(**each["users"]),
+                    }
+                )
+                for name, each in baselines.items()
+            },
         )
     except (KeyError, TypeError, ValueError) as error:
         raise HourglassError(f"{path}: not a whole record of the monitor") from error
+
+
+def _numbers(content: dict[str, Any]) -> MonitorNumbers:
+    return MonitorNumbers(**{**content, "sums": Sums.read(content["sums"])})
 
 
 def monitor_results_between(

@@ -1,4 +1,4 @@
-"""Whether the live model is surely worse than the baseline.
+"""Whether the live model is surely worse than a baseline.
 
 Two questions, which share the risk ``1 - confidence`` of taking back, at any hour of one period of
 the gate, a model that is as good as the baseline:
@@ -8,6 +8,9 @@ the gate, a model that is as good as the baseline:
   crash is seen at once;
 - all looks of the period at the model since it went live: the sequential test of the gate with the
   roles exchanged, so that a small loss is seen in the end.
+
+Of several baselines each may take it back, so they divide that risk: a model that is as good as all
+of them stays as surely as one beside a single baseline.
 
 Looks of several hours, taken every hour, overlap.  Only looks that lie a multiple of their own
 length apart count together, so each event counts once; there are as many such chains as a look has
@@ -31,6 +34,7 @@ from training.deployment.monitor_record import (
     monitor_results_between,
 )
 from training.gate.past_looks import period_start
+from training.gate.roles import FLOOR
 from training.gate.sequential_test import (
     Sums,
     contrast,
@@ -84,18 +88,18 @@ def monitor_evidence(
     metric, k = settings.gate.metric, settings.evaluation.k
     ours, theirs = (target_values(metric, ranks.rank, k) for ranks in (live, baseline))
     # The gate with roles swapped: here the baseline is the one to be proven better.
-    people = UserSums.of(user_ids, live.user, theirs, None, ours)
+    people = UserSums.of(user_ids, live.user, theirs, None, {FLOOR: ours})
     means = (float(ours.mean()), float(theirs.mean())) if ours.size else (0.0, 0.0)
     return MonitorEvidence(MonitorLook(hours, people), *means)
 
 
 def sums_of(user_sums: UserSums) -> Sums:
     """Sums over users of baseline minus live."""
-    return user_sums.sums("floor")
+    return user_sums.sums(FLOOR)
 
 
 def monitor_numbers(
-    settings: Settings, now: MonitorEvidence, earlier: Sequence[MonitorLook]
+    settings: Settings, now: MonitorEvidence, earlier: Sequence[MonitorLook], n_baselines: int = 1
 ) -> MonitorNumbers:
     """What the looks at a model, each of baseline minus live, say together.
 
@@ -103,9 +107,10 @@ def monitor_numbers(
         settings: ``monitor`` and ``gate``.
         now: the look at the hours that are judged.
         earlier: of the period, in order; none overlaps another or those hours.
+        n_baselines: that divide the risk.
     """
     monitor, gate = settings.monitor, settings.gate
-    half = (1.0 - monitor.confidence) / 2.0
+    half = (1.0 - monitor.confidence) / 2.0 / n_baselines
     looks = [*earlier, now.look]
     hours = now.look.hours
     confidence = 1.0 - half / max(1, parse_duration_h(gate.period))
@@ -150,8 +155,10 @@ def is_below(numbers: MonitorNumbers, min_users: int) -> bool:
 # The looks of the monitor before: which of them count together with the one at hand.
 
 
-def earlier_looks(folder: Path, result: MonitorResult, period_h: int) -> list[MonitorLook]:
-    """The looks of this period at the same model since it went live, by the same rule, in order.
+def earlier_looks(
+    folder: Path, result: MonitorResult, period_h: int, baseline: str
+) -> list[MonitorLook]:
+    """The looks of this period at the same models since one went live, by the same rule, in order.
 
     Only those that lie a multiple of their length apart: no event counts twice, and of the chains
     that there are none ever changes into another.
@@ -160,6 +167,7 @@ def earlier_looks(folder: Path, result: MonitorResult, period_h: int) -> list[Mo
         folder: of the records of the monitor.
         result: of the hours that are judged.
         period_h: hours of a period.
+        baseline: name of the one that it was compared with.
 
     Raises:
         HourglassError: a record, or what users added to it, is gone or was changed.
@@ -169,10 +177,10 @@ def earlier_looks(folder: Path, result: MonitorResult, period_h: int) -> list[Mo
     return [
         MonitorLook(
             HourRange(earlier.first, earlier.stop),
-            read_user_sums(folder_of(path), *_named(earlier.users)),
+            read_user_sums(folder_of(path), users.file, users.sha256),
         )
         for path, earlier in results
-        if earlier.users is not None
+        if (users := earlier.users_against(baseline)) is not None
         and (result.first.index - earlier.first.index) % length == 0
         and (earlier.model, earlier.since_record, earlier.rule)
         == (result.model, result.since_record, result.rule)
@@ -182,7 +190,3 @@ def earlier_looks(folder: Path, result: MonitorResult, period_h: int) -> list[Mo
 def write_users(folder: Path, result: MonitorResult, user_sums: UserSums) -> UsersFile:
     """Keep what each user added to a look."""
     return UsersFile(*write_user_sums(user_sums, folder, f"{result.first}-{result.model.model_id}"))
-
-
-def _named(users: UsersFile) -> tuple[str, str]:
-    return users.file, users.sha256

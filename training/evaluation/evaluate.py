@@ -1,4 +1,4 @@
-"""Evaluate: candidates, baseline, champion and previous model on the same frozen events."""
+"""Evaluate: candidates, baselines, champion and previous model on the same frozen events."""
 
 from __future__ import annotations
 
@@ -98,6 +98,7 @@ def evaluate(
     not_ranked: dict[str, str] = {}
     in_sample: set[str] = set()
     lists: dict[str, ListFigures] = {}
+    is_new = FirstSeen.of(learned).new_items(test_data)
     for model_id, name in names.items():
         try:
             model_dir = available(registry, model_id)
@@ -110,7 +111,7 @@ def evaluate(
             if isinstance(model.model, PredictsValues):
                 not_ranked[model_id] = f"{name}: predicts values, it does not rank items"
                 continue
-            shown = ShownLists(test_data, settings.evaluation)
+            shown = ShownLists(test_data, settings.evaluation, is_new)
             ranks = rank_targets(
                 model.model,
                 test_data,
@@ -180,7 +181,7 @@ def _contestants(
         roles.setdefault(model_id, []).append(role)
 
     for name, model_id in configured(settings, dataset_id).items():
-        enter(model_id, name, "floor" if name == settings.gate.baseline else "candidate")
+        enter(model_id, name, "floor" if name in settings.gate.baselines else "candidate")
     live, before = champion(registry), previous(registry)
     for role, model in (("champion", live), ("previous", before)):
         if model is not None:

@@ -6,13 +6,15 @@ Shapes: ``n`` targets, ``V`` items, ``L`` lists looked at, ``S`` future steps.  
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.array_types import Floats32
+from pipeline.array_types import Bools, Floats32
 from pipeline.settings.learning import EvaluationSettings
 from training.data.reader import DataSet
+from training.gate.guards import N_LISTS
 from training.metrics.answers import coverage, gini, novelty, thresholds
 from training.metrics.ranking import find_targets
 
@@ -34,6 +36,18 @@ class ListFigures:
     gini: float
     novelty: float  # bits
     later_recall: tuple[float, ...]
+    new_items: float = math.nan  # share of what is shown; NaN where age is not known
+
+    @property
+    def guarded(self) -> dict[str, float]:
+        """What `training.gate.guards` holds a candidate's lists to, by the names of the guards."""
+        return {
+            N_LISTS: self.n_lists,
+            "coverage": self.coverage,
+            "evenness": 1.0 - self.gini,
+            "novelty": self.novelty,
+            "new_items": self.new_items,
+        }
 
 
 class ShownLists:
@@ -42,9 +56,13 @@ class ShownLists:
     Args:
         test_set: what it is asked of.
         rule: which events are targets, and the length of a list.
+        is_new: (V,) items first seen shortly before; None: their age is not known.
     """
 
-    def __init__(self, test_set: DataSet, rule: EvaluationSettings) -> None:
+    def __init__(
+        self, test_set: DataSet, rule: EvaluationSettings, is_new: Bools | None = None
+    ) -> None:
+        self._is_new = is_new
         targets = find_targets(test_set.histories, rule)
         self._user, self._item, self._k = targets.requests.user, targets.item, rule.k
         self._item_events = test_set.item_events
@@ -78,6 +96,10 @@ class ShownLists:
         """Of all lists so far."""
         recall = np.full(FUTURE_STEPS + 1, np.nan)
         np.divide(self._hits, self._wanted, out=recall, where=self._wanted > 0)
+        n_shown = int(self._shown.sum())
+        new_items = math.nan
+        if self._is_new is not None and n_shown:
+            new_items = float(self._shown[self._is_new].sum() / n_shown)
         return ListFigures(
             self._k,
             self._n_lists,
@@ -85,4 +107,5 @@ class ShownLists:
             gini(self._shown),
             novelty(self._shown, self._item_events),
             tuple(recall.tolist()),
+            new_items,
         )

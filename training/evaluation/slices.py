@@ -51,6 +51,16 @@ class FirstSeen:
         """Whether it goes further back than so many hours before a test set."""
         return self.reaches_to_us < (test_set.manifest.window_start.index - hours) * US_PER_HOUR
 
+    def new_items(self, test_set: DataSet) -> Bools | None:
+        """Items first seen within the ``NEW_ITEM_H`` hours before a test set, or never, (V,).
+
+        None where the data set reaches no further back.
+        """
+        if not self.reaches(test_set, NEW_ITEM_H):
+            return None
+        begins_us = (test_set.manifest.window_start.index - NEW_ITEM_H) * US_PER_HOUR
+        return self.first_us >= begins_us
+
     def with_events_of(self, test_set: DataSet) -> Ints:
         """The first event of each item here or in a test set, (V,).
 
@@ -86,9 +96,9 @@ def slice_masks(
     begins = np.cumsum(length) - length
     items = item_support_slices(ranks.item, test_set.item_events)
     ages: dict[str, Bools] = {}
-    if first_seen is not None and first_seen.reaches(test_set, NEW_ITEM_H):
-        begins_us = (test_set.manifest.window_start.index - NEW_ITEM_H) * US_PER_HOUR
-        items["new"] = first_seen.first_us[ranks.item - 1] >= begins_us
+    is_new = None if first_seen is None else first_seen.new_items(test_set)
+    if is_new is not None:
+        items["new"] = is_new[ranks.item - 1]
     if first_seen is not None and first_seen.reaches(test_set, OLD_ITEM_H):
         first_us = first_seen.with_events_of(test_set)
         ages = item_age_slices(first_us[ranks.item - 1], ranks.time_us)

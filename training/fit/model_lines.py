@@ -93,13 +93,13 @@ def _fit(settings: Settings, name: str, dataset: str) -> tuple[Hour, str] | None
 
 
 def check_candidates(settings: Settings) -> None:
-    """Every line can be resolved and fitted, and baseline and candidates are among them.
+    """Every line can be resolved and fitted, and baselines and candidates are among them.
 
     Raises:
         UsageError: naming the first that is not.
     """
     check_models(settings, facts_of(settings))
-    _refuse_unknown(settings, "gate.baseline", [settings.gate.baseline])
+    _refuse_unknown(settings, "gate.baseline", settings.gate.baselines)
     check_candidate_names(settings)
 
 
@@ -123,7 +123,7 @@ def _refuse_unknown(settings: Settings, role: str, wanted: Sequence[str]) -> Non
 
 
 def judged_dataset(ctx: CommandContext, text: str) -> Path:
-    """A data set by its id; ``last`` is the latest of which there is a baseline to judge against.
+    """A data set by its id; ``last`` is the latest that has all baselines to judge against.
 
     A refit leaves a data set of the hour to come, on which nothing else was trained yet.
 
@@ -139,7 +139,8 @@ def judged_dataset(ctx: CommandContext, text: str) -> Path:
         # Of what is damaged nobody knows that it is not the latest.
         for hour, name in [*damaged, *by_time]:
             models = trained_on(settings, name) or {}
-            if settings.gate.baseline in models and (shards / name / MANIFEST_NAME).is_file():
+            has_baselines = models.keys() >= set(settings.gate.baselines)
+            if has_baselines and (shards / name / MANIFEST_NAME).is_file():
                 if not hour:
                     read_manifest(shards / name)
                 return shards / name

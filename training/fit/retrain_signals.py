@@ -49,8 +49,8 @@ def signals_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) 
         vocabulary = _vocabulary(live.folder)
     except HourglassError:
         return nothing
-    floor = configured(settings, settings.gate.baseline)
-    if card.system == floor.system or card.as_of > as_of:
+    floors = {configured(settings, name).system for name in settings.gate.baselines}
+    if card.system in floors or card.as_of > as_of:
         return nothing
     window_h = parse_duration_h(settings.dataset.popularity_window)
     recent = item_events(lake, HourRange(max(card.as_of, as_of - window_h), as_of))

@@ -135,7 +135,7 @@ def train(
     )
     trained: list[Trained] = []
     failed: list[str] = []
-    for model in _baseline_first(models, settings.gate.baseline):
+    for model in _baselines_first(models, settings.gate.baselines):
         try:
             done = training.run(model)
         except Exception as error:
@@ -155,9 +155,9 @@ def train(
     return trained
 
 
-def _baseline_first(models: Sequence[ModelConfig], baseline: str) -> list[ModelConfig]:
-    """Whatever fails, the live model can then be monitored against the baseline."""
-    return sorted(models, key=lambda model: model.name != baseline)
+def _baselines_first(models: Sequence[ModelConfig], baselines: Sequence[str]) -> list[ModelConfig]:
+    """Whatever fails, the live model can then be monitored against the baselines."""
+    return sorted(models, key=lambda model: model.name not in baselines)
 
 
 class ModelsFailedError(SomeFailedError):

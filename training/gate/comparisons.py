@@ -6,8 +6,8 @@ Reason codes are stable; sentences are for people and may change.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -17,20 +17,19 @@ from training.gate.evidence import (
     CheckResult,
     Contestant,
     Evidence,
+    Outcome,
     blocked,
     held,
     passed,
     ranks_of,
 )
 from training.gate.past_looks import ALL
-from training.gate.reasons import role_word
+from training.gate.roles import CHAMPION, role_of, role_word
 from training.gate.sequential_test import (
-    Range,
     Sequential,
     Sums,
     contrast,
     first_informative_look,
-    log_evidence,
     scale_of,
     sequential,
     total,
@@ -39,16 +38,15 @@ from training.gate.sequential_test import (
 from training.metrics.bootstrap import Interval, intervals, paired_difference
 
 _FEWEST_USERS = 2  # one user has no interval
-# A slice in which the champion finds next to nothing may lose this share of the overall figure's
-# margin: no finite sample shows that a fraction of nothing is not lost.
-_NEXT_TO_NOTHING = 0.1
 _DAY_H = 24
 
 
 def sample_size(evidence: Evidence) -> CheckResult:
     """All looks together are enough to decide on."""
     name = "sample_size"
-    sums = evidence.user_sums("floor") or total(look.baseline for look in evidence.looks)
+    # Users and targets are the same whoever is compared.
+    baseline, label = next(iter(evidence.floors.items()))
+    sums = evidence.user_sums(label) or total(look.baselines[baseline] for look in evidence.looks)
     wanted = {
         "min_users": max(evidence.gate.min_users, _FEWEST_USERS),
         "min_targets": evidence.gate.min_targets,
@@ -65,9 +63,66 @@ def sample_size(evidence: Evidence) -> CheckResult:
 
 
 def beats_floor(evidence: Evidence) -> CheckResult:
-    """The candidate is proven better than the baseline, whatever the champion is."""
-    looks = [look.baseline for look in evidence.looks]
-    return _beats(evidence, "floor", evidence.baseline, looks, drop=False)
+    """The candidate is proven better than each baseline, whatever the champion is.
+
+    An intersection-union test (Berger 1982): of a candidate that is no better than one of the
+    baselines, the comparison with that one fails but for its own risk, whatever the others say. So
+    each is made at the full level, and nothing has to be corrected for their number.
+    """
+    results = {
+        name: _beats(evidence, label, evidence.baselines[name], _against(evidence, name))
+        for name, label in evidence.floors.items()
+    }
+    bar, has_targets = bar_of(evidence), bool(total(_against(evidence, next(iter(results)))).n)
+    if len(results) == 1 or not has_targets:
+        return results[bar]
+    return _beats_each(results, bar, figures_of(evidence))
+
+
+def bar_of(evidence: Evidence) -> str:
+    """Name of the best baseline over all looks; of two as good as each other, the first by name."""
+    figures = figures_of(evidence)
+    return max(figures, key=lambda name: figures[name])
+
+
+def figures_of(evidence: Evidence) -> dict[str, float]:
+    """The metric of each baseline over all looks, by its name; 0 where there is no target."""
+    sums = {name: total(_against(evidence, name)) for name in evidence.floors}
+    return {name: of_name.c / of_name.n if of_name.n else 0.0 for name, of_name in sums.items()}
+
+
+def _against(evidence: Evidence, baseline: str) -> list[Sums]:
+    return [look.baselines[baseline] for look in evidence.looks]
+
+
+def _beats_each(
+    results: Mapping[str, CheckResult], bar: str, figures: Mapping[str, float]
+) -> CheckResult:
+    """What comparisons with several baselines, by their names, come to: the worst of them.
+
+    The numbers are those of the comparison with the bar; ``baselines`` has those of each.
+    """
+    # The sort is stable: of equal figures the first by name comes first, which is the bar.
+    names = sorted(results, key=lambda name: -figures[name])
+    unbeaten = [results[name] for name in names if results[name].outcome is not Outcome.PROMOTE]
+    # Of "not better" and "not yet proven better" the former counts, whichever baseline it is of.
+    worst = min(
+        unbeaten,
+        key=lambda each: bool(each.numbers["fixed_sample"]["lower"] > 0),
+        default=results[bar],
+    )
+    all_figures = ", ".join(f"{name} {figures[name]:.4f}" for name in names)
+    sentence = f"{worst.sentence}; it is the best of {len(names)} ({all_figures}), all beaten"
+    if unbeaten:
+        sentences = "; ".join(each.sentence[0].lower() + each.sentence[1:] for each in unbeaten)
+        beaten = [name for name in names if results[name].outcome is Outcome.PROMOTE]
+        others = f"{', '.join(beaten)} beaten" if beaten else "none beaten"
+        sentence = (
+            f"{sentences[0].upper()}{sentences[1:]}; the bar is {bar} ({all_figures}), {others}"
+        )
+    of_each = {name: {"reason": each.reason, **each.numbers} for name, each in results.items()}
+    numbers = {**results[bar].numbers, "bar": bar, "baselines": of_each}
+    return replace(worst, sentence=sentence, numbers=numbers)
 
 
 def beats_champion(evidence: Evidence) -> CheckResult:
@@ -78,102 +133,23 @@ def beats_champion(evidence: Evidence) -> CheckResult:
     if evidence.same_model:
         return held("beats_champion", "same_model", f"{champion.model_id} is the champion already")
     looks = [look.champion[ALL] for look in evidence.looks]
-    return _beats(evidence, "champion", champion, looks, drop=True)
-
-
-def harms_no_slice(evidence: Evidence) -> CheckResult:
-    """No part of the users and items that is large enough to tell surely loses much.
-
-    A slice must show that it does not lose ``gate.slice_margin`` of the champion's figure in it, by
-    the test that may be looked at every hour.
-    """
-    name = "harms_no_slice"
-    champion = evidence.champion
-    if champion is None or evidence.same_model:
-        return passed(name, "no_champion", "There is no other model to lose against.")
-    figures = slice_figures(evidence)
-    harmed = [key for key, figure in figures.items() if figure["verdict"] == "harmed"]
-    unproven = [key for key, figure in figures.items() if figure["verdict"] == "not_shown_harmless"]
-    if harmed:
-        return held(name, "slice_harmed", f"Worse on {_listed(harmed, figures)}", slices=figures)
-    if unproven:
-        sentence = f"Not yet shown harmless on {_listed(unproven, figures)}"
-        return held(name, "slice_not_shown_harmless", sentence, slices=figures)
-    judged = sum(figure["verdict"] == "harmless" for figure in figures.values())
-    sentence = f"No harm on {judged} slices, {len(figures) - judged} too small to tell."
-    return passed(name, "no_slice_harmed", sentence, slices=figures)
-
-
-def slice_figures(evidence: Evidence) -> dict[str, dict[str, Any]]:
-    """Of every slice, over all looks: sample, figures, difference, what it may lose, verdict."""
-    gate, looks = evidence.gate, evidence.looks
-    bound = -math.log(1.0 - gate.confidence)
-    whole = total(look.champion[ALL] for look in looks)
-    # Who belongs to a slice is not kept; users are taken to come back there as they do in all.
-    people = evidence.user_sums("champion") or whole
-    each_once = people.users / max(1, whole.users)
-    bond = max(1.0, people.dd / whole.dd) if whole.dd else 1.0
-    names = sorted({name for look in looks for name in look.champion} - {ALL})
-    figures: dict[str, dict[str, Any]] = {}
-    for name in names:
-        parts = [look.champion.get(name, Sums()) for look in looks]
-        sums = total(parts)
-        theirs = sums.c / sums.n
-        least = _NEXT_TO_NOTHING * whole.c / whole.n
-        own = theirs >= least
-        # The champion's own figure is uncertain too, so its share goes into the contrast.
-        weights = {"c": gate.slice_margin} if own else {"n": gate.slice_margin * least}
-        excess = contrast(sums, gate.confidence, **weights)
-        harmless = _evidence_of_gain(
-            evidence, [look_sums.shifted(**weights) for look_sums in parts], bond
-        )
-        users = round(sums.users * each_once)
-        figures[name] = {
-            "users": users,
-            "targets": round(sums.n),
-            "candidate": (sums.c + sums.d) / sums.n,
-            "champion": theirs,
-            "difference": asdict(contrast(sums, gate.confidence)),
-            "tolerated_loss": gate.slice_margin * max(theirs, least),
-            "excess_over_tolerated": asdict(excess),
-            "statistic": harmless,
-            "bound": bound,
-            "verdict": "too_small"
-            if users < gate.min_slice_users
-            else _verdict(sums, excess, shown=harmless >= bound),
-        }
-    return figures
-
-
-def _evidence_of_gain(evidence: Evidence, parts: Sequence[Sums], cluster_inflation: float) -> float:
-    """How surely the sums of a slice, one a look, are above zero.
-
-    Only users are taken for uncertain, ``cluster_inflation`` >= 1 times as much as if nobody came
-    back: an hour's luck may be as large as what a slice may lose, so a test that allows for it
-    would hold every model for many hours.
-    """
-    whole, scale = total(parts), scale_of(first_informative_look(parts), evidence.gate.min_targets)
-    return log_evidence(whole.d, cluster_inflation * whole.dd, scale)
-
-
-def _verdict(sums: Sums, excess: Range, *, shown: bool) -> str:
-    # Two models that find nothing at all in a slice differ by exactly nothing.
-    if shown or (sums.dd == 0 and excess.mean >= 0):
-        return "harmless"
-    return "harmed" if excess.upper < 0 else "not_shown_harmless"
+    return _beats(evidence, CHAMPION, champion, looks, drop=True)
 
 
 def against_champion(evidence: Evidence) -> Sequential | None:
-    """The sequential test against what is live, or against the baseline where nothing is.
+    """The sequential test against what is live, or against the best baseline where nothing is.
 
     None where nothing can be compared.
     """
-    role = "champion" if evidence.champion else "floor"
-    sums = [look.champion[ALL] if evidence.champion else look.baseline for look in evidence.looks]
-    return _sequential(evidence, role, sums) if total(sums).n else None
+    if evidence.champion:
+        label, sums = CHAMPION, [look.champion[ALL] for look in evidence.looks]
+    else:
+        bar = bar_of(evidence)
+        label, sums = evidence.floors[bar], _against(evidence, bar)
+    return _sequential(evidence, label, sums) if total(sums).n else None
 
 
-def _sequential(evidence: Evidence, role: str, looks: Sequence[Sums]) -> Sequential:
+def _sequential(evidence: Evidence, label: str, looks: Sequence[Sums]) -> Sequential:
     gate = evidence.gate
     days = [look.hours.first.index // _DAY_H for look in evidence.looks]
     return sequential(
@@ -181,20 +157,26 @@ def _sequential(evidence: Evidence, role: str, looks: Sequence[Sums]) -> Sequent
         alpha=evidence.alpha,
         common_shock=gate.hour_swing,
         scale=scale_of(first_informative_look(looks), gate.min_targets, gate.day_swing),
-        user_sums=evidence.user_sums(role),
+        user_sums=evidence.user_sums(label),
         by_day=variance_by_day(looks, days, gate.day_swing),
     )
 
 
 def _beats(
-    evidence: Evidence, role: str, other: Contestant, looks: Sequence[Sums], *, drop: bool
+    evidence: Evidence,
+    who: str,
+    other: Contestant,
+    looks: Sequence[Sums],
+    *,
+    drop: bool = False,
 ) -> CheckResult:
-    """One-sided: held until all looks together prove a gain."""
-    name, gate = f"beats_{role}", evidence.gate
+    """One-sided: held until all looks together prove a gain; ``who`` is as records call them."""
+    role, gate = role_of(who), evidence.gate
+    name = f"beats_{role}"
     if not total(looks).n:
         return held(name, "no_targets", "There is no target to compare on")
-    proof = _sequential(evidence, role, looks)
-    sample = evidence.user_sums(role) or total(looks)
+    proof = _sequential(evidence, who, looks)
+    sample = evidence.user_sums(who) or total(looks)
     # The same limits as an interval of both sides with that confidence, for a single look.
     fixed = contrast(sample, (1.0 + gate.confidence) / 2.0)
     numbers = {
@@ -269,14 +251,3 @@ def _this_look(evidence: Evidence, other: Contestant) -> dict[str, Any]:
     )
     named: dict[str, Interval] = {"candidate": mine, "other": theirs, "difference": gain}
     return {key: asdict(interval) for key, interval in named.items()}
-
-
-def _listed(names: list[str], figures: dict[str, dict[str, Any]]) -> str:
-    """The worst three slices with their differences."""
-    worst = sorted(names, key=lambda name: figures[name]["excess_over_tolerated"]["lower"])[:3]
-    worst_texts = [
-        f"{name} ({figures[name]['difference']['mean']:+.4f} from {figures[name]['champion']:.4f})"
-        for name in worst
-    ]
-    more = len(names) - len(worst)
-    return ", ".join(worst_texts) + (f" and {more} more" if more > 0 else "")

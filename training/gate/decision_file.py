@@ -21,10 +21,12 @@ from pipeline.sealed_json import (
     read_record,
     write_record,
 )
+from pipeline.settings.section import keys_as_before
 from training.data.reader import sha256_of
 from training.gate.artefact_checks import Card
-from training.gate.evidence import Contestant, Outcome
+from training.gate.evidence import Contestant, Evidence, Outcome
 from training.gate.gate import Decision
+from training.gate.roles import CANDIDATE, CHAMPION, FLOOR
 from training.gate.user_sums import write_user_sums
 from training.metrics.ranks import ranks_path, read_ranks
 from training.registry.model_card import CARD_NAME
@@ -132,7 +134,7 @@ def decision_content(
         "sentence": decision.sentence,
         "checks": [asdict(check) for check in decision.checks],
         "champion": None,
-        **{role: _contestant_json(member) for role, member in evidence.contestants.items()},
+        **_contestants_json(evidence),
         "ranked_champion": evidence.ranked_champion,
         "look": decision.looks[-1].content(users) if decision.looks else None,
         "earlier_looks": [
@@ -145,9 +147,13 @@ def decision_content(
         "soundness": asdict(evidence.artefact_report) if evidence.artefact_report else None,
         "quality_passed": evidence.quality_passed,
         "evaluation_settings": evidence.rule.model_dump(mode="json"),
-        "gate_settings": evidence.gate.model_dump(mode="json"),
+        "gate_settings": evidence.gate.model_dump(
+            mode="json", exclude=keys_as_before(evidence.gate)
+        ),
         "seed": evidence.seed,
     }
+    if evidence.gate.guards:
+        content["shown"] = evidence.shown
     if decision.proof is not None:
         against = "beats_champion" if evidence.champion else "beats_floor"
         fixed = numbers.get(against, {}).get("fixed_sample")
@@ -155,6 +161,16 @@ def decision_content(
     if made_at is not None:
         content["made_at"] = made_at
     return content
+
+
+def _contestants_json(evidence: Evidence) -> dict[str, Any]:
+    """By role; several baselines stand in ``floors`` by their names, a single one is ``floor``."""
+    baselines = {name: _contestant_json(each) for name, each in evidence.baselines.items()}
+    floors = (
+        {"floors": baselines} if len(baselines) > 1 else {FLOOR: next(iter(baselines.values()))}
+    )
+    champion = {CHAMPION: _contestant_json(evidence.champion)} if evidence.champion else {}
+    return {CANDIDATE: _contestant_json(evidence.candidate), **floors, **champion}
 
 
 def _contestant_json(contestant: Contestant) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.settings.learning import EvaluationSettings, GateSettings
 from training.gate.artefact_checks import ArtefactReport
-from training.gate.past_looks import ALL, Look, LookKey, period_start
+from training.gate.past_looks import ALL, Look, LookKey, definition, period_start
+from training.gate.roles import CANDIDATE, CHAMPION, baseline_labels, baselines_text
 from training.gate.sequential_test import Sums
 from training.gate.user_sums import UserSums, merge_user_sums
 from training.metrics.metrics import target_values
@@ -54,7 +55,7 @@ class Evidence:
     start: Hour  # first hour of the frozen events
     candidate: Contestant
     champion: Contestant | None  # None: nothing is live
-    baseline: Contestant
+    baselines: Mapping[str, Contestant]  # by their names in the settings
     artefact_report: ArtefactReport | None  # of the candidate's artefact; None: not examined
     quality_passed: bool | None  # None: not validated
     rule: EvaluationSettings
@@ -67,6 +68,8 @@ class Evidence:
     ranked_champion: str | None = None  # version that was live at the evaluation
     slices: Mapping[str, Bools] = field(default_factory=dict)  # (n,) each
     user_ids: Objects | None = None  # of the rows of the frozen part
+    # What the lists of candidate and champion show, by role and guard, as far as it was measured.
+    shown: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     recorded_look: Look | None = None  # of a decision that is checked again, without ranks
     # Reads the earlier looks that count together with one of this key.
     earlier: Callable[[LookKey], tuple[Look, ...]] = lambda _: ()
@@ -75,9 +78,15 @@ class Evidence:
 
     @property
     def contestants(self) -> dict[str, Contestant]:
-        """By role: candidate, baseline and, where there is one, champion."""
-        roles = {"candidate": self.candidate, "floor": self.baseline}
-        return roles | ({"champion": self.champion} if self.champion else {})
+        """By what records call them: candidate, baselines and, where there is one, champion."""
+        floors = {label: self.baselines[name] for name, label in self.floors.items()}
+        champion = {CHAMPION: self.champion} if self.champion else {}
+        return {CANDIDATE: self.candidate, **floors, **champion}
+
+    @property
+    def floors(self) -> dict[str, str]:
+        """What records call each baseline, by its name."""
+        return baseline_labels(self.baselines)
 
     @property
     def same_model(self) -> bool:
@@ -105,7 +114,8 @@ class Evidence:
             return self.recorded_look
         champion = self.champion
         user = ranks_of(self.candidate).user
-        mine, floor = self.values(self.candidate), self.values(self.baseline)
+        mine = self.values(self.candidate)
+        floors = {name: self.values(self.baselines[name]) for name in self.floors}
         champion_sums: dict[str, Sums] = {}
         theirs = None if champion is None else self.values(champion)
         if theirs is not None:
@@ -119,21 +129,32 @@ class Evidence:
                 line=self.name,
                 champion=(champion.version or champion.model_id) if champion else None,
                 live_record=champion.champion_record if champion else None,
-                floor=self.gate.baseline,
+                floor=baselines_text(floors),
                 metric=self.gate.metric,
                 k=self.rule.k,
                 rule=rule_key(self.rule),
                 period=str(period_start(self.start, parse_duration_h(self.gate.period))),
                 definition=self.candidate.definition,
-                floor_definition=self.baseline.definition,
+                floor_definition=self._floor_definition(),
             ),
-            baseline=Sums.of(mine, floor, user),
+            baselines={name: Sums.of(mine, floor, user) for name, floor in floors.items()},
             champion=champion_sums,
             candidate=self.candidate.model_id,
             user_sums=None
             if self.user_ids is None
-            else UserSums.of(self.user_ids, user, mine, theirs, floor),
+            else UserSums.of(
+                self.user_ids,
+                user,
+                mine,
+                theirs,
+                {self.floors[name]: floor for name, floor in floors.items()},
+            ),
         )
+
+    def _floor_definition(self) -> str:
+        """What all baselines are made of."""
+        parts = {name: self.baselines[name].definition for name in self.floors}
+        return definition(**parts) if len(parts) > 1 else next(iter(parts.values()))
 
     @cached_property
     def looks(self) -> tuple[Look, ...]:
@@ -144,10 +165,10 @@ class Evidence:
         """
         return (*self.earlier(self.look.key), self.look)
 
-    def user_sums(self, role: str) -> Sums | None:
-        """All looks added up user by user, against ``champion`` or ``baseline``, where known."""
+    def user_sums(self, label: str) -> Sums | None:
+        """All looks added up user by user, against whom records call so, where known."""
         recorded = [look.user_sums for look in self.looks if look.user_sums is not None]
-        return merge_user_sums(recorded).sums(role) if len(recorded) == len(self.looks) else None
+        return merge_user_sums(recorded).sums(label) if len(recorded) == len(self.looks) else None
 
     def values(self, contestant: Contestant) -> Floats:
         """What each target adds to the gate's metric, (n,)."""

@@ -16,13 +16,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.settings.learning import GateSettings
 from training.gate import comparisons as compared
 from training.gate import preconditions as checks
 from training.gate.artefact_checks import one_line
 from training.gate.comparisons import against_champion
 from training.gate.evidence import Check, CheckResult, Evidence, Outcome, blocked, held
+from training.gate.guards import within_guards
 from training.gate.past_looks import Look
 from training.gate.sequential_test import Sequential
+from training.gate.slice_harm import harms_no_slice
 
 _SEVERITY = {Outcome.PROMOTE: 0, Outcome.HOLD: 1, Outcome.BLOCK: 2}
 
@@ -40,8 +43,13 @@ COMPARISONS: tuple[Check, ...] = (
     compared.sample_size,
     compared.beats_floor,
     compared.beats_champion,
-    compared.harms_no_slice,
+    harms_no_slice,
 )
+
+
+def further_checks(gate: GateSettings) -> tuple[Check, ...]:
+    """Comparisons that are made only where the settings ask for them."""
+    return (within_guards,) if gate.guards else ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Decision:
     checks: tuple[CheckResult, ...]
     evidence: Evidence
     looks: tuple[Look, ...] = ()  # that were counted together, this one last
-    proof: Sequential | None = None  # against the champion, or the baseline where nothing is live
+    proof: Sequential | None = None  # against what is live, or the best baseline where nothing is
 
     @property
     def lower(self) -> float:
@@ -80,7 +88,8 @@ def decide(
         results.append(_run(checks.earlier_evidence, evidence))
     n_before = len(results)
     if not _blocks(results):
-        results += [_run(check, evidence) for check in comparisons]
+        further = further_checks(evidence.gate)
+        results += [_run(check, evidence) for check in (*comparisons, *further)]
         results += [_run(checks.judged_late, evidence)] if evidence.late else []
         if not comparisons:
             results.append(blocked("decide", "no_checks", "No comparison was asked for"))

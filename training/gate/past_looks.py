@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import Record, changed_ns, dated_records, find_record, read_record
+from training.gate.roles import FLOOR
 from training.gate.sequential_test import Sums
 from training.gate.user_sums import UserSums, read_user_sums
 
@@ -33,12 +34,12 @@ class LookKey:
     line: str
     champion: str | None  # version, or model id where it has none
     live_record: str | None  # what made it live: a model that comes back begins anew
-    floor: str
+    floor: str  # names of the baselines
     metric: str
     k: int
     rule: str
     period: str  # its first hour
-    # Digests of what the line's and the baseline's models are made of; looks from before these were
+    # Digests of what the line's and the baselines' models are made of; looks from before these were
     # noted count with no others.
     definition: str = ""
     floor_definition: str = ""
@@ -50,7 +51,7 @@ class Look:
 
     hours: HourRange
     key: LookKey
-    baseline: Sums  # candidate against the baseline
+    baselines: Mapping[str, Sums]  # candidate against each baseline, by its name
     champion: Mapping[str, Sums]  # candidate against the champion; empty without one
     user_sums: UserSums | None = None  # user by user
     candidate: str = ""  # model id of the fit that was looked at
@@ -64,9 +65,14 @@ class Look:
             "stop": str(self.hours.stop),
             "key": asdict(self.key),
             "users": {"file": users[0], "sha256": users[1]} if users else None,
-            "floor": asdict(self.baseline),
+            **self._floors(),
             "champion": {name: asdict(sums) for name, sums in self.champion.items()},
         }
+
+    def _floors(self) -> dict[str, Any]:
+        """Of one baseline the sums alone, as before there could be several."""
+        sums = {name: asdict(each) for name, each in sorted(self.baselines.items())}
+        return {"floors": sums} if len(sums) > 1 else {FLOOR: next(iter(sums.values()))}
 
 
 def definition(**parts: object) -> str:
@@ -162,12 +168,14 @@ def look_of(folder: Path, record: Record) -> Look:
         HourglassError: it cannot be read, or what users added to it is gone or was changed.
     """
     try:
-        content = record.content["look"]
-        users = content["users"]
+        content, key = record.content["look"], _key_of(record)
+        users, floors = content["users"], content.get("floors")
+        if floors is None:
+            floors = {key.floor: content[FLOOR]}
         return Look(
             hours=HourRange(Hour.parse(content["first"]), Hour.parse(content["stop"])),
-            key=_key_of(record),
-            baseline=Sums.read(content["floor"]),
+            key=key,
+            baselines={name: Sums.read(sums) for name, sums in floors.items()},
             champion={name: Sums.read(sums) for name, sums in content["champion"].items()},
             user_sums=read_user_sums(folder, users["file"], users["sha256"]) if users else None,
             candidate=record.content["candidate"]["model_id"],

@@ -18,7 +18,7 @@ from training.gate.evidence import (
     passed,
     ranks_of,
 )
-from training.gate.reasons import role_word
+from training.gate.roles import CANDIDATE, CHAMPION, role_of, role_word
 from training.metrics.metrics import METRICS
 from training.metrics.ranks import check_same_targets, rule_key
 
@@ -69,16 +69,17 @@ def artefact(evidence: Evidence) -> CheckResult:
 def time_boundary(evidence: Evidence) -> CheckResult:
     """No model learned from the events it is judged on (P6), and the candidate is of its time."""
     name, candidate = "time_boundary", evidence.candidate
-    ages = {role: str(contestant.as_of) for role, contestant in evidence.contestants.items()}
+    ages = {label: str(contestant.as_of) for label, contestant in evidence.contestants.items()}
     numbers = {"start": str(evidence.start), "as_of": ages}
-    for role, contestant in evidence.contestants.items():
+    for label, contestant in evidence.contestants.items():
         if contestant.as_of <= evidence.start:
             continue
+        role = role_of(label)
         sentence = (
             f"{contestant.model_id} was trained up to {contestant.as_of}, after the test "
             f"events begin at {evidence.start}: judge it on later events"
         )
-        if role == "candidate":
+        if role == CANDIDATE:
             return blocked(name, "trained_on_the_future", sentence, **numbers)
         return held(name, f"{role}_trained_on_the_future", sentence, **numbers)
     base = None if evidence.late else evidence.base_dataset_id
@@ -121,12 +122,12 @@ def data_quality(evidence: Evidence) -> CheckResult:
 def same_questions(evidence: Evidence) -> CheckResult:
     """Every contestant answered the same targets of this frozen part."""
     name = "same_questions"
-    for role, contestant in evidence.contestants.items():
-        if defect := _of_its_ranks(evidence, role, contestant):
+    for label, contestant in evidence.contestants.items():
+        if defect := _of_its_ranks(evidence, role_of(label), contestant):
             return blocked(name, *defect)
     try:
         check_same_targets(
-            {role: ranks_of(contestant) for role, contestant in evidence.contestants.items()}
+            {label: ranks_of(contestant) for label, contestant in evidence.contestants.items()}
         )
     except HourglassError as error:
         return blocked(name, "different_targets", str(error))
@@ -137,7 +138,7 @@ def _of_its_ranks(evidence: Evidence, role: str, contestant: Contestant) -> tupl
     """Reason and sentence of what is wrong with the ranks of one contestant."""
     ranks, rule = contestant.ranks, rule_key(evidence.rule)
     if ranks is None or contestant.ranks_sha256 is None:
-        if role == "champion" and contestant.version != evidence.ranked_champion:
+        if role == CHAMPION and contestant.version != evidence.ranked_champion:
             return (
                 "baseline_changed",
                 f"version {contestant.version} went live after version "
@@ -164,12 +165,12 @@ def _of_its_ranks(evidence: Evidence, role: str, contestant: Contestant) -> tupl
 def unchanged(evidence: Evidence) -> CheckResult:
     """The models are, file by file, those that were ranked."""
     name = "unchanged"
-    for role, contestant in evidence.contestants.items():
+    for label, contestant in evidence.contestants.items():
+        role = role_of(label)
+        code = "artefact_changed" if role == CANDIDATE else "baseline_changed"
         if contestant.changed is not None:
-            code = "artefact_changed" if role == "candidate" else "baseline_changed"
             return blocked(name, code, contestant.changed)
         if contestant.ranks is not None and contestant.ranks.card_sha256 != contestant.card_sha256:
-            code = "artefact_changed" if role == "candidate" else "baseline_changed"
             return blocked(
                 name,
                 code,

@@ -7,11 +7,6 @@ from collections.abc import Iterable, Mapping
 _OF_ROLE: Mapping[str, str] = {"champion": "the live model", "floor": "the baseline"}
 
 
-def role_word(role: str) -> str:
-    """What people call a role, which the records call as they always did."""
-    return "baseline" if role == "floor" else role
-
-
 #: Blocks for these say nothing of the candidate: mended, the same hour is judged again.
 OF_NO_CANDIDATE = frozenset(
     {
@@ -71,6 +66,9 @@ _GATE: Mapping[str, str] = {
     "slice_harmed": "some users or items are surely worse off",
     "slice_not_shown_harmless": "not yet shown harmless for some users or items",
     "no_slice_harmed": "none of the users and items that are enough to tell is worse off",
+    "no_guard_crossed": "its lists show as much as the guards ask for",
+    "below_guard": "its lists show less than a guard allows",
+    "lists_not_measured": "what its lists show was not measured",
     "another_is_better": "another candidate is better",
     "check_failed": "a check of the gate failed to run",
     "no_checks": "no comparison was asked for",
@@ -146,6 +144,7 @@ CHECKS: Mapping[str, str] = {
     "beats_floor": "better than the baseline",
     "beats_champion": "better than the live model",
     "harms_no_slice": "harms no users or items",
+    "within_guards": "lists show enough",
     "choice": "best of the candidates",
     "decide": "something was compared",
 }

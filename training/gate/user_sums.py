@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +17,20 @@ import numpy as np
 from pipeline.array_types import Floats, Ints32, Objects
 from pipeline.errors import HourglassError
 from pipeline.files import written_whole
+from training.gate.roles import CHAMPION
 from training.gate.sequential_test import Sums
 
 FOLDER = "users"  # in the folder of the decisions
-_NUMBERS = ("n", "champion_d", "champion_c", "floor_d", "floor_c")
+_USER_ID, _TARGETS = "user_id", "n"
 
 
 @dataclass(frozen=True)
 class UserSums:
-    """By user: targets, and against champion and baseline the sums that `Sums` calls d and c."""
+    """By user: targets, and against champion and baselines the sums that `Sums` calls d and c."""
 
     ids: Objects  # (U,)
-    numbers: Floats  # (U, 5) in the order of _NUMBERS
+    names: tuple[str, ...]  # of the columns: n, then d and c of champion and each baseline
+    numbers: Floats  # (U, len(names))
 
     @classmethod
     def of(
@@ -37,7 +39,7 @@ class UserSums:
         user: Ints32,
         candidate: Floats,
         champion: Floats | None,
-        baseline: Floats,
+        baselines: Mapping[str, Floats],
     ) -> UserSums:
         """Add up what models scored at the same targets, (n,) each, by the target's user.
 
@@ -45,34 +47,43 @@ class UserSums:
             user_ids: of all rows of the frozen part.
             user: (n,) row of each target's user.
             candidate: what each target added to the metric.
-            champion: the same; None counts as the baseline.
-            baseline: the same.
+            champion: the same; None counts as the first baseline.
+            baselines: the same, by what records call them.
         """
         rows, user_row = np.unique(user, return_inverse=True)
-        live = baseline if champion is None else champion
-        columns = (np.ones(user.size), candidate - live, live, candidate - baseline, baseline)
-        numbers = np.zeros((rows.size, len(_NUMBERS)))
-        for at, column in enumerate(columns):
+        live = next(iter(baselines.values())) if champion is None else champion
+        columns = {_TARGETS: np.ones(user.size)}
+        for role, other in {CHAMPION: live, **baselines}.items():
+            columns |= {f"{role}_d": candidate - other, f"{role}_c": other}
+        numbers = np.zeros((rows.size, len(columns)))
+        for at, column in enumerate(columns.values()):
             numbers[:, at] = np.bincount(user_row, column, minlength=rows.size)
-        return cls(user_ids[rows], numbers)
+        return cls(user_ids[rows], tuple(columns), numbers)
 
     def sums(self, role: str) -> Sums:
-        """The sums against ``champion`` or ``baseline``."""
+        """The sums against the champion or a baseline, by what records call it."""
         n = self.numbers[:, 0]
-        d = self.numbers[:, _NUMBERS.index(f"{role}_d")]
-        c = self.numbers[:, _NUMBERS.index(f"{role}_c")]
+        d = self.numbers[:, self.names.index(f"{role}_d")]
+        c = self.numbers[:, self.names.index(f"{role}_c")]
         return Sums.of_users(d, c, n)
 
 
 def merge_user_sums(looks: Sequence[UserSums]) -> UserSums:
-    """Looks added up user by user."""
+    """Looks added up user by user.
+
+    Raises:
+        HourglassError: they are against other models.
+    """
+    names = looks[0].names
+    if any(look.names != names for look in looks):
+        raise HourglassError("looks at comparisons with other models do not count together")
     ids, user_row = np.unique(
         np.concatenate([look.ids for look in looks]).astype(str), return_inverse=True
     )
     rows = np.concatenate([look.numbers for look in looks])
-    totals = np.zeros((ids.size, len(_NUMBERS)))
+    totals = np.zeros((ids.size, len(names)))
     np.add.at(totals, user_row, rows)
-    return UserSums(ids.astype(object), totals)
+    return UserSums(ids.astype(object), names, totals)
 
 
 def write_user_sums(user_sums: UserSums, decisions: Path, prefix: str) -> tuple[str, str]:
@@ -80,9 +91,9 @@ def write_user_sums(user_sums: UserSums, decisions: Path, prefix: str) -> tuple[
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = dict(zip(_NUMBERS, user_sums.numbers.T, strict=True))
+    columns = dict(zip(user_sums.names, user_sums.numbers.T, strict=True))
     sink = io.BytesIO()
-    pq.write_table(pa.table({"user_id": user_sums.ids.astype(str), **columns}), sink)
+    pq.write_table(pa.table({_USER_ID: user_sums.ids.astype(str), **columns}), sink)
     data = sink.getvalue()
     sha256 = hashlib.sha256(data).hexdigest()
     path = decisions / FOLDER / f"{prefix}-{sha256[:12]}.parquet"
@@ -116,5 +127,6 @@ def read_user_sums(decisions: Path, name: str, sha256: str) -> UserSums:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise HourglassError(f"{FOLDER}/{name}: changed after it was written: judge its hour again")
     table = pq.read_table(pa.BufferReader(data))
-    numbers = np.stack([table[name].to_numpy() for name in _NUMBERS], axis=1)
-    return UserSums(table["user_id"].to_numpy(zero_copy_only=False).astype(object), numbers)
+    names = tuple(name for name in table.column_names if name != _USER_ID)
+    numbers = np.stack([table[name].to_numpy() for name in names], axis=1)
+    return UserSums(table[_USER_ID].to_numpy(zero_copy_only=False).astype(object), names, numbers)

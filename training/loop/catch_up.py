@@ -3,7 +3,7 @@
 A run takes the newest filled hour.  Where more than one has ended since the last run, those between
 are judged first, in order: the live model by the monitor, and each line's latest fit that knows
 nothing of the hour by the gate, whose look counts with those of the hours around it.  Nothing but
-the baseline is trained for them, and nobody is promoted by them: that is for the newest hour, whose
+baselines is trained for them, and nobody is promoted by them: that is for the newest hour, whose
 decision counts their looks.
 
 Example: hours 1 to 4 are filled while the run of hour 1 is busy.  The next run takes hour 4; it
@@ -187,7 +187,8 @@ def judge_hour(ctx: CommandContext, first: Hour) -> tuple[str, str]:
     dataset, outcome = freeze_and_validate(ctx, settings, first)
     refuse_critical([outcome])
     data = HourData(ctx, dataset)
-    train_step(ctx, data, [configured(settings, settings.gate.baseline)], TrainOptions())
+    baselines = [configured(settings, name) for name in settings.gate.baselines]
+    train_step(ctx, data, baselines, TrainOptions())
     fits = _fits_at(settings, first, dataset)
     evaluate_step(ctx, data)
     monitored = monitor_champion(ctx, data).line

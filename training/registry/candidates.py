@@ -41,7 +41,7 @@ def configured(settings: Settings, dataset_id: str) -> dict[str, str]:
         UsageError: nothing was trained on the data set.
     """
     names = {model.name for model in settings.models}
-    names |= {settings.gate.baseline, *settings.candidates}
+    names |= {*settings.gate.baselines, *settings.candidates}
     return {n: model_id for n, model_id in candidates(settings, dataset_id).items() if n in names}
 
 

@@ -1,4 +1,4 @@
-"""Metrics by hour: the live model, the baseline and each candidate.
+"""Metrics by hour: the live model, each baseline and each candidate.
 
 An hour's place on a chart is its distance in hours from the first hour that is drawn; what was
 judged from hour H on over ``h`` hours stands at the middle of them.
@@ -76,19 +76,19 @@ def metric_curves(
     judged: Sequence[Evaluation],
     monitored: Sequence[MonitorResult],
     metric: str,
-    baseline: str,
+    baselines: Sequence[str],
     hours: HourRange,
 ) -> tuple[Curve, ...]:
-    """The live model first, then the baseline, then the candidates by name.
+    """The live model first, then the baselines, then the candidates, each by name.
 
     Where an hour was monitored but no candidate evaluated, the monitor tells of the live model and
-    of the baseline, without an interval of their own.
+    of the baselines, without an interval of their own.
 
     Args:
         judged: evaluations, in any order; the later of two on the same hours counts.
         monitored: what the monitor found, the newest first.
         metric: which of the rows to draw.
-        baseline: name of the baseline in the settings.
+        baselines: their names in the settings.
         hours: of the report; the rest is left out.
     """
     points: dict[tuple[Role, str], dict[Hour, HourMetric]] = {}
@@ -103,7 +103,8 @@ def metric_curves(
         if result.numbers is not None and result.rule.get("metric") == metric:
             span = HourRange(result.first, result.stop)
             put("live", LIVE, span, (result.numbers.live, _NAN, _NAN))
-            put("baseline", baseline, span, (result.numbers.floor, _NAN, _NAN))
+            for name, figure in _floors(result, baselines).items():
+                put("baseline", name, span, (figure, _NAN, _NAN))
     for evaluation in judged:
         rows = {
             row.model_id: row
@@ -119,7 +120,7 @@ def metric_curves(
         for model_id in models_as(evaluation, "candidate", "floor"):
             if model_id in rows:
                 name = evaluation.names[model_id]
-                role: Role = "baseline" if name == baseline else "candidate"
+                role: Role = "baseline" if name in baselines else "candidate"
                 put(role, name, span, interval_of(rows[model_id]))
     by_role = sorted(points.items(), key=lambda entry: (_ORDER.index(entry[0][0]), entry[0][1]))
     curves = (
@@ -127,6 +128,16 @@ def metric_curves(
         for (role, name), of_name in by_role
     )
     return tuple(curve for curve in curves if curve.judged)
+
+
+def _floors(result: MonitorResult, baselines: Sequence[str]) -> dict[str, float]:
+    """What each baseline reached in the hour that a finding is about, by its name."""
+    if result.baselines is not None:
+        figures = {name: each.numbers.floor for name, each in result.baselines.items()}
+    else:
+        name = str(result.rule.get("floor", baselines[0]))
+        figures = {name: result.numbers.floor} if result.numbers else {}
+    return {name: figure for name, figure in figures.items() if name in baselines}
 
 
 def growth(decisions: Sequence[DecisionRow], hours: HourRange) -> tuple[Growth, ...]:

@@ -19,6 +19,7 @@ from training.registry.mlflow_registry import LiveModel, Registry, aliased
 from training.registry.model_card import read_card, verify_file
 from training.registry.record_chain import MONITOR_FOLDER, chain_problem
 from training.report import traffic_lights
+from training.report.baselines import BaselineHours, best_by_hour
 from training.report.champion import (
     CurrentChampion,
     ServedPeriod,
@@ -53,6 +54,7 @@ class ModelHealth:
     confidence: float = 0.0
     hours: tuple[str, ...] = ()
     curves: Sequence[Curve] = ()
+    baselines: Sequence[BaselineHours] = ()
     growth: Sequence[Growth] = ()
     served: Sequence[ServedPeriod] = ()
     slices: Slices | None = None
@@ -109,6 +111,7 @@ def model_health(
         ),
     )
     candidate = str(verdicts["line"]) if verdicts else settings.candidates[0]
+    curves = metric_curves(judged, monitor_results, gate.metric, gate.baselines, drawn)
     health = ModelHealth(
         live=live,
         decisions=decided_on[:SHOWN_DECISIONS],
@@ -117,11 +120,12 @@ def model_health(
         metric=f"{gate.metric.upper()}@{settings.evaluation.k}",
         confidence=settings.evaluation.confidence,
         hours=tuple(map(str, drawn)),
-        curves=metric_curves(judged, monitor_results, gate.metric, gate.baseline, drawn),
+        curves=curves,
+        baselines=best_by_hour(curves),
         growth=growth(decided_on, drawn),
         served=served_periods(periods, drawn),
         slices=slice_table(
-            last, candidate, gate.baseline, gate.metric, gate.min_slice_users, verdicts
+            last, candidate, gate.baselines, gate.metric, gate.min_slice_users, verdicts
         )
         if last
         else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,8 @@ _COLOURS = {"live": LINE, "baseline": TEXT, "candidate": SECOND}
 # A shape as well as a colour, for those who cannot tell the colours apart.
 _SHAPES: dict[Turn, str] = {"bootstrap": "o", "promotion": "^", "rollback": "v", "monitor": "X",
                             "unknown": "."}  # fmt: skip
+#: Of the baselines, in their order.
+DASHES = {"--": "dashed", ":": "dotted", "-.": "dash-dotted"}
 TURNS: dict[Turn, str] = {
     "bootstrap": "first model",
     "promotion": "promotion",
@@ -36,8 +39,9 @@ TURNS: dict[Turn, str] = {
 def curves_chart(
     metric: str, curves: Sequence[Curve], served: Sequence[ServedPeriod], hours: Sequence[str]
 ) -> str:
-    """A panel for the live model and one a candidate, each beside the baseline, with intervals."""
-    baseline = next((curve for curve in curves if curve.role == "baseline"), None)
+    """A panel for the live model and one a candidate, each beside the baselines, with intervals."""
+    baselines = [curve for curve in curves if curve.role == "baseline"]
+    dashes = {curve.name: dash for curve, dash in zip(baselines, cycle(DASHES), strict=False)}
     shown = [curve for curve in curves if curve.role != "baseline"] or list(curves)
     shown = shown[:_MOST_MODELS]
     finite = [v for curve in curves for v in (*curve.high, *curve.value) if np.isfinite(v)]
@@ -45,9 +49,12 @@ def curves_chart(
 
     def draw(axes: list[Axes]) -> None:
         for axis, curve in zip(axes, shown, strict=True):
-            if baseline is not None and baseline is not curve:
-                _line(axis, baseline, len(hours), 0.9)
-            _line(axis, curve, len(hours), 1.5)
+            for baseline in baselines:
+                if baseline is not curve:
+                    # The bands of several would hide one another.
+                    only = len(baselines) == 1
+                    _line(axis, baseline, len(hours), 0.9, dashes[baseline.name], banded=only)
+            _line(axis, curve, len(hours), 1.5, dashes.get(curve.name, "-"))
             axis.set_title(visible(curve.name, _MOST_CHARS), fontsize=SMALL, pad=2)
             axis.set_ylim(0, top)
             axis.locator_params(axis="y", nbins=3)
@@ -132,17 +139,19 @@ def _turn_colour(turn: Turn) -> str:
     return LINE if turn in ("rollback", "monitor") else TEXT
 
 
-def _line(axis: Axes, curve: Curve, n_hours: int, width: float) -> None:
+def _line(
+    axis: Axes, curve: Curve, n_hours: int, width: float, dash: str, banded: bool = True
+) -> None:
     """A line with its band; points that stand alone get a bar, as no line reaches them."""
     colour = _COLOURS[curve.role]
     judged = np.isfinite(curve.value)
     left = np.r_[False, judged[:-1]]
     right = np.r_[judged[1:], False]
     alone = judged & ~left & ~right
-    axis.fill_between(curve.at, curve.low, curve.high, color=colour, alpha=0.16, linewidth=0)
-    axis.vlines(curve.at[alone], curve.low[alone], curve.high[alone], color=colour, alpha=0.35)
-    axis.plot(curve.at, curve.value, color=colour, linewidth=width,
-              linestyle="--" if curve.role == "baseline" else "-")  # fmt: skip
+    if banded:
+        axis.fill_between(curve.at, curve.low, curve.high, color=colour, alpha=0.16, linewidth=0)
+        axis.vlines(curve.at[alone], curve.low[alone], curve.high[alone], color=colour, alpha=0.35)
+    axis.plot(curve.at, curve.value, color=colour, linewidth=width, linestyle=dash)
     dots = judged if n_hours <= _DOTTED_HOURS else alone
     axis.plot(curve.at[dots], curve.value[dots], "o", color=colour, ms=2.5)
 

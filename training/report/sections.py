@@ -36,5 +36,6 @@ def model_sections(health: ModelHealth, lights: Sequence[StatusLight] = ()) -> E
         leaderboard=leaderboard_rows(health.last) if health.last else [],
         leaderboard_note=note(health.last) if health.last else "",
         turns=model_charts.TURNS,
+        dashes=tuple(model_charts.DASHES.values()),
     )
     return ExtraSections("Models", Markup(html), lights, _CONTENTS)  # noqa: S704 - escaped there

@@ -1,14 +1,15 @@
-"""Slices of the last evaluation: champion, candidate and baseline side by side."""
+"""Slices of the last evaluation: champion, candidate and baselines side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.report.format import Interval
 from training.evaluation.evaluate import Evaluation
 from training.gate.reasons import reason_text
+from training.report.baselines import best_of
 from training.report.curves import interval_of
 from training.report.decisions import interval
 from training.report.files import judged_hours, models_as
@@ -27,11 +28,15 @@ class Slice:
     figures: tuple[Interval | None, ...]
     gain: Interval | None = None
     verdict: str | None = None
+    best: str = ""  # of several baselines
 
 
 @dataclass(frozen=True)
 class Slices:
-    """An evaluation by slice; those of fewer than ``min_users`` tell little."""
+    """An evaluation by slice; those of fewer than ``min_users`` tell little.
+
+    Its rows say which baseline was best where there are several.
+    """
 
     hours: str
     metric: str
@@ -39,12 +44,13 @@ class Slices:
     rows: tuple[Slice, ...]
     min_users: int
     decided: str | None = None  # model and hour of the decision that gains and verdicts are of
+    says_best: bool = False
 
 
 def slice_table(
     last: Evaluation,
     candidate: str,
-    baseline: str,
+    baselines: Sequence[str],
     metric: str,
     fewest: int,
     decision: Mapping[str, Any] | None = None,
@@ -54,7 +60,7 @@ def slice_table(
     Args:
         last: the evaluation.
         candidate: name of the model that may go live.
-        baseline: name of the baseline.
+        baselines: their names.
         metric: which of the rows to show.
         fewest: users that a slice needs before it is judged.
         decision: content of the last decision on it, if there is one.
@@ -64,7 +70,7 @@ def slice_table(
         name = last.names[model_id]
         columns["live" if name == "champion" else f"live ({name})"] = model_id
     by_name = {name: model_id for model_id, name in last.names.items()}
-    for name in (candidate, baseline):
+    for name in (candidate, *baselines):
         if name in by_name and by_name[name] not in columns.values():
             columns[name] = by_name[name]
     rows = {(row.slice_name, row.model_id): row for row in last.rows if row.metric == metric}
@@ -76,6 +82,11 @@ def slice_table(
         if first is None:
             continue
         judged = verdicts.get(name) or {}
+        of_baselines = {
+            baseline: row.mean
+            for baseline in baselines
+            if (row := rows.get((name, by_name.get(baseline, "")))) is not None
+        }
         slices.append(
             Slice(
                 name,
@@ -84,6 +95,7 @@ def slice_table(
                 tuple(None if row is None else interval_of(row) for row in of_slice),
                 interval(judged.get("difference")),
                 reason_text(judged["verdict"]) if judged.get("verdict") else None,
+                best_of(of_baselines) if len(baselines) > 1 else "",
             )
         )
     if not slices:
@@ -91,4 +103,12 @@ def slice_table(
     k = next(iter(rows.values())).k
     decided = f"{decision['line']} at {decision['as_of']}" if decision and verdicts else None
     name = f"{metric.upper()}@{k}"
-    return Slices(str(judged_hours(last)), name, tuple(columns), tuple(slices), fewest, decided)
+    return Slices(
+        hours=str(judged_hours(last)),
+        metric=name,
+        columns=tuple(columns),
+        rows=tuple(slices),
+        min_users=fewest,
+        decided=decided,
+        says_best=len(baselines) > 1,
+    )

@@ -72,7 +72,7 @@ def run_gate(
 
     settings, registry = ctx.settings, registry_of(ctx)
     test_set, at = data.evaluated_set, ctx.now_iso()
-    ensure_champion(settings, registry, data.folder, at)
+    ensure_champion(settings, registry, data.folder, at, test_set.manifest.dataset_id)
     worth = recorded_retrain_decision(settings, data.folder.name)
     first = test_set.manifest.window_start
     if worth is not None and is_skipped(settings, worth) and late is None:

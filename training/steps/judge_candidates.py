@@ -1,7 +1,8 @@
-"""Gate: each configured candidate against the baseline and the champion, on what was evaluated."""
+"""Gate: each configured candidate against baselines and champion, on what was evaluated."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,14 @@ from training.deployment.champion import changing
 from training.deployment.champion_history import ChampionPeriod, champion_periods
 from training.deployment.promote import install_first
 from training.evaluation.evaluate import BOOTSTRAP_SEED, read_evaluation, with_current_popularity
+from training.evaluation.lists import ListFigures
 from training.evaluation.slices import FirstSeen, judged_slices, slice_masks
 from training.gate.artefact_checks import ArtefactProblem, ArtefactReport, check_artefact, one_line
 from training.gate.decision_file import contestant, write_decision
 from training.gate.evidence import Contestant, Evidence
 from training.gate.gate import Decision, choose, decide
-from training.gate.past_looks import definition, earlier_looks, first_look, period_start
+from training.gate.past_looks import ALL, definition, earlier_looks, first_look, period_start
+from training.gate.roles import CANDIDATE, CHAMPION, FLOOR
 from training.registry.artefact import load_model
 from training.registry.candidates import candidates
 from training.registry.champion_card import trusted
@@ -30,17 +33,24 @@ from training.registry.model_store import available
 from training.registry.record_chain import link_record, refuse_unlinked, verified_chain
 
 
-def ensure_champion(settings: Settings, registry: Registry, dataset: Path, at: str) -> LiveModel:
-    """Something is always live: before the first promotion it is the baseline.
+def ensure_champion(
+    settings: Settings, registry: Registry, dataset: Path, at: str, frozen_id: str = ""
+) -> LiveModel:
+    """Something is always live: before the first promotion it is a baseline.
+
+    Of several it is the one that was best on the test set ``frozen_id``; of those that were as good
+    as each other, or where no figures are there, the first that the settings list.
 
     Raises:
-        HourglassError: the baseline was not trained on the data set.
+        HourglassError: a baseline was not trained on the data set.
     """
     live = champion(registry)
     if live is not None:
         return live
     models = candidates(settings, dataset.name)
-    floor = _trained(models, "floor", settings.gate.baseline, dataset.name)
+    floors = [_trained(models, FLOOR, name, dataset.name) for name in settings.gate.baselines]
+    figures = _figures(settings, frozen_id) if len(floors) > 1 else {}
+    floor = max(floors, key=lambda model_id: figures.get(model_id, -math.inf))
     return install_first(registry, floor, settings.path("decisions"), at)
 
 
@@ -65,14 +75,16 @@ def judge_candidates(
         Decisions and their files, the one to act on last: at most one of them promotes.
 
     Raises:
-        HourglassError: no candidate was trained, or baseline or champion cannot even be read;
+        HourglassError: no candidate was trained, or a baseline or the champion cannot even be read;
             then there is no decision, and nothing can be promoted.  So it is where a record is
             missing or was changed.
     """
     dataset_id = learned.folder.name
     models = candidates(settings, dataset_id)
-    floor_id = _trained(models, "floor", settings.gate.baseline, dataset_id)
-    failures, ranked_champion = _evaluated(settings, test_data)
+    floor_ids = {
+        name: _trained(models, FLOOR, name, dataset_id) for name in settings.gate.baselines
+    }
+    failures, ranked_champion, lists = _evaluated(settings, test_data)
     live = champion(registry)
 
     def enter(model_id: str, who: LiveModel | None = None, **made_by: object) -> Contestant:
@@ -90,7 +102,7 @@ def judge_candidates(
             ),
         )
 
-    floor = enter(floor_id)
+    floors = {name: enter(model_id) for name, model_id in floor_ids.items()}
     champ = enter(live.model_id, live) if live else None
     if live is not None and champ is not None:
         champ = replace(champ, changed=_changed(registry, live))
@@ -115,7 +127,7 @@ def judge_candidates(
             start=start,
             candidate=candidate,
             champion=champ,
-            baseline=floor,
+            baselines=floors,
             artefact_report=ArtefactReport(
                 model_id, (ArtefactProblem("not_loadable", unreadable),), None, 0
             )
@@ -138,6 +150,11 @@ def judge_candidates(
             late=late is not None,
             ranked_champion=ranked_champion,
             slices=judged_slices(masks),
+            shown={
+                role: lists[each.model_id].guarded
+                for role, each in ((CANDIDATE, candidate), (CHAMPION, champ))
+                if each is not None and each.model_id in lists
+            },
             user_ids=test_data.histories.user_ids,
             earlier=lambda key: earlier_looks(folder, start, key, since),
             first_of_hour=lambda key: first_look(folder, start, key),
@@ -146,7 +163,7 @@ def judge_candidates(
     def judge(name: str) -> Decision:
         model_id = models.get(name, name)
         try:
-            _trained(models, "candidate", name, dataset_id)
+            _trained(models, CANDIDATE, name, dataset_id)
             return decide(evidence(name, model_id))
         except Exception as error:  # what cannot be judged is blocked by a decision that says so
             problem = f"{name} cannot be judged: {one_line(error)}"
@@ -154,7 +171,7 @@ def judge_candidates(
 
     names = settings.candidates if late is None else late
     if not any(name in models for name in names):
-        _trained(models, "candidate", names[0], dataset_id)
+        _trained(models, CANDIDATE, names[0], dataset_id)
     with changing(folder, "judging candidates"):
         # What the looks of earlier decisions are taken from; what no link names is set aside.
         period = period_start(start, parse_duration_h(settings.gate.period))
@@ -222,13 +239,26 @@ def _trained(models: Mapping[str, str], role: str, name: str, dataset_id: str) -
     return models[name]
 
 
-def _evaluated(settings: Settings, test_set: DataSet) -> tuple[dict[str, str], str | None]:
-    """Why models have no ranks, and which version was live when they were ranked."""
+def _evaluated(
+    settings: Settings, test_set: DataSet
+) -> tuple[dict[str, str], str | None, dict[str, ListFigures]]:
+    """Why models have no ranks, which version was live when they were ranked, what lists show."""
     try:
         evaluation = read_evaluation(settings.path("evaluations") / test_set.manifest.dataset_id)
     except (OSError, ValueError, KeyError, TypeError):
-        return {}, None
-    return {**evaluation.failures, **evaluation.not_ranked}, evaluation.champion_version
+        return {}, None, {}
+    why = {**evaluation.failures, **evaluation.not_ranked}
+    return why, evaluation.champion_version, evaluation.lists
+
+
+def _figures(settings: Settings, frozen_id: str) -> dict[str, float]:
+    """The gate's metric by model id, of those that were evaluated on a test set."""
+    try:
+        rows = read_evaluation(settings.path("evaluations") / frozen_id).rows
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    wanted = (settings.gate.metric, settings.evaluation.k, ALL)
+    return {row.model_id: row.mean for row in rows if (row.metric, row.k, row.slice_name) == wanted}
 
 
 def hours_judged(test_set: DataSet) -> HourRange:

@@ -42,7 +42,11 @@ def monitor_champion(ctx: CommandContext, data: HourData) -> StepResult[MonitorR
         evaluation=load_evaluation(settings, data.folder, test_set.folder),
         hours=hours,
         user_ids=test_set.histories.user_ids,
-        baseline_id=candidates(settings, data.folder.name).get(settings.gate.baseline),
+        baseline_ids={
+            name: model_id
+            for name, model_id in candidates(settings, data.folder.name).items()
+            if name in settings.gate.baselines
+        },
         quality_passed=quality_passed(
             ctx.lake,
             HourRange(hours.first, hours.first),
@@ -63,5 +67,7 @@ def monitor_champion(ctx: CommandContext, data: HourData) -> StepResult[MonitorR
         "numbers": asdict(result.numbers) if result.numbers else None,
         "record": record,
     }
+    if result.baselines is not None:
+        facts["baselines"] = {name: asdict(each) for name, each in result.baselines.items()}
     text = f"{result.outcome}: {result.sentence}\n{record}"
     return StepResult(result, result.sentence, facts, text)

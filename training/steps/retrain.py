@@ -53,12 +53,12 @@ def is_skipped(settings: Settings, decision: RetrainDecision | None) -> bool:
 
 
 def models_to_train(settings: Settings, decision: RetrainDecision | None) -> list[ModelConfig]:
-    """All configured lines or, of an hour that is skipped, the baseline alone.
+    """All configured lines or, of an hour that is skipped, the baselines alone.
 
-    The baseline costs nothing to fit, and the live model is monitored against it every hour.
+    They cost little to fit, and the live model is monitored against them every hour.
     """
     if is_skipped(settings, decision):
-        return [configured(settings, settings.gate.baseline)]
+        return [configured(settings, name) for name in settings.gate.baselines]
     return chosen(settings, [], None)
 
 

@@ -12,7 +12,12 @@ from staging import DAY, Log
 from typer.testing import CliRunner
 
 from pipeline.errors import HourglassError, UsageError
-from pipeline.settings.learning import ArmSettings, EvaluationSettings, ReplaySettings
+from pipeline.settings.learning import (
+    ArmSettings,
+    EvaluationSettings,
+    GateSettings,
+    ReplaySettings,
+)
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.cli.replay import replay
@@ -73,6 +78,9 @@ def test_a_replay_writes_table_picture_and_steps(log: Log) -> None:
     # Again: the same figures, from what lies there.
     before = {path: path.stat().st_mtime_ns for path in folder.glob("arms/*/*.parquet")}
     assert json.loads(run(settings, *hours, as_json=True)) == said
+    # What the gate asks of candidates, as here to beat several baselines, changes no replay.
+    several = settings.model_copy(update={"gate": GateSettings(baseline=("pop", "stan"))})
+    assert json.loads(run(several, *hours, as_json=True)) == said
     assert {path: path.stat().st_mtime_ns for path in folder.glob("arms/*/*.parquet")} == before
     # What one arm came to is shown with all the others that are done.
     assert json.loads(run(settings, *hours, "--arm", "item_knn", as_json=True)) == said

@@ -35,7 +35,7 @@ def curves(root: Path) -> dict[str, list[tuple[float, float]]]:
     judged, damaged = evaluations(root / "evaluations", HOURS)
     results, _ = monitored(root / "monitor", HOURS)
     assert damaged == []
-    result = metric_curves(judged, results, "mrr", BASELINE, HOURS)
+    result = metric_curves(judged, results, "mrr", (BASELINE,), HOURS)
     return {c.name: list(zip(c.at.tolist(), c.value.tolist(), strict=True)) for c in result}
 
 
@@ -45,7 +45,7 @@ def test_points_stand_in_the_middle_of_their_hour_with_their_interval(tmp_path: 
     models = {BASELINE: (baseline, "floor"), "hrnn": (model, "candidate")}
     write_evaluation(tmp_path, FIRST + 2, models, [row(baseline, 0.1), row(model, 0.3)])
     judged, _ = evaluations(tmp_path / "evaluations", HOURS)
-    first, second = metric_curves(judged, [], "mrr", BASELINE, HOURS)
+    first, second = metric_curves(judged, [], "mrr", (BASELINE,), HOURS)
     assert (first.name, first.role, second.name, second.role) == (
         BASELINE, "baseline", "hrnn", "candidate",
     )  # fmt: skip
