@@ -104,7 +104,11 @@ def _with_score_features(
     affinity = torch.from_numpy(weights[:, :1].astype(np.float32)).to(device)
     features = torch.from_numpy(of_items.astype(np.float32)).to(device)
     pairs = tuple(
-        Pairs(term.row, term.column, weights[term.row, k].astype(np.float32) * term.value)
+        Pairs(
+            term.row,
+            term.column.astype(np.int64),
+            weights[term.row, k].astype(np.float32) * term.value,
+        )
         for k, term in enumerate(evidence.pair_features(histories, requests), start=stop)
     )
     return Factors(

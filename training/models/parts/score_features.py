@@ -130,12 +130,20 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class PairFeature:
-    """Values of one term where it is not 0; a pair comes once."""
+    """Values of one term where it is not 0, request by request; a pair comes once.
+
+    Request r has those from ``row_start[r]`` up to ``row_start[r + 1]``.
+    """
 
     name: str
-    row: Ints  # (E,) request
-    column: Ints  # (E,) item, 0-based
+    row_start: NDArray[np.integer]  # (n + 1,)
+    column: NDArray[np.integer]  # (E,) item, 0-based
     value: Floats32  # (E,)
+
+    @property
+    def row(self) -> Ints:
+        """The request of each value, (E,)."""
+        return np.repeat(np.arange(len(self.row_start) - 1), np.diff(self.row_start))
 
 
 @dataclass(frozen=True)
@@ -220,7 +228,8 @@ class FeatureStore:
         ones = np.ones(len(row), np.float32)
 
         def term(name: str, value: NDArray[np.floating], mask: Bools) -> PairFeature:
-            return PairFeature(name, row[mask], column[mask], value[mask].astype(np.float32))
+            row_start = np.searchsorted(row[mask], np.arange(len(requests) + 1))
+            return PairFeature(name, row_start, column[mask], value[mask].astype(np.float32))
 
         return [
             term("just_seen", ones, since == 1),
@@ -242,9 +251,8 @@ class FeatureStore:
         if self.sessions is not None:
             pair_counts[SIMILAR] = self.sessions.similar_items(histories, requests)
         for name, counts in pair_counts.items():
-            row = np.repeat(np.arange(len(requests)), np.diff(counts.indptr))
-            column = counts.indices.astype(np.int64)
-            terms.append(PairFeature(name, row, column, counts.data.astype(np.float32, copy=False)))
+            value = counts.data.astype(np.float32, copy=False)
+            terms.append(PairFeature(name, counts.indptr, counts.indices, value))
         # Only the cells that are needed: hours x items would not fit for a large catalogue.
         distinct = np.unique(hours).tolist()
         single_hour = len(distinct) == 1
@@ -292,5 +300,19 @@ def add_score_features(
             continue
         of_pairs = features.pair_features(histories, requests.take(rows))
         for k, term in enumerate(of_pairs, start=stop):
-            row = rows[term.row]
-            scores[row, term.column] += weights[row, k].astype(np.float32) * term.value
+            _add_term(scores, term, rows, weights[rows, k].astype(np.float32))
+
+
+def _add_term(scores: Floats32, term: PairFeature, rows: Ints, weight: Floats32) -> None:
+    """Row by row, since a popular item is a neighbour of nearly all: rows stay in the cache.
+
+    Args:
+        scores: (N, V), changed in place.
+        term: of n requests.
+        rows: (n,) where their scores are.
+        weight: (n,) of the term for each.
+    """
+    bounds = term.row_start.tolist()
+    for row, own, first, stop in zip(rows.tolist(), weight, bounds[:-1], bounds[1:], strict=True):
+        if first < stop:
+            scores[row][term.column[first:stop]] += own * term.value[first:stop]
