@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from hourglass_hours import first_hour
+from hourglass_hours import named_hour
 
 # Relative paths of the settings (`work`, `hourglass.yaml`) mean the same here as in a terminal.
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,13 +45,10 @@ def notify_failure(context: Any) -> None:  # noqa: ANN401 - the context is Airfl
     """
     ti = context["ti"]
     words = ["hourglass", "notify", "--failed", ti.task_id, "--page", ti.log_url]
-    hour = None
-    if ti.dag_id == BY_THE_HOUR:
-        with suppress(AirflowFailException):
-            hour = first_hour(context["dag_run"])
     dataset = (getattr(ti.task, "env", None) or {}).get("DATASET", "{{")
-    if hour:
-        words += ["--hour", hour]
+    if ti.dag_id == BY_THE_HOUR:
+        hour = named_hour(context["dag_run"])
+        words += ["--hour", hour] if hour else ["--no-hour"]
     elif "{{" not in dataset:  # it could be rendered
         words += ["--dataset", dataset]
     mask = os.environ.get("TASK_UMASK")
