@@ -2,7 +2,7 @@
 
 Of these, the first that there is:
 
-1. the hour that `conf` names, `{"hour": "2016-03-14T13"}`;
+1. the hour that `conf` names, `{"hour": "2016-03-14T13"}`; any other key is refused;
 2. the data interval, where a person chose one;
 3. the hour in which the logical date lies;
 4. the last hour that was over when the run was due: without a logical date, or with one in the hour
@@ -41,8 +41,8 @@ def hours_of(run: Run) -> tuple[datetime, datetime]:
     """Start of the first hour, and end of the last, in UTC.
 
     Raises:
-        AirflowFailException: no such hour, or one that was not over when the run was due; to try
-            again would change nothing.
+        AirflowFailException: no such hour, one that was not over when the run was due, or a key of
+            `conf` that means nothing; to try again would change nothing.
     """
     first, stop = _named(run)
     if not first < stop <= _start_of_hour(run.run_after):
@@ -72,6 +72,13 @@ def named_hour(run: Run) -> str | None:
 
 def _named(run: Run) -> tuple[datetime, datetime]:
     conf = run.conf or {}
+    # Airflow takes any key: one that is misspelt would be the last hour, in silence.
+    if unknown := sorted(set(conf) - {_KEY}):
+        raise AirflowFailException(
+            f"conf: unknown key{'s' * (len(unknown) > 1)} {', '.join(map(repr, unknown))}; the"
+            f" only one is '{_KEY}', as in"
+            f' {{"{_KEY}": "2016-03-14T13"}}'
+        )
     if written := conf.get(_KEY):
         first = _parsed(written)
     elif chosen := _chosen_interval(run):

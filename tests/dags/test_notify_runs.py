@@ -99,8 +99,10 @@ def test_an_hour_that_a_person_names_is_computed_whatever_the_interval(
     [
         ('{"hour":"2999-01-08T05"}', "hour 2999-01-08T05"),
         ('{"hour":"2026-02-30T04"}', "no hour"),
+        ('{"huor":"2026-01-04T23"}', "no hour"),
+        ('{"hour":"2026-01-04T23","again":true}', "no hour"),
     ],
-    ids=["to-come", "no-day"],
+    ids=["to-come", "no-day", "misspelt", "one-key-more"],
 )
 def test_of_a_run_that_is_refused_the_notice_names_its_hour_or_none(
     airflow: Airflow, hook: Webhook, conf: str, hour: str
