@@ -2,7 +2,7 @@
 
 Of these, the first that there is:
 
-1. the hour that `conf` names, `{"hour": "2016-03-14T13"}`;
+1. the hour that `conf` names, `{"hour": "2016-03-14T13"}`; any other key is refused;
 2. the data interval, where a person chose one;
 3. the hour in which the logical date lies;
 4. the last hour that was over when the run was due: without a logical date, or with one in the hour
@@ -24,6 +24,7 @@ from airflow.sdk.exceptions import AirflowFailException
 _HOUR = timedelta(hours=1)
 _TICK = timedelta(microseconds=1)
 _FORMAT = "%Y-%m-%dT%H"
+_KEY = "hour"
 
 
 class Run(Protocol):
@@ -40,20 +41,11 @@ def hours_of(run: Run) -> tuple[datetime, datetime]:
     """Start of the first hour, and end of the last, in UTC.
 
     Raises:
-        AirflowFailException: no such hour, or one that was not over when the run was due; to try
-            again would change nothing.
+        AirflowFailException: no such hour, one that was not over when the run was due, or a key of
+            `conf` that means nothing; to try again would change nothing.
     """
-    now = _start_of_hour(run.run_after)
-    if written := (run.conf or {}).get("hour"):
-        first = _parsed(written)
-        stop = first + _HOUR
-    elif chosen := _chosen_interval(run):
-        first, stop = chosen
-    else:
-        named = run.logical_date and _start_of_hour(run.logical_date)
-        first = now - _HOUR if named is None or named == now else named
-        stop = first + _HOUR
-    if not first < stop <= now:
+    first, stop = _named(run)
+    if not first < stop <= _start_of_hour(run.run_after):
         raise AirflowFailException(
             f"{first:{_FORMAT}} to {stop:{_FORMAT}}: not hours that were over at"
             f" {run.run_after:%Y-%m-%dT%H:%M} UTC, when this run was due; name a past hour"
@@ -69,6 +61,33 @@ def first_hour(run: Run) -> str:
 def end_hour(run: Run) -> str:
     """End of the last hour, as commands take it."""
     return hours_of(run)[1].strftime(_FORMAT)
+
+
+def named_hour(run: Run) -> str | None:
+    """Start of the first hour, also where it is not over and refused; None: no hour is named."""
+    with suppress(AirflowFailException):
+        return _named(run)[0].strftime(_FORMAT)
+    return None
+
+
+def _named(run: Run) -> tuple[datetime, datetime]:
+    conf = run.conf or {}
+    # Airflow takes any key: one that is misspelt would be the last hour, in silence.
+    if unknown := sorted(set(conf) - {_KEY}):
+        raise AirflowFailException(
+            f"conf: unknown key{'s' * (len(unknown) > 1)} {', '.join(map(repr, unknown))}; the"
+            f" only one is '{_KEY}', as in"
+            f' {{"{_KEY}": "2016-03-14T13"}}'
+        )
+    if written := conf.get(_KEY):
+        first = _parsed(written)
+    elif chosen := _chosen_interval(run):
+        return chosen
+    else:
+        now = _start_of_hour(run.run_after)
+        named = run.logical_date and _start_of_hour(run.logical_date)
+        first = now - _HOUR if named is None or named == now else named
+    return first, first + _HOUR
 
 
 def _chosen_interval(run: Run) -> tuple[datetime, datetime] | None:

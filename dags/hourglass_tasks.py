@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from hourglass_hours import first_hour
+from hourglass_hours import named_hour
 
 # Relative paths of the settings (`work`, `hourglass.yaml`) mean the same here as in a terminal.
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +33,9 @@ BY_THE_HOUR = "sessions_hourly"
 # Far back, so that any hour of an old log may be backfilled; with catchup=False it starts nothing.
 START = datetime(1990, 1, 1, tzinfo=UTC)
 
-_NOTIFY_S = 90.0  # a command's start, and whatever notify.timeout_s allows
+# A command's start, and whatever notify.timeout_s allows.  Ended then, it takes 20 s at most, and
+# Airflow must not be less patient than both: [core] task_success_overtime in dags/airflow.env.
+NOTIFY_S = 80.0
 
 
 def notify_failure(context: Any) -> None:  # noqa: ANN401 - the context is Airflow's
@@ -44,13 +45,10 @@ def notify_failure(context: Any) -> None:  # noqa: ANN401 - the context is Airfl
     """
     ti = context["ti"]
     words = ["hourglass", "notify", "--failed", ti.task_id, "--page", ti.log_url]
-    hour = None
-    if ti.dag_id == BY_THE_HOUR:
-        with suppress(AirflowFailException):
-            hour = first_hour(context["dag_run"])
     dataset = (getattr(ti.task, "env", None) or {}).get("DATASET", "{{")
-    if hour:
-        words += ["--hour", hour]
+    if ti.dag_id == BY_THE_HOUR:
+        hour = named_hour(context["dag_run"])
+        words += ["--hour", hour] if hour else ["--no-hour"]
     elif "{{" not in dataset:  # it could be rendered
         words += ["--dataset", dataset]
     mask = os.environ.get("TASK_UMASK")
@@ -62,7 +60,7 @@ def notify_failure(context: Any) -> None:  # noqa: ANN401 - the context is Airfl
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_NOTIFY_S,
+            timeout=NOTIFY_S,
             check=False,
             umask=int(mask, 8) if mask else -1,
         )

@@ -92,3 +92,23 @@ def test_an_hour_that_a_person_names_is_computed_whatever_the_interval(
     assert hook.messages == []
     airflow.run(f"nobody sessions_hourly {END} {named}", failing="sessionize")
     assert hook.titles == ["Hourglass shop: sessionize failed, hour 2026-01-04T23"]
+
+
+@pytest.mark.parametrize(
+    ("conf", "hour"),
+    [
+        ('{"hour":"2999-01-08T05"}', "hour 2999-01-08T05"),
+        ('{"hour":"2026-02-30T04"}', "no hour"),
+        ('{"huor":"2026-01-04T23"}', "no hour"),
+        ('{"hour":"2026-01-04T23","again":true}', "no hour"),
+    ],
+    ids=["to-come", "no-day", "misspelt", "one-key-more"],
+)
+def test_of_a_run_that_is_refused_the_notice_names_its_hour_or_none(
+    airflow: Airflow, hook: Webhook, conf: str, hour: str
+) -> None:
+    """Not the hour that the lake has filled last; and no command works on any."""
+    tasks, commands = airflow.run(f"nobody sessions_hourly {END} {conf}", failing="none")
+    assert tasks["ingest"] == "failed"
+    assert commands == ["[report]"]
+    assert hook.titles == [f"Hourglass shop: ingest failed, {hour}"]

@@ -194,6 +194,12 @@ def test_data_that_failed_or_skipped_validation_blocks() -> None:
     blocked("data_quality_unknown", quality_passed=None)
 
 
+def test_hours_that_were_not_validated_are_named_as_the_command_wants_them() -> None:
+    three_hours = RULE.model_copy(update={"horizon": "3h"})
+    sentence = decide(replace(CLEAR, quality_passed=None, rule=three_hours)).sentence
+    assert f"run hourglass validate --from {START} --to {START + 3}" in sentence
+
+
 @pytest.mark.parametrize("role", ["candidate", "champion", "floor"])
 def test_missing_ranks_of_anyone_block(role: str) -> None:
     blocked("missing_ranks", **as_role(role, replace(CLEAR.contestants[role], ranks=None)))

@@ -212,6 +212,20 @@ def test_without_a_lake_the_hour_is_the_last_that_is_over(
     assert words[3] in (str(before), str(before + 1))
 
 
+def test_a_task_of_no_hour_names_none_and_is_told_each_time(
+    shop: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs of it have nothing in common that would tell the second from the first."""
+    with webhook() as hook:
+        monkeypatch.setenv("HOOK", hook.address)
+        for _ in range(2):
+            assert run(["notify", "--failed", "ingest", "--no-hour"]) == 0
+    assert hook.titles == ["Hourglass shop: ingest failed, no hour"] * 2
+    assert capfd.readouterr().out.startswith("ingest failed: 1 of 1 address told\n")
+    assert run(["notify", "--failed", "ingest", "--no-hour", "--hour", str(HOUR)]) == 2
+    assert run(["notify", "--no-hour"]) == 2
+
+
 def test_what_belongs_to_a_failure_alone_is_refused_without_one(
     shop: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,9 @@ def notify(
     hour: Annotated[
         str | None, typer.Option(help="with --failed: its hour; default: the last filled one")
     ] = None,
+    no_hour: Annotated[
+        bool, typer.Option("--no-hour", help="with --failed: it was to work on what is no hour")
+    ] = False,
     dataset: Annotated[
         str | None, typer.Option(help="with --failed: the data set whose hour it worked on")
     ] = None,
@@ -32,21 +35,26 @@ def notify(
     """Send a test message to every address of notify.to; exit 1 where one is not reached.
 
     With --failed, as Airflow calls it, people are told of a task that failed; each failure is told
-    once an hour's task, and the exit code is 0 whoever was reached.
+    once an hour's task (without an hour each time), and the exit code is 0 whoever was reached.
     """
     from training.steps.notices import notify_failed
 
     ctx: CommandContext = context.obj
     if failed is not None:
         plain_name("--failed", failed)
-        about = _hour_of(ctx, hour, dataset)
+        if no_hour and (hour or dataset):
+            raise UsageError("--no-hour: leave out --hour and --dataset")
+        about = None if no_hour else _hour_of(ctx, hour, dataset)
         what = f"The task {failed} failed, after its retries if it has any. Its log says why."
         unreached = notify_failed(ctx, failed, about, what, page)
-        sentence = f"{failed} of hour {about} failed: {_outcome(ctx, unreached)}"
+        step = f"{failed} of hour {about}" if about else failed
+        sentence = f"{step} failed: {_outcome(ctx, unreached)}"
         ctx.print_result(sentence, {"unreached": unreached})
         return
-    if hour or dataset or page:
-        raise UsageError("--hour, --dataset and --page say more of --failed TASK: name the task")
+    if hour or no_hour or dataset or page:
+        raise UsageError(
+            "--hour, --no-hour, --dataset and --page say more of --failed TASK: name the task"
+        )
     if not ctx.settings.notify.to:
         raise UsageError("notify.to names nobody: see Notifications in docs/operations.md")
     # By the second, so that a second test is sent too.

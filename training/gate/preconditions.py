@@ -105,10 +105,12 @@ def time_boundary(evidence: Evidence) -> CheckResult:
 def data_quality(evidence: Evidence) -> CheckResult:
     """The hours behind the comparison passed validation."""
     if evidence.quality_passed is None:
+        hours = evidence.hours
         return blocked(
             "data_quality",
             "data_quality_unknown",
-            "The hours were not validated: run hourglass validate",
+            "The hours were not validated: run hourglass validate --from "
+            f"{hours.first} --to {hours.stop}",
         )
     if not evidence.quality_passed:
         return blocked(

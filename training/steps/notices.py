@@ -19,12 +19,12 @@ _GATE = "gate"
 
 
 def notify_failed(
-    ctx: CommandContext, step: str, hour: Hour, what: str, page: str | None = None
+    ctx: CommandContext, step: str, hour: Hour | None, what: str, page: str | None = None
 ) -> list[str]:
-    """A step of an hour failed for good."""
+    """A step failed for good; where it is of no hour, nothing tells whether people know already."""
     return ctx.notify(
-        f"{hour}-{step}",
-        f"{step} failed, hour {hour}",
+        f"{hour or f'{ctx.now():%Y%m%dT%H%M%S%f}'}-{step}",
+        f"{step} failed, hour {hour}" if hour else f"{step} failed, no hour",
         what,
         "mend what the log names and run the step again; until then the live model serves",
         page,

@@ -29,11 +29,11 @@ from pipeline.process.interrupts import GRACE_S
 
 _REQUEST_S: Final = 5.0
 # Longer than a command has to end by itself, its children included.
-_KILL_S: Final = GRACE_S + 10.0
+KILL_S: Final = GRACE_S + 10.0
 
 
 def serve(
-    address: Address, idle_s: float, preload: Callable[[], None], kill_s: float = _KILL_S
+    address: Address, idle_s: float, preload: Callable[[], None], kill_s: float = KILL_S
 ) -> Command | None:
     """Serve commands until none came for so many seconds, and then return None.
 
