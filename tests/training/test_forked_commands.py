@@ -18,7 +18,7 @@ from training.__main__ import IDLE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 # Whoever needs Spark waits for a JVM anyhow; few hours fail; OpenLineage need not be installed.
-NOT_WORTH_IT = {"pyspark", "apprise", "openlineage"}
+NOT_WORTH_IT = {"pyspark", "apprise", "openlineage", "optuna"}
 
 IMPORTS = """
 import sys, threading

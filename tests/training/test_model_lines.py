@@ -68,7 +68,7 @@ def test_a_line_goes_on_from_its_own_latest_model(
     assert third["continued_from"] == second["model_id"]
     # A past hour goes on from what was there before it, not from what came since (P6, P2).
     again, _ = trained(shop, capfd, "--dataset", "hour-1", "--model", line)
-    assert again == {**second, "seconds": 0.0}
+    assert again == {**second, "seconds": 0.0, "is_new": False}
     # Whoever asks for a fresh one gets it.
     anew, _ = trained(shop, capfd, "--dataset", "hour-1", "--model", line, "--init-from", "none")
     assert anew["continued_from"] is None

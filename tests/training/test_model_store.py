@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from mlflow_server import COMPOSE, composed, mlflow_server
-from synthetic import AS_OF, AS_OF_S, write_dataset
-from test_judge_candidates import walks
+from synthetic import AS_OF, AS_OF_S, ring_walks, write_dataset
 
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
@@ -90,12 +89,12 @@ def world(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         config.write_text(yaml.safe_dump(said))
         settings = load_settings(config)
         shards = settings.path("shards")
-        base = write_dataset(shards / "base", walks(200, AS_OF_S - 7200, seed=0))
+        base = write_dataset(shards / "base", ring_walks(200, AS_OF_S - 7200, seed=0))
         (base / "lineage.json").write_text(json.dumps({"events": 42}))
         (base / "quality.json").write_text(json.dumps({"verdict": "ok", "failed": []}))
         after = settings.path("frozen") / "after"
         ends = {"as_of": "2016-03-14T14", "window_start": AS_OF}
-        write_dataset(after, walks(60, AS_OF_S, seed=1), base=base, **ends)
+        write_dataset(after, ring_walks(60, AS_OF_S, seed=1), base=base, **ends)
         registry = open_registry(
             uri, settings.registered_model, settings.path("models"), settings.path("mlflow")
         )

@@ -146,7 +146,9 @@ def decision_content(
         "lines_sharing_the_risk": evidence.n_candidates,
         "soundness": asdict(evidence.artefact_report) if evidence.artefact_report else None,
         "quality_passed": evidence.quality_passed,
-        "evaluation_settings": evidence.rule.model_dump(mode="json"),
+        "evaluation_settings": evidence.rule.model_dump(
+            mode="json", exclude=keys_as_before(evidence.rule)
+        ),
         "gate_settings": evidence.gate.model_dump(
             mode="json", exclude=keys_as_before(evidence.gate)
         ),

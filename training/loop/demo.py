@@ -52,9 +52,6 @@ def demo_settings(source: str, raw: Path | None, hours: int | None, work: Path) 
             content = merge(content, {"simulator": {"hours": hours}})
     elif raw is None:
         raise UsageError(f"the {source} demo needs its raw logs: pass --raw (make demo RAW=...)")
-    elif not raw.exists():
-        # Before the settings of an earlier demo are replaced.
-        raise UsageError(f"--raw {raw}: no such file or folder")
     elif hours is not None:
         content = merge(content, {"dataset": {"window": f"{hours}h"}})
     beside = {
@@ -71,6 +68,9 @@ def run_demo(
 ) -> None:
     """Run every step and say at the end where to look."""
     content = demo_settings(source, raw, hours, work)
+    if raw is not None and not raw.exists():
+        # Before the settings of an earlier demo are replaced.
+        raise UsageError(f"--raw {raw}: no such file or folder")
     settings = load_settings(None, content)
     check_candidates(settings)
     ctx = CommandContext(settings, opened.clock, opened.as_json)
