@@ -16,6 +16,7 @@ from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS,
 from pipeline.process.workers import usable_cores
 from pipeline.sessions import arrow_exchange, in_process
 from pipeline.sessions.gap_kernel import SessionRules
+from pipeline.sessions.people import intervals_of_people
 from pipeline.sessions.stages import REPORT, WRITTEN_KIND, Plan, assigning, scan, writing
 from pipeline.settings.tables import SessionSettings
 from pipeline.spark.compute import Compute
@@ -31,7 +32,9 @@ _ROWS_PER_BUCKET = 2_000_000
 _ROWS_PER_GROUP = 750_000
 _FILES_PER_TASK = 256
 # Of what all tasks hold together: ten million events took 2.1 GiB in all, with two threads.
-_BYTES_PER_ROW = 200
+_BYTES_PER_ROW = 230
+# Each holds what a task holds.
+_MOST_THREADS = 8
 # Below this a second task costs more than it brings.
 _ROWS_WORTH_A_TASK = 100_000
 
@@ -74,7 +77,10 @@ def compute_sessions(
         sum(sizes) for sizes in ((f.bytes for f in inputs), (f.rows for f in inputs))
     )
     if compute.is_done_here(size_bytes, rows, _BYTES_PER_ROW):
-        threads = usable_cores()
+        threads = min(usable_cores(), _MOST_THREADS)
+        if people:
+            # Threads that all missed what the first reads would each read it.
+            intervals_of_people(tuple(file.path for file in people))
         plan = make_plan(rules, hours, carried, events, folders, threads, people)
         return run_in_process(plan, threads)
     cores = compute.spark.sparkContext.defaultParallelism

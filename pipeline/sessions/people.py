@@ -26,7 +26,7 @@ def as_persons(events: pa.Table, people: tuple[str, ...]) -> pa.Table:
     """
     if not people or not events.num_rows:
         return events
-    intervals = _intervals(people)
+    intervals = intervals_of_people(people)
     time_us = events["event_time"].cast(pa.int64()).fill_null(0).to_numpy()
     index = intervals.at(events["user_id"], time_us)
     is_person = index >= 0
@@ -47,6 +47,7 @@ def as_persons(events: pa.Table, people: tuple[str, ...]) -> pa.Table:
 
 # The files are never written anew, and each task of a process looks at the same ones.
 @lru_cache(maxsize=1)
-def _intervals(people: tuple[str, ...]) -> Intervals:
+def intervals_of_people(people: tuple[str, ...]) -> Intervals:
+    """Who is who when, by the files of ``people``; threads share what the first call has read."""
     parts = [read_file(path, PEOPLE.schema.names).cast(PEOPLE.schema) for path in people]
     return intervals_of(pa.concat_tables(parts))

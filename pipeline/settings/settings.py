@@ -91,7 +91,7 @@ class SparkSettings(Section):
         description="size in MiB of a step's input files from which on Spark computes it, as it "
         "does from 16,384 rows for each MiB; less is computed without starting it, and so are, "
         "where spark.master is local, ingest of any size and what is likely to fit 3 GiB, such as "
-        "sessionize of 16 million rows a step, a data set of 9 million; 0: Spark computes all",
+        "sessionize of 14 million rows a step, a data set of 7 million; 0: Spark computes all",
     )
 
 

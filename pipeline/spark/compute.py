@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
 from pipeline.process.interrupts import is_interrupted
+from pipeline.process.workers import memory_of_machine
 from pipeline.spark.session import spark_is_alive, worker_error
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ _HELD_PER_BYTE = 16
 # Rows in memory are quicker by far only while they are few.
 _SPARED = 4
 # What threads and arrays may take where Spark would have no more than this machine: less than a
-# Java process of the default size and its workers.
+# Java process of the default size and its workers, and half of what there is.
 _MEMORY_BYTES = 3 << 30
+# Of packed files; most columns unpack to less.
+_HELD_PER_PACKED_BYTE = 8
 
 
 class Compute:
@@ -56,7 +59,8 @@ class Compute:
         On one machine threads and arrays do the work of Spark's tasks, whose rows travel by way of
         Java, in a fraction of the time.
         """
-        fits = rows * bytes_per_row <= _MEMORY_BYTES
+        held = max(rows * bytes_per_row, input_bytes * _HELD_PER_PACKED_BYTE)
+        fits = held <= min(_MEMORY_BYTES, memory_of_machine() // 2)
         return self.is_small(input_bytes, rows) or (self.may_spill and fits)
 
     @property

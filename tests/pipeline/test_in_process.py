@@ -102,14 +102,22 @@ def test_many_rows_are_too_much_however_small_their_files() -> None:
     assert not Compute(no_spark, from_mib=0).is_small(0)
 
 
-def test_threads_take_what_spark_would_do_on_this_machine_alone(tmp_path: Path) -> None:
+def test_threads_take_what_spark_would_do_on_this_machine_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Up to what memory holds; not where there are other machines, or Spark is to do all."""
+    monkeypatch.setattr("pipeline.spark.compute.memory_of_machine", lambda: 1 << 40)
     most = 3 << 20
     here = Compute(no_spark, from_mib=1, on_one_machine=True)
-    assert here.is_done_here(1 << 40, most, bytes_per_row=1 << 10)
-    assert not here.is_done_here(1 << 40, most + 1, bytes_per_row=1 << 10)
-    assert not Compute(no_spark, from_mib=1).is_done_here(1 << 40, most, bytes_per_row=1 << 10)
+    assert here.is_done_here(384 << 20, most, bytes_per_row=1 << 10)
+    assert not here.is_done_here(384 << 20, most + 1, bytes_per_row=1 << 10)
+    assert not here.is_done_here((384 << 20) + 1, most, bytes_per_row=1 << 10)
+    assert not Compute(no_spark, from_mib=1).is_done_here(1 << 20, 1, bytes_per_row=1)
     assert not Compute(no_spark, from_mib=0, on_one_machine=True).is_done_here(1, 1, 1)
+    # Half of what a small machine has.
+    monkeypatch.setattr("pipeline.spark.compute.memory_of_machine", lambda: 2 << 30)
+    assert here.is_done_here(1 << 20, 1 << 20, bytes_per_row=1 << 10)
+    assert not here.is_done_here(1 << 20, (1 << 20) + 1, bytes_per_row=1 << 10)
     log = Log(tmp_path)
     log.arrive([at("1:00:00")])
     too_much = Compute(no_spark, from_mib=1, on_one_machine=True)

@@ -14,7 +14,7 @@ from pipeline.errors import HourglassError, UsageError
 from pipeline.settings.learning import SearchRange, TuneSettings
 from training.models import MODEL_NAMES, parameters_class
 from training.parameters import parse_parameters
-from training.tuning.search import Budget, Tried, best_of, search
+from training.tuning.search import Budget, SearchStoppedError, Tried, best_of, search
 from training.tuning.space import Space, space_of
 
 SPACE: Space = {
@@ -68,7 +68,7 @@ def test_a_killed_search_makes_the_trials_of_one_that_was_not(
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", value_of, trials=16)
     assert run(tmp_path / "cut", value_of, trials=16) == undisturbed
-    assert calls[killed_at] == calls[killed_at + 1]
+    assert calls[killed_at] == calls[killed_at + 1]  # drawn again, from the same seed
     assert len(calls) == 17
     # A budget that is spent asks nothing more.
     assert run(tmp_path / "cut", value_of, trials=10) == undisturbed
@@ -153,8 +153,73 @@ def test_own_ranges_stand_beside_or_instead_of_the_shipped_ones() -> None:
         ({"rate": {"low": 0.0, "high": 1.0, "log": True}}, "low 0.0 has no logarithm"),
         ({"width": []}, "width: an empty list leaves nothing to try"),
         ({"width": {"low": 1}}, "high"),
+        ({"rate": {"low": float("nan"), "high": 1.0}}, "has an end that is no number"),
+        ({"rate": {"low": 0.1, "high": float("inf")}}, "has an end that is no number"),
     ],
 )
 def test_a_range_that_is_none_is_refused(space: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         TuneSettings(space=space)
+
+
+def test_what_a_kill_left_of_a_line_is_cut_off(tmp_path: Path) -> None:
+    undisturbed = run(tmp_path / "whole", trials=6)
+    run(tmp_path / "torn", trials=4)
+    file = tmp_path / "torn" / "trials.log"
+    file.write_bytes(file.read_bytes() + b'{"number": 4, "para')
+    assert run(tmp_path / "torn", trials=6) == undisturbed
+    file.write_bytes(b"nonsense\n")
+    with pytest.raises(HourglassError, match=r"trials\.log: the trials cannot be read: remove"):
+        run(tmp_path / "torn", trials=6)
+
+
+def test_a_trial_that_kills_the_process_twice_has_failed(tmp_path: Path) -> None:
+    """As one for which there is too little memory: the third start goes on after it."""
+
+    def value_of(parameters: Mapping[str, Any]) -> float:
+        if parameters["kind"] == "c":
+            raise KeyboardInterrupt
+        return hill(parameters)
+
+    starts, trials = 0, []
+    while not trials:
+        starts += 1
+        try:
+            trials = run(tmp_path, value_of, trials=12)
+        except KeyboardInterrupt:
+            assert starts < 40
+    killed = [trial for trial in trials if trial.parameters["kind"] == "c"]
+    assert killed
+    assert all("the process ended during it, twice" in trial.why for trial in killed)
+    assert starts == 1 + 2 * len(killed)
+
+
+def test_an_error_of_a_library_fails_its_trial_alone(tmp_path: Path) -> None:
+    def value_of(parameters: Mapping[str, Any]) -> float:
+        if parameters["depth"] > 6:
+            raise MemoryError("no more")
+        return hill(parameters)
+
+    trials = run(tmp_path, value_of, trials=15)
+    failed = [trial for trial in trials if trial.parameters["depth"] > 6]
+    assert failed
+    assert {trial.why for trial in failed} == {"MemoryError: no more"}
+
+
+def test_what_nothing_can_mend_ends_the_search_at_once(tmp_path: Path) -> None:
+    calls = []
+
+    def value_of(parameters: Mapping[str, Any]) -> float:
+        calls.append(parameters)
+        raise SearchStoppedError("nobody is asked")
+
+    with pytest.raises(SearchStoppedError, match="nobody is asked"):
+        run(tmp_path, value_of)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_space_of_lists_is_tried_to_its_end_whatever_the_seed(tmp_path: Path, seed: int) -> None:
+    space: Space = {"depth": tuple(range(1, 10)), "kind": ("a", "b", "c", "d", "e")}
+    trials = search(tmp_path / "t.log", space, FIRST, lambda p: p["depth"], Budget(99), seed)
+    assert len(trials) == 45

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,9 +64,14 @@ def tune(
     )
     with run_lock(run.folder, _LOCK_WAIT_S, lambda line: ctx.console.print(line, markup=False)):
         tuned = search_parameters(ctx.lake, run, configured, budget, _teller(ctx))
-        file = run.folder / f"{model.rpartition('/')[2].removesuffix('.yaml')}.yaml"
-        content = {"system": tuned.system, "parameters": tuned.parameters}
-        write_text(file, yaml.safe_dump(content, sort_keys=False))
+        text = yaml.safe_dump(
+            {"system": tuned.system, "parameters": tuned.parameters}, sort_keys=False
+        )
+        # Named by what it says: a file that the settings list never says something else.
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        name = model.rpartition("/")[2].removesuffix(".yaml")
+        file = run.folder / f"{name}-{digest}.yaml"
+        write_text(file, text)
     facts = {
         "file": file,
         "hours": str(tuned.hours),

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
+import random
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import HourglassError
 from pipeline.settings.learning import SearchRange
+from training.gate.artefact_checks import one_line
 from training.tuning.space import Space
 
 if TYPE_CHECKING:
-    from optuna import Study, Trial
-    from optuna.trial import FrozenTrial
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
 
-_WHY = "why"
-_FIRST = "as configured"
 # Of a trial, each with a seed of its own: the first is led by what came of the others.
 _DRAWS = 50
 _TRIALS = 1_000_003
+# Of a space of lists alone, beyond which nobody tries them all.
+_MOST_COMBINATIONS = 10_000
+_MOST_BEGUN = 2
+_KILLED = "the process ended during it, twice: there may be too little memory for it"
 #: What parameters come to; raises HourglassError where they come to nothing.
 ValueOf = Callable[[Mapping[str, Any]], float]
+
+
+class SearchStoppedError(HourglassError):
+    """There is no use in trying anything else either."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +69,8 @@ def search(
     """All trials in their order; the first is of the parameters that are configured.
 
     Nothing is tried twice: a search ends early where all has been tried.  A trial that was killed
-    is made again.  However often a search was interrupted, the trials are those of one that was
-    not.
+    is made again, once.  However often a search was interrupted, the trials are those of one that
+    was not.
 
     Args:
         file: where trials are kept; a line each time one begins or ends.
@@ -70,20 +80,32 @@ def search(
         budget: when to stop.
         seed: of what is tried.
         report: told of each trial that ends.
+
+    Raises:
+        SearchStoppedError: ``value_of`` did.
     """
-    study = _study(file)
-    trials = [_first(study, {name: configured[name] for name in space}, value_of, report)]
-    _again_what_was_killed(study)
-    trials += _ended(study)
-    while len(trials) < budget.trials and not budget.is_over():
-        trial = _new_trial(study, space, trials, seed)
-        if trial is None:
+    trials, begun = _read(file)
+    while len(trials) < budget.trials and not (trials and budget.is_over()):
+        if trials:
+            parameters = _new_parameters(space, trials, seed)
+        else:
+            parameters = {name: configured[name] for name in space}
+        if parameters is None:
             break
-        value, why = _outcome(trial.params, value_of)
-        if why:
-            trial.set_user_attr(_WHY, why)
-        _tell(study, trial.number, value)
-        trials.append(Tried(len(trials), dict(trial.params), value, why))
+        number, value, why = len(trials), math.nan, ""
+        if begun >= _MOST_BEGUN:
+            why = _KILLED
+        else:
+            _append(file, {"begun": parameters})
+            try:
+                value = value_of(parameters)
+            except SearchStoppedError:
+                raise
+            except Exception as error:
+                why = str(error) if isinstance(error, HourglassError) else one_line(error)
+        begun = 0
+        trials.append(Tried(number, parameters, value, why))
+        _append(file, {**asdict(trials[-1]), "value": None if why else value})
         report(trials[-1])
     return trials
 
@@ -101,111 +123,104 @@ def best_of(trials: list[Tried]) -> Tried:
     return max(good, key=lambda trial: (trial.value, -trial.number))
 
 
-def _first(
-    study: Study,
-    parameters: dict[str, Any],
-    value_of: ValueOf,
-    report: Callable[[Tried], None],
-) -> Tried:
-    """The trial of what is configured, beside the study, whose ranges may not hold it."""
-    if _FIRST not in study.user_attrs:
-        value, why = _outcome(parameters, value_of)
-        study.set_user_attr(_FIRST, [None if why else value, why])
-        report(Tried(0, parameters, value, why))
-    value, why = study.user_attrs[_FIRST]
-    return Tried(0, parameters, math.nan if value is None else value, why)
+def _read(file: Path) -> tuple[list[Tried], int]:
+    """The trials that ended, and how often the one after them was begun.
 
-
-def _outcome(parameters: Mapping[str, Any], value_of: ValueOf) -> tuple[float, str]:
-    try:
-        return value_of(parameters), ""
-    except HourglassError as error:
-        return math.nan, str(error)
-
-
-def _study(file: Path) -> Study:
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    What a kill or a full disk left of a line is cut off.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(file)))
-    return optuna.create_study(
-        storage=storage, study_name="tune", direction="maximize", load_if_exists=True
-    )
+    trials: list[Tried] = []
+    begun = whole = 0
+    content = file.read_bytes() if file.is_file() else b""
+    for line in content.splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise HourglassError(
+                f"{file}: the trials cannot be read: remove the file to begin anew"
+            ) from error
+        whole += len(line)
+        if "begun" in entry:
+            begun += 1
+        else:
+            value = math.nan if entry["value"] is None else entry["value"]
+            trials.append(Tried(**{**entry, "value": value}))
+            begun = 0
+    if whole < len(content):
+        with file.open("r+b") as opened:
+            opened.truncate(whole)
+    return trials, begun
 
 
-def _new_trial(study: Study, space: Space, trials: list[Tried], seed: int) -> Trial | None:
-    """Something that was not tried before; None where it cannot be found."""
-    from optuna.trial import TrialState
+def _append(file: Path, entry: Mapping[str, Any]) -> None:
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(entry) + "\n")
 
+
+def _new_parameters(space: Space, trials: list[Tried], seed: int) -> dict[str, Any] | None:
+    """Something that was not tried before; None where there is nothing."""
     before = [trial.parameters for trial in trials]
+    left = _untried(space, before)
+    if left == []:
+        return None
     for draw in range(_DRAWS):
-        study.sampler = _sampler((seed * _DRAWS + draw) * _TRIALS + len(trials), draw > 0)
-        trial = study.ask()
-        for name, tried in space.items():
-            _suggest(trial, name, tried)
-        if trial.params not in before:
-            return trial
-        study.tell(trial.number, state=TrialState.FAIL)
+        own_seed = (seed * _DRAWS + draw) * _TRIALS + len(trials)
+        study = _study(space, trials, own_seed, at_random=draw > 0)
+        parameters = study.ask(_distributions(space)).params
+        if parameters not in before:
+            return parameters
+        if left:
+            return random.Random(own_seed).choice(left)  # noqa: S311 - no secret is drawn
     return None
 
 
-def _sampler(seed: int, at_random: bool) -> Any:  # noqa: ANN401 - a sampler of Optuna's
-    """Of one draw, which depends on the trials before it, and not on when they were made."""
-    from optuna.exceptions import ExperimentalWarning
-    from optuna.samplers import RandomSampler, TPESampler
+def _untried(space: Space, before: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """What is left of a space of lists; None where there are ranges, or too many combinations."""
+    lists = [tried for tried in space.values() if isinstance(tried, tuple)]
+    if len(lists) < len(space) or math.prod(map(len, lists)) > _MOST_COMBINATIONS:
+        return None
+    combinations = (dict(zip(space, chosen, strict=True)) for chosen in itertools.product(*lists))
+    return [parameters for parameters in combinations if parameters not in before]
 
-    if at_random:
-        return RandomSampler(seed)
+
+def _study(space: Space, trials: list[Tried], seed: int, *, at_random: bool) -> Study:
+    """What is drawn depends on the trials and the seed alone, not on when they were made."""
+    import optuna
+    from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return TPESampler(seed=seed, multivariate=True)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler: BaseSampler = TPESampler(seed=seed, multivariate=True)
+    if at_random:
+        sampler = RandomSampler(seed)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    distributions = _distributions(space)
+    for trial in trials[1:]:  # the first need not lie within the ranges
+        if not trial.why:
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=trial.parameters, distributions=distributions, value=trial.value
+                )
+            )
+    return study
 
 
-def _again_what_was_killed(study: Study) -> None:
-    from optuna.trial import TrialState
+def _distributions(space: Space) -> dict[str, BaseDistribution]:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
 
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if not _why(trial):  # else it had come to its end
-            study.enqueue_trial(trial.params)
-        study.tell(trial.number, state=TrialState.FAIL)
-
-
-def _ended(study: Study) -> list[Tried]:
-    """Those after the first that came to an end of their own, in their order."""
-    from optuna.trial import TrialState
-
-    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-    ours = [trial for trial in ended if trial.state == TrialState.COMPLETE or _why(trial)]
-    return [
-        Tried(number, dict(trial.params), _value(trial), _why(trial))
-        for number, trial in enumerate(sorted(ours, key=lambda trial: trial.number), start=1)
-    ]
-
-
-def _why(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs.get(_WHY, ""))
-
-
-def _value(trial: FrozenTrial) -> float:
-    return math.nan if trial.value is None else trial.value
-
-
-def _tell(study: Study, number: int, value: float) -> None:
-    from optuna.trial import TrialState
-
-    if math.isnan(value):
-        study.tell(number, state=TrialState.FAIL)
-    else:
-        study.tell(number, value)
-
-
-def _suggest(trial: Trial, name: str, tried: SearchRange | tuple[Any, ...]) -> None:
-    if not isinstance(tried, SearchRange):
-        trial.suggest_categorical(name, tried)
-    elif isinstance(tried.low, int) and isinstance(tried.high, int):
-        trial.suggest_int(name, tried.low, tried.high, log=tried.log)
-    else:
-        trial.suggest_float(name, tried.low, tried.high, log=tried.log)
+    distributions: dict[str, BaseDistribution] = {}
+    for name, tried in space.items():
+        if not isinstance(tried, SearchRange):
+            distributions[name] = CategoricalDistribution(tried)
+        elif isinstance(tried.low, int) and isinstance(tried.high, int):
+            distributions[name] = IntDistribution(tried.low, tried.high, log=tried.log)
+        else:
+            distributions[name] = FloatDistribution(tried.low, tried.high, log=tried.log)
+    return distributions

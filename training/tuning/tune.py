@@ -16,22 +16,30 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.array_types import Floats, Ints32
-from pipeline.errors import HourglassError, UsageError
+from pipeline.errors import UsageError
 from pipeline.hours import HourRange
 from pipeline.lake.lake import Lake
+from pipeline.lake.steps import INGEST, first_filled
 from pipeline.settings.learning import ArmSettings, EvaluationSettings, TuneSettings
 from pipeline.settings.settings import Settings
 from training.data.in_memory import ReplayLog, read_replay_log
-from training.fit.model_check import facts_of
+from training.evaluation.evaluate import PredictsValues
+from training.fit.model_check import Facts, facts_of
 from training.metrics.bootstrap import Interval, paired_difference
 from training.metrics.metrics import Metric, target_values
-from training.models import parameters_class
+from training.models import build, parameters_class
 from training.parameters import parse_parameters
 from training.replay.arms import Arm, arm_of
 from training.replay.roll import Run, plan, roll
 from training.replay.store import tidy
 from training.replay.table import results_of
-from training.tuning.search import Budget, Tried, best_of, search
+from training.tuning.search import (
+    Budget,
+    SearchStoppedError,
+    Tried,
+    best_of,
+    search,
+)
 from training.tuning.space import Space, space_of
 
 
@@ -62,6 +70,13 @@ def tuning_run(lake: Lake, settings: Settings, hours: HourRange, model: str) -> 
     hourly = settings.replay.model_copy(update={"step": "1h", "seed": settings.tune.seed})
     settings = settings.model_copy(update={"replay": hourly})
     arm = arm_of(settings, trial_arm(model, {}), facts_of(settings))
+    if isinstance(build(arm.model.system, arm.model.parameters), PredictsValues):
+        raise UsageError(f"{arm.model.system} predicts values, and trials are judged by lists")
+    first = first_filled(lake, INGEST)
+    if first is None or first >= hours.first:
+        raise UsageError(
+            f"nothing is known before {hours.first}: give less --hours, or a later --to"
+        )
     run = plan(lake, settings, hours, [arm])
     folder = settings.path("tuning") / f"{arm.model.system}-{run.folder.name}"
     return dataclasses.replace(run, folder=folder), arm
@@ -94,7 +109,7 @@ def tune(
     def mean_of(parameters: Mapping[str, Any]) -> float:
         values, _ = values_of(parameters)
         if not len(values):
-            raise HourglassError(f"nobody is asked anything in {run.hours}: choose other hours")
+            raise SearchStoppedError(f"nobody is asked anything in {run.hours}: choose other hours")
         return float(values.mean())
 
     file = run.folder / f"trials-{_digest(rules, space, configured)}.log"
@@ -126,12 +141,16 @@ def tune(
 def _served(space: Space, settings: Settings, configured: Arm) -> Space:
     """Without the choices that the data set cannot serve, such as a window that it lacks."""
 
-    def serves(name: str, value: object) -> bool:
+    def is_refused(name: str, value: object, data: Facts) -> bool:
         try:
-            arm_of(settings, trial_arm(configured.settings.model, {name: value}), facts)
+            arm_of(settings, trial_arm(configured.settings.model, {name: value}), data)
         except UsageError:
-            return False
-        return True
+            return True
+        return False
+
+    def serves(name: str, value: object) -> bool:
+        # What is refused whatever the data is, is so beside the other values that are configured.
+        return is_refused(name, value, Facts()) or not is_refused(name, value, facts)
 
     facts, served = facts_of(settings), Space()
     for name, tried in space.items():

@@ -79,7 +79,11 @@ def test_the_best_becomes_a_model_file(log: Log) -> None:
     # No weights lie about.
     assert not list(file.parent.glob("arms/*/*.safetensors"))
     # More trials go on from these.
+    assert file.name.startswith("recent_pop-")
+    before = file.read_text()
     more = run(settings, "recent_pop", *HOURS, "--trials", "8")
+    assert file.read_text() == before
+    assert (more["file"] == said["file"]) == (more["best"] == said["best"])
     assert more["trials"] == 8
     assert more["value"] >= said["value"]
 
@@ -90,8 +94,10 @@ def test_it_says_what_cannot_be_tuned(log: Log, tmp_path: Path) -> None:
         run(settings, "recent_pop", *HOURS)
     with pytest.raises(UsageError, match="nothing to tune of pop"):
         run(lake_settings(log), "pop", *HOURS)
-    with pytest.raises(UsageError, match="no event is known before it"):
+    with pytest.raises(UsageError, match="nothing is known before"):
         run(lake_settings(log), "recent_pop", "--to", str(DAY + 1), "--hours", "24h")
+    with pytest.raises(UsageError, match="rrn predicts values"):
+        run(lake_settings(log), "rrn", *HOURS)
     elsewhere = lake_settings(log).model_copy(update={"work": tmp_path})
     with pytest.raises(UsageError, match="no data set in"):
         run(elsewhere, "recent_pop")
@@ -154,5 +160,15 @@ def test_what_comes_after_the_hours_changes_nothing(
 def test_hours_in_which_nobody_is_asked_are_no_grounds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(HourglassError, match="no trial came to an end: nobody is asked anything"):
+    with pytest.raises(HourglassError, match="nobody is asked anything"):
         tuned_in_memory(monkeypatch, tmp_path, 20, 26)
+
+
+def test_a_choice_is_left_out_by_the_data_and_not_by_what_else_is_configured(log: Log) -> None:
+    """With k_h 0 a half-life is refused, and with another k_h it is not."""
+    settings = lake_settings(log).model_copy(
+        update={"models": (ModelSettings(system="recent_pop", parameters={"k_h": 0}),)}
+    )
+    arm = arm_of(settings, tuning.trial_arm("recent_pop", {}), Facts())
+    space = tuning._served({"k_h": (0, 2, 500), "half_life_h": (0.0, 3.0)}, settings, arm)
+    assert space == {"k_h": (0, 2), "half_life_h": (0.0, 3.0)}
