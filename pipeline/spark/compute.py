@@ -59,8 +59,8 @@ class Compute:
         On one machine threads and arrays do the work of Spark's tasks, whose rows travel by way of
         Java, in a fraction of the time.
         """
-        held = max(rows * bytes_per_row, input_bytes * _HELD_PER_PACKED_BYTE)
-        fits = held <= min(_MEMORY_BYTES, memory_of_machine() // 2)
+        needed_bytes = max(rows * bytes_per_row, input_bytes * _HELD_PER_PACKED_BYTE)
+        fits = needed_bytes <= min(_MEMORY_BYTES, memory_of_machine() // 2)
         return self.is_small(input_bytes, rows) or (self.may_spill and fits)
 
     @property

@@ -71,7 +71,9 @@ def tuning_run(lake: Lake, settings: Settings, hours: HourRange, model: str) -> 
     settings = settings.model_copy(update={"replay": hourly})
     arm = arm_of(settings, trial_arm(model, {}), facts_of(settings))
     if isinstance(build(arm.model.system, arm.model.parameters), PredictsValues):
-        raise UsageError(f"{arm.model.system} predicts values, and trials are judged by lists")
+        raise UsageError(
+            f"trials are judged by lists, and {arm.model.system} predicts a value alone"
+        )
     first = first_filled(lake, INGEST)
     if first is None or first >= hours.first:
         raise UsageError(

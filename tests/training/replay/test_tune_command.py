@@ -96,7 +96,7 @@ def test_it_says_what_cannot_be_tuned(log: Log, tmp_path: Path) -> None:
         run(lake_settings(log), "pop", *HOURS)
     with pytest.raises(UsageError, match="nothing is known before"):
         run(lake_settings(log), "recent_pop", "--to", str(DAY + 1), "--hours", "24h")
-    with pytest.raises(UsageError, match="rrn predicts values"):
+    with pytest.raises(UsageError, match="rrn predicts a value alone"):
         run(lake_settings(log), "rrn", *HOURS)
     elsewhere = lake_settings(log).model_copy(update={"work": tmp_path})
     with pytest.raises(UsageError, match="no data set in"):
