@@ -26,6 +26,12 @@ class HourglassError(Exception):
         super().__init__(*(mask(word) if isinstance(word, str) else word for word in words))
 
 
+def one_line(error: Exception) -> str:
+    """An error on one line; its type is named unless the message was written for people."""
+    text = mask(" ".join(str(error).split()))
+    return text if isinstance(error, HourglassError) else f"{type(error).__name__}: {text}"
+
+
 class UsageError(HourglassError):
     """The command or its configuration was asked wrongly (exit code 2)."""
 

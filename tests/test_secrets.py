@@ -9,8 +9,8 @@ from urllib.parse import quote, quote_plus
 import pytest
 import yaml
 
+from pipeline.errors import one_line
 from training.cli.main import program
-from training.gate.artefact_checks import one_line
 from training.registry.mlflow_registry import ui_command
 
 SECRET = "gr3en Te@/x"  # noqa: S105 - of nothing

@@ -15,7 +15,7 @@ from pipeline.engine.engine import TooLargeError
 from pipeline.engine.spark_hash import hash_rows
 from pipeline.lake.sql import statement
 from pipeline.process.interrupts import is_interrupted
-from pipeline.process.workers import usable_cores
+from pipeline.process.machine import usable_cores
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -23,7 +23,8 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile, remove_files, write_sorted_by_hour
 from pipeline.lake.tables import TableSpec
 from pipeline.lake.turns import LakeMovedError
-from pipeline.process.workers import shared_out, usable_cores
+from pipeline.process.machine import usable_cores
+from pipeline.process.workers import shared_out
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -24,7 +24,6 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import NoReturn
 
-import psutil
 import pyarrow as pa
 
 from pipeline.errors import HourglassError
@@ -35,30 +34,12 @@ Batches = Iterator[pa.RecordBatch]
 # One that is being done, and the next.
 _JOBS_PER_WORKER = 2
 _POLL_S = 0.1
-# Of a container, by both kinds of control groups; "max" is no limit.
-_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _END_S = 5.0
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # The modules are looked for where this process finds them.
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); " + (
     "from pipeline.process.workers import work; work(int(sys.argv[1]))"
 )
-
-
-def usable_cores() -> int:
-    """The cores that this process may use; not all systems tell."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def memory_of_machine() -> int:
-    """Bytes of memory that this process may use: the machine's, or its container's."""
-    total: int = psutil.virtual_memory().total
-    for name in _MEMORY_LIMITS:
-        with suppress(OSError, ValueError):
-            total = min(total, int(Path(name).read_text(encoding="ascii")))
-    return total
 
 
 def shared_out(

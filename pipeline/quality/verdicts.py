@@ -13,7 +13,7 @@ from pipeline.lake.tables import FAILED_EXPECTATIONS
 from pipeline.quality.checks.results import (
     ValidationResult,
     critical_failures,
-    refuse_critical,
+    critical_sentence,
 )
 
 Kind = Literal["events", "sessions"]
@@ -108,11 +108,9 @@ def refuse_critical_hours(results: Sequence[ValidationResult]) -> None:
     Raises:
         HourglassError: what failed first, and how to go on.
     """
-    try:
-        refuse_critical(results)
-    except HourglassError as error:
-        outcome, _ = critical_failures(results)[0]
-        raise HourglassError(f"{error}; {how_to_go_on(Hour.parse(outcome.batch_name))}") from error
+    if failures := critical_failures(results):
+        hour = Hour.parse(failures[0][0].batch_name)
+        raise HourglassError(f"{critical_sentence(failures)}; {how_to_go_on(hour)}")
 
 
 def how_to_go_on(hour: Hour) -> str:

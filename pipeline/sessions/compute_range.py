@@ -13,7 +13,7 @@ from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.lake.lake import Hours, Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import DWELL_HOURS, EVENTS, ITEM_HOURS, OPEN_SESSIONS, PEOPLE, SESSIONS
-from pipeline.process.workers import usable_cores
+from pipeline.process.machine import usable_cores
 from pipeline.sessions import arrow_exchange, in_process
 from pipeline.sessions.gap_kernel import SessionRules
 from pipeline.sessions.people import intervals_of_people

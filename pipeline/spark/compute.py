@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError
 from pipeline.process.interrupts import is_interrupted
-from pipeline.process.workers import memory_of_machine
+from pipeline.process.machine import memory_of_machine
 from pipeline.spark.session import spark_is_alive, worker_error
 
 if TYPE_CHECKING:

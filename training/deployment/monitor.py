@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.array_types import Objects
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, one_line
 from pipeline.hours import HourRange
 from pipeline.settings.settings import Settings
 from pipeline.text.wording import counted, verb
@@ -28,7 +28,6 @@ from training.deployment.monitor_record import (
 from training.deployment.monitor_statistics import is_below
 from training.deployment.rollback import Rollback, roll_back
 from training.evaluation.evaluate import Evaluation
-from training.gate.artefact_checks import one_line
 from training.gate.roles import baselines_text
 from training.metrics.ranks import rule_key
 from training.registry.artefact import load_model

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pipeline.dataset.by_time import hours_by_name
 from pipeline.dataset.manifest import read_manifest
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, one_line
 from pipeline.files import write_text
 from pipeline.hours import Hour, HourRange
 from pipeline.sealed_json import json_ready
@@ -19,7 +19,6 @@ from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, sha256_of
 from training.evaluation.lists import ListFigures, ShownLists
 from training.evaluation.slices import FirstSeen, slice_masks
-from training.gate.artefact_checks import one_line
 from training.metrics.ranking import rank_targets
 from training.metrics.ranks import Ranks, SummaryRow, ranks_path, summary, write_ranks
 from training.metrics.vocabulary_alignment import index_of, reencode_popularity

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.dataset.manifest import LINEAGE_NAME
-from pipeline.errors import HourglassError, SomeFailedError
+from pipeline.errors import HourglassError, SomeFailedError, one_line
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
 from training.data.reader import DataSet
@@ -20,7 +20,6 @@ from training.fit.model_configs import ModelConfig, agreeing
 from training.fit.parent_model import NONE, ParentModel, find_own_parents, find_parent
 from training.fit.progress_display import EpochEnd, Epochs
 from training.fit.resume import ResumePoint, locked_checkpoint_dir, remove_checkpoints
-from training.gate.artefact_checks import one_line
 from training.model_types import FitProgress
 from training.models import build
 from training.models.parts.base import GradientTrained, Model

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.array_types import Floats32, Objects
-from pipeline.errors import HourglassError
+from pipeline.errors import one_line
 from pipeline.hours import US_PER_HOUR, Hour
 from pipeline.settings.learning import EvaluationSettings
-from pipeline.text.masking import mask
 from pipeline.text.wording import counted, verb
 from training.data.arrays import ranges
 from training.data.reader import DataSet, Histories, Requests, sha256_of
@@ -221,12 +220,6 @@ def _popularity_alone(probes: int, k: int) -> ArtefactProblem:
         "not_personal",
         f"{probes} probes of different users get the same {k} best items: popularity alone",
     )
-
-
-def one_line(error: Exception) -> str:
-    """An error on one line; its type is named unless the message was written for people."""
-    text = mask(" ".join(str(error).split()))
-    return text if isinstance(error, HourglassError) else f"{type(error).__name__}: {text}"
 
 
 # Probes of an artefact: a few requests, the same with another future, and how scores compare.

@@ -16,10 +16,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.errors import one_line
 from pipeline.settings.learning import GateSettings
 from training.gate import comparisons as compared
 from training.gate import preconditions as checks
-from training.gate.artefact_checks import one_line
 from training.gate.comparisons import against_champion
 from training.gate.evidence import Check, CheckResult, Evidence, Outcome, blocked, held
 from training.gate.guards import within_guards

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, one_line
 from pipeline.hours import Hour, HourRange, parse_duration_h
 from pipeline.sealed_json import dated_records
 from pipeline.settings.settings import Settings
@@ -18,7 +18,7 @@ from training.deployment.promote import install_first
 from training.evaluation.evaluate import BOOTSTRAP_SEED, read_evaluation, with_current_popularity
 from training.evaluation.lists import ListFigures
 from training.evaluation.slices import FirstSeen, judged_slices, slice_masks
-from training.gate.artefact_checks import ArtefactProblem, ArtefactReport, check_artefact, one_line
+from training.gate.artefact_checks import ArtefactProblem, ArtefactReport, check_artefact
 from training.gate.decision_file import contestant, write_decision
 from training.gate.evidence import Contestant, Evidence
 from training.gate.gate import Decision, choose, decide

@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, one_line
 from pipeline.settings.learning import SearchRange
-from training.gate.artefact_checks import one_line
 from training.tuning.space import Space
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def search(
             except SearchStoppedError:
                 raise
             except Exception as error:
-                why = str(error) if isinstance(error, HourglassError) else one_line(error)
+                why = one_line(error)
         begun = 0
         trials.append(Tried(number, parameters, value, why))
         _append(file, {**asdict(trials[-1]), "value": None if why else value})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -108,8 +108,12 @@ def refuse_critical(results: Iterable[ValidationResult]) -> None:
     Raises:
         HourglassError: a critical expectation failed; the sentence is the first one's.
     """
-    critical = [result for _, result in critical_failures(results)]
-    if critical:
-        others = len(critical) - 1
-        more = f" (and {others} more critical {'failure' if others == 1 else 'failures'})"
-        raise HourglassError(critical[0].sentence + (more if others else ""))
+    if failures := critical_failures(results):
+        raise HourglassError(critical_sentence(failures))
+
+
+def critical_sentence(failures: Sequence[tuple[ValidationResult, ExpectationResult]]) -> str:
+    """The first one's, and how many more there are."""
+    others = len(failures) - 1
+    more = f" (and {others} more critical {'failure' if others == 1 else 'failures'})"
+    return failures[0][1].sentence + (more if others else "")
