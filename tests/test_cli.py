@@ -331,3 +331,14 @@ def test_the_loop_says_why_records_were_refused_and_how_to_go_on(
 def test_a_guess_ends_with_one_mark(shop: Path, capfd: pytest.CaptureFixture[str]) -> None:
     _, sentence = refused(capfd, "lopp")
     assert "'loop'? See `hourglass --help`." in sentence
+
+
+@pytest.mark.parametrize(("most", "least"), [(99, 100), (29, 100)])
+def test_too_small_a_sample_to_judge_by_is_refused(
+    shop: Path, capfd: pytest.CaptureFixture[str], most: int, least: int
+) -> None:
+    settings = shop / "hourglass.yaml"
+    settings.write_text(settings.read_text() + f"evaluation: {{max_users: {most}}}\n")
+    code, sentence = refused(capfd, "where")
+    assert code == 2
+    assert f"evaluation.max_users: {most} is below {least}" in sentence

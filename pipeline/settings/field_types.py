@@ -35,6 +35,18 @@ def list_of_texts(value: object) -> object:
     return value
 
 
+def named_once(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """One or several names of models.
+
+    Raises:
+        ValueError: there is none, or one stands twice.
+    """
+    names = (value,) if isinstance(value, str) else value
+    if not names or "" in names or len(set(names)) < len(names):
+        raise ValueError("name at least one model, each once")
+    return names
+
+
 Duration = Annotated[str, AfterValidator(_duration)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 TimeUnit = Literal["d", "h", "min", "s", "ms", "us", "ns", "iso8601"]

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.settings.field_types import Duration, Fraction
+from pipeline.settings.field_types import Duration, Fraction, named_once
 from pipeline.settings.section import Section, as_before
 
 
@@ -122,9 +122,7 @@ class GateSettings(Section):
     @field_validator("baseline")
     @classmethod
     def _each_baseline_once(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        names = (value,) if isinstance(value, str) else value
-        if not names or "" in names or len(set(names)) < len(names):
-            raise ValueError("name at least one model, each once")
+        names = named_once(value)
         # A list of one is that one, in records too.
         return names[0] if len(names) == 1 else names
 

@@ -29,7 +29,7 @@ from pydantic_settings import (
 
 from pipeline.errors import UsageError, suggest
 from pipeline.settings.environment import environment_values, variable_of
-from pipeline.settings.field_types import Duration
+from pipeline.settings.field_types import Duration, named_once
 from pipeline.settings.folders import (
     MLFLOW_FILE,
     LocalFolder,
@@ -167,9 +167,7 @@ class Settings(BaseSettings):
     @field_validator("candidate")
     @classmethod
     def _each_candidate_once(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        names = (value,) if isinstance(value, str) else value
-        if not names or "" in names or len(set(names)) < len(names):
-            raise ValueError("name at least one model, each once")
+        named_once(value)
         return value
 
     @classmethod
@@ -183,6 +181,17 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file, which arrives as initial values."""
         return _Environment(settings_cls), init_settings
+
+    @model_validator(mode="after")
+    def _enough_users_are_asked(self) -> Self:
+        most, monitor = self.evaluation.max_users, self.monitor
+        least = max(-(-monitor.min_users // monitor.hours), self.gate.min_slice_users)
+        if most is not None and most < least:
+            raise ValueError(
+                f"evaluation.max_users: {most} is below {least}, of which monitor.min_users and "
+                "gate.min_slice_users ask: nothing would be monitored, or no slice judged"
+            )
+        return self
 
     @model_validator(mode="after")
     def _passive_types_occur(self) -> Self:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pipeline.hours import Hour
 from pipeline.settings.learning import EvaluationSettings, GateSettings
 from training.gate.artefact_checks import ArtefactReport
-from training.gate.evidence import Contestant, Evidence
+from training.gate.evidence import CheckResult, Contestant, Evidence
+from training.gate.gate import decide
 from training.gate.past_looks import earlier_looks, first_look
 from training.metrics.ranks import Ranks, rule_key
 from training.registry.model_card import CARD_NAME
@@ -122,6 +123,16 @@ def evidence(
     )
 
 
+def outcome_and_reasons(case: Evidence) -> tuple[str, tuple[str, ...]]:
+    decision = decide(case)
+    return decision.outcome.value, decision.reasons
+
+
+def check_named(name: str, case: Evidence) -> CheckResult:
+    (check,) = [check for check in decide(case).checks if check.name == name]
+    return check
+
+
 def with_baselines(case: Evidence, seed: int = 0, **skills: float) -> Evidence:
     """The same evidence with further baselines of the given skills."""
     ranks = case.candidate.ranks
@@ -132,7 +143,9 @@ def with_baselines(case: Evidence, seed: int = 0, **skills: float) -> Evidence:
         model_id = f"{name}-now"
         found = skilled(ranks.user, skill, rng)
         more[name] = contestant(model_id, ranks_of(model_id, found, ranks.user), case.start)
-    return replace(case, baselines={**case.baselines, **more})
+    baselines = {**case.baselines, **more}
+    gate = case.gate.model_copy(update={"baseline": tuple(baselines)})
+    return replace(case, baselines=baselines, gate=gate)
 
 
 def with_ranks(one: Contestant, **changes: object) -> Contestant:

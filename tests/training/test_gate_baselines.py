@@ -10,7 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from judging import GATE, START, at_hour, contestant, evidence, ranks_of, with_baselines
+from judging import (
+    GATE,
+    START,
+    at_hour,
+    check_named,
+    contestant,
+    evidence,
+    outcome_and_reasons,
+    ranks_of,
+    with_baselines,
+)
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.sealed_json import Record, json_ready, write_record
@@ -32,14 +42,8 @@ from training.gate.user_sums import merge_user_sums, read_user_sums
 WRITTEN_BEFORE = Path(__file__).parents[1] / "lakes" / "decisions_of_6ffbc0c"
 
 
-def outcome_and_reasons(case: Evidence) -> tuple[str, tuple[str, ...]]:
-    decision = decide(case)
-    return decision.outcome.value, decision.reasons
-
-
 def beats(case: Evidence) -> CheckResult:
-    (check,) = [check for check in decide(case).checks if check.name == "beats_floor"]
-    return check
+    return check_named("beats_floor", case)
 
 
 def exact(candidate: float, **baselines: float) -> Evidence:
@@ -301,6 +305,19 @@ def test_a_decision_on_several_can_be_computed_again(tmp_path: Path) -> None:
     decision = read_decision(path)
     assert decision.outcome is Outcome.PROMOTE
     refuse_inconsistent(decision)
+
+
+@pytest.mark.parametrize("left_out", ["recent_pop", "stan"])
+def test_a_record_that_left_one_of_its_baselines_out_is_refused(
+    tmp_path: Path, left_out: str
+) -> None:
+    case = with_baselines(evidence(0.7, 0.3, 0.1), stan=0.2)
+    others = {name: each for name, each in case.baselines.items() if name != left_out}
+    path = write_decision(decide(replace(case, baselines=others)), tmp_path)
+    decision = read_decision(path)
+    assert decision.outcome is Outcome.PROMOTE
+    with pytest.raises(HourglassError, match="the comparisons with its baselines cannot be read"):
+        refuse_inconsistent(decision)
 
 
 @pytest.mark.parametrize("name", ["recent_pop", "stan"])

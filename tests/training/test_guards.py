@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judging import evidence
+from judging import check_named, evidence, outcome_and_reasons
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.sealed_json import write_record
@@ -31,34 +31,28 @@ def guarded(guards: dict[str, float], **mine: float) -> Evidence:
     return replace(evidence(), gate=gate, shown={"candidate": LIVE | mine, "champion": LIVE})
 
 
-def outcome_of(case: Evidence) -> tuple[str, tuple[str, ...]]:
-    decision = decide(case)
-    return decision.outcome.value, decision.reasons
-
-
 def check_of(case: Evidence) -> CheckResult:
-    (check,) = [check for check in decide(case).checks if check.name == "within_guards"]
-    return check
+    return check_named("within_guards", case)
 
 
 @pytest.mark.parametrize("guard", ["coverage", "evenness", "novelty", "new_items"])
 def test_below_a_guard_it_is_blocked_by_a_sentence_with_the_figures(guard: str) -> None:
     least = 0.9 * LIVE[guard]
-    assert outcome_of(guarded({guard: 0.9}, **{guard: least + 1e-6}))[0] == "promote"
+    assert outcome_and_reasons(guarded({guard: 0.9}, **{guard: least + 1e-6}))[0] == "promote"
     case = guarded({guard: 0.9}, **{guard: least - 1e-6})
-    assert outcome_of(case) == ("block", ("below_guard",))
+    assert outcome_and_reasons(case) == ("block", ("below_guard",))
     sentence = decide(case).sentence
     assert (
         f"is {least:.4g} against {LIVE[guard]:.4g} of the live model, below 0.9 of it" in sentence
     )
     # What is not guarded may fall.
     other = "novelty" if guard != "novelty" else "coverage"
-    assert outcome_of(guarded({other: 0.9}, **{guard: least / 2}))[0] == "promote"
+    assert outcome_and_reasons(guarded({other: 0.9}, **{guard: least / 2}))[0] == "promote"
 
 
 def test_just_what_the_guard_asks_for_is_enough() -> None:
-    assert outcome_of(guarded({"coverage": 0.5}, coverage=0.25))[0] == "promote"
-    assert outcome_of(guarded({"coverage": 1.0}))[0] == "promote"
+    assert outcome_and_reasons(guarded({"coverage": 0.5}, coverage=0.25))[0] == "promote"
+    assert outcome_and_reasons(guarded({"coverage": 1.0}))[0] == "promote"
 
 
 def test_each_guard_that_is_crossed_is_named() -> None:
@@ -72,19 +66,19 @@ def test_each_guard_that_is_crossed_is_named() -> None:
 
 def test_of_too_few_lists_a_low_figure_holds_and_does_not_block() -> None:
     few = guarded({"coverage": 0.9}, coverage=0.1, n_lists=199)
-    assert outcome_of(few) == ("hold", ("below_guard",))
+    assert outcome_and_reasons(few) == ("hold", ("below_guard",))
     assert "of 199 lists, which are too few to tell" in decide(few).sentence
-    assert outcome_of(guarded({"coverage": 0.9}, coverage=0.1, n_lists=200))[0] == "block"
+    assert outcome_and_reasons(guarded({"coverage": 0.9}, coverage=0.1, n_lists=200))[0] == "block"
 
 
 @pytest.mark.parametrize("role", ["candidate", "champion"])
 def test_lists_that_were_not_measured_hold(role: str) -> None:
     case = guarded({"coverage": 0.9, "new_items": 0.5})
     gone = {other: figures for other, figures in case.shown.items() if other != role}
-    assert outcome_of(replace(case, shown=gone)) == ("hold", ("lists_not_measured",))
+    assert outcome_and_reasons(replace(case, shown=gone)) == ("hold", ("lists_not_measured",))
     unknown = case.shown | {role: LIVE | {"new_items": math.nan}}
     held = replace(case, shown=unknown)
-    assert outcome_of(held) == ("hold", ("lists_not_measured",))
+    assert outcome_and_reasons(held) == ("hold", ("lists_not_measured",))
     assert check_of(held).sentence == "Not measured on this hour: share of new items"
 
 
@@ -92,7 +86,7 @@ def test_without_another_model_there_is_nothing_to_guard() -> None:
     case = guarded({"coverage": 1.0}, coverage=0.0)
     assert within_guards(replace(case, champion=None)).reason == "no_champion"
     same = replace(case, champion=case.candidate)
-    assert outcome_of(same) == ("hold", ("same_model",))
+    assert outcome_and_reasons(same) == ("hold", ("same_model",))
 
 
 def test_without_guards_nothing_is_checked_nor_written(tmp_path: Path) -> None:

@@ -158,6 +158,9 @@ def _evidence(decision: DecisionRecord, digests: Mapping[str, str] | None) -> Ev
         )
         if any(each.baselines.keys() != look.baselines.keys() for each in earlier):
             raise _unreadable(decision, "whom its looks were compared with")
+        gate = _settings(GateSettings, content["gate_settings"])
+        if look.baselines.keys() != set(gate.baselines):
+            raise _unreadable(decision, "the comparisons with its baselines")
         return Evidence(
             frozen_id=str(content.get("evaluation_id")),
             start=decision.as_of,
@@ -167,7 +170,7 @@ def _evidence(decision: DecisionRecord, digests: Mapping[str, str] | None) -> Ev
             artefact_report=None,
             quality_passed=None,
             rule=_settings(EvaluationSettings, content["evaluation_settings"]),
-            gate=_settings(GateSettings, content["gate_settings"]),
+            gate=gate,
             seed=int(content.get("seed") or 0),
             name=decision.line,
             n_candidates=int(content.get("lines_sharing_the_risk") or 1),
