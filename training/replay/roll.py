@@ -250,6 +250,7 @@ def _ranks(
         time_us=ranks.time_us,
         item=item.astype(np.int32),
         known=log.item_first_us[item] < start_us(hours.first),
+        item_age_us=ranks.time_us - log.item_first_us[item],
         rank=rank.astype(np.int32),
     )
     return step_ranks, int((~is_miss).sum())

@@ -34,6 +34,7 @@ COLUMNS: dict[str, type[Any]] = {
     "time_us": np.int64,
     "item": np.int32,
     "known": np.bool_,
+    "item_age_us": np.int64,
     "rank": np.int32,
 }
 _OPTIMISER = "optimiser:"
@@ -47,6 +48,7 @@ class StepRanks:
     time_us: Ints  # (n,)
     item: Ints32  # (n,)
     known: Bools  # (n,) whether the item was seen before the step
+    item_age_us: Ints  # (n,) since its first event, which may be the target itself
     rank: Ints32  # (n,) 1-based
 
 

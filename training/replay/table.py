@@ -21,6 +21,7 @@ from pipeline.text.wording import counted
 from training.metrics.bootstrap import Interval, intervals
 from training.metrics.metrics import METRICS, target_values
 from training.replay.arms import Arm
+from training.replay.item_age import age_lines, by_age
 from training.replay.roll import Run
 from training.replay.store import StepRanks, StepResult, read_step
 
@@ -117,6 +118,8 @@ def table_of(
             row[which] = figures[row["arm"]]
             if row["arm"] != reference:
                 row[f"{which}_difference"] = differences[row["arm"]]
+    recalls = {name: target_values("recall", results.rank(name), rule.k) for name in results.names}
+    document["by_age"] = by_age(results.column("item_age_us"), recalls)
     return document
 
 
@@ -243,6 +246,7 @@ def markdown(table: dict[str, Any]) -> str:
             cells += [f"{row['knew']:.1%}"] if which == "all" else []
             lines.append(f"| {row['arm']} | " + " | ".join(cells) + " |")
         lines.append("")
+    lines += age_lines(table["by_age"], [row["arm"] for row in table["arms"]], k)
     lines += [
         "## Cost",
         "",

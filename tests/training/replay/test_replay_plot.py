@@ -37,7 +37,10 @@ def results(lengths: list[int]) -> Results:
     for n in lengths:
         user = rng.integers(0, 6, n).astype(np.int32)
         for name, rank in (("good", 1 + 9 * (np.arange(n) % 2)), ("bad", np.full(n, 9))):
-            asked = StepRanks(user, user.astype(np.int64), user, user >= 0, rank.astype(np.int32))
+            time_us = user.astype(np.int64)
+            asked = StepRanks(
+                user, time_us, user, user >= 0, np.zeros_like(time_us), rank.astype(np.int32)
+            )
             steps[name].append(StepResult(asked, {}))
     hours = tuple(HourRange(START + at, START + at + 1) for at in range(len(lengths)))
     return Results(("good", "bad"), hours, steps)
