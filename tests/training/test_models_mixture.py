@@ -24,6 +24,7 @@ from training.models.parts.neighbours.session_similarity import Sessions, Simila
 from training.models.parts.score_features import (
     DEFAULT_WEIGHTS,
     ITEM_FEATURES,
+    LATER_FEATURES,
     PAIR_FEATURES,
     SCORE_FEATURES,
     FeatureStore,
@@ -35,6 +36,7 @@ from training.models.parts.weight_priors import WeightPriors
 from training.trainer.interface import FitOptions, ParentWeights
 
 N_ITEMS = 9
+FIRST_FEATURES = tuple(name for name in SCORE_FEATURES if name not in (*LATER_FEATURES, "similar"))
 NAMES = [f"i{item}" for item in range(N_ITEMS)]
 RULE = TrendRule(6.0, 0.1, 10)
 LIKENESS = SimilarityRule(neighbours=4, sessions_per_item=500, half_life_h=48.0, last_events=20)
@@ -128,7 +130,7 @@ def slow_terms(data: DataSet, user: int, length: int, now_us: int) -> np.ndarray
     rows = list(zip(known.item - 1, known.hour_index, known.events, strict=True))
     rows = [row for row in rows if hour - 10 <= row[1] < hour]
     terms: dict[str, np.ndarray] = {}
-    for name, half_life in zip(ITEM_FEATURES, (6.0, 1.0), strict=False):
+    for name, half_life in zip(ITEM_FEATURES, (6.0, 1.0, 60.0, 0.15), strict=False):
         faded = np.full(N_ITEMS, 0.1)
         for item, counted, events in rows:
             faded[item] += events * 2 ** (-(hour - 1 - counted) / half_life)
@@ -478,16 +480,16 @@ def test_a_successor_with_other_terms_keeps_what_was_said_of_its_own(
 @pytest.mark.parametrize(
     ("told", "terms"),
     [
-        ({"similar_sessions": 0}, SCORE_FEATURES[:11]),
-        ({"similar_sessions": 0, "affinity": False}, SCORE_FEATURES[1:11]),
-        ({"mixture": False}, SCORE_FEATURES[:2]),
+        ({"similar_sessions": 0}, FIRST_FEATURES),
+        ({"similar_sessions": 0, "affinity": False}, FIRST_FEATURES[1:]),
+        ({"mixture": False}, FIRST_FEATURES[:2]),
     ],
     ids=["all", "without the network", "published"],
 )
 def test_models_from_before_terms_had_names_go_on(
     weighed: HrnnTrend, data: DataSet, told: dict[str, object], terms: tuple[str, ...]
 ) -> None:
-    old = continued(data, weighed, weighed.tensors(), **told).tensors()
+    old = without_later_features(continued(data, weighed, weighed.tensors(), **told).tensors())
     weights = old["mixture.weight"]
     del old["mixture.terms"]
     assert weights.shape == (2, len(terms))
@@ -496,6 +498,41 @@ def test_models_from_before_terms_had_names_go_on(
     assert np.array_equal(loaded.tensors()["mixture.weight"], weights)
     found = continued(data, weighed, old).tensors()["mixture.weight"][1]
     assert found[[SCORE_FEATURES.index(name) for name in terms]] == pytest.approx(weights[1])
+
+
+def test_a_model_from_before_some_features_scores_as_it_did(
+    weighed: HrnnTrend, data: DataSet
+) -> None:
+    """Their weights are 0; its sessions, kept without places, are compared as V-SkNN does."""
+    tensors = weighed.tensors()
+    names = tensors["mixture.terms"].tobytes().decode().split("\n")
+    for name in LATER_FEATURES:
+        tensors["mixture.weight"][:, names.index(name)] = 0.0
+    del tensors["mixture.similar.place"]
+    as_now, as_then = (build("hrnn_trend", SIMILAR) for _ in range(2))
+    as_now.load(tensors)
+    as_then.load(without_later_features(tensors))
+    requests = asked(data)
+    scores = as_then.score(data.histories, requests)
+    assert np.allclose(scores, as_now.score(data.histories, requests), atol=1e-4)
+    sessions = as_then.feature_store().sessions
+    assert sessions is not None
+    assert sessions.rule == SimilarityRule(SIMILAR["similar_sessions"])
+    again = build("hrnn_trend", SIMILAR)
+    again.load(as_then.tensors())
+    assert np.array_equal(again.score(data.histories, requests), scores)
+
+
+def without_later_features(tensors: Tensors) -> Tensors:
+    """As a model kept them before `LATER_FEATURES` were there."""
+    names = tensors["mixture.terms"].tobytes().decode().split("\n")
+    first = [at for at, name in enumerate(names) if name not in LATER_FEATURES]
+    return {
+        **tensors,
+        "mixture.weight": tensors["mixture.weight"][:, first],
+        "mixture.precision": tensors["mixture.precision"][:, first][:, :, first],
+        "mixture.terms": np.frombuffer("\n".join(names[at] for at in first).encode(), np.uint8),
+    }
 
 
 def test_a_belief_about_fewer_terms_is_as_sure_as_before() -> None:

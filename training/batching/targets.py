@@ -50,16 +50,20 @@ def learnable(model: str, histories: Histories, repeats: bool) -> Bools:
     """
     targets = histories.is_target.copy()
     if not repeats:
-        first = np.zeros(len(targets), np.bool_)
-        first[histories.offsets[:-1][histories.lengths > 0]] = True
-        repeated = np.zeros(len(targets), np.bool_)
-        repeated[1:] = histories.item[1:] == histories.item[:-1]
-        targets &= first | ~repeated
+        targets &= ~repeats_last(histories)
     if not targets.any():
         raise HourglassError(
             f"{model}: every event repeats the user's previous item: set repeats to true"
         )
     return targets
+
+
+def repeats_last(histories: Histories) -> Bools:
+    """Whether an event is on the item of its user's event before, (N,)."""
+    repeats = np.zeros(len(histories.item), np.bool_)
+    repeats[1:] = histories.item[1:] == histories.item[:-1]
+    repeats[histories.offsets[:-1][histories.lengths > 0]] = False
+    return repeats
 
 
 def latest(data: DataSet, targets: Bools, hours: int) -> Bools:

@@ -9,15 +9,26 @@ from training.models.parts.trend import TrendModel, TrendParameters
 
 @dataclass(frozen=True)
 class HrnnTrendParameters(TrendParameters):
-    """The defaults of systems that follow trends."""
+    """What did best, or no worse, over all logs at hand (`benchmarks/README.md`, Replays).
+
+    Sessions like the current one count, repeats are learned from though nobody asks for them, and a
+    model that is continued is made anew once a day, with short steps between.
+    """
+
+    similar_sessions: int = 100
+    learn_repeats: bool = True
+    continue_h: int = 24
+    continue_rate: float = 0.1
+    continue_epochs: int = 1
+    anew_h: int = 24
+    new_items: str = "neighbours"
 
 
 class HrnnTrend(TrendModel):
     """HRNN whose scores are taste and fashion, told apart.
 
-    On wikipedia, continued every 12 hours, the network adds next to nothing to the mixture: 0 and
-    .003 of Recall@20 in two stretches (`training/configs/hrnn_trend_wikipedia_hourly.yaml`).  A
-    replay's arm with ``affinity`` false tells it for another log.
+    What the network adds to the mixture differs by log: a replay's arm with ``affinity`` false says
+    how much.
     """
 
     name: str = "hrnn_trend"

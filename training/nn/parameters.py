@@ -55,7 +55,10 @@ class NeuralParameters:
     ``continue_h``: above 0, a model that is continued learns from targets of this many latest hours
     only, for ``continue_epochs``, without a validation part, at ``continue_rate`` of the learning
     rate; 0: as if it were trained afresh.  Every step also moves what the few new events do not
-    tell of: where items live long, a whole learning rate forgets them within days.
+    tell of: where items live long, a whole learning rate forgets them within days.  With no epoch
+    the network stays as it is, but for items that are new, and only what is counted is brought up
+    to date.  ``anew_h``: above 0, a model that is continued is made anew once its latest whole fit
+    knows nothing of so many hours or more, or there are twice the targets that it had.
 
     ``new_items``: where the vectors of items begin that a continued model has never met: at random,
     or at the mean of the known items that stand next to them.
@@ -64,7 +67,8 @@ class NeuralParameters:
     which costs seconds at the start and saves a tenth of the time at most on a CPU;
     ``checkpoint_s``: seconds between checkpoints; ``device``: cpu, cuda or auto.
 
-    ``repeats``: whether an event on the item just seen is a target.
+    ``repeats``: whether an event on the item just seen is a target.  ``learn_repeats``: whether it
+    is learned from where it is none, as what follows in clicks may be the same again.
     """
 
     width: int = 100
@@ -98,9 +102,11 @@ class NeuralParameters:
     patience: int = 2
     refit: bool = True
     repeats: bool = False
+    learn_repeats: bool = False
     continue_h: int = 0
     continue_epochs: int = 2
     continue_rate: float = 1.0
+    anew_h: int = 0
     new_items: str = "random"
     precision: str = "float32"
     compile: bool = False
@@ -112,7 +118,6 @@ class NeuralParameters:
             "width",
             "max_len",
             "epochs",
-            "continue_epochs",
             "batch_events",
             "bptt_steps",
             "min_batches",
@@ -123,8 +128,9 @@ class NeuralParameters:
         for name in ("dropout", "input_dropout", "sequence_dropout", "validation_share"):
             share = getattr(self, name)
             require(0 <= share < 1, name, share, "0 or more and below 1")
-        not_below_0 = ("negatives", "patience", "continue_h", "ips_temperature", "score_penalty")
-        for name in (*not_below_0, "decay_power", "final_rate", "weight_decay"):
+        counts = ("negatives", "patience", "continue_h", "continue_epochs", "anew_h")
+        sizes = ("ips_temperature", "score_penalty", "decay_power", "final_rate", "weight_decay")
+        for name in (*counts, *sizes):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         penalty = self.score_penalty
         require(penalty < math.inf, "score_penalty", penalty, "a finite number")

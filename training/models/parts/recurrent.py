@@ -19,10 +19,12 @@ from torch.nn import functional
 
 from pipeline.array_types import Bools, Floats32, Ints
 from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import US_PER_HOUR
 from training.batching.targets import (
     TargetSplit,
     latest,
     learnable,
+    repeats_last,
     split_targets,
     validation_requests,
 )
@@ -51,6 +53,9 @@ from training.trainer.trainer import FitResult, Schedule, run_fit
 
 _ENCODING = "memory"
 _KNOWN_USERS = "known_users"
+# Of the latest fit without a parent: what it knew happened before (us), and its targets.
+_WHOLE_FIT = "whole_fit"
+_GROWN = 2  # times the targets
 _WORD_WEIGHTS = "items.token_weight"  # only where tokens have weights of their own
 _SCORED_FLOATS = 1 << 24  # scores in memory together
 _K = 20  # of the MRR that decides when learning stops
@@ -75,6 +80,7 @@ class RecurrentModel:
         self._encoding: InputEncoding | None = None
         self._optimiser: Tensors = {}
         self._known_users: Ints = np.zeros(0, np.int64)  # (U,) hashes, ascending
+        self._whole_fit = (0, 0)
         # Vectors and biases of all items, metadata mixed in, from one question to the next.
         self._catalogue: tuple[Tensor, Tensor] | None = None
 
@@ -111,6 +117,7 @@ class RecurrentModel:
             users=chosen.user_features,
         )
         targets = self._learnable(data.histories)
+        options = self._with_whole_fits(data, int(targets.sum()), options)
         known_us = None if options.parent is None else options.parent.as_of_us
         epochs, share = chosen.epochs, chosen.validation_share
         if self._steps_on(options):
@@ -118,6 +125,8 @@ class RecurrentModel:
             targets = latest(data, targets, chosen.continue_h)
             epochs, share = chosen.continue_epochs, 0.0
         split = split_targets(data.histories, targets, share, known_us)
+        asked = self._asked(data.histories)[split.validation]
+        split = dataclasses.replace(split, validation=split.validation[asked])
         search_metrics: dict[str, float] = {}
         result: FitResult | None = None
         if len(split.validation):
@@ -135,7 +144,22 @@ class RecurrentModel:
             result = self._fit_part(data, whole, epochs, seed, report, options, "fit")
         self._optimiser = result.optimiser
         reported = ("loss", "epochs", "padding")
-        return {**{name: result.metrics[name] for name in reported}, **search_metrics}
+        metrics = {name: result.metrics[name] for name in reported if name in result.metrics}
+        return {**metrics, **search_metrics}
+
+    def _with_whole_fits(self, data: DataSet, n_targets: int, options: FitOptions) -> FitOptions:
+        """Without the parent where it is time to begin anew; notes when that was."""
+        parent, anew_h = options.parent, self.parameters.anew_h
+        self._whole_fit = as_now = (data.manifest.as_of.index * US_PER_HOUR, n_targets)
+        # A parent of before that was noted counts from now on.
+        if parent is None or _WHOLE_FIT not in parent.tensors:
+            return options
+        as_of_us, learned = take_tensor(parent.tensors, _WHOLE_FIT).tolist()
+        is_old = as_now[0] - as_of_us >= anew_h * US_PER_HOUR
+        if anew_h and (is_old or n_targets >= _GROWN * learned):
+            return dataclasses.replace(options, parent=None)
+        self._whole_fit = (as_of_us, learned)
+        return options
 
     def _steps_on(self, options: FitOptions) -> bool:
         return options.parent is not None and self.parameters.continue_h > 0
@@ -170,6 +194,8 @@ class RecurrentModel:
         net, optimiser = self._built(data, split, seed, options.parent)
         self._net, self._catalogue = net.to(device), None
         self._prepare(data, split, options.parent)
+        if epochs == 0:
+            return FitResult({"epochs": 0.0}, 0, optimiser or {}, 0.0)
         if options.checkpoints is not None:
             options = dataclasses.replace(options, checkpoints=options.checkpoints / phase)
         schedule = Schedule(
@@ -271,7 +297,14 @@ class RecurrentModel:
 
     def _learnable(self, histories: Histories) -> Bools:
         """Events that may be learned from, (N,)."""
-        return learnable(self.name, histories, self.parameters.repeats)
+        return learnable(
+            self.name, histories, self.parameters.repeats or self.parameters.learn_repeats
+        )
+
+    def _asked(self, histories: Histories) -> Bools:
+        """Those of them that requests ask for, (N,)."""
+        learned = self._learnable(histories)
+        return learned if self.parameters.repeats else learned & ~repeats_last(histories)
 
     def _training_data(self, data: DataSet, split: TargetSplit) -> TrainingData:
         memory, histories = self.input_encoding(), data.histories
@@ -445,7 +478,8 @@ class RecurrentModel:
         """Weights by their names in the network, and what its codes mean."""
         weights = {k: v.cpu().numpy() for k, v in self.trained_net().state_dict().items()}
         users = {_KNOWN_USERS: self._known_users} if self.parameters.user_width else {}
-        return {**weights, **users, _ENCODING: self.input_encoding().to_array()}
+        made = {_WHOLE_FIT: np.array(self._whole_fit)}
+        return {**weights, **users, **made, _ENCODING: self.input_encoding().to_array()}
 
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over weights.
@@ -455,6 +489,9 @@ class RecurrentModel:
         """
         memory = InputEncoding.from_array(take_tensor(tensors, _ENCODING))
         n_items = len(take_tensor(tensors, "items.vector.weight")) - 1
+        if _WHOLE_FIT in tensors:  # models of before do not say
+            as_of_us, learned = take_tensor(tensors, _WHOLE_FIT).tolist()
+            self._whole_fit = (as_of_us, learned)
         if self.parameters.user_width:
             self._known_users = take_tensor(tensors, _KNOWN_USERS)
         net = self._network(memory, n_items)

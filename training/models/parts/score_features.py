@@ -2,9 +2,9 @@
 
     score_j = w_affinity * affinity_j + sum over the other terms of w * term_j
 
-Terms of an item at an hour t: log q_j by two half-lives, and log2 of its age in hours.  Terms
-of a request and an item, 0 for most pairs, with L the user's last item and k steps since it was
-met:
+Terms of an item at an hour t: log q_j by four half-lives, so that together they tell what rises and
+what falls, and log2 of its age in hours.  Terms of a request and an item, 0 for most pairs, with L
+the user's last item and k steps since it was met:
 
     just_seen       1 where j is L
     met             1 where the user has met j
@@ -41,7 +41,9 @@ from training.models.parts.decayed_popularity import HourCounts, TrendRule, age_
 from training.models.parts.neighbours.session_similarity import Sessions
 
 AFFINITY, LOG_Q, SIMILAR = "affinity", "log_q", "similar"
-ITEM_FEATURES = (LOG_Q, "log_q_short", "age")
+# Models from before these were there go on without them.
+LATER_FEATURES = ("log_q_long", "log_q_last")
+ITEM_FEATURES = (LOG_Q, "log_q_short", *LATER_FEATURES, "age")
 PAIR_FEATURES = (
     "just_seen",
     "met",
@@ -53,19 +55,22 @@ PAIR_FEATURES = (
     SIMILAR,
 )
 SCORE_FEATURES = (AFFINITY, *ITEM_FEATURES, *PAIR_FEATURES)
-#: About what the first halves of three logs agreed on: the best guess where little is known.
+#: About what parts of four logs agreed on: the best guess where little is known.
 DEFAULT_WEIGHTS = {
-    AFFINITY: 0.5,
-    LOG_Q: 0.5,
-    "log_q_short": 0.1,
-    "met": 0.5,
-    "times_met": 0.4,
-    "met_lately": 0.3,
-    "followed": 0.14,
-    "preceded": 0.1,
-    "near": 0.2,
+    AFFINITY: 0.4,
+    LOG_Q: 0.4,
+    "log_q_short": 0.2,
+    "log_q_long": 0.1,
+    "met": 1.0,
+    "times_met": 0.6,
+    "met_lately": 0.4,
+    "followed": 0.08,
+    "preceded": 0.07,
+    "near": 0.12,
+    SIMILAR: 0.2,
 }
-_SHORT = 1 / 6  # of the half-life
+# In half-lives: of log_q, log_q_short, log_q_long and log_q_last.
+_HALF_LIVES = (1.0, 1 / 6, 10.0, 1 / 40)
 _MET_EVENTS = 100  # of a history that are looked at
 _REACH = 10  # steps within which items are near
 _LAST_ITEMS, _FADE = 5, 0.7
@@ -178,8 +183,8 @@ class FeatureStore:
             if (len(self._of_hour) + 1) * len(ITEM_FEATURES) * self.n_items > _CACHED_CELLS:
                 self._of_hour.clear()
             rule, n_items = self.rule, self.n_items
-            short = replace(rule, half_life_h=_SHORT * rule.half_life_h)
-            rows = [log_q_at(self.counts, hour, n_items, each_rule) for each_rule in (rule, short)]
+            rules = [replace(rule, half_life_h=times * rule.half_life_h) for times in _HALF_LIVES]
+            rows = [log_q_at(self.counts, hour, n_items, each_rule) for each_rule in rules]
             age_h = age_h_at(self.counts, hour, n_items, rule.window_h)
             self._of_hour[hour] = np.stack([*rows, np.log2(age_h)])
         return self._of_hour[hour]

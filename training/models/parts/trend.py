@@ -29,6 +29,7 @@ from training.model_types import Report, Tensors
 from training.models.parts.base import take_tensor
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, TrendTable
 from training.models.parts.neighbours.session_similarity import (
+    PLACES,
     SESSION_TENSORS,
     Sessions,
     SimilarityRule,
@@ -37,6 +38,7 @@ from training.models.parts.recurrent import RecurrentModel
 from training.models.parts.score_features import (
     AFFINITY,
     DEFAULT_WEIGHTS,
+    LATER_FEATURES,
     LOG_Q,
     MOST_EVENTS,
     SCORE_FEATURES,
@@ -171,11 +173,20 @@ class TrendModel(RecurrentModel):
         if start is None or start.as_of_us is None or self._weighed or self._searching:
             return
         # The first thing that is asked of a model's successor is what the model does not know.
-        new = split.learned & (np.asarray(data.histories.time_us) >= start.as_of_us)
+        new = self._asked(data.histories) & split.learned
+        new &= np.asarray(data.histories.time_us) >= start.as_of_us
         self._fit_weights(data, np.flatnonzero(new), start.as_of_us)
 
     @property
     def _similarity_rule(self) -> SimilarityRule:
+        """As STAN compares sessions."""
+        return replace(
+            self._rule_without_places, position_decay=1.0, normalised=True, place_decay=2.0
+        )
+
+    @property
+    def _rule_without_places(self) -> SimilarityRule:
+        """As V-SkNN does, of models that were trained before places counted."""
         return SimilarityRule(self.parameters.similar_sessions)
 
     def _counted(
@@ -353,19 +364,23 @@ class TrendModel(RecurrentModel):
             self._read_sessions(tensors),
         )
         beliefs = WeightPriors.from_tensors(tensors, self.name, "mixture.")
-        if beliefs is not None and beliefs.features != self._features:
+        self._priors = None
+        if beliefs is None:
+            return
+        lacks = [name for name in self._features if name not in beliefs.features]
+        has_all = len(beliefs.features) + len(lacks) == len(self._features)
+        if not (has_all and set(lacks) <= set(LATER_FEATURES)):
             raise HourglassError(
                 f"{self.name}: its weights are of {', '.join(beliefs.features)}, its parameters "
                 f"ask for {', '.join(self._features)}: train it again"
             )
-        self._priors = beliefs.both if beliefs is not None else None
+        self._features, self._priors = beliefs.features, beliefs.both
 
     def _read_sessions(self, tensors: Mapping[str, NDArray[Any]]) -> Sessions | None:
         if not (self.parameters.mixture and self.parameters.similar_sessions):
             return None
-        session_tensors = {
-            name: take_tensor(tensors, f"mixture.similar.{name}") for name in SESSION_TENSORS
-        }
-        return Sessions.from_tensors(
-            session_tensors, self.trained_net().items.n_items, self._similarity_rule
-        )
+        names, rule = SESSION_TENSORS, self._rule_without_places
+        if f"mixture.similar.{PLACES}" in tensors:
+            names, rule = (*SESSION_TENSORS, PLACES), self._similarity_rule
+        session_tensors = {name: take_tensor(tensors, f"mixture.similar.{name}") for name in names}
+        return Sessions.from_tensors(session_tensors, self.trained_net().items.n_items, rule)

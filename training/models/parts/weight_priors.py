@@ -15,12 +15,20 @@ from numpy.typing import NDArray
 from pipeline.errors import HourglassError
 from training.model_types import Tensors
 from training.models.parts.base import take_tensor
-from training.models.parts.score_features import DEFAULT_WEIGHTS, SCORE_FEATURES
+from training.models.parts.score_features import (
+    DEFAULT_WEIGHTS,
+    LATER_FEATURES,
+    SCORE_FEATURES,
+    SIMILAR,
+)
 from training.models.parts.score_weights import GaussianPrior, priors_as_tensors
 
 STRENGTH = 10.0  # of the belief before any fit; terms are logarithms, so weights are below 1
 # Models from before the names were kept tell their terms by how many they are.
-_UNNAMED = {11: SCORE_FEATURES[:11], 10: SCORE_FEATURES[1:11], 2: SCORE_FEATURES[:2]}
+_FIRST_FEATURES = tuple(
+    name for name in SCORE_FEATURES if name not in (*LATER_FEATURES, SIMILAR)
+)  # 11
+_UNNAMED = {11: _FIRST_FEATURES, 10: _FIRST_FEATURES[1:], 2: _FIRST_FEATURES[:2]}
 
 
 @dataclass(frozen=True)

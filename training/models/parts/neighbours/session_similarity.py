@@ -41,7 +41,7 @@ from training.models.parts.neighbours.sparse_rows import largest_of_each_row, mo
 _CHUNK = 256  # requests whose neighbours are searched together; bounds memory, not results
 
 SESSION_TENSORS = ("item", "session_start", "end_us")
-_PLACES = "place"
+PLACES = "place"  # a further one, where the rule asks for places
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ class Sessions:
         """The sessions in compressed rows, their ends, and places where the rule asks for them."""
         item, start = (each.astype(np.int64) for each in (self.items.indices, self.items.indptr))
         tensors = dict(zip(SESSION_TENSORS, (item, start, self.end_us), strict=True))
-        return tensors | ({_PLACES: self.places} if self.rule.needs_places else {})
+        return tensors | ({PLACES: self.places} if self.rule.needs_places else {})
 
     @classmethod
     def from_tensors(
@@ -263,5 +263,5 @@ class Sessions:
         ones: NDArray[Any] = np.ones(len(item), np.float32)
         items = sparse.csr_array((ones, item, start), shape=(len(end_us), n_items))
         if rule.needs_places:
-            return cls(items, end_us, rule, take_tensor(tensors, _PLACES))
+            return cls(items, end_us, rule, take_tensor(tensors, PLACES))
         return cls(items, end_us, rule)
