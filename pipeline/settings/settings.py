@@ -96,8 +96,10 @@ class SparkSettings(Section):
 
 
 def _default_models() -> tuple[ModelSettings, ...]:
-    names = ("pop", "recent_pop", "p_pop", "item_knn", "vsknn", "hrnn", "hrnn_trend")
-    return tuple(ModelSettings(system=name) for name in names)
+    names = ("pop", "recent_pop", "p_pop", "item_knn", "vsknn", "hrnn")
+    others = tuple(ModelSettings(system=name) for name in names)
+    # The one that may go live: anew once a day, and a short step in the hours between.
+    return (*others, ModelSettings(system="hrnn_trend", init_from="self"))
 
 
 class _Environment(PydanticBaseSettingsSource):

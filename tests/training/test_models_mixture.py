@@ -40,7 +40,7 @@ FIRST_FEATURES = tuple(name for name in SCORE_FEATURES if name not in (*LATER_FE
 NAMES = [f"i{item}" for item in range(N_ITEMS)]
 RULE = TrendRule(6.0, 0.1, 10)
 LIKENESS = SimilarityRule(neighbours=4, sessions_per_item=500, half_life_h=48.0, last_events=20)
-FAST = {"width": 8, "epochs": 1, "device": "cpu", "negatives": 0}
+FAST = {"width": 8, "epochs": 1, "device": "cpu", "negatives": 0, "similar_sessions": 0}
 
 
 def walks(
@@ -521,6 +521,17 @@ def test_a_model_from_before_some_features_scores_as_it_did(
     again = build("hrnn_trend", SIMILAR)
     again.load(as_then.tensors())
     assert np.array_equal(again.score(data.histories, requests), scores)
+
+
+def test_a_model_without_sessions_is_read_where_the_default_asks_for_them(data: DataSet) -> None:
+    """Parameters that are not written take the default, which was none once."""
+    without = build("hrnn_trend", {**FAST, "similar_sessions": 0})
+    without.fit(data, 0, lambda progress: None)
+    read = build("hrnn_trend", SIMILAR)
+    read.load(without.tensors())
+    requests = asked(data)
+    expected = without.score(data.histories, requests)
+    assert np.array_equal(read.score(data.histories, requests), expected)
 
 
 def without_later_features(tensors: Tensors) -> Tensors:

@@ -45,16 +45,26 @@ NEIGHBOURS = {
     "last_items": 1,
 }
 #: The mixture alone: its weights are fitted, and the network that it leaves out is not.
-WITHOUT_NETWORK = {"affinity": False, "epochs": 1}
+WITHOUT_NETWORK = {
+    "affinity": False,
+    "epochs": 1,
+    "width": 8,
+    "continue_epochs": 0,
+    "anew_h": 0,
+}
+#: As `hrnn_trend` goes on by itself: anew once a day, with short steps between.
+_DAILY = {"continue_h": 24, "continue_epochs": 1, "continue_rate": 0.1, "anew_h": 24}
 # All learn from the same window and know all of its items: none loses by a rare item.  Continued
 # ones keep those of earlier windows too; the table tells how many targets each knew.
 _DEFAULT = tuple(
     ArmSettings(min_item_events=1, **arm)
     for arm in (
-        {"name": "recent_pop"},
+        {"name": "recent_pop", "parameters": {"k_h": 0}},
         {"name": "p_pop"},
         {"name": "item_knn"},
         {"name": "vsknn"},
+        {"name": "stan"},
+        {"name": "vstan", "model": "stan", "parameters": {"idf_weight": 1.0, "last_shared": True}},
         {"name": "neighbours", "model": "item_knn", "parameters": NEIGHBOURS},
         {"name": "hrnn_trend", "mode": "continued"},
         {
@@ -64,7 +74,7 @@ _DEFAULT = tuple(
             "parameters": WITHOUT_NETWORK,
         },
         {"name": "hrnn_trend-offline", "model": "hrnn_trend", "mode": "offline"},
-        {"name": "hrnn", "mode": "continued"},
+        {"name": "hrnn", "mode": "continued", "parameters": _DAILY},
     )
 )
 

@@ -369,7 +369,8 @@ class TrendModel(RecurrentModel):
             return
         lacks = [name for name in self._features if name not in beliefs.features]
         has_all = len(beliefs.features) + len(lacks) == len(self._features)
-        if not (has_all and set(lacks) <= set(LATER_FEATURES)):
+        spared = {*LATER_FEATURES} if self.feature_store().sessions else {*LATER_FEATURES, SIMILAR}
+        if not (has_all and set(lacks) <= spared):
             raise HourglassError(
                 f"{self.name}: its weights are of {', '.join(beliefs.features)}, its parameters "
                 f"ask for {', '.join(self._features)}: train it again"
@@ -378,6 +379,9 @@ class TrendModel(RecurrentModel):
 
     def _read_sessions(self, tensors: Mapping[str, NDArray[Any]]) -> Sessions | None:
         if not (self.parameters.mixture and self.parameters.similar_sessions):
+            return None
+        # Trained when no sessions were asked for by default, and without any.
+        if not any(name.startswith("mixture.similar.") for name in tensors):
             return None
         names, rule = SESSION_TENSORS, self._rule_without_places
         if f"mixture.similar.{PLACES}" in tensors:
