@@ -44,7 +44,7 @@ def test_pop_counts_the_window(data: DataSet) -> None:
 
 def test_recent_pop_counts_the_last_hours(data: DataSet) -> None:
     tie = np.array([0.15, 0.15, 0.2, 0])  # half of each item's share of the ten events
-    day = scores_of("recent_pop", data, [(0, 6, 0)])
+    day = scores_of("recent_pop", data, [(0, 6, 0)], k_h=24)
     assert np.allclose(day - tie, [3, 3, 0, 0])
     four_hours = scores_of("recent_pop", data, [(0, 6, 0)], k_h=4)
     assert np.allclose(four_hours - tie, [0, 3, 0, 0])

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from synthetic import AS_OF_S, write_dataset
 
-from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from training.data.reader import DataSet, Requests, read_dataset
 from training.models import build
@@ -95,7 +94,7 @@ def test_the_rule_is_the_one_that_a_slow_search_chooses(tmp_path: Path, make_log
     assert callable(make_log)
     log = make_log(np.random.default_rng(3))
     data = data_of(tmp_path / "d", log)
-    system = build("recent_pop", {"k_h": 0})
+    system = build("recent_pop", {})
     metrics = system.fit(data, 0, lambda progress: None)
     expected = slow_choice(log, rules_within(KNOWN_H // 2))
     assert metrics == {"window_h": expected.window_h, "half_life_h": expected.half_life_h}
@@ -127,7 +126,7 @@ def test_a_chosen_rule_is_stored_with_the_model(tmp_path: Path) -> None:
     rows = Requests(np.zeros(2, np.int64), np.zeros(2, np.int64), np.full(2, AS_OF_S * 1_000_000))
     expected = system.score(data.histories, rows)
     assert (other.score(data.histories, rows) == expected).all()
-    day = build("recent_pop", {})
+    day = build("recent_pop", {"k_h": 24})
     day.fit(data, 0, lambda progress: None)
     assert (day.score(data.histories, rows) != expected).any()
 
@@ -156,6 +155,22 @@ def test_no_rule_looks_further_back_than_is_known() -> None:
     assert sum(rule.half_life_h > 0 for rule in rules_within(2)) == len(HALF_LIVES_H)
 
 
-def test_a_half_life_beside_a_window_that_is_chosen_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"half_life_h = 2\.0 must be 0 where k_h is 0"):
-        build("recent_pop", {"k_h": 0, "half_life_h": 2.0})
+def test_a_half_life_alone_counts_all_known_hours(tmp_path: Path) -> None:
+    data = data_of(tmp_path / "d", news(np.random.default_rng(7)))
+    system = build("recent_pop", {"half_life_h": 2.0})
+    known_h = data.manifest.popularity_window_h
+    assert system.fit(data, 0, lambda progress: None) == {"window_h": known_h, "half_life_h": 2.0}
+    whole = build("recent_pop", {"k_h": known_h, "half_life_h": 2.0})
+    whole.fit(data, 0, lambda progress: None)
+    rows = Requests(np.zeros(1, np.int64), np.zeros(1, np.int64), np.full(1, AS_OF_S * 1_000_000))
+    scores = [model.score(data.histories, rows) for model in (system, whole)]
+    assert np.array_equal(*scores)
+
+
+def test_a_model_of_before_windows_were_chosen_counts_a_day(tmp_path: Path) -> None:
+    data = data_of(tmp_path / "d", news(np.random.default_rng(8)))
+    day, read = build("recent_pop", {"k_h": 24}), build("recent_pop", {})
+    day.fit(data, 0, lambda progress: None)
+    read.load({name: each for name, each in day.tensors().items() if name != "rule"})
+    rows = Requests(np.zeros(1, np.int64), np.zeros(1, np.int64), np.full(1, AS_OF_S * 1_000_000))
+    assert np.array_equal(read.score(data.histories, rows), day.score(data.histories, rows))

@@ -18,22 +18,23 @@ from training.models.parts.decayed_popularity import HourCounts
 from training.models.parts.popularity_rules import PopularityRule, chosen_rule, tie_of
 from training.parameters import require
 
+_ONCE_H = 24  # of models of before that do not say
+
 
 @dataclass(frozen=True)
 class RecentPopParameters:
     """``k_h``: how many of the last known hours count; 0: what tells most of the latest events.
 
-    ``half_life_h``: after so long an event counts half; 0: all of the hours count alike.
+    ``half_life_h``: after so long an event counts half, of all known hours where ``k_h`` is 0; 0:
+    all of the hours count alike.
     """
 
-    k_h: int = 24
+    k_h: int = 0
     half_life_h: float = 0.0
 
     def __post_init__(self) -> None:
         require(self.k_h >= 0, "k_h", self.k_h, "0 or more")
         require(self.half_life_h >= 0, "half_life_h", self.half_life_h, "0 or more")
-        is_chosen = self.k_h == 0 and self.half_life_h > 0
-        require(not is_chosen, "half_life_h", self.half_life_h, "0 where k_h is 0: both are chosen")
 
     def require_popularity_window(self, hours: int) -> None:
         """Refuse to look further back than a data set knows hourly popularity.
@@ -56,7 +57,7 @@ class RecentPop:
 
     def __init__(self, parameters: RecentPopParameters) -> None:
         self.parameters = parameters
-        self._rule = PopularityRule(parameters.k_h or 1, parameters.half_life_h)
+        self._rule = PopularityRule(parameters.k_h or _ONCE_H, parameters.half_life_h)
         self._tie = np.empty(0, np.float32)
         self._as_of = 0
         self._counts = HourCounts.none()
@@ -67,7 +68,10 @@ class RecentPop:
         self.parameters.require_popularity_window(data.manifest.popularity_window_h)
         self._tie = tie_of(data.item_events)
         if self.parameters.k_h == 0:
-            self._rule = chosen_rule(data)
+            half_life_h, known_h = self.parameters.half_life_h, data.manifest.popularity_window_h
+            self._rule = (
+                PopularityRule(known_h, half_life_h) if half_life_h > 0 else chosen_rule(data)
+            )
         self.refresh(data.popularity, data.manifest.as_of)
         return {"window_h": float(self._rule.window_h), "half_life_h": self._rule.half_life_h}
 

@@ -59,7 +59,7 @@ _DAILY = {"continue_h": 24, "continue_epochs": 1, "continue_rate": 0.1, "anew_h"
 _DEFAULT = tuple(
     ArmSettings(min_item_events=1, **arm)
     for arm in (
-        {"name": "recent_pop", "parameters": {"k_h": 0}},
+        {"name": "recent_pop"},
         {"name": "p_pop"},
         {"name": "item_knn"},
         {"name": "vsknn"},
