@@ -104,6 +104,16 @@ def test_of_a_young_site_a_model_is_made_anew_as_events_double(tmp_path: Path) -
     assert not same(fitted(small, parent, anew_h=99), fitted(small, anew_h=99))
 
 
+def test_a_fit_tells_how_old_the_latest_whole_fit_is(tmp_path: Path) -> None:
+    before, later = data_at(tmp_path / "a", 0), data_at(tmp_path / "b", 6)
+    parent = parent_of(fitted(before, anew_h=9), before)
+    for anew_h, age_h in ((9, 6.0), (5, 0.0)):
+        model = build("hrnn", {**SMALL, "anew_h": anew_h})
+        assert isinstance(model, GradientTrained)
+        metrics = model.fit_with(later, 0, quiet, FitOptions(parent=parent))
+        assert metrics["whole_fit_age_h"] == age_h
+
+
 def test_a_model_that_does_not_say_when_it_was_made_is_continued(tmp_path: Path) -> None:
     before, later = data_at(tmp_path / "a", 0), data_at(tmp_path / "b", 48)
     first = {name: each for name, each in fitted(before).items() if name != "whole_fit"}

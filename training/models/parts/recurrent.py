@@ -145,6 +145,9 @@ class RecurrentModel:
         self._optimiser = result.optimiser
         reported = ("loss", "epochs", "padding")
         metrics = {name: result.metrics[name] for name in reported if name in result.metrics}
+        if chosen.anew_h:
+            age_us = data.manifest.as_of.index * US_PER_HOUR - self._whole_fit[0]
+            metrics["whole_fit_age_h"] = age_us / US_PER_HOUR
         return {**metrics, **search_metrics}
 
     def _with_whole_fits(self, data: DataSet, n_targets: int, options: FitOptions) -> FitOptions:
