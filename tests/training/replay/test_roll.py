@@ -342,7 +342,7 @@ def test_rules_of_when_to_skip_make_another_arm_of_those_that_skip(tmp_path: Pat
 def test_the_default_arms(tmp_path: Path) -> None:
     found = {arm.name: arm for arm in arms_of(settings_of(tmp_path, []), [])}
     assert list(found) == [
-        "recent_pop", "p_pop", "item_knn", "vsknn", "neighbours",
+        "recent_pop", "p_pop", "item_knn", "vsknn", "stan", "vstan", "neighbours",
         "hrnn_trend", "hrnn_trend-without-network", "hrnn_trend-offline", "hrnn",
     ]  # fmt: skip
     # None loses by its vocabulary: all know every item of the same window.

@@ -125,8 +125,8 @@ class RecurrentModel:
             targets = latest(data, targets, chosen.continue_h)
             epochs, share = chosen.continue_epochs, 0.0
         split = split_targets(data.histories, targets, share, known_us)
-        asked = self._asked(data.histories)[split.validation]
-        split = dataclasses.replace(split, validation=split.validation[asked])
+        is_asked = self._asked(data.histories)[split.validation]
+        split = dataclasses.replace(split, validation=split.validation[is_asked])
         search_metrics: dict[str, float] = {}
         result: FitResult | None = None
         if len(split.validation):
@@ -481,8 +481,12 @@ class RecurrentModel:
         """Weights by their names in the network, and what its codes mean."""
         weights = {k: v.cpu().numpy() for k, v in self.trained_net().state_dict().items()}
         users = {_KNOWN_USERS: self._known_users} if self.parameters.user_width else {}
-        made = {_WHOLE_FIT: np.array(self._whole_fit)}
-        return {**weights, **users, **made, _ENCODING: self.input_encoding().to_array()}
+        return {
+            **weights,
+            **users,
+            _WHOLE_FIT: np.array(self._whole_fit),
+            _ENCODING: self.input_encoding().to_array(),
+        }
 
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over weights.
