@@ -383,8 +383,8 @@ class TrendModel(RecurrentModel):
         # Trained when no sessions were asked for by default, and without any.
         if not any(name.startswith("mixture.similar.") for name in tensors):
             return None
-        names, rule = SESSION_TENSORS, self._rule_without_places
-        if f"mixture.similar.{PLACES}" in tensors:
-            names, rule = (*SESSION_TENSORS, PLACES), self._similarity_rule
+        has_places = f"mixture.similar.{PLACES}" in tensors
+        names = (*SESSION_TENSORS, PLACES) if has_places else SESSION_TENSORS
+        rule = self._similarity_rule if has_places else self._rule_without_places
         session_tensors = {name: take_tensor(tensors, f"mixture.similar.{name}") for name in names}
         return Sessions.from_tensors(session_tensors, self.trained_net().items.n_items, rule)
