@@ -369,7 +369,8 @@ class TrendModel(RecurrentModel):
             return
         lacks = [name for name in self._features if name not in beliefs.features]
         has_all = len(beliefs.features) + len(lacks) == len(self._features)
-        spared = {*LATER_FEATURES} if self.feature_store().sessions else {*LATER_FEATURES, SIMILAR}
+        has_sessions = self.feature_store().sessions is not None
+        spared = {*LATER_FEATURES} if has_sessions else {*LATER_FEATURES, SIMILAR}
         if not (has_all and set(lacks) <= spared):
             raise HourglassError(
                 f"{self.name}: its weights are of {', '.join(beliefs.features)}, its parameters "
