@@ -96,10 +96,12 @@ class SparkSettings(Section):
 
 
 def _default_models() -> tuple[ModelSettings, ...]:
-    names = ("pop", "recent_pop", "p_pop", "item_knn", "vsknn", "hrnn")
+    names = ("pop", "recent_pop", "p_pop", "item_knn", "vsknn")
     others = tuple(ModelSettings(system=name) for name in names)
-    # The one that may go live: anew once a day, and a short step in the hours between.
-    return (*others, ModelSettings(system="hrnn_trend", init_from="self"))
+    # Networks are made anew once a day, with a short step in the hours between.
+    daily = {"anew_h": 24, "continue_h": 24, "continue_epochs": 1, "continue_rate": 0.1}
+    hrnn = ModelSettings(system="hrnn", init_from="self", parameters=daily)
+    return (*others, hrnn, ModelSettings(system="hrnn_trend", init_from="self"))
 
 
 class _Environment(PydanticBaseSettingsSource):
