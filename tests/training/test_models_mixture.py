@@ -23,6 +23,7 @@ from training.models.parts.decayed_popularity import HourCounts, TrendRule, age_
 from training.models.parts.neighbours.session_similarity import Sessions, SimilarityRule
 from training.models.parts.score_features import (
     DEFAULT_WEIGHTS,
+    FORMER_DEFAULT_WEIGHTS,
     ITEM_FEATURES,
     LATER_FEATURES,
     PAIR_FEATURES,
@@ -532,6 +533,21 @@ def test_a_model_without_sessions_is_read_where_the_default_asks_for_them(data: 
     requests = asked(data)
     expected = without.score(data.histories, requests)
     assert np.array_equal(read.score(data.histories, requests), expected)
+
+
+def test_a_model_of_before_whose_weights_were_never_fitted_scores_as_it_did(data: DataSet) -> None:
+    system = build("hrnn_trend", {**FAST, "validation_share": 0.0})
+    system.fit(data, 0, lambda progress: None)
+    tensors = system.tensors()
+    assert "mixture.weight" not in tensors
+    del tensors["whole_fit"]
+    read = build("hrnn_trend", FAST)
+    read.load(tensors)
+    assert isinstance(read, HrnnTrend)
+    expected = [FORMER_DEFAULT_WEIGHTS.get(name, 0.0) for name in SCORE_FEATURES]
+    assert np.allclose(read.score_weights(), [expected] * 2)
+    assert isinstance(system, HrnnTrend)
+    assert not np.allclose(system.score_weights(), [expected] * 2)
 
 
 def without_later_features(tensors: Tensors) -> Tensors:

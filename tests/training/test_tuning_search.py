@@ -139,7 +139,7 @@ def test_own_ranges_stand_beside_or_instead_of_the_shipped_ones() -> None:
     parameters = {"k_h": 500, "half_life_h": 0.0}
     space = space_of("recent_pop", parameters, {"half_life_h": (0.0, 2.0)})
     assert space["half_life_h"] == (0.0, 2.0)
-    assert space["k_h"][0] == 1  # type: ignore[index]
+    assert space["k_h"][0] == 0  # type: ignore[index]
     with pytest.raises(UsageError, match="recent_pop has no parameter 'k_hours'"):
         space_of("recent_pop", parameters, {"k_hours": (1, 2)})
     with pytest.raises(UsageError, match="nothing to tune of pop"):

@@ -11,7 +11,7 @@ from synthetic import AS_OF, AS_OF_S, ring_walks, write_dataset
 
 from pipeline.errors import UsageError
 from pipeline.hours import US_PER_HOUR, Hour
-from training.batching.targets import repeats_last
+from training.batching.targets import TargetSplit, repeats_last
 from training.data.reader import DataSet, Histories, Requests, read_dataset
 from training.model_types import FitProgress, Tensors
 from training.models import build
@@ -115,11 +115,69 @@ def test_a_fit_tells_how_old_the_latest_whole_fit_is(tmp_path: Path) -> None:
 
 
 def test_a_model_that_does_not_say_when_it_was_made_is_continued(tmp_path: Path) -> None:
+    """As it is read to be continued: loaded, and asked for its tensors."""
     before, later = data_at(tmp_path / "a", 0), data_at(tmp_path / "b", 48)
-    first = {name: each for name, each in fitted(before).items() if name != "whole_fit"}
-    goes_on = fitted(later, parent_of(first, before), anew_h=1)
+    stored = {name: each for name, each in fitted(before).items() if name != "whole_fit"}
+    read = build("hrnn", SMALL)
+    read.load(stored)
+    goes_on = fitted(later, parent_of(read.tensors(), before), anew_h=1)
     assert not same(goes_on, fitted(later))
     assert goes_on["whole_fit"][0] == later.manifest.as_of.index * US_PER_HOUR
+
+
+def test_a_trend_model_made_anew_stops_where_one_from_nothing_does(tmp_path: Path) -> None:
+    """What its parent's weights learned of the validation part has no say in that."""
+    at = [
+        read_dataset(
+            write_dataset(
+                tmp_path / str(hour),
+                ring_walks(40, AS_OF_S - 9 * HOUR_S, 0, 9)
+                | {
+                    f"late-{user}": events
+                    for user, events in ring_walks(60, AS_OF_S + hour * HOUR_S, 1, 9).items()
+                },
+                as_of=str(Hour.parse(AS_OF) + hour + 1),
+            )
+        )
+        for hour in (0, 3, 6)
+    ]
+    chosen: dict[str, object] = {"validation_share": 0.3, "epochs": 4, "anew_h": 5}
+    tensors = fitted(at[0], None, "hrnn_trend", **chosen)
+    for number in (1, 2):
+        parent = parent_of(tensors, at[number - 1])
+        tensors = fitted(at[number], parent, "hrnn_trend", **chosen)
+    from_nothing = fitted(at[2], None, "hrnn_trend", **chosen)
+    of_network = [name for name in tensors if not name.startswith("mixture.")]
+    assert all(np.array_equal(tensors[name], from_nothing[name]) for name in of_network)
+    # The weights of the score features do go on.
+    assert not np.allclose(tensors["mixture.weight"], from_nothing["mixture.weight"])
+
+
+def test_a_step_without_an_epoch_leaves_no_state_of_an_optimiser(tmp_path: Path) -> None:
+    before, later = data_at(tmp_path / "a", 0), data_at(tmp_path / "b", 3)
+    renewed = build("hrnn", {**SMALL, "continue_epochs": 0})
+    assert isinstance(renewed, GradientTrained)
+    renewed.fit_with(before, 0, quiet, FitOptions())
+    first = parent_of(renewed.tensors(), before)
+    renewed.fit_with(later, 0, quiet, FitOptions(parent=first))
+    assert not renewed.optimiser_tensors()
+    parent = ParentWeights("p", renewed.tensors(), later.item_ids, renewed.optimiser_tensors())
+    after = build("hrnn", SMALL)
+    assert isinstance(after, GradientTrained)
+    after.fit_with(later, 0, quiet, FitOptions(parent=parent))
+    assert after.optimiser_tensors()
+
+
+def test_where_too_few_of_the_latest_are_asked_nothing_is_kept_apart() -> None:
+    targets = np.ones(400, np.bool_)
+    learned = np.arange(400) < 300
+    split = TargetSplit(learned, np.arange(300, 400), 7)
+    few, enough = np.arange(400) % 3 == 0, np.arange(400) % 2 == 0
+    assert np.array_equal(split.asking(targets, few).learned, targets)
+    assert not len(split.asking(targets, few).validation)
+    kept = split.asking(targets, enough)
+    assert np.array_equal(kept.validation, np.arange(300, 400, 2))
+    assert np.array_equal(kept.learned, learned)
 
 
 def test_a_step_without_an_epoch_leaves_the_network_and_renews_what_is_counted(

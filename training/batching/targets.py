@@ -5,7 +5,7 @@ N events, n requests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,13 @@ class TargetSplit:
     def whole(self, targets: Bools) -> TargetSplit:
         """Learning from all targets (N,)."""
         return TargetSplit(targets, self.validation[:0])
+
+    def asking(self, targets: Bools, is_asked: Bools) -> TargetSplit:
+        """With those events kept apart that are asked (N,); none where they are too few."""
+        validation = self.validation[is_asked[self.validation]]
+        if len(self.validation) and len(validation) < _FEWEST_VALIDATED:
+            return self.whole(targets)
+        return replace(self, validation=validation)
 
     def item_events(self, histories: Histories, all_events: Ints) -> Ints:
         """Events of each item that are known, (V,); ``all_events`` where all are."""

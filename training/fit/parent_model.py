@@ -56,7 +56,7 @@ class ParentModel:
     @property
     def has_optimiser(self) -> bool:
         """Whether the state of its optimiser goes on too."""
-        return self.weights.optimiser is not None
+        return bool(self.weights.optimiser)
 
     def fits(self, model: ModelConfig) -> bool:
         """Whether a model is of its system."""

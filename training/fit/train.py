@@ -293,7 +293,7 @@ class _Training:
     ) -> None:
         optimiser = None
         if model.keep_optimiser and isinstance(system, GradientTrained):
-            optimiser = system.optimiser_tensors()
+            optimiser = system.optimiser_tensors() or None
         extras = Extras(
             optimiser=optimiser,
             continued_from=parent.model_id if parent else None,

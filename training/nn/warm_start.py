@@ -70,7 +70,7 @@ class TensorsOfParent:
             HourglassError: a part has another shape.
         """
         state = self._parent.optimiser
-        if state is None:
+        if not state:  # a step without an epoch has none to keep
             return None
         parts = {key.rsplit("/", 1)[1] for key in state}
         placed: Tensors = {}

@@ -239,7 +239,7 @@ def fitted(
         options = FitOptions(parent=start)
         system.fit_with(cut.data, settings.replay.seed, lambda _: None, options)
         if model.keep_optimiser and own.mode == "continued":
-            optimiser = system.optimiser_tensors()
+            optimiser = system.optimiser_tensors() or None
     else:
         system.fit(cut.data, settings.replay.seed, lambda _: None)
     # Asked as it would be served, which is also how a run that was killed goes on.

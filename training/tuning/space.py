@@ -33,7 +33,7 @@ _NEIGHBOURS: Space = {
 # Of systems that are no network; each key is one of the system's parameters.
 _OF_SYSTEM: dict[str, Space] = {
     "recent_pop": {
-        "k_h": (1, 2, 3, 6, 12, 24, 48, 96, 168),
+        "k_h": (0, 1, 2, 3, 6, 12, 24, 48, 96, 168),
         "half_life_h": (0.0, 1.0, 3.0, 12.0, 48.0),
     },
     "item_knn": {

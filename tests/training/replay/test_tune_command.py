@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import HourRange
-from pipeline.settings.learning import EvaluationSettings, ModelSettings, TuneSettings
+from pipeline.settings.learning import ArmSettings, EvaluationSettings, ModelSettings, TuneSettings
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.cli.tune import tune
@@ -29,6 +29,7 @@ from training.replay.roll import Run, roll
 from training.replay.table import results_of
 from training.tuning import tune as tuning
 from training.tuning.search import Budget
+from training.tuning.space import Space
 
 app = typer.Typer()
 app.command()(tune)
@@ -165,10 +166,17 @@ def test_hours_in_which_nobody_is_asked_are_no_grounds(
 
 
 def test_a_choice_is_left_out_by_the_data_and_not_by_what_else_is_configured(log: Log) -> None:
-    """With k_h 0 a half-life is refused, and with another k_h it is not."""
-    settings = lake_settings(log).model_copy(
-        update={"models": (ModelSettings(system="recent_pop", parameters={"k_h": 0}),)}
-    )
-    arm = arm_of(settings, tuning.trial_arm("recent_pop", {}), Facts())
-    space = tuning._served({"k_h": (0, 2, 500), "half_life_h": (0.0, 3.0)}, settings, arm)
-    assert space == {"k_h": (0, 2), "half_life_h": (0.0, 3.0)}
+    """Without the mixture a network cannot be left out, and with it it can."""
+
+    def served(space: Space, system: str, **parameters: object) -> Space:
+        models = (ModelSettings(system=system, parameters=parameters),)
+        settings = lake_settings(log).model_copy(update={"models": models})
+        return tuning._served(space, settings, arm_of(settings, trial_arm(system), Facts()))
+
+    def trial_arm(system: str) -> ArmSettings:
+        return tuning.trial_arm(system, {})
+
+    without = served({"affinity": (True, False)}, "hrnn_trend", mixture=False)
+    assert without == {"affinity": (True, False)}
+    windows = served({"k_h": (0, 2, 500), "half_life_h": (0.0, 3.0)}, "recent_pop")
+    assert windows == {"k_h": (0, 2), "half_life_h": (0.0, 3.0)}

@@ -80,7 +80,7 @@ class RecurrentModel:
         self._encoding: InputEncoding | None = None
         self._optimiser: Tensors = {}
         self._known_users: Ints = np.zeros(0, np.int64)  # (U,) hashes, ascending
-        self._whole_fit = (0, 0)
+        self._whole_fit: tuple[int, int] | None = None
         # Vectors and biases of all items, metadata mixed in, from one question to the next.
         self._catalogue: tuple[Tensor, Tensor] | None = None
 
@@ -125,8 +125,7 @@ class RecurrentModel:
             targets = latest(data, targets, chosen.continue_h)
             epochs, share = chosen.continue_epochs, 0.0
         split = split_targets(data.histories, targets, share, known_us)
-        is_asked = self._asked(data.histories)[split.validation]
-        split = dataclasses.replace(split, validation=split.validation[is_asked])
+        split = split.asking(targets, self._asked(data.histories))
         search_metrics: dict[str, float] = {}
         result: FitResult | None = None
         if len(split.validation):
@@ -146,7 +145,8 @@ class RecurrentModel:
         reported = ("loss", "epochs", "padding")
         metrics = {name: result.metrics[name] for name in reported if name in result.metrics}
         if chosen.anew_h:
-            age_us = data.manifest.as_of.index * US_PER_HOUR - self._whole_fit[0]
+            as_of_us, _ = self._whole_fit or (0, 0)
+            age_us = data.manifest.as_of.index * US_PER_HOUR - as_of_us
             metrics["whole_fit_age_h"] = age_us / US_PER_HOUR
         return {**metrics, **search_metrics}
 
@@ -155,7 +155,7 @@ class RecurrentModel:
         parent, anew_h = options.parent, self.parameters.anew_h
         self._whole_fit = as_now = (data.manifest.as_of.index * US_PER_HOUR, n_targets)
         # A parent of before that was noted counts from now on.
-        if parent is None or _WHOLE_FIT not in parent.tensors:
+        if parent is None or self.is_of_before(parent.tensors):
             return options
         as_of_us, learned = take_tensor(parent.tensors, _WHOLE_FIT).tolist()
         is_old = as_now[0] - as_of_us >= anew_h * US_PER_HOUR
@@ -481,12 +481,13 @@ class RecurrentModel:
         """Weights by their names in the network, and what its codes mean."""
         weights = {k: v.cpu().numpy() for k, v in self.trained_net().state_dict().items()}
         users = {_KNOWN_USERS: self._known_users} if self.parameters.user_width else {}
-        return {
-            **weights,
-            **users,
-            _WHOLE_FIT: np.array(self._whole_fit),
-            _ENCODING: self.input_encoding().to_array(),
-        }
+        whole_fit = {} if self._whole_fit is None else {_WHOLE_FIT: np.array(self._whole_fit)}
+        return {**weights, **users, **whole_fit, _ENCODING: self.input_encoding().to_array()}
+
+    @staticmethod
+    def is_of_before(tensors: Mapping[str, NDArray[Any]]) -> bool:
+        """Whether a model was stored when it was not noted yet what its latest whole fit knew."""
+        return _WHOLE_FIT not in tensors
 
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over weights.
@@ -496,7 +497,8 @@ class RecurrentModel:
         """
         memory = InputEncoding.from_array(take_tensor(tensors, _ENCODING))
         n_items = len(take_tensor(tensors, "items.vector.weight")) - 1
-        if _WHOLE_FIT in tensors:  # models of before do not say
+        self._whole_fit = None
+        if not self.is_of_before(tensors):
             as_of_us, learned = take_tensor(tensors, _WHOLE_FIT).tolist()
             self._whole_fit = (as_of_us, learned)
         if self.parameters.user_width:

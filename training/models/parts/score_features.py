@@ -69,6 +69,18 @@ DEFAULT_WEIGHTS = {
     "near": 0.12,
     SIMILAR: 0.2,
 }
+# Of models from before `LATER_FEATURES` were there, whose weights were never fitted.
+FORMER_DEFAULT_WEIGHTS = {
+    AFFINITY: 0.5,
+    LOG_Q: 0.5,
+    "log_q_short": 0.1,
+    "met": 0.5,
+    "times_met": 0.4,
+    "met_lately": 0.3,
+    "followed": 0.14,
+    "preceded": 0.1,
+    "near": 0.2,
+}
 # In half-lives: of log_q, log_q_short, log_q_long and log_q_last.
 _HALF_LIVES = (1.0, 1 / 6, 10.0, 1 / 40)
 _MET_EVENTS = 100  # of a history that are looked at

@@ -38,6 +38,7 @@ from training.models.parts.recurrent import RecurrentModel
 from training.models.parts.score_features import (
     AFFINITY,
     DEFAULT_WEIGHTS,
+    FORMER_DEFAULT_WEIGHTS,
     LATER_FEATURES,
     LOG_Q,
     MOST_EVENTS,
@@ -124,14 +125,21 @@ class TrendModel(RecurrentModel):
 
     def __init__(self, parameters: TrendParameters, encoder: EncoderMaker = gru) -> None:
         super().__init__(parameters, encoder)
-        terms = SCORE_FEATURES if parameters.mixture else _PLAIN
-        enabled = {AFFINITY: parameters.affinity, SIMILAR: parameters.similar_sessions > 0}
-        self._features = tuple(term for term in terms if enabled.get(term, True))
+        self._features = self._own_features()
         self._evidence: FeatureStore | None = None
         # Of requests within a session, and of those that begin one.
         self._priors: tuple[GaussianPrior, GaussianPrior] | None = None
+        self._inherited: ParentWeights | None = None
         self._searching = self._weighed = False
         self._seed = 0
+
+    def _own_features(self) -> tuple[str, ...]:
+        terms = SCORE_FEATURES if self.parameters.mixture else _PLAIN
+        enabled = {
+            AFFINITY: self.parameters.affinity,
+            SIMILAR: self.parameters.similar_sessions > 0,
+        }
+        return tuple(term for term in terms if enabled.get(term, True))
 
     @property
     def follows_trend(self) -> bool:
@@ -147,18 +155,25 @@ class TrendModel(RecurrentModel):
         self, data: DataSet, seed: int, report: Report, options: FitOptions
     ) -> dict[str, float]:
         """As `RecurrentModel.fit_with`; the weights of the terms are fitted on the way."""
-        self._seed = seed
-        self._priors = None
-        if self.follows_trend and options.parent is not None:
-            parent = WeightPriors.from_tensors(options.parent.tensors, self.name, "mixture.")
-            self._priors = parent.about(self._features) if parent is not None else None
+        self._seed, self._features = seed, self._own_features()
+        self._inherited = options.parent if self.follows_trend else None
+        self._priors = self._priors_of_parent()
         self._weighed = False
         return super().fit_with(data, seed, report, options)
+
+    def _priors_of_parent(self) -> tuple[GaussianPrior, GaussianPrior] | None:
+        if self._inherited is None:
+            return None
+        priors = WeightPriors.from_tensors(self._inherited.tensors, self.name, "mixture.")
+        return priors.about(self._features) if priors is not None else None
 
     def _prepare(self, data: DataSet, split: TargetSplit, start: ParentWeights | None) -> None:
         if not self.follows_trend:
             return
         self._searching = len(split.validation) > 0
+        if self._searching and start is None:
+            # The parent's weights know events that say when to stop, if the model is made anew.
+            self._priors = None
         chosen = self.parameters
         n_items = len(data.item_ids)
         counts = HourCounts.of_popularity(data.popularity)
@@ -173,7 +188,7 @@ class TrendModel(RecurrentModel):
         if start is None or start.as_of_us is None or self._weighed or self._searching:
             return
         # The first thing that is asked of a model's successor is what the model does not know.
-        new = self._asked(data.histories) & split.learned
+        new = self._asked(data.histories)
         new &= np.asarray(data.histories.time_us) >= start.as_of_us
         self._fit_weights(data, np.flatnonzero(new), start.as_of_us)
 
@@ -208,7 +223,14 @@ class TrendModel(RecurrentModel):
     def _searched(self, data: DataSet, split: TargetSplit) -> None:
         if not self.follows_trend or split.begins_us is None:
             return
-        self._fit_weights(data, np.sort(split.validation), split.begins_us)
+        event = np.sort(split.validation)
+        if self._priors is None and self._inherited is not None:
+            # Made anew: the parent's weights go on, by what the parent did not know.
+            self._priors = self._priors_of_parent()
+            if self._priors is not None:
+                known_us = self._inherited.as_of_us or 0
+                event = event[np.asarray(data.histories.time_us)[event] >= known_us]
+        self._fit_weights(data, event, split.begins_us)
         if not self.parameters.refit:
             # What is served knows the part that the weights were fitted on, as after a refit.
             self._evidence = self._counted(self.feature_store(), data, None)
@@ -366,6 +388,11 @@ class TrendModel(RecurrentModel):
         beliefs = WeightPriors.from_tensors(tensors, self.name, "mixture.")
         self._priors = None
         if beliefs is None:
+            if chosen.mixture and self.is_of_before(tensors):
+                former = np.array(
+                    [FORMER_DEFAULT_WEIGHTS.get(name, 0.0) for name in self._features]
+                )
+                self._priors = (GaussianPrior.about(former, STRENGTH),) * 2
             return
         lacks = [name for name in self._features if name not in beliefs.features]
         has_all = len(beliefs.features) + len(lacks) == len(self._features)
