@@ -11,6 +11,10 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.settings.field_types import Duration, Fraction, named_once
 from pipeline.settings.section import Section, as_before
 
+#: Parameters of a network that is made anew once a day, with a short step in the hours between;
+#: `hrnn_trend` has them by itself.
+ANEW_DAILY = {"anew_h": 24, "continue_h": 24, "continue_epochs": 1, "continue_rate": 0.1}
+
 
 class ModelSettings(Section):
     """One candidate: a system, or a file that names one, and parameters that differ from its own.

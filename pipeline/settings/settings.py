@@ -39,6 +39,7 @@ from pipeline.settings.folders import (
 )
 from pipeline.settings.former_keys import with_present_names
 from pipeline.settings.learning import (
+    ANEW_DAILY,
     EvaluationSettings,
     GateSettings,
     ModelSettings,
@@ -98,9 +99,7 @@ class SparkSettings(Section):
 def _default_models() -> tuple[ModelSettings, ...]:
     names = ("pop", "recent_pop", "p_pop", "item_knn", "vsknn")
     others = tuple(ModelSettings(system=name) for name in names)
-    # Networks are made anew once a day, with a short step in the hours between.
-    daily = {"anew_h": 24, "continue_h": 24, "continue_epochs": 1, "continue_rate": 0.1}
-    hrnn = ModelSettings(system="hrnn", init_from="self", parameters=daily)
+    hrnn = ModelSettings(system="hrnn", init_from="self", parameters=ANEW_DAILY)
     return (*others, hrnn, ModelSettings(system="hrnn_trend", init_from="self"))
 
 

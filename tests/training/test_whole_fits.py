@@ -11,6 +11,7 @@ from synthetic import AS_OF, AS_OF_S, ring_walks, write_dataset
 
 from pipeline.errors import UsageError
 from pipeline.hours import US_PER_HOUR, Hour
+from pipeline.settings.learning import ANEW_DAILY
 from training.batching.targets import TargetSplit, repeats_last
 from training.data.reader import DataSet, Histories, Requests, read_dataset
 from training.model_types import FitProgress, Tensors
@@ -269,6 +270,11 @@ def test_what_says_when_to_stop_is_what_is_asked(
     assert validated
     assert validated[0].size
     assert not repeats_last(data.histories)[validated[0]].any()
+
+
+def test_a_trend_model_goes_on_as_other_networks_are_told_to() -> None:
+    parameters = build("hrnn_trend", {}).parameters
+    assert {name: getattr(parameters, name) for name in ANEW_DAILY} == ANEW_DAILY
 
 
 @pytest.mark.parametrize("name", ["anew_h", "continue_epochs"])

@@ -17,7 +17,12 @@ from pipeline.dataset.rows.encoding import Encoding
 from pipeline.dataset.rows.event_log import FlatLog, start_us
 from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour, HourRange
-from pipeline.settings.learning import ArmSettings, ModelSettings, RetrainSettings
+from pipeline.settings.learning import (
+    ANEW_DAILY,
+    ArmSettings,
+    ModelSettings,
+    RetrainSettings,
+)
 from pipeline.settings.settings import Settings
 from pipeline.settings.tables import DatasetSettings
 from training.data.in_memory import InMemoryDataset, InMemoryDatasets, popularity
@@ -52,8 +57,6 @@ WITHOUT_NETWORK = {
     "continue_epochs": 0,
     "anew_h": 0,
 }
-#: As `hrnn_trend` goes on by itself: anew once a day, with short steps between.
-_DAILY = {"continue_h": 24, "continue_epochs": 1, "continue_rate": 0.1, "anew_h": 24}
 # All learn from the same window and know all of its items: none loses by a rare item.  Continued
 # ones keep those of earlier windows too; the table tells how many targets each knew.
 _DEFAULT = tuple(
@@ -74,7 +77,7 @@ _DEFAULT = tuple(
             "parameters": WITHOUT_NETWORK,
         },
         {"name": "hrnn_trend-offline", "model": "hrnn_trend", "mode": "offline"},
-        {"name": "hrnn", "mode": "continued", "parameters": _DAILY},
+        {"name": "hrnn", "mode": "continued", "parameters": ANEW_DAILY},
     )
 )
 

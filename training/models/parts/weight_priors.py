@@ -25,9 +25,7 @@ from training.models.parts.score_weights import GaussianPrior, priors_as_tensors
 
 STRENGTH = 10.0  # of the belief before any fit; terms are logarithms, so weights are below 1
 # Models from before the names were kept tell their terms by how many they are.
-_FIRST_FEATURES = tuple(
-    name for name in SCORE_FEATURES if name not in (*LATER_FEATURES, SIMILAR)
-)  # 11
+_FIRST_FEATURES = tuple(name for name in SCORE_FEATURES if name not in (*LATER_FEATURES, SIMILAR))
 _UNNAMED = {11: _FIRST_FEATURES, 10: _FIRST_FEATURES[1:], 2: _FIRST_FEATURES[:2]}
 
 
