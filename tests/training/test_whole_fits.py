@@ -154,6 +154,45 @@ def test_a_trend_model_made_anew_stops_where_one_from_nothing_does(tmp_path: Pat
     assert not np.allclose(tensors["mixture.weight"], from_nothing["mixture.weight"])
 
 
+def stays(hour: int) -> dict[str, list[tuple[str, float]]]:
+    """Walks of an earlier and of a later time, the later ones of fewer users."""
+    early = ring_walks(40, AS_OF_S - 9 * HOUR_S, 0, 9)
+    late = ring_walks(6, AS_OF_S + hour * HOUR_S, 1, 9)
+    return early | {f"late-{hour}-{user}": events for user, events in late.items()}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_model_made_anew_weighs_as_its_parent_should_have(tmp_path: Path, share: float) -> None:
+    """By what came since the parent was made, and by the parent's own scores of it."""
+    before = read_dataset(write_dataset(tmp_path / "a", stays(-9), as_of=AS_OF))
+    as_of = str(Hour.parse(AS_OF) + 7)
+    later = read_dataset(write_dataset(tmp_path / "b", stays(-9) | stays(1), as_of=as_of))
+    chosen: dict[str, object] = {"validation_share": share, "epochs": 3}
+    first = fitted(before, None, "hrnn_trend", **chosen)
+    parent = parent_of(first, before)
+    anew = fitted(later, parent, "hrnn_trend", **chosen, anew_h=5)
+    step = {**chosen, "anew_h": 0, "continue_epochs": 0}
+    renewed = fitted(later, parent, "hrnn_trend", **step)
+    from_nothing = fitted(later, None, "hrnn_trend", **chosen)
+    assert np.array_equal(anew[ITEM_VECTORS], from_nothing[ITEM_VECTORS])
+    for name in ("mixture.weight", "mixture.precision"):
+        assert np.array_equal(anew[name], renewed[name]), name
+        assert name not in first or not np.array_equal(anew[name], first[name])
+
+
+def test_few_requests_teach_a_little_and_make_a_model_forget_less(tmp_path: Path) -> None:
+    """One user's clicks move the weights; of the precision far less than a 20th is forgotten."""
+    before = read_dataset(write_dataset(tmp_path / "a", stays(-9), as_of=AS_OF))
+    first = fitted(before, None, "hrnn_trend", validation_share=0.3)
+    walk = next(iter(ring_walks(1, AS_OF_S + HOUR_S, 1, 9).values()))[:4]
+    as_of = str(Hour.parse(AS_OF) + 7)
+    later = read_dataset(write_dataset(tmp_path / "b", stays(-9) | {"late": walk}, as_of=as_of))
+    renewed = fitted(later, parent_of(first, before), "hrnn_trend", continue_epochs=0)
+    assert not np.array_equal(renewed["mixture.weight"], first["mixture.weight"])
+    forgotten = first["mixture.precision"] - renewed["mixture.precision"]
+    assert forgotten.max() < 0.01 * first["mixture.precision"].max()
+
+
 def test_a_step_without_an_epoch_leaves_no_state_of_an_optimiser(tmp_path: Path) -> None:
     before, later = data_at(tmp_path / "a", 0), data_at(tmp_path / "b", 3)
     renewed = build("hrnn", {**SMALL, "continue_epochs": 0})

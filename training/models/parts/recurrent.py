@@ -117,7 +117,9 @@ class RecurrentModel:
             users=chosen.user_features,
         )
         targets = self._learnable(data.histories)
-        options = self._with_whole_fits(data, int(targets.sum()), options)
+        as_told, options = options, self._with_whole_fits(data, int(targets.sum()), options)
+        if as_told.parent is not options.parent:
+            self._begins_anew(data, seed, as_told)
         known_us = None if options.parent is None else options.parent.as_of_us
         epochs, share = chosen.epochs, chosen.validation_share
         if self._steps_on(options):
@@ -360,6 +362,9 @@ class RecurrentModel:
     def prior_temperature(self) -> float:
         """How strongly log q counts where that is not learned; 0 where it is."""
         return 0.0
+
+    def _begins_anew(self, data: DataSet, seed: int, options: FitOptions) -> None:
+        """Let a variant learn of the parent what a network made anew cannot say."""
 
     def _prepare(self, data: DataSet, split: TargetSplit, start: ParentWeights | None) -> None:
         """Let a variant get ready before training starts; weights are those it begins with."""

@@ -62,11 +62,13 @@ from training.nn.parameters import RecurrentParameters
 from training.nn.step_inputs import begins_session
 from training.nn.steps import EncoderMaker
 from training.parameters import require
+from training.trainer.device import device_of
 from training.trainer.interface import FitOptions, ParentWeights
 
 _PLAIN = (AFFINITY, LOG_Q)  # the published form
-_REMEMBERED = 0.95  # of what the model that is continued believed
-_FEWEST, _MOST = 20, 600  # requests that weights are fitted on, of each kind
+# Of what the model that is continued believed; fewer requests than those make it forget less.
+_REMEMBERED, _REMEMBERED_BY = 0.95, 100
+_MOST = 600  # requests that weights are fitted on, of each kind
 _COLUMNS = 4096
 _COUNTS = ("item", "hour", "events")
 _NEIGHBOURS = tuple(
@@ -129,7 +131,7 @@ class TrendModel(RecurrentModel):
         self._evidence: FeatureStore | None = None
         # Of requests within a session, and of those that begin one.
         self._priors: tuple[GaussianPrior, GaussianPrior] | None = None
-        self._inherited: ParentWeights | None = None
+        self._inherited_priors: tuple[GaussianPrior, GaussianPrior] | None = None
         self._searching = self._weighed = False
         self._seed = 0
 
@@ -156,15 +158,16 @@ class TrendModel(RecurrentModel):
     ) -> dict[str, float]:
         """As `RecurrentModel.fit_with`; the weights of the terms are fitted on the way."""
         self._seed, self._features = seed, self._own_features()
-        self._inherited = options.parent if self.follows_trend else None
-        self._priors = self._priors_of_parent()
-        self._weighed = False
+        self._priors = self._priors_of_parent(options.parent)
+        self._inherited_priors, self._weighed = None, False
         return super().fit_with(data, seed, report, options)
 
-    def _priors_of_parent(self) -> tuple[GaussianPrior, GaussianPrior] | None:
-        if self._inherited is None:
+    def _priors_of_parent(
+        self, parent: ParentWeights | None
+    ) -> tuple[GaussianPrior, GaussianPrior] | None:
+        if parent is None or not self.follows_trend:
             return None
-        priors = WeightPriors.from_tensors(self._inherited.tensors, self.name, "mixture.")
+        priors = WeightPriors.from_tensors(parent.tensors, self.name, "mixture.")
         return priors.about(self._features) if priors is not None else None
 
     def _prepare(self, data: DataSet, split: TargetSplit, start: ParentWeights | None) -> None:
@@ -172,7 +175,7 @@ class TrendModel(RecurrentModel):
             return
         self._searching = len(split.validation) > 0
         if self._searching and start is None:
-            # The parent's weights know events that say when to stop, if the model is made anew.
+            # What is believed knows the events that say when to stop.
             self._priors = None
         chosen = self.parameters
         n_items = len(data.item_ids)
@@ -191,6 +194,19 @@ class TrendModel(RecurrentModel):
         new = self._asked(data.histories)
         new &= np.asarray(data.histories.time_us) >= start.as_of_us
         self._fit_weights(data, np.flatnonzero(new), start.as_of_us)
+
+    def _begins_anew(self, data: DataSet, seed: int, options: FitOptions) -> None:
+        if not self.follows_trend:
+            return
+        # Its successor is asked as the parent was: soon after it was trained, of young items too.
+        # A part kept apart of an earlier state would ask for older ones.
+        split = TargetSplit(self._learnable(data.histories), np.zeros(0, np.int64))
+        encoding = self._encoding
+        net, _ = self._built(data, split, seed, options.parent)
+        self._net = net.to(device_of(options.device or self.parameters.device))
+        self._prepare(data, split, options.parent)
+        self._net, self._catalogue, self._encoding = None, None, encoding
+        self._inherited_priors, self._weighed = self._priors, False
 
     @property
     def _similarity_rule(self) -> SimilarityRule:
@@ -223,14 +239,10 @@ class TrendModel(RecurrentModel):
     def _searched(self, data: DataSet, split: TargetSplit) -> None:
         if not self.follows_trend or split.begins_us is None:
             return
-        event = np.sort(split.validation)
-        if self._priors is None and self._inherited is not None:
-            # Made anew: the parent's weights go on, by what the parent did not know.
-            self._priors = self._priors_of_parent()
-            if self._priors is not None:
-                known_us = self._inherited.as_of_us or 0
-                event = event[np.asarray(data.histories.time_us)[event] >= known_us]
-        self._fit_weights(data, event, split.begins_us)
+        if self._priors is None and self._inherited_priors is not None:
+            self._priors = self._inherited_priors
+        else:
+            self._fit_weights(data, np.sort(split.validation), split.begins_us)
         if not self.parameters.refit:
             # What is served knows the part that the weights were fitted on, as after a refit.
             self._evidence = self._counted(self.feature_store(), data, None)
@@ -252,13 +264,11 @@ class TrendModel(RecurrentModel):
         starts = np.asarray(histories.session_start)[event] | (event == histories.offsets[user])
         before = self._counted(self.feature_store(), data, begins_us)
         fallback = self._default_prior()
-        beliefs = [
-            belief.decayed(fallback, _REMEMBERED) for belief in self._priors or (fallback,) * 2
-        ]
         by_kind = [event[starts == kind] for kind in (False, True)]
-        by_kind = [
-            targets[:: -(-len(targets) // _MOST)] if len(targets) >= _FEWEST else targets[:0]
-            for targets in by_kind
+        by_kind = [targets[:: max(1, -(-len(targets) // _MOST))] for targets in by_kind]
+        beliefs = [
+            belief.decayed(fallback, _REMEMBERED ** min(1.0, len(targets) / _REMEMBERED_BY))
+            for belief, targets in zip(self._priors or (fallback,) * 2, by_kind, strict=True)
         ]
         if sum(map(len, by_kind)):
             # Both at once: each hour's popularity is computed for both kinds together.
