@@ -80,6 +80,15 @@ def latest(data: DataSet, targets: Bools, hours: int) -> Bools:
     return late if late.any() else targets
 
 
+def with_older(recent: Bools, targets: Bools, share: float, rng: np.random.Generator) -> Bools:
+    """The recent ones of the targets (N,), and ``share`` times as many of the others, by chance."""
+    older = np.flatnonzero(targets & ~recent)
+    n_older = min(len(older), round(share * int(recent.sum())))
+    result = recent.copy()
+    result[rng.choice(older, n_older, replace=False)] = True
+    return result
+
+
 def split_targets(
     histories: Histories, targets: Bools, share: float, known_us: int | None = None
 ) -> TargetSplit:

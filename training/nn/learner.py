@@ -17,11 +17,15 @@ from torch.nn import functional
 
 from pipeline.array_types import Bools, Floats32, Ints, Ints32
 from training.nn.build import Drawn, Negatives
-from training.nn.losses import Loss
+from training.nn.losses import Loss, weighted
 from training.nn.network import StateNet, StepTensors, UserRows
+from training.nn.retention import Anchor, distillation
 from training.nn.step_inputs import EventSteps
 from training.nn.steps import Carried, Steps
 from training.trainer.interface import Batch
+
+_OF_TEACHER = "teacher."
+_ITEM_TABLES = ("items.vector.weight", "items.bias.weight", "items.entry.weight")
 
 
 class Prior(Protocol):
@@ -51,6 +55,7 @@ class _Predictions:
     biases: Tensor  # (R,)
     target: Tensor  # (n,) rows of the targets
     other: Tensor  # rows of whatever else was asked for
+    items: Tensor  # (R,) 1-based
 
 
 class RecurrentLearner(ABC):
@@ -108,7 +113,7 @@ class RecurrentLearner(ABC):
         entered = entries.view(*batch.cells.shape, -1)
         states = self._states(batch, net.steps(entered, steps, self._data.users, begins))
         states = states[_mask(batch.target, device)]
-        return _Predictions(net.dropout(states), vectors, biases, at_target, at_other)
+        return _Predictions(net.dropout(states), vectors, biases, at_target, at_other, touched)
 
     def _states(self, batch: Batch, steps: Steps) -> Tensor:
         """States of all steps (B, T, D); what is carried is kept for the next batch."""
@@ -124,6 +129,27 @@ class RecurrentLearner(ABC):
 def _mask(cells: Bools, device: torch.device) -> Tensor:
     # A plan may hand out views that cannot be written to, which PyTorch does not take.
     return torch.from_numpy(np.array(cells)).to(device)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What a network that goes on is held to, `training.nn.retention`.
+
+    ``teacher``: over the parent's network; None where nothing is distilled.
+    """
+
+    teacher: RankingLearner | None = None
+    distil: float = 0.0
+    anchor: Anchor | None = None
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What the loss of a batch is made of."""
+
+    own: Tensor  # (n,) of the targets
+    others: Tensor  # (n, S) of draws, or (n, V) of all items
+    items: Tensor  # (R,) 1-based, that the batch touches
 
 
 class RankingLearner(RecurrentLearner):
@@ -153,33 +179,65 @@ class RankingLearner(RecurrentLearner):
         super().__init__(net, data)
         self._user_of, self._loss, self._negatives = user_of, loss, negatives
         self._prior, self._reward = prior, reward
+        self.retention = Retention()
+
+    def carried_state(self) -> dict[str, Tensor]:
+        """The states after the last batch, those of the teacher too."""
+        teacher = self.retention.teacher
+        if teacher is None:
+            return super().carried_state()
+        of_teacher = {_OF_TEACHER + name: each for name, each in teacher.carried_state().items()}
+        return {**super().carried_state(), **of_teacher}
+
+    def resume(self, carried: Mapping[str, Tensor]) -> None:
+        """Take over states."""
+        own = {name: each for name, each in carried.items() if not name.startswith(_OF_TEACHER)}
+        super().resume(own)
+        if self.retention.teacher is not None:
+            start = len(_OF_TEACHER)
+            self.retention.teacher.resume(
+                {name[start:]: each for name, each in carried.items() if name not in own}
+            )
 
     def _loss_of(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         # Drawn for the batch, so that features and vectors each learn to stand alone (HRNN 2.3).
         mix = float(rng.random()) if self.net.items.encoder is not None else 0.0
         event = batch.cells[batch.target]  # (n,)
+        drawn = self._drawn(batch, event, rng)
+        scores = self._scores(batch, event, drawn, mix)
+        rewards = self._rewards(event)
+        if drawn is None:
+            target = self._column(event)
+            losses = self._loss.dense(scores.others, target, rewards)
+        else:
+            weights = (drawn.log_weight, drawn.excluded)
+            losses = self._loss.sampled(scores.own, scores.others, *weights, rewards)
+        return losses.sum() + self._held(batch, event, drawn, mix, scores)
+
+    def _drawn(self, batch: Batch, event: Ints, rng: np.random.Generator) -> Drawn | None:
         if self._negatives is None:
-            return self._dense(batch, event, mix).sum()
+            return None
         item = self._data.item
-        drawn = self._negatives.draw(
+        return self._negatives.draw(
             self._user_of(event),
             event,
             item[event].astype(np.int64),
             item[batch.cells[batch.real]].astype(np.int64),
             rng,
         ).to(self._device)
-        return self._sampled(batch, event, drawn, mix).sum()
 
-    def _dense(self, batch: Batch, event: Ints, mix: float) -> Tensor:
-        target = torch.from_numpy(self._data.item[event].astype(np.int64) - 1).to(self._device)
-        answers = self._predictions(batch, target[:0], mix)
-        vectors, biases = self.net.items.everything(mix)
-        scores = functional.linear(answers.states, vectors, biases)  # (n, V)
-        if self._prior is not None:
-            scores = scores + self._log_q(event, slice(None))
-        return self._loss.dense(scores, target, self._rewards(event))
+    def _column(self, event: Ints) -> Tensor:
+        """Columns of the targets, (n,)."""
+        return torch.from_numpy(self._data.item[event].astype(np.int64) - 1).to(self._device)
 
-    def _sampled(self, batch: Batch, event: Ints, drawn: Drawn, mix: float) -> Tensor:
+    def _scores(self, batch: Batch, event: Ints, drawn: Drawn | None, mix: float) -> _Scores:
+        if drawn is None:
+            target = self._column(event)
+            answers = self._predictions(batch, target[:0], mix)
+            scores = functional.linear(answers.states, *self.net.items.everything(mix))  # (n, V)
+            if self._prior is not None:
+                scores = scores + self._log_q(event, slice(None))
+            return _Scores(scores.gather(1, target[:, None])[:, 0], scores, answers.items)
         answers = self._predictions(batch, drawn.item, mix)
         vectors, biases = answers.vectors, answers.biases
         own = (answers.states * vectors[answers.target]).sum(-1) + biases[answers.target]  # (n,)
@@ -189,9 +247,23 @@ class RankingLearner(RecurrentLearner):
         if self._prior is not None:
             own = own + self._log_q(event, self._data.item[event].astype(np.int64) - 1)
             others = others + self._log_q(event[:, None], drawn.item.cpu().numpy()[None, :] - 1)
-        return self._loss.sampled(
-            own, others, drawn.log_weight, drawn.excluded, self._rewards(event)
-        )
+        return _Scores(own, others, answers.items)
+
+    def _held(
+        self, batch: Batch, event: Ints, drawn: Drawn | None, mix: float, scores: _Scores
+    ) -> Tensor:
+        """What the batch's targets pay for being away from the parent."""
+        retention, paid = self.retention, torch.zeros((), device=self._device)
+        if retention.teacher is not None:
+            with torch.no_grad():
+                taught = retention.teacher._scores(batch, event, drawn, mix)
+            candidates = _candidates(scores, drawn), _candidates(taught, drawn)
+            paid = paid + retention.distil * distillation(*candidates).sum()
+        if retention.anchor is not None:
+            tables = _ITEM_TABLES if self.net.items.vector.sparse else ()
+            rows = dict.fromkeys(tables, scores.items)
+            paid = paid + len(event) * retention.anchor.penalty(self.net, rows)
+        return paid
 
     def _log_q(self, event: Ints, column: Ints | slice) -> Tensor:
         assert self._prior is not None  # noqa: S101 - the callers looked
@@ -202,6 +274,14 @@ class RankingLearner(RecurrentLearner):
         return (
             None if self._reward is None else torch.from_numpy(self._reward[event]).to(self._device)
         )
+
+
+def _candidates(scores: _Scores, drawn: Drawn | None) -> Tensor:
+    """Logits (n, C) of the items that a target is told from, the target first where drawn."""
+    if drawn is None:
+        return scores.others
+    others = weighted(scores.others, drawn.log_weight, drawn.excluded)
+    return torch.cat([scores.own[:, None].to(others.dtype), others], dim=1)
 
 
 class RatingLearner(RecurrentLearner):

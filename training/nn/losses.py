@@ -116,7 +116,7 @@ class _LogTotal(torch.autograd.Function):
         log_weight: Tensor | None,
         excluded: Excluded | None,
     ) -> Tensor:
-        exponent = _weighted(_summable(negative_scores), log_weight, excluded)  # (n, S)
+        exponent = weighted(_summable(negative_scores), log_weight, excluded)  # (n, S)
         share = torch.softmax(exponent, dim=1)
         # The largest share is at least 1 / S, so its logarithm is safe.
         log_sum = exponent.amax(dim=1) - share.amax(dim=1).log()  # (n,)
@@ -166,7 +166,7 @@ class PairwiseLoss:
         if excluded is None:
             log_weight = log_weight.to(negative.dtype)
             return _times(self.compare(target, negative, log_weight), rewards)
-        log_weight = _weighted(negative.new_zeros(1).expand_as(negative), log_weight, excluded)
+        log_weight = weighted(negative.new_zeros(1).expand_as(negative), log_weight, excluded)
         some_left = log_weight.amax(dim=1) > _NEVER / 2  # (n,)
         losses = self.compare(target, negative, log_weight)
         return _times(torch.where(some_left, losses, 0.0), rewards)
@@ -227,17 +227,17 @@ def loss_named(name: str, score_penalty: float = 1.0) -> Loss:
     return _LOSSES[name](score_penalty)
 
 
-def _weighted(scores: Tensor, log_weight: Tensor | None, excluded: Excluded | None) -> Tensor:
+def weighted(scores: Tensor, log_weight: Tensor | None, excluded: Excluded | None) -> Tensor:
     """``scores + log_weight`` (n, S) in a tensor of its own, next to nothing where excluded."""
     if log_weight is None:
-        weighted = scores.clone() if excluded is not None else scores
+        result = scores.clone() if excluded is not None else scores
     else:
-        weighted = scores + log_weight.to(scores.dtype)
+        result = scores + log_weight.to(scores.dtype)
     if isinstance(excluded, Tensor):
-        return weighted.masked_fill_(excluded, _NEVER)
+        return result.masked_fill_(excluded, _NEVER)
     if excluded is not None:
-        weighted.index_put_(excluded, weighted.new_tensor(_NEVER))
-    return weighted
+        result.index_put_(excluded, result.new_tensor(_NEVER))
+    return result
 
 
 def _summable(scores: Tensor) -> Tensor:

@@ -55,7 +55,10 @@ class NeuralParameters:
     ``continue_h``: above 0, a model that is continued learns from targets of this many latest hours
     only, for ``continue_epochs``, without a validation part, at ``continue_rate`` of the learning
     rate; 0: as if it were trained afresh.  Every step also moves what the few new events do not
-    tell of: where items live long, a whole learning rate forgets them within days.  With no epoch
+    tell of: where items live long, a whole learning rate forgets them within days.  Against that,
+    ``continue_kept``: so many older targets for each recent one are learned from again, drawn anew
+    for each step; ``continue_distil``, ``continue_anchor``: how strongly the network is held to
+    what its parent said and to the parent's weights, `training.nn.retention`.  With no epoch
     the network stays as it is, but for items that are new, and only what is counted is brought up
     to date.  ``anew_h``: above 0, a model that is continued is made anew once its latest whole fit
     knows nothing of so many hours or more, or there are twice the targets that it had.
@@ -106,6 +109,9 @@ class NeuralParameters:
     continue_h: int = 0
     continue_epochs: int = 2
     continue_rate: float = 1.0
+    continue_kept: float = 0.0
+    continue_distil: float = 0.0
+    continue_anchor: float = 0.0
     anew_h: int = 0
     new_items: str = "random"
     precision: str = "float32"
@@ -130,7 +136,8 @@ class NeuralParameters:
             require(0 <= share < 1, name, share, "0 or more and below 1")
         counts = ("negatives", "patience", "continue_h", "continue_epochs", "anew_h")
         sizes = ("ips_temperature", "score_penalty", "decay_power", "final_rate", "weight_decay")
-        for name in (*counts, *sizes):
+        retention = ("continue_kept", "continue_distil", "continue_anchor")
+        for name in (*counts, *sizes, *retention):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         penalty = self.score_penalty
         require(penalty < math.inf, "score_penalty", penalty, "a finite number")

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from pipeline.array_types import Bools, Floats32, Ints, Ints32
-from pipeline.errors import HourglassError
+from pipeline.errors import HourglassError, UsageError
 from training.batching.targets import TargetSplit, validation_requests
 from training.data.reader import DataSet, Histories, Requests
 from training.models.parts.recurrent import RecurrentModel
@@ -38,6 +38,11 @@ class RatingModel(RecurrentModel):
     _figure_text: ClassVar[str] = "RMSE"
 
     def __init__(self, name: str, parameters: RecurrentParameters, encoder: EncoderMaker) -> None:
+        if parameters.continue_distil or parameters.continue_anchor:
+            raise UsageError(
+                f"{name} predicts values, but continue_distil and continue_anchor are for models "
+                "that rank: leave them out"
+            )
         self.name = name
         super().__init__(parameters, encoder)
 

@@ -6,7 +6,9 @@ popularity prior.  N events, V items, n requests, D width.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -27,6 +29,7 @@ from training.batching.targets import (
     repeats_last,
     split_targets,
     validation_requests,
+    with_older,
 )
 from training.data.reader import DataSet, Histories, Requests
 from training.metrics.metrics import mean_metric
@@ -36,10 +39,17 @@ from training.models.parts.base import require_items, take_tensor
 from training.nn.build import FrequencyPrior, negatives_of, plan_of, rewards_of
 from training.nn.gru import gru
 from training.nn.input_encoding import InputEncoding
-from training.nn.learner import Prior, RankingLearner, RecurrentLearner, TrainingData
+from training.nn.learner import (
+    Prior,
+    RankingLearner,
+    RecurrentLearner,
+    Retention,
+    TrainingData,
+)
 from training.nn.losses import loss_named
 from training.nn.network import NetOptions, StateNet, UserRows
 from training.nn.parameters import SESSION_PLANS, RecurrentParameters
+from training.nn.retention import anchored
 from training.nn.step_inputs import EventSteps
 from training.nn.steps import EncoderMaker
 from training.nn.tables.item_embedding import FeatureRows
@@ -57,6 +67,7 @@ _KNOWN_USERS = "known_users"
 _WHOLE_FIT = "whole_fit"
 _GROWN = 2  # times the targets
 _WORD_WEIGHTS = "items.token_weight"  # only where tokens have weights of their own
+_ANCHOR_BATCHES = 20  # of what the parent knew: what its weights are worth
 _SCORED_FLOATS = 1 << 24  # scores in memory together
 _K = 20  # of the MRR that decides when learning stops
 
@@ -124,7 +135,10 @@ class RecurrentModel:
         epochs, share = chosen.epochs, chosen.validation_share
         if self._steps_on(options):
             # A short step from a model that is known to be good: there is no search.
-            targets = latest(data, targets, chosen.continue_h)
+            recent = latest(data, targets, chosen.continue_h)
+            targets = with_older(
+                recent, targets, chosen.continue_kept, np.random.default_rng(seed % 2**64)
+            )
             epochs, share = chosen.continue_epochs, 0.0
         split = split_targets(data.histories, targets, share, known_us)
         split = split.asking(targets, self._asked(data.histories))
@@ -220,9 +234,12 @@ class RecurrentModel:
         begun = options.parent.model_id if options.parent else "nothing"
         lasting = dataclasses.replace(chosen, checkpoint_s=1.0)  # what changes no weight
         plan = plan_of(chosen, data.histories, split.learned, seed)
+        learner = self._learner(data, split)
+        if isinstance(learner, RankingLearner):
+            learner.retention = self._retention(data, split, seed, options)
         result = run_fit(
             self.name,
-            self._learner(data, split),
+            learner,
             plan,
             schedule,
             seed,
@@ -320,8 +337,31 @@ class RecurrentModel:
             validate=lambda: self._validation(histories, split.validation),
         )
 
+    def _retention(
+        self, data: DataSet, split: TargetSplit, seed: int, options: FitOptions
+    ) -> Retention:
+        """What a short step is held to: the network as it is before it."""
+        chosen, parent = self.parameters, options.parent
+        teacher, anchor = None, None
+        if parent is None or not self._steps_on(options):
+            return Retention()
+        if chosen.continue_distil:
+            frozen = copy.deepcopy(self.trained_net()).eval().requires_grad_(requires_grad=False)
+            teacher = self._ranking_learner(data, split, frozen)
+        if chosen.continue_anchor:
+            is_past = np.asarray(data.histories.time_us) < (parent.as_of_us or 0)
+            known = TargetSplit(self._learnable(data.histories) & is_past, split.validation[:0])
+            plan = plan_of(chosen, data.histories, known.learned, seed)
+            batches = itertools.islice(plan.batches(0), _ANCHOR_BATCHES)
+            rng = np.random.default_rng(seed % 2**64)
+            anchor = anchored(self._learner(data, known), batches, chosen.continue_anchor, rng)
+        return Retention(teacher, chosen.continue_distil, anchor)
+
     def _learner(self, data: DataSet, split: TargetSplit) -> RecurrentLearner:
-        chosen, net, offsets = self.parameters, self.trained_net(), data.histories.offsets
+        return self._ranking_learner(data, split, self.trained_net())
+
+    def _ranking_learner(self, data: DataSet, split: TargetSplit, net: StateNet) -> RankingLearner:
+        chosen, offsets = self.parameters, data.histories.offsets
         return RankingLearner(
             net,
             self._training_data(data, split),
