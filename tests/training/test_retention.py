@@ -281,7 +281,7 @@ def test_less_than_nothing_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["continue_distil", "continue_anchor"])
 def test_models_that_predict_values_are_not_held(name: str) -> None:
-    with pytest.raises(UsageError, match="predicts values"):
+    with pytest.raises(UsageError, match="does not rank"):
         build("hrnn_rating", {name: 1.0})
 
 

@@ -40,8 +40,8 @@ class RatingModel(RecurrentModel):
     def __init__(self, name: str, parameters: RecurrentParameters, encoder: EncoderMaker) -> None:
         if parameters.continue_distil or parameters.continue_anchor:
             raise UsageError(
-                f"{name} predicts values, but continue_distil and continue_anchor are for models "
-                "that rank: leave them out"
+                f"{name} does not rank: leave out continue_distil and continue_anchor, which hold "
+                "rankings to those of the parent"
             )
         self.name = name
         super().__init__(parameters, encoder)

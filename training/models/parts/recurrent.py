@@ -350,11 +350,11 @@ class RecurrentModel:
             teacher = self._ranking_learner(data, split, frozen)
         if chosen.continue_anchor:
             is_past = np.asarray(data.histories.time_us) < (parent.as_of_us or 0)
-            known = TargetSplit(self._learnable(data.histories) & is_past, split.validation[:0])
-            plan = plan_of(chosen, data.histories, known.learned, seed)
+            earlier = TargetSplit(self._learnable(data.histories) & is_past, split.validation[:0])
+            plan = plan_of(chosen, data.histories, earlier.learned, seed)
             batches = itertools.islice(plan.batches(0), _ANCHOR_BATCHES)
             rng = np.random.default_rng(seed % 2**64)
-            anchor = anchored(self._learner(data, known), batches, chosen.continue_anchor, rng)
+            anchor = anchored(self._learner(data, earlier), batches, chosen.continue_anchor, rng)
         return Retention(teacher, chosen.continue_distil, anchor)
 
     def _learner(self, data: DataSet, split: TargetSplit) -> RecurrentLearner:
