@@ -43,7 +43,8 @@ from training.models.parts.neighbours.session_similarity import Sessions
 AFFINITY, LOG_Q, SIMILAR = "affinity", "log_q", "similar"
 # Models from before these were there go on without them.
 LATER_FEATURES = ("log_q_long", "log_q_last")
-ITEM_FEATURES = (LOG_Q, "log_q_short", *LATER_FEATURES, "age")
+LOG_Q_FEATURES = (LOG_Q, "log_q_short", *LATER_FEATURES)
+ITEM_FEATURES = (*LOG_Q_FEATURES, "age")
 PAIR_FEATURES = (
     "just_seen",
     "met",
@@ -255,11 +256,20 @@ class FeatureStore:
             term("met_lately", 1 / since, since >= 1),
         ]
 
-    def _neighbouring(self, histories: Histories, requests: Requests) -> list[PairFeature]:
+    def plain_pair_features(
+        self, histories: Histories, requests: Requests
+    ) -> Iterator[tuple[PairFeature, bool]]:
+        """`pair_features`, counts not measured by popularity yet, and whether they are counts."""
+        for term in self._met(histories, requests):
+            yield term, False
+        for term in self._counts(histories, requests):
+            yield term, True
+
+    def _counts(self, histories: Histories, requests: Requests) -> list[PairFeature]:
         neighbours = self.neighbours
         last = self._last_items(histories, requests, 1)
         recent = self._last_items(histories, requests, _LAST_ITEMS)
-        hours, terms = self.hours(requests), []
+        terms = []
         pair_counts = {
             "followed": last @ neighbours.followed,
             "preceded": last @ neighbours.preceded,
@@ -270,6 +280,10 @@ class FeatureStore:
         for name, counts in pair_counts.items():
             value = counts.data.astype(np.float32, copy=False)
             terms.append(PairFeature(name, counts.indptr, counts.indices, value))
+        return terms
+
+    def _neighbouring(self, histories: Histories, requests: Requests) -> list[PairFeature]:
+        hours, terms = self.hours(requests), self._counts(histories, requests)
         # Only the cells that are needed: hours x items would not fit for a large catalogue.
         distinct = np.unique(hours).tolist()
         single_hour = len(distinct) == 1

@@ -35,6 +35,7 @@ from training.models.parts.neighbours.session_similarity import (
     SimilarityRule,
 )
 from training.models.parts.recurrent import RecurrentModel
+from training.models.parts.residual_prior import ResidualPrior, residual_weights
 from training.models.parts.score_features import (
     AFFINITY,
     DEFAULT_WEIGHTS,
@@ -91,6 +92,8 @@ class TrendParameters(RecurrentParameters):
     alone, which tells what the network adds.  One epoch is enough then.
     ``similar_sessions``: how many sessions that resemble the current one the mixture looks at; 0
     leaves them out.
+    ``residual``: whether the mixture is added to the scores in training too, as it was known before
+    each target, so that the network learns what it leaves over, `parts.residual_prior`.
     """
 
     trend: bool = True
@@ -101,6 +104,7 @@ class TrendParameters(RecurrentParameters):
     mixture: bool = True
     affinity: bool = True
     similar_sessions: int = 0
+    residual: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,6 +116,11 @@ class TrendParameters(RecurrentParameters):
             raise UsageError(
                 "parameter affinity is false, but only the mixture says anything without the "
                 "network: set trend and mixture to true"
+            )
+        if self.residual and not (self.trend and self.mixture and self.affinity):
+            raise UsageError(
+                "parameter residual is true, but there is no mixture, or no network: set trend, "
+                "mixture and affinity to true"
             )
         if self.trend and self.ips_temperature > 0:
             raise UsageError(
@@ -133,6 +142,8 @@ class TrendModel(RecurrentModel):
         self._priors: tuple[GaussianPrior, GaussianPrior] | None = None
         self._inherited_priors: tuple[GaussianPrior, GaussianPrior] | None = None
         self._searching = self._weighed = False
+        # What the mixture weighs in training, (2, K), where the network learns the residual.
+        self._trained_beside: Floats | None = None
         self._seed = 0
 
     def _own_features(self) -> tuple[str, ...]:
@@ -160,6 +171,9 @@ class TrendModel(RecurrentModel):
         self._seed, self._features = seed, self._own_features()
         self._priors = self._priors_of_parent(options.parent)
         self._inherited_priors, self._weighed = None, False
+        self._trained_beside = None
+        if self.parameters.residual:
+            self._trained_beside = self._means(self._priors or (self._first_guess(),) * 2)
         return super().fit_with(data, seed, report, options)
 
     def _priors_of_parent(
@@ -302,26 +316,39 @@ class TrendModel(RecurrentModel):
         chosen = terms[..., first : first + len(self._features)]
         return Choices(chosen, log_weights(shared, target, last))
 
-    def _default_prior(self) -> GaussianPrior:
-        """What the logs agreed on, or the published form: log q as strong as was learned."""
-        # When to stop is found in the published form: it costs less to ask.
-        if self.parameters.mixture and (self._weighed or not self._searching):
-            prior_weights = DEFAULT_WEIGHTS
-        else:
-            temperature = self.trained_net().temperature
-            assert temperature is not None  # noqa: S101 - only asked where the trend is told apart
-            prior_weights = {AFFINITY: 1.0, LOG_Q: float(temperature.detach())}
+    def _first_guess(self) -> GaussianPrior:
+        """What the logs agreed on."""
+        own = {AFFINITY: 1.0} if self.parameters.residual else {}
+        return self._about(DEFAULT_WEIGHTS | own)
+
+    def _about(self, weights: Mapping[str, float]) -> GaussianPrior:
         return GaussianPrior.about(
-            np.array([prior_weights.get(name, 0.0) for name in self._features]), STRENGTH
+            np.array([weights.get(name, 0.0) for name in self._features]), STRENGTH
         )
 
-    def score_weights(self) -> Floats:
-        """Of all `SCORE_FEATURES`, (2, K): within a session, and at its beginning."""
-        beliefs = self._priors or (self._default_prior(),) * 2
+    def _default_prior(self) -> GaussianPrior:
+        """The first guess, or the published form: log q as strong as was learned."""
+        # When to stop is found in the published form: it costs less to ask.
+        if self.parameters.mixture and (self._weighed or not self._searching):
+            return self._first_guess()
+        return self._about({AFFINITY: 1.0, LOG_Q: self._temperature()})
+
+    def _temperature(self) -> float:
+        temperature = self.trained_net().temperature
+        assert temperature is not None  # noqa: S101 - only asked where the trend is told apart
+        return float(temperature.detach())
+
+    def _means(self, beliefs: tuple[GaussianPrior, GaussianPrior]) -> Floats:
         weights = np.zeros((2, len(SCORE_FEATURES)))
         chosen = [SCORE_FEATURES.index(name) for name in self._features]
         weights[:, chosen] = [belief.mean for belief in beliefs]
         return weights
+
+    def score_weights(self) -> Floats:
+        """Of all `SCORE_FEATURES`, (2, K): within a session, and at its beginning."""
+        if self._trained_beside is not None and self._searching and self._priors is None:
+            return residual_weights(self._trained_beside, self._temperature())
+        return self._means(self._priors or (self._default_prior(),) * 2)
 
     def feature_store(self) -> FeatureStore:
         """What is known beside taste: counts, sessions, metadata.
@@ -338,7 +365,12 @@ class TrendModel(RecurrentModel):
             return super()._prior(data, split)
         hours = np.asarray(data.histories.time_us) // US_PER_HOUR
         store = self.feature_store()
-        return TrendTable.at(store.counts, hours, split.learned, store.n_items, store.rule)
+        table = TrendTable.at(store.counts, hours, split.learned, store.n_items, store.rule)
+        if self._trained_beside is None:
+            return table
+        return ResidualPrior.of_slices(
+            table, store, split.learned, data.histories, self._trained_beside
+        )
 
     def refresh(self, popularity: Popularity, as_of: Hour) -> None:
         """Replace the hourly counts by those known at ``as_of``."""
