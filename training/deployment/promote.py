@@ -274,9 +274,15 @@ def _differing(
     rules = [_rule(registry, version) for version in (candidate.version, new.version)]
     if None not in rules and rules[0] != rules[1]:
         return f"it was made with init_from {rules[1]}, not {rules[0]}"
+    return _other_descent(judged, card)
+
+
+def _other_descent(judged: ModelCard, card: ModelCard) -> str | None:
     # A line's first fit begins anew, whatever its rule; none does so after that.
-    if judged.continued_from is not None and card.continued_from is None:
-        return f"it began anew, while {judged.model_id} went on from {judged.continued_from}"
+    if judged.parent is not None and card.parent is None:
+        return f"it began anew, while {judged.model_id} went on from {judged.parent}"
+    if card.made_anew_after is not None:
+        return f"it was made anew after {card.made_anew_after}: nobody judged its weights"
     return None
 
 
