@@ -10,6 +10,7 @@ from pipeline.quality.checks.results import refuse_critical
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.deployment.approval import refuse_unapproved
+from training.deployment.covers_settings import refuse_uncovered
 from training.deployment.decision_check import verified_decision
 from training.fit.model_configs import chosen, configured
 from training.fit.progress_display import display
@@ -67,7 +68,8 @@ def refit_step(ctx: CommandContext, decision: Path) -> StepResult[Trained | None
 
     Raises:
         HourglassError: as `pipeline.dataset.build.freeze`, `training.fit.refit.refit`, or the data
-            set or the decision is not to be trusted, or an approval is missing.
+            set or the decision is not to be trusted, or an approval is missing, or the settings
+            ask for more by now than it was held to.
     """
     from pipeline.dataset.freeze import freeze_and_validate
     from training.data.reader import read_dataset
@@ -75,6 +77,7 @@ def refit_step(ctx: CommandContext, decision: Path) -> StepResult[Trained | None
     settings, registry = ctx.settings, registry_of(ctx)
     record = verified_decision(registry, decision, "refitting")
     if record.outcome is Outcome.PROMOTE:
+        refuse_uncovered(record, settings.gate)
         refuse_unapproved(record, settings.gate.approval)
     if not wants_refit(settings, record):
         why = "nothing is promoted" if settings.retrain.refit else "retrain.refit is off"
