@@ -16,7 +16,6 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEM_HOURS
 from pipeline.settings.settings import Settings
 from training.evaluation.evaluate import evaluations_after, read_evaluation
-from training.fit.model_configs import configured
 from training.fit.retrain_policy import (
     RetrainDecision,
     RetrainSignals,
@@ -26,7 +25,7 @@ from training.fit.retrain_policy import (
 )
 from training.registry.artefact import VOCABULARY_NAME
 from training.registry.champion_card import trusted
-from training.registry.mlflow_registry import Registry, champion
+from training.registry.mlflow_registry import Registry, champion, model_ref
 from training.registry.model_card import read_card, verify_file
 
 SEED = 0
@@ -47,10 +46,11 @@ def signals_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) 
         card = read_card(trusted(registry, live).folder)
         verify_file(live.folder / VOCABULARY_NAME, card.files.get(VOCABULARY_NAME))
         vocabulary = _vocabulary(live.folder)
+        name = model_ref(registry, live.version).name
     except HourglassError:
         return nothing
-    floors = {configured(settings, name).system for name in settings.gate.baselines}
-    if card.system in floors or card.as_of > as_of:
+    # By name: of one type there may be a baseline and a candidate.
+    if name in settings.gate.baselines or card.as_of > as_of:
         return nothing
     window_h = parse_duration_h(settings.dataset.popularity_window)
     recent = item_events(lake, HourRange(max(card.as_of, as_of - window_h), as_of))
