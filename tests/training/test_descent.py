@@ -14,11 +14,19 @@ from shop import SMALL, Shop
 from pipeline.settings.settings import load_settings
 from pipeline.workspace import CommandContext
 from training.cli.main import run
+from training.cli.train import _without_processes
 from training.data.reader import read_dataset, sha256_of
 from training.fit.descent import Descent
 from training.fit.parent_model import ParentModel
 from training.fit.progress_display import display
 from training.fit.refit import refit
+from training.fit.retrain_policy import (
+    LineChoice,
+    LineSignals,
+    RetrainDecision,
+    RetrainSignals,
+)
+from training.fit.retrain_signals import record_retrain_decision
 from training.fit.train import Trained
 from training.model_types import WholeFit
 from training.registry.candidates import trained_on
@@ -163,3 +171,81 @@ def test_a_descent_in_words(made_anew: bool, whole_fit: WholeFit | None, sentenc
     weights: Any = ParentWeights("hrnn-a", {}, None)  # type: ignore[arg-type]
     descent = Descent(ParentModel("hrnn", weights), made_anew, whole_fit)
     assert descent.sentence == sentence
+
+
+def found_stale(shop: Shop, hour: int, *names: str) -> None:
+    """`hourglass stale` has found that these entries are to be made anew."""
+    signs = [LineSignals(name, "parent", 1, 9, 0.2, None, rules_changed=False) for name in names]
+    lines = tuple(LineChoice(sign.name, ("lead_fell",), sign) for sign in signs)
+    quiet = RetrainSignals(1, 0.0, 0.0, None)
+    decision = RetrainDecision(True, ("lead_fell",), "worth it", quiet, lines)
+    record_retrain_decision(context(shop).settings, f"hour-{hour}", decision)
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "is_anew"),
+    [
+        ((), (), False),
+        (("young",), (), True),
+        (("aged",), (), False),
+        (("young",), ("--continue",), False),
+        ((), ("--anew",), True),
+    ],
+    ids=["a step", "this one anew", "another one anew", "a person says no", "a person says yes"],
+)
+def test_as_needed_makes_anew_what_the_signs_name_unless_a_person_says_otherwise(
+    shop: Shop,
+    capfd: pytest.CaptureFixture[str],
+    names: tuple[str, ...],
+    words: tuple[str, ...],
+    is_anew: bool,
+) -> None:
+    only_young = Shop(shop.root, [*MODELS[1:2], {"name": "pop", "system": "pop"}])
+    try:
+        parent = trained(only_young, capfd, "--dataset", "hour-0", "--model", "young")["model_id"]
+        (shop.work / "candidates" / "hour-1.json").unlink(missing_ok=True)
+        found_stale(shop, 2, *names)
+        done = trained(only_young, capfd, "--dataset", "hour-2", "--as-needed", *words)
+    finally:
+        shop.configure(MODELS)
+    fits = {"anew": done["made_anew_after"], "on": done["continued_from"]}
+    assert fits == ({"anew": parent, "on": None} if is_anew else {"anew": None, "on": parent})
+
+
+def test_a_person_may_have_a_line_go_on_that_is_due(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (shop.work / "candidates" / "hour-1.json").unlink(missing_ok=True)
+    parent = trained(shop, capfd, "--dataset", "hour-0", "--model", "aged")["model_id"]
+    on = trained(shop, capfd, "--dataset", "hour-2", "--model", "aged", "--continue")
+    assert (on["continued_from"], on["made_anew_after"]) == (parent, None)
+
+
+def test_of_a_rating_model_nothing_goes_on_when_it_is_made_anew(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = {"width": 8, "epochs": 1, "device": "cpu"}
+    rating = {"name": "r", "system": "rrn", "parameters": small, "init_from": "self"}
+    shop.configure([*MODELS, rating])
+    try:
+        parent = trained(shop, capfd, "--dataset", "hour-0", "--model", "r")["model_id"]
+        on = trained(shop, capfd, "--dataset", "hour-1", "--model", "r")
+        anew = trained(shop, capfd, "--dataset", "hour-1", "--model", "r", "--anew")
+    finally:
+        shop.configure(MODELS)
+    assert on["continued_from"] == parent
+    assert (anew["continued_from"], anew["made_anew_after"], anew["descent"]) == (None,) * 3
+
+
+@pytest.mark.parametrize(
+    ("anew", "words"), [(None, set()), (True, {"--anew"}), (False, {"--continue"})]
+)
+def test_what_a_person_chose_reaches_each_of_several_processes(
+    anew: bool | None, words: set[str]
+) -> None:
+    options = {"seed": 0, "model": None, "system": None, "device": None, "init_from": None}
+    context: Any = SimpleNamespace(
+        parent=None, params={**options, "as_needed": False, "resume": True, "anew": anew}
+    )
+    line = _without_processes(context, "hour-0")
+    assert {word for word in line if word in ("--anew", "--continue")} == words

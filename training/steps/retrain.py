@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,11 @@ from pipeline.workspace import CommandContext
 from training.deployment.approval import refuse_unapproved
 from training.deployment.covers_settings import refuse_uncovered
 from training.deployment.decision_check import verified_decision
+from training.fit.line_signals import line_signals
 from training.fit.model_configs import chosen, configured
 from training.fit.progress_display import display
 from training.fit.refit import refit, wants_refit
-from training.fit.retrain_policy import RetrainDecision, should_retrain
+from training.fit.retrain_policy import Choice, RetrainDecision, should_retrain
 from training.fit.retrain_signals import record_retrain_decision, signals_at
 from training.gate.evidence import Outcome
 from training.registry.mlflow_registry import registry_of
@@ -26,23 +28,34 @@ if TYPE_CHECKING:
     from training.fit.model_configs import ModelConfig
     from training.fit.train import Trained
 
+_NEEDS: Mapping[Choice, str] = {
+    Choice.NOTHING: "nothing",
+    Choice.STEP: "a step",
+    Choice.ANEW: "entries made anew",
+}
+
 
 def retrain_step(ctx: CommandContext, data: HourData) -> StepResult[RetrainDecision]:
-    """Whether retraining on a data set is worth it; what was found is kept."""
+    """Whether retraining on a data set is worth it, and how; what was found is kept."""
     settings = ctx.settings
     signs = signals_at(settings, ctx.lake, registry_of(ctx), data.manifest.as_of)
-    worth = should_retrain(signs, settings.retrain)
+    lines = line_signals(settings, ctx.lake, registry_of(ctx), data.manifest.as_of)
+    worth = should_retrain(signs, settings.retrain, lines)
     record_retrain_decision(settings, data.folder.name, worth)
     skips = is_skipped(settings, worth)
     what = "skipped" if skips else "all lines are trained"
     if not (skips or worth.retrain):
         what += ", since retrain.skip is off"
+    what += f"; the hour needs {_NEEDS[worth.choice]}"
     facts = {
         "dataset_id": data.folder.name,
         "retrain": worth.retrain,
         "skip": skips,
         "reasons": worth.reasons,
         "sentence": worth.sentence,
+        "choice": worth.choice,
+        "anew": worth.anew,
+        "lines": [asdict(line) for line in worth.lines],
         **asdict(worth.signs),
     }
     return StepResult(worth, worth.sentence, facts, f"{worth.sentence}; {what}")
