@@ -153,13 +153,14 @@ class RetrainSettings(Section):
     max_age: Duration = Field("24h", description="a live model older than this is always retrained")
     max_unseen_share: Fraction = Field(0.05, description="events on items that it does not know")
     max_shift: Fraction = Field(0.15, description="total variation of popularity since then")
-    max_metric_drop: Fraction = Field(
-        0.05,
-        description="of its own figures after its promotion, and of an entry's lead over the "
-        "baseline since its whole fit",
+    max_metric_drop: Fraction = Field(0.05, description="of its own figures after its promotion")
+    max_lead_drop: Fraction = Field(
+        0.10,
+        description="of an entry's lead over the baseline since its whole fit: above, it is made "
+        "anew",
     )
     max_new_share: Fraction = Field(
-        0.5,
+        0.9,
         description="events on items that an entry's whole fit did not know: above, it is made "
         "anew",
     )

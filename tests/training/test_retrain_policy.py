@@ -125,29 +125,31 @@ STEPS_ON = LineSignals(
     parent="hrnn-a",
     whole_fit_age_h=23,
     anew_h=24,
-    lead_drop=0.05,
-    new_share=0.5,
+    lead_drop=0.10,
+    new_share=0.9,
     rules_changed=False,
 )
 
 
 def test_a_drop_of_the_lead_counts_hours_that_are_hard_for_both_against_none() -> None:
-    hard = [Look(0.3, 0.2, 100), Look(0.3, 0.2, 300), Look(9.0, 1.0, 1)]
-    easy = [Look(0.9, 0.6, 100), Look(0.6, 0.4, 100), Look(1.5, 1.0, 400)]
-    assert lead_drop(hard + easy, 200) == pytest.approx(0.0)
-    lost = [Look(0.24, 0.2, 100), Look(0.12, 0.1, 100)]
-    assert lead_drop(hard[:2] + easy[:2] + lost, 200) == pytest.approx(1 - 1.2 / 1.5)
-    assert lead_drop(hard[:2] + easy[:2] + lost, 201) is None  # too few to tell
-    assert lead_drop(hard + easy[:2], 1) is None  # too young to have developed
-    assert lead_drop([Look(0.1, 0.0, 100)] * 6, 1) is None
+    hard = [Look(0.3, 0.2, 900), Look(0.3, 0.2, 300)]
+    easy = [Look(0.9, 0.6, 500), Look(0.6, 0.4, 500)]
+    lost = [Look(0.24, 0.2, 500), Look(0.12, 0.1, 500)]
+    between = [Look(9.0, 1.0, 1)] * 2
+    assert lead_drop(hard + between + easy) == pytest.approx(0.0)
+    assert lead_drop(hard + between + lost) == pytest.approx(1 - 1.2 / 1.5)
+    few = [Look(0.24, 0.2, 500), Look(0.12, 0.1, 499)]
+    assert lead_drop(hard + between + few) is None  # too few to tell
+    assert lead_drop([*hard, between[0], *lost]) is None  # too young to have developed
+    assert lead_drop([Look(0.1, 0.0, 1000)] * 6) is None
 
 
 @pytest.mark.parametrize(
     ("changed", "reason", "text"),
     [
         ({"whole_fit_age_h": 24}, "whole_fit_old", r"whole fit is 24 h old \(anew_h 24\)"),
-        ({"lead_drop": 0.06}, "lead_fell", "fell by 6.0% since its whole fit"),
-        ({"new_share": 0.51}, "vocabulary_changed", "51.0% of the events are on items that its"),
+        ({"lead_drop": 0.11}, "lead_fell", "fell by 11.0% since its whole fit"),
+        ({"new_share": 0.91}, "vocabulary_changed", "91.0% of the events are on items that its"),
         ({"rules_changed": True}, "rules_changed", "made by other settings since"),
     ],
 )

@@ -80,7 +80,7 @@ def _signals(
         parent=model_id,
         whole_fit_age_h=as_of.index - fits.began.index if fits.is_whole else None,
         anew_h=_anew_h(settings, name, fits.cards[0]),
-        lead_drop=lead_drop(looks, settings.gate.min_targets),
+        lead_drop=lead_drop(looks),
         new_share=_new_share(settings, fits, recent),
         rules_changed=_rules_changed(settings, registry, model_id),
     )

@@ -23,6 +23,7 @@ from pipeline.text.numbers import significant
 
 _DRAWS = 20  # of how far two samples of one distribution are apart
 _FEWEST = 2  # looks at each end that a development needs
+_LEAD_TARGETS = 1000  # at each end that a lead needs: by chance alone it differs by a twentieth
 
 
 @dataclass(frozen=True)
@@ -169,22 +170,22 @@ def _mean(looks: Sequence[tuple[float, int]]) -> float:
     return sum(mean * n for mean, n in looks) / targets if targets else 0.0
 
 
-def lead_drop(looks: Sequence[Look], min_targets: int) -> float | None:
+def lead_drop(looks: Sequence[Look]) -> float | None:
     """The part of its lead over the baseline that an entry has lost; negative where it gained.
 
     What the entry reached as times of what the best baseline did, in the first third of the looks
     and in the last: hours that are hard for both count against none.  Example: 0.3 against 0.2 at
-    first and 0.24 against 0.2 at last is a drop of 1 - 1.2 / 1.5 = 0.2.
+    first and 0.24 against 0.2 at last is a drop of 1 - 1.2 / 1.5 = 0.2.  Of too few targets nothing
+    is told.
 
     Args:
         looks: in order of time.
-        min_targets: of either third; of fewer nothing is told.
     """
     third = len(looks) // 3
     if third < _FEWEST:
         return None
     ends = (looks[:third], looks[-third:])
-    if min(sum(look.n_targets for look in end) for end in ends) < min_targets:
+    if min(sum(look.n_targets for look in end) for end in ends) < _LEAD_TARGETS:
         return None
     own = [_mean([(look.mean, look.n_targets) for look in end]) for end in ends]
     floor = [_mean([(look.baseline, look.n_targets) for look in end]) for end in ends]
@@ -198,7 +199,7 @@ def choice_of_line(signs: LineSignals, rule: RetrainSettings) -> LineChoice:
     age_h, drop, new = signs.whole_fit_age_h, signs.lead_drop, signs.new_share
     speaks = {
         "whole_fit_old": 0 < signs.anew_h <= (age_h or 0),
-        "lead_fell": drop is not None and drop > rule.max_metric_drop,
+        "lead_fell": drop is not None and drop > rule.max_lead_drop,
         "vocabulary_changed": new is not None and new > rule.max_new_share,
         "rules_changed": signs.rules_changed,
     }
@@ -211,7 +212,7 @@ def _line_text(line: LineChoice, rule: RetrainSettings) -> str:
     texts = {
         "whole_fit_old": f"its whole fit is {signs.whole_fit_age_h} h old (anew_h {signs.anew_h})",
         "lead_fell": f"its lead over the baseline fell by {drop:.1%} since its whole fit (more "
-        f"than {rule.max_metric_drop:.0%})",
+        f"than {rule.max_lead_drop:.0%})",
         "vocabulary_changed": f"{new:.1%} of the events are on items that its whole fit did not "
         f"know (more than {rule.max_new_share:.0%})",
         "rules_changed": "sessions or data sets are made by other settings since",
