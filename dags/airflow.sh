@@ -65,6 +65,18 @@ for path in "$AIRFLOW_HOME" "$passwords" "$AIRFLOW_HOME"/{airflow.cfg,airflow.db
 done
 
 if [ "${1:-}" = standalone ]; then
+  # Airflow needs psutil itself, so the Python beside it has it, whichever one comes first on PATH.
+  python=
+  for each in "$(dirname "$(readlink -f "$(command -v airflow)")")/python3" python3; do
+    if "$each" -c 'import psutil' 2>/dev/null; then
+      python=$each
+      break
+    fi
+  done
+  if [ -z "$python" ]; then
+    echo "no python3 with psutil, which stops Airflow whole: run 'make venv' in $root" >&2
+    exit 1
+  fi
   port=${AIRFLOW__API__PORT:-8080}
   echo "Airflow will be at http://localhost:$port, user: admin, password: printed below on the"
   echo "first start and kept in $passwords"
@@ -74,6 +86,6 @@ if [ "${1:-}" = standalone ]; then
 fi
 cd "$root"
 if [ "${1:-}" = standalone ]; then
-  exec python3 dags/own_session.py airflow "$@"
+  exec "$python" dags/own_session.py airflow "$@"
 fi
 exec airflow "$@"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from numpy.typing import NDArray
@@ -23,6 +24,22 @@ class FitProgress:
     # The figure that people know, of what the validation loss is made small from: MRR, RMSE.
     figure: str | None = None
     figure_value: float | None = None
+
+
+class Continuation(StrEnum):
+    """What becomes of a model that has an earlier one to go on from."""
+
+    AS_DUE = "as_due"  # it goes on, or is made anew where its parameters say that it is time
+    STEP = "step"  # it goes on, however old its latest whole fit is
+    ANEW = "anew"  # it is made anew, however young that is
+
+
+@dataclass(frozen=True)
+class WholeFit:
+    """The latest fit from nothing behind a model that may be continued."""
+
+    age_h: float  # how much later the data set is that is learned from now
+    is_due: bool  # whether the parameters ask for another one
 
 
 Report = Callable[[FitProgress], None]

@@ -154,6 +154,16 @@ class RetrainSettings(Section):
     max_unseen_share: Fraction = Field(0.05, description="events on items that it does not know")
     max_shift: Fraction = Field(0.15, description="total variation of popularity since then")
     max_metric_drop: Fraction = Field(0.05, description="of its own figures after its promotion")
+    max_lead_drop: Fraction = Field(
+        0.10,
+        description="of an entry's lead over the baseline since its whole fit: above, it is made "
+        "anew",
+    )
+    max_new_share: Fraction = Field(
+        0.9,
+        description="events on items that an entry's whole fit did not know: above, it is made "
+        "anew",
+    )
     refit: bool = Field(False, description="promote a fit that learned from the judged hour too")
     catch_up: Duration | None = Field(
         "24h", description="how far back hours that ended unjudged are judged; null: none are"

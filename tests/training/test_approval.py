@@ -13,6 +13,7 @@ from lives import Prepared, decided, live_ids, register, registry
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from pipeline.sealed_json import read_record, write_record
+from pipeline.settings.learning import GateSettings
 from training.deployment.approval import approve
 from training.deployment.promote import install_first, promote
 from training.deployment.superseded import waiting
@@ -203,7 +204,7 @@ def test_settings_may_ask_for_it_later_than_the_decision(registry: Registry) -> 
     install_first(registry, "recent-a", registry.records)
     decision = asking(registry, gate_settings={"approval": False, "approval_timeout": "1h"})
     with pytest.raises(HourglassError, match="needs a person's approval"):
-        promote(registry, decision, approval=True)
+        promote(registry, decision, gate=GateSettings(approval=True))
     assert promote(registry, decision).changed
 
 

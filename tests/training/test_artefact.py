@@ -102,6 +102,8 @@ def test_the_id_names_what_the_model_was_continued_from() -> None:
     anew = model_id_of(*made)
     ids = {anew, *(model_id_of(*made, *more) for more in [("a",), ("b",), ("a", True)])}
     assert len(ids) == 4
+    ids |= {model_id_of(*made, made_anew_after=parent) for parent in "ab"}
+    assert len(ids) == 6
 
 
 def test_how_a_fit_went_is_no_part_of_the_model(tmp_path: Path, data: DataSet) -> None:

@@ -14,7 +14,14 @@ from pipeline.hours import Hour, HourRange
 from pipeline.settings.settings import Settings
 from pipeline.workspace import CommandContext
 from training.cli.loop import _hours
-from training.loop.hourly_loop import HOUR_STEPS, learn
+from training.fit.retrain_policy import (
+    LineChoice,
+    LineSignals,
+    RetrainDecision,
+    RetrainSignals,
+)
+from training.fit.train import TrainOptions
+from training.loop.hourly_loop import HOUR_STEPS, _trained, learn
 from training.steps.result import StepResult, Steps
 
 STOP = Hour.parse("2016-03-14T13")
@@ -117,3 +124,25 @@ def test_the_steps_to_come_are_those_of_an_hour(
         "recommend": (),
     }
     assert served
+
+
+def test_the_loop_has_made_anew_what_the_signs_name(
+    ctx: CommandContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign = LineSignals("mine", "parent", 1, 9, 0.2, None, rules_changed=False)
+    lines = (LineChoice("mine", ("lead_fell",), sign), LineChoice("other", (), sign))
+    quiet = RetrainSignals(1, 0.0, 0.0, None)
+    found = RetrainDecision(True, ("lead_fell",), "worth it", quiet, lines)
+    options: list[TrainOptions] = []
+
+    def train(*arguments: Any) -> list[StepResult[Any]]:
+        options.append(arguments[-1])
+        return []
+
+    result = StepResult(found, "worth it", {})
+    monkeypatch.setattr("training.steps.retrain.retrain_step", lambda *_: result)
+    monkeypatch.setattr("training.steps.retrain.models_to_train", lambda *_: [])
+    monkeypatch.setattr("training.loop.hourly_loop.train_step", train)
+    data: Any = None
+    assert "worth it" in _trained(ctx, data)
+    assert [option.anew for option in options] == [frozenset({"mine"})]

@@ -249,8 +249,20 @@ def test_a_line_that_goes_on_from_its_own_does_so_in_the_refit(registry: Registr
     log_training(registry, training("hrnn-b"))
     decision = decided(registry, "hrnn-b")
     refuses(registry, decision, "it began anew, while hrnn-b went on", refit(registry, "hrnn-x"))
+    anew = refit(registry, "hrnn-z", made_anew_after="hrnn-b")
+    refuses(registry, decision, "it was made anew after hrnn-b: nobody judged its weights", anew)
     good = refit(registry, "hrnn-y", continued_from="hrnn-b")
     assert promote(registry, decision, good).changed
+
+
+def test_a_candidate_that_was_made_anew_goes_on_in_its_refit(registry: Registry) -> None:
+    register(registry, "recent-a")
+    install_first(registry, "recent-a", registry.records)
+    write_model(registry.models, "hrnn-b", made_anew_after="hrnn-a")
+    log_training(registry, training("hrnn-b"))
+    decision = decided(registry, "hrnn-b")
+    refuses(registry, decision, "it began anew, while hrnn-b went on", refit(registry, "hrnn-x"))
+    assert promote(registry, decision, refit(registry, "hrnn-y", continued_from="hrnn-b")).changed
 
 
 def test_a_refit_is_probed_before_it_goes_live(floored: Registry) -> None:

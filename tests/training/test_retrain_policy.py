@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,12 @@ from hypothesis import strategies as st
 
 from pipeline.settings.learning import RetrainSettings
 from training.fit.retrain_policy import (
+    Choice,
+    LineSignals,
+    Look,
     RetrainSignals,
+    choice_of_line,
+    lead_drop,
     metric_drop,
     popularity_shift,
     should_retrain,
@@ -109,3 +116,67 @@ def test_each_sign_speaks_for_a_new_model(signs: RetrainSignals, reason: str) ->
     assert found.retrain
     assert found.reasons == (reason,)
     assert found.sentence.startswith("worth it: ")
+
+
+# Whether an entry takes a step or is made anew.
+
+STEPS_ON = LineSignals(
+    name="mine",
+    parent="hrnn-a",
+    whole_fit_age_h=23,
+    anew_h=24,
+    lead_drop=0.10,
+    new_share=0.9,
+    rules_changed=False,
+)
+
+
+def test_a_drop_of_the_lead_counts_hours_that_are_hard_for_both_against_none() -> None:
+    hard = [Look(0.3, 0.2, 900), Look(0.3, 0.2, 300)]
+    easy = [Look(0.9, 0.6, 500), Look(0.6, 0.4, 500)]
+    lost = [Look(0.24, 0.2, 500), Look(0.12, 0.1, 500)]
+    between = [Look(9.0, 1.0, 1)] * 2
+    assert lead_drop(hard + between + easy) == pytest.approx(0.0)
+    assert lead_drop(hard + between + lost) == pytest.approx(1 - 1.2 / 1.5)
+    few = [Look(0.24, 0.2, 500), Look(0.12, 0.1, 499)]
+    assert lead_drop(hard + between + few) is None  # too few to tell
+    assert lead_drop([*hard, between[0], *lost]) is None  # too young to have developed
+    assert lead_drop([Look(0.1, 0.0, 1000)] * 6) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason", "text"),
+    [
+        ({"whole_fit_age_h": 24}, "whole_fit_old", r"whole fit is 24 h old \(anew_h 24\)"),
+        ({"lead_drop": 0.11}, "lead_fell", "fell by 11.0% since its whole fit"),
+        ({"new_share": 0.91}, "vocabulary_changed", "91.0% of the events are on items that its"),
+        ({"rules_changed": True}, "rules_changed", "made by other settings since"),
+    ],
+)
+def test_each_sign_of_an_entry_makes_it_anew(
+    changed: dict[str, object], reason: str, text: str
+) -> None:
+    signs = replace(STEPS_ON, **changed)  # type: ignore[arg-type]
+    assert choice_of_line(signs, RULE).reasons == (reason,)
+    other = replace(STEPS_ON, name="other")
+    decided = should_retrain(QUIET, RULE, (signs, other))
+    assert (decided.retrain, decided.choice, decided.anew) == (True, Choice.ANEW, ("mine",))
+    assert decided.reasons == (reason,)
+    assert re.search(f"worth it: mine anew, since .*{text}", decided.sentence)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"whole_fit_age_h": None, "lead_drop": None, "new_share": None},
+        {"anew_h": 0, "whole_fit_age_h": 999},
+    ],
+    ids=["within all limits", "nothing can be told", "never by its age"],
+)
+def test_an_entry_takes_a_step_otherwise(changed: dict[str, object]) -> None:
+    line = replace(STEPS_ON, **changed)  # type: ignore[arg-type]
+    assert not choice_of_line(line, RULE).anew
+    assert should_retrain(QUIET, RULE, (line,)).choice is Choice.NOTHING
+    moved = should_retrain(replace(QUIET, shift=0.11), RULE, (line,))
+    assert (moved.choice, moved.anew) == (Choice.STEP, ())

@@ -11,9 +11,16 @@ import typer
 from pipeline.errors import UsageError
 from pipeline.workspace import CommandContext
 from training.cli.options import DataSet, decision_file
+from training.model_types import Continuation
 from training.steps.hour_data import HourData
 from training.steps.result import print_result
 from training.steps.train import train_step, trained_model
+
+_CONTINUATIONS = {
+    None: Continuation.AS_DUE,
+    False: Continuation.STEP,
+    True: Continuation.ANEW,
+}
 
 
 class Device(StrEnum):
@@ -56,10 +63,18 @@ def train(
         bool,
         typer.Option(
             "--as-needed",
-            help="only the baselines, where retrain.skip is set and `hourglass stale` found that "
-            "little changed",
+            help="as `hourglass stale` found: entries anew that it named; only the baselines where "
+            "little changed and retrain.skip is set",
         ),
     ] = False,
+    anew: Annotated[
+        bool | None,
+        typer.Option(
+            "--anew/--continue",
+            help="make continued models anew, or take a step on, whatever their age; default: as "
+            "anew_h and --as-needed say",
+        ),
+    ] = None,
     processes: Annotated[int, typer.Option(help="train in so many processes", min=1)] = 1,
 ) -> None:
     """Fit the configured models on a data set and register them."""
@@ -80,18 +95,23 @@ def train(
     if "candidate" in ctx.settings.model_fields_set:  # its default need not be configured
         check_candidate_names(ctx.settings)
     folder = dataset_folder(ctx.settings.path("shards"), dataset)
+    anew_by_need: frozenset[str] = frozenset()
     if as_needed:
         if model or system:
             raise UsageError(
                 "--as-needed chooses the models itself: leave --model and --system out"
             )
-        models = models_to_train(ctx.settings, recorded_retrain_decision(ctx.settings, folder.name))
+        worth = recorded_retrain_decision(ctx.settings, folder.name)
+        models = models_to_train(ctx.settings, worth)
+        anew_by_need = frozenset(worth.anew if worth else ())
     if processes > 1:
         if is_one_of_several():
             raise UsageError("--processes starts torchrun itself: leave one of the two out")
         launch(processes, _without_processes(context, folder.name))
         return
-    options = TrainOptions(seed, device and device.value, not resume, init_from)
+    options = TrainOptions(
+        seed, device and device.value, not resume, init_from, _CONTINUATIONS[anew], anew_by_need
+    )
     try:
         results = train_step(ctx, HourData(ctx, folder), models, options)
     except ModelsFailedError as error:
@@ -117,6 +137,8 @@ def _without_processes(context: typer.Context, dataset: str) -> list[str]:
         if options[option] is not None:
             line += [f"--{option.replace('_', '-')}", str(options[option])]
     line += ["--as-needed"] if options["as_needed"] else []
+    if options["anew"] is not None:
+        line += ["--anew" if options["anew"] else "--continue"]
     return [*line, "--resume" if options["resume"] else "--fresh"]
 
 
@@ -124,7 +146,7 @@ def _without_processes(context: typer.Context, dataset: str) -> list[str]:
 
 
 def stale(context: typer.Context, dataset: DataSet = "last") -> None:
-    """Say whether retraining on a data set is worth it, by signs that cost next to nothing."""
+    """Say whether a data set needs nothing, a step or models made anew, by signs of little cost."""
     from pipeline.dataset.by_time import dataset_folder
     from training.steps.retrain import retrain_step
 

@@ -158,7 +158,7 @@ def _evidence(decision: DecisionRecord, digests: Mapping[str, str] | None) -> Ev
         )
         if any(each.baselines.keys() != look.baselines.keys() for each in earlier):
             raise _unreadable(decision, "whom its looks were compared with")
-        gate = _settings(GateSettings, content["gate_settings"])
+        gate = gate_settings_of(decision)
         if look.baselines.keys() != set(gate.baselines):
             raise _unreadable(decision, "the comparisons with its baselines")
         return Evidence(
@@ -232,6 +232,16 @@ def _contestant(content: Mapping[str, Any], decision: DecisionRecord) -> Contest
 def _settings(kind: type[_Settings], content: Mapping[str, Any]) -> _Settings:
     """Settings of the decision's time; keys that are no more say nothing to today's checks."""
     return kind.model_validate({k: v for k, v in content.items() if k in kind.model_fields})
+
+
+def gate_settings_of(decision: DecisionRecord) -> GateSettings:
+    """By which settings it was made.
+
+    Raises:
+        KeyError: it does not tell.
+        ValidationError: a value is none that the settings could have.
+    """
+    return _settings(GateSettings, decision.record.content["gate_settings"])
 
 
 def _unreadable(decision: DecisionRecord, what: str) -> HourglassError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.dataset.manifest import read_manifest
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
+from pipeline.settings.learning import GateSettings
 from training.data.reader import sha256_of
 from training.deployment.approval import refuse_unapproved
 from training.deployment.champion import (
@@ -20,6 +21,7 @@ from training.deployment.champion import (
     show_previous,
     without,
 )
+from training.deployment.covers_settings import refuse_uncovered
 from training.deployment.decision_check import chain_of_decision, refuse_inconsistent
 from training.deployment.rollback import roll_back_by_hand
 from training.deployment.superseded import refuse_superseded
@@ -64,7 +66,7 @@ def promote(
     refit: str | None = None,
     *,
     at: str | None = None,
-    approval: bool = False,
+    gate: GateSettings | None = None,
     check_artefact: Callable[[Path], ArtefactReport] | None = None,
     wait_s: float = WAIT_S,
 ) -> Promotion:
@@ -78,21 +80,22 @@ def promote(
         refit: a fit of the same line that learned from the judged hours too, to go live in the
             candidate's stead.
         at: the time to record, if any.
-        approval: whether a person must have agreed; a decision made under settings that ask for
-            it needs it anyway.
+        gate: settings of now: the baselines and guards that the decision must have been held to,
+            and whether a person must have agreed; a decision made under settings that ask for that
+            needs it anyway.  None: its own settings are enough.
         check_artefact: probes the folder of the refit, which no gate has seen; None: it need only
             load.
         wait_s: how long to wait for another process that changes the live model.
 
     Raises:
-        HourglassError: the decision blocks, was changed, lacks an approval, was followed by a
-            newer one, was made against another champion than the live one, or was rolled back; it
-            does not say what its checks and sums say, or is not in the chain of records, or another
-            record of it is missing or was changed; or the model is not the artefact it judged, is
-            no refit of it, or cannot be loaded.
+        HourglassError: the decision blocks, was changed, lacks an approval, was not held to what
+            the settings name by now, was followed by a newer one, was made against another champion
+            than the live one, or was rolled back; it does not say what its checks and sums say, or
+            is not in the chain of records, or another record of it is missing or was changed; or
+            the model is not the artefact it judged, is no refit of it, or cannot be loaded.
     """
     decision = read_decision(decision_file)
-    candidate = decision.candidate_id
+    candidate, approval = decision.candidate_id, gate is not None and gate.approval
     if decision.outcome is Outcome.BLOCK:
         raise HourglassError(_kept_back("blocked", decision))
     if decision.outcome is Outcome.HOLD:
@@ -113,6 +116,8 @@ def promote(
         _check_same_champion(decision, live)
         _check_not_undone(registry, decision, champion_changes(registry, live), chain)
         refuse_superseded(decision, approval, at)
+        if gate is not None:
+            refuse_uncovered(decision, gate)
         refuse_unapproved(decision, approval)
         _check_artefact(registry, decision)
         new = loadable(registry, candidate)
@@ -274,9 +279,15 @@ def _differing(
     rules = [_rule(registry, version) for version in (candidate.version, new.version)]
     if None not in rules and rules[0] != rules[1]:
         return f"it was made with init_from {rules[1]}, not {rules[0]}"
+    return _other_descent(judged, card)
+
+
+def _other_descent(judged: ModelCard, card: ModelCard) -> str | None:
     # A line's first fit begins anew, whatever its rule; none does so after that.
-    if judged.continued_from is not None and card.continued_from is None:
-        return f"it began anew, while {judged.model_id} went on from {judged.continued_from}"
+    if judged.parent is not None and card.parent is None:
+        return f"it began anew, while {judged.model_id} went on from {judged.parent}"
+    if card.made_anew_after is not None:
+        return f"it was made anew after {card.made_anew_after}: nobody judged its weights"
     return None
 
 

@@ -128,6 +128,7 @@ def find_own_parents(
     models: Sequence[ModelConfig],
     group: ProcessGroup,
     print_line: Callable[[str], None],
+    refit_of: str | None = None,
 ) -> dict[str, ParentModel]:
     """What each line goes on from by its own ``init_from``, by its name.
 
@@ -141,12 +142,14 @@ def find_own_parents(
         models: what is to be trained.
         group: that train together.
         print_line: is told of lines that begin anew.
+        refit_of: the judged model that is to learn from more.  Where it goes on from none, its
+            refit goes on from it: another fit from nothing would be one that nobody judged.
     """
     parents: dict[str, ParentModel] = {}
     for model in models:
         if model.init_from == NONE:
             continue
-        own = _own(settings, registry, data, model) if registry is not None else ("", "")
+        own = _own(settings, registry, data, model, refit_of) if registry is not None else ("", "")
         model_id, why_not = (group.all_gather_bytes(text.encode())[0].decode() for text in own)
         if why_not:
             print_line(f"{model.name} begins anew: {why_not}")
@@ -161,11 +164,17 @@ def find_own_parents(
 
 
 def _own(
-    settings: Settings, registry: Registry, data: DataSet, model: ModelConfig
+    settings: Settings,
+    registry: Registry,
+    data: DataSet,
+    model: ModelConfig,
+    refit_of: str | None,
 ) -> tuple[str, str]:
     """Id of the model that a line goes on from, or why there is none."""
     as_of = data.manifest.as_of
-    if model.init_from == "self":
+    if refit_of is not None and _is_whole(settings, refit_of):
+        model_id: str | None = refit_of
+    elif model.init_from == "self":
         model_id = latest_model_of(settings, model.name, as_of)
     else:
         live = champion(registry) if model.init_from == "champion" else previous(registry)
@@ -179,16 +188,21 @@ def _own(
     try:
         _refuse_changed(registry, model_id)
         card = read_card(settings.path("models") / model_id)
-        if card.as_of == as_of and card.continued_from is not None:
+        if card.as_of == as_of and card.parent is not None:
             # A refit that went live knows this very data set already: what it went on from is what
             # the line goes on from, so that the same fit comes out.
-            card = read_card(settings.path("models") / card.continued_from)
+            card = read_card(settings.path("models") / card.parent)
             model_id = card.model_id
             _refuse_changed(registry, model_id)
     except HourglassError as error:
         return "", str(error)
     why_not = _why_not(card, model, data)
     return (model_id, "") if why_not is None else ("", why_not)
+
+
+def _is_whole(settings: Settings, model_id: str) -> bool:
+    """Whether a model went on from the weights of none."""
+    return read_card(settings.path("models") / model_id).continued_from is None
 
 
 def _why_not(card: ModelCard, model: ModelConfig, data: DataSet) -> str | None:

@@ -11,6 +11,7 @@ from training.fit.model_configs import ModelConfig, agreeing, configured
 from training.fit.train import ProgressListener, Trained, TrainOptions, train
 from training.gate.decision_file import DecisionRecord
 from training.gate.evidence import Outcome
+from training.model_types import Continuation
 from training.registry.mlflow_registry import Registry
 from training.registry.model_card import CARD_NAME, read_card
 
@@ -29,8 +30,10 @@ def refit(
 ) -> Trained:
     """Fit the decision's line on a data set as of the end of the judged hours.
 
-    It is the very model that the next hour's training would make of that line, so that nothing is
-    fitted twice.
+    A line that is continued goes on, also where it is time to make it anew: a network from nothing
+    would go live unjudged, and the next candidate, which is judged, is made anew instead.  In all
+    other hours it is the very model that the next hour's training would make of that line, so that
+    nothing is fitted twice.
 
     Args:
         settings: of the work folder.
@@ -58,7 +61,10 @@ def refit(
             f"learns all up to {end}"
         )
     model = _config_of(settings, decision, card.system, card.parameters)
-    (trained,) = train(settings, registry, data, [model], TrainOptions(seed=card.seed), listener)
+    options = TrainOptions(
+        seed=card.seed, continuation=Continuation.STEP, refit_of=decision.candidate_id
+    )
+    (trained,) = train(settings, registry, data, [model], options, listener)
     return trained
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow.parquet as pq
 
@@ -16,8 +16,9 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ITEM_HOURS
 from pipeline.settings.settings import Settings
 from training.evaluation.evaluate import evaluations_after, read_evaluation
-from training.fit.model_configs import configured
 from training.fit.retrain_policy import (
+    LineChoice,
+    LineSignals,
     RetrainDecision,
     RetrainSignals,
     metric_drop,
@@ -26,7 +27,7 @@ from training.fit.retrain_policy import (
 )
 from training.registry.artefact import VOCABULARY_NAME
 from training.registry.champion_card import trusted
-from training.registry.mlflow_registry import Registry, champion
+from training.registry.mlflow_registry import Registry, champion, model_ref
 from training.registry.model_card import read_card, verify_file
 
 SEED = 0
@@ -46,11 +47,12 @@ def signals_at(settings: Settings, lake: Lake, registry: Registry, as_of: Hour) 
     try:
         card = read_card(trusted(registry, live).folder)
         verify_file(live.folder / VOCABULARY_NAME, card.files.get(VOCABULARY_NAME))
-        vocabulary = _vocabulary(live.folder)
+        vocabulary = vocabulary_of(live.folder)
+        name = model_ref(registry, live.version).name
     except HourglassError:
         return nothing
-    floors = {configured(settings, name).system for name in settings.gate.baselines}
-    if card.system in floors or card.as_of > as_of:
+    # By name: of one type there may be a baseline and a candidate.
+    if name in settings.gate.baselines or card.as_of > as_of:
         return nothing
     window_h = parse_duration_h(settings.dataset.popularity_window)
     recent = item_events(lake, HourRange(max(card.as_of, as_of - window_h), as_of))
@@ -75,7 +77,12 @@ def item_events(lake: Lake, hours: HourRange) -> dict[str, int]:
     return dict(zip(summed["item_id"].to_pylist(), summed["events_sum"].to_pylist(), strict=True))
 
 
-def _vocabulary(model: Path) -> set[str]:
+def vocabulary_of(model: Path) -> set[str]:
+    """Ids of the items that a model knows.
+
+    Raises:
+        HourglassError: its file cannot be read.
+    """
     try:
         return set(pq.read_table(model / VOCABULARY_NAME)["item_id"].to_pylist())
     except (OSError, ValueError) as error:
@@ -116,7 +123,9 @@ def record_retrain_decision(settings: Settings, dataset_id: str, decision: Retra
         "retrain": decision.retrain,
         "reasons": decision.reasons,
         "sentence": decision.sentence,
+        "choice": decision.choice,
         "signs": asdict(decision.signs),
+        "lines": [asdict(line) for line in decision.lines],
     }
     return write_text(_record(settings, dataset_id), json.dumps(content, indent=1) + "\n")
 
@@ -137,9 +146,16 @@ def recorded_retrain_decision(settings: Settings, dataset_id: str) -> RetrainDec
             tuple(content["reasons"]),
             str(content["sentence"]),
             RetrainSignals(**content["signs"]),
+            tuple(_line(line) for line in content.get("lines", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise HourglassError(f"{path}: damaged: run `hourglass stale` again") from error
+
+
+def _line(content: dict[str, Any]) -> LineChoice:
+    return LineChoice(
+        str(content["name"]), tuple(content["reasons"]), LineSignals(**content["signs"])
+    )
 
 
 def _record(settings: Settings, dataset_id: str) -> Path:

@@ -15,16 +15,17 @@ from pipeline.errors import HourglassError, SomeFailedError, one_line
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
 from training.data.reader import DataSet
+from training.fit.descent import Descent, descent_of
 from training.fit.model_check import Facts, check_model, naming
 from training.fit.model_configs import ModelConfig, agreeing
 from training.fit.parent_model import NONE, ParentModel, find_own_parents, find_parent
 from training.fit.progress_display import EpochEnd, Epochs
 from training.fit.resume import ResumePoint, locked_checkpoint_dir, remove_checkpoints
-from training.model_types import FitProgress
+from training.model_types import Continuation, FitProgress
 from training.models import build
 from training.models.parts.base import GradientTrained, Model
 from training.registry.artefact import Extras, load_model, model_id_of, save_model
-from training.registry.candidates import remember
+from training.registry.candidates import remember, trained_on
 from training.registry.mlflow_registry import Registry
 from training.registry.mlflow_run import (
     EpochMetrics,
@@ -46,13 +47,17 @@ class TrainOptions:
     device: str | None = None  # cpu, cuda or auto; None leaves it to the models
     fresh: bool = False  # forget what an attempt that was cut short left
     init_from: str | None = None  # champion, previous, a model id, none; None: as the models say
+    continuation: Continuation = Continuation.AS_DUE  # of models that have one to go on from
+    anew: frozenset[str] = frozenset()  # names of models to be made anew where others are as due
+    refit_of: str | None = None  # the judged model that is to learn from its judging hours too
 
 
 @dataclass(frozen=True)
 class Trained:
     """One fitted model; ``seconds`` is what this fit took.
 
-    ``is_new``: whether there was one; else the model was there already.
+    ``is_new``: whether there was one; else the model was there already.  ``descent``: in words,
+    what it has of the model before it.
     """
 
     name: str
@@ -64,6 +69,8 @@ class Trained:
     is_new: bool = False
     resumed_from: str | None = None
     continued_from: str | None = None
+    made_anew_after: str | None = None
+    descent: str | None = None
 
 
 class ProgressListener(Protocol):
@@ -119,7 +126,9 @@ def train(
     init_from = options.init_from
     origin = find_parent(settings, registry, init_from or NONE, data, models, processes)
     own = (
-        find_own_parents(settings, registry, data, models, processes, listener.message)
+        find_own_parents(
+            settings, registry, data, models, processes, listener.message, options.refit_of
+        )
         if init_from is None
         else {}
     )
@@ -145,7 +154,7 @@ def train(
             continue
         if done is not None:
             trained.append(done)
-            remember(settings, data.manifest.dataset_id, {done.name: done.model_id})
+            training.remember_candidate(done)
     if failed:
         raise ModelsFailedError(
             f"{len(failed)} of {len(models)} models failed, the others are trained; {failed[0]}",
@@ -185,21 +194,24 @@ class _Training:
         system = build(model.system, model.parameters)
         origin = self.parent if self.parent and self.parent.fits(model) else None
         origin = origin or self.own_parents.get(model.name)
-        model_id = self._model_id(model, origin)
+        descent = None
+        if origin is not None:
+            descent = descent_of(system, self.data, origin, self._continuation(model))
+        model_id = self._model_id(model, descent)
         together = isinstance(system, GradientTrained)
         if self.registry is None:
             if together and not self._agreed(False):
-                self._fit(system, model_id, origin, lambda _: None)
+                self._fit(system, model_id, descent, lambda _: None)
             return None
         metrics = _metrics_of(self.settings.path("models") / model_id)
         checkpoints = self.settings.path("checkpoints") / model_id
-        run = self._run_of(model, model_id, origin, system)
+        run = self._run_of(model, model_id, descent, system)
         if metrics is not None:
             remove_checkpoints(checkpoints)
             if together:
                 self._agreed(True)
             version = log_training(self.registry, replace(run, metrics=metrics))
-            return self._trained(model, model_id, version, metrics, origin)
+            return self._trained(model, model_id, version, metrics, descent)
         checkpoint_dir: AbstractContextManager[ResumePoint] = (
             locked_checkpoint_dir(checkpoints, self.options.fresh)
             if together
@@ -212,10 +224,10 @@ class _Training:
             try:
                 if together:
                     self._agreed(False)
-                metrics, per_s = self._reporting(system, model_id, origin, resume_point, log)
+                metrics, per_s = self._reporting(system, model_id, descent, resume_point, log)
                 seconds = time.monotonic() - began_s
                 facts = {**run.facts, "seconds": seconds, "events_per_s": per_s}
-                self._save(model, system, metrics, origin, facts)
+                self._save(model, system, metrics, descent, facts)
             except KeyboardInterrupt:
                 log.fail("interrupted", "KILLED")
                 raise
@@ -230,11 +242,24 @@ class _Training:
             model_id,
             version,
             metrics,
-            origin,
+            descent,
             seconds=seconds,
             is_new=True,
             resumed_from=resume_point.position,
         )
+
+    def _continuation(self, model: ModelConfig) -> Continuation:
+        continuation = self.options.continuation
+        is_anew = continuation is Continuation.AS_DUE and model.name in self.options.anew
+        return Continuation.ANEW if is_anew else continuation
+
+    def remember_candidate(self, done: Trained) -> None:
+        """Note whom the data set's hours will judge: its own fit rather than a refit."""
+        settings, dataset_id = self.settings, self.data.manifest.dataset_id
+        is_refit = self.options.refit_of is not None
+        if is_refit and done.name in (trained_on(settings, dataset_id) or {}):
+            return
+        remember(settings, dataset_id, {done.name: done.model_id})
 
     def _agreed(self, is_trained: bool) -> bool:
         """What the first process found out, which the others wait for."""
@@ -244,7 +269,7 @@ class _Training:
         self,
         system: Model,
         model_id: str,
-        parent: ParentModel | None,
+        descent: Descent | None,
         resume_point: ResumePoint,
         log: MlflowRun,
     ) -> tuple[dict[str, float], float | None]:
@@ -260,7 +285,7 @@ class _Training:
             tell(epochs.on_progress(progress))
             self.listener.on_progress(progress, epochs.phase)
 
-        metrics = self._fit(system, model_id, parent, report)
+        metrics = self._fit(system, model_id, descent, report)
         last = epochs.stop()
         tell(last)
         return metrics, last.progress.events_per_s if last else None
@@ -269,7 +294,7 @@ class _Training:
         self,
         system: Model,
         model_id: str,
-        parent: ParentModel | None,
+        descent: Descent | None,
         report: Callable[[FitProgress], None],
     ) -> dict[str, float]:
         from training.trainer.interface import FitOptions
@@ -279,7 +304,8 @@ class _Training:
         options = FitOptions(
             device=self.options.device,
             checkpoints=self.settings.path("checkpoints") / model_id,
-            parent=parent.weights if parent else None,
+            parent=descent.parent.weights if descent else None,
+            made_anew=descent.made_anew if descent else None,
         )
         return system.fit_with(self.data, self.options.seed, report, options)
 
@@ -288,7 +314,7 @@ class _Training:
         model: ModelConfig,
         system: Model,
         metrics: dict[str, float],
-        parent: ParentModel | None,
+        descent: Descent | None,
         facts: dict[str, Any],
     ) -> None:
         optimiser = None
@@ -296,26 +322,28 @@ class _Training:
             optimiser = system.optimiser_tensors() or None
         extras = Extras(
             optimiser=optimiser,
-            continued_from=parent.model_id if parent else None,
-            optimiser_continued=bool(parent and parent.has_optimiser),
+            continued_from=descent.continued_from if descent else None,
+            optimiser_continued=bool(descent and descent.optimiser_continued),
+            made_anew_after=descent.made_anew_after if descent else None,
             facts=facts,
         )
         models, seed = self.settings.path("models"), self.options.seed
         save_model(models, system, model.parameters, self.data, seed, metrics, self.code, extras)
 
-    def _model_id(self, model: ModelConfig, parent: ParentModel | None) -> str:
+    def _model_id(self, model: ModelConfig, descent: Descent | None) -> str:
         return model_id_of(
             model.system,
             model.parameters,
             self.data.manifest.dataset_id,
             self.options.seed,
             self.code,
-            parent.model_id if parent else None,
-            bool(parent and parent.has_optimiser),
+            descent.continued_from if descent else None,
+            bool(descent and descent.optimiser_continued),
+            descent.made_anew_after if descent else None,
         )
 
     def _run_of(
-        self, model: ModelConfig, model_id: str, parent: ParentModel | None, system: Model
+        self, model: ModelConfig, model_id: str, descent: Descent | None, system: Model
     ) -> TrainingRun:
         device = self.options.device or str(model.parameters.get("device", "auto"))
         return TrainingRun(
@@ -330,7 +358,8 @@ class _Training:
             code_version=self.code,
             seed=self.options.seed,
             name=model.name,
-            continued_from=parent.model_id if parent else None,
+            continued_from=descent.continued_from if descent else None,
+            made_anew_after=descent.made_anew_after if descent else None,
             facts=machine_facts(system, device, self.group.world),
             init_from=self.options.init_from or model.init_from,
         )
@@ -341,7 +370,7 @@ class _Training:
         model_id: str,
         version: str,
         metrics: dict[str, float],
-        parent: ParentModel | None,
+        descent: Descent | None,
         *,
         seconds: float = 0.0,
         is_new: bool = False,
@@ -356,7 +385,9 @@ class _Training:
             seconds=round(seconds, 3),
             is_new=is_new,
             resumed_from=resumed_from,
-            continued_from=parent.model_id if parent else None,
+            continued_from=descent.continued_from if descent else None,
+            made_anew_after=descent.made_anew_after if descent else None,
+            descent=descent.sentence if descent else None,
         )
 
 

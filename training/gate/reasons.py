@@ -99,6 +99,11 @@ _RETRAIN: Mapping[str, str] = {
     "popularity_moved": "popularity has moved",
     "popularity_moved_unknown": "how far popularity has moved cannot be told",
     "metric_fell": "the live model's figures fell",
+    "whole_fit_old": "an entry's latest fit from nothing is old: it is made anew",
+    "lead_fell": "an entry's lead over the baseline fell since its whole fit: it is made anew",
+    "vocabulary_changed": "many events are on items that an entry's whole fit did not know: it is "
+    "made anew",
+    "rules_changed": "sessions or data sets are made by other settings: entries are made anew",
     "little_changed": "little has changed",
 }
 _SLICES: Mapping[str, str] = {

@@ -206,8 +206,10 @@ def _trained(ctx: CommandContext, data: HourData) -> str:
 
     worth = retrain_step(ctx, data)
     lines = models_to_train(ctx.settings, worth.value)
-    names = ", ".join(model.line for model in train_step(ctx, data, lines, TrainOptions()))
-    return f"{names}; {worth.line}" if ctx.settings.retrain.skip else names
+    options = TrainOptions(anew=frozenset(worth.value.anew))
+    names = ", ".join(model.line for model in train_step(ctx, data, lines, options))
+    is_told = ctx.settings.retrain.skip or worth.value.anew
+    return f"{names}; {worth.line}" if is_told else names
 
 
 def _with_former_names(seconds: Mapping[str, float]) -> dict[str, float]:

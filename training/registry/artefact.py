@@ -58,6 +58,7 @@ class Extras:
     optimiser: Mapping[str, NDArray[Any]] | None = None
     continued_from: str | None = None
     optimiser_continued: bool = False  # the optimiser's state was taken over too
+    made_anew_after: str | None = None  # the model that would have been continued
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -78,12 +79,15 @@ def model_id_of(
     code_version: str,
     continued_from: str | None = None,
     optimiser_continued: bool = False,
+    made_anew_after: str | None = None,
 ) -> str:
     """The name of the model that these would give: ``hrnn-0123456789ab``."""
     deciding = {k: v for k, v in parameters.items() if k not in _CHANGES_NO_WEIGHT}
     made_from: list[Any] = [dataset_id, system, deciding, seed, code_version]
     if continued_from is not None:
         made_from += [continued_from, optimiser_continued]
+    if made_anew_after is not None:
+        made_from += [made_anew_after, "anew"]
     text = json.dumps(made_from, sort_keys=True)
     return f"{system}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -125,6 +129,7 @@ def save_model(
         code_version,
         extras.continued_from,
         extras.optimiser_continued,
+        extras.made_anew_after,
     )
     target = folder / model_id
     files = {WEIGHTS_NAME: _contiguous(model.tensors())}
@@ -157,6 +162,7 @@ def save_model(
                 files={n: sha256_of(unfinished / n) for n in (*files, VOCABULARY_NAME)},
                 continued_from=extras.continued_from,
                 optimiser_continued=extras.optimiser_continued,
+                made_anew_after=extras.made_anew_after,
                 all_parameters=_all_parameters(model),
             )
             (unfinished / FACTS_NAME).write_text(json.dumps(dict(extras.facts), indent=1) + "\n")

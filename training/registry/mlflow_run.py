@@ -50,6 +50,7 @@ class TrainingRun:
     seed: int
     name: str = ""  # that of the settings or of the file; default: the system's
     continued_from: str | None = None
+    made_anew_after: str | None = None  # the model that it would have been continued from
     facts: Mapping[str, str] = field(default_factory=dict)  # of the machine
     init_from: str = ""  # the rule that said what it continues from
 
@@ -153,7 +154,6 @@ def log_training(registry: Registry, run: TrainingRun) -> str:
             _note_card(registry, version, digest)
         else:
             make_registered_model(registry)
-            continued = {"continued_from": run.continued_from} if run.continued_from else {}
             created = registry.client.create_model_version(
                 registry.name,
                 store_model(registry, run_id, folder),
@@ -163,7 +163,7 @@ def log_training(registry: Registry, run: TrainingRun) -> str:
                     CARD_SHA256: digest,
                     "system": run.system,
                     "as_of": run.as_of,
-                    **continued,
+                    **_descent(run),
                 },
                 await_creation_for=0,
             )
@@ -243,8 +243,7 @@ def _open_run(registry: Registry, run: TrainingRun) -> str:
 
 
 def _tags_of(run: TrainingRun) -> dict[str, str]:
-    continued = {"continued_from": run.continued_from} if run.continued_from else {}
-    continued |= {"init_from": run.init_from} if run.init_from else {}
+    rule = {"init_from": run.init_from} if run.init_from else {}
     return {
         "model_id": run.model_id,
         "model": run.name or run.system,
@@ -254,9 +253,16 @@ def _tags_of(run: TrainingRun) -> dict[str, str]:
         "config_digest": run.config_digest,
         "code_version": run.code_version,
         "seed": str(run.seed),
-        **continued,
+        **_descent(run),
+        **rule,
         **run.facts,
     }
+
+
+def _descent(run: TrainingRun) -> dict[str, str]:
+    """Tags that tell of the model before it."""
+    tags = {"continued_from": run.continued_from, "made_anew_after": run.made_anew_after}
+    return {name: model_id for name, model_id in tags.items() if model_id}
 
 
 def _latest_run(registry: Registry, model_id: str) -> Run | None:

@@ -46,7 +46,15 @@ class ModelCard(BaseModel):
     files: dict[str, str]
     continued_from: str | None = None
     optimiser_continued: bool = False
+    # Of a model that did not go on from the weights of the one before, which had become too old:
+    # the weights of its score features do go on.
+    made_anew_after: str | None = None
     all_parameters: dict[str, Any] = {}  # with the defaults of the time
+
+    @property
+    def parent(self) -> str | None:
+        """Id of the model before it in its line, whatever it took over of that."""
+        return self.continued_from or self.made_anew_after
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -48,7 +48,7 @@ def promote_step(
         refit,
         check_artefact=probed,
         at=ctx.now_iso(),
-        approval=settings.gate.approval,
+        gate=settings.gate,
     )
     live = done.champion.model_id if done.champion else None
     facts = {"changed": done.changed, "champion": live, "decision": decision}

@@ -47,7 +47,7 @@ def train_step(
 def trained_model(done: Trained) -> StepResult[Trained]:
     """How a model is told that was fitted, or was there already."""
     figures = ", ".join(f"{name} {value:.4g}" for name, value in done.metrics.items())
-    origin = f", continued from {done.continued_from}" if done.continued_from else ""
+    origin = f", {done.descent}" if done.descent else ""
     origin += "" if done.is_new else ", was there already"
     text = f"{done.name}: {done.model_id}, version {done.version}{origin}"
     return StepResult(done, done.name, asdict(done), f"{text} ({figures})" if figures else text)

@@ -98,3 +98,5 @@ class FitOptions:
     device: str | None = None  # overrides the parameter: cpu, cuda, auto
     checkpoints: Path | None = None  # folder; what lies there of the same fit is resumed
     parent: ParentWeights | None = None
+    # Whether what has a parent is made anew all the same; None: where its parameters say so.
+    made_anew: bool | None = None

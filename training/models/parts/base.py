@@ -12,10 +12,10 @@ from pipeline.array_types import Floats32, Ints
 from pipeline.errors import HourglassError
 from pipeline.hours import Hour
 from training.data.reader import DataSet, Histories, Popularity, Requests
-from training.model_types import Report, Tensors
+from training.model_types import Report, Tensors, WholeFit
 
 if TYPE_CHECKING:
-    from training.trainer.interface import FitOptions
+    from training.trainer.interface import FitOptions, ParentWeights
 
 
 class Model(Protocol):
@@ -65,6 +65,15 @@ class GradientTrained(Protocol):
 
     def optimiser_tensors(self) -> Tensors:
         """State of the optimiser after the fit, by name; `Start` hands it to the next one."""
+        ...
+
+
+@runtime_checkable
+class MadeAnewInTime(Protocol):
+    """A system that is continued from hour to hour, and made anew now and then."""
+
+    def whole_fit_before(self, data: DataSet, parent: ParentWeights) -> WholeFit | None:
+        """The latest whole fit behind a parent, seen from a data set; None: it does not tell."""
         ...
 
 

@@ -34,7 +34,7 @@ from training.batching.targets import (
 from training.data.reader import DataSet, Histories, Requests
 from training.metrics.metrics import mean_metric
 from training.metrics.ranking import mask_last_item, rank_of_target
-from training.model_types import FitProgress, Report, Tensors
+from training.model_types import FitProgress, Report, Tensors, WholeFit
 from training.models.parts.base import require_items, take_tensor
 from training.nn.build import FrequencyPrior, negatives_of, plan_of, rewards_of
 from training.nn.gru import gru
@@ -168,17 +168,36 @@ class RecurrentModel:
 
     def _with_whole_fits(self, data: DataSet, n_targets: int, options: FitOptions) -> FitOptions:
         """Without the parent where it is time to begin anew; notes when that was."""
-        parent, anew_h = options.parent, self.parameters.anew_h
-        self._whole_fit = as_now = (data.manifest.as_of.index * US_PER_HOUR, n_targets)
-        # A parent of before that was noted counts from now on.
-        if parent is None or self.is_of_before(parent.tensors):
+        parent = options.parent
+        self._whole_fit = (data.manifest.as_of.index * US_PER_HOUR, n_targets)
+        if parent is None:
             return options
-        as_of_us, learned = take_tensor(parent.tensors, _WHOLE_FIT).tolist()
-        is_old = as_now[0] - as_of_us >= anew_h * US_PER_HOUR
-        if anew_h and (is_old or n_targets >= _GROWN * learned):
+        before = self._whole_fit_before(data, n_targets, parent)
+        is_anew = options.made_anew
+        if is_anew is None:
+            is_anew = before is not None and before.is_due
+        if is_anew:
             return dataclasses.replace(options, parent=None)
-        self._whole_fit = (as_of_us, learned)
+        # A parent of before that was noted counts from now on.
+        if before is not None:
+            as_of_us, learned = take_tensor(parent.tensors, _WHOLE_FIT).tolist()
+            self._whole_fit = (as_of_us, learned)
         return options
+
+    def whole_fit_before(self, data: DataSet, parent: ParentWeights) -> WholeFit | None:
+        """The latest whole fit behind a parent, seen from a data set; None: it does not tell."""
+        return self._whole_fit_before(data, int(self._learnable(data.histories).sum()), parent)
+
+    def _whole_fit_before(
+        self, data: DataSet, n_targets: int, parent: ParentWeights
+    ) -> WholeFit | None:
+        if self.is_of_before(parent.tensors):
+            return None
+        as_of_us, learned = take_tensor(parent.tensors, _WHOLE_FIT).tolist()
+        age_h = (data.manifest.as_of.index * US_PER_HOUR - as_of_us) / US_PER_HOUR
+        anew_h = self.parameters.anew_h
+        is_old, has_grown = age_h >= anew_h, n_targets >= _GROWN * learned
+        return WholeFit(age_h, is_due=anew_h > 0 and (is_old or has_grown))
 
     def _steps_on(self, options: FitOptions) -> bool:
         return options.parent is not None and self.parameters.continue_h > 0

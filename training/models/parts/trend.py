@@ -28,19 +28,18 @@ from training.data.reader import DataSet, Histories, Popularity, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import take_tensor
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, TrendTable
-from training.models.parts.neighbours.session_similarity import (
-    PLACES,
-    SESSION_TENSORS,
-    Sessions,
-    SimilarityRule,
+from training.models.parts.former_trend_models import (
+    former_default_priors,
+    read_sessions,
+    refuse_other_features,
+    similarity_rule,
 )
+from training.models.parts.neighbours.session_similarity import Sessions, SimilarityRule
 from training.models.parts.recurrent import RecurrentModel
 from training.models.parts.residual_prior import ResidualPrior, residual_weights
 from training.models.parts.score_features import (
     AFFINITY,
     DEFAULT_WEIGHTS,
-    FORMER_DEFAULT_WEIGHTS,
-    LATER_FEATURES,
     LOG_Q,
     MOST_EVENTS,
     SCORE_FEATURES,
@@ -225,14 +224,7 @@ class TrendModel(RecurrentModel):
     @property
     def _similarity_rule(self) -> SimilarityRule:
         """As STAN compares sessions."""
-        return replace(
-            self._rule_without_places, position_decay=1.0, normalised=True, place_decay=2.0
-        )
-
-    @property
-    def _rule_without_places(self) -> SimilarityRule:
-        """As V-SkNN does, of models that were trained before places counted."""
-        return SimilarityRule(self.parameters.similar_sessions)
+        return similarity_rule(self.parameters.similar_sessions)
 
     def _counted(
         self, features: FeatureStore, data: DataSet, before_us: int | None
@@ -431,30 +423,14 @@ class TrendModel(RecurrentModel):
         self._priors = None
         if beliefs is None:
             if chosen.mixture and self.is_of_before(tensors):
-                former = np.array(
-                    [FORMER_DEFAULT_WEIGHTS.get(name, 0.0) for name in self._features]
-                )
-                self._priors = (GaussianPrior.about(former, STRENGTH),) * 2
+                self._priors = former_default_priors(self._features)
             return
-        lacks = [name for name in self._features if name not in beliefs.features]
-        has_all = len(beliefs.features) + len(lacks) == len(self._features)
         has_sessions = self.feature_store().sessions is not None
-        spared = {*LATER_FEATURES} if has_sessions else {*LATER_FEATURES, SIMILAR}
-        if not (has_all and set(lacks) <= spared):
-            raise HourglassError(
-                f"{self.name}: its weights are of {', '.join(beliefs.features)}, its parameters "
-                f"ask for {', '.join(self._features)}: train it again"
-            )
+        refuse_other_features(self.name, beliefs, self._features, has_sessions)
         self._features, self._priors = beliefs.features, beliefs.both
 
     def _read_sessions(self, tensors: Mapping[str, NDArray[Any]]) -> Sessions | None:
         if not (self.parameters.mixture and self.parameters.similar_sessions):
             return None
-        # Trained when no sessions were asked for by default, and without any.
-        if not any(name.startswith("mixture.similar.") for name in tensors):
-            return None
-        has_places = f"mixture.similar.{PLACES}" in tensors
-        names = (*SESSION_TENSORS, PLACES) if has_places else SESSION_TENSORS
-        rule = self._similarity_rule if has_places else self._rule_without_places
-        session_tensors = {name: take_tensor(tensors, f"mixture.similar.{name}") for name in names}
-        return Sessions.from_tensors(session_tensors, self.trained_net().items.n_items, rule)
+        n_items = self.trained_net().items.n_items
+        return read_sessions(tensors, self.parameters.similar_sessions, n_items)
