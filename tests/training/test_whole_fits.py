@@ -180,6 +180,19 @@ def test_a_model_made_anew_weighs_as_its_parent_should_have(tmp_path: Path, shar
         assert name not in first or not np.array_equal(anew[name], first[name])
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_parent_of_other_sizes_stops_no_fit_from_nothing(tmp_path: Path, share: float) -> None:
+    """It cannot be asked for anything; the network is the one that there would be without it."""
+    before = read_dataset(write_dataset(tmp_path / "a", stays(-9), as_of=AS_OF))
+    later = read_dataset(write_dataset(tmp_path / "b", stays(1), as_of=str(Hour.parse(AS_OF) + 7)))
+    chosen: dict[str, object] = {"validation_share": share, "epochs": 2, "anew_h": 5}
+    parent = parent_of(fitted(before, None, "hrnn_trend", **chosen, width=6), before)
+    anew = fitted(later, parent, "hrnn_trend", **chosen)
+    from_nothing = fitted(later, None, "hrnn_trend", **chosen)
+    assert np.array_equal(anew[ITEM_VECTORS], from_nothing[ITEM_VECTORS])
+    assert share == 0 or np.array_equal(anew["mixture.weight"], from_nothing["mixture.weight"])
+
+
 def test_few_requests_teach_a_little_and_make_a_model_forget_less(tmp_path: Path) -> None:
     """One user's clicks move the weights; of the precision far less than a 20th is forgotten."""
     before = read_dataset(write_dataset(tmp_path / "a", stays(-9), as_of=AS_OF))

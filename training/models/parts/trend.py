@@ -215,7 +215,12 @@ class TrendModel(RecurrentModel):
         # A part kept apart of an earlier state would ask for older ones.
         split = TargetSplit(self._learnable(data.histories), np.zeros(0, np.int64))
         encoding = self._encoding
-        net, _ = self._built(data, split, seed, options.parent)
+        try:
+            net, _ = self._built(data, split, seed, options.parent)
+        except HourglassError:
+            # Of other sizes: dwell times are binned otherwise by now, say.  Nothing is asked of it.
+            self._encoding = encoding
+            return
         self._net = net.to(device_of(options.device or self.parameters.device))
         self._prepare(data, split, options.parent)
         self._net, self._catalogue, self._encoding = None, None, encoding
