@@ -254,6 +254,12 @@ def test_lists_are_filled_as_by_a_walk_through_the_whole_catalogue(data: st.Data
     assert places == slow_fill(order, facts, most, listed, barred, n)
 
 
+def test_a_group_that_ended_opens_no_full_one() -> None:
+    facts = facts_of([[0], [0], [1]])
+    fill = PopularByCategory(np.array([0, 1, 2]), facts, 1)
+    assert fill.places(np.array([0]), np.array([2]), 2).tolist() == []
+
+
 # What is known of items
 
 

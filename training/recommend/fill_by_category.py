@@ -59,8 +59,9 @@ class PopularByCategory:
         head = np.array([places[0] for places in members], np.int64)
         chosen: list[int] = []
         while len(chosen) < n and is_open.any():
-            group = int(np.argmin(np.where(is_open, head, _OVER)))
-            place = int(head[group])
+            open_head = np.where(is_open, head, _OVER)
+            group = int(np.argmin(open_head))
+            place = int(open_head[group])
             if place == _OVER:
                 break  # no open group has a further item
             following[group] += 1
