@@ -114,11 +114,13 @@ class GateSettings(Section):
         0.20, description="of the champion's figure there: a slice must surely not lose as much"
     )
     min_slice_users: int = Field(100, ge=2, description="smaller slices are told, not judged")
-    guards: dict[Literal["coverage", "evenness", "novelty", "new_items"], Fraction] = Field(
-        {},
-        description="what a candidate's lists must show at least, each a share of what the live "
-        "model's show: coverage, evenness (1 - Gini), novelty, new_items",
-        json_schema_extra=as_before({}),
+    guards: dict[Literal["coverage", "evenness", "novelty", "new_items", "diversity"], Fraction] = (
+        Field(
+            {},
+            description="what a candidate's lists must show at least, each a share of what the live "
+            "model's show: coverage, evenness (1 - Gini), novelty, new_items, diversity (within lists)",
+            json_schema_extra=as_before({}),
+        )
     )
     approval: bool = Field(False, description="whether a person must agree to each promotion")
     approval_timeout: Duration = Field("1h", description="without an answer until then: rejected")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.recommend.exploration import Draws, Explored, chances_of, explored
+from training.recommend.knobs.exploration import Draws, Explored, chances_of, explored
 
 
 def many(length: int, k: int, share: float, n: int, width: int | None = None) -> Explored:

@@ -19,9 +19,9 @@ from pipeline.errors import UsageError
 from pipeline.hours import US_PER_HOUR
 from pipeline.lake.tables import ITEMS
 from pipeline.settings.learning import RecommendSettings
-from training.recommend import knobs
-from training.recommend.fill_by_category import PopularByCategory
-from training.recommend.item_facts import (
+from training.recommend.knobs import pools
+from training.recommend.knobs.fill import PopularByCategory
+from training.recommend.knobs.item_facts import (
     ItemFacts,
     births,
     category_numbers,
@@ -29,7 +29,7 @@ from training.recommend.item_facts import (
     freshness,
     item_facts,
 )
-from training.recommend.knobs import Pool, longest_list, pool_of
+from training.recommend.knobs.pools import Pool, longest_list, pool_of
 
 NOW_US = 1_000 * US_PER_HOUR
 
@@ -187,9 +187,9 @@ def test_blocks_of_few_users_hold_the_same_limits(monkeypatch: pytest.MonkeyPatc
     rng = np.random.default_rng(3)
     facts = facts_of(rng.integers(0, 5, (40, 2)).tolist())
     item = np.argsort(rng.random((7, 40)), axis=1)
-    whole = knobs.within_limit(item, facts, 2)
-    monkeypatch.setattr(knobs, "_CELLS_AT_ONCE", 12)
-    assert (knobs.within_limit(item, facts, 2) == whole).all()
+    whole = pools.within_limit(item, facts, 2)
+    monkeypatch.setattr(pools, "_CELLS_AT_ONCE", 12)
+    assert (pools.within_limit(item, facts, 2) == whole).all()
 
 
 def test_how_long_a_list_can_be() -> None:

@@ -29,7 +29,7 @@ from synthetic import AS_OF, AS_OF_S, ring_walks, write_dataset
 from pipeline.errors import UsageError
 from pipeline.lake.tables import ALL_TABLES, ITEM_HOURS, ITEMS, RECOMMENDATIONS, TableSpec
 from pipeline.settings.settings import Settings, load_settings
-from training.recommend.exploration import chances_of
+from training.recommend.knobs.exploration import chances_of
 from training.registry.mlflow_registry import LiveModel
 
 SHOWN = {"a": 5, "b": 4, "c": 3, "d": 2, "e": 2, "f": 1}

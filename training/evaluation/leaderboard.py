@@ -100,17 +100,26 @@ def render_lists(evaluation: Evaluation) -> Table | None:
         f"{counted(n_lists, 'list')} of {k}. coverage: share of the catalogue that is shown; Gini: "
         "0 shows all alike, 1 a few alone; novelty: mean -log2 of an item's share of the events "
         "that were learned from, in bits; new: share of items first seen within "
-        f"{counted(NEW_ITEM_H, 'hour')} before; +1: Recall@{k} of the target after the next, and "
+        f"{counted(NEW_ITEM_H, 'hour')} before; diverse: mean distance of two items of a list, 1 - "
+        f"cosine of their users; +1: Recall@{k} of the target after the next, and "
         "so on"
     )
     table = Table(caption=caption, caption_justify="left")
     table.add_column("model", no_wrap=True)
-    for title in ("coverage", "Gini", "novelty", "new", *(f"+{step}" for step in _STEPS_SHOWN)):
+    for title in (
+        "coverage",
+        "Gini",
+        "novelty",
+        "new",
+        "diverse",
+        *(f"+{step}" for step in _STEPS_SHOWN),
+    ):
         table.add_column(title, justify="right")
     for row in rows:
         later = (row["later_recall"][step] for step in _STEPS_SHOWN)
         shares = [
-            _share(value) for value in (row["coverage"], row["gini"], row["new_items"], *later)
+            _share(value)
+            for value in (row["coverage"], row["gini"], row["new_items"], row["diversity"], *later)
         ]
         bits = "" if row["novelty"] is None else f"{row['novelty']:.2f}"
         table.add_row(row["model"], *shares[:2], bits, *shares[2:])

@@ -28,8 +28,8 @@ from pipeline.settings.section import keys_as_before
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, Histories, Requests, read_dataset
 from training.evaluation.evaluate import with_current_popularity
-from training.recommend.item_facts import FACT_COLUMNS, first_events, item_facts
-from training.recommend.knob_lists import Knobs, model_pools
+from training.recommend.knobs.item_facts import FACT_COLUMNS, first_events, item_facts
+from training.recommend.knobs.lists import Knobs, model_pools
 from training.recommend.popularity import (
     Catalogue,
     Popular,

@@ -12,7 +12,7 @@ Of each user the N best items of the model are *candidates*, in the model's orde
    there n times already.  Where fewer than K are left, the model's further items follow in its
    order, until K are there.
 3. What is left is the *pool*; the list is its first K.  ``exploration`` draws from the pool
-   (`training.recommend.exploration`): any K items of a pool hold the limit.
+   (`training.recommend.knobs.exploration`): any K items of a pool hold the limit.
 
 Example, n = 1, K = 2: candidates a (news) b (news) c (sport) d (no category): the pool is a c d,
 the list a c.
@@ -29,7 +29,7 @@ import numpy as np
 from pipeline.array_types import Bools, Floats32, Ints
 from pipeline.hours import parse_duration_h
 from pipeline.settings.learning import RecommendSettings
-from training.recommend.item_facts import ItemFacts, freshness
+from training.recommend.knobs.item_facts import ItemFacts, freshness
 
 _CELLS_AT_ONCE = 1 << 24  # counts of users' categories in memory together
 

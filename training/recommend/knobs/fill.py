@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from pipeline.array_types import Bools, Ints
-from training.recommend.item_facts import ItemFacts
+from training.recommend.knobs.item_facts import ItemFacts
 
 _OVER = np.iinfo(np.int64).max
 

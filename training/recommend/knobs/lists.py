@@ -16,10 +16,10 @@ from pipeline.hours import Hour
 from pipeline.settings.learning import RecommendSettings
 from training.data.reader import Histories, Requests
 from training.models.parts.base import Model
-from training.recommend.exploration import Draws, explored
-from training.recommend.fill_by_category import PopularByCategory
-from training.recommend.item_facts import ItemFacts
-from training.recommend.knobs import Pool, longest_list, pool_of
+from training.recommend.knobs.exploration import Draws, explored
+from training.recommend.knobs.fill import PopularByCategory
+from training.recommend.knobs.item_facts import ItemFacts
+from training.recommend.knobs.pools import Pool, longest_list, pool_of
 from training.recommend.popularity import Popular
 from training.recommend.rows import EXPLORATION, NOTHING, RankedItems
 from training.recommend.top_k import Exclusions, best_items
