@@ -15,6 +15,9 @@ from pipeline.settings.section import Section, as_before
 #: `hrnn_trend` has them by itself.
 ANEW_DAILY = {"anew_h": 24, "continue_h": 24, "continue_epochs": 1, "continue_rate": 0.1}
 
+#: Figures of lists that the gate can hold.
+Guard = Literal["coverage", "evenness", "novelty", "new_items", "diversity"]
+
 
 class ModelSettings(Section):
     """One candidate: a system, or a file that names one, and parameters that differ from its own.
@@ -114,13 +117,11 @@ class GateSettings(Section):
         0.20, description="of the champion's figure there: a slice must surely not lose as much"
     )
     min_slice_users: int = Field(100, ge=2, description="smaller slices are told, not judged")
-    guards: dict[Literal["coverage", "evenness", "novelty", "new_items", "diversity"], Fraction] = (
-        Field(
-            {},
-            description="what a candidate's lists must show at least, each a share of what the live "
-            "model's show: coverage, evenness (1 - Gini), novelty, new_items, diversity (within lists)",
-            json_schema_extra=as_before({}),
-        )
+    guards: dict[Guard, Fraction] = Field(
+        {},
+        description="what a candidate's lists must show at least, each a share of what the live "
+        "model's show: coverage, evenness (1 - Gini), novelty, new_items, diversity",
+        json_schema_extra=as_before({}),
     )
     approval: bool = Field(False, description="whether a person must agree to each promotion")
     approval_timeout: Duration = Field("1h", description="without an answer until then: rejected")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ def render_lists(evaluation: Evaluation) -> Table | None:
     for row in rows:
         later = (row["later_recall"][step] for step in _STEPS_SHOWN)
         shares = [
-            _share(value)
+            share_text(value)
             for value in (row["coverage"], row["gini"], row["new_items"], row["diversity"], *later)
         ]
         bits = "" if row["novelty"] is None else f"{row['novelty']:.2f}"
@@ -126,11 +127,12 @@ def render_lists(evaluation: Evaluation) -> Table | None:
     return table
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}".removeprefix("0")
+def share_text(value: float | None) -> str:
+    """``.461``; nothing where it is not known."""
+    return "" if value is None or math.isnan(value) else f"{value:.3f}".removeprefix("0")
 
 
 def _cell(interval: tuple[float, float, float]) -> str:
     """``.461 [.445, .476]``: short enough for three in a terminal of 80 columns."""
-    mean, lower, upper = map(_share, interval)
+    mean, lower, upper = map(share_text, interval)
     return f"{mean} [{lower}, {upper}]"
