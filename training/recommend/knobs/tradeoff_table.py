@@ -41,18 +41,19 @@ def render(rows: Sequence[Cost], model_id: str) -> Table:
 
     k = rows[0].lists.k
     table = Table(
-        caption=f"{model_id}; brackets: percentile intervals by resampling users; minus off: "
-        "paired, the same targets without knobs",
+        caption=f"{model_id}; minus off: what it is more than without knobs, on the same targets, "
+        "as a percentile interval by resampling users",
         caption_justify="left",
     )
     table.add_column("knob", no_wrap=True)
     for metric in METRICS[:2]:
         table.add_column(f"{TITLES[metric]}@{k}", justify="right")
         table.add_column("minus off", justify="right")
-    for row in rows:
+    for number, row in enumerate(rows):
         cells = []
         for metric in METRICS[:2]:
-            cells += [share_text(row.figures[metric].mean), _difference(row.difference[metric])]
+            difference = _difference(row.difference[metric]) if number else ""
+            cells += [share_text(row.figures[metric].mean), difference]
         table.add_row(row.name, *map(Text, cells))
     return table
 
@@ -85,7 +86,11 @@ def render_lists(rows: Sequence[Cost]) -> Table:
 
 
 def _difference(interval: Interval) -> str:
-    return f"{interval.mean:+.3f} [{interval.lower:+.3f}, {interval.upper:+.3f}]"
+    """``[-.012, +.003]``: short enough for two in a terminal of 80 columns."""
+    lower, upper = (
+        f"{value:+.3f}".replace("0.", ".", 1) for value in (interval.lower, interval.upper)
+    )
+    return f"[{lower}, {upper}]"
 
 
 def _ends(interval: Interval) -> list[float | None]:
