@@ -63,7 +63,7 @@ def test_the_logged_propensity_is_the_frequency_of_what_is_shown(
     n = 40_000
     lists = many(length, k, share, n)
     for place in range(k):
-        shown = lists.place[:, place]
+        shown = lists.position[:, place]
         if place >= length:
             assert (shown == -1).all()
             assert np.isnan(lists.propensity[:, place]).all()
@@ -84,10 +84,10 @@ def test_any_policy_is_estimated_without_bias_from_explored_lists() -> None:
     click_chance = rng.random((k, length))
     lists = many(length, k, share, n)
     place = np.arange(k)
-    clicks = rng.random((n, k)) < click_chance[place, lists.place]
+    clicks = rng.random((n, k)) < click_chance[place, lists.position]
     for policy in ([0, 1, 2], [5, 4, 3], [2, 0, 1], [3, 0, 5]):
         truth = click_chance[place, policy].sum()
-        shows = lists.place == np.array(policy)
+        shows = lists.position == np.array(policy)
         value = (clicks * shows / lists.propensity).sum(axis=1)
         error = value.std() / np.sqrt(n)
         assert abs(value.mean() - truth) < 4 * error, policy
@@ -111,10 +111,10 @@ def test_a_list_holds_no_item_twice_and_none_from_outside_its_pool(
     draws = Draws.of(seed, keys, k, max(lengths))
     lists = explored(np.array(lengths), k, share, draws)
     for row, length in enumerate(lengths):
-        shown = lists.place[row][lists.place[row] >= 0].tolist()
+        shown = lists.position[row][lists.position[row] >= 0].tolist()
         assert len(shown) == len(set(shown)) == min(k, length)
         assert all(item < length for item in shown)
-        assert (lists.place[row][min(k, length) :] == -1).all()
+        assert (lists.position[row][min(k, length) :] == -1).all()
         stays = ~lists.is_drawn[row][: len(shown)]
         assert (np.array(shown, int)[stays] == np.arange(len(shown))[stays]).all()
         logged = lists.propensity[row][: len(shown)]
@@ -127,7 +127,7 @@ def test_a_list_holds_no_item_twice_and_none_from_outside_its_pool(
 
 def test_without_exploration_nothing_is_left_to_chance() -> None:
     lists = many(5, 3, 0.0, 4)
-    assert lists.place.tolist() == [[0, 1, 2]] * 4
+    assert lists.position.tolist() == [[0, 1, 2]] * 4
     assert (lists.propensity == 1).all()
 
 
@@ -141,13 +141,13 @@ def test_what_is_drawn_depends_on_seed_hour_and_user_alone() -> None:
     keys = [("h1", "ann"), ("h1", "böb"), ("h2", "ann")]
     whole = Draws.of(0, keys, 3, 8)
     alone = Draws.of(0, keys[1:2], 3, 5)
-    assert (alone.place[0] == whole.place[1]).all()
-    assert (alone.item[0] == whole.item[1, :5]).all()
-    assert (whole.place[0] != whole.place[2]).all()
-    assert (Draws.of(1, keys, 3, 8).place != whole.place).all()
+    assert (alone.by_place[0] == whole.by_place[1]).all()
+    assert (alone.by_item[0] == whole.by_item[1, :5]).all()
+    assert (whole.by_place[0] != whole.by_place[2]).all()
+    assert (Draws.of(1, keys, 3, 8).by_place != whole.by_place).all()
     # So a wider pool of others changes nobody's list.
     length = np.array([5])
     narrow = explored(length, 3, 0.9, alone)
     wide = explored(length, 3, 0.9, Draws.of(0, keys[1:2], 3, 8))
-    assert (narrow.place == wide.place).all()
+    assert (narrow.position == wide.position).all()
     assert (narrow.propensity == wide.propensity).all()

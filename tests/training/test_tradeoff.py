@@ -210,7 +210,7 @@ def test_drawn_places_are_those_that_serving_draws(
         hour = "2016-03-14T13" if now_us < (AS_OF_S + 3600) * 10**6 else "2016-03-14T14"
         name = str(test_set.histories.user_ids[user])
         draws = Draws.of(3, [(hour, name)], 3, 5)
-        shown = [pool[place] for place in explored(np.array([5]), 3, 0.5, draws).place[0]]
+        shown = [pool[place] for place in explored(np.array([5]), 3, 0.5, draws).position[0]]
         rank.append(shown.index(item) + 1 if item in shown else 4)
     assert cost.figures["mrr"].mean == pytest.approx(mean_metric("mrr", np.array(rank), 3))
 

@@ -141,7 +141,7 @@ def tradeoff_step(
         )
     model = with_current_popularity(model, test_set)
     if isinstance(model.model, PredictsValues):
-        raise UsageError(f"{folder.name} predicts values, it does not rank items: name another")
+        raise UsageError(f"{folder.name}: predicts values, it does not rank items: name another")
     metadata = ctx.lake.arrow(ITEMS, columns=FACT_COLUMNS)
     with progress_bar(ctx, "weighing") as show:
 

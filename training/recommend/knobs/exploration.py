@@ -38,7 +38,7 @@ from pipeline.array_types import Bools, Floats, Ints
 class Explored(NamedTuple):
     """The lists of b users."""
 
-    place: Ints  # (b, K) the item's place in the pool; -1 = none
+    position: Ints  # (b, K) the item's place in the pool; -1 = none
     is_drawn: Bools  # (b, K)
     propensity: Floats  # (b, K) NaN = none
 
@@ -54,18 +54,18 @@ class Chances(NamedTuple):
 class Draws(NamedTuple):
     """Independent uniform numbers in [0, 1)."""
 
-    place: Floats  # (b, K)
-    item: Floats  # (b, P)
+    by_place: Floats  # (b, K)
+    by_item: Floats  # (b, P)
 
     @classmethod
     def of(cls, seed: int, keys: Sequence[tuple[str, str]], k: int, n: int) -> Draws:
         """Those of some (hour, user)s, for lists of ``k`` from pools of at most ``n`` items."""
-        place, item = np.empty((len(keys), k)), np.empty((len(keys), n))
+        by_place, by_item = np.empty((len(keys), k)), np.empty((len(keys), n))
         for row, (hour, user) in enumerate(keys):
             digest = hashlib.blake2b(f"{seed} {hour} {user}".encode(), digest_size=16).digest()
             rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
-            place[row], item[row] = rng.random(k), rng.random(n)
-        return cls(place, item)
+            by_place[row], by_item[row] = rng.random(k), rng.random(n)
+        return cls(by_place, by_item)
 
 
 def explored(length: Ints, k: int, share: float, draws: Draws) -> Explored:
@@ -73,29 +73,29 @@ def explored(length: Ints, k: int, share: float, draws: Draws) -> Explored:
 
     A pool of fewer than ``k`` items is a list of all of them.
     """
-    n_users, width = draws.item.shape
+    n_users, width = draws.by_item.shape
     k_of = np.minimum(length, k)[:, None]
     in_list = np.arange(k) < k_of
-    is_drawn = in_list & (draws.place < share)  # (b, K)
+    is_drawn = in_list & (draws.by_place < share)  # (b, K)
     column = np.arange(width)
     free = (column >= k_of) & (column < length[:, None])  # (b, P) below the list
     free[:, : min(k, width)] |= is_drawn[:, :width]
     # Uniform numbers put in order are a uniform permutation of the free items.
-    order = np.argsort(np.where(free, draws.item, np.inf), axis=1, kind="stable")
+    order = np.argsort(np.where(free, draws.by_item, np.inf), axis=1, kind="stable")
     nth = np.cumsum(is_drawn, axis=1) - 1
-    place = np.broadcast_to(np.arange(k), (n_users, k)).copy()
+    position = np.broadcast_to(np.arange(k), (n_users, k)).copy()
     row, at = np.nonzero(is_drawn)
-    place[row, at] = order[row, nth[row, at]]
-    place[~in_list] = -1
+    position[row, at] = order[row, nth[row, at]]
+    position[~in_list] = -1
     propensity = np.full((n_users, k), np.nan)
     for n in np.unique(length[length > 0]).tolist():
         rows = np.flatnonzero(length == n)
         chances = chances_of(share, min(n, k), n)
-        theirs = place[rows]
+        theirs = position[rows]
         is_own, is_below = theirs == np.arange(k), theirs >= k
         values = np.where(is_own, chances.own, np.where(is_below, chances.below, chances.moved))
         propensity[rows] = np.where(in_list[rows], values, np.nan)
-    return Explored(place, is_drawn, propensity)
+    return Explored(position, is_drawn, propensity)
 
 
 def chances_of(share: float, k: int, n: int) -> Chances:

@@ -61,15 +61,15 @@ class PopularByCategory:
         while len(chosen) < n and is_open.any():
             open_head = np.where(is_open, head, _OVER)
             group = int(np.argmin(open_head))
-            place = int(open_head[group])
-            if place == _OVER:
+            nearest = int(open_head[group])
+            if nearest == _OVER:
                 break  # no open group has a further item
             following[group] += 1
             is_over = following[group] == len(members[group])
             head[group] = _OVER if is_over else members[group][following[group]]
-            if int(self._order[place]) in never:
+            if int(self._order[nearest]) in never:
                 continue
-            chosen.append(place)
+            chosen.append(nearest)
             theirs = categories[group]
             count[theirs[theirs >= 0]] += 1
             is_open = self._open(categories, count)

@@ -54,12 +54,12 @@ class Knobs:
         keys = [(str(self.hour), user) for user in user_ids]
         draws = Draws.of(self.rules.exploration_seed, keys, k, item.shape[1])
         chosen = explored(pool.length, k, self.rules.exploration, draws)
-        place = np.maximum(chosen.place, 0)
-        is_item = chosen.place >= 0
+        position = np.maximum(chosen.position, 0)
+        is_item = chosen.position >= 0
         return RankedItems(
             user_ids,
-            np.where(is_item, np.take_along_axis(item, place, 1), -1),
-            np.where(is_item, np.take_along_axis(score, place, 1), -np.inf).astype(np.float32),
+            np.where(is_item, np.take_along_axis(item, position, 1), -1),
+            np.where(is_item, np.take_along_axis(score, position, 1), -np.inf).astype(np.float32),
             np.where(chosen.is_drawn, EXPLORATION, sources).astype(np.int8),
             chosen.propensity,
         )

@@ -115,12 +115,12 @@ def within_limit(item: Ints, facts: ItemFacts, most: int) -> Bools:
         # A last column for "no category", which is never full.
         count = np.zeros((len(block), facts.n_categories + 1), np.int32)
         user = np.arange(len(block))[:, None]
-        for place in range(block.shape[1]):
-            theirs = facts.categories[block[:, place]]  # (b, G)
+        for column in range(block.shape[1]):
+            theirs = facts.categories[block[:, column]]  # (b, G)
             is_full = (count[user, theirs] >= most) & (theirs >= 0)
-            is_in = (block[:, place] >= 0) & ~is_full.any(axis=1)
+            is_in = (block[:, column] >= 0) & ~is_full.any(axis=1)
             count[user[is_in], theirs[is_in]] += 1
-            stays[rows][:, place] = is_in
+            stays[rows][:, column] = is_in
     return stays
 
 

@@ -166,9 +166,9 @@ class _Watched:
             return item[:, : rules.k]
         keys = [(str(Hour(hour)), user) for user in self._users[row]]
         draws = Draws.of(rules.exploration_seed, keys, rules.k, item.shape[1])
-        place = explored(pool.length, rules.k, rules.exploration, draws).place
-        drawn = np.take_along_axis(item, np.maximum(place, 0), 1)
-        return np.where(place >= 0, drawn, -1)
+        position = explored(pool.length, rules.k, rules.exploration, draws).position
+        drawn = np.take_along_axis(item, np.maximum(position, 0), 1)
+        return np.where(position >= 0, drawn, -1)
 
     def _log_events(self, hour: int) -> Floats:
         if not self._rules.popularity:
@@ -218,14 +218,14 @@ def rank_in_list(item: Ints, target: Ints32) -> Ints32:
     """Where each target (b,), 1-based, stands in its list (b, K) of 0-based items; else K + 1."""
     is_target = item == target[:, None].astype(np.int64) - 1
     rank = np.full(len(item), item.shape[1] + 1, np.int32)
-    row, place = np.nonzero(is_target)
-    rank[row] = place + 1
+    row, column = np.nonzero(is_target)
+    rank[row] = column + 1
     return rank
 
 
 def as_scores(item: Ints, n_items: int) -> Floats32:
     """Scores (b, V) that show exactly the items of lists (b, K), in their order."""
     scores = np.full((len(item), n_items), -np.inf, np.float32)
-    row, place = np.nonzero(item >= 0)
-    scores[row, item[row, place]] = item.shape[1] - place
+    row, column = np.nonzero(item >= 0)
+    scores[row, item[row, column]] = item.shape[1] - column
     return scores
