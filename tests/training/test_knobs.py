@@ -19,7 +19,7 @@ from pipeline.errors import UsageError
 from pipeline.hours import US_PER_HOUR
 from pipeline.lake.tables import ITEMS
 from pipeline.settings.learning import RecommendSettings
-from training.recommend.knobs import pools
+from training.recommend.knobs import pools, room
 from training.recommend.knobs.fill import PopularByCategory
 from training.recommend.knobs.item_facts import (
     ItemFacts,
@@ -29,7 +29,7 @@ from training.recommend.knobs.item_facts import (
     freshness,
     item_facts,
 )
-from training.recommend.knobs.pools import Pool, longest_list, pool_of
+from training.recommend.knobs.pools import Pool, pool_of
 
 NOW_US = 1_000 * US_PER_HOUR
 
@@ -192,13 +192,46 @@ def test_blocks_of_few_users_hold_the_same_limits(monkeypatch: pytest.MonkeyPatc
     assert (pools.within_limit(item, facts, 2) == whole).all()
 
 
-def test_how_long_a_list_can_be() -> None:
-    facts = facts_of([[0], [0], [0], [1], [], []])
-    limited = rules(k=20, max_per_category=2)
-    assert longest_list(facts, np.arange(6), limited) == 2 + 1 + 2
-    assert longest_list(facts, np.array([0, 1, 3]), rules(k=20, max_per_category=1)) == 2
-    assert longest_list(facts, np.arange(6), rules(k=3, max_per_category=2)) == 3
-    assert longest_list(facts, np.arange(6), rules(k=20)) == 6
+@hypothesis_settings(deadline=None, max_examples=150)
+@given(data=st.data())
+def test_room_is_left_where_a_walk_through_the_catalogue_finds_an_item(data: st.DataObject) -> None:
+    m = data.draw(st.integers(1, 8))
+    categories = data.draw(
+        st.lists(st.lists(st.integers(0, 3), max_size=2, unique=True), min_size=m, max_size=m)
+    )
+    facts = facts_of(categories)
+    most, b = data.draw(st.integers(1, 2)), data.draw(st.integers(1, 3))
+    items = st.lists(st.integers(0, m - 1), max_size=m, unique=True)
+    offered = sorted(data.draw(items))
+    item = np.full((b, m), -1, np.int64)
+    pairs: list[tuple[int, int]] = []
+    expected = []
+    for row in range(b):
+        counts: Counter[int] = Counter()
+        listed: list[int] = []
+        for number in data.draw(items):
+            if number in offered and all(counts[c] < most for c in categories[number]):
+                counts.update(categories[number])
+                listed.append(number)
+        barred = [number for number in data.draw(items) if number not in listed]
+        item[row, : len(listed)] = listed
+        pairs += [(row, number) for number in barred]
+        expected.append(
+            any(
+                number not in listed
+                and number not in barred
+                and all(counts[c] < most for c in categories[number])
+                for number in offered
+            )
+        )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(room, "_CELLS_AT_ONCE", data.draw(st.sampled_from([1, 1 << 24])))
+        left = room.Room(facts, np.array(offered, np.int64), most).is_left(
+            item,
+            np.array([row for row, _ in pairs], np.int64),
+            np.array([number for _, number in pairs], np.int64),
+        )
+    assert left.tolist() == expected
 
 
 def test_any_items_of_a_pool_hold_the_limit() -> None:

@@ -19,7 +19,8 @@ from training.models.parts.base import Model
 from training.recommend.knobs.exploration import Draws, explored
 from training.recommend.knobs.fill import PopularByCategory
 from training.recommend.knobs.item_facts import ItemFacts
-from training.recommend.knobs.pools import Pool, longest_list, pool_of
+from training.recommend.knobs.pools import Pool, pool_of
+from training.recommend.knobs.room import Room
 from training.recommend.popularity import Popular
 from training.recommend.rows import EXPLORATION, NOTHING, RankedItems
 from training.recommend.top_k import Exclusions, best_items
@@ -106,14 +107,18 @@ def model_pools(
     rules, facts = knobs.rules, knobs.facts
     near = min(rules.n_candidates, n_items)
     offered = np.setdiff1d(np.arange(n_items), exclusions.columns)
-    enough = longest_list(facts, offered, rules)
+    most = rules.max_per_category
+    room = None if most is None else Room(facts, offered, most)
     rows, depth = np.arange(len(requests)), near
     while len(rows):
         short: list[Ints] = []
         theirs, barred = requests.take(rows), exclusions.of(rows)
         for block, item, score in best_items(model, histories, theirs, depth, barred, n_items):
             pool = pool_of(item, score, theirs.now_us[block], rules, facts, near)
-            is_short = (pool.length < enough) & (depth < n_items)
+            is_short = (pool.length < rules.k) & (room is not None and depth < n_items)
+            if room is not None and is_short.any():
+                own = barred.of(block)
+                is_short &= room.is_left(pool.item, own.row, own.column)
             short.append(rows[block[is_short]])
             if not is_short.all():
                 yield rows[block[~is_short]], pool.take(~is_short)

@@ -124,16 +124,6 @@ def within_limit(item: Ints, facts: ItemFacts, most: int) -> Bools:
     return stays
 
 
-def longest_list(facts: ItemFacts, items: Ints, rules: RecommendSettings) -> int:
-    """No list of these items can be longer than this under ``max_per_category``, nor than K."""
-    if rules.max_per_category is None:
-        return min(rules.k, len(items))
-    categories = facts.categories[items]
-    free = int((categories < 0).all(axis=1).sum())
-    sizes = np.bincount(categories[categories >= 0], minlength=facts.n_categories)
-    return min(rules.k, free + int(np.minimum(sizes, rules.max_per_category).sum()))
-
-
 def _closed_up(item: Ints, score: Floats32, stays: Bools) -> Pool:
     """Rows without their gaps; (b, L) in, as wide as the longest row out."""
     width = int(stays.sum(axis=1).max(initial=0))

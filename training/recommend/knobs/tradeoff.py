@@ -30,7 +30,8 @@ from training.metrics.metrics import METRICS, Metric, target_values
 from training.metrics.ranking import Scorer, find_targets, rank_targets
 from training.recommend.knobs.exploration import Draws, explored
 from training.recommend.knobs.item_facts import ItemFacts, item_facts
-from training.recommend.knobs.pools import Pool, longest_list, pool_of
+from training.recommend.knobs.pools import Pool, pool_of
+from training.recommend.knobs.room import Room
 from training.recommend.top_k import top_k
 
 _DEEPER = 4  # times as many items, where a list is short
@@ -198,7 +199,8 @@ def pool_of_scores(
 
     n_items = scores.shape[1]
     near = min(rules.n_candidates, n_items)
-    enough = longest_list(facts, np.arange(n_items), rules)
+    most = rules.max_per_category
+    room = None if most is None else Room(facts, np.arange(n_items), most)
     widest = min(n_items, near + rules.k)  # `pool_of` cuts what follows a full list
     item = np.full((len(scores), widest), -1, np.int64)
     score = np.full((len(scores), widest), -np.inf, np.float32)
@@ -209,7 +211,10 @@ def pool_of_scores(
         width = max(width, pool.item.shape[1])
         item[rows, : pool.item.shape[1]] = pool.item
         score[rows, : pool.item.shape[1]] = pool.score
-        is_short: Bools = (pool.length < enough) & (depth < n_items)
+        is_short: Bools = (pool.length < rules.k) & (room is not None and depth < n_items)
+        if room is not None and is_short.any():
+            row, column = np.nonzero(~np.isfinite(scores[rows[is_short]]))
+            is_short[is_short] = room.is_left(pool.item[is_short], row, column)
         rows, depth = rows[is_short], min(depth * _DEEPER, n_items)
     return Pool(item[:, :width], score[:, :width])
 
