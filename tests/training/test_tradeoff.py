@@ -24,13 +24,14 @@ from training.evaluation.lists import ShownLists
 from training.metrics.diversity import Audiences
 from training.metrics.metrics import METRICS, mean_metric
 from training.metrics.ranking import find_targets, rank_targets
-from training.recommend.knobs.exploration import Draws, explored
+from training.recommend.knobs.exploration import Draws, chances_of, explored
 from training.recommend.knobs.tradeoff import (
     Cost,
     Variant,
     as_scores,
     costs,
-    rank_in_list,
+    expected_values,
+    position_of,
     recent_events,
 )
 from training.recommend.knobs.tradeoff_table import facts, render, render_lists
@@ -203,16 +204,37 @@ def test_drawn_places_are_those_that_serving_draws(
     (cost,) = run(data, metadata, keys)
     pools = served(data, RecommendSettings(candidates=5), 5)
     targets = find_targets(test_set.histories, RULE)
-    rank = []
+    shown: Counter[int] = Counter()
+    chance = []  # of the target in the list
     for pool, user, now_us, item in zip(
         pools, targets.requests.user, targets.requests.now_us, targets.item - 1, strict=True
     ):
         hour = "2016-03-14T13" if now_us < (AS_OF_S + 3600) * 10**6 else "2016-03-14T14"
         name = str(test_set.histories.user_ids[user])
         draws = Draws.of(3, [(hour, name)], 3, 5)
-        shown = [pool[place] for place in explored(np.array([5]), 3, 0.5, draws).position[0]]
-        rank.append(shown.index(item) + 1 if item in shown else 4)
-    assert cost.figures["mrr"].mean == pytest.approx(mean_metric("mrr", np.array(rank), 3))
+        shown.update(pool[place] for place in explored(np.array([5]), 3, 0.5, draws).position[0])
+        own, moved, below = chances_of(0.5, 3, 5)
+        at = pool.index(item) if item in pool else 5
+        chance.append(own + 2 * moved if at < 3 else 3 * below if at < 5 else 0.0)
+    counts = np.sort([shown[item] for item in range(V)])
+    gini = ((2 * np.arange(1, V + 1) - V - 1) * counts).sum() / (V * counts.sum())
+    assert cost.lists.gini == pytest.approx(gini)
+    assert cost.figures["recall"].mean == pytest.approx(np.mean(chance))
+
+
+@pytest.mark.parametrize(("length", "k", "share"), [(6, 3, 0.4), (2, 4, 0.5), (5, 1, 1.0)])
+def test_expected_values_are_the_mean_over_many_draws(length: int, k: int, share: float) -> None:
+    n = 20_000
+    draws = Draws.of(0, [("h", str(number)) for number in range(n)], k, length)
+    lists = explored(np.full(n, length), k, share, draws).position
+    for position in range(-1, length):
+        expected = expected_values(np.array([position]), np.array([length]), k, share)[0]
+        hit = lists == position
+        rank = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, k + 1).astype(np.int32)
+        if position < 0:
+            rank[:] = k + 1
+        for metric, value in zip(METRICS, expected, strict=True):
+            assert abs(mean_metric(metric, rank, k) - value) < 0.02, (position, metric)
 
 
 @pytest.mark.parametrize("k", [1, V, V + 5])
@@ -244,8 +266,8 @@ def test_freshness_lists_what_was_first_met_lately(
 
 def test_small_pieces() -> None:
     item = np.array([[2, 0, -1], [1, 2, 0]])
-    assert rank_in_list(item, np.array([1, 4], np.int32)).tolist() == [2, 4]
-    assert rank_in_list(np.full((1, 3), -1), np.array([1], np.int32)).tolist() == [4]
+    assert position_of(item, np.array([1, 4], np.int32)).tolist() == [1, -1]
+    assert position_of(np.full((1, 3), -1), np.array([1], np.int32)).tolist() == [-1]
     infinite = -math.inf
     assert as_scores(item, 4).tolist() == [
         [2.0, infinite, 3.0, infinite],

@@ -2,7 +2,9 @@
 
 The model is asked once for each target, as in `evaluate`.  Of its scores each variant of the knobs
 makes the list that would be served for that request: with the popularity of the hours before it,
-and the ages at its time.  What lists are then is measured as for the leaderboard.
+and the ages at its time.  What lists are then is measured as for the leaderboard.  Where places are
+drawn, accuracy is that of the mean over all draws, which the propensities tell: luck has no part in
+it.  What lists show is of the draws that would be served.
 
 Equal scores stand in the order in which they are served, by the item's place in the vocabulary:
 `evaluate` puts the target behind all others of its score.
@@ -28,7 +30,7 @@ from training.metrics.bootstrap import Interval, intervals
 from training.metrics.diversity import Audiences
 from training.metrics.metrics import METRICS, Metric, target_values
 from training.metrics.ranking import Scorer, find_targets, rank_targets
-from training.recommend.knobs.exploration import Draws, explored
+from training.recommend.knobs.exploration import Draws, chances_of, explored
 from training.recommend.knobs.item_facts import ItemFacts, item_facts
 from training.recommend.knobs.pools import Pool, pool_of
 from training.recommend.knobs.room import Room
@@ -91,11 +93,10 @@ def costs(
     ranks = rank_targets(
         model, test_set, rule, model_id="the model", item_ids=item_ids, progress=report, look=look
     )
-    values = [
-        np.stack([target_values(metric, each.rank, rule.k) for metric in METRICS], axis=1)
-        for each in watched
-    ]  # (n, metrics) by variant
-    columns = np.concatenate([*values, *(theirs - values[0] for theirs in values)], axis=1)
+    first = watched[0].values
+    columns = np.concatenate(
+        [*(each.values for each in watched), *(each.values - first for each in watched)], axis=1
+    )  # (n, 2 x variants x metrics)
     estimates = intervals(
         columns,
         ranks.user,
@@ -136,7 +137,7 @@ class _Watched:
             first_seen.new_items(test_set),
             Audiences(learned.histories, learned.item_ids.size),
         )
-        self.rank = np.zeros(len(self._item), np.int32)
+        self.values = np.zeros((len(self._item), len(METRICS)))
         self.is_short = np.zeros(len(self._item), np.bool_)
         n_items = len(test_set.item_ids)
         first_us = first_seen.with_events_of(test_set).astype(np.float64)
@@ -151,25 +152,28 @@ class _Watched:
         item = np.full((len(scores), self._rules.k), -1, np.int64)
         for index in np.unique(hour).tolist():
             (of_hour,) = np.nonzero(hour == index)
-            item[of_hour] = self._lists(index, rows.start + of_hour, scores[of_hour])
-        self.rank[rows] = rank_in_list(item, self._item[rows])
+            row = rows.start + of_hour
+            item[of_hour], self.values[row] = self._answers(index, row, scores[of_hour])
         self.is_short[rows] = (item < 0).any(axis=1)
         self.shown.look(rows, as_scores(item, scores.shape[1]))
 
-    def _lists(self, hour: int, row: Ints, scores: Floats32) -> Ints:
-        """Items (b, K) of the lists of some targets of one hour, -1 = none."""
+    def _answers(self, hour: int, row: Ints, scores: Floats32) -> tuple[Ints, Floats]:
+        """Of some targets of one hour the lists (b, K), -1 = no item, and the metrics' values."""
         rules = self._rules
         facts = replace(self._facts, log_events=self._log_events(hour))
         pool = pool_of_scores(scores, self._now_us[row], rules, facts)
         missing = max(0, rules.k - pool.item.shape[1])
         item = np.pad(pool.item, ((0, 0), (0, missing)), constant_values=-1)
+        values = expected_values(
+            position_of(item, self._item[row]), pool.length, rules.k, rules.exploration
+        )
         if not rules.exploration:
-            return item[:, : rules.k]
+            return item[:, : rules.k], values
         keys = [(str(Hour(hour)), user) for user in self._users[row]]
         draws = Draws.of(rules.exploration_seed, keys, rules.k, item.shape[1])
         position = explored(pool.length, rules.k, rules.exploration, draws).position
         drawn = np.take_along_axis(item, np.maximum(position, 0), 1)
-        return np.where(position >= 0, drawn, -1)
+        return np.where(position >= 0, drawn, -1), values
 
     def _log_events(self, hour: int) -> Floats:
         if not self._rules.popularity:
@@ -219,13 +223,33 @@ def pool_of_scores(
     return Pool(item[:, :width], score[:, :width])
 
 
-def rank_in_list(item: Ints, target: Ints32) -> Ints32:
-    """Where each target (b,), 1-based, stands in its list (b, K) of 0-based items; else K + 1."""
+def position_of(item: Ints, target: Ints32) -> Ints:
+    """Where each target (b,), 1-based, stands in its pool (b, P) of 0-based items; -1 = not."""
     is_target = item == target[:, None].astype(np.int64) - 1
-    rank = np.full(len(item), item.shape[1] + 1, np.int32)
-    row, column = np.nonzero(is_target)
-    rank[row] = column + 1
-    return rank
+    return np.where(is_target.any(axis=1), is_target.argmax(axis=1), -1)
+
+
+def expected_values(position: Ints, length: Ints, k: int, share: float) -> Floats:
+    """What each target adds to each metric, (b, metrics), in the mean over all draws.
+
+    Args:
+        position: (b,) of the target in its pool; -1 = not there.
+        length: (b,) of the pool.
+        k: places of the list.
+        share: of places that are drawn; 0: the list is the first ``k`` of the pool.
+    """
+    ranks = np.arange(1, k + 1, dtype=np.int32)
+    gains = np.stack([target_values(metric, ranks, k) for metric in METRICS], axis=1)
+    values = np.zeros((len(position), len(METRICS)))
+    for n in np.unique(length[length > 0]).tolist():
+        n_places = min(n, k)
+        chances = chances_of(share, n_places, n)
+        in_all = gains[:n_places].sum(axis=0)
+        (listed,) = np.nonzero((length == n) & (position >= 0) & (position < n_places))
+        own = gains[position[listed]]
+        values[listed] = chances.own * own + chances.moved * (in_all - own)
+        values[(length == n) & (position >= n_places)] = chances.below * in_all
+    return values
 
 
 def as_scores(item: Ints, n_items: int) -> Floats32:
