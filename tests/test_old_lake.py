@@ -19,7 +19,7 @@ from pipeline.hours import Hour
 from pipeline.lake.lake import Lake
 from pipeline.lake.stale_hours import stale_hours
 from pipeline.lake.steps import INGEST, SESSIONIZE
-from pipeline.lake.tables import EVENTS, SESSIONS
+from pipeline.lake.tables import EVENTS, RECOMMENDATIONS, SESSIONS
 from pipeline.settings.settings import Settings, load_settings
 from training.cli.main import run
 from training.deployment.monitor_record import monitor_results_between
@@ -105,6 +105,78 @@ def test_its_models_answer_and_its_champion_recommends(
     after = pq.read_table(published).drop_columns("made_at")
     assert after.equals(before)
     assert set(after["model"].to_pylist()) == {CHAMPION}
+
+
+def test_its_lists_may_be_explored(
+    adopted: Path,
+    settings: Settings,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    published = adopted / "work" / "recommendations" / "2026-01-06T06" / "recommendations.parquet"
+    before = pq.read_table(published).num_rows
+    with monkeypatch.context() as explored:
+        explored.setenv("HOURGLASS_RECOMMEND__EXPLORATION", "0.2")
+        facts(capfd, adopted, "recommend")
+    rows = pq.read_table(published)
+    assert (rows.num_rows, rows["propensity"].null_count) == (before, 0)
+    lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
+    assert lake.arrow(RECOMMENDATIONS)["propensity"].null_count == 0
+    facts(capfd, adopted, "recommend")
+    assert "propensity" not in pq.read_schema(published).names
+    assert lake.arrow(RECOMMENDATIONS)["propensity"].null_count == before
+
+
+def test_what_knobs_cost_is_shown_of_its_models(
+    adopted: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = facts(
+        capfd, adopted, "tradeoff", "--knob", "popularity=-1,1", "--knob", "exploration=0.5"
+    )
+    assert told["model_id"] == CHAMPION
+    assert [row["knob"] for row in told["rows"]] == [
+        "off", "popularity -1", "popularity 1", "exploration 0.5",
+    ]  # fmt: skip
+    off, rare = told["rows"][:2]
+    assert rare["lists"]["novelty"] > off["lists"]["novelty"]
+    assert rare["minus_off"]["mrr"][0] == pytest.approx(rare["mrr"][0] - off["mrr"][0])
+    told = facts(capfd, adopted, "tradeoff", "--model", "pop", "--knob", "popularity=1")
+    assert told["model_id"].startswith("pop-")
+    assert run(["--config", str(adopted / "hourglass.yaml"), "tradeoff", "--knob",
+                "freshness=1"]) == 0  # fmt: skip
+    assert "minus off" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ([], "no knob is on"),
+        (["--knob", "popularity=1", "--model", "nobody"], "no model 'nobody' of this data set"),
+        (["--knob", "max_per_category=1"], "no item has a column 'colour'"),
+    ],
+    ids=["no knob", "no model", "no category"],
+)
+def test_what_cannot_be_compared_is_refused_in_one_sentence(
+    adopted: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.setenv("HOURGLASS_RECOMMEND__CATEGORY", "colour")
+    capfd.readouterr()
+    assert run(["--config", str(adopted / "hourglass.yaml"), "tradeoff", *options]) == 2
+    assert sentence in capfd.readouterr().err
+
+
+def test_lists_are_not_published_without_the_category_that_limits_them(
+    adopted: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOURGLASS_RECOMMEND__CATEGORY", "colour")
+    monkeypatch.setenv("HOURGLASS_RECOMMEND__MAX_PER_CATEGORY", "2")
+    capfd.readouterr()
+    assert run(["--config", str(adopted / "hourglass.yaml"), "recommend"]) == 2
+    assert "no item has a column 'colour'" in capfd.readouterr().err
 
 
 def test_the_gate_decides_as_it_did(adopted: Path, capfd: pytest.CaptureFixture[str]) -> None:

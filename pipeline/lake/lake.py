@@ -703,6 +703,7 @@ def _add_columns(tx: Transaction, spec: TableSpec) -> None:
     """Give a table of an earlier version the columns that came later."""
     from pyiceberg.types import (
         BooleanType,
+        DoubleType,
         IcebergType,
         IntegerType,
         LongType,
@@ -718,6 +719,7 @@ def _add_columns(tx: Transaction, spec: TableSpec) -> None:
             pa.int32(): IntegerType(),
             pa.int64(): LongType(),
             pa.bool_(): BooleanType(),
+            pa.float64(): DoubleType(),
             TIMESTAMP: TimestamptzType(),
         }
         with tx.update_schema() as update:

@@ -323,12 +323,15 @@ RECOMMENDATIONS = TableSpec(
         model_version=pa.string(),
         made_at=TIMESTAMP,
         source=pa.string(),
+        propensity=pa.float64(),
     ),
     "hour",
     row=(
         "One recommended item of one user at `made_at`, which lies in `hour`. `source` is "
         "`model`, or `popularity` where the model knows nothing of the user or may offer no more; "
-        "then `score` is the number of recent events."
+        "then `score` is the number of recent events. Where `recommend.exploration` is above 0, "
+        "`source` is `exploration` in a place that was drawn, and `propensity` the chance that the "
+        "item had to stand in this place; else it is null, and the files lack it."
     ),
 )
 
@@ -336,6 +339,7 @@ RECOMMENDATIONS = TableSpec(
 # to the table adds them.
 ADDED_LATER = {
     "source": pa.string(),
+    "propensity": pa.float64(),
     "read_by": pa.string(),
     "removed": pa.int64(),
     "removed_by": pa.string(),

@@ -15,6 +15,9 @@ from pipeline.settings.section import Section, as_before
 #: `hrnn_trend` has them by itself.
 ANEW_DAILY = {"anew_h": 24, "continue_h": 24, "continue_epochs": 1, "continue_rate": 0.1}
 
+#: Figures of lists that the gate can hold.
+Guard = Literal["coverage", "evenness", "novelty", "new_items", "diversity"]
+
 
 class ModelSettings(Section):
     """One candidate: a system, or a file that names one, and parameters that differ from its own.
@@ -114,10 +117,10 @@ class GateSettings(Section):
         0.20, description="of the champion's figure there: a slice must surely not lose as much"
     )
     min_slice_users: int = Field(100, ge=2, description="smaller slices are told, not judged")
-    guards: dict[Literal["coverage", "evenness", "novelty", "new_items"], Fraction] = Field(
+    guards: dict[Guard, Fraction] = Field(
         {},
         description="what a candidate's lists must show at least, each a share of what the live "
-        "model's show: coverage, evenness (1 - Gini), novelty, new_items",
+        "model's show: coverage, evenness (1 - Gini), novelty, new_items, diversity",
         json_schema_extra=as_before({}),
     )
     approval: bool = Field(False, description="whether a person must agree to each promotion")
@@ -192,6 +195,72 @@ class RecommendSettings(Section):
     min_context_events: int = Field(
         100, ge=1, description="fewer in a context, and new users there get what is popular overall"
     )
+
+    popularity: float = Field(
+        0.0,
+        allow_inf_nan=False,
+        description="weight of ln(1 + recent events) beside the model's score, in standard "
+        "deviations of the candidates' scores; below 0 lifts the rare, 0 leaves the lists alone",
+        json_schema_extra=as_before(0.0),
+    )
+    freshness: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="what an item just born gains, in the same measure; half of it after "
+        "freshness_half_life; 0: nothing",
+        json_schema_extra=as_before(0.0),
+    )
+    freshness_half_life: Duration = Field(
+        "24h",
+        description="age at which half of the gain is left",
+        json_schema_extra=as_before("24h"),
+    )
+    max_per_category: int | None = Field(
+        None,
+        ge=1,
+        description="items of one category in a list, at most; default: as many as there are",
+        json_schema_extra=as_before(None),
+    )
+    category: str | None = Field(
+        None,
+        min_length=1,
+        description="column of the items file that is the category; default: every category that "
+        "the items table has of an item",
+        json_schema_extra=as_before(None),
+    )
+    exploration: Fraction = Field(
+        0.0,
+        description="share of the places that are drawn from the candidates instead; each row of "
+        "the lists then tells its propensity",
+        json_schema_extra=as_before(0.0),
+    )
+    exploration_seed: int = Field(
+        0, ge=0, description="of what is drawn", json_schema_extra=as_before(0)
+    )
+    candidates: int = Field(
+        200,
+        ge=1,
+        description="of each user, so many of the model's best items (at least k) are ordered anew "
+        "and drawn from; without any of these knobs it means nothing",
+        json_schema_extra=as_before(200),
+    )
+
+    @property
+    def has_knobs(self) -> bool:
+        """Whether lists are anything but the model's best items under the rules."""
+        weights = (self.popularity, self.freshness, self.exploration)
+        return any(weights) or self.max_per_category is not None
+
+    @property
+    def n_candidates(self) -> int:
+        """Of each user; a list of k needs k."""
+        return max(self.candidates, self.k)
+
+    def without_knobs(self) -> Self:
+        """The same rules, and lists that are the model's best items."""
+        off = {"popularity": 0.0, "freshness": 0.0, "exploration": 0.0, "max_per_category": None}
+        return self.model_copy(update=off)
 
     @field_validator("exclude_seen", mode="before")
     @classmethod

@@ -119,10 +119,10 @@ def test_a_decision_under_guards_can_be_computed_again(tmp_path: Path) -> None:
 
 
 def test_what_lists_show_is_named_as_the_guards_are() -> None:
-    figures = ListFigures(20, 7, 0.25, 0.6, 10.0, (math.nan,) * (FUTURE_STEPS + 1), 0.125)
+    figures = ListFigures(20, 7, 0.25, 0.6, 10.0, (math.nan,) * (FUTURE_STEPS + 1), 0.125, 0.75)
     assert figures.guarded == {
         "n_lists": 7, "coverage": 0.25, "evenness": pytest.approx(0.4), "novelty": 10.0,
-        "new_items": 0.125,
+        "new_items": 0.125, "diversity": 0.75,
     }  # fmt: skip
     every = dict.fromkeys(figures.guarded.keys() - {"n_lists"}, 0.5)
     assert GateSettings(guards=every).guards == every  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ def test_what_lists_show_is_named_as_the_guards_are() -> None:
 @pytest.mark.parametrize(
     ("guards", "message"),
     [
-        ({"gini": 0.9}, "should be 'coverage', 'evenness', 'novelty' or 'new_items'"),
+        ({"gini": 0.9}, "should be 'coverage', 'evenness', 'novelty', 'new_items' or 'diversity'"),
         ({"coverage": 1.5}, "less than or equal to 1"),
         ({"coverage": -0.1}, "greater than or equal to 0"),
     ],

@@ -21,6 +21,7 @@ from training.evaluation.evaluate import Evaluation
 from training.evaluation.leaderboard import list_rows, render_lists
 from training.evaluation.lists import FUTURE_STEPS, ListFigures, ShownLists
 from training.metrics.answers import novelty
+from training.metrics.diversity import Audiences
 from training.metrics.metrics import mean_metric
 from training.metrics.ranking import find_targets, rank_targets
 from training.metrics.ranks import SummaryRow
@@ -77,6 +78,31 @@ def written_out(
     return shown, hits
 
 
+def distance(histories: Histories, items: set[int]) -> float:
+    """Mean of 1 - cosine of the users of two different items, pair by pair."""
+
+    def users(item: int) -> set[int]:
+        return set(histories.user_of_event[histories.item == item + 1].tolist())
+
+    def cosine(first: set[int], other: set[int]) -> float:
+        return len(first & other) / math.sqrt(len(first) * len(other)) if first and other else 0.0
+
+    pairs = [(i, j) for i in items for j in items if i != j]
+    return float(np.mean([1 - cosine(users(i), users(j)) for i, j in pairs]))
+
+
+def test_of_many_users_some_tell_how_alike_items_are(
+    later: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = np.zeros((1, V), np.bool_)
+    shown[0, [1, 2]] = True  # b and c: of three users, two were there on both
+    assert Audiences(later.histories, V).diversity(shown)[0] == pytest.approx(0.0)
+    shown[0] = [True, True, False, False, False, False]
+    assert Audiences(later.histories, V).diversity(shown)[0] == pytest.approx(1 - 1 / math.sqrt(2))
+    monkeypatch.setattr("training.metrics.diversity._MOST_USERS", 1)  # ann alone
+    assert Audiences(later.histories, V).diversity(shown)[0] == pytest.approx(0.0)
+
+
 @settings(deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -94,9 +120,11 @@ def test_figures_are_those_of_lists_written_out(
     rule = EvaluationSettings(k=k, repeats=repeats)
     n_targets = len(find_targets(later.histories, rule).item)
     is_new = rng.random(V) < 0.4
+    audiences = Audiences(later.histories, V)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(lists, "_MOST_LISTS", most)
-        watched = ShownLists(later, rule, is_new)
+        patched.setattr(lists, "_MOST_DIVERSE", 4)
+        watched = ShownLists(later, rule, is_new, audiences)
     ranks = rank_targets(
         Table(scores), later, rule, model_id="m", item_ids=later.item_ids,
         max_floats=max_floats, look=watched.look,
@@ -108,6 +136,15 @@ def test_figures_are_those_of_lists_written_out(
     counts = [sum(item in items for items in shown) for item in range(V)]
     assert figures.coverage == sum(count > 0 for count in counts) / V
     total = sum(counts)
+    apart_within = [
+        distance(later.histories, items)
+        for row, items in enumerate(shown)
+        if row * every % (every * math.ceil(n_targets / (every * 4))) == 0 and len(items) > 1
+    ]
+    if apart_within:
+        assert figures.diversity == pytest.approx(np.mean(apart_within))
+    else:
+        assert math.isnan(figures.diversity)
     if total:
         apart = sum(abs(one - other) for one in counts for other in counts)
         assert figures.gini == pytest.approx(apart / (2 * V * total))

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from recommending import (
+    NOW,
+    asking,
+    count,
+    describe,
+    items_of,
+    lake_of,
+    learned,
+    publish,
+    published,
+    ruled,
+    step,
+)
 from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.errors import HourglassError
-from pipeline.hours import Hour, HourRange
-from pipeline.lake.lake import Lake
-from pipeline.lake.steps import SESSIONIZE
 from pipeline.lake.tables import (
     ALL_TABLES,
-    FILLED_HOURS,
     ITEM_HOURS,
-    ITEMS,
     OPEN_SESSIONS,
     RECOMMENDATIONS,
     SESSIONS,
@@ -36,11 +43,7 @@ from training.data.reader import Histories, Requests, read_dataset
 from training.models import build
 from training.recommend.publish import one_at_a_time
 from training.recommend.recommend import last_context, recommend
-from training.recommend.users import RequestedUsers
-from training.registry.artefact import save_model
 from training.registry.mlflow_registry import LiveModel
-
-NOW = Hour.parse(AS_OF)
 
 
 def test_a_user_is_expected_in_the_context_of_the_last_event(tmp_path: Path) -> None:
@@ -69,79 +72,6 @@ def live(tmp_path: Path, settings: Settings) -> tuple[LiveModel, Path]:
     }
     folder = write_dataset(tmp_path / "data", rows, vocabulary="abcd")
     return learned("pop", folder, settings), folder
-
-
-def learned(name: str, folder: Path, settings: Settings, **parameters: object) -> LiveModel:
-    """A model of that system, fitted on a data set."""
-    data = read_dataset(folder)
-    system = build(name, parameters)
-    metrics = system.fit(data, 0, lambda _progress: None)
-    models = settings.path("models")
-    model_id = save_model(models, system, parameters, data, 0, metrics, "test")
-    return LiveModel(model_id, "1", models / model_id, None)
-
-
-def ruled(settings: Settings, **rules: object) -> Settings:
-    return load_settings(None, {"work": str(settings.work), "recommend": {"k": 3, **rules}})
-
-
-def lake_of(settings: Settings) -> Lake:
-    return Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
-
-
-def publish(
-    settings: Settings,
-    live: LiveModel,
-    known: Path,
-    as_of: Hour | datetime = NOW,
-    asked: RequestedUsers | None = None,
-) -> list[dict]:
-    recommend(settings, lake_of(settings), live, known, as_of, lambda _done, _all: None, asked)
-    return published(settings)
-
-
-def published(settings: Settings) -> list[dict]:
-    rows = lake_of(settings).arrow(RECOMMENDATIONS)
-    return rows.sort_by([("user_id", "ascending"), ("rank", "ascending")]).to_pylist()
-
-
-def items_of(rows: list[dict], user: str) -> str:
-    """Items in their order, those by popularity in capitals."""
-    mine = [row for row in rows if row["user_id"] == user]
-    assert [row["rank"] for row in mine] == list(range(1, len(mine) + 1))
-    letters = [(row["item_id"], row["source"]) for row in mine]
-    return "".join(item.upper() if source == "popularity" else item for item, source in letters)
-
-
-def describe(settings: Settings, **available: tuple[str | None, str | None]) -> None:
-    """The items table: when each item can be had."""
-
-    def at(text: str | None) -> datetime | None:
-        return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-    rows = [
-        {"item_id": item, "available_from": at(since), "available_to": at(until)}
-        for item, (since, until) in available.items()
-    ]
-    lake_of(settings).overwrite(ITEMS, "true", pa.Table.from_pylist(rows, ITEMS.schema), {})
-
-
-def count(settings: Settings, **events: int) -> None:
-    """Events of the hour before."""
-    rows = [
-        {"hour": (NOW - 1).start, "item_id": item, "events": n, "users": 1}
-        for item, n in events.items()
-    ]
-    step(settings, {ITEM_HOURS: rows})
-
-
-def step(settings: Settings, tables: Mapping[TableSpec, list[dict[str, Any]]]) -> None:
-    """Let a step end that added rows in the hour before."""
-    lake = lake_of(settings)
-    for spec, rows in tables.items():
-        lake.append(spec, pa.Table.from_pylist(rows, spec.schema), {})
-    nothing = FILLED_HOURS.schema.empty_table()
-    lake.record_filled(SESSIONIZE, HourRange(NOW - 1, NOW), nothing, {})
 
 
 def test_what_a_step_has_not_finished_counts_nowhere(
@@ -184,11 +114,6 @@ def test_one_process_recommends_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
         pytest.fail("both are in")
     with one_at_a_time(tmp_path, lines.append):
         assert lines == []
-
-
-def asking(*users: str, **context: list[str | None]) -> RequestedUsers:
-    values = {name: np.array(texts, object) for name, texts in context.items()}
-    return RequestedUsers(np.array(users, object), values)
 
 
 def test_every_user_gets_what_is_popular_but_not_what_was_just_seen(
@@ -337,7 +262,8 @@ def test_publishing_again_replaces_the_hour(
     once = publish(settings, *live)
     assert publish(settings, *live) == once
     path = settings.path("recommendations") / AS_OF / "recommendations.parquet"
-    whole = pa.Table.from_pylist(once, RECOMMENDATIONS.schema).drop_columns(["hour"])
+    whole = pa.Table.from_pylist(once, RECOMMENDATIONS.schema)
+    whole = whole.drop_columns(["hour", "propensity"])
     order = [("user_id", "ascending"), ("rank", "ascending")]
     assert pq.read_table(path).sort_by(order).equals(whole)
     assert sorted(p.name for p in path.parent.iterdir()) == [path.name, "summary.json"]

@@ -18,7 +18,7 @@ from training.cli.loop import loop
 from training.cli.notify import deadline, notify
 from training.cli.options import DataSet
 from training.cli.promote import promote, rollback
-from training.cli.recommend import recommend
+from training.cli.recommend import recommend, tradeoff
 from training.cli.replay import replay
 from training.cli.train import refit, stale, train
 from training.cli.tune import tune
@@ -170,7 +170,7 @@ app = typer.Typer()
 # As `hourglass --help` lists them.
 _HOURLY = (judge, stale, train, monitor, gate, approve, refit, promote, rollback, anchor, recommend)
 _OTHERS = (
-    *(loop, replay, tune, report, adopt, evaluate, leaderboard, maintain),
+    *(loop, replay, tune, report, adopt, evaluate, leaderboard, tradeoff, maintain),
     *(notify, deadline, demo),
 )
 for command in (*_HOURLY, *_OTHERS):

@@ -12,7 +12,10 @@ from pipeline.errors import UsageError
 from pipeline.hours import Hour
 from pipeline.settings.folders import path_option
 from pipeline.workspace import CommandContext
-from training.steps.recommend import champion_at, recommend_step
+from training.cli.options import DataSet
+from training.fit.model_lines import judged_dataset
+from training.steps.hour_data import HourData
+from training.steps.recommend import champion_at, recommend_step, tradeoff_step
 from training.steps.result import print_result
 
 
@@ -44,6 +47,32 @@ def recommend(
     at = (ctx.last_filled() + 1).start if as_of == "last" else time_of(as_of)
     live = champion_at(registry_of(ctx), Hour.of(at))
     print_result(ctx, recommend_step(ctx, live, at, requested))
+
+
+def tradeoff(
+    context: typer.Context,
+    dataset: DataSet = "last",
+    model: Annotated[
+        str | None,
+        typer.Option(help="name of a configured model of the data set; default: the live one"),
+    ] = None,
+    knob: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE,VALUE",
+            help="values of a key of `recommend:` to compare, over the settings; may be repeated",
+        ),
+    ] = None,
+) -> None:
+    """Show what the knobs of `recommend:` cost, and what they bring.
+
+    The events that judge the data set's models are answered by one model without knobs, as the
+    settings say, and with each value: accuracy beside coverage, Gini, novelty, new items and
+    diversity.  Nothing is written that the gate reads.
+    """
+    ctx: CommandContext = context.obj
+    data = HourData(ctx, judged_dataset(ctx, dataset))
+    print_result(ctx, tradeoff_step(ctx, data, model, knob or []))
 
 
 def time_of(text: str) -> datetime:

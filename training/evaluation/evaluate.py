@@ -19,6 +19,7 @@ from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, sha256_of
 from training.evaluation.lists import ListFigures, ShownLists
 from training.evaluation.slices import FirstSeen, slice_masks
+from training.metrics.diversity import Audiences
 from training.metrics.ranking import rank_targets
 from training.metrics.ranks import Ranks, SummaryRow, ranks_path, summary, write_ranks
 from training.metrics.vocabulary_alignment import index_of, reencode_popularity
@@ -98,6 +99,7 @@ def evaluate(
     in_sample: set[str] = set()
     lists: dict[str, ListFigures] = {}
     is_new = FirstSeen.of(learned).new_items(test_data)
+    audiences = Audiences(learned.histories, learned.item_ids.size)
     for model_id, name in names.items():
         try:
             model_dir = available(registry, model_id)
@@ -110,7 +112,7 @@ def evaluate(
             if isinstance(model.model, PredictsValues):
                 not_ranked[model_id] = f"{name}: predicts values, it does not rank items"
                 continue
-            shown = ShownLists(test_data, settings.evaluation, is_new)
+            shown = ShownLists(test_data, settings.evaluation, is_new, audiences)
             ranks = rank_targets(
                 model.model,
                 test_data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -88,40 +89,61 @@ def render(evaluation: Evaluation) -> Table:
     return table
 
 
+def list_cells(evaluation: Evaluation) -> list[dict[str, str]]:
+    """What lists show, one row a model by the titles of a table; none where nobody looked."""
+    cells = []
+    for row in list_rows(evaluation):
+        later = {f"+{step}": share_text(row["later_recall"][step]) for step in _STEPS_SHOWN}
+        cells.append(
+            {
+                "model": row["model"],
+                "coverage": share_text(row["coverage"]),
+                "Gini": share_text(row["gini"]),
+                "novelty": "" if row["novelty"] is None else f"{row['novelty']:.2f}",
+                "new": share_text(row["new_items"]),
+                "diverse": share_text(row["diversity"]),
+                **later,
+            }
+        )
+    return cells
+
+
+def lists_note(evaluation: Evaluation) -> str:
+    """What the figures of lists are."""
+    first = next(iter(evaluation.lists.values()), None)
+    if first is None:
+        return ""
+    return (
+        f"{counted(first.n_lists, 'list')} of {first.k}. coverage: share of the catalogue that is "
+        "shown; Gini: 0 shows all alike, 1 a few alone; novelty: mean -log2 of an item's share of "
+        "the events that were learned from, in bits; new: share of items first seen within "
+        f"{counted(NEW_ITEM_H, 'hour')} before; diverse: mean distance of two items of a list, 1 - "
+        f"cosine of their users; +1: Recall@{first.k} of the target after the next, and so on"
+    )
+
+
 def render_lists(evaluation: Evaluation) -> Table | None:
     """The table of what lists show; None where no lists were looked at."""
     from rich.table import Table
 
-    rows = list_rows(evaluation)
+    rows = list_cells(evaluation)
     if not rows:
         return None
-    k, n_lists = rows[0]["k"], rows[0]["n_lists"]
-    caption = (
-        f"{counted(n_lists, 'list')} of {k}. coverage: share of the catalogue that is shown; Gini: "
-        "0 shows all alike, 1 a few alone; novelty: mean -log2 of an item's share of the events "
-        "that were learned from, in bits; new: share of items first seen within "
-        f"{counted(NEW_ITEM_H, 'hour')} before; +1: Recall@{k} of the target after the next, and "
-        "so on"
-    )
-    table = Table(caption=caption, caption_justify="left")
-    table.add_column("model", no_wrap=True)
-    for title in ("coverage", "Gini", "novelty", "new", *(f"+{step}" for step in _STEPS_SHOWN)):
-        table.add_column(title, justify="right")
+    table = Table(caption=lists_note(evaluation), caption_justify="left")
+    for title in rows[0]:
+        is_name = title == "model"
+        table.add_column(title, no_wrap=is_name, justify="left" if is_name else "right")
     for row in rows:
-        later = (row["later_recall"][step] for step in _STEPS_SHOWN)
-        shares = [
-            _share(value) for value in (row["coverage"], row["gini"], row["new_items"], *later)
-        ]
-        bits = "" if row["novelty"] is None else f"{row['novelty']:.2f}"
-        table.add_row(row["model"], *shares[:2], bits, *shares[2:])
+        table.add_row(*row.values())
     return table
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}".removeprefix("0")
+def share_text(value: float | None) -> str:
+    """``.461``; nothing where it is not known."""
+    return "" if value is None or math.isnan(value) else f"{value:.3f}".removeprefix("0")
 
 
 def _cell(interval: tuple[float, float, float]) -> str:
     """``.461 [.445, .476]``: short enough for three in a terminal of 80 columns."""
-    mean, lower, upper = map(_share, interval)
+    mean, lower, upper = map(share_text, interval)
     return f"{mean} [{lower}, {upper}]"

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.array_types import Bools, Floats32
+from pipeline.array_types import Bools, Floats, Floats32
 from pipeline.settings.learning import EvaluationSettings
 from training.data.reader import DataSet
 from training.gate.guards import N_LISTS
 from training.metrics.answers import coverage, gini, novelty, thresholds
+from training.metrics.diversity import Audiences
 from training.metrics.ranking import find_targets
 
 FUTURE_STEPS = 20
+_MOST_DIVERSE = 1_000  # lists whose items are compared with one another
 _MOST_LISTS = 10_000  # sorting the scores of a large catalogue costs as much as making them
 
 
@@ -37,6 +39,7 @@ class ListFigures:
     novelty: float  # bits
     later_recall: tuple[float, ...]
     new_items: float = math.nan  # share of what is shown; NaN where age is not known
+    diversity: float = math.nan  # mean distance of two items of a list
 
     @property
     def guarded(self) -> dict[str, float]:
@@ -47,6 +50,7 @@ class ListFigures:
             "evenness": 1.0 - self.gini,
             "novelty": self.novelty,
             "new_items": self.new_items,
+            "diversity": self.diversity,
         }
 
 
@@ -57,12 +61,17 @@ class ShownLists:
         test_set: what it is asked of.
         rule: which events are targets, and the length of a list.
         is_new: (V,) items first seen shortly before; None: their age is not known.
+        audiences: who was there on each item; None: lists are not looked at for their diversity.
     """
 
     def __init__(
-        self, test_set: DataSet, rule: EvaluationSettings, is_new: Bools | None = None
+        self,
+        test_set: DataSet,
+        rule: EvaluationSettings,
+        is_new: Bools | None = None,
+        audiences: Audiences | None = None,
     ) -> None:
-        self._is_new = is_new
+        self._is_new, self._audiences = is_new, audiences
         targets = find_targets(test_set.histories, rule)
         self._user, self._item, self._k = targets.requests.user, targets.item, rule.k
         self._item_events = test_set.item_events
@@ -72,6 +81,10 @@ class ShownLists:
         self._hits = np.zeros(FUTURE_STEPS + 1, np.int64)
         self._wanted = np.zeros(FUTURE_STEPS + 1, np.int64)
         self._n_lists = 0
+        self._diverse_every = self._every * max(
+            1, -(-len(self._item) // (self._every * _MOST_DIVERSE))
+        )
+        self._diversity: list[Floats] = []
 
     def look(self, rows: slice, scores: Floats32) -> None:
         """Count what the lists of some targets show; their scores are (n, V)."""
@@ -82,14 +95,18 @@ class ShownLists:
         if len(chosen) < len(row):
             row, scores = row[chosen], scores[chosen]
         least = thresholds(scores, [self._k])[self._k][:, None]  # (L, 1)
-        self._shown += (scores > least).sum(axis=0)
+        is_shown = scores > least  # (L, V)
+        self._shown += is_shown.sum(axis=0)
+        if self._audiences is not None:
+            compared = is_shown[row % self._diverse_every == 0]
+            self._diversity.append(self._audiences.diversity(compared))
         self._n_lists += len(row)
         later = row[:, None] + np.arange(FUTURE_STEPS + 1)  # (L, S)
         exists = later < len(self._item)
         later[~exists] = 0
         exists &= self._user[later] == self._user[row][:, None]
-        is_shown = np.take_along_axis(scores, self._item[later].astype(np.int64) - 1, 1) > least
-        self._hits += (is_shown & exists).sum(axis=0)
+        hits = np.take_along_axis(scores, self._item[later].astype(np.int64) - 1, 1) > least
+        self._hits += (hits & exists).sum(axis=0)
         self._wanted += exists.sum(axis=0)
 
     def figures(self) -> ListFigures:
@@ -108,4 +125,10 @@ class ShownLists:
             novelty(self._shown, self._item_events),
             tuple(recall.tolist()),
             new_items,
+            self._mean_diversity(),
         )
+
+    def _mean_diversity(self) -> float:
+        of_lists = np.concatenate(self._diversity) if self._diversity else np.empty(0)
+        is_list = ~np.isnan(of_lists)
+        return float(of_lists[is_list].mean()) if is_list.any() else math.nan

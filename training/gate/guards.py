@@ -20,6 +20,7 @@ _WORDS: Mapping[str, str] = {
     "evenness": "evenness of exposure (1 - Gini)",
     "novelty": "novelty in bits",
     "new_items": "share of new items",
+    "diversity": "diversity within lists",
 }
 
 

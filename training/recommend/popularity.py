@@ -35,6 +35,13 @@ class Catalogue:
         numbers: Ints = pc.fill_null(positions, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         return numbers
 
+    def events_of(self, counts: pa.Table) -> Ints:
+        """Events of each item, (M,), of what `counted` gives."""
+        number = self.numbers(counts["item_id"].combine_chunks())
+        events = np.zeros(len(self.item_ids), np.int64)
+        events[number[number >= 0]] = counts["events"].to_numpy()[number >= 0]
+        return events
+
 
 @dataclass(frozen=True)
 class Popular:
@@ -54,9 +61,7 @@ def counted(lake: Lake, state: State, hours: HourRange) -> pa.Table:
 def popular_overall(catalogue: Catalogue, counts: pa.Table, support: Ints) -> Popular:
     """All items that may be offered, by recent events, then by ``support`` (M,), then by id."""
     n_items = len(catalogue.item_ids)
-    number = catalogue.numbers(counts["item_id"].combine_chunks())
-    events = np.zeros(n_items, np.int64)
-    events[number[number >= 0]] = counts["events"].to_numpy()[number >= 0]
+    events = catalogue.events_of(counts)
     by_id = np.argsort(pc.array_sort_indices(pa.array(catalogue.item_ids, pa.string())).to_numpy())
     order = np.lexsort((by_id, -support, -events))
     allowed = np.ones(n_items, np.bool_)

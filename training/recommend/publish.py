@@ -29,15 +29,22 @@ _FIRST = "first_published.json"
 _UNFINISHED = ".unfinished-"
 _LOCK = ".lock"
 _LOCK_WAIT_S = 600.0
+_PROPENSITY = "propensity"
 _CODED = ("user_id", "item_id", "source")  # written from dictionaries, read as texts
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 _REPEATING = ["hour", "user_id", "item_id", "model", "model_version", "made_at", "source"]
+_SAME_OF_MANY = [*_REPEATING, _PROPENSITY]
 
 
 class Publication:
-    """The table's file and the file for others, written side by side, seen by nobody yet."""
+    """The table's file and the file for others, written side by side, seen by nobody yet.
 
-    def __init__(self, lake: Lake, hour: Hour, folder: Path, alone: Alone) -> None:
+    They have a column of propensities where ``explored``: without it they are as they always were.
+    """
+
+    def __init__(
+        self, lake: Lake, hour: Hour, folder: Path, alone: Alone, explored: bool = False
+    ) -> None:
         self.rows = 0
         self._lake, self._hour, self._folder, self._alone = lake, hour, folder, alone
         self._staged = Path(lake.staging(RECOMMENDATIONS)) / f"{hour}.parquet"
@@ -50,6 +57,7 @@ class Publication:
             [
                 field.with_type(_DICTIONARY) if field.name in _CODED else field
                 for field in RECOMMENDATIONS.schema
+                if explored or field.name != _PROPENSITY
             ]
         )
         whole = _writer(self._staged, schema)
@@ -64,14 +72,10 @@ class Publication:
             if not pa.types.is_dictionary(column.type):
                 index = rows.schema.get_field_index(name)
                 rows = rows.set_column(index, name, column.dictionary_encode())
+        if _PROPENSITY not in rows.column_names:
+            rows = rows.append_column(_PROPENSITY, pa.nulls(rows.num_rows, pa.float64()))
         for writer in self._writers:
             writer.write_table(rows.select(writer.schema.names))
-
-    def keep_others(self, user_ids: pa.Array) -> None:
-        """Let what the hour holds of other users stand."""
-        hour = HourRange(self._hour, self._hour + 1)
-        rows = self._lake.arrow(RECOMMENDATIONS, hour)
-        self.add(rows.filter(pc.invert(pc.is_in(rows["user_id"], value_set=user_ids))))
 
     def publish(self, properties: Mapping[str, str]) -> Path:
         """Put both in the place of what was there: two steps, each of which is all or nothing."""
@@ -117,10 +121,23 @@ def one_at_a_time(folder: Path, print_line: Callable[[str], None]) -> Iterator[N
         yield
 
 
+def published_for_others(lake: Lake, hour: Hour, user_ids: pa.Array) -> pa.Table:
+    """What the hour holds of users other than these."""
+    rows = lake.arrow(RECOMMENDATIONS, HourRange(hour, hour + 1))
+    return rows.filter(pc.invert(pc.is_in(rows["user_id"], value_set=user_ids)))
+
+
+def was_explored(rows: pa.Table) -> bool:
+    """Whether some rows tell their propensity."""
+    return bool(rows[_PROPENSITY].null_count < rows.num_rows)
+
+
 @contextmanager
-def publication(lake: Lake, hour: Hour, folder: Path, alone: Alone) -> Iterator[Publication]:
+def publication(
+    lake: Lake, hour: Hour, folder: Path, alone: Alone, explored: bool = False
+) -> Iterator[Publication]:
     """Leave nothing behind when it fails before it is published."""
-    unpublished = Publication(lake, hour, folder, alone)
+    unpublished = Publication(lake, hour, folder, alone, explored)
     try:
         yield unpublished
     except BaseException:
@@ -159,7 +176,7 @@ def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
         schema,
         compression="zstd",
         compression_level=1,
-        use_dictionary=[name for name in _REPEATING if name in schema.names],
+        use_dictionary=[name for name in _SAME_OF_MANY if name in schema.names],
         write_statistics=[name for name in ("hour", "user_id") if name in schema.names],
         # Readers get texts, whether or not they were coded when they were written.
         store_schema=False,

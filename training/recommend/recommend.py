@@ -6,9 +6,8 @@ popular.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -23,10 +22,14 @@ from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_S, Hour, parse_duration_h
 from pipeline.lake.commits import STEP_PROPERTY
 from pipeline.lake.lake import Lake, State
+from pipeline.lake.tables import ITEMS
 from pipeline.lake.turns import Alone
+from pipeline.settings.section import keys_as_before
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet, Histories, Requests, read_dataset
 from training.evaluation.evaluate import with_current_popularity
+from training.recommend.knobs.item_facts import FACT_COLUMNS, first_events, item_facts
+from training.recommend.knobs.lists import Knobs, model_pools
 from training.recommend.popularity import (
     Catalogue,
     Popular,
@@ -37,7 +40,12 @@ from training.recommend.popularity import (
     popular_overall,
     recent,
 )
-from training.recommend.publish import publication, write_summary
+from training.recommend.publish import (
+    publication,
+    published_for_others,
+    was_explored,
+    write_summary,
+)
 from training.recommend.rows import (
     MODEL,
     NOTHING,
@@ -48,6 +56,7 @@ from training.recommend.rows import (
     rows_of,
 )
 from training.recommend.rules import excluded_items, seen_pairs
+from training.recommend.stopwatch import Stopwatch
 from training.recommend.top_k import Exclusions, best_items, first_allowed
 from training.recommend.users import RequestedUsers
 from training.registry.artefact import LoadedModel, load_model
@@ -85,6 +94,7 @@ class _Run:
     catalogue: Catalogue
     overall: Popular
     stamp: Stamp
+    knobs: Knobs | None  # None: all are off
 
 
 def recommend(
@@ -114,7 +124,7 @@ def recommend(
     """
     at = as_of.start if isinstance(as_of, Hour) else as_of
     hour = Hour.of(at)
-    watch = _Stopwatch()
+    watch = Stopwatch()
     with watch("read"):
         data = read_dataset(dataset)
         model = with_current_popularity(load_model(live.folder), data)
@@ -133,10 +143,14 @@ def recommend(
         )
     users = len(places) + len(new)
     folder = settings.path("recommendations") / str(hour)
-    with publication(lake, hour, folder, alone) as unpublished:
-        if requested is not None:
+    with watch("publish"):
+        asked_ids = None if requested is None else pa.array(requested.user_ids, pa.string())
+        stays = None if asked_ids is None else published_for_others(lake, hour, asked_ids)
+        explores = settings.recommend.exploration > 0 or (stays is not None and was_explored(stays))
+    with publication(lake, hour, folder, alone, explores) as unpublished:
+        if stays is not None:
             with watch("publish"):
-                unpublished.keep_others(pa.array(requested.user_ids, pa.string()))
+                unpublished.add(stays)
         others, done = unpublished.rows, 0
         item_ids = pa.array(run.catalogue.item_ids, pa.string())
         blocks = chain(_of_model(run, places, requested), _of_popularity(run, requested, new))
@@ -180,7 +194,14 @@ def _prepare(
     support[: len(data.item_events)] = data.item_events
     overall = popular_overall(catalogue, counts, support)
     stamp = Stamp(live.model_id, live.version, at)
-    return _Run(lake, state, settings, model, data, at, catalogue, overall, stamp)
+    knobs = None
+    if rules.has_knobs:
+        metadata = lake.arrow(ITEMS, columns=FACT_COLUMNS)
+        first_us = np.full(len(item_ids), np.nan)
+        first_us[: len(model.item_ids)] = first_events(data.histories, len(model.item_ids))
+        facts = item_facts(rules, metadata, item_ids, catalogue.events_of(counts), first_us)
+        knobs = Knobs(rules, facts, overall, Hour.of(at))
+    return _Run(lake, state, settings, model, data, at, catalogue, overall, stamp, knobs)
 
 
 def _with_and_without_history(data: DataSet, requested: RequestedUsers) -> tuple[Ints, Ints]:
@@ -202,6 +223,12 @@ def _of_model(run: _Run, places: Ints, requested: RequestedUsers | None) -> Iter
     row, column = seen_pairs(histories, requests, rules, repeats, run.data.manifest.gap_s)
     shared = run.catalogue.excluded[run.catalogue.excluded < n_items]
     barred = Exclusions(shared, row, column)
+    if run.knobs is not None:
+        pools = model_pools(run.knobs, run.model.model, histories, requests, barred, n_items)
+        for rows, pool in pools:
+            block = run.knobs.lists(pool, histories.user_ids[places[rows]], MODEL)
+            yield _filled(run, block, barred.of(rows))
+        return
     for rows, items, scores in best_items(
         run.model.model, histories, requests, rules.k, barred, n_items
     ):
@@ -216,7 +243,9 @@ def _filled(run: _Run, block: RankedItems, excluded: Exclusions) -> RankedItems:
         return block
     k, n_items = block.item.shape[1], len(run.catalogue.item_ids)
     theirs = excluded.of(short)
-    which, rank = np.nonzero(block.source[short] == MODEL)
+    if run.knobs is not None and run.knobs.by_category is not None:
+        return run.knobs.filled(block, short, theirs)
+    which, rank = np.nonzero(block.source[short] != NOTHING)
     row = np.concatenate([theirs.row, which])
     column = np.concatenate([theirs.column, block.item[short[which], rank]])
     reach = k + int(np.bincount(row).max(initial=0))
@@ -252,20 +281,30 @@ def _of_popularity(run: _Run, requested: RequestedUsers | None, new: Ints) -> It
     rules = run.settings.recommend
     hours = recent(Hour.of(run.at), parse_duration_h(rules.popular_hours))
     fields = list(requested.context)
+    n_best = rules.k if run.knobs is None else rules.n_candidates
     popular = PopularInContext(
         run.catalogue,
         run.overall,
         fields,
         rules.min_context_events,
-        rules.k,
+        n_best,
         lambda: events_in_context(run.lake, run.state, hours, run.catalogue, fields),
     )
     which, contexts = contexts_of(requested.context, new)
     best = [popular.best(context) for context in contexts]
-    item = np.full((len(best), rules.k), -1, np.int64)
-    score = np.zeros((len(best), rules.k), np.float32)
+    item = np.full((len(best), n_best), -1, np.int64)
+    score = np.zeros((len(best), n_best), np.float32)
     for row, (items, counts) in enumerate(best):
         item[row, : len(items)], score[row, : len(items)] = items, counts
+    if run.knobs is not None:
+        pools = run.knobs.popular_pools(item, score)
+        for first in range(0, len(new), _USERS_PER_GROUP):
+            span = slice(first, first + _USERS_PER_GROUP)
+            user_ids = requested.user_ids[new[span]]
+            block = run.knobs.lists(pools.take(which[span]), user_ids, POPULARITY)
+            nothing = np.empty(0, np.int64)
+            yield _filled(run, block, Exclusions(nothing, nothing, nothing))
+        return
     source = np.where(item >= 0, POPULARITY, NOTHING).astype(np.int8)
     for first in range(0, len(new), _USERS_PER_GROUP):
         span = slice(first, first + _USERS_PER_GROUP)
@@ -287,30 +326,7 @@ def _summary(
         "others_kept": others_kept,
         "users_per_s": round(done.users_per_s, 1),
         "seconds": {name: round(seconds, 3) for name, seconds in done.seconds.items()},
-        "rules": settings.recommend.model_dump(mode="json"),
+        "rules": settings.recommend.model_dump(
+            mode="json", exclude=keys_as_before(settings.recommend)
+        ),
     }
-
-
-class _Stopwatch:
-    """Seconds by step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, step: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            took = time.perf_counter() - began
-            self.seconds[step] = self.seconds.get(step, 0.0) + took
-
-    def each(self, step: str, blocks: Iterator[RankedItems]) -> Iterator[RankedItems]:
-        """The same blocks; what making them takes is counted."""
-        while True:
-            with self(step):
-                block = next(blocks, None)
-            if block is None:
-                return
-            yield block

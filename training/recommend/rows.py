@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.array_types import Floats32, Ints, Objects
+from pipeline.array_types import Floats, Floats32, Ints, Objects
 from pipeline.hours import Hour
 from pipeline.lake.tables import RECOMMENDATIONS
 
-MODEL, POPULARITY, NOTHING = 0, 1, -1
-_SOURCES = ("model", "popularity")
+MODEL, POPULARITY, EXPLORATION, NOTHING = 0, 1, 2, -1
+_SOURCES = ("model", "popularity", "exploration")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class RankedItems:
     user_ids: Objects  # (b,)
     item: Ints  # (b, K) number in the catalogue
     score: Floats32  # (b, K)
-    source: NDArray[np.int8]  # (b, K) MODEL, POPULARITY or NOTHING
+    source: NDArray[np.int8]  # (b, K) MODEL, POPULARITY, EXPLORATION or NOTHING
+    propensity: Floats | None = None  # (b, K) of each item in its place; None = nothing is explored
 
     @classmethod
     def of_model(cls, user_ids: Objects, item: Ints, score: Floats32, k: int) -> RankedItems:
@@ -38,14 +39,23 @@ class RankedItems:
     @classmethod
     def joined(cls, blocks: Sequence[RankedItems]) -> RankedItems:
         """One block of several."""
-        columns = ([getattr(block, each.name) for block in blocks] for each in fields(cls))
-        return cls(*(np.concatenate(column) for column in columns))
+        explored = [block.propensity for block in blocks if block.propensity is not None]
+        return cls(
+            np.concatenate([block.user_ids for block in blocks]),
+            np.concatenate([block.item for block in blocks]),
+            np.concatenate([block.score for block in blocks]),
+            np.concatenate([block.source for block in blocks]),
+            np.concatenate(explored) if explored else None,
+        )
 
     def followed_by(self, rows: Ints, item: Ints, count: Ints) -> RankedItems:
-        """With popular items (r, K) in the empty places of some rows (r,); -1 is no item."""
+        """With popular items (r, K) in the empty places of some rows (r,); -1 is no item.
+
+        Nothing is drawn for these places: their propensity is 1.
+        """
         places, scores, sources = self.item.copy(), self.score.copy(), self.source.copy()
         k = places.shape[1]
-        offered = (self.source[rows] == MODEL).sum(axis=1)  # (r,)
+        offered = (self.source[rows] != NOTHING).sum(axis=1)  # (r,)
         which, rank = np.nonzero(np.arange(k) >= offered[:, None])
         nth = rank - offered[which]
         exists = item[which, nth] >= 0
@@ -53,7 +63,10 @@ class RankedItems:
         at = rows[which], rank
         places[at], scores[at] = item[which, nth], count[which, nth]
         sources[at] = POPULARITY
-        return RankedItems(self.user_ids, places, scores, sources)
+        propensity = None if self.propensity is None else self.propensity.copy()
+        if propensity is not None:
+            propensity[at] = 1.0
+        return RankedItems(self.user_ids, places, scores, sources, propensity)
 
 
 def gathered(blocks: Iterator[RankedItems], users: int) -> Iterator[RankedItems]:
@@ -80,7 +93,7 @@ class Stamp:
 def rows_of(ranked: RankedItems, item_ids: pa.Array, stamp: Stamp) -> pa.Table:
     """Rows of `recommendations`; texts that repeat are coded by dictionaries.
 
-    ``item_ids`` (M,) are the catalogue's.
+    ``item_ids`` (M,) are the catalogue's.  With exploration there is a column `propensity` too.
     """
     k = ranked.item.shape[1]
     (cells,) = np.nonzero((ranked.source != NOTHING).ravel())
@@ -97,6 +110,8 @@ def rows_of(ranked: RankedItems, item_ids: pa.Array, stamp: Stamp) -> pa.Table:
         "made_at": _same(pa.scalar(stamp.at, schema.field("made_at").type), len(cells)),
         "source": _coded(ranked.source.ravel()[cells], pa.array(_SOURCES)),
     }
+    if ranked.propensity is not None:
+        columns["propensity"] = pa.array(ranked.propensity.ravel()[cells])
     return pa.table(columns)
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from pipeline.report.format import StatusLight
 from pipeline.report.page_data import ExtraSections
 from pipeline.report.render import templates
-from training.evaluation.leaderboard import leaderboard_rows, note
+from training.evaluation.leaderboard import leaderboard_rows, list_cells, lists_note, note
 from training.gate.reasons import check_text, reason_text, reason_texts
 from training.report import model_charts
 from training.report.decisions import figures
@@ -35,6 +35,8 @@ def model_sections(health: ModelHealth, lights: Sequence[StatusLight] = ()) -> E
         health=health,
         leaderboard=leaderboard_rows(health.last) if health.last else [],
         leaderboard_note=note(health.last) if health.last else "",
+        lists=list_cells(health.last) if health.last else [],
+        lists_note=lists_note(health.last) if health.last else "",
         turns=model_charts.TURNS,
         dashes=tuple(model_charts.DASHES.values()),
     )

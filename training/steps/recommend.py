@@ -1,19 +1,23 @@
-"""The live model recommends, as of a time."""
+"""The live model recommends, as of a time; what the knobs of its lists cost."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UsageError
+from pipeline.errors import HourglassError, UsageError
 from pipeline.hours import Hour
 from pipeline.text.wording import counted
 from pipeline.workspace import CommandContext, progress_bar
 from training.deployment.champion_history import champion_during, champion_periods
 from training.registry.mlflow_registry import LiveModel, artefact_folder, champion
+from training.steps.hour_data import HourData
 from training.steps.result import StepResult
 
 if TYPE_CHECKING:
+    from training.recommend.knobs.tradeoff import Cost
     from training.recommend.recommend import Recommended
     from training.recommend.users import RequestedUsers
     from training.registry.mlflow_registry import Registry
@@ -99,3 +103,84 @@ def champion_at(registry: Registry, hour: Hour) -> LiveModel:
     folder = artefact_folder(registry, then.model_id)
     record = then.record.name if then.record else None
     return trusted(registry, LiveModel(then.model_id, then.version, folder, record))
+
+
+def tradeoff_step(
+    ctx: CommandContext, data: HourData, name: str | None, values: Sequence[str]
+) -> StepResult[list[Cost]]:
+    """What the knobs cost on the events that judge a data set's models, with a progress bar.
+
+    Args:
+        ctx: settings, lake and output.
+        data: the data set, and what follows it.
+        name: of a configured model; None: the live one.
+        values: `key=value,value` of `recommend:`, each value a row of the table.
+
+    Raises:
+        UsageError: there is no such model or key, a value is none, no knob is on, or a category
+            is that of no item.
+        HourglassError: the model learned from the events that would judge it, or cannot be read.
+    """
+    from pipeline.lake.tables import ITEMS
+    from training.evaluation.evaluate import PredictsValues, with_current_popularity
+    from training.recommend.knobs.item_facts import FACT_COLUMNS
+    from training.recommend.knobs.tradeoff import costs
+    from training.recommend.knobs.tradeoff_table import facts, render, render_lists
+    from training.recommend.knobs.variants import variants_of
+    from training.registry.artefact import load_model
+
+    settings = ctx.settings
+    variants = variants_of(settings.recommend, values)
+    folder = _model_folder(ctx, data, name)
+    test_set = data.test_set
+    model = load_model(folder)
+    if model.card.as_of > test_set.manifest.window_start:
+        raise HourglassError(
+            f"{folder.name} learned from the events after {test_set.manifest.window_start}: name a "
+            "model of the data set by --model"
+        )
+    model = with_current_popularity(model, test_set)
+    if isinstance(model.model, PredictsValues):
+        raise UsageError(f"{folder.name}: predicts values, it does not rank items: name another")
+    metadata = ctx.lake.arrow(ITEMS, columns=FACT_COLUMNS)
+    with progress_bar(ctx, "weighing") as show:
+
+        def report(done: int, total: int) -> None:
+            show(f"{done:,} of {counted(total, 'event')}", done / max(1, total))
+
+        rows = costs(
+            model.model,
+            model.item_ids,
+            data.learned,
+            test_set,
+            metadata,
+            settings.evaluation,
+            variants,
+            report,
+        )
+    return StepResult(
+        rows,
+        f"{counted(len(rows), 'row')} of {folder.name}",
+        {"model_id": folder.name, "start": str(test_set.manifest.window_start), **facts(rows)},
+        text="",
+        tables=lambda: [render(rows, folder.name), render_lists(rows)],
+    )
+
+
+def _model_folder(ctx: CommandContext, data: HourData, name: str | None) -> Path:
+    from training.registry.candidates import configured
+    from training.registry.champion_card import trusted
+    from training.registry.mlflow_registry import registry_of
+    from training.registry.model_store import available
+
+    registry = registry_of(ctx)
+    if name is None:
+        live = champion(registry)
+        if live is None:
+            raise UsageError("no model is live yet: name one by --model")
+        available(registry, live.model_id)
+        return trusted(registry, live).folder
+    models = configured(ctx.settings, data.folder.name)
+    if name not in models:
+        raise UsageError(f"no model {name!r} of this data set: use one of {', '.join(models)}")
+    return available(registry, models[name])

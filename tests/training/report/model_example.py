@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from pipeline.report.page_data import ReportFacts
 from pipeline.report.render import report_html
 from training.deployment.champion_history import ChampionPeriod
 from training.evaluation.evaluate import Evaluation
+from training.evaluation.lists import FUTURE_STEPS, ListFigures
 from training.gate.evidence import CheckResult, Outcome
 from training.metrics.ranks import SummaryRow
 from training.report.champion import CurrentChampion, ServedPeriod
@@ -108,6 +110,11 @@ HEALTH = ModelHealth(
     last=Evaluation(
         "f", "2016-03-14T04", 400, 0, {"a": HOSTILE, "b": "pop"},
         [row("a", 0.25, 0.2, 0.3), row("b", 0.05, 0.04, 0.06)], {},
+        lists={
+            "a": ListFigures(
+                20, 7, 0.25, 0.5, 10.125, (0.5, *[math.nan] * FUTURE_STEPS), math.nan, 0.875
+            )
+        },
     ),
 )  # fmt: skip
 

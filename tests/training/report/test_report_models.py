@@ -155,6 +155,16 @@ def test_leaderboard_figures_have_their_interval(page: str) -> None:
     assert "0.0500 [0.0400, 0.0600]" in section(page, "models")
 
 
+def test_what_lists_show_stands_below(page: str) -> None:
+    text = words(section(page, "models"))
+    assert "model coverage Gini novelty new diverse +1 +5 +20" in text
+    assert ".250 .500 10.12 .875" in text
+    assert "7 lists of 20. coverage:" in text
+    assert HEALTH.last is not None
+    without = replace(BARE, last=replace(HEALTH.last, lists={}))
+    assert "coverage" not in section(page_of(without), "models")
+
+
 @pytest.mark.nightly
 def test_two_weeks_of_six_models_stay_light() -> None:
     n = 336
