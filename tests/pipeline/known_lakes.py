@@ -8,9 +8,11 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from session_oracle import HOUR_US, Event, Rules
-from staging import DAY, NO_SPARK, Log
+from session_oracle import HOUR_US, Event, Row, Rules, session_tables
+from staging import DAY, NO_SPARK, Log, session_rows
 
+from pipeline.dataset.as_known.known_sessions import known_sessions
+from pipeline.dataset.as_known.late_events import LateEvents
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.file_audit import FileAudit, audit_rows
 from pipeline.lake.tables import SOURCE_FILES
@@ -70,3 +72,29 @@ def account(log: Log, events: Iterable[Event]) -> None:
 def audit_of(name: str, n: int, arrival: Hour | None = None, sha256: str = "") -> FileAudit:
     at = (arrival or Hour.parse(name.split("/", maxsplit=1)[0])).start
     return FileAudit(name, at, at + timedelta(minutes=5), 1, sha256, n, n, 0, 0)
+
+
+def known_tables(late: LateEvents, hour: Hour) -> tuple[set[Row], set[Row], set[Row]]:
+    """What stands at an hour for users of whom something was not known: closed, open, counts."""
+    sessions = known_sessions(late, hour)
+    if sessions is None:
+        return set(), set(), set()
+    counts = {
+        (Hour.of(row["hour"]).index, row["item_id"], row["events"], row["users"])
+        for row in sessions.rows.item_hours.to_pylist()
+    }
+    return (
+        session_rows(sessions.rows.closed, "dwell_s"),
+        session_rows(sessions.rows.opened, "chain_start"),
+        counts,
+    )
+
+
+def tables_of(
+    events: set[Event], there: set[Event], rules: Rules, hour: Hour
+) -> tuple[set[Row], set[Row], set[Row]]:
+    """The same by definition, of what was there."""
+    users = {e.user for e in events if e.time_us < hour.index * HOUR_US and e not in there}
+    tables = session_tables([e for e in there if e.user in users], rules, DAY.index, hour.index)
+    last = {row for row in tables.open_sessions if row[0] == hour.index - 1}
+    return tables.sessions, last, tables.item_hours

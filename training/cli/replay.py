@@ -42,10 +42,9 @@ def replay(
 ) -> None:
     """Roll history with several arms side by side; write table, curves and costs."""
     from pipeline.hours import HourRange, parse_duration_h
-    from training.data.in_memory import read_replay_log
     from training.fit.model_check import Facts, check_models
     from training.replay.arms import arms_of, retrain_by_signals
-    from training.replay.roll import done_steps, plan, roll
+    from training.replay.roll import done_steps, plan, read_log, roll
     from training.replay.store import run_lock
 
     ctx: CommandContext = context.obj
@@ -64,7 +63,7 @@ def replay(
                 shutil.rmtree(run.arm_folder(each_arm), ignore_errors=True)
 
         def read() -> ReplayLog:
-            return read_replay_log(ctx.lake, settings.dataset, run.read_hours, run.state)
+            return read_log(ctx.lake, run)
 
         with _shown() as report:
             roll(

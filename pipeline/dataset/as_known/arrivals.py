@@ -7,12 +7,16 @@ file in, and a run at the beginning of an hour takes in what came before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pipeline.hours import Hour
-from pipeline.ingest.file_audit import FileAudit, versions_of
-from pipeline.ingest.landing.arrivals import TellArrival
+from pipeline.ingest.file_audit import FileAudit, read_audits, versions_of
+from pipeline.ingest.landing.arrivals import TellArrival, arrival_teller
+from pipeline.lake.lake import Lake, State
+from pipeline.settings.settings import Settings
+from pipeline.sources import source_for
 
 
 class FileArrival(NamedTuple):
@@ -24,6 +28,17 @@ class FileArrival(NamedTuple):
 
     on_time_from: int
     known_from: int
+
+
+def read_arrivals(lake: Lake, settings: Settings, state: State) -> dict[str, FileArrival]:
+    """The arrival of each file that the lake has an account of."""
+    tell = arrival_teller(settings.source, source_for(settings.source))
+    return file_arrivals(read_audits(lake, state), tell)
+
+
+def arrivals_digest(arrivals: Mapping[str, FileArrival]) -> str:
+    """Names all that the arrivals say."""
+    return hashlib.sha256(repr(sorted(arrivals.items())).encode()).hexdigest()
 
 
 def file_arrivals(audits: Iterable[FileAudit], tell: TellArrival) -> dict[str, FileArrival]:

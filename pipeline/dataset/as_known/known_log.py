@@ -46,7 +46,7 @@ def known_log(log: Log, sessions: KnownSessions | None, hours: HourRange) -> Log
     if sessions is None:
         return log
     users = _codes(log.user_ids, sessions.user_ids.to_numpy(zero_copy_only=False).astype(object))
-    theirs = recoded(rows_log(sessions.rows, log.context_names, hours), log)
+    theirs = recoded(rows_log(sessions.rows, log.context_names, hours), log, log.user_ids)
     stays = ~np.isin(log.user, users)
     merged = _joined(log, stays, theirs)
     return replace(
@@ -63,13 +63,14 @@ def rows_log(rows: SessionRows, context: tuple[str, ...], hours: HourRange) -> F
     return flat_log(log_rows(closed, rows.opened), context, [], ITEM_HOURS.schema.empty_table())
 
 
-def recoded(log: FlatLog, other: FlatLog) -> FlatLog:
-    """The events of a log in the codes of another that knows their users; sessions stay.
+def recoded(log: FlatLog, other: FlatLog, user_ids: Objects) -> FlatLog:
+    """The events of a log in the codes of another one, and users by their places in ``user_ids``.
 
-    Events on items of which the other knows nothing are left out: they are of before its hours.
+    Sessions keep their codes.  Events on items of which the other log knows nothing are left out:
+    they are of before its hours.
     """
     item = _codes(other.item_ids, log.item_ids)
-    user = _codes(other.user_ids, log.user_ids)
+    user = _codes(user_ids, log.user_ids)
     kind = _codes(np.array(other.kinds, object), np.array(log.kinds, object))
     stays = (item[log.item] >= 0) & (user[log.user] >= 0)
     columns: dict[str, Any] = {name: getattr(log, name)[stays] for name in _COLUMNS}
@@ -85,7 +86,7 @@ def recoded(log: FlatLog, other: FlatLog) -> FlatLog:
     return replace(
         log,
         **{**columns, "context": context},
-        user_ids=other.user_ids,
+        user_ids=user_ids,
         item_ids=other.item_ids,
         kinds=other.kinds,
         context_values=other.context_values,

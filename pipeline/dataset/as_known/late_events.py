@@ -17,10 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.array_types import Bools, Ints
-from pipeline.dataset.as_known.arrivals import FileArrival, file_arrivals
+from pipeline.dataset.as_known.arrivals import FileArrival, read_arrivals
 from pipeline.hours import US_PER_HOUR, Hour, HourRange, contiguous
-from pipeline.ingest.file_audit import read_audits
-from pipeline.ingest.landing.arrivals import arrival_teller
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.parquet_files import HourFile, read_file
 from pipeline.lake.tables import ADDED_LATER, EVENTS, OPEN_SESSIONS, PEOPLE
@@ -28,7 +26,6 @@ from pipeline.sessions.in_memory import COLUMNS
 from pipeline.sessions.people import as_persons
 from pipeline.settings.settings import Settings
 from pipeline.settings.tables import SessionSettings
-from pipeline.sources import source_for
 
 #: An hour most of whose events came later than this after its end was loaded afterwards.
 LOADED_AFTER_H = 24
@@ -95,9 +92,7 @@ def read_late_events(
         hours: of the events.
         since: what was known before need not be told apart.
     """
-    arrivals = file_arrivals(
-        read_audits(lake, state), arrival_teller(settings.source, source_for(settings.source))
-    )
+    arrivals = read_arrivals(lake, settings, state)
     late, delays = _late_files(_events_by_file(lake, state, hours), arrivals)
     people = tuple(file.path for file in lake.files(PEOPLE))
     users = _late_users(lake, state, late, since, people)
