@@ -36,6 +36,13 @@ def replay(
     arm: Annotated[
         list[str] | None, typer.Option(help="name of an arm; may be repeated; default: all")
     ] = None,
+    as_known: Annotated[
+        bool | None,
+        typer.Option(
+            "--as-known/--as-happened",
+            help="whether a step knows only what had arrived by then; default: replay.as_known",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="forget what an earlier run of the same left")
     ] = False,
@@ -51,8 +58,11 @@ def replay(
     settings = ctx.settings
     if step is not None:
         parse_duration_h(step)
-        own = type(settings.replay)(**{**settings.replay.model_dump(), "step": step})
-        settings = settings.model_copy(update={"replay": own})
+    changed = {
+        name: value for name, value in (("step", step), ("as_known", as_known)) if value is not None
+    }
+    own = type(settings.replay)(**{**settings.replay.model_dump(), **changed})
+    settings = settings.model_copy(update={"replay": own})
     # What is known of the data is for the arms: not all models need be among them.
     check_models(settings, Facts())
     arms = arms_of(settings, arm or [])
@@ -101,13 +111,16 @@ def write_results(
     import pyarrow.parquet as pq
 
     from pipeline.files import write_text
+    from training.replay.cut import cut_of
     from training.replay.plot import curves_of, draw, smooth_steps
+    from training.replay.store import read_delays
     from training.replay.table import markdown, results_of, step_rows, table_of
 
     rule, seed = run.settings.evaluation, run.settings.replay.seed
     results = results_of(run, arms)
     document = {
         "source": run.settings.source.name,
+        **cut_of(run.settings.replay.as_known, read_delays(run.folder)),
         **table_of(results, arms, rule, seed, unfinished),
     }
     text = markdown(document)
@@ -119,7 +132,8 @@ def write_results(
     title = f"{run.settings.source.name}: who finds the next item?"
     subtitle = (
         f"Recall@{rule.k} of all events, {results.steps[0].first} to {results.steps[-1].stop}, "
-        f"steps of {run.settings.replay.step}, mean of the last {smooth};\nbands: pointwise "
+        f"steps of {run.settings.replay.step}, cut {document['cut']}, mean of the last {smooth};"
+        "\nbands: pointwise "
         f"{rule.confidence:.0%} intervals, users resampled: of a single point, not of the curve"
     )
     if unfinished:
