@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from known_lakes import account, arrived_before, audit_of, lake_of, late_events, some_late
 from session_oracle import HOUR_US, US, Event, Rules
 from staging import DAY, DAY_US, NO_SPARK, Log
+from typer.testing import CliRunner
 
+from pipeline.cli import dataset
 from pipeline.dataset.as_known.arrivals import file_arrivals
 from pipeline.dataset.as_known.late_events import Delays, read_late_events
 from pipeline.dataset.build import find_test_set, freeze, freeze_test_set, histories_at
 from pipeline.dataset.manifest import read_manifest
 from pipeline.hours import Hour, HourRange
+from pipeline.ingest.ingest import ingest
 from pipeline.ingest.landing.arrivals import by_patterns
+from pipeline.lake.lake import Lake
+from pipeline.sessions.sessionize import sessionize
 from pipeline.settings.settings import Settings
+from pipeline.settings.simulator import SimulatorSettings
+from pipeline.settings.source import SourceSettings
+from pipeline.settings.tables import DatasetSettings
 from pipeline.settings.time_text import path_pattern
+from pipeline.simulator.writer import simulate
 from pipeline.spark.compute import Compute
+from pipeline.workspace import CommandContext
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -49,8 +63,6 @@ RULES = {
 
 def walks(seed: int, users: int = 25, hours: int = STOP) -> set[Event]:
     """Users at all hours, in bursts; some events fall on one instant, some are heartbeats."""
-    import random
-
     rng, events = random.Random(seed), set()
     for user in range(users):
         at_us = DAY_US + rng.randrange(hours * HOUR_US)
@@ -134,8 +146,6 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Log:
 
 
 def items_of(folder: Path) -> list[str]:
-    import pyarrow.parquet as pq
-
     return pq.read_table(folder / "vocabulary.parquet")["item_id"].to_pylist()
 
 
@@ -196,6 +206,23 @@ def test_spark_makes_the_same(spark: SparkSession, tmp_path: Path) -> None:
     here.rename(here.with_name("made here"))
     by_spark = Compute(lambda: spark, from_mib=0)
     assert content(freeze(by_spark, lake.lake, settings, AS_OF)) == expected
+
+
+def test_the_command_says_what_it_leaves_out(planted: Log) -> None:
+    app = typer.Typer()
+    app.command()(dataset)
+
+    def run(*options: str) -> str:
+        ctx = CommandContext(planted.settings, (DAY + 40).start, False)
+        done = CliRunner().invoke(app, ["--as-of", str(AS_OF), *options], obj=ctx)
+        if done.exception:
+            raise done.exception
+        return " ".join((done.stdout + done.stderr).split())
+
+    said = f"as known: 2 events of before {AS_OF} are not in it: they arrived later"
+    assert said in run("--as-known")
+    assert "as known" not in run()
+    assert "as known" not in run("--as-happened")
 
 
 # When files arrived.
@@ -284,3 +311,38 @@ def test_whatever_comes_late_the_sessions_are_those_of_the_rest(
             log.lake, log.settings, log.lake.state(), HourRange(DAY, hour), hour
         )
         assert known_tables(late, hour) == tables_of(events, there, rules, hour)
+
+
+# From raw files to the data set, and a site of which it is known what came when.
+
+
+def taken_in(work: Path, landing: Path, hours: HourRange) -> tuple[Lake, Settings]:
+    settings = Settings(
+        work=work,
+        source=SourceSettings(name="simulator", path=landing),
+        dataset=DatasetSettings(**{**DATASET, "context": ()}),
+    )
+    lake = Lake(settings.resolved_catalog_uri, settings.resolved_warehouse)
+    ingest(NO_SPARK, lake, settings, (hours.stop + 100).start)
+    sessionize(NO_SPARK, lake, settings, hours)
+    return lake, settings
+
+
+def test_of_a_simulated_site_the_data_set_is_that_of_the_hour(tmp_path: Path) -> None:
+    """All of it is taken in a hundred hours later; the other lake got what lay there at T."""
+    start = Hour.parse("2026-01-05T00")
+    hours, as_of = HourRange(start, start + 16), start + 12
+    world = SimulatorSettings(users=400, late_rate=0.1, duplicate_rate=0.05)
+    landing, then = tmp_path / "landing", tmp_path / "landing then"
+    simulate(world, landing, tmp_path / "truth", hours)
+    for folder in landing.iterdir():
+        if folder.is_dir() and Hour.parse(folder.name) < as_of:
+            shutil.copytree(folder, then / folder.name)
+    whole, settings = taken_in(tmp_path / "whole", landing, hours)
+    past, past_settings = taken_in(tmp_path / "past", then, HourRange(start, as_of))
+    known = freeze(NO_SPARK, whole, as_known(settings), as_of)
+    expected = freeze(NO_SPARK, past, past_settings, as_of)
+    assert content(known) == content(expected)
+    assert (read_manifest(known).unknown_events or 0) > 10
+    happened = freeze(NO_SPARK, whole, settings, as_of)
+    assert read_manifest(happened).n_events > read_manifest(known).n_events

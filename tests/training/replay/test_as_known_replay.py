@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from staging import DAY, NO_SPARK, Log
 from test_as_known import DATASET, PLAIN, RULES, STOP, as_known, walks
 from test_in_memory_dataset import assert_same
 
-from pipeline.dataset.as_known.late_events import read_late_events
+from pipeline.dataset.as_known.late_events import Delays, read_late_events
 from pipeline.dataset.build import freeze
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, Hour, HourRange
@@ -30,6 +31,7 @@ from training.data.in_memory import InMemoryDatasets, ReplayLog, read_replay_log
 from training.data.reader import DataSet, read_dataset
 from training.metrics.ranking import Targets
 from training.replay.arms import arms_of
+from training.replay.cut import cut_lines, cut_of
 from training.replay.known_requests import late_rows
 from training.replay.questions import Questions
 from training.replay.roll import plan, read_log, roll
@@ -317,3 +319,44 @@ def test_sessions_of_other_events_are_told(late_lake: Log) -> None:
     )  # fmt: skip
     with pytest.raises(HourglassError, match="run `hourglass backfill`"):
         late_rows(flat, damaged, late_lake.settings)
+
+
+def run_command(log: Log, *arguments: str) -> dict[str, Any]:
+    from test_replay_command import run
+
+    settings = with_replay(log.settings)
+    hours = ("--from", str(FIRST), "--to", str(FIRST + 3))
+    said: dict[str, Any] = json.loads(run(settings, *hours, *arguments, as_json=True))
+    said["text"] = (settings.path("replay") / Path(said["folder"]).name / "table.md").read_text()
+    return said
+
+
+def test_the_table_says_the_cut_and_how_much_came_late(late_lake: Log) -> None:
+    said = run_command(late_lake)
+    events = [event for event in late_lake.events if event.hour < (FIRST + 3).index]
+    late = [event for event in events if arrival_of(event).index > event.hour]
+    n_events = len(events)
+    assert said["cut"] == "as known"
+    assert said["delays"] == {
+        "events": n_events, "late": len(late), "loaded_events": 0, "loaded_hours": 0,
+    }  # fmt: skip
+    share = f"{len(late):,} of {n_events:,} events ({len(late) / n_events:.2%}) came late."
+    assert share in said["text"]
+    assert "Cut as known: " in said["text"]
+    # Nothing is left to do: the run itself knows how much was late.
+    assert run_command(late_lake)["delays"] == said["delays"]
+    other = run_command(late_lake, "--as-happened")
+    assert (other["cut"], "delays" in other) == ("as happened", False)
+    assert "Cut as happened: " in other["text"]
+    assert other["folder"] != said["folder"]
+    assert other["n_targets"] == said["n_targets"]
+
+
+def test_hours_that_were_loaded_afterwards_are_told() -> None:
+    lines = cut_lines(cut_of(True, Delays(120, 10, 100, 1)))
+    assert lines[1:3] == [
+        "10 of 120 events (8.33%) came late.",
+        "1 hour was loaded afterwards, with 100 events: most of what happened in such an hour "
+        "arrived more than 24 h after it. Nothing says when it was first there, so it counts as "
+        "known when it happened.",
+    ]
