@@ -127,14 +127,14 @@ def known_requests(
     if not len(rows.user):
         return test_set.data, targets
     concerns = rows.is_late & (rows.known_us > first_us) & (rows.time_us < stop_us)
-    place = rows.log_row[test_set.event[targets.position]]
+    row_of = rows.log_row[test_set.event[targets.position]]
     users = np.unique(rows.user[concerns])
-    (chosen,) = np.nonzero((place >= 0) & np.isin(rows.user[place], users))
+    (chosen,) = np.nonzero((row_of >= 0) & np.isin(rows.user[row_of], users))
     if not len(chosen):
         return test_set.data, targets
-    place = place[chosen]
-    groups = _grouped(rows, place)
-    own, after = _histories_of(log, late, rows, settings, test_set, groups, place, hours)
+    row_of = row_of[chosen]
+    groups = _grouped(rows, row_of)
+    own, after = _histories_of(log, late, rows, settings, test_set, groups, row_of, hours)
     histories = _joined(test_set.data.histories, own, log.user_ids[rows.user[groups.last]])
     features = user_features(log, test_set.encoding, hours.first, histories.user_ids)
     user, length = targets.requests.user.copy(), targets.requests.length.copy()
@@ -146,25 +146,25 @@ def known_requests(
     return data, replace(targets, requests=requests)
 
 
-def _grouped(rows: LateRows, place: Ints) -> _Groups:
+def _grouped(rows: LateRows, row_of: Ints) -> _Groups:
     """Targets of a user and hour share a history; one that is late itself has its own.
 
-    ``place`` (n,) are the targets' rows.
+    ``row_of`` (n,) are the targets' rows.
     """
-    hour = rows.time_us[place] // US_PER_HOUR
-    alone = np.where(rows.is_late[place], place, -1)
+    hour = rows.time_us[row_of] // US_PER_HOUR
+    alone = np.where(rows.is_late[row_of], row_of, -1)
     keys, group = np.unique(
-        np.stack([rows.user[place], hour, alone], axis=1), axis=0, return_inverse=True
+        np.stack([rows.user[row_of], hour, alone], axis=1), axis=0, return_inverse=True
     )
     last = np.zeros(len(keys), np.int64)
-    np.maximum.at(last, group.ravel(), place)
+    np.maximum.at(last, group.ravel(), row_of)
     first = np.searchsorted(rows.user, keys[:, 0])
     return _Groups(group.ravel(), first, last, keys[:, 1] * US_PER_HOUR)
 
 
 def _histories_of(
     log: ReplayLog, late: LateEvents, rows: LateRows, settings: Settings,
-    test_set: InMemoryDataset, groups: _Groups, place: Ints, hours: HourRange,
+    test_set: InMemoryDataset, groups: _Groups, row_of: Ints, hours: HourRange,
 ) -> tuple[UserEvents, Ints]:  # fmt: skip
     """The history of each group (g), and of each target (n,) how many of its events come after."""
     group, entry = ranges(groups.first, groups.last - groups.first + 1)
@@ -172,7 +172,7 @@ def _histories_of(
     stays |= entry == groups.last[group]
     counted = np.append(0, np.cumsum(stays & rows.counts[entry]))
     begin = np.cumsum(groups.last - groups.first + 1) - (groups.last - groups.first + 1)
-    at = begin[groups.of_target] + place - groups.first[groups.of_target]
+    at = begin[groups.of_target] + row_of - groups.first[groups.of_target]
     end = begin + groups.last - groups.first + 1
     after = counted[end[groups.of_target]] - counted[at + 1]
     # Each group is a user of its own; names in the order of their numbers.

@@ -78,11 +78,11 @@ def recoded(log: FlatLog, other: FlatLog, user_ids: Objects) -> FlatLog:
     columns["user"] = user[columns["user"]]
     columns["kind"] = kind[columns["kind"]]
     context = np.empty_like(columns["context"])
-    for place, name in enumerate(log.context_names):
+    for column, name in enumerate(log.context_names):
         values = other.context_values[other.context_names.index(name)]
         # The code -1 of no value is the last.
-        codes = np.append(_codes(values, log.context_values[place]), -1)
-        context[:, place] = codes[columns["context"][:, place]]
+        codes = np.append(_codes(values, log.context_values[column]), -1)
+        context[:, column] = codes[columns["context"][:, column]]
     return replace(
         log,
         **{**columns, "context": context},
@@ -119,9 +119,9 @@ def known_counts(log: FlatLog, change: pa.Table) -> HourlyCounts:
         [counts.hour * n_items + counts.item, hour[has_code] * n_items + item[has_code]]
     )
     events = np.concatenate([counts.events, change["events"].to_numpy()[has_code]])
-    keys, place = np.unique(key, return_inverse=True)
+    keys, row = np.unique(key, return_inverse=True)
     sums = np.zeros(len(keys), np.int64)
-    np.add.at(sums, place, events)
+    np.add.at(sums, row, events)
     keys, sums = keys[sums > 0], sums[sums > 0]
     return HourlyCounts(keys // n_items, keys % n_items, sums)
 
@@ -144,5 +144,5 @@ def _codes(names: Objects, of: Objects) -> Ints:
     """Place of each name in ascending ``names``; -1 where it is none of them."""
     if not len(names):
         return np.full(len(of), -1, np.int64)
-    place = np.minimum(np.searchsorted(names, of), len(names) - 1)
-    return np.where(names[place] == of, place, -1).astype(np.int64)
+    index = np.minimum(np.searchsorted(names, of), len(names) - 1)
+    return np.where(names[index] == of, index, -1).astype(np.int64)

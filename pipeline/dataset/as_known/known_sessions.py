@@ -40,8 +40,8 @@ class KnownSessions:
         """The hours in which sessions with other dwell times close, ascending."""
         before, now = (_dwells(rows.closed) for rows in (self.former, self.rows))
         sign = np.repeat([1, -1], [len(before), len(now)])
-        distinct, place = np.unique(np.concatenate([before, now]), axis=0, return_inverse=True)
-        difference = np.bincount(place.ravel(), weights=sign, minlength=len(distinct))
+        distinct, row = np.unique(np.concatenate([before, now]), axis=0, return_inverse=True)
+        difference = np.bincount(row.ravel(), weights=sign, minlength=len(distinct))
         return [Hour(index) for index in np.unique(distinct[difference != 0, 0]).tolist()]
 
 

@@ -207,7 +207,7 @@ def _events_of(
     users: pa.Array,
 ) -> tuple[pa.Table, Ints]:
     """All events of these users, and since when each is known, in microseconds."""
-    tables, known = [_EVENTS.empty_table()], [np.empty(0, np.int64)]
+    tables, times_us = [_EVENTS.empty_table()], [np.empty(0, np.int64)]
     for file in lake.files(EVENTS, hours, state):
         rows = as_persons(read_file(file.path, COLUMNS).select(COLUMNS), people)
         rows = rows.filter(pc.is_in(rows["user_id"], value_set=users))
@@ -215,8 +215,8 @@ def _events_of(
         known_us = rows["event_time"].cast(pa.int64()).to_numpy().copy()
         for name, known_from in late.get(_hour(file), {}).items():
             known_us[pc.equal(rows["source_file"], name).to_numpy()] = known_from * US_PER_HOUR
-        known.append(known_us)
-    return pa.concat_tables(tables).combine_chunks(), np.concatenate(known)
+        times_us.append(known_us)
+    return pa.concat_tables(tables).combine_chunks(), np.concatenate(times_us)
 
 
 def _hour(file: HourFile) -> Hour:

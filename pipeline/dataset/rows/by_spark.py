@@ -55,7 +55,7 @@ class Source:
     state: State
     rules: DatasetSettings
     frame: Frame
-    known: KnownSessions | None = None  # of users with events that came after the frame
+    late_users: KnownSessions | None = None  # of users with events that came after the frame
 
 
 @contextmanager
@@ -158,14 +158,14 @@ def _sessions(source: Source) -> dict[str, DataFrame]:
     frame = source.frame
     closed = source.lake.read(source.spark, SESSIONS, frame.all_hours, source.state)
     return {
-        "closed": known_closed(source.spark, closed, frame.history_start, source.known),
+        "closed": known_closed(source.spark, closed, frame.history_start, source.late_users),
         "opened": _opened(source),
     }
 
 
 def _opened(source: Source) -> DataFrame:
     opened = source.lake.read(source.spark, OPEN_SESSIONS, _last_hour(source.frame), source.state)
-    return known_opened(source.spark, opened, source.known)
+    return known_opened(source.spark, opened, source.late_users)
 
 
 @contextmanager
@@ -245,7 +245,7 @@ def _dwell_bins(source: Source) -> DwellBins:
     opened = query(source.spark, "open_dwell", {"opened": _opened(source)})
     open_us = opened.toArrow()["dwell_us"].drop_null().to_numpy()
     window = HourRange(frame.window_start, frame.as_of)
-    hours = known_dwell_hours(lake, window, state, source.known)
+    hours = known_dwell_hours(lake, window, state, source.late_users)
     return fitted_dwell_bins(hours, open_us, source.rules)
 
 
@@ -266,7 +266,7 @@ def _terms(source: Source, vocabulary: pa.Table) -> DataFrame:
 def _popularity(source: Source, vocabulary: DataFrame) -> pa.Table:
     hours = source.frame.popular_hours(source.rules)
     recent = source.lake.read(source.spark, ITEM_HOURS, hours, source.state)
-    recent = known_item_hours(source.spark, recent, source.known)
+    recent = known_item_hours(source.spark, recent, source.late_users)
     views = {"recent_hours": recent, "vocabulary": vocabulary}
     rows = query(source.spark, "window_popularity", views).toArrow().cast(POPULARITY)
     # Sorted here: Spark would compute everything once more to find out where to cut it.
