@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 from session_oracle import HOUR_US, Event, Row, Rules, session_tables
 from staging import DAY, NO_SPARK, Log, session_rows
 
@@ -15,7 +16,7 @@ from pipeline.dataset.as_known.known_sessions import known_sessions
 from pipeline.dataset.as_known.late_events import LateEvents
 from pipeline.hours import Hour, HourRange
 from pipeline.ingest.file_audit import FileAudit, audit_rows
-from pipeline.lake.tables import SOURCE_FILES
+from pipeline.lake.tables import PEOPLE, SOURCE_FILES
 from pipeline.sessions.sessionize import sessionize
 
 #: How many hours after its own an event arrives.
@@ -51,13 +52,30 @@ def arrived_before(events: Iterable[Event], hour: Hour) -> set[Event]:
     }
 
 
-def lake_of(work: Path, events: set[Event], rules: Rules, stop: int, **dataset: object) -> Log:
+def lake_of(
+    work: Path,
+    events: set[Event],
+    rules: Rules,
+    stop: int,
+    people: dict[str, str] | None = None,
+    **dataset: object,
+) -> Log:
     """All of the events, as ingest and sessionize leave them after so many hours."""
     filled = Log(work, rules, **dataset)
     account(filled, events)
     filled.arrive(events)
+    filled.lake.overwrite(PEOPLE, "true", people_table(people or {}), {})
     sessionize(NO_SPARK, filled.lake, filled.settings, HourRange(DAY, DAY + stop))
     return filled
+
+
+def people_table(people: dict[str, str]) -> pa.Table:
+    """Ids that are persons at all times."""
+    rows = [
+        {"anonymous_id": name, "person_id": person, "valid_from": None, "valid_to": None}
+        for name, person in people.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=PEOPLE.schema)
 
 
 def account(log: Log, events: Iterable[Event]) -> None:

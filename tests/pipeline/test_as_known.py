@@ -133,6 +133,21 @@ def test_a_data_set_as_known_is_that_of_a_lake_without_what_came_later(
     assert content(found) == content(expected)
 
 
+def test_what_persons_did_is_late_under_whatever_id(tmp_path: Path) -> None:
+    """Two ids are one person; of one of them something came late."""
+    people = {f"user {n:02d}": f"person {n // 2}" for n in range(20)}
+    events = late_events(walks(6), some_late(0.15, 7))
+    whole = lake_of(tmp_path / "whole", events, PLAIN, STOP, people, **DATASET)
+    there = arrived_before(events, AS_OF)
+    past = lake_of(tmp_path / "past", there, PLAIN, STOP, people, **DATASET)
+    found = freeze(NO_SPARK, whole.lake, as_known(whole.settings), AS_OF)
+    expected = freeze(NO_SPARK, past.lake, past.settings, AS_OF)
+    assert read_manifest(found).unknown_events
+    assert content(found) == content(expected)
+    users = pq.read_table(found / "part-00000.parquet")["user_id"].to_pylist()
+    assert any(user.startswith("person") for user in users)
+
+
 PLANTED = Event(DAY_US + 22 * HOUR_US + 5, "planted", "user 00", "planted item", "view")
 
 

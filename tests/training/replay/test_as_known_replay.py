@@ -102,12 +102,13 @@ Told = tuple[str, int, bool, float | None]
 
 
 def history_by_definition(
-    event: Event, events: set[Event], rules: Rules, frame: Frame
+    event: Event, events: set[Event], rules: Rules, frame: Frame, types: tuple[str, ...]
 ) -> tuple[list[Told], bool]:
     """Items, times, starts of sessions and dwell times before a request; whether it starts one."""
     own = {other for other in events if other.user == event.user}
     rows = sorted(
-        known_events(known_to(event, own) | {event}, rules, frame), key=lambda each: each.event
+        known_events(known_to(event, own) | {event}, rules, frame, types),
+        key=lambda each: each.event,
     )
     starts = first_of_session(rows)
     *before, asked = zip(rows, starts, strict=True)
@@ -155,10 +156,9 @@ def check_requests(log: Log, hours: HourRange) -> int:
         return 0
     data, targets = questions.requests
     # All that happened is asked, in the order in which it did.
-    rows = known_events(
-        log.events, log.rules,
-        Frame(hours.first.index - 17, hours.first.index, hours.stop.index),
-    )  # fmt: skip
+    frame = Frame(hours.first.index - 17, hours.first.index, hours.stop.index)
+    types = settings.dataset.event_types
+    rows = known_events(log.events, log.rules, frame, types)
     happened = sorted(
         (row.event for row in rows if row.event.hour >= hours.first.index),
         key=lambda event: (event.user, event),
@@ -167,10 +167,9 @@ def check_requests(log: Log, hours: HourRange) -> int:
     assert list(zip(items, targets.requests.now_us.tolist(), strict=True)) == [
         (event.item, event.time_us) for event in happened
     ]
-    frame = Frame(hours.first.index - 17, hours.first.index, hours.stop.index)
     asked = histories_asked(data, targets)
     for event, (history, starts) in zip(happened, asked, strict=True):
-        expected, begins = history_by_definition(event, log.events, log.rules, frame)
+        expected, begins = history_by_definition(event, log.events, log.rules, frame, types)
         # The dwell time of the last event is told by the request itself.
         assert comparable(history, log.rules) == comparable(expected, log.rules)
         assert starts == begins
@@ -179,13 +178,29 @@ def check_requests(log: Log, hours: HourRange) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "step_h"),
-    [("plain", 1), ("plain", 6), ("passive and robots", 4), ("sessions of the log", 3)],
+    ("name", "step_h", "types"),
+    [
+        ("plain", 1, ()),
+        ("plain", 6, ("view", "beat")),
+        ("passive and robots", 4, ("view",)),
+        ("sessions of the log", 3, ()),
+    ],
 )
-def test_a_request_knows_what_had_arrived(tmp_path: Path, name: str, step_h: int) -> None:
+def test_a_request_knows_what_had_arrived(
+    tmp_path: Path, name: str, step_h: int, types: tuple[str, ...]
+) -> None:
     events = late_events(walks(12), some_late(0.2, 6, name))
-    log = lake_of(tmp_path, events, RULES[name], STOP, **{**DATASET, "max_history_events": 500})
+    dataset = {**DATASET, "max_history_events": 500, "event_types": types}
+    log = lake_of(tmp_path, events, RULES[name], STOP, **dataset)
     assert check_requests(log, HourRange(FIRST, FIRST + step_h)) > 5
+
+
+def test_a_request_knows_what_its_person_did_under_another_id(tmp_path: Path) -> None:
+    people = {f"user {n:02d}": f"person {n // 3}" for n in range(15)}
+    events = late_events(walks(14), some_late(0.2, 6))
+    log = lake_of(tmp_path, events, PLAIN, STOP, people, **{**DATASET, "max_history_events": 500})
+    log.events = {replace(event, user=people.get(event.user, event.user)) for event in events}
+    assert check_requests(log, HourRange(FIRST, FIRST + 3)) > 5
 
 
 @given(data=st.data())
