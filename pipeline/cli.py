@@ -401,6 +401,7 @@ def dataset(
     ] = None,
 ) -> None:
     """Freeze what a model may know at an hour into Parquet shards."""
+    from pipeline.dataset.build import delays_before
     from pipeline.dataset.by_time import dataset_folder
     from pipeline.dataset.freeze import freeze_and_validate
     from pipeline.dataset.manifest import read_manifest
@@ -430,6 +431,8 @@ def dataset(
         if not result.success:
             ctx.console.print(f"{result.severity}: {result.sentence}", markup=False)
     manifest = read_manifest(folder)
+    if rules.as_known and (delays := delays_before(ctx.lake, settings, time)).loaded_hours:
+        ctx.console.print(delays.sentences[-1], markup=False)
     if unknown := manifest.unknown_events:
         ctx.console.print(
             f"as known: {counted(unknown, 'event')} of before {time} "

@@ -19,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.dataset.as_known.delays import Delays
 from pipeline.dataset.as_known.known_log import known_log
 from pipeline.dataset.as_known.known_sessions import KnownSessions, known_sessions
-from pipeline.dataset.as_known.late_events import LateEvents, read_late_events
+from pipeline.dataset.as_known.late_events import LateEvents, read_delays, read_late_events
 from pipeline.dataset.feature_files import apply_features, fit_features, read_encoders
 from pipeline.dataset.features import Metadata, metadata_at
 from pipeline.dataset.inputs import Frame, frame_before, frame_of, inputs
@@ -208,13 +209,24 @@ def _write_derived(
 
 def _late_events(lake: Lake, settings: Settings, state: State, frame: Frame) -> LateEvents | None:
     """The late events that were not known at the end of a frame; None where there is none."""
-    popular = frame.popular_hours(settings.dataset)
-    first = first_filled(lake, INGEST, state)
-    if first is None or first >= frame.as_of:
+    hours = _reached(lake, settings, state, frame)
+    if not hours:
         return None
-    hours = HourRange(max(first, min(frame.history_start, popular.first)), frame.as_of)
     late = read_late_events(lake, settings, state, hours, frame.as_of)
     return late if late.unknown_at(frame.as_of).any() else None
+
+
+def _reached(lake: Lake, settings: Settings, state: State, frame: Frame) -> HourRange:
+    """All hours of which anything is in a data set; none before the first event."""
+    popular = frame.popular_hours(settings.dataset)
+    first = min(first_filled(lake, INGEST, state) or frame.as_of, frame.as_of)
+    return HourRange(max(first, min(frame.history_start, popular.first)), frame.as_of)
+
+
+def delays_before(lake: Lake, settings: Settings, as_of: Hour) -> Delays:
+    """How many of the events that a data set as of an hour looks at came late."""
+    state, frame = _state(lake, settings, as_of), frame_before(settings.dataset, as_of)
+    return read_delays(lake, settings, state, _reached(lake, settings, state, frame))
 
 
 def _unknown(late: LateEvents | None, as_of: Hour) -> dict[str, str]:

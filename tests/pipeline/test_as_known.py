@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli import dataset
 from pipeline.dataset.as_known.arrivals import file_arrivals
-from pipeline.dataset.as_known.late_events import Delays, read_late_events
+from pipeline.dataset.as_known.delays import Delays
+from pipeline.dataset.as_known.late_events import read_late_events
 from pipeline.dataset.build import find_test_set, freeze, freeze_test_set, histories_at
 from pipeline.dataset.manifest import read_manifest
 from pipeline.hours import Hour, HourRange
@@ -223,21 +224,28 @@ def test_spark_makes_the_same(spark: SparkSession, tmp_path: Path) -> None:
     assert content(freeze(by_spark, lake.lake, settings, AS_OF)) == expected
 
 
-def test_the_command_says_what_it_leaves_out(planted: Log) -> None:
+def run_dataset(log: Log, *options: str) -> str:
     app = typer.Typer()
     app.command()(dataset)
+    ctx = CommandContext(log.settings, (DAY + 40).start, False)
+    done = CliRunner().invoke(app, ["--as-of", str(AS_OF), *options], obj=ctx)
+    if done.exception:
+        raise done.exception
+    return " ".join((done.stdout + done.stderr).split())
 
-    def run(*options: str) -> str:
-        ctx = CommandContext(planted.settings, (DAY + 40).start, False)
-        done = CliRunner().invoke(app, ["--as-of", str(AS_OF), *options], obj=ctx)
-        if done.exception:
-            raise done.exception
-        return " ".join((done.stdout + done.stderr).split())
 
+def test_the_command_says_what_it_leaves_out(planted: Log) -> None:
     said = f"as known: 2 events of before {AS_OF} are not in it: they arrived later"
-    assert said in run("--as-known")
-    assert "as known" not in run()
-    assert "as known" not in run("--as-happened")
+    assert said in run_dataset(planted, "--as-known")
+    for options in ((), ("--as-happened",)):
+        assert "as known" not in run_dataset(planted, *options)
+
+
+def test_the_command_says_which_hours_were_loaded_afterwards(tmp_path: Path) -> None:
+    events = late_events(walks(8), lambda event: 30 * 24 - event.hour + DAY.index)
+    log = lake_of(tmp_path, events, PLAIN, STOP, **DATASET)
+    assert "loaded afterwards, with " in run_dataset(log, "--as-known")
+    assert "loaded afterwards" not in run_dataset(log)
 
 
 # When files arrived.

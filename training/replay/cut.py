@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.dataset.as_known.late_events import LOADED_AFTER_H, Delays
-from pipeline.text.wording import counted, verb
+from pipeline.dataset.as_known.delays import Delays
 
 _KNOWN = (
     "Cut as known: a step learns from what had arrived by its start, and a request knows what had "
@@ -30,17 +29,4 @@ def cut_lines(table: Mapping[str, Any]) -> list[str]:
         return []
     if table["cut"] != "as known":
         return [_HAPPENED, ""]
-    return [_KNOWN, *(_delay_lines(Delays(**table["delays"])) if "delays" in table else []), ""]
-
-
-def _delay_lines(delays: Delays) -> list[str]:
-    share = delays.late / max(1, delays.events)
-    lines = [f"{delays.late:,} of {counted(delays.events, 'event')} ({share:.2%}) came late."]
-    if delays.loaded_hours:
-        lines.append(
-            f"{counted(delays.loaded_hours, 'hour')} {verb(delays.loaded_hours, 'was', 'were')} "
-            f"loaded afterwards, with {counted(delays.loaded_events, 'event')}: most of what "
-            f"happened in such an hour arrived more than {LOADED_AFTER_H} h after it. Nothing says "
-            "when it was first there, so it counts as known when it happened."
-        )
-    return lines
+    return [_KNOWN, *(Delays(**table["delays"]).sentences if "delays" in table else []), ""]

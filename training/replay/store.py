@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.array_types import Bools, Ints, Ints32
-from pipeline.dataset.as_known.late_events import Delays
+from pipeline.dataset.as_known.delays import Delays
 from pipeline.dataset.rows.encoding import Encoding
 from pipeline.dataset.rows.event_log import FlatLog
 from pipeline.errors import HourglassError

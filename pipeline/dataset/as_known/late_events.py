@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from pipeline.array_types import Bools, Ints
 from pipeline.dataset.as_known.arrivals import FileArrival, read_arrivals
+from pipeline.dataset.as_known.delays import LOADED_AFTER_H, Delays
 from pipeline.hours import US_PER_HOUR, Hour, HourRange, contiguous
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.parquet_files import HourFile, read_file
@@ -27,8 +28,6 @@ from pipeline.sessions.people import as_persons
 from pipeline.settings.settings import Settings
 from pipeline.settings.tables import SessionSettings
 
-#: An hour most of whose events came later than this after its end was loaded afterwards.
-LOADED_AFTER_H = 24
 # `events` has no ids that a person took the place of: sessions tell them.
 _EVENTS = pa.schema(
     [
@@ -38,16 +37,6 @@ _EVENTS = pa.schema(
         for name in COLUMNS
     ]
 )
-
-
-@dataclass(frozen=True)
-class Delays:
-    """How many events of some hours came late, and how many no arrival can be told of."""
-
-    events: int
-    late: int
-    loaded_events: int
-    loaded_hours: int
 
 
 @dataclass(frozen=True)
@@ -112,6 +101,12 @@ def read_late_events(
         known_us=known_us,
         delays=delays,
     )
+
+
+def read_delays(lake: Lake, settings: Settings, state: State, hours: HourRange) -> Delays:
+    """How many events of some hours came late."""
+    arrivals = read_arrivals(lake, settings, state)
+    return _late_files(_events_by_file(lake, state, hours), arrivals)[1]
 
 
 def _nobody(hours: HourRange, sessions: SessionSettings, delays: Delays) -> LateEvents:

@@ -20,7 +20,8 @@ from staging import DAY, NO_SPARK, Log
 from test_as_known import DATASET, PLAIN, RULES, STOP, as_known, walks
 from test_in_memory_dataset import assert_same
 
-from pipeline.dataset.as_known.late_events import Delays, read_late_events
+from pipeline.dataset.as_known.delays import Delays
+from pipeline.dataset.as_known.late_events import read_late_events
 from pipeline.dataset.build import freeze
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, Hour, HourRange
