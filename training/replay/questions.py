@@ -17,7 +17,12 @@ from pipeline.dataset.rows.arrays import index_of_items
 from pipeline.dataset.rows.event_log import FlatLog, start_us
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, Hour, HourRange, parse_duration_h
-from training.data.in_memory import InMemoryDataset, InMemoryDatasets, in_memory_test_set
+from training.data.in_memory import (
+    InMemoryDataset,
+    InMemoryDatasets,
+    build_in_memory,
+    in_memory_test_set,
+)
 from training.data.reader import DataSet
 from training.metrics.ranking import Targets, find_targets, rank_targets
 from training.replay.arms import Arm, ArmState, follows_popularity, with_current_popularity
@@ -63,6 +68,10 @@ class Questions:
         for dataset_rules in (rules, rules.model_copy(update=wider)):
             with suppress(HourglassError):
                 return self.datasets.train(dataset_rules, self.hours.first)[0]
+        # Where all of these hours came later, what is asked must not depend on it.
+        settings = self.datasets.settings.model_copy(update={"dataset": dataset_rules})
+        with suppress(HourglassError):
+            return build_in_memory(self.datasets.log, settings, self.hours.first)
         return None
 
     @cached_property

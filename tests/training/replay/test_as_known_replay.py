@@ -300,6 +300,18 @@ def test_both_cuts_ask_the_same_and_are_kept_apart(late_lake: Log) -> None:
     assert len(folders) == 2
 
 
+def test_what_is_asked_does_not_depend_on_what_had_arrived(tmp_path: Path) -> None:
+    """From an hour on nothing arrives for ten hours: the model stays, and so do the questions."""
+    silent_from = (FIRST - 1).index
+    events = late_events(walks(15), lambda event: 10 if event.hour >= silent_from else 0)
+    short = {**DATASET, "window": "2h", "history": "1h", "min_item_events": 1}
+    log = lake_of(tmp_path, events, PLAIN, STOP, **short)
+    known, happened = (ranks_of(log, with_replay(log.settings, each), 5) for each in (True, False))
+    asked = [len(ranks.item) for ranks in known["recent_pop"]]
+    assert min(asked) > 0
+    assert asked == [len(ranks.item) for ranks in happened["recent_pop"]]
+
+
 def test_another_arrival_is_another_replay(late_lake: Log, tmp_path: Path) -> None:
     """The events are the same; only when they came is not."""
     settings = with_replay(late_lake.settings)
