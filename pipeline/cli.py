@@ -392,8 +392,16 @@ def dataset(
     extend: Annotated[
         str | None, typer.Option(help="data set whose vocabulary comes first")
     ] = None,
+    as_known: Annotated[
+        bool | None,
+        typer.Option(
+            "--as-known/--as-happened",
+            help="whether to leave out what arrived after the hour; default: dataset.as_known",
+        ),
+    ] = None,
 ) -> None:
     """Freeze what a model may know at an hour into Parquet shards."""
+    from pipeline.dataset.build import delays_before
     from pipeline.dataset.by_time import dataset_folder
     from pipeline.dataset.freeze import freeze_and_validate
     from pipeline.dataset.manifest import read_manifest
@@ -405,8 +413,13 @@ def dataset(
     settings = ctx.settings
     if window is not None:
         parse_duration_h(window)
-        rules = DatasetSettings(**{**settings.dataset.model_dump(), "window": window})
-        settings = settings.model_copy(update={"dataset": rules})
+    changed = {
+        name: value
+        for name, value in (("window", window), ("as_known", as_known))
+        if value is not None
+    }
+    rules = DatasetSettings(**{**settings.dataset.model_dump(), **changed})
+    settings = settings.model_copy(update={"dataset": rules})
     if judged_until is not None and as_of != "last":
         raise UsageError("--as-of and --judged-until say one time in two ways: use one of them")
     time = ctx.as_of(as_of)
@@ -418,6 +431,14 @@ def dataset(
         if not result.success:
             ctx.console.print(f"{result.severity}: {result.sentence}", markup=False)
     manifest = read_manifest(folder)
+    if rules.as_known and (delays := delays_before(ctx.lake, settings, time)).loaded_hours:
+        ctx.console.print(delays.sentences[-1], markup=False)
+    if unknown := manifest.unknown_events:
+        ctx.console.print(
+            f"as known: {counted(unknown, 'event')} of before {time} "
+            f"{verb(unknown, 'is', 'are')} not in it: {verb(unknown, 'it', 'they')} arrived later",
+            markup=False,
+        )
     if waiting := stale_hours(ctx.lake, settings, time):
         ctx.console.print(
             f"late events of {counted(len(waiting), 'hour')} before {time} are not in it: they "

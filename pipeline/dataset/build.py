@@ -19,6 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.dataset.as_known.delays import Delays
+from pipeline.dataset.as_known.known_log import known_log
+from pipeline.dataset.as_known.known_sessions import KnownSessions, known_sessions
+from pipeline.dataset.as_known.late_events import LateEvents, read_delays, read_late_events
 from pipeline.dataset.feature_files import apply_features, fit_features, read_encoders
 from pipeline.dataset.features import Metadata, metadata_at
 from pipeline.dataset.inputs import Frame, frame_before, frame_of, inputs
@@ -38,6 +42,7 @@ from pipeline.errors import UsageError
 from pipeline.hours import Hour, HourRange
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.stale_hours import settled_state
+from pipeline.lake.steps import INGEST, first_filled
 from pipeline.lake.tables import ITEMS, USERS, TableSpec
 from pipeline.settings.settings import Settings
 from pipeline.settings.tables import DatasetSettings
@@ -63,32 +68,34 @@ def freeze(
     rules, frame = settings.dataset, frame_before(settings.dataset, as_of)
     popular = frame.popular_hours(rules)
     state = _state(lake, settings, as_of)
+    late = _late_events(lake, settings, state, frame) if rules.as_known else None
     former = None if extend is None else read_manifest(extend)
     former_items = [] if extend is None else _vocabulary(extend)["item_id"].to_pylist()
     items, users = (_metadata_at(lake, spec, as_of, state) for spec in (ITEMS, USERS))
     went_in = {
         "as_of": str(as_of),
         "popular": str(popular),
-        "dataset": rules.model_dump(mode="json"),
+        "dataset": rules.model_dump(mode="json", exclude={"as_known"}),
         "sessions": settings.sessions.model_dump(mode="json"),
         "base_vocabulary": former_items,
         "base_terms": _NO_ENCODING if former is None else _encoding_of(former),
         "items": items.digest,
         "users": users.digest,
         **inputs(lake, settings, frame, popular, state),
+        **_unknown(late, as_of),
     }
     folder = settings.path("shards") / _digest(went_in)
     if folder.exists():
         return folder
     encoders = {} if extend is None or former is None else read_encoders(extend, former)
     cold = items.available if rules.cold_items else []
-    source = _Source(compute, lake, state, rules, frame)
+    source = _Source(compute, lake, state, rules, frame, late)
     with _fitted(source, former, former_items, cold) as content:
 
         def features(staging: Path, user_ids: pa.Array) -> dict[str, Any]:
             item_ids = content.vocabulary["item_id"].combine_chunks()
             metadata = {"item": items.of(item_ids), "user": users.of(user_ids)}
-            return fit_features(staging, metadata, rules, encoders)
+            return {**fit_features(staging, metadata, rules, encoders), **_late_facts(late, as_of)}
 
         return write_dataset(folder, settings, frame, state, content, features)
 
@@ -119,7 +126,10 @@ def find_test_set(lake: Lake, settings: Settings, base: Path, hours: HourRange) 
 
 
 def histories_at(compute: Compute, lake: Lake, settings: Settings, base: Path, as_of: Hour) -> Path:
-    """Every user's history as it stands at ``as_of``, in the encoding of the data set ``base``."""
+    """Every user's history as it stands at ``as_of``, in the encoding of the data set ``base``.
+
+    By ``dataset.as_known`` without what came later than that.
+    """
     derived = _derived(lake, settings, base, HourRange(as_of, as_of), keep_idle=True)
     return _write_derived(compute, lake, settings, base, read_manifest(base), derived)
 
@@ -133,6 +143,7 @@ class _Derived:
     state: State
     users: Metadata
     keep_idle: bool
+    late: LateEvents | None
 
 
 def _test_set(
@@ -153,17 +164,21 @@ def _derived(
     state = _state(lake, settings, frame.as_of)
     # As at the start of the hours, which is when the requests of a test set are answered.
     users = _metadata_at(lake, USERS, hours.first, state)
+    # A test set judges by what happened, however late it came.
+    is_known = rules.as_known and keep_idle
+    late = _late_events(lake, settings, state, frame) if is_known else None
     went_in = {
         "base": base.name,
         "hours": str(hours),
         "keep_idle": keep_idle,
-        "dataset": rules.model_dump(mode="json"),
+        "dataset": rules.model_dump(mode="json", exclude={"as_known"}),
         "sessions": settings.sessions.model_dump(mode="json"),
         "users": users.digest,
         **inputs(lake, settings, frame, frame.popular_hours(rules), state),
+        **_unknown(late, frame.as_of),
     }
     folder = settings.path("frozen") / _digest(went_in)
-    return _Derived(folder, frame, state, users, keep_idle)
+    return _Derived(folder, frame, state, users, keep_idle, late)
 
 
 def _write_derived(
@@ -176,15 +191,51 @@ def _write_derived(
 ) -> Path:
     if derived.folder.exists():
         return derived.folder
-    source = _Source(compute, lake, derived.state, settings.dataset, derived.frame)
+    frame, late = derived.frame, derived.late
+    source = _Source(compute, lake, derived.state, settings.dataset, frame, late)
     with _encoded(source, manifest, _vocabulary(base), derived.keep_idle) as content:
 
         def features(staging: Path, user_ids: pa.Array) -> dict[str, Any]:
-            return apply_features(staging, base, manifest, derived.users.of(user_ids))
+            facts = apply_features(staging, base, manifest, derived.users.of(user_ids))
+            return {**facts, **_late_facts(late, frame.as_of)}
 
         return write_dataset(
-            derived.folder, settings, derived.frame, derived.state, content, features, manifest
+            derived.folder, settings, frame, derived.state, content, features, manifest
         )
+
+
+# What came later than the data set's time.
+
+
+def _late_events(lake: Lake, settings: Settings, state: State, frame: Frame) -> LateEvents | None:
+    """The late events that were not known at the end of a frame; None where there is none."""
+    hours = _reached(lake, settings, state, frame)
+    if not hours:
+        return None
+    late = read_late_events(lake, settings, state, hours, frame.as_of)
+    return late if late.unknown_at(frame.as_of).any() else None
+
+
+def _reached(lake: Lake, settings: Settings, state: State, frame: Frame) -> HourRange:
+    """All hours of which anything is in a data set; none before the first event."""
+    popular = frame.popular_hours(settings.dataset)
+    first = min(first_filled(lake, INGEST, state) or frame.as_of, frame.as_of)
+    return HourRange(max(first, min(frame.history_start, popular.first)), frame.as_of)
+
+
+def delays_before(lake: Lake, settings: Settings, as_of: Hour) -> Delays:
+    """How many of the events that a data set as of an hour looks at came late."""
+    state, frame = _state(lake, settings, as_of), frame_before(settings.dataset, as_of)
+    return read_delays(lake, settings, state, _reached(lake, settings, state, frame))
+
+
+def _unknown(late: LateEvents | None, as_of: Hour) -> dict[str, str]:
+    """What went in less; where nothing was late, the data set is the one as happened."""
+    return {} if late is None else {"not_known": late.digest_at(as_of)}
+
+
+def _late_facts(late: LateEvents | None, as_of: Hour) -> dict[str, int]:
+    return {} if late is None else {"unknown_events": int(late.unknown_at(as_of).sum())}
 
 
 # Where the rows are computed: in this process if they are few.
@@ -199,6 +250,12 @@ class _Source:
     state: State
     rules: DatasetSettings
     frame: Frame
+    late: LateEvents | None
+
+    @property
+    def sessions(self) -> KnownSessions | None:
+        """Of users with late events: what was known; None where nothing was late."""
+        return None if self.late is None else known_sessions(self.late, self.frame.as_of)
 
     @property
     def fits_here(self) -> bool:
@@ -209,13 +266,14 @@ class _Source:
 
     def log(self, context: Sequence[str], items: Sequence[str]) -> FlatLog:
         """The rows in this process; ``items`` may have no event."""
-        popular = self.frame.popular_hours(self.rules)
-        return read_log(self.lake, self.state, self.frame.all_hours, context, popular, items)
+        popular, hours = self.frame.popular_hours(self.rules), self.frame.all_hours
+        log = read_log(self.lake, self.state, hours, context, popular, items)
+        return known_log(log, self.sessions, hours)
 
     def for_spark(self) -> by_spark.Source:
         """The same, read by Spark."""
         spark = self.compute.spark
-        return by_spark.Source(spark, self.lake, self.state, self.rules, self.frame)
+        return by_spark.Source(spark, self.lake, self.state, self.rules, self.frame, self.sessions)
 
 
 @contextmanager

@@ -103,6 +103,7 @@ class Manifest(_Strict):
     n_cold_items: int = 0
     item_numbers: tuple[NumberScale, ...] = ()
     user_numbers: tuple[NumberScale, ...] = ()
+    unknown_events: int | None = None  # left out, because they came after as_of
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -109,7 +109,7 @@ def write_dataset(
                 f"{counted(n_items, 'item')}: take more hours, or a data set of later ones"
             )
         facts = {
-            **({} if base is None else base.facts),
+            **({} if base is None else _facts_of(base)),
             **_facts(settings, frame, content),
             **counts,
             **features(staging, _users(staging)),
@@ -134,6 +134,11 @@ def write_dataset(
         return folder
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _facts_of(base: Manifest) -> dict[str, Any]:
+    """What a data set takes over from the one whose encoding it has: not what that one left out."""
+    return {name: fact for name, fact in base.facts.items() if name != "unknown_events"}
 
 
 def _facts(settings: Settings, frame: Frame, content: DatasetContent) -> dict[str, Any]:

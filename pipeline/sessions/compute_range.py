@@ -146,11 +146,7 @@ def make_plan(
     wanted = max(-(-rows // _ROWS_PER_BUCKET), cores if rows > cores * _ROWS_WORTH_A_TASK else 1)
     return Plan(
         hours=HourRange(ranges[0].first, ranges[-1].stop),
-        rules=SessionRules(
-            rules.gap_s * US_PER_S,
-            rules.max_session_hours * US_PER_HOUR,
-            None if rules.robot_run_hours is None else rules.robot_run_hours * US_PER_HOUR,
-        ),
+        rules=session_rules(rules),
         sessions_given=rules.given,
         passive_types=tuple(sorted(rules.passive_types)),
         robot_events_per_hour=rules.robot_events_per_hour,
@@ -161,6 +157,15 @@ def make_plan(
         groups=_groups(ranges, events, rows, cores),
         folders=folders,
         people=tuple(file.path for file in people),
+    )
+
+
+def session_rules(rules: SessionSettings) -> SessionRules:
+    """The settings as the kernel has them."""
+    return SessionRules(
+        rules.gap_s * US_PER_S,
+        rules.max_session_hours * US_PER_HOUR,
+        None if rules.robot_run_hours is None else rules.robot_run_hours * US_PER_HOUR,
     )
 
 

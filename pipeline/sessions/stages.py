@@ -24,7 +24,7 @@ from pipeline.array_types import Bools, Ints, Ints32
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.lake.fingerprint import content_digest
-from pipeline.lake.parquet_files import HourFile, HourWriter, read_file
+from pipeline.lake.parquet_files import HourFile, HourWriter, read_file, with_added
 from pipeline.lake.tables import (
     DWELL_HOURS,
     ITEM_HOURS,
@@ -52,12 +52,12 @@ from pipeline.text.wording import counted, verb
 EVENT_INDEX_KIND = "marks"
 ASSIGNED_KIND = "places"
 WRITTEN_KIND = "written"
-_EVENT_COLUMNS = (
+EVENT_COLUMNS = (
     *("event_time", "user_id", "item_id", "event_type"),
     *("value", "given_session", "context", "event_key", "anonymous_id"),
 )
 # How events of equal time are ordered: as their records follow one another in the log.
-_LOG_ORDER = ("source_file", "line", "event_key")
+LOG_ORDER = ("source_file", "line", "event_key")
 _OPEN_ROWS_AT_ONCE = 1_500_000
 
 # What a task tells of the files it wrote; of session tables with a digest of the hour's rows, and
@@ -79,7 +79,8 @@ REPORT = pa.schema(
 class Plan:
     """What the tasks of one range share.
 
-    ``sources`` are files in the order of their hours, those carried in before all others;
+    ``sources`` are files in the order of their hours, or what such files would hold (only where
+    the tasks run in this process); those carried in come before all others.
     ``scans`` and ``groups`` are bounds: task i takes ``[bounds[i], bounds[i + 1])`` of the sources,
     or of the hours (as indices).  ``bucket_bits``: trails are parted by so many leading bits.
     ``people``: the files that say which ids of events are persons.
@@ -90,7 +91,7 @@ class Plan:
     sessions_given: bool
     passive_types: tuple[str, ...]
     robot_events_per_hour: int | None
-    sources: tuple[str, ...]
+    sources: tuple[str | pa.Table, ...]
     carried: int
     scans: tuple[int, ...]
     bucket_bits: int
@@ -102,6 +103,13 @@ class Plan:
     def buckets(self) -> int:
         """Number of tasks that place."""
         return 1 << self.bucket_bits
+
+
+def _read(plan: Plan, index: int, columns: Sequence[str]) -> pa.Table:
+    source = plan.sources[index]
+    if isinstance(source, pa.Table):
+        return with_added(source.select([n for n in columns if n in source.column_names]), columns)
+    return read_file(source, columns)
 
 
 def scan(plan: Plan) -> Callable[[int], Iterator[ShuffleBlock]]:
@@ -136,7 +144,7 @@ def writing(plan: Plan) -> Callable[[int, Received], Iterator[ShuffleBlock]]:
         # Buckets come in the order of their trails, so rows do too.
         placed = pa.concat_tables(received[ASSIGNED_KIND]).combine_chunks()
         first, stop = plan.groups[group], plan.groups[group + 1]
-        events, rows = _events_of(plan, placed)
+        events, rows = events_of(plan, placed)
         yield 0, group, WRITTEN_KIND, _closed_sessions(plan, placed, events, rows, first, stop)
         for report in _open_sessions(plan, placed, events, rows, first, stop):
             yield 0, group, WRITTEN_KIND, report
@@ -166,7 +174,7 @@ def _scan(plan: Plan, sources: range) -> _Scanned:
     columns += ["given_session"] if plan.sessions_given else []
     if plan.passive_types:
         columns += ["item_id", "passive_until" if carried else "event_type"]
-    tables = [read_file(plan.sources[i], columns) for i in sources]
+    tables = [_read(plan, i, columns) for i in sources]
     rows = pa.concat_tables(tables).combine_chunks()
     if not carried:
         rows = as_persons(rows, plan.people)
@@ -298,7 +306,7 @@ def _log_order(plan: Plan, scanned: _Scanned, rank: Ints) -> tuple[Ints, Ints32]
     3, 2 and 1, whichever trails they are of.
     """
     by_user = _by_time(scanned.user if plan.sessions_given else rank, scanned.event_us)
-    order = _ordered(by_user, plan, scanned, _LOG_ORDER)
+    order = _ordered(by_user, plan, scanned, LOG_ORDER)
     tie_rank = np.zeros(len(order), np.int32)
     nth = np.arange(len(by_user.run))
     first = np.searchsorted(by_user.run, by_user.run)
@@ -322,7 +330,7 @@ def _ordered(by_time: _ByTime, plan: Plan, scanned: _Scanned, columns: Sequence[
     tables = []
     for index, start, length in _runs(source[by_source]):
         wanted = scanned.row[rows[by_source[start : start + length]]]
-        tables.append(read_file(plan.sources[index], columns).take(pa.array(wanted)))
+        tables.append(_read(plan, index, columns).take(pa.array(wanted)))
     equals = pa.concat_tables(tables).append_column("run", pa.array(by_time.run[by_source]))
     by_columns = pc.sort_indices(
         equals,
@@ -363,12 +371,12 @@ def _by_group(assigned: pa.Table, plan: Plan) -> Iterator[tuple[int, pa.Table]]:
             yield group, assigned.take(pa.array(rows)).combine_chunks()
 
 
-def _events_of(plan: Plan, assigned: pa.Table) -> tuple[pa.Table, Ints]:
+def events_of(plan: Plan, assigned: pa.Table) -> tuple[pa.Table, Ints]:
     """The events that places speak of, and which of them each place speaks of."""
     source = assigned["source"].to_numpy().astype(np.int64)
     row = assigned["row"].to_numpy().astype(np.int64)
     wanted = np.flatnonzero(np.bincount(source))
-    tables = [read_file(plan.sources[i], _EVENT_COLUMNS) for i in wanted]
+    tables = [_read(plan, int(i), EVENT_COLUMNS) for i in wanted]
     base = np.zeros(len(plan.sources), np.int64)
     base[wanted] = np.cumsum([0, *(table.num_rows for table in tables)])[:-1]
     where = base[source] + row
@@ -397,7 +405,7 @@ def _closed_sessions(
     close = assigned["close_hour"].to_numpy()
     chosen = np.flatnonzero((close >= first) & (close < stop))
     chosen = chosen[_stable(close[chosen], first)]
-    table = _session_rows(assigned, events, rows, chosen, close[chosen], SESSIONS)
+    table = session_rows(assigned, events, rows, chosen, close[chosen], SESSIONS)
     return _written(plan, SESSIONS, table, close[chosen])
 
 
@@ -417,7 +425,7 @@ def _open_sessions(
         open_hour = opens[chosen] + nth
         order = _stable(open_hour, part_first)
         chosen, open_hour = chosen[order], open_hour[order]
-        table = _session_rows(assigned, events, rows, chosen, open_hour, OPEN_SESSIONS)
+        table = session_rows(assigned, events, rows, chosen, open_hour, OPEN_SESSIONS)
         yield _written(plan, OPEN_SESSIONS, table, open_hour)
 
 
@@ -444,7 +452,7 @@ def _stable(hour: NDArray[np.generic], first: int) -> Ints:
     return np.argsort(narrow, kind="stable")
 
 
-def _session_rows(
+def session_rows(
     assigned: pa.Table, events: pa.Table, rows: Ints, chosen: Ints, hour: NDArray[np.generic],
     spec: TableSpec,
 ) -> pa.Table:  # fmt: skip

@@ -351,6 +351,11 @@ class ReplaySettings(Section):
 
     step: Duration = Field("1h", description="between two retrainings, and what each is judged on")
     seed: int = Field(0, ge=0, description="of every fit")
+    as_known: bool = Field(
+        True,
+        description="whether a step knows only what had arrived by then; false: all that had "
+        "happened. What is to be found is all that happened in either case",
+    )
     arms: tuple[ArmSettings, ...] = Field(
         (),
         description="default: baselines, neighbours, hrnn, hrnn_trend hourly, offline, no network",

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 #: A key of later versions: the value that means what earlier ones did.
 _AS_BEFORE = "as_before"
+# A key that says nothing of what comes out where it decides nothing: who uses it records that.
+_IN_NO_DIGEST = "in_no_digest"
 
 
 class Section(BaseModel):
@@ -24,13 +26,26 @@ def as_before(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any setting's
     return {_AS_BEFORE: value}
 
 
+def in_no_digest() -> dict[str, Any]:
+    """For ``json_schema_extra`` of a key that is in the digest of no section.
+
+    What depends on it names what it changed instead, and nothing where it changed nothing.
+    """
+    return {_IN_NO_DIGEST: True}
+
+
 def keys_as_before(section: BaseModel) -> dict[str, Any]:
-    """The keys, for ``exclude`` of pydantic's dumps, that say what earlier versions did."""
+    """The keys, for ``exclude`` of pydantic's dumps, that are in no digest.
+
+    They say what earlier versions did, or are none of its business.
+    """
     excluded: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         extra = field.json_schema_extra
-        if isinstance(extra, dict) and _AS_BEFORE in extra and value == extra[_AS_BEFORE]:
+        marks = extra if isinstance(extra, dict) else {}
+        is_as_before = _AS_BEFORE in marks and value == marks[_AS_BEFORE]
+        if is_as_before or _IN_NO_DIGEST in marks:
             excluded[name] = True
         elif isinstance(value, BaseModel) and (below := keys_as_before(value)):
             excluded[name] = below

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from pipeline.settings.field_types import YEAR_H, ContextName, Duration, EventType, list_of_texts
-from pipeline.settings.section import Section, as_before
+from pipeline.settings.section import Section, as_before, in_no_digest
 
 
 class IngestSettings(Section):
@@ -107,6 +107,12 @@ class DatasetSettings(Section):
     max_dwell_bins: int = Field(64, ge=2, description="the last bin holds the tail")
     events_per_shard: int = Field(
         2_000_000, ge=1, description="size of a shard; a user's history is never split"
+    )
+    as_known: bool = Field(
+        False,
+        description="whether events that came later than the data set's time are left out, though "
+        "they happened before it; false: all that happened, as far as it is known now",
+        json_schema_extra=in_no_digest(),
     )
     context: tuple[ContextName, ...] = Field(
         (),

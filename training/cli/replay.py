@@ -36,24 +36,33 @@ def replay(
     arm: Annotated[
         list[str] | None, typer.Option(help="name of an arm; may be repeated; default: all")
     ] = None,
+    as_known: Annotated[
+        bool | None,
+        typer.Option(
+            "--as-known/--as-happened",
+            help="whether a step knows only what had arrived by then; default: replay.as_known",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="forget what an earlier run of the same left")
     ] = False,
 ) -> None:
     """Roll history with several arms side by side; write table, curves and costs."""
     from pipeline.hours import HourRange, parse_duration_h
-    from training.data.in_memory import read_replay_log
     from training.fit.model_check import Facts, check_models
     from training.replay.arms import arms_of, retrain_by_signals
-    from training.replay.roll import done_steps, plan, roll
+    from training.replay.roll import done_steps, plan, read_log, roll
     from training.replay.store import run_lock
 
     ctx: CommandContext = context.obj
     settings = ctx.settings
     if step is not None:
         parse_duration_h(step)
-        own = type(settings.replay)(**{**settings.replay.model_dump(), "step": step})
-        settings = settings.model_copy(update={"replay": own})
+    changed = {
+        name: value for name, value in (("step", step), ("as_known", as_known)) if value is not None
+    }
+    own = type(settings.replay)(**{**settings.replay.model_dump(), **changed})
+    settings = settings.model_copy(update={"replay": own})
     # What is known of the data is for the arms: not all models need be among them.
     check_models(settings, Facts())
     arms = arms_of(settings, arm or [])
@@ -64,7 +73,7 @@ def replay(
                 shutil.rmtree(run.arm_folder(each_arm), ignore_errors=True)
 
         def read() -> ReplayLog:
-            return read_replay_log(ctx.lake, settings.dataset, run.read_hours, run.state)
+            return read_log(ctx.lake, run)
 
         with _shown() as report:
             roll(
@@ -102,13 +111,16 @@ def write_results(
     import pyarrow.parquet as pq
 
     from pipeline.files import write_text
+    from training.replay.cut import cut_of
     from training.replay.plot import curves_of, draw, smooth_steps
+    from training.replay.store import read_delays
     from training.replay.table import markdown, results_of, step_rows, table_of
 
     rule, seed = run.settings.evaluation, run.settings.replay.seed
     results = results_of(run, arms)
     document = {
         "source": run.settings.source.name,
+        **cut_of(run.settings.replay.as_known, read_delays(run.folder)),
         **table_of(results, arms, rule, seed, unfinished),
     }
     text = markdown(document)
@@ -120,7 +132,8 @@ def write_results(
     title = f"{run.settings.source.name}: who finds the next item?"
     subtitle = (
         f"Recall@{rule.k} of all events, {results.steps[0].first} to {results.steps[-1].stop}, "
-        f"steps of {run.settings.replay.step}, mean of the last {smooth};\nbands: pointwise "
+        f"steps of {run.settings.replay.step}, cut {document['cut']}, mean of the last {smooth};"
+        "\nbands: pointwise "
         f"{rule.confidence:.0%} intervals, users resampled: of a single point, not of the curve"
     )
     if unfinished:

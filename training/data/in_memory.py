@@ -16,6 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.array_types import Ints, Objects
+from pipeline.dataset.as_known.known_log import known_log
+from pipeline.dataset.as_known.known_sessions import known_sessions
+from pipeline.dataset.as_known.late_events import LateEvents
 from pipeline.dataset.features import Encoder, Metadata, encode, fitted_encoder, metadata_at
 from pipeline.dataset.inputs import Frame, frame_before, frame_of
 from pipeline.dataset.manifest import FORMAT, Manifest, NumberScale
@@ -38,14 +41,19 @@ class ReplayLog(FlatLog):
 
     items: pa.Table  # rows of `items`
     users: pa.Table  # rows of `users`
+    late: LateEvents | None = None  # None: everything counts as known when it happened
 
 
 @dataclass(frozen=True)
 class InMemoryDataset:
-    """A data set in memory, and the encoding that later ones take over."""
+    """A data set in memory, and the encoding that later ones take over.
+
+    ``event`` are the places (N,) in the log of the events of its histories.
+    """
 
     data: DataSet
     encoding: Encoding
+    event: Ints
 
 
 def read_replay_log(
@@ -112,12 +120,11 @@ def in_memory_test_set(
     encoding = base.encoding if items is None else replace(base.encoding, items=items)
     dwell = base.data.manifest.dwell
     encoded = arrays.encoded(log, rules, frame, encoding, support[encoding.items], dwell)
-    users = metadata_at(log.users, hours.first).of(_ids(encoded.histories.user_ids))
     n_targets = len(encoded.histories.item) - int(encoded.histories.n_context.sum())
     return _cut(
         log, settings, frame, encoded,
         item_features=base.data.item_features if items is None else None,
-        user_features=_features(users, encoding.encoders.get("user")),
+        user_features=user_features(log, encoding, hours.first, encoded.histories.user_ids),
         facts={
             "dataset_id": f"replay-{hours.first}-{hours.stop}",
             "base_dataset_id": base.data.manifest.dataset_id,
@@ -185,7 +192,15 @@ def _cut(
         item_features=item_features,
         user_features=user_features,
     )
-    return InMemoryDataset(data, encoding)
+    return InMemoryDataset(data, encoding, encoded.event)
+
+
+def user_features(
+    log: ReplayLog, encoding: Encoding, hour: Hour, user_ids: Objects
+) -> Features | None:
+    """What is known of users at the start of an hour; None where nothing is."""
+    known_users = metadata_at(log.users, hour).of(_ids(user_ids))
+    return _features(known_users, encoding.encoders.get("user"))
 
 
 def _features(metadata: Metadata, encoder: Encoder | None) -> Features | None:
@@ -226,11 +241,22 @@ class InMemoryDatasets:
     settings: Settings
     _as_of: Hour | None = None
     _cache: dict[str, tuple[InMemoryDataset, float]] = field(default_factory=dict)
+    _logs: dict[Hour, ReplayLog] = field(default_factory=dict)
+
+    def log_at(self, hour: Hour) -> ReplayLog:
+        """The log as it was known at the start of an hour, in the same codes."""
+        if self.log.late is None:
+            return self.log
+        if hour not in self._logs:
+            self._logs.clear()
+            until = HourRange(self.log.late.hours.first, hour)
+            self._logs[hour] = known_log(self.log, known_sessions(self.log.late, hour), until)
+        return self._logs[hour]
 
     def train(
         self, rules: DatasetSettings, as_of: Hour, before: Encoding | None = None
     ) -> tuple[InMemoryDataset, float]:
-        """A data set by these rules, and the seconds that it took when it was made.
+        """A data set of what was known, and the seconds that it took when it was made.
 
         Raises:
             HourglassError: no event is left by the support filter.
@@ -244,7 +270,8 @@ class InMemoryDatasets:
             return self._cache[key]
         began_s = time.perf_counter()
         own = self.settings.model_copy(update={"dataset": rules})
-        cut = build_in_memory(self.log, own, as_of, before), time.perf_counter() - began_s
+        cut = build_in_memory(self.log_at(as_of), own, as_of, before)
+        timed = cut, time.perf_counter() - began_s
         if key:
-            self._cache[key] = cut
-        return cut
+            self._cache[key] = timed
+        return timed

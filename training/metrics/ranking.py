@@ -49,6 +49,12 @@ class Targets:
     session: Ints  # (n,)
     item: Ints32  # (n,) 1-based
 
+    def take(self, rows: Ints) -> Targets:
+        """The targets of those rows, which are in order."""
+        return Targets(
+            self.requests.take(rows), self.position[rows], self.session[rows], self.item[rows]
+        )
+
 
 def find_targets(histories: Histories, rule: EvaluationSettings) -> Targets:
     """The targets of a frozen part under a rule.
@@ -148,6 +154,7 @@ def rank_targets(
     progress: Callable[[int, int], None] | None = None,
     card_sha256: str | None = None,
     look: Callable[[slice, Floats32], None] | None = None,
+    targets: Targets | None = None,
 ) -> Ranks:
     """Ask a model for every target of a frozen part.
 
@@ -164,11 +171,13 @@ def rank_targets(
         progress: called with (targets done, targets in all) after each block.
         card_sha256: of the artefact, goes into the ranks.
         look: called with the rows of each block and their scores, as they are ranked.
+        targets: what is asked, sorted by the users of the requests; default: what the rule says
+            of the test set.
 
     Raises:
         HourglassError: a score is not finite, or the scores do not cover the model's vocabulary.
     """
-    targets = find_targets(test_set.histories, rule)
+    targets = targets or find_targets(test_set.histories, rule)
     n = targets.item.shape[0]
     columns = index_of(test_set.item_ids, item_ids)
     histories, requests = test_set.histories, targets.requests

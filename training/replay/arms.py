@@ -266,6 +266,11 @@ def loaded(model: ModelConfig, tensors: Tensors) -> Model:
     return system
 
 
+def follows_popularity(arm: Arm, state: ArmState) -> bool:
+    """Whether the arm's model is told the popularity of each hour."""
+    return arm.settings.popularity != "frozen" and isinstance(state.model, FollowsTrends)
+
+
 def with_current_popularity(
     arm: Arm, state: ArmState, log: FlatLog, hours: HourRange, since: Hour
 ) -> None:
@@ -278,7 +283,7 @@ def with_current_popularity(
         hours: of the step; a system uses only those before the hour of a request.
         since: first hour to tell of; hours since the fit are told in any case.
     """
-    if arm.settings.popularity == "frozen" or not isinstance(state.model, FollowsTrends):
+    if not follows_popularity(arm, state) or not isinstance(state.model, FollowsTrends):
         return
     hours_counted = HourRange(min(since, state.as_of), hours.stop)
     counts = popularity(log, hours_counted, index_of_items(log, state.encoding.items))

@@ -6,26 +6,22 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from pipeline.dataset.as_known.arrivals import arrivals_digest, read_arrivals
+from pipeline.dataset.as_known.late_events import read_late_events
 from pipeline.dataset.inputs import Frame, inputs
-from pipeline.dataset.rows.arrays import index_of_items
-from pipeline.dataset.rows.event_log import FlatLog, start_us
-from pipeline.errors import HourglassError, UsageError
+from pipeline.dataset.rows.event_log import FlatLog
+from pipeline.errors import UsageError
 from pipeline.hours import HourRange, parse_duration_h
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.steps import INGEST, first_filled
 from pipeline.lake.tables import ITEMS, USERS
 from pipeline.settings.settings import Settings
 from pipeline.version import code_version
-from training.data.in_memory import InMemoryDataset, InMemoryDatasets, ReplayLog, in_memory_test_set
-from training.metrics.ranking import rank_targets
+from training.data.in_memory import InMemoryDatasets, ReplayLog, read_replay_log
 from training.replay.arms import (
     Arm,
     ArmState,
@@ -33,23 +29,22 @@ from training.replay.arms import (
     always,
     fitted,
     is_due,
-    with_current_popularity,
 )
+from training.replay.known_requests import late_rows
+from training.replay.questions import Questions, ranks
 from training.replay.store import (
-    COLUMNS,
-    StepRanks,
     StepResult,
     read_state,
     read_step,
     state_name,
     step_path,
     tidy,
+    write_delays,
     write_state,
     write_step,
 )
 
 _SETTINGS = ("dataset", "sessions", "evaluation")
-_THRESHOLDS = ("min_item_events", "min_session_events", "min_user_sessions")
 #: Told before each step of each arm: its hours, the arm's name, steps done and steps in all.
 Report = Callable[[HourRange, str, int, int], None]
 
@@ -98,7 +93,11 @@ def plan(lake: Lake, settings: Settings, hours: HourRange, arms: Sequence[Arm]) 
     went_in = {
         **inputs(lake, settings, frame, reached, state),
         "metadata": [state[spec.name] for spec in (ITEMS, USERS)],
-        "settings": {name: getattr(settings, name).model_dump(mode="json") for name in _SETTINGS},
+        "settings": {
+            name: getattr(settings, name).model_dump(mode="json", exclude={"as_known"})
+            for name in _SETTINGS
+        },
+        **_cut(lake, settings, state),
         "seed": settings.replay.seed,
         "step": settings.replay.step,
         "hours": str(hours),
@@ -109,36 +108,22 @@ def plan(lake: Lake, settings: Settings, hours: HourRange, arms: Sequence[Arm]) 
     return Run(settings, hours, step_h, settings.path("replay") / digest, reached, state)
 
 
-@dataclass(frozen=True)
-class _Questions:
-    """The frozen events of one step, cut when the first arm asks for them."""
+def _cut(lake: Lake, settings: Settings, state: State) -> dict[str, str]:
+    """What names the cut: results of one are never taken for those of the other."""
+    if not settings.replay.as_known:
+        return {}
+    return {"as_known": arrivals_digest(read_arrivals(lake, settings, state))}
 
-    datasets: InMemoryDatasets
-    hours: HourRange
 
-    @cached_property
-    def test_set(self) -> InMemoryDataset | None:
-        """In a vocabulary of all items seen before the end of the step; None without an event."""
-        log, settings = self.datasets.log, self.datasets.settings
-        items = np.flatnonzero(log.item_first_us < start_us(self.hours.stop))
-        if settings.dataset.cold_items:
-            # An arm may recommend what nobody has met yet: it costs it a place as any other.
-            items = np.arange(len(log.item_ids))
-        base = self._base()
-        test_set = (
-            None if base is None else in_memory_test_set(log, settings, base, self.hours, items)
-        )
-        return test_set if test_set is not None and len(test_set.data.histories.item) else None
-
-    def _base(self) -> InMemoryDataset | None:
-        """A cut that names event types, contexts, features; models have the rest of their own."""
-        rules = self.datasets.settings.dataset
-        reach_h = parse_duration_h(rules.window) + parse_duration_h(rules.history)
-        wider = {"window": f"{reach_h}h", **dict.fromkeys(_THRESHOLDS, 1)}
-        for dataset_rules in (rules, rules.model_copy(update=wider)):
-            with suppress(HourglassError):
-                return self.datasets.train(dataset_rules, self.hours.first)[0]
-        return None
+def read_log(lake: Lake, run: Run) -> ReplayLog:
+    """All that a run looks at, and by ``replay.as_known`` what of it came late."""
+    settings, hours = run.settings, run.read_hours
+    log = read_replay_log(lake, settings.dataset, hours, run.state)
+    if not settings.replay.as_known:
+        return log
+    late = read_late_events(lake, settings, run.state, hours, run.hours.first)
+    write_delays(run.folder, late.delays)
+    return replace(log, late=late)
 
 
 def roll(
@@ -169,8 +154,9 @@ def roll(
     states = {arm.name: _results_of(run, arm, steps, begin[arm.name], log) for arm in arms}
     done = sum(begin.values())
     cuts = InMemoryDatasets(log, run.settings)
+    rows = None if log.late is None else late_rows(log, log.late, run.settings)
     for number, hours in enumerate(steps):
-        questions = _Questions(cuts, hours)
+        questions = Questions(cuts, hours, rows)
         for arm in arms:
             if number < begin[arm.name]:
                 continue
@@ -186,7 +172,7 @@ def _run_step(
     arm: Arm,
     state: ArmState | None,
     number: int,
-    questions: _Questions,
+    questions: Questions,
     should_retrain: ShouldRetrain,
 ) -> ArmState:
     """One step of one arm: fit where it is due, ask, write down."""
@@ -199,9 +185,10 @@ def _run_step(
     weights = state_name(state)
     if fit is not None:
         write_state(folder, state, cuts.log)
-    test_set = questions.test_set
+    # What is asked is the same for all arms, so the first must not pay for it.
+    questions.prepare()
     began_s = time.perf_counter()
-    step_ranks, n_known = _ranks(arm, state, cuts, hours, test_set)
+    step_ranks, n_known = ranks(arm, state, questions)
     facts: dict[str, Any] = {
         "arm": arm.name,
         "hours": str(hours),
@@ -218,42 +205,6 @@ def _run_step(
     write_step(folder, hours.first, StepResult(step_ranks, facts))
     tidy(folder, weights)
     return state
-
-
-def _ranks(
-    arm: Arm,
-    state: ArmState,
-    datasets: InMemoryDatasets,
-    hours: HourRange,
-    test_set: InMemoryDataset | None,
-) -> tuple[StepRanks, int]:
-    """The ranks of the targets, and how many of these the arm has in its vocabulary."""
-    if test_set is None:
-        return StepRanks(**{name: np.empty(0, kind) for name, kind in COLUMNS.items()}), 0
-    log, settings = datasets.log, datasets.settings
-    since = hours.first - test_set.data.manifest.popularity_window_h
-    with_current_popularity(arm, state, log, hours, since)
-    ranks = rank_targets(
-        state.model,
-        test_set.data,
-        settings.evaluation,
-        model_id=arm.name,
-        item_ids=log.item_ids[state.encoding.items],
-    )
-    user_codes = np.searchsorted(log.user_ids, test_set.data.histories.user_ids)
-    item = test_set.encoding.items[ranks.item - 1]
-    # Where there are few items, the last of all would still be one of the first k.
-    is_miss = index_of_items(log, state.encoding.items)[item] < 0
-    rank = np.where(is_miss, np.maximum(ranks.rank, settings.evaluation.k + 1), ranks.rank)
-    step_ranks = StepRanks(
-        user=user_codes[ranks.user].astype(np.int32),
-        time_us=ranks.time_us,
-        item=item.astype(np.int32),
-        known=log.item_first_us[item] < start_us(hours.first),
-        item_age_us=ranks.time_us - log.item_first_us[item],
-        rank=rank.astype(np.int32),
-    )
-    return step_ranks, int((~is_miss).sum())
 
 
 def done_steps(run: Run, arm: Arm) -> int:

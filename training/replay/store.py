@@ -21,10 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.array_types import Bools, Ints, Ints32
+from pipeline.dataset.as_known.delays import Delays
 from pipeline.dataset.rows.encoding import Encoding
 from pipeline.dataset.rows.event_log import FlatLog
 from pipeline.errors import HourglassError
-from pipeline.files import written_whole
+from pipeline.files import write_text, written_whole
 from pipeline.hours import Hour
 from pipeline.process import locks
 from training.replay.arms import Arm, ArmState, loaded
@@ -92,6 +93,17 @@ def read_step(folder: Path, hour: Hour) -> StepResult:
             f"{path}: the step cannot be read: run `hourglass replay --fresh`"
         ) from error
     return StepResult(StepRanks(**columns), facts)
+
+
+def write_delays(folder: Path, delays: Delays) -> None:
+    """Note beside the arms how much of the log came late."""
+    write_text(folder / "delays.json", json.dumps(vars(delays), indent=1) + "\n")
+
+
+def read_delays(folder: Path) -> Delays | None:
+    """What `write_delays` wrote; None where the run does not know."""
+    path = folder / "delays.json"
+    return Delays(**json.loads(path.read_text("utf-8"))) if path.is_file() else None
 
 
 def state_name(state: ArmState) -> str:

@@ -21,6 +21,7 @@ from pipeline.text.wording import counted
 from training.metrics.bootstrap import Interval, intervals
 from training.metrics.metrics import METRICS, target_values
 from training.replay.arms import Arm
+from training.replay.cut import cut_lines
 from training.replay.item_age import age_lines, by_age
 from training.replay.roll import Run
 from training.replay.store import StepRanks, StepResult, read_step
@@ -225,6 +226,7 @@ def markdown(table: dict[str, Any]) -> str:
         f"{table['confidence']:.0%} intervals, users resampled.",
         "",
     ]
+    lines += cut_lines(table)
     if table["unfinished"]:
         lines += [f"Not all arms: {', '.join(table['unfinished'])} not rolled to the end.", ""]
     for which, title in (

@@ -22,7 +22,7 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.steps import INGEST, first_filled
 from pipeline.settings.learning import ArmSettings, EvaluationSettings, TuneSettings
 from pipeline.settings.settings import Settings
-from training.data.in_memory import ReplayLog, read_replay_log
+from training.data.in_memory import ReplayLog
 from training.evaluation.evaluate import PredictsValues
 from training.fit.model_check import Facts, facts_of
 from training.metrics.bootstrap import Interval, paired_difference
@@ -30,7 +30,7 @@ from training.metrics.metrics import Metric, target_values
 from training.models import build, parameters_class
 from training.parameters import parse_parameters
 from training.replay.arms import Arm, arm_of
-from training.replay.roll import Run, plan, roll
+from training.replay.roll import Run, plan, read_log, roll
 from training.replay.store import tidy
 from training.replay.table import results_of
 from training.tuning.search import (
@@ -100,7 +100,7 @@ def tune(
 
     @cache
     def log() -> ReplayLog:
-        return read_replay_log(lake, settings.dataset, run.read_hours, run.state)
+        return read_log(lake, run)
 
     def values_of(parameters: Mapping[str, Any]) -> tuple[Floats, Ints32]:
         arm = arm_of(settings, trial_arm(configured.settings.model, parameters), facts_of(settings))

@@ -64,6 +64,7 @@ class DatasetArrays:
     item_events: Ints  # (V,) support in the window
     item_index: Ints  # of each item of the log in the vocabulary; -1 where it may not be learned
     histories: UserEvents
+    event: Ints  # (N,) place in the log of each event of the histories
     popularity: HourlyCounts  # item is 1-based; by hour and item
 
 
@@ -103,6 +104,7 @@ def fitted(
     )
     rows = _Rows(event[chosen], in_window[chosen], frame, encoding, index)
     dwell = dwell_bins(log, rules, frame)
+    histories, places = _histories(log, rows, dwell, rules.max_history_events)
     return DatasetArrays(
         encoding=encoding,
         dwell=dwell,
@@ -110,7 +112,8 @@ def fitted(
         n_window_events=int(in_window.sum()),
         item_events=item_events,
         item_index=index,
-        histories=_histories(log, rows, dwell, rules.max_history_events),
+        histories=histories,
+        event=places,
         popularity=popularity(log, frame.popular_hours(rules), index),
     )
 
@@ -139,6 +142,7 @@ def encoded(
     index = index_of_items(log, encoding.items)
     chosen = index[log.item[event]] >= 0
     rows = _Rows(event[chosen], in_window[chosen], frame, encoding, index)
+    histories, places = _histories(log, rows, dwell, rules.max_history_events, keep_idle)
     return DatasetArrays(
         encoding=encoding,
         dwell=dwell,
@@ -146,7 +150,8 @@ def encoded(
         n_window_events=int(in_window.sum()),
         item_events=item_events,
         item_index=index,
-        histories=_histories(log, rows, dwell, rules.max_history_events, keep_idle),
+        histories=histories,
+        event=places,
         popularity=popularity(log, frame.popular_hours(rules), index),
     )
 
@@ -197,8 +202,11 @@ def _events(log: FlatLog, rules: DatasetSettings, frame: Frame) -> Ints:
 
 def _histories(
     log: FlatLog, rows: _Rows, dwell: DwellBins, max_context: int, keep_idle: bool = False
-) -> UserEvents:
-    """Events by user; users without an event in the window are left out unless ``keep_idle``."""
+) -> tuple[UserEvents, Ints]:
+    """Events by user, and the place of each in the log.
+
+    Users without an event in the window are left out unless ``keep_idle``.
+    """
     event = rows.event
     n, user = len(event), log.user[event]
     # Anew, because the session's true first event may have been on an item left out.
@@ -221,7 +229,7 @@ def _histories(
     encoding = rows.encoding
     number = {kind: code for code, kind in enumerate(encoding.event_types)}
     kinds = np.array([number.get(kind, -1) for kind in log.kinds], np.int16)
-    return UserEvents(
+    user_events = UserEvents(
         user_ids=log.user_ids[there],
         offsets=np.append(0, np.cumsum((n_window + latest)[there])).astype(np.int64),
         n_context=latest[there].astype(np.int32),
@@ -234,6 +242,7 @@ def _histories(
         value=log.value[event],
         context=context_codes(log, event, encoding.context_fields),
     )
+    return user_events, event
 
 
 # The shards' columns: a row is a user, a list its events.

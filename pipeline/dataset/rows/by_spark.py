@@ -17,6 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.array_types import Ints
+from pipeline.dataset.as_known.known_sessions import KnownSessions
+from pipeline.dataset.as_known.known_tables import (
+    known_closed,
+    known_dwell_hours,
+    known_item_hours,
+    known_opened,
+)
 from pipeline.dataset.inputs import Frame
 from pipeline.dataset.manifest import ContextField, DwellBins, Manifest, StepCounts
 from pipeline.dataset.rows.encoding import (
@@ -32,7 +39,7 @@ from pipeline.dataset.write import POPULARITY, DatasetContent, shard_cuts, write
 from pipeline.hours import US_PER_HOUR, HourRange
 from pipeline.lake.lake import Lake, State
 from pipeline.lake.sql import query
-from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
+from pipeline.lake.tables import ITEM_HOURS, OPEN_SESSIONS, SESSIONS
 from pipeline.settings.tables import DatasetSettings
 
 if TYPE_CHECKING:
@@ -48,6 +55,7 @@ class Source:
     state: State
     rules: DatasetSettings
     frame: Frame
+    late_users: KnownSessions | None = None  # of users with events that came after the frame
 
 
 @contextmanager
@@ -148,10 +156,16 @@ def _counted(spark: SparkSession, step: str, events: DataFrame) -> StepCounts:
 def _sessions(source: Source) -> dict[str, DataFrame]:
     """``closed`` sessions of all hours, and those that stand ``opened`` at the end."""
     frame = source.frame
+    closed = source.lake.read(source.spark, SESSIONS, frame.all_hours, source.state)
     return {
-        "closed": source.lake.read(source.spark, SESSIONS, frame.all_hours, source.state),
-        "opened": source.lake.read(source.spark, OPEN_SESSIONS, _last_hour(frame), source.state),
+        "closed": known_closed(source.spark, closed, frame.history_start, source.late_users),
+        "opened": _opened(source),
     }
+
+
+def _opened(source: Source) -> DataFrame:
+    opened = source.lake.read(source.spark, OPEN_SESSIONS, _last_hour(source.frame), source.state)
+    return known_opened(source.spark, opened, source.late_users)
 
 
 @contextmanager
@@ -228,11 +242,10 @@ def _context_fields(
 def _dwell_bins(source: Source) -> DwellBins:
     """The bins of a window: of sessions that closed in it, and of the open ones."""
     lake, frame, state = source.lake, source.frame, source.state
-    views = {"opened": lake.read(source.spark, OPEN_SESSIONS, _last_hour(frame), state)}
-    opened = query(source.spark, "open_dwell", views)
+    opened = query(source.spark, "open_dwell", {"opened": _opened(source)})
     open_us = opened.toArrow()["dwell_us"].drop_null().to_numpy()
     window = HourRange(frame.window_start, frame.as_of)
-    hours = lake.arrow(DWELL_HOURS, window, state).sort_by("hour").to_pylist()
+    hours = known_dwell_hours(lake, window, state, source.late_users)
     return fitted_dwell_bins(hours, open_us, source.rules)
 
 
@@ -253,6 +266,7 @@ def _terms(source: Source, vocabulary: pa.Table) -> DataFrame:
 def _popularity(source: Source, vocabulary: DataFrame) -> pa.Table:
     hours = source.frame.popular_hours(source.rules)
     recent = source.lake.read(source.spark, ITEM_HOURS, hours, source.state)
+    recent = known_item_hours(source.spark, recent, source.late_users)
     views = {"recent_hours": recent, "vocabulary": vocabulary}
     rows = query(source.spark, "window_popularity", views).toArrow().cast(POPULARITY)
     # Sorted here: Spark would compute everything once more to find out where to cut it.

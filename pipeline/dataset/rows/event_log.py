@@ -19,7 +19,7 @@ from pipeline.array_types import Bools, Floats32, Ints, Objects
 from pipeline.errors import HourglassError
 from pipeline.hours import US_PER_HOUR, US_PER_S, Hour, HourRange
 from pipeline.lake.lake import Lake, State
-from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS, TableSpec
+from pipeline.lake.tables import DWELL_HOURS, ITEM_HOURS, OPEN_SESSIONS, SESSIONS
 
 NEVER = np.iinfo(np.int64).max
 _COLUMNS = ("session_id", "position", "event_time", "user_id", "item_id", "event_type", "value")
@@ -97,14 +97,10 @@ def read_log(
     """
     columns = (*_COLUMNS, "tie_rank", "is_robot", "event_key", *(("context",) if context else ()))
     last = HourRange(hours.stop - 1, hours.stop)
-    closed = _in_hours(lake, SESSIONS, hours, state, (*columns, "dwell_s"))
-    opened = _in_hours(lake, OPEN_SESSIONS, last, state, (*columns, "passive_until"))
-    never = pa.array(np.full(opened.num_rows, NEVER))
-    rows = pa.concat_tables(
-        [closed, opened.set_column(0, "closes", never)], promote_options="default"
-    )
+    closed = lake.arrow(SESSIONS, hours, state, ("hour", *columns, "dwell_s"))
+    opened = lake.arrow(OPEN_SESSIONS, last, state, ("hour", *columns, "passive_until"))
     return flat_log(
-        rows,
+        log_rows(closed, opened),
         context,
         lake.arrow(DWELL_HOURS, hours, state).sort_by("hour").to_pylist(),
         lake.arrow(ITEM_HOURS, counted_hours or hours, state, ("hour", "item_id", "events")),
@@ -120,6 +116,13 @@ def read_size(
     read = ((SESSIONS, hours), (OPEN_SESSIONS, last), (ITEM_HOURS, counted_hours or hours))
     files = [file for spec, covered in read for file in lake.files(spec, covered, state)]
     return sum(file.bytes for file in files), sum(file.rows for file in files)
+
+
+def log_rows(closed: pa.Table, opened: pa.Table) -> pa.Table:
+    """Rows for `flat_log` of rows of ``sessions``, and of ``open_sessions`` of the last hour."""
+    never = pa.array(np.full(opened.num_rows, NEVER))
+    opened = _timed(opened).set_column(0, "closes", never)
+    return pa.concat_tables([_timed(closed), opened], promote_options="default")
 
 
 def flat_log(
@@ -198,11 +201,8 @@ def refuse_absent(context_names: Sequence[str], context_keys: frozenset[str]) ->
         )
 
 
-def _in_hours(
-    lake: Lake, spec: TableSpec, hours: HourRange, state: State, columns: Sequence[str]
-) -> pa.Table:
+def _timed(rows: pa.Table) -> pa.Table:
     """Rows with the hour of closing and the time in whole microseconds, first ``closes``."""
-    rows = lake.arrow(spec, hours, state, ("hour", *columns))
     closes = pc.divide(rows["hour"].cast(pa.int64()), US_PER_HOUR)
     event_us = rows["event_time"].cast(pa.int64())
     rows = rows.drop_columns(["hour", "event_time"])

@@ -56,7 +56,8 @@ def test_a_replay_writes_table_picture_and_steps(log: Log) -> None:
     folder = settings.path("replay") / said["folder"].rsplit("/", 1)[1]
     made = {path.name for path in folder.iterdir()}
     assert made == {
-        "arms", "curve.png", "curve.svg", "holder", "steps.parquet", "table.json", "table.md",
+        "arms", "curve.png", "curve.svg", "delays.json", "holder", "steps.parquet", "table.json",
+        "table.md",
     }  # fmt: skip
     assert newest_picture(settings.path("replay")) == folder / "curve.png"
     assert [row["arm"] for row in said["arms"]] == ["recent_pop", "item_knn", "stale"]

@@ -115,7 +115,7 @@ def tuned_in_memory(
         }
     )
     flat = log_of([event for event in walks(36) if event[2] < hours], settings, hours)
-    monkeypatch.setattr(tuning, "read_replay_log", lambda *_: flat)
+    monkeypatch.setattr(tuning, "read_log", lambda *_: flat)
     span = HourRange(START + to - 6, START + to)
     rolled = Run(settings, span, 1, work / "tuning", HourRange(START, span.stop), {})
     arm = arm_of(settings, tuning.trial_arm("recent_pop", {}), Facts())
