@@ -186,6 +186,25 @@ def test_a_model_that_learned_the_residual_is_kept_and_goes_on(
     assert np.isfinite(scores[1]).all()
 
 
+def test_without_a_validation_part_it_is_served_as_it_was_trained(
+    tmp_path: Path, data: DataSet
+) -> None:
+    """Its own scores in full, the rest as strongly as the network learned beside it."""
+    model = build("hrnn_trend", {**SMALL, "validation_share": 0.0, "residual": True})
+    assert isinstance(model, HrnnTrend)
+    model.fit_with(data, 0, quiet, FitOptions())
+    temperature = model.trained_net().temperature
+    assert temperature is not None
+    assert abs(float(temperature.detach()) - 1.0) > 0.01
+    again = build("hrnn_trend", {**SMALL, "validation_share": 0.0, "residual": True})
+    assert isinstance(again, HrnnTrend)
+    again.load(model.tensors())
+    for weights in (model.score_weights(), again.score_weights()):
+        assert (weights[:, SCORE_FEATURES.index("affinity")] == 1).all()
+        of_log_q = weights[:, SCORE_FEATURES.index("log_q")]
+        assert np.allclose(of_log_q, 0.4 * float(temperature.detach()))
+
+
 @pytest.mark.parametrize("without", ["trend", "mixture", "affinity"])
 def test_without_a_mixture_or_a_network_there_is_no_residual(without: str) -> None:
     with pytest.raises(UsageError, match="residual is true"):

@@ -211,6 +211,47 @@ def test_distillation_keeps_what_the_parent_says(
     assert away[1] < 0.7 * away[0]
 
 
+@pytest.mark.parametrize("negatives", [0, 20], ids=["dense", "sampled"])
+def test_items_that_the_parent_never_met_are_not_held_back(
+    tmp_path: Path, parent: ParentWeights, negatives: int
+) -> None:
+    """What the parent's network happens to say of them is nothing that it learned."""
+    names = [*NAMES, *(f"n{item}" for item in range(12))]
+    users = walks(1, 30, 1) | {
+        f"new-{user:02d}": [
+            (names[N_ITEMS + (user + at) % 12], AS_OF_S - 3 * 3600 + user + 60.0 * at)
+            for at in range(8)
+        ]
+        for user in range(40)
+    }
+    data = read_dataset(write_dataset(tmp_path / "d", users, vocabulary=names))
+    histories = data.histories
+    is_new = np.isin(data.item_ids, names[N_ITEMS:])
+    first = np.isin(np.arange(len(histories.item)), histories.offsets[:-1])
+    events = np.flatnonzero(is_new[histories.item - 1] & ~first)
+    requests = Requests.before(histories, events)
+    column = torch.from_numpy(histories.item[events].astype(np.int64) - 1)
+    log_p = []
+    for strength in (0.0, 3.0):
+        chosen = {"negatives": negatives, "continue_distil": strength}
+        model = fitted(data, parent, **{**STEP, "continue_epochs": 8}, **chosen)
+        scores = torch.log_softmax(torch.from_numpy(model.score(histories, requests)), dim=1)
+        log_p.append(float(scores.gather(1, column[:, None]).mean()))
+    assert log_p[1] > log_p[0] - 0.5
+
+
+def test_each_step_draws_other_older_targets(later: DataSet, parent: ParentWeights) -> None:
+    later_as_of = later.manifest.model_copy(update={"as_of": later.manifest.as_of + 1})
+    hour_later = dataclasses.replace(later, manifest=later_as_of)
+
+    def vectors(data: DataSet, share: float) -> Any:
+        return tensors_of(fitted(data, parent, **STEP, continue_kept=share))["items.vector.weight"]
+
+    assert np.array_equal(vectors(later, 0.0), vectors(hour_later, 0.0))
+    assert np.array_equal(vectors(later, 0.2), vectors(later, 0.2))
+    assert not np.array_equal(vectors(later, 0.2), vectors(hour_later, 0.2))
+
+
 def test_older_targets_are_learned_from_again(later: DataSet, parent: ParentWeights) -> None:
     """The old walks are forgotten less where as many of them are learned from as of the new."""
     histories = later.histories

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from pipeline.array_types import Bools, Floats32, Ints, Ints32
 from training.nn.build import Drawn, Negatives
-from training.nn.losses import Loss, weighted
+from training.nn.losses import NEVER, Loss, weighted
 from training.nn.network import StateNet, StepTensors, UserRows
 from training.nn.retention import Anchor, distillation
 from training.nn.step_inputs import EventSteps
@@ -135,11 +135,13 @@ def _mask(cells: Bools, device: torch.device) -> Tensor:
 class Retention:
     """What a network that goes on is held to, `training.nn.retention`.
 
-    ``teacher``: over the parent's network; None where nothing is distilled.
+    ``teacher``: over the parent's network; None where nothing is distilled.  ``unmet``: items that
+    the parent never met, (V + 1,) from the start token on: it says nothing of them.
     """
 
     teacher: RankingLearner | None = None
     distil: float = 0.0
+    unmet: Tensor | None = None
     anchor: Anchor | None = None
 
 
@@ -257,13 +259,27 @@ class RankingLearner(RecurrentLearner):
         if retention.teacher is not None:
             with torch.no_grad():
                 taught = retention.teacher._scores(batch, event, drawn, mix)
-            candidates = _candidates(scores, drawn), _candidates(taught, drawn)
-            paid = paid + retention.distil * distillation(*candidates).sum()
+            untaught = self._untaught(event, drawn)
+            own, others = (
+                _candidates(each, drawn).masked_fill(untaught, NEVER) for each in (scores, taught)
+            )
+            paid = paid + retention.distil * distillation(own, others).sum()
         if retention.anchor is not None:
             tables = _ITEM_TABLES if self.net.items.vector.sparse else ()
             rows = dict.fromkeys(tables, scores.items)
             paid = paid + len(event) * retention.anchor.penalty(self.net, rows)
         return paid
+
+    def _untaught(self, event: Ints, drawn: Drawn | None) -> Tensor:
+        """Which candidates, as `_candidates` has them, the parent never met."""
+        unmet = self.retention.unmet
+        if unmet is None:
+            return torch.zeros((), dtype=torch.bool, device=self._device)
+        if drawn is None:
+            return unmet[1:]  # (V,)
+        own = unmet[1:][self._column(event)]  # (n,)
+        others = unmet[drawn.item].expand(len(own), -1)
+        return torch.cat([own[:, None], others], dim=1)  # (n, 1 + S)
 
     def _log_q(self, event: Ints, column: Ints | slice) -> Tensor:
         assert self._prior is not None  # noqa: S101 - the callers looked

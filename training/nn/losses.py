@@ -35,7 +35,7 @@ from torch.nn import functional
 from pipeline.errors import HourglassError
 from training.batching.negatives import Excluded
 
-_NEVER = -1e30  # a log weight that counts for nothing; finite, so that no row turns into NaN
+NEVER = -1e30  # a log weight that counts for nothing; finite, so that no row turns into NaN
 
 
 class Loss(Protocol):
@@ -167,7 +167,7 @@ class PairwiseLoss:
             log_weight = log_weight.to(negative.dtype)
             return _times(self.compare(target, negative, log_weight), rewards)
         log_weight = weighted(negative.new_zeros(1).expand_as(negative), log_weight, excluded)
-        some_left = log_weight.amax(dim=1) > _NEVER / 2  # (n,)
+        some_left = log_weight.amax(dim=1) > NEVER / 2  # (n,)
         losses = self.compare(target, negative, log_weight)
         return _times(torch.where(some_left, losses, 0.0), rewards)
 
@@ -234,9 +234,9 @@ def weighted(scores: Tensor, log_weight: Tensor | None, excluded: Excluded | Non
     else:
         result = scores + log_weight.to(scores.dtype)
     if isinstance(excluded, Tensor):
-        return result.masked_fill_(excluded, _NEVER)
+        return result.masked_fill_(excluded, NEVER)
     if excluded is not None:
-        result.index_put_(excluded, result.new_tensor(_NEVER))
+        result.index_put_(excluded, result.new_tensor(NEVER))
     return result
 
 

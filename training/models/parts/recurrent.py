@@ -136,9 +136,8 @@ class RecurrentModel:
         if self._steps_on(options):
             # A short step from a model that is known to be good: there is no search.
             recent = latest(data, targets, chosen.continue_h)
-            targets = with_older(
-                recent, targets, chosen.continue_kept, np.random.default_rng(seed % 2**64)
-            )
+            rng = np.random.default_rng([seed % 2**64, data.manifest.as_of.index])
+            targets = with_older(recent, targets, chosen.continue_kept, rng)
             epochs, share = chosen.continue_epochs, 0.0
         split = split_targets(data.histories, targets, share, known_us)
         split = split.asking(targets, self._asked(data.histories))
@@ -374,7 +373,13 @@ class RecurrentModel:
             batches = itertools.islice(plan.batches(0), _ANCHOR_BATCHES)
             rng = np.random.default_rng(seed % 2**64)
             anchor = anchored(self._learner(data, earlier), batches, chosen.continue_anchor, rng)
-        return Retention(teacher, chosen.continue_distil, anchor)
+        unmet = np.concatenate([[False], ~np.isin(data.item_ids, parent.item_ids)])  # (V + 1,)
+        return Retention(
+            teacher,
+            chosen.continue_distil,
+            torch.from_numpy(unmet).to(self.trained_net().items.vector.weight.device),
+            anchor,
+        )
 
     def _learner(self, data: DataSet, split: TargetSplit) -> RecurrentLearner:
         return self._ranking_learner(data, split, self.trained_net())

@@ -173,7 +173,16 @@ class TrendModel(RecurrentModel):
         self._trained_beside = None
         if self.parameters.residual:
             self._trained_beside = self._means(self._priors or (self._first_guess(),) * 2)
-        return super().fit_with(data, seed, report, options)
+        metrics = super().fit_with(data, seed, report, options)
+        if self._trained_beside is not None and self._priors is None:
+            # Nothing was kept apart to fit them on: those that the network was trained beside.
+            chosen = [SCORE_FEATURES.index(name) for name in self._features]
+            within, beginning = self.score_weights()[:, chosen]
+            self._priors = (
+                GaussianPrior.about(within, STRENGTH),
+                GaussianPrior.about(beginning, STRENGTH),
+            )
+        return metrics
 
     def _priors_of_parent(
         self, parent: ParentWeights | None
@@ -343,7 +352,7 @@ class TrendModel(RecurrentModel):
 
     def score_weights(self) -> Floats:
         """Of all `SCORE_FEATURES`, (2, K): within a session, and at its beginning."""
-        if self._trained_beside is not None and self._searching and self._priors is None:
+        if self._trained_beside is not None and self._priors is None:
             return residual_weights(self._trained_beside, self._temperature())
         return self._means(self._priors or (self._default_prior(),) * 2)
 
