@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import UsageError
-from training.batching.targets import with_older
+from training.batching.targets import TargetSplit, with_older
 from training.data.reader import DataSet, Requests, read_dataset
 from training.model_types import FitProgress, Tensors
 from training.models import build
 from training.models.parts.base import GradientTrained
+from training.nn.build import plan_of
 from training.nn.retention import Anchor, anchored, distillation
 from training.trainer.interface import Batch, FitOptions, ParentWeights
 from training.trainer.progress import Meter
@@ -225,19 +226,26 @@ def test_items_that_the_parent_never_met_are_not_held_back(
         for user in range(40)
     }
     data = read_dataset(write_dataset(tmp_path / "d", users, vocabulary=names))
-    histories = data.histories
-    is_new = np.isin(data.item_ids, names[N_ITEMS:])
-    first = np.isin(np.arange(len(histories.item)), histories.offsets[:-1])
-    events = np.flatnonzero(is_new[histories.item - 1] & ~first)
-    requests = Requests.before(histories, events)
-    column = torch.from_numpy(histories.item[events].astype(np.int64) - 1)
-    log_p = []
-    for strength in (0.0, 3.0):
-        chosen = {"negatives": negatives, "continue_distil": strength}
-        model = fitted(data, parent, **{**STEP, "continue_epochs": 8}, **chosen)
-        scores = torch.log_softmax(torch.from_numpy(model.score(histories, requests)), dim=1)
-        log_p.append(float(scores.gather(1, column[:, None]).mean()))
-    assert log_p[1] > log_p[0] - 0.5
+    options = FitOptions(parent=parent)
+    model = fitted(data, parent, **STEP, negatives=negatives, continue_distil=1.0)
+    split = TargetSplit(data.histories.is_target, np.empty(0, np.int64))
+    net = model.trained_net()
+    learner = model._ranking_learner(data, split, net)
+    learner.retention = model._retention(data, split, 3, options)
+    with torch.no_grad():
+        net.items.bias.weight += torch.randn(net.items.bias.weight.shape)  # away from the teacher
+    rng = np.random.default_rng(0)
+    batch = next(plan_of(model.parameters, data.histories, split.learned, 0).batches(0))
+    event = batch.cells[batch.target]
+    drawn = learner._drawn(batch, event, rng)
+    scores = learner._scores(batch, event, drawn, 0.0)
+    net.zero_grad()
+    learner._held(batch, event, drawn, 0.0, scores).backward()
+    gradient = net.items.bias.weight.grad.to_dense()[1:, 0].numpy()
+    is_met = np.isin(data.item_ids, NAMES)
+    assert (~is_met).sum() == 12
+    assert not gradient[~is_met].any()
+    assert (gradient[is_met] != 0).all()
 
 
 def test_each_step_draws_other_older_targets(later: DataSet, parent: ParentWeights) -> None:
