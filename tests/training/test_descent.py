@@ -118,6 +118,48 @@ def test_the_refit_of_a_candidate_from_nothing_goes_on_from_it(
     assert live.continued_from == judged["model_id"]
 
 
+def without_fits(shop: Shop) -> None:
+    """As if nothing had been trained on any data set yet."""
+    for path in (shop.work / "candidates").glob("*.json"):
+        path.unlink()
+
+
+def test_a_refit_goes_on_from_what_was_judged_whatever_was_fitted_meanwhile(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    without_fits(shop)
+    trained(shop, capfd, "--dataset", "hour-0", "--model", "young")
+    judged = trained(shop, capfd, "--dataset", "hour-1", "--model", "young")
+    assert judged["continued_from"] is not None
+    by_hand = trained(shop, capfd, "--dataset", "hour-1", "--model", "young", "--anew")
+    assert candidate_of(shop, 1, "young") == by_hand["model_id"] != judged["model_id"]
+    live = refitted(shop, judged["model_id"], "young", 2)
+    without_fits(shop)
+    assert live.continued_from == judged["model_id"]
+
+
+def test_a_refit_goes_on_from_what_the_judged_one_went_on_from_whatever_is_live_by_now(
+    shop: Shop, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_live(model_id: str) -> None:
+        live = SimpleNamespace(model_id=model_id)
+        monkeypatch.setattr("training.fit.parent_model.champion", lambda _: live)
+
+    first = trained(shop, capfd, "--dataset", "hour-0", "--model", "heir")["model_id"]
+    make_live(first)
+    judged = trained(shop, capfd, "--dataset", "hour-1", "--model", "heir")
+    assert judged["continued_from"] == first
+    other = trained(shop, capfd, "--dataset", "hour-1", "--model", "heir", "--anew")
+    make_live(other["model_id"])
+    live = refitted(shop, judged["model_id"], "heir", 2)
+    assert live.continued_from == first
+    # The next candidate is the same fit.
+    make_live(live.model_id)
+    again = trained(shop, capfd, "--dataset", "hour-2", "--model", "heir", "--continue")
+    without_fits(shop)
+    assert (again["model_id"], again["is_new"]) == (live.model_id, False)
+
+
 def tags_of(registry: Registry, model_id: str) -> tuple[dict[str, str], dict[str, str]]:
     """Of the version and of its run."""
     version = version_of(registry, model_id)
