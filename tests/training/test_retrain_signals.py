@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from training.fit.retrain_signals import (
     signals_at,
 )
 from training.registry.candidates import remember
-from training.registry.mlflow_registry import Registry
+from training.registry.mlflow_registry import LiveModel, Registry
 from training.registry.mlflow_run import log_training
 from training.registry.model_card import read_card
 
@@ -74,14 +75,14 @@ def test_a_live_model_of_a_baselines_type_is_none_but_by_its_name(
 START = LATER - 4
 
 
-def settings_with_candidate(work: Path) -> Settings:
+def settings_with_candidate(work: Path, rule: str = "self") -> Settings:
     return load_settings(
         None,
         {
             "work": str(work),
             "models": [
                 "recent_pop",
-                {"name": "mine", "system": "hrnn", "init_from": "self", "parameters": {}},
+                {"name": "mine", "system": "hrnn", "init_from": rule, "parameters": {}},
             ],
             "candidate": "mine",
             "gate": {"min_targets": 10},
@@ -93,7 +94,7 @@ def chain(models: Path, *fits: dict[str, Any]) -> None:
     """Fits hrnn-0, hrnn-1 ... an hour apart, the last as of an hour before `LATER`."""
     for number, card in enumerate(fits):
         as_of = LATER - len(fits) + number
-        write_model(models, f"hrnn-{number}", as_of=as_of, metrics={}, **card)
+        write_model(models, f"hrnn-{number}", system="hrnn", as_of=as_of, metrics={}, **card)
 
 
 def ids(settings: Settings, model_id: str, since: Hour = START - 99) -> tuple[list[str], bool]:
@@ -184,6 +185,57 @@ def test_signs_of_an_entry_are_of_the_fit_that_it_would_go_on_from(
         new_share=0.75,
         rules_changed=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "of_rule", "parent"),
+    [
+        ("champion", "hrnn-1", "hrnn-1"),
+        # It went live in this very hour, or as the refit of the hour before: it knows the data set.
+        ("champion", "hrnn-2", "hrnn-1"),
+        ("champion", "hrnn-3", "hrnn-1"),
+        ("previous", "hrnn-1", "hrnn-1"),
+        ("champion", "knn-0", None),
+        ("none", "hrnn-1", None),
+    ],
+)
+def test_signs_are_of_what_training_goes_on_from(
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    rule: str,
+    of_rule: str,
+    parent: str | None,
+) -> None:
+    monkeypatch.setattr("training.fit.line_signals.item_events", lambda *_: {})
+    live = LiveModel(of_rule, "1", registry.models / of_rule, None)
+    for role in ("champion", "previous"):
+        there = live if role == rule else None
+        monkeypatch.setattr(f"training.fit.parent_model.{role}", lambda _, there=there: there)
+    settings, lake = settings_with_candidate(registry.models.parent, rule), Lake("", Path())
+    chain(registry.models, {}, {"continued_from": "hrnn-0"}, {"continued_from": "hrnn-1"})
+    write_model(registry.models, "hrnn-3", system="hrnn", as_of=LATER - 1, made_anew_after="hrnn-1")
+    write_model(registry.models, "knn-0", as_of=LATER - 2)
+    signs = line_signals(settings, lake, registry, LATER - 1)
+    assert [sign.parent for sign in signs] == ([] if parent is None else [parent])
+
+
+def test_a_step_under_other_settings_does_not_hide_that_its_whole_fit_is_of_others(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.fit.line_signals.item_events", lambda *_: {})
+    settings, lake = settings_with_candidate(registry.models.parent), Lake("", Path())
+    now = settings.digest("dataset", "sessions")
+    chain(registry.models, {}, {"continued_from": "hrnn-0"}, {"made_anew_after": "hrnn-1"})
+    log_training(registry, training("hrnn-0"))
+    for number in (1, 2):
+        log_training(registry, replace(training(f"hrnn-{number}"), config_digest=now))
+    for latest, changed in (("hrnn-0", True), ("hrnn-1", True), ("hrnn-2", False)):
+        latest_of = {"mine": latest}
+        monkeypatch.setattr(
+            "training.fit.parent_model.latest_model_of", lambda _, name, __, of=latest_of: of[name]
+        )
+        (signs,) = line_signals(settings, lake, registry, LATER)
+        assert signs.rules_changed is changed
 
 
 def test_what_was_chosen_is_kept_in_its_record(tmp_path: Path) -> None:

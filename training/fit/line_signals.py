@@ -15,10 +15,10 @@ from pipeline.lake.lake import Lake
 from pipeline.settings.settings import Settings
 from training.evaluation.evaluate import Evaluation, evaluations_after, read_evaluation
 from training.fit.model_configs import configured
-from training.fit.model_lines import latest_model_of
+from training.fit.parent_model import NONE, own_parent
 from training.fit.retrain_policy import LineSignals, Look, lead_drop, unseen_share
 from training.fit.retrain_signals import item_events, vocabulary_of
-from training.registry.mlflow_registry import Registry, champion, registered_version, tag_of_run
+from training.registry.mlflow_registry import Registry, registered_version, tag_of_run
 from training.registry.model_card import ModelCard, read_card
 
 _FLOOR = "floor"  # what evaluations call the role of a baseline
@@ -48,23 +48,16 @@ def line_signals(
     """Of each candidate that would go on from an earlier fit; nothing from ``as_of`` on is read."""
     models = {model.name for model in settings.models}  # the default candidate need not be there
     return tuple(
-        _signals(settings, lake, registry, as_of, name, model_id)
+        _signals(settings, lake, registry, as_of, name, card.model_id)
         for name in settings.candidates
-        if name in models and (model_id := _parent(settings, registry, as_of, name)) is not None
+        if name in models and (card := _parent(settings, registry, as_of, name)) is not None
     )
 
 
-def _parent(settings: Settings, registry: Registry, as_of: Hour, name: str) -> str | None:
-    """Id of the model that an entry would go on from, as far as it can be read."""
-    rule = configured(settings, name).init_from
-    if rule == "self":
-        return latest_model_of(settings, name, as_of)
-    live = champion(registry) if rule == "champion" else None
-    try:
-        readable = live is not None and read_card(live.folder).as_of < as_of
-    except HourglassError:
-        return None
-    return live.model_id if live is not None and readable else None
+def _parent(settings: Settings, registry: Registry, as_of: Hour, name: str) -> ModelCard | None:
+    """Card of the model that training would have an entry go on from."""
+    model = configured(settings, name)
+    return None if model.init_from == NONE else own_parent(settings, registry, as_of, model)[0]
 
 
 def _signals(
@@ -82,7 +75,8 @@ def _signals(
         anew_h=_anew_h(settings, name, fits.cards[0]),
         lead_drop=lead_drop(looks),
         new_share=_new_share(settings, fits, recent),
-        rules_changed=_rules_changed(settings, registry, model_id),
+        # Of the whole fit: a step under the settings of now leaves what it went on from behind.
+        rules_changed=_rules_changed(settings, registry, fits.cards[-1].model_id),
     )
 
 
