@@ -121,10 +121,17 @@ def test_a_card_of_before_tells_a_whole_fit_by_its_age(tmp_path: Path) -> None:
 
 
 def evaluated(
-    settings: Settings, hour: Hour, figures: dict[str, float], floors: Sequence[str]
+    settings: Settings,
+    hour: Hour,
+    figures: dict[str, float],
+    floors: Sequence[str],
+    *,
+    prefix: str = "set",
+    n_targets: int = 50,
 ) -> None:
     """An evaluation of one hour: MRR by model id."""
-    row = {"metric": "mrr", "k": 20, "lower": 0.0, "upper": 1.0, "n_targets": 50, "n_users": 9}
+    row = {"metric": "mrr", "k": 20, "lower": 0.0, "upper": 1.0}
+    row |= {"n_targets": n_targets, "n_users": 9}
     rows = [
         {**row, "model_id": model_id, "mean": mean if where == "all" else 0.9, "slice_name": where}
         for model_id, mean in figures.items()
@@ -132,7 +139,7 @@ def evaluated(
     ]
     content = {
         "as_of": str(hour),
-        "n_targets": 50,
+        "n_targets": n_targets,
         "left_out_events": 0,
         "names": {model_id: model_id for model_id in figures},
         "rows": rows,
@@ -142,7 +149,7 @@ def evaluated(
         "champion_version": None,
         "not_ranked": {},
     }
-    folder = settings.path("evaluations") / f"set-{hour}"
+    folder = settings.path("evaluations") / f"{prefix}-{hour}"
     folder.mkdir(parents=True)
     (folder / "evaluation.json").write_text(json.dumps(content))
 
@@ -185,6 +192,24 @@ def test_signs_of_an_entry_are_of_the_fit_that_it_would_go_on_from(
         new_share=0.75,
         rules_changed=True,
     )
+
+
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_of_two_evaluations_of_an_hour_that_of_the_later_fit_counts_or_of_more_targets(
+    tmp_path: Path, names: str
+) -> None:
+    settings = settings_with_candidate(tmp_path)
+    chain(tmp_path / "models", {}, {"continued_from": "hrnn-0"}, {"continued_from": "hrnn-1"})
+    fits = generation(settings, "hrnn-2", START - 99)
+    first, second = names
+    at = LATER - 1
+    evaluated(settings, at, {"hrnn-1": 0.5, "pop": 0.2}, ["pop"], prefix=first, n_targets=60)
+    evaluated(settings, at, {"hrnn-2": 0.4, "pop": 0.2}, ["pop"], prefix=second)
+    at = LATER - 2
+    evaluated(settings, at, {"hrnn-1": 0.3, "pop": 0.2}, ["pop"], prefix=first, n_targets=60)
+    evaluated(settings, at, {"hrnn-1": 0.2, "pop": 0.2}, ["pop"], prefix=second)
+    looks = looks_of(settings, fits, HourRange(fits.began, LATER))
+    assert looks == [Look(0.3, 0.2, 60), Look(0.4, 0.2, 50)]
 
 
 @pytest.mark.parametrize(

@@ -130,24 +130,29 @@ def _rules_changed(settings: Settings, registry: Registry, model_id: str) -> boo
 def looks_of(settings: Settings, fits: Generation, within: HourRange) -> list[Look]:
     """The gate's metric of a generation's fits and of the best baseline, by evaluation, in order.
 
-    Of several fits of it that were judged on the same hours the latest counts.
+    Of several fits of it that were judged on the same hours the latest counts, of several looks at
+    one fit that with the most targets: the others were taken before events came late.
     """
-    by_hour: dict[Hour, Look] = {}
+    by_hour: dict[Hour, tuple[Hour, Look]] = {}
     for evaluation in _evaluations(settings, within):
         mean = {
             row.model_id: (row.mean, row.n_targets)
             for row in evaluation.rows
             if (row.metric, row.slice_name) == (settings.gate.metric, "all")
         }
-        own = [mean[card.model_id] for card in fits.cards if card.model_id in mean]
+        own = [card for card in fits.cards if card.model_id in mean]
         floors = [
             mean[model_id][0]
             for model_id, roles in evaluation.roles.items()
             if _FLOOR in roles and model_id in mean
         ]
         if own and floors:
-            by_hour[Hour.parse(evaluation.start)] = Look(own[0][0], max(floors), own[0][1])
-    return [by_hour[hour] for hour in sorted(by_hour)]
+            figure, n_targets = mean[own[0].model_id]
+            hour, look = Hour.parse(evaluation.start), Look(figure, max(floors), n_targets)
+            other = by_hour.get(hour)
+            if other is None or (own[0].as_of, n_targets) > (other[0], other[1].n_targets):
+                by_hour[hour] = own[0].as_of, look
+    return [by_hour[hour][1] for hour in sorted(by_hour)]
 
 
 def _evaluations(settings: Settings, within: HourRange) -> Iterator[Evaluation]:
