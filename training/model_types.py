@@ -39,7 +39,13 @@ class WholeFit:
     """The latest fit from nothing behind a model that may be continued."""
 
     age_h: float  # how much later the data set is that is learned from now
-    is_due: bool  # whether the parameters ask for another one
+    is_old: bool  # so old that the parameters ask for another one
+    is_outgrown: bool  # had so few of the targets of now that they do
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the parameters ask for another one."""
+        return self.is_old or self.is_outgrown
 
 
 Report = Callable[[FitProgress], None]

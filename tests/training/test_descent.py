@@ -50,6 +50,9 @@ def shop(mlflow_tables: None, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return made
 
 
+AFTER = "made anew after hrnn-a"
+
+
 def context(shop: Shop) -> CommandContext:
     return CommandContext(load_settings(shop.config), datetime(2016, 3, 15, tzinfo=UTC))
 
@@ -118,6 +121,48 @@ def test_the_refit_of_a_candidate_from_nothing_goes_on_from_it(
     assert live.continued_from == judged["model_id"]
 
 
+def without_fits(shop: Shop) -> None:
+    """As if nothing had been trained on any data set yet."""
+    for path in (shop.work / "candidates").glob("*.json"):
+        path.unlink()
+
+
+def test_a_refit_goes_on_from_what_was_judged_whatever_was_fitted_meanwhile(
+    shop: Shop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    without_fits(shop)
+    trained(shop, capfd, "--dataset", "hour-0", "--model", "young")
+    judged = trained(shop, capfd, "--dataset", "hour-1", "--model", "young")
+    assert judged["continued_from"] is not None
+    by_hand = trained(shop, capfd, "--dataset", "hour-1", "--model", "young", "--anew")
+    assert candidate_of(shop, 1, "young") == by_hand["model_id"] != judged["model_id"]
+    live = refitted(shop, judged["model_id"], "young", 2)
+    without_fits(shop)
+    assert live.continued_from == judged["model_id"]
+
+
+def test_a_refit_goes_on_from_what_the_judged_one_went_on_from_whatever_is_live_by_now(
+    shop: Shop, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_live(model_id: str) -> None:
+        live = SimpleNamespace(model_id=model_id)
+        monkeypatch.setattr("training.fit.parent_model.champion", lambda _: live)
+
+    first = trained(shop, capfd, "--dataset", "hour-0", "--model", "heir")["model_id"]
+    make_live(first)
+    judged = trained(shop, capfd, "--dataset", "hour-1", "--model", "heir")
+    assert judged["continued_from"] == first
+    other = trained(shop, capfd, "--dataset", "hour-1", "--model", "heir", "--anew")
+    make_live(other["model_id"])
+    live = refitted(shop, judged["model_id"], "heir", 2)
+    assert live.continued_from == first
+    # The next candidate is the same fit.
+    make_live(live.model_id)
+    again = trained(shop, capfd, "--dataset", "hour-2", "--model", "heir", "--continue")
+    without_fits(shop)
+    assert (again["model_id"], again["is_new"]) == (live.model_id, False)
+
+
 def tags_of(registry: Registry, model_id: str) -> tuple[dict[str, str], dict[str, str]]:
     """Of the version and of its run."""
     version = version_of(registry, model_id)
@@ -155,22 +200,50 @@ def test_a_step_says_so(shop: Shop, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made_anew", "whole_fit", "sentence"),
+    ("made_anew", "whole_fit", "signs", "sentence"),
     [
-        (False, WholeFit(30.0, is_due=True), "continued from hrnn-a"),
-        (True, WholeFit(24.0, is_due=True), "made anew after hrnn-a, whose whole fit was 24 h old"),
+        (False, WholeFit(30.0, True, False), (), "continued from hrnn-a"),
+        (True, WholeFit(24.0, True, False), (), f"{AFTER}, whose whole fit was 24 h old"),
         (
             True,
-            WholeFit(3.0, is_due=False),
-            "made anew after hrnn-a, whose whole fit was 3 h old, as asked",
+            WholeFit(1.0, False, True),
+            ("lead_fell",),
+            f"{AFTER}, whose whole fit had at most half of the targets of now",
         ),
-        (True, None, "made anew after hrnn-a, as asked"),
+        (
+            True,
+            WholeFit(24.0, True, True),
+            (),
+            f"{AFTER}, whose whole fit was 24 h old and had at most half of the targets of now",
+        ),
+        (True, WholeFit(3.0, False, False), (), f"{AFTER}, whose whole fit was 3 h old, as asked"),
+        (
+            True,
+            WholeFit(3.0, False, False),
+            ("lead_fell", "rules_changed"),
+            f"{AFTER}, whose whole fit was 3 h old, by the signs lead_fell, rules_changed",
+        ),
+        (True, None, (), f"{AFTER}, as asked"),
     ],
 )
-def test_a_descent_in_words(made_anew: bool, whole_fit: WholeFit | None, sentence: str) -> None:
+def test_a_descent_in_words(
+    made_anew: bool, whole_fit: WholeFit | None, signs: tuple[str, ...], sentence: str
+) -> None:
     weights: Any = ParentWeights("hrnn-a", {}, None)  # type: ignore[arg-type]
-    descent = Descent(ParentModel("hrnn", weights), made_anew, whole_fit)
+    descent = Descent(ParentModel("hrnn", weights), made_anew, whole_fit, signs)
     assert descent.sentence == sentence
+
+
+def test_what_was_outgrown_says_so(
+    mlflow_tables: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shop = Shop(tmp_path / "grown", MODELS[1:2])
+    shop.add_dataset("hour-0", users=15)
+    shop.add_dataset("hour-1", hours_later=1, users=60)
+    parent = trained(shop, capfd, "--dataset", "hour-0", "--model", "young")["model_id"]
+    grown = trained(shop, capfd, "--dataset", "hour-1", "--model", "young")
+    why = "whose whole fit had at most half of the targets of now"
+    assert grown["descent"] == f"made anew after {parent}, {why}"
 
 
 def found_stale(shop: Shop, hour: int, *names: str) -> None:
@@ -209,6 +282,7 @@ def test_as_needed_makes_anew_what_the_signs_name_unless_a_person_says_otherwise
     finally:
         shop.configure(MODELS)
     fits = {"anew": done["made_anew_after"], "on": done["continued_from"]}
+    assert done["descent"].endswith("by the signs lead_fell") is ("young" in names and not words)
     assert fits == ({"anew": parent, "on": None} if is_anew else {"anew": None, "on": parent})
 
 

@@ -145,4 +145,4 @@ def test_the_loop_has_made_anew_what_the_signs_name(
     monkeypatch.setattr("training.loop.hourly_loop.train_step", train)
     data: Any = None
     assert "worth it" in _trained(ctx, data)
-    assert [option.anew for option in options] == [frozenset({"mine"})]
+    assert [option.anew for option in options] == [{"mine": ("lead_fell",)}]

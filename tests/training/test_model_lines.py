@@ -104,11 +104,10 @@ def test_a_card_of_before_a_parameter_tells_of_a_model_without_it(
     parameters = {**card.all_parameters}
     del parameters["metadata_input"]
     aged = card.model_copy(update={"all_parameters": parameters})
-    data = read_dataset(shop.work / "shards" / "hour-1")
     for tells, expected in ((False, None), (True, f"{card.model_id} has another metadata_input")):
         chosen = {**QUICK, "metadata_input": tells}
         model = ModelConfig(name="own", system="hrnn", parameters=chosen)
-        assert _why_not(aged, model, data) == expected
+        assert _why_not(aged, model) == expected
 
 
 def test_models_that_are_gone_or_damaged_do_not_count(

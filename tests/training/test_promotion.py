@@ -251,6 +251,8 @@ def test_a_line_that_goes_on_from_its_own_does_so_in_the_refit(registry: Registr
     refuses(registry, decision, "it began anew, while hrnn-b went on", refit(registry, "hrnn-x"))
     anew = refit(registry, "hrnn-z", made_anew_after="hrnn-b")
     refuses(registry, decision, "it was made anew after hrnn-b: nobody judged its weights", anew)
+    other = refit(registry, "hrnn-w", continued_from="hrnn-c")
+    refuses(registry, decision, "it went on from hrnn-c, neither from hrnn-b nor from what", other)
     good = refit(registry, "hrnn-y", continued_from="hrnn-b")
     assert promote(registry, decision, good).changed
 
@@ -262,6 +264,8 @@ def test_a_candidate_that_was_made_anew_goes_on_in_its_refit(registry: Registry)
     log_training(registry, training("hrnn-b"))
     decision = decided(registry, "hrnn-b")
     refuses(registry, decision, "it began anew, while hrnn-b went on", refit(registry, "hrnn-x"))
+    of_before = refit(registry, "hrnn-w", continued_from="hrnn-a")
+    refuses(registry, decision, "it went on from hrnn-a, neither from hrnn-b nor", of_before)
     assert promote(registry, decision, refit(registry, "hrnn-y", continued_from="hrnn-b")).changed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from training.fit.retrain_signals import (
     signals_at,
 )
 from training.registry.candidates import remember
-from training.registry.mlflow_registry import Registry
+from training.registry.mlflow_registry import LiveModel, Registry
 from training.registry.mlflow_run import log_training
 from training.registry.model_card import read_card
 
@@ -74,14 +75,14 @@ def test_a_live_model_of_a_baselines_type_is_none_but_by_its_name(
 START = LATER - 4
 
 
-def settings_with_candidate(work: Path) -> Settings:
+def settings_with_candidate(work: Path, rule: str = "self") -> Settings:
     return load_settings(
         None,
         {
             "work": str(work),
             "models": [
                 "recent_pop",
-                {"name": "mine", "system": "hrnn", "init_from": "self", "parameters": {}},
+                {"name": "mine", "system": "hrnn", "init_from": rule, "parameters": {}},
             ],
             "candidate": "mine",
             "gate": {"min_targets": 10},
@@ -93,7 +94,7 @@ def chain(models: Path, *fits: dict[str, Any]) -> None:
     """Fits hrnn-0, hrnn-1 ... an hour apart, the last as of an hour before `LATER`."""
     for number, card in enumerate(fits):
         as_of = LATER - len(fits) + number
-        write_model(models, f"hrnn-{number}", as_of=as_of, metrics={}, **card)
+        write_model(models, f"hrnn-{number}", system="hrnn", as_of=as_of, metrics={}, **card)
 
 
 def ids(settings: Settings, model_id: str, since: Hour = START - 99) -> tuple[list[str], bool]:
@@ -120,10 +121,17 @@ def test_a_card_of_before_tells_a_whole_fit_by_its_age(tmp_path: Path) -> None:
 
 
 def evaluated(
-    settings: Settings, hour: Hour, figures: dict[str, float], floors: Sequence[str]
+    settings: Settings,
+    hour: Hour,
+    figures: dict[str, float],
+    floors: Sequence[str],
+    *,
+    prefix: str = "set",
+    n_targets: int = 50,
 ) -> None:
     """An evaluation of one hour: MRR by model id."""
-    row = {"metric": "mrr", "k": 20, "lower": 0.0, "upper": 1.0, "n_targets": 50, "n_users": 9}
+    row = {"metric": "mrr", "k": 20, "lower": 0.0, "upper": 1.0}
+    row |= {"n_targets": n_targets, "n_users": 9}
     rows = [
         {**row, "model_id": model_id, "mean": mean if where == "all" else 0.9, "slice_name": where}
         for model_id, mean in figures.items()
@@ -131,7 +139,7 @@ def evaluated(
     ]
     content = {
         "as_of": str(hour),
-        "n_targets": 50,
+        "n_targets": n_targets,
         "left_out_events": 0,
         "names": {model_id: model_id for model_id in figures},
         "rows": rows,
@@ -141,7 +149,7 @@ def evaluated(
         "champion_version": None,
         "not_ranked": {},
     }
-    folder = settings.path("evaluations") / f"set-{hour}"
+    folder = settings.path("evaluations") / f"{prefix}-{hour}"
     folder.mkdir(parents=True)
     (folder / "evaluation.json").write_text(json.dumps(content))
 
@@ -184,6 +192,75 @@ def test_signs_of_an_entry_are_of_the_fit_that_it_would_go_on_from(
         new_share=0.75,
         rules_changed=True,
     )
+
+
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_of_two_evaluations_of_an_hour_that_of_the_later_fit_counts_or_of_more_targets(
+    tmp_path: Path, names: str
+) -> None:
+    settings = settings_with_candidate(tmp_path)
+    chain(tmp_path / "models", {}, {"continued_from": "hrnn-0"}, {"continued_from": "hrnn-1"})
+    fits = generation(settings, "hrnn-2", START - 99)
+    first, second = names
+    at = LATER - 1
+    evaluated(settings, at, {"hrnn-1": 0.5, "pop": 0.2}, ["pop"], prefix=first, n_targets=60)
+    evaluated(settings, at, {"hrnn-2": 0.4, "pop": 0.2}, ["pop"], prefix=second)
+    at = LATER - 2
+    evaluated(settings, at, {"hrnn-1": 0.3, "pop": 0.2}, ["pop"], prefix=first, n_targets=60)
+    evaluated(settings, at, {"hrnn-1": 0.2, "pop": 0.2}, ["pop"], prefix=second)
+    looks = looks_of(settings, fits, HourRange(fits.began, LATER))
+    assert looks == [Look(0.3, 0.2, 60), Look(0.4, 0.2, 50)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "of_rule", "parent"),
+    [
+        ("champion", "hrnn-1", "hrnn-1"),
+        # It went live in this very hour, or as the refit of the hour before: it knows the data set.
+        ("champion", "hrnn-2", "hrnn-1"),
+        ("champion", "hrnn-3", "hrnn-1"),
+        ("previous", "hrnn-1", "hrnn-1"),
+        ("champion", "knn-0", None),
+        ("none", "hrnn-1", None),
+    ],
+)
+def test_signs_are_of_what_training_goes_on_from(
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    rule: str,
+    of_rule: str,
+    parent: str | None,
+) -> None:
+    monkeypatch.setattr("training.fit.line_signals.item_events", lambda *_: {})
+    live = LiveModel(of_rule, "1", registry.models / of_rule, None)
+    for role in ("champion", "previous"):
+        there = live if role == rule else None
+        monkeypatch.setattr(f"training.fit.parent_model.{role}", lambda _, there=there: there)
+    settings, lake = settings_with_candidate(registry.models.parent, rule), Lake("", Path())
+    chain(registry.models, {}, {"continued_from": "hrnn-0"}, {"continued_from": "hrnn-1"})
+    write_model(registry.models, "hrnn-3", system="hrnn", as_of=LATER - 1, made_anew_after="hrnn-1")
+    write_model(registry.models, "knn-0", as_of=LATER - 2)
+    signs = line_signals(settings, lake, registry, LATER - 1)
+    assert [sign.parent for sign in signs] == ([] if parent is None else [parent])
+
+
+def test_a_step_under_other_settings_does_not_hide_that_its_whole_fit_is_of_others(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.fit.line_signals.item_events", lambda *_: {})
+    settings, lake = settings_with_candidate(registry.models.parent), Lake("", Path())
+    now = settings.digest("dataset", "sessions")
+    chain(registry.models, {}, {"continued_from": "hrnn-0"}, {"made_anew_after": "hrnn-1"})
+    log_training(registry, training("hrnn-0"))
+    for number in (1, 2):
+        log_training(registry, replace(training(f"hrnn-{number}"), config_digest=now))
+    for latest, changed in (("hrnn-0", True), ("hrnn-1", True), ("hrnn-2", False)):
+        latest_of = {"mine": latest}
+        monkeypatch.setattr(
+            "training.fit.parent_model.latest_model_of", lambda _, name, __, of=latest_of: of[name]
+        )
+        (signs,) = line_signals(settings, lake, registry, LATER)
+        assert signs.rules_changed is changed
 
 
 def test_what_was_chosen_is_kept_in_its_record(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def train(
     if "candidate" in ctx.settings.model_fields_set:  # its default need not be configured
         check_candidate_names(ctx.settings)
     folder = dataset_folder(ctx.settings.path("shards"), dataset)
-    anew_by_need: frozenset[str] = frozenset()
+    anew_by_need: dict[str, tuple[str, ...]] = {}
     if as_needed:
         if model or system:
             raise UsageError(
@@ -103,7 +103,7 @@ def train(
             )
         worth = recorded_retrain_decision(ctx.settings, folder.name)
         models = models_to_train(ctx.settings, worth)
-        anew_by_need = frozenset(worth.anew if worth else ())
+        anew_by_need = worth.reasons_by_entry if worth else {}
     if processes > 1:
         if is_one_of_several():
             raise UsageError("--processes starts torchrun itself: leave one of the two out")

@@ -288,6 +288,11 @@ def _other_descent(judged: ModelCard, card: ModelCard) -> str | None:
         return f"it began anew, while {judged.model_id} went on from {judged.parent}"
     if card.made_anew_after is not None:
         return f"it was made anew after {card.made_anew_after}: nobody judged its weights"
+    if card.continued_from not in (None, judged.model_id, judged.continued_from):
+        return (
+            f"it went on from {card.continued_from}, neither from {judged.model_id} nor from what "
+            "that went on from"
+        )
     return None
 
 

@@ -20,6 +20,7 @@ class Descent:
     parent: ParentModel
     made_anew: bool
     whole_fit: WholeFit | None  # the latest one behind the parent
+    signs: tuple[str, ...] = ()  # codes of `retrain_policy` that had it made anew, if any
 
     @property
     def continued_from(self) -> str | None:
@@ -42,19 +43,42 @@ class Descent:
         parent = self.parent.model_id
         if not self.made_anew:
             return f"continued from {parent}"
-        if self.whole_fit is None:
-            return f"made anew after {parent}, as asked"
-        why = f"whose whole fit was {self.whole_fit.age_h:g} h old"
-        return f"made anew after {parent}, {why}{'' if self.whole_fit.is_due else ', as asked'}"
+        why = [f"made anew after {parent}"]
+        if self.whole_fit is not None:
+            why.append(_in_words(self.whole_fit))
+        if self.whole_fit is None or not self.whole_fit.is_due:
+            why.append(f"by the signs {', '.join(self.signs)}" if self.signs else "as asked")
+        return ", ".join(why)
+
+
+def _in_words(whole_fit: WholeFit) -> str:
+    words = [f"was {whole_fit.age_h:g} h old"] if whole_fit.is_old or not whole_fit.is_due else []
+    words += ["had at most half of the targets of now"] if whole_fit.is_outgrown else []
+    return f"whose whole fit {' and '.join(words)}"
 
 
 def descent_of(
-    system: Model, data: DataSet, parent: ParentModel, continuation: Continuation
+    system: Model,
+    data: DataSet,
+    parent: ParentModel,
+    continuation: Continuation,
+    signs: tuple[str, ...] = (),
 ) -> Descent | None:
     """How a system that is to be fitted on a data set comes from a parent; None: not at all.
 
     Of a system that is never made anew by itself nothing of the parent goes on when it is.
+
+    Args:
+        system: to be fitted.
+        data: what it learns from.
+        parent: what it may go on from.
+        continuation: whether it does.
+        signs: codes that have it made anew, where it would go on as due otherwise.
     """
+    if continuation is Continuation.AS_DUE and signs:
+        continuation = Continuation.ANEW
+    else:
+        signs = ()
     if not isinstance(system, MadeAnewInTime):
         is_anew = continuation is Continuation.ANEW
         return None if is_anew else Descent(parent, made_anew=False, whole_fit=None)
@@ -64,4 +88,4 @@ def descent_of(
         Continuation.STEP: False,
         Continuation.ANEW: True,
     }
-    return Descent(parent, made_anew[continuation], whole_fit)
+    return Descent(parent, made_anew[continuation], whole_fit, signs)

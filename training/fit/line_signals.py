@@ -15,10 +15,10 @@ from pipeline.lake.lake import Lake
 from pipeline.settings.settings import Settings
 from training.evaluation.evaluate import Evaluation, evaluations_after, read_evaluation
 from training.fit.model_configs import configured
-from training.fit.model_lines import latest_model_of
+from training.fit.parent_model import NONE, own_parent
 from training.fit.retrain_policy import LineSignals, Look, lead_drop, unseen_share
 from training.fit.retrain_signals import item_events, vocabulary_of
-from training.registry.mlflow_registry import Registry, champion, registered_version, tag_of_run
+from training.registry.mlflow_registry import Registry, registered_version, tag_of_run
 from training.registry.model_card import ModelCard, read_card
 
 _FLOOR = "floor"  # what evaluations call the role of a baseline
@@ -48,23 +48,16 @@ def line_signals(
     """Of each candidate that would go on from an earlier fit; nothing from ``as_of`` on is read."""
     models = {model.name for model in settings.models}  # the default candidate need not be there
     return tuple(
-        _signals(settings, lake, registry, as_of, name, model_id)
+        _signals(settings, lake, registry, as_of, name, card.model_id)
         for name in settings.candidates
-        if name in models and (model_id := _parent(settings, registry, as_of, name)) is not None
+        if name in models and (card := _parent(settings, registry, as_of, name)) is not None
     )
 
 
-def _parent(settings: Settings, registry: Registry, as_of: Hour, name: str) -> str | None:
-    """Id of the model that an entry would go on from, as far as it can be read."""
-    rule = configured(settings, name).init_from
-    if rule == "self":
-        return latest_model_of(settings, name, as_of)
-    live = champion(registry) if rule == "champion" else None
-    try:
-        readable = live is not None and read_card(live.folder).as_of < as_of
-    except HourglassError:
-        return None
-    return live.model_id if live is not None and readable else None
+def _parent(settings: Settings, registry: Registry, as_of: Hour, name: str) -> ModelCard | None:
+    """Card of the model that training would have an entry go on from."""
+    model = configured(settings, name)
+    return None if model.init_from == NONE else own_parent(settings, registry, as_of, model)[0]
 
 
 def _signals(
@@ -82,7 +75,8 @@ def _signals(
         anew_h=_anew_h(settings, name, fits.cards[0]),
         lead_drop=lead_drop(looks),
         new_share=_new_share(settings, fits, recent),
-        rules_changed=_rules_changed(settings, registry, model_id),
+        # Of the whole fit: a step under the settings of now leaves what it went on from behind.
+        rules_changed=_rules_changed(settings, registry, fits.cards[-1].model_id),
     )
 
 
@@ -136,24 +130,29 @@ def _rules_changed(settings: Settings, registry: Registry, model_id: str) -> boo
 def looks_of(settings: Settings, fits: Generation, within: HourRange) -> list[Look]:
     """The gate's metric of a generation's fits and of the best baseline, by evaluation, in order.
 
-    Of several fits of it that were judged on the same hours the latest counts.
+    Of several fits of it that were judged on the same hours the latest counts, of several looks at
+    one fit that with the most targets: the others were taken before events came late.
     """
-    by_hour: dict[Hour, Look] = {}
+    by_hour: dict[Hour, tuple[Hour, Look]] = {}
     for evaluation in _evaluations(settings, within):
         mean = {
             row.model_id: (row.mean, row.n_targets)
             for row in evaluation.rows
             if (row.metric, row.slice_name) == (settings.gate.metric, "all")
         }
-        own = [mean[card.model_id] for card in fits.cards if card.model_id in mean]
+        own = [card for card in fits.cards if card.model_id in mean]
         floors = [
             mean[model_id][0]
             for model_id, roles in evaluation.roles.items()
             if _FLOOR in roles and model_id in mean
         ]
         if own and floors:
-            by_hour[Hour.parse(evaluation.start)] = Look(own[0][0], max(floors), own[0][1])
-    return [by_hour[hour] for hour in sorted(by_hour)]
+            figure, n_targets = mean[own[0].model_id]
+            hour, look = Hour.parse(evaluation.start), Look(figure, max(floors), n_targets)
+            other = by_hour.get(hour)
+            if other is None or (own[0].as_of, n_targets) > (other[0], other[1].n_targets):
+                by_hour[hour] = own[0].as_of, look
+    return [by_hour[hour][1] for hour in sorted(by_hour)]
 
 
 def _evaluations(settings: Settings, within: HourRange) -> Iterator[Evaluation]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.errors import HourglassError, UsageError
+from pipeline.hours import Hour
 from pipeline.settings.folders import is_plain
 from pipeline.settings.settings import Settings
 from training.data.reader import DataSet
@@ -142,14 +143,18 @@ def find_own_parents(
         models: what is to be trained.
         group: that train together.
         print_line: is told of lines that begin anew.
-        refit_of: the judged model that is to learn from more.  Where it goes on from none, its
-            refit goes on from it: another fit from nothing would be one that nobody judged.
+        refit_of: the judged model that is to learn from more.  Its refit goes on from it, or from
+            what it went on from itself, and from no other: that would be one that nobody judged.
     """
     parents: dict[str, ParentModel] = {}
     for model in models:
         if model.init_from == NONE:
             continue
-        own = _own(settings, registry, data, model, refit_of) if registry is not None else ("", "")
+        own = ("", "")
+        if registry is not None:
+            card, why_not = own_parent(settings, registry, data.manifest.as_of, model, refit_of)
+            why_not = why_not if card is None else _why_not(card, model) or ""
+            own = (card.model_id if card else "", why_not)
         model_id, why_not = (group.all_gather_bytes(text.encode())[0].decode() for text in own)
         if why_not:
             print_line(f"{model.name} begins anew: {why_not}")
@@ -163,53 +168,72 @@ def find_own_parents(
     return parents
 
 
-def _own(
+def own_parent(
     settings: Settings,
     registry: Registry,
-    data: DataSet,
+    as_of: Hour,
     model: ModelConfig,
-    refit_of: str | None,
-) -> tuple[str, str]:
-    """Id of the model that a line goes on from, or why there is none."""
-    as_of = data.manifest.as_of
-    if refit_of is not None and _is_whole(settings, refit_of):
-        model_id: str | None = refit_of
-    elif model.init_from == "self":
-        model_id = latest_model_of(settings, model.name, as_of)
-    else:
-        live = champion(registry) if model.init_from == "champion" else previous(registry)
-        model_id = live.model_id if live else None
-    if model_id is None:
-        reasons = {
-            "self": f"no earlier fit of it before {as_of}",
-            "champion": "nothing is live yet",
-        }
-        return "", reasons.get(model.init_from, "nothing was live before the present model")
+    refit_of: str | None = None,
+) -> tuple[ModelCard | None, str]:
+    """Card of the model that a line goes on from by its own rule, or why there is none.
+
+    Args:
+        settings: of the work folder.
+        registry: says what is live.
+        as_of: the time of the data set that is to be learned from.
+        model: the line.
+        refit_of: as of `find_own_parents`.
+    """
     try:
+        model_id = (
+            _by_rule(settings, registry, as_of, model)
+            if refit_of is None
+            else _of_refit(settings, model, refit_of)
+        )
+        if model_id is None:
+            reasons = {
+                "self": f"no earlier fit of it before {as_of}",
+                "champion": "nothing is live yet",
+            }
+            return None, reasons.get(model.init_from, "nothing was live before the present model")
         _refuse_changed(registry, model_id)
         card = read_card(settings.path("models") / model_id)
         if card.as_of == as_of and card.parent is not None:
             # A refit that went live knows this very data set already: what it went on from is what
             # the line goes on from, so that the same fit comes out.
             card = read_card(settings.path("models") / card.parent)
-            model_id = card.model_id
-            _refuse_changed(registry, model_id)
+            _refuse_changed(registry, card.model_id)
     except HourglassError as error:
-        return "", str(error)
-    why_not = _why_not(card, model, data)
-    return (model_id, "") if why_not is None else ("", why_not)
-
-
-def _is_whole(settings: Settings, model_id: str) -> bool:
-    """Whether a model went on from the weights of none."""
-    return read_card(settings.path("models") / model_id).continued_from is None
-
-
-def _why_not(card: ModelCard, model: ModelConfig, data: DataSet) -> str | None:
+        return None, str(error)
     if card.system != model.system:
-        return f"{card.model_id} is a {card.system}"
-    if card.as_of >= data.manifest.as_of:
-        return f"{card.model_id} knows all up to {card.as_of}"
+        return None, f"{card.model_id} is a {card.system}"
+    if card.as_of >= as_of:
+        return None, f"{card.model_id} knows all up to {card.as_of}"
+    return card, ""
+
+
+def _by_rule(settings: Settings, registry: Registry, as_of: Hour, model: ModelConfig) -> str | None:
+    if model.init_from == "self":
+        return latest_model_of(settings, model.name, as_of)
+    live = champion(registry) if model.init_from == "champion" else previous(registry)
+    return live.model_id if live else None
+
+
+def _of_refit(settings: Settings, model: ModelConfig, judged_id: str) -> str:
+    """What the refit of a judged model goes on from, whatever was fitted or went live meanwhile.
+
+    A line of `self` goes on from the judged model, as its next candidate does.  The others go on
+    from what that went on from, as their next candidate does when the refit is live.  A judged
+    network from nothing went on from none: its refit goes on from it.
+    """
+    judged = read_card(settings.path("models") / judged_id)
+    if model.init_from == "self" or judged.continued_from is None:
+        return judged_id
+    return judged.continued_from
+
+
+def _why_not(card: ModelCard, model: ModelConfig) -> str | None:
+    """Why a line cannot go on from the weights of a model of its system."""
     system = build(model.system, model.parameters)
     if not isinstance(system, GradientTrained):
         return f"a {card.system} is always fitted anew"

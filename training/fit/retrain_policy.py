@@ -84,7 +84,12 @@ class RetrainDecision:
     @property
     def anew(self) -> tuple[str, ...]:
         """Names of the entries that are to be made anew."""
-        return tuple(line.name for line in self.lines if line.anew)
+        return tuple(self.reasons_by_entry)
+
+    @property
+    def reasons_by_entry(self) -> dict[str, tuple[str, ...]]:
+        """Codes of why entries are to be made anew; the others are left out."""
+        return {line.name: line.reasons for line in self.lines if line.anew}
 
     @property
     def choice(self) -> Choice:

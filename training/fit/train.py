@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,7 +48,8 @@ class TrainOptions:
     fresh: bool = False  # forget what an attempt that was cut short left
     init_from: str | None = None  # champion, previous, a model id, none; None: as the models say
     continuation: Continuation = Continuation.AS_DUE  # of models that have one to go on from
-    anew: frozenset[str] = frozenset()  # names of models to be made anew where others are as due
+    # Why models are to be made anew where others are as due: codes of `retrain_policy` by name.
+    anew: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     refit_of: str | None = None  # the judged model that is to learn from its judging hours too
 
 
@@ -196,7 +197,8 @@ class _Training:
         origin = origin or self.own_parents.get(model.name)
         descent = None
         if origin is not None:
-            descent = descent_of(system, self.data, origin, self._continuation(model))
+            continuation, signs = self.options.continuation, self.options.anew.get(model.name, ())
+            descent = descent_of(system, self.data, origin, continuation, signs)
         model_id = self._model_id(model, descent)
         together = isinstance(system, GradientTrained)
         if self.registry is None:
@@ -247,11 +249,6 @@ class _Training:
             is_new=True,
             resumed_from=resume_point.position,
         )
-
-    def _continuation(self, model: ModelConfig) -> Continuation:
-        continuation = self.options.continuation
-        is_anew = continuation is Continuation.AS_DUE and model.name in self.options.anew
-        return Continuation.ANEW if is_anew else continuation
 
     def remember_candidate(self, done: Trained) -> None:
         """Note whom the data set's hours will judge: its own fit rather than a refit."""

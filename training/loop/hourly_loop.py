@@ -206,7 +206,7 @@ def _trained(ctx: CommandContext, data: HourData) -> str:
 
     worth = retrain_step(ctx, data)
     lines = models_to_train(ctx.settings, worth.value)
-    options = TrainOptions(anew=frozenset(worth.value.anew))
+    options = TrainOptions(anew=worth.value.reasons_by_entry)
     names = ", ".join(model.line for model in train_step(ctx, data, lines, options))
     is_told = ctx.settings.retrain.skip or worth.value.anew
     return f"{names}; {worth.line}" if is_told else names

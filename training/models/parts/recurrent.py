@@ -195,8 +195,11 @@ class RecurrentModel:
         as_of_us, learned = take_tensor(parent.tensors, _WHOLE_FIT).tolist()
         age_h = (data.manifest.as_of.index * US_PER_HOUR - as_of_us) / US_PER_HOUR
         anew_h = self.parameters.anew_h
-        is_old, has_grown = age_h >= anew_h, n_targets >= _GROWN * learned
-        return WholeFit(age_h, is_due=anew_h > 0 and (is_old or has_grown))
+        return WholeFit(
+            age_h,
+            is_old=0 < anew_h <= age_h,
+            is_outgrown=anew_h > 0 and n_targets >= _GROWN * learned,
+        )
 
     def _steps_on(self, options: FitOptions) -> bool:
         return options.parent is not None and self.parameters.continue_h > 0
