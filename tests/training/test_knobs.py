@@ -215,7 +215,8 @@ def test_room_is_left_where_a_walk_through_the_catalogue_finds_an_item(data: st.
                 listed.append(number)
         barred = [number for number in data.draw(items) if number not in listed]
         item[row, : len(listed)] = listed
-        pairs += [(row, number) for number in barred]
+        repeats = data.draw(st.integers(1, 3))  # times that each was met
+        pairs += [(row, number) for number in barred for _ in range(repeats)]
         expected.append(
             any(
                 number not in listed
@@ -232,6 +233,13 @@ def test_room_is_left_where_a_walk_through_the_catalogue_finds_an_item(data: st.
             np.array([number for _, number in pairs], np.int64),
         )
     assert left.tolist() == expected
+
+
+def test_an_item_met_often_takes_the_room_of_one() -> None:
+    facts = facts_of([[0], [0], [1], [1]])
+    met_often = np.zeros(30, np.int64), np.full(30, 3)
+    left = room.Room(facts, np.arange(4), 1).is_left(np.array([[0, -1]]), *met_often)
+    assert left.tolist() == [True]  # item 2
 
 
 def test_any_items_of_a_pool_hold_the_limit() -> None:

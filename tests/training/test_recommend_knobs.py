@@ -84,6 +84,22 @@ def test_few_candidates_are_made_more_until_a_list_is_full(
     assert items_of(publish(few, *live), "u0") == "bdf"
 
 
+def test_who_met_an_item_often_still_has_the_rest_of_the_model(
+    tmp_path: Path, settings: Settings
+) -> None:
+    """Of sport f was met thirty times: d and e are there still."""
+    rows = {
+        "u": [("f", AS_OF_S - 3600.0 + 60.0 * at) for at in range(30)],
+        "v": [(item, AS_OF_S - 1000.0 + at) for at, item in enumerate("aaaabbbccde")],
+    }
+    folder = write_dataset(tmp_path / "data", rows, vocabulary="abcdef")
+    live = learned("pop", folder, settings)
+    genres = {"a": "news", "b": "news", "c": "news", "d": "sport", "e": "sport", "f": "sport"}
+    categorise(settings, **{item: [f"genre={genre}"] for item, genre in genres.items()})
+    limited = ruled(settings, max_per_category=1, k=2, candidates=2, exclude_seen="history")
+    assert items_of(publish(limited, live, folder), "u") == "ad"
+
+
 def test_a_list_that_a_category_ends_is_filled_with_what_is_popular_elsewhere(
     settings: Settings, live: tuple[LiveModel, Path]
 ) -> None:
