@@ -356,9 +356,11 @@ def test_an_item_is_born_when_it_becomes_available_or_else_with_its_first_event(
     table = pa.Table.from_pylist(rows, ITEMS.schema)
     ids, first_us = np.array(["b", "a", "c", "d"], object), np.array([5.0, 6.0, 7.0, math.nan])
     born = births(table, ids, first_us)
-    assert born[[0, 2]].tolist() == [5.0, 7.0]
+    assert born[[0, 2]].tolist() == [6.0, 8.0]  # an event is known from the next microsecond on
     assert born[1] == since.timestamp() * 1e6
     assert math.isnan(born[3])
+    at_those_times = np.array([5, int(born[1]), 8, 9])
+    assert freshness(born, at_those_times, 6.0).tolist() == [0.0, 1.0, 1.0, 0.0]
 
 
 class _Events:

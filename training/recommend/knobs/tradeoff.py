@@ -140,6 +140,7 @@ class _Watched:
         self.values = np.zeros((len(self._item), len(METRICS)))
         self.is_short = np.zeros(len(self._item), np.bool_)
         n_items = len(test_set.item_ids)
+        # With their events: to a request that comes no later than its first, an item has no age.
         first_us = first_seen.with_events_of(test_set).astype(np.float64)
         first_us[first_us >= np.iinfo(np.int64).max] = np.nan
         none = np.zeros(n_items, np.int64)
