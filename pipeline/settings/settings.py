@@ -200,9 +200,9 @@ class Settings(BaseSettings):
     def _lists_of_guards_have_pairs(self) -> Self:
         if "diversity" in self.gate.guards and self.evaluation.k == 1:
             raise ValueError(
-                "gate.guards: diversity compares the items of a list, and with evaluation.k: 1 a list "
-                "has one: nothing would ever be promoted: leave the guard out, or let evaluation.k "
-                "be 2 or more"
+                "gate.guards: diversity compares the items of a list, and with evaluation.k: 1 a "
+                "list has one: nothing would ever be promoted: leave the guard out, or let "
+                "evaluation.k be 2 or more"
             )
         return self
 

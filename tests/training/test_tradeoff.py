@@ -25,13 +25,16 @@ from training.evaluation.lists import ShownLists
 from training.metrics.diversity import Audiences
 from training.metrics.metrics import METRICS, mean_metric
 from training.metrics.ranking import find_targets, rank_targets
+from training.recommend.knobs import pools
 from training.recommend.knobs.exploration import Draws, chances_of, explored
+from training.recommend.knobs.item_facts import ItemFacts
 from training.recommend.knobs.tradeoff import (
     Cost,
     Variant,
     as_scores,
     costs,
     expected_values,
+    pool_of_scores,
     position_of,
     recent_events,
 )
@@ -263,6 +266,17 @@ def test_freshness_lists_what_was_first_met_lately(
     table = pa.Table.from_pylist(rows, ITEMS.schema)
     off, fresh = run(data, table, {}, {"freshness": 50.0, "freshness_half_life": "1h", "k": 3})
     assert fresh.lists.gini > off.lists.gini  # f, young all along, is in every list
+
+
+def test_lists_end_as_deep_as_those_that_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one category, then three of none."""
+    categories = np.array([[0]] * 6 + [[-1]] * 3)
+    of_items = ItemFacts(np.zeros(9), np.full(9, np.nan), categories, 1)
+    chosen = RecommendSettings(k=3, max_per_category=1, candidates=1)
+    scores, now_us = np.arange(9.0, 0, -1)[None].astype(np.float32), np.zeros(1, np.int64)
+    for deepest, expected in ((3_200, [0, 6, 7]), (8, [0, 6, 7]), (7, [0, 6]), (2, [0])):
+        monkeypatch.setattr(pools, "DEEPEST", deepest)
+        assert pool_of_scores(scores, now_us, chosen, of_items).item.tolist() == [expected]
 
 
 class Alike:

@@ -32,11 +32,9 @@ from training.metrics.metrics import METRICS, Metric, target_values
 from training.metrics.ranking import Scorer, find_targets, rank_targets
 from training.recommend.knobs.exploration import Draws, chances_of, explored
 from training.recommend.knobs.item_facts import ItemFacts, item_facts
-from training.recommend.knobs.pools import Pool, pool_of
+from training.recommend.knobs.pools import Pool, deeper, pool_of
 from training.recommend.knobs.room import Room
 from training.recommend.top_k import top_k
-
-_DEEPER = 4  # times as many items, where a list is short
 
 
 @dataclass(frozen=True)
@@ -211,16 +209,17 @@ def pool_of_scores(
     score = np.full((len(scores), widest), -np.inf, np.float32)
     rows, depth, width = np.arange(len(scores)), near, 0
     while len(rows):
+        further = deeper(depth, n_items)
         best, best_scores = top_k(torch.from_numpy(scores[rows]), depth)
         pool = pool_of(best.numpy(), best_scores.numpy(), now_us[rows], rules, facts, near)
         width = max(width, pool.item.shape[1])
         item[rows, : pool.item.shape[1]] = pool.item
         score[rows, : pool.item.shape[1]] = pool.score
-        is_short: Bools = (pool.length < rules.k) & (room is not None and depth < n_items)
+        is_short: Bools = (pool.length < rules.k) & (room is not None and depth < further)
         if room is not None and is_short.any():
             row, column = np.nonzero(~np.isfinite(scores[rows[is_short]]))
             is_short[is_short] = room.is_left(pool.item[is_short], row, column)
-        rows, depth = rows[is_short], min(depth * _DEEPER, n_items)
+        rows, depth = rows[is_short], further
     return Pool(item[:, :width], score[:, :width])
 
 
