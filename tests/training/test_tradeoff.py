@@ -25,9 +25,10 @@ from training.evaluation.lists import ShownLists
 from training.metrics.diversity import Audiences
 from training.metrics.metrics import METRICS, mean_metric
 from training.metrics.ranking import find_targets, rank_targets
-from training.recommend.knobs import pools
+from training.recommend.knobs import pools, tradeoff
 from training.recommend.knobs.exploration import Draws, chances_of, explored
 from training.recommend.knobs.item_facts import ItemFacts
+from training.recommend.knobs.room import Room
 from training.recommend.knobs.tradeoff import (
     Cost,
     Variant,
@@ -273,10 +274,30 @@ def test_lists_end_as_deep_as_those_that_are_served(monkeypatch: pytest.MonkeyPa
     categories = np.array([[0]] * 6 + [[-1]] * 3)
     of_items = ItemFacts(np.zeros(9), np.full(9, np.nan), categories, 1)
     chosen = RecommendSettings(k=3, max_per_category=1, candidates=1)
+    room = Room(of_items, np.arange(9), 1)
     scores, now_us = np.arange(9.0, 0, -1)[None].astype(np.float32), np.zeros(1, np.int64)
     for deepest, expected in ((3_200, [0, 6, 7]), (8, [0, 6, 7]), (7, [0, 6]), (2, [0])):
         monkeypatch.setattr(pools, "DEEPEST", deepest)
-        assert pool_of_scores(scores, now_us, chosen, of_items).item.tolist() == [expected]
+        assert pool_of_scores(scores, now_us, chosen, of_items, room).item.tolist() == [expected]
+
+
+def test_what_blocks_share_is_made_once(
+    data: tuple[DataSet, DataSet], metadata: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test set has targets of two hours, which are answered apart."""
+    builds: Counter[str] = Counter()
+
+    def counted(kind: type) -> object:
+        def make(*args: object) -> object:
+            builds[kind.__name__] += 1
+            return kind(*args)
+
+        return make
+
+    monkeypatch.setattr(tradeoff, "Room", counted(Room))
+    monkeypatch.setattr(tradeoff, "Audiences", counted(Audiences))
+    run(data, metadata, {}, {"max_per_category": 1}, {"max_per_category": 2})
+    assert builds == {"Room": 2, "Audiences": 1}  # a room for each limit
 
 
 class Alike:
