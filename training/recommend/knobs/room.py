@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.array_types import Bools, Ints
+from training.data.arrays import distinct
 from training.recommend.knobs.item_facts import ItemFacts
 
 _CELLS_AT_ONCE = 1 << 24
@@ -72,4 +73,4 @@ class Room:
 
     def _each_once(self, row: Ints, column: Ints) -> tuple[Ints, Ints]:
         """Pairs without repeats: an item that was met often takes the room of one item."""
-        return np.divmod(np.unique(row * len(self._group) + column), len(self._group))
+        return np.divmod(distinct(row * len(self._group) + column), len(self._group))
