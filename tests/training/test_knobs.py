@@ -301,6 +301,24 @@ def test_a_group_that_ended_opens_no_full_one() -> None:
     assert fill.places(np.array([0]), np.array([2]), 2).tolist() == []
 
 
+def test_groups_are_looked_at_as_a_whole_once_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items of many categories each make nearly as many groups as there are items."""
+    facts = facts_of([[at % 7, 7 + at % 5] for at in range(35)])
+    fill, looks = PopularByCategory(np.arange(35), facts, 3), list[int]()
+    closed = PopularByCategory._closed
+
+    def watched(self: PopularByCategory, categories: Any, is_full: Any) -> Any:
+        looks.append(len(categories))
+        return closed(self, categories, is_full)
+
+    monkeypatch.setattr(PopularByCategory, "_closed", watched)
+    nothing = np.empty(0, np.int64)
+    for _ in range(2):
+        expected = slow_fill(list(range(35)), facts, 3, [], [], 14)
+        assert fill.places(nothing, nothing, 14).tolist() == expected
+    assert looks == [35, 35]
+
+
 # What is known of items
 
 
