@@ -197,6 +197,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _lists_of_guards_have_pairs(self) -> Self:
+        if "diversity" in self.gate.guards and self.evaluation.k == 1:
+            raise ValueError(
+                "gate.guards: diversity compares the items of a list, and with evaluation.k: 1 a "
+                "list has one: nothing would ever be promoted: leave the guard out, or let "
+                "evaluation.k be 2 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _passive_types_occur(self) -> Self:
         passive, types = self.sessions.passive_types, self.source.event_types
         for name in passive:

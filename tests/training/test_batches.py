@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from synthetic import AS_OF_S, write_dataset
 
 from training.data.arrays import (
+    distinct,
     known_events,
     padded,
     ranges,
@@ -37,6 +38,11 @@ def histories_of(lengths: list[int], contexts: list[int]) -> Histories:
         value=np.zeros(n, np.float32),
         context=np.zeros((n, 0), np.int32),
     )
+
+
+@given(st.lists(st.integers(-3, 3)))
+def test_distinct_values_are_those_of_a_set(values: list[int]) -> None:
+    assert distinct(np.array(values, np.int64)).tolist() == sorted(set(values))
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 6)), max_size=12))

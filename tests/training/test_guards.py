@@ -140,3 +140,13 @@ def test_what_lists_show_is_named_as_the_guards_are() -> None:
 def test_a_guard_is_a_share_of_a_known_figure(guards: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_settings(None, {"gate": {"guards": guards}})
+
+
+def test_lists_of_one_item_are_held_to_no_diversity() -> None:
+    """Which is not measured of them, so the gate would hold for ever."""
+    guards = {"guards": {"diversity": 0.5}}
+    with pytest.raises(UsageError, match="guards: diversity compares the items"):
+        load_settings(None, {"gate": guards, "evaluation": {"k": 1}})
+    assert load_settings(None, {"gate": guards, "evaluation": {"k": 2}}).evaluation.k == 2
+    others = {"guards": {"coverage": 0.5}}
+    assert load_settings(None, {"gate": others, "evaluation": {"k": 1}}).evaluation.k == 1

@@ -215,7 +215,8 @@ def test_room_is_left_where_a_walk_through_the_catalogue_finds_an_item(data: st.
                 listed.append(number)
         barred = [number for number in data.draw(items) if number not in listed]
         item[row, : len(listed)] = listed
-        pairs += [(row, number) for number in barred]
+        repeats = data.draw(st.integers(1, 3))  # times that each was met
+        pairs += [(row, number) for number in barred for _ in range(repeats)]
         expected.append(
             any(
                 number not in listed
@@ -232,6 +233,13 @@ def test_room_is_left_where_a_walk_through_the_catalogue_finds_an_item(data: st.
             np.array([number for _, number in pairs], np.int64),
         )
     assert left.tolist() == expected
+
+
+def test_an_item_met_often_takes_the_room_of_one() -> None:
+    facts = facts_of([[0], [0], [1], [1]])
+    met_often = np.zeros(30, np.int64), np.full(30, 3)
+    left = room.Room(facts, np.arange(4), 1).is_left(np.array([[0, -1]]), *met_often)
+    assert left.tolist() == [True]  # item 2
 
 
 def test_any_items_of_a_pool_hold_the_limit() -> None:
@@ -293,6 +301,24 @@ def test_a_group_that_ended_opens_no_full_one() -> None:
     assert fill.places(np.array([0]), np.array([2]), 2).tolist() == []
 
 
+def test_groups_are_looked_at_as_a_whole_once_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items of many categories each make nearly as many groups as there are items."""
+    facts = facts_of([[at % 7, 7 + at % 5] for at in range(35)])
+    fill, looks = PopularByCategory(np.arange(35), facts, 3), list[int]()
+    closed = PopularByCategory._closed
+
+    def watched(self: PopularByCategory, categories: Any, is_full: Any) -> Any:
+        looks.append(len(categories))
+        return closed(self, categories, is_full)
+
+    monkeypatch.setattr(PopularByCategory, "_closed", watched)
+    nothing = np.empty(0, np.int64)
+    for _ in range(2):
+        expected = slow_fill(list(range(35)), facts, 3, [], [], 14)
+        assert fill.places(nothing, nothing, 14).tolist() == expected
+    assert looks == [35, 35]
+
+
 # What is known of items
 
 
@@ -348,9 +374,11 @@ def test_an_item_is_born_when_it_becomes_available_or_else_with_its_first_event(
     table = pa.Table.from_pylist(rows, ITEMS.schema)
     ids, first_us = np.array(["b", "a", "c", "d"], object), np.array([5.0, 6.0, 7.0, math.nan])
     born = births(table, ids, first_us)
-    assert born[[0, 2]].tolist() == [5.0, 7.0]
+    assert born[[0, 2]].tolist() == [6.0, 8.0]  # an event is known from the next microsecond on
     assert born[1] == since.timestamp() * 1e6
     assert math.isnan(born[3])
+    at_those_times = np.array([5, int(born[1]), 8, 9])
+    assert freshness(born, at_those_times, 6.0).tolist() == [0.0, 1.0, 1.0, 0.0]
 
 
 class _Events:

@@ -15,6 +15,7 @@ from synthetic import AS_OF, AS_OF_S, write_dataset
 
 from pipeline.sealed_json import json_ready
 from pipeline.settings.learning import EvaluationSettings
+from training.data.arrays import distinct
 from training.data.reader import DataSet, Histories, Requests, read_dataset
 from training.evaluation import lists
 from training.evaluation.evaluate import Evaluation
@@ -101,6 +102,42 @@ def test_of_many_users_some_tell_how_alike_items_are(
     assert Audiences(later.histories, V).diversity(shown)[0] == pytest.approx(1 - 1 / math.sqrt(2))
     monkeypatch.setattr("training.metrics.diversity._MOST_USERS", 1)  # ann alone
     assert Audiences(later.histories, V).diversity(shown)[0] == pytest.approx(0.0)
+
+
+def test_lists_are_compared_a_few_at_a_time(
+    later: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of popular items each list has nearly all users: all lists together would fill the memory."""
+    shown = np.random.default_rng(2).random((7, V)) < 0.5
+    audiences = Audiences(later.histories, V)
+    whole = audiences.diversity(shown)
+    sizes: list[int] = []
+    lengths = Audiences._lengths
+
+    def watched(self: Audiences, block: np.ndarray) -> np.ndarray:
+        sizes.append(len(block))
+        return lengths(self, block)
+
+    monkeypatch.setattr(Audiences, "_lengths", watched)
+    monkeypatch.setattr("training.metrics.diversity._LISTS_AT_ONCE", 3)
+    np.testing.assert_array_equal(audiences.diversity(shown), whole)
+    assert sizes == [3, 3, 1]
+    assert audiences.diversity(shown[:0]).shape == (0,)
+
+
+def test_only_events_of_drawn_users_are_sorted(
+    later: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def watched(values: np.ndarray) -> np.ndarray:
+        sizes.append(len(values))
+        return distinct(values)
+
+    monkeypatch.setattr("training.metrics.diversity.distinct", watched)
+    monkeypatch.setattr("training.metrics.diversity._MOST_USERS", 1)
+    Audiences(later.histories, V)
+    assert sizes == [int(later.histories.lengths[0])]
 
 
 @settings(deadline=None)

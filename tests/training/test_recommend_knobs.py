@@ -29,6 +29,7 @@ from synthetic import AS_OF, AS_OF_S, ring_walks, write_dataset
 from pipeline.errors import UsageError
 from pipeline.lake.tables import ALL_TABLES, ITEM_HOURS, ITEMS, RECOMMENDATIONS, TableSpec
 from pipeline.settings.settings import Settings, load_settings
+from training.recommend.knobs import lists, pools
 from training.recommend.knobs.exploration import chances_of
 from training.registry.mlflow_registry import LiveModel
 
@@ -82,6 +83,49 @@ def test_few_candidates_are_made_more_until_a_list_is_full(
     news_and_sport(settings)
     few = ruled(settings, max_per_category=1, category="genre", candidates=1)
     assert items_of(publish(few, *live), "u0") == "bdf"
+
+
+def test_no_list_is_followed_down_the_whole_catalogue(
+    settings: Settings, live: tuple[LiveModel, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is popular ends it instead, within the limit; candidates always count in full."""
+    news_and_sport(settings)
+    few = {"max_per_category": 1, "category": "genre", "candidates": 1, "k": 2}
+    depths: list[int] = []
+    search = lists.best_items
+
+    def watched(*args: Any) -> Any:
+        depths.append(args[3])
+        return search(*args)
+
+    monkeypatch.setattr(lists, "best_items", watched)
+    assert items_of(publish(ruled(settings, **few), *live), "u0") == "bd"
+    assert depths == [2, 6]  # as deep as there are items
+    monkeypatch.setattr(pools, "DEEPEST", 3)
+    depths.clear()
+    cut = publish(ruled(settings, **few), *live)
+    assert depths == [2, 3]
+    # u0 may have b, c, d; u5 a, c, d; u12, who met d last, a, b, c, which are all news.
+    assert (items_of(cut, "u0"), items_of(cut, "u5"), items_of(cut, "u12")) == ("bd", "ad", "aE")
+    assert publish(ruled(settings, **few), *live) == cut
+    every = publish(ruled(settings, **few | {"candidates": 6}), *live)
+    assert items_of(every, "u12") == "ae"
+
+
+def test_who_met_an_item_often_still_has_the_rest_of_the_model(
+    tmp_path: Path, settings: Settings
+) -> None:
+    """Of sport f was met thirty times: d and e are there still."""
+    rows = {
+        "u": [("f", AS_OF_S - 3600.0 + 60.0 * at) for at in range(30)],
+        "v": [(item, AS_OF_S - 1000.0 + at) for at, item in enumerate("aaaabbbccde")],
+    }
+    folder = write_dataset(tmp_path / "data", rows, vocabulary="abcdef")
+    live = learned("pop", folder, settings)
+    genres = {"a": "news", "b": "news", "c": "news", "d": "sport", "e": "sport", "f": "sport"}
+    categorise(settings, **{item: [f"genre={genre}"] for item, genre in genres.items()})
+    limited = ruled(settings, max_per_category=1, k=2, candidates=2, exclude_seen="history")
+    assert items_of(publish(limited, live, folder), "u") == "ad"
 
 
 def test_a_list_that_a_category_ends_is_filled_with_what_is_popular_elsewhere(

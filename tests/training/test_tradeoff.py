@@ -7,7 +7,8 @@ import json
 import math
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,13 +25,17 @@ from training.evaluation.lists import ShownLists
 from training.metrics.diversity import Audiences
 from training.metrics.metrics import METRICS, mean_metric
 from training.metrics.ranking import find_targets, rank_targets
+from training.recommend.knobs import pools, tradeoff
 from training.recommend.knobs.exploration import Draws, chances_of, explored
+from training.recommend.knobs.item_facts import ItemFacts
+from training.recommend.knobs.room import Room
 from training.recommend.knobs.tradeoff import (
     Cost,
     Variant,
     as_scores,
     costs,
     expected_values,
+    pool_of_scores,
     position_of,
     recent_events,
 )
@@ -262,6 +267,76 @@ def test_freshness_lists_what_was_first_met_lately(
     table = pa.Table.from_pylist(rows, ITEMS.schema)
     off, fresh = run(data, table, {}, {"freshness": 50.0, "freshness_half_life": "1h", "k": 3})
     assert fresh.lists.gini > off.lists.gini  # f, young all along, is in every list
+
+
+def test_lists_end_as_deep_as_those_that_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one category, then three of none."""
+    categories = np.array([[0]] * 6 + [[-1]] * 3)
+    of_items = ItemFacts(np.zeros(9), np.full(9, np.nan), categories, 1)
+    chosen = RecommendSettings(k=3, max_per_category=1, candidates=1)
+    room = Room(of_items, np.arange(9), 1)
+    scores, now_us = np.arange(9.0, 0, -1)[None].astype(np.float32), np.zeros(1, np.int64)
+    for deepest, expected in ((3_200, [0, 6, 7]), (8, [0, 6, 7]), (7, [0, 6]), (2, [0])):
+        monkeypatch.setattr(pools, "DEEPEST", deepest)
+        assert pool_of_scores(scores, now_us, chosen, of_items, room).item.tolist() == [expected]
+
+
+def test_what_blocks_share_is_made_once(
+    data: tuple[DataSet, DataSet], metadata: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test set has targets of two hours, which are answered apart."""
+    builds: Counter[str] = Counter()
+
+    def counted(kind: type) -> object:
+        def make(*args: object) -> object:
+            builds[kind.__name__] += 1
+            return kind(*args)
+
+        return make
+
+    monkeypatch.setattr(tradeoff, "Room", counted(Room))
+    monkeypatch.setattr(tradeoff, "Audiences", counted(Audiences))
+    run(data, metadata, {}, {"max_per_category": 1}, {"max_per_category": 2})
+    assert builds == {"Room": 2, "Audiences": 1}  # a room for each limit
+
+
+class Alike:
+    """To which all items are alike."""
+
+    def score(self, _histories: Histories, requests: Requests) -> np.ndarray:
+        return np.zeros((len(requests), 2 * V), np.float32)
+
+
+@pytest.mark.parametrize("available_s", [None, 0.0, 1e-6, 60.0])
+def test_freshness_does_not_see_the_event_that_is_to_be_predicted(
+    tmp_path: Path, metadata: pa.Table, available_s: float | None
+) -> None:
+    """Planted: each target is the first event on its item, which nobody could know was coming.
+
+    ``available_s``: after that event; what becomes available just then may be known.
+    """
+    old, new = ITEMS_OF, ITEMS_OF.upper()
+    before = {f"u{at}": [(old[at], AS_OF_S - 9e5), (old[at - 1], AS_OF_S - 8e5)] for at in range(V)}
+    vocabulary = [*old, *new]
+    base = write_dataset(tmp_path / "base", before, vocabulary=vocabulary)
+    at_s = [AS_OF_S + 60.0 * at for at in range(V)]
+    users = {f"u{at}": [(new[at], at_s[at])] for at in range(V)}
+    test = write_dataset(
+        tmp_path / "test", users, base=base, window_start=AS_OF, as_of="2016-03-14T15"
+    )
+    rows = [] if available_s is None else [
+        {"item_id": new[at], "available_from": datetime.fromtimestamp(at_s[at], UTC)
+         + timedelta(seconds=available_s)} for at in range(V)
+    ]  # fmt: skip
+    learned, test_set = read_dataset(base), read_dataset(test)
+    rule = EvaluationSettings(k=1, bootstrap_samples=100)
+    fresh = RecommendSettings(freshness=5.0, freshness_half_life="1h")
+    (cost,) = costs(
+        Alike(), learned.item_ids, learned, test_set,
+        pa.Table.from_pylist(rows, ITEMS.schema), rule, [Variant("fresh", fresh)],
+        lambda _done, _all: None,
+    )  # fmt: skip
+    assert cost.figures["recall"].mean == (1.0 if available_s == 0 else 0.0)
 
 
 def test_small_pieces() -> None:

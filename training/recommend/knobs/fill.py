@@ -50,18 +50,17 @@ class PopularByCategory:
         if not len(self._order):
             return np.empty(0, np.int64)
         categories, members = self._groups
+        head = self._heads.copy()
         never = set(listed.tolist()) | set(barred.tolist())
         count = np.zeros(self._facts.n_categories + 1, np.int64)  # the last is of no category
         present = self._facts.categories[listed]
         np.add.at(count, present[present >= 0], 1)
-        is_open = self._open(categories, count)
+        head[self._closed(categories, count >= self._most)] = _OVER
         following = np.zeros(len(members), np.int64)  # of each group, the member to come
-        head = np.array([places[0] for places in members], np.int64)
         chosen: list[int] = []
-        while len(chosen) < n and is_open.any():
-            open_head = np.where(is_open, head, _OVER)
-            group = int(np.argmin(open_head))
-            nearest = int(open_head[group])
+        while len(chosen) < n:
+            group = int(np.argmin(head))
+            nearest = int(head[group])
             if nearest == _OVER:
                 break  # no open group has a further item
             following[group] += 1
@@ -71,11 +70,20 @@ class PopularByCategory:
                 continue
             chosen.append(nearest)
             theirs = categories[group]
-            count[theirs[theirs >= 0]] += 1
-            is_open = self._open(categories, count)
+            theirs = theirs[theirs >= 0]
+            count[theirs] += 1
+            # What is full stays full, and most choices fill no category.
+            for category in theirs[count[theirs] >= self._most].tolist():
+                head[(categories == category).any(axis=1)] = _OVER
         return np.array(chosen, np.int64)
 
-    def _open(self, categories: Ints, count: Ints) -> Bools:
-        """Which groups may give an item, (S,)."""
-        full = (count[categories] >= self._most) & (categories >= 0)
-        return np.asarray(~full.any(axis=1), np.bool_)
+    @cached_property
+    def _heads(self) -> Ints:
+        """The most popular item of each group, (S,)."""
+        return np.array([places[0] for places in self._groups[1]], np.int64)
+
+    def _closed(self, categories: Ints, is_full: Bools) -> Bools:
+        """Which groups may give no item, (S,)."""
+        if not is_full.any():
+            return np.zeros(len(categories), np.bool_)
+        return np.asarray((is_full[categories] & (categories >= 0)).any(axis=1), np.bool_)

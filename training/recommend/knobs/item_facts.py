@@ -19,6 +19,7 @@ from training.data.reader import Histories
 
 FACT_COLUMNS = ("item_id", "categories", "available_from")
 _NAMES_SHOWN = 10
+_UNTIL_KNOWN_US = 1  # a request sees what happened before it, not what happens at its own time
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ItemFacts:
     """Of each item of a catalogue."""
 
     log_events: Floats  # (M,) ln(1 + recent events)
-    born_us: Floats  # (M,) since 1970; NaN = not known
+    born_us: Floats  # (M,) since 1970, from when on there is an age; NaN = not known
     categories: Ints  # (M, G) numbers below C; -1 = no further one
     n_categories: int  # C
 
@@ -45,7 +46,7 @@ def item_facts(
         metadata: `FACT_COLUMNS` of the table `items`.
         item_ids: (M,).
         events: (M,) recent events.
-        first_us: (M,) the first event that is known of each; NaN = none.
+        first_us: (M,) the first event of each; NaN = none.
 
     Raises:
         UsageError: categories are asked for, and no item has one.
@@ -79,17 +80,20 @@ def freshness(born_us: Floats, now_us: Ints | int, half_life_h: float) -> Floats
 
 
 def births(metadata: pa.Table, item_ids: Objects, first_us: Floats) -> Floats:
-    """When items were born: ``available_from``, else the first event that is known of them.
+    """When items were born: ``available_from``, else just after the first event on them.
+
+    The event itself may be what a request is answered by, so to that request it must tell nothing;
+    ``available_from`` is told beforehand.
 
     Args:
         metadata: `item_id` and `available_from`, as the table `items`.
         item_ids: (M,).
-        first_us: (M,) NaN where no event is known.
+        first_us: (M,) the first event of each; NaN where there is none.
     """
     position = pc.index_in(pa.array(item_ids, pa.string()), value_set=metadata["item_id"])
     since = pc.take(metadata["available_from"].combine_chunks(), position).cast(pa.int64())
     available_us = since.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return np.where(np.isnan(available_us), first_us, available_us)
+    return np.where(np.isnan(available_us), first_us + _UNTIL_KNOWN_US, available_us)
 
 
 def category_numbers(

@@ -19,13 +19,11 @@ from training.models.parts.base import Model
 from training.recommend.knobs.exploration import Draws, explored
 from training.recommend.knobs.fill import PopularByCategory
 from training.recommend.knobs.item_facts import ItemFacts
-from training.recommend.knobs.pools import Pool, pool_of
+from training.recommend.knobs.pools import Pool, deeper, pool_of
 from training.recommend.knobs.room import Room
 from training.recommend.popularity import Popular
 from training.recommend.rows import EXPLORATION, NOTHING, RankedItems
 from training.recommend.top_k import Exclusions, best_items
-
-_DEEPER = 4  # times as many items, where a list is short
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def model_pools(
     """Pools of blocks of requests, each request once: their rows (b,), and what they may get.
 
     Where the limit of a category leaves a list short, further items of the model are asked for
-    until it is full, or cannot be.
+    until it is full, or cannot be, or the last to be looked at is reached (`pools.DEEPEST`).
     """
     rules, facts = knobs.rules, knobs.facts
     near = min(rules.n_candidates, n_items)
@@ -111,11 +109,11 @@ def model_pools(
     room = None if most is None else Room(facts, offered, most)
     rows, depth = np.arange(len(requests)), near
     while len(rows):
-        short: list[Ints] = []
+        further, short = deeper(depth, n_items), list[Ints]()
         theirs, barred = requests.take(rows), exclusions.of(rows)
         for block, item, score in best_items(model, histories, theirs, depth, barred, n_items):
             pool = pool_of(item, score, theirs.now_us[block], rules, facts, near)
-            is_short = (pool.length < rules.k) & (room is not None and depth < n_items)
+            is_short = (pool.length < rules.k) & (room is not None and depth < further)
             if room is not None and is_short.any():
                 own = barred.of(block)
                 is_short &= room.is_left(pool.item, own.row, own.column)
@@ -123,4 +121,4 @@ def model_pools(
             if not is_short.all():
                 yield rows[block[~is_short]], pool.take(~is_short)
         rows = np.sort(np.concatenate(short))
-        depth = min(depth * _DEEPER, n_items)
+        depth = further

@@ -10,7 +10,7 @@ Of each user the N best items of the model are *candidates*, in the model's orde
    alike), so that a weight means the same for every model.  Equal ones stay in the model's order.
 2. ``max_per_category`` goes through them and drops an item where one of its categories stands
    there n times already.  Where fewer than K are left, the model's further items follow in its
-   order, until K are there.
+   order, until K are there, down to its 3,200th: lists that are short then end short here.
 3. What is left is the *pool*; the list is its first K.  ``exploration`` draws from the pool
    (`training.recommend.knobs.exploration`): any K items of a pool hold the limit.
 
@@ -31,6 +31,10 @@ from pipeline.hours import parse_duration_h
 from pipeline.settings.learning import RecommendSettings
 from training.recommend.knobs.item_facts import ItemFacts, freshness
 
+#: Items of the model that are looked at for a list that the limit leaves short.  Each costs a step,
+#: of which a large catalogue has too many for a list that may never be full.
+DEEPEST = 3_200
+_DEEPER = 4  # times as many items, where a list is short
 _CELLS_AT_ONCE = 1 << 24  # counts of users' categories in memory together
 
 
@@ -49,6 +53,14 @@ class Pool:
     def take(self, rows: Ints | Bools) -> Pool:
         """Of some users."""
         return Pool(self.item[rows], self.score[rows])
+
+
+def deeper(depth: int, n_items: int) -> int:
+    """How many of a model's items to look at where ``depth`` left a list short, or ``depth`` again.
+
+    It depends on these numbers alone, so an hour that is made again has the same lists.
+    """
+    return max(depth, min(depth * _DEEPER, DEEPEST, n_items))
 
 
 def pool_of(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.array_types import Bools, Ints
+from training.data.arrays import distinct
 from training.recommend.knobs.item_facts import ItemFacts
 
 _CELLS_AT_ONCE = 1 << 24
@@ -40,7 +41,7 @@ class Room:
         Args:
             item: (b, P) what is listed; -1 = empty.
             row: (p,) ascending: lists that may not have ``column``, which none of them has.
-            column: (p,) items.
+            column: (p,) items; whoever met an item twice may have it here twice.
         """
         left = np.zeros(len(item), np.bool_)
         cells = max(1, self._sets.size, self._facts.n_categories + 1)
@@ -63,8 +64,13 @@ class Room:
         np.add.at(count, (user[which], theirs[which, nth]), 1)
         # A set is filled up by -1, which is the last column here: it is never full.
         is_full = (count >= self._most)[:, self._sets].any(axis=2)  # (b, S)
+        row, column = self._each_once(row, column)
         group = self._group[np.concatenate([listed, column])]
         used_by = np.concatenate([user, row])[group >= 0]
         used = np.zeros((len(item), n_groups), np.int64)
         np.add.at(used, (used_by, group[group >= 0]), 1)
         return np.asarray((~is_full & (used < self._size)).any(axis=1), np.bool_)
+
+    def _each_once(self, row: Ints, column: Ints) -> tuple[Ints, Ints]:
+        """Pairs without repeats: an item that was met often takes the room of one item."""
+        return np.divmod(distinct(row * len(self._group) + column), len(self._group))

@@ -32,11 +32,9 @@ from training.metrics.metrics import METRICS, Metric, target_values
 from training.metrics.ranking import Scorer, find_targets, rank_targets
 from training.recommend.knobs.exploration import Draws, chances_of, explored
 from training.recommend.knobs.item_facts import ItemFacts, item_facts
-from training.recommend.knobs.pools import Pool, pool_of
+from training.recommend.knobs.pools import Pool, deeper, pool_of
 from training.recommend.knobs.room import Room
 from training.recommend.top_k import top_k
-
-_DEEPER = 4  # times as many items, where a list is short
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,10 @@ def costs(
         UsageError: a variant asks for categories that no item has.
         HourglassError: a score is not finite.
     """
-    watched = [_Watched(variant, learned, test_set, metadata, rule) for variant in variants]
+    audiences = Audiences(learned.histories, learned.item_ids.size)
+    watched = [
+        _Watched(variant, learned, test_set, metadata, rule, audiences) for variant in variants
+    ]
 
     def look(rows: slice, scores: Floats32) -> None:
         for each in watched:
@@ -125,6 +126,7 @@ class _Watched:
         test_set: DataSet,
         metadata: pa.Table,
         rule: EvaluationSettings,
+        audiences: Audiences,
     ) -> None:
         self.name, self._rules = variant.name, variant.rules.model_copy(update={"k": rule.k})
         targets = find_targets(test_set.histories, rule)
@@ -135,15 +137,19 @@ class _Watched:
             test_set,
             rule,
             first_seen.new_items(test_set),
-            Audiences(learned.histories, learned.item_ids.size),
+            audiences,
         )
         self.values = np.zeros((len(self._item), len(METRICS)))
         self.is_short = np.zeros(len(self._item), np.bool_)
         n_items = len(test_set.item_ids)
+        # With their events: to a request that comes no later than its first, an item has no age.
         first_us = first_seen.with_events_of(test_set).astype(np.float64)
         first_us[first_us >= np.iinfo(np.int64).max] = np.nan
         none = np.zeros(n_items, np.int64)
         self._facts = item_facts(self._rules, metadata, test_set.item_ids, none, first_us)
+        # Of all blocks and hours; what a large catalogue has of it takes a second to gather.
+        most = self._rules.max_per_category
+        self._room = None if most is None else Room(self._facts, np.arange(n_items), most)
         self._popularity, self._by_hour = test_set.popularity, dict[int, Floats]()
 
     def look(self, rows: slice, scores: Floats32) -> None:
@@ -161,7 +167,7 @@ class _Watched:
         """Of some targets of one hour the lists (b, K), -1 = no item, and the metrics' values."""
         rules = self._rules
         facts = replace(self._facts, log_events=self._log_events(hour))
-        pool = pool_of_scores(scores, self._now_us[row], rules, facts)
+        pool = pool_of_scores(scores, self._now_us[row], rules, facts, self._room)
         missing = max(0, rules.k - pool.item.shape[1])
         item = np.pad(pool.item, ((0, 0), (0, missing)), constant_values=-1)
         values = expected_values(
@@ -196,30 +202,32 @@ def recent_events(popularity: Popularity, first: int, stop: int, n_items: int) -
 
 
 def pool_of_scores(
-    scores: Floats32, now_us: Ints, rules: RecommendSettings, facts: ItemFacts
+    scores: Floats32, now_us: Ints, rules: RecommendSettings, facts: ItemFacts, room: Room | None
 ) -> Pool:
-    """The pools of requests whose scores of all items are there, (b, V)."""
+    """The pools of requests whose scores of all items are there, (b, V).
+
+    ``room`` is of all items, under the limit of ``rules``; None: they have no limit.
+    """
     import torch
 
     n_items = scores.shape[1]
     near = min(rules.n_candidates, n_items)
-    most = rules.max_per_category
-    room = None if most is None else Room(facts, np.arange(n_items), most)
     widest = min(n_items, near + rules.k)  # `pool_of` cuts what follows a full list
     item = np.full((len(scores), widest), -1, np.int64)
     score = np.full((len(scores), widest), -np.inf, np.float32)
     rows, depth, width = np.arange(len(scores)), near, 0
     while len(rows):
+        further = deeper(depth, n_items)
         best, best_scores = top_k(torch.from_numpy(scores[rows]), depth)
         pool = pool_of(best.numpy(), best_scores.numpy(), now_us[rows], rules, facts, near)
         width = max(width, pool.item.shape[1])
         item[rows, : pool.item.shape[1]] = pool.item
         score[rows, : pool.item.shape[1]] = pool.score
-        is_short: Bools = (pool.length < rules.k) & (room is not None and depth < n_items)
+        is_short: Bools = (pool.length < rules.k) & (room is not None and depth < further)
         if room is not None and is_short.any():
             row, column = np.nonzero(~np.isfinite(scores[rows[is_short]]))
             is_short[is_short] = room.is_left(pool.item[is_short], row, column)
-        rows, depth = rows[is_short], min(depth * _DEEPER, n_items)
+        rows, depth = rows[is_short], further
     return Pool(item[:, :width], score[:, :width])
 
 
