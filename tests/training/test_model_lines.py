@@ -75,6 +75,15 @@ def test_a_line_goes_on_from_its_own_latest_model(
     assert anew["model_id"] != second["model_id"]
 
 
+@pytest.mark.parametrize("option", ["--anew", "--continue"])
+def test_an_option_about_parents_is_refused_where_there_is_none(
+    shop: Shop, capfd: pytest.CaptureFixture[str], option: str
+) -> None:
+    arguments = ("--dataset", "hour-0", "--model", "own", "--init-from", "none", option)
+    assert run(shop.arguments(*arguments)) == 2
+    assert f"{option} is about models that go on from another" in capfd.readouterr().err
+
+
 def test_a_line_without_anything_to_go_on_from_begins_anew(
     shop: Shop, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,7 @@ from pipeline.settings.settings import Settings, load_settings
 from training.recommend.knobs import lists, pools
 from training.recommend.knobs.exploration import chances_of
 from training.registry.mlflow_registry import LiveModel
+from training.steps.recommend import short_lists
 
 SHOWN = {"a": 5, "b": 4, "c": 3, "d": 2, "e": 2, "f": 1}
 
@@ -387,3 +388,11 @@ def test_robots_and_hours_of_old_count_for_no_popularity(
     step(settings, {ITEM_HOURS: old})
     rows = publish(ruled(settings, popularity=9.0, popular_hours="24h"), *live)
     assert items_of(rows, "u0") == "bcd"
+
+
+@pytest.mark.parametrize(
+    ("rows", "users", "sentence"),
+    [(60, 3, ""), (0, 0, ""), (59, 3, ", 19.7 of 20 in a list"), (24, 3, ", 8.0 of 20 in a list")],
+)
+def test_lists_that_are_short_are_told(rows: int, users: int, sentence: str) -> None:
+    assert short_lists(rows, users, 20) == sentence

@@ -83,6 +83,7 @@ def train(
     from training.fit.model_check import Facts, check_models
     from training.fit.model_configs import chosen
     from training.fit.model_lines import check_candidate_names
+    from training.fit.parent_model import NONE
     from training.fit.retrain_signals import recorded_retrain_decision
     from training.fit.train import ModelsFailedError, TrainOptions
     from training.steps.retrain import models_to_train
@@ -95,6 +96,11 @@ def train(
     if "candidate" in ctx.settings.model_fields_set:  # its default need not be configured
         check_candidate_names(ctx.settings)
     folder = dataset_folder(ctx.settings.path("shards"), dataset)
+    if anew is not None and init_from == NONE:
+        raise UsageError(
+            f"{'--anew' if anew else '--continue'} is about models that go on from another, and "
+            "--init-from none lets none do so: leave one of the two out"
+        )
     anew_by_need: dict[str, tuple[str, ...]] = {}
     if as_needed:
         if model or system:

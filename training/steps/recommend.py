@@ -54,6 +54,7 @@ def recommend_step(
     if requested is None:
         note_published(done.path.parent, ctx.now())
     users, new = counted(done.users, "user"), f", {done.new_users:,} of them new"
+    short = short_lists(done.rows, done.users, ctx.settings.recommend.k)
     return StepResult(
         done,
         f"{counted(done.rows, 'row')} for {users} by {live.model_id}",
@@ -68,10 +69,15 @@ def recommend_step(
             "users_per_s": done.users_per_s,
             "seconds": done.seconds,
         },
-        f"{counted(done.rows, 'recommendation')} for {users}{new if done.new_users else ''} by "
-        f"{live.model_id} (version {live.version}) as of {at:%Y-%m-%dT%H:%M}, "
+        f"{counted(done.rows, 'recommendation')} for {users}{new if done.new_users else ''}"
+        f"{short} by {live.model_id} (version {live.version}) as of {at:%Y-%m-%dT%H:%M}, "
         f"{done.users_per_s:,.0f} users/s: {done.path}",
     )
+
+
+def short_lists(rows: int, users: int, k: int) -> str:
+    """What is said where a small catalogue, or rules that leave little, made lists shorter than k."""
+    return f", {rows / users:.1f} of {k} in a list" if rows < k * users else ""
 
 
 def champion_at(registry: Registry, hour: Hour) -> LiveModel:
