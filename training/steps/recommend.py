@@ -76,7 +76,7 @@ def recommend_step(
 
 
 def short_lists(rows: int, users: int, k: int) -> str:
-    """What is said where a small catalogue, or rules that leave little, made lists shorter than k."""
+    """What is said where rules, or a small catalogue, made lists shorter than k."""
     return f", {rows / users:.1f} of {k} in a list" if rows < k * users else ""
 
 
