@@ -212,6 +212,7 @@ def test_test_sets_judge_by_what_happened(planted: Log) -> None:
     assert "unknown_events" not in read_manifest(frozen).facts
 
 
+@pytest.mark.nightly
 def test_spark_makes_the_same(spark: SparkSession, tmp_path: Path) -> None:
     events = late_events(walks(2), some_late(0.15, 7))
     rules = RULES["passive and robots"]
