@@ -199,39 +199,49 @@ class TrendModel(RecurrentModel):
         if self._searching and start is None:
             # What is believed knows the events that say when to stop.
             self._priors = None
-        chosen = self.parameters
-        n_items = len(data.item_ids)
-        counts = HourCounts.of_popularity(data.popularity)
+        self._evidence = self._counted(self._uncounted(data), data, split.begins_us)
+        if start is not None and not self._weighed and not self._searching:
+            self._weigh_since(data, start)
+
+    def _uncounted(self, data: DataSet) -> FeatureStore:
+        """What is known at the time of a data set, but for neighbours and sessions."""
+        chosen, n_items = self.parameters, len(data.item_ids)
         window_h = data.manifest.popularity_window_h
         if chosen.trend_window_h:
             window_h = min(window_h, chosen.trend_window_h)
-        rule = TrendRule(chosen.half_life_h, chosen.smoothing, window_h)
-        evidence = FeatureStore(
-            counts, data.manifest.as_of.index, rule, n_items, Neighbours.none(n_items)
+        return FeatureStore(
+            HourCounts.of_popularity(data.popularity),
+            data.manifest.as_of.index,
+            TrendRule(chosen.half_life_h, chosen.smoothing, window_h),
+            n_items,
+            Neighbours.none(n_items),
         )
-        self._evidence = self._counted(evidence, data, split.begins_us)
-        if start is None or start.as_of_us is None or self._weighed or self._searching:
+
+    def _weigh_since(self, data: DataSet, parent: ParentWeights) -> None:
+        """Fit the weights on what the parent does not know, as the network scores it now."""
+        if parent.as_of_us is None:
             return
-        # The first thing that is asked of a model's successor is what the model does not know.
         new = self._asked(data.histories)
-        new &= np.asarray(data.histories.time_us) >= start.as_of_us
-        self._fit_weights(data, np.flatnonzero(new), start.as_of_us)
+        new &= np.asarray(data.histories.time_us) >= parent.as_of_us
+        self._fit_weights(data, np.flatnonzero(new), parent.as_of_us)
 
     def _begins_anew(self, data: DataSet, seed: int, options: FitOptions) -> None:
-        if not self.follows_trend:
+        parent = options.parent
+        if not self.follows_trend or parent is None:
             return
         # Its successor is asked as the parent was: soon after it was trained, of young items too.
         # A part kept apart of an earlier state would ask for older ones.
         split = TargetSplit(self._learnable(data.histories), np.zeros(0, np.int64))
         encoding = self._encoding
         try:
-            net, _ = self._built(data, split, seed, options.parent)
+            net, _ = self._built(data, split, seed, parent)
         except HourglassError:
             # Of other sizes: dwell times are binned otherwise by now, say.  Nothing is asked of it.
             self._encoding = encoding
             return
         self._net = net.to(device_of(options.device or self.parameters.device))
-        self._prepare(data, split, options.parent)
+        self._evidence = self._uncounted(data)
+        self._weigh_since(data, parent)
         self._net, self._catalogue, self._encoding = None, None, encoding
         self._inherited_priors, self._weighed = self._priors, False
 
