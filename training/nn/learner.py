@@ -132,16 +132,22 @@ def _mask(cells: Bools, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Retention:
-    """What a network that goes on is held to, `training.nn.retention`.
+class Teacher:
+    """The parent, as far as its scores are taught.
 
-    ``teacher``: over the parent's network; None where nothing is distilled.  ``unmet``: items that
-    the parent never met, (V + 1,) from the start token on: it says nothing of them.
+    ``unmet``: items that it never met, (V + 1,) from the start token on: it says nothing of them.
     """
 
-    teacher: RankingLearner | None = None
-    distil: float = 0.0
-    unmet: Tensor | None = None
+    learner: RankingLearner  # over the parent's network
+    strength: float
+    unmet: Tensor
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What a network that goes on is held to, `training.nn.retention`; nothing by default."""
+
+    teacher: Teacher | None = None
     anchor: Anchor | None = None
 
 
@@ -188,7 +194,9 @@ class RankingLearner(RecurrentLearner):
         teacher = self.retention.teacher
         if teacher is None:
             return super().carried_state()
-        of_teacher = {_OF_TEACHER + name: each for name, each in teacher.carried_state().items()}
+        of_teacher = {
+            _OF_TEACHER + name: each for name, each in teacher.learner.carried_state().items()
+        }
         return {**super().carried_state(), **of_teacher}
 
     def resume(self, carried: Mapping[str, Tensor]) -> None:
@@ -197,7 +205,7 @@ class RankingLearner(RecurrentLearner):
         super().resume(own)
         if self.retention.teacher is not None:
             start = len(_OF_TEACHER)
-            self.retention.teacher.resume(
+            self.retention.teacher.learner.resume(
                 {name[start:]: each for name, each in carried.items() if name not in own}
             )
 
@@ -255,30 +263,28 @@ class RankingLearner(RecurrentLearner):
         self, batch: Batch, event: Ints, drawn: Drawn | None, mix: float, scores: _Scores
     ) -> Tensor:
         """What the batch's targets pay for being away from the parent."""
-        retention, paid = self.retention, torch.zeros((), device=self._device)
-        if retention.teacher is not None:
+        teacher, anchor = self.retention.teacher, self.retention.anchor
+        paid = torch.zeros((), device=self._device)
+        if teacher is not None:
             with torch.no_grad():
-                taught = retention.teacher._scores(batch, event, drawn, mix)
-            untaught = self._untaught(event, drawn)
+                taught = teacher.learner._scores(batch, event, drawn, mix)
+            untaught = self._untaught(teacher, event, drawn)
             own, others = (
                 _candidates(each, drawn).masked_fill(untaught, NEVER) for each in (scores, taught)
             )
-            paid = paid + retention.distil * distillation(own, others).sum()
-        if retention.anchor is not None:
+            paid = paid + teacher.strength * distillation(own, others).sum()
+        if anchor is not None:
             tables = _ITEM_TABLES if self.net.items.vector.sparse else ()
             rows = dict.fromkeys(tables, scores.items)
-            paid = paid + len(event) * retention.anchor.penalty(self.net, rows)
+            paid = paid + len(event) * anchor.penalty(self.net, rows)
         return paid
 
-    def _untaught(self, event: Ints, drawn: Drawn | None) -> Tensor:
+    def _untaught(self, teacher: Teacher, event: Ints, drawn: Drawn | None) -> Tensor:
         """Which candidates, as `_candidates` has them, the parent never met."""
-        unmet = self.retention.unmet
-        if unmet is None:
-            return torch.zeros((), dtype=torch.bool, device=self._device)
         if drawn is None:
-            return unmet[1:]  # (V,)
-        own = unmet[1:][self._column(event)]  # (n,)
-        others = unmet[drawn.item].expand(len(own), -1)
+            return teacher.unmet[1:]  # (V,)
+        own = teacher.unmet[1:][self._column(event)]  # (n,)
+        others = teacher.unmet[drawn.item].expand(len(own), -1)
         return torch.cat([own[:, None], others], dim=1)  # (n, 1 + S)
 
     def _log_q(self, event: Ints, column: Ints | slice) -> Tensor:

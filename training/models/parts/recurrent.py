@@ -44,6 +44,7 @@ from training.nn.learner import (
     RankingLearner,
     RecurrentLearner,
     Retention,
+    Teacher,
     TrainingData,
 )
 from training.nn.losses import loss_named
@@ -56,7 +57,7 @@ from training.nn.tables.item_embedding import FeatureRows
 from training.nn.tables.new_items import begin_new_items
 from training.nn.tables.user_table import learned_users, table_rows, user_hashes
 from training.nn.user_states import StateReader, request_states
-from training.nn.warm_start import WarmStart
+from training.nn.warm_start import WarmStart, item_rows
 from training.trainer.device import device_of, require_compiler
 from training.trainer.interface import FitOptions, ParentWeights
 from training.trainer.trainer import FitResult, Schedule, run_fit
@@ -368,7 +369,12 @@ class RecurrentModel:
             return Retention()
         if chosen.continue_distil:
             frozen = copy.deepcopy(self.trained_net()).eval().requires_grad_(requires_grad=False)
-            teacher = self._ranking_learner(data, split, frozen)
+            unmet = torch.from_numpy(item_rows(data.item_ids, parent.item_ids) < 0)
+            teacher = Teacher(
+                self._ranking_learner(data, split, frozen),
+                chosen.continue_distil,
+                unmet.to(frozen.items.vector.weight.device),
+            )
         if chosen.continue_anchor:
             is_past = np.asarray(data.histories.time_us) < (parent.as_of_us or 0)
             earlier = TargetSplit(self._learnable(data.histories) & is_past, split.validation[:0])
@@ -376,13 +382,7 @@ class RecurrentModel:
             batches = itertools.islice(plan.batches(0), _ANCHOR_BATCHES)
             rng = np.random.default_rng(seed % 2**64)
             anchor = anchored(self._learner(data, earlier), batches, chosen.continue_anchor, rng)
-        unmet = np.concatenate([[False], ~np.isin(data.item_ids, parent.item_ids)])  # (V + 1,)
-        return Retention(
-            teacher,
-            chosen.continue_distil,
-            torch.from_numpy(unmet).to(self.trained_net().items.vector.weight.device),
-            anchor,
-        )
+        return Retention(teacher, anchor)
 
     def _learner(self, data: DataSet, split: TargetSplit) -> RecurrentLearner:
         return self._ranking_learner(data, split, self.trained_net())
