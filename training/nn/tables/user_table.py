@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.array_types import Bools, Ints, Objects
+from training.data.arrays import distinct
 from training.data.reader import Histories
 
 NO_USER = 0  # the row of users that nothing was learned about: a vector of zeros
@@ -46,7 +47,7 @@ def learned_users(histories: Histories, learned: Bools, before: Ints | None = No
     learns[histories.user_of_event[learned]] = True
     if before is not None:
         learns |= np.isin(hashes, before)
-    return np.unique(hashes[learns])
+    return distinct(hashes[learns])
 
 
 class UserTable(nn.Module):

@@ -32,7 +32,7 @@ from scipy import sparse
 
 from pipeline.array_types import Ints
 from pipeline.hours import US_PER_HOUR
-from training.data.arrays import known_events, latest_before, session_of_event
+from training.data.arrays import distinct, known_events, latest_before, session_of_event
 from training.data.reader import Histories, Requests
 from training.model_types import Tensors
 from training.models.parts.base import take_tensor
@@ -113,7 +113,7 @@ class Sessions:
             at = len(session_items) - 1 - behind
             places = at - np.repeat(last - length, length)[at]
         else:
-            pairs = np.unique(session_items)
+            pairs = distinct(session_items)
         row, column = pairs // n_items, pairs % n_items
         long_enough = np.bincount(row, minlength=len(last)) >= 2  # noqa: PLR2004 - one item has no next
         chosen = long_enough[row]
@@ -136,7 +136,7 @@ class Sessions:
 
     def within_reach(self) -> Sessions:
         """Those that may be near another: the latest of some item."""
-        reachable = np.unique(self._latest.indices)
+        reachable = distinct(self._latest.indices)
         items, places = self.items[reachable], self.places
         if self.rule.needs_places:
             of_all = (places, self.items.indices, self.items.indptr)
