@@ -123,7 +123,8 @@ def read_log(lake: Lake, run: Run) -> ReplayLog:
         return log
     late = read_late_events(lake, settings, run.state, hours, run.hours.first)
     write_delays(run.folder, late.delays)
-    return replace(log, late=late)
+    # Where nothing was late both cuts are one, and need no second look at anything.
+    return replace(log, late=late) if len(late.user) else log
 
 
 def roll(
