@@ -20,8 +20,7 @@ from training.models import build
 from training.models.hrnn_trend import HrnnTrend
 from training.models.parts.base import Model
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, age_h_at
-from training.models.parts.neighbours.session_similarity import Sessions, SimilarityRule
-from training.models.parts.score_features import (
+from training.models.parts.mixture.score_features import (
     DEFAULT_WEIGHTS,
     FORMER_DEFAULT_WEIGHTS,
     ITEM_FEATURES,
@@ -32,8 +31,9 @@ from training.models.parts.score_features import (
     Neighbours,
     add_score_features,
 )
-from training.models.parts.score_weights import GaussianPrior
-from training.models.parts.weight_priors import WeightPriors
+from training.models.parts.mixture.score_weights import GaussianPrior
+from training.models.parts.mixture.weight_priors import WeightPriors
+from training.models.parts.neighbours.session_similarity import Sessions, SimilarityRule
 from training.trainer.interface import FitOptions, ParentWeights
 
 N_ITEMS = 9

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from training.models.parts.score_weights import (
+from training.models.parts.mixture.score_weights import (
     Choices,
     GaussianPrior,
     Shared,

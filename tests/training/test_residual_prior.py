@@ -18,8 +18,8 @@ from training.model_types import FitProgress
 from training.models import build
 from training.models.hrnn_trend import HrnnTrend
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, TrendTable, log_q_at
-from training.models.parts.residual_prior import ResidualPrior, residual_weights
-from training.models.parts.score_features import SCORE_FEATURES, FeatureStore, Neighbours
+from training.models.parts.mixture.residual_prior import ResidualPrior, residual_weights
+from training.models.parts.mixture.score_features import SCORE_FEATURES, FeatureStore, Neighbours
 from training.trainer.interface import FitOptions
 
 N_ITEMS = 7

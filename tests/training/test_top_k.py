@@ -122,7 +122,8 @@ def test_top_offers_what_scoring_everything_would(
     if name == "sessions":
         # Weighed by hand: what is fitted on so little may say nothing of them.
         monkeypatch.setattr(
-            "training.models.parts.score_features.DEFAULT_WEIGHTS", {"similar": 1.0, "log_q": 1.0}
+            "training.models.parts.mixture.score_features.DEFAULT_WEIGHTS",
+            {"similar": 1.0, "log_q": 1.0},
         )
         monkeypatch.setattr(
             "training.models.parts.trend.DEFAULT_WEIGHTS", {"similar": 1.0, "log_q": 1.0}

@@ -84,7 +84,7 @@ def _with_score_features(
     """Weighed, with what is known of each item at the hour, and of requests and items."""
     import torch
 
-    from training.models.parts.score_features import ITEM_FEATURES
+    from training.models.parts.mixture.score_features import ITEM_FEATURES
 
     if not model.follows_trend:
         return taste

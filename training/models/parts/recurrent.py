@@ -21,7 +21,6 @@ from torch.nn import functional
 
 from pipeline.array_types import Bools, Floats32, Ints
 from pipeline.errors import HourglassError, UsageError
-from pipeline.hours import US_PER_HOUR
 from training.batching.targets import (
     TargetSplit,
     latest,
@@ -36,6 +35,7 @@ from training.metrics.metrics import mean_metric
 from training.metrics.ranking import mask_last_item, rank_of_target
 from training.model_types import FitProgress, Report, Tensors, WholeFit
 from training.models.parts.base import require_items, take_tensor
+from training.models.parts.whole_fits import NotedFit
 from training.nn.build import FrequencyPrior, negatives_of, plan_of, rewards_of
 from training.nn.gru import gru
 from training.nn.input_encoding import InputEncoding
@@ -64,9 +64,6 @@ from training.trainer.trainer import FitResult, Schedule, run_fit
 
 _ENCODING = "memory"
 _KNOWN_USERS = "known_users"
-# Of the latest fit without a parent: what it knew happened before (us), and its targets.
-_WHOLE_FIT = "whole_fit"
-_GROWN = 2  # times the targets
 _WORD_WEIGHTS = "items.token_weight"  # only where tokens have weights of their own
 _ANCHOR_BATCHES = 20  # of what the parent knew: what its weights are worth
 _SCORED_FLOATS = 1 << 24  # scores in memory together
@@ -92,7 +89,7 @@ class RecurrentModel:
         self._encoding: InputEncoding | None = None
         self._optimiser: Tensors = {}
         self._known_users: Ints = np.zeros(0, np.int64)  # (U,) hashes, ascending
-        self._whole_fit: tuple[int, int] | None = None
+        self._whole_fit: NotedFit | None = None
         # Vectors and biases of all items, metadata mixed in, from one question to the next.
         self._catalogue: tuple[Tensor, Tensor] | None = None
 
@@ -160,47 +157,34 @@ class RecurrentModel:
         self._optimiser = result.optimiser
         reported = ("loss", "epochs", "padding")
         metrics = {name: result.metrics[name] for name in reported if name in result.metrics}
-        if chosen.anew_h:
-            as_of_us, _ = self._whole_fit or (0, 0)
-            age_us = data.manifest.as_of.index * US_PER_HOUR - as_of_us
-            metrics["whole_fit_age_h"] = age_us / US_PER_HOUR
+        if chosen.anew_h and self._whole_fit is not None:
+            metrics["whole_fit_age_h"] = self._whole_fit.age_h(data)
         return {**metrics, **search_metrics}
 
     def _with_whole_fits(self, data: DataSet, n_targets: int, options: FitOptions) -> FitOptions:
         """Without the parent where it is time to begin anew; notes when that was."""
-        parent = options.parent
-        self._whole_fit = (data.manifest.as_of.index * US_PER_HOUR, n_targets)
+        parent, as_now = options.parent, NotedFit.of(data, n_targets)
+        self._whole_fit = as_now
         if parent is None:
             return options
-        before = self._whole_fit_before(data, n_targets, parent)
+        noted = NotedFit.from_tensors(parent.tensors)
         is_anew = options.made_anew
         if is_anew is None:
-            is_anew = before is not None and before.is_due
+            anew_h = self.parameters.anew_h
+            is_anew = noted is not None and noted.seen_from(data, n_targets, anew_h).is_due
         if is_anew:
             return dataclasses.replace(options, parent=None)
         # A parent of before that was noted counts from now on.
-        if before is not None:
-            as_of_us, learned = take_tensor(parent.tensors, _WHOLE_FIT).tolist()
-            self._whole_fit = (as_of_us, learned)
+        self._whole_fit = noted or as_now
         return options
 
     def whole_fit_before(self, data: DataSet, parent: ParentWeights) -> WholeFit | None:
         """The latest whole fit behind a parent, seen from a data set; None: it does not tell."""
-        return self._whole_fit_before(data, int(self._learnable(data.histories).sum()), parent)
-
-    def _whole_fit_before(
-        self, data: DataSet, n_targets: int, parent: ParentWeights
-    ) -> WholeFit | None:
-        if self.is_of_before(parent.tensors):
+        noted = NotedFit.from_tensors(parent.tensors)
+        if noted is None:
             return None
-        as_of_us, learned = take_tensor(parent.tensors, _WHOLE_FIT).tolist()
-        age_h = (data.manifest.as_of.index * US_PER_HOUR - as_of_us) / US_PER_HOUR
-        anew_h = self.parameters.anew_h
-        return WholeFit(
-            age_h,
-            is_old=0 < anew_h <= age_h,
-            is_outgrown=anew_h > 0 and n_targets >= _GROWN * learned,
-        )
+        n_targets = int(self._learnable(data.histories).sum())
+        return noted.seen_from(data, n_targets, self.parameters.anew_h)
 
     def _steps_on(self, options: FitOptions) -> bool:
         return options.parent is not None and self.parameters.continue_h > 0
@@ -553,13 +537,8 @@ class RecurrentModel:
         """Weights by their names in the network, and what its codes mean."""
         weights = {k: v.cpu().numpy() for k, v in self.trained_net().state_dict().items()}
         users = {_KNOWN_USERS: self._known_users} if self.parameters.user_width else {}
-        whole_fit = {} if self._whole_fit is None else {_WHOLE_FIT: np.array(self._whole_fit)}
+        whole_fit = {} if self._whole_fit is None else self._whole_fit.tensors()
         return {**weights, **users, **whole_fit, _ENCODING: self.input_encoding().to_array()}
-
-    @staticmethod
-    def is_of_before(tensors: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether a model was stored when it was not noted yet what its latest whole fit knew."""
-        return _WHOLE_FIT not in tensors
 
     def load(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Take over weights.
@@ -569,10 +548,7 @@ class RecurrentModel:
         """
         memory = InputEncoding.from_array(take_tensor(tensors, _ENCODING))
         n_items = len(take_tensor(tensors, "items.vector.weight")) - 1
-        self._whole_fit = None
-        if not self.is_of_before(tensors):
-            as_of_us, learned = take_tensor(tensors, _WHOLE_FIT).tolist()
-            self._whole_fit = (as_of_us, learned)
+        self._whole_fit = NotedFit.from_tensors(tensors)
         if self.parameters.user_width:
             self._known_users = take_tensor(tensors, _KNOWN_USERS)
         net = self._network(memory, n_items)

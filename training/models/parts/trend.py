@@ -4,9 +4,9 @@
 
 The network learns taste while q follows fashion: at scoring q comes from the latest known hours,
 and `refresh` renews it without training.  With ``mixture`` the scores weigh more that is plain to
-see, `training.models.parts.score_features`.  Weights, the temperature among them, are fitted on
-events that the network has not learned from: the validation part, or, in a model that is
-continued, what happened since.
+see, `parts.mixture.score_features`.  Weights, the temperature among them, are fitted on events that
+the network has not learned from: the validation part, or, in a model that is continued, what
+happened since.
 """
 
 from __future__ import annotations
@@ -28,16 +28,14 @@ from training.data.reader import DataSet, Histories, Popularity, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import take_tensor
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, TrendTable
-from training.models.parts.former_trend_models import (
+from training.models.parts.mixture.former_models import (
     former_default_priors,
     read_sessions,
     refuse_other_features,
     similarity_rule,
 )
-from training.models.parts.neighbours.session_similarity import Sessions, SimilarityRule
-from training.models.parts.recurrent import RecurrentModel
-from training.models.parts.residual_prior import ResidualPrior, residual_weights
-from training.models.parts.score_features import (
+from training.models.parts.mixture.residual_prior import ResidualPrior, residual_weights
+from training.models.parts.mixture.score_features import (
     AFFINITY,
     DEFAULT_WEIGHTS,
     LOG_Q,
@@ -48,14 +46,17 @@ from training.models.parts.score_features import (
     Neighbours,
     add_score_features,
 )
-from training.models.parts.score_weights import (
+from training.models.parts.mixture.score_weights import (
     Choices,
     GaussianPrior,
     Shared,
     fit_weights,
     log_weights,
 )
-from training.models.parts.weight_priors import STRENGTH, WeightPriors
+from training.models.parts.mixture.weight_priors import STRENGTH, WeightPriors
+from training.models.parts.neighbours.session_similarity import Sessions, SimilarityRule
+from training.models.parts.recurrent import RecurrentModel
+from training.models.parts.whole_fits import NotedFit
 from training.nn.gru import gru
 from training.nn.learner import Prior
 from training.nn.parameters import RecurrentParameters
@@ -92,7 +93,7 @@ class TrendParameters(RecurrentParameters):
     ``similar_sessions``: how many sessions that resemble the current one the mixture looks at; 0
     leaves them out.
     ``residual``: whether the mixture is added to the scores in training too, as it was known before
-    each target, so that the network learns what it leaves over, `parts.residual_prior`.
+    each target, so that the network learns what it leaves over, `parts.mixture.residual_prior`.
     """
 
     trend: bool = True
@@ -446,7 +447,7 @@ class TrendModel(RecurrentModel):
         beliefs = WeightPriors.from_tensors(tensors, self.name, "mixture.")
         self._priors = None
         if beliefs is None:
-            if chosen.mixture and self.is_of_before(tensors):
+            if chosen.mixture and NotedFit.from_tensors(tensors) is None:
                 self._priors = former_default_priors(self._features)
             return
         has_sessions = self.feature_store().sessions is not None

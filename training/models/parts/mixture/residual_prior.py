@@ -2,10 +2,10 @@
 
     p(j | history, t)  is proportional to  exp(state . item_j + bias_j + temperature * prior_j)
 
-with prior_j the weighed sum of `parts.score_features` without similar sessions, its log q by one
-half-life with the weights of all.  A target must not see itself in the counts of what follows
-what: the time of the targets is cut into slices of as many targets each, and each slice knows the
-neighbours that were counted before it began.
+with prior_j the weighed sum of `parts.mixture.score_features` without similar sessions, its log q
+by one half-life with the weights of all.  A target must not see itself in the counts of what
+follows what: the time of the targets is cut into slices of as many targets each, and each slice
+knows the neighbours that were counted before it began.
 
 N events, n targets of a batch, S columns, V items, K terms, E pairs of target and item.
 """
@@ -20,7 +20,7 @@ from scipy import sparse
 from pipeline.array_types import Bools, Floats, Floats32, Ints
 from training.data.reader import Histories, Requests
 from training.models.parts.decayed_popularity import TrendTable
-from training.models.parts.score_features import (
+from training.models.parts.mixture.score_features import (
     AFFINITY,
     LOG_Q_FEATURES,
     SCORE_FEATURES,

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from pipeline.errors import HourglassError
 from training.model_types import Tensors
 from training.models.parts.base import take_tensor
-from training.models.parts.score_features import (
+from training.models.parts.mixture.score_features import (
     DEFAULT_WEIGHTS,
     LATER_FEATURES,
     SCORE_FEATURES,
     SIMILAR,
 )
-from training.models.parts.score_weights import GaussianPrior, priors_as_tensors
+from training.models.parts.mixture.score_weights import GaussianPrior, priors_as_tensors
 
 STRENGTH = 10.0  # of the belief before any fit; terms are logarithms, so weights are below 1
 # Models from before the names were kept tell their terms by how many they are.

@@ -15,15 +15,19 @@ from numpy.typing import NDArray
 
 from pipeline.errors import HourglassError
 from training.models.parts.base import take_tensor
+from training.models.parts.mixture.score_features import (
+    FORMER_DEFAULT_WEIGHTS,
+    LATER_FEATURES,
+    SIMILAR,
+)
+from training.models.parts.mixture.score_weights import GaussianPrior
+from training.models.parts.mixture.weight_priors import STRENGTH, WeightPriors
 from training.models.parts.neighbours.session_similarity import (
     PLACES,
     SESSION_TENSORS,
     Sessions,
     SimilarityRule,
 )
-from training.models.parts.score_features import FORMER_DEFAULT_WEIGHTS, LATER_FEATURES, SIMILAR
-from training.models.parts.score_weights import GaussianPrior
-from training.models.parts.weight_priors import STRENGTH, WeightPriors
 
 _SIMILAR = "mixture.similar."
 
