@@ -188,7 +188,7 @@ def test_scores_are_the_weighted_sum_of_the_terms(data: DataSet) -> None:
 def test_of_a_large_catalogue_one_hour_is_held_at_a_time_and_none_made_twice(
     data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.models.parts import score_features
+    from training.models.parts.mixture import score_features
 
     made: list[int] = []
 
@@ -229,7 +229,7 @@ def test_neighbours_before_a_time_are_counted_from_events_before_it(data: DataSe
 def test_of_many_events_the_latest_are_counted(
     data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.models.parts import score_features
+    from training.models.parts.mixture import score_features
 
     monkeypatch.setattr(score_features, "MOST_EVENTS", 60)
     latest = np.sort(data.histories.time_us)[-60]
