@@ -30,7 +30,7 @@ settings.register_profile(
     "project",
     parent=settings.default,
     deadline=None,
-    max_examples=int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "40")),
+    max_examples=int(os.environ.get("HOURGLASS_TEST_EXAMPLES", "20")),
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("project")

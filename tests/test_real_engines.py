@@ -189,12 +189,12 @@ def test_a_real_log_ends_in_the_same_whoever_computes(
     assert used == [tmp_path / "spark" / preset]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("spark", "mlflow_tables")
 def test_a_day_of_a_real_log_ends_in_the_same_whoever_computes(
     used: list[Any], datasets_dir: Path, tmp_path: Path
 ) -> None:
-    """By day; the others by night."""
+    """As tests compute: of the steps by day there are tests of their own, by both engines."""
     part = Part(DESKDROP, ",", 0, "2016-06-06", 1)
     compare(tmp_path, "deskdrop", part.copy(datasets_dir / "deskdrop", tmp_path / "raw"), 594)
     assert used == [tmp_path / "spark" / "deskdrop"]

@@ -230,7 +230,9 @@ def sparse_log(rng: random.Random, days: int) -> list[Event]:
     "rules",
     [
         pytest.param(Rules(), id="a gap of an hour"),
-        pytest.param(Rules(gap_s=60), id="sessions that close within their hour"),
+        pytest.param(
+            Rules(gap_s=60), id="sessions that close within their hour", marks=pytest.mark.nightly
+        ),
         pytest.param(Rules(gap_s=26 * 3600, max_session_hours=30), id="sessions over days"),
     ],
 )

@@ -44,7 +44,7 @@ from pipeline.settings.tables import DatasetSettings
 from pipeline.spark.compute import Compute
 from training.data.reader import read_dataset
 
-HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "2"))
+HISTORIES = int(os.environ.get("HOURGLASS_TEST_HISTORIES", "1"))
 SPAN_H = 14
 EVERY = hours(0, SPAN_H)
 

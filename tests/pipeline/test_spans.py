@@ -115,7 +115,7 @@ def test_a_log_whose_lines_need_those_before_is_not_cut(tmp_path: Path) -> None:
     assert check_spans(path, netflix, "utf-8", RULES, 64) == 1
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.nightly)])
 def test_the_tables_do_not_depend_on_who_reads(
     tmp_path: Path, many_workers: None, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -141,6 +141,7 @@ def test_a_cut_in_memory_is_the_data_set_before_and_after_a_robot_shows(
     assert_same(build_in_memory(past, log.settings, DAY + hour).data, cut.data)
 
 
+@pytest.mark.nightly
 def test_spark_makes_the_same_bytes(spark: SparkSession, log: Log, tmp_path: Path) -> None:
     written = []
     for name, engine in (("in process", NO_SPARK), ("spark", Compute(lambda: spark, from_mib=0))):
