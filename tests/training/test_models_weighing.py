@@ -77,6 +77,20 @@ def test_two_hours_one_after_the_other_are_about_as_good_as_both_together() -> N
     )
 
 
+def test_requests_with_fewer_candidates_may_join_others() -> None:
+    few, many = some_choices(1, candidates=4), some_choices(2)
+    prior = GaussianPrior.about(np.zeros(K), 2.0)
+
+    def cost(weights: np.ndarray) -> float:
+        nothing = GaussianPrior(prior.mean, np.zeros((K, K)))
+        return slow_cost(weights, few, nothing) + slow_cost(weights, many, prior)
+
+    joined = Choices.joined([few, many])
+    assert joined.features.shape == (80, 7, K)
+    best = minimize(cost, prior.mean, tol=1e-10)
+    assert np.allclose(fit_weights(joined, prior).mean, best.x, atol=2e-3)
+
+
 def test_a_belief_fades_into_another() -> None:
     strong, weak = GaussianPrior.about(np.ones(2), 8.0), GaussianPrior.about(np.zeros(2), 2.0)
     faded = strong.decayed(weak, 0.5)

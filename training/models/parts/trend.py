@@ -11,7 +11,7 @@ happened since.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,12 @@ from training.data.reader import DataSet, Histories, Popularity, Requests
 from training.model_types import Report, Tensors
 from training.models.parts.base import take_tensor
 from training.models.parts.decayed_popularity import HourCounts, TrendRule, TrendTable
+from training.models.parts.mixture.earlier_requests import (
+    by_kind,
+    latest_slices,
+    thinned,
+    time_slices,
+)
 from training.models.parts.mixture.former_models import (
     former_default_priors,
     read_sessions,
@@ -70,6 +76,7 @@ _PLAIN = (AFFINITY, LOG_Q)  # the published form
 # Of what the model that is continued believed; fewer requests than those make it forget less.
 _REMEMBERED, _REMEMBERED_BY = 0.95, 100
 _MOST = 600  # requests that weights are fitted on, of each kind
+_BELIEVED = 0.5  # of what was fitted on requests from before, without the affinity
 _COLUMNS = 4096
 _COUNTS = ("item", "hour", "events")
 _NEIGHBOURS = tuple(
@@ -183,6 +190,10 @@ class TrendModel(RecurrentModel):
                 GaussianPrior.about(within, STRENGTH),
                 GaussianPrior.about(beginning, STRENGTH),
             )
+        if self.parameters.mixture and self.follows_trend and self._priors is None:
+            # Nothing was kept apart to fit them on.
+            as_of_us = data.manifest.as_of.index * US_PER_HOUR
+            self._priors = self._guess(data, self._first_guess(), (0, 0), as_of_us)
         return metrics
 
     def _priors_of_parent(
@@ -290,29 +301,68 @@ class TrendModel(RecurrentModel):
         histories, is_past = data.histories, np.asarray(data.histories.time_us) < begins_us
         item = np.asarray(histories.item).astype(np.int64) - 1
         events = np.bincount(item[is_past], minlength=len(data.item_ids))
-        event = event[events[item[event]] > 0]
-        user = np.searchsorted(histories.offsets, event, side="right") - 1
-        starts = np.asarray(histories.session_start)[event] | (event == histories.offsets[user])
+        targets = by_kind(histories, event[events[item[event]] > 0])
         before = self._counted(self.feature_store(), data, begins_us)
         fallback = self._default_prior()
-        by_kind = [event[starts == kind] for kind in (False, True)]
-        by_kind = [targets[:: max(1, -(-len(targets) // _MOST))] for targets in by_kind]
+        guess = self._priors or self._guess(data, fallback, list(map(len, targets)), begins_us)
+        targets = (thinned(targets[0], _MOST), thinned(targets[1], _MOST))
         beliefs = [
-            belief.decayed(fallback, _REMEMBERED ** min(1.0, len(targets) / _REMEMBERED_BY))
-            for belief, targets in zip(self._priors or (fallback,) * 2, by_kind, strict=True)
+            belief.decayed(fallback, _REMEMBERED ** min(1.0, len(each) / _REMEMBERED_BY))
+            for belief, each in zip(guess, targets, strict=True)
         ]
-        if sum(map(len, by_kind)):
+        if sum(map(len, targets)):
             # Both at once: each hour's popularity is computed for both kinds together.
-            choices = self._choices(data, np.concatenate(by_kind), events, before)
-            first = len(by_kind[0])
+            choices = self._choices(data, np.concatenate(targets), events, before)
+            first = len(targets[0])
             rows = (slice(first), slice(first, None))
             for kind in (0, 1):
-                if len(by_kind[kind]):
+                if len(targets[kind]):
                     beliefs[kind] = fit_weights(choices.take(rows[kind]), beliefs[kind])
         self._priors = (beliefs[0], beliefs[1])
 
+    def _guess(
+        self, data: DataSet, fallback: GaussianPrior, n_apart: Sequence[int], before_us: int
+    ) -> tuple[GaussianPrior, GaussianPrior]:
+        """What is believed without a parent, where few requests were kept apart.
+
+        Of requests before them all terms but the affinity are known as they were then, so those
+        make up the number.  Weights fitted without the affinity are too sure of themselves.
+        """
+        wanted = [_MOST - n for n in n_apart]
+        if not self.parameters.mixture or max(wanted) <= 0:
+            return fallback, fallback
+        histories = data.histories
+        targets = np.flatnonzero(self._asked(histories))
+        slices = latest_slices(
+            histories, time_slices(histories, len(data.item_ids), targets, before_us), wanted
+        )
+        every = np.sort(np.concatenate([each.event for each in slices])) if slices else targets[:0]
+        chosen = [
+            thinned(events, most)
+            for events, most in zip(by_kind(histories, every), wanted, strict=True)
+        ]
+        choices: tuple[list[Choices], list[Choices]] = ([], [])
+        for each in slices:
+            store = self._counted(self.feature_store(), data, each.begins_us)
+            for of_kind, events in zip(choices, chosen, strict=True):
+                event = np.intersect1d(each.event, events)
+                if len(event):
+                    of_kind.append(self._choices(data, event, each.item_events, store, False))
+        guess = [
+            fit_weights(Choices.joined(of_kind), fallback).decayed(fallback, _BELIEVED)
+            if of_kind
+            else fallback
+            for of_kind in choices
+        ]
+        return guess[0], guess[1]
+
     def _choices(
-        self, data: DataSet, event: Ints, item_events: Ints, features: FeatureStore
+        self,
+        data: DataSet,
+        event: Ints,
+        item_events: Ints,
+        features: FeatureStore,
+        affinity: bool = True,
     ) -> Choices:
         histories = data.histories
         requests = Requests.before(histories, event)
@@ -323,12 +373,12 @@ class TrendModel(RecurrentModel):
             has_last = requests.length > 0
             last[has_last] = np.asarray(histories.item)[event[has_last] - 1] - 1
         terms = features.features_of(histories, requests, target, shared.column)
-        if self.parameters.affinity:
+        if self.parameters.affinity and affinity:
             with self.inference():
                 for rows, scored in self.affinity_blocks(histories, requests):
-                    affinity = scored.cpu().numpy()
-                    terms[rows, 0, 0] = affinity[np.arange(len(rows)), target[rows]]
-                    terms[rows, 1:, 0] = affinity[:, shared.column]
+                    taste = scored.cpu().numpy()
+                    terms[rows, 0, 0] = taste[np.arange(len(rows)), target[rows]]
+                    terms[rows, 1:, 0] = taste[:, shared.column]
         first = SCORE_FEATURES.index(self._features[0])
         chosen = terms[..., first : first + len(self._features)]
         return Choices(chosen, log_weights(shared, target, last))

@@ -77,6 +77,26 @@ class Choices:
         """Those of some requests."""
         return Choices(self.features[rows], self.log_weight[rows])
 
+    @classmethod
+    def joined(cls, several: Sequence[Choices]) -> Choices:
+        """All requests of one or more, with as many candidates each: some count for nothing."""
+        most = max(choices.features.shape[1] for choices in several)
+        missing = [most - choices.features.shape[1] for choices in several]
+        return cls(
+            np.concatenate(
+                [
+                    np.pad(choices.features, ((0, 0), (0, more), (0, 0)))
+                    for choices, more in zip(several, missing, strict=True)
+                ]
+            ),
+            np.concatenate(
+                [
+                    np.pad(choices.log_weight, ((0, 0), (0, more)), constant_values=_NEVER)
+                    for choices, more in zip(several, missing, strict=True)
+                ]
+            ),
+        )
+
 
 def log_weights(shared: Shared, target: Ints, left_out: Ints) -> Floats:
     """Log weights (n, 1 + S) of a target (n,) and the shared columns.
