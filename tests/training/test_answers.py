@@ -15,7 +15,7 @@ from synthetic import AS_OF_S, write_dataset
 from pipeline.errors import HourglassError
 from training.data.reader import Histories, Requests, read_dataset
 from training.metrics import answers
-from training.metrics.answers import Questions, answers_of
+from training.metrics.answers import Questions, answers_of, thresholds
 
 N, V = 9, 12
 SEEDS = st.integers(0, 10_000)
@@ -141,3 +141,27 @@ def test_where_nothing_was_asked_there_is_no_figure(tmp_path: Path) -> None:
         answers.gini(np.zeros(3, np.int64)),
     ):
         assert math.isnan(value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=SEEDS,
+    rows=st.integers(0, 3),
+    items=st.sampled_from([1, 5, 255, 256, 257, 640, 1023, 1600]),
+    values=st.sampled_from([1, 3, 10_000]),
+    share_unknown=st.sampled_from([0.0, 0.5, 0.99]),
+)
+def test_a_threshold_is_the_score_after_the_last_of_a_list(
+    seed: int, rows: int, items: int, values: int, share_unknown: float
+) -> None:
+    """Whether rows are long enough to be looked at in blocks or not."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(values, size=(rows, items)).astype(np.float32)
+    scores[rng.random(scores.shape) < share_unknown] = -np.inf
+    ks = (2, 0, 1, 300, items)
+    least = thresholds(scores, ks)
+    for k in ks:
+        expected = [
+            sorted(row.tolist(), reverse=True)[k] if k < items else -np.inf for row in scores
+        ]
+        assert least[k].tolist() == expected

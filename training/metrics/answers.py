@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from training.metrics.ranking import (
     mask_last_item,
     rank_of_target,
 )
+
+# Rows are looked at in blocks where they have so many for each place of a list.
+_BLOCK, _BLOCKS_A_PLACE = 64, 4
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,34 @@ def log_chances(scores: Floats32, item: Ints32) -> Floats:
 def thresholds(scores: Floats32, ks: Sequence[int]) -> dict[int, Floats32]:
     """By K: the (K + 1)-th best score of each row, (n,); below all where there are no more."""
     n_items = scores.shape[1]
-    places = sorted({n_items - 1 - k for k in ks if k < n_items})
-    ordered = np.partition(scores, places, axis=1) if places else scores
     nothing = np.full(len(scores), -np.inf, np.float32)
-    return {k: ordered[:, n_items - 1 - k] if k < n_items else nothing for k in ks}
+    places = [k for k in ks if k < n_items]
+    best = _best_scores(scores, places) if places else {}
+    return {k: best.get(k, nothing) for k in ks}
+
+
+def _best_scores(scores: Floats32, places: Sequence[int]) -> dict[int, Floats32]:
+    """The score at each place of a row, 0 the best, (n,)."""
+    n, n_items = scores.shape
+    last = max(places)
+    if n_items < _BLOCK * _BLOCKS_A_PLACE * (last + 1):
+        ordered = np.partition(scores, sorted({n_items - 1 - k for k in places}), axis=1)
+        return {k: ordered[:, n_items - 1 - k] for k in places}
+    # As many blocks as there are places have a score as high as the lowest of their best ones: what
+    # is lower has none of the places.  That leaves few, and only those are put in order.
+    n_blocks = n_items // _BLOCK
+    of_blocks = scores[:, : n_blocks * _BLOCK].reshape(n, n_blocks, _BLOCK).max(axis=2)
+    least = np.partition(of_blocks, n_blocks - 1 - last, axis=1)[:, n_blocks - 1 - last]
+    cell = np.flatnonzero(scores >= least[:, None])
+    value = scores.reshape(-1)[cell]
+    bounds = np.searchsorted(cell, np.arange(n + 1) * n_items).tolist()
+    best = {k: np.empty(n, np.float32) for k in places}
+    for row, (first, stop) in enumerate(pairwise(bounds)):
+        at = [stop - first - 1 - k for k in places]
+        ordered = np.partition(value[first:stop], sorted(set(at)))
+        for k, place in zip(places, at, strict=True):
+            best[k][row] = ordered[place]
+    return best
 
 
 # Means over the answers.

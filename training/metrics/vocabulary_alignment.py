@@ -48,7 +48,8 @@ def reorder_columns(scores: Floats32, columns: Ints, n_model_items: int) -> Floa
         )
     if is_identity(columns, n_model_items):
         return scores
-    aligned = scores[:, np.maximum(columns, 0)]
+    # Not by indexing, which goes through the array item by item.
+    aligned = scores.take(np.maximum(columns, 0), axis=1)
     aligned[:, columns < 0] = -np.inf
     return aligned
 

@@ -267,17 +267,15 @@ class FeatureStore:
 
     def _counts(self, histories: Histories, requests: Requests) -> list[PairFeature]:
         neighbours = self.neighbours
-        last = self._last_items(histories, requests, 1)
         recent = self._last_items(histories, requests, _LAST_ITEMS)
-        terms = []
-        pair_counts = {
-            "followed": last @ neighbours.followed,
-            "preceded": last @ neighbours.preceded,
-            "near": recent @ neighbours.around,
-        }
+        terms = [
+            _beside_last("followed", neighbours.followed, histories, requests),
+            _beside_last("preceded", neighbours.preceded, histories, requests),
+        ]
+        products = {"near": recent @ neighbours.around}
         if self.sessions is not None:
-            pair_counts[SIMILAR] = self.sessions.similar_items(histories, requests)
-        for name, counts in pair_counts.items():
+            products[SIMILAR] = self.sessions.similar_items(histories, requests)
+        for name, counts in products.items():
             value = counts.data.astype(np.float32, copy=False)
             terms.append(PairFeature(name, counts.indptr, counts.indices, value))
         return terms
@@ -301,6 +299,20 @@ class FeatureStore:
         weight = np.float32(_FADE) ** back.astype(np.float32)
         cells = (request, histories.item[event].astype(np.int64) - 1)
         return sparse.csr_array((weight, cells), shape=(len(requests), self.n_items))
+
+
+def _beside_last(
+    name: str, counts: sparse.csr_array, histories: Histories, requests: Requests
+) -> PairFeature:
+    """The row of ``counts`` (V, V) of each request's last event; nothing where there is none."""
+    with_events = np.flatnonzero(requests.length > 0)
+    stop = histories.offsets[requests.user] + requests.length
+    last = np.asarray(histories.item)[stop[with_events] - 1].astype(np.int64) - 1
+    rows = counts[last]
+    row_start = np.zeros(len(requests) + 1, np.int64)
+    row_start[with_events + 1] = np.diff(rows.indptr)
+    value = rows.data.astype(np.float32, copy=False)
+    return PairFeature(name, np.cumsum(row_start), rows.indices, value)
 
 
 def add_score_features(
