@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import io
 import json
 import os
@@ -30,6 +31,7 @@ from benchmarks.recommend import cpu_name
 from pipeline.hours import DAY_H, Hour, HourRange
 from pipeline.lake.lake import Lake
 from pipeline.lake.tables import ALL_TABLES
+from pipeline.process.garbage import look_rarely
 from pipeline.settings.settings import load_settings
 
 _END = Hour.parse("2026-01-05T00")  # a Monday; all histories end here
@@ -133,6 +135,8 @@ def _in_one_process(history: History, hour: Hour, repeats: int) -> list[tuple[st
 
 
 def _work(options: argparse.Namespace) -> int:
+    # As `training.fork_server` does, and any command.
+    look_rarely()
     history = History(options.work, options.days[0], options.events_per_hour)
     hour, costs = Hour.parse(options.worker), []
     for nth in range(options.repeats + 1):
@@ -143,6 +147,10 @@ def _work(options: argparse.Namespace) -> int:
             if nth:
                 costs.append((name, _cpu_s() - began_s))
         hour = _done(history, hour)
+        if not nth:
+            # As `pipeline.process.fork_server.server` does before its first command.
+            gc.collect()
+            gc.freeze()
     print(json.dumps(costs))
     return 0
 
