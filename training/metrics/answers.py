@@ -145,8 +145,8 @@ def _best_scores(scores: Floats32, places: Sequence[int]) -> dict[int, Floats32]
     for row, (first, stop) in enumerate(pairwise(bounds)):
         at = [stop - first - 1 - k for k in places]
         ordered = np.partition(value[first:stop], sorted(set(at)))
-        for k, place in zip(places, at, strict=True):
-            best[k][row] = ordered[place]
+        for k, column in zip(places, at, strict=True):
+            best[k][row] = ordered[column]
     return best
 
 
