@@ -333,6 +333,13 @@ def test_a_guess_ends_with_one_mark(shop: Path, capfd: pytest.CaptureFixture[str
     assert "'loop'? See `hourglass --help`." in sentence
 
 
+def test_a_wrong_option_is_sent_to_the_help_of_its_command(
+    shop: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, sentence = refused(capfd, "tune", "--as-of", "2026-01-05T00")
+    assert "No such option: --as-of. See `hourglass tune --help`." in sentence
+
+
 @pytest.mark.parametrize(("most", "least"), [(99, 100), (29, 100)])
 def test_too_small_a_sample_to_judge_by_is_refused(
     shop: Path, capfd: pytest.CaptureFixture[str], most: int, least: int

@@ -108,7 +108,9 @@ def _failed(error: Exception, debug: bool) -> int:
     if isinstance(error, _BadCommandLine):
         message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
         ending = "" if message.endswith("?") else "."
-        return _fail(f"{message.rstrip('.')}{ending} See `hourglass --help`.", 2)
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "hourglass"
+        return _fail(f"{message.rstrip('.')}{ending} See `{command} --help`.", 2)
     if debug:
         raise error
     if isinstance(error, HourglassError):
