@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -12,6 +14,11 @@ from filelock import FileLock, Timeout
 from pipeline.errors import HourglassError
 
 _POLL_S = 0.1
+
+
+def this_process() -> str:
+    """What others are told of it: machines may share a folder, so its number alone says little."""
+    return f"pid {os.getpid()} on {socket.gethostname()}"
 
 
 @contextmanager
@@ -28,7 +35,7 @@ def locked(
         path: of the file, made where it is missing.
         holder: what others are told of this process while it holds the lock.
         wait_s: how long to wait for another process.
-        busy: says who holds it, from what the holder told of itself.
+        busy: says who holds it, from what the holder told of itself and since when it holds it.
         print_line: is told that once, when waiting begins.
 
     Raises:
@@ -40,7 +47,10 @@ def locked(
     lock = FileLock(os.path.realpath(path), preserve_lock_file=True)
 
     def sentence() -> str:
-        return busy(path.read_text(encoding="utf-8").strip() or "unknown")
+        holder = path.read_text(encoding="utf-8").strip()
+        # By the clock of the machine that has the file.
+        since = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+        return busy(f"{holder}, since {since}" if holder else "unknown")
 
     try:
         lock.acquire(blocking=False)
@@ -72,11 +82,11 @@ def lake_lock(
         HourglassError: another process still writes after ``wait_s``.
     """
 
-    def busy(pid: str) -> str:
-        return f"another process (pid {pid}) is writing to the lake at {folder}"
+    def busy(holder: str) -> str:
+        return f"another process ({holder}) is writing to the lake at {folder}"
 
     def waiting(sentence: str) -> None:
         print_line(f"waiting: {sentence}")
 
-    with locked(folder / "writer.lock", str(os.getpid()), wait_s, busy, waiting):
+    with locked(folder / "writer.lock", this_process(), wait_s, busy, waiting):
         yield

@@ -108,7 +108,7 @@ def test_one_process_recommends_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
     lines: list[str] = []
     with (
         one_at_a_time(tmp_path, lines.append),
-        pytest.raises(HourglassError, match=rf"\(pid {os.getpid()}\) is recommending"),
+        pytest.raises(HourglassError, match=rf"\(pid {os.getpid()} on .*, since .*\) is rec"),
         one_at_a_time(tmp_path, lines.append),
     ):
         pytest.fail("both are in")

@@ -6,12 +6,11 @@ that readers see, and can be run again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.process.locks import locked
+from pipeline.process.locks import locked, this_process
 from training.data.reader import sha256_of
 from training.registry.artefact import load_model
 from training.registry.champion_card import refuse_changed_model
@@ -134,7 +133,7 @@ def changing(records: Path, doing: str, wait_s: float = WAIT_S) -> Iterator[None
     """
 
     def busy(holder: str) -> str:
-        return f"the live model is being changed by {holder}"
+        return f"the live model is being changed by another process ({holder})"
 
-    with locked(records / ".live.lock", f"process {os.getpid()}, {doing}", wait_s, busy):
+    with locked(records / ".live.lock", f"{doing}, {this_process()}", wait_s, busy):
         yield

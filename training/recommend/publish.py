@@ -21,7 +21,7 @@ from pipeline.lake.lake import Lake
 from pipeline.lake.parquet_files import HourFile
 from pipeline.lake.tables import RECOMMENDATIONS
 from pipeline.lake.turns import Alone
-from pipeline.process.locks import locked
+from pipeline.process.locks import locked, this_process
 
 FILE = "recommendations.parquet"
 SUMMARY = "summary.json"
@@ -112,12 +112,12 @@ def one_at_a_time(folder: Path, print_line: Callable[[str], None]) -> Iterator[N
     """
 
     def busy(holder: str) -> str:
-        return f"another process (pid {holder}) is recommending"
+        return f"another process ({holder}) is recommending"
 
     def waiting(sentence: str) -> None:
         print_line(f"waiting: {sentence} ...")
 
-    with locked(folder / _LOCK, str(os.getpid()), _LOCK_WAIT_S, busy, waiting):
+    with locked(folder / _LOCK, this_process(), _LOCK_WAIT_S, busy, waiting):
         yield
 
 

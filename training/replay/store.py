@@ -9,7 +9,6 @@ that it stands on, so that a run which was killed goes on where it was.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -166,13 +165,13 @@ def run_lock(folder: Path, wait_s: float, print_line: Callable[[str], None]) -> 
         HourglassError: another process still works at it after ``wait_s``.
     """
 
-    def busy(pid: str) -> str:
-        return f"another process (pid {pid}) runs the replay {folder.name}"
+    def busy(holder: str) -> str:
+        return f"another process ({holder}) runs the replay {folder.name}"
 
     def waiting(sentence: str) -> None:
         print_line(f"waiting: {sentence} ...")
 
-    with locks.locked(folder / "holder", str(os.getpid()), wait_s, busy, waiting):
+    with locks.locked(folder / "holder", locks.this_process(), wait_s, busy, waiting):
         yield
 
 
