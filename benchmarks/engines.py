@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 SQL = Path(__file__).with_name("sql")
 TABLES = (SESSIONS, OPEN_SESSIONS, ITEM_HOURS, DWELL_HOURS)
-RULES = SessionSettings()
+# The other engines mark no robots.
+RULES = SessionSettings(robot_events_per_hour=None, robot_run_hours=None)
 US = 1_000_000
 HOUR_US = HOUR_S * US
 GAP_US = RULES.gap_s * US
